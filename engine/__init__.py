@@ -1,0 +1,1 @@
+"""Models in motion: which are loaded, who waits, and the child processes that run them."""

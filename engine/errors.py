@@ -1,0 +1,73 @@
+"""Everything the engine can refuse or fail with. No HTTP here: `server/errors.py` maps each type to a status.
+
+EngineError
+├── InvalidRequest          the caller's mistake; the message says which
+│   └── ContextExceeded     the prompt does not fit the context
+├── ModelNotFound           no such model in the store
+├── CapabilityMissing       the model cannot do what was asked
+├── ServerBusy              the queue is full
+├── LoadFailed              the model could not be loaded
+├── RunnerDied              the model's process ended while it worked
+├── RunnerError             the model's process reported a failure
+└── EngineStopped           the server is shutting down
+"""
+
+
+class EngineError(Exception):
+    """Base of all engine errors; `str()` is the text a user reads."""
+
+
+class InvalidRequest(EngineError):
+    """The request contradicts itself or the model."""
+
+
+class ContextExceeded(InvalidRequest):
+    """The prompt is longer than the context and may not be cut."""
+
+
+class ModelNotFound(EngineError):
+    """The name is well formed but nothing is stored under it. `name` is the name as it was sent."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"model '{name}' not found")
+        self.name = name
+
+
+class CapabilityMissing(EngineError):
+    """The model lacks a capability that the request needs."""
+
+
+class ServerBusy(EngineError):
+    """The load queue is full; try again later."""
+
+    def __init__(self) -> None:
+        super().__init__("server busy, please try again.  maximum pending requests exceeded")
+
+
+class LoadFailed(EngineError):
+    """The model could not be loaded."""
+
+
+class RunnerDied(EngineError):
+    """The model's process ended while requests were in it."""
+
+    def __init__(self, detail: str = "") -> None:
+        text = (
+            "model runner has unexpectedly stopped, this may be due to resource limitations "
+            "or an internal error, check ollama server logs for details"
+        )
+        super().__init__(f"{text}: {detail}" if detail else text)
+
+
+class RunnerError(EngineError):
+    """The model's process reported a failure of one request and lives on."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"an error was encountered while running the model: {detail}")
+
+
+class EngineStopped(EngineError):
+    """The engine is shutting down; nothing new is accepted and what runs is ended."""
+
+    def __init__(self) -> None:
+        super().__init__("server is shutting down")

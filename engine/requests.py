@@ -1,0 +1,123 @@
+"""What the façade takes and gives back. Plain data, shared by every API dialect; no logic, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Think = bool | Literal["low", "medium", "high", "max"]
+DoneReason = Literal["stop", "length", "load", "unload"]
+
+
+@dataclass(slots=True, frozen=True)
+class ToolCall:
+    """One call of a function by the model: `arguments` is a JSON object in the order the model wrote it."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str = ""
+    index: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Message:
+    """One message of a chat, in the shape every dialect is translated to."""
+
+    role: str
+    content: str = ""
+    thinking: str = ""
+    images: tuple[bytes, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class InferenceRequest:
+    """What generate and chat have in common.
+
+    `model` is the name as the client sent it. `options` is the request's raw map (checked against
+    `modelfile.parameters`). `keep_alive` is in seconds: None = as before, inf = forever, 0 = unload when idle.
+    `format` is the raw JSON text of the constraint, or None.
+    """
+
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+    keep_alive: float | None = None
+    think: Think | None = None
+    format: str | None = None
+    truncate: bool = True
+    shift: bool | None = None
+    logprobs: bool = False
+    top_logprobs: int = 0
+    debug_render_only: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class GenerateRequest(InferenceRequest):
+    """One completion. `context` is None when absent (an empty list counts as present)."""
+
+    prompt: str = ""
+    suffix: str = ""
+    system: str = ""
+    template: str = ""
+    raw: bool = False
+    context: list[int] | None = None
+    images: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class ChatRequest(InferenceRequest):
+    """One turn of a conversation. `tools` are definitions as dicts, unknown keys already dropped."""
+
+    messages: list[Message] = field(default_factory=list)
+    tools: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Delta:
+    """A piece of the answer. Any of the fields may be empty, never all of them."""
+
+    content: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Final:
+    """The end of an answer. Durations are nanoseconds; `context` is None where the API shows none.
+
+    `done_reason` "load" and "unload" mean that no text was generated and no metrics exist.
+    """
+
+    done_reason: DoneReason
+    context: list[int] | None = None
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+    prompt_eval_cached: int = 0
+    prompt_eval_duration: int = 0
+    eval_count: int = 0
+    eval_duration: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Rendered:
+    """The answer to `debug_render_only`: the prompt that would have been run."""
+
+    prompt: str
+    image_count: int = 0
+
+
+Event = Delta | Final | Rendered
+
+
+@dataclass(slots=True, frozen=True)
+class RunningModel:
+    """A loaded model, as /api/ps shows it. Sizes in bytes, `expires_at` in Unix seconds (inf = forever)."""
+
+    name: str
+    digest: str
+    size: int
+    size_vram: int
+    context_length: int
+    expires_at: float

@@ -1,0 +1,1 @@
+"""What the world sees: the HTTP surface."""
