@@ -1,0 +1,202 @@
+"""What the server and a model's child process say to each other: typed msgpack, no pickle, no logic.
+
+Every frame on the socket is a little-endian u32 length and a msgpack body. The parent sends one `ToRunner` per
+frame. The child sends a list of `FromRunner` per frame: all that one step produced travels in one message.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal
+
+import msgspec
+
+FRAME_HEADER = struct.Struct("<I")
+MAX_FRAME = 256 << 20  # bytes; a frame beyond this is a broken peer, not data
+
+
+class Sampling(msgspec.Struct, array_like=True, frozen=True):
+    """How the next token is chosen. Names, ranges and defaults are those of `modelfile.parameters`."""
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.9
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_last_n: int = 64
+    repeat_penalty: float = 1.1
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    penalize_newline: bool = True
+    seed: int = -1
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    top_n_sigma: float = -1.0
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    logit_bias: tuple[tuple[int, float], ...] = ()
+
+
+class Load(msgspec.Struct, array_like=True, frozen=True, tag=1):
+    """Load one model. `n_ctx` is the largest context of one sequence, `n_cells` the size of the cache they share.
+
+    `cache_type` is a ggml type name for K and V ("f16", "q8_0", …); `flash_attention` -1 lets llama.cpp choose.
+    """
+
+    path: str
+    n_ctx: int
+    n_cells: int
+    n_parallel: int
+    n_batch: int
+    n_threads: int
+    n_gpu_layers: int
+    main_gpu: int = 0
+    use_mmap: bool | None = None
+    adapters: tuple[str, ...] = ()
+    cache_type: str = "f16"
+    flash_attention: int = -1
+
+
+class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
+    """Generate from a prompt. `num_ctx` is what the request asked for; `overflow` says what an over-long prompt gets."""
+
+    id: int
+    prompt: str
+    num_ctx: int
+    num_predict: int
+    num_keep: int
+    shift: bool
+    overflow: Literal["cut", "reject"]
+    stop: tuple[str, ...]
+    sampling: Sampling
+
+
+class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
+    """Nobody wants the answer of `id` any more."""
+
+    id: int
+
+
+class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
+    """Ask for a text's tokens; special tokens in the text are parsed. Answered by `Tokens`."""
+
+    id: int
+    text: str
+    add_special: bool = False
+
+
+class Detokenize(msgspec.Struct, array_like=True, frozen=True, tag=5):
+    """Ask for the text of tokens, special tokens written out. Answered by `Text`."""
+
+    id: int
+    tokens: list[int]
+
+
+class Ping(msgspec.Struct, array_like=True, frozen=True, tag=6):
+    """Are you there? Answered by `Pong` from a thread that never waits for llama.cpp."""
+
+    id: int
+
+
+ToRunner = Load | Submit | Cancel | Tokenize | Detokenize | Ping
+
+
+class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):
+    """The library is imported and the child waits for `Load`."""
+
+    library: str
+    gpu_offload: bool
+
+
+class Loading(msgspec.Struct, array_like=True, frozen=True, tag=33):
+    """Progress of a load, 0 to 1: a sign of life for the load timeout."""
+
+    progress: float
+
+
+class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
+    """The model is ready. `weights` is their size in bytes, `gpu_share` the part of the layers on a GPU (0 to 1)."""
+
+    n_ctx: int
+    n_cells: int
+    n_parallel: int
+    weights: int
+    gpu_share: float
+
+
+class LoadFailed(msgspec.Struct, array_like=True, frozen=True, tag=35):
+    """The model cannot be loaded; the child ends after this."""
+
+    reason: str
+
+
+class Chunk(msgspec.Struct, array_like=True, frozen=True, tag=36):
+    """More text of an answer, whole characters only."""
+
+    id: int
+    text: str
+
+
+class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):
+    """An answer has ended. Times are nanoseconds; `prompt_cached` of the `prompt_tokens` needed no evaluation."""
+
+    id: int
+    reason: Literal["stop", "length"]
+    prompt_tokens: int
+    prompt_cached: int
+    prompt_ns: int
+    tokens: int
+    tokens_ns: int
+
+
+class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):
+    """A request failed alone. `kind` "context" is the caller's over-long prompt, "internal" is ours."""
+
+    id: int
+    kind: Literal["context", "request", "internal"]
+    detail: str
+
+
+class Tokens(msgspec.Struct, array_like=True, frozen=True, tag=39):
+    """Answer to `Tokenize`."""
+
+    id: int
+    tokens: list[int]
+
+
+class Text(msgspec.Struct, array_like=True, frozen=True, tag=40):
+    """Answer to `Detokenize`."""
+
+    id: int
+    text: str
+
+
+class Pong(msgspec.Struct, array_like=True, frozen=True, tag=41):
+    """Answer to `Ping`. `steps` counts forward passes since the load; `busy` and `waiting` count sequences."""
+
+    id: int
+    steps: int
+    busy: int
+    waiting: int
+    cached: int
+
+
+FromRunner = Hello | Loading | Loaded | LoadFailed | Chunk | Done | Failed | Tokens | Text | Pong
+
+_encoder = msgspec.msgpack.Encoder()
+to_runner_decoder = msgspec.msgpack.Decoder(ToRunner)
+from_runner_decoder = msgspec.msgpack.Decoder(list[FromRunner])
+
+
+def encode_frame(message: ToRunner | list[FromRunner]) -> bytes:
+    """The bytes of one frame, header included."""
+    body = _encoder.encode(message)
+    return FRAME_HEADER.pack(len(body)) + body

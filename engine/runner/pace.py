@@ -1,0 +1,32 @@
+"""How much of a prompt one step takes, so that a long prompt does not stall the streams beside it."""
+
+from __future__ import annotations
+
+STEP_GOAL = 0.4  # seconds that a step with somebody else waiting on it should take
+FIRST_GUESS = 128  # tokens, before any pass was measured
+SMALLEST = 32  # tokens; below this a pass costs as much as it does for more
+MEASURABLE = 16  # tokens; shorter prefills say nothing about the rate
+SMOOTHING = 0.3
+
+
+class Pace:
+    """Measures the prefill rate of this model on this machine and sizes the chunks. Owned by the loop thread."""
+
+    def __init__(self, n_batch: int) -> None:
+        self._n_batch = n_batch
+        self._rate = 0.0  # tokens per second
+
+    def chunk(self, *, crowded: bool) -> int:
+        """Prompt tokens for the next step; `crowded` when anybody else waits for this step to end."""
+        if not crowded:
+            return self._n_batch
+        if not self._rate:
+            return min(FIRST_GUESS, self._n_batch)
+        return min(max(int(self._rate * STEP_GOAL), SMALLEST), self._n_batch)
+
+    def measured(self, tokens: int, seconds: float) -> None:
+        """A pass over this many tokens, most of them prompt, took this long."""
+        if tokens < MEASURABLE or seconds <= 0:
+            return
+        rate = tokens / seconds
+        self._rate = rate if not self._rate else self._rate + SMOOTHING * (rate - self._rate)

@@ -1,0 +1,80 @@
+"""One request inside the runner, from its prompt to its last token."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from dataclasses import dataclass, field
+
+from engine.messages import Done, Submit
+from engine.runner.sampling import TokenSampler
+from engine.runner.text import TextStream
+
+NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A request's tokens and how many of them the cache holds. Owned by the loop thread.
+
+    `tokens` are prompt and answer; the last one sampled is not in the cache yet. `n_prompt` is the prompt's length,
+    `limit` the context in tokens that this request may fill, `n_keep` how many tokens at its beginning survive a
+    context shift, `slot` its llama.cpp sequence id while it has one.
+    """
+
+    id: int
+    tokens: array[int]
+    n_prompt: int
+    limit: int
+    submit: Submit
+    sampler: TokenSampler
+    text: TextStream
+    submitted: float = field(default_factory=time.perf_counter)
+    n_keep: int = 0
+    slot: int = -1
+    n_cached: int = 0
+    n_reused: int = -1
+    n_generated: int = 0
+    first_pass: float = 0.0
+    first_token: float = 0.0
+
+    @property
+    def n_pending(self) -> int:
+        """Tokens that the cache does not hold yet: 1 while decoding, more while prefilling."""
+        return len(self.tokens) - self.n_cached
+
+    @property
+    def decoding(self) -> bool:
+        """Whether one more token is all that the next pass needs of it."""
+        return self.n_generated > 0 and self.n_pending == 1
+
+    @property
+    def max_new(self) -> int:
+        """How many tokens the answer may have."""
+        cap = NO_LIMIT_FACTOR * self.submit.num_ctx
+        return min(self.submit.num_predict, cap) if self.submit.num_predict > 0 else cap
+
+    @property
+    def full(self) -> bool:
+        """Whether the next token would no longer fit into its context."""
+        return len(self.tokens) >= self.limit
+
+    def accept(self, token: int, now: float) -> None:
+        """Append the token just sampled."""
+        if not self.n_generated:
+            self.first_token = now
+        self.tokens.append(token)
+        self.n_generated += 1
+
+    def done(self, reason: str, now: float) -> Done:
+        """The closing message."""
+        first_token = self.first_token or now
+        return Done(
+            id=self.id,
+            reason="length" if reason == "length" else "stop",
+            prompt_tokens=self.n_prompt,
+            prompt_cached=max(self.n_reused, 0),
+            prompt_ns=round((first_token - (self.first_pass or first_token)) * 1e9),
+            tokens=self.n_generated,
+            tokens_ns=round((now - first_token) * 1e9),
+        )

@@ -1,0 +1,71 @@
+"""From token bytes to text that may be shown: whole UTF-8 characters only, and never a part of a stop string."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+REPEAT_LIMIT = 30  # equal pieces in a row after which an answer is taken to be a loop
+
+
+class TextStream:
+    """Turns the pieces of one sequence into text to emit. Owned by the loop thread.
+
+    `feed` returns what may be shown now and sets `stopped` when a stop string was completed; the stop string and
+    all after it are dropped. What might still become a stop string is held back until that is decided.
+    """
+
+    __slots__ = ("_decoder", "_held", "_last", "_repeats", "_stops", "looping", "stopped")
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stops = tuple(s for s in stops if s)
+        self._held = ""
+        self._last = b""
+        self._repeats = 0
+        self.stopped = False
+        self.looping = False
+
+    def feed(self, piece: bytes) -> str:
+        """Add one token's bytes; returns the text that is certain by now, maybe empty."""
+        self._watch_for_loop(piece)
+        text = self._decoder.decode(piece)
+        if not self._stops:
+            return text
+        text = self._held + text
+        end = self._find_stop(text)
+        if end >= 0:
+            self.stopped = True
+            self._held = ""
+            return text[:end]
+        keep = self._undecided(text)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def flush(self) -> str:
+        """The end of the answer: what was held back after all. An incomplete character is dropped."""
+        held, self._held = self._held, ""
+        return held
+
+    def _find_stop(self, text: str) -> int:
+        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        return min(found, default=-1)
+
+    def _undecided(self, text: str) -> int:
+        """Length of the longest end of `text` with which a stop string begins."""
+        longest = 0
+        for stop in self._stops:
+            for n in range(min(len(stop) - 1, len(text)), longest, -1):
+                if text.endswith(stop[:n]):
+                    longest = n
+                    break
+        return longest
+
+    def _watch_for_loop(self, piece: bytes) -> None:
+        trimmed = piece.strip()
+        if trimmed == self._last:
+            self._repeats += 1
+            self.looping = self._repeats > REPEAT_LIMIT
+        else:
+            self._last = trimmed
+            self._repeats = 1
