@@ -1,0 +1,182 @@
+"""How Go writes and reads small values: quoted text, numbers, durations, base64. Pure functions.
+
+Clients compare error texts and file contents with those of a Go server, so these follow its standard library to the
+letter where a client can see it.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+import re
+import struct
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_ESCAPES["\v"] = "\\v"
+_UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+_MAX_INT64 = 2**63 - 1
+_NUMBER = re.compile(r"[0-9]*(\.[0-9]*)?")
+_UNIT = re.compile(r"[^.0-9]+")
+_EXPONENT_G = 6  # from this decimal exponent on, %v prints a float with an exponent
+
+
+def quote(text: str) -> str:
+    """`text` as `%q` prints it: in double quotes, printable characters as they are."""
+    return '"' + "".join(_escape(char) for char in text) + '"'
+
+
+def _escape(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def quote_byte(byte: int) -> str:
+    """One byte as the JSON scanner's errors print it: in single quotes, taken as a Latin-1 character."""
+    if byte == 0x27:
+        return r"'\''"
+    if byte == 0x22:
+        return "'\"'"
+    return f"'{_escape(chr(byte))}'"
+
+
+def format_number(value: float) -> str:
+    """A number as `%v` prints a float64: `42`, `0.9`, `1e+06`, `1e-05`."""
+    if not math.isfinite(value):
+        return {math.inf: "+Inf", -math.inf: "-Inf"}.get(value, "NaN")
+    digits = repr(float(value))
+    exponent = int(f"{float(value):.17e}".split("e")[1])
+    if "e" in digits or not -4 <= exponent < _EXPONENT_G:
+        return _scientific(digits, exponent)
+    return digits.removesuffix(".0")
+
+
+def _scientific(digits: str, exponent: int) -> str:
+    sign = "-" if digits.startswith("-") else ""
+    significant = digits.lstrip("-").split("e")[0].replace(".", "").strip("0") or "0"
+    fraction = f".{significant[1:]}" if len(significant) > 1 else ""
+    return f"{sign}{significant[0]}{fraction}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+
+
+def json_number(value: float) -> str:
+    """A float64 as the JSON encoder prints it: plain from 1e-6 up to 1e21, else an exponent without padding."""
+    if value == 0 or 1e-6 <= abs(value) < 1e21:
+        return _plain(repr(float(value)))
+    digits = repr(float(value))
+    if "e" not in digits:
+        digits = _scientific(digits, math.floor(math.log10(abs(value))))
+    mantissa, exponent = digits.split("e")
+    return f"{mantissa.removesuffix('.0')}e{exponent[0] if exponent[0] in '+-' else '+'}{exponent.lstrip('+-0')}"
+
+
+def json_float32(value: float) -> str:
+    """A float32 as the JSON encoder prints it: the fewest digits that give the same float32 again."""
+    if not math.isfinite(value):
+        return "null"
+    packed = struct.pack("<f", value)
+    for precision in range(1, 10):
+        digits = f"{value:.{precision}g}"
+        if struct.pack("<f", float(digits)) == packed:
+            return json_number(float(digits))
+    return json_number(value)
+
+
+def _plain(digits: str) -> str:
+    """The same number without an exponent."""
+    if "e" not in digits:
+        return digits.removesuffix(".0")
+    mantissa, exponent = digits.split("e")
+    sign, mantissa = ("-", mantissa[1:]) if mantissa.startswith("-") else ("", mantissa)
+    whole, _, fraction = mantissa.partition(".")
+    power = int(exponent)
+    if power < 0:
+        return f"{sign}0.{'0' * (-power - 1)}{whole}{fraction}"
+    return f"{sign}{whole}{fraction}{'0' * (power - len(fraction))}"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as `1h30m`, `1.5h` or `-2s`. Raises ValueError with Go's own words."""
+    nanoseconds = _magnitude(text, text[1:] if text[:1] in ("-", "+") else text)
+    if nanoseconds > _MAX_INT64:
+        raise ValueError(f"time: invalid duration {_time_quote(text)}")
+    return (-nanoseconds if text.startswith("-") else nanoseconds) / 1e9
+
+
+def _magnitude(original: str, rest: str) -> float:
+    if rest == "0":
+        return 0
+    total = 0.0
+    while True:
+        number = _NUMBER.match(rest)
+        assert number is not None  # both of its parts may be empty
+        if number[0] in ("", "."):
+            raise ValueError(f"time: invalid duration {_time_quote(original)}")
+        unit = _UNIT.match(rest, number.end())
+        if unit is None:
+            raise ValueError(f"time: missing unit in duration {_time_quote(original)}")
+        if unit[0] not in _UNITS:
+            raise ValueError(f"time: unknown unit {_time_quote(unit[0])} in duration {_time_quote(original)}")
+        total += float(number[0]) * _UNITS[unit[0]]
+        rest = rest[unit.end() :]
+        if not rest:
+            return total
+
+
+def _time_quote(text: str) -> str:
+    """The quoting of package time: bytes outside ASCII are written in hexadecimal."""
+    out = []
+    for byte in text.encode("utf-8", "surrogatepass"):
+        if byte >= 0x80 or byte < 0x20:
+            out.append(f"\\x{byte:02x}")
+        else:
+            out.append("\\" + chr(byte) if chr(byte) in '"\\' else chr(byte))
+    return '"' + "".join(out) + '"'
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of standard, padded base64; line breaks are skipped. Raises ValueError with Go's own words."""
+    data = text.encode("utf-8", "surrogatepass")
+    try:
+        return binascii.a2b_base64(data.translate(None, b"\r\n"), strict_mode=True)
+    except binascii.Error:
+        raise ValueError(f"illegal base64 data at input byte {_first_bad_byte(data)}") from None
+
+
+def _first_bad_byte(data: bytes) -> int:
+    """Where Go's decoder stops: the first wrong character, or the start of an unfinished group of four."""
+    group: list[int] = []
+    for at, byte in enumerate(data):
+        if byte in b"\r\n":
+            continue
+        if byte in _BASE64:
+            group = [*group, at] if len(group) < 4 else [at]
+            continue
+        return at if byte != 0x3D else _bad_padding(data, at, len(group) % 4)
+    return len(data) - len(group) % 4
+
+
+def _bad_padding(data: bytes, at: int, filled: int) -> int:
+    """What is wrong at or after the first `=`, which stands at `at` after `filled` characters of its group."""
+    if filled < 2:
+        return at
+    after = at + 1
+    if filled == 2:
+        after = _skip_breaks(data, after)
+        if after == len(data):
+            return after
+        if data[after] != 0x3D:
+            return after - 1
+        after += 1
+    return _skip_breaks(data, after)
+
+
+def _skip_breaks(data: bytes, at: int) -> int:
+    while at < len(data) and data[at] in b"\r\n":
+        at += 1
+    return at

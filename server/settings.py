@@ -1,0 +1,138 @@
+"""The one reader of the process environment. Each field of `Settings` says which variable fills it.
+
+`python -m server.settings` prints the table for the documentation.
+"""
+
+# ruff: noqa: RUF009 - `variable` makes the dataclass fields; nothing mutable is shared
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from server import env
+from server.env import Address
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable: how its text is read, its default as the documentation shows it, and its meaning."""
+
+    name: str
+    parse: Callable[[str], Any]
+    shown: str
+    meaning: str
+
+
+def variable(name: str, parse: Callable[[str], T], default: T, shown: str, meaning: str) -> T:
+    """A field of `Settings` that an environment variable fills."""
+    return field(default=default, metadata={"variable": Variable(name, parse, shown, meaning)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The configuration of a server, and of a client: both read OLLAMA_HOST.
+
+    Durations are seconds (inf: no limit), sizes bytes; 0 or None means that the server chooses.
+    """
+
+    address: Address = variable(
+        "OLLAMA_HOST", env.parse_address, Address(), "127.0.0.1:11434", "where the server listens and clients connect"
+    )
+    models: Path = variable(
+        "OLLAMA_MODELS", Path, Path("~/.ollama/models"), "~/.ollama/models", "the folder of the models"
+    )
+    keep_alive: float = variable(
+        "OLLAMA_KEEP_ALIVE", env.parse_keep_alive, 300.0, "5m", "how long an idle model stays loaded; negative: forever"
+    )
+    load_timeout: float = variable(
+        "OLLAMA_LOAD_TIMEOUT", env.parse_timeout, 300.0, "5m", "how long a load may stand still; 0: no limit"
+    )
+    context_length: int = variable(
+        "OLLAMA_CONTEXT_LENGTH", env.parse_uint, 0, "from GPU memory; 4096 on CPU", "default context length"
+    )
+    num_parallel: int = variable(
+        "OLLAMA_NUM_PARALLEL", env.parse_uint, 0, "from memory", "most requests that one model works on at once"
+    )
+    max_loaded_models: int = variable(
+        "OLLAMA_MAX_LOADED_MODELS", env.parse_uint, 0, "3 per GPU; 3 on CPU", "most models loaded at once"
+    )
+    max_queue: int = variable(
+        "OLLAMA_MAX_QUEUE", env.parse_uint, 512, "512", "most requests that wait for a load; more get a 503"
+    )
+    flash_attention: bool | None = variable(
+        "OLLAMA_FLASH_ATTENTION", env.parse_tristate, None, "automatic", "flash attention: 1 on, 0 off"
+    )
+    kv_cache_type: str = variable(
+        "OLLAMA_KV_CACHE_TYPE", str.lower, "f16", "f16", "type of the KV cache, such as f16, q8_0, q4_0"
+    )
+    gpu_overhead: int = variable("OLLAMA_GPU_OVERHEAD", env.parse_uint, 0, "0", "bytes left free on each GPU")
+    sched_spread: bool = variable("OLLAMA_SCHED_SPREAD", env.parse_bool, False, "0", "spread a model over all GPUs")
+    go_template: bool | None = variable(
+        "OLLAMA_GO_TEMPLATE", env.parse_tristate, None, "automatic", "1 or 0 prefers or forbids stored Go templates"
+    )
+    origins: tuple[str, ...] = variable(
+        "OLLAMA_ORIGINS", env.parse_list, (), "", "further web origins that may call the server; `*`: all"
+    )
+    allowed_hosts: tuple[str, ...] = variable(
+        "OLLAMA_ALLOWED_HOSTS", env.parse_list, (), "", "further `Host` names; if set, hosts are checked on every bind"
+    )
+    no_prune: bool = variable("OLLAMA_NOPRUNE", env.parse_bool, False, "0", "keep unused blobs at start")
+    no_history: bool = variable("OLLAMA_NOHISTORY", env.parse_bool, False, "0", "no history of what is typed")
+    debug: int = variable("OLLAMA_DEBUG", env.parse_debug, 0, "0", "1: debug log, 2: trace")
+    version: str = variable(
+        "PRONK_VERSION_REPORTED", str, "0.33.0", "0.33.0", "the version that `/api/version` reports to clients"
+    )
+    max_body: int = variable("PRONK_MAX_BODY", env.parse_uint, 64 << 20, "67108864", "largest JSON body in bytes")
+    drain_timeout: float = variable(
+        "PRONK_DRAIN_TIMEOUT", env.parse_seconds, 5.0, "5s", "how long running answers may go on after SIGTERM"
+    )
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Settings of an environment, by default the process's own. A bad value gives the default and a warning."""
+        environ = dict(os.environ if environ is None else environ)
+        found: dict[str, Any] = {}
+        warnings = []
+        for name, row in variables().items():
+            if not (text := env.clean(environ.get(row.name, ""))):
+                continue
+            try:
+                found[name] = row.parse(text)
+            except ValueError:
+                warnings.append(f"invalid value of {row.name}, using the default: {text!r}")
+        return cls(**found, environ=environ, warnings=tuple(warnings))
+
+    @property
+    def models_folder(self) -> Path:
+        """The folder of the models, the home directory filled in."""
+        return self.models.expanduser()
+
+    @property
+    def client_url(self) -> str:
+        """The base URL under which a client on this machine finds the server."""
+        return self.address.url
+
+
+def variables() -> dict[str, Variable]:
+    """The variable of every field that has one."""
+    fields = dataclasses.fields(Settings)
+    return {field.name: field.metadata["variable"] for field in fields if "variable" in field.metadata}
+
+
+def markdown() -> str:
+    """The table of all variables, for the documentation."""
+    head = ["| variable | default | meaning |", "|---|---|---|"]
+    return "\n".join(head + [f"| `{row.name}` | {row.shown} | {row.meaning} |" for row in variables().values()])
+
+
+if __name__ == "__main__":
+    print(markdown())
