@@ -1,1 +1,5 @@
 """Thin routes: parse, call the engine, format."""
+
+from server.routes import anthropic, cloud, embed, inference, manage, meta, openai, show
+
+ROUTERS = tuple(module.router for module in (meta, inference, show, manage, embed, openai, anthropic, cloud))

@@ -1,0 +1,115 @@
+"""An engine's answer on its way to the client, as one ASGI response.
+
+Nothing is sent before the first event is there, so that a failure until then still has a status of its own. A client
+that leaves ends the answer at once: the task that reads the engine's events is cancelled, which closes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from engine.requests import Delta, Event, Final, Rendered, ToolCall
+from server.errors import KNOWN, error_line
+from server.wire import JSON, NDJSON
+
+
+class Format(Protocol):
+    """How one API writes the events of an answer. Lines include their line feed, whole objects do not."""
+
+    def line(self, delta: Delta) -> bytes:
+        """The line or lines of a piece of the answer."""
+
+    def last_line(self, final: Final) -> bytes:
+        """The line that ends the stream."""
+
+    def whole(self, delta: Delta, final: Final) -> bytes:
+        """The answer as one object; `delta` is all of its pieces together."""
+
+    def notice(self, event: Final | Rendered) -> bytes:
+        """The object for a load, an unload or a rendered prompt, which ignore `stream`."""
+
+
+class Answer(Response):
+    """The response to generate and chat. Consumes `events`, which no one else may read."""
+
+    def __init__(self, events: AsyncIterator[Event], format_: Format, *, stream: bool) -> None:
+        super().__init__()
+        self.events = events
+        self.format = format_
+        self.stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or stop early when the client goes. Raises what the engine raises before the first byte."""
+        work = asyncio.ensure_future(self._answer(send))
+        gone = asyncio.ensure_future(_disconnect(receive))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+        if not work.cancelled():
+            work.result()
+
+    async def _answer(self, send: Send) -> None:
+        async with _closing(self.events) as events:
+            first = await anext(events)
+            if isinstance(first, Rendered) or (isinstance(first, Final) and first.done_reason in ("load", "unload")):
+                await _send_whole(send, self.format.notice(first))
+            elif self.stream:
+                await self._stream(first, events, send)
+            else:
+                await _send_whole(send, await self._collect(first, events))
+
+    async def _stream(self, event: Event, events: AsyncIterator[Event], send: Send) -> None:
+        headers = [(b"content-type", NDJSON.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        last = error_line(RuntimeError())
+        try:
+            while isinstance(event, Delta):
+                await send({"type": "http.response.body", "body": self.format.line(event), "more_body": True})
+                event = await anext(events)
+            last = self.format.last_line(event) if isinstance(event, Final) else last
+        except KNOWN as error:
+            last = error_line(error)
+        finally:
+            # Also when something unforeseen is on its way to the log: a client must see that the stream has failed.
+            await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _collect(self, event: Event, events: AsyncIterator[Event]) -> bytes:
+        content, thinking = [], []
+        calls: list[ToolCall] = []
+        while isinstance(event, Delta):
+            content.append(event.content)
+            thinking.append(event.thinking)
+            calls += event.tool_calls
+            event = await anext(events)
+        assert isinstance(event, Final)
+        return self.format.whole(Delta("".join(content), "".join(thinking), tuple(calls)), event)
+
+
+@asynccontextmanager
+async def _closing(events: AsyncIterator[Event]) -> AsyncIterator[AsyncIterator[Event]]:
+    try:
+        yield events
+    finally:
+        if (close := getattr(events, "aclose", None)) is not None:
+            await close()
+
+
+async def _send_whole(send: Send, body: bytes) -> None:
+    headers = [(b"content-type", JSON.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _disconnect(receive: Receive) -> None:
+    """Returns when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

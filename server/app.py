@@ -1,0 +1,53 @@
+"""The application: routes, the guard before them, the table of errors behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from server.deps import EngineSurface
+from server.errors import KNOWN, error_response
+from server.guard import Guard
+from server.hosts import Hosts
+from server.origins import Origins
+from server.paths import PathTable
+from server.routes import ROUTERS
+from server.settings import Settings
+
+
+def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
+    """The server's ASGI application; its lifespan starts and stops the engine. Raises InvalidOrigin."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await engine.start()
+        try:
+            yield
+        finally:
+            await engine.stop()
+
+    # No pages of documentation: the server answers what its table of routes says and nothing else.
+    app = FastAPI(title="Pronk", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    for router in ROUTERS:
+        app.include_router(router)
+    app.state.settings = settings
+    app.state.engine = engine
+    for kind in (*KNOWN, Exception):
+        app.add_exception_handler(kind, error_response)
+    app.add_middleware(
+        Guard,
+        paths=path_table(),
+        origins=Origins(settings.origins),
+        hosts=Hosts(settings.address.host, settings.allowed_hosts),
+    )
+    return app
+
+
+def path_table() -> PathTable:
+    """The paths and methods of all routes."""
+    routes = (route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute))
+    return PathTable.of((route.path, route.methods or ()) for route in routes)

@@ -1,0 +1,47 @@
+"""What the routes need of the rest: the engine and the settings that the application was made with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from engine.model import Models
+from registry.store import Store
+from starlette.requests import Request
+
+from engine.requests import ChatRequest, Event, GenerateRequest, RunningModel
+from server.settings import Settings
+
+
+class EngineSurface(Protocol):
+    """The part of the engine that the HTTP layer uses."""
+
+    models: Models
+    store: Store
+
+    async def start(self) -> None:
+        """Get ready; called once, before the first request."""
+
+    async def stop(self) -> None:
+        """End everything that runs; what is asked from now on fails with EngineStopped."""
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
+        """The events of one completion."""
+
+    def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
+        """The events of one turn."""
+
+    def running(self) -> list[RunningModel]:
+        """The loaded models."""
+
+
+def engine_of(request: Request) -> EngineSurface:
+    """The engine of the application that serves this request."""
+    engine: EngineSurface = request.app.state.engine
+    return engine
+
+
+def settings_of(request: Request) -> Settings:
+    """The settings of the application that serves this request."""
+    settings: Settings = request.app.state.settings
+    return settings

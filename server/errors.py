@@ -1,0 +1,164 @@
+"""What the HTTP layer itself refuses, and the one table from exceptions to statuses and bodies.
+
+HTTPError                   a status and a message
+├── InvalidBody             400  not JSON, or a wrong type
+├── Unauthorized            401
+├── NotFound                404
+├── Forbidden               403  always in the native shape
+├── BodyTooLarge            413
+└── NotSupported            501  known to the API, not to this server yet
+
+Whatever is not in the table is a defect: 500 `internal server error`, the traceback in the log, nothing of it in the
+answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from engine.chat.jinja import TemplateError
+from modelfile.parameters import OptionError
+from registry.gguf import GGUFError
+from registry.manifest import ManifestError
+from registry.names import InvalidDigest, InvalidName
+from registry.store import ModelMissing, StoreError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine import errors as engine
+from server import gojson
+
+INTERNAL = "internal server error"
+CLOUD_DISABLED = "ollama cloud is disabled"
+_RETRY_AFTER = "1"  # seconds; a load takes about that long
+
+
+class HTTPError(Exception):
+    """A refusal with its status."""
+
+    status = 400
+
+
+class InvalidBody(HTTPError):
+    """The body is not JSON, or does not have the right types."""
+
+
+class Unauthorized(HTTPError):
+    """Nobody is signed in."""
+
+    status = 401
+
+
+class NotFound(HTTPError):
+    """What was asked for does not exist."""
+
+    status = 404
+
+
+class Forbidden(HTTPError):
+    """The server does not do this."""
+
+    status = 403
+
+
+class BodyTooLarge(HTTPError):
+    """The body is larger than the server takes."""
+
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"request body too large: at most {limit} bytes are accepted")
+
+
+class NotSupported(HTTPError):
+    """A part of the API that is not there yet."""
+
+    status = 501
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not supported yet")
+
+
+STATUS: Mapping[type[Exception], int] = {
+    engine.InvalidRequest: 400,
+    engine.ModelNotFound: 404,
+    engine.CapabilityMissing: 400,
+    engine.ServerBusy: 503,
+    engine.LoadFailed: 500,
+    engine.RunnerDied: 500,
+    engine.RunnerError: 500,
+    engine.EngineStopped: 503,
+    engine.EngineError: 500,
+    OptionError: 400,
+    TemplateError: 400,
+    InvalidName: 400,
+    InvalidDigest: 400,
+    ModelMissing: 404,
+    ManifestError: 500,
+    GGUFError: 500,
+    StoreError: 500,
+}
+"""Subclasses count as their nearest ancestor in the table."""
+
+KNOWN: tuple[type[Exception], ...] = (HTTPError, *STATUS)
+
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    529: "overloaded_error",
+}
+_OPENAI_TYPES = {400: "invalid_request_error", 404: "not_found_error", 413: "invalid_request_error"}
+_FIXED_TEXTS: Mapping[type[Exception], str] = {
+    InvalidName: "invalid model name",
+    InvalidDigest: "invalid digest format",
+}
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of an exception."""
+    if isinstance(error, HTTPError):
+        return error.status
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def message_of(error: Exception) -> str:
+    """The text that a client reads."""
+    if not isinstance(error, KNOWN):
+        return INTERNAL
+    return next((text for kind, text in _FIXED_TEXTS.items() if isinstance(error, kind)), str(error))
+
+
+def error_body(path: str, status: int, message: str) -> dict[str, Any]:
+    """The error object in the dialect of the API that `path` belongs to."""
+    if path == "/v1/messages" or path.startswith("/v1/messages/"):
+        detail = {"type": _ANTHROPIC_TYPES.get(status, "api_error"), "message": message}
+        return {"type": "error", "error": detail, "request_id": f"req_{secrets.token_hex(12)}"}
+    if path.startswith("/v1/"):
+        kind = _OPENAI_TYPES.get(status, "api_error")
+        return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    return {"error": message}
+
+
+async def error_response(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended in `error`. Registered for every exception there is."""
+    status = status_of(error)
+    path = "" if isinstance(error, Forbidden) else request.url.path
+    body = gojson.encode(error_body(path, status, message_of(error)))
+    headers = {"content-type": "application/json; charset=utf-8"}
+    if status == 503:
+        headers["retry-after"] = _RETRY_AFTER
+    if isinstance(error, BodyTooLarge):
+        headers["connection"] = "close"  # the rest of the body is not worth reading
+    return Response(body, status, headers)
+
+
+def error_line(error: Exception) -> bytes:
+    """The last line of a native stream that failed on its way."""
+    return gojson.encode({"error": message_of(error)}) + b"\n"

@@ -1,0 +1,54 @@
+"""The socket that the server listens on."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from server.env import Address
+
+_WILDCARDS = ("", "0.0.0.0", "::")
+
+
+class CannotListen(Exception):
+    """The address is taken, or not ours to listen on; `str()` says which and why."""
+
+
+def listen(address: Address) -> socket.socket:
+    """A bound socket. Raises CannotListen."""
+    candidates = [("::", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)]
+    if address.host not in _WILDCARDS:
+        candidates = [_resolve(address)]
+    problem = OSError()
+    for host, family in candidates:
+        try:
+            return _bind(host, address.port, family)
+        except OSError as error:
+            problem = error
+    reason = os.strerror(problem.errno or 0).lower()
+    raise CannotListen(f"listen tcp {address.shown}: bind: {reason}")
+
+
+def _resolve(address: Address) -> tuple[str, socket.AddressFamily]:
+    """The address to bind; of a name with several, an IPv4 one."""
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError:
+        raise CannotListen(f"listen tcp: lookup {address.host}: no such host") from None
+    family, _, _, _, name = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return str(name[0]), family
+
+
+def _bind(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
+    both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+    server = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
+        server.bind((host, port))
+    except OSError:
+        server.close()
+        raise
+    server.setblocking(False)
+    return server

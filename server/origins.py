@@ -1,0 +1,95 @@
+"""Which web pages may call the server (CORS). Pure: a request's headers in, a verdict out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Headers = list[tuple[bytes, bytes]]
+
+_LOCAL = ("localhost", "127.0.0.1", "0.0.0.0")
+_APPS = ("app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*")
+_SCHEMES = (
+    "http://",
+    "https://",
+    "chrome-extension://",
+    "safari-extension://",
+    "moz-extension://",
+    "ms-browser-extension://",
+)
+_METHODS = "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
+_STAINLESS = "Arch Async Custom-Poll-Interval Helper-Method Lang Os Package-Version Poll-Helper Retry-Count Runtime"
+_HEADERS = "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta," + ",".join(
+    f"X-Stainless-{name}" for name in (*_STAINLESS.split(), "Runtime-Version", "Timeout")
+)
+_MAX_AGE = "43200"  # seconds that a browser may remember a preflight
+
+
+class InvalidOrigin(ValueError):
+    """An entry of OLLAMA_ORIGINS is not an origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do with a request: answer `status` at once, or go on; `headers` belong to the answer either way."""
+
+    status: int | None = None
+    headers: Headers = field(default_factory=list)
+
+
+_PASS = Verdict()
+_FORBIDDEN = Verdict(403)
+
+
+class Origins:
+    """The allowed origins: those of this machine and of desktop apps, and `extra` ones with at most one `*` each."""
+
+    def __init__(self, extra: tuple[str, ...] = ()) -> None:
+        for entry in extra:
+            if entry.count("*") > 1:
+                raise InvalidOrigin(f"bad origin: only one * is allowed in {entry!r}")
+            if "*" not in entry and not entry.lower().startswith(_SCHEMES):
+                raise InvalidOrigin(f"bad origin: {entry!r} must contain '*' or start with http:// or https://")
+        everything = (*extra, *_defaults())
+        self._all = "*" in extra
+        self._exact = frozenset(entry.lower() for entry in everything if "*" not in entry)
+        self._wild = tuple(tuple(entry.lower().split("*")) for entry in everything if "*" in entry)
+
+    def allows(self, origin: str) -> bool:
+        """Whether a page of this origin may call."""
+        return (
+            self._all
+            or origin in self._exact
+            or any(origin.startswith(prefix) and origin.endswith(suffix) for prefix, suffix in self._wild)
+        )
+
+    def judge(self, method: str, origin: str, host: str) -> Verdict:
+        """The verdict on a request with these headers; no origin, or the server's own, is none of our business."""
+        if not origin or origin in (f"http://{host}", f"https://{host}"):
+            return _PASS
+        if not self.allows(origin):
+            return _FORBIDDEN
+        if method == "OPTIONS":
+            return Verdict(204, self._preflight(origin))
+        if self._all:
+            return Verdict(headers=[(b"access-control-allow-origin", b"*")])
+        return Verdict(headers=[(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")])
+
+    def _preflight(self, origin: str) -> Headers:
+        common = [
+            (b"access-control-allow-methods", _METHODS.encode()),
+            (b"access-control-allow-headers", _HEADERS.encode()),
+            (b"access-control-max-age", _MAX_AGE.encode()),
+        ]
+        if self._all:
+            return [(b"access-control-allow-origin", b"*"), *common]
+        varies = ("Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers")
+        return [
+            (b"access-control-allow-origin", origin.encode("latin-1")),
+            *common,
+            *((b"vary", name.encode()) for name in varies),
+        ]
+
+
+def _defaults() -> tuple[str, ...]:
+    local = (f"{scheme}://{host}{port}" for host in _LOCAL for scheme in ("http", "https") for port in ("", ":*"))
+    return (*local, *_APPS)

@@ -1,0 +1,116 @@
+"""What changes the store: copy, delete, blobs, pull; push and create answer their refusals for now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from fastapi import APIRouter, Request, Response
+from registry.names import Digest, InvalidName, ModelName
+from registry.store import ModelMissing, Store
+
+from engine.errors import ModelNotFound
+from registry import bundled
+from server.deps import engine_of, settings_of
+from server.errors import HTTPError, NotFound, NotSupported
+from server.gotext import quote
+from server.progress import Progress, Step
+from server.schemas.native import COPY, CREATE, DELETE, PULL, PUSH
+from server.wire import empty_response, read_body
+
+_SHOWN_DIGITS = 12  # of a digest, in a progress line
+
+router = APIRouter()
+
+
+@router.post("/api/copy")
+async def copy(request: Request) -> Response:
+    """Give a model a second name."""
+    body = await read_body(request, COPY, settings_of(request).max_body)
+    source = _parse(body.source, f"source {quote(body.source)} is invalid")
+    destination = _parse(body.destination, f"destination {quote(body.destination)} is invalid")
+    if source != destination:
+        try:
+            await asyncio.to_thread(engine_of(request).store.copy, source, destination)
+        except ModelMissing:
+            raise NotFound(f"model {quote(body.source)} not found") from None
+    return empty_response()
+
+
+@router.delete("/api/delete")
+async def delete(request: Request) -> Response:
+    """Remove a name, and the blobs that no other name needs."""
+    body = await read_body(request, DELETE, settings_of(request).max_body)
+    name = body.model_name.strip()
+    if not name:
+        raise HTTPError("model is required")
+    parsed = _parse(_stored_spelling(name), f"name {quote(body.model_name)} is invalid")
+    try:
+        await asyncio.to_thread(engine_of(request).store.delete, parsed)
+    except ModelMissing:
+        raise ModelNotFound(body.model_name) from None
+    return empty_response()
+
+
+@router.head("/api/blobs/{digest}")
+async def has_blob(request: Request, digest: str) -> Response:
+    """Whether a blob is there."""
+    if not await asyncio.to_thread(engine_of(request).store.has_blob, Digest.parse(digest)):
+        raise NotFound(f"blob {quote(digest)} not found")
+    return empty_response()
+
+
+@router.post("/api/pull")
+async def pull(request: Request) -> Response:
+    """Fetch a model. So far only those that come with the program."""
+    body = await read_body(request, PULL, settings_of(request).max_body)
+    name = ModelName.parse(body.model_name.strip())
+    if name not in bundled.MODELS:
+        raise NotSupported("pulling from a registry")
+    return Progress(_install(engine_of(request).store, name), stream=body.stream)
+
+
+@router.post("/api/push")
+async def push(request: Request) -> Response:
+    """Send a model to a registry; not there yet."""
+    body = await read_body(request, PUSH, settings_of(request).max_body)
+    if not body.model_name.strip():
+        raise HTTPError("model is required")
+    name = ModelName.parse(body.model_name)
+    try:
+        await asyncio.to_thread(engine_of(request).store.find, name)
+    except ModelMissing:
+        raise ModelNotFound(body.model_name) from None
+    raise NotSupported("push")
+
+
+@router.post("/api/create")
+async def create(request: Request) -> Response:
+    """Make a model; not there yet."""
+    body = await read_body(request, CREATE, settings_of(request).max_body)
+    ModelName.parse(body.model_name)
+    raise NotSupported("create")
+
+
+async def _install(store: Store, name: ModelName) -> AsyncGenerator[Step, None]:
+    yield {"status": "pulling manifest"}
+    stored = await asyncio.to_thread(store.find, name)
+    for layer in (*stored.manifest.layers, stored.manifest.config):
+        status = f"pulling {layer.digest.hex[:_SHOWN_DIGITS]}"
+        yield {"status": status, "digest": str(layer.digest), "total": layer.size, "completed": layer.size}
+    yield {"status": "verifying sha256 digest"}
+    yield {"status": "writing manifest"}
+    yield {"status": "success"}
+
+
+def _parse(text: str, refusal: str) -> ModelName:
+    try:
+        return ModelName.parse(text)
+    except InvalidName:
+        raise HTTPError(refusal) from None
+
+
+def _stored_spelling(name: str) -> str:
+    """`model:tag:cloud` is stored under the tag `tag-cloud`."""
+    bare, _, suffix = name.rpartition(":")
+    return f"{bare}-{suffix}" if suffix.lower() == "cloud" and ":" in bare.rpartition("/")[2] else name

@@ -1,0 +1,112 @@
+"""What the server says about itself and its models: `/`, version, status, tags, ps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from engine.model import Model, Models
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+from registry.store import Store, StoredModel
+
+from engine.requests import RunningModel
+from server import clock
+from server.deps import engine_of, settings_of
+from server.details import NO_DETAILS, details
+from server.errors import KNOWN, message_of
+from server.wire import json_response
+
+log = logging.getLogger("pronk.server")
+router = APIRouter()
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+async def root() -> Response:
+    """A sign of life; clients compare the text."""
+    return PlainTextResponse("Ollama is running")
+
+
+@router.api_route("/api/version", methods=["GET", "HEAD"])
+async def version(request: Request) -> Response:
+    """The version that clients check features against."""
+    return json_response({"version": settings_of(request).version})
+
+
+@router.get("/api/status")
+async def status() -> Response:
+    """Whether models of a cloud can be used: never."""
+    return json_response({"cloud": {"disabled": True, "source": "env"}})
+
+
+@router.api_route("/api/tags", methods=["GET", "HEAD"])
+async def tags(request: Request) -> Response:
+    """The stored models, newest first."""
+    engine = engine_of(request)
+    return json_response({"models": await asyncio.to_thread(_listing, engine.store, engine.models)})
+
+
+@router.get("/api/ps")
+async def ps(request: Request) -> Response:
+    """The loaded models, the one that stays longest first."""
+    engine = engine_of(request)
+    running = sorted(engine.running(), key=lambda model: model.expires_at, reverse=True)
+    return json_response({"models": await asyncio.to_thread(_running, running, engine.models)})
+
+
+def _listing(store: Store, models: Models) -> list[dict[str, Any]]:
+    """Blocking. A model that cannot be read is left out, not a reason to show none."""
+    found = []
+    for stored in store.list():
+        model = _resolve(models, stored.name.full)
+        if model is not None:
+            found.append(_tag(stored, model))
+    return found
+
+
+def _tag(stored: StoredModel, model: Model) -> dict[str, Any]:
+    name = stored.name.shortest
+    lengths = {"context_length": model.context_length, "embedding_length": _embedding_length(model)}
+    entry = {
+        "name": name,
+        "model": name,
+        "modified_at": clock.local(stored.modified_at),
+        "size": stored.size,
+        "digest": stored.digest,
+        "details": details(model) | {key: value for key, value in lengths.items() if value},
+    }
+    capabilities = sorted(model.listed_capabilities)
+    return entry | ({"capabilities": capabilities} if capabilities else {})
+
+
+def _embedding_length(model: Model) -> int:
+    value = model.header.field("embedding_length")
+    return value if isinstance(value, int) else 0
+
+
+def _running(running: list[RunningModel], models: Models) -> list[dict[str, Any]]:
+    """Blocking."""
+    return [_process(entry, _resolve(models, entry.name)) for entry in running]
+
+
+def _process(entry: RunningModel, model: Model | None) -> dict[str, Any]:
+    name = model.name.shortest if model else entry.name
+    return {
+        "name": name,
+        "model": name,
+        "size": entry.size,
+        "digest": entry.digest,
+        "details": NO_DETAILS if model is None else details(model) | {"parent_model": ""},
+        "expires_at": clock.local(entry.expires_at),
+        "size_vram": entry.size_vram,
+        "context_length": entry.context_length,
+    }
+
+
+def _resolve(models: Models, name: str) -> Model | None:
+    try:
+        return models.resolve(name)
+    except KNOWN as error:
+        log.warning("skipping model %s: %s", name, message_of(error))
+        return None

@@ -1,0 +1,76 @@
+"""uvicorn's server with our way of stopping: answers may finish for a while, then the engine ends them, then exit 0."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+
+import uvicorn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TICK = 1.0  # seconds; how often the Date header is renewed
+_LAST_WORDS = 1.0  # seconds that stopped answers have to send their last line
+log = logging.getLogger("pronk.server")
+
+
+class Server(uvicorn.Server):
+    """Serves until SIGINT or SIGTERM. `drain` is how many seconds answers may go on after SIGTERM.
+
+    SIGINT, or a second signal, ends them at once. The lifespan's end must make running answers end.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, serve, stop."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            await self._serve(sockets)
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def main_loop(self) -> None:
+        """Serve until told to stop."""
+        while not await self.on_tick(0):
+            try:
+                await asyncio.wait_for(self._stop.wait(), _TICK)
+            except TimeoutError:
+                continue
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, let answers end, stop the engine."""
+        for listener in self.servers:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._wait_for_answers(self._drain)
+        await self.lifespan.shutdown()
+        await self._wait_for_answers(_LAST_WORDS, patient=True)
+        for task in self.server_state.tasks:
+            task.cancel()
+
+    def _on_signal(self, number: int) -> None:
+        log.info("stopping on %s", signal.Signals(number).name)
+        if number == signal.SIGINT or self._stop.is_set():
+            self._hurry.set()
+        self.should_exit = True
+        self._stop.set()
+
+    async def _wait_for_answers(self, seconds: float, *, patient: bool = False) -> None:
+        answers = set(self.server_state.tasks)
+        if not answers:
+            return
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        done = asyncio.ensure_future(asyncio.wait(answers))
+        await asyncio.wait({done} if patient else {done, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        done.cancel()
