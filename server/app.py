@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from registry.store import Store
 from server.deps import EngineSurface
-from server.errors import KNOWN, error_response
+from server.errors import KNOWN, error_response, message_of
 from server.guard import Guard
 from server.hosts import Hosts
 from server.origins import Origins
 from server.paths import PathTable
 from server.routes import ROUTERS
 from server.settings import Settings
+
+log = logging.getLogger("pronk.server")
 
 
 def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
@@ -24,10 +30,12 @@ def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await engine.start()
+        pruning = asyncio.create_task(_prune(engine.store, enabled=not settings.no_prune))
         try:
             yield
         finally:
             await engine.stop()
+            await pruning
 
     # No pages of documentation: the server answers what its table of routes says and nothing else.
     app = FastAPI(title="Pronk", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
@@ -45,6 +53,15 @@ def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
         hosts=Hosts(settings.address.host, settings.allowed_hosts),
     )
     return app
+
+
+async def _prune(store: Store, *, enabled: bool) -> None:
+    """Remove what no model uses, beside the first requests. A store that cannot be pruned can still be served."""
+    try:
+        if enabled:
+            await asyncio.to_thread(store.prune, time.time())
+    except KNOWN as error:
+        log.warning("not pruned: %s", message_of(error))
 
 
 def path_table() -> PathTable:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from engine.model import Models
-from registry.store import Store
 from starlette.requests import Request
 
+from engine.model import Models
 from engine.requests import ChatRequest, Event, GenerateRequest, RunningModel
+from registry.store import Store
 from server.settings import Settings
 
 

@@ -18,16 +18,16 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine import errors as engine
 from engine.chat.jinja import TemplateError
 from modelfile.parameters import OptionError
 from registry.gguf import GGUFError
 from registry.manifest import ManifestError
 from registry.names import InvalidDigest, InvalidName
 from registry.store import ModelMissing, StoreError
-from starlette.requests import Request
-from starlette.responses import Response
-
-from engine import errors as engine
 from server import gojson
 
 INTERNAL = "internal server error"

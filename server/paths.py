@@ -64,7 +64,7 @@ class PathTable:
 
 def clean_path(path: str) -> str:
     """The shortest spelling of a path; a slash at its end stays."""
-    if "//" not in path and "/." not in path and path.startswith("/"):
+    if ("//" not in path and "/." not in path and path.startswith("/")) or path == "*":
         return path
     cleaned = posixpath.normpath("/" + path.lstrip("/"))
     return cleaned + "/" if path.endswith("/") and cleaned != "/" else cleaned

@@ -9,6 +9,8 @@ import socket
 
 import uvicorn
 
+from server.env import Address
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TICK = 1.0  # seconds; how often the Date header is renewed
 _LAST_WORDS = 1.0  # seconds that stopped answers have to send their last line
@@ -37,6 +39,13 @@ class Server(uvicorn.Server):
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the engine, then accept connections."""
+        await super().startup(sockets)
+        for sock in sockets or ():
+            host, port = sock.getsockname()[:2]
+            log.info("listening on %s", Address(host, port).shown)
 
     async def main_loop(self) -> None:
         """Serve until told to stop."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from engine.model import Models
 from fastapi import APIRouter, Request, Response
-from registry.names import ModelName
 
 from engine.errors import ModelNotFound
+from engine.model import Models
+from registry.names import ModelName
 from server.deps import engine_of, settings_of
 from server.errors import HTTPError, NotFound, NotSupported
 from server.gotext import quote

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter, Request, Response
-from registry.names import Digest, InvalidName, ModelName
-from registry.store import ModelMissing, Store
 
 from engine.errors import ModelNotFound
 from registry import bundled
+from registry.names import Digest, InvalidName, ModelName
+from registry.store import ModelMissing, Store
 from server.deps import engine_of, settings_of
 from server.errors import HTTPError, NotFound, NotSupported
 from server.gotext import quote

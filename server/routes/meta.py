@@ -6,12 +6,12 @@ import asyncio
 import logging
 from typing import Any
 
-from engine.model import Model, Models
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
-from registry.store import Store, StoredModel
 
+from engine.model import Model, Models
 from engine.requests import RunningModel
+from registry.store import Store, StoredModel
 from server import clock
 from server.deps import engine_of, settings_of
 from server.details import NO_DETAILS, details

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from registry.names import ModelName
-from registry.store import ModelMissing, Store, StoredModel
 
 from engine.errors import ModelNotFound
+from registry.names import ModelName
+from registry.store import ModelMissing, Store, StoredModel
 from server.deps import engine_of, settings_of
 from server.errors import HTTPError, NotFound, NotSupported
 from server.schemas.openai import CHAT_COMPLETION, COMPLETION, EMBEDDING, RESPONSES

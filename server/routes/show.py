@@ -7,12 +7,12 @@ import re
 from typing import Any
 
 import msgspec
-from engine.model import Model, Models
 from fastapi import APIRouter, Request, Response
-from registry.gguf import GGUFArray, GGUFHeader, TensorInfo, read_header
-from registry.names import ModelName
 
 from engine.errors import ModelNotFound
+from engine.model import Model, Models
+from registry.gguf import GGUFArray, GGUFHeader, TensorInfo, read_header
+from registry.names import ModelName
 from server import clock
 from server.deps import engine_of, settings_of
 from server.details import details

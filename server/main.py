@@ -1,0 +1,72 @@
+"""The server process: `python -m server.main`, or `run` for the command line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import uvicorn
+
+from engine.engine import Engine, EngineConfig
+from registry.store import Store
+from server import log
+from server.app import create_app
+from server.hosts import is_loopback
+from server.listen import CannotListen, listen
+from server.origins import InvalidOrigin
+from server.protocol import BoundedHttpProtocol
+from server.serve import Server
+from server.settings import Settings
+
+_KEEP_ALIVE = 120  # seconds that an idle connection stays open; clients pool them
+_logger = logging.getLogger("pronk.server")
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit code. What hinders the start is told on standard error."""
+    log.configure(settings.debug)
+    for warning in settings.warnings:
+        _logger.warning(warning)
+    try:
+        sock = listen(settings.address)
+        app = create_app(settings, build_engine(settings))
+    except (CannotListen, InvalidOrigin) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    config = uvicorn.Config(
+        app,
+        http=BoundedHttpProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+    )
+    if not is_loopback(settings.address.host):
+        _logger.warning("no authentication: whoever can reach this address can use and change the models")
+    Server(config, settings.drain_timeout).run([sock])
+    return 0
+
+
+def build_engine(settings: Settings) -> Engine:
+    """The engine that these settings describe, on the store they name."""
+    config = EngineConfig(
+        keep_alive=settings.keep_alive,
+        load_timeout=settings.load_timeout,
+        context_length=settings.context_length,
+        num_parallel=settings.num_parallel,
+        max_loaded_models=settings.max_loaded_models,
+        max_queue=settings.max_queue,
+        flash_attention=settings.flash_attention,
+        kv_cache_type=settings.kv_cache_type,
+        gpu_overhead=settings.gpu_overhead,
+        environ=settings.environ,
+    )
+    return Engine(Store(settings.models_folder), config)
+
+
+if __name__ == "__main__":
+    sys.exit(run(Settings.from_env()))
