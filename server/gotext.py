@@ -76,15 +76,23 @@ def json_number(value: float) -> str:
 
 
 def json_float32(value: float) -> str:
-    """A float32 as the JSON encoder prints it: the fewest digits that give the same float32 again."""
+    """A float32 as the JSON encoder prints it: the fewest digits that give the same float32 again.
+
+    A value that is no float32 keeps all its digits; one that is no number is null, for JSON has none.
+    """
     if not math.isfinite(value):
         return "null"
-    packed = struct.pack("<f", value)
-    for precision in range(1, 10):
-        digits = f"{value:.{precision}g}"
-        if struct.pack("<f", float(digits)) == packed:
-            return json_number(float(digits))
+    if _to_float32(value) == value:
+        digits = (float(f"{value:.{precision}g}") for precision in range(1, 10))
+        value = next((short for short in digits if _to_float32(short) == value), value)
     return json_number(value)
+
+
+def _to_float32(value: float) -> float:
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:
+        return math.inf
 
 
 def _plain(digits: str) -> str:

@@ -18,13 +18,15 @@ log = logging.getLogger("pronk.server")
 
 
 class Server(uvicorn.Server):
-    """Serves until SIGINT or SIGTERM. `drain` is how many seconds answers may go on after SIGTERM.
+    """Serves until SIGINT or SIGTERM; `ready` is set once connections are accepted.
 
-    SIGINT, or a second signal, ends them at once. The lifespan's end must make running answers end.
+    `drain` is how many seconds answers may go on after SIGTERM. SIGINT, or a second signal, ends them at once. The
+    lifespan's end must make running answers end.
     """
 
     def __init__(self, config: uvicorn.Config, drain: float) -> None:
         super().__init__(config)
+        self.ready = asyncio.Event()
         self._drain = drain
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -46,6 +48,7 @@ class Server(uvicorn.Server):
         for sock in sockets or ():
             host, port = sock.getsockname()[:2]
             log.info("listening on %s", Address(host, port).shown)
+        self.ready.set()
 
     async def main_loop(self) -> None:
         """Serve until told to stop."""
@@ -67,12 +70,16 @@ class Server(uvicorn.Server):
         for task in self.server_state.tasks:
             task.cancel()
 
-    def _on_signal(self, number: int) -> None:
-        log.info("stopping on %s", signal.Signals(number).name)
-        if number == signal.SIGINT or self._stop.is_set():
+    def stop(self, *, hurry: bool = False) -> None:
+        """Stop serving; in a hurry, or when told a second time, without waiting for answers to end."""
+        if hurry or self._stop.is_set():
             self._hurry.set()
         self.should_exit = True
         self._stop.set()
+
+    def _on_signal(self, number: int) -> None:
+        log.info("stopping on %s", signal.Signals(number).name)
+        self.stop(hurry=number == signal.SIGINT)
 
     async def _wait_for_answers(self, seconds: float, *, patient: bool = False) -> None:
         answers = set(self.server_state.tasks)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from engine.errors import ModelNotFound
 from registry import bundled
 from registry.names import Digest, InvalidName, ModelName
-from registry.store import ModelMissing, Store
+from registry.store import DigestMismatch, ModelMissing, Store
 from server.deps import engine_of, settings_of
 from server.errors import HTTPError, NotFound, NotSupported
 from server.gotext import quote
@@ -19,6 +19,7 @@ from server.schemas.native import COPY, CREATE, DELETE, PULL, PUSH
 from server.wire import empty_response, read_body
 
 _SHOWN_DIGITS = 12  # of a digest, in a progress line
+_PIECE = 1 << 20  # bytes
 
 router = APIRouter()
 
@@ -60,6 +61,23 @@ async def has_blob(request: Request, digest: str) -> Response:
     return empty_response()
 
 
+@router.post("/api/blobs/{digest}")
+async def put_blob(request: Request, digest: str) -> Response:
+    """Store a blob, however large: it is written as it arrives and checked before it counts."""
+    parsed = Digest.parse(digest)
+    store = engine_of(request).store
+    if await asyncio.to_thread(store.has_blob, parsed):
+        return empty_response()
+    try:
+        with store.put_blob(parsed) as blob:
+            async for part in _pieces(request):
+                await asyncio.to_thread(blob.write, part)
+            await asyncio.to_thread(blob.commit)
+    except DigestMismatch as error:
+        raise HTTPError(str(error)) from None
+    return empty_response(201)
+
+
 @router.post("/api/pull")
 async def pull(request: Request) -> Response:
     """Fetch a model. So far only those that come with the program."""
@@ -90,6 +108,19 @@ async def create(request: Request) -> Response:
     body = await read_body(request, CREATE, settings_of(request).max_body)
     ModelName.parse(body.model_name)
     raise NotSupported("create")
+
+
+async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
+    """The body in pieces that are worth a thread's while."""
+    parts, size = [], 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size >= _PIECE:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
 
 
 async def _install(store: Store, name: ModelName) -> AsyncGenerator[Step, None]:

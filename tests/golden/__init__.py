@@ -1,0 +1,1 @@
+"""Recorded answers of a real Ollama, asked of this server."""

@@ -1,0 +1,59 @@
+"""An engine with a script instead of a model: the store and the models are real, only the answers are made up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from engine.model import Models
+from engine.requests import ChatRequest, Event, GenerateRequest, RunningModel
+from registry.store import Store
+
+Step = Event | BaseException | float
+"""An event to give, an error to raise, or seconds to wait."""
+
+
+class FakeEngine:
+    """Plays `script` for every request. What it was asked, and how many answers were not read to the end, is kept."""
+
+    def __init__(self, root: Path, script: Sequence[Step] = ()) -> None:
+        self.store = Store(root)
+        self.models = Models(self.store)
+        self.script = list(script)
+        self.asked: list[GenerateRequest | ChatRequest] = []
+        self.loaded: list[RunningModel] = []
+        self.abandoned = 0
+        self.started = self.stopped = 0
+        self.stopping: asyncio.Event | None = None
+
+    async def start(self) -> None:
+        self.started += 1
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
+        return self._play(request)
+
+    def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
+        return self._play(request)
+
+    def running(self) -> list[RunningModel]:
+        return self.loaded
+
+    async def _play(self, request: GenerateRequest | ChatRequest) -> AsyncIterator[Event]:
+        self.asked.append(request)
+        complete = False
+        try:
+            for step in self.script:
+                if isinstance(step, BaseException):
+                    complete = True
+                    raise step
+                if isinstance(step, float):
+                    await asyncio.sleep(step)
+                else:
+                    complete = step is self.script[-1]
+                    yield step
+        finally:
+            self.abandoned += not complete

@@ -1,0 +1,106 @@
+"""Environment variables as Ollama reads them."""
+
+import math
+
+import pytest
+
+from server import env
+from server.env import Address
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("1.2.3.4", Address("1.2.3.4")),
+        (":1234", Address("", 1234)),
+        (":0", Address("", 0)),
+        ("0.0.0.0", Address("0.0.0.0")),
+        ("1.2.3.4:65536", Address("1.2.3.4")),
+        ("1.2.3.4:-1", Address("1.2.3.4")),
+        ("1.2.3.4:x", Address("1.2.3.4")),
+        ("example.com", Address("example.com")),
+        ("example.com:1", Address("example.com", 1)),
+        ("::1", Address("::1")),
+        ("[::1]", Address("::1")),
+        ("[::1]:2", Address("::1", 2)),
+        ("[::]", Address("::")),
+        ("http://h", Address("h", 80)),
+        ("https://h", Address("h", 443, "https")),
+        ("https://h:99999", Address("h", 443, "https")),
+        ("http://h:1/a/b", Address("h", 1, "http", "a/b")),
+        ("ollama.com", Address("ollama.com", 443, "https")),
+        ("", Address()),
+    ],
+)
+def test_parse_address(text: str, address: Address) -> None:
+    assert env.parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        (Address(), "http://127.0.0.1:11434"),
+        (Address("", 1), "http://127.0.0.1:1"),
+        (Address("0.0.0.0", 1), "http://127.0.0.1:1"),
+        (Address("::", 1), "http://[::1]:1"),
+        (Address("fd00::1", 1), "http://[fd00::1]:1"),
+        (Address("h", 443, "https", "a"), "https://h:443/a"),
+    ],
+)
+def test_url_for_clients(address: Address, url: str) -> None:
+    assert address.url == url
+
+
+@pytest.mark.parametrize(("text", "value"), [(' "5m" ', "5m"), ("'a'", "a"), ("  ", "")])
+def test_clean(text: str, value: str) -> None:
+    assert env.clean(text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("on", True), ("0", False), ("F", False)])
+def test_parse_bool(text: str, value: bool) -> None:
+    assert env.parse_bool(text) is value
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5m", 300), ("90", 90), ("0", 0), ("-1", math.inf), ("-5m", math.inf), ("1.5h", 5400)]
+)
+def test_parse_keep_alive(text: str, seconds: float) -> None:
+    assert env.parse_keep_alive(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "1.5", ""])
+def test_parse_keep_alive_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        env.parse_keep_alive(text)
+
+
+def test_parse_timeout_takes_zero_for_no_limit() -> None:
+    assert env.parse_timeout("0") == env.parse_timeout("-3s") == math.inf
+    assert env.parse_timeout("2s") == 2
+
+
+@pytest.mark.parametrize(("text", "level"), [("1", 1), ("true", 1), ("0", 0), ("false", 0), ("2", 2), ("yes", 1)])
+def test_parse_debug(text: str, level: int) -> None:
+    assert env.parse_debug(text) == level
+
+
+@pytest.mark.parametrize("text", ["-1", "1.0", "x", "٣", ""])
+def test_parse_uint_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match="whole number"):
+        env.parse_uint(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a:1", ("a", "1")),
+        ("[::1]:2", ("::1", "2")),
+        (":3", ("", "3")),
+        ("[::1]", None),
+        ("::1", None),
+        ("a", None),
+        ("[a]b:1", None),
+    ],
+)
+def test_split_host_port(text: str, parts: tuple[str, str] | None) -> None:
+    assert env.split_host_port(text) == parts

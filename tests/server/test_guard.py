@@ -1,0 +1,104 @@
+"""The guard in front of the application, as a client sees it."""
+
+import httpx
+import pytest
+
+from server.app import create_app
+from server.env import Address
+from server.settings import Settings
+from tests.server.fake_engine import FakeEngine
+
+EVIL = {"Origin": "http://evil.example"}
+PAGE = {"Origin": "http://localhost:3000"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
+@pytest.mark.parametrize("path", ["/api/nope", "/v1/nope", "/docs", "/openapi.json"])
+async def test_unknown_path(client: httpx.AsyncClient, method: str, path: str) -> None:
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.text) == (404, "404 page not found")
+    assert answer.headers["content-type"] == "text/plain"
+    assert "allow" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/api/chat", "POST"),
+        ("POST", "/api/tags", "HEAD, GET"),
+        ("POST", "/api/delete", "DELETE"),
+        ("GET", "/api/blobs/x", "HEAD, POST"),
+        ("HEAD", "/api/ps", "GET"),
+        ("PATCH", "/", "HEAD, GET"),
+    ],
+)
+async def test_wrong_method(client: httpx.AsyncClient, method: str, path: str, allow: str) -> None:
+    answer = await client.request(method, path)
+    assert answer.status_code == 405
+    assert answer.headers["content-type"] == "text/plain"
+    assert answer.headers["allow"] == allow
+    assert method == "HEAD" or answer.text == "405 method not allowed"
+
+
+async def test_trailing_slash(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/tags/", headers=EVIL)
+    assert (answer.status_code, answer.headers["location"]) == (301, "/api/tags")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.text == '<a href="/api/tags">Moved Permanently</a>.\n\n'
+    answer = await client.post("/api/show/", content=b"{}")
+    assert (answer.status_code, answer.headers["location"], answer.content) == (307, "/api/show", b"")
+    assert "content-type" not in answer.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
+@pytest.mark.parametrize("path", ["/api/tags", "/api/nope"])
+async def test_a_foreign_origin_is_blocked(client: httpx.AsyncClient, method: str, path: str) -> None:
+    answer = await client.request(method, path, headers=EVIL)
+    assert (answer.status_code, answer.content) == (403, b"")
+    assert "content-type" not in answer.headers
+    assert ("allow" in answer.headers) == (path == "/api/tags" and method != "GET")
+
+
+async def test_an_allowed_origin_is_named(client: httpx.AsyncClient) -> None:
+    for path in ("/api/version", "/api/nope", "/api/chat"):
+        answer = await client.get(path, headers=PAGE)
+        assert answer.headers["access-control-allow-origin"] == PAGE["Origin"]
+        assert answer.headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize(("path", "allow"), [("/api/chat", "POST"), ("/api/nope", None)])
+async def test_preflight(client: httpx.AsyncClient, path: str, allow: str | None) -> None:
+    answer = await client.options(path, headers=PAGE)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["access-control-max-age"] == "43200"
+    assert answer.headers.get("allow") == allow
+    assert "content-type" not in answer.headers
+    assert "content-length" not in answer.headers
+
+
+async def test_a_foreign_host_is_blocked(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/version", headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.content) == (403, b"")
+    answer = await client.get("/api/version", headers={"Host": "foo.localhost:1"})
+    assert answer.status_code == 200
+
+
+async def test_options_is_answered_for_names_only(client: httpx.AsyncClient) -> None:
+    by_name = await client.options("/api/chat", headers={"Host": "localhost"})
+    assert (by_name.status_code, by_name.headers["allow"]) == (204, "POST")
+    by_address = await client.options("/api/chat", headers={"Host": "127.0.0.1"})
+    assert (by_address.status_code, by_address.headers["allow"]) == (405, "POST")
+
+
+async def ask(settings: Settings, host: str) -> int:
+    app = create_app(settings, FakeEngine(settings.models))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client:
+        return (await client.get("/api/version", headers={"Host": host})).status_code
+
+
+async def test_hosts_on_a_public_bind(settings: Settings) -> None:
+    public = Settings(models=settings.models, address=Address("0.0.0.0"))
+    assert await ask(public, "evil.example") == 200
+    guarded = Settings(models=settings.models, address=Address("0.0.0.0"), allowed_hosts=("pronk.example",))
+    assert await ask(guarded, "evil.example") == 403
+    assert await ask(guarded, "pronk.example:11434") == 200

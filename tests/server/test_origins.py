@@ -1,0 +1,82 @@
+"""Which web pages may call."""
+
+import pytest
+
+from server.origins import InvalidOrigin, Origins
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://localhost",
+        "https://localhost:3000",
+        "http://127.0.0.1:1",
+        "https://0.0.0.0",
+        "app://x",
+        "file://",
+        "tauri://localhost",
+        "vscode-webview://abc",
+    ],
+)
+def test_allowed_without_settings(origin: str) -> None:
+    assert Origins().allows(origin)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "http://localhost.evil.example", "chrome-extension://a", "http://127.0.0.10"],
+)
+def test_refused_without_settings(origin: str) -> None:
+    assert not Origins().allows(origin)
+
+
+def test_extra_origins() -> None:
+    origins = Origins(("http://a.example", "https://*.b.example", "chrome-extension://*"))
+    assert origins.allows("http://a.example")
+    assert origins.allows("https://x.y.b.example")
+    assert origins.allows("chrome-extension://abc")
+    assert not origins.allows("http://x.b.example")
+    assert origins.allows("http://localhost:1")
+
+
+@pytest.mark.parametrize("entry", ["a.example", "ftp://a", "http://*.*"])
+def test_bad_entries(entry: str) -> None:
+    with pytest.raises(InvalidOrigin):
+        Origins((entry,))
+
+
+def test_no_origin_or_the_own_one_is_no_cors() -> None:
+    for origin in ("", "http://evil.example:1", "https://evil.example:1"):
+        assert Origins().judge("GET", origin, "evil.example:1").status is None
+        assert not Origins().judge("OPTIONS", origin, "evil.example:1").headers
+
+
+def test_verdicts() -> None:
+    origins = Origins()
+    assert origins.judge("POST", "http://evil.example", "h").status == 403
+    assert origins.judge("OPTIONS", "http://evil.example", "h").status == 403
+    plain = origins.judge("GET", "app://x", "h")
+    assert (plain.status, plain.headers) == (
+        None,
+        [(b"access-control-allow-origin", b"app://x"), (b"vary", b"Origin")],
+    )
+    preflight = origins.judge("OPTIONS", "app://x", "h")
+    assert preflight.status == 204
+    headers = dict(preflight.headers)
+    assert headers[b"access-control-max-age"] == b"43200"
+    assert headers[b"access-control-allow-methods"] == b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
+    assert headers[b"access-control-allow-headers"].startswith(b"Authorization,Content-Type,User-Agent,Accept,")
+    assert headers[b"access-control-allow-headers"].endswith(b",X-Stainless-Runtime-Version,X-Stainless-Timeout")
+    assert [value for name, value in preflight.headers if name == b"vary"] == [
+        b"Origin",
+        b"Access-Control-Request-Method",
+        b"Access-Control-Request-Headers",
+    ]
+
+
+def test_a_star_allows_all() -> None:
+    origins = Origins(("*",))
+    assert origins.judge("GET", "http://evil.example", "h").headers == [(b"access-control-allow-origin", b"*")]
+    preflight = origins.judge("OPTIONS", "http://evil.example", "h")
+    assert dict(preflight.headers)[b"access-control-allow-origin"] == b"*"
+    assert b"vary" not in dict(preflight.headers)

@@ -1,0 +1,164 @@
+"""Typed bodies: what they accept, and the texts for what they do not."""
+
+import math
+import re
+from typing import Any
+
+import pytest
+
+from engine.requests import ChatRequest, Message, ToolCall
+from server import gojson
+from server.gotypes import Kind, decode_as
+from server.schemas.anthropic import MESSAGES
+from server.schemas.native import CHAT, CREATE, EMBED, GENERATE, PULL
+from server.schemas.openai import CHAT_COMPLETION
+
+FIELD = "json: cannot unmarshal {} into Go struct field {} of type {}"
+MALFORMED = "Value looks like object, but can't find closing '}' symbol"
+ERRORS: list[tuple[Kind[Any], str, str]] = [
+    (GENERATE, "[]", "json: cannot unmarshal array into Go value of type api.GenerateRequest"),
+    (GENERATE, '"x"', "json: cannot unmarshal string into Go value of type api.GenerateRequest"),
+    (CHAT_COMPLETION, "[]", "json: cannot unmarshal array into Go value of type openai.ChatCompletionRequest"),
+    (MESSAGES, "1", "json: cannot unmarshal number into Go value of type anthropic.MessagesRequest"),
+    (GENERATE, '{"model":5}', FIELD.format("number", "GenerateRequest.model", "string")),
+    (GENERATE, '{"MODEL":5}', FIELD.format("number", "GenerateRequest.model", "string")),
+    (GENERATE, '{"stream":"true"}', FIELD.format("string", "GenerateRequest.stream", "bool")),
+    (GENERATE, '{"stream":0}', FIELD.format("number", "GenerateRequest.stream", "bool")),
+    (GENERATE, '{"context":"x"}', FIELD.format("string", "GenerateRequest.context", "[]int")),
+    (GENERATE, '{"context":[1.5]}', FIELD.format("number 1.5", "GenerateRequest.context", "int")),
+    (GENERATE, '{"context":[1.0]}', FIELD.format("number 1.0", "GenerateRequest.context", "int")),
+    (GENERATE, '{"top_logprobs":1e2}', FIELD.format("number 1e2", "GenerateRequest.top_logprobs", "int")),
+    (GENERATE, '{"context":[true]}', FIELD.format("bool", "GenerateRequest.context", "int")),
+    (GENERATE, '{"options":[]}', FIELD.format("array", "GenerateRequest.options", "map[string]interface {}")),
+    (GENERATE, '{"options":{"a":[1e400]}}', FIELD.format("number 1e400", "GenerateRequest.options", "float64")),
+    (GENERATE, '{"images":"abcd"}', FIELD.format("string", "GenerateRequest.images", "[]api.ImageData")),
+    (GENERATE, '{"images":[1]}', FIELD.format("number", "GenerateRequest.images", "api.ImageData")),
+    (GENERATE, '{"images":["!!!"]}', "illegal base64 data at input byte 0"),
+    (CHAT, '{"messages":"hi"}', FIELD.format("string", "ChatRequest.messages", "[]api.Message")),
+    (CHAT, '{"messages":["x"]}', FIELD.format("string", "ChatRequest.messages", "api.Alias")),
+    (CHAT, '{"messages":[{"content":5}]}', FIELD.format("number", "ChatRequest.messages.content", "string")),
+    (
+        CHAT,
+        '{"messages":[{"tool_calls":[{"function":{"name":5}}]}]}',
+        FIELD.format("number", "ChatRequest.messages.tool_calls.function.name", "string"),
+    ),
+    (CHAT, '{"messages":[{"tool_calls":[{"function":{"arguments":"{}"}}]}]}', MALFORMED),
+    (CHAT, '{"tools":{}}', FIELD.format("object", "ChatRequest.tools", "api.Tools")),
+    (CHAT, '{"tools":[{"type":1}]}', FIELD.format("number", "Tool.tools.type", "string")),
+    (CHAT, '{"tools":[{"function":{"parameters":{"properties":[]}}}]}', MALFORMED),
+    (CREATE, '{"files":"x"}', FIELD.format("string", "CreateRequest.files", "map[string]string")),
+    (GENERATE, '{"keep_alive":"5"}', 'time: missing unit in duration "5"'),
+    (GENERATE, '{"keep_alive":true}', "Unsupported type: 'bool'"),
+    (GENERATE, '{"keep_alive":{}}', "Unsupported type: 'map[string]interface {}'"),
+    (GENERATE, '{"keep_alive":[]}', "Unsupported type: '[]interface {}'"),
+    (
+        GENERATE,
+        '{"think":"hard"}',
+        'invalid think value: "hard" (must be "high", "medium", "low", "max", true, or false)',
+    ),
+    (GENERATE, '{"think":1}', 'think must be a boolean or string ("high", "medium", "low", "max", true, or false)'),
+    # The first mistake is told, also when the same key comes again, but a type that decodes itself ends it all.
+    (GENERATE, '{"prompt":1,"model":2}', FIELD.format("number", "GenerateRequest.prompt", "string")),
+    (GENERATE, '{"model":5,"model":"x"}', FIELD.format("number", "GenerateRequest.model", "string")),
+    (GENERATE, '{"model":5,"keep_alive":"1d"}', 'time: unknown unit "d" in duration "1d"'),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "message"), ERRORS, ids=lambda value: value if isinstance(value, str) else "")
+def test_error_texts(kind: Kind[Any], body: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        decode(kind, body)
+
+
+def decode(kind: Kind[Any], body: str) -> Any:
+    return decode_as(kind, gojson.decode(body.encode()))
+
+
+def test_absent_and_null_are_the_same() -> None:
+    nulls = "{" + ",".join(f'"{name}":null' for name in ("model", "stream", "context", "options", "keep_alive")) + "}"
+    assert decode(GENERATE, nulls) == decode(GENERATE, "{}") == decode(GENERATE, "null")
+    assert decode(GENERATE, "{}").stream is True
+
+
+def test_keys_match_in_any_case_and_the_last_wins() -> None:
+    body = decode(GENERATE, '{"MODEL":"a","Prompt":"b","model":"c","STREAM":false,"unknown":[{}]}')
+    assert (body.model, body.prompt, body.stream) == ("c", "b", False)
+
+
+def test_an_empty_context_is_present() -> None:
+    assert decode(GENERATE, '{"context":[]}').request().context == []
+    assert decode(GENERATE, "{}").request().context is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("42.5", 42.5), ("0", 0), ("-1", math.inf), ('"-1m"', math.inf), ('"1h"', 3600), ("1e300", math.inf)],
+)
+def test_keep_alive(value: str, seconds: float) -> None:
+    assert decode(GENERATE, f'{{"keep_alive":{value}}}').keep_alive == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "constraint"),
+    [
+        ("null", None),
+        ('""', None),
+        ('"json"', '"json"'),
+        ('{"b": 1, "a": {"x": [1, 2.5]}}', '{"b":1,"a":{"x":[1,2.5]}}'),
+        ('"xml"', '"xml"'),
+    ],
+)
+def test_format_is_passed_on_as_text(value: str, constraint: str | None) -> None:
+    assert decode(CHAT, f'{{"format":{value}}}').format == constraint
+
+
+@pytest.mark.parametrize("value", ['"low"', '"max"', "true", "false"])
+def test_think(value: str) -> None:
+    assert decode(CHAT, f'{{"think":{value}}}').think == gojson.decode(value.encode())
+
+
+def test_name_stands_for_model() -> None:
+    assert decode(PULL, '{"name":"a"}').model_name == "a"
+    assert decode(PULL, '{"name":"a","model":"b"}').model_name == "b"
+
+
+def test_messages() -> None:
+    body = """{"messages":[null, {"role":"USER","content":null,"images":["QUI="]},
+      {"role":"assistant","tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":{"b":1,"a":[2]}}}]},
+      {"role":"tool","tool_name":"f","tool_call_id":"c1","content":"x","thinking":"t"}]}"""
+    request: ChatRequest = decode(CHAT, body).request()
+    assert request.messages == [
+        Message(role=""),
+        Message(role="user", images=(b"AB",)),
+        Message(role="assistant", tool_calls=(ToolCall("f", {"b": 1, "a": [2]}, id="c1"),)),
+        Message(role="tool", content="x", thinking="t", tool_name="f", tool_call_id="c1"),
+    ]
+
+
+def test_tools_keep_known_keys_in_their_order() -> None:
+    body = """{"tools":[{"function":{"parameters":{"properties":{"z":{"title":"Z","description":"d",
+      "type":["string","null"],"enum":["a"]},"a":{"type":"object","properties":{"q":{"type":"integer","minimum":1}},"required":["q"]}},
+      "required":["z"],"type":"object","additionalProperties":false},"name":"f","strict":true},"type":"function"}]}"""
+    (tool,) = decode(CHAT, body).request().tools
+    assert tool == {
+        "type": "function",
+        "function": {
+            "name": "f",
+            "description": "",
+            "parameters": {
+                "type": "object",
+                "required": ["z"],
+                "properties": {
+                    "z": {"type": ["string", "null"], "description": "d", "enum": ["a"]},
+                    "a": {"type": "object", "properties": {"q": {"type": "integer"}}, "required": ["q"]},
+                },
+            },
+        },
+    }
+    assert list(tool["function"]["parameters"]) == ["type", "required", "properties"]
+    assert list(tool["function"]["parameters"]["properties"]) == ["z", "a"]
+    assert list(tool["function"]["parameters"]["properties"]["z"]) == ["type", "description", "enum"]
+
+
+def test_embed_takes_any_input() -> None:
+    assert decode(EMBED, '{"input":["a","b"]}').input == ["a", "b"]

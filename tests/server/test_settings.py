@@ -1,0 +1,66 @@
+"""Settings come from the environment by one table, which is also the documentation."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from server.env import Address
+from server.settings import Settings, markdown, variables
+
+
+def test_defaults() -> None:
+    settings = Settings.from_env({})
+    assert settings == Settings()
+    assert settings.address == Address("127.0.0.1", 11434)
+    assert settings.keep_alive == 300
+    assert settings.models_folder == Path.home() / ".ollama" / "models"
+    assert settings.client_url == "http://127.0.0.1:11434"
+
+
+def test_values() -> None:
+    settings = Settings.from_env(
+        {
+            "OLLAMA_HOST": "0.0.0.0:1",
+            "OLLAMA_MODELS": " '/models' ",
+            "OLLAMA_KEEP_ALIVE": "-1",
+            "OLLAMA_FLASH_ATTENTION": "0",
+            "OLLAMA_KV_CACHE_TYPE": "Q8_0",
+            "OLLAMA_ORIGINS": "http://a, http://b,",
+            "OLLAMA_NOPRUNE": "yes",
+        }
+    )
+    assert settings.address == Address("0.0.0.0", 1)
+    assert settings.models_folder == Path("/models")
+    assert settings.keep_alive == math.inf
+    assert settings.flash_attention is False
+    assert settings.kv_cache_type == "q8_0"
+    assert settings.origins == ("http://a", "http://b")
+    assert settings.no_prune
+    assert not settings.warnings
+
+
+def test_a_bad_value_is_the_default_and_a_warning() -> None:
+    settings = Settings.from_env({"OLLAMA_MAX_QUEUE": "many", "OLLAMA_KEEP_ALIVE": "soon"})
+    assert (settings.max_queue, settings.keep_alive) == (512, 300)
+    assert [warning.split()[3].rstrip(",") for warning in settings.warnings] == [
+        "OLLAMA_KEEP_ALIVE",
+        "OLLAMA_MAX_QUEUE",
+    ]
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_MAX_QUEUE", "7")
+    assert Settings.from_env().max_queue == 7
+
+
+def test_every_default_that_is_shown_is_the_default() -> None:
+    for name, row in variables().items():
+        if row.shown and not any(word in row.shown for word in ("from", "automatic", "per", "~")):
+            assert row.parse(row.shown) == getattr(Settings(), name), name
+
+
+def test_markdown_has_a_row_for_each() -> None:
+    lines = markdown().splitlines()
+    assert len(lines) == 2 + len(variables())
+    assert all(line.count("|") == 4 for line in lines)
