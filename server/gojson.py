@@ -70,6 +70,8 @@ def decode(data: bytes) -> Any:
         text = _ESCAPE.sub(lambda match: r"\ufffd" if match[1] else match[0], text)
     try:
         value, _ = _DECODER.raw_decode(text)
+        if isinstance(value, int | float) and (problem := find_error(data)) is not None:
+            raise ValueError(problem)  # of `1.x` Python would take the 1
     except RecursionError:
         raise JSONError(TOO_DEEP) from None
     except ValueError as error:
