@@ -7,6 +7,7 @@ that leaves ends the answer at once: the task that reads the engine's events is 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -17,6 +18,8 @@ from starlette.types import Receive, Scope, Send
 from engine.requests import Delta, Event, Final, Rendered, ToolCall
 from server.errors import KNOWN, error_line
 from server.wire import JSON, NDJSON
+
+log = logging.getLogger("pronk.server")
 
 
 class Format(Protocol):
@@ -43,6 +46,7 @@ class Answer(Response):
         self.events = events
         self.format = format_
         self.stream = stream
+        self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or stop early when the client goes. Raises what the engine raises before the first byte."""
@@ -54,8 +58,11 @@ class Answer(Response):
             work.cancel()
             gone.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
-        if not work.cancelled():
-            work.result()
+        if work.cancelled() or (error := work.exception()) is None:
+            return
+        if not self._started:
+            raise error
+        log.error("the answer to %s broke off", scope["path"], exc_info=error)
 
     async def _answer(self, send: Send) -> None:
         async with _closing(self.events) as events:
@@ -70,6 +77,7 @@ class Answer(Response):
     async def _stream(self, event: Event, events: AsyncIterator[Event], send: Send) -> None:
         headers = [(b"content-type", NDJSON.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._started = True
         last = error_line(RuntimeError())
         try:
             while isinstance(event, Delta):
@@ -79,7 +87,7 @@ class Answer(Response):
         except KNOWN as error:
             last = error_line(error)
         finally:
-            # Also when something unforeseen is on its way to the log: a client must see that the stream has failed.
+            # Also when something unforeseen is on its way: the client must see that the stream has failed.
             await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _collect(self, event: Event, events: AsyncIterator[Event]) -> bytes:

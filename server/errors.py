@@ -154,8 +154,9 @@ async def error_response(request: Request, error: Exception) -> Response:
     headers = {"content-type": "application/json; charset=utf-8"}
     if status == 503:
         headers["retry-after"] = _RETRY_AFTER
-    if isinstance(error, BodyTooLarge):
-        headers["connection"] = "close"  # the rest of the body is not worth reading
+    if isinstance(error, BodyTooLarge) or not isinstance(error, KNOWN):
+        # The rest of the body is not worth reading; and after a defect the server closes the connection anyway.
+        headers["connection"] = "close"
     return Response(body, status, headers)
 
 

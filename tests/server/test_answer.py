@@ -97,6 +97,16 @@ async def test_a_defect_tells_nothing(client: httpx.AsyncClient, engine: FakeEng
     assert (answer.status_code, answer.json()) == (500, {"error": "internal server error"})
 
 
+@pytest.mark.parametrize(("first", "status"), [([], 500), ([Delta("x")], 200)])
+async def test_a_client_can_go_on_after_a_defect(
+    live: Live, engine: FakeEngine, first: list[Step], status: int
+) -> None:
+    engine.script = [*first, RuntimeError("x")]
+    async with httpx.AsyncClient(base_url=live.url, trust_env=False) as client:
+        for _ in range(10):
+            assert (await client.post("/api/generate", json=ASK)).status_code == status
+
+
 async def test_a_defect_on_the_way_is_a_line_and_in_the_log(
     live: Live, engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
