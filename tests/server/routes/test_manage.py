@@ -1,0 +1,118 @@
+"""Copy, delete, blobs and pull on a real store."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.settings import Settings
+
+HELLO = f"sha256:{hashlib.sha256(b'hello').hexdigest()}"
+
+
+async def pull(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/pull", json={"name": "tinychat", "stream": False})
+    assert answer.json() == {"status": "success"}
+    assert answer.headers["content-type"] == "application/json"
+
+
+async def names(client: httpx.AsyncClient) -> list[str]:
+    return sorted(model["name"] for model in (await client.get("/api/tags")).json()["models"])
+
+
+async def test_pull_of_the_bundled_model(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/pull", json={"model": "tinychat"})
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    steps = [json.loads(line) for line in answer.text.splitlines()]
+    assert [step["status"] for step in steps if "digest" not in step] == [
+        "pulling manifest",
+        "verifying sha256 digest",
+        "writing manifest",
+        "success",
+    ]
+    for step in steps:
+        if "digest" in step:
+            assert list(step) == ["status", "digest", "total", "completed"]
+            assert step["status"] == f"pulling {step['digest'].removeprefix('sha256:')[:12]}"
+            assert step["completed"] == step["total"] > 0
+    assert await names(client) == ["tinychat:latest"]
+
+
+async def test_copy_and_delete(client: httpx.AsyncClient) -> None:
+    await pull(client)
+    answer = await client.post("/api/copy", json={"source": "tinychat", "destination": "user/copy:1"})
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert "content-type" not in answer.headers
+    assert await names(client) == ["tinychat:latest", "user/copy:1"]
+    for body in ({"model": "user/copy:1"}, {"name": "tinychat"}):
+        answer = await client.request("DELETE", "/api/delete", json=body)
+        assert (answer.status_code, answer.content) == (200, b"")
+    assert await names(client) == []
+
+
+async def test_a_copy_onto_itself_does_nothing(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/api/copy", json={"source": "zz", "destination": "zz:latest"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "message"),
+    [
+        ("POST", "copy", {"source": "foo:", "destination": "x"}, 400, 'source "foo:" is invalid'),
+        ("POST", "copy", {"destination": "x"}, 400, 'source "" is invalid'),
+        ("POST", "copy", {"source": "x"}, 400, 'destination "" is invalid'),
+        ("POST", "copy", {"source": "zz", "destination": "x"}, 404, 'model "zz" not found'),
+        ("DELETE", "delete", {}, 400, "model is required"),
+        ("DELETE", "delete", {"model": "foo:"}, 400, 'name "foo:" is invalid'),
+        ("DELETE", "delete", {"model": "zz"}, 404, "model 'zz' not found"),
+        ("POST", "pull", {}, 400, "invalid model name"),
+        ("POST", "pull", {"model": "foo:"}, 400, "invalid model name"),
+        ("POST", "pull", {"model": "zz"}, 501, "pulling from a registry is not supported yet"),
+        ("POST", "push", {}, 400, "model is required"),
+        ("POST", "push", {"model": "foo:"}, 400, "invalid model name"),
+        ("POST", "push", {"model": "zz"}, 404, "model 'zz' not found"),
+        ("POST", "create", {}, 400, "invalid model name"),
+        ("POST", "create", {"model": "x", "from": "tinychat"}, 501, "create is not supported yet"),
+    ],
+)
+async def test_refusals(
+    client: httpx.AsyncClient, method: str, path: str, body: object, status: int, message: str
+) -> None:
+    answer = await client.request(method, f"/api/{path}", json=body)
+    assert (answer.status_code, answer.json()) == (status, {"error": message})
+
+
+async def test_blobs(client: httpx.AsyncClient, settings: Settings) -> None:
+    assert (await client.head(f"/api/blobs/{HELLO}")).status_code == 404
+    for status in (201, 200):
+        answer = await client.post(f"/api/blobs/{HELLO}", content=b"hello")
+        assert (answer.status_code, answer.content) == (status, b"")
+        assert "content-type" not in answer.headers
+    answer = await client.head(f"/api/blobs/{HELLO}")
+    assert answer.status_code == 200
+    assert "content-type" not in answer.headers
+
+
+async def test_a_blob_may_be_larger_than_any_json(client: httpx.AsyncClient, settings: Settings) -> None:
+    data = bytes(3_000_000)
+    assert len(data) > settings.max_body
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert (await client.post(f"/api/blobs/{digest}", content=data)).status_code == 201
+    assert (settings.models / "blobs" / digest.replace(":", "-")).stat().st_size == len(data)
+
+
+async def test_a_blob_that_is_another(client: httpx.AsyncClient, settings: Settings) -> None:
+    answer = await client.post(f"/api/blobs/{HELLO}", content=b"other")
+    other = hashlib.sha256(b"other").hexdigest()
+    message = f'digest mismatch, expected "{HELLO}", got "sha256:{other}"'
+    assert (answer.status_code, answer.json()) == (400, {"error": message})
+    assert not [path for path in Path(settings.models).rglob("sha256-*") if path.is_file()]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST"])
+async def test_what_is_no_digest(client: httpx.AsyncClient, method: str) -> None:
+    answer = await client.request(method, "/api/blobs/abc", content=b"x")
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    assert method == "HEAD" or answer.json() == {"error": "invalid digest format"}

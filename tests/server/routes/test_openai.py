@@ -1,0 +1,54 @@
+"""`/v1/*` as far as it is there: the list of models, and refusals in OpenAI's and Anthropic's shapes."""
+
+import httpx
+import pytest
+
+
+def openai(message: str, kind: str = "invalid_request_error") -> object:
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "error"),
+    [
+        ("chat/completions", {"model": "m"}, 400, openai("[] is too short - 'messages'")),
+        ("chat/completions", {"messages": [{}]}, 400, openai("model is required")),
+        ("completions", {}, 404, openai("model '' not found", "not_found_error")),
+        ("embeddings", {"model": "m"}, 400, openai("invalid input")),
+        ("chat/completions", {"model": "zz", "messages": [{}]}, 404, openai("model 'zz' not found", "not_found_error")),
+        (
+            "chat/completions",
+            {"model": "tinychat", "messages": [{}]},
+            501,
+            openai("/v1/chat/completions is not supported yet", "api_error"),
+        ),
+    ],
+)
+async def test_refusals(client: httpx.AsyncClient, path: str, body: object, status: int, error: object) -> None:
+    answer = await client.post(f"/v1/{path}", json=body)
+    assert (answer.status_code, answer.json()) == (status, error)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "model is required"),
+        ({"model": "m"}, "max_tokens is required and must be positive"),
+        ({"model": "m", "max_tokens": 4}, "messages is required"),
+    ],
+)
+async def test_messages_refusals(client: httpx.AsyncClient, body: object, message: str) -> None:
+    answer = await client.post("/v1/messages", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == {"type": "invalid_request_error", "message": message}
+
+
+async def test_models(client: httpx.AsyncClient) -> None:
+    await client.post("/api/pull", json={"model": "tinychat"})
+    (model,) = (await client.get("/v1/models")).json()["data"]
+    assert list(model) == ["id", "object", "created", "owned_by"]
+    assert (model["id"], model["object"], model["owned_by"]) == ("tinychat:latest", "model", "library")
+    answer = await client.get("/v1/models/TinyChat")
+    assert answer.json() == model | {"id": "TinyChat"}
+    answer = await client.get("/v1/models/zz")
+    assert (answer.status_code, answer.json()) == (404, openai("model 'zz:latest' not found", "not_found_error"))

@@ -1,0 +1,80 @@
+"""Everything that is known about a model."""
+
+import httpx
+import pytest
+
+
+async def show(client: httpx.AsyncClient, **body: object) -> httpx.Response:
+    return await client.post("/api/show", json={"model": "tinychat", **body})
+
+
+async def test_keys_and_their_order(client: httpx.AsyncClient) -> None:
+    body = (await show(client)).json()
+    assert list(body) == [
+        "modelfile",
+        "template",
+        "details",
+        "model_info",
+        "tensors",
+        "capabilities",
+        "modified_at",
+    ]
+    assert body["details"]["parameter_size"] == "4.07M"
+    assert sorted(body["capabilities"]) == ["completion", "insert", "thinking", "tools"]
+
+
+async def test_model_info(client: httpx.AsyncClient) -> None:
+    answer = await show(client)
+    info = answer.json()["model_info"]
+    assert list(info) == sorted(info)
+    assert info["general.parameter_count"] == 4067328
+    assert info["tokenizer.ggml.tokens"] is None
+    assert not {"general.name", "tokenizer.chat_template"} & set(info)
+    assert '"qwen3.attention.layer_norm_rms_epsilon":0.000001,' in answer.text
+
+
+async def test_verbose_has_the_arrays(client: httpx.AsyncClient) -> None:
+    info = (await show(client, verbose=True)).json()["model_info"]
+    assert len(info["tokenizer.ggml.tokens"]) == 2048
+    assert all(isinstance(token, str) for token in info["tokenizer.ggml.tokens"])
+
+
+async def test_tensors_outside_the_blocks_come_first(client: httpx.AsyncClient) -> None:
+    tensors = (await show(client)).json()["tensors"]
+    assert [tensor["name"] for tensor in tensors[:4]] == [
+        "output_norm.weight",
+        "token_embd.weight",
+        "blk.0.attn_k.weight",
+        "blk.0.attn_k_norm.weight",
+    ]
+    assert tensors[1] == {"name": "token_embd.weight", "type": "Q8_0", "shape": [256, 2048]}
+
+
+async def test_overrides_appear_in_the_modelfile(client: httpx.AsyncClient) -> None:
+    body = (await show(client, system="Hi", options={"top_k": 3, "stop": ["a", "b"]})).json()
+    assert body["system"] == "Hi"
+    assert "parameters" not in body
+    lines = body["modelfile"].splitlines()
+    assert {"SYSTEM Hi", "PARAMETER top_k 3", "PARAMETER stop a", "PARAMETER stop b"} <= set(lines)
+
+
+async def test_copilot_gets_the_name_it_asked_for(client: httpx.AsyncClient) -> None:
+    headers = {"User-Agent": "GitHubCopilotChat/1.0"}
+    answer = await client.post("/api/show", json={"name": "TINYCHAT"}, headers=headers)
+    assert answer.json()["model_info"]["general.basename"] == "TINYCHAT"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({}, 400, "model is required"),
+        ({"model": "  "}, 400, "model is required"),
+        ({"model": "foo:"}, 400, "invalid model name"),
+        ({"model": "a/b/c/d/e:x"}, 400, "invalid model name"),
+        ({"model": "zz"}, 404, "model 'zz:latest' not found"),
+        ({"name": "u/zz:1"}, 404, "model 'u/zz:1' not found"),
+    ],
+)
+async def test_refusals(client: httpx.AsyncClient, body: dict[str, str], status: int, message: str) -> None:
+    answer = await client.post("/api/show", json=body)
+    assert (answer.status_code, answer.json()) == (status, {"error": message})

@@ -1,0 +1,70 @@
+"""The real server process: it starts, says why if it cannot, and stops."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+PATIENCE = 60  # seconds
+
+
+def environment(tmp_path: Path, port: int, **more: str) -> dict[str, str]:
+    return os.environ | {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(tmp_path / "models"), **more}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def fail(env: dict[str, str]) -> tuple[int, str]:
+    """Exit code and last line of a server that does not start."""
+    result = subprocess.run(
+        [sys.executable, "-m", "server.main"], env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    return result.returncode, result.stderr.splitlines()[-1]
+
+
+def test_a_taken_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, message = fail(environment(tmp_path, port))
+    assert code == 1
+    assert message == f"Error: listen tcp 127.0.0.1:{port}: bind: address already in use"
+
+
+def test_a_bad_origin(tmp_path: Path) -> None:
+    code, message = fail(environment(tmp_path, free_port(), OLLAMA_ORIGINS="evil.example"))
+    assert code == 1
+    assert message.startswith("Error: bad origin: 'evil.example'")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_start_and_stop(tmp_path: Path, number: signal.Signals) -> None:
+    port = free_port()
+    env = environment(tmp_path, port, OLLAMA_MAX_QUEUE="many", PRONK_VERSION_REPORTED="1.2.3")
+    command = [sys.executable, "-m", "server.main"]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as child:
+        url = f"http://127.0.0.1:{port}"
+        while True:
+            assert child.poll() is None
+            try:
+                answer = httpx.get(f"{url}/api/version", trust_env=False)
+                break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        assert answer.json() == {"version": "1.2.3"}
+        child.send_signal(number)
+        _, log = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 0
+    assert f"listening on 127.0.0.1:{port}" in log
+    assert "invalid value of OLLAMA_MAX_QUEUE" in log
+    assert "method=GET path='/api/version' status=200" in log
+    assert "Traceback" not in log
