@@ -18,6 +18,11 @@ async def pull(client: httpx.AsyncClient) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
+def blobs(settings: Settings) -> list[Path]:
+    """All files in the store that are or might become blobs."""
+    return [path for path in settings.models.rglob("sha256-*") if path.is_file()]
+
+
 async def names(client: httpx.AsyncClient) -> list[str]:
     return sorted(model["name"] for model in (await client.get("/api/tags")).json()["models"])
 
@@ -107,7 +112,7 @@ async def test_a_blob_that_is_another(client: httpx.AsyncClient, settings: Setti
     other = hashlib.sha256(b"other").hexdigest()
     message = f'digest mismatch, expected "{HELLO}", got "sha256:{other}"'
     assert (answer.status_code, answer.json()) == (400, {"error": message})
-    assert not [path for path in Path(settings.models).rglob("sha256-*") if path.is_file()]
+    assert not blobs(settings)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST"])
