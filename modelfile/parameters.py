@@ -1,0 +1,181 @@
+"""The one table of options: name, type, default, safe range, and whether an option needs another load of the model.
+
+Requests send options, models store them as parameters; both are read here and nowhere else. A value of the wrong type
+is refused, a number out of range is moved to the end of its range: nothing reaches llama.cpp that it was not built for.
+`python -m modelfile.parameters` prints the table for the documentation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from modelfile import values
+from modelfile.values import OptionError
+
+__all__ = ["PARAMETERS", "OptionError", "Options", "Parameter", "check", "markdown", "resolve_options"]
+
+T = TypeVar("T")
+Kind = Literal["integer", "float32", "boolean", "array", "map"]
+
+MOST_TOKENS = 1 << 24  # more than any context holds; products with sizes per token stay far from overflow
+ALIASES = {"max_tokens": "num_predict"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One option. `default` None means that the server chooses; numbers are moved into [minimum, maximum].
+
+    `load_time` options are properties of the loaded model: another value may load it again.
+    """
+
+    name: str
+    type: Kind
+    default: Any
+    minimum: float | None
+    maximum: float | None
+    load_time: bool
+    doc: str
+
+    def parse(self, value: Any) -> Any:
+        """The value in its Python type and inside its range. Raises OptionError when the JSON type is wrong."""
+        match self.type:
+            case "integer":
+                return values.integer(self.name, value, int(self.minimum or 0), int(self.maximum or 0))
+            case "float32":
+                return values.number(self.name, value, self.minimum or 0.0, self.maximum or 0.0, self.default)
+            case "boolean":
+                return values.boolean(self.name, value)
+            case "array":
+                return values.strings(self.name, value)
+            case "map":
+                return values.token_biases(self.name, value, self.minimum or 0.0, self.maximum or 0.0)
+
+
+def option(
+    kind: Kind,
+    default: T,
+    doc: str,
+    *,
+    within: tuple[float, float] | None = None,
+    load_time: bool = False,
+) -> T:
+    """A field of `Options`: a row of the table. `within` is the safe range of a number, ends included."""
+    low, high = within or (None, None)
+    return field(default=default, metadata={"row": (kind, default, low, high, load_time, doc)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of one request, complete and safe. Made by `resolve_options`; None means that the server chooses."""
+
+    num_ctx: int | None = option(
+        "integer", None, "tokens that one conversation may use", within=(4, MOST_TOKENS), load_time=True
+    )
+    num_batch: int | None = option("integer", None, "tokens evaluated in one step", within=(1, 1 << 16), load_time=True)
+    num_gpu: int = option("integer", -1, "layers on the GPU; -1: as many as fit", within=(-1, 4096), load_time=True)
+    main_gpu: int | None = option(
+        "integer", None, "the GPU that does what is not split", within=(0, 63), load_time=True
+    )
+    use_mmap: bool | None = option("boolean", None, "map the file instead of reading it", load_time=True)
+    num_thread: int = option("integer", 0, "threads; 0: one for each core", within=(0, 512), load_time=True)
+    draft_num_predict: int | None = option(
+        "integer", None, "tokens that a draft model is ahead", within=(0, 64), load_time=True
+    )
+    num_keep: int = option(
+        "integer", 4, "tokens kept at the start when the context is shifted; -1: the prompt", within=(-1, MOST_TOKENS)
+    )
+    num_predict: int = option(
+        "integer", -1, "most tokens of an answer; 0 and below: no limit (also `max_tokens`)", within=(-1, MOST_TOKENS)
+    )
+    seed: int = option("integer", -1, "the same seed gives the same text; -1: random", within=(-1, (1 << 63) - 1))
+    stop: tuple[str, ...] = option("array", (), "texts that end the answer; a single text is accepted")
+    temperature: float = option("float32", 0.8, "higher is more varied; 0: always the likeliest", within=(0, 100))
+    top_k: int = option("integer", 40, "choose among the k likeliest tokens; 0: all", within=(0, MOST_TOKENS))
+    top_p: float = option("float32", 0.9, "choose among the likeliest that add up to p", within=(0, 1))
+    min_p: float = option("float32", 0.0, "drop tokens below this share of the likeliest", within=(0, 1))
+    typical_p: float = option("float32", 1.0, "locally typical sampling; 1: off", within=(0, 1))
+    top_n_sigma: float = option("float32", -1.0, "keep logits within n standard deviations; -1: off", within=(-1, 100))
+    dynatemp_range: float = option("float32", 0.0, "temperature varies by ± this much; 0: off", within=(0, 100))
+    dynatemp_exponent: float = option("float32", 1.0, "how entropy maps to temperature", within=(0, 100))
+    repeat_last_n: int = option(
+        "integer", 64, "tokens that penalties look back; 0: off, -1: the context", within=(-1, MOST_TOKENS)
+    )
+    repeat_penalty: float = option("float32", 1.1, "penalty on repeated tokens; 1: off", within=(0.01, 100))
+    presence_penalty: float = option("float32", 0.0, "penalty on tokens that occurred", within=(-100, 100))
+    frequency_penalty: float = option("float32", 0.0, "penalty for each occurrence", within=(-100, 100))
+    penalize_newline: bool = option("boolean", True, "penalties count line breaks too")
+    logit_bias: tuple[tuple[int, float], ...] = option(
+        "map", (), "token id to a number added to its logit; false: never choose it", within=(-1000, 1000)
+    )
+    mirostat: int = option("integer", 0, "0: off, 1: Mirostat, 2: Mirostat 2.0", within=(0, 2))
+    mirostat_tau: float = option("float32", 5.0, "Mirostat's target entropy", within=(0, 100))
+    mirostat_eta: float = option("float32", 0.1, "Mirostat's learning rate", within=(0, 10))
+    dry_multiplier: float = option(
+        "float32", 0.0, "DRY: strength of the penalty on repeated runs; 0: off", within=(0, 100)
+    )
+    dry_base: float = option("float32", 1.75, "DRY: growth with the length of a run", within=(1, 100))
+    dry_allowed_length: int = option("integer", 2, "DRY: length that is still free", within=(0, MOST_TOKENS))
+    dry_penalty_last_n: int = option(
+        "integer", -1, "DRY: tokens that it looks back; 0: off, -1: the context", within=(-1, MOST_TOKENS)
+    )
+    dry_sequence_breakers: tuple[str, ...] = option("array", ("\n", ":", '"', "*"), "DRY: texts that interrupt a run")
+    xtc_probability: float = option(
+        "float32", 0.0, "XTC: chance of dropping the likeliest tokens; 0: off", within=(0, 1)
+    )
+    xtc_threshold: float = option("float32", 0.1, "XTC: probability from which tokens may be dropped", within=(0, 1))
+
+    @property
+    def num_ctx_auto(self) -> bool:
+        """Whether nobody asked for a context length."""
+        return self.num_ctx is None
+
+    @property
+    def num_batch_auto(self) -> bool:
+        """Whether nobody asked for a batch size."""
+        return self.num_batch is None
+
+
+PARAMETERS: dict[str, Parameter] = {
+    row.name: Parameter(row.name, *row.metadata["row"]) for row in dataclasses.fields(Options)
+}
+
+
+def resolve_options(stored: Mapping[str, Any], requested: Mapping[str, Any], **defaults: Any) -> Options:
+    """Settle every option: a request's value, else the model's stored one, else the caller's default, else the table's.
+
+    Unknown names and nulls count as absent. Raises OptionError for a wrong type in either map.
+    """
+    settled = check(defaults) | check(stored) | check(requested)
+    if settled.get("num_predict", -1) <= 0:
+        settled["num_predict"] = -1
+    return Options(**settled)
+
+
+def check(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The known options of a map, parsed, aliases under their own name. Raises OptionError for a wrong type."""
+    found = {
+        name: PARAMETERS[name].parse(value) for name, value in given.items() if name in PARAMETERS and value is not None
+    }
+    for alias, name in ALIASES.items():
+        if (value := given.get(alias)) is not None:
+            found.setdefault(name, dataclasses.replace(PARAMETERS[name], name=alias).parse(value))
+    return found
+
+
+def markdown() -> str:
+    """The table for the documentation."""
+    head = ["| option | type | default | range | meaning |", "|---|---|---|---|---|"]
+    return "\n".join(head + [_row(parameter) for parameter in PARAMETERS.values()])
+
+
+def _row(row: Parameter) -> str:
+    shown = "" if row.minimum is None else f"{values.shown(row.minimum)} to {values.shown(row.maximum)}"
+    meaning = f"{row.doc} (load time)" if row.load_time else row.doc
+    return f"| `{row.name}` | {row.type} | {values.shown(row.default)} | {shown} | {meaning} |"
+
+
+if __name__ == "__main__":
+    print(markdown())
