@@ -1,0 +1,180 @@
+"""Builds the bench's model: the shape of Qwen2.5-0.5B, a real vocabulary, random weights.
+
+Run as a program, `python -m bench.random_model DIRECTORY TYPE...`, so that the memory and the threads of
+building are gone before anything is measured.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+import llama_cpp.llama_cpp as C
+import numpy as np
+import numpy.typing as npt
+
+from bench.quiet import last_words, quiet
+
+VOCABULARY = Path(__file__).parent / "data" / "qwen2-vocab.gguf"
+FILE_TYPES = {"q8_0": C.LLAMA_FTYPE_MOSTLY_Q8_0, "q4_k_m": C.LLAMA_FTYPE_MOSTLY_Q4_K_M}
+NORMAL = int(gguf.TokenType.NORMAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a Qwen2 model: `width` is the embedding's, `heads` query heads share `kv_heads`."""
+
+    layers: int
+    width: int
+    feed_forward: int
+    heads: int
+    kv_heads: int
+    context: int = 32768
+
+
+QWEN_0_5B = Shape(layers=24, width=896, feed_forward=4864, heads=14, kv_heads=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor to write: a matrix of (rows, columns), or a vector of (length,) with an optional fixed value."""
+
+    name: str
+    shape: tuple[int, ...]
+    value: float | None = None
+
+    def make(self, random: np.random.Generator) -> npt.NDArray[np.generic]:
+        """Matrices are F16 and keep the size of what they multiply; vectors are F32, as llama.cpp wants them."""
+        if self.value is not None:
+            return np.full(self.shape, self.value, np.float32)
+        values = random.standard_normal(self.shape, dtype=np.float32)
+        if len(self.shape) == 1:
+            return values * np.float32(0.1)
+        return (values * np.float32(self.shape[-1] ** -0.5)).astype(np.float16)
+
+
+def write_model(vocabulary: Path, target: Path, shape: Shape, seed: int = 0) -> None:
+    """Write an F16 GGUF, one tensor at a time: never more than the largest of them is in memory."""
+    writer = gguf.GGUFWriter(target, "qwen2")
+    _describe(writer, shape)
+    types = _copy_tokenizer(gguf.GGUFReader(vocabulary), writer)
+    tensors = list(_tensors(shape, len(types)))
+    for tensor in tensors:
+        kind = np.dtype(np.float32 if len(tensor.shape) == 1 else np.float16)
+        writer.add_tensor_info(tensor.name, tensor.shape, kind, int(np.prod(tensor.shape)) * kind.itemsize)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    random = np.random.default_rng(seed)
+    never = np.union1d(np.flatnonzero(np.asarray(types) != NORMAL), ending_tokens(vocabulary))
+    for tensor in tensors:
+        data = tensor.make(random)
+        if tensor.name == "token_embd.weight":
+            # The embedding is the output matrix too. A row of zeros makes a logit of exactly zero, the middle of
+            # 152,000 random ones: no token that ends an answer is ever among the likely ones.
+            data[never] = 0
+        writer.write_tensor_data(data)
+    writer.close()
+
+
+def ending_tokens(path: Path) -> list[int]:
+    """The ids that end an answer for llama.cpp, which also goes by their text ("</s>" is a plain token of Qwen2)."""
+    params = C.llama_model_default_params()
+    params.vocab_only = True
+    model = C.llama_model_load_from_file(str(path).encode(), params)
+    if not model:
+        raise RuntimeError(f"llama.cpp could not read {path.name}: {last_words()}")
+    vocabulary = C.llama_model_get_vocab(model)
+    ids = [i for i in range(C.llama_vocab_n_tokens(vocabulary)) if C.llama_vocab_is_eog(vocabulary, i)]
+    C.llama_model_free(model)
+    return ids
+
+
+def quantize(source: Path, target: Path, file_type: int) -> None:
+    """Quantise a GGUF as `llama-quantize` does. Raises RuntimeError when llama.cpp refuses."""
+    params = C.llama_model_quantize_default_params()
+    params.ftype = file_type
+    if C.llama_model_quantize(str(source).encode(), str(target).encode(), params):
+        raise RuntimeError(f"llama.cpp could not quantise {source.name} to type {file_type}: {last_words()}")
+
+
+def build(directory: Path, kinds: Sequence[str]) -> None:
+    """Write one GGUF per kind ("q8_0", …) as DIRECTORY/KIND.gguf; the F16 in between is removed again."""
+    directory.mkdir(parents=True, exist_ok=True)
+    full = directory / "f16.gguf"
+    try:
+        print("bench: writing random weights (1 GB)", file=sys.stderr)
+        write_model(VOCABULARY, full, QWEN_0_5B)
+        for kind in kinds:
+            print(f"bench: quantising to {kind}", file=sys.stderr)
+            partial = directory / f"{kind}.partial"
+            quantize(full, partial, FILE_TYPES[kind])
+            partial.rename(directory / f"{kind}.gguf")
+    finally:
+        full.unlink(missing_ok=True)
+
+
+def _describe(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    writer.add_name("random")
+    writer.add_block_count(shape.layers)
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.width)
+    writer.add_feed_forward_length(shape.feed_forward)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_rope_freq_base(1e6)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_file_type(1)
+
+
+def _copy_tokenizer(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> list[int]:
+    """Copy every tokenizer key; returns the type of each token."""
+    types: list[int] = []
+    for name, field in reader.fields.items():
+        if not name.startswith("tokenizer."):
+            continue
+        value = _value(field)
+        if name == "tokenizer.ggml.token_type":
+            types = value
+        if field.types[0] == gguf.GGUFValueType.ARRAY:
+            writer.add_array(name, value)
+        else:
+            writer.add_key_value(name, value, field.types[0])
+    return types
+
+
+def _value(field: Any) -> Any:
+    if field.types == [gguf.GGUFValueType.STRING]:
+        return bytes(field.parts[-1]).decode()
+    if field.types[0] != gguf.GGUFValueType.ARRAY:
+        return field.parts[-1][0].item()
+    if field.types[-1] == gguf.GGUFValueType.STRING:
+        return [bytes(field.parts[i]) for i in field.data]
+    return [field.parts[i][0].item() for i in field.data]
+
+
+def _tensors(shape: Shape, n_vocab: int) -> Iterator[Tensor]:
+    width, wide = shape.width, shape.feed_forward
+    kv_width = shape.kv_heads * (width // shape.heads)
+    yield Tensor("token_embd.weight", (n_vocab, width))
+    yield Tensor("output_norm.weight", (width,), 1.0)
+    for i in range(shape.layers):
+        block = f"blk.{i}."
+        yield Tensor(block + "attn_norm.weight", (width,), 1.0)
+        yield Tensor(block + "ffn_norm.weight", (width,), 1.0)
+        for name, rows in (("attn_q", width), ("attn_k", kv_width), ("attn_v", kv_width)):
+            yield Tensor(f"{block}{name}.weight", (rows, width))
+            yield Tensor(f"{block}{name}.bias", (rows,))
+        yield Tensor(block + "attn_output.weight", (width, width))
+        yield Tensor(block + "ffn_gate.weight", (wide, width))
+        yield Tensor(block + "ffn_up.weight", (wide, width))
+        yield Tensor(block + "ffn_down.weight", (width, wide))
+
+
+if __name__ == "__main__":
+    quiet()
+    build(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,123 @@
+"""The bare llama.cpp loop that everything is compared with: no server, no process boundary, no scheduling.
+
+All prompts go into one joint batch; then every sequence gets one token per pass, drawn by llama.cpp's own sampler
+chain, one sequence after the other. Tokens that end an answer are ignored. This is what a good C program would do
+through the same library; Python only fills the batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import llama_cpp.llama_cpp as C
+
+from bench.quiet import last_words
+from bench.run import Run
+
+N_BATCH = 2048  # llama.cpp's default; the joint prefill must fit
+
+
+class Model:
+    """The weights of one GGUF, loaded once for several loops."""
+
+    def __init__(self, path: Path, n_threads: int) -> None:
+        C.llama_backend_init()
+        self.n_threads = n_threads
+        self.handle = C.llama_model_load_from_file(str(path).encode(), C.llama_model_default_params())
+        if not self.handle:
+            raise RuntimeError(f"llama.cpp could not load the model: {last_words()}")
+        self.vocab = C.llama_model_get_vocab(self.handle)
+        self.n_vocab: int = C.llama_vocab_n_tokens(self.vocab)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a prompt, as a server takes a raw one: a start token if the model wants it."""
+        data = text.encode()
+        room = len(data) + 8
+        buffer = (C.llama_token * room)()
+        return buffer[: C.llama_tokenize(self.vocab, data, len(data), buffer, room, True, True)]
+
+
+class Loop:
+    """A context for up to `n_seq` sequences in one unified cache of `n_ctx` cells."""
+
+    def __init__(self, model: Model, n_seq: int, n_ctx: int = 4096) -> None:
+        self.model = model
+        params = C.llama_context_default_params()
+        params.n_ctx = n_ctx
+        params.n_batch = N_BATCH
+        params.n_seq_max = params.n_outputs_max = n_seq
+        params.n_threads = params.n_threads_batch = model.n_threads
+        params.kv_unified = True
+        params.no_perf = True
+        self.context = C.llama_init_from_model(model.handle, params)
+        if not self.context:
+            raise RuntimeError(f"llama.cpp could not create a context: {last_words()}")
+        self._batch = C.llama_batch_init(N_BATCH, 0, 1)
+
+    def run(self, prompts: Sequence[str], n_tokens: int) -> Run:
+        """Answer all prompts with exactly `n_tokens` tokens each, from an empty cache."""
+        C.llama_memory_clear(C.llama_get_memory(self.context), False)
+        chains = [default_chain(self.model.n_vocab, seed) for seed in range(len(prompts))]
+        started = time.perf_counter()
+        lengths = self.prefill(prompts)
+        tokens, first = [], []
+        # A negative index counts the outputs of the last pass from its end, whatever else was in the batch.
+        outputs = range(-len(prompts), 0)
+        for i, chain in zip(outputs, chains, strict=True):
+            tokens.append(C.llama_sampler_sample(chain, self.context, i))
+            first.append(time.perf_counter() - started)
+        for step in range(n_tokens - 1):
+            self.decode(tokens, [length + step for length in lengths])
+            tokens = [C.llama_sampler_sample(chain, self.context, i) for i, chain in zip(outputs, chains, strict=True)]
+        ended = time.perf_counter() - started
+        for chain in chains:
+            C.llama_sampler_free(chain)
+        return Run(tuple(first), (ended,) * len(prompts), (n_tokens,) * len(prompts))
+
+    def prefill(self, prompts: Sequence[str]) -> list[int]:
+        """Take in all prompts in one joint batch, the logits of each one's last token wanted; returns their lengths."""
+        texts = [self.model.tokenize(prompt) for prompt in prompts]
+        if sum(map(len, texts)) > N_BATCH:
+            raise ValueError("the prompts do not fit one batch")
+        self._batch.n_tokens = 0
+        for seq, tokens in enumerate(texts):
+            for pos, token in enumerate(tokens):
+                self._add(token, pos, seq, output=pos == len(tokens) - 1)
+        self._decode()
+        return [len(tokens) for tokens in texts]
+
+    def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> None:
+        """One pass with one token of every sequence."""
+        self._batch.n_tokens = 0
+        for seq, (token, pos) in enumerate(zip(tokens, positions, strict=True)):
+            self._add(token, pos, seq, output=True)
+        self._decode()
+
+    def _add(self, token: int, pos: int, seq: int, *, output: bool) -> None:
+        batch, i = self._batch, self._batch.n_tokens
+        batch.token[i] = token
+        batch.pos[i] = pos
+        batch.n_seq_id[i] = 1
+        batch.seq_id[i][0] = seq
+        batch.logits[i] = output
+        batch.n_tokens = i + 1
+
+    def _decode(self) -> None:
+        if code := C.llama_decode(self.context, self._batch):
+            raise RuntimeError(f"llama_decode returned {code}: {last_words()}")
+
+
+def default_chain(n_vocab: int, seed: int) -> C.llama_sampler_p:
+    """llama.cpp's samplers in their usual order with the API's default options; free it with llama_sampler_free."""
+    chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
+    for sampler in (
+        C.llama_sampler_init_penalties(n_vocab, 64, 1.1, 0.0, 0.0),
+        C.llama_sampler_init_top_k(40),
+        C.llama_sampler_init_top_p(0.9, 1),
+        C.llama_sampler_init_temp(0.8),
+        C.llama_sampler_init_dist(seed),
+    ):
+        C.llama_sampler_chain_add(chain, sampler)
+    return chain

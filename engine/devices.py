@@ -1,0 +1,81 @@
+"""What this machine can compute on: its cores, its memory, its GPUs. Read at start and before each load."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A place for weights and cache. Sizes in bytes; `free` is what can be taken now."""
+
+    kind: Literal["cpu", "cuda", "metal"]
+    name: str
+    total: int
+    free: int
+
+
+def gpus() -> list[Device]:
+    """NVIDIA GPUs by NVML, or Apple's unified memory; empty where there is neither."""
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        memory = host()
+        return [Device("metal", "Apple GPU", memory.total, memory.free)]
+    return _nvidia()
+
+
+def host() -> Device:
+    """The machine's own memory, within the limit of the container if there is one."""
+    memory = psutil.virtual_memory()
+    total, free = memory.total, memory.available
+    limit, used = _cgroup_number("memory.max"), _cgroup_number("memory.current")
+    if limit is not None and limit < total:
+        total, free = limit, min(free, max(limit - (used or 0), 0))
+    return Device("cpu", platform.processor() or platform.machine(), total, free)
+
+
+def compute_threads() -> int:
+    """Threads for llama.cpp: the physical cores that this process may use, at least one."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    physical = psutil.cpu_count(logical=False) or usable
+    return max(1, min(usable, physical, _cpu_quota() or usable))
+
+
+def _nvidia() -> list[Device]:
+    import pynvml  # deferred: it loads the driver's library
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        found = []
+        for i in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(i)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+            found.append(Device("cuda", str(pynvml.nvmlDeviceGetName(handle)), int(memory.total), int(memory.free)))
+        return found
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _cpu_quota() -> int | None:
+    try:
+        quota, period = (CGROUP / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else max(1, int(quota) // int(period))
+
+
+def _cgroup_number(name: str) -> int | None:
+    try:
+        return int((CGROUP / name).read_text())
+    except (OSError, ValueError):  # no such limit, or "max"
+        return None

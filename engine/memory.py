@@ -1,0 +1,97 @@
+"""How much memory a model needs, and how many sequences it can run at once in what there is. Bytes throughout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.devices import Device
+from registry.gguf import GGUFArray, GGUFHeader
+
+CACHE_SHARE = 0.25  # of the free host memory that a model's cache may take beyond one full context
+GPU_CACHE_SHARE = 0.8  # of the free GPU memory that weights leave
+COMPUTE_OVERHEAD = 0.1  # of the weights, for compute buffers
+COMPUTE_FLOOR = 64 << 20
+MAX_PARALLEL_CPU = 8
+MAX_PARALLEL_GPU = 32
+BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
+BYTES_PER_VALUE |= {"q4_1": 20 / 32, "q4_0": 18 / 32}
+PADDING = 256  # llama.cpp rounds contexts up to a multiple of this
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a model will be loaded. `n_cells` is the shared cache in tokens; `cache` and `total` are bytes."""
+
+    n_parallel: int
+    n_cells: int
+    cache: int
+    total: int
+    gpu_layers: int
+
+
+def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
+    """Bytes of K and V that one token takes over all layers."""
+    heads = _int(header.field("attention.head_count"), 1)
+    width = _int(header.field("embedding_length"), 0)
+    key = _int(header.field("attention.key_length"), width // max(heads, 1))
+    value = _int(header.field("attention.value_length"), key)
+    per_value = BYTES_PER_VALUE.get(cache_type, 2.0)
+    return max(1, int(_kv_heads(header, heads) * (key + value) * per_value))
+
+
+def plan(
+    header: GGUFHeader,
+    *,
+    weights: int,
+    num_ctx: int,
+    cache_type: str,
+    parallel_limit: int | None,
+    host: Device,
+    gpus: list[Device],
+    num_gpu: int,
+) -> Plan:
+    """Choose cache size and number of sequences from the memory there is.
+
+    One sequence of `num_ctx` always gets its cells; more are added while they fit. `parallel_limit` caps the
+    number of sequences; `num_gpu` is the wish for layers on the GPU, -1 for as many as fit.
+    """
+    n_ctx = -(-num_ctx // PADDING) * PADDING
+    per_token = cache_bytes_per_token(header, cache_type)
+    overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD)
+    on_gpu = bool(gpus) and num_gpu != 0
+    if on_gpu:
+        free = sum(gpu.free for gpu in gpus)
+        budget = int((free - weights - overhead) * GPU_CACHE_SHARE)
+    else:
+        budget = int((host.free - weights - overhead) * CACHE_SHARE)
+    most = parallel_limit or (MAX_PARALLEL_GPU if on_gpu else MAX_PARALLEL_CPU)
+    cells = max(n_ctx, min(n_ctx * most, budget // per_token // PADDING * PADDING))
+    cache = cells * per_token
+    layers = _gpu_layers(header, weights + cache, overhead, gpus, num_gpu) if on_gpu else 0
+    # A pool smaller than `most` full contexts still serves as many short ones: who outgrows it is preempted.
+    n_parallel = most if cells > n_ctx else 1
+    return Plan(n_parallel, cells, cache, weights + cache + overhead, layers)
+
+
+def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: list[Device], wish: int) -> int:
+    layers = _int(header.field("block_count"), 1) + 1
+    if wish > 0:
+        return min(wish, layers)
+    free = sum(gpu.free for gpu in gpus) - overhead
+    return -1 if needed <= free else max(0, int(layers * free / needed))
+
+
+def _kv_heads(header: GGUFHeader, heads: int) -> int:
+    """KV heads summed over the layers; a list gives one number per layer, 0 where there is no attention."""
+    found = header.field("attention.head_count_kv")
+    layers = _int(header.field("block_count"), 1)
+    if isinstance(found, GGUFArray):
+        return sum(int(n) for n in found.values())
+    return _int(found, heads) * layers
+
+
+def _int(value: object, default: int) -> int:
+    if isinstance(value, GGUFArray):
+        numbers = [int(n) for n in value.values()]
+        return max(numbers, default=default)
+    return value if isinstance(value, int) else default
