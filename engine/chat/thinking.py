@@ -1,0 +1,31 @@
+"""Reasoning between two tags at the start of an answer, for formats that have no parser of their own."""
+
+from __future__ import annotations
+
+from engine.chat.tape import Machine, Script, Tape, content, thought
+
+
+class ThinkingSplitter(Machine):
+    """Splits an answer into thinking and content; both routes, Go template and Jinja, read it alike.
+
+    One block counts, and only at the start: after the first text outside of it everything is content. Whitespace
+    before and after each tag goes with the tag, except that before the closing one, which is thinking. A block that
+    the answer does not close is thinking to the end. `opened`: the prompt already ends with the opening tag.
+    """
+
+    def __init__(self, opening: str = "<think>", closing: str = "</think>", *, opened: bool = False) -> None:
+        super().__init__(lambda tape: _split(tape, opening, closing, opened))
+
+
+def read_thinking(tape: Tape, opening: str, closing: str, opened: bool) -> Script[None]:
+    """Emit the block at the start of an answer, if there is one, and stop where the content begins."""
+    if not opened and not (yield from tape.accept(opening, after_space=True)):
+        return
+    yield from tape.skip_space()
+    yield from tape.pour(thought, closing)
+    yield from tape.skip_space()
+
+
+def _split(tape: Tape, opening: str, closing: str, opened: bool) -> Script[None]:
+    yield from read_thinking(tape, opening, closing, opened)
+    yield from tape.pour(content)

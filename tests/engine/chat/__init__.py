@@ -1,0 +1,1 @@
+"""Tests of the text side of a chat: thinking, tool calls."""
