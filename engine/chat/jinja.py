@@ -1,0 +1,80 @@
+"""A model's own chat template: the Jinja text in its GGUF header, rendered as transformers and llama.cpp do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import jinja2
+
+from engine.chat.sandbox import LARGEST, Budget, TemplateError, budget, environment
+
+__all__ = ["CHATML", "ChatTemplate", "TemplateError"]
+
+CHATML = (
+    "{%- for message in messages -%}"
+    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+)
+"""For models that bring no template."""
+
+
+class ChatTemplate:
+    """A chat template with its special tokens. Compiled when first used; `render` may be called from any thread."""
+
+    def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
+        self.source = source
+        self.bos = bos
+        self.eos = eos
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        **variables: Any,
+    ) -> str:
+        """The prompt for these messages, with the opening of the answer. Raises TemplateError, also for hostile ones.
+
+        The caller must not use `messages` and `tools` again: a template may change them.
+        """
+        now = datetime.now()
+        given: dict[str, Any] = {
+            "messages": messages,
+            "bos_token": self.bos,
+            "eos_token": self.eos,
+            "add_generation_prompt": True,
+            "date_string": now.strftime("%d %b %Y"),
+            "datetime": now.strftime("%b %d %Y"),
+        }
+        if tools:  # some templates take an empty list for a reason to talk about tools
+            given["tools"] = tools
+        return self._run(given | variables)
+
+    def _run(self, variables: dict[str, Any]) -> str:
+        token = budget.set(Budget())
+        parts, size = [], 0
+        try:
+            for part in self._compiled.generate(variables):
+                size += len(part)
+                if size > LARGEST:
+                    raise TemplateError("the template makes too much text")
+                parts.append(part)
+        except jinja2.TemplateError as error:
+            raise TemplateError(f"chat template: {error.message}") from error
+        except (ArithmeticError, LookupError, TypeError, AttributeError, RecursionError, UnicodeError) as error:
+            raise TemplateError(f"chat template: {error}") from error
+        finally:
+            budget.reset(token)
+        return "".join(parts)
+
+    @cached_property
+    def _compiled(self) -> jinja2.Template:
+        try:
+            return environment.from_string(self.source)
+        except jinja2.TemplateError as error:
+            raise TemplateError(f"chat template: {error.message}") from error
+        except (RecursionError, OverflowError, MemoryError, SyntaxError) as error:
+            raise TemplateError("chat template: too deeply nested") from error
