@@ -1,0 +1,135 @@
+"""The blobs: files named by the digest of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, without_paths
+from registry.files import PendingFile, make_directory
+from registry.names import Digest, InvalidDigest
+
+_READING = "read a blob"
+_WRITING = "write a blob"
+_PREFIX = "incoming-"
+
+
+class Blob(NamedTuple):
+    """A stored blob: its digest, and its size in bytes."""
+
+    digest: Digest
+    size: int
+
+
+class BlobWriter:
+    """A blob on its way in. One thread at a time. Methods raise StoreError when the disk refuses."""
+
+    def __init__(self, folder: Path, file: PendingFile, expected: Digest | None) -> None:
+        self._folder = folder
+        self._file = file
+        self._expected = expected
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._hash.update(data)
+        self._size += len(data)
+        with without_paths(_WRITING):
+            self._file.write(data)
+
+    def commit(self) -> Blob:
+        """Check the digest, then let the blob count. Raises DigestMismatch."""
+        digest = Digest(self._hash.hexdigest())
+        if self._expected is not None and self._expected != digest:
+            raise DigestMismatch(self._expected, digest)
+        with without_paths(_WRITING):
+            self._file.publish(self._folder / digest.filename)
+        return Blob(digest, self._size)
+
+
+class Blobs:
+    """The folder of blobs. Methods may be called from any thread; nothing is ever changed in place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob is, if it is there."""
+        return self._folder / digest.filename
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the blob is there."""
+        with without_paths(_READING):
+            return self.path(digest).is_file()
+
+    def read(self, digest: Digest, limit: int) -> bytes:
+        """All of a small blob. Raises BlobMissing, BlobTooLarge or StoreError."""
+        with without_paths(_READING):
+            try:
+                with self.path(digest).open("rb") as file:
+                    data = file.read(limit + 1)
+            except FileNotFoundError:
+                raise BlobMissing(digest) from None
+        if len(data) > limit:
+            raise BlobTooLarge(digest, limit)
+        return data
+
+    @contextmanager
+    def put(self, expected: Digest | None = None) -> Iterator[BlobWriter]:
+        """A blob to write, with a digest to check it against if there is one. Uncommitted, it leaves nothing."""
+        with without_paths(_WRITING):
+            make_directory(self._folder)
+            file = PendingFile(self._folder, _PREFIX)
+        try:
+            yield BlobWriter(self._folder, file, expected)
+        finally:
+            file.close()
+
+    def touch(self, digest: Digest) -> None:
+        """Make a blob young again: programs that share the folder do not remove young blobs."""
+        with suppress(OSError):  # it may be missing, or another user's
+            os.utime(self.path(digest))
+
+    def remove(self, digest: Digest) -> None:
+        """Remove a blob; one that is not there is no error."""
+        with without_paths("remove a blob"):
+            self.path(digest).unlink(missing_ok=True)
+
+    def remove_old(self, keep: Container[Digest], before: float) -> int:
+        """Remove the files that were last written before a time (in Unix seconds), unless they are blobs to keep.
+
+        Returns how many there were. Folders stay.
+        """
+        removed = 0
+        with without_paths("remove old blobs"):
+            for entry in self._files():
+                if entry.stat().st_mtime < before and _digest(entry.name) not in keep:
+                    Path(entry).unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    def rename_legacy(self) -> None:
+        """Give blobs of the old form `sha256:HEX` the names that they have today."""
+        for entry in self._files():
+            digest = _digest(entry.name)
+            if digest is not None and ":" in entry.name:
+                Path(entry).replace(self.path(digest))
+
+    def _files(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self._folder) as entries:
+                return [entry for entry in entries if not entry.is_dir()]
+        except FileNotFoundError:
+            return []
+
+
+def _digest(filename: str) -> Digest | None:
+    try:
+        return Digest.parse(filename)
+    except InvalidDigest:
+        return None

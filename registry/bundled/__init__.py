@@ -1,0 +1,49 @@
+"""The models that come with the program: they answer on a machine without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.gguf import read_header
+from registry.manifest import ModelConfig
+from registry.names import ModelName
+
+
+@dataclass(frozen=True, slots=True)
+class BundledModel:
+    """A model of one GGUF file."""
+
+    name: ModelName
+    path: Path
+
+    def config(self) -> ModelConfig:
+        """What a model made of this file is. Reads its header."""
+        header = read_header(self.path)
+        return ModelConfig(
+            model_format="gguf",
+            model_family=header.architecture,
+            model_families=(header.architecture,),
+            model_type=header.parameter_size,
+            file_type=header.file_type,
+        )
+
+
+class BundledModels(Mapping[ModelName, BundledModel]):
+    """Models by name, in any case."""
+
+    def __init__(self, models: Iterable[BundledModel]) -> None:
+        self._models = {model.name.folded: model for model in models}
+
+    def __getitem__(self, name: ModelName) -> BundledModel:
+        return self._models[name.folded]
+
+    def __iter__(self) -> Iterator[ModelName]:
+        return (model.name for model in self._models.values())
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+MODELS = BundledModels([BundledModel(ModelName.parse("tinychat"), Path(__file__).parent / "tinychat.gguf")])

@@ -1,0 +1,118 @@
+"""The catalogue: which names are stored, and the manifest of each. A name is a path of four parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from registry.errors import ModelMissing, without_paths
+from registry.files import PendingFile, make_directory
+from registry.manifest import MAX_BYTES
+from registry.names import InvalidName, ModelName
+
+_READING = "read the models"
+_WRITING = "write a model"
+_PREFIX = ".incoming-"
+_ANY = ("", "", "", "")
+
+
+class Entry(NamedTuple):
+    """The bytes of a manifest, and when it was written, in Unix seconds."""
+
+    data: bytes
+    modified_at: float
+
+
+class Catalog:
+    """The folder of manifests. Nothing is remembered: other programs may change it at any time.
+
+    Methods may be called from any thread; who changes it from several keeps them apart.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def names(self) -> Iterator[ModelName]:
+        """All stored names. Files whose place is no valid name are passed over."""
+        with without_paths(_READING):
+            yield from self._matching(_ANY)
+
+    def spelling(self, name: ModelName) -> ModelName | None:
+        """The stored name that equals `name` but for case, None if there is none."""
+        with without_paths(_READING):
+            if self._path(name).is_file():
+                return name
+            return next(self._matching(name.folded), None)
+
+    def read(self, name: ModelName) -> Entry:
+        """The manifest of a name as it is spelled in the store. Raises ModelMissing or StoreError."""
+        with without_paths(_READING):
+            try:
+                with self._path(name).open("rb") as file:
+                    return Entry(file.read(MAX_BYTES + 1), os.fstat(file.fileno()).st_mtime)
+            except (FileNotFoundError, NotADirectoryError):
+                raise ModelMissing(name) from None
+
+    def write(self, name: ModelName, data: bytes) -> None:
+        """Store a manifest, in place of one that is there. The change is complete or has not happened."""
+        path = self._path(name)
+        with without_paths(_WRITING):
+            make_directory(path.parent)
+            # Not among the manifests: Ollama stops tidying up when it finds one that it cannot read.
+            file = PendingFile(self._folder, _PREFIX)
+            try:
+                file.write(data)
+                file.publish(path)
+            finally:
+                file.close()
+
+    def remove(self, name: ModelName) -> None:
+        """Remove a name as it is spelled in the store, and folders that are empty then. Raises ModelMissing."""
+        path = self._path(name)
+        with without_paths("remove a model"):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                raise ModelMissing(name) from None
+        with suppress(OSError):  # the first that is not empty
+            for folder in path.parents[:3]:
+                folder.rmdir()
+
+    def tidy(self, before: float) -> None:
+        """Remove empty folders, and what a crash left unfinished before a time (in Unix seconds)."""
+        with without_paths("remove old manifests"):
+            for file in self._folder.glob(f"{_PREFIX}*"):
+                if file.stat().st_mtime < before:
+                    file.unlink(missing_ok=True)
+            for folder, _, _ in os.walk(self._folder, topdown=False):
+                if folder != str(self._folder):
+                    with suppress(OSError):
+                        os.rmdir(folder)
+
+    def _path(self, name: ModelName) -> Path:
+        return self._folder.joinpath(*name.parts)
+
+    def _matching(self, wanted: Sequence[str]) -> Iterator[ModelName]:
+        for parts in _below(self._folder, wanted):
+            with suppress(InvalidName):
+                yield ModelName(*parts)
+
+
+def _below(folder: Path, wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The files as many levels down as there are wanted parts; a part matches in any case, an empty one anything."""
+    first, *rest = wanted
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(
+                (entry for entry in entries if first in ("", entry.name.lower())), key=lambda entry: entry.name
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in found:
+        if rest:
+            yield from ((entry.name, *below) for below in _below(Path(entry), rest))
+        elif entry.is_file():
+            yield (entry.name,)

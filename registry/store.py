@@ -1,0 +1,220 @@
+"""The models directory: names, manifests and blobs as one thing that stays whole.
+
+A directory of Ollama's works as it stands, also while Ollama uses it. Blobs come before the manifest that needs them
+and go after it, and each of them appears complete or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.blobs import Blob, Blobs, BlobWriter
+from registry.bundled import MODELS
+from registry.catalog import Catalog
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError
+from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
+from registry.names import Digest, ModelName
+
+__all__ = [
+    "Blob",
+    "BlobMissing",
+    "BlobTooLarge",
+    "BlobWriter",
+    "DigestMismatch",
+    "ModelMissing",
+    "Store",
+    "StoreError",
+    "StoredModel",
+]
+
+GRACE = 3600
+"""Seconds for which a blob that no model needs is kept: somebody may be about to write the manifest."""
+_PIECE = 1 << 20
+log = logging.getLogger("pronk.registry")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A name and what is stored under it. `digest` is the manifest's in hexadecimal, `modified_at` in Unix seconds."""
+
+    name: ModelName
+    manifest: Manifest
+    digest: str
+    modified_at: float
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers and the config."""
+        return self.manifest.size
+
+
+class Store:
+    """Owns a models directory. Every method may be called from any thread; all of them block.
+
+    Raises StoreError when the disk refuses, ManifestError for a manifest that cannot be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._catalog = Catalog(root / "manifests")
+        self._blobs = Blobs(root / "blobs")
+        self._leases: Counter[Digest] = Counter()
+        self._lock = threading.RLock()
+        """Held while manifests change, and from looking which blobs are needed until the others are gone."""
+        self._blobs.rename_legacy()
+
+    def find(self, name: ModelName) -> StoredModel:
+        """What is stored under a name, in any case. A model that comes with the program is stored first.
+
+        Raises ModelMissing.
+        """
+        stored = self._catalog.spelling(name)
+        if stored is None and name in MODELS:
+            stored = self._install(name)
+        if stored is None:
+            raise ModelMissing(name)
+        return self._read(stored)
+
+    def list(self) -> list[StoredModel]:
+        """All models that can be read, the newest first."""
+        found = [model for name in self._catalog.names() if (model := self._listed(name)) is not None]
+        return sorted(found, key=lambda model: (-int(model.modified_at), model.name.full))
+
+    def write_manifest(self, name: ModelName, manifest: Manifest | bytes) -> StoredModel:
+        """Store a model whose blobs are there; bytes are kept as they are. Raises BlobMissing or ManifestError."""
+        data = manifest if isinstance(manifest, bytes) else manifest.encode()
+        needed = Manifest.decode(data).digests
+        with self._lock:
+            for digest in needed:
+                if not self._blobs.has(digest):
+                    raise BlobMissing(digest)
+            stored = self._catalog.spelling(name) or name
+            self._catalog.write(stored, data)
+            return self._read(stored)
+
+    def copy(self, source: ModelName, destination: ModelName) -> None:
+        """Store a model under a second name, in place of what has it. Raises ModelMissing."""
+        with self._lock:
+            found = self.find(source).name
+            target = self._catalog.spelling(destination) or destination
+            if target != found:
+                self._catalog.write(target, self._catalog.read(found).data)
+
+    def delete(self, name: ModelName) -> None:
+        """Remove a name, and the blobs that nothing else needs. Raises ModelMissing."""
+        with self._lock:
+            stored = self._catalog.spelling(name)
+            if stored is None:
+                raise ModelMissing(name)
+            digests = self._read(stored).manifest.digests
+            self._catalog.remove(stored)
+            self.remove_unused(digests)
+
+    def remove_unused(self, digests: Iterable[Digest]) -> None:
+        """Remove those of these blobs that no model needs and nobody has leased."""
+        with self._lock:
+            needed = self._needed()
+            if needed is not None:
+                for digest in set(digests) - needed:
+                    self._blobs.remove(digest)
+
+    def prune(self, now: float) -> None:
+        """Remove what no model needs, if it is old enough. Does nothing if a manifest cannot be read."""
+        with self._lock:
+            needed = self._needed()
+            if needed is not None:
+                removed = self._blobs.remove_old(needed, now - GRACE)
+                self._catalog.tidy(now - GRACE)
+                log.info("removed %d unused files", removed)
+
+    @contextmanager
+    def lease(self, digests: Iterable[Digest]) -> Iterator[None]:
+        """Keep blobs, stored or still to come, from being removed before a manifest names them."""
+        leased = frozenset(digests)
+        with self._lock:
+            self._leases.update(leased)
+            for digest in leased:
+                self._blobs.touch(digest)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._leases -= Counter(leased)
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether a blob is there."""
+        return self._blobs.has(digest)
+
+    def blob_path(self, digest: Digest) -> Path:
+        """Where a blob is, if it is there; to be read only."""
+        return self._blobs.path(digest)
+
+    def read_blob(self, digest: Digest, limit: int) -> bytes:
+        """All of a blob of up to `limit` bytes. Raises BlobMissing or BlobTooLarge."""
+        return self._blobs.read(digest, limit)
+
+    @contextmanager
+    def put_blob(self, digest: Digest) -> Iterator[BlobWriter]:
+        """A blob to write and commit. Until it is committed it is not there, and if it is not, nothing is left."""
+        with self.lease((digest,)), self._blobs.put(digest) as writer:
+            yield writer
+
+    def add_blob(self, data: bytes) -> Blob:
+        """Store these bytes, unless they are there."""
+        blob = Blob(Digest.of(data), len(data))
+        with self.lease((blob.digest,)):
+            if not self._blobs.has(blob.digest):
+                with self._blobs.put(blob.digest) as writer:
+                    writer.write(data)
+                    writer.commit()
+        return blob
+
+    def add_file(self, path: Path) -> Blob:
+        """Store a copy of a file from outside. Raises OSError if it cannot be read."""
+        with path.open("rb") as file, self._blobs.put() as writer:
+            while data := file.read(_PIECE):
+                writer.write(data)
+            return writer.commit()
+
+    def _install(self, name: ModelName) -> ModelName:
+        model = MODELS[name]
+        with self._lock:
+            if self._catalog.spelling(name) is None:
+                weights, config = self.add_file(model.path), self.add_blob(model.config().encode())
+                self.write_manifest(model.name, Manifest(Layer(CONFIG, *config), (Layer(MODEL, *weights),)))
+        return model.name
+
+    def _read(self, name: ModelName) -> StoredModel:
+        entry = self._catalog.read(name)
+        digest = hashlib.sha256(entry.data).hexdigest()
+        return StoredModel(name, Manifest.decode(entry.data), digest, entry.modified_at)
+
+    def _listed(self, name: ModelName) -> StoredModel | None:
+        """None if the model has gone, or cannot be read."""
+        try:
+            model = self._read(name)
+        except ModelMissing:
+            return None
+        except (ManifestError, StoreError) as error:
+            log.warning("skipping model %s: %s", name.shortest, error)
+            return None
+        return model if self._blobs.has(model.manifest.config.digest) else None
+
+    def _needed(self) -> set[Digest] | None:
+        """The blobs that may not be removed; None if that cannot be known."""
+        needed = set(self._leases)
+        for name in self._catalog.names():
+            try:
+                needed |= self._read(name).manifest.digests
+            except ModelMissing:
+                continue
+            except ManifestError as error:
+                log.warning("model %s cannot be read, so nothing is removed: %s", name.shortest, error)
+                return None
+        return needed
