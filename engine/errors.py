@@ -5,6 +5,8 @@ EngineError
 │   └── ContextExceeded     the prompt does not fit the context
 ├── ModelNotFound           no such model in the store
 ├── CapabilityMissing       the model cannot do what was asked
+├── CloudModel              the name asks for a model that runs elsewhere
+├── Unsupported             known to the API, not to this engine yet
 ├── ServerBusy              the queue is full
 ├── LoadFailed              the model could not be loaded
 ├── RunnerDied              the model's process ended while it worked
@@ -35,6 +37,20 @@ class ModelNotFound(EngineError):
 
 class CapabilityMissing(EngineError):
     """The model lacks a capability that the request needs."""
+
+
+class CloudModel(EngineError):
+    """The name asks for a model in somebody's cloud, which this server never uses."""
+
+    def __init__(self) -> None:
+        super().__init__("ollama cloud is disabled: remote model is unavailable")
+
+
+class Unsupported(EngineError):
+    """A part of the API that the engine does not have yet."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not supported yet")
 
 
 class ServerBusy(EngineError):

@@ -85,6 +85,8 @@ STATUS: Mapping[type[Exception], int] = {
     engine.InvalidRequest: 400,
     engine.ModelNotFound: 404,
     engine.CapabilityMissing: 400,
+    engine.CloudModel: 403,
+    engine.Unsupported: 501,
     engine.ServerBusy: 503,
     engine.LoadFailed: 500,
     engine.RunnerDied: 500,
@@ -149,7 +151,7 @@ def error_body(path: str, status: int, message: str) -> dict[str, Any]:
 async def error_response(request: Request, error: Exception) -> Response:
     """The answer to a request that ended in `error`. Registered for every exception there is."""
     status = status_of(error)
-    path = "" if isinstance(error, Forbidden) else request.url.path
+    path = "" if isinstance(error, Forbidden | engine.CloudModel) else request.url.path
     body = gojson.encode(error_body(path, status, message_of(error)))
     headers = {"content-type": "application/json; charset=utf-8"}
     if status == 503:

@@ -180,8 +180,10 @@ def to_json(
 
 def _count_steps(tree: nodes.Template) -> None:
     """Let every turn of a loop and every call of a macro tick."""
-    bodies = [node.body for kind in (nodes.For, nodes.Macro, nodes.CallBlock) for node in tree.find_all(kind)]
-    for body in bodies:
+    loops = [node.body for node in tree.find_all(nodes.For)]
+    macros = [node.body for node in tree.find_all(nodes.Macro)]
+    calls = [node.body for node in tree.find_all(nodes.CallBlock)]
+    for body in (*loops, *macros, *calls):
         call = nodes.Call(nodes.EnvironmentAttribute("tick"), [], [], None, None)
         body.insert(0, nodes.ExprStmt(call).set_lineno(1))
 

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from engine.errors import ModelNotFound
+from engine.errors import CloudModel, ModelNotFound
 from engine.model import Model, Models
 from registry.gguf import GGUFArray, GGUFHeader, TensorInfo, read_header
 from registry.names import ModelName
 from server import clock
 from server.deps import engine_of, settings_of
 from server.details import details
-from server.errors import HTTPError, NotFound
+from server.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound
 from server.gotext import json_float32
 from server.modelfile_text import modelfile, parameter_lines
 from server.schemas.native import SHOW, ShowBody
@@ -47,6 +47,8 @@ def _describe(models: Models, body: ShowBody) -> dict[str, Any]:
         model = models.resolve(body.model_name)
     except ModelNotFound:
         raise NotFound(f"model '{ModelName.parse(body.model_name.strip()).shortest}' not found") from None
+    except CloudModel:
+        raise Forbidden(f"{CLOUD_DISABLED}: remote model details are unavailable") from None
     if not model.weights.is_file():
         raise NotFound(f"model '{model.name.shortest}' not found")
     system = body.system or model.system

@@ -1,0 +1,98 @@
+"""What a model can do, read off its file, its config and its template; and which of two templates writes its prompts.
+
+Pure. The names are the API's: completion, tools, insert, vision, embedding, thinking, audio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from registry.gguf import GGUFHeader
+from registry.manifest import ModelConfig
+
+_SPLITS_THINKING = ("content.split('</think>')", 'content.split("</think>")')
+_READS_THINKING = ("reasoning_content", "<SPECIAL_12>")
+_CALLS = ("tool_calls", "assistant_tool_call")
+_RESULTS = (
+    *("tool_response", "tool_results", "ipython"),
+    *("role'] == 'tool'", 'role\'] == "tool"', "role\"] == 'tool'", 'role"] == "tool"'),
+    *("message.role == 'tool'", 'message.role == "tool"'),
+)
+_FIM = ("fim_pre", "fim_suf", "fim_mid")
+_ALWAYS_THINKING = ("gptoss", "gpt-oss")
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateTraits:
+    """What a template can express: tools, thinking, text in the middle, and the way from a call to its result."""
+
+    tools: bool = False
+    thinking: bool = False
+    insert: bool = False
+    round_trip: bool = False
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """The traits that are capabilities."""
+        names = (("tools", self.tools), ("thinking", self.thinking), ("insert", self.insert))
+        return frozenset(name for name, has in names if has)
+
+
+def chat_template_traits(source: str) -> TemplateTraits:
+    """The traits of a Jinja chat template, by the texts that stand in it."""
+    tools = "tools" in source or "tool_call" in source
+    thinking = ("<think>" in source and "</think>" in source) or (
+        _any(_SPLITS_THINKING, source) and not _any(_READS_THINKING, source)
+    )
+    return TemplateTraits(tools, thinking, round_trip=tools and _any(_CALLS, source) and _any(_RESULTS, source))
+
+
+def prefers_chat_template(chat: TemplateTraits, go: TemplateTraits) -> bool:
+    """Whether the file's chat template is the better one although the model also stores a Go template."""
+    can_chat, can_go = chat.capabilities, go.capabilities
+    if len(can_chat) > len(can_go):
+        return chat.round_trip or not go.round_trip
+    return can_chat == can_go and chat.tools and chat.round_trip and not go.round_trip
+
+
+def has_fim_tokens(header: GGUFHeader) -> bool:
+    """Whether the vocabulary has the tokens for filling in a middle."""
+    return all(isinstance(header.metadata.get(f"tokenizer.ggml.{name}_token_id"), int) for name in _FIM)
+
+
+def model_capabilities(
+    config: ModelConfig, header: GGUFHeader, projectors: Sequence[GGUFHeader], template: TemplateTraits
+) -> frozenset[str]:
+    """Everything that a model can do; `template` are the traits of the template that writes its prompts."""
+    found = listed_capabilities(config, header, projectors, template)
+    return found | {"insert"} if has_fim_tokens(header) else found
+
+
+def listed_capabilities(
+    config: ModelConfig, header: GGUFHeader, projectors: Sequence[GGUFHeader], template: TemplateTraits
+) -> frozenset[str]:
+    """What the listing of all models says of one; `template` are the traits of its Go template, if it has one."""
+    found = {*(config.capabilities or ()), *template.capabilities, *_of_files(header, projectors)}
+    if {config.model_family, header.architecture} & set(_ALWAYS_THINKING):
+        found.add("thinking")
+    return frozenset(found)
+
+
+def _of_files(header: GGUFHeader, projectors: Sequence[GGUFHeader]) -> Iterator[str]:
+    if not header.metadata:
+        return
+    yield "completion" if header.field("pooling_type") is None else "embedding"
+    if projectors or header.field("vision.block_count") is not None:
+        yield "vision"
+    if header.field("audio.block_count") is not None or any(map(_hears, projectors)):
+        yield "audio"
+
+
+def _hears(projector: GGUFHeader) -> bool:
+    encoders = [value for key, value in projector.metadata.items() if key.endswith("has_audio_encoder")]
+    return any(value is True for value in encoders)
+
+
+def _any(parts: Sequence[str], text: str) -> bool:
+    return any(part in text for part in parts)

@@ -1,0 +1,88 @@
+"""Rendering by the chat template in a model's own file, with what llama.cpp does around it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from engine.chat.jinja import ChatTemplate, TemplateError
+from engine.chat.render import Prompt
+from engine.requests import Message, Think, ToolCall
+
+_SYSTEM_UNKNOWN = "system role not supported"
+
+
+class NativeRenderer:
+    """A conversation as the model's chat template writes it.
+
+    The last message, if it is the assistant's, is continued: its text ends the prompt and begins the answer.
+    """
+
+    trims_single = False
+
+    def __init__(self, template: ChatTemplate, *, strip_bos: bool = False) -> None:
+        self._template = template
+        self._strip_bos = strip_bos  # llama.cpp puts one in front by itself
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
+        """The prompt for these messages. Raises TemplateError with the template's own words."""
+        prefill = ""
+        if messages and messages[-1].role == "assistant":
+            if messages[-1].tool_calls:
+                raise TemplateError("cannot continue a message that calls tools")
+            prefill, messages = messages[-1].content, messages[:-1]
+            think = False
+        text = self._render(messages, tools, _variables(think))
+        bos = self._template.bos
+        if self._strip_bos and bos:
+            text = text.removeprefix(bos)
+        return Prompt(text + prefill, prefill=prefill, reject_overflow=True)
+
+    def _render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], variables: dict[str, Any]) -> str:
+        try:
+            return self._template.render(_as_dicts(messages), list(tools), **variables)
+        except TemplateError as error:
+            if _SYSTEM_UNKNOWN not in str(error).lower():
+                raise
+        return self._template.render(_as_dicts(_without_system(messages)), list(tools), **variables)
+
+
+def _variables(think: Think | None) -> dict[str, Any]:
+    level = {"reasoning_effort": think} if isinstance(think, str) else {}
+    return {"enable_thinking": think is None or bool(think), **level}
+
+
+def _as_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as templates expect them. Earlier thoughts are not shown to the model again."""
+    return [_as_dict(message) for message in messages]
+
+
+def _as_dict(message: Message) -> dict[str, Any]:
+    role = "system" if message.role == "developer" else message.role
+    found: dict[str, Any] = {"role": role, "content": message.content}
+    if message.tool_calls:
+        found["tool_calls"] = [_call(call) for call in message.tool_calls]
+    if message.tool_name:
+        found["name"] = message.tool_name
+    if message.tool_call_id:
+        found["tool_call_id"] = message.tool_call_id
+    return found
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": dict(call.arguments)}
+    return {"type": "function", "id": call.id, "function": function}
+
+
+def _without_system(messages: Sequence[Message]) -> list[Message]:
+    """For templates without a system role: its text goes in front of the message that follows."""
+    merged: list[Message] = []
+    pending = ""
+    for message in messages:
+        if message.role == "system":
+            pending += message.content + "\n"
+        else:
+            merged.append(dataclasses.replace(message, content=pending + message.content))
+            pending = ""
+    return merged

@@ -1,0 +1,63 @@
+"""What a request demands of a model's process: how it must be loaded, and how it must generate. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.chat.render import Prompt
+from engine.devices import Device
+from engine.messages import Sampling, Submit
+from engine.model import Model
+from engine.requests import InferenceRequest
+from engine.residency import LoadSpec
+from modelfile.parameters import Options
+
+SMALLEST_CONTEXT = 4
+DEFAULT_CONTEXT = 4096
+CONTEXT_BY_VRAM = ((47 << 30, 262_144), (23 << 30, 32_768))  # from so many bytes on all GPUs together
+NEVER_SHIFTING = ("deepseek2",)
+
+
+def default_context(configured: int, gpus: Sequence[Device], overhead: int) -> int:
+    """Tokens of context where nobody asked for a number."""
+    vram = sum(max(0, gpu.total - overhead) for gpu in gpus)
+    by_vram = (context for least, context in CONTEXT_BY_VRAM if vram >= least)
+    return configured or next(by_vram, DEFAULT_CONTEXT)
+
+
+def effective_context(model: Model, options: Options, default: int) -> int:
+    """Tokens of context that a request gets: what it asks for, within what the model was trained for."""
+    wanted = max(default if options.num_ctx is None else options.num_ctx, SMALLEST_CONTEXT)
+    return min(wanted, model.context_length) if model.context_length else wanted
+
+
+def load_spec(model: Model, options: Options, num_ctx: int, bytes_needed: int) -> LoadSpec:
+    """How the model must be loaded."""
+    return LoadSpec(
+        key=str(model.weights),
+        num_ctx=num_ctx,
+        num_ctx_auto=options.num_ctx_auto,
+        num_batch=options.num_batch,
+        num_gpu=options.num_gpu,
+        main_gpu=options.main_gpu,
+        use_mmap=options.use_mmap,
+        num_thread=options.num_thread,
+        adapters=tuple(map(str, model.adapters)),
+        bytes_needed=bytes_needed,
+    )
+
+
+def submission(model: Model, request: InferenceRequest, options: Options, prompt: Prompt, num_ctx: int) -> Submit:
+    """The message that starts the generation; the process gives it its id."""
+    shift = model.config.model_family not in NEVER_SHIFTING if request.shift is None else request.shift
+    return Submit(
+        id=0,
+        prompt=prompt.text,
+        num_ctx=num_ctx,
+        num_predict=options.num_predict,
+        num_keep=options.num_keep,
+        shift=shift,
+        overflow="reject" if prompt.reject_overflow or not request.truncate else "cut",
+        stop=options.stop,
+        sampling=Sampling(**{name: getattr(options, name) for name in Sampling.__struct_fields__}),
+    )

@@ -1,0 +1,216 @@
+"""The façade: everything that the server can ask of models, as async iterators of typed events.
+
+A request goes the same way whatever dialect it came in: find the model, check what it can do, settle the options,
+wait for a process that has it loaded, render, generate, read thinking and tool calls out of the text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+
+from registry.store import Store
+
+from engine.chat.messages import conversation, forgets_thinking, without_old_thoughts
+from engine.chat.native import NativeRenderer
+from engine.chat.render import Prompt, render_to_fit
+from engine.chat.thinking import ThinkingSplitter
+from engine.demand import default_context, effective_context, load_spec, submission
+from engine.errors import CapabilityMissing, EngineError, EngineStopped, InvalidRequest, RunnerDied, Unsupported
+from engine.generation import Generation, OutputParser, PlainText
+from engine.model import Model, Models
+from engine.pool import PoolConfig, RunnerPool
+from engine.process import RunnerProcess
+from engine.requests import (
+    ChatRequest,
+    Event,
+    Final,
+    GenerateRequest,
+    InferenceRequest,
+    Message,
+    Rendered,
+    RunningModel,
+    Think,
+)
+from modelfile.parameters import Options, resolve_options
+
+OPENING, CLOSING = "<think>", "</think>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig(PoolConfig):
+    """`context_length` in tokens is what a request gets that does not ask; 0: by the memory of the GPUs."""
+
+    context_length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A request that passed all checks: what it runs on, its options, its context in tokens, and whether it thinks."""
+
+    model: Model
+    request: InferenceRequest
+    options: Options
+    num_ctx: int
+    think: Think | None
+    started: int
+
+
+class Engine:
+    """Runs models. Owned by the event loop; `start` before and `stop` after all else."""
+
+    def __init__(self, store: Store, config: EngineConfig) -> None:
+        self.store = store
+        self.models = Models(store)
+        self._config = config
+        self._pool = RunnerPool(config)
+
+    async def start(self) -> None:
+        """Get ready to load."""
+        await self._pool.start()
+
+    async def stop(self) -> None:
+        """End all processes. Answers that run end with EngineStopped, and so does what comes later."""
+        await self._pool.stop()
+
+    def running(self) -> list[RunningModel]:
+        """The loaded models."""
+        return self._pool.running()
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+        """Complete a prompt; without one, load or unload. Raises EngineError and what reading a model raises."""
+        started = time.perf_counter_ns()
+        model = await asyncio.to_thread(self._find, request.model)
+        if not request.prompt and request.keep_alive == 0:
+            self._pool.expire(str(model.weights))
+            yield Final(done_reason="unload")
+            return
+        if request.raw and (request.template or request.system or request.context):
+            raise InvalidRequest("raw mode does not support template, system, or context")
+        job = self._job(model, request, "generate", ["insert"] if request.suffix else [], started)
+        async with self._lease(job) as process:
+            if not request.prompt:
+                yield Final(done_reason="load")
+                return
+            if request.images:
+                raise InvalidRequest("Multimodal data provided, but model does not support multimodal requests.")
+            prompt = await self._completion_prompt(job, request, process)
+            async with aclosing(self._answer(job, prompt, process, with_context=not request.raw)) as events:
+                async for event in events:
+                    yield event
+
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
+        """Continue a conversation; without messages, load or unload. Raises as `generate` does."""
+        started = time.perf_counter_ns()
+        model = await asyncio.to_thread(self._find, request.model)
+        if not request.messages and request.keep_alive == 0:
+            self._pool.expire(str(model.weights))
+            yield Final(done_reason="unload")
+            return
+        job = self._job(model, request, "chat", ["tools"] if request.tools else [], started)
+        async with self._lease(job) as process:
+            if not request.messages:
+                yield Final(done_reason="load")
+                return
+            if any(message.images for message in request.messages):
+                raise EngineError(
+                    "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+                )
+            messages = conversation(model.system, model.messages, request.messages)
+            prompt = await self._render(job, messages, request.tools, process)
+            async with aclosing(self._answer(job, prompt, process, with_context=False)) as events:
+                async for event in events:
+                    yield event
+
+    def _find(self, name: str) -> Model:
+        """The model under a name, with all that its prompts need read here and not on the event loop."""
+        model = self.models.resolve(name)
+        if model.capabilities:
+            _ = model.jinja
+        return model
+
+    def _job(
+        self, model: Model, request: InferenceRequest, purpose: str, capabilities: Sequence[str], started: int
+    ) -> _Job:
+        """All checks that need no process. Raises InvalidRequest, CapabilityMissing, Unsupported or OptionError."""
+        if request.think and "thinking" not in model.capabilities:
+            raise InvalidRequest(f'"{request.model}" does not support thinking')
+        think = True if request.think is None and "thinking" in model.capabilities else request.think
+        if "completion" not in model.capabilities:
+            raise CapabilityMissing(f'"{request.model}" does not support {purpose}')
+        missing = [name for name in capabilities if name not in model.capabilities]
+        if missing:
+            raise CapabilityMissing("\n".join(f"{model.name.full} does not support {name}" for name in missing))
+        options = resolve_options(model.parameters, request.options)
+        if request.format is not None:
+            raise Unsupported("format")
+        if request.logprobs:
+            raise Unsupported("logprobs")
+        default = default_context(self._config.context_length, self._pool.gpus, self._config.gpu_overhead)
+        return _Job(model, request, options, effective_context(model, options, default), think, started)
+
+    def _lease(self, job: _Job) -> AbstractAsyncContextManager[RunnerProcess]:
+        needed = self._pool.bytes_needed(job.model, job.num_ctx, job.options.num_gpu)
+        spec = load_spec(job.model, job.options, job.num_ctx, needed)
+        return self._pool.lease(job.model, spec, job.request.keep_alive)
+
+    async def _completion_prompt(self, job: _Job, request: GenerateRequest, process: RunnerProcess) -> Prompt:
+        """The prompt of `generate`: as it is, around a hole, or as a chat of one message."""
+        model = job.model
+        if request.raw:
+            return Prompt(request.prompt)
+        if request.suffix:
+            before, after, middle = (model.special_tokens[role] for role in ("fim_pre", "fim_suf", "fim_mid"))
+            return Prompt(f"{before}{request.prompt}{after}{request.suffix}{middle}")
+        if request.template:
+            raise Unsupported("template")
+        past = await process.detokenize(request.context) if request.context else ""
+        if not model.chat_template:
+            return Prompt(past + request.prompt)
+        stored = model.messages if request.context is None else ()
+        messages = conversation(request.system or model.system, stored, [Message("user", request.prompt)])
+        prompt = await self._render(job, messages, [], process)
+        return Prompt(past + prompt.text)
+
+    async def _render(
+        self, job: _Job, messages: Sequence[Message], tools: Sequence[dict[str, object]], process: RunnerProcess
+    ) -> Prompt:
+        model = job.model
+        if forgets_thinking(model.config.model_family, model.name.model):
+            messages = without_old_thoughts(messages)
+        renderer = NativeRenderer(model.jinja, strip_bos=model.adds_bos)
+        if not job.request.truncate:
+            return await asyncio.to_thread(renderer.render, messages, tools, job.think)
+
+        async def count(text: str) -> int:
+            return len(await process.tokenize(text))
+
+        return await render_to_fit(renderer, messages, tools, job.think, limit=job.num_ctx, count=count)
+
+    async def _answer(
+        self, job: _Job, prompt: Prompt, process: RunnerProcess, *, with_context: bool
+    ) -> AsyncGenerator[Event, None]:
+        if job.request.debug_render_only:
+            yield Rendered(prompt.text)
+            return
+        generation = Generation(process, job.started)
+        submit = submission(job.model, job.request, job.options, prompt, job.num_ctx)
+        try:
+            async with aclosing(generation.deltas(submit, prompt, _parser(job, prompt))) as deltas:
+                async for delta in deltas:
+                    yield delta
+            context = await process.tokenize(prompt.text + generation.text) if with_context else None
+        except RunnerDied:
+            if self._pool.stopping:
+                raise EngineStopped from None
+            raise
+        yield generation.final(context)
+
+
+def _parser(job: _Job, prompt: Prompt) -> OutputParser:
+    if not job.think or prompt.prefill:
+        return PlainText()
+    return ThinkingSplitter(OPENING, CLOSING, opened=prompt.text.rstrip().endswith(OPENING))

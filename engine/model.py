@@ -1,0 +1,231 @@
+"""From a name to everything that is needed to run the model: files, parameters, template, capabilities."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from registry.store import ModelMissing, Store, StoredModel
+
+from engine.capabilities import (
+    TemplateTraits,
+    chat_template_traits,
+    listed_capabilities,
+    model_capabilities,
+)
+from engine.chat.jinja import CHATML, ChatTemplate
+from engine.errors import CloudModel, InvalidRequest, ModelNotFound
+from engine.requests import Message, ToolCall
+from registry import manifest as kinds
+from registry.gguf import GGUFArray, GGUFHeader, read_header
+from registry.manifest import Manifest, ManifestError, ModelConfig
+from registry.names import ModelName
+
+MAX_TEXT = 16 << 20  # bytes of a layer of text
+SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
+NO_HEADER = GGUFHeader(version=3, metadata={}, tensors=(), data_offset=0)
+_KEPT = 256  # models whose files were read
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+    arguments: dict[str, Any] = {}
+    index: int = 0
+
+
+class _Call(msgspec.Struct):
+    function: _Function
+    id: str = ""
+
+
+class _StoredMessage(msgspec.Struct):
+    role: str = ""
+    content: str = ""
+    thinking: str = ""
+    images: list[str] = []
+    tool_calls: list[_Call] = []
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A stored model, all its small parts read. Immutable; may be used from any thread.
+
+    `template` is the Go template layer, None if there is none; `messages` come before those of every chat. Where the
+    weights are missing, `weights` is no file and the header is empty: such a model is listed and can do nothing.
+    """
+
+    name: ModelName
+    digest: str
+    modified_at: float
+    config: ModelConfig
+    parent_model: str
+    weights: Path
+    header: GGUFHeader
+    projectors: tuple[Path, ...] = ()
+    adapters: tuple[Path, ...] = ()
+    template: str | None = None
+    system: str = ""
+    license: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+    parameters: dict[str, Any]
+
+    @property
+    def chat_template(self) -> str:
+        """The Jinja template in the file, empty if there is none."""
+        found = self.header.metadata.get("tokenizer.chat_template")
+        return found if isinstance(found, str) else ""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model was trained to handle at once; 0 if the file does not say."""
+        found = self.header.field("context_length")
+        return self.config.context_length or (found if isinstance(found, int) else 0)
+
+    @property
+    def renders_with(self) -> Literal["jinja"]:
+        """What writes its prompts."""
+        return "jinja"
+
+    @cached_property
+    def jinja(self) -> ChatTemplate:
+        """Its chat template, or the most usual one if it brings none."""
+        tokens = self.special_tokens
+        return ChatTemplate(self.chat_template or CHATML, bos=tokens.get("bos", ""), eos=tokens.get("eos", ""))
+
+    @cached_property
+    def capabilities(self) -> frozenset[str]:
+        """What it can do."""
+        traits = chat_template_traits(self.chat_template)
+        return model_capabilities(self.config, self.header, self._projector_headers, traits)
+
+    @cached_property
+    def listed_capabilities(self) -> frozenset[str]:
+        """What the listing of all models says it can do: nothing that only its chat template tells."""
+        return listed_capabilities(self.config, self.header, self._projector_headers, TemplateTraits())
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer puts a start token in front of every prompt."""
+        return self.header.metadata.get("tokenizer.ggml.add_bos_token") is True
+
+    @cached_property
+    def special_tokens(self) -> dict[str, str]:
+        """The texts of the special tokens (`bos`, `eos`, `fim_pre`, …). Reads the vocabulary the first time."""
+        tokens = self.header.metadata.get("tokenizer.ggml.tokens")
+        texts = tokens.values() if isinstance(tokens, GGUFArray) else []
+        ids = {key: self.header.metadata.get(f"tokenizer.ggml.{key}_token_id") for key in SPECIAL_TOKENS}
+        return {key: str(texts[id_]) for key, id_ in ids.items() if isinstance(id_, int) and 0 <= id_ < len(texts)}
+
+    @cached_property
+    def _projector_headers(self) -> list[GGUFHeader]:
+        return [read_header(path) for path in self.projectors if path.is_file()]
+
+
+class Models:
+    """Finds models by the names that users type. May be used from any thread; reads files, so not on the event loop.
+
+    What a manifest says never changes, so a model is read once for each digest that its name has had.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._read: dict[tuple[ModelName, str], Model] = {}
+
+    def resolve(self, name: str) -> Model:
+        """The model under a name. Raises InvalidName, ModelNotFound, CloudModel, InvalidRequest, ManifestError,
+        StoreError or GGUFError."""
+        parsed = ModelName.parse(local_name(name))
+        try:
+            stored = self._store.find(parsed)
+        except ModelMissing:
+            raise ModelNotFound(name) from None
+        key = (stored.name, stored.digest)
+        model = self._read.get(key)
+        if model is None or model.modified_at != stored.modified_at or not model.weights.is_file():
+            model = self._load(stored)
+            if len(self._read) >= _KEPT:
+                self._read.clear()
+            self._read[key] = model
+        return model
+
+    def _load(self, stored: StoredModel) -> Model:
+        manifest = stored.manifest
+        config = ModelConfig.decode(self._store.read_blob(manifest.config.digest, kinds.MAX_BYTES))
+        weights = manifest.of_type(kinds.MODEL)
+        path = self._store.blob_path(weights[-1].digest) if weights else Path()
+        return Model(
+            name=stored.name,
+            digest=stored.digest,
+            modified_at=stored.modified_at,
+            config=config,
+            parent_model=weights[-1].from_ if weights else "",
+            weights=path,
+            header=read_header(path) if path.is_file() else NO_HEADER,
+            projectors=self._paths(manifest, kinds.PROJECTOR),
+            adapters=self._paths(manifest, kinds.ADAPTER),
+            template=next(iter(reversed(self._texts(manifest, kinds.PROMPT, kinds.TEMPLATE))), None),
+            system=(self._texts(manifest, kinds.SYSTEM) or [""])[-1],
+            license=tuple(self._texts(manifest, kinds.LICENSE)),
+            messages=tuple(self._messages(manifest)),
+            parameters=self._parameters(manifest),
+        )
+
+    def _paths(self, manifest: Manifest, kind: str) -> tuple[Path, ...]:
+        return tuple(self._store.blob_path(layer.digest) for layer in manifest.of_type(kind))
+
+    def _texts(self, manifest: Manifest, *types: str) -> list[str]:
+        layers = (layer for type_ in types for layer in manifest.of_type(type_))
+        blobs = (self._store.read_blob(layer.digest, MAX_TEXT) for layer in layers)
+        return [blob.decode("utf-8", "replace") for blob in blobs]
+
+    def _parameters(self, manifest: Manifest) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for text in self._texts(manifest, kinds.PARAMS):
+            found |= _decode(text, dict[str, Any], "parameters")
+        return found
+
+    def _messages(self, manifest: Manifest) -> list[Message]:
+        texts = self._texts(manifest, kinds.MESSAGES)
+        return [_message(each) for text in texts for each in _decode(text, list[_StoredMessage], "messages")]
+
+
+def local_name(name: str) -> str:
+    """A name as it is stored: without blanks around it and without `:local`. Raises CloudModel and InvalidRequest."""
+    name = name.strip()
+    bare, colon, suffix = name.rpartition(":")
+    source = suffix.lower() if colon and "/" not in suffix else ""
+    if source not in ("cloud", "local"):
+        if source.endswith("-cloud"):
+            raise CloudModel
+        return name
+    if bare.lower().endswith((":cloud", ":local", "-cloud")):
+        raise InvalidRequest(f'use either :local or :cloud, not both: "{name}"')
+    if source == "cloud":
+        raise CloudModel
+    return bare
+
+
+def _decode(text: str, kind: type[Any], what: str) -> Any:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"invalid {what}: {error}") from None
+
+
+def _message(raw: _StoredMessage) -> Message:
+    calls = (ToolCall(c.function.name, c.function.arguments, c.id, c.function.index) for c in raw.tool_calls)
+    return Message(
+        role=raw.role,
+        content=raw.content,
+        thinking=raw.thinking,
+        images=tuple(base64.b64decode(image) for image in raw.images),
+        tool_calls=tuple(calls),
+        tool_name=raw.tool_name,
+        tool_call_id=raw.tool_call_id,
+    )

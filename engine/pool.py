@@ -1,0 +1,325 @@
+"""Carries out what the scheduler decides: starts, feeds and ends the child processes. Clock and timers live here."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from engine import devices, memory
+from engine.devices import Device
+from engine.errors import EngineError, EngineStopped, LoadFailed, ServerBusy
+from engine.messages import Load as LoadMessage
+from engine.model import Model
+from engine.process import RunnerProcess
+from engine.requests import RunningModel
+from engine.scheduler import (
+    AbortLoad,
+    Action,
+    Grant,
+    Load,
+    LoadSpec,
+    Refusal,
+    Refuse,
+    RunnerView,
+    Scheduler,
+    State,
+    Unload,
+)
+
+LOADED_PER_DEVICE = 3
+SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
+HOST_SHARE = 0.9  # of the host's memory that models may take together
+BATCH_CPU, BATCH_GPU = 512, 2048  # tokens of one forward pass
+_FLASH_ATTENTION = {None: -1, False: 0, True: 1}
+_INCOMPATIBLE = (
+    ": this model may be incompatible with your version of Ollama. If you previously pulled this model, "
+    "try updating it by running `ollama pull {name}`"
+)
+log = logging.getLogger("pronk.engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig:
+    """Limits of all processes together. Times in seconds, sizes in bytes; 0 and None mean "as the machine allows"."""
+
+    keep_alive: float = 300.0
+    load_timeout: float = 300.0
+    num_parallel: int = 0
+    max_loaded_models: int = 0
+    max_queue: int = 512
+    flash_attention: bool | None = None
+    kv_cache_type: str = "f16"
+    gpu_overhead: int = 0
+    environ: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Resident:
+    """A model with its process; `size` and `gpu_share` are known once it is loaded."""
+
+    model: Model
+    process: RunnerProcess
+    size: int = 0
+    gpu_share: float = 0.0
+
+
+class RunnerPool:
+    """All child processes. Owned by the event loop; `start` before and `stop` after everything else.
+
+    One more process than there are models waits with the library imported, so that a load need not wait for that.
+    """
+
+    def __init__(self, config: PoolConfig) -> None:
+        self._config = config
+        self._host = devices.host()
+        self._gpus: Sequence[Device] = ()
+        self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
+        self._tickets = itertools.count(1)
+        self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}
+        self._models: dict[str, Model] = {}  # by key: what the next load of it is for
+        self._residents: dict[str, _Resident] = {}
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spare: asyncio.Task[RunnerProcess] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.stopping = False
+
+    @property
+    def gpus(self) -> Sequence[Device]:
+        """The GPUs as they were at the start."""
+        return self._gpus
+
+    async def start(self) -> None:
+        """Look at the machine and start the spare process."""
+        self._gpus = await asyncio.to_thread(devices.gpus)
+        config = self._config
+        most = config.max_loaded_models or LOADED_PER_DEVICE * max(1, len(self._gpus))
+        self._scheduler = Scheduler(most, config.max_queue, self._budget())
+        self._prepare_spare()
+
+    async def stop(self) -> None:
+        """End all processes; whoever waits gets EngineStopped."""
+        self.stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiter in self._waiters.values():
+            _fail(waiter, EngineStopped())
+        for task in [*self._loads.values(), *self._tasks]:
+            task.cancel()
+        spare = [self._spare] if self._spare is not None else []
+        await asyncio.gather(*self._loads.values(), *self._tasks, return_exceptions=True)
+        started = await asyncio.gather(*spare, return_exceptions=True)
+        processes = [resident.process for resident in self._residents.values()]
+        processes += [found for found in started if isinstance(found, RunnerProcess)]
+        await asyncio.gather(*(process.close() for process in processes))
+        self._residents.clear()
+
+    @asynccontextmanager
+    async def lease(self, model: Model, spec: LoadSpec, keep_alive: float | None) -> AsyncIterator[RunnerProcess]:
+        """A process with this model loaded, for as long as the context lasts. Raises what a load can end with."""
+        if self.stopping:
+            raise EngineStopped
+        ticket = next(self._tickets)
+        waiter: asyncio.Future[RunnerProcess] = asyncio.get_running_loop().create_future()
+        self._waiters[ticket] = waiter
+        self._models[spec.key] = model
+        try:
+            default = self._config.keep_alive
+            self._apply(self._scheduler.request(ticket, spec, keep_alive, default, time.monotonic()))
+            yield await waiter
+        finally:
+            self._waiters.pop(ticket, None)
+            self._apply(self._scheduler.finished(ticket, time.monotonic()))
+
+    def expire(self, key: str) -> None:
+        """Unload a model as soon as nothing runs in it."""
+        self._apply(self._scheduler.expire(key, time.monotonic()))
+
+    def running(self) -> list[RunningModel]:
+        """The loaded models, in the order in which they were loaded."""
+        ready = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
+        return [self._running(view) for view in ready if view.key in self._residents]
+
+    def bytes_needed(self, model: Model, num_ctx: int, num_gpu: int) -> int:
+        """What a model with one sequence takes at least."""
+        return self._plan(model, num_ctx, num_gpu, parallel_limit=1, host=self._host, gpus=self._gpus).total
+
+    def _running(self, view: RunnerView) -> RunningModel:
+        resident = self._residents[view.key]
+        now = time.monotonic()
+        return RunningModel(
+            name=resident.model.name.full,
+            digest=resident.model.digest,
+            size=resident.size,
+            size_vram=round(resident.size * resident.gpu_share),
+            context_length=view.spec.num_ctx,
+            expires_at=time.time() + view.expiry(now) - now,
+        )
+
+    def _apply(self, actions: Sequence[Action]) -> None:
+        if self.stopping:
+            return
+        for action in actions:
+            match action:
+                case Load(key=key, spec=spec):
+                    self._loads[key] = asyncio.create_task(self._load(key, spec))
+                case Unload(key=key):
+                    self._run(self._unload(key))
+                case AbortLoad(key=key):
+                    self._loads[key].cancel()
+                case Grant(ticket=ticket, key=key):
+                    self._grant(ticket, self._residents[key].process)
+                case Refuse(ticket=ticket, reason=reason, detail=detail):
+                    error = ServerBusy() if reason is Refusal.BUSY else LoadFailed(detail)
+                    _fail(self._waiters[ticket], error)
+        self._set_timer()
+
+    def _grant(self, ticket: int, process: RunnerProcess) -> None:
+        waiter = self._waiters[ticket]
+        if not waiter.done():
+            waiter.set_result(process)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._scheduler.next_deadline()
+        if deadline is not None:
+            delay = max(0.0, deadline - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._apply(self._scheduler.tick(time.monotonic()))
+
+    async def _load(self, key: str, spec: LoadSpec) -> None:
+        """Load one model and tell the scheduler how that ended; cancelled when nobody waits for it any more."""
+        started = time.monotonic()
+        model = self._models[key]
+        process = None
+        try:
+            plan = await asyncio.to_thread(self._plan_load, model, spec)
+            process = await self._take_spare()
+            loaded = await process.load(self._message(model, spec, plan), self._config.load_timeout)
+        except (EngineError, OSError) as error:
+            await self._end(process)
+            self._loads.pop(key, None)
+            self._apply(self._scheduler.load_failed(key, time.monotonic(), self._reason(error, model)))
+            return
+        except asyncio.CancelledError:
+            await asyncio.shield(self._end(process))
+            self._loads.pop(key, None)
+            self._apply(self._scheduler.unloaded(key, time.monotonic()))
+            raise
+        finally:
+            # Not at once: importing the library would take a core from the first answer.
+            asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare)
+        self._loads.pop(key, None)
+        self._residents[key] = _Resident(model, process, plan.total, loaded.gpu_share)
+        self._run(self._watch(key, process))
+        now = time.monotonic()
+        self._apply(self._scheduler.loaded(key, now, now - started, plan.total))
+
+    async def _unload(self, key: str) -> None:
+        resident = self._residents.pop(key)
+        await resident.process.close()
+        self._apply(self._scheduler.unloaded(key, time.monotonic()))
+
+    async def _watch(self, key: str, process: RunnerProcess) -> None:
+        """Notice the end of a process that nobody asked for."""
+        await process.exited.wait()
+        resident = self._residents.get(key)
+        if resident is None or resident.process is not process:
+            return
+        log.error("the process of %s has died", resident.model.name.shortest)
+        del self._residents[key]
+        self._apply(self._scheduler.crashed(key, time.monotonic()))
+        await process.close()
+
+    async def _end(self, process: RunnerProcess | None) -> None:
+        if process is not None:
+            await process.close()
+
+    async def _take_spare(self) -> RunnerProcess:
+        self._prepare_spare()
+        spare, self._spare = self._spare, None
+        assert spare is not None
+        try:
+            process = await asyncio.shield(spare)
+        except asyncio.CancelledError:
+            self._spare = spare
+            raise
+        return process if process.alive else await RunnerProcess.spawn(self._config.environ)
+
+    def _prepare_spare(self) -> None:
+        if self._spare is None and not self.stopping:
+            self._spare = asyncio.create_task(RunnerProcess.spawn(self._config.environ))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _budget(self) -> int:
+        if self._gpus:
+            return sum(max(0, gpu.total - self._config.gpu_overhead) for gpu in self._gpus)
+        return int(self._host.total * HOST_SHARE)
+
+    def _plan_load(self, model: Model, spec: LoadSpec) -> memory.Plan:
+        """Blocking: asks the devices what is free now."""
+        limit = self._config.num_parallel or None
+        gpus = devices.gpus() if self._gpus else []
+        return self._plan(model, spec.num_ctx, spec.num_gpu, parallel_limit=limit, host=devices.host(), gpus=gpus)
+
+    def _plan(
+        self,
+        model: Model,
+        num_ctx: int,
+        num_gpu: int,
+        *,
+        parallel_limit: int | None,
+        host: Device,
+        gpus: Sequence[Device],
+    ) -> memory.Plan:
+        return memory.plan(
+            model.header,
+            weights=model.weights.stat().st_size,
+            num_ctx=num_ctx,
+            cache_type=self._config.kv_cache_type,
+            parallel_limit=parallel_limit,
+            host=host,
+            gpus=list(gpus),
+            num_gpu=num_gpu,
+        )
+
+    def _message(self, model: Model, spec: LoadSpec, plan: memory.Plan) -> LoadMessage:
+        batch = spec.num_batch or (BATCH_GPU if plan.gpu_layers else BATCH_CPU)
+        return LoadMessage(
+            path=str(model.weights),
+            n_ctx=spec.num_ctx,
+            n_cells=plan.n_cells,
+            n_parallel=plan.n_parallel,
+            n_batch=max(batch, plan.n_parallel),
+            n_threads=spec.num_thread or devices.compute_threads(),
+            n_gpu_layers=plan.gpu_layers,
+            main_gpu=spec.main_gpu or 0,
+            use_mmap=spec.use_mmap,
+            adapters=spec.adapters,
+            cache_type=self._config.kv_cache_type,
+            flash_attention=_FLASH_ATTENTION[self._config.flash_attention],
+        )
+
+    @staticmethod
+    def _reason(error: Exception, model: Model) -> str:
+        text = str(error) if isinstance(error, EngineError) else "the runner could not be started"
+        return text + _INCOMPATIBLE.format(name=model.name.shortest) if "failed to load model" in text else text
+
+
+def _fail(waiter: asyncio.Future[RunnerProcess], error: EngineError) -> None:
+    if not waiter.done():
+        waiter.set_exception(error)

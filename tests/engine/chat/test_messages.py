@@ -1,0 +1,57 @@
+"""Which messages a model reads, in which order, and how a conversation is shortened."""
+
+import pytest
+
+from engine.chat.messages import conversation, fitting_ends, forgets_thinking, without_old_thoughts
+from engine.chat.render import Prompt, render_to_fit
+from engine.requests import Message
+
+S, U, A = (Message(role, role[0]) for role in ("system", "user", "assistant"))
+
+
+def test_the_systems_prompt_comes_first() -> None:
+    assert conversation("S", [A], [U]) == [Message("system", "S"), A, U]
+    assert conversation("", [A], [U]) == [A, U]
+
+
+def test_a_system_message_of_the_request_wins() -> None:
+    own = Message("system", "mine")
+    assert conversation("S", [A], [own, U]) == [A, own, U]
+
+
+def test_shortening_keeps_system_messages_and_the_last() -> None:
+    assert fitting_ends([S, U, A, U]) == [[S, U, A, U], [S, U, A, U], [S, A, U], [S, U]]
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "forgets"), [("qwen3", "x", True), ("llama", "deepseek-r1", True), ("llama", "llama3", False)]
+)
+def test_who_forgets(family: str, name: str, forgets: bool) -> None:
+    assert forgets_thinking(family, name) is forgets
+
+
+def test_old_thoughts_are_dropped_newer_ones_stay() -> None:
+    thinking = Message("assistant", "<think>\nhm\n</think>\n\nYes")
+    assert without_old_thoughts([U, thinking, U, thinking]) == [U, Message("assistant", "Yes"), U, thinking]
+    plain = Message("assistant", "a </think> b")
+    assert without_old_thoughts([U, plain, U]) == [U, plain, U]
+
+
+class Spelled:
+    """Renders a conversation as the contents of its messages, one word each."""
+
+    def __init__(self, trims_single: bool) -> None:
+        self.trims_single = trims_single
+
+    def render(self, messages: list[Message], tools: object, think: object) -> Prompt:
+        return Prompt(" ".join(message.content for message in messages))
+
+
+async def count(text: str) -> int:
+    return len(text.split())
+
+
+@pytest.mark.parametrize(("limit", "text"), [(4, "s u a u"), (3, "s a u"), (2, "s u"), (1, "s u")])
+async def test_fitting(limit: int, text: str) -> None:
+    prompt = await render_to_fit(Spelled(True), [S, U, A, U], [], None, limit=limit, count=count)
+    assert prompt.text == text
