@@ -56,23 +56,10 @@ def prefers_chat_template(chat: TemplateTraits, go: TemplateTraits) -> bool:
     return can_chat == can_go and chat.tools and chat.round_trip and not go.round_trip
 
 
-def has_fim_tokens(header: GGUFHeader) -> bool:
-    """Whether the vocabulary has the tokens for filling in a middle."""
-    return all(isinstance(header.metadata.get(f"tokenizer.ggml.{name}_token_id"), int) for name in _FIM)
-
-
-def model_capabilities(
+def all_capabilities(
     config: ModelConfig, header: GGUFHeader, projectors: Sequence[GGUFHeader], template: TemplateTraits
 ) -> frozenset[str]:
-    """Everything that a model can do; `template` are the traits of the template that writes its prompts."""
-    found = listed_capabilities(config, header, projectors, template)
-    return found | {"insert"} if has_fim_tokens(header) else found
-
-
-def listed_capabilities(
-    config: ModelConfig, header: GGUFHeader, projectors: Sequence[GGUFHeader], template: TemplateTraits
-) -> frozenset[str]:
-    """What the listing of all models says of one; `template` are the traits of its Go template, if it has one."""
+    """What a model can do; `template` are the traits of the template that writes its prompts."""
     found = {*(config.capabilities or ()), *template.capabilities, *_of_files(header, projectors)}
     if {config.model_family, header.architecture} & set(_ALWAYS_THINKING):
         found.add("thinking")
@@ -82,6 +69,8 @@ def listed_capabilities(
 def _of_files(header: GGUFHeader, projectors: Sequence[GGUFHeader]) -> Iterator[str]:
     if not header.metadata:
         return
+    if all(isinstance(header.metadata.get(f"tokenizer.ggml.{name}_token_id"), int) for name in _FIM):
+        yield "insert"
     yield "completion" if header.field("pooling_type") is None else "embedding"
     if projectors or header.field("vision.block_count") is not None:
         yield "vision"

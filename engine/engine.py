@@ -12,8 +12,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 
-from registry.store import Store
-
 from engine.chat.messages import conversation, forgets_thinking, without_old_thoughts
 from engine.chat.native import NativeRenderer
 from engine.chat.render import Prompt, render_to_fit
@@ -36,6 +34,7 @@ from engine.requests import (
     Think,
 )
 from modelfile.parameters import Options, resolve_options
+from registry.store import Store
 
 OPENING, CLOSING = "<think>", "</think>"
 

@@ -9,14 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from registry.store import ModelMissing, Store, StoredModel
 
-from engine.capabilities import (
-    TemplateTraits,
-    chat_template_traits,
-    listed_capabilities,
-    model_capabilities,
-)
+from engine.capabilities import TemplateTraits, all_capabilities, chat_template_traits
 from engine.chat.jinja import CHATML, ChatTemplate
 from engine.errors import CloudModel, InvalidRequest, ModelNotFound
 from engine.requests import Message, ToolCall
@@ -24,6 +18,7 @@ from registry import manifest as kinds
 from registry.gguf import GGUFArray, GGUFHeader, read_header
 from registry.manifest import Manifest, ManifestError, ModelConfig
 from registry.names import ModelName
+from registry.store import ModelMissing, Store, StoredModel
 
 MAX_TEXT = 16 << 20  # bytes of a layer of text
 SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
@@ -102,12 +97,12 @@ class Model:
     def capabilities(self) -> frozenset[str]:
         """What it can do."""
         traits = chat_template_traits(self.chat_template)
-        return model_capabilities(self.config, self.header, self._projector_headers, traits)
+        return all_capabilities(self.config, self.header, self._projector_headers, traits)
 
     @cached_property
     def listed_capabilities(self) -> frozenset[str]:
         """What the listing of all models says it can do: nothing that only its chat template tells."""
-        return listed_capabilities(self.config, self.header, self._projector_headers, TemplateTraits())
+        return all_capabilities(self.config, self.header, self._projector_headers, TemplateTraits())
 
     @property
     def adds_bos(self) -> bool:

@@ -153,6 +153,7 @@ async def test_a_client_that_leaves_before_the_first_event(live: Live, engine: F
 
 async def test_many_abandoned_streams_leave_nothing(live: Live, engine: FakeEngine) -> None:
     engine.script = [Delta("x"), 60.0, Final(done_reason="stop")]
+    await until(lambda: not any("_prune" in repr(task) for task in asyncio.all_tasks()))
     tasks = len(asyncio.all_tasks())
     for _ in range(10):
         await asyncio.gather(*(leave_after_the_first_line(live, "/api/generate", ASK) for _ in range(8)))
