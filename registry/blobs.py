@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from registry.names import Digest, InvalidDigest
 
 _READING = "read a blob"
 _WRITING = "write a blob"
+_TIDYING = "remove old blobs"
 _PREFIX = "incoming-"
 
 
@@ -100,35 +101,41 @@ class Blobs:
         with without_paths("remove a blob"):
             self.path(digest).unlink(missing_ok=True)
 
-    def remove_old(self, keep: Container[Digest], before: float) -> int:
-        """Remove the files that were last written before a time (in Unix seconds), unless they are blobs to keep.
+    def older(self, than: float) -> list[str]:
+        """The names of all files, blobs or not, that were last written before a time in Unix seconds."""
+        with without_paths(_TIDYING):
+            return [entry.name for entry in self._files() if entry.stat(follow_symlinks=False).st_mtime < than]
 
-        Returns how many there were. Folders stay.
-        """
-        removed = 0
-        with without_paths("remove old blobs"):
-            for entry in self._files():
-                if entry.stat().st_mtime < before and _digest(entry.name) not in keep:
-                    Path(entry).unlink(missing_ok=True)
-                    removed += 1
-        return removed
+    def remove_older(self, filename: str, than: float) -> bool:
+        """Remove a file unless it was written since that time. Whether it was removed."""
+        path = self._folder / filename
+        with without_paths(_TIDYING):
+            try:
+                if path.lstat().st_mtime >= than:
+                    return False
+                path.unlink()
+            except FileNotFoundError:
+                return False
+        return True
 
     def rename_legacy(self) -> None:
         """Give blobs of the old form `sha256:HEX` the names that they have today."""
-        for entry in self._files():
-            digest = _digest(entry.name)
-            if digest is not None and ":" in entry.name:
-                Path(entry).replace(self.path(digest))
+        with without_paths("rename old blobs"):
+            for entry in self._files():
+                digest = digest_of(entry.name)
+                if digest is not None and ":" in entry.name:
+                    Path(entry).replace(self.path(digest))
 
     def _files(self) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self._folder) as entries:
-                return [entry for entry in entries if not entry.is_dir()]
+                return [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
 
 
-def _digest(filename: str) -> Digest | None:
+def digest_of(filename: str) -> Digest | None:
+    """The digest that a file is named by, if it is named by one."""
     try:
         return Digest.parse(filename)
     except InvalidDigest:

@@ -28,6 +28,7 @@ MAX_KEY: Final = 64 << 10
 MAX_TEXT: Final = 1 << 20
 """Bytes of one text; longer ones are left out of the metadata."""
 MAX_TEXTS: Final = 16 << 20
+"""Bytes of all keys, texts and names together."""
 MAX_TENSOR_NAME: Final = 63
 MAX_DIMENSIONS: Final = 4
 DEFAULT_ALIGNMENT: Final = 32
@@ -215,7 +216,7 @@ class _Reader:
             self._cursor.require(length)
             raise GGUFError(f"{what} longer than {limit} bytes")
         try:
-            return self._cursor.take(length).decode()
+            return self._granted(length).decode()
         except UnicodeDecodeError:
             raise GGUFError(f"{what} is not UTF-8") from None
 
@@ -224,10 +225,14 @@ class _Reader:
         if length > MAX_TEXT:
             self._cursor.skip(length)
             return None
+        return self._granted(length).decode("utf-8", "replace")
+
+    def _granted(self, length: int) -> bytes:
+        """Bytes that will be kept in memory."""
         self._texts += length
         if self._texts > MAX_TEXTS:
             raise GGUFError(f"more than {MAX_TEXTS} bytes of text")
-        return self._cursor.take(length).decode("utf-8", "replace")
+        return self._cursor.take(length)
 
     def _array(self) -> GGUFArray:
         cursor = self._cursor

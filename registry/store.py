@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.blobs import Blob, Blobs, BlobWriter
+from registry.blobs import Blob, Blobs, BlobWriter, digest_of
 from registry.bundled import MODELS
 from registry.catalog import Catalog
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError
@@ -66,8 +66,11 @@ class Store:
         self._blobs = Blobs(root / "blobs")
         self._leases: Counter[Digest] = Counter()
         self._lock = threading.RLock()
-        """Held while manifests change, and from looking which blobs are needed until the others are gone."""
-        self._blobs.rename_legacy()
+        """Held while manifests and leases change, and from looking which blobs are needed until the others are gone."""
+        try:
+            self._blobs.rename_legacy()
+        except StoreError as error:
+            log.warning("%s", error)
 
     def find(self, name: ModelName) -> StoredModel:
         """What is stored under a name, in any case. A model that comes with the program is stored first.
@@ -90,7 +93,7 @@ class Store:
         """Store a model whose blobs are there; bytes are kept as they are. Raises BlobMissing or ManifestError."""
         data = manifest if isinstance(manifest, bytes) else manifest.encode()
         needed = Manifest.decode(data).digests
-        with self._lock:
+        with self.lease(needed), self._lock:
             for digest in needed:
                 if not self._blobs.has(digest):
                     raise BlobMissing(digest)
@@ -125,13 +128,23 @@ class Store:
                     self._blobs.remove(digest)
 
     def prune(self, now: float) -> None:
-        """Remove what no model needs, if it is old enough. Does nothing if a manifest cannot be read."""
+        """Remove what no model needs and nobody touched for the time of grace; `now` is in Unix seconds.
+
+        Does nothing if a manifest cannot be read: its blobs could not be told from the others.
+        """
+        needed = self._needed()
+        if needed is None:
+            return
+        before = now - GRACE
+        removed = 0
+        for filename in self._blobs.older(before):
+            digest = digest_of(filename)
+            if digest not in needed:
+                with self._lock:
+                    removed += digest not in self._leases and self._blobs.remove_older(filename, before)
         with self._lock:
-            needed = self._needed()
-            if needed is not None:
-                removed = self._blobs.remove_old(needed, now - GRACE)
-                self._catalog.tidy(now - GRACE)
-                log.info("removed %d unused files", removed)
+            self._catalog.tidy(before)
+        log.info("removed %d unused files", removed)
 
     @contextmanager
     def lease(self, digests: Iterable[Digest]) -> Iterator[None]:
