@@ -1,0 +1,46 @@
+# `make run` and `make test` prepare all that they need; a second call finds it done.
+#   PYTHON=python3.12 make run        another interpreter than the newest one found (3.11 or newer)
+#   CMAKE_ARGS=-DGGML_CUDA=on make run    how llama.cpp is compiled, the first time
+#   OLLAMA_HOST=127.0.0.1:11435 make run  another address; docs/environment.md has all variables
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_TO_TEST := $(VENV)/.ready-to-test
+
+.PHONY: run test check tables bench clean
+
+run: $(READY)
+	@$(BIN)/python -m scripts.first_run
+
+test: $(READY_TO_TEST)
+	scripts/install-test-packages
+	@$(MAKE) --no-print-directory check
+	$(BIN)/pytest
+
+# What reads the code without running it.
+check: $(READY_TO_TEST)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.tables --check
+
+# Writes the tables in docs/ anew.
+tables: $(READY_TO_TEST)
+	$(BIN)/python -m scripts.tables
+
+bench: $(READY_TO_TEST)
+	$(BIN)/python -m bench $(if $(AGAINST),--against $(AGAINST)) $(ARGS)
+
+clean:
+	rm -rf $(VENV) .cache build dist *.egg-info .*_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	scripts/setup
+	@touch $@
+
+$(READY_TO_TEST): $(READY)
+	scripts/setup test
+	@touch $@

@@ -1,0 +1,113 @@
+"""Shows one answer while it comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TextIO
+
+from ollama import ChatResponse, GenerateResponse
+
+from cli import human
+from cli.wrap import WordWrap
+
+Response = GenerateResponse | ChatResponse
+
+_DIM, _PLAIN = "\x1b[90m", "\x1b[0m"
+_BEGIN, _END = "Thinking...\n", "...done thinking.\n\n"
+_MARGIN = 5  # cells left free at the right
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How answers are shown. `width` is the terminal's; 0 where the output is none, so nothing is dimmed or wrapped."""
+
+    width: int = 0
+    wrap: bool = True
+    hide_thinking: bool = False
+
+
+class Answer:
+    """One answer: writes what comes in and remembers it."""
+
+    def __init__(self, out: TextIO, look: Look) -> None:
+        self.content = ""
+        self.thinking = ""
+        self.final: Response | None = None
+        self._out = out
+        self._look = look
+        self._dim, self._plain = (_DIM, _PLAIN) if look.width else ("", "")
+        self._thinks = False
+        self._wrap = self._new_wrap()
+
+    def follow(self, responses: Iterable[Response]) -> None:
+        """Show all of an answer, as far as it comes."""
+        try:
+            for response in responses:
+                self._feed(response)
+        finally:
+            self._out.write(self._rest() + (self._plain if self._thinks else ""))
+            self._out.flush()
+
+    def _feed(self, response: Response) -> None:
+        thinking, content = _texts(response)
+        self._show_thinking(thinking)
+        self._show_content(content)
+        self._out.flush()
+        if response.done:
+            self.final = response
+
+    def _show_thinking(self, text: str) -> None:
+        self.thinking += text
+        if not text or self._look.hide_thinking:
+            return
+        if not self._thinks:
+            self._thinks = True
+            self._out.write(self._dim + _BEGIN)
+        self._write(text)
+
+    def _show_content(self, text: str) -> None:
+        if text and self._thinks:
+            self._stop_thinking()
+        self.content += text
+        self._write(text)
+
+    def _stop_thinking(self) -> None:
+        line_end = "" if self.thinking.endswith("\n") else "\n"
+        self._out.write(self._rest() + line_end + _END + self._plain)
+        self._thinks = False
+        self._wrap = self._new_wrap()
+
+    def _write(self, text: str) -> None:
+        self._out.write(self._wrap.feed(text) if self._wrap else text)
+
+    def _rest(self) -> str:
+        return self._wrap.end() if self._wrap else ""
+
+    def _new_wrap(self) -> WordWrap | None:
+        width = self._look.width - _MARGIN
+        return WordWrap(width) if self._look.wrap and width > 0 else None
+
+
+def _texts(response: Response) -> tuple[str, str]:
+    """The thinking and the content of a piece."""
+    if isinstance(response, ChatResponse):
+        return response.message.thinking or "", response.message.content or ""
+    return response.thinking or "", response.response or ""
+
+
+def timings(final: Response) -> str:
+    """What an answer cost, for `--verbose`."""
+    prompt, prompt_time = final.prompt_eval_count or 0, final.prompt_eval_duration or 0
+    count, time = final.eval_count or 0, final.eval_duration or 0
+    rows = {
+        "total duration": human.duration(final.total_duration or 0),
+        "load duration": human.duration(final.load_duration or 0),
+        "prompt eval count": f"{prompt} token(s)",
+        "prompt eval duration": human.duration(prompt_time),
+        "prompt eval rate": human.rate(prompt, prompt_time),
+        "eval count": f"{count} token(s)",
+        "eval duration": human.duration(time),
+        "eval rate": human.rate(count, time),
+    }
+    return "".join(f"{f'{name}:':<22}{value}\n" for name, value in rows.items())

@@ -1,0 +1,73 @@
+"""Sizes, times and durations as a person reads them. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+_SIZES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
+_MINUTE = 60
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+_WEEK = 7 * _DAY
+_MONTH = 30 * _DAY
+_YEAR = 365 * _DAY
+_FOREVER = 20 * _YEAR
+# (below this many seconds, the words; `{}` is the number of units, the seconds in one unit)
+_SPANS = (
+    (1, "Less than a second", 1),
+    (2, "1 second", 1),
+    (_MINUTE, "{} seconds", 1),
+    (2 * _MINUTE, "About a minute", _MINUTE),
+    (_HOUR, "{} minutes", _MINUTE),
+    (2 * _HOUR, "About an hour", _HOUR),
+    (2 * _DAY, "{} hours", _HOUR),
+    (2 * _WEEK, "{} days", _DAY),
+    (2 * _MONTH, "{} weeks", _WEEK),
+    (2 * _YEAR, "{} months", _MONTH),
+)
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units: `4.4 MB`, `13 MB`, `512 B`."""
+    unit, name = next(((unit, name) for unit, name in _SIZES if count >= unit), (1, "B"))
+    value = count / unit
+    return f"{value:.1f} {name}" if value < 10 and value != int(value) else f"{int(value)} {name}"
+
+
+def span(seconds: float) -> str:
+    """How long, in words: `About a minute`, `3 weeks`."""
+    for below, words, unit in _SPANS:
+        if seconds < below:
+            return words.format(int(seconds // unit))
+    return f"{int(seconds // _YEAR)} years"
+
+
+def moment(when: datetime, now: datetime) -> str:
+    """A point in time seen from now: `3 hours ago`, `4 minutes from now`, `Forever`."""
+    seconds = (when - now).total_seconds()
+    if seconds > _FOREVER:
+        return "Forever"
+    return f"{span(seconds)} from now" if seconds > 0 else f"{span(-seconds)} ago"
+
+
+def duration(nanoseconds: int) -> str:
+    """A duration as Go prints it: `1.234567ms`, `2.5s`, `1m0.5s`."""
+    for unit, name in ((1, "ns"), (10**3, "µs"), (10**6, "ms")):
+        if nanoseconds < unit * 1000:
+            return f"{_decimal(nanoseconds, unit)}{name}" if nanoseconds else "0s"
+    minutes, rest = divmod(nanoseconds, _MINUTE * 10**9)
+    hours, minutes = divmod(minutes, 60)
+    prefix = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{prefix}{_decimal(rest, 10**9)}s"
+
+
+def _decimal(value: int, unit: int) -> str:
+    """`value` in units, exact, no zeros at the end."""
+    whole, rest = divmod(value, unit)
+    digits = str(rest).rjust(len(str(unit)) - 1, "0").rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
+def rate(count: int, nanoseconds: int) -> str:
+    """Tokens per second."""
+    return f"{count * 1e9 / nanoseconds if nanoseconds else 0:.2f} tokens/s"

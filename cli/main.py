@@ -1,0 +1,195 @@
+"""The command `pronk`: its verbs and their flags. What a verb does is in a module of its own, imported when called.
+
+`pronk serve` must not wait for what only the other verbs need, so nothing here imports the client.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from cli.arguments import at_least, at_most, exactly, parse_format, parse_think, with_values
+from cli.errors import CommandError
+from server.settings import Settings
+
+NAME = "pronk"
+
+
+class Verbs(TyperGroup):
+    """The verbs; an unknown one is refused as Ollama's command does."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that the first argument names. Raises CommandError."""
+        if args[0] not in self.commands:
+            raise CommandError(f'unknown command "{args[0]}" for "{NAME}"')
+        return super().resolve_command(ctx, args)
+
+
+class Verb(TyperCommand):
+    """A verb that counts its arguments itself; its usage line has them as their metavar says."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The usage line after the name."""
+        return ["[OPTIONS]", *(param.metavar for param in self.params if param.metavar)]
+
+
+app = typer.Typer(
+    name=NAME,
+    cls=Verbs,
+    help="Large language models on your own machine, the way Ollama serves them.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Insecure = Annotated[bool, typer.Option("--insecure", help="Allow a registry without TLS.")]
+Model = Annotated[list[str] | None, typer.Argument(metavar="MODEL", hidden=True)]
+Models = Annotated[list[str] | None, typer.Argument(metavar="MODEL...", hidden=True)]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    show_version: Annotated[bool, typer.Option("--version", "-v", help="Show the version.")] = False,
+) -> None:
+    """What happens before the verb, or without one."""
+    if show_version:
+        print(f"{NAME} version is {version(NAME)}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("serve", cls=Verb)
+@app.command("start", cls=Verb, hidden=True)
+def serve() -> int:
+    """Start the server."""
+    from server.main import run
+
+    return run(Settings.from_env())
+
+
+@app.command("run", cls=Verb)
+def run(
+    words: Annotated[list[str] | None, typer.Argument(metavar="MODEL [PROMPT]...", hidden=True)] = None,
+    think: Annotated[str | None, typer.Option(help="Think first: true, false, low, medium, high or max.")] = None,
+    hide_thinking: Annotated[bool, typer.Option("--hidethinking", help="Do not show what is thought.")] = False,
+    format_: Annotated[str, typer.Option("--format", help="Answer in this form: json, or a JSON schema.")] = "",
+    keep_alive: Annotated[str | None, typer.Option("--keepalive", help="How long to keep it loaded, as 5m.")] = None,
+    no_word_wrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not break lines between words.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Tell what the answer cost.")] = False,
+    insecure: Insecure = False,
+) -> None:
+    """Talk to a model, or have it answer a prompt."""
+    model, *prompt = at_least(1, words or [])
+    from cli.answer import Look
+    from cli.run import run, terminal_width
+    from cli.session import Session
+
+    session = Session(
+        model=model,
+        think=None if think is None else parse_think(think),
+        format=parse_format(format_),
+        keep_alive=keep_alive,
+        verbose=verbose,
+        look=Look(width=terminal_width(), wrap=not no_word_wrap, hide_thinking=hide_thinking),
+    )
+    run(session, prompt, insecure=insecure)
+
+
+@app.command("show", cls=Verb)
+def show(
+    model: Model = None,
+    license_: Annotated[bool, typer.Option("--license", help="Only the license.")] = False,
+    modelfile: Annotated[bool, typer.Option("--modelfile", help="Only the Modelfile.")] = False,
+    parameters: Annotated[bool, typer.Option("--parameters", help="Only the parameters.")] = False,
+    system: Annotated[bool, typer.Option("--system", help="Only the system prompt.")] = False,
+    template: Annotated[bool, typer.Option("--template", help="Only the template.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="All metadata and tensors too.")] = False,
+) -> None:
+    """Show what a model is."""
+    [name] = exactly(1, model or [])
+    from cli.show import PARTS, show
+
+    wanted = (license_, modelfile, parameters, system, template)
+    show(name, [part for part, flag in zip(PARTS, wanted, strict=True) if flag], verbose=verbose)
+
+
+@app.command("pull", cls=Verb)
+def pull(model: Model = None, insecure: Insecure = False) -> None:
+    """Fetch a model."""
+    [name] = exactly(1, model or [])
+    from cli.pull import pull
+
+    pull(name, insecure=insecure)
+
+
+@app.command("list", cls=Verb)
+@app.command("ls", cls=Verb, hidden=True)
+def list_(prefix: Annotated[list[str] | None, typer.Argument(metavar="[PREFIX]", hidden=True)] = None) -> None:
+    """List the models."""
+    [wanted] = at_most(1, prefix or []) or [""]
+    from cli.models import list_models
+
+    list_models(wanted)
+
+
+@app.command("ps", cls=Verb)
+def ps() -> None:
+    """List the loaded models."""
+    from cli.models import ps
+
+    ps()
+
+
+@app.command("stop", cls=Verb)
+def stop(model: Model = None) -> None:
+    """Unload a model."""
+    [name] = exactly(1, model or [])
+    from cli.models import stop
+
+    stop(name)
+
+
+@app.command("cp", cls=Verb)
+def cp(
+    names: Annotated[list[str] | None, typer.Argument(metavar="SOURCE DESTINATION", hidden=True)] = None,
+) -> None:
+    """Give a model a second name."""
+    source, destination = exactly(2, names or [])
+    from cli.models import copy
+
+    copy(source, destination)
+
+
+@app.command("rm", cls=Verb)
+def rm(models: Models = None) -> None:
+    """Delete models."""
+    names = at_least(1, models or [])
+    from cli.models import remove
+
+    remove(names)
+
+
+def main() -> None:
+    """The entry of the installed command: carries one out and ends the process with its exit code."""
+    try:
+        code = app(with_values(sys.argv[1:]), prog_name=NAME, standalone_mode=False)
+    except (CommandError, typer.TyperException) as error:
+        print(f"Error: {error.format_message() if isinstance(error, typer.TyperException) else error}", file=sys.stderr)
+        code = 1
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

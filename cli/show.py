@@ -1,0 +1,89 @@
+"""The verb show: what a model is, in sections or one part of it as it stands."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from cli.client import Client, Description, connect
+from cli.columns import Row, section
+from cli.errors import CommandError
+
+PARTS = ("license", "modelfile", "parameters", "system", "template")
+_LINES = 2  # lines of a system prompt or a license in the overview
+_ITEMS = 3  # of a long list in the details
+
+
+def show(model: str, parts: list[str], *, verbose: bool) -> None:
+    """Print the overview, or the one part that was asked for."""
+    if len(parts) > 1:
+        names = [f"'--{name}'" for name in PARTS]
+        raise CommandError(f"only one of {', '.join(names[:-1])}, or {names[-1]} can be specified")
+    with connect() as client:
+        if parts:
+            print_part(client, model, parts[0])
+        else:
+            print_overview(client, model, verbose=verbose)
+
+
+def print_part(client: Client, model: str, part: str) -> None:
+    """One of PARTS."""
+    text = getattr(client.describe(model), part) or ""
+    # A prompt and a template are to be used as they are: no line end is added to them.
+    sys.stdout.write(text if part in ("system", "template") else f"{text}\n")
+
+
+def print_overview(client: Client, model: str, *, verbose: bool = False) -> None:
+    """What a model is, in sections."""
+    described = client.describe(model, verbose=verbose)
+    sections = list(_sections(described))
+    if verbose:
+        sections += _details(described)
+    sys.stdout.write("".join(section(title, rows) for title, rows in sections if rows))
+
+
+def _sections(described: Description) -> Iterable[tuple[str, list[Row]]]:
+    yield "Model", list(_model(described))
+    yield "Capabilities", [(name,) for name in described.capabilities or ()]
+    yield "Parameters", [_parameter(line) for line in (described.parameters or "").splitlines()]
+    yield "System", _head(described.system)
+    yield "License", _head(described.license or "")
+
+
+def _model(described: Description) -> Iterable[Row]:
+    info, details = described.modelinfo or {}, described.details
+    architecture = str(info.get("general.architecture") or (details and details.family))
+    rows = {
+        "architecture": architecture,
+        "parameters": details and details.parameter_size,
+        "context length": info.get(f"{architecture}.context_length"),
+        "embedding length": info.get(f"{architecture}.embedding_length"),
+        "quantization": details and details.quantization_level,
+    }
+    return ((name, str(value)) for name, value in rows.items() if value)
+
+
+def _parameter(line: str) -> Row:
+    name, _, value = line.partition(" ")
+    return name, value.strip()
+
+
+def _head(text: str) -> list[Row]:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    shown = lines if len(lines) <= _LINES else [*lines[:_LINES], "..."]
+    return [(line.strip(),) for line in shown]
+
+
+def _details(described: Description) -> list[tuple[str, list[Row]]]:
+    metadata: list[Row] = [(key, _value(value)) for key, value in sorted((described.modelinfo or {}).items())]
+    tensors: list[Row] = [(str(row["name"]), str(row["type"]), str(row["shape"])) for row in described.tensors]
+    return [("Metadata", metadata), ("Tensors", tensors)]
+
+
+def _value(value: Any) -> str:
+    if not isinstance(value, list):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    shown = " ".join(shlex.quote(str(item)) for item in value[:_ITEMS])
+    return f"[{shown} ... ({len(value)})]" if len(value) > _ITEMS else f"[{shown}]"
