@@ -146,8 +146,8 @@ def read_header(path: Path) -> GGUFHeader:
 def require_complete(headers: Sequence[GGUFHeader]) -> None:
     """Check that these are all the parts of one split model. Raises GGUFError."""
     counts = {header.metadata.get("split.count") for header in headers}
-    numbers = sorted(str(header.metadata.get("split.no")) for header in headers)
-    if counts != {len(headers)} or numbers != sorted(str(number) for number in range(len(headers))):
+    numbers = {header.metadata.get("split.no") for header in headers}
+    if counts != {len(headers)} or numbers != set(range(len(headers))):
         raise GGUFError("the parts of a split model do not belong together")
 
 
