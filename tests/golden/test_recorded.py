@@ -9,12 +9,6 @@ import hashlib
 import json
 import os
 import re
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,8 +16,8 @@ import pytest
 
 import registry.bundled
 from tests.golden.compare import Answer, Case, ask, differences
+from tests.serving import ROOT, serving
 
-ROOT = Path(__file__).resolve().parents[2]
 RECORDING = Path(os.environ.get("PRONK_GOLDEN", ROOT / "tests" / "data" / "golden" / "http.json"))
 WEIGHTS = Path(registry.bundled.__file__).parent / "tinychat.gguf"
 START = "create-tinychat"
@@ -51,35 +45,6 @@ def covered(case: Case) -> bool:
     return not NOT_YET.match(case["id"])
 
 
-@contextmanager
-def serving(store: Path) -> Iterator[str]:
-    """A server process on an empty store; gives its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = os.environ | {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store), "OLLAMA_KEEP_ALIVE": "30m"}
-    log = store.parent / "server.log"
-    with log.open("wb") as output:
-        child = subprocess.Popen([sys.executable, "-m", "server.main"], cwd=ROOT, env=env, stderr=output)
-    try:
-        _await_start(f"http://127.0.0.1:{port}", child, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        child.terminate()
-        child.wait(SLOWEST)
-
-
-def _await_start(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
-    while child.poll() is None:
-        try:
-            httpx.get(f"{url}/api/version", trust_env=False)
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"the server did not start:\n{log.read_text()}")
-
-
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
     """The answers to all covered cases. Later ones build on earlier ones, so all are asked, whatever is looked at."""
@@ -88,7 +53,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
     digest = f"sha256:{hashlib.sha256(weights).hexdigest()}"
     substitutions = {"{STORE}": str(store), "{GGUF}": digest}
     found = {}
-    with serving(store) as url, httpx.Client(base_url=url, timeout=SLOWEST, trust_env=False) as client:
+    with (
+        serving(store, OLLAMA_KEEP_ALIVE="30m") as server,
+        httpx.Client(base_url=server.url, timeout=SLOWEST, trust_env=False) as client,
+    ):
         client.post(f"/api/blobs/{digest}", content=weights).raise_for_status()
         for case in CASES:
             if case["id"] == START:  # the model that was made there is the one that comes with the program here

@@ -1,0 +1,1 @@
+"""What a server must survive: clients that leave, processes that die."""

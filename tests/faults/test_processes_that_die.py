@@ -1,0 +1,75 @@
+"""A child that dies costs its own requests one clear error; a parent that dies takes its children along."""
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.serving import GREEDY, Served, serving
+
+STORY = {"model": "tinychat", "prompt": "Write a long story.", "options": {"num_predict": 1000, "temperature": 1}}
+COUNT = {"model": "tinychat", "prompt": "Count to 5", "stream": False, "options": GREEDY}
+GONE = "model runner has unexpectedly stopped"
+
+
+def busiest(server: Served) -> psutil.Process:
+    """The child that has the model."""
+    return max(server.runners(), key=lambda process: process.memory_info().rss)
+
+
+async def stream(client: httpx.AsyncClient, started: asyncio.Event) -> dict[str, object]:
+    """The last line of a story."""
+    last: dict[str, object] = {}
+    async with client.stream("POST", "/api/generate", json=STORY) as answer:
+        async for line in answer.aiter_lines():
+            last = json.loads(line)
+            started.set()
+    return last
+
+
+async def test_the_child_is_killed_under_load(server: Served) -> None:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as client:
+        await client.post("/api/generate", json=COUNT)
+        for _ in range(5):
+            started = [asyncio.Event() for _ in range(8)]
+            streams = [asyncio.create_task(stream(client, event)) for event in started]
+            await asyncio.gather(*(event.wait() for event in started))
+            killed = time.monotonic()
+            busiest(server).kill()
+            lines = await asyncio.gather(*streams)
+            assert time.monotonic() - killed < 20
+            assert all(str(line.get("error")).startswith(GONE) for line in lines), lines
+            answer = await client.post("/api/generate", json=COUNT)
+            assert answer.json()["response"] == "1, 2, 3, 4, 5"
+    zombies = [child for child in server.runners() if child.status() == psutil.STATUS_ZOMBIE]
+    assert not zombies
+
+
+def test_no_child_survives_the_parent(tmp_path: Path) -> None:
+    with serving(tmp_path / "models") as server:
+        httpx.post(f"{server.url}/api/generate", json=COUNT, trust_env=False, timeout=60).raise_for_status()
+        children = server.runners()
+        assert children
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
+
+
+def test_a_stop_ends_the_children_and_the_answers(tmp_path: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with serving(tmp_path / "models", PRONK_DRAIN_TIMEOUT="0") as server:
+            with httpx.stream("POST", f"{server.url}/api/generate", json=STORY, trust_env=False, timeout=60) as answer:
+                lines = answer.iter_lines()
+                next(lines)
+                children = server.runners()
+                server.process.send_signal(number)
+                rest = [json.loads(line) for line in lines]
+            assert rest[-1] == {"error": "server is shutting down"} or rest[-1]["done"]
+            assert server.process.wait(20) == 0
+            _, alive = psutil.wait_procs(children, timeout=10)
+            assert not alive

@@ -1,0 +1,70 @@
+"""A real server in a process of its own, for the tests that talk to it as a user does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 120  # seconds that a start or a stop may take on a machine that is busy with other things
+GREEDY = {"temperature": 0, "repeat_penalty": 1.0, "seed": 1}
+"""Options with which the bundled model always gives the same text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running server: its process and where it listens."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def runners(self) -> list[psutil.Process]:
+        """Its child processes that have a model loaded or wait for one."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+@contextmanager
+def serving(store: Path, **environ: str) -> Iterator[Served]:
+    """A server on a free port and this store; it must stop cleanly at the end, unless the test has ended it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = os.environ | {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)} | environ
+    log = store.parent / f"server-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "server.main"], cwd=ROOT, env=env, stderr=output)
+    served = Served(process, f"http://127.0.0.1:{port}", log)
+    try:
+        _await_start(served)
+        yield served
+        if process.poll() is None:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(PATIENCE)
+
+
+def _await_start(served: Served) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while served.process.poll() is None and time.monotonic() < deadline:
+        try:
+            httpx.get(f"{served.url}/api/version", trust_env=False)
+        except httpx.TransportError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail(f"the server did not start:\n{served.log.read_text()}")
