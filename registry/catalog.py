@@ -75,7 +75,7 @@ class Catalog:
         with without_paths("remove a model"):
             try:
                 path.unlink()
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 raise ModelMissing(name) from None
         with suppress(OSError):  # the first that is not empty
             for folder in path.parents[:3]:

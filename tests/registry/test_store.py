@@ -1,0 +1,336 @@
+"""The store as a whole: names, blobs, leases, and what goes when."""
+
+import json
+import logging
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+import pytest
+
+from registry.blobs import digest_of
+from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
+from registry.names import Digest
+from registry.store import GRACE, BlobMissing, BlobTooLarge, ModelMissing, Store, StoreError
+from tests.registry.stores import HOUR, add_model, blob_names, blobs, check_whole, files, name, names
+from tests.registry.test_blobs import age
+from tests.registry.test_files import largest_file
+
+CONFIG_BLOB = b"{}"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def store(root: Path) -> Store:
+    return Store(root)
+
+
+def make_old(root: Path) -> None:
+    """Make all blobs as old as if they had been written two hours ago."""
+    for path in (root / "blobs").iterdir():
+        age(path, time.time() - 2 * HOUR)
+
+
+def test_an_empty_store_is_not_made_by_looking_at_it(store: Store, root: Path) -> None:
+    assert store.list() == []
+    assert not store.has_blob(Digest.of(b""))
+    with pytest.raises(ModelMissing, match="model 'x:latest' not found"):
+        store.find(name("x"))
+    store.prune(time.time())
+    assert not root.exists()
+
+
+def test_a_model(store: Store, root: Path) -> None:
+    stored = add_model(store, "ns/m:v1", b"weights", b"weights")
+    assert store.find(name("NS/M:V1")) == stored
+    assert store.list() == [stored]
+    path = root / "manifests" / "registry.ollama.ai" / "ns" / "m" / "v1"
+    assert (stored.name.shortest, stored.digest) == ("ns/m:v1", Digest.of(path.read_bytes()).hex)
+    assert (stored.size, stored.modified_at) == (2 + 7 + 7, path.stat().st_mtime)
+    assert path.read_bytes() == stored.manifest.encode()
+    assert blobs(root) == blob_names(b"weights", CONFIG_BLOB)
+    assert (
+        store.blob_path(Digest.of(b"weights")).read_bytes() == store.read_blob(Digest.of(b"weights"), 7) == b"weights"
+    )
+
+
+def test_the_bytes_of_a_registry_are_kept(store: Store) -> None:
+    config = store.add_blob(CONFIG_BLOB)
+    layer = {"mediaType": CONFIG, "digest": str(config.digest), "size": 2, "extra": True}
+    data = json.dumps({"config": layer, "layers": None}, indent=3).encode()
+    stored = store.write_manifest(name("m"), data)
+    assert stored.digest == Digest.of(data).hex
+    assert stored.manifest == Manifest(Layer(CONFIG, *config), ())
+
+
+def test_a_manifest_comes_after_its_blobs(store: Store, root: Path) -> None:
+    config = store.add_blob(CONFIG_BLOB)
+    manifest = Manifest(Layer(CONFIG, *config), (Layer(MODEL, Digest.of(b"missing"), 7),))
+    with pytest.raises(BlobMissing, match=str(Digest.of(b"missing"))):
+        store.write_manifest(name("m"), manifest)
+    with pytest.raises(ManifestError):
+        store.write_manifest(name("m"), b"{}")
+    assert store.list() == []
+    assert blobs(root) == blob_names(CONFIG_BLOB)
+
+
+def test_the_newest_comes_first(store: Store, root: Path) -> None:
+    for number, text in enumerate(["old", "b", "a", "new"]):
+        add_model(store, text, b"w")
+        seconds = {"old": 100.0, "new": 300.0}.get(text, 200.0 + number / 10)
+        age(root / "manifests" / "registry.ollama.ai" / "library" / text / "latest", seconds)
+    assert [model.name.model for model in store.list()] == ["new", "a", "b", "old"]
+
+
+def test_what_cannot_be_read_is_not_listed(store: Store, root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add_model(store, "good", b"w")
+    for text, data in (("torn", b'{"config":'), ("other", b"{}"), ("empty", b"")):
+        add_model(store, text, b"w")
+        (root / "manifests" / "registry.ollama.ai" / "library" / text / "latest").write_bytes(data)
+        with pytest.raises(ManifestError):
+            store.find(name(text))
+    with caplog.at_level(logging.WARNING):
+        assert names(store) == ["good:latest"]
+    assert {record.args[0] for record in caplog.records if isinstance(record.args, tuple)} == {
+        "torn:latest",
+        "other:latest",
+        "empty:latest",
+    }
+
+
+def test_a_model_without_its_config_is_not_listed(store: Store) -> None:
+    add_model(store, "m", b"w")
+    store.blob_path(Digest.of(CONFIG_BLOB)).unlink()
+    assert store.list() == []
+    assert store.find(name("m")).name == name("m")
+
+
+def test_one_spelling(store: Store, root: Path) -> None:
+    add_model(store, "Foo", b"1")
+    assert add_model(store, "fOO", b"2").name == name("Foo")
+    store.copy(name("FOO"), name("bar"))
+    store.copy(name("bar"), name("FOo:latest"))
+    assert names(store) == ["Foo:latest", "bar:latest"]
+    store.delete(name("BAR"))
+    assert names(store) == ["Foo:latest"]
+
+
+def test_a_copy(store: Store, root: Path) -> None:
+    original = add_model(store, "m", b"w")
+    add_model(store, "n", b"x")
+    store.copy(name("m"), name("h/n/m:t"))
+    store.copy(name("M"), name("n"))
+    store.copy(name("m"), name("M"))
+    assert names(store) == ["h/n/m:t", "m:latest", "n:latest"]
+    assert {model.digest for model in store.list()} == {original.digest}
+    with pytest.raises(ModelMissing):
+        store.copy(name("missing"), name("o"))
+    assert len(files(root / "manifests")) == 3
+
+
+def test_deleting_keeps_what_others_need(store: Store, root: Path) -> None:
+    add_model(store, "a", b"shared", b"only a", b"only a")
+    add_model(store, "b", b"shared", b"only b")
+    store.delete(name("a"))
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"shared", b"only b")
+    store.delete(name("b"))
+    assert files(root) == set()
+    with pytest.raises(ModelMissing):
+        store.delete(name("b"))
+
+
+def test_deleting_does_without_blobs_that_are_gone(store: Store, root: Path) -> None:
+    add_model(store, "a", b"w")
+    store.blob_path(Digest.of(b"w")).unlink()
+    store.delete(name("a"))
+    assert files(root) == set()
+
+
+def test_deleting_removes_no_blob_while_a_manifest_cannot_be_read(store: Store, root: Path) -> None:
+    add_model(store, "a", b"w")
+    add_model(store, "torn", b"x")
+    (root / "manifests" / "registry.ollama.ai" / "library" / "torn" / "latest").write_bytes(b"{")
+    with pytest.raises(ManifestError):
+        store.delete(name("torn"))
+    store.delete(name("a"))
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"w", b"x")
+
+
+def test_unused_blobs(store: Store, root: Path) -> None:
+    old = add_model(store, "m", b"old", b"both").manifest
+    add_model(store, "m", b"new", b"both")
+    store.remove_unused(old.digests)
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"new", b"both")
+
+
+def test_a_full_disk_changes_nothing(store: Store, root: Path) -> None:
+    before = add_model(store, "m", b"w")
+    for room in range(0, 200, 37):
+        with largest_file(room), pytest.raises(StoreError, match="File too large"):
+            store.add_blob(bytes(300))
+        with largest_file(room), pytest.raises(StoreError, match="File too large"):
+            store.write_manifest(name("m"), Manifest(before.manifest.config, ()))
+    assert store.list() == [before]
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"w")
+    assert len(files(root)) == 3
+
+
+def test_pruning_waits_an_hour(store: Store, root: Path) -> None:
+    add_model(store, "m", b"w")
+    store.add_blob(b"orphan")
+    upload = root / "blobs" / f"{Digest.of(b'x').filename}-partial"
+    upload.touch()
+    (root / "blobs" / "folder").mkdir()
+    now = time.time()
+    for path in (root / "blobs").iterdir():
+        age(path, now - GRACE)
+    store.prune(now)
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"w", b"orphan") | {upload.name}
+    store.prune(now + 1)
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"w")
+    assert (root / "blobs" / "folder").is_dir()
+    assert names(store) == ["m:latest"]
+
+
+def test_pruning_removes_what_a_crash_left(store: Store, root: Path) -> None:
+    add_model(store, "m", b"w")
+    (root / "manifests" / "h" / "n").mkdir(parents=True)
+    (root / "manifests" / ".incoming-x").touch()
+    store.prune(time.time() + 2 * HOUR)
+    assert os.listdir(root / "manifests") == ["registry.ollama.ai"]
+
+
+def test_pruning_stops_at_a_manifest_that_cannot_be_read(
+    store: Store, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_model(store, "m", b"w")
+    store.add_blob(b"orphan")
+    (root / "manifests" / "registry.ollama.ai" / "library" / "m" / "latest").write_bytes(b"")
+    store.prune(time.time() + 2 * HOUR)
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"w", b"orphan")
+    assert "nothing is removed" in caplog.text
+
+
+def test_a_blob_that_is_used_again_is_young_again(store: Store, root: Path) -> None:
+    for data in (b"added", b"leased", b"written", b"old", CONFIG_BLOB):
+        store.add_blob(data)
+    make_old(root)
+    store.add_blob(b"added")
+    with store.lease([Digest.of(b"leased"), Digest.of(b"missing")]):
+        pass
+    config = Layer(CONFIG, Digest.of(CONFIG_BLOB), 2)
+    store.write_manifest(name("m"), Manifest(config, (Layer(MODEL, Digest.of(b"written"), 7),)))
+    (root / "manifests" / "registry.ollama.ai" / "library" / "m" / "latest").unlink()
+    store.prune(time.time())
+    assert blobs(root) == blob_names(b"added", b"leased", b"written", CONFIG_BLOB)
+
+
+def test_a_lease_outlasts_the_grace(store: Store, root: Path) -> None:
+    add_model(store, "m", b"w")
+    with store.lease([Digest.of(b"w"), Digest.of(b"to come")]), store.lease([Digest.of(b"w")]):
+        store.add_blob(b"to come")
+        store.delete(name("m"))
+        store.prune(time.time() + 2 * HOUR)
+        store.remove_unused([Digest.of(b"w"), Digest.of(b"to come")])
+        assert blobs(root) == blob_names(b"w", b"to come")
+    store.remove_unused([Digest.of(b"w")])
+    store.prune(time.time() + 2 * HOUR)
+    assert blobs(root) == set()
+
+
+def test_a_lease_ends_with_an_error_too(store: Store, root: Path) -> None:
+    digest = store.add_blob(b"w").digest
+    with pytest.raises(ValueError, match="x"), store.lease([digest]):
+        raise ValueError("x")
+    store.remove_unused([digest])
+    assert blobs(root) == set()
+
+
+def test_an_upload_is_leased(store: Store, root: Path) -> None:
+    digest = Digest.of(b"w")
+    with store.put_blob(digest) as blob:
+        blob.write(b"w")
+        blob.commit()
+        store.remove_unused([digest])
+        assert store.has_blob(digest)
+    store.remove_unused([digest])
+    assert not store.has_blob(digest)
+
+
+def test_reading_blobs(store: Store) -> None:
+    digest = store.add_blob(b"text").digest
+    with pytest.raises(BlobTooLarge):
+        store.read_blob(digest, 3)
+    with pytest.raises(BlobMissing):
+        store.read_blob(Digest.of(b"other"), 3)
+
+
+def test_a_file_from_outside(store: Store, root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(bytes(3_000_000))
+    blob = store.add_file(path)
+    assert blob == (Digest.of(bytes(3_000_000)), 3_000_000)
+    assert store.blob_path(blob.digest).read_bytes() == path.read_bytes()
+    assert path.exists()
+
+
+def test_old_names_of_blobs_change_when_a_store_is_opened(root: Path) -> None:
+    digest = Digest.of(b"w")
+    (root / "blobs").mkdir(parents=True)
+    (root / "blobs" / str(digest)).write_bytes(b"w")
+    assert Store(root).read_blob(digest, 1) == b"w"
+
+
+def test_a_store_that_cannot_be_opened_says_so_when_it_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "models").touch()
+    store = Store(tmp_path / "models")
+    assert store.list() == []
+    with pytest.raises(StoreError) as caught:
+        store.add_blob(b"x")
+    assert str(tmp_path) not in str(caught.value) + caplog.text
+
+
+def stored_digests(root: Path) -> list[Digest]:
+    return [digest for blob in blobs(root) if (digest := digest_of(blob)) is not None]
+
+
+def work(store: Store, number: int) -> None:
+    """Make, copy and delete models, some of whose layers others use as well."""
+    for turn in range(12):
+        layers = [f"{number % 2} {turn % 3}".encode(), f"own {number}".encode()]
+        with store.lease(Digest.of(layer) for layer in (*layers, CONFIG_BLOB)):
+            add_model(store, f"m{number}", *layers)
+        store.copy(name(f"M{number}"), name(f"copy{number}"))
+        store.delete(name(f"m{number}"))
+
+
+def sweep(store: Store, root: Path, done: threading.Event) -> None:
+    """Remove again and again whatever may be removed."""
+    while not done.is_set():
+        store.list()
+        store.prune(time.time())
+        store.remove_unused(stored_digests(root))
+
+
+def test_many_at_once(store: Store, root: Path) -> None:
+    """Whoever holds leases gets a whole model, whatever others remove meanwhile."""
+    done = threading.Event()
+    with ThreadPoolExecutor(5) as pool:
+        sweeper = pool.submit(sweep, store, root, done)
+        workers = [pool.submit(work, store, number) for number in range(4)]
+        wait(workers)
+        done.set()
+    for future in (*workers, sweeper):
+        future.result()
+    assert names(store) == [f"copy{number}:latest" for number in range(4)]
+    check_whole(root)
+    store.remove_unused(stored_digests(root))
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"0 2", b"1 2", *(f"own {number}".encode() for number in range(4)))
