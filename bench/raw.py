@@ -13,10 +13,12 @@ from pathlib import Path
 
 import llama_cpp.llama_cpp as C
 
+from bench import options
 from bench.quiet import last_words
 from bench.run import Run
 
 N_BATCH = 2048  # llama.cpp's default; the joint prefill must fit
+SEED = 1
 
 
 class Model:
@@ -36,14 +38,15 @@ class Model:
         data = text.encode()
         room = len(data) + 8
         buffer = (C.llama_token * room)()
-        return buffer[: C.llama_tokenize(self.vocab, data, len(data), buffer, room, True, True)]
+        count: int = C.llama_tokenize(self.vocab, data, len(data), buffer, room, True, True)
+        return list(buffer[:count])
 
 
 class Loop:
     """A context for up to `n_seq` sequences in one unified cache of `n_ctx` cells."""
 
-    def __init__(self, model: Model, n_seq: int, n_ctx: int = 4096) -> None:
-        self.model = model
+    def __init__(self, model: Model, n_seq: int, n_ctx: int = 8192) -> None:
+        self.model, self.n_ctx = model, n_ctx
         params = C.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_batch = N_BATCH
@@ -59,9 +62,10 @@ class Loop:
     def run(self, prompts: Sequence[str], n_tokens: int) -> Run:
         """Answer all prompts with exactly `n_tokens` tokens each, from an empty cache."""
         C.llama_memory_clear(C.llama_get_memory(self.context), False)
-        chains = [default_chain(self.model.n_vocab, seed) for seed in range(len(prompts))]
         started = time.perf_counter()
-        lengths = self.prefill(prompts)
+        texts = [self.model.tokenize(prompt) for prompt in prompts]
+        chains = [default_chain(self.model.n_vocab, text) for text in texts]
+        self.prefill(texts)
         tokens, first = [], []
         # A negative index counts the outputs of the last pass from its end, whatever else was in the batch.
         outputs = range(-len(prompts), 0)
@@ -69,16 +73,15 @@ class Loop:
             tokens.append(C.llama_sampler_sample(chain, self.context, i))
             first.append(time.perf_counter() - started)
         for step in range(n_tokens - 1):
-            self.decode(tokens, [length + step for length in lengths])
+            self.decode(tokens, [len(text) + step for text in texts])
             tokens = [C.llama_sampler_sample(chain, self.context, i) for i, chain in zip(outputs, chains, strict=True)]
         ended = time.perf_counter() - started
         for chain in chains:
             C.llama_sampler_free(chain)
         return Run(tuple(first), (ended,) * len(prompts), (n_tokens,) * len(prompts))
 
-    def prefill(self, prompts: Sequence[str]) -> list[int]:
-        """Take in all prompts in one joint batch, the logits of each one's last token wanted; returns their lengths."""
-        texts = [self.model.tokenize(prompt) for prompt in prompts]
+    def prefill(self, texts: Sequence[Sequence[int]]) -> None:
+        """Take in all prompts' tokens in one joint batch, the logits of each one's last token wanted."""
         if sum(map(len, texts)) > N_BATCH:
             raise ValueError("the prompts do not fit one batch")
         self._batch.n_tokens = 0
@@ -86,7 +89,6 @@ class Loop:
             for pos, token in enumerate(tokens):
                 self._add(token, pos, seq, output=pos == len(tokens) - 1)
         self._decode()
-        return [len(tokens) for tokens in texts]
 
     def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> None:
         """One pass with one token of every sequence."""
@@ -109,15 +111,20 @@ class Loop:
             raise RuntimeError(f"llama_decode returned {code}: {last_words()}")
 
 
-def default_chain(n_vocab: int, seed: int) -> C.llama_sampler_p:
-    """llama.cpp's samplers in their usual order with the API's default options; free it with llama_sampler_free."""
+def default_chain(n_vocab: int, history: Sequence[int]) -> C.llama_sampler_p:
+    """llama.cpp's samplers in their usual order with the bench's options; free it with llama_sampler_free.
+
+    `history` are the prompt's tokens: penalties look back into the prompt, as llama-server's do.
+    """
     chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
     for sampler in (
-        C.llama_sampler_init_penalties(n_vocab, 64, 1.1, 0.0, 0.0),
-        C.llama_sampler_init_top_k(40),
-        C.llama_sampler_init_top_p(0.9, 1),
-        C.llama_sampler_init_temp(0.8),
-        C.llama_sampler_init_dist(seed),
+        C.llama_sampler_init_penalties(n_vocab, options.REPEAT_LAST_N, options.REPEAT_PENALTY, 0.0, 0.0),
+        C.llama_sampler_init_top_k(options.TOP_K),
+        C.llama_sampler_init_top_p(options.TOP_P, 1),
+        C.llama_sampler_init_temp(options.TEMPERATURE),
+        C.llama_sampler_init_dist(SEED),
     ):
         C.llama_sampler_chain_add(chain, sampler)
+    for token in history[-options.REPEAT_LAST_N :]:
+        C.llama_sampler_accept(chain, token)
     return chain

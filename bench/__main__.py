@@ -1,0 +1,82 @@
+"""`python -m bench`: measures, tells its progress on standard error, prints a table on standard output."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from bench import table
+from bench.against import compare_servers
+from bench.api import CannotCreate
+from bench.compare import compare
+from bench.figures import Figure
+from bench.machine import describe
+from bench.models import CACHE, MODELS, prepare
+from bench.rounds import FULL, QUICK
+from bench.store import publish
+
+
+def main() -> int:
+    """Run what the command line asks for; returns the exit code."""
+    options = _parser().parse_args()
+    rounds = QUICK if options.quick else FULL
+    started = time.monotonic()
+    _say("making the models, where they are missing")
+    prepare()
+    with tempfile.TemporaryDirectory(prefix="store-", dir=CACHE) as folder:
+        store = Path(folder)
+        for model in MODELS:
+            publish(store, model.name, model.gguf)
+        try:
+            if options.against:
+                figures = _collect(compare_servers(store, options.against, rounds))
+            else:
+                figures = _collect(compare(store, rounds))
+        except (CannotCreate, httpx.HTTPError) as error:
+            names = ", ".join(f"{model.name} ({model.gguf})" for model in MODELS)
+            print(f"Error: {error}\nThe other server needs these models: {names}", file=sys.stderr)
+            return 1
+    _say(f"took {(time.monotonic() - started) / 60:.1f} minutes")
+    _report(figures, options)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="What Pronk costs on top of llama.cpp.")
+    parser.add_argument("--against", metavar="URL", help="compare with this Ollama-compatible server instead")
+    parser.add_argument("--quick", action="store_true", help="few rounds: a look, not a measurement")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures of every round")
+    return parser
+
+
+def _collect(figures: Iterable[Figure]) -> list[Figure]:
+    found = []
+    for figure in figures:
+        _say(f"{figure.name}: {table.number(figure.value)} {figure.unit}")
+        found.append(figure)
+    return found
+
+
+def _report(figures: list[Figure], options: argparse.Namespace) -> None:
+    machine = describe()
+    rows = table.server_rows(figures) if options.against else table.goal_rows(figures)
+    print("\n".join(f"{name}: {value}" for name, value in machine.items()), end="\n\n")
+    print(table.markdown(rows) if options.markdown else table.plain(rows))
+    if options.json:
+        options.json.write_bytes(msgspec.json.encode({"machine": machine, "figures": figures}))
+
+
+def _say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

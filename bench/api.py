@@ -1,0 +1,52 @@
+"""The untimed requests to a server: what it has, making models on it, unloading them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import httpx
+
+TRANSFER_LIMIT = 600.0  # seconds for an upload of half a gigabyte and what a server does with it
+UNLOAD_LIMIT = 30.0  # seconds
+SETTLED = 2.0  # seconds after an unload: a server may prepare for the next load, on cores that are needed
+POLL = 0.05  # seconds
+
+
+class CannotCreate(RuntimeError):
+    """A server does not have a model and does not make it from an uploaded file."""
+
+
+class Api:
+    """One Ollama-compatible server. Raises httpx.HTTPError where it cannot be reached or refuses."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=TRANSFER_LIMIT)
+
+    def has(self, model: str) -> bool:
+        """Whether the server knows the model."""
+        return self._http.post("/api/show", json={"model": model}).is_success
+
+    def create(self, model: str, gguf: Path) -> None:
+        """Upload a GGUF and make a model of nothing but it. Raises CannotCreate when the server does not do that."""
+        with gguf.open("rb") as file:
+            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        blob = f"/api/blobs/{digest}"
+        if not self._http.head(blob).is_success:
+            with gguf.open("rb") as file:
+                self._http.post(blob, content=file)
+        body = {"model": model, "files": {gguf.name: digest}, "stream": False}
+        answer = self._http.post("/api/create", json=body)
+        if not answer.is_success:
+            raise CannotCreate(f"{model} is not there and cannot be created ({answer.status_code}: {answer.text})")
+
+    def unload(self, model: str) -> None:
+        """Unload a model and wait until it has gone and the machine is quiet. Raises TimeoutError."""
+        self._http.post("/api/generate", json={"model": model, "keep_alive": 0}).raise_for_status()
+        deadline = time.monotonic() + UNLOAD_LIMIT
+        while self._http.get("/api/ps").raise_for_status().json()["models"]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{model} is still loaded after {UNLOAD_LIMIT:.0f} s")
+            time.sleep(POLL)
+        time.sleep(SETTLED)

@@ -1,0 +1,53 @@
+"""A figure of the table: what was measured on each side in each round, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a figure should be: at least or at most `bound`. `peers` is what other servers reach, for comparison."""
+
+    relation: Literal[">=", "<="]
+    bound: float
+    peers: str = ""
+
+    def reached(self, value: float) -> bool:
+        """Whether a value meets it."""
+        return value >= self.bound if self.relation == ">=" else value <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line: a value in `unit` ("" for a ratio) and the rounds that it came from.
+
+    `ours` and `other` are in one unit of their own, such as tokens/s; `other` is empty where there is no other side.
+    """
+
+    name: str
+    value: float
+    unit: str
+    ours: tuple[float, ...]
+    other: tuple[float, ...] = ()
+    goal: Goal | None = None
+
+
+def ratio(name: str, ours: Sequence[float], other: Sequence[float], goal: Goal | None = None) -> Figure:
+    """The median of the rounds' quotients: a noisy minute that hits both sides of a round cancels out."""
+    value = median(a / b for a, b in zip(ours, other, strict=True))
+    return Figure(name, value, "", tuple(ours), tuple(other), goal)
+
+
+def difference(name: str, unit: str, ours: Sequence[float], other: Sequence[float], goal: Goal | None = None) -> Figure:
+    """The median of the rounds' differences, ours less the other's."""
+    value = median(a - b for a, b in zip(ours, other, strict=True))
+    return Figure(name, value, unit, tuple(ours), tuple(other), goal)
+
+
+def alone(name: str, unit: str, ours: Sequence[float], goal: Goal | None = None) -> Figure:
+    """The median of what only our side has."""
+    return Figure(name, median(ours), unit, tuple(ours), (), goal)

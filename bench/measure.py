@@ -1,0 +1,48 @@
+"""Measurements that need more than a run: a shared prefix, a load, what the parent process used meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bench.api import Api
+from bench.rounds import ENDING_WORDS, PREFIX_WORDS, SHORT
+from bench.run import Run
+from bench.workload import Side, text
+
+
+class CpuClock(Protocol):
+    """Something that counts the CPU time of a process."""
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds since its start."""
+
+
+class Metered:
+    """A `Side` that also keeps what each of its runs cost another process: `costs`, CPU milliseconds per token."""
+
+    def __init__(self, side: Side, clock: CpuClock) -> None:
+        self.costs: list[float] = []
+        self._side = side
+        self._clock = clock
+
+    def run(self, prompts: Sequence[str], n_tokens: int) -> Run:
+        """The side's run."""
+        before = self._clock.cpu_seconds()
+        run = self._side.run(prompts, n_tokens)
+        self.costs.append((self._clock.cpu_seconds() - before) * 1e3 / sum(run.tokens))
+        return run
+
+
+def prefix_gain(side: Side, turn: int) -> float:
+    """Time to first token of the second request with a long prefix, as a part of the first one's."""
+    prefix = text(PREFIX_WORDS, f"prefix {turn}")
+    endings = (text(ENDING_WORDS, f"ending {turn} {i}") for i in range(2))
+    first, second = (side.run([f"{prefix} {ending}"], 1).median_first for ending in endings)
+    return second / first
+
+
+def cold_load(api: Api, side: Side, model: str, turn: int) -> float:
+    """Seconds from the request to the first token when the model is not loaded."""
+    api.unload(model)
+    return side.run(SHORT.prompts(turn), SHORT.tokens).median_first

@@ -1,0 +1,24 @@
+"""The sampling options of every run: the API's documented defaults, said out loud to both sides.
+
+Servers differ in what they do when nothing is said (Ollama's repeat penalty is 1.0), so nothing is left unsaid.
+"""
+
+from __future__ import annotations
+
+TEMPERATURE = 0.8
+TOP_K = 40
+TOP_P = 0.9
+REPEAT_PENALTY = 1.1
+REPEAT_LAST_N = 64
+
+
+def request_options(n_tokens: int) -> dict[str, float]:
+    """The `options` of a request for exactly `n_tokens` tokens of a model that never ends by itself."""
+    return {
+        "temperature": TEMPERATURE,
+        "top_k": TOP_K,
+        "top_p": TOP_P,
+        "repeat_penalty": REPEAT_PENALTY,
+        "repeat_last_n": REPEAT_LAST_N,
+        "num_predict": n_tokens,
+    }

@@ -1,0 +1,81 @@
+"""The server under test: a process of its own on a free port, with a store that is thrown away."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+import psutil
+
+PROJECT = Path(__file__).parent.parent
+POLL = 0.01  # seconds
+START_LIMIT = 60.0  # seconds
+STOP_LIMIT = 20.0  # seconds
+
+
+class LocalServer:
+    """`python -m server.main` with its models in `store`; a context manager, which stops it.
+
+    Nothing of the caller's environment reaches it: the settings are the defaults, whoever runs the bench.
+    `start_seconds` is the time from starting the process to the first answer of /api/version.
+    """
+
+    def __init__(self, store: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        environment = {"HOME": str(store), "OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)}
+        started = time.perf_counter()
+        self._process = psutil.Popen(
+            [sys.executable, "-m", "server.main"], cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL
+        )
+        self._wait_for_answer(started + START_LIMIT)
+        self.start_seconds = time.perf_counter() - started
+
+    def __enter__(self) -> LocalServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_LIMIT)
+        except psutil.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the parent process has used, without its children, in steps of 10 ms."""
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes of the parent process: resident, and of these its own alone."""
+        found = self._process.memory_full_info()
+        return int(found.rss), int(found.uss)
+
+    def _wait_for_answer(self, deadline: float) -> None:
+        with httpx.Client() as client:
+            while time.perf_counter() < deadline:
+                if self._process.poll() is not None:
+                    break
+                try:
+                    client.get(f"{self.url}/api/version").raise_for_status()
+                    return
+                except httpx.TransportError:
+                    time.sleep(POLL)
+        self._process.kill()
+        raise RuntimeError("the server under test did not start: run `python -m server.main` to see why")
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses at this moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

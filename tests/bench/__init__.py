@@ -1,0 +1,1 @@
+"""Tests of the bench: figures, tables, prompts, the client, the bare loop."""
