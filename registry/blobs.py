@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, without_paths
-from registry.files import PendingFile, make_directory
+from registry.files import PendingFile, make_directory, remove_older
 from registry.names import Digest, InvalidDigest
 
 _READING = "read a blob"
@@ -101,22 +101,15 @@ class Blobs:
         with without_paths("remove a blob"):
             self.path(digest).unlink(missing_ok=True)
 
-    def older(self, than: float) -> list[str]:
-        """The names of all files, blobs or not, that were last written before a time in Unix seconds."""
+    def filenames(self) -> list[str]:
+        """The names of all files, blobs or not."""
         with without_paths(_TIDYING):
-            return [entry.name for entry in self._files() if entry.stat(follow_symlinks=False).st_mtime < than]
+            return [entry.name for entry in self._files()]
 
     def remove_older(self, filename: str, than: float) -> bool:
-        """Remove a file unless it was written since that time. Whether it was removed."""
-        path = self._folder / filename
+        """Remove a file that was last written before a time, in Unix seconds. Whether it was removed."""
         with without_paths(_TIDYING):
-            try:
-                if path.lstat().st_mtime >= than:
-                    return False
-                path.unlink()
-            except FileNotFoundError:
-                return False
-        return True
+            return remove_older(self._folder / filename, than)
 
     def rename_legacy(self) -> None:
         """Give blobs of the old form `sha256:HEX` the names that they have today."""

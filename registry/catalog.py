@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from registry.errors import ModelMissing, without_paths
-from registry.files import PendingFile, make_directory
+from registry.files import PendingFile, make_directory, remove_older
 from registry.manifest import MAX_BYTES
 from registry.names import InvalidName, ModelName
 
@@ -85,8 +85,7 @@ class Catalog:
         """Remove empty folders, and what a crash left unfinished before a time (in Unix seconds)."""
         with without_paths("remove old manifests"):
             for file in self._folder.glob(f"{_PREFIX}*"):
-                if file.stat().st_mtime < before:
-                    file.unlink(missing_ok=True)
+                remove_older(file, before)
             for folder, _, _ in os.walk(self._folder, topdown=False):
                 if folder != str(self._folder):
                     with suppress(OSError):

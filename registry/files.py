@@ -43,6 +43,17 @@ def make_directory(path: Path) -> None:
         sync_directory(folder.parent)
 
 
+def remove_older(path: Path, than: float) -> bool:
+    """Remove a file that was last written before a time, in Unix seconds. Whether it was there and that old."""
+    try:
+        if path.lstat().st_mtime >= than:
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory last."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -104,10 +104,11 @@ class Store:
     def copy(self, source: ModelName, destination: ModelName) -> None:
         """Store a model under a second name, in place of what has it. Raises ModelMissing."""
         with self._lock:
-            found = self.find(source).name
+            found = self.find(source)
             target = self._catalog.spelling(destination) or destination
-            if target != found:
-                self._catalog.write(target, self._catalog.read(found).data)
+            if target != found.name:
+                with self.lease(found.manifest.digests):
+                    self._catalog.write(target, self._catalog.read(found.name).data)
 
     def delete(self, name: ModelName) -> None:
         """Remove a name, and the blobs that nothing else needs. Raises ModelMissing."""
@@ -124,7 +125,7 @@ class Store:
         with self._lock:
             needed = self._needed()
             if needed is not None:
-                for digest in set(digests) - needed:
+                for digest in set(digests) - needed - set(self._leases):
                     self._blobs.remove(digest)
 
     def prune(self, now: float) -> None:
@@ -132,14 +133,14 @@ class Store:
 
         Does nothing if a manifest cannot be read: its blobs could not be told from the others.
         """
+        # Without the lock, for it takes long: whatever a manifest comes to need meanwhile has been touched since.
         needed = self._needed()
         if needed is None:
             return
         before = now - GRACE
         removed = 0
-        for filename in self._blobs.older(before):
-            digest = digest_of(filename)
-            if digest not in needed:
+        for filename in self._blobs.filenames():
+            if (digest := digest_of(filename)) not in needed:
                 with self._lock:
                     removed += digest not in self._leases and self._blobs.remove_older(filename, before)
         with self._lock:
@@ -220,14 +221,14 @@ class Store:
         return model if self._blobs.has(model.manifest.config.digest) else None
 
     def _needed(self) -> set[Digest] | None:
-        """The blobs that may not be removed; None if that cannot be known."""
-        needed = set(self._leases)
+        """The blobs that models need; None if that cannot be known."""
+        needed: set[Digest] = set()
         for name in self._catalog.names():
             try:
                 needed |= self._read(name).manifest.digests
             except ModelMissing:
                 continue
-            except ManifestError as error:
+            except (ManifestError, StoreError) as error:
                 log.warning("model %s cannot be read, so nothing is removed: %s", name.shortest, error)
                 return None
         return needed

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -218,17 +219,19 @@ def test_pruning_stops_at_a_manifest_that_cannot_be_read(
 
 
 def test_a_blob_that_is_used_again_is_young_again(store: Store, root: Path) -> None:
-    for data in (b"added", b"leased", b"written", b"old", CONFIG_BLOB):
+    for data in (b"added", b"leased", b"written", b"old"):
         store.add_blob(data)
+    add_model(store, "copied", b"copied")
     make_old(root)
+    store.copy(name("copied"), name("copy"))
     store.add_blob(b"added")
     with store.lease([Digest.of(b"leased"), Digest.of(b"missing")]):
         pass
     config = Layer(CONFIG, Digest.of(CONFIG_BLOB), 2)
     store.write_manifest(name("m"), Manifest(config, (Layer(MODEL, Digest.of(b"written"), 7),)))
-    (root / "manifests" / "registry.ollama.ai" / "library" / "m" / "latest").unlink()
+    shutil.rmtree(root / "manifests")
     store.prune(time.time())
-    assert blobs(root) == blob_names(b"added", b"leased", b"written", CONFIG_BLOB)
+    assert blobs(root) == blob_names(b"added", b"leased", b"written", b"copied", CONFIG_BLOB)
 
 
 def test_a_lease_outlasts_the_grace(store: Store, root: Path) -> None:
