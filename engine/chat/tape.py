@@ -32,13 +32,15 @@ class Tape:
         taken, self.text = self.text[:length], self.text[length:]
         return taken
 
-    def skip_space(self) -> Script[None]:
-        """Consume whitespace up to the first character that is none, or to the end."""
-        while True:
-            self.text = self.text.lstrip()
-            if self.text or self.ended:
-                return
+    def unread(self, text: str) -> None:
+        """Put back what was consumed last."""
+        self.text = text + self.text
+
+    def skip_space(self) -> Script[str]:
+        """Consume whitespace up to the first character that is none, or to the end; what it was."""
+        while not (rest := self.text.lstrip()) and not self.ended:
             yield None
+        return self.take(len(self.text) - len(rest))
 
     def accept(self, *tags: str, after_space: bool = False) -> Script[str]:
         """Consume the tag that the text begins with and return it; "" (and nothing consumed) if it begins otherwise.
@@ -55,23 +57,30 @@ class Tape:
                 return ""
             yield None
 
-    def until(self, *tags: str) -> Script[tuple[str, str]]:
-        """Consume silently up to the first of the tags, tag included: (text before, tag), or (rest, "") at the end."""
+    def upto(self, *tags: str) -> Script[tuple[str, str]]:
+        """Consume silently up to the first of the tags, which stays: (text before, tag), or (rest, "") at the end.
+
+        Without tags that is all there is.
+        """
         searched = 0
         while True:
             at, tag = find_first(self.text, tags, searched)
             if tag or self.ended:
-                before = self.take(at)
-                self.take(len(tag))
-                return before, tag
-            searched = max(0, len(self.text) - max(map(len, tags)) + 1)
+                return self.take(at), tag
+            searched = max(0, len(self.text) - max(map(len, tags), default=1) + 1)
             yield None
 
-    def pour(self, emit: Callable[[str], Delta], *tags: str, trim: bool = False) -> Script[str]:
+    def until(self, *tags: str) -> Script[tuple[str, str]]:
+        """As `upto`, with the tag consumed."""
+        before, tag = yield from self.upto(*tags)
+        self.take(len(tag))
+        return before, tag
+
+    def pour(self, emit: Callable[[str], Delta | None], *tags: str, trim: bool = False) -> Script[str]:
         """Emit text as it comes up to the first of the tags; the tag is consumed and returned, "" at the end.
 
         What may be the start of a tag waits until that is clear. `trim`: whitespace waits too, and is dropped
-        before a tag and at the end.
+        before a tag and at the end. `emit` may return None for text that nobody reads.
         """
         while True:
             at, tag = find_first(self.text, tags)
@@ -80,8 +89,8 @@ class Tape:
             if trim:
                 ready = ready.rstrip()
             self.take(at + len(tag) if settled else len(ready))
-            if ready:
-                yield emit(ready)
+            if ready and (delta := emit(ready)) is not None:
+                yield delta
             if settled:
                 return tag
             yield None
@@ -121,6 +130,10 @@ def held(text: str, tags: tuple[str, ...]) -> int:
         if any(tag.startswith(text[-length:]) for tag in tags):
             return length
     return 0
+
+
+def nothing(text: str) -> None:
+    """A piece of the answer that nobody reads."""
 
 
 def content(text: str) -> Delta:

@@ -26,6 +26,24 @@ def read_thinking(tape: Tape, opening: str, closing: str, opened: bool) -> Scrip
     yield from tape.skip_space()
 
 
+def read_opened_thinking(
+    tape: Tape, *interrupts: str, opening: str = "<think>", closing: str = "</think>", strip: bool = False
+) -> Script[None]:
+    """Emit a block that the prompt has opened, and stop where the content begins.
+
+    The model may repeat the opening tag. One of the `interrupts`, which belong to the content, ends the block too.
+    Whitespace before the closing tag is dropped, after the opening one with `strip`.
+    """
+    yield from tape.accept(opening, after_space=True)
+    if strip:
+        yield from tape.skip_space()
+    end = yield from tape.pour(thought, closing, *interrupts, trim=True)
+    if end == closing:
+        yield from tape.skip_space()
+    else:
+        tape.unread(end)
+
+
 def _split(tape: Tape, opening: str, closing: str, opened: bool) -> Script[None]:
     yield from read_thinking(tape, opening, closing, opened)
     yield from tape.pour(content)

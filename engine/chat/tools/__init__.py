@@ -1,0 +1,1 @@
+"""Text to thinking, content and tool calls, in every format that models write."""

@@ -1,0 +1,43 @@
+"""DeepSeek's calls between sentinels: `f<｜tool▁sep｜>{…}`, or `function<｜tool▁sep｜>f` and the JSON in a fence."""
+
+from __future__ import annotations
+
+import re
+
+from engine.chat.tape import Script, Tape, content
+from engine.chat.tools.calls import Unreadable
+from engine.chat.tools.format import Turn
+from engine.chat.tools.jsontext import parse
+from engine.chat.tools.sentinels import Sentinels
+from engine.chat.tools.spoken import as_arguments
+from engine.requests import ToolCall
+
+CALLS, END_CALLS = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
+CALL, END_CALL = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>"
+SEPARATOR = "<｜tool▁sep｜>"
+OUTPUT, END_OUTPUT = "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"
+OUTPUTS, END_OUTPUTS = "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"
+PRESERVED = ("</think>", CALLS, END_CALLS, CALL, END_CALL, SEPARATOR, OUTPUT, END_OUTPUT)
+_CALL = re.compile(
+    rf"(?P<head>[^\n]*?){SEPARATOR}(?P<name>[^\n{{]*)\n?\s*(?:```(?:json)?)?\s*(?P<arguments>{{.*}})\s*(?:```)?\s*",
+    re.DOTALL,
+)
+
+
+def read_deepseek(tape: Tape, turn: Turn) -> Script[None]:
+    """Read the content of an answer. A result that the model makes up loses its tags; a list of them is dropped."""
+    while tag := (yield from tape.pour(content, CALLS, CALL, OUTPUT, END_OUTPUT, OUTPUTS)):
+        if tag == OUTPUTS:
+            yield from tape.until(END_OUTPUTS)
+        elif tag in (CALLS, CALL):
+            yield from _LIST.read_list(tape, tag)
+
+
+def _read(body: str) -> ToolCall:
+    match = _CALL.fullmatch(body.lstrip())
+    if match is None:
+        raise Unreadable("no call")
+    return ToolCall(match["name"].strip() or match["head"].strip(), as_arguments(parse(match["arguments"])))
+
+
+_LIST = Sentinels(CALLS, END_CALLS, CALL, END_CALL, _read)

@@ -1,0 +1,135 @@
+"""Which format a model writes, read off the text of the chat template in its file.
+
+llama.cpp knows the families in the first part of the table by the same marks; the rest it finds by rendering calls
+and looking at the difference. Here marks do for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.chat.tape import Script, Tape, content
+from engine.chat.thinking import read_thinking
+from engine.chat.tools import cohere, deepseek, gemma, glimmer, harmony, kimi, minimax, mistral
+from engine.chat.tools.format import Format, Reader, Turn
+from engine.chat.tools.functionary import read_function_tags, read_functionary, read_glm4
+from engine.chat.tools.generic import tagged
+from engine.chat.tools.glm import GLM
+from engine.chat.tools.invoke import DSML_CALLS, DSML_TOOLS, MINICPM, MINIMAX
+from engine.chat.tools.llama import read_llama
+from engine.chat.tools.pythonic import LFM, OLMO, read_bare_python, read_lfm
+from engine.chat.tools.qwen import QWEN_XML, SEED_XML
+from engine.chat.tools.tagged_json import TaggedJSON
+
+_THINKING = (
+    ("<think>", "</think>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<mm:think>", "</mm:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
+    ("<thinking>", "</thinking>"),
+    ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A format and the marks that a template of it has, all of them; `without` are marks that it has not.
+
+    `whole`: the format is more than calls, so it is read even when there are no tools, and finds reasoning itself.
+    """
+
+    marks: tuple[str, ...]
+    read: Reader
+    preserved: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    whole: bool = False
+
+    def suits(self, template: str) -> bool:
+        """Whether a template is of this family."""
+        return all(mark in template for mark in self.marks) and not any(mark in template for mark in self.without)
+
+
+def _json(opening: str, closing: str, *marks: str) -> _Family:
+    return _Family(marks or (opening,), TaggedJSON(opening, closing), tuple(filter(None, (opening, closing))))
+
+
+_CALL = ("<tool_call>", "</tool_call>")
+_LFM = (LFM.opening, LFM.closing)
+_MISTRAL = mistral.Mistral()
+
+_FAMILIES = (
+    _Family(("[SYSTEM_PROMPT]", "[TOOL_CALLS]", "[ARGS]"), _MISTRAL, mistral.PRESERVED, ("[CALL_ID]",), whole=True),
+    _Family(("<|channel|>",), harmony.read_harmony, harmony.PRESERVED, whole=True),
+    _Family(("<atem:function_calls>", "<|eom|>"), glimmer.read_glimmer, glimmer.PRESERVED, whole=True),
+    _Family((">>>all", ">>>${recipient}"), read_functionary, whole=True),
+    _Family((kimi.CALLS, kimi.CALL), kimi.read_kimi, kimi.PRESERVED),
+    _Family(("<|open|>", "<|close|>", "<|end_of_msg|>"), kimi.read_kimi3, kimi.PRESERVED_K3, whole=True),
+    _Family(("<role>ASSISTANT</role>", "<arg_key>"), GLM, _CALL),
+    _Family(("<|START_TEXT|>", "<|START_ACTION|>"), cohere.read_command, cohere.PRESERVED, whole=True),
+    _Family(("<|tool_list_start|>", "<|tool_list_end|>"), read_lfm, _LFM),
+    _Family(("List of tools: [",), read_lfm, _LFM, ("<|tool_list_start|>",)),
+    _json("<|message_sep|>\n\nfunction call<|role_sep|>\n", "<|message_sep|>", "<|role_sep|>", "<|message_sep|>"),
+    _Family((minimax.SPACE, "<tool_call>", "<invoke name="), minimax.read_minimax3, (minimax.SPACE,)),
+    _Family(("dsml_token", "DSML", "function_calls"), DSML_CALLS),
+    _Family(("dsml_token", "DSML", "tool_calls"), DSML_TOOLS),
+    _Family(("'<|tool_call>call:'",), gemma.read_gemma4, gemma.PRESERVED, whole=True),
+    _Family(("Tool usage guidelines:", '<function name="', '<param name="'), MINICPM),
+    _Family(("<tool_call>", "<function=", "<parameter="), QWEN_XML, _CALL),
+    _Family((SEED_XML.opening,), SEED_XML, (SEED_XML.opening, SEED_XML.closing)),
+    _Family((MINIMAX.opening,), MINIMAX, (MINIMAX.opening, MINIMAX.closing)),
+    _Family((gemma.FUNCTION_CALL,), gemma.read_function_gemma, (gemma.FUNCTION_CALL, gemma.END_FUNCTION_CALL)),
+    _Family(("<|START_ACTION|>",), cohere.read_command, cohere.PRESERVED, whole=True),
+    _Family(("<arg_key>",), GLM, _CALL),
+    _Family(("tool▁calls▁begin",), deepseek.read_deepseek, deepseek.PRESERVED),
+    _Family(("[TOOL_CALLS]",), _MISTRAL, mistral.PRESERVED, whole=True),
+    _Family((LFM.opening,), read_lfm, _LFM),
+    _Family((OLMO.opening,), OLMO),
+    _json("<TOOLCALL>", "</TOOLCALL>"),
+    _json("<|tools_prefix|>", "<|tools_suffix|>"),
+    _json("<|tool_call|>", "<|/tool_call|>", "<|/tool_call|>"),
+    _json("<|tool_call|>", ""),
+    _json("<|action_start|><|plugin|>", "<|action_end|>"),
+    _json("<tool_calls>", "</tool_calls>"),
+    _json(*_CALL),
+    _json("Action: ```json", "```", "Action:", "tool_name"),
+    _Family(("<function=",), read_function_tags),
+    _Family(("[func_name1(",), read_bare_python),
+    _Family(("<|python_tag|>",), read_llama, ("<|python_tag|>",)),
+    _Family(("可用工具",), read_glm4),
+    _Family(("tools",), tagged("{")),
+)
+"""The first that suits counts."""
+
+
+def native_format(template: str) -> Format:
+    """The format in which a model answers whose own chat template is `template`."""
+    family = next((family for family in _FAMILIES if family.suits(template)), None)
+    tags = next((pair for pair in _THINKING if pair[1] in template), None)
+    if family is not None and family.whole:
+        return Format(family.read, True, True, family.preserved)
+    read = _read_content if family is None else _with_tools(family.read)
+    preserved = (() if family is None else family.preserved) + (tags or ())
+    return Format(_with_thinking(read, *tags) if tags else read, family is not None, tags is not None, preserved)
+
+
+def _with_thinking(read: Reader, opening: str, closing: str) -> Reader:
+    def read_both(tape: Tape, turn: Turn) -> Script[None]:
+        yield from read_thinking(tape, opening, closing, turn.opened(opening))
+        # Where the prompt leaves it open whether to think, a model that does not may close what was never opened.
+        if (yield from tape.accept(closing, after_space=True)):
+            yield from tape.skip_space()
+        yield from read(tape, turn)
+
+    return read_both
+
+
+def _with_tools(read: Reader) -> Reader:
+    def read_if_tools(tape: Tape, turn: Turn) -> Script[None]:
+        yield from (read if turn.tools else _read_content)(tape, turn)
+
+    return read_if_tools
+
+
+def _read_content(tape: Tape, turn: Turn) -> Script[None]:
+    yield from tape.pour(content)

@@ -1,0 +1,58 @@
+"""Muse Glimmer: messages whose header says to whom they go, calls of tools as ATEM markup."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine.chat.tape import Script, Tape, content, nothing, thought
+from engine.chat.tools.calls import MalformedCall, emitted
+from engine.chat.tools.declared import Toolbox
+from engine.chat.tools.format import Turn
+from engine.chat.tools.invoke import ATEM
+
+START, MESSAGE, END_MESSAGE, END_TURN = "<|start|>", "<|message|>", "<|eom|>", "<|eot|>"
+PRESERVED = (START, MESSAGE, END_MESSAGE, END_TURN)
+_ASSISTANT = f"{START}assistant"
+_ENDS = (END_MESSAGE, END_TURN, _ASSISTANT)
+
+
+def read_glimmer(tape: Tape, turn: Turn) -> Script[None]:
+    """Read an answer, whose first header begins behind `<|start|>assistant`. Raises MalformedCall."""
+    originals = {alias: name for name in turn.tools.names for alias in (name, _in_namespace(name))}
+    tools = turn.tools.aliased(originals)
+    while True:
+        yield from tape.accept(_ASSISTANT)
+        header, tag = yield from tape.until(MESSAGE)
+        if not tag:
+            break
+        recipient = header.strip().removeprefix("to=").strip()
+        if recipient == "self":
+            yield from tape.pour(thought if turn.think else nothing, *_ENDS)
+        elif recipient in originals:
+            yield from _read_call(tape, originals[recipient], tools)
+        else:
+            yield from _read_text(tape, tools)
+    if header:
+        yield content(header)
+
+
+def _in_namespace(name: str) -> str:
+    """The name with the namespace that the template derives from it."""
+    return f"{name.partition('.')[0]}.{name}"
+
+
+def _read_call(tape: Tape, name: str, tools: Toolbox) -> Script[None]:
+    body, end = yield from tape.until(*_ENDS)
+    calls = ATEM.calls(body, tools)
+    if not calls and end:
+        raise MalformedCall(f"parse Glimmer call to {name}: missing ATEM function_calls wrapper")
+    yield from emitted(replace(call, name=name) for call in calls)
+    if not calls:
+        yield content(body)
+
+
+def _read_text(tape: Tape, tools: Toolbox) -> Script[None]:
+    """Emit a message to the user; calls end up in one at times."""
+    if tools and (yield from tape.accept(ATEM.opening, after_space=True)):
+        yield from ATEM.read_block(tape, tools)
+    yield from tape.pour(content, *_ENDS)

@@ -1,0 +1,63 @@
+"""Kimi's answers: K2's calls are `functions.f:0` and JSON between sentinels, K3 has tags with attributes for all."""
+
+from __future__ import annotations
+
+import re
+
+from engine.chat.tape import Script, Tape, content, thought
+from engine.chat.tools.calls import Unreadable
+from engine.chat.tools.format import Turn
+from engine.chat.tools.jsontext import parse
+from engine.chat.tools.markup import Markup
+from engine.chat.tools.sentinels import Sentinels
+from engine.chat.tools.spoken import as_arguments
+from engine.requests import ToolCall
+
+CALLS, END_CALLS = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
+CALL, ARGUMENTS, END_CALL = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
+PRESERVED = (CALLS, END_CALLS, CALL, ARGUMENTS, END_CALL)
+_HEAD = re.compile(r"(?:functions\.)?(?P<name>.+?)(?::\d+)?")
+
+THINK, END_THINK = "<|open|>think<|sep|>", "<|close|>think<|sep|>"
+RESPONSE, END_RESPONSE = "<|open|>response<|sep|>", "<|close|>response<|sep|>"
+END_MESSAGE = "<|close|>message<|sep|>"
+PRESERVED_K3 = ("<|open|>", "<|close|>", "<|sep|>")
+_TOOLS = Markup(
+    "<|open|>tools<|sep|>",
+    "<|close|>tools<|sep|>",
+    "<|close|>call<|sep|>",
+    re.compile(r'<\|open\|>call tool="(?P<name>[^"]*)"[^|]*<\|sep\|>(?P<body>.*?)<\|close\|>call<\|sep\|>', re.DOTALL),
+    re.compile(
+        r'<\|open\|>argument key="(?P<name>[^"]*)"(?: type="(?P<type>\w+)")?[^|]*<\|sep\|>'
+        r"(?P<value>.*?)<\|close\|>argument<\|sep\|>",
+        re.DOTALL,
+    ),
+)
+
+
+def read_kimi(tape: Tape, turn: Turn) -> Script[None]:
+    """Read the content of an answer of Kimi K2."""
+    while tag := (yield from tape.pour(content, CALLS, CALL)):
+        yield from _LIST.read_list(tape, tag)
+
+
+def read_kimi3(tape: Tape, turn: Turn) -> Script[None]:
+    """Read an answer of Kimi K3, reasoning in it too."""
+    if turn.opened(THINK):
+        tape.unread(THINK)
+    while tag := (yield from tape.pour(content, THINK, RESPONSE, END_RESPONSE, END_MESSAGE, _TOOLS.opening)):
+        if tag == THINK:
+            yield from tape.pour(thought, END_THINK)
+        elif tag == _TOOLS.opening:
+            yield from _TOOLS.read_block(tape, turn.tools)
+
+
+def _read(body: str) -> ToolCall:
+    id, separator, arguments = body.partition(ARGUMENTS)
+    match = _HEAD.fullmatch(id := id.strip())
+    if not separator or match is None:
+        raise Unreadable("no call")
+    return ToolCall(match["name"], as_arguments(parse(arguments)), id)
+
+
+_LIST = Sentinels(CALLS, END_CALLS, CALL, END_CALL, _read)

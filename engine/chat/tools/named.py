@@ -1,0 +1,103 @@
+"""The parsers that a model's configuration may name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from engine.chat.tape import Script, Tape, content
+from engine.chat.thinking import read_opened_thinking
+from engine.chat.tools import cohere, deepseek, gemma, glimmer, harmony, laguna, mistral
+from engine.chat.tools.format import Format, Reader, Turn
+from engine.chat.tools.glm import GLM
+from engine.chat.tools.pythonic import LFM, OLMO, read_lfm
+from engine.chat.tools.qwen import QWEN_XML
+from engine.chat.tools.tagged_json import TaggedJSON
+
+_THINK = ("<think>", "</think>")
+_CALL = ("<tool_call>", "</tool_call>")
+_ARGUMENTS = ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
+
+
+def _asked(turn: Turn) -> bool:
+    return turn.think
+
+
+def _asked_afresh(turn: Turn) -> bool:
+    return turn.think and not turn.continues
+
+
+def _afresh(turn: Turn) -> bool:
+    return not turn.continues
+
+
+def _asked_without_tools(turn: Turn) -> bool:
+    return _asked_afresh(turn) and not turn.tools
+
+
+def _thinking(read: Reader, thinks: Callable[[Turn], bool], *interrupts: str, strip: bool = False) -> Reader:
+    """A reader of content, with reasoning before it where the renderer's prompt opens the block."""
+
+    def read_both(tape: Tape, turn: Turn) -> Script[None]:
+        if thinks(turn):
+            yield from read_opened_thinking(tape, *interrupts, strip=strip)
+        yield from read(tape, turn)
+
+    return read_both
+
+
+def _read_content(tape: Tape, turn: Turn) -> Script[None]:
+    yield from tape.pour(content)
+
+
+def _read_lfm_thinking(tape: Tape, turn: Turn) -> Script[None]:
+    """LFM2 decides itself whether it thinks."""
+    if _asked_afresh(turn) and (opening := (yield from tape.accept("<think>", after_space=True))):
+        tape.unread(opening)
+        yield from read_opened_thinking(tape, strip=True)
+    yield from read_lfm(tape, turn)
+
+
+_QWEN_JSON = TaggedJSON(complaint="failed to parse JSON: ")
+_QWEN_VL = TaggedJSON(complaint="", trim_after=True)
+_QWEN_XML = replace(QWEN_XML, complaint="failed to parse XML: no function call")
+_GLM = replace(GLM, complaint="empty function name", trim_after=True)
+
+_QWEN35 = Format(_thinking(_QWEN_XML, _asked_afresh, "<tool_call>", strip=True), True, True, _THINK + _CALL)
+_GEMMA4 = Format(gemma.read_gemma4, True, True, gemma.PRESERVED)
+
+NAMED: Mapping[str, Format] = {
+    "qwen3": Format(_QWEN_JSON, True, False, _THINK + _CALL),
+    "qwen3-thinking": Format(_thinking(_QWEN_JSON, _asked, "<tool_call>"), True, True, _THINK + _CALL),
+    "qwen3.5": _QWEN35,
+    "ornith": _QWEN35,
+    "qwen3-coder": Format(_QWEN_XML, True, False, _CALL),
+    "qwen3-vl-instruct": Format(_QWEN_VL, True, False, ("</think>", *_CALL)),
+    "qwen3-vl-thinking": Format(_thinking(_QWEN_VL, _afresh), True, True, ("</think>", *_CALL)),
+    "ministral": Format(mistral.Mistral(strict=True), True, False, mistral.PRESERVED),
+    "harmony": Format(harmony.read_harmony, True, True, harmony.PRESERVED),
+    "cogito": Format(
+        _thinking(deepseek.read_deepseek, _asked_without_tools),
+        True,
+        True,
+        (*deepseek.PRESERVED, deepseek.OUTPUTS, deepseek.END_OUTPUTS),
+    ),
+    "deepseek3": Format(_thinking(deepseek.read_deepseek, _asked_afresh), True, True, deepseek.PRESERVED),
+    "olmo3": Format(OLMO, True, False, (OLMO.opening, OLMO.closing)),
+    "olmo3-think": Format(_thinking(_read_content, _afresh), False, True, ("</think>",)),
+    "nemotron-3-nano": _QWEN35,
+    "nemotron-3.5-nano": _QWEN35,
+    "functiongemma": Format(gemma.read_function_gemma, True, False, (gemma.FUNCTION_CALL, gemma.END_FUNCTION_CALL)),
+    "gemma4": _GEMMA4,
+    "gemma4-no-thinking": replace(_GEMMA4, read=gemma.read_gemma4_silent, thinking=False),
+    "glm-4.7": Format(_thinking(_GLM, _asked), True, True, _THINK + _CALL + _ARGUMENTS),
+    "glm-ocr": Format(_GLM, True, False, _THINK + _CALL + _ARGUMENTS),
+    "lfm2": Format(read_lfm, True, False, (*_THINK, LFM.opening, LFM.closing)),
+    "lfm2-thinking": Format(_read_lfm_thinking, True, True, (*_THINK, LFM.opening, LFM.closing)),
+    "laguna": Format(laguna.read_laguna, True, True, laguna.PRESERVED),
+    "poolside-v1": Format(laguna.read_poolside, True, True, laguna.PRESERVED),
+    "cohere": Format(cohere.read_cohere, True, True, cohere.PRESERVED),
+    "glimmer": Format(glimmer.read_glimmer, True, True, glimmer.PRESERVED),
+    "passthrough": Format(_read_content, False, False),
+}
+"""By the names that Ollama accepts."""

@@ -1,0 +1,18 @@
+"""Qwen's XML: `<tool_call><function=f><parameter=k>v</parameter></function></tool_call>`, in Seed's tags too."""
+
+from __future__ import annotations
+
+import re
+
+from engine.chat.tools.markup import Markup
+
+_FUNCTION = re.compile(r"<function=(?P<name>[^>\n]+)>(?P<body>.*?)(?:</function>|(?=<function=)|\Z)", re.DOTALL)
+_PARAMETER = re.compile(
+    r"<parameter=(?P<name>[^>\n]+)>\n?(?P<value>.*?)\n?(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL
+)
+
+QWEN_XML = Markup("<tool_call>", "</tool_call>", "</function>", _FUNCTION, _PARAMETER)
+"""Qwen3-Coder, Qwen3.5, Nemotron 3, StepFun."""
+
+SEED_XML = Markup("<seed:tool_call>", "</seed:tool_call>", "</function>", _FUNCTION, _PARAMETER)
+"""Seed-OSS."""
