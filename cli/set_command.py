@@ -30,6 +30,7 @@ def change(session: Session, history: History, text: str) -> None:
     match name:
         case "" | "?":
             print(HELP)
+            return
         case "parameter":
             _set_parameter(session, value)
         case "system":
@@ -50,6 +51,7 @@ def change(session: Session, history: History, text: str) -> None:
             history.kept = name == "history"
         case _:
             raise CommandError(f"unknown setting '{name}', /set ? lists them")
+    print(f"Set {text}")
 
 
 def _set_parameter(session: Session, text: str) -> None:
@@ -65,4 +67,3 @@ def _set_parameter(session: Session, text: str) -> None:
     except OptionError as error:
         raise CommandError(str(error)) from None
     session.options |= found
-    print(f"{name} is now {' '.join(words)}")

@@ -1,0 +1,75 @@
+"""The command in a process of its own, against a real server with the bundled model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.serving import PATIENCE, ROOT, Served
+
+COMMAND = [sys.executable, "-m", "cli.main"]
+
+
+@dataclass(frozen=True)
+class Pronk:
+    """Calls `pronk` in an environment of its own; `home` is its user's folder."""
+
+    home: Path
+    environ: dict[str, str]
+
+    def __call__(self, *args: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+        """The result of one command whose input and output are pipes."""
+        return subprocess.run(
+            [*COMMAND, *args],
+            cwd=ROOT,
+            env=self.environ | environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def succeed(self, *args: str, stdin: str = "") -> str:
+        """Standard output of a command that must succeed."""
+        result = self(*args, stdin=stdin)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def fail(self, *args: str, **environ: str) -> str:
+        """What a command that must fail says on standard error; nothing may come on standard output."""
+        result = self(*args, **environ)
+        assert (result.returncode, result.stdout) == (1, ""), result.stderr
+        return result.stderr
+
+
+def _pronk(home: Path, url: str) -> Pronk:
+    return Pronk(home, os.environ | {"HOME": str(home), "OLLAMA_HOST": url, "TERM": "xterm", "COLUMNS": "80"})
+
+
+@pytest.fixture
+def pronk(server: Served, tmp_path: Path) -> Pronk:
+    """The command as a user of the running server has it."""
+    return _pronk(tmp_path, server.url)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Pronk:
+    """The command where no server runs: nothing listens on port 1."""
+    return _pronk(tmp_path, "http://127.0.0.1:1")
+
+
+@pytest.fixture
+def terminal(pronk: Pronk) -> Iterator[Terminal]:
+    """`pronk run tinychat` at a terminal, without thinking and chance: short answers that are always the same."""
+    with Terminal([*COMMAND, "run", "tinychat", "--think=false"], pronk.environ) as terminal:
+        terminal.expect(">>> ")
+        terminal.say("/set parameter temperature 0")
+        yield terminal

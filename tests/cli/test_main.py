@@ -1,0 +1,114 @@
+"""What holds for every verb: how it is called, how it fails, what it does not import."""
+
+import http.server
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import COMMAND, Pronk
+from tests.serving import PATIENCE, ROOT
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["bogus"], 'unknown command "bogus" for "pronk"'),
+        (["run"], "requires at least 1 arg(s), only received 0"),
+        (["rm"], "requires at least 1 arg(s), only received 0"),
+        (["show"], "accepts 1 arg(s), received 0"),
+        (["pull", "a", "b"], "accepts 1 arg(s), received 2"),
+        (["stop"], "accepts 1 arg(s), received 0"),
+        (["cp", "a"], "accepts 2 arg(s), received 1"),
+        (["list", "a", "b"], "accepts at most 1 arg(s), received 2"),
+        (["ps", "--nope"], "No such option: --nope"),
+        (
+            ["run", "m", "--think=bogus"],
+            'invalid value for --think: "bogus" (must be true, false, low, medium, high, max)',
+        ),
+        (["run", "m", "--format", "{"], "--format must be json or a JSON schema"),
+    ],
+)
+def test_a_wrong_call(alone: Pronk, args: list[str], message: str) -> None:
+    assert alone.fail(*args) == f"Error: {message}\n"
+
+
+@pytest.mark.parametrize("verb", ["list", "ps", "show", "pull", "stop", "rm", "run"])
+def test_no_server(alone: Pronk, verb: str) -> None:
+    args = [] if verb in ("list", "ps") else ["tinychat"]
+    assert alone.fail(verb, *args) == (
+        "Error: could not connect to http://127.0.0.1:1, is the server running? start it with: pronk serve\n"
+    )
+
+
+class _Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def website() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_another_kind_of_server(alone: Pronk, website: str) -> None:
+    assert alone.fail("list", OLLAMA_HOST=website) == f"Error: what answers at {website} is no Ollama server\n"
+
+
+def test_a_proxy_is_not_asked_for_this_machine(pronk: Pronk) -> None:
+    assert pronk("ps", HTTP_PROXY="http://127.0.0.1:1", http_proxy="http://127.0.0.1:1").returncode == 0
+
+
+def test_help(alone: Pronk) -> None:
+    shown = alone.succeed("--help")
+    assert shown == alone.succeed() == alone.succeed("-h")
+    listed = [line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()]
+    assert listed == ["serve", "run", "show", "pull", "list", "ps", "stop", "cp", "rm"]
+    for verb in [*listed, "ls", "start"]:
+        assert alone.succeed(verb, "--help").startswith(f"Usage: pronk {verb} [OPTIONS]")
+    assert "Usage: pronk cp [OPTIONS] SOURCE DESTINATION\n" in alone.succeed("cp", "--help")
+
+
+@pytest.mark.parametrize("flag", ["--version", "-v"])
+def test_version(alone: Pronk, flag: str) -> None:
+    assert alone.succeed(flag) == "pronk version is 0.1.0\n"
+
+
+def test_serve_tells_why_it_cannot(alone: Pronk) -> None:
+    assert "Error: bad origin" in alone.fail("serve", OLLAMA_ORIGINS="evil.example")
+
+
+def test_serve_does_not_import_what_only_clients_need() -> None:
+    code = "import sys, cli.main; print(*{'ollama', 'rich', 'httpx', 'fastapi', 'llama_cpp'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
+
+
+def test_a_reader_that_has_gone(pronk: Pronk, tmp_path: Path) -> None:
+    """The command ends without a traceback when its output cannot be written."""
+    script = f"{' '.join(COMMAND)} show tinychat --template | true; exit ${{PIPESTATUS[0]}}"
+    pronk.succeed("pull", "tinychat")
+    result = subprocess.run(
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env=pronk.environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert result.stderr == ""
+    assert result.returncode in (0, 1)  # 0 if it was done before the reader left

@@ -1,0 +1,50 @@
+"""The verbs that list and handle models, on a real store."""
+
+import re
+
+from tests.cli.conftest import Pronk
+
+
+def test_the_life_of_a_model(pronk: Pronk) -> None:
+    assert pronk.succeed("list") == "NAME    ID    SIZE    MODIFIED \n"
+    pronk.succeed("pull", "tinychat")
+    head, line = pronk.succeed("list").splitlines()
+    assert head.split() == ["NAME", "ID", "SIZE", "MODIFIED"]
+    assert re.fullmatch(r"tinychat:latest    [0-9a-f]{12}    4\.4 MB    [A-Za-z0-9 ]+ (second|seconds) ago    ", line)
+    assert head.index("ID") == line.index(line.split()[1])
+
+    assert pronk.succeed("cp", "tinychat", "other:v1") == "copied 'tinychat' to 'other:v1'\n"
+    assert [line.split()[0] for line in pronk.succeed("ls").splitlines()[1:]] == ["other:v1", "tinychat:latest"]
+    assert [line.split()[0] for line in pronk.succeed("list", "TINY").splitlines()[1:]] == ["tinychat:latest"]
+
+    assert pronk.succeed("rm", "tinychat", "other:v1") == "deleted 'tinychat'\ndeleted 'other:v1'\n"
+    assert len(pronk.succeed("list").splitlines()) == 1
+
+
+def test_a_loaded_model(pronk: Pronk) -> None:
+    head = "NAME    ID    SIZE    PROCESSOR    CONTEXT    UNTIL \n"
+    assert pronk.succeed("ps") == head
+    pronk.succeed("run", "tinychat", "--keepalive", "30m", "--think=false", "Hello!")
+    line = pronk.succeed("ps").splitlines()[1]
+    cells = re.split(r" {2,}", line.strip())
+    assert cells[0] == "tinychat:latest"
+    assert re.fullmatch(r"\d+ MB", cells[2])
+    assert cells[3] == "100% CPU"
+    assert int(cells[4]) >= 256
+    assert cells[5] in ("29 minutes from now", "30 minutes from now")
+    assert pronk.succeed("stop", "tinychat") == ""
+    assert pronk.succeed("ps") == head
+
+
+def test_names_that_nothing_has(pronk: Pronk) -> None:
+    assert pronk.fail("stop", "nope") == 'Error: couldn\'t find model "nope" to stop\n'
+    assert pronk.fail("cp", "nope", "x") == 'Error: model "nope" not found\n'
+    assert pronk.fail("rm", "nope") == "Error: model 'nope' not found\n"
+    assert pronk.fail("show", "nope") == "Error: model 'nope:latest' not found\n"
+
+
+def test_what_was_deleted_before_the_failure_is_told(pronk: Pronk) -> None:
+    pronk.succeed("pull", "tinychat")
+    result = pronk("rm", "tinychat", "nope")
+    assert (result.returncode, result.stdout) == (1, "deleted 'tinychat'\n")
+    assert result.stderr == "Error: model 'nope' not found\n"
