@@ -5,6 +5,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.blobs import Blob, Blobs, BlobWriter, digest_of
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, StoreError
@@ -22,6 +24,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def blobs(folder: Path) -> Blobs:
     return Blobs(folder)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Blobs:
+    return Blobs(tmp_path_factory.mktemp("blobs"))
 
 
 def put(blobs: Blobs, data: bytes) -> Blob:
@@ -94,6 +101,19 @@ def test_a_full_disk(blobs: Blobs, folder: Path, room: int) -> None:
     assert str(caught.value) == "cannot write a blob: File too large"
     assert os.listdir(folder) == []
     assert put(blobs, data).size == 100_000
+
+
+@given(st.data())
+def test_no_change_on_the_way_is_accepted(scratch: Blobs, data: st.DataObject) -> None:
+    sent = data.draw(st.binary(min_size=1, max_size=200))
+    received = bytearray(sent)
+    received[data.draw(st.integers(0, len(sent) - 1))] ^= data.draw(st.integers(1, 255))
+    del received[data.draw(st.integers(0, len(sent))) :]
+    with scratch.put(Digest.of(sent)) as writer:
+        writer.write(bytes(received))
+        with pytest.raises(DigestMismatch):
+            writer.commit()
+    assert scratch.filenames() == []
 
 
 def test_a_damaged_blob_heals_when_it_comes_again(blobs: Blobs) -> None:

@@ -1,8 +1,17 @@
-"""The names and sizes of what a GGUF file may hold: tensor types, file types, parameter counts. Facts of the format."""
+"""What a GGUF file may hold: types of values, of tensors and of whole files. Facts of the format."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import struct
+from typing import Final, NamedTuple
+
+UINT32: Final = 4
+STRING: Final = 8
+ARRAY: Final = 9
+SCALARS = {
+    number: struct.Struct(f"<{code}") for number, code in zip((*range(8), 10, 11, 12), "BbHhIif?Qqd", strict=True)
+}
+"""Numbers and truth values, by the number of their type."""
 
 
 class TensorType(NamedTuple):

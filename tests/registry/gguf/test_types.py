@@ -4,7 +4,7 @@ import gguf
 import pytest
 from gguf.constants import GGML_QUANT_SIZES
 
-from registry.gguf_types import FILE_TYPES, TENSOR_TYPES, parameter_size
+from registry.gguf.types import FILE_TYPES, TENSOR_TYPES, parameter_size
 
 Q8_1_AS_PACKED = 36
 """Two halves and 32 bytes. The reference says 40, which is the older form; it is never in a file."""

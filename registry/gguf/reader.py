@@ -1,9 +1,4 @@
-"""The header of a GGUF file: metadata and tensors, read without the weights and without trust.
-
-Everything is bounded: by what is left of the file, by the caps below, and by the time that they allow. What a file may
-hold beyond them (a text of megabytes) is stepped over; what could not be loaded anyway is refused here, in a process
-that nothing can crash.
-"""
+"""The walk through a GGUF header, with the bounds that keep a hostile one from costing anything."""
 
 from __future__ import annotations
 
@@ -11,14 +6,12 @@ import math
 import stat
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final
 
-from registry.gguf_cursor import Cursor, GGUFError
-from registry.gguf_types import FILE_TYPES, TENSOR_TYPES, UNKNOWN, parameter_size
-
-__all__ = ["GGUFArray", "GGUFError", "GGUFHeader", "TensorInfo", "read_header", "require_complete"]
+from registry.gguf.cursor import Cursor, GGUFError
+from registry.gguf.header import GGUFArray, GGUFHeader, TensorInfo
+from registry.gguf.types import ARRAY, SCALARS, STRING, TENSOR_TYPES, UINT32
 
 MAX_ENTRIES: Final = 1 << 16
 """Of metadata, and of tensors."""
@@ -35,99 +28,6 @@ DEFAULT_ALIGNMENT: Final = 32
 _ALIGNMENTS = frozenset(1 << bit for bit in range(3, 13))
 _MOST_NUMBERS = (1 << 63) - 1
 
-_STRING, _ARRAY, _UINT32 = 8, 9, 4
-_SCALARS = {
-    number: struct.Struct(f"<{code}")
-    for number, code in {
-        0: "B",
-        1: "b",
-        2: "H",
-        3: "h",
-        4: "I",
-        5: "i",
-        6: "f",
-        7: "?",
-        10: "Q",
-        11: "q",
-        12: "d",
-    }.items()
-}
-_UINT64 = struct.Struct("<Q")
-
-
-class TensorInfo(NamedTuple):
-    """One tensor: `shape` with the row length first, `offset` in bytes from the start of the data, `size` in bytes."""
-
-    name: str
-    type: str
-    shape: tuple[int, ...]
-    offset: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class GGUFArray:
-    """An array of the metadata. Its length is known; its values are read when they are asked for."""
-
-    path: Path
-    kind: int
-    count: int
-    offset: int
-    size: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def values(self) -> list[Any]:
-        """Numbers, truth values or texts. Reads the file. Raises GGUFError, or FileNotFoundError if it is gone."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self.offset)
-                data = file.read(self.size)
-            return _texts(data, self.count) if self.kind == _STRING else _numbers(data, self.kind, self.count)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise GGUFError(f"cannot read: {error.strerror}") from None
-        except struct.error:
-            raise GGUFError("unexpected EOF") from None
-
-
-@dataclass(frozen=True, slots=True)
-class GGUFHeader:
-    """What a GGUF file says about itself. `metadata` holds numbers, truth values, texts and `GGUFArray`s."""
-
-    version: int
-    metadata: dict[str, Any]
-    tensors: tuple[TensorInfo, ...]
-    data_offset: int
-
-    @property
-    def architecture(self) -> str:
-        """`general.architecture`: which graph the weights are for."""
-        value = self.metadata.get("general.architecture")
-        return value if isinstance(value, str) else UNKNOWN
-
-    def field(self, suffix: str) -> Any:
-        """The value of `<architecture>.<suffix>`, None if there is none."""
-        return self.metadata.get(f"{self.architecture}.{suffix}")
-
-    @property
-    def parameter_count(self) -> int:
-        """How many numbers the tensors hold."""
-        return sum(math.prod(tensor.shape) for tensor in self.tensors)
-
-    @property
-    def parameter_size(self) -> str:
-        """The number of parameters as a label."""
-        return parameter_size(self.parameter_count)
-
-    @property
-    def file_type(self) -> str:
-        """What most of the weights are, by `general.file_type`. A 0 is as good as nothing: Ollama reads it so."""
-        value = self.metadata.get("general.file_type")
-        return FILE_TYPES.get(value, UNKNOWN) if isinstance(value, int) and value else UNKNOWN
-
 
 def read_header(path: Path) -> GGUFHeader:
     """Read a header; blocking, some milliseconds. Raises GGUFError, or FileNotFoundError if there is no such file."""
@@ -141,14 +41,6 @@ def read_header(path: Path) -> GGUFHeader:
         raise
     except OSError as error:
         raise GGUFError(f"cannot read: {error.strerror}") from None
-
-
-def require_complete(headers: Sequence[GGUFHeader]) -> None:
-    """Check that these are all the parts of one split model. Raises GGUFError."""
-    counts = {header.metadata.get("split.count") for header in headers}
-    numbers = {header.metadata.get("split.no") for header in headers}
-    if counts != {len(headers)} or numbers != set(range(len(headers))):
-        raise GGUFError("the parts of a split model do not belong together")
 
 
 class _Reader:
@@ -204,9 +96,9 @@ class _Reader:
 
     def _value(self, kind: int) -> Any:
         """One value of a type; None for a text that is too long to keep."""
-        if kind == _STRING:
+        if kind == STRING:
             return self._long_text()
-        if kind == _ARRAY:
+        if kind == ARRAY:
             return self._array()
         return self._cursor.unpack(_scalar(kind))
 
@@ -241,7 +133,7 @@ class _Reader:
         if self._elements > MAX_ELEMENTS:
             raise GGUFError(f"more than {MAX_ELEMENTS} array elements")
         start = cursor.position
-        if kind == _STRING:
+        if kind == STRING:
             cursor.skip_strings(count)
         else:
             cursor.skip(count * _scalar(kind).size)
@@ -281,25 +173,12 @@ def _check_names(tensors: Sequence[TensorInfo]) -> None:
 
 
 def _alignment(kind: int, value: Any) -> int:
-    if kind != _UINT32 or value not in _ALIGNMENTS:
-        raise GGUFError(f"invalid GGUF alignment: {value}" if kind == _UINT32 else "invalid GGUF alignment")
+    if kind != UINT32 or value not in _ALIGNMENTS:
+        raise GGUFError(f"invalid GGUF alignment: {value}" if kind == UINT32 else "invalid GGUF alignment")
     return int(value)
 
 
 def _scalar(kind: int) -> struct.Struct:
-    if kind not in _SCALARS:
-        raise GGUFError("nested array" if kind == _ARRAY else f"invalid type {kind}")
-    return _SCALARS[kind]
-
-
-def _numbers(data: bytes, kind: int, count: int) -> list[Any]:
-    return list(struct.unpack(f"<{count}{_SCALARS[kind].format[1:]}", data))
-
-
-def _texts(data: bytes, count: int) -> list[str]:
-    unpack, at, found = _UINT64.unpack_from, 0, []
-    for _ in range(count):
-        start = at + _UINT64.size
-        at = start + unpack(data, at)[0]
-        found.append(data[start:at].decode("utf-8", "replace"))
-    return found
+    if kind not in SCALARS:
+        raise GGUFError("nested array" if kind == ARRAY else f"invalid type {kind}")
+    return SCALARS[kind]

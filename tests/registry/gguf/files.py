@@ -5,6 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from registry.gguf import GGUFHeader, read_header
 
 UINT8, INT8, UINT16, INT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, INT64, FLOAT64 = range(13)
 F32, F16, Q8_0, I8, I64 = 0, 1, 8, 24, 27
@@ -83,3 +86,9 @@ def small_model() -> bytes:
     """A file with everything that a file can have."""
     tensors = [tensor("a", (32, 2), Q8_0, 0), tensor("b", (3,), F32, 128)]
     return File(entries_of_all_types(), tensors, bytes(128 + 12), alignment=64).build()
+
+
+def read(path: Path, data: bytes) -> GGUFHeader:
+    """The header of these bytes, as a file."""
+    path.write_bytes(data)
+    return read_header(path)

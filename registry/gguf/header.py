@@ -1,0 +1,110 @@
+"""A GGUF header once it is read: metadata and tensors."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from registry.gguf.cursor import GGUFError
+from registry.gguf.types import FILE_TYPES, SCALARS, STRING, UNKNOWN, parameter_size
+
+_LENGTH = struct.Struct("<Q")
+
+
+class TensorInfo(NamedTuple):
+    """One tensor: `shape` with the row length first, `offset` in bytes from the start of the data, `size` in bytes."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFArray:
+    """An array of the metadata. Its length is known; its values are read when they are asked for."""
+
+    path: Path
+    kind: int
+    count: int
+    offset: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def values(self) -> list[Any]:
+        """Numbers, truth values or texts. Reads the file. Raises GGUFError, or FileNotFoundError if it is gone."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+            return _texts(data, self.count) if self.kind == STRING else _numbers(data, self.kind, self.count)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise GGUFError(f"cannot read: {error.strerror}") from None
+        except struct.error:
+            raise GGUFError("unexpected EOF") from None
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFHeader:
+    """What a GGUF file says about itself. `metadata` holds numbers, truth values, texts and `GGUFArray`s."""
+
+    version: int
+    metadata: dict[str, Any]
+    tensors: tuple[TensorInfo, ...]
+    data_offset: int
+
+    @property
+    def architecture(self) -> str:
+        """`general.architecture`: which graph the weights are for."""
+        value = self.metadata.get("general.architecture")
+        return value if isinstance(value, str) else UNKNOWN
+
+    def field(self, suffix: str) -> Any:
+        """The value of `<architecture>.<suffix>`, None if there is none."""
+        return self.metadata.get(f"{self.architecture}.{suffix}")
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers the tensors hold."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
+    @property
+    def parameter_size(self) -> str:
+        """The number of parameters as a label."""
+        return parameter_size(self.parameter_count)
+
+    @property
+    def file_type(self) -> str:
+        """What most of the weights are, by `general.file_type`. A 0 is as good as nothing: Ollama reads it so."""
+        value = self.metadata.get("general.file_type")
+        return FILE_TYPES.get(value, UNKNOWN) if isinstance(value, int) and value else UNKNOWN
+
+
+def require_complete(headers: Sequence[GGUFHeader]) -> None:
+    """Check that these are all the parts of one split model. Raises GGUFError."""
+    counts = {header.metadata.get("split.count") for header in headers}
+    numbers = {header.metadata.get("split.no") for header in headers}
+    if counts != {len(headers)} or numbers != set(range(len(headers))):
+        raise GGUFError("the parts of a split model do not belong together")
+
+
+def _numbers(data: bytes, kind: int, count: int) -> list[Any]:
+    return list(struct.unpack(f"<{count}{SCALARS[kind].format[1:]}", data))
+
+
+def _texts(data: bytes, count: int) -> list[str]:
+    unpack, at, found = _LENGTH.unpack_from, 0, []
+    for _ in range(count):
+        start = at + _LENGTH.size
+        at = start + unpack(data, at)[0]
+        found.append(data[start:at].decode("utf-8", "replace"))
+    return found
