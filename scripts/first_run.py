@@ -1,0 +1,99 @@
+"""`make run`: the server, then a first answer of the bundled model, then the server until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from server.listen import CannotListen, listen
+from server.settings import Settings
+
+PRONK = Path(sys.executable).with_name("pronk")
+MODEL = "tinychat"
+QUESTION = "What can you do?"
+PATIENCE = 60.0  # seconds; the server is there in about one
+
+
+def main() -> int:
+    """Serve; the exit code is the server's."""
+    settings = Settings.from_env()
+    if problem := _hindrance(settings):
+        print(problem, file=sys.stderr)
+        return 1
+    with _own_terminal():
+        server = subprocess.Popen([PRONK, "serve"])
+        signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+        try:
+            if _is_up(server, settings.client_url):
+                _show(settings.client_url)
+            return server.wait()
+        except KeyboardInterrupt:  # the server has it too, and stops
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            return server.wait()
+
+
+def _hindrance(settings: Settings) -> str:
+    """Why the server cannot listen; empty if it can."""
+    try:
+        listen(settings.address).close()
+    except CannotListen as error:
+        other = f"OLLAMA_HOST=127.0.0.1:{settings.address.port + 1} make run"
+        return f"Error: {error}\nIf an Ollama or a Pronk runs there, stop it, or take another port: {other}"
+    return ""
+
+
+@contextmanager
+def _own_terminal() -> Iterator[None]:
+    """Have Ctrl-C reach this process and the server but not make, which would report a failure."""
+    terminal, group = sys.stdin.fileno(), os.getpgrp()
+    if not os.isatty(terminal) or os.tcgetpgrp(terminal) != group or group == os.getpid():
+        yield
+        return
+    # Taking the terminal from the background would stop us, and so would Ctrl-Z: make would not know, nobody could
+    # go on.
+    for number in (signal.SIGTTOU, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_IGN)
+    os.setpgid(0, 0)
+    os.tcsetpgrp(terminal, os.getpgrp())
+    try:
+        yield
+    finally:
+        os.tcsetpgrp(terminal, group)
+
+
+def _is_up(server: subprocess.Popen[bytes], url: str) -> bool:
+    """Whether the server answers; False if it ended instead."""
+    deadline = time.monotonic() + PATIENCE
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            httpx.get(f"{url}/api/version", trust_env=False)
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def _show(url: str) -> None:
+    """A question to the bundled model over HTTP, and how to ask more."""
+    print(f'\n$ pronk run {MODEL} "{QUESTION}"', flush=True)
+    subprocess.run([PRONK, "run", MODEL, "--think=false", QUESTION], stdin=subprocess.DEVNULL, check=False)
+    print(
+        f"Pronk serves Ollama's API at {url}. In another terminal:\n\n"
+        f"    {PRONK} run {MODEL}\n"
+        f'    curl {url}/api/generate -d \'{{"model": "{MODEL}", "prompt": "Hello!"}}\'\n\n'
+        "Ctrl-C stops the server.\n",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
