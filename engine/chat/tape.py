@@ -15,6 +15,7 @@ from engine.requests import Delta
 
 T = TypeVar("T")
 Script = Generator[Delta | None, None, T]
+_EMPTY = Delta()
 
 
 class Tape:
@@ -76,11 +77,11 @@ class Tape:
         self.take(len(tag))
         return before, tag
 
-    def pour(self, emit: Callable[[str], Delta | None], *tags: str, trim: bool = False) -> Script[str]:
+    def pour(self, emit: Callable[[str], Delta], *tags: str, trim: bool = False) -> Script[str]:
         """Emit text as it comes up to the first of the tags; the tag is consumed and returned, "" at the end.
 
         What may be the start of a tag waits until that is clear. `trim`: whitespace waits too, and is dropped
-        before a tag and at the end. `emit` may return None for text that nobody reads.
+        before a tag and at the end.
         """
         while True:
             at, tag = find_first(self.text, tags)
@@ -89,8 +90,7 @@ class Tape:
             if trim:
                 ready = ready.rstrip()
             self.take(at + len(tag) if settled else len(ready))
-            if ready and (delta := emit(ready)) is not None:
-                yield delta
+            yield emit(ready)
             if settled:
                 return tag
             yield None
@@ -114,7 +114,8 @@ class Machine:
         for delta in self._steps:
             if delta is None:
                 return
-            yield delta
+            if delta != _EMPTY:
+                yield delta
 
 
 def find_first(text: str, tags: tuple[str, ...], start: int = 0) -> tuple[int, str]:
@@ -132,8 +133,9 @@ def held(text: str, tags: tuple[str, ...]) -> int:
     return 0
 
 
-def nothing(text: str) -> None:
+def nothing(text: str) -> Delta:
     """A piece of the answer that nobody reads."""
+    return _EMPTY
 
 
 def content(text: str) -> Delta:

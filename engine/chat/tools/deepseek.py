@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from engine.chat.tape import Script, Tape, content
 from engine.chat.tools.calls import Unreadable
 from engine.chat.tools.format import Turn
@@ -18,10 +16,6 @@ SEPARATOR = "<｜tool▁sep｜>"
 OUTPUT, END_OUTPUT = "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"
 OUTPUTS, END_OUTPUTS = "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"
 PRESERVED = ("</think>", CALLS, END_CALLS, CALL, END_CALL, SEPARATOR, OUTPUT, END_OUTPUT)
-_CALL = re.compile(
-    rf"(?P<head>[^\n]*?){SEPARATOR}(?P<name>[^\n{{]*)\n?\s*(?:```(?:json)?)?\s*(?P<arguments>{{.*}})\s*(?:```)?\s*",
-    re.DOTALL,
-)
 
 
 def read_deepseek(tape: Tape, turn: Turn) -> Script[None]:
@@ -34,10 +28,12 @@ def read_deepseek(tape: Tape, turn: Turn) -> Script[None]:
 
 
 def _read(body: str) -> ToolCall:
-    match = _CALL.fullmatch(body.lstrip())
-    if match is None:
-        raise Unreadable("no call")
-    return ToolCall(match["name"].strip() or match["head"].strip(), as_arguments(parse(match["arguments"])))
+    head, _, rest = body.partition(SEPARATOR)
+    before, brace, _ = rest.partition("{")
+    if not brace:
+        raise Unreadable("no arguments")
+    name = before.replace("```json", "").replace("```", "").strip() or head.strip()
+    return ToolCall(name, as_arguments(parse(rest[len(before) : rest.rfind("}") + 1])))
 
 
 _LIST = Sentinels(CALLS, END_CALLS, CALL, END_CALL, _read)

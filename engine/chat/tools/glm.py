@@ -10,10 +10,10 @@ GLM = Markup(
     "<tool_call>",
     "</tool_call>",
     "</arg_value>",
-    re.compile(r"<tool_call>\s*(?P<name>[\w.:/-]+)\s*(?P<body>(?:<arg_key>.*)?)\s*(?:</tool_call>|\Z)", re.DOTALL),
+    re.compile(r"<tool_call>\s*(?P<name>[\w.:/-]+)\s*(?P<body>(?:<arg_key>.*)?)(?:</tool_call>|\Z)", re.DOTALL),
     # Closing tags that the model forgot are made up for.
     re.compile(
-        r"<arg_key>\s*(?P<name>[^<]*?)\s*(?:</arg_key>\s*)?"
+        r"<arg_key>(?P<name>[^<]*)(?:</arg_key>\s*)?"
         r"<arg_value>\n?(?P<value>.*?)\n?(?:</arg_value>|(?=<arg_key>)|(?=</tool_call>)|\Z)",
         re.DOTALL,
     ),

@@ -13,10 +13,13 @@ def _markup(opening: str, closing: str, namespace: str, newline: str) -> Markup:
         opening,
         closing,
         f"</{invoke}>",
-        re.compile(rf'<{invoke} name="(?P<name>[^"]*)"[^>]*>(?P<body>.*?)</{invoke}>', re.DOTALL),
         re.compile(
-            rf'<{parameter} name="(?P<name>[^"]*)"(?: string="(?P<type>true|false)")?[^>]*>'
-            rf"{newline}(?P<value>.*?){newline}</{parameter}>",
+            rf'<{invoke} name="(?P<name>[^"]{{1,256}})"[^>]{{0,256}}>(?P<body>.*?)(?:</{invoke}>|(?=<{invoke} )|\Z)',
+            re.DOTALL,
+        ),
+        re.compile(
+            rf'<{parameter} name="(?P<name>[^"]{{1,256}})"(?: string="(?P<type>true|false)")?[^>]{{0,256}}>'
+            rf"{newline}(?P<value>.*?){newline}(?:</{parameter}>|(?=<{parameter} )|\Z)",
             re.DOTALL,
         ),
     )
@@ -38,9 +41,10 @@ MINICPM = Markup(
     '<function name="',
     "</function>",
     "</param>",
-    re.compile(r'<function name="(?P<name>[^"]*)">(?P<body>.*?)</function>', re.DOTALL),
+    re.compile(r'<function name="(?P<name>[^"]{1,256})">(?P<body>.*?)(?:</function>|\Z)', re.DOTALL),
     re.compile(
-        r'<param name="(?P<name>[^"]*)">(?:<!\[CDATA\[)?(?P<value>.*?)(?:\]\]>)?</param>',
+        r'<param name="(?P<name>[^"]{1,256})">(?:<!\[CDATA\[)?'
+        r"(?P<value>.*?)(?:\]\]>)?(?:</param>|(?=<param )|\Z)",
         re.DOTALL,
     ),
 )

@@ -26,10 +26,14 @@ _TOOLS = Markup(
     "<|open|>tools<|sep|>",
     "<|close|>tools<|sep|>",
     "<|close|>call<|sep|>",
-    re.compile(r'<\|open\|>call tool="(?P<name>[^"]*)"[^|]*<\|sep\|>(?P<body>.*?)<\|close\|>call<\|sep\|>', re.DOTALL),
     re.compile(
-        r'<\|open\|>argument key="(?P<name>[^"]*)"(?: type="(?P<type>\w+)")?[^|]*<\|sep\|>'
-        r"(?P<value>.*?)<\|close\|>argument<\|sep\|>",
+        r'<\|open\|>call tool="(?P<name>[^"]{1,256})"[^|]{0,256}<\|sep\|>'
+        r"(?P<body>.*?)(?:<\|close\|>call<\|sep\|>|(?=<\|open\|>call )|\Z)",
+        re.DOTALL,
+    ),
+    re.compile(
+        r'<\|open\|>argument key="(?P<name>[^"]{1,256})"(?: type="(?P<type>\w{1,16})")?[^|]{0,256}<\|sep\|>'
+        r"(?P<value>.*?)(?:<\|close\|>argument<\|sep\|>|(?=<\|open\|>argument )|\Z)",
         re.DOTALL,
     ),
 )

@@ -15,7 +15,7 @@ from engine.requests import ToolCall
 
 CALLS, THINK, END_THINK = "[TOOL_CALLS]", "[THINK]", "[/THINK]"
 PRESERVED = (CALLS, THINK, END_THINK, "[ARGS]")
-_HEAD = re.compile(r"(?P<name>[\w.-]+)\s*(?:\[CALL_ID\](?P<id>\w+))?\s*(?:\[ARGS\])?\s*")
+_HEAD = re.compile(r"(?P<name>[\w.-]+)(?:\s*\[CALL_ID\](?P<id>\w+))?(?:\s*\[ARGS\])?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import re
 
 from engine.chat.tools.markup import Markup
 
-_FUNCTION = re.compile(r"<function=(?P<name>[^>\n]+)>(?P<body>.*?)(?:</function>|(?=<function=)|\Z)", re.DOTALL)
+_FUNCTION = re.compile(r"<function=(?P<name>[^>\n]{1,256})>(?P<body>.*?)(?:</function>|(?=<function=)|\Z)", re.DOTALL)
 _PARAMETER = re.compile(
-    r"<parameter=(?P<name>[^>\n]+)>\n?(?P<value>.*?)\n?(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL
+    r"<parameter=(?P<name>[^>\n]{1,256})>\n?(?P<value>.*?)\n?(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL
 )
 
 QWEN_XML = Markup("<tool_call>", "</tool_call>", "</function>", _FUNCTION, _PARAMETER)

@@ -12,7 +12,7 @@ from engine.chat.tools.literals import python_value
 
 JSON_TYPES = frozenset({"boolean", "integer", "number", "array", "object"})
 _INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 def typed(text: str, types: frozenset[str]) -> Any:
