@@ -1,0 +1,7 @@
+"""The one error of this package."""
+
+from __future__ import annotations
+
+
+class ConvertError(ValueError):
+    """A checkpoint or an adapter cannot be converted; the text is for the user."""

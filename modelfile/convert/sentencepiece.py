@@ -1,0 +1,70 @@
+"""SentencePiece vocabularies from tokenizer.model: llama.cpp's model `llama`."""
+
+from __future__ import annotations
+
+import struct
+
+from modelfile.convert.config import Config
+from modelfile.convert.errors import ConvertError
+from modelfile.convert.files import Files
+from modelfile.convert.metadata import Metadata
+from modelfile.convert.protobuf import ProtobufError, content, fields, message
+from modelfile.convert.tokenizer_json import TOKENIZER_JSON, Added, added_in_config, read_tokenizer_json
+from modelfile.convert.vocabulary import Token, TokenType, Vocabulary, added_token, placed, vocabulary_size
+
+TOKENIZER_MODEL = "tokenizer.model"
+NO_PREFIX: Metadata = {"tokenizer.ggml.add_space_prefix": False}
+"""Said only where it is so: else the runner puts a blank before a text."""
+
+_TRAINED = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.BYTE)
+
+# Numbers of fields in SentencePiece's own description of its files.
+_PIECE, _NORMALIZER = 1, 3
+_TEXT, _SCORE, _TYPE = 1, 2, 3
+_PREFIX = 3
+
+
+def sentencepiece_vocabulary(files: Files, config: Config) -> Vocabulary:
+    """The pieces of tokenizer.model and what other files add to them. Raises ConvertError."""
+    pieces, prefix = _read_model(files.read(TOKENIZER_MODEL))
+    size = vocabulary_size(config, len(pieces))
+    tokens = dict(enumerate(pieces[:size]))
+    for added in _added(files, tokens):
+        if added.id < size:
+            tokens[added.id] = added_token(added.text, special=added.special)
+    return Vocabulary("llama", "default", placed(size, tokens), scored=True, extra={} if prefix else NO_PREFIX)
+
+
+def _read_model(data: bytes) -> tuple[list[Token], bool]:
+    """The pieces, and whether a text gets a blank before it."""
+    pieces, prefix = [], True
+    try:
+        for number, value in fields(data):
+            if number == _PIECE:
+                pieces.append(_piece(message(value)))
+            elif number == _NORMALIZER:
+                prefix = message(value).get(_PREFIX) != 0
+    except (ProtobufError, KeyError, ValueError, struct.error) as error:
+        raise ConvertError(f"{TOKENIZER_MODEL} is no SentencePiece model") from error
+    if not pieces:
+        raise ConvertError(f"{TOKENIZER_MODEL} is no SentencePiece model")
+    return pieces, prefix
+
+
+def _piece(found: dict[int, int | bytes]) -> Token:
+    text = content(found[_TEXT]).decode()
+    kind = TokenType(int(found.get(_TYPE, TokenType.NORMAL)))
+    if kind is TokenType.USER_DEFINED:
+        return added_token(text, special=False)
+    (score,) = struct.unpack("<f", content(found.get(_SCORE, bytes(4))))
+    return Token(text, kind, score)
+
+
+def _added(files: Files, trained: dict[int, Token]) -> list[Added]:
+    """Added tokens from all the places where they may be listed; the last of an id counts."""
+    plain = [Added(id, text, special=False) for text, id in files.object_if_there("added_tokens.json").items()]
+    listed = added_in_config(files.object_if_there("tokenizer_config.json"))
+    if not listed and TOKENIZER_JSON in files:
+        also = read_tokenizer_json(files).added
+        listed = [added for added in also if added.id not in trained or trained[added.id].type not in _TRAINED]
+    return plain + listed

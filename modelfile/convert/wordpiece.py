@@ -1,0 +1,87 @@
+"""WordPiece vocabularies from tokenizer.json or vocab.txt: llama.cpp's model `bert`.
+
+WordPiece marks the pieces that continue a word with `##`; llama.cpp marks those that begin one, as SentencePiece does.
+Tokens in brackets are neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from modelfile.convert.config import Config
+from modelfile.convert.errors import ConvertError
+from modelfile.convert.files import Files
+from modelfile.convert.metadata import Metadata
+from modelfile.convert.tokenizer_json import TOKENIZER_JSON, TokenizerJson, read_tokenizer_json
+from modelfile.convert.vocabulary import Token, TokenType, Vocabulary, placed, vocabulary_size
+
+VOCAB_TXT = "vocab.txt"
+SPECIAL = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
+"""What the special tokens of a WordPiece model are called if no file says otherwise."""
+
+_BEGIN = "\u2581"
+
+
+def wordpiece_vocabulary(files: Files, config: Config) -> tuple[Vocabulary, dict[str, int]]:
+    """All tokens, and their ids by their original texts. Raises ConvertError."""
+    if TOKENIZER_JSON in files:
+        tokenizer = read_tokenizer_json(files)
+        ids = _of_json(tokenizer)
+        controls = {added.text for added in tokenizer.added if added.special}
+        normalizer = _normalizer(tokenizer.normalizer)
+    else:
+        ids = {text: id for id, text in enumerate(_lines(files.text(VOCAB_TXT)))}
+        controls = set(SPECIAL.values())
+        lowercase = files.object_if_there("tokenizer_config.json").get("do_lower_case", True)
+        normalizer = {"tokenizer.ggml.normalizer.lowercase": bool(lowercase)}
+    tokens = {id: _token(text, control=text in controls) for text, id in ids.items()}
+    size = vocabulary_size(config, max(tokens, default=0) + 1)
+    return Vocabulary("bert", "default", [_marked(token) for token in placed(size, tokens)], extra=normalizer), ids
+
+
+def _of_json(tokenizer: TokenizerJson) -> dict[str, int]:
+    if tokenizer.kind != "WordPiece":
+        raise ConvertError(f"a tokenizer of the type {tokenizer.kind} is not supported here: only WordPiece is")
+    return tokenizer.vocabulary | {added.text: added.id for added in tokenizer.added}
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def _token(text: str, *, control: bool) -> Token:
+    if control:
+        return Token(text, TokenType.CONTROL)
+    if text.startswith("[") and text.endswith("]"):
+        return Token(text)
+    return Token(text.removeprefix("##") if text.startswith("##") else _BEGIN + text)
+
+
+def _marked(token: Token) -> Token:
+    """Placeholders are marked as words, so that a text in brackets cannot be one."""
+    return replace(token, text=_BEGIN + token.text) if token.type is TokenType.UNUSED else token
+
+
+def _normalizer(found: Mapping[str, Any]) -> Metadata:
+    """What happens to a text before it is split, as far as a GGUF says it."""
+    switches = [switch for step in _flat(found) for switch in _switches(step)]
+    return {f"tokenizer.ggml.normalizer.{name}": value for name, value in switches}
+
+
+def _switches(step: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    match step.get("type"):
+        case "Lowercase":
+            yield "lowercase", True
+        case "StripAccents":
+            yield "strip_accents", True
+        case "BertNormalizer":
+            for name in ("lowercase", "strip_accents"):
+                if isinstance(value := step.get(name), bool):
+                    yield name, value
+
+
+def _flat(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    inner = found.get("normalizers") or [found]
+    return [step for step in inner if isinstance(step, dict)]
