@@ -1,0 +1,65 @@
+"""Llama and Mistral, and Mixtral, which is the same with a mixture of experts."""
+
+from __future__ import annotations
+
+from gguf import MODEL_ARCH
+
+from modelfile.convert.errors import ConvertError
+from modelfile.convert.experts import merge_experts
+from modelfile.convert.family import Family
+from modelfile.convert.metadata import Metadata
+from modelfile.convert.tensor import Array, Tensor, constant
+
+
+class Llama(Family):
+    """LlamaForCausalLM, MistralForCausalLM, MixtralForCausalLM."""
+
+    arch = MODEL_ARCH.LLAMA
+
+    def metadata(self) -> Metadata:
+        """Also the size of the vocabulary and how many numbers of a head are rotated."""
+        self.config.expect("hidden_act", "silu")
+        own: Metadata = {"vocab_size": self.config.positive("vocab_size"), "rope.dimension_count": self._head_dim}
+        return super().metadata() | self.expert_counts() | self.keys(own)
+
+    def vocabulary(self) -> Metadata:
+        """The tokenizer's own word on a leading blank comes last."""
+        prefix = self.files.object_if_there("tokenizer_config.json").get("add_prefix_space")
+        own: Metadata = {"tokenizer.ggml.add_space_prefix": prefix} if isinstance(prefix, bool) else {}
+        return super().vocabulary() | own
+
+    def merge(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The experts of a layer are one tensor."""
+        return merge_experts(tensors, self.config.integer("num_local_experts", default=0))
+
+    def change(self, name: str, tensor: Tensor, tokens: int) -> Tensor:
+        """Queries and keys in the order in which the runner rotates them."""
+        if name.endswith(("q_proj.weight", "q_proj.bias")):
+            return interleave(name, tensor, self.heads)
+        if name.endswith(("k_proj.weight", "k_proj.bias")):
+            return interleave(name, tensor, self.config.positive("num_key_value_heads", default=self.heads))
+        return tensor
+
+    def extra(self) -> dict[str, Tensor]:
+        """The factors of Llama 3's long context."""
+        factors = self.rope.llama3_factors(self._head_dim)
+        return {"rope_freqs.weight": constant(factors)} if factors else {}
+
+    @property
+    def _head_dim(self) -> int:
+        return self.config.positive("head_dim", default=self.width // self.heads)
+
+
+def interleave(name: str, tensor: Tensor, heads: int) -> Tensor:
+    """Rows of each head in pairs that are rotated together; published weights have first halves before second ones.
+
+    Raises ConvertError if the rows are not those of so many heads.
+    """
+    rows = tensor.shape[0]
+    if rows % (2 * heads):
+        raise ConvertError(f"tensor '{name}' has {rows} rows, which are not those of {heads} heads")
+
+    def change(values: Array) -> Array:
+        return values.reshape(heads, 2, rows // heads // 2, -1).swapaxes(1, 2).reshape(tensor.shape)
+
+    return tensor.map(change)
