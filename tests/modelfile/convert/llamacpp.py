@@ -1,0 +1,94 @@
+"""What llama.cpp computes with a converted file, on one thread and without a mapping of the file."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import llama_cpp.llama_cpp as C
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.runner.context import Log
+
+Vector = NDArray[np.float32]
+
+LOG = Log()
+MEAN = 1  # llama.cpp's number for pooling by the mean
+
+
+def last_logits(model: Path, ids: Sequence[int], adapter: Path | None = None) -> Vector:
+    """The logits after the last token, with an adapter if one is given."""
+    with _model(model) as loaded, _context(loaded) as context:
+        if adapter is not None:
+            lora = C.llama_adapter_lora_init(loaded, str(adapter).encode())
+            assert lora is not None, LOG.errors[-3:]
+            one = (C.llama_adapter_lora_p_ctypes * 1)(lora)
+            assert C.llama_set_adapters_lora(context, one, 1, (ctypes.c_float * 1)(1.0)) == 0
+        _decode(context, ids, every=False)
+        size = C.llama_vocab_n_tokens(C.llama_model_get_vocab(loaded))
+        return np.ctypeslib.as_array(C.llama_get_logits_ith(context, -1), (size,)).copy()
+
+
+def embedding(model: Path, ids: Sequence[int], pooling: int = MEAN) -> Vector:
+    """The pooled vector of a text, not normalised."""
+    with _model(model) as loaded, _context(loaded, pooling) as context:
+        _decode(context, ids, every=True)
+        size = C.llama_model_n_embd(loaded)
+        return np.ctypeslib.as_array(C.llama_get_embeddings_seq(context, 0), (size,)).copy()
+
+
+def tokenize(model: Path, text: str, *, special: bool = True) -> list[int]:
+    """The ids of a text, with the tokens around it if `special`."""
+    with _model(model, vocabulary_only=True) as loaded:
+        data = text.encode()
+        buffer = (C.llama_token * (len(data) + 16))()
+        vocabulary = C.llama_model_get_vocab(loaded)
+        count = C.llama_tokenize(vocabulary, data, len(data), buffer, len(buffer), special, True)
+        assert count >= 0
+        return list(buffer[:count])
+
+
+def cosine(left: Sequence[float] | Vector, right: Sequence[float] | Vector) -> float:
+    """The cosine of the angle between two vectors."""
+    a, b = np.asarray(left, np.float64), np.asarray(right, np.float64)
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+@contextmanager
+def _model(path: Path, *, vocabulary_only: bool = False) -> Iterator[ctypes.c_void_p]:
+    params = C.llama_model_default_params()
+    params.use_mmap = False
+    params.n_gpu_layers = 0
+    params.vocab_only = vocabulary_only
+    model = C.llama_model_load_from_file(str(path).encode(), params)
+    assert model is not None, LOG.errors[-3:]
+    yield model
+    C.llama_model_free(model)
+
+
+@contextmanager
+def _context(model: ctypes.c_void_p, pooling: int | None = None) -> Iterator[ctypes.c_void_p]:
+    params = C.llama_context_default_params()
+    params.n_ctx = params.n_batch = params.n_ubatch = 256
+    params.n_threads = params.n_threads_batch = 1
+    if pooling is not None:
+        params.embeddings = True
+        params.pooling_type = pooling
+    context = C.llama_init_from_model(model, params)
+    assert context is not None, LOG.errors[-3:]
+    yield context
+    C.llama_free(context)
+
+
+def _decode(context: ctypes.c_void_p, ids: Sequence[int], *, every: bool) -> None:
+    batch = C.llama_batch_init(len(ids), 0, 1)
+    batch.n_tokens = len(ids)
+    for place, token in enumerate(ids):
+        batch.token[place], batch.pos[place] = token, place
+        batch.n_seq_id[place], batch.seq_id[place][0] = 1, 0
+        batch.logits[place] = every or place == len(ids) - 1
+    assert C.llama_decode(context, batch) == 0, LOG.errors[-3:]
+    C.llama_batch_free(batch)
