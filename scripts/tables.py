@@ -1,0 +1,79 @@
+"""Writes the tables of the documentation from the code that they describe: `python -m scripts.tables [--check]`.
+
+A table stands between two markers in a file below docs/; the rest of the file is written by hand. With --check nothing
+is written, and the exit code says whether all is current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fastapi.routing import APIRoute
+
+import modelfile.parameters
+import server.settings
+from server.routes import ROUTERS
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+BEGIN = "<!-- Written by `make tables`; edits are lost. -->"
+END = "<!-- End of the table. -->"
+_BETWEEN = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+
+
+def routes() -> str:
+    """Every route with its methods and what it does."""
+    head = ["| method | path | what it does |", "|---|---|---|"]
+    return "\n".join(head + [_route(route) for route in _routes()])
+
+
+def _routes() -> Iterator[APIRoute]:
+    return (route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute))
+
+
+def _route(route: APIRoute) -> str:
+    meaning = (inspect.getdoc(route.endpoint) or "").partition("\n")[0]
+    return f"| {', '.join(sorted(route.methods or ()))} | `{route.path}` | {meaning} |"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "environment.md": server.settings.markdown,
+    "options.md": modelfile.parameters.markdown,
+    "routes.md": routes,
+}
+
+
+def renewed(text: str, table: str) -> str:
+    """The text of a file with this table in it. Raises ValueError if it has no place for one."""
+    if not _BETWEEN.search(text):
+        raise ValueError("the markers are missing")
+    return _BETWEEN.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text)
+
+
+def stale() -> dict[Path, str]:
+    """The files whose table is not current, with the text that they should have."""
+    found = {DOCS / name: table() for name, table in TABLES.items()}
+    texts = {path: renewed(path.read_text(encoding="utf-8"), table) for path, table in found.items()}
+    return {path: text for path, text in texts.items() if text != path.read_text(encoding="utf-8")}
+
+
+def main() -> int:
+    """Write or check; returns the exit code."""
+    arguments = argparse.ArgumentParser(description="Writes the tables in docs/ from the code.")
+    arguments.add_argument("--check", action="store_true", help="write nothing, fail if a table is not current")
+    check = arguments.parse_args().check
+    files = stale()
+    for path, text in files.items():
+        if check:
+            print(f"docs/{path.name} is not current: make tables")
+        else:
+            path.write_text(text, encoding="utf-8")
+    return int(check and bool(files))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""What the documents point at is there, and README.md begins with what it promises."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.serving import ROOT
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+PATH = re.compile(r"`((?:cli|server|engine|modelfile|registry|bench|scripts|tests|docs)/[\w./-]*)`")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_paths(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    missing = [name for name in LINK.findall(text) if not (document.parent / name).exists()]
+    missing += [name for name in PATH.findall(text) if not (ROOT / name).exists()]
+    assert missing == []
+
+
+def test_readme_begins_with_the_two_commands() -> None:
+    commands = re.search(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert commands is not None
+    assert [line.partition("#")[0].strip() for line in commands[1].splitlines()] == ["make run", "make test"]
+
+
+def test_ci_runs_the_second_command() -> None:
+    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1] == "exec make test"
