@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from registry.errors import ModelMissing, without_paths
-from registry.files import PendingFile, make_directory, remove_older
+from registry.files import PendingFile, make_directory, remove_older, sync_directory
 from registry.manifest import MAX_BYTES
 from registry.names import InvalidName, ModelName
 
@@ -70,13 +70,17 @@ class Catalog:
                 file.close()
 
     def remove(self, name: ModelName) -> None:
-        """Remove a name as it is spelled in the store, and folders that are empty then. Raises ModelMissing."""
+        """Remove a name as it is spelled in the store, for good, and folders that are empty then.
+
+        Raises ModelMissing.
+        """
         path = self._path(name)
         with without_paths("remove a model"):
             try:
                 path.unlink()
             except (FileNotFoundError, NotADirectoryError):
                 raise ModelMissing(name) from None
+            sync_directory(path.parent)
         with suppress(OSError):  # the first that is not empty
             for folder in path.parents[:3]:
                 folder.rmdir()
