@@ -84,7 +84,7 @@ class _Reader:
         for _ in range(count):
             key = self._text(MAX_KEY, "key")
             if not key or key in seen:
-                raise GGUFError(f"duplicate key {key!r}" if key else "empty key")
+                raise GGUFError("duplicate key" if key else "empty key")
             seen.add(key)
             kind = self._cursor.uint32()
             value = self._value(kind)
