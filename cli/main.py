@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -60,6 +59,8 @@ def root(
 ) -> None:
     """What happens before the verb, or without one."""
     if show_version:
+        from importlib.metadata import version
+
         print(f"{NAME} version is {version(NAME)}")
         raise typer.Exit
     if context.invoked_subcommand is None:
