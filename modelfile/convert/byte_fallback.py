@@ -20,23 +20,19 @@ _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 def byte_fallback_vocabulary(tokenizer: TokenizerJson, config: Config) -> Vocabulary:
     """All tokens with their scores. Raises ConvertError."""
-    scores = _scores(tokenizer)
+    merges = tokenizer.merges
+    scores: dict[str, float] = {}
+    for rank, (left, right) in enumerate(merges):
+        scores.setdefault(left + right, float(-rank))
     unknown = tokenizer.model.get("unk_token")
     tokens = {
-        id: Token(text, _type(text, unknown), scores.get(text, float(-len(scores))))
+        id: Token(text, _type(text, unknown), scores.get(text, float(-len(merges))))
         for text, id in tokenizer.vocabulary.items()
     }
     tokens |= {added.id: added_token(added.text, special=added.special) for added in tokenizer.added}
     size = vocabulary_size(config, max(tokens, default=0) + 1)
     extra = {} if _prefixes(tokenizer) else NO_PREFIX
     return Vocabulary("llama", "default", placed(size, tokens), scored=True, extra=extra)
-
-
-def _scores(tokenizer: TokenizerJson) -> dict[str, float]:
-    scores: dict[str, float] = {}
-    for rank, (left, right) in enumerate(tokenizer.merges):
-        scores.setdefault(left + right, float(-rank))
-    return scores
 
 
 def _type(text: str, unknown: Any) -> TokenType:

@@ -21,6 +21,7 @@ from modelfile.convert.tensor import DTYPES, Array, Tensor
 _INDEX = "model.safetensors.index.json"
 _TYPES = {"F32": Type.F32, "F16": Type.F16, "BF16": Type.BF16}
 _MOST_DIMENSIONS = 4
+_LONGEST_NAME = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,8 @@ def _read_header(name: str, path: Path) -> list[Source]:
         raise ConvertError(f"{name}: {error}") from error
     except OSError as error:
         raise ConvertError(f"open {name}: {error.strerror}") from error
+    if any(len(tensor) > _LONGEST_NAME for tensor in header):
+        raise ConvertError(f"{name}: the name of a tensor is too long")
     return [_source(path, tensor, entry, 8 + length) for tensor, entry in header.items() if tensor != "__metadata__"]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from modelfile.convert.errors import ConvertError
 
-LARGEST = (1 << 31) - 1  # what the runner's integers hold
+_LARGEST = (1 << 31) - 1  # what the runner's integers hold
+_LARGEST_FLOAT = 1e38
 
 
 class Config:
@@ -32,7 +32,7 @@ class Config:
         value = self.get(*names)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
             raise ConvertError(f"{self.name}: {names[0]} is no sensible number")
         return value
 
@@ -74,6 +74,6 @@ def number(what: str, value: Any) -> float | None:
     """A finite number as F32 can hold it, or None for None. Raises ConvertError, which says what it is."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 1e38:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_FLOAT:  # nor NaN
         raise ConvertError(f"{what} is no sensible number")
     return float(value)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.tensor import Array, Tensor, stack
 
-_ONE = re.compile(r"(?P<experts>.+\.experts)\.(?P<index>\d+)\.(?P<part>.+)")
+_ONE = re.compile(r"(?P<experts>.+\.experts)\.(?P<index>[0-9]{1,6})\.(?P<part>.+)")
 _FUSED = re.compile(r"(?P<experts>.+\.experts)\.(?P<part>gate_up_proj|down_proj)(?:\.weight)?")
 
 

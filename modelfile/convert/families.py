@@ -36,6 +36,7 @@ def family_of(checkpoint: Checkpoint) -> Family:
     named = checkpoint.config.architectures
     if not isinstance(named, list) or not named:
         raise ConvertError("unknown architecture")
-    if named[0] not in FAMILIES:
-        raise ConvertError(f'unsupported architecture "{named[0]}"')
-    return FAMILIES[named[0]](checkpoint)
+    name = str(named[0])
+    if name not in FAMILIES:
+        raise ConvertError(f'unsupported architecture "{name}"')
+    return FAMILIES[name](checkpoint)

@@ -7,13 +7,13 @@ there, whatever an index or a configuration says.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from modelfile.convert.errors import ConvertError
 
-MOST_BYTES = 256 << 20  # of a file that is read whole; the largest tokenizers have 40 MB
+MOST_BYTES = 128 << 20  # of a file that is read whole; the largest tokenizers have 40 MB
 
 
 class Files:
@@ -71,8 +71,12 @@ class Files:
         return self.object(name) if name in self else {}
 
     def _json(self, name: str) -> Any:
-        zero: Callable[[str], float] = lambda _: 0.0  # noqa: E731
+        data = self.read(name)
         try:
-            return json.loads(self.read(name), parse_constant=zero)
+            return json.loads(data, parse_constant=_zero)
         except (ValueError, RecursionError) as error:
             raise ConvertError(f"parse {name}: {error}") from error
+
+
+def _zero(_constant: str) -> float:
+    return 0.0

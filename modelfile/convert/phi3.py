@@ -45,12 +45,13 @@ class Phi3(Family):
 
     @property
     def _original_context(self) -> int:
-        return int(self.rope.number("original_max_position_embeddings") or 4096)
+        return max(2, int(self.rope.positive("original_max_position_embeddings") or 4096))
 
     @property
     def _dimensions(self) -> int:
         """Numbers of a head that are rotated."""
-        return int((self.rope.number("partial_rotary_factor") or 1.0) * self.width) // self.heads
+        share = min(1.0, self.rope.positive("partial_rotary_factor") or 1.0)
+        return int(share * self.width) // self.heads
 
     def _factors(self, name: str) -> list[float]:
         found = self.rope.numbers(name)

@@ -20,6 +20,6 @@ def pooling(files: Files) -> Metadata:
         return {}
     settings = files.object(f"{folder}/config.json")
     mode = next((mode for switch, mode in _SWITCHES.items() if settings.get(switch)), settings.get("pooling_mode"))
-    if mode not in _TYPES:
+    if not isinstance(mode, str) or mode not in _TYPES:
         raise ConvertError(f"{folder}/config.json: the pooling is neither mean nor cls nor lasttoken")
     return {"pooling_type": _TYPES[mode]}

@@ -15,6 +15,7 @@ from modelfile.convert.config import Config, number
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.metadata import Metadata
 
+_MOST_DIMENSIONS = 1 << 16
 _THETA = ("global_rope_theta", "rope_theta", "rotary_emb_base")
 _LOCAL_THETA = ("rope_local_base_freq", "local_rope_theta")
 _YARN = {
@@ -40,14 +41,18 @@ class Rope:
     @property
     def theta(self) -> float | None:
         """The base of the frequencies. Raises ConvertError for what cannot be one."""
-        value = self.number("rope_theta")
-        if value is not None and value <= 0:
-            raise ConvertError(f"config.json: rope_theta is {value:g}")
-        return value
+        return self.positive("rope_theta")
 
     def number(self, name: str) -> float | None:
         """A number among the settings. Raises ConvertError if it is something else."""
         return number(f"config.json: {name}", self.settings.get(name))
+
+    def positive(self, name: str) -> float | None:
+        """A number above 0 among the settings. Raises ConvertError if it is something else."""
+        value = self.number(name)
+        if value is not None and value <= 0:
+            raise ConvertError(f"config.json: {name} is {value:g}")
+        return value
 
     def numbers(self, name: str) -> list[float]:
         """A list of numbers among the settings. Raises ConvertError if it is something else."""
@@ -88,15 +93,17 @@ class Rope:
         return found | {key: value for key, value in given.items() if value is not None}
 
     def _needed(self, name: str) -> float:
-        value = self.number(name)
-        if value is None or value <= 0:
+        value = self.positive(name)
+        if value is None:
             raise ConvertError(f"config.json: {name} of the rope settings is missing")
         return value
 
     def llama3_factors(self, dimensions: int) -> list[float] | None:
-        """By what Llama 3 divides each frequency: nothing for short waves, `factor` for long ones; else None."""
+        """By what Llama 3 divides the frequencies: 1 for short waves, `factor` for long ones. None for other models."""
         if self.kind != "llama3":
             return None
+        if dimensions > _MOST_DIMENSIONS:
+            raise ConvertError(f"config.json: head_dim {dimensions} is too large")
         theta = self.theta or 10000.0
         return [self._llama3_factor(2 * math.pi * theta ** (i / dimensions)) for i in range(0, dimensions, 2)]
 

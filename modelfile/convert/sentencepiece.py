@@ -10,7 +10,7 @@ from modelfile.convert.files import Files
 from modelfile.convert.metadata import Metadata
 from modelfile.convert.protobuf import ProtobufError, content, fields, message
 from modelfile.convert.tokenizer_json import TOKENIZER_JSON, Added, added_in_config, read_tokenizer_json
-from modelfile.convert.vocabulary import Token, TokenType, Vocabulary, added_token, placed, vocabulary_size
+from modelfile.convert.vocabulary import MOST_TOKENS, Token, TokenType, Vocabulary, added_token, placed, vocabulary_size
 
 TOKENIZER_MODEL = "tokenizer.model"
 NO_PREFIX: Metadata = {"tokenizer.ggml.add_space_prefix": False}
@@ -37,10 +37,11 @@ def sentencepiece_vocabulary(files: Files, config: Config) -> Vocabulary:
 
 def _read_model(data: bytes) -> tuple[list[Token], bool]:
     """The pieces, and whether a text gets a blank before it."""
-    pieces, prefix = [], True
+    pieces: list[Token] = []
+    prefix = True
     try:
         for number, value in fields(data):
-            if number == _PIECE:
+            if number == _PIECE and len(pieces) < MOST_TOKENS:
                 pieces.append(_piece(message(value)))
             elif number == _NORMALIZER:
                 prefix = message(value).get(_PREFIX) != 0

@@ -76,14 +76,13 @@ def _read(files: Files, defaults: Mapping[str, str]) -> _Special:
 
 
 def _post_process(special: _Special, processor: Mapping[str, Any]) -> None:
-    match processor:
-        case {"type": "Sequence", "processors": list(inner)}:
-            for step in inner:
-                _post_process(special, step)
-        case {"type": "ByteLevel"}:
-            special.added = {"bos": False, "eos": False} | special.added
-        case {"type": "TemplateProcessing", "single": [first, _, *_] as parts}:
-            special.frame(_special_id(first), _special_id(parts[-1]))
+    steps = processor.get("processors", [processor])
+    for step in steps if isinstance(steps, list) else []:
+        match step:
+            case {"type": "ByteLevel"}:
+                special.added = {"bos": False, "eos": False} | special.added
+            case {"type": "TemplateProcessing", "single": [first, _, *_] as parts}:
+                special.frame(_special_id(first), _special_id(parts[-1]))
 
 
 def _special_id(part: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 
 TOKENIZER_JSON = "tokenizer.json"
+_ID = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def read_tokenizer_json(files: Files) -> TokenizerJson:
 def added_in_config(settings: Mapping[str, Any]) -> list[Added]:
     """The added tokens that a tokenizer_config.json lists. Raises ConvertError."""
     entries = _object(settings, "added_tokens_decoder")
-    return [_added(entry, int(id) if id.isdecimal() else None) for id, entry in entries.items()]
+    return [_added(entry, int(id) if _ID.fullmatch(id) else None) for id, entry in entries.items()]
 
 
 def token_text(settings: Mapping[str, Any], name: str) -> str | None:

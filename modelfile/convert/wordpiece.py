@@ -15,7 +15,7 @@ from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 from modelfile.convert.metadata import Metadata
 from modelfile.convert.tokenizer_json import TOKENIZER_JSON, TokenizerJson, read_tokenizer_json
-from modelfile.convert.vocabulary import Token, TokenType, Vocabulary, placed, vocabulary_size
+from modelfile.convert.vocabulary import MOST_TOKENS, Token, TokenType, Vocabulary, placed, vocabulary_size
 
 VOCAB_TXT = "vocab.txt"
 SPECIAL = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
@@ -48,7 +48,7 @@ def _of_json(tokenizer: TokenizerJson) -> dict[str, int]:
 
 
 def _lines(text: str) -> list[str]:
-    return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
+    return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n", MOST_TOKENS)]
 
 
 def _token(text: str, *, control: bool) -> Token:
