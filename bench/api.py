@@ -22,7 +22,8 @@ class Api:
     """One Ollama-compatible server. Raises httpx.HTTPError where it cannot be reached or refuses."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=TRANSFER_LIMIT)
+        no_pool = httpx.Limits(max_keepalive_connections=0)  # so that there is nothing to close
+        self._http = httpx.Client(base_url=url, timeout=TRANSFER_LIMIT, limits=no_pool)
 
     def has(self, model: str) -> bool:
         """Whether the server knows the model."""

@@ -28,7 +28,7 @@ class BadAnswer(RuntimeError):
 
 
 class Stream(asyncio.Protocol):
-    """One request and its streamed answer. `ended` is set when the last byte is there or the connection is lost."""
+    """One request and its streamed answer. `ended` is set when the connection is closed, by whichever end."""
 
     def __init__(self, request: bytes) -> None:
         self.ended = asyncio.Event()
@@ -43,11 +43,6 @@ class Stream(asyncio.Protocol):
         """Connect and send the request. Raises OSError."""
         self._transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, host, port)
         self._transport.write(self._request)
-
-    def close(self) -> None:
-        """Close the connection if it was opened."""
-        if self._transport is not None:
-            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop: bytes of the answer."""
@@ -65,7 +60,8 @@ class Stream(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Called by the parser: that was the last piece."""
         self._complete = True
-        self.ended.set()
+        assert self._transport is not None
+        self._transport.close()
 
     def lines(self) -> list[tuple[float, bytes]]:
         """The lines of the answer with the time of their last byte. Raises BadAnswer for anything but a whole 200."""
@@ -98,7 +94,6 @@ class Client:
         await asyncio.gather(*(stream.ask(self._host, self._port) for stream in streams))
         for stream in streams:
             await stream.ended.wait()
-            stream.close()
         answers = [stream.lines() for stream in streams]
         return Run(
             first=tuple(lines[0][0] - started for lines in answers),

@@ -10,7 +10,6 @@ from pathlib import Path
 from bench.endless import make_endless
 from bench.serving import PROJECT
 from registry.bundled import MODELS as BUNDLED
-from registry.gguf import read_header
 from registry.names import ModelName
 
 CACHE = PROJECT / ".cache" / "bench"
@@ -38,5 +37,4 @@ def prepare() -> None:
     missing = [model.gguf.stem for model in RANDOM if not model.gguf.exists()]
     if missing:
         subprocess.run([sys.executable, "-m", "bench.random_model", str(CACHE), *missing], cwd=PROJECT, check=True)
-    tinychat = BUNDLED[ModelName.parse("tinychat")].path
-    TINYCHAT.gguf.write_bytes(make_endless(tinychat.read_bytes(), read_header(tinychat).data_offset))
+    TINYCHAT.gguf.write_bytes(make_endless(BUNDLED[ModelName.parse("tinychat")].path))

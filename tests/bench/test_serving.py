@@ -1,0 +1,55 @@
+"""The server under test, for real: started, asked, measured, stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.api import Api, CannotCreate
+from bench.client import Client
+from bench.measure import Metered, cold_load
+from bench.rounds import SHORT
+from bench.serving import LocalServer
+from bench.store import publish
+from registry.bundled import MODELS
+from registry.names import ModelName
+
+TINYCHAT = MODELS[ModelName.parse("tinychat")].path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("store")
+    publish(root, "bench-tinychat", TINYCHAT)
+    return root
+
+
+def test_a_published_model_answers_and_is_metered(store: Path) -> None:
+    with LocalServer(store) as server:
+        api, client = Api(server.url), Client(server.url, "bench-tinychat")
+        assert api.has("bench-tinychat")
+        assert not api.has("nobody")
+        metered = Metered(client, server)
+        assert metered.run(["a"], 4).tokens == (4,)
+        assert len(metered.costs) == 1
+        assert cold_load(api, client, "bench-tinychat", 0) > 0
+        resident, own = server.memory()
+        assert 0 < own <= resident
+
+
+def test_nothing_is_left_of_it(store: Path) -> None:
+    with LocalServer(store) as server:
+        Client(server.url, "bench-tinychat").run(SHORT.prompts(0), SHORT.tokens)
+        family = psutil.Process().children(recursive=True)
+        assert len(family) >= 2
+    psutil.wait_procs(family, timeout=5)
+    assert not any(process.is_running() for process in family)
+
+
+def test_a_server_that_cannot_make_a_model_says_so(store: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"no model")
+    with LocalServer(store) as server, pytest.raises(CannotCreate, match="bench-broken"):
+        Api(server.url).create("bench-broken", broken)
