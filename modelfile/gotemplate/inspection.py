@@ -1,0 +1,115 @@
+"""What can be learned from a template without executing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelfile.gotemplate.nodes import Action, Body, Branch, Call, Field, If, Node, Pipe, Range, Text, Variable
+from modelfile.gotemplate.strings import SPACES
+from modelfile.gotemplate.template import Template
+
+Place = tuple[Pipe, Body, Range | None]
+"""A pipeline, the body in which it stands, and the innermost loop around it."""
+
+
+def variables(template: Template) -> tuple[str, ...]:
+    """The names of all fields and variables, in lower case and sorted; those of definitions are among them."""
+    pipes = (pipe for body in template.bodies.values() for pipe, _, _ in _pipes(body))
+    names = {name.lower() for pipe in pipes for node in _names(pipe) for name in node.path}
+    return tuple(sorted(names))
+
+
+def calls_without_argument(template: Template) -> bool:
+    """Whether anywhere a template is called without saying on what."""
+    return any(_has_bare_call(body) for body in template.bodies.values())
+
+
+def infer_think_tags(template: Template) -> tuple[str, str]:
+    """The texts around `.Thinking` where the template ranges over `.Messages`: what opens and closes thinking.
+
+    Each is empty if it cannot be told. Of several places the last counts.
+    """
+    opening = closing = ""
+    for pipe, body, loop in _pipes(template.root):
+        if loop is not None and _mentions(loop.pipe, "Messages") and _mentions(pipe, "Thinking"):
+            opening = _tag(body[0], opening)
+            closing = _tag(body[-1], closing)
+    return opening, closing
+
+
+def tool_tag(template: Template) -> str:
+    """The text with which the template starts tool calls; `{` if they are bare JSON, or if it cannot be told."""
+    branch = _find_tool_calls(template.root)
+    text = None if branch is None else _first_text(branch.body)
+    if text is None:
+        return "{"
+    return text.text.replace("\r\n", "\n").partition("{")[0].strip(SPACES) or "{"
+
+
+def _pipes(body: Body, loop: Range | None = None) -> Iterator[Place]:
+    """All pipelines in the order of the source."""
+    for node in body:
+        match node:
+            case Action(pipe=pipe) | Call(pipe=Pipe() as pipe):
+                yield pipe, body, loop
+            case Branch():
+                inner = node if isinstance(node, Range) else loop
+                yield node.pipe, body, inner
+                yield from _pipes(node.body, inner)
+                yield from _pipes(node.otherwise or (), inner)
+
+
+def _names(pipe: Pipe) -> Iterator[Field | Variable]:
+    """The fields and variables that a pipeline uses, also in parentheses."""
+    for command in pipe.commands:
+        for word in command.words:
+            if isinstance(word, Field | Variable):
+                yield word
+            elif isinstance(word, Pipe):
+                yield from _names(word)
+
+
+def _has_bare_call(body: Body) -> bool:
+    return any(
+        (isinstance(node, Call) and node.pipe is None)
+        or (isinstance(node, Branch) and (_has_bare_call(node.body) or _has_bare_call(node.otherwise or ())))
+        for node in body
+    )
+
+
+def _mentions(pipe: Pipe, field: str) -> bool:
+    return any(isinstance(node, Field) and node.path[0] == field for node in _names(pipe))
+
+
+def _tag(node: Node, otherwise: str) -> str:
+    return node.text.strip(SPACES) if isinstance(node, Text) else otherwise
+
+
+def _find_tool_calls(body: Body) -> If | None:
+    """The first `if` that asks for tool calls."""
+    for node in body:
+        if isinstance(node, If) and _asks_for_tool_calls(node.pipe):
+            return node
+        if isinstance(node, Branch):
+            found = _find_tool_calls(node.body) or _find_tool_calls(node.otherwise or ())
+            if found is not None:
+                return found
+    return None
+
+
+def _asks_for_tool_calls(pipe: Pipe) -> bool:
+    words = (word for command in pipe.commands for word in command.words)
+    return any(isinstance(word, Field) and "ToolCalls" in word.path for word in words)
+
+
+def _first_text(body: Body) -> Text | None:
+    """The first text that is not blank, if nothing but blocks stands before it."""
+    for node in body:
+        match node:
+            case Text() if node.text.strip(SPACES):
+                return node
+            case Branch():
+                return _first_text(node.body) or _first_text(node.otherwise or ())
+            case Action():
+                return None
+    return None

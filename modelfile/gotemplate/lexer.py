@@ -1,0 +1,250 @@
+"""Source to tokens. Trimming (`{{- ` and ` -}}`) and comments are settled here; the parser never sees them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import NamedTuple
+
+from modelfile.gotemplate.quoting import codepoint, quote
+
+_SPACES = " \t\r\n"
+_LEFT, _RIGHT = "{{", "}}"
+_COMMENT_START, _COMMENT_END = "/*", "*/"
+_LEFT_TRIM = re.compile(r"-[ \t\r\n]")
+_CLOSING = re.compile(r"(?:[ \t\r\n]-)?\}\}")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_TERMINATOR = re.compile(r"[ \t\r\n.,|:()]|\}\}|\Z")
+_WORD = re.compile(r"\w*")
+_NUMBER = re.compile(
+    r"[+-]?(?:0[xX][0-9a-fA-F_]*(?:\.[0-9a-fA-F_]*)?(?:[pP][+-]?[0-9_]*)?"
+    r"|0[oO][0-7_]*(?:\.[0-7_]*)?|0[bB][01_]*(?:\.[01_]*)?"
+    r"|[0-9_]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9_]*)?)i?"
+)
+
+
+class Kind(Enum):
+    """What a token is."""
+
+    TEXT = auto()
+    LEFT = auto()
+    RIGHT = auto()
+    SPACE = auto()
+    ASSIGN = auto()
+    DECLARE = auto()
+    PIPE = auto()
+    OPEN = auto()
+    CLOSE = auto()
+    OTHER = auto()
+    STRING = auto()
+    RAW_STRING = auto()
+    CHARACTER = auto()
+    NUMBER = auto()
+    COMPLEX = auto()
+    BOOL = auto()
+    IDENTIFIER = auto()
+    FIELD = auto()
+    VARIABLE = auto()
+    KEYWORD = auto()
+    END = auto()
+    ERROR = auto()
+
+
+KEYWORDS = frozenset(
+    [".", "nil", "if", "else", "end", "range", "with", "define", "template", "block", "break", "continue"]
+)
+_SINGLE = {"=": Kind.ASSIGN, "|": Kind.PIPE}
+_QUOTED = {
+    '"': (Kind.STRING, re.compile(r'"(?:\\[^\n]|[^"\\\n])*"'), "unterminated quoted string"),
+    "'": (Kind.CHARACTER, re.compile(r"'(?:\\[^\n]|[^'\\\n])*'"), "unterminated character constant"),
+    "`": (Kind.RAW_STRING, re.compile(r"`[^`]*`"), "unterminated raw quoted string"),
+}
+
+
+class Token(NamedTuple):
+    """A piece of the source; of an ERROR, `text` is what is wrong."""
+
+    kind: Kind
+    at: int
+    text: str
+
+    def __str__(self) -> str:
+        if self.kind is Kind.KEYWORD:
+            return f"<{self.text}>"
+        if self.kind in (Kind.END, Kind.ERROR):
+            return self.text
+        return quote(self.text[:10]) + "..." if len(self.text.encode("utf-8", "replace")) > 10 else quote(self.text)
+
+
+class _Unreadable(Exception):
+    """The source cannot go on like this; carries the last token."""
+
+    def __init__(self, at: int, why: str) -> None:
+        super().__init__(why)
+        self.token = Token(Kind.ERROR, at, why)
+
+
+def tokens(source: str) -> Iterator[Token]:
+    """The tokens of a template, made as they are asked for; the last one is an END or an ERROR."""
+    lexer = _Lexer(source)
+    try:
+        yield from lexer.run()
+    except _Unreadable as error:
+        yield error.token
+
+
+class _Lexer:
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._at = 0
+        self._parentheses = 0
+
+    def run(self) -> Iterator[Token]:
+        source = self._source
+        while (found := source.find(_LEFT, self._at)) >= 0:
+            trims = _LEFT_TRIM.match(source, found + len(_LEFT)) is not None
+            text = source[self._at : found]
+            if text := text.rstrip(_SPACES) if trims else text:
+                yield Token(Kind.TEXT, self._at, text)
+            inside = found + len(_LEFT) + (2 if trims else 0)
+            if source.startswith(_COMMENT_START, inside):
+                self._skip_comment(inside)
+                continue
+            yield Token(Kind.LEFT, found, _LEFT)
+            self._at = inside
+            self._parentheses = 0
+            yield from self._action()
+        if self._at < len(source):
+            yield Token(Kind.TEXT, self._at, source[self._at :])
+        yield Token(Kind.END, len(source), "EOF")
+
+    def _skip_comment(self, start: int) -> None:
+        end = self._source.find(_COMMENT_END, start + len(_COMMENT_START))
+        if end < 0:
+            raise _Unreadable(start, "unclosed comment")
+        closing = _CLOSING.match(self._source, end + len(_COMMENT_END))
+        if closing is None:
+            raise _Unreadable(start, "comment ends before closing delimiter")
+        self._leave(closing)
+
+    def _action(self) -> Iterator[Token]:
+        while (closing := _CLOSING.match(self._source, self._at)) is None:
+            token = self._token()
+            self._at = token.at + len(token.text)
+            yield token
+        if self._parentheses:
+            raise _Unreadable(self._at, "unclosed left paren")
+        yield Token(Kind.RIGHT, closing.end() - len(_RIGHT), _RIGHT)
+        self._leave(closing)
+
+    def _leave(self, closing: re.Match[str]) -> None:
+        """Go on behind an action; a trim marker swallows the space that follows."""
+        trims = len(closing[0]) > len(_RIGHT)
+        self._at = self._end_of(_SPACE, closing.end()) if trims else closing.end()
+
+    def _token(self) -> Token:
+        char = self._source[self._at : self._at + 1]
+        if not char:
+            raise _Unreadable(self._at, "unclosed action")
+        if char in _SPACES:
+            return self._space()
+        if char in _QUOTED:
+            return self._quoted(*_QUOTED[char])
+        if char in _SINGLE:
+            return Token(_SINGLE[char], self._at, char)
+        if char in "()":
+            return self._parenthesis(char)
+        if char == "$":
+            return self._named(Kind.VARIABLE)
+        if char == "." and not "0" <= self._source[self._at + 1 : self._at + 2] <= "9" and self._more():
+            return self._named(Kind.FIELD)
+        if char in "+-." or "0" <= char <= "9":
+            return self._number()
+        if _is_word(char):
+            return self._word()
+        return self._other(char)
+
+    def _more(self) -> bool:
+        return self._at + 1 < len(self._source)
+
+    def _space(self) -> Token:
+        end = self._end_of(_SPACE, self._at)
+        if self._source.startswith("-" + _RIGHT, end):
+            end -= 1  # the last space belongs to the trim marker
+        return Token(Kind.SPACE, self._at, self._source[self._at : end])
+
+    def _quoted(self, kind: Kind, pattern: re.Pattern[str], unterminated: str) -> Token:
+        found = pattern.match(self._source, self._at)
+        if found is None:
+            raise _Unreadable(self._at, unterminated)
+        return Token(kind, self._at, found[0])
+
+    def _parenthesis(self, char: str) -> Token:
+        self._parentheses += 1 if char == "(" else -1
+        if self._parentheses < 0:
+            raise _Unreadable(self._at, "unexpected right paren")
+        return Token(Kind.OPEN if char == "(" else Kind.CLOSE, self._at, char)
+
+    def _named(self, kind: Kind) -> Token:
+        """A field, a variable, or the `.` or `$` that starts one."""
+        text = self._terminated(self._at + 1)
+        return Token(Kind.KEYWORD if text == "." else kind, self._at, text)
+
+    def _word(self) -> Token:
+        word = self._terminated(self._at)
+        if word in KEYWORDS:
+            return Token(Kind.KEYWORD, self._at, word)
+        return Token(Kind.BOOL if word in ("true", "false") else Kind.IDENTIFIER, self._at, word)
+
+    def _terminated(self, start: int) -> str:
+        """The source up to the end of the word at `start`, behind which nothing unexpected may stand."""
+        end = self._word_end(start)
+        if _TERMINATOR.match(self._source, end) is None:
+            raise _Unreadable(self._at, f"bad character {codepoint(self._source[end])}")
+        return self._source[self._at : end]
+
+    def _number(self) -> Token:
+        end = self._number_end(self._at)
+        kind = Kind.NUMBER
+        if self._source[end : end + 1] in ("+", "-"):
+            kind = Kind.COMPLEX
+            end = self._number_end(end)
+            if self._source[end - 1] != "i":
+                raise self._bad_number(end)
+        return Token(kind, self._at, self._source[self._at : end])
+
+    def _number_end(self, start: int) -> int:
+        end = self._end_of(_NUMBER, start)
+        if self._word_end(end) > end:
+            raise self._bad_number(end + 1)
+        return end
+
+    def _bad_number(self, end: int) -> _Unreadable:
+        return _Unreadable(self._at, f"bad number syntax: {quote(self._source[self._at : end])}")
+
+    def _other(self, char: str) -> Token:
+        if char == ":":
+            if self._source.startswith(":=", self._at):
+                return Token(Kind.DECLARE, self._at, ":=")
+            raise _Unreadable(self._at, "expected :=")
+        if char.isascii() and char.isprintable():
+            return Token(Kind.OTHER, self._at, char)
+        raise _Unreadable(self._at, f"unrecognized character in action: {codepoint(char)}")
+
+    def _word_end(self, start: int) -> int:
+        """Where the letters, digits and underscores at `start` end."""
+        word = _WORD.match(self._source, start)
+        assert word is not None  # it may be empty
+        if word[0].isascii():
+            return word.end()
+        return next((start + at for at, char in enumerate(word[0]) if not _is_word(char)), word.end())
+
+    def _end_of(self, pattern: re.Pattern[str], start: int) -> int:
+        found = pattern.match(self._source, start)
+        assert found is not None  # the patterns given here match the empty text
+        return found.end()
+
+
+def _is_word(char: str) -> bool:
+    return char == "_" or char.isalpha() or char.isdecimal()

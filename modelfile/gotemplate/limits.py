@@ -1,0 +1,81 @@
+"""What one execution may use. Counted, not timed: the same template on the same values always ends the same way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelfile.gotemplate.errors import TemplateLimitError
+from modelfile.gotemplate.strings import joined
+
+LONGEST_SOURCE = 1 << 20  # characters of a template
+MOST_TOKENS = 1 << 16  # of a template
+DEEPEST_SOURCE = 100  # blocks and parentheses inside one another
+_TEXT_PER_STEP = 64  # characters that cost as much as one step when they are copied
+_EACH_PER_STEP = 4  # when each is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one execution.
+
+    `steps` counts nodes, arguments, turns of loops, and text that is made (64 characters are one step); `text` is the
+    most characters of the output and of any text on the way; `depth` counts blocks, parentheses and templates inside
+    one another, and keeps the interpreter far from the end of Python's own stack.
+    """
+
+    steps: int = 400_000
+    text: int = 8 << 20
+    depth: int = 150
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Budget:
+    """What is left of the limits. Belongs to one execution, so to one thread."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.depth = 0
+        self._steps = limits.steps
+
+    def spend(self, steps: int = 1) -> None:
+        """Count steps. Raises TemplateLimitError when there are none left."""
+        self._steps -= steps
+        if self._steps < 0:
+            raise TemplateLimitError(f"template: exceeded the limit of {self.limits.steps} steps")
+
+    def spend_on(self, size: int) -> None:
+        """Count the steps that looking at `size` characters or elements is worth."""
+        self.spend(1 + size // _TEXT_PER_STEP)
+
+    def spend_on_each(self, size: int) -> None:
+        """Count the steps of work on `size` characters or elements one by one."""
+        self.spend(1 + size // _EACH_PER_STEP)
+
+    def enter(self) -> None:
+        """One level deeper; the caller leaves by `depth -= 1`. Raises TemplateLimitError."""
+        if self.depth == self.limits.depth:
+            raise TemplateLimitError(f"template: exceeded maximum template depth ({self.limits.depth})")
+        self.depth += 1
+
+
+class Buffer:
+    """Text that is being made, checked against the limits before it grows."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._parts: list[str] = []
+        self._size = 0
+
+    def write(self, text: str) -> None:
+        """Append. Raises TemplateLimitError if that would be too much text."""
+        self.budget.spend_on(len(text))
+        self._size += len(text)
+        if self._size > self.budget.limits.text:
+            raise TemplateLimitError(f"template: exceeded the limit of {self.budget.limits.text} characters")
+        self._parts.append(text)
+
+    def text(self) -> str:
+        """All that was written."""
+        return joined(self._parts)

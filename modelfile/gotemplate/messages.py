@@ -1,0 +1,87 @@
+"""Messages as a template sees them, and how those of one role become one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modelfile.gotemplate.encoding import print_as_object
+from modelfile.gotemplate.values import (
+    ANY,
+    INT,
+    STRING,
+    UINT8,
+    MapType,
+    Member,
+    PointerType,
+    SliceType,
+    StructType,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the model made. `arguments` is JSON; None if there were none."""
+
+    name: str
+    arguments: Mapping[str, Any] | None = None
+    id: str = ""
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation; the role in lower case."""
+
+    role: str
+    content: str = ""
+    thinking: str = ""
+    images: tuple[bytes, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+
+def collate(messages: Iterable[Message]) -> list[Message]:
+    """Neighbours of the same role as one message, except results of tools.
+
+    Of what is not text the first one's stays, but no tool call is lost.
+    """
+    collated: list[Message] = []
+    for message in messages:
+        if collated and collated[-1].role == message.role != "tool":
+            last = collated[-1]
+            content = f"{last.content}\n\n{message.content}"
+            collated[-1] = replace(last, content=content, tool_calls=last.tool_calls + message.tool_calls)
+        else:
+            collated.append(message)
+    return collated
+
+
+def system_text(messages: Iterable[Message]) -> str:
+    """What all system messages say together."""
+    return "\n\n".join(message.content for message in messages if message.role == "system")
+
+
+_ARGUMENTS = MapType("template.templateArgs", ANY, methods={"String": print_as_object})
+_CALLED = StructType(
+    "template.templateToolCallFunction",
+    (Member("Index", INT, "index"), Member("Name", STRING, "name"), Member("Arguments", _ARGUMENTS, "arguments")),
+)
+_TOOL_CALL = StructType("template.templateToolCall", (Member("ID", STRING, "id"), Member("Function", _CALLED, "")))
+_IMAGE = SliceType("api.ImageData", UINT8)
+_MESSAGE = StructType(
+    "template.templateMessage",
+    (
+        Member("Role", STRING, "role"),
+        Member("Content", STRING, "content"),
+        Member("Thinking", STRING, "thinking"),
+        Member("Images", SliceType("[]api.ImageData", _IMAGE), "images"),
+        Member("ToolCalls", SliceType("[]template.templateToolCall", _TOOL_CALL), "tool_calls"),
+        Member("ToolName", STRING, "tool_name"),
+        Member("ToolCallID", STRING, "tool_call_id"),
+    ),
+)
+MESSAGES = SliceType("[]*template.templateMessage", PointerType("*template.templateMessage", _MESSAGE))
+"""The type of `.Messages`; its data is a list of `Message`, or None."""

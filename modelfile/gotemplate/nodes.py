@@ -1,0 +1,219 @@
+"""The syntax tree. Nodes are immutable; `str()` of one is its source, in the one form that Go's errors show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelfile.gotemplate.quoting import quote
+from modelfile.gotemplate.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Anything in the tree. `at` is the place in the source that errors name, in characters."""
+
+    at: int
+
+
+Body = tuple[Node, ...]
+"""What stands between two control actions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dot(Node):
+    """`.`"""
+
+    def __str__(self) -> str:
+        return "."
+
+
+@dataclass(frozen=True, slots=True)
+class Nil(Node):
+    """`nil`"""
+
+    def __str__(self) -> str:
+        return "nil"
+
+
+@dataclass(frozen=True, slots=True)
+class Bool(Node):
+    """`true` or `false`"""
+
+    value: bool
+
+    def __str__(self) -> str:
+        return "true" if self.value else "false"
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Node):
+    """A number or character. `constant` is None if it does not fit an int."""
+
+    text: str
+    constant: Value | None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class String(Node):
+    """A string literal."""
+
+    literal: str
+    value: str
+
+    def __str__(self) -> str:
+        return self.literal
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier(Node):
+    """The name of a function."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Node):
+    """`.A.B`: fields of dot."""
+
+    path: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "".join(f".{name}" for name in self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable(Node):
+    """`$x.A`: a variable (its name with the dollar sign comes first) and perhaps fields of it."""
+
+    path: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ".".join(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain(Node):
+    """`(pipeline).A` or `function.A`: fields of something that is evaluated first."""
+
+    operand: Node
+    path: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return _argument(self.operand) + "".join(f".{name}" for name in self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Node):
+    """A function, field or value with its arguments."""
+
+    words: tuple[Node, ...]
+
+    def __str__(self) -> str:
+        return " ".join(map(_argument, self.words))
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe(Node):
+    """Commands that hand on their results, and the variables that take the last one."""
+
+    commands: tuple[Command, ...]
+    variables: tuple[Variable, ...] = ()
+    assigns: bool = False
+    """The variables exist already."""
+
+    def __str__(self) -> str:
+        commands = " | ".join(map(str, self.commands))
+        if not self.variables:
+            return commands
+        return f"{', '.join(map(str, self.variables))} {'=' if self.assigns else ':='} {commands}"
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Node):
+    """What is copied as it stands."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Action(Node):
+    """`{{pipeline}}`"""
+
+    pipe: Pipe
+
+    def __str__(self) -> str:
+        return f"{{{{{self.pipe}}}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Branch(Node):
+    """What `if`, `with` and `range` have in common. `otherwise` is None without an `else`."""
+
+    pipe: Pipe
+    body: Body
+    otherwise: Body | None = None
+
+    def __str__(self) -> str:
+        otherwise = "" if self.otherwise is None else "{{else}}" + source(self.otherwise)
+        return f"{{{{{type(self).__name__.lower()} {self.pipe}}}}}{source(self.body)}{otherwise}{{{{end}}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class If(Branch):
+    """`{{if}}`"""
+
+
+@dataclass(frozen=True, slots=True)
+class With(Branch):
+    """`{{with}}`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Range(Branch):
+    """`{{range}}`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """`{{template "name" pipeline}}`, also what is left of a `{{block}}`."""
+
+    name: str
+    pipe: Pipe | None
+
+    def __str__(self) -> str:
+        argument = "" if self.pipe is None else f" {self.pipe}"
+        return f"{{{{template {quote(self.name)}{argument}}}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Break(Node):
+    """`{{break}}`"""
+
+    def __str__(self) -> str:
+        return "{{break}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Continue(Node):
+    """`{{continue}}`"""
+
+    def __str__(self) -> str:
+        return "{{continue}}"
+
+
+def source(body: Body) -> str:
+    """The source of several nodes."""
+    return "".join(map(str, body))
+
+
+def _argument(node: Node) -> str:
+    return f"({node})" if isinstance(node, Pipe) else str(node)

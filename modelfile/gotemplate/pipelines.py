@@ -1,0 +1,217 @@
+"""The inside of an action: pipelines, commands, operands.
+
+pipeline  = [ variables ( ":=" | "=" ) ] command { "|" command }
+command   = operand { space operand }
+operand   = term { ".Field" }
+term      = literal | function | "." | ".Field" | "$variable" | "(" pipeline ")"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from typing import TypeVar
+
+from modelfile.gotemplate.lexer import Kind, Token
+from modelfile.gotemplate.limits import DEEPEST_SOURCE
+from modelfile.gotemplate.nodes import (
+    Bool,
+    Chain,
+    Command,
+    Dot,
+    Field,
+    Identifier,
+    Nil,
+    Node,
+    Number,
+    Pipe,
+    String,
+    Variable,
+)
+from modelfile.gotemplate.numbers import parse_complex, parse_number
+from modelfile.gotemplate.quoting import quote, unquote, unquote_character
+from modelfile.gotemplate.scope import Scope
+from modelfile.gotemplate.stream import TokenStream
+from modelfile.gotemplate.values import INT, Value
+
+_OPERANDS = frozenset(
+    [
+        Kind.BOOL,
+        Kind.CHARACTER,
+        Kind.COMPLEX,
+        Kind.FIELD,
+        Kind.IDENTIFIER,
+        Kind.NUMBER,
+        Kind.OPEN,
+        Kind.RAW_STRING,
+        Kind.STRING,
+        Kind.VARIABLE,
+    ]
+)
+_WORDS = (".", "nil")  # the keywords that are operands
+_CONSTANTS = (Bool, Dot, Nil, Number, String)
+T = TypeVar("T")
+
+
+class PipelineParser:
+    """Reads pipelines from a stream. `variables` are those that exist where the stream stands."""
+
+    def __init__(self, stream: TokenStream, functions: Container[str]) -> None:
+        self._stream = stream
+        self._functions = functions
+        self.variables: Scope[None] = Scope(None)
+        self.depth = 0
+        """Blocks and parentheses around the place where the stream stands."""
+
+    def enter(self) -> None:
+        """One level deeper; the caller leaves by `depth -= 1`. Raises TemplateSyntaxError."""
+        if self.depth == DEEPEST_SOURCE:
+            raise self._stream.error("max expression depth exceeded")
+        self.depth += 1
+
+    def pipeline(self, context: str, end: Kind = Kind.RIGHT) -> Pipe:
+        """A whole pipeline and the token that ends it."""
+        at = self._stream.peek_word().at
+        variables, assigns = self._variables(context)
+        commands: list[Command] = []
+        while True:
+            token = self._stream.take_word()
+            if token.kind is end:
+                break
+            if token.kind not in _OPERANDS and token.text not in _WORDS:
+                raise self._stream.unexpected(token, context)
+            self._stream.back_to(self._stream.taken - 1)
+            commands.append(self._command())
+        if not commands:
+            raise self._stream.error(f"missing value for {context}")
+        self._check_stages(commands)
+        return Pipe(at, tuple(commands), variables, assigns)
+
+    def _check_stages(self, commands: list[Command]) -> None:
+        for stage, command in enumerate(commands[1:], 2):
+            if isinstance(command.words[0], _CONSTANTS):
+                raise self._stream.error(f"non executable command in pipeline stage {stage}")
+
+    def _variables(self, context: str) -> tuple[tuple[Variable, ...], bool]:
+        """What is declared or assigned; whether it is assigned."""
+        found: list[Variable] = []
+        while (token := self._stream.peek_word()).kind is Kind.VARIABLE:
+            before = self._stream.taken
+            self._stream.take()
+            mark = self._stream.peek_word()
+            if mark.kind not in (Kind.ASSIGN, Kind.DECLARE) and (mark.kind, mark.text) != (Kind.OTHER, ","):
+                self._stream.back_to(before)
+                break
+            self._stream.take()
+            found.append(Variable(token.at, tuple(token.text.split("."))))
+            self.variables.declare(token.text, None)
+            if mark.text != ",":
+                return tuple(found), mark.kind is Kind.ASSIGN
+            self._check_comma(context, len(found))
+        return tuple(found), False
+
+    def _check_comma(self, context: str, count: int) -> None:
+        if context != "range" or count > 1:
+            raise self._stream.error(f"too many declarations in {context}")
+        if self._stream.peek_word().kind not in (Kind.VARIABLE, Kind.RIGHT, Kind.CLOSE):
+            raise self._stream.error("range can only initialize variables")
+
+    def _command(self) -> Command:
+        at = self._stream.peek_word().at
+        words: list[Node] = []
+        while True:
+            self._stream.peek_word()
+            if (operand := self._operand()) is not None:
+                words.append(operand)
+            token = self._stream.take()
+            if token.kind is Kind.SPACE:
+                continue
+            if token.kind in (Kind.RIGHT, Kind.CLOSE):
+                self._stream.back_to(self._stream.taken - 1)
+            elif token.kind is not Kind.PIPE:
+                raise self._stream.unexpected(token, "operand")
+            break
+        if not words:
+            raise self._stream.error("empty command")
+        return Command(at, tuple(words))
+
+    def _operand(self) -> Node | None:
+        term = self._term()
+        first = self._stream.peek()
+        if term is None or first.kind is not Kind.FIELD:
+            return term
+        path: list[str] = []
+        while self._stream.peek().kind is Kind.FIELD:
+            path.append(self._stream.take().text[1:])
+        if isinstance(term, _CONSTANTS):
+            raise self._stream.error(f"unexpected . after term {quote(str(term))}")
+        if isinstance(term, Field):
+            return Field(first.at, (*term.path, *path))
+        if isinstance(term, Variable):
+            return Variable(first.at, (*term.path, *path))
+        return Chain(first.at, term, tuple(path))
+
+    def _term(self) -> Node | None:
+        token = self._stream.take_word()
+        if (parse := _TERMS.get(token.kind)) is not None:
+            return parse(self, token)
+        if token.text == "." and token.kind is Kind.KEYWORD:
+            return Dot(token.at)
+        if token.text == "nil" and token.kind is Kind.KEYWORD:
+            return Nil(token.at)
+        self._stream.back_to(self._stream.taken - 1)
+        return None
+
+    def _identifier(self, token: Token) -> Node:
+        if token.text not in self._functions:
+            raise self._stream.error(f"function {quote(token.text)} not defined")
+        return Identifier(token.at, token.text)
+
+    def _field(self, token: Token) -> Node:
+        return Field(token.at, (token.text[1:],))
+
+    def _variable(self, token: Token) -> Node:
+        if self.variables.find(token.text) is None:
+            raise self._stream.error(f"undefined variable {quote(token.text)}")
+        return Variable(token.at, (token.text,))
+
+    def _bool(self, token: Token) -> Node:
+        return Bool(token.at, token.text == "true")
+
+    def _string(self, token: Token) -> Node:
+        return String(token.at, token.text, self.literal(unquote, token))
+
+    def _number(self, token: Token) -> Node:
+        return Number(token.at, token.text, self.literal(parse_number, token))
+
+    def _complex(self, token: Token) -> Node:
+        return Number(token.at, token.text, self.literal(parse_complex, token))
+
+    def _character(self, token: Token) -> Node:
+        return Number(token.at, token.text, Value(INT, self.literal(unquote_character, token)))
+
+    def literal(self, parse: Callable[[str], T], token: Token) -> T:
+        """What a literal stands for; a ValueError of `parse` becomes a TemplateSyntaxError."""
+        try:
+            return parse(token.text)
+        except ValueError as error:
+            raise self._stream.error(str(error)) from None
+
+    def _parentheses(self, token: Token) -> Node:
+        self.enter()
+        pipe = self.pipeline("parenthesized pipeline", Kind.CLOSE)
+        self.depth -= 1
+        return pipe
+
+
+_TERMS: dict[Kind, Callable[[PipelineParser, Token], Node]] = {
+    Kind.IDENTIFIER: PipelineParser._identifier,
+    Kind.FIELD: PipelineParser._field,
+    Kind.VARIABLE: PipelineParser._variable,
+    Kind.BOOL: PipelineParser._bool,
+    Kind.STRING: PipelineParser._string,
+    Kind.RAW_STRING: PipelineParser._string,
+    Kind.NUMBER: PipelineParser._number,
+    Kind.COMPLEX: PipelineParser._complex,
+    Kind.CHARACTER: PipelineParser._character,
+    Kind.OPEN: PipelineParser._parentheses,
+}

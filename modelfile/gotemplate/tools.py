@@ -1,0 +1,158 @@
+"""Tools as a template sees them: structs with fields to ask for, which print as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelfile.gotemplate.encoding import print_as_json, print_as_object
+from modelfile.gotemplate.limits import Budget
+from modelfile.gotemplate.values import (
+    ANY,
+    ANY_SLICE,
+    STRING,
+    MapType,
+    Member,
+    PointerType,
+    SliceType,
+    StructType,
+    Value,
+    string,
+)
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """What a tool takes for one argument: a piece of JSON Schema."""
+
+    any_of: Sequence[Property] = ()
+    type: Sequence[str] = ()
+    items: Any = None
+    description: str = ""
+    enum: Sequence[Any] = ()
+    properties: Mapping[str, Property] | None = None
+    required: Sequence[str] = ()
+
+    @classmethod
+    def from_json(cls, given: Json) -> Property:
+        """The parts of a schema that a template may know; the rest is dropped."""
+        type_ = given.get("type", ())
+        return cls(
+            any_of=[cls.from_json(option) for option in given["anyOf"]] if "anyOf" in given else (),
+            type=[type_] if isinstance(type_, str) else type_,
+            items=given.get("items"),
+            description=given.get("description", ""),
+            enum=given.get("enum", ()),
+            properties=_properties(given),
+            required=given.get("required", ()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call. Everything but the name may be missing."""
+
+    name: str = ""
+    description: str = ""
+    type: str = ""
+    items: Any = None
+    parameters_type: str = ""
+    parameters_items: Any = None
+    defs: Any = None
+    required: Sequence[str] = ()
+    properties: Mapping[str, Property] | None = None
+
+    @classmethod
+    def from_json(cls, given: Json) -> Tool:
+        """A definition as requests carry it: `{"type": "function", "function": {"name": …, "parameters": {…}}}`."""
+        function: Json = given.get("function", {})
+        parameters: Json = function.get("parameters", {})
+        return cls(
+            name=function.get("name", ""),
+            description=function.get("description", ""),
+            type=given.get("type", ""),
+            items=given.get("items"),
+            parameters_type=parameters.get("type", ""),
+            parameters_items=parameters.get("items"),
+            defs=parameters.get("$defs"),
+            required=parameters.get("required", ()),
+            properties=_properties(parameters),
+        )
+
+
+def _properties(given: Json) -> Mapping[str, Property] | None:
+    properties: Json | None = given.get("properties")
+    return None if properties is None else {name: Property.from_json(item) for name, item in properties.items()}
+
+
+def _type_text(types: Value, budget: Budget) -> Value:
+    names = types.data or ()
+    return string(f"[{' '.join(names)}]" if len(names) > 1 else "".join(names))
+
+
+def _single(types: Any) -> Any:
+    return types[0] if types and len(types) == 1 else types
+
+
+_TYPESCRIPT = {"number": "number", "integer": "number", "string": "string", "boolean": "boolean", "null": "null"}
+_TYPESCRIPT |= {"array": "any[]", "object": "Record<string, any>"}
+
+
+def _typescript(property_: Property) -> str:
+    if property_.any_of:
+        return " | ".join(map(_typescript, property_.any_of))
+    return " | ".join(_TYPESCRIPT.get(name, "any") for name in property_.type) or "any"
+
+
+def _typescript_type(property_: Value, budget: Budget) -> Value:
+    return string(_typescript(property_.data))
+
+
+_STRINGS = SliceType("[]string", STRING)
+_TYPE = SliceType("api.PropertyType", STRING, methods={"String": _type_text}, simplify=_single)
+_PROPERTY = StructType("api.ToolProperty", zero=Property(), methods={"ToTypeScriptType": _typescript_type})
+_NESTED = MapType("api.ToolPropertiesMap", _PROPERTY, ordered=True, methods={"String": print_as_json})
+_PROPERTY.members = (
+    Member("AnyOf", SliceType("[]api.ToolProperty", _PROPERTY), "any_of", "anyOf", omit_empty=True),
+    Member("Type", _TYPE, "type", "type", omit_empty=True),
+    Member("Items", ANY, "items", "items", omit_empty=True),
+    Member("Description", STRING, "description", "description", omit_empty=True),
+    Member("Enum", ANY_SLICE, "enum", "enum", omit_empty=True),
+    Member("Properties", PointerType("*api.ToolPropertiesMap", _NESTED), "properties", "properties", omit_empty=True),
+    Member("Required", _STRINGS, "required", "required", omit_empty=True),
+)
+_PROPERTIES = MapType("template.templateProperties", _PROPERTY, methods={"String": print_as_object})
+_PARAMETERS = StructType(
+    "template.templateToolFunctionParameters",
+    (
+        Member("Type", STRING, "parameters_type", "type"),
+        Member("Defs", ANY, "defs", "$defs", omit_empty=True),
+        Member("Items", ANY, "parameters_items", "items", omit_empty=True),
+        Member("Required", _STRINGS, "required", "required", omit_empty=True),
+        Member("Properties", _PROPERTIES, "properties", "properties"),
+    ),
+    methods={"String": print_as_json},
+)
+_FUNCTION = StructType(
+    "template.templateToolFunction",
+    (
+        Member("Name", STRING, "name", "name"),
+        Member("Description", STRING, "description", "description"),
+        Member("Parameters", _PARAMETERS, "", "parameters"),
+    ),
+    methods={"String": print_as_json},
+)
+_TOOL = StructType(
+    "template.templateTool",
+    (
+        Member("Type", STRING, "type", "type"),
+        Member("Items", ANY, "items", "items", omit_empty=True),
+        Member("Function", _FUNCTION, "", "function"),
+    ),
+    methods={"String": print_as_json},
+)
+TOOLS = SliceType("template.templateTools", _TOOL, methods={"String": print_as_json})
+"""The type of `.Tools`; its data is a list of `Tool`, or None."""
