@@ -3,7 +3,7 @@
 A format is written as a script: a generator that reads the tape from left to right and yields what it recognised.
 Where it needs more text it yields None, and the machine resumes it with the next piece. A script sees text only
 through the methods of `Tape`, and these decide nothing that later text could overturn: how an answer is cut into
-pieces never changes what comes out.
+pieces never changes what comes out. What a script yields may be empty; the machine drops it.
 """
 
 from __future__ import annotations

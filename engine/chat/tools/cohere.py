@@ -21,7 +21,6 @@ def read_cohere(tape: Tape, turn: Turn) -> Script[None]:
     if turn.continues:
         yield from _read_text(tape)
     elif turn.think:
-        yield from tape.accept(THINKING, after_space=True)
         yield from _read_thinking(tape)
     yield from _read_blocks(tape, turn)
 
@@ -52,6 +51,8 @@ def _read_blocks(tape: Tape, turn: Turn) -> Script[None]:
 
 
 def _read_thinking(tape: Tape) -> Script[None]:
+    """Emit a block of reasoning; the model may repeat the tag that the prompt has opened it with."""
+    yield from tape.accept(THINKING, after_space=True)
     yield from tape.pour(thought, END_THINKING, trim=True)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.chat.tape import Script, Tape, content
-from engine.chat.thinking import read_thinking
+from engine.chat.tape import Script, Tape
 from engine.chat.tools import cohere, deepseek, gemma, glimmer, harmony, kimi, minimax, mistral
+from engine.chat.tools.combined import after_thinking, read_content, with_tools
 from engine.chat.tools.format import Format, Reader, Turn
 from engine.chat.tools.functionary import read_function_tags, read_functionary, read_glm4
 from engine.chat.tools.generic import tagged
@@ -105,31 +105,23 @@ _FAMILIES = (
 def native_format(template: str) -> Format:
     """The format in which a model answers whose own chat template is `template`."""
     family = next((family for family in _FAMILIES if family.suits(template)), None)
-    tags = next((pair for pair in _THINKING if pair[1] in template), None)
     if family is not None and family.whole:
         return Format(family.read, True, True, family.preserved)
-    read = _read_content if family is None else _with_tools(family.read)
-    preserved = (() if family is None else family.preserved) + (tags or ())
-    return Format(_with_thinking(read, *tags) if tags else read, family is not None, tags is not None, preserved)
+    read = read_content if family is None else with_tools(family.read)
+    preserved = () if family is None else family.preserved
+    tags = next((pair for pair in _THINKING if pair[1] in template), None)
+    if tags is None:
+        return Format(read, family is not None, False, preserved)
+    read = after_thinking(_without_closing(read, tags[1]), *tags, ask=False)
+    return Format(read, family is not None, True, (*tags, *preserved))
 
 
-def _with_thinking(read: Reader, opening: str, closing: str) -> Reader:
-    def read_both(tape: Tape, turn: Turn) -> Script[None]:
-        yield from read_thinking(tape, opening, closing, turn.opened(opening))
-        # Where the prompt leaves it open whether to think, a model that does not may close what was never opened.
+def _without_closing(read: Reader, closing: str) -> Reader:
+    """A model that may choose whether it thinks, and does not, may close the block that it never opened."""
+
+    def read_rest(tape: Tape, turn: Turn) -> Script[None]:
         if (yield from tape.accept(closing, after_space=True)):
             yield from tape.skip_space()
         yield from read(tape, turn)
 
-    return read_both
-
-
-def _with_tools(read: Reader) -> Reader:
-    def read_if_tools(tape: Tape, turn: Turn) -> Script[None]:
-        yield from (read if turn.tools else _read_content)(tape, turn)
-
-    return read_if_tools
-
-
-def _read_content(tape: Tape, turn: Turn) -> Script[None]:
-    yield from tape.pour(content)
+    return read_rest

@@ -36,8 +36,11 @@ def read_function_tags(tape: Tape, turn: Turn) -> Script[None]:
         body, end = yield from tape.until(END_FUNCTION)
         name, _, arguments = body.partition(">")
         try:
-            yield from emitted([ToolCall(name, as_arguments(parse(arguments)))])
+            calls = [ToolCall(name, as_arguments(arguments.strip()))] if end else []
         except Unreadable:
+            calls = []
+        yield from emitted(calls)
+        if not calls:
             yield content(FUNCTION + body + end)
 
 

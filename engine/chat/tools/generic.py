@@ -8,8 +8,9 @@ from functools import partial
 from engine.chat.tape import Script, Tape, content
 from engine.chat.tools import spoken
 from engine.chat.tools.calls import Unreadable, emitted
+from engine.chat.tools.combined import after_thinking, with_tools
 from engine.chat.tools.declared import Toolbox
-from engine.chat.tools.format import Reader, Turn
+from engine.chat.tools.format import Format, Reader, Turn
 from engine.chat.tools.jsontext import parse, read_object
 from engine.requests import ToolCall
 
@@ -18,7 +19,17 @@ _BARE = ("{", "[")
 
 def tagged(tag: str) -> Reader:
     """The reader for calls that begin with `tag`. `{` and `[` are no tags: such a call is the whole answer."""
-    return _read_bare if tag in _BARE else partial(_read_tagged, tag=tag)
+    return with_tools(_read_bare if tag in _BARE else partial(_read_tagged, tags=spellings(tag)))
+
+
+def template_format(tag: str, thinking: tuple[str, str] | None) -> Format:
+    """The format of a model whose Go template shows `tag` before calls, and these tags around reasoning."""
+    end = {"<": ">", "[": "]"}.get(tag[0], "")
+    preserved = (tag[: tag.index(end) + 1],) if end in tag[1:] and end else ()
+    read = tagged(tag)
+    if thinking is None:
+        return Format(read, True, False, preserved)
+    return Format(after_thinking(read, *thinking, ask=True), True, True, preserved)
 
 
 def spellings(tag: str) -> tuple[str, ...]:
@@ -27,23 +38,20 @@ def spellings(tag: str) -> tuple[str, ...]:
     return tuple({glue.join(words): None for glue in ("", " ", "\n")} | {tag: None})
 
 
-def _read_tagged(tape: Tape, turn: Turn, tag: str) -> Script[None]:
-    tags = spellings(tag) if turn.tools else ()
+def _read_tagged(tape: Tape, turn: Turn, tags: tuple[str, ...]) -> Script[None]:
     while found := (yield from tape.pour(content, *tags)):
         yield from _Calls(turn.tools, found, found).read(tape)
 
 
 def _read_bare(tape: Tape, turn: Turn) -> Script[None]:
-    if turn.tools:
-        if space := (yield from tape.skip_space()):
-            yield content(space)
-        opening = yield from tape.accept("[")
-        opening += yield from tape.skip_space()
-        if brace := (yield from tape.accept("{")):
-            tape.unread(brace)
-            yield from _Calls(turn.tools, "", opening).read(tape)
-        elif opening:
-            yield content(opening)
+    yield content((yield from tape.skip_space()))
+    opening = yield from tape.accept("[")
+    opening += yield from tape.skip_space()
+    if brace := (yield from tape.accept("{")):
+        tape.unread(brace)
+        yield from _Calls(turn.tools, "", opening).read(tape)
+    else:
+        yield content(opening)
     yield from tape.pour(content)
 
 
@@ -79,8 +87,7 @@ class _Calls:
                 return
             self._unsaid, self._called = "", True
             yield from emitted(calls)
-        if left := self._rest():
-            yield content(left)
+        yield content(self._rest())
 
     def _interpret(self, lead: str, body: str) -> list[ToolCall] | None:
         """The calls of tools in an object; None if it cannot be read."""

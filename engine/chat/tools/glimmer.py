@@ -43,7 +43,8 @@ def _in_namespace(name: str) -> str:
 
 def _read_call(tape: Tape, name: str, tools: Toolbox) -> Script[None]:
     body, end = yield from tape.until(*_ENDS)
-    calls = ATEM.calls(body, tools)
+    whole = end or body.rstrip().endswith((ATEM.last, ATEM.closing))
+    calls = ATEM.calls(body, tools) if whole else []
     if not calls and end:
         raise MalformedCall(f"parse Glimmer call to {name}: missing ATEM function_calls wrapper")
     yield from emitted(replace(call, name=name) for call in calls)

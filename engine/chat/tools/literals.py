@@ -10,8 +10,8 @@ from engine.chat.tools.jsontext import BadJSON, parse
 
 _KEY = re.compile(r"[^\s:=,(){}\[\]'\"]+")
 _WORD = re.compile(r"[^,()\[\]{}]+")
-_WORDS_WITH_COMMAS = re.compile(r"[^,()\[\]{}]+(?:,(?!\s*(?:[\w-]+\s*:|[)\]}]|\Z))[^,()\[\]{}]*)*")
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_WORDS_WITH_COMMAS = re.compile(r"""[^,()\[\]{}]+(?:,(?!\s*(?:[\w-]+\s*:|["'<)\]}]|\Z))[^,()\[\]{}]*)*""")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|U00((?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4})|(.))", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "\n": "", "\\": "\\", "'": "'", '"': '"', "/": "/"}
 _WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None, "nil": None}
 _DEEPEST = 100
@@ -142,5 +142,5 @@ class Literals:
 
 
 def _unescape(match: re.Match[str]) -> str:
-    code = match[1] or match[2]
-    return chr(int(code, 16)) if code else _ESCAPED.get(match[3], match[0])
+    code = match[1] or match[2] or match[3]
+    return chr(int(code, 16)) if code else _ESCAPED.get(match[4], match[0])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from engine.chat.tape import Script, Tape, content
+from engine.chat.tape import Script, Tape
 from engine.chat.thinking import read_opened_thinking
 from engine.chat.tools import cohere, deepseek, gemma, glimmer, harmony, laguna, mistral
+from engine.chat.tools.combined import read_content
 from engine.chat.tools.format import Format, Reader, Turn
 from engine.chat.tools.glm import GLM
 from engine.chat.tools.pythonic import LFM, OLMO, read_lfm
@@ -46,10 +47,6 @@ def _thinking(read: Reader, thinks: Callable[[Turn], bool], *interrupts: str, st
     return read_both
 
 
-def _read_content(tape: Tape, turn: Turn) -> Script[None]:
-    yield from tape.pour(content)
-
-
 def _read_lfm_thinking(tape: Tape, turn: Turn) -> Script[None]:
     """LFM2 decides itself whether it thinks."""
     if _asked_afresh(turn) and (opening := (yield from tape.accept("<think>", after_space=True))):
@@ -84,7 +81,7 @@ NAMED: Mapping[str, Format] = {
     ),
     "deepseek3": Format(_thinking(deepseek.read_deepseek, _asked_afresh), True, True, deepseek.PRESERVED),
     "olmo3": Format(OLMO, True, False, (OLMO.opening, OLMO.closing)),
-    "olmo3-think": Format(_thinking(_read_content, _afresh), False, True, ("</think>",)),
+    "olmo3-think": Format(_thinking(read_content, _afresh), False, True, ("</think>",)),
     "nemotron-3-nano": _QWEN35,
     "nemotron-3.5-nano": _QWEN35,
     "functiongemma": Format(gemma.read_function_gemma, True, False, (gemma.FUNCTION_CALL, gemma.END_FUNCTION_CALL)),
@@ -98,6 +95,6 @@ NAMED: Mapping[str, Format] = {
     "poolside-v1": Format(laguna.read_poolside, True, True, laguna.PRESERVED),
     "cohere": Format(cohere.read_cohere, True, True, cohere.PRESERVED),
     "glimmer": Format(glimmer.read_glimmer, True, True, glimmer.PRESERVED),
-    "passthrough": Format(_read_content, False, False),
+    "passthrough": Format(read_content, False, False),
 }
 """By the names that Ollama accepts."""

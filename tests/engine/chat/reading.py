@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from engine.chat.tape import Machine
+from engine.chat.tools import Format, OutputParser, Toolbox, Turn
+from engine.chat.tools.format import Reader
 from engine.requests import Delta
 
 
@@ -34,3 +37,24 @@ def cut(text: str, places: Iterable[int]) -> list[str]:
     """The text in pieces, cut at the given places (modulo its length)."""
     marks = sorted({place % (len(text) + 1) for place in places})
     return [text[start:end] for start, end in zip([0, *marks], [*marks, len(text)], strict=True)]
+
+
+def tool(name: str, **types: str | list[str]) -> dict[str, Any]:
+    """A tool as a request declares it; `types` are those of its parameters."""
+    properties = {key: {"type": kind} for key, kind in types.items()}
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": properties}}}
+
+
+TOOLS = [tool("get_weather", city="string", days="integer"), tool("add", a="number", b="number"), tool("now")]
+
+
+TURN = Turn(Toolbox(TOOLS))
+
+
+def said(format: Format | Reader, text: str, turn: Turn = TURN) -> tuple[str, str, list[tuple[str, dict[str, Any]]]]:
+    """Content, thinking and calls of an answer, which must not depend on how it is cut."""
+    if not isinstance(format, Format):
+        format = Format(format)
+    whole = answer(OutputParser(format, turn, lambda: "id"), [text])
+    assert answer(OutputParser(format, turn, lambda: "id"), text) == whole
+    return whole.content, whole.thinking, [(call.name, call.arguments) for call in whole.tool_calls]

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.chat.thinking import ThinkingSplitter
+from engine.chat.tape import Machine, Script, Tape
+from engine.chat.tape import content as say
+from engine.chat.thinking import ThinkingSplitter, read_opened_thinking
 from engine.requests import Delta
 from tests.engine.chat.reading import answer, cut, steps
 
@@ -78,3 +80,29 @@ def test_where_it_is_cut_does_not_matter(parts: list[str], places: list[int], op
     assert answer(ThinkingSplitter(opened=opened), cut(text, places)) == expected
     if not opened and not text.lstrip().startswith("<think>"):
         assert expected == Delta(content=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking", "content"),
+    [
+        ("why\n</think>\n\nso", "why", "so"),
+        (" <think>\nwhy</think>so", "\nwhy", "so"),
+        ("why\n<tool_call>x", "why", "<tool_call>x"),
+        ("why", "why", ""),
+        ("</think>so", "", "so"),
+        ("<thi", "<thi", ""),
+    ],
+)
+def test_a_block_that_the_prompt_opens(text: str, thinking: str, content: str) -> None:
+    def script(tape: Tape) -> Script[None]:
+        yield from read_opened_thinking(tape, "<tool_call>")
+        yield from tape.pour(say)
+
+    expected = Delta(thinking=thinking, content=content)
+    assert answer(Machine(script), [text]) == expected
+    assert answer(Machine(script), text) == expected
+
+
+def test_a_block_whose_first_whitespace_is_dropped() -> None:
+    machine = Machine(lambda tape: read_opened_thinking(tape, strip=True))
+    assert answer(machine, ["<think>\n", " why"]) == Delta(thinking="why")

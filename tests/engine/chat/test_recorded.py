@@ -1,0 +1,194 @@
+"""Answers and what Ollama's own parsers make of them, recorded. Another file of the same form: PRONK_CHAT_CASES.
+
+Each piece must say the same, with these exceptions:
+
+- The same may be said earlier or later, and with other whitespace: whether Ollama keeps whitespace around a tag
+  depends on what happens to come in the same piece; here that never matters.
+- Text that Ollama swallows, because it began like a call and was none, is given back as content.
+- Defects of the generic parser are not followed: a call without arguments is a call, and a name that stands in
+  another call's arguments is none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from engine.chat.thinking import ThinkingSplitter
+from engine.chat.tools import NAMED, MalformedCall, OutputParser, Toolbox, Turn, template_format
+from engine.requests import Message
+from tests.engine.chat.reading import joined, steps
+
+FILE = Path(os.environ.get("PRONK_CHAT_CASES") or Path(__file__).parents[2] / "data" / "chat-format-cases.json")
+CASES: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+
+
+class Step(NamedTuple):
+    """What one piece of an answer says. Numbers in calls are compared as Go's float64."""
+
+    thinking: str
+    content: str
+    calls: list[tuple[int, str, Any]] = []  # noqa: RUF012 - never changed
+    error: str = ""
+
+
+def read(parser: OutputParser, chunks: list[str]) -> list[Step]:
+    """What a parser makes of the pieces, the last of them final."""
+    return [_step(parser, chunk, final=at == len(chunks) - 1) for at, chunk in enumerate(chunks)]
+
+
+def _step(parser: OutputParser, chunk: str, final: bool) -> Step:
+    deltas, error = [], ""
+    try:
+        deltas.extend(parser.feed(chunk, final))
+    except MalformedCall as fault:
+        error = str(fault)
+    said = joined(deltas)
+    calls = [(call.index, call.name, floats(call.arguments)) for call in said.tool_calls]
+    return Step(said.thinking, said.content, calls, error)
+
+
+def recorded(step: dict[str, Any]) -> Step:
+    """A step as the file has it."""
+    calls = [call["function"] for call in step.get("calls") or step.get("tool_calls") or []]
+    return Step(
+        step.get("thinking", ""),
+        step["content"],
+        [(call["index"], call["name"], floats(call["arguments"])) for call in calls],
+        step.get("err") or "",
+    )
+
+
+def floats(value: Any) -> Any:
+    """A JSON value with all numbers as floats."""
+    if isinstance(value, dict):
+        return {key: floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [floats(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def total(said: Iterable[Step]) -> Step:
+    """All steps as one."""
+    thinking, content, calls, error = "", "", [], ""
+    for step in said:
+        thinking, content, calls, error = (
+            thinking + step.thinking,
+            content + step.content,
+            calls + step.calls,
+            error + step.error,
+        )
+    return Step(thinking, content, calls, error)
+
+
+def assert_same(ours: list[Step], theirs: list[Step], swallowed: str) -> None:
+    """Compare; `swallowed` is what Ollama has read and not said."""
+    if ours == theirs:
+        return
+    got, expected = total(ours), total(theirs)
+    assert (got.calls, got.error) == (expected.calls, expected.error)
+    assert bare(got.thinking) in _given_back(expected.thinking, swallowed)
+    assert bare(got.content) in _given_back(expected.content, swallowed)
+
+
+def _given_back(said: str, swallowed: str) -> list[str]:
+    return [bare(said + swallowed[start:]) for start in range(len(swallowed) + 1)]
+
+
+def bare(text: str) -> str:
+    """A text without its whitespace."""
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("case", CASES["thinking_parser"], ids=lambda case: "|".join(case["chunks"]))
+def test_thinking(case: dict[str, Any]) -> None:
+    said = [(delta.thinking, delta.content) for delta in steps(ThinkingSplitter(), case["chunks"])]
+    assert [list(step) for step in said[:-1]] == case["steps[thinking,content]"]
+
+
+@pytest.mark.parametrize("case", CASES["tool_parser"]["cases"], ids=lambda case: case["name"])
+def test_generic_calls(case: dict[str, Any]) -> None:
+    turn = Turn(Toolbox([{"function": {"name": name}} for name in CASES["tool_parser"]["tools"]]))
+    ours = read(OutputParser(template_format(case["tag"], None), turn), [*case["chunks"], ""])
+    theirs = [*map(recorded, case["steps"]), Step("", case["final_content"])]
+    objects = list(_objects("".join(case["chunks"])))
+    if case["tag"] == "{" or all("arguments" in found and found["name"] in turn.tools for found in objects):
+        assert_same(ours, theirs, "" if total(theirs).calls else case["buffer"])
+        return
+    calls = [(found["name"], floats(found.get("arguments", {}))) for found in objects if found["name"] in turn.tools]
+    assert total(ours).calls == [(at, *call) for at, call in enumerate(calls)]
+    assert bool(total(ours).content) == (len(calls) < len(objects))
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The objects with a name in a text, where Ollama's parser has its defects."""
+    at = text.find("{")
+    while at >= 0:
+        try:
+            value, end = json.JSONDecoder().raw_decode(text, at)
+        except ValueError:
+            value, end = {}, at + 1
+        if "name" in value:
+            yield value
+        at = text.find("{", end)
+
+
+UNSET_MEANS_OFF = ("cogito", "deepseek3", "gemma4", "gemma4-no-thinking", "laguna", "lfm2-thinking", "poolside-v1")
+"""Parsers that do not expect reasoning when a request says nothing; through the API it always says something."""
+
+
+def named_turn(given: dict[str, Any]) -> Turn:
+    """The request of a case with a parser's name."""
+    think = given.get("Think")
+    messages = given.get("Messages") or []
+    last = Message(messages[-1]["role"], messages[-1].get("content", "")) if messages else None
+    return Turn(
+        Toolbox(given.get("Tools") or ()), given["Name"] not in UNSET_MEANS_OFF if think is None else think, last
+    )
+
+
+def _case_id(case: dict[str, Any]) -> str:
+    return f"{case['input']['Name']}: {'|'.join(case['input']['Chunks'])}"[:80]
+
+
+@pytest.mark.parametrize("case", CASES["builtin_parsers"], ids=_case_id)
+def test_named_parsers(case: dict[str, Any]) -> None:
+    given = case["input"]
+    format = NAMED[given["Name"]]
+    assert [format.tools, format.thinking] == case["caps[tools,thinking]"]
+    assert set(format.preserved) == set(case["preserved"] or ())
+    theirs = [recorded(step) for step in case["steps"]]
+    swallowed = "" if total(theirs).calls or total(theirs).error else "".join(given["Chunks"])
+    assert_same(read(OutputParser(format, named_turn(given)), given["Chunks"]), theirs, swallowed)
+
+
+@pytest.mark.parametrize("case", CASES["chat_events"], ids=lambda case: case["name"])
+def test_events_of_a_chat(case: dict[str, Any]) -> None:
+    given = case["input"]
+    ours = read(_chat_parser(given), given["Chunks"])
+    theirs = [recorded(event) for event in case["events"]]
+    if "upstream duplicates" in case["name"]:
+        theirs = theirs[:-1]
+    swallowed = "" if total(theirs).calls else "".join(given["Chunks"])
+    assert_same(_without_silence(ours), _without_silence(theirs), swallowed)
+
+
+def _chat_parser(given: dict[str, Any]) -> OutputParser:
+    if given.get("Name"):
+        return OutputParser(NAMED[given["Name"]], named_turn(given))
+    source = given["Template"]
+    tags = re.search(r"(<\w+>)\{\{ \.Thinking \}\}(</\w+>)", source)
+    call = re.search(r"\{\{[- ]*if \.ToolCalls \}\}([^{]+)", source)
+    format = template_format(call[1].strip() if call else "{", (tags[1], tags[2]) if tags else None)
+    return OutputParser(format, Turn(Toolbox(given.get("Tools") or ()), bool(given.get("Think")), None, source))
+
+
+def _without_silence(said: list[Step]) -> list[Step]:
+    """Steps that say something, the events of a stream."""
+    return [step for step in said if step != Step("", "")]

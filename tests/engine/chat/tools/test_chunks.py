@@ -1,0 +1,90 @@
+"""How an answer is cut into pieces never changes what it says, in any format and however odd the answer is."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.chat.tools import NAMED, Format, MalformedCall, OutputParser, Toolbox, Turn, native_format, template_format
+from engine.requests import Delta, Message
+from tests.engine.chat.reading import TOOLS, cut, joined
+from tests.engine.chat.tools.test_detected import EXCERPTS
+
+FORMATS: dict[str, Format] = {
+    **NAMED,
+    **{template: native_format(f"{template} <think></think>") for template, _ in EXCERPTS},
+    **{tag: template_format(tag, ("<think>", "</think>")) for tag in ("<call>", "{", "[", "[TOOL_CALLS] [")},
+}
+PIECES = (
+    *("<think>", "</think>", "<tool_call>", "</tool_call>", "<think", "<tool", ">", "text", " ", "\n"),
+    *('{"name": "add", "arguments": {"a": 1}}', '{"name": "nope"}', '{"a":1,}', "{", "}", "[", "]", '"', "\\", ","),
+    *(
+        "add",
+        "add(",
+        "a=1",
+        ")",
+        "call:add{a:1}",
+        "to=functions.add",
+        "to=self",
+        "to=add",
+        "all\n",
+        "add\n",
+        "functions.add:0",
+    ),
+    *("<function=add>", "<parameter=a>", "</function>", "<arg_key>a</arg_key>", "<arg_value>2</arg_value>"),
+    *('<invoke name="add">', '<parameter name="a">', "</invoke>", "add[ARGS]", "<｜tool▁sep｜>", ">>>", "thought\n"),
+    *("analysis", "final", "<|message|>", "<|start|>assistant", "<|tool_call_argument_begin|>", "```json\n"),
+)
+ALWAYS_THINKING = {"olmo3-think", "qwen3-vl-thinking"}
+LAST = (None, Message("user", "x"), Message("assistant", "x"), Message("assistant", thinking="x"))
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[str, str]:
+    """The key of a format, and an answer made of its markup and other pieces."""
+    name = draw(st.sampled_from(sorted(FORMATS)))
+    answer = dict(EXCERPTS).get(name, "")
+    own = (*FORMATS[name].preserved, *cut(answer, draw(st.lists(st.integers(0, 200), max_size=4))), answer)
+    pieces = st.sampled_from(own) | st.sampled_from(PIECES)
+    return name, "".join(draw(st.lists(pieces, max_size=10)))
+
+
+def outcome(format: Format, turn: Turn, chunks: list[str]) -> tuple[Delta, str]:
+    """All that an answer says, and the fault that ends it."""
+    parser, said = OutputParser(format, turn, lambda: "id"), []
+    try:
+        for at, chunk in enumerate(chunks):
+            said.extend(parser.feed(chunk, at == len(chunks) - 1))
+    except MalformedCall as fault:
+        return joined(said), str(fault)
+    return joined(said), ""
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    answers(),
+    st.lists(st.integers(0, 500), max_size=8),
+    st.builds(
+        Turn,
+        st.sampled_from([Toolbox(TOOLS), Toolbox()]),
+        st.booleans(),
+        st.sampled_from(LAST),
+        st.sampled_from(["", "<think>\n", "<|START_THINKING|>", "[THINK]"]),
+    ),
+)
+def test_cuts(given_answer: tuple[str, str], places: list[int], turn: Turn) -> None:
+    name, text = given_answer
+    whole = outcome(FORMATS[name], turn, [text])
+    assert outcome(FORMATS[name], turn, cut(text, places)) == whole
+    assert outcome(FORMATS[name], turn, [*text, ""]) == whole
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(sorted(FORMATS.keys() - ALWAYS_THINKING)),
+    st.lists(st.sampled_from(["a", "b ", "<", "[", ", ", "\n", "1"]), max_size=20),
+)
+def test_what_is_no_markup_is_content(name: str, parts: list[str]) -> None:
+    text = "Well, " + "".join(parts)
+    said, fault = outcome(FORMATS[name], Turn(Toolbox(TOOLS), think=False), [text])
+    assert (said.content.split(), said.thinking, said.tool_calls, fault) == (text.split(), "", (), "")
