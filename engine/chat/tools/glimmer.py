@@ -32,8 +32,7 @@ def read_glimmer(tape: Tape, turn: Turn) -> Script[None]:
             yield from _read_call(tape, originals[recipient], tools)
         else:
             yield from _read_text(tape, tools)
-    if header:
-        yield content(header)
+    yield content(header)
 
 
 def _in_namespace(name: str) -> str:

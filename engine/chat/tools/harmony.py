@@ -48,7 +48,7 @@ def read_harmony(tape: Tape, turn: Turn) -> Script[None]:
         if not tag:
             break
         yield from _read_message(tape, header.rpartition(START)[2], originals)
-    if "<|" not in header and header:
+    if "<|" not in header:  # else it is a header that was cut off
         yield content(header)
 
 
