@@ -22,12 +22,12 @@ def tagged(tag: str) -> Reader:
     return with_tools(_read_bare if tag in _BARE else partial(_read_tagged, tags=spellings(tag)))
 
 
-def template_format(tag: str, thinking: tuple[str, str] | None) -> Format:
-    """The format of a model whose Go template shows `tag` before calls, and these tags around reasoning."""
+def template_format(tag: str, thinking: tuple[str, str] = ("", "")) -> Format:
+    """The format of a model whose Go template shows `tag` before calls, and these tags, if both, around reasoning."""
     end = {"<": ">", "[": "]"}.get(tag[0], "")
     preserved = (tag[: tag.index(end) + 1],) if end in tag[1:] and end else ()
     read = tagged(tag)
-    if thinking is None:
+    if not all(thinking):
         return Format(read, True, False, preserved)
     return Format(after_thinking(read, *thinking, ask=True), True, True, preserved)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,8 @@ import pytest
 from engine.chat.thinking import ThinkingSplitter
 from engine.chat.tools import NAMED, MalformedCall, OutputParser, Toolbox, Turn, template_format
 from engine.requests import Message
+from modelfile import gotemplate
+from modelfile.gotemplate import ChatTemplate, Conversation, infer_think_tags, tool_tag
 from tests.engine.chat.reading import joined, steps
 
 FILE = Path(os.environ.get("PRONK_CHAT_CASES") or Path(__file__).parents[2] / "data" / "chat-format-cases.json")
@@ -115,7 +116,7 @@ def test_thinking(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES["tool_parser"]["cases"], ids=lambda case: case["name"])
 def test_generic_calls(case: dict[str, Any]) -> None:
     turn = Turn(Toolbox([{"function": {"name": name}} for name in CASES["tool_parser"]["tools"]]))
-    ours = read(OutputParser(template_format(case["tag"], None), turn), [*case["chunks"], ""])
+    ours = read(OutputParser(template_format(case["tag"]), turn), [*case["chunks"], ""])
     theirs = [*map(recorded, case["steps"]), Step("", case["final_content"])]
     objects = list(_objects("".join(case["chunks"])))
     if case["tag"] == "{" or all("arguments" in found and found["name"] in turn.tools for found in objects):
@@ -182,11 +183,11 @@ def test_events_of_a_chat(case: dict[str, Any]) -> None:
 def _chat_parser(given: dict[str, Any]) -> OutputParser:
     if given.get("Name"):
         return OutputParser(NAMED[given["Name"]], named_turn(given))
-    source = given["Template"]
-    tags = re.search(r"(<\w+>)\{\{ \.Thinking \}\}(</\w+>)", source)
-    call = re.search(r"\{\{[- ]*if \.ToolCalls \}\}([^{]+)", source)
-    format = template_format(call[1].strip() if call else "{", (tags[1], tags[2]) if tags else None)
-    return OutputParser(format, Turn(Toolbox(given.get("Tools") or ()), bool(given.get("Think")), None, source))
+    template = ChatTemplate.parse(given["Template"])
+    messages = [gotemplate.Message(message["role"], message["content"]) for message in given["Messages"]]
+    prompt = template.render(Conversation(messages=messages, think=given.get("Think")))
+    format = template_format(tool_tag(template.template), infer_think_tags(template.template))
+    return OutputParser(format, Turn(Toolbox(given.get("Tools") or ()), bool(given.get("Think")), None, prompt))
 
 
 def _without_silence(said: list[Step]) -> list[Step]:

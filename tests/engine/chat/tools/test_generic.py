@@ -44,7 +44,7 @@ DEEPSEEK = "<|tool▁calls▁begin|><|tool▁call▁begin|>function<|tool▁sep|
     ],
 )
 def test_calls(tag: str, text: str, content: str, calls: list[Any]) -> None:
-    assert said(template_format(tag, None), text) == (content, "", calls)
+    assert said(template_format(tag), text) == (content, "", calls)
 
 
 @pytest.mark.parametrize(
@@ -65,31 +65,31 @@ def test_calls(tag: str, text: str, content: str, calls: list[Any]) -> None:
     ],
 )
 def test_what_is_no_call_is_content(tag: str, text: str) -> None:
-    assert said(template_format(tag, None), text) == (text, "", [])
+    assert said(template_format(tag), text) == (text, "", [])
 
 
 def test_what_was_no_call_does_not_end_the_calls() -> None:
     text = '<tool_call>{"name": "nope"}</tool_call> <tool_call>' + PARIS
-    assert said(template_format("<tool_call>", None), text) == ('<tool_call>{"name": "nope"}</tool_call> ', "", [CALL])
+    assert said(template_format("<tool_call>"), text) == ('<tool_call>{"name": "nope"}</tool_call> ', "", [CALL])
     text = f'<tool_call>{PARIS}</tool_call> <tool_call>{{"name": "nope"}}'
-    assert said(template_format("<tool_call>", None), text) == ('<tool_call>{"name": "nope"}', "", [CALL])
+    assert said(template_format("<tool_call>"), text) == ('<tool_call>{"name": "nope"}', "", [CALL])
 
 
 def test_a_call_is_emitted_at_its_last_brace() -> None:
     chunks = ["[", '{"name": "now", ', '"arguments": {}', "}", ', {"name": "now"', "}", "]"]
-    parser = OutputParser(template_format("[", None), TURN)
+    parser = OutputParser(template_format("["), TURN)
     assert [len(delta.tool_calls) for delta in steps(parser, chunks)] == [0, 0, 0, 1, 0, 1, 0, 0]
 
 
 def test_without_tools_everything_is_content() -> None:
     for tag in ("{", "<tool_call>"):
-        assert said(template_format(tag, None), f"<tool_call>{PARIS}", Turn()) == (f"<tool_call>{PARIS}", "", [])
+        assert said(template_format(tag), f"<tool_call>{PARIS}", Turn()) == (f"<tool_call>{PARIS}", "", [])
 
 
 def test_names_of_tools_that_are_parts_of_one_another() -> None:
     tools = Toolbox([{"function": {"name": name}} for name in ("say", "say_hello", "say-hello-world")])
     for name in tools.names:
-        assert said(template_format("<call>", None), f"<call>{name}({{}})", Turn(tools)) == ("", "", [(name, {})])
+        assert said(template_format("<call>"), f"<call>{name}({{}})", Turn(tools)) == ("", "", [(name, {})])
 
 
 def test_thinking_comes_before_calls_and_only_when_asked_for() -> None:
@@ -101,10 +101,10 @@ def test_thinking_comes_before_calls_and_only_when_asked_for() -> None:
 
 
 def test_tokens_that_must_arrive_as_text() -> None:
-    assert template_format("<tool_call>", None).preserved == ("<tool_call>",)
-    assert template_format("[TOOL_CALLS] [", None).preserved == ("[TOOL_CALLS]",)
-    assert template_format("{", None).preserved == ()
-    assert template_format("functools[", None).preserved == ()
+    assert template_format("<tool_call>").preserved == ("<tool_call>",)
+    assert template_format("[TOOL_CALLS] [").preserved == ("[TOOL_CALLS]",)
+    assert template_format("{").preserved == ()
+    assert template_format("functools[").preserved == ()
 
 
 def test_spellings() -> None:
