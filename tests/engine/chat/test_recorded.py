@@ -5,6 +5,7 @@ Each piece must say the same, with these exceptions:
 - The same may be said earlier or later, and with other whitespace: whether Ollama keeps whitespace around a tag
   depends on what happens to come in the same piece; here that never matters.
 - Text that Ollama swallows, because it began like a call and was none, is given back as content.
+- The words of Go's XML reader are not imitated.
 - Defects of the generic parser are not followed: a call without arguments is a call, and a name that stands in
   another call's arguments is none.
 """
@@ -76,15 +77,17 @@ def floats(value: Any) -> Any:
 
 
 def total(said: Iterable[Step]) -> Step:
-    """All steps as one."""
+    """All steps as one, up to the first error: that ends an answer."""
     thinking, content, calls, error = "", "", [], ""
     for step in said:
         thinking, content, calls, error = (
             thinking + step.thinking,
             content + step.content,
             calls + step.calls,
-            error + step.error,
+            step.error,
         )
+        if error:
+            break
     return Step(thinking, content, calls, error)
 
 
@@ -93,13 +96,11 @@ def assert_same(ours: list[Step], theirs: list[Step], swallowed: str) -> None:
     if ours == theirs:
         return
     got, expected = total(ours), total(theirs)
-    assert (got.calls, got.error) == (expected.calls, expected.error)
-    assert bare(got.thinking) in _given_back(expected.thinking, swallowed)
-    assert bare(got.content) in _given_back(expected.content, swallowed)
-
-
-def _given_back(said: str, swallowed: str) -> list[str]:
-    return [bare(said + swallowed[start:]) for start in range(len(swallowed) + 1)]
+    assert got.calls == expected.calls
+    assert got.error == expected.error or (got.error and "XML" in expected.error)
+    for text, said in ((got.thinking, expected.thinking), (got.content, expected.content)):
+        assert bare(text).startswith(bare(said))
+        assert bare(text)[len(bare(said)) :] in bare(swallowed)
 
 
 def bare(text: str) -> str:
@@ -165,8 +166,7 @@ def test_named_parsers(case: dict[str, Any]) -> None:
     assert [format.tools, format.thinking] == case["caps[tools,thinking]"]
     assert set(format.preserved) == set(case["preserved"] or ())
     theirs = [recorded(step) for step in case["steps"]]
-    swallowed = "" if total(theirs).calls or total(theirs).error else "".join(given["Chunks"])
-    assert_same(read(OutputParser(format, named_turn(given)), given["Chunks"]), theirs, swallowed)
+    assert_same(read(OutputParser(format, named_turn(given)), given["Chunks"]), theirs, "".join(given["Chunks"]))
 
 
 @pytest.mark.parametrize("case", CASES["chat_events"], ids=lambda case: case["name"])
