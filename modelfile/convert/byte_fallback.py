@@ -7,12 +7,11 @@ merge that makes a token, negated, is a score that gives the same tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from modelfile.convert.config import Config
 from modelfile.convert.sentencepiece import NO_PREFIX
-from modelfile.convert.tokenizer_json import TokenizerJson
+from modelfile.convert.tokenizer_json import TokenizerJson, steps
 from modelfile.convert.vocabulary import Token, TokenType, Vocabulary, added_token, placed, vocabulary_size
 
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
@@ -43,12 +42,7 @@ def _type(text: str, unknown: Any) -> TokenType:
 
 def _prefixes(tokenizer: TokenizerJson) -> bool:
     """Whether a text gets a blank before it: by the normalizer in older files, by the pre-tokenizer in newer ones."""
-    return any(step.get("type") == "Prepend" for step in _flat(tokenizer.normalizer)) or any(
+    return any(step.get("type") == "Prepend" for step in steps(tokenizer.normalizer)) or any(
         step.get("type") == "Metaspace" and step.get("prepend_scheme", "always") != "never"
-        for step in _flat(tokenizer.pre_tokenizer)
+        for step in steps(tokenizer.pre_tokenizer)
     )
-
-
-def _flat(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    inner = found.get("normalizers") or found.get("pretokenizers") or [found]
-    return [step for step in inner if isinstance(step, dict)]

@@ -29,12 +29,7 @@ class Config:
 
     def integer_if_there(self, *names: str) -> int | None:
         """A whole number from 0, or None."""
-        value = self.get(*names)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
-            raise ConvertError(f"{self.name}: {names[0]} is no sensible number")
-        return value
+        return whole(f"{self.name}: {names[0]}", self.get(*names))
 
     def integer(self, *names: str, default: int | None = None) -> int:
         """A whole number from 0."""
@@ -68,6 +63,15 @@ class Config:
         value = self.get(name)
         if value is not None and value not in allowed:
             raise ConvertError(f"{self.name}: {name} {value!r} is not supported")
+
+
+def whole(what: str, value: Any) -> int | None:
+    """A whole number from 0 that 32 bits can hold, or None for None. Raises ConvertError, which says what it is."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
+        raise ConvertError(f"{what} is no sensible number")
+    return value
 
 
 def number(what: str, value: Any) -> float | None:

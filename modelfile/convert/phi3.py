@@ -45,7 +45,7 @@ class Phi3(Family):
 
     @property
     def _original_context(self) -> int:
-        return max(2, int(self.rope.positive("original_max_position_embeddings") or 4096))
+        return max(2, self.rope.original_context or 4096)
 
     @property
     def _dimensions(self) -> int:

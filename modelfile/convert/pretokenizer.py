@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelfile.convert.errors import ConvertError
-from modelfile.convert.tokenizer_json import TokenizerJson
+from modelfile.convert.tokenizer_json import TokenizerJson, steps
 
 _BY_EXPRESSIONS = {
     "d98f9631be1e9607a9848c26c1f9eac1aa9fc21ac6ba82a2fc0741af9780a48f": "llama-bpe",
@@ -34,22 +34,15 @@ _SAME_BUT_MERGED = {"llama-bpe": "dbrx"}
 
 def recognise(tokenizer: TokenizerJson) -> str:
     """The name of a pre-tokenizer. Raises ConvertError, which says what was found, if there is none like it."""
-    steps = [_describe(step) for step in _steps(tokenizer.pre_tokenizer)]
-    expressions = [text.removeprefix("split ") for text in steps if text.startswith("split ")]
-    others = tuple(text for text in steps if not text.startswith("split "))
+    found = [_describe(step) for step in steps(tokenizer.pre_tokenizer)]
+    expressions = [text.removeprefix("split ") for text in found if text.startswith("split ")]
+    others = tuple(text for text in found if not text.startswith("split "))
     name = None if expressions else _BY_STEPS.get(others)
     if expressions and others in _SURROUNDINGS:
         name = _BY_EXPRESSIONS.get(hashlib.sha256("".join(expressions).encode()).hexdigest())
     if name is None:
-        raise ConvertError(f"unknown pre-tokenizer: {', '.join(steps) or 'none'}")
+        raise ConvertError(f"unknown pre-tokenizer: {', '.join(found) or 'none'}")
     return name if tokenizer.model.get("ignore_merges") else _SAME_BUT_MERGED.get(name, name)
-
-
-def _steps(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    if found.get("type") != "Sequence":
-        return [found] if found else []
-    inner = found.get("pretokenizers")
-    return [step for step in inner if isinstance(step, dict)] if isinstance(inner, list) else []
 
 
 def _describe(step: Mapping[str, Any]) -> str:

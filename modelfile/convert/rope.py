@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelfile.convert.config import Config, number
+from modelfile.convert.config import Config, number, whole
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.metadata import Metadata
 
 _MOST_DIMENSIONS = 1 << 16
+_ORIGINAL = "original_max_position_embeddings"
 _THETA = ("global_rope_theta", "rope_theta", "rotary_emb_base")
 _LOCAL_THETA = ("rope_local_base_freq", "local_rope_theta")
 _YARN = {
@@ -42,6 +43,11 @@ class Rope:
     def theta(self) -> float | None:
         """The base of the frequencies. Raises ConvertError for what cannot be one."""
         return self.positive("rope_theta")
+
+    @property
+    def original_context(self) -> int | None:
+        """The longest context before scaling. Raises ConvertError for what is no number."""
+        return whole(f"config.json: {_ORIGINAL}", self.settings.get(_ORIGINAL)) or None
 
     def number(self, name: str) -> float | None:
         """A number among the settings. Raises ConvertError if it is something else."""
@@ -87,10 +93,15 @@ class Rope:
         found: Metadata = {
             "type": "yarn",
             "factor": self._needed("factor"),
-            "original_context_length": int(self._needed("original_max_position_embeddings")),
+            "original_context_length": self._trained_context(),
         }
         given = {key: self.number(name) for name, key in _YARN.items()}
         return found | {key: value for key, value in given.items() if value is not None}
+
+    def _trained_context(self) -> int:
+        if self.original_context is None:
+            raise ConvertError(f"config.json: {_ORIGINAL} is missing")
+        return self.original_context
 
     def _needed(self, name: str) -> float:
         value = self.positive(name)
@@ -109,7 +120,7 @@ class Rope:
 
     def _llama3_factor(self, wavelength: float) -> float:
         factor, low, high = self._needed("factor"), self._needed("low_freq_factor"), self._needed("high_freq_factor")
-        turns = self._needed("original_max_position_embeddings") / wavelength
+        turns = self._trained_context() / wavelength
         if turns >= high:
             return 1.0
         if turns < low:
@@ -127,7 +138,7 @@ def read_rope(config: Config) -> Rope:
         local = given.get("sliding_attention")
         theta = local.get("rope_theta") if isinstance(local, dict) else None
         return Rope(given["full_attention"], number("config.json: rope_theta", theta))
-    names = ("partial_rotary_factor", "original_max_position_embeddings")
+    names = ("partial_rotary_factor", _ORIGINAL)
     outside = {"rope_type": given.get("type"), "rope_theta": config.get(*_THETA)}
     outside |= {name: config.get(name) for name in names}
     return Rope({**outside, **given}, config.number_if_there(*_LOCAL_THETA))

@@ -10,7 +10,7 @@ from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 from modelfile.convert.metadata import Metadata
-from modelfile.convert.tokenizer_json import TOKENIZER_JSON, read_tokenizer_json, token_text
+from modelfile.convert.tokenizer_json import TOKENIZER_JSON, read_tokenizer_json, steps, token_text
 
 _KEYS = {
     "bos": "tokenizer.ggml.bos_token_id",
@@ -76,8 +76,7 @@ def _read(files: Files, defaults: Mapping[str, str]) -> _Special:
 
 
 def _post_process(special: _Special, processor: Mapping[str, Any]) -> None:
-    steps = processor.get("processors", [processor])
-    for step in steps if isinstance(steps, list) else []:
+    for step in steps(processor):
         match step:
             case {"type": "ByteLevel"}:
                 special.added = {"bos": False, "eos": False} | special.added

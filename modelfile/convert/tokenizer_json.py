@@ -11,6 +11,7 @@ from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 
 TOKENIZER_JSON = "tokenizer.json"
+_SEQUENCES = ("normalizers", "pretokenizers", "processors")
 _ID = re.compile(r"[0-9]{1,9}")
 
 
@@ -59,7 +60,8 @@ def read_tokenizer_json(files: Files) -> TokenizerJson:
     """The file, checked in its outlines. Raises ConvertError."""
     found = files.object(TOKENIZER_JSON)
     model = _object(found, "model")
-    added = [_added(entry, entry.get("id")) for entry in found.get("added_tokens") or [] if isinstance(entry, dict)]
+    entries = found.get("added_tokens")
+    added = [_added(entry) for entry in entries] if isinstance(entries, list) else []
     outside = [_object(found, key) for key in ("normalizer", "pre_tokenizer", "post_processor")]
     return TokenizerJson(model, added, *outside)
 
@@ -67,7 +69,17 @@ def read_tokenizer_json(files: Files) -> TokenizerJson:
 def added_in_config(settings: Mapping[str, Any]) -> list[Added]:
     """The added tokens that a tokenizer_config.json lists. Raises ConvertError."""
     entries = _object(settings, "added_tokens_decoder")
-    return [_added(entry, int(id) if _ID.fullmatch(id) else None) for id, entry in entries.items()]
+    return [_added(entry, int(id)) for id, entry in entries.items() if _ID.fullmatch(id)]
+
+
+def steps(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The steps of a normalizer, a pre-tokenizer or a post-processor, which is a sequence or one itself."""
+    if not found:
+        return []
+    if found.get("type") != "Sequence":
+        return [found]
+    inner = next((found[key] for key in _SEQUENCES if key in found), None)
+    return [step for step in inner if isinstance(step, dict)] if isinstance(inner, list) else []
 
 
 def token_text(settings: Mapping[str, Any], name: str) -> str | None:
@@ -83,11 +95,13 @@ def _object(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _added(entry: Any, id: Any) -> Added:
-    text = entry.get("content") if isinstance(entry, dict) else None
-    if not isinstance(text, str) or not isinstance(id, int):
-        raise ConvertError("an added token has no text or no id")
-    return Added(id, text, bool(entry.get("special")))
+def _added(entry: Any, id: int | None = None) -> Added:
+    match entry:
+        case {"content": str(text), "id": int(own)}:
+            return Added(own if id is None else id, text, bool(entry.get("special")))
+        case {"content": str(text)} if id is not None:
+            return Added(id, text, bool(entry.get("special")))
+    raise ConvertError("an added token has no text or no id")
 
 
 def _pair(merge: Any) -> tuple[str, str]:

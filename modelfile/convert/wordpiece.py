@@ -14,7 +14,7 @@ from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 from modelfile.convert.metadata import Metadata
-from modelfile.convert.tokenizer_json import TOKENIZER_JSON, TokenizerJson, read_tokenizer_json
+from modelfile.convert.tokenizer_json import TOKENIZER_JSON, TokenizerJson, read_tokenizer_json, steps
 from modelfile.convert.vocabulary import MOST_TOKENS, Token, TokenType, Vocabulary, placed, vocabulary_size
 
 VOCAB_TXT = "vocab.txt"
@@ -66,7 +66,7 @@ def _marked(token: Token) -> Token:
 
 def _normalizer(found: Mapping[str, Any]) -> Metadata:
     """What happens to a text before it is split, as far as a GGUF says it."""
-    switches = [switch for step in _flat(found) for switch in _switches(step)]
+    switches = [switch for step in steps(found) for switch in _switches(step)]
     return {f"tokenizer.ggml.normalizer.{name}": value for name, value in switches}
 
 
@@ -80,8 +80,3 @@ def _switches(step: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
             for name in ("lowercase", "strip_accents"):
                 if isinstance(value := step.get(name), bool):
                     yield name, value
-
-
-def _flat(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    inner = found.get("normalizers") or [found]
-    return [step for step in inner if isinstance(step, dict)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modelfile.convert import ConvertError, convert
 from tests.modelfile.convert.checkpoints import DATA, files_in, with_header, write_json, write_safetensors
@@ -87,10 +90,10 @@ def rename_tensor(path: Path, old: str, new: str) -> None:
         (lambda f: change_json(f / "config.json", hidden_size="64"), "hidden_size is no sensible number"),
         (lambda f: (f / MODEL).unlink(), "no tensors were found"),
         (lambda f: (f / MODEL).write_bytes(b""), "model.safetensors: "),
-        (lambda f: (f / MODEL).write_bytes((1 << 62).to_bytes(8, "little") + b"{}"), "header too large"),
+        (lambda f: (f / MODEL).write_bytes((1 << 62).to_bytes(8, "little") + b"{}"), "model.safetensors: "),
         (lambda f: (f / MODEL).write_bytes((f / MODEL).read_bytes()[:-10]), "model.safetensors: "),
         (lambda f: change_header(f / MODEL, "model.norm.weight", shape=[32]), "model.safetensors: "),
-        (lambda f: change_header(f / MODEL, "model.norm.weight", shape=[1 << 40, 1 << 40]), "overflow"),
+        (lambda f: change_header(f / MODEL, "model.norm.weight", shape=[1 << 40, 1 << 40]), "model.safetensors: "),
         (lambda f: change_header(f / MODEL, "model.norm.weight", dtype="I32"), "only F32, F16 and BF16"),
         (lambda f: change_header(f / MODEL, "model.norm.weight", data_offsets=[0, 1 << 50]), "model.safetensors: "),
         (
@@ -179,3 +182,30 @@ def test_a_token_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
     path = folder / "tokenizer.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"<|endoftext|>"', '"\\ud800"'), encoding="utf-8")
     assert fails(folder, tmp_path / "out.gguf") == "a text has characters that do not exist"
+
+
+SETTINGS = json.loads((DATA / "llama-bpe/ckpt/config.json").read_text(encoding="utf-8"))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["rope_type", "type"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.dictionaries(st.sampled_from([*SETTINGS, "rope_scaling", "text_config"]), json_values, min_size=1, max_size=2)
+)
+def test_any_settings_give_a_file_or_an_error(changes: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_json(folder / "config.json", SETTINGS | changes)
+        target = folder / "out.gguf"
+        try:
+            convert(files_in(DATA / "llama-bpe/ckpt") | {"config.json": folder / "config.json"}, target, quiet)
+        except ConvertError:
+            assert not target.exists()
+        else:
+            assert target.exists()

@@ -203,6 +203,24 @@ def test_decoders(name: str, tmp_path: Path) -> None:
     assert cosine(last_logits(tmp_path / "out.gguf", IDS), decoder_logits(stored, config, IDS)) > 0.9995
 
 
+@pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
+def test_the_text_model_inside_one_that_sees(prefix: str, tmp_path: Path) -> None:
+    alone, inside = tmp_path / "alone", tmp_path / "inside"
+    alone.mkdir()
+    inside.mkdir()
+    config, weights = write_decoder(alone, "gemma3")
+    write_tokenizer(inside, "gemma3")
+    settings = {"architectures": ["Gemma3ForConditionalGeneration"], "hidden_size": 9, "text_config": config}
+    write_json(inside / "config.json", settings)
+    renamed = {name.replace("model.", prefix, 1): values for name, values in weights.items()}
+    seeing = {"vision_tower.vision_model.head.weight": np.ones((2, 2), np.float32)}
+    write_safetensors(inside / "model.safetensors", renamed | seeing)
+    for folder in (alone, inside):
+        convert(files_in(folder), folder / "out.gguf", quiet)
+    assert values_of(alone / "out.gguf") == values_of(inside / "out.gguf")
+    assert metadata(alone / "out.gguf") == metadata(inside / "out.gguf")
+
+
 def test_phi3_in_a_long_context(tmp_path: Path) -> None:
     config = SIZES | LONG | {"vocab_size": write_tokenizer(tmp_path, "phi3")}
     weights = random_weights(decoder_shapes(config))
