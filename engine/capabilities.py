@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from modelfile.gotemplate import ChatTemplate, infer_think_tags
 from registry.gguf import GGUFHeader
 from registry.manifest import ModelConfig
 
@@ -19,6 +20,7 @@ _RESULTS = (
     *("role'] == 'tool'", 'role\'] == "tool"', "role\"] == 'tool'", 'role"] == "tool"'),
     *("message.role == 'tool'", 'message.role == "tool"'),
 )
+_GO_RESULTS = ('eq .Role "tool"', "tool_response", "TOOL_RESULTS")
 _FIM = ("fim_pre", "fim_suf", "fim_mid")
 _ALWAYS_THINKING = ("gptoss", "gpt-oss")
 
@@ -46,6 +48,17 @@ def chat_template_traits(source: str) -> TemplateTraits:
         _any(_SPLITS_THINKING, source) and not _any(_READS_THINKING, source)
     )
     return TemplateTraits(tools, thinking, round_trip=tools and _any(_CALLS, source) and _any(_RESULTS, source))
+
+
+def go_template_traits(template: ChatTemplate, source: str) -> TemplateTraits:
+    """The traits of a Go template, by the names that it uses."""
+    names = set(template.variables)
+    return TemplateTraits(
+        tools="tools" in names,
+        thinking=all(infer_think_tags(template.template)),
+        insert="suffix" in names,
+        round_trip={"tools", "toolcalls"} <= names and _any(_GO_RESULTS, source),
+    )
 
 
 def prefers_chat_template(chat: TemplateTraits, go: TemplateTraits) -> bool:

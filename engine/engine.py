@@ -10,15 +10,17 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from engine.chat.golang import GoRenderer
 from engine.chat.messages import conversation, forgets_thinking, without_old_thoughts
-from engine.chat.native import NativeRenderer
 from engine.chat.render import Prompt, render_to_fit
+from engine.chat.route import Route, completion_route
 from engine.chat.thinking import ThinkingSplitter
+from engine.chat.tools import OutputParser, Toolbox, Turn
 from engine.demand import default_context, effective_context, load_spec, submission
 from engine.errors import CapabilityMissing, EngineError, EngineStopped, InvalidRequest, RunnerDied, Unsupported
-from engine.generation import Generation, OutputParser, PlainText
+from engine.generation import Generation, PlainText, Reader
 from engine.model import Model, Models
 from engine.pool import PoolConfig, RunnerPool
 from engine.process import RunnerProcess
@@ -33,17 +35,20 @@ from engine.requests import (
     RunningModel,
     Think,
 )
+from modelfile.gotemplate import ChatTemplate
 from modelfile.parameters import Options, resolve_options
 from registry.store import Store
-
-OPENING, CLOSING = "<think>", "</think>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig(PoolConfig):
-    """`context_length` in tokens is what a request gets that does not ask; 0: by the memory of the GPUs."""
+    """`context_length` in tokens is what a request gets that does not ask; 0: by the memory of the GPUs.
+
+    `go_templates` prefers (True) or forbids (False) the Go templates that models store.
+    """
 
     context_length: int = 0
+    go_templates: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class Engine:
 
     def __init__(self, store: Store, config: EngineConfig) -> None:
         self.store = store
-        self.models = Models(store)
+        self.models = Models(store, config.go_templates)
         self._config = config
         self._pool = RunnerPool(config)
 
@@ -96,8 +101,8 @@ class Engine:
                 return
             if request.images:
                 raise InvalidRequest("Multimodal data provided, but model does not support multimodal requests.")
-            prompt = await self._completion_prompt(job, request, process)
-            async with aclosing(self._answer(job, prompt, process, with_context=not request.raw)) as events:
+            prompt, reader = await self._completion(job, request, process)
+            async with aclosing(self._answer(job, prompt, reader, process, with_context=not request.raw)) as events:
                 async for event in events:
                     yield event
 
@@ -119,16 +124,17 @@ class Engine:
                     "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
                 )
             messages = conversation(model.system, model.messages, request.messages)
-            prompt = await self._render(job, messages, request.tools, process)
-            async with aclosing(self._answer(job, prompt, process, with_context=False)) as events:
+            prompt = await self._render(job, model.route, messages, request.tools, process)
+            turn = Turn(Toolbox(request.tools), bool(job.think), messages[-1], prompt.text)
+            reader = OutputParser(model.route.format, turn)
+            async with aclosing(self._answer(job, prompt, reader, process, with_context=False)) as events:
                 async for event in events:
                     yield event
 
     def _find(self, name: str) -> Model:
         """The model under a name, with all that its prompts need read here and not on the event loop."""
         model = self.models.resolve(name)
-        if model.capabilities:
-            _ = model.jinja
+        _ = model.capabilities
         return model
 
     def _job(
@@ -156,41 +162,49 @@ class Engine:
         spec = load_spec(job.model, job.options, job.num_ctx, needed)
         return self._pool.lease(job.model, spec, job.request.keep_alive)
 
-    async def _completion_prompt(self, job: _Job, request: GenerateRequest, process: RunnerProcess) -> Prompt:
-        """The prompt of `generate`: as it is, around a hole, or as a chat of one message."""
-        model = job.model
+    async def _completion(self, job: _Job, request: GenerateRequest, process: RunnerProcess) -> tuple[Prompt, Reader]:
+        """The prompt of `generate`, as it is, around a hole, or as a chat of one message, and who reads the answer."""
+        model, think = job.model, job.think
+        route = completion_route(model.route, model.chat_template)
         if request.raw:
-            return Prompt(request.prompt)
+            return Prompt(request.prompt), _splitter(route, think, request.prompt)
         if request.suffix:
-            before, after, middle = (model.special_tokens[role] for role in ("fim_pre", "fim_suf", "fim_mid"))
-            return Prompt(f"{before}{request.prompt}{after}{request.suffix}{middle}")
-        if request.template:
-            raise Unsupported("template")
+            return await asyncio.to_thread(_around, model, route, request, think), PlainText()
         past = await process.detokenize(request.context) if request.context else ""
-        if not model.chat_template:
-            return Prompt(past + request.prompt)
         stored = model.messages if request.context is None else ()
         messages = conversation(request.system or model.system, stored, [Message("user", request.prompt)])
-        prompt = await self._render(job, messages, [], process)
-        return Prompt(past + prompt.text)
+        if request.template:
+            renderer = GoRenderer(await asyncio.to_thread(ChatTemplate.parse, request.template))
+            text = past + (await asyncio.to_thread(renderer.render, messages, [], think)).text
+            return Prompt(text), _splitter(route, think, text)
+        prompt = Prompt(past + (await self._render(job, route, messages, [], process)).text)
+        return prompt, OutputParser(route.format, Turn(Toolbox(), bool(think), messages[-1], prompt.text))
 
     async def _render(
-        self, job: _Job, messages: Sequence[Message], tools: Sequence[dict[str, object]], process: RunnerProcess
+        self,
+        job: _Job,
+        route: Route,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, object]],
+        process: RunnerProcess,
     ) -> Prompt:
         model = job.model
         if forgets_thinking(model.config.model_family, model.name.model):
             messages = without_old_thoughts(messages)
-        renderer = NativeRenderer(model.jinja, strip_bos=model.adds_bos)
         if not job.request.truncate:
-            return await asyncio.to_thread(renderer.render, messages, tools, job.think)
+            prompt = await asyncio.to_thread(route.renderer.render, messages, tools, job.think)
+        else:
 
-        async def count(text: str) -> int:
-            return len(await process.tokenize(text))
+            async def count(text: str) -> int:
+                return len(await process.tokenize(text))
 
-        return await render_to_fit(renderer, messages, tools, job.think, limit=job.num_ctx, count=count)
+            prompt = await render_to_fit(route.renderer, messages, tools, job.think, limit=job.num_ctx, count=count)
+        bos = model.special_tokens.get("bos", "") if model.adds_bos else ""
+        # The tokenizer puts one in front by itself; a second one would only confuse the model.
+        return replace(prompt, text=prompt.text.removeprefix(bos))
 
     async def _answer(
-        self, job: _Job, prompt: Prompt, process: RunnerProcess, *, with_context: bool
+        self, job: _Job, prompt: Prompt, reader: Reader, process: RunnerProcess, *, with_context: bool
     ) -> AsyncGenerator[Event, None]:
         if job.request.debug_render_only:
             yield Rendered(prompt.text)
@@ -198,7 +212,7 @@ class Engine:
         generation = Generation(process, job.started)
         submit = submission(job.model, job.request, job.options, prompt, job.num_ctx)
         try:
-            async with aclosing(generation.deltas(submit, prompt, _parser(job, prompt))) as deltas:
+            async with aclosing(generation.deltas(submit, prompt, reader)) as deltas:
                 async for delta in deltas:
                     yield delta
             context = await process.tokenize(prompt.text + generation.text) if with_context else None
@@ -209,7 +223,17 @@ class Engine:
         yield generation.final(context)
 
 
-def _parser(job: _Job, prompt: Prompt) -> OutputParser:
-    if not job.think or prompt.prefill:
+def _around(model: Model, route: Route, request: GenerateRequest, think: Think | None) -> Prompt:
+    """The prompt that asks for a hole to be filled: by the Go template if it knows how, else by the model's tokens."""
+    if route.go is not None and route.traits.insert:
+        return route.go.around(request.prompt, request.suffix, think)
+    before, after, middle = (model.special_tokens.get(role, "") for role in ("fim_pre", "fim_suf", "fim_mid"))
+    return Prompt(f"{before}{request.prompt}{after}{request.suffix}{middle}")
+
+
+def _splitter(route: Route, think: Think | None, prompt: str) -> Reader:
+    """Who reads an answer to a prompt that the route did not write."""
+    opening, closing = route.think_tags
+    if not (think and opening):
         return PlainText()
-    return ThinkingSplitter(OPENING, CLOSING, opened=prompt.text.rstrip().endswith(OPENING))
+    return ThinkingSplitter(opening, closing, opened=prompt.rstrip().endswith(opening))

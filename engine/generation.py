@@ -12,7 +12,7 @@ from engine.process import RunnerProcess
 from engine.requests import Delta, Final
 
 
-class OutputParser(Protocol):
+class Reader(Protocol):
     """Reads thinking and tool calls out of the text as it comes."""
 
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
@@ -46,7 +46,7 @@ class Generation:
         """All that the model has written, markup included, without what the prompt had begun."""
         return "".join(self._texts)
 
-    async def deltas(self, submit: Submit, prompt: Prompt, parser: OutputParser) -> AsyncGenerator[Delta, None]:
+    async def deltas(self, submit: Submit, prompt: Prompt, reader: Reader) -> AsyncGenerator[Delta, None]:
         """The pieces of the answer as they come. Raises what the process answers instead."""
         id_, answer = self._process.submit(submit)
         try:
@@ -55,7 +55,7 @@ class Generation:
             while self._done is None:
                 text, self._done = await answer.read()
                 self._texts.append(text)
-                for delta in parser.feed(text, self._done is not None):
+                for delta in reader.feed(text, self._done is not None):
                     yield delta
         finally:
             if not answer.ended:

@@ -6,14 +6,15 @@ import base64
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from engine.capabilities import TemplateTraits, all_capabilities, chat_template_traits
-from engine.chat.jinja import CHATML, ChatTemplate
+from engine.capabilities import TemplateTraits, all_capabilities, go_template_traits
+from engine.chat.route import Route, choose_route, parser_capabilities
 from engine.errors import CloudModel, InvalidRequest, ModelNotFound
 from engine.requests import Message, ToolCall
+from modelfile.gotemplate import ChatTemplate
 from registry import manifest as kinds
 from registry.gguf import GGUFArray, GGUFHeader, read_header
 from registry.manifest import Manifest, ManifestError, ModelConfig
@@ -21,6 +22,8 @@ from registry.names import ModelName
 from registry.store import ModelMissing, Store, StoredModel
 
 MAX_TEXT = 16 << 20  # bytes of a layer of text
+BOS_VOCABULARIES = ("lfm2", "gemma4")
+BOS_MODELS = ("llama", "gemma4")
 SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
 NO_HEADER = GGUFHeader(version=3, metadata={}, tensors=(), data_offset=0)
 _KEPT = 256  # models whose files were read
@@ -68,6 +71,7 @@ class Model:
     system: str = ""
     license: tuple[str, ...] = ()
     messages: tuple[Message, ...] = ()
+    go_templates: bool | None = None
     parameters: dict[str, Any]
 
     @property
@@ -82,32 +86,34 @@ class Model:
         found = self.header.field("context_length")
         return self.config.context_length or (found if isinstance(found, int) else 0)
 
-    @property
-    def renders_with(self) -> Literal["jinja"]:
-        """What writes its prompts."""
-        return "jinja"
-
     @cached_property
-    def jinja(self) -> ChatTemplate:
-        """Its chat template, or the most usual one if it brings none."""
-        tokens = self.special_tokens
-        return ChatTemplate(self.chat_template or CHATML, bos=tokens.get("bos", ""), eos=tokens.get("eos", ""))
+    def route(self) -> Route:
+        """How it is spoken to. Reads the vocabulary; raises gotemplate.TemplateSyntaxError for a broken template."""
+        return choose_route(self.config, self.template, self.chat_template, self.special_tokens, self.go_templates)
 
     @cached_property
     def capabilities(self) -> frozenset[str]:
         """What it can do."""
-        traits = chat_template_traits(self.chat_template)
-        return all_capabilities(self.config, self.header, self._projector_headers, traits)
+        found = all_capabilities(self.config, self.header, self._projector_headers, self.route.traits)
+        return found | self.route.parser_capabilities
 
     @cached_property
     def listed_capabilities(self) -> frozenset[str]:
         """What the listing of all models says it can do: nothing that only its chat template tells."""
-        return all_capabilities(self.config, self.header, self._projector_headers, TemplateTraits())
+        traits = TemplateTraits()
+        if self.template is not None:
+            traits = go_template_traits(ChatTemplate.parse(self.template), self.template)
+        found = all_capabilities(self.config, self.header, self._projector_headers, traits)
+        return found | parser_capabilities(self.config.parser)
 
     @property
     def adds_bos(self) -> bool:
         """Whether the tokenizer puts a start token in front of every prompt."""
-        return self.header.metadata.get("tokenizer.ggml.add_bos_token") is True
+        metadata = self.header.metadata
+        if metadata.get("tokenizer.ggml.pre") in BOS_VOCABULARIES:
+            return True
+        model = metadata.get("tokenizer.ggml.model")
+        return metadata.get("tokenizer.ggml.add_bos_token", model in BOS_MODELS) is True
 
     @cached_property
     def special_tokens(self) -> dict[str, str]:
@@ -126,10 +132,12 @@ class Models:
     """Finds models by the names that users type. May be used from any thread; reads files, so not on the event loop.
 
     What a manifest says never changes, so a model is read once for each digest that its name has had.
+    `go_templates` prefers (True) or forbids (False) stored Go templates where the file has a chat template too.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, go_templates: bool | None = None) -> None:
         self._store = store
+        self._go_templates = go_templates
         self._read: dict[tuple[ModelName, str], Model] = {}
 
     def resolve(self, name: str) -> Model:
@@ -169,6 +177,7 @@ class Models:
             license=tuple(self._texts(manifest, kinds.LICENSE)),
             messages=tuple(self._messages(manifest)),
             parameters=self._parameters(manifest),
+            go_templates=self._go_templates,
         )
 
     def _paths(self, manifest: Manifest, kind: str) -> tuple[Path, ...]:

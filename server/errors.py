@@ -23,6 +23,7 @@ from starlette.responses import Response
 
 from engine import errors as engine
 from engine.chat.jinja import TemplateError
+from modelfile import gotemplate
 from modelfile.parameters import OptionError
 from registry.gguf import GGUFError
 from registry.manifest import ManifestError
@@ -95,6 +96,7 @@ STATUS: Mapping[type[Exception], int] = {
     engine.EngineError: 500,
     OptionError: 400,
     TemplateError: 400,
+    gotemplate.TemplateError: 400,
     InvalidName: 400,
     InvalidDigest: 400,
     ModelMissing: 404,

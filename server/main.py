@@ -57,6 +57,7 @@ def build_engine(settings: Settings) -> Engine:
         keep_alive=settings.keep_alive,
         load_timeout=settings.load_timeout,
         context_length=settings.context_length,
+        go_templates=settings.go_template,
         num_parallel=settings.num_parallel,
         max_loaded_models=settings.max_loaded_models,
         max_queue=settings.max_queue,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.chat.jinja import ChatTemplate, TemplateError
+from engine.chat.links import linked_calls, short_ids
 from engine.chat.render import Prompt
 from engine.requests import Message, Think, ToolCall
 
 _SYSTEM_UNKNOWN = "system role not supported"
+_SHORT_ID_MARKS = ("length 9", "length == 9", "length != 9")
+Arguments = Callable[[dict[str, Any]], Any]
 
 
 class NativeRenderer:
@@ -21,9 +25,9 @@ class NativeRenderer:
 
     trims_single = False
 
-    def __init__(self, template: ChatTemplate, *, strip_bos: bool = False) -> None:
+    def __init__(self, template: ChatTemplate) -> None:
         self._template = template
-        self._strip_bos = strip_bos  # llama.cpp puts one in front by itself
+        self._short_ids = any(mark in template.source for mark in _SHORT_ID_MARKS)
 
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises TemplateError with the template's own words."""
@@ -34,18 +38,25 @@ class NativeRenderer:
             prefill, messages = messages[-1].content, messages[:-1]
             think = False
         text = self._render(messages, tools, _variables(think))
-        bos = self._template.bos
-        if self._strip_bos and bos:
-            text = text.removeprefix(bos)
         return Prompt(text + prefill, prefill=prefill, reject_overflow=True)
 
     def _render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], variables: dict[str, Any]) -> str:
+        """Try the usual shape of messages first, then what some templates want instead."""
+        messages = linked_calls(messages)
+        if self._short_ids:
+            messages = short_ids(messages)
         try:
             return self._template.render(_as_dicts(messages), list(tools), **variables)
         except TemplateError as error:
-            if _SYSTEM_UNKNOWN not in str(error).lower():
+            if _SYSTEM_UNKNOWN in str(error).lower():
+                return self._template.render(_as_dicts(_without_system(messages)), list(tools), **variables)
+            if not any(message.tool_calls for message in messages):
                 raise
-        return self._template.render(_as_dicts(_without_system(messages)), list(tools), **variables)
+            first = error
+        try:
+            return self._template.render(_as_dicts(messages, arguments=_as_json), list(tools), **variables)
+        except TemplateError:
+            raise first from None
 
 
 def _variables(think: Think | None) -> dict[str, Any]:
@@ -53,16 +64,16 @@ def _variables(think: Think | None) -> dict[str, Any]:
     return {"enable_thinking": think is None or bool(think), **level}
 
 
-def _as_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _as_dicts(messages: Sequence[Message], arguments: Arguments = dict) -> list[dict[str, Any]]:
     """Messages as templates expect them. Earlier thoughts are not shown to the model again."""
-    return [_as_dict(message) for message in messages]
+    return [_as_dict(message, arguments) for message in messages]
 
 
-def _as_dict(message: Message) -> dict[str, Any]:
+def _as_dict(message: Message, arguments: Arguments) -> dict[str, Any]:
     role = "system" if message.role == "developer" else message.role
     found: dict[str, Any] = {"role": role, "content": message.content}
     if message.tool_calls:
-        found["tool_calls"] = [_call(call) for call in message.tool_calls]
+        found["tool_calls"] = [_call(call, arguments) for call in message.tool_calls]
     if message.tool_name:
         found["name"] = message.tool_name
     if message.tool_call_id:
@@ -70,9 +81,13 @@ def _as_dict(message: Message) -> dict[str, Any]:
     return found
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": dict(call.arguments)}
+def _call(call: ToolCall, arguments: Arguments) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": arguments(call.arguments)}
     return {"type": "function", "id": call.id, "function": function}
+
+
+def _as_json(arguments: dict[str, Any]) -> str:
+    return json.dumps(arguments, ensure_ascii=False)
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message]:

@@ -56,7 +56,7 @@ def _describe(models: Models, body: ShowBody) -> dict[str, Any]:
         "license": "\n".join(model.license),
         "modelfile": modelfile(model, system, {**model.parameters, **body.options}),
         "parameters": parameter_lines(model.parameters),
-        "template": model.chat_template if model.renders_with == "jinja" else model.template,
+        "template": model.chat_template if model.route.native else model.template,
         "system": system,
         "details": details(model),
         "messages": [{"role": message.role, "content": message.content} for message in model.messages],

@@ -51,12 +51,6 @@ def test_calls_cannot_be_continued() -> None:
         render(CHATML, Message("user", "Hi"), Message("assistant", tool_calls=(ToolCall("f", {}),)))
 
 
-def test_a_start_token_that_the_tokenizer_adds_is_not_there_twice() -> None:
-    template = ChatTemplate("{{ bos_token }}{{ messages[0].content }}", bos="<s>")
-    assert NativeRenderer(template, strip_bos=True).render([Message("user", "Hi")], [], None).text == "Hi"
-    assert NativeRenderer(template).render([Message("user", "Hi")], [], None).text == "<s>Hi"
-
-
 def test_a_template_without_a_system_role() -> None:
     source = (
         "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}"

@@ -1,0 +1,62 @@
+"""Which template writes the prompts of a model, and what that says about the model."""
+
+import pytest
+
+from engine.chat.golang import GoRenderer
+from engine.chat.native import NativeRenderer
+from engine.chat.route import choose_route, completion_route
+from engine.requests import Message
+from registry.manifest import ModelConfig
+
+GO = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}"
+GO_TOOLS = (
+    "{{ if .Tools }}{{ .Tools }}{{ end }}{{ range .Messages }}"
+    '{{ if eq .Role "tool" }}{{ .Content }}{{ end }}{{ .ToolCalls }}{{ end }}'
+)
+CHAT = "{% for m in messages %}{{ m.content }}{% endfor %}"
+CHAT_THINKS = CHAT + "<think></think>"
+CHAT_TOOLS = CHAT + "{{ tools }}{{ tool_calls }}{% if message.role == 'tool' %}{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "chat", "setting", "native"),
+    [
+        (None, CHAT, None, True),
+        (None, "", None, True),
+        (GO, "", None, False),
+        (GO, CHAT, None, False),
+        (GO, CHAT_THINKS, None, True),
+        (GO, CHAT_TOOLS, None, True),
+        (GO_TOOLS, CHAT_TOOLS, None, False),
+        (GO_TOOLS, CHAT_THINKS, None, False),
+        (GO, CHAT_THINKS, True, False),
+        (GO, CHAT, False, True),
+    ],
+)
+def test_the_choice(template: str | None, chat: str, setting: bool | None, native: bool) -> None:
+    route = choose_route(ModelConfig(), template, chat, {}, setting)
+    assert route.native is native
+    assert isinstance(route.renderer, NativeRenderer if native else GoRenderer)
+
+
+def test_a_parser_alone_gets_the_plain_template() -> None:
+    route = choose_route(ModelConfig(parser="qwen3-coder"), None, CHAT, {}, None)
+    assert not route.native
+    assert route.parser_capabilities == {"tools"}
+    assert route.renderer.render([Message("user", "Hi")], [], None).text == "Hi"
+
+
+def test_an_unknown_parser_adds_nothing() -> None:
+    assert choose_route(ModelConfig(parser="nosuch"), None, CHAT, {}, None).parser_capabilities == set()
+
+
+def test_gpt_oss_speaks_harmony() -> None:
+    route = choose_route(ModelConfig(model_family="gptoss"), "<|start|>{{ .Prompt }}<|end|>", CHAT_TOOLS, {}, None)
+    assert not route.native
+    assert route.parser_capabilities == {"tools", "thinking"}
+
+
+def test_without_any_template_a_completion_is_the_prompt_itself() -> None:
+    route = choose_route(ModelConfig(), None, "", {}, None)
+    assert "<|im_start|>" in route.renderer.render([Message("user", "Hi")], [], None).text
+    assert completion_route(route, "").renderer.render([Message("user", "Hi")], [], None).text == "Hi"
