@@ -8,6 +8,7 @@ from modelfile.convert.family import Family
 from modelfile.convert.metadata import Metadata
 from modelfile.convert.pooling import pooling
 from modelfile.convert.special import special_tokens
+from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, read_tokenizer_json
 from modelfile.convert.wordpiece import SPECIAL, wordpiece_vocabulary
 
 _UNUSED = ("embeddings.position_ids", "pooler.", "cls.predictions", "cls.seq_relationship")
@@ -32,9 +33,11 @@ class Bert(Family):
 
     def vocabulary(self) -> Metadata:
         """WordPiece, and how many kinds of segments the model knows."""
-        vocabulary, ids = wordpiece_vocabulary(self.files, self.config)
+        tokenizer = read_tokenizer_json(self.files)
+        vocabulary, ids = wordpiece_vocabulary(self.files, self.config, tokenizer)
         segments: Metadata = {"tokenizer.ggml.token_type_count": self.config.positive("type_vocab_size", default=1)}
-        special = special_tokens(self.files, self.config, ids, len(vocabulary.tokens), SPECIAL)
+        settings = SPECIAL | self.files.object_if_there(TOKENIZER_CONFIG)
+        special = special_tokens(settings, tokenizer, self.config, ids, len(vocabulary.tokens))
         return segments | vocabulary.metadata() | special
 
     def rename(self, name: str) -> str | None:

@@ -9,6 +9,7 @@ from modelfile.convert.experts import merge_experts
 from modelfile.convert.family import Family
 from modelfile.convert.metadata import Metadata
 from modelfile.convert.tensor import Array, Tensor, constant
+from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG
 
 
 class Llama(Family):
@@ -24,7 +25,7 @@ class Llama(Family):
 
     def vocabulary(self) -> Metadata:
         """The tokenizer's own word on a leading blank comes last."""
-        prefix = self.files.object_if_there("tokenizer_config.json").get("add_prefix_space")
+        prefix = self.files.object_if_there(TOKENIZER_CONFIG).get("add_prefix_space")
         own: Metadata = {"tokenizer.ggml.add_space_prefix": prefix} if isinstance(prefix, bool) else {}
         return super().vocabulary() | own
 

@@ -101,7 +101,8 @@ def _scaled(name: str, first: Tensor, second: Tensor, settings: Config, alpha: f
 def _of_module(pattern: Any, name: str, default: float) -> float:
     """The alpha of one matrix, which a pattern names by the end of its module's name."""
     module = name.removesuffix(".weight")
-    for key, value in pattern.items() if isinstance(pattern, dict) else ():
+    entries = pattern.items() if isinstance(pattern, dict) else ()
+    for key, value in entries:
         if module == key or module.endswith(f".{key}"):
             return number(f"{CONFIG}: alpha_pattern", value) or default
     return default

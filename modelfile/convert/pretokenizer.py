@@ -26,7 +26,7 @@ _BY_EXPRESSIONS = {
 
 _BY_STEPS = {("words",): "gpt-2", ("digits", "words"): "smollm"}
 _SURROUNDINGS = {("bytes",), ("digits", "bytes")}
-"""What may stand beside the splits: digits are split as the expressions go with."""
+"""What may stand beside the splits. Whether there is a step for digits follows from them."""
 
 _SAME_BUT_MERGED = {"llama-bpe": "dbrx"}
 """The same splits, but a word that is in the vocabulary is merged like any other."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 from modelfile.convert.metadata import Metadata
 from modelfile.convert.protobuf import ProtobufError, content, fields, message
-from modelfile.convert.tokenizer_json import TOKENIZER_JSON, Added, added_in_config, read_tokenizer_json
+from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, Added, TokenizerJson, added_by_text, added_in_config
 from modelfile.convert.vocabulary import MOST_TOKENS, Token, TokenType, Vocabulary, added_token, placed, vocabulary_size
 
 TOKENIZER_MODEL = "tokenizer.model"
@@ -24,12 +25,12 @@ _TEXT, _SCORE, _TYPE = 1, 2, 3
 _PREFIX = 3
 
 
-def sentencepiece_vocabulary(files: Files, config: Config) -> Vocabulary:
+def sentencepiece_vocabulary(files: Files, config: Config, tokenizer: TokenizerJson | None) -> Vocabulary:
     """The pieces of tokenizer.model and what other files add to them. Raises ConvertError."""
     pieces, prefix = _read_model(files.read(TOKENIZER_MODEL))
     size = vocabulary_size(config, len(pieces))
     tokens = dict(enumerate(pieces[:size]))
-    for added in _added(files, tokens):
+    for added in _added(files, tokenizer, tokens):
         if added.id < size:
             tokens[added.id] = added_token(added.text, special=added.special)
     return Vocabulary("llama", "default", placed(size, tokens), scored=True, extra={} if prefix else NO_PREFIX)
@@ -61,11 +62,10 @@ def _piece(found: dict[int, int | bytes]) -> Token:
     return Token(text, kind, score)
 
 
-def _added(files: Files, trained: dict[int, Token]) -> list[Added]:
+def _added(files: Files, tokenizer: TokenizerJson | None, trained: Mapping[int, Token]) -> list[Added]:
     """Added tokens from all the places where they may be listed; the last of an id counts."""
-    plain = [Added(id, text, special=False) for text, id in files.object_if_there("added_tokens.json").items()]
-    listed = added_in_config(files.object_if_there("tokenizer_config.json"))
-    if not listed and TOKENIZER_JSON in files:
-        also = read_tokenizer_json(files).added
+    listed = added_in_config(files.object_if_there(TOKENIZER_CONFIG))
+    if not listed and tokenizer is not None:
+        also = tokenizer.added
         listed = [added for added in also if added.id not in trained or trained[added.id].type not in _TRAINED]
-    return plain + listed
+    return added_by_text(files.object_if_there("added_tokens.json")) + listed

@@ -10,7 +10,7 @@ from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 from modelfile.convert.metadata import Metadata
-from modelfile.convert.tokenizer_json import TOKENIZER_JSON, read_tokenizer_json, steps, token_text
+from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, TokenizerJson, steps, token_text
 
 _KEYS = {
     "bos": "tokenizer.ggml.bos_token_id",
@@ -36,20 +36,21 @@ class _Special:
             beginning = self.texts.setdefault("bos", first)
             self.added["bos"] = first in (beginning, self.texts.get("cls"))
         if last is not None:
-            if (end := self.texts.get("eos")) not in (None, last):
-                self.texts["eot"] = str(end)  # a chat's turns end with another token than a text
+            end = self.texts.get("eos")
+            if end is not None and end != last:
+                self.texts["eot"] = end  # a chat's turns end with another token than a text
             self.texts["eos"] = last
             self.added["eos"] = True
 
 
 def special_tokens(
-    files: Files, config: Config, ids: Mapping[str, int], size: int, defaults: Mapping[str, str] | None = None
+    settings: Mapping[str, Any], tokenizer: TokenizerJson | None, config: Config, ids: Mapping[str, int], size: int
 ) -> Metadata:
-    """The keys of a GGUF. `ids` finds a token by its text, `defaults` names those that no file names.
+    """The keys of a GGUF for a vocabulary of `size` tokens, in which `ids` finds the added ones by their texts.
 
-    What the tokenizer says comes before what config.json says. Raises ConvertError.
+    What tokenizer_config.json, which is `settings`, and tokenizer.json say comes before what config.json says.
     """
-    special = _read(files, defaults or {})
+    special = _read(settings, tokenizer)
     found: Metadata = {}
     for kind, key in _KEYS.items():
         named = ids.get(special.texts.get(kind, ""))
@@ -59,16 +60,15 @@ def special_tokens(
     return found | {f"tokenizer.ggml.add_{kind}_token": added for kind, added in special.added.items()}
 
 
-def _read(files: Files, defaults: Mapping[str, str]) -> _Special:
-    settings = files.object_if_there("tokenizer_config.json")
+def _read(settings: Mapping[str, Any], tokenizer: TokenizerJson | None) -> _Special:
     named = {kind: token_text(settings, f"{kind}_token") for kind in (*_KEYS, "cls")}
-    texts = {**defaults, **{kind: text for kind, text in named.items() if text is not None}}
+    texts = {kind: text for kind, text in named.items() if text is not None}
     for kind, stand_in in (("bos", "cls"), ("eos", "sep")):
         if stand_in in texts:
             texts.setdefault(kind, texts[stand_in])
     special = _Special(texts)
-    if TOKENIZER_JSON in files:
-        _post_process(special, read_tokenizer_json(files).post_processor)
+    if tokenizer is not None:
+        _post_process(special, tokenizer.post_processor)
     for kind in ("bos", "eos"):
         if isinstance(added := settings.get(f"add_{kind}_token"), bool):
             special.added.setdefault(kind, added)
@@ -96,7 +96,7 @@ def chat_template(files: Files) -> Metadata:
     if "chat_template.jinja" in files:
         return {"tokenizer.chat_template": files.text("chat_template.jinja")}
     found = files.object_if_there("chat_template.json").get("chat_template")
-    found = found or files.object_if_there("tokenizer_config.json").get("chat_template")
+    found = found or files.object_if_there(TOKENIZER_CONFIG).get("chat_template")
     if isinstance(found, list):
         found = next((named.get("template") for named in found if _is_default(named)), None)
     if not found:

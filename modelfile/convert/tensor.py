@@ -34,6 +34,8 @@ class Tensor:
 
     def read(self) -> Array:
         """All values."""
+        if len(self.parts) == 1:
+            return self.parts[0]()
         return np.concatenate([part().reshape(-1) for part in self.parts]).reshape(self.shape)
 
     def map(self, change: Callable[[Array], Array], shape: tuple[int, ...] | None = None) -> Tensor:

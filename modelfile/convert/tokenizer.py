@@ -10,25 +10,25 @@ from modelfile.convert.files import Files
 from modelfile.convert.metadata import Metadata
 from modelfile.convert.sentencepiece import TOKENIZER_MODEL, sentencepiece_vocabulary
 from modelfile.convert.special import chat_template, special_tokens
-from modelfile.convert.tokenizer_json import TOKENIZER_JSON, read_tokenizer_json
+from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, TokenizerJson, read_tokenizer_json
 from modelfile.convert.vocabulary import Vocabulary
 
 
 def tokenizer_metadata(files: Files, config: Config) -> Metadata:
     """Vocabulary, special tokens and chat template. Raises ConvertError."""
-    vocabulary = _vocabulary(files, config)
-    added = read_tokenizer_json(files).added if TOKENIZER_JSON in files else []
-    ids = {token.text: token.id for token in reversed(added)}
-    special = special_tokens(files, config, ids, len(vocabulary.tokens))
+    tokenizer = read_tokenizer_json(files)
+    vocabulary = _vocabulary(files, config, tokenizer)
+    ids = {} if tokenizer is None else {added.text: added.id for added in reversed(tokenizer.added)}
+    settings = files.object_if_there(TOKENIZER_CONFIG)
+    special = special_tokens(settings, tokenizer, config, ids, len(vocabulary.tokens))
     return vocabulary.metadata() | special | chat_template(files)
 
 
-def _vocabulary(files: Files, config: Config) -> Vocabulary:
+def _vocabulary(files: Files, config: Config, tokenizer: TokenizerJson | None) -> Vocabulary:
     if TOKENIZER_MODEL in files:
-        return sentencepiece_vocabulary(files, config)
-    if TOKENIZER_JSON not in files:
+        return sentencepiece_vocabulary(files, config, tokenizer)
+    if tokenizer is None:
         raise ConvertError("unknown tokenizer format")
-    tokenizer = read_tokenizer_json(files)
     if tokenizer.kind != "BPE":
         raise ConvertError(f"a tokenizer of the type {tokenizer.kind} is not supported")
     if tokenizer.model.get("byte_fallback"):

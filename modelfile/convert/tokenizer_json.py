@@ -11,6 +11,7 @@ from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 
 TOKENIZER_JSON = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 _SEQUENCES = ("normalizers", "pretokenizers", "processors")
 _ID = re.compile(r"[0-9]{1,9}")
 
@@ -56,8 +57,10 @@ class TokenizerJson:
         return [_pair(merge) for merge in found]
 
 
-def read_tokenizer_json(files: Files) -> TokenizerJson:
-    """The file, checked in its outlines. Raises ConvertError."""
+def read_tokenizer_json(files: Files) -> TokenizerJson | None:
+    """The file, checked in its outlines, None without it. Raises ConvertError."""
+    if TOKENIZER_JSON not in files:
+        return None
     found = files.object(TOKENIZER_JSON)
     model = _object(found, "model")
     entries = found.get("added_tokens")
@@ -69,7 +72,16 @@ def read_tokenizer_json(files: Files) -> TokenizerJson:
 def added_in_config(settings: Mapping[str, Any]) -> list[Added]:
     """The added tokens that a tokenizer_config.json lists. Raises ConvertError."""
     entries = _object(settings, "added_tokens_decoder")
-    return [_added(entry, int(id)) for id, entry in entries.items() if _ID.fullmatch(id)]
+    return [
+        _added({**entry, "id": int(id)})
+        for id, entry in entries.items()
+        if _ID.fullmatch(id) and isinstance(entry, dict)
+    ]
+
+
+def added_by_text(found: Mapping[str, Any]) -> list[Added]:
+    """The added tokens of an added_tokens.json. Raises ConvertError."""
+    return [_added({"content": text, "id": id}) for text, id in found.items()]
 
 
 def steps(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -95,11 +107,9 @@ def _object(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _added(entry: Any, id: int | None = None) -> Added:
+def _added(entry: Any) -> Added:
     match entry:
-        case {"content": str(text), "id": int(own)}:
-            return Added(own if id is None else id, text, bool(entry.get("special")))
-        case {"content": str(text)} if id is not None:
+        case {"content": str(text), "id": int(id)}:
             return Added(id, text, bool(entry.get("special")))
     raise ConvertError("an added token has no text or no id")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from dataclasses import dataclass, field
 
 from modelfile.convert.config import Config
@@ -91,5 +92,4 @@ def _looks_special(text: str) -> bool:
 
 
 def _repeated(texts: list[str]) -> str:
-    seen: set[str] = set()
-    return next(text for text in texts if text in seen or seen.add(text))  # type: ignore[func-returns-value]
+    return next(text for text, count in Counter(texts).items() if count > 1)

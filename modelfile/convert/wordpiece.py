@@ -14,27 +14,34 @@ from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 from modelfile.convert.metadata import Metadata
-from modelfile.convert.tokenizer_json import TOKENIZER_JSON, TokenizerJson, read_tokenizer_json, steps
+from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, TokenizerJson, steps
 from modelfile.convert.vocabulary import MOST_TOKENS, Token, TokenType, Vocabulary, placed, vocabulary_size
 
 VOCAB_TXT = "vocab.txt"
-SPECIAL = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
-"""What the special tokens of a WordPiece model are called if no file says otherwise."""
+SPECIAL = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+"""What tokenizer_config.json says about the special tokens of a WordPiece model if it says nothing."""
 
 _BEGIN = "\u2581"
 
 
-def wordpiece_vocabulary(files: Files, config: Config) -> tuple[Vocabulary, dict[str, int]]:
+def wordpiece_vocabulary(
+    files: Files, config: Config, tokenizer: TokenizerJson | None
+) -> tuple[Vocabulary, dict[str, int]]:
     """All tokens, and their ids by their original texts. Raises ConvertError."""
-    if TOKENIZER_JSON in files:
-        tokenizer = read_tokenizer_json(files)
+    if tokenizer is not None:
         ids = _of_json(tokenizer)
         controls = {added.text for added in tokenizer.added if added.special}
         normalizer = _normalizer(tokenizer.normalizer)
     else:
         ids = {text: id for id, text in enumerate(_lines(files.text(VOCAB_TXT)))}
         controls = set(SPECIAL.values())
-        lowercase = files.object_if_there("tokenizer_config.json").get("do_lower_case", True)
+        lowercase = files.object_if_there(TOKENIZER_CONFIG).get("do_lower_case", True)
         normalizer = {"tokenizer.ggml.normalizer.lowercase": bool(lowercase)}
     tokens = {id: _token(text, control=text in controls) for text, id in ids.items()}
     size = vocabulary_size(config, max(tokens, default=0) + 1)

@@ -31,12 +31,13 @@ def write_gguf(
 
 @contextmanager
 def _whole(target: Path) -> Iterator[None]:
+    """Remove a file that is not finished."""
     try:
         yield
     except BaseException as error:
         target.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise ConvertError(f"write: {error.strerror}") from error
+            raise ConvertError(f"write: {error.strerror or error}") from error
         if isinstance(error, UnicodeEncodeError):
             raise ConvertError("a text has characters that do not exist") from error
         raise

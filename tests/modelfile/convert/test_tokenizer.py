@@ -49,9 +49,8 @@ def read(folder: Path, **settings: Any) -> dict[str, Any]:
 
 def write_json_form(folder: Path, **settings: Any) -> None:
     """The tokenizer.json that Hugging Face makes of tokenizer.model: merges from pieces, the best first."""
-    pieces = sentencepiece_vocabulary(
-        Files({"tokenizer.model": DATA / "gemma/ckpt/tokenizer.model"}), Config({})
-    ).tokens
+    files = Files({"tokenizer.model": DATA / "gemma/ckpt/tokenizer.model"})
+    pieces = sentencepiece_vocabulary(files, Config({}), None).tokens
     scores = {piece.text: piece.score for piece in pieces if piece.type is TokenType.NORMAL}
     merges = [
         (-score, [text[:cut], text[cut:]])
@@ -146,6 +145,14 @@ def test_tokens_added_to_sentencepiece(tmp_path: Path) -> None:
     assert found["tokens"][599:] == ["~", "<extra>", "<|turn|>", "  ", "[PAD603]"]
     assert found["token_type"][599:] == [1, 4, 3, 4, 5]
     assert found["scores"][600:] == [-1000.0, -1000.0, -1000.0, -10000.0]
+
+
+@pytest.mark.parametrize("added", [{"<extra>": "600"}, {"<extra>": None}, {"<extra>": -1}])
+def test_added_tokens_without_an_id(added: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copy(DATA / "gemma/ckpt/tokenizer.model", tmp_path)
+    write_json(tmp_path / "added_tokens.json", added)
+    with pytest.raises(ConvertError):
+        read(tmp_path, vocab_size=604)
 
 
 def test_trained_special_pieces_keep_their_types(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from modelfile.convert import ConvertError, convert
 from modelfile.convert.config import Config
 from modelfile.convert.files import Files
 from modelfile.convert.pooling import pooling
+from modelfile.convert.tokenizer_json import read_tokenizer_json
+from modelfile.convert.vocabulary import Vocabulary
 from modelfile.convert.wordpiece import wordpiece_vocabulary
 from tests.modelfile.convert.checkpoints import DATA, files_in, write_json
 from tests.modelfile.convert.llamacpp import tokenize
@@ -22,6 +24,12 @@ BERT = DATA / "bert/ckpt"
 def copied(folder: Path, *, without: str) -> Path:
     """The recorded checkpoint less one file."""
     return Path(shutil.copytree(BERT, folder / "model", ignore=lambda _folder, names: {without} & set(names)))
+
+
+def vocabulary_of(folder: Path, **settings: Any) -> tuple[Vocabulary, dict[str, int]]:
+    """The vocabulary in a folder, and its ids."""
+    files = Files(files_in(folder))
+    return wordpiece_vocabulary(files, Config(settings), read_tokenizer_json(files))
 
 
 def test_both_files_say_the_same(tmp_path: Path) -> None:
@@ -43,7 +51,7 @@ def test_a_text(tmp_path: Path) -> None:
 
 
 def test_how_words_are_marked() -> None:
-    vocabulary, ids = wordpiece_vocabulary(Files(files_in(BERT)), Config({"vocab_size": 109}))
+    vocabulary, ids = vocabulary_of(BERT, vocab_size=109)
     texts = [token.text for token in vocabulary.tokens]
     assert texts[:8] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "▁[PAD5]", "▁b", "▁c"]
     assert texts[ids["##ing"]] == "ing"
@@ -51,7 +59,7 @@ def test_how_words_are_marked() -> None:
 
 def test_brackets_are_no_words(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_bytes(b"[PAD]\r\n[unused0]\r\nword\r\n##s\r\n")
-    vocabulary, _ = wordpiece_vocabulary(Files(files_in(tmp_path)), Config({}))
+    vocabulary, _ = vocabulary_of(tmp_path)
     assert [(token.text, int(token.type)) for token in vocabulary.tokens] == [
         ("[PAD]", 3),
         ("[unused0]", 1),
@@ -78,23 +86,23 @@ def test_brackets_are_no_words(tmp_path: Path) -> None:
 def test_normalizers(normalizer: Any, found: dict[str, bool], tmp_path: Path) -> None:
     tokenizer = json.loads((BERT / "tokenizer.json").read_text())
     write_json(tmp_path / "tokenizer.json", tokenizer | {"normalizer": normalizer})
-    vocabulary, _ = wordpiece_vocabulary(Files(files_in(tmp_path)), Config({"vocab_size": 109}))
+    vocabulary, _ = vocabulary_of(tmp_path, vocab_size=109)
     assert vocabulary.extra == {f"tokenizer.ggml.normalizer.{name}": value for name, value in found.items()}
 
 
 def test_cased_vocabularies_without_a_tokenizer_json(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\nA\n")
     write_json(tmp_path / "tokenizer_config.json", {"do_lower_case": False})
-    vocabulary, _ = wordpiece_vocabulary(Files(files_in(tmp_path)), Config({}))
+    vocabulary, _ = vocabulary_of(tmp_path)
     assert vocabulary.extra == {"tokenizer.ggml.normalizer.lowercase": False}
 
 
 def test_other_tokenizers(tmp_path: Path) -> None:
     write_json(tmp_path / "tokenizer.json", {"model": {"type": "Unigram"}})
     with pytest.raises(ConvertError, match="a tokenizer of the type Unigram is not supported here: only WordPiece is"):
-        wordpiece_vocabulary(Files(files_in(tmp_path)), Config({}))
+        vocabulary_of(tmp_path)
     with pytest.raises(ConvertError, match=r"open vocab\.txt: no such file or directory"):
-        wordpiece_vocabulary(Files({}), Config({}))
+        vocabulary_of(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
