@@ -11,12 +11,20 @@ import llama_cpp.llama_cpp as C
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.runner.context import Log
-
 Vector = NDArray[np.float32]
 
-LOG = Log()
+ERRORS: list[str] = []
+ERROR_LEVEL = 4
 MEAN = 1  # llama.cpp's number for pooling by the mean
+
+
+@C.llama_log_callback
+def _keep_errors(level: int, text: bytes, _data: object) -> None:
+    if level == ERROR_LEVEL:
+        ERRORS.append(text.decode("utf-8", "replace").strip())
+
+
+C.llama_log_set(_keep_errors, None)
 
 
 def last_logits(model: Path, ids: Sequence[int], adapter: Path | None = None) -> Vector:
@@ -24,7 +32,7 @@ def last_logits(model: Path, ids: Sequence[int], adapter: Path | None = None) ->
     with _model(model) as loaded, _context(loaded) as context:
         if adapter is not None:
             lora = C.llama_adapter_lora_init(loaded, str(adapter).encode())
-            assert lora is not None, LOG.errors[-3:]
+            assert lora is not None, ERRORS[-3:]
             one = (C.llama_adapter_lora_p_ctypes * 1)(lora)
             assert C.llama_set_adapters_lora(context, one, 1, (ctypes.c_float * 1)(1.0)) == 0
         _decode(context, ids, every=False)
@@ -64,7 +72,7 @@ def _model(path: Path, *, vocabulary_only: bool = False) -> Iterator[ctypes.c_vo
     params.n_gpu_layers = 0
     params.vocab_only = vocabulary_only
     model = C.llama_model_load_from_file(str(path).encode(), params)
-    assert model is not None, LOG.errors[-3:]
+    assert model is not None, ERRORS[-3:]
     yield model
     C.llama_model_free(model)
 
@@ -78,7 +86,7 @@ def _context(model: ctypes.c_void_p, pooling: int | None = None) -> Iterator[cty
         params.embeddings = True
         params.pooling_type = pooling
     context = C.llama_init_from_model(model, params)
-    assert context is not None, LOG.errors[-3:]
+    assert context is not None, ERRORS[-3:]
     yield context
     C.llama_free(context)
 
@@ -90,5 +98,5 @@ def _decode(context: ctypes.c_void_p, ids: Sequence[int], *, every: bool) -> Non
         batch.token[place], batch.pos[place] = token, place
         batch.n_seq_id[place], batch.seq_id[place][0] = 1, 0
         batch.logits[place] = every or place == len(ids) - 1
-    assert C.llama_decode(context, batch) == 0, LOG.errors[-3:]
+    assert C.llama_decode(context, batch) == 0, ERRORS[-3:]
     C.llama_batch_free(batch)
