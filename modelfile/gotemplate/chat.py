@@ -21,7 +21,7 @@ from modelfile.gotemplate.values import Value
 Think = bool | Literal["low", "medium", "high", "max"] | None
 """Whether and how hard to think; None if nobody said."""
 
-_RESPONSE = Action(0, Pipe(0, (Command(0, (Field(0, ("Response",)),)),)))
+_RESPONSE = Action(0, Pipe(0, (Command(0, Field(0, ("Response",))),)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

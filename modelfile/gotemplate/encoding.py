@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import re
+from collections.abc import Iterable
 
 from modelfile.gotemplate.floats import json_float
 from modelfile.gotemplate.limits import Budget, Buffer
@@ -23,6 +24,7 @@ from modelfile.gotemplate.values import (
     value_of,
 )
 
+_STEPS = 2  # that a value costs beside its text
 _SPECIAL = re.compile("[<>&\u2028\u2029]")
 _NO_CHARACTER = re.compile("[\ud800-\udfff]")
 
@@ -52,6 +54,7 @@ def print_as_object(value: Value, budget: Budget) -> Value:
 
 
 def _write(value: Value, buffer: Buffer) -> None:
+    buffer.budget.spend(_STEPS)
     value = value.indirect()
     if value.type.simplify is not None:
         value = value_of(value.type.simplify(value.data))
@@ -63,8 +66,10 @@ def _write(value: Value, buffer: Buffer) -> None:
         buffer.write(f'"{base64.b64encode(value.data).decode()}"')
     else:
         buffer.budget.enter()
-        _write_composite(value, buffer)
-        buffer.budget.depth -= 1
+        try:
+            _write_composite(value, buffer)
+        finally:
+            buffer.budget.leave()
 
 
 def _write_composite(value: Value, buffer: Buffer) -> None:
@@ -74,16 +79,16 @@ def _write_composite(value: Value, buffer: Buffer) -> None:
             _write(Value(value.type.element, data), buffer)
         buffer.write("]" if value.data else "[]")
     elif isinstance(value.type, MapType):
-        keys = value.type.keys(value.data)
-        _write_object([(key, value.element(key)) for key in keys], buffer)
+        keys = value.type.keys(value.data, buffer.budget)
+        _write_object(((key, value.element(key)) for key in keys), buffer)
     elif isinstance(value.type, StructType):
-        given = [(member, member.of(value.data)) for member in value.type.members]
-        _write_object([(m.key or m.name, inner) for m, inner in given if not (m.omit_empty and inner.empty)], buffer)
+        given = ((member, member.of(value.data)) for member in value.type.members)
+        _write_object(((m.key or m.name, inner) for m, inner in given if not (m.omit_empty and inner.empty)), buffer)
     else:
         raise EncodingError(f"json: unsupported type: {value.type.name}")
 
 
-def _write_object(members: list[tuple[str, Value]], buffer: Buffer) -> None:
+def _write_object(members: Iterable[tuple[str, Value]], buffer: Buffer) -> None:
     buffer.write("{")
     for place, (key, value) in enumerate(members):
         buffer.write("," if place else "")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
 from modelfile.gotemplate.errors import TemplateExecError
 from modelfile.gotemplate.functions import FUNCTIONS
-from modelfile.gotemplate.limits import Budget
+from modelfile.gotemplate.limits import PARENTHESES, Budget
 from modelfile.gotemplate.nodes import (
     Bool,
     Chain,
@@ -33,12 +34,20 @@ from modelfile.gotemplate.values import (
     PointerType,
     StructType,
     Value,
-    boolean,
     string,
 )
 
-Words = tuple[Node, ...]
-"""A command: what it begins with, and the arguments."""
+_LONGEST_ERROR = 8192  # characters; values and sources that errors quote may be much longer
+
+
+class Given(NamedTuple):
+    """What stands behind the head of a command: arguments, and what the command before in the pipeline gave."""
+
+    arguments: tuple[Node, ...]
+    final: Value | None
+
+
+NOTHING = Given((), None)
 
 
 class MissingKey(Enum):
@@ -51,10 +60,7 @@ class MissingKey(Enum):
 
 
 class Evaluator:
-    """Evaluates the expressions of one template body, with the variables that exist there.
-
-    In all methods `dot` is the value of `.`, and `final` what the command before in the pipeline gave, if there is one.
-    """
+    """Evaluates the expressions of one template body, with the variables that exist there. `dot` is the value of `.`"""
 
     def __init__(self, name: str, source: str, dot: Value, budget: Budget, missing_key: MissingKey) -> None:
         self.variables: Scope[Value] = Scope(dot)
@@ -75,7 +81,8 @@ class Evaluator:
         before = self._source[: self.node.at]
         line, start = before.count("\n") + 1, before.rfind("\n") + 1
         place = f":{line}:{byte_length(before[start:])}"
-        return TemplateExecError(f"template: {place}: executing {quote(self._name)} at <{self.node}>: {why}")
+        message = f"template: {place}: executing {quote(self._name)} at <{self.node}>: {why}"
+        return TemplateExecError(message if len(message) <= _LONGEST_ERROR else f"{message[:_LONGEST_ERROR]}...")
 
     def pipeline(self, dot: Value, pipe: Pipe) -> Value:
         """The value of a pipeline, never an interface; its variables are set. Raises TemplateExecError."""
@@ -99,84 +106,83 @@ class Evaluator:
         cell.value = value
 
     def _command(self, dot: Value, command: Command, final: Value | None) -> Value:
-        words = command.words
-        self.budget.spend(len(words))
-        match first := words[0]:
-            case Field():
-                self.node = first
-                return self._fields(dot, dot, first.path, words, final)
-            case Identifier():
-                return self._function(dot, first, command, words, final)
-            case Variable():
-                return self._variable(dot, first, words, final)
-            case Chain():
-                return self._chain(dot, first, words, final)
-            case Pipe():
-                self._refuse_arguments(words, final)
-                return self._parenthesized(dot, first)
-        self.node = first
-        self._refuse_arguments(words, final)
-        if isinstance(first, Nil):
+        head, arguments = command.head, command.arguments
+        self.budget.spend(2 + len(arguments))
+        given = NOTHING if final is None and not arguments else Given(arguments, final)
+        if isinstance(head, Nil):
+            self.node = head
+            self._refuse(head, given)
             raise self.error("nil is not a command")
-        return dot if isinstance(first, Dot) else self._constant(first)
+        return self._operand(dot, head, given, command)
 
-    def _refuse_arguments(self, words: Words, final: Value | None) -> None:
-        if len(words) > 1 or final is not None:
-            raise self.error(f"can't give argument to non-function {words[0]}")
-
-    def _parenthesized(self, dot: Value, pipe: Pipe) -> Value:
-        self.budget.enter()
-        value = self.pipeline(dot, pipe)
-        self.budget.depth -= 1
-        return value
-
-    def _constant(self, node: Node) -> Value:
+    def _operand(self, dot: Value, node: Node, given: Given, call: Node) -> Value:
+        """The value of anything but nil; `call` is the node to blame for what a function says."""
+        if not isinstance(node, Pipe):
+            self.node = node
         match node:
-            case String():
-                return string(node.value)
-            case Bool():
-                return boolean(node.value)
+            case Field():
+                return self._fields(dot, dot, node.path, given)
+            case Identifier():
+                return self._function(dot, node.name, given, call)
+            case Variable():
+                return self._variable(dot, node, given)
+            case Chain():
+                receiver = self._argument(dot, node.operand, Parameter.VALUE)
+                return self._fields(dot, receiver, node.path, given)
+        self._refuse(node, given)
+        match node:
+            case Pipe():
+                return self._parenthesized(dot, node)
+            case Dot():
+                return dot
+            case String() | Bool():
+                return node.constant
         assert isinstance(node, Number)
         if node.constant is None:
             raise self.error(f"{node} overflows int")
         return node.constant
 
-    def _variable(self, dot: Value, variable: Variable, words: Words, final: Value | None) -> Value:
-        self.node = variable
+    def _refuse(self, head: Node, given: Given) -> None:
+        """Whatever is no function takes no arguments."""
+        if given is not NOTHING:
+            raise self.error(f"can't give argument to non-function {head}")
+
+    def _parenthesized(self, dot: Value, pipe: Pipe) -> Value:
+        self.budget.enter(PARENTHESES)
+        value = self.pipeline(dot, pipe)
+        self.budget.leave(PARENTHESES)
+        return value
+
+    def _variable(self, dot: Value, variable: Variable, given: Given) -> Value:
         cell = self.variables.find(variable.path[0])
         if cell is None:
             raise self.error(f"undefined variable: {variable.path[0]}")
         if len(variable.path) > 1:
-            return self._fields(dot, cell.value, variable.path[1:], words, final)
-        self._refuse_arguments(words, final)
+            return self._fields(dot, cell.value, variable.path[1:], given)
+        self._refuse(variable, given)
         return cell.value
 
-    def _chain(self, dot: Value, chain: Chain, words: Words, final: Value | None) -> Value:
-        self.node = chain
-        receiver = self._argument(dot, Parameter.VALUE, chain.operand)
-        return self._fields(dot, receiver, chain.path, words, final)
-
-    def _fields(self, dot: Value, receiver: Value, path: tuple[str, ...], words: Words, final: Value | None) -> Value:
+    def _fields(self, dot: Value, receiver: Value, path: tuple[str, ...], given: Given) -> Value:
         """`.A.B.C` of a value; only the last may be a method that takes arguments."""
         for name in path[:-1]:
-            receiver = self._field(dot, receiver, name, (), None)
-        return self._field(dot, receiver, path[-1], words, final)
+            self.budget.spend()
+            receiver = self._field(dot, receiver, name, NOTHING)
+        return self._field(dot, receiver, path[-1], given)
 
-    def _field(self, dot: Value, receiver: Value, name: str, words: Words, final: Value | None) -> Value:
+    def _field(self, dot: Value, receiver: Value, name: str, given: Given) -> Value:
         if not receiver.valid:
             return NO_VALUE
         target = receiver.indirect()
         if target.dead_end and target.type is ANY:
             raise self.error(f"nil pointer evaluating {receiver.type.name}.{name}")
         if (method := target.type.methods.get(name)) is not None:
-            bound = Function(lambda budget: method(target, budget))
-            return self._call(dot, bound, name, words, final)
+            return self._call(dot, Function(lambda budget: method(target, budget)), name, given)
         found = self._member(receiver, target, name)
-        if len(words) > 1 or final is not None:
-            what = "is not a method but has arguments"
+        if given is not NOTHING:
+            why = "is not a method but has arguments"
             if isinstance(target.type, StructType):
-                what = "has arguments but cannot be invoked as function"
-            raise self.error(f"{name} {what}")
+                why = "has arguments but cannot be invoked as function"
+            raise self.error(f"{name} {why}")
         return found
 
     def _member(self, receiver: Value, target: Value, name: str) -> Value:
@@ -191,58 +197,45 @@ class Evaluator:
             raise self.error(f"nil pointer evaluating {receiver.type.name}.{name}")
         raise self.error(f"can't evaluate field {name} in type {receiver.type.name}")
 
-    def _function(self, dot: Value, identifier: Identifier, node: Node, words: Words, final: Value | None) -> Value:
-        self.node = identifier
+    def _function(self, dot: Value, name: str, given: Given, call: Node) -> Value:
         try:
-            return self._call(dot, FUNCTIONS[identifier.name], identifier.name, words, final)
+            return self._call(dot, FUNCTIONS[name], name, given)
         except FunctionError as error:
-            self.node = node
-            raise self.error(f"error calling {identifier.name}: {error}") from None
+            self.node = call
+            raise self.error(f"error calling {name}: {error}") from None
 
-    def _call(self, dot: Value, function: Function, name: str, words: Words, final: Value | None) -> Value:
+    def _call(self, dot: Value, function: Function, name: str, given: Given) -> Value:
         """The result of a function. Raises FunctionError if the function itself does."""
-        self._check_count(function, name, len(words[1:]), final is not None)
-        arguments: list[Value] = []
-        for place, word in enumerate(words[1:]):
-            value = self._argument(dot, function.parameter(place), word)
-            if value.truth is function.stops_at:
+        self._check_count(function, name, given)
+        values: list[Value] = []
+        for place, argument in enumerate(given.arguments):
+            value = self._argument(dot, argument, function.parameter(place))
+            if function.stops_at is not None and value.truth is function.stops_at:
                 return value
-            arguments.append(value)
-        if final is not None:
-            arguments.append(self._fit(final, function.parameter(len(arguments))))
+            values.append(value)
+        if given.final is not None:
+            values.append(self._fit(given.final, function.parameter(len(values))))
         if function.shows_callee:
-            arguments.insert(0, string(str(words[1]) if len(words) > 1 else _described(final)))
-        return function.run(self.budget, *arguments)
+            values.insert(0, string(str(given.arguments[0]) if given.arguments else _described(values[0])))
+        return function.run(self.budget, *values)
 
-    def _check_count(self, function: Function, name: str, given: int, piped: bool) -> None:
-        fixed = len(function.fixed)
-        if function.rest is not None and given + piped < fixed:
-            raise self.error(f"wrong number of args for {name}: want at least {fixed} got {given}")
-        if function.rest is None and given + piped != fixed:
-            raise self.error(f"wrong number of args for {name}: want {fixed} got {given + piped}")
+    def _check_count(self, function: Function, name: str, given: Given) -> None:
+        count, fixed = len(given.arguments), len(function.fixed)
+        piped = given.final is not None
+        if function.rest is not None and count + piped < fixed:
+            raise self.error(f"wrong number of args for {name}: want at least {fixed} got {count}")
+        if function.rest is None and count + piped != fixed:
+            raise self.error(f"wrong number of args for {name}: want {fixed} got {count + piped}")
 
-    def _argument(self, dot: Value, parameter: Parameter, node: Node) -> Value:
+    def _argument(self, dot: Value, node: Node, parameter: Parameter) -> Value:
         self.node = node
-        match node:
-            case Field():
-                return self._fit(self._fields(dot, dot, node.path, (), None), parameter)
-            case Variable():
-                return self._fit(self._variable(dot, node, (), None), parameter)
-            case Dot():
-                return self._fit(dot, parameter)
-            case Pipe():
-                return self._fit(self._parenthesized(dot, node), parameter)
-            case Chain():
-                return self._fit(self._chain(dot, node, (), None), parameter)
-            case Identifier():
-                return self._fit(self._function(dot, node, node, (), None), parameter)
-            case Nil() if parameter is Parameter.STRING:
-                raise self.error("cannot assign nil to string")
-            case Nil():
-                return NO_VALUE
-        if parameter is Parameter.STRING and not isinstance(node, String):
+        if parameter is Parameter.STRING and isinstance(node, Bool | Number):
             raise self.error(f"expected string; found {node}")
-        return self._constant(node)
+        if not isinstance(node, Nil):
+            return self._fit(self._operand(dot, node, NOTHING, node), parameter)
+        if parameter is Parameter.STRING:
+            raise self.error("cannot assign nil to string")
+        return NO_VALUE
 
     def _fit(self, value: Value, parameter: Parameter) -> Value:
         """A value as a parameter takes it."""
@@ -257,7 +250,6 @@ class Evaluator:
         raise self.error(f"wrong type for value; expected string; got {found.type.name}")
 
 
-def _described(value: Value | None) -> str:
+def _described(value: Value) -> str:
     """What Go's `Value.String` makes of a value."""
-    assert value is not None  # the count of arguments was checked
     return str(value.data) if value.type is STRING else f"<{value.type.name} Value>"

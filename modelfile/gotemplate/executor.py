@@ -24,6 +24,8 @@ from modelfile.gotemplate.quoting import quote
 from modelfile.gotemplate.values import INT, NO_VALUE, STRING, UINT8, MapType, SliceType, Value
 from modelfile.gotemplate.verbs import Directive, show, write
 
+_TURN = 3  # steps
+_CALL = 5  # steps
 Turns = Iterable[tuple[Value, Value]]
 """Of each turn of a loop the index and the element."""
 
@@ -52,7 +54,7 @@ class Executor:
                 self._evaluator.node = node
                 _EXECUTE[type(node)](self, node, dot)
         finally:
-            self._evaluator.budget.depth -= 1
+            self._evaluator.budget.leave()
 
     def _text(self, node: Text, dot: Value) -> None:
         self._output.write(node.text)
@@ -98,7 +100,7 @@ class Executor:
         try:
             for index, element in turns:
                 turned = True
-                self._evaluator.budget.spend()
+                self._evaluator.budget.spend(_TURN)
                 self._set_variables(node.pipe, index, element)
                 try:
                     self.run(node.body, element)
@@ -119,8 +121,7 @@ class Executor:
             element = value.type.element
             return ((Value(INT, place), Value(element, data)) for place, data in enumerate(value.data or ()))
         if isinstance(value.type, MapType):
-            self._evaluator.budget.spend_on_each(value.length)
-            keys = value.type.keys(value.data or {})
+            keys = value.type.keys(value.data, self._evaluator.budget)
             return ((Value(STRING, key), value.element(key)) for key in keys)
         if value.valid:
             raise self._evaluator.error(f"range can't iterate over {show(value, self._evaluator.budget)}")
@@ -139,6 +140,7 @@ class Executor:
         body = self._bodies.get(node.name)
         if body is None:
             raise self._evaluator.error(f"template {quote(node.name)} not defined")
+        self._evaluator.budget.spend(_CALL)
         argument = NO_VALUE if node.pipe is None else self._evaluator.pipeline(dot, node.pipe)
         inner = self._evaluator.inside(node.name, argument)
         Executor(self._bodies, inner, self._output).run(body, argument)

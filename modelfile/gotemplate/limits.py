@@ -7,25 +7,26 @@ from dataclasses import dataclass
 from modelfile.gotemplate.errors import TemplateLimitError
 from modelfile.gotemplate.strings import joined
 
-LONGEST_SOURCE = 1 << 20  # characters of a template
-MOST_TOKENS = 1 << 16  # of a template
-DEEPEST_SOURCE = 100  # blocks and parentheses inside one another
+LONGEST_SOURCE = 1 << 18  # characters of a template
+MOST_TOKENS = 1 << 15  # of a template
+DEEPEST_SOURCE = 150  # levels of a template: a block is one
+PARENTHESES = 3  # levels that parentheses are, for they take more of Python's stack than a block
 _TEXT_PER_STEP = 64  # characters that cost as much as one step when they are copied
-_EACH_PER_STEP = 4  # when each is looked at
+_EACH_PER_STEP = 2  # when each is looked at
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one execution.
 
-    `steps` counts nodes, arguments, turns of loops, and text that is made (64 characters are one step); `text` is the
-    most characters of the output and of any text on the way; `depth` counts blocks, parentheses and templates inside
-    one another, and keeps the interpreter far from the end of Python's own stack.
+    `steps` counts nodes, arguments, turns of loops, and text that is made; `text` is the most characters of the output
+    and of any text on the way; `depth` is the most levels of blocks, parentheses, templates and values inside one
+    another, and keeps the interpreter away from the end of Python's own stack.
     """
 
-    steps: int = 400_000
+    steps: int = 500_000
     text: int = 8 << 20
-    depth: int = 150
+    depth: int = 180
 
 
 DEFAULT_LIMITS = Limits()
@@ -36,8 +37,8 @@ class Budget:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.depth = 0
         self._steps = limits.steps
+        self._depth = 0
 
     def spend(self, steps: int = 1) -> None:
         """Count steps. Raises TemplateLimitError when there are none left."""
@@ -46,18 +47,23 @@ class Budget:
             raise TemplateLimitError(f"template: exceeded the limit of {self.limits.steps} steps")
 
     def spend_on(self, size: int) -> None:
-        """Count the steps that looking at `size` characters or elements is worth."""
+        """Count the steps that copying `size` characters or elements is worth."""
         self.spend(1 + size // _TEXT_PER_STEP)
 
     def spend_on_each(self, size: int) -> None:
         """Count the steps of work on `size` characters or elements one by one."""
         self.spend(1 + size // _EACH_PER_STEP)
 
-    def enter(self) -> None:
-        """One level deeper; the caller leaves by `depth -= 1`. Raises TemplateLimitError."""
-        if self.depth == self.limits.depth:
+    def enter(self, levels: int = 1) -> None:
+        """Go deeper. Raises TemplateLimitError; after that nothing more can be done with this budget."""
+        self.spend(levels)
+        self._depth += levels
+        if self._depth > self.limits.depth:
             raise TemplateLimitError(f"template: exceeded maximum template depth ({self.limits.depth})")
-        self.depth += 1
+
+    def leave(self, levels: int = 1) -> None:
+        """Come back from where `enter` went."""
+        self._depth -= levels
 
 
 class Buffer:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any
 
 from modelfile.gotemplate.encoding import print_as_object
@@ -49,13 +51,14 @@ def collate(messages: Iterable[Message]) -> list[Message]:
     Of what is not text the first one's stays, but no tool call is lost.
     """
     collated: list[Message] = []
-    for message in messages:
-        if collated and collated[-1].role == message.role != "tool":
-            last = collated[-1]
-            content = f"{last.content}\n\n{message.content}"
-            collated[-1] = replace(last, content=content, tool_calls=last.tool_calls + message.tool_calls)
-        else:
-            collated.append(message)
+    for role, group in groupby(messages, attrgetter("role")):
+        first, *others = group
+        if role == "tool" or not others:
+            collated += first, *others
+            continue
+        content = "\n\n".join(message.content for message in (first, *others))
+        calls = chain.from_iterable(message.tool_calls for message in (first, *others))
+        collated.append(replace(first, content=content, tool_calls=tuple(calls)))
     return collated
 
 

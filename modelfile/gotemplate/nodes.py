@@ -39,10 +39,10 @@ class Nil(Node):
 class Bool(Node):
     """`true` or `false`"""
 
-    value: bool
+    constant: Value
 
     def __str__(self) -> str:
-        return "true" if self.value else "false"
+        return "true" if self.constant.data else "false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class String(Node):
     """A string literal."""
 
     literal: str
-    value: str
+    constant: Value
 
     def __str__(self) -> str:
         return self.literal
@@ -110,9 +110,15 @@ class Chain(Node):
 
 @dataclass(frozen=True, slots=True)
 class Command(Node):
-    """A function, field or value with its arguments."""
+    """A function, field or value (the head) with its arguments."""
 
-    words: tuple[Node, ...]
+    head: Node
+    arguments: tuple[Node, ...] = ()
+
+    @property
+    def words(self) -> tuple[Node, ...]:
+        """The head and the arguments."""
+        return (self.head, *self.arguments)
 
     def __str__(self) -> str:
         return " ".join(map(_argument, self.words))

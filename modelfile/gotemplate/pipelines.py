@@ -12,7 +12,7 @@ from collections.abc import Callable, Container
 from typing import TypeVar
 
 from modelfile.gotemplate.lexer import Kind, Token
-from modelfile.gotemplate.limits import DEEPEST_SOURCE
+from modelfile.gotemplate.limits import DEEPEST_SOURCE, PARENTHESES
 from modelfile.gotemplate.nodes import (
     Bool,
     Chain,
@@ -31,7 +31,7 @@ from modelfile.gotemplate.numbers import parse_complex, parse_number
 from modelfile.gotemplate.quoting import quote, unquote, unquote_character
 from modelfile.gotemplate.scope import Scope
 from modelfile.gotemplate.stream import TokenStream
-from modelfile.gotemplate.values import INT, Value
+from modelfile.gotemplate.values import INT, Value, boolean, string
 
 _OPERANDS = frozenset(
     [
@@ -62,11 +62,11 @@ class PipelineParser:
         self.depth = 0
         """Blocks and parentheses around the place where the stream stands."""
 
-    def enter(self) -> None:
-        """One level deeper; the caller leaves by `depth -= 1`. Raises TemplateSyntaxError."""
-        if self.depth == DEEPEST_SOURCE:
+    def enter(self, levels: int = 1) -> None:
+        """Go deeper; the caller takes the levels off `depth` again. Raises TemplateSyntaxError."""
+        self.depth += levels
+        if self.depth > DEEPEST_SOURCE:
             raise self._stream.error("max expression depth exceeded")
-        self.depth += 1
 
     def pipeline(self, context: str, end: Kind = Kind.RIGHT) -> Pipe:
         """A whole pipeline and the token that ends it."""
@@ -88,7 +88,7 @@ class PipelineParser:
 
     def _check_stages(self, commands: list[Command]) -> None:
         for stage, command in enumerate(commands[1:], 2):
-            if isinstance(command.words[0], _CONSTANTS):
+            if isinstance(command.head, _CONSTANTS):
                 raise self._stream.error(f"non executable command in pipeline stage {stage}")
 
     def _variables(self, context: str) -> tuple[tuple[Variable, ...], bool]:
@@ -132,7 +132,7 @@ class PipelineParser:
             break
         if not words:
             raise self._stream.error("empty command")
-        return Command(at, tuple(words))
+        return Command(at, words[0], tuple(words[1:]))
 
     def _operand(self) -> Node | None:
         term = self._term()
@@ -175,10 +175,10 @@ class PipelineParser:
         return Variable(token.at, (token.text,))
 
     def _bool(self, token: Token) -> Node:
-        return Bool(token.at, token.text == "true")
+        return Bool(token.at, boolean(token.text == "true"))
 
     def _string(self, token: Token) -> Node:
-        return String(token.at, token.text, self.literal(unquote, token))
+        return String(token.at, token.text, string(self.literal(unquote, token)))
 
     def _number(self, token: Token) -> Node:
         return Number(token.at, token.text, self.literal(parse_number, token))
@@ -197,9 +197,9 @@ class PipelineParser:
             raise self._stream.error(str(error)) from None
 
     def _parentheses(self, token: Token) -> Node:
-        self.enter()
+        self.enter(PARENTHESES)
         pipe = self.pipeline("parenthesized pipeline", Kind.CLOSE)
-        self.depth -= 1
+        self.depth -= PARENTHESES
         return pipe
 
 

@@ -39,10 +39,10 @@ class _Cut:
         """The pipeline without the words behind the response; None if that leaves a command without any."""
         commands: list[Command] = []
         for command in pipe.commands:
-            words = tuple(word for word in map(self._word, command.words) if word is not None)
+            words = [word for word in map(self._word, command.words) if word is not None]
             if not words:
                 return None
-            commands.append(replace(command, words=words))
+            commands.append(Command(command.at, words[0], tuple(words[1:])))
         return replace(pipe, commands=tuple(commands))
 
     def _word(self, word: Node) -> Node | None:

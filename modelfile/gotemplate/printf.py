@@ -11,6 +11,7 @@ from modelfile.gotemplate.values import INT, STRING, UINT8, Value
 from modelfile.gotemplate.verbs import Directive, write
 
 _LARGEST = 1_000_000  # as width or precision
+_STEPS = 4  # that reading a directive costs
 _FLAGS = re.compile(r"[#0+\- ]*")
 _DIGITS = re.compile(r"[0-9]*")
 
@@ -60,6 +61,7 @@ class _Printf:
             self._extra()
 
     def _directive(self) -> None:
+        self.buffer.budget.spend(_STEPS)
         self.good_index = True
         flags = _FLAGS.match(self.layout, self.at)
         assert flags is not None  # it may be empty

@@ -44,9 +44,10 @@ class MapType(GoType):
     element: GoType
     ordered: bool = False
 
-    def keys(self, data: Mapping[str, Any]) -> list[str]:
-        """The keys in the order in which they are visited and printed."""
-        return list(data) if self.ordered else sorted(data)
+    def keys(self, data: Mapping[str, Any] | None, budget: Budget) -> list[str]:
+        """The keys in the order in which they are visited and printed. Raises TemplateLimitError."""
+        budget.spend_on_each(len(data or ()))
+        return list(data or ()) if self.ordered else sorted(data or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,10 @@ class StructType(GoType):
 
     def member(self, name: str) -> Member | None:
         """The field of this name."""
-        return next((found for found in self.members if found.name == name), None)
+        for member in self.members:
+            if member.name == name:
+                return member
+        return None
 
 
 @dataclass(slots=True, eq=False)
@@ -160,6 +164,7 @@ class Value(NamedTuple):
 
 
 NO_VALUE = Value(INVALID, None)
+TRUE, FALSE = Value(BOOL, True), Value(BOOL, False)
 
 
 def value_of(data: Any) -> Value:
@@ -171,7 +176,7 @@ def value_of(data: Any) -> Value:
     if isinstance(data, Value):
         return data
     if isinstance(data, bool):
-        return Value(BOOL, data)
+        return boolean(data)
     if isinstance(data, int | float):
         return Value(FLOAT64, _float(data))
     if isinstance(data, Mapping):
@@ -188,7 +193,7 @@ def string(text: str) -> Value:
 
 def boolean(truth: bool) -> Value:
     """A bool."""
-    return Value(BOOL, truth)
+    return TRUE if truth else FALSE
 
 
 def _float(number: float) -> float:

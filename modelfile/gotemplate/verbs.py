@@ -33,6 +33,7 @@ _FLOATS: dict[str, tuple[str, int | None]] = {
     "F": ("f", 6),
 }
 """Of each verb the form of a float64 and its usual precision."""
+_STEPS = 2  # that a value costs beside its text
 _LARGEST_RUNE = 0x10FFFF
 
 
@@ -86,6 +87,7 @@ class _Writer:
 
     def value(self, value: Value) -> None:
         """Print a value; of what interfaces hold only nil looks different."""
+        self._buffer.budget.spend(_STEPS)
         if value.data is not None:
             value = value.held()
         if self._verb in "pw":  # pointers have no address here, and only errors can be wrapped
@@ -97,7 +99,7 @@ class _Writer:
         else:
             self._buffer.budget.enter()
             _COMPOSITE[type(value.type)](self, value)
-            self._buffer.budget.depth -= 1
+            self._buffer.budget.leave()
 
     def _prints_itself(self, value: Value) -> bool:
         silent = self._complaining or self._directive.syntax or self._verb not in _TEXT_VERBS
@@ -129,7 +131,7 @@ class _Writer:
     def _map(self, value: Value) -> None:
         assert isinstance(value.type, MapType)
         self._open(value, "map[")
-        for place, key in enumerate(value.type.keys(value.data or {})):
+        for place, key in enumerate(value.type.keys(value.data, self._buffer.budget)):
             self._separate(place)
             self.value(Value(STRING, key))
             self._buffer.write(":")
