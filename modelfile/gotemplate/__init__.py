@@ -2,7 +2,7 @@
 
 from modelfile.gotemplate.chat import ChatTemplate, Conversation, Think
 from modelfile.gotemplate.errors import TemplateError, TemplateExecError, TemplateLimitError, TemplateSyntaxError
-from modelfile.gotemplate.inspection import infer_think_tags, tool_tag, variables
+from modelfile.gotemplate.inspection import infer_think_tags, tool_tag
 from modelfile.gotemplate.limits import Limits
 from modelfile.gotemplate.messages import Message, ToolCall
 from modelfile.gotemplate.template import Template
@@ -24,5 +24,4 @@ __all__ = [
     "ToolCall",
     "infer_think_tags",
     "tool_tag",
-    "variables",
 ]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from modelfile.gotemplate.errors import TemplateSyntaxError
 from modelfile.gotemplate.evaluator import MissingKey
-from modelfile.gotemplate.inspection import calls_without_argument, variables
+from modelfile.gotemplate.inspection import calls_without_argument
 from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer, Limits
 from modelfile.gotemplate.messages import MESSAGES, Message, collate, system_text
 from modelfile.gotemplate.nodes import Action, Command, Field, Pipe
@@ -55,9 +55,9 @@ class ChatTemplate:
         template = Template.parse(source)
         if calls_without_argument(template):
             raise TemplateSyntaxError("undefined template specified")
-        if not {"messages", "response"} & set(variables(template)):
+        if not {"messages", "response"} & set(template.variables()):
             template = template.with_root((*template.root, _RESPONSE))
-        return cls(template, variables(template))
+        return cls(template, template.variables())
 
     def render(self, conversation: Conversation, limits: Limits = DEFAULT_LIMITS) -> str:
         """The prompt, up to where the model goes on. Raises TemplateExecError."""

@@ -26,6 +26,7 @@ _BASIC: dict[GoType, str] = {
     COMPLEX128: "complex",
     STRING: "string",
 }
+_LONG = 1024  # characters of which a comparison is worth counting
 _ORDERED = frozenset(["integer", "float", "string"])
 
 
@@ -100,8 +101,8 @@ def _less(budget: Budget, first: Value, second: Value) -> bool:
 
 
 def _spend(budget: Budget, first: Value, second: Value) -> None:
-    if first.type is STRING:
-        budget.spend_on(min(len(first.data), len(second.data)) // 16)
+    if first.type is STRING and (size := min(len(first.data), len(second.data))) > _LONG:
+        budget.spend_on(size // 16)
 
 
 def _incompatible(first: Value, second: Value) -> FunctionError:

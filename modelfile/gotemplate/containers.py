@@ -28,6 +28,7 @@ def index(budget: Budget, item: Value, *indexes: Value) -> Value:
     if not item.valid:
         raise FunctionError("index of untyped nil")
     for key in indexes:
+        budget.spend()
         item = item.indirect()
         if item.dead_end:
             raise FunctionError("index of nil pointer")

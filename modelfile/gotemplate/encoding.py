@@ -24,7 +24,7 @@ from modelfile.gotemplate.values import (
     value_of,
 )
 
-_STEPS = 2  # that a value costs beside its text
+_STEPS = 4  # that a value costs beside its text
 _SPECIAL = re.compile("[<>&\u2028\u2029]")
 _NO_CHARACTER = re.compile("[\ud800-\udfff]")
 

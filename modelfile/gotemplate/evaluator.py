@@ -9,15 +9,13 @@ from modelfile.gotemplate.errors import TemplateExecError
 from modelfile.gotemplate.functions import FUNCTIONS
 from modelfile.gotemplate.limits import PARENTHESES, Budget
 from modelfile.gotemplate.nodes import (
-    Bool,
     Chain,
     Command,
-    Dot,
     Field,
     Identifier,
+    Literal,
     Nil,
     Node,
-    Number,
     Pipe,
     String,
     Variable,
@@ -117,30 +115,31 @@ class Evaluator:
 
     def _operand(self, dot: Value, node: Node, given: Given, call: Node) -> Value:
         """The value of anything but nil; `call` is the node to blame for what a function says."""
-        if not isinstance(node, Pipe):
-            self.node = node
         match node:
             case Field():
+                self.node = node
                 return self._fields(dot, dot, node.path, given)
             case Identifier():
+                self.node = node
                 return self._function(dot, node.name, given, call)
             case Variable():
+                self.node = node
                 return self._variable(dot, node, given)
+            case Pipe():
+                self._refuse(node, given)
+                return self._parenthesized(dot, node)
             case Chain():
+                self.node = node
                 receiver = self._argument(dot, node.operand, Parameter.VALUE)
                 return self._fields(dot, receiver, node.path, given)
+        self.node = node
         self._refuse(node, given)
-        match node:
-            case Pipe():
-                return self._parenthesized(dot, node)
-            case Dot():
-                return dot
-            case String() | Bool():
-                return node.constant
-        assert isinstance(node, Number)
-        if node.constant is None:
-            raise self.error(f"{node} overflows int")
-        return node.constant
+        return self._constant(node) if isinstance(node, Literal) else dot
+
+    def _constant(self, literal: Literal) -> Value:
+        if literal.constant is None:
+            raise self.error(f"{literal} overflows int")
+        return literal.constant
 
     def _refuse(self, head: Node, given: Given) -> None:
         """Whatever is no function takes no arguments."""
@@ -208,9 +207,10 @@ class Evaluator:
         """The result of a function. Raises FunctionError if the function itself does."""
         self._check_count(function, name, given)
         values: list[Value] = []
-        for place, argument in enumerate(given.arguments):
-            value = self._argument(dot, argument, function.parameter(place))
-            if function.stops_at is not None and value.truth is function.stops_at:
+        stops_at = function.stops_at
+        for argument in given.arguments:
+            value = self._argument(dot, argument, function.parameter(len(values)))
+            if stops_at is not None and value.truth is stops_at:
                 return value
             values.append(value)
         if given.final is not None:
@@ -229,13 +229,16 @@ class Evaluator:
 
     def _argument(self, dot: Value, node: Node, parameter: Parameter) -> Value:
         self.node = node
-        if parameter is Parameter.STRING and isinstance(node, Bool | Number):
-            raise self.error(f"expected string; found {node}")
-        if not isinstance(node, Nil):
-            return self._fit(self._operand(dot, node, NOTHING, node), parameter)
-        if parameter is Parameter.STRING:
-            raise self.error("cannot assign nil to string")
-        return NO_VALUE
+        if isinstance(node, Literal):
+            if parameter is Parameter.STRING and not isinstance(node, String):
+                raise self.error(f"expected string; found {node}")
+            return self._constant(node)
+        if isinstance(node, Nil):
+            if parameter is Parameter.STRING:
+                raise self.error("cannot assign nil to string")
+            return NO_VALUE
+        value = self._operand(dot, node, NOTHING, node)
+        return value if parameter is Parameter.VALUE else self._fit(value, parameter)
 
     def _fit(self, value: Value, parameter: Parameter) -> Value:
         """A value as a parameter takes it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from modelfile.gotemplate.directive import Directive
 from modelfile.gotemplate.evaluator import Evaluator
 from modelfile.gotemplate.limits import Buffer
 from modelfile.gotemplate.nodes import (
@@ -22,9 +23,9 @@ from modelfile.gotemplate.nodes import (
 )
 from modelfile.gotemplate.quoting import quote
 from modelfile.gotemplate.values import INT, NO_VALUE, STRING, UINT8, MapType, SliceType, Value
-from modelfile.gotemplate.verbs import Directive, show, write
+from modelfile.gotemplate.verbs import show, write
 
-_TURN = 3  # steps
+_TURN = 5  # steps
 _CALL = 5  # steps
 Turns = Iterable[tuple[Value, Value]]
 """Of each turn of a loop the index and the element."""

@@ -6,8 +6,6 @@ import math
 import re
 
 _EXPONENT_LEADING_ZERO = re.compile(r"(?<=e-)0")
-_LAST_PLAIN_G = 6  # from this exponent on, %v and %g without precision are written with an exponent
-_PLAIN_JSON = (1e-6, 1e21)  # JSON numbers in this range are written without an exponent
 
 
 def format_float(number: float, verb: str, precision: int | None) -> str:
@@ -30,20 +28,19 @@ def format_float(number: float, verb: str, precision: int | None) -> str:
 
 
 def json_float(number: float) -> str:
-    """A finite number in JSON."""
-    digits, point = _digits(number)
-    sign = "-" if math.copysign(1, number) < 0 else ""
-    if number == 0 or _PLAIN_JSON[0] <= abs(number) < _PLAIN_JSON[1]:
-        return sign + _plain(digits, point)
-    return _EXPONENT_LEADING_ZERO.sub("", sign + _scientific(digits, point))
+    """A finite number in JSON: from 1e-6 up to 1e21 without an exponent."""
+    if number == 0 or 1e-4 <= abs(number) < 1e16:
+        return repr(number).removesuffix(".0")
+    sign = "-" if number < 0 else ""
+    if 1e-6 <= abs(number) < 1e21:
+        return sign + _plain(*_digits(number))
+    return _EXPONENT_LEADING_ZERO.sub("", sign + _scientific(*_digits(number)))
 
 
 def _shortest(number: float) -> str:
-    digits, point = _digits(number)
-    sign = "-" if math.copysign(1, number) < 0 else ""
-    if number and not -4 <= point - 1 < max(_LAST_PLAIN_G, 0):
-        return sign + _scientific(digits, point)
-    return sign + _plain(digits, point)
+    if number == 0 or 1e-4 <= abs(number) < 1e6:
+        return repr(number).removesuffix(".0")
+    return ("-" if number < 0 else "") + _scientific(*_digits(number))
 
 
 def _digits(number: float) -> tuple[str, int]:
@@ -53,15 +50,13 @@ def _digits(number: float) -> tuple[str, int]:
     fraction = "" if fraction == "0" else fraction
     digits = (whole + fraction).lstrip("0")
     leading = len(whole + fraction) - len(digits)
-    return digits.rstrip("0") or "0", len(whole) - leading + int(exponent or 0)
+    return digits.rstrip("0"), len(whole) - leading + int(exponent or 0)
 
 
 def _plain(digits: str, point: int) -> str:
     if point <= 0:
-        return "0" if digits == "0" else f"0.{'0' * -point}{digits}"
-    if point >= len(digits):
-        return digits.ljust(point, "0")
-    return f"{digits[:point]}.{digits[point:]}"
+        return f"0.{'0' * -point}{digits}"
+    return digits.ljust(point, "0")  # what has digits behind the point is smaller than the numbers that come here
 
 
 def _scientific(digits: str, point: int) -> str:

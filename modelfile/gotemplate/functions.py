@@ -14,6 +14,8 @@ from modelfile.gotemplate.signature import Function, FunctionError, Parameter
 from modelfile.gotemplate.texts import TEXTS
 from modelfile.gotemplate.values import Value, boolean, string
 
+_CLOCK = 5  # steps that it costs to ask for the time
+
 
 def last(budget: Budget, *values: Value) -> Value:
     """What `and` and `or` give if no argument before the last decided."""
@@ -40,11 +42,13 @@ def json(budget: Budget, value: Value) -> Value:
 
 def current_date(budget: Budget, *layouts: Value) -> Value:
     """Today, as 2006-01-02; layouts are accepted and ignored."""
+    budget.spend(_CLOCK)
     return string(date.today().isoformat())
 
 
 def yesterday_date(budget: Budget, *layouts: Value) -> Value:
     """The day before, as 2006-01-02."""
+    budget.spend(_CLOCK)
     return string((date.today() - timedelta(days=1)).isoformat())
 
 

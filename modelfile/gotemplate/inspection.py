@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from modelfile.gotemplate.nodes import Action, Body, Branch, Call, Field, If, Node, Pipe, Range, Text, Variable
+from modelfile.gotemplate.nodes import Action, Body, Branch, Call, Field, If, Node, Pipe, Text
 from modelfile.gotemplate.strings import SPACES
 from modelfile.gotemplate.template import Template
-
-Place = tuple[Pipe, Body, Range | None]
-"""A pipeline, the body in which it stands, and the innermost loop around it."""
-
-
-def variables(template: Template) -> tuple[str, ...]:
-    """The names of all fields and variables, in lower case and sorted; those of definitions are among them."""
-    pipes = (pipe for body in template.bodies.values() for pipe, _, _ in _pipes(body))
-    names = {name.lower() for pipe in pipes for node in _names(pipe) for name in node.path}
-    return tuple(sorted(names))
+from modelfile.gotemplate.walk import names, pipes
 
 
 def calls_without_argument(template: Template) -> bool:
@@ -30,7 +19,7 @@ def infer_think_tags(template: Template) -> tuple[str, str]:
     Each is empty if it cannot be told. Of several places the last counts.
     """
     opening = closing = ""
-    for pipe, body, loop in _pipes(template.root):
+    for pipe, body, loop in pipes(template.root):
         if loop is not None and _mentions(loop.pipe, "Messages") and _mentions(pipe, "Thinking"):
             opening = _tag(body[0], opening)
             closing = _tag(body[-1], closing)
@@ -46,29 +35,6 @@ def tool_tag(template: Template) -> str:
     return text.text.replace("\r\n", "\n").partition("{")[0].strip(SPACES) or "{"
 
 
-def _pipes(body: Body, loop: Range | None = None) -> Iterator[Place]:
-    """All pipelines in the order of the source."""
-    for node in body:
-        match node:
-            case Action(pipe=pipe) | Call(pipe=Pipe() as pipe):
-                yield pipe, body, loop
-            case Branch():
-                inner = node if isinstance(node, Range) else loop
-                yield node.pipe, body, inner
-                yield from _pipes(node.body, inner)
-                yield from _pipes(node.otherwise or (), inner)
-
-
-def _names(pipe: Pipe) -> Iterator[Field | Variable]:
-    """The fields and variables that a pipeline uses, also in parentheses."""
-    for command in pipe.commands:
-        for word in command.words:
-            if isinstance(word, Field | Variable):
-                yield word
-            elif isinstance(word, Pipe):
-                yield from _names(word)
-
-
 def _has_bare_call(body: Body) -> bool:
     return any(
         (isinstance(node, Call) and node.pipe is None)
@@ -78,7 +44,7 @@ def _has_bare_call(body: Body) -> bool:
 
 
 def _mentions(pipe: Pipe, field: str) -> bool:
-    return any(isinstance(node, Field) and node.path[0] == field for node in _names(pipe))
+    return any(isinstance(node, Field) and node.path[0] == field for node in names(pipe))
 
 
 def _tag(node: Node, otherwise: str) -> str:

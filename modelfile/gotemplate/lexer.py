@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from modelfile.gotemplate.quoting import codepoint, quote
+from modelfile.gotemplate.strings import byte_length
 
 _SPACES = " \t\r\n"
 _LEFT, _RIGHT = "{{", "}}"
@@ -46,14 +47,21 @@ class Kind(Enum):
     IDENTIFIER = auto()
     FIELD = auto()
     VARIABLE = auto()
+    DOT = auto()
+    NIL = auto()
     KEYWORD = auto()
     END = auto()
     ERROR = auto()
 
 
-KEYWORDS = frozenset(
-    [".", "nil", "if", "else", "end", "range", "with", "define", "template", "block", "break", "continue"]
-)
+_WORDS = {
+    ".": Kind.DOT,
+    "nil": Kind.NIL,
+    "true": Kind.BOOL,
+    "false": Kind.BOOL,
+    **dict.fromkeys(["if", "else", "end", "range", "with", "break", "continue"], Kind.KEYWORD),
+    **dict.fromkeys(["define", "template", "block"], Kind.KEYWORD),
+}
 _SINGLE = {"=": Kind.ASSIGN, "|": Kind.PIPE}
 _QUOTED = {
     '"': (Kind.STRING, re.compile(r'"(?:\\[^\n]|[^"\\\n])*"'), "unterminated quoted string"),
@@ -70,11 +78,11 @@ class Token(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        if self.kind is Kind.KEYWORD:
+        if self.kind in (Kind.KEYWORD, Kind.DOT, Kind.NIL):
             return f"<{self.text}>"
         if self.kind in (Kind.END, Kind.ERROR):
             return self.text
-        return quote(self.text[:10]) + "..." if len(self.text.encode("utf-8", "replace")) > 10 else quote(self.text)
+        return quote(self.text[:10]) + "..." if byte_length(self.text) > 10 else quote(self.text)
 
 
 class _Unreadable(Exception):
@@ -189,13 +197,11 @@ class _Lexer:
     def _named(self, kind: Kind) -> Token:
         """A field, a variable, or the `.` or `$` that starts one."""
         text = self._terminated(self._at + 1)
-        return Token(Kind.KEYWORD if text == "." else kind, self._at, text)
+        return Token(_WORDS.get(text, kind), self._at, text)
 
     def _word(self) -> Token:
         word = self._terminated(self._at)
-        if word in KEYWORDS:
-            return Token(Kind.KEYWORD, self._at, word)
-        return Token(Kind.BOOL if word in ("true", "false") else Kind.IDENTIFIER, self._at, word)
+        return Token(_WORDS.get(word, Kind.IDENTIFIER), self._at, word)
 
     def _terminated(self, start: int) -> str:
         """The source up to the end of the word at `start`, behind which nothing unexpected may stand."""

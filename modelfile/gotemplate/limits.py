@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelfile.gotemplate.errors import TemplateLimitError
-from modelfile.gotemplate.strings import joined
+from modelfile.gotemplate.strings import byte_length, joined
 
 LONGEST_SOURCE = 1 << 18  # characters of a template
 MOST_TOKENS = 1 << 15  # of a template
@@ -13,18 +13,19 @@ DEEPEST_SOURCE = 150  # levels of a template: a block is one
 PARENTHESES = 3  # levels that parentheses are, for they take more of Python's stack than a block
 _TEXT_PER_STEP = 64  # characters that cost as much as one step when they are copied
 _EACH_PER_STEP = 2  # when each is looked at
+_BUFFER = 3  # steps that it costs to make a text
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one execution.
 
-    `steps` counts nodes, arguments, turns of loops, and text that is made; `text` is the most characters of the output
-    and of any text on the way; `depth` is the most levels of blocks, parentheses, templates and values inside one
+    `steps` counts nodes, arguments, turns of loops, and text that is made; `text` is the most bytes of the output and
+    of any text on the way; `depth` is the most levels of blocks, parentheses, templates and values inside one
     another, and keeps the interpreter away from the end of Python's own stack.
     """
 
-    steps: int = 500_000
+    steps: int = 350_000
     text: int = 8 << 20
     depth: int = 180
 
@@ -70,6 +71,7 @@ class Buffer:
     """Text that is being made, checked against the limits before it grows."""
 
     def __init__(self, budget: Budget) -> None:
+        budget.spend(_BUFFER)
         self.budget = budget
         self._parts: list[str] = []
         self._size = 0
@@ -77,9 +79,9 @@ class Buffer:
     def write(self, text: str) -> None:
         """Append. Raises TemplateLimitError if that would be too much text."""
         self.budget.spend_on(len(text))
-        self._size += len(text)
+        self._size += byte_length(text)
         if self._size > self.budget.limits.text:
-            raise TemplateLimitError(f"template: exceeded the limit of {self.budget.limits.text} characters")
+            raise TemplateLimitError(f"template: exceeded the limit of {self.budget.limits.text} bytes")
         self._parts.append(text)
 
     def text(self) -> str:

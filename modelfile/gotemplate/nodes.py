@@ -36,18 +36,8 @@ class Nil(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Bool(Node):
-    """`true` or `false`"""
-
-    constant: Value
-
-    def __str__(self) -> str:
-        return "true" if self.constant.data else "false"
-
-
-@dataclass(frozen=True, slots=True)
-class Number(Node):
-    """A number or character. `constant` is None if it does not fit an int."""
+class Literal(Node):
+    """A value that is written out, with its text. `constant` is None for an integer that fits no int."""
 
     text: str
     constant: Value | None
@@ -57,14 +47,18 @@ class Number(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class String(Node):
-    """A string literal."""
+class Bool(Literal):
+    """`true` or `false`"""
 
-    literal: str
-    constant: Value
 
-    def __str__(self) -> str:
-        return self.literal
+@dataclass(frozen=True, slots=True)
+class Number(Literal):
+    """A number or character."""
+
+
+@dataclass(frozen=True, slots=True)
+class String(Literal):
+    """A string in double quotes or backquotes."""
 
 
 @dataclass(frozen=True, slots=True)

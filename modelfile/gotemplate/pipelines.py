@@ -20,6 +20,7 @@ from modelfile.gotemplate.nodes import (
     Dot,
     Field,
     Identifier,
+    Literal,
     Nil,
     Node,
     Number,
@@ -33,22 +34,7 @@ from modelfile.gotemplate.scope import Scope
 from modelfile.gotemplate.stream import TokenStream
 from modelfile.gotemplate.values import INT, Value, boolean, string
 
-_OPERANDS = frozenset(
-    [
-        Kind.BOOL,
-        Kind.CHARACTER,
-        Kind.COMPLEX,
-        Kind.FIELD,
-        Kind.IDENTIFIER,
-        Kind.NUMBER,
-        Kind.OPEN,
-        Kind.RAW_STRING,
-        Kind.STRING,
-        Kind.VARIABLE,
-    ]
-)
-_WORDS = (".", "nil")  # the keywords that are operands
-_CONSTANTS = (Bool, Dot, Nil, Number, String)
+_CONSTANTS = (Literal, Dot, Nil)
 T = TypeVar("T")
 
 
@@ -77,7 +63,7 @@ class PipelineParser:
             token = self._stream.take_word()
             if token.kind is end:
                 break
-            if token.kind not in _OPERANDS and token.text not in _WORDS:
+            if token.kind not in _TERMS:
                 raise self._stream.unexpected(token, context)
             self._stream.back_to(self._stream.taken - 1)
             commands.append(self._command())
@@ -154,12 +140,14 @@ class PipelineParser:
         token = self._stream.take_word()
         if (parse := _TERMS.get(token.kind)) is not None:
             return parse(self, token)
-        if token.text == "." and token.kind is Kind.KEYWORD:
-            return Dot(token.at)
-        if token.text == "nil" and token.kind is Kind.KEYWORD:
-            return Nil(token.at)
         self._stream.back_to(self._stream.taken - 1)
         return None
+
+    def _dot(self, token: Token) -> Node:
+        return Dot(token.at)
+
+    def _nil(self, token: Token) -> Node:
+        return Nil(token.at)
 
     def _identifier(self, token: Token) -> Node:
         if token.text not in self._functions:
@@ -175,7 +163,7 @@ class PipelineParser:
         return Variable(token.at, (token.text,))
 
     def _bool(self, token: Token) -> Node:
-        return Bool(token.at, boolean(token.text == "true"))
+        return Bool(token.at, token.text, boolean(token.text == "true"))
 
     def _string(self, token: Token) -> Node:
         return String(token.at, token.text, string(self.literal(unquote, token)))
@@ -204,6 +192,8 @@ class PipelineParser:
 
 
 _TERMS: dict[Kind, Callable[[PipelineParser, Token], Node]] = {
+    Kind.DOT: PipelineParser._dot,
+    Kind.NIL: PipelineParser._nil,
     Kind.IDENTIFIER: PipelineParser._identifier,
     Kind.FIELD: PipelineParser._field,
     Kind.VARIABLE: PipelineParser._variable,

@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelfile.gotemplate.directive import Directive
 from modelfile.gotemplate.limits import Buffer
 from modelfile.gotemplate.values import INT, STRING, UINT8, Value
-from modelfile.gotemplate.verbs import Directive, write
+from modelfile.gotemplate.verbs import write
 
 _LARGEST = 1_000_000  # as width or precision
-_STEPS = 4  # that reading a directive costs
+_STEPS = 8  # that reading a directive costs
 _FLAGS = re.compile(r"[#0+\- ]*")
 _DIGITS = re.compile(r"[0-9]*")
 

@@ -14,6 +14,7 @@ from modelfile.gotemplate.nodes import Body
 from modelfile.gotemplate.parser import parse
 from modelfile.gotemplate.strings import printable
 from modelfile.gotemplate.values import value_of
+from modelfile.gotemplate.walk import names, pipes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Template:
     def root(self) -> Body:
         """The body of the template itself."""
         return self.bodies[""]
+
+    def variables(self) -> tuple[str, ...]:
+        """The names of all fields and variables, in lower case and sorted; those of definitions are among them."""
+        places = (place for body in self.bodies.values() for place in pipes(body))
+        return tuple(sorted({name.lower() for pipe, _, _ in places for node in names(pipe) for name in node.path}))
 
     def with_root(self, body: Body) -> Template:
         """The same definitions with another body for the template itself."""

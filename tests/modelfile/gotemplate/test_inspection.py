@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelfile.gotemplate.inspection import calls_without_argument, infer_think_tags, tool_tag, variables
+from modelfile.gotemplate.inspection import calls_without_argument, infer_think_tags, tool_tag
 from modelfile.gotemplate.template import Template
 
 
@@ -20,7 +20,7 @@ from modelfile.gotemplate.template import Template
     ],
 )
 def test_variables(template: str, names: list[str]) -> None:
-    assert list(variables(Template.parse(template))) == names
+    assert list(Template.parse(template).variables()) == names
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_errors_stay_short(expression: str) -> None:
 def test_limits_are_those_that_are_given() -> None:
     template = Template.parse("{{ range 10 }}xx{{ end }}")
     assert template.execute({}, Limits(text=20)) == "x" * 20
-    with pytest.raises(TemplateLimitError, match="19 characters"):
+    with pytest.raises(TemplateLimitError, match="19 bytes"):
         template.execute({}, Limits(text=19))
     with pytest.raises(TemplateLimitError, match="30 steps"):
         template.execute({}, Limits(steps=30))
