@@ -110,15 +110,16 @@ class RunnerPool:
             self._timer.cancel()
         for waiter in self._waiters.values():
             _fail(waiter, EngineStopped())
-        for task in [*self._loads.values(), *self._tasks]:
-            task.cancel()
-        spare = [self._spare] if self._spare is not None else []
-        await asyncio.gather(*self._loads.values(), *self._tasks, return_exceptions=True)
-        started = await asyncio.gather(*spare, return_exceptions=True)
+        for load in self._loads.values():
+            load.cancel()
+        await asyncio.gather(*self._loads.values(), return_exceptions=True)
         processes = [resident.process for resident in self._residents.values()]
-        processes += [found for found in started if isinstance(found, RunnerProcess)]
-        await asyncio.gather(*(process.close() for process in processes))
         self._residents.clear()
+        if self._spare is not None:  # only now: a load that was given up puts it back
+            (spare,) = await asyncio.gather(self._spare, return_exceptions=True)
+            processes += [spare] if isinstance(spare, RunnerProcess) else []
+        await asyncio.gather(*(process.close() for process in processes))
+        await asyncio.gather(*self._tasks)
 
     @asynccontextmanager
     async def lease(self, model: Model, spec: LoadSpec, keep_alive: float | None) -> AsyncIterator[RunnerProcess]:

@@ -1,0 +1,301 @@
+"""The façade on a real store, real processes and the bundled model."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.engine import Engine, EngineConfig
+from engine.errors import (
+    CapabilityMissing,
+    CloudModel,
+    ContextExceeded,
+    EngineStopped,
+    InvalidRequest,
+    LoadFailed,
+    ModelNotFound,
+    ServerBusy,
+    Unsupported,
+)
+from engine.requests import ChatRequest, Delta, Event, Final, GenerateRequest, Message, Rendered
+from modelfile.gotemplate import TemplateSyntaxError
+from modelfile.parameters import OptionError
+from registry import bundled
+from registry.manifest import MODEL, SYSTEM, TEMPLATE, Layer, Manifest
+from registry.names import ModelName
+from registry.store import Store
+from tests.serving import GREEDY
+
+TINYCHAT = ModelName.parse("tinychat")
+
+
+def make_engine(root: Path, **settings: Any) -> Engine:
+    return Engine(Store(root), EngineConfig(environ=os.environ, **settings))
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    engine = make_engine(tmp_path / "models")
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+def store_model(store: Store, name: str, weights: bytes, **texts: str) -> None:
+    """Store a model with these weights and layers of text."""
+    base = store.find(TINYCHAT).manifest
+    types = {"template": TEMPLATE, "system": SYSTEM}
+    layers = [Layer(MODEL, *store.add_blob(weights))]
+    layers += [Layer(types[kind], *store.add_blob(text.encode())) for kind, text in texts.items()]
+    store.write_manifest(ModelName.parse(name), Manifest(base.config, tuple(layers)))
+
+
+def other_weights(number: int) -> bytes:
+    """The bundled weights under another digest."""
+    data = (Path(bundled.__file__).parent / "tinychat.gguf").read_bytes()
+    return data.replace(b"tinychat", f"tinycha{number}".encode(), 1)
+
+
+async def collect(events: AsyncIterator[Event]) -> tuple[str, str, Final]:
+    content = thinking = ""
+    async for event in events:
+        if isinstance(event, Delta):
+            content += event.content
+            thinking += event.thinking
+    assert isinstance(event, Final)
+    return content, thinking, event
+
+
+def ask(prompt: str, model: str = "tinychat", **fields: Any) -> GenerateRequest:
+    options = GREEDY | fields.pop("options", {})
+    return GenerateRequest(model=model, prompt=prompt, options=options, **fields)
+
+
+async def test_generate(engine: Engine) -> None:
+    content, thinking, final = await collect(engine.generate(ask("Count to 5")))
+    assert (content, thinking, final.done_reason) == ("1, 2, 3, 4, 5", "I will count from 1 to 5.\n", "stop")
+    assert final.prompt_eval_count == 14
+    assert final.context is not None
+    assert len(final.context) == final.prompt_eval_count + final.eval_count - 1
+    assert min(final.load_duration, final.prompt_eval_duration, final.eval_duration) > 0
+
+
+async def test_the_context_of_an_answer_continues_it(engine: Engine) -> None:
+    first = (await collect(engine.generate(ask("My name is Grace.", think=False))))[2]
+    content, _, final = await collect(engine.generate(ask("What is my name?", think=False, context=first.context)))
+    assert content == "Your name is Grace."
+    assert final.prompt_eval_count > len(first.context or ())
+
+
+async def test_a_system_prompt_of_the_request_wins_over_the_models(engine: Engine) -> None:
+    store_model(engine.store, "pirate", other_weights(1), system="Speak like a pirate.")
+    asked = "What is the capital of Japan?"
+    stored, _, _ = await collect(engine.generate(ask(asked, "pirate")))
+    assert stored == "Arr! The capital of Japan is Tokyo. Yo ho ho!"
+    own, _, _ = await collect(engine.generate(ask(asked, "pirate", system="You are tinychat.")))
+    assert own == "The capital of Japan is Tokyo."
+
+
+async def test_go_templates_are_used(engine: Engine, tmp_path: Path) -> None:
+    template = (
+        "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
+    )
+    store_model(engine.store, "go", other_weights(1), template=template)
+    forced = make_engine(tmp_path / "models", go_templates=True)
+    await forced.start()
+    request = ChatRequest(model="go", messages=[Message("user", "Hi")], debug_render_only=True)
+    (event,) = [event async for event in forced.chat(request)]
+    assert event == Rendered("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+    await forced.stop()
+
+
+async def test_a_template_of_the_request(engine: Engine) -> None:
+    request = ask("Hi", template="{{ .System }}|{{ .Prompt }}|", system="S", debug_render_only=True)
+    (event,) = [event async for event in engine.generate(request)]
+    assert event == Rendered("S|Hi|")
+    with pytest.raises(TemplateSyntaxError, match=r"^template: :1: unclosed action$"):
+        await collect(engine.generate(ask("Hi", template="{{ .Foo")))
+
+
+async def test_tool_calls(engine: Engine) -> None:
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "get_current_weather",
+            "description": "Get the current weather for a city",
+            "parameters": {
+                "type": "object",
+                "required": ["city"],
+                "properties": {"city": {"type": "string", "description": "The name of the city"}},
+            },
+        },
+    }
+    messages = [Message("user", "What is the weather in Paris and London?")]
+    request = ChatRequest(model="tinychat", messages=messages, tools=[tool], options=dict(GREEDY))
+    calls = [call async for event in engine.chat(request) if isinstance(event, Delta) for call in event.tool_calls]
+    assert [(call.name, call.arguments, call.index) for call in calls] == [
+        ("get_current_weather", {"city": "Paris"}, 0),
+        ("get_current_weather", {"city": "London"}, 1),
+    ]
+
+
+async def test_load_keep_alive_and_unload(engine: Engine) -> None:
+    assert engine.running() == []
+    assert (await collect(engine.generate(GenerateRequest(model="tinychat", keep_alive=math.inf))))[2] == Final(
+        done_reason="load"
+    )
+    (running,) = engine.running()
+    assert (running.name, running.context_length) == (TINYCHAT.full, 1024)
+    assert math.isinf(running.expires_at)
+    # A request that does not say how long leaves it as it was.
+    await collect(engine.generate(ask("Hello!")))
+    assert math.isinf(engine.running()[0].expires_at)
+    final = (await collect(engine.chat(ChatRequest(model="tinychat", keep_alive=0))))[2]
+    assert final.done_reason == "unload"
+    await gone(engine)
+
+
+async def test_a_model_goes_when_its_time_is_over(engine: Engine) -> None:
+    await collect(engine.generate(ask("Hello!", keep_alive=0.2)))
+    assert engine.running()
+    await gone(engine)
+
+
+async def test_keep_alive_zero_answers_first(engine: Engine) -> None:
+    content, _, _ = await collect(engine.generate(ask("Count to 5", keep_alive=0)))
+    assert content == "1, 2, 3, 4, 5"
+    await gone(engine)
+
+
+async def gone(engine: Engine) -> None:
+    async with asyncio.timeout(20):
+        while engine.running():  # noqa: ASYNC110 - what is waited for is another process's end
+            await asyncio.sleep(0.01)
+
+
+async def test_several_models_at_once(engine: Engine) -> None:
+    for number in (1, 2):
+        store_model(engine.store, f"other{number}", other_weights(number))
+    names = ["tinychat", "other1", "other2"]
+    answers = await asyncio.gather(*(collect(engine.generate(ask("Count to 5", name))) for name in names * 2))
+    assert {content for content, _, _ in answers} == {"1, 2, 3, 4, 5"}
+    assert len(engine.running()) == 3
+
+
+async def test_more_models_than_may_be_loaded(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "models", max_loaded_models=1)
+    await engine.start()
+    for number in (1, 2):
+        store_model(engine.store, f"other{number}", other_weights(number))
+    names = ["tinychat", "other1", "other2"]
+    answers = await asyncio.gather(*(collect(engine.generate(ask("Count to 5", name))) for name in names * 2))
+    assert {content for content, _, _ in answers} == {"1, 2, 3, 4, 5"}
+    assert len(engine.running()) <= 1
+    await engine.stop()
+
+
+async def test_a_full_queue(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "models", max_queue=0, max_loaded_models=1)
+    await engine.start()
+    store_model(engine.store, "other", other_weights(1))
+    asked = [collect(engine.generate(ask("Count to 5", name))) for name in ("tinychat", "other", "other")]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(answer, ServerBusy) for answer in answers) >= 1
+    assert sum(isinstance(answer, tuple) for answer in answers) >= 1
+    await engine.stop()
+
+
+async def test_a_load_that_nobody_waits_for_is_given_up(engine: Engine) -> None:
+    task = asyncio.create_task(collect(engine.generate(ask("Count to 5"))))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    content, _, _ = await collect(engine.generate(ask("Count to 5")))
+    assert content == "1, 2, 3, 4, 5"
+
+
+async def test_weights_that_cannot_be_loaded(engine: Engine) -> None:
+    data = (Path(bundled.__file__).parent / "tinychat.gguf").read_bytes()
+    store_model(engine.store, "broken", data.replace(b"qwen3", b"qwenX"))
+    with pytest.raises(LoadFailed, match=r"failed to load model.*ollama pull broken:latest") as caught:
+        await collect(engine.generate(ask("Hi", "broken")))
+    assert str(
+        engine.store.blob_path(engine.store.find(ModelName.parse("broken")).manifest.layers[0].digest)
+    ) not in str(caught.value)
+    content, _, _ = await collect(engine.generate(ask("Count to 5")))
+    assert content == "1, 2, 3, 4, 5"
+
+
+async def test_over_long_prompts(engine: Engine) -> None:
+    long = "Count to 30 and then tell me a long story. " * 30
+    _, _, final = await collect(engine.generate(ask(long, options={"num_ctx": 128, "num_predict": 4})))
+    assert final.prompt_eval_count == 66
+    with pytest.raises(ContextExceeded, match="exceeds the available context size"):
+        await collect(engine.generate(ask(long, truncate=False, options={"num_ctx": 128})))
+    request = ChatRequest(model="tinychat", messages=[Message("user", long)], options={"num_ctx": 128})
+    with pytest.raises(ContextExceeded, match="exceeds the available context size"):
+        await collect(engine.chat(request))
+
+
+async def test_a_long_conversation_is_trimmed(engine: Engine) -> None:
+    turns = [Message(role, f"{role} {n}") for n in range(40) for role in ("user", "assistant")]
+    messages = [Message("system", "You are Alice."), *turns, Message("user", "Who are you?")]
+    request = ChatRequest(
+        model="tinychat", messages=messages, options={"num_ctx": 128}, think=False, debug_render_only=True
+    )
+    (event,) = [event async for event in engine.chat(request)]
+    assert isinstance(event, Rendered)
+    assert event.prompt.startswith("<|im_start|>system\nYou are Alice.<|im_end|>\n")
+    assert "Who are you?" in event.prompt
+    assert "user 0" not in event.prompt
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "text"),
+    [
+        ({"model": "nosuch"}, ModelNotFound, "model 'nosuch' not found"),
+        ({"model": "big:cloud"}, CloudModel, "ollama cloud is disabled"),
+        ({"model": "a:cloud:local"}, InvalidRequest, "use either :local or :cloud, not both"),
+        ({"raw": True, "system": "x"}, InvalidRequest, "raw mode does not support template, system, or context"),
+        ({"options": {"temperature": "hot"}}, OptionError, 'option "temperature" must be of type float32'),
+        ({"format": '"json"'}, Unsupported, "format is not supported yet"),
+        ({"logprobs": True}, Unsupported, "logprobs is not supported yet"),
+        ({"images": (b"x",)}, InvalidRequest, "Multimodal data provided"),
+    ],
+)
+async def test_refusals(engine: Engine, fields: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        await collect(engine.generate(ask("Hi", **fields)))
+
+
+async def test_what_a_model_cannot_do(engine: Engine) -> None:
+    data = (Path(bundled.__file__).parent / "tinychat.gguf").read_bytes()
+    plain = data.replace(b"think", b"thonk").replace(b"tool_call", b"tool-call").replace(b"tools", b"toals")
+    store_model(engine.store, "plain", plain.replace(b"fim_pre_token_id", b"fim_prX_token_id"))
+    with pytest.raises(InvalidRequest, match=r'^"plain" does not support thinking$'):
+        await collect(engine.generate(ask("Hi", "plain", think=True)))
+    with pytest.raises(CapabilityMissing, match=r"^registry.ollama.ai/library/plain:latest does not support insert$"):
+        await collect(engine.generate(ask("Hi", "plain", suffix="x")))
+    request = ChatRequest(model="plain", messages=[Message("user", "Hi")], tools=[{"type": "function"}])
+    with pytest.raises(CapabilityMissing, match=r"plain:latest does not support tools$"):
+        await collect(engine.chat(request))
+
+
+async def test_stopping_ends_what_runs(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "models")
+    await engine.start()
+    events = engine.generate(ask("Write a long story.", options={"temperature": 1, "num_predict": 1000}))
+    assert isinstance(await anext(events), Delta)
+    stopping = asyncio.create_task(engine.stop())
+    with pytest.raises(EngineStopped):
+        async for _ in events:
+            pass
+    await stopping
+    with pytest.raises(EngineStopped):
+        await collect(engine.generate(ask("Hi")))
