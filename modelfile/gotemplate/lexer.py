@@ -17,6 +17,7 @@ _LEFT_TRIM = re.compile(r"-[ \t\r\n]")
 _CLOSING = re.compile(r"(?:[ \t\r\n]-)?\}\}")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _TERMINATOR = re.compile(r"[ \t\r\n.,|:()]|\}\}|\Z")
+_FRACTION = re.compile(r"\.(?:[0-9]|\Z)")
 _WORD = re.compile(r"\w*")
 _NUMBER = re.compile(
     r"[+-]?(?:0[xX][0-9a-fA-F_]*(?:\.[0-9a-fA-F_]*)?(?:[pP][+-]?[0-9_]*)?"
@@ -165,16 +166,13 @@ class _Lexer:
             return self._parenthesis(char)
         if char == "$":
             return self._named(Kind.VARIABLE)
-        if char == "." and not "0" <= self._source[self._at + 1 : self._at + 2] <= "9" and self._more():
+        if char == "." and _FRACTION.match(self._source, self._at) is None:
             return self._named(Kind.FIELD)
         if char in "+-." or "0" <= char <= "9":
             return self._number()
         if _is_word(char):
             return self._word()
         return self._other(char)
-
-    def _more(self) -> bool:
-        return self._at + 1 < len(self._source)
 
     def _space(self) -> Token:
         end = self._end_of(_SPACE, self._at)

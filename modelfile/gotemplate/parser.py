@@ -59,7 +59,7 @@ class _Parser:
     def _at_definition(self) -> bool:
         """Whether a `define` follows; if so, its first tokens are taken."""
         before = self._stream.taken
-        if self._stream.take().kind is Kind.LEFT and self._keyword(self._stream.take_word()) == "define":
+        if self._stream.take().kind is Kind.LEFT and _keyword(self._stream.take_word()) == "define":
             return True
         self._stream.back_to(before)
         return False
@@ -114,14 +114,14 @@ class _Parser:
 
     def _action(self) -> Node | _Stop:
         token = self._stream.take_word()
-        match self._keyword(token):
+        match _keyword(token):
             case "if" | "with" | "range" as keyword:
                 return self._branch(keyword)
             case "end":
                 self._stream.expect((Kind.RIGHT,), "end")
                 return _Stop("end")
             case "else":
-                if self._keyword(self._stream.peek_word()) not in _CHAINED:
+                if _keyword(self._stream.peek_word()) not in _CHAINED:
                     self._stream.expect((Kind.RIGHT,), "else")
                 return _Stop("else")
             case "break" | "continue" as keyword:
@@ -130,7 +130,7 @@ class _Parser:
                 return self._call()
             case "block":
                 return self._block()
-        self._stream.back_to(self._stream.taken - 1)
+        self._stream.back()
         return Action(token.at, self._pipelines.pipeline("command"))
 
     def _branch(self, keyword: str) -> Branch:
@@ -145,7 +145,7 @@ class _Parser:
 
     def _otherwise(self, keyword: str) -> Body:
         """What follows an `else`; of an `else if` the `end` is that of the whole."""
-        if keyword in _CHAINED and self._keyword(self._stream.peek()) == keyword:
+        if keyword in _CHAINED and _keyword(self._stream.peek()) == keyword:
             self._stream.take()
             self._pipelines.enter()
             chained = self._branch(keyword)
@@ -185,8 +185,9 @@ class _Parser:
         self._add(name, body)
         return Call(token.at, name, pipe)
 
-    def _keyword(self, token: Token) -> str:
-        return token.text if token.kind is Kind.KEYWORD else ""
+
+def _keyword(token: Token) -> str:
+    return token.text if token.kind is Kind.KEYWORD else ""
 
 
 def _is_blank(body: Body) -> bool:

@@ -34,7 +34,7 @@ from modelfile.gotemplate.scope import Scope
 from modelfile.gotemplate.stream import TokenStream
 from modelfile.gotemplate.values import INT, Value, boolean, string
 
-_CONSTANTS = (Literal, Dot, Nil)
+_NOT_EXECUTABLE = (Literal, Dot, Nil)
 T = TypeVar("T")
 
 
@@ -65,7 +65,7 @@ class PipelineParser:
                 break
             if token.kind not in _TERMS:
                 raise self._stream.unexpected(token, context)
-            self._stream.back_to(self._stream.taken - 1)
+            self._stream.back()
             commands.append(self._command())
         if not commands:
             raise self._stream.error(f"missing value for {context}")
@@ -74,7 +74,7 @@ class PipelineParser:
 
     def _check_stages(self, commands: list[Command]) -> None:
         for stage, command in enumerate(commands[1:], 2):
-            if isinstance(command.head, _CONSTANTS):
+            if isinstance(command.head, _NOT_EXECUTABLE):
                 raise self._stream.error(f"non executable command in pipeline stage {stage}")
 
     def _variables(self, context: str) -> tuple[tuple[Variable, ...], bool]:
@@ -112,7 +112,7 @@ class PipelineParser:
             if token.kind is Kind.SPACE:
                 continue
             if token.kind in (Kind.RIGHT, Kind.CLOSE):
-                self._stream.back_to(self._stream.taken - 1)
+                self._stream.back()
             elif token.kind is not Kind.PIPE:
                 raise self._stream.unexpected(token, "operand")
             break
@@ -128,7 +128,7 @@ class PipelineParser:
         path: list[str] = []
         while self._stream.peek().kind is Kind.FIELD:
             path.append(self._stream.take().text[1:])
-        if isinstance(term, _CONSTANTS):
+        if isinstance(term, _NOT_EXECUTABLE):
             raise self._stream.error(f"unexpected . after term {quote(str(term))}")
         if isinstance(term, Field):
             return Field(first.at, (*term.path, *path))
@@ -140,7 +140,7 @@ class PipelineParser:
         token = self._stream.take_word()
         if (parse := _TERMS.get(token.kind)) is not None:
             return parse(self, token)
-        self._stream.back_to(self._stream.taken - 1)
+        self._stream.back()
         return None
 
     def _dot(self, token: Token) -> Node:

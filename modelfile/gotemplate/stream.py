@@ -35,8 +35,12 @@ class TokenStream:
         """Where the last token begins that was read."""
         return self._read[-1].at if self._read else 0
 
+    def back(self) -> None:
+        """Take the last token back."""
+        self._taken -= 1
+
     def back_to(self, taken: int) -> None:
-        """Take tokens back."""
+        """Take several tokens back."""
         self._taken = taken
 
     def peek(self) -> Token:

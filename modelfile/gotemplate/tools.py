@@ -38,16 +38,16 @@ class Property:
 
     @classmethod
     def from_json(cls, given: Json) -> Property:
-        """The parts of a schema that a template may know; the rest is dropped."""
-        type_ = given.get("type", ())
+        """The parts of a schema that a template may know; the rest is dropped, and null is as good as nothing."""
+        type_ = _or_nil(given.get("type"))
         return cls(
-            any_of=[cls.from_json(option) for option in given["anyOf"]] if "anyOf" in given else (),
+            any_of=_or_nil(given.get("anyOf") and [cls.from_json(option) for option in given["anyOf"]]),
             type=[type_] if isinstance(type_, str) else type_,
             items=given.get("items"),
-            description=given.get("description", ""),
-            enum=given.get("enum", ()),
+            description=given.get("description") or "",
+            enum=_or_nil(given.get("enum")),
             properties=_properties(given),
-            required=given.get("required", ()),
+            required=_or_nil(given.get("required")),
         )
 
 
@@ -68,19 +68,23 @@ class Tool:
     @classmethod
     def from_json(cls, given: Json) -> Tool:
         """A definition as requests carry it: `{"type": "function", "function": {"name": …, "parameters": {…}}}`."""
-        function: Json = given.get("function", {})
-        parameters: Json = function.get("parameters", {})
+        function: Json = given.get("function") or {}
+        parameters: Json = function.get("parameters") or {}
         return cls(
-            name=function.get("name", ""),
-            description=function.get("description", ""),
-            type=given.get("type", ""),
+            name=function.get("name") or "",
+            description=function.get("description") or "",
+            type=given.get("type") or "",
             items=given.get("items"),
-            parameters_type=parameters.get("type", ""),
+            parameters_type=parameters.get("type") or "",
             parameters_items=parameters.get("items"),
             defs=parameters.get("$defs"),
-            required=parameters.get("required", ()),
+            required=_or_nil(parameters.get("required")),
             properties=_properties(parameters),
         )
+
+
+def _or_nil(value: Any) -> Any:
+    return () if value is None else value
 
 
 def _properties(given: Json) -> Mapping[str, Property] | None:

@@ -74,6 +74,21 @@ def test_what_may_be_deep(template: str) -> None:
     assert Template.parse(template).execute({}) == "x"
 
 
+def test_an_error_at_the_bottom() -> None:
+    depth = 45
+    template = (
+        "{{ if 1 }}" * 15
+        + "{{ print "
+        + "(print " * depth
+        + "(index .Many -1)"
+        + ")" * depth
+        + " }}"
+        + "{{ end }}" * 15
+    )
+    with pytest.raises(TemplateExecError, match="index out of range: -1"):
+        Template.parse(template).execute(DATA)
+
+
 @pytest.mark.parametrize("expression", [".Deep", "json .Deep", "print .Deep", 'printf "%d" .Deep', "html .Deep"])
 def test_deep_values(expression: str) -> None:
     assert Template.parse(f"{{{{ {expression} }}}}").execute(DATA).count("[") == 64

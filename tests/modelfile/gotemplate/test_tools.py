@@ -80,6 +80,10 @@ def test_typescript(schema: dict[str, Any], typescript: str) -> None:
     assert rendered(template % "toTypeScriptType .", tool) == typescript
 
 
-def test_properties_are_not_shared() -> None:
+def test_null_is_as_good_as_nothing() -> None:
+    keys = ("anyOf", "type", "items", "description", "enum", "properties", "required")
+    assert Property.from_json(dict.fromkeys(keys)) == Property()
+    assert (
+        Tool.from_json({"function": None}) == Tool.from_json({"function": {"parameters": None, "name": None}}) == Tool()
+    )
     assert Property.from_json({"enum": []}).enum == []
-    assert Property.from_json({}).enum == ()
