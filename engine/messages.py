@@ -66,7 +66,7 @@ class Load(msgspec.Struct, array_like=True, frozen=True, tag=1):
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
-    """Generate from a prompt. `num_ctx` is what the request asked for; `overflow` says what an over-long prompt gets."""
+    """Generate from a prompt. `num_ctx` is the request's, `overflow` says what an over-long prompt gets."""
 
     id: int
     prompt: str
@@ -189,7 +189,13 @@ class Pong(msgspec.Struct, array_like=True, frozen=True, tag=41):
     cached: int
 
 
-FromRunner = Hello | Loading | Loaded | LoadFailed | Chunk | Done | Failed | Tokens | Text | Pong
+class Crashed(msgspec.Struct, array_like=True, frozen=True, tag=42):
+    """The child's last words: it has a defect and ends now, and with it every request in it."""
+
+    detail: str
+
+
+FromRunner = Hello | Loading | Loaded | LoadFailed | Chunk | Done | Failed | Tokens | Text | Pong | Crashed
 
 _encoder = msgspec.msgpack.Encoder()
 to_runner_decoder = msgspec.msgpack.Decoder(ToRunner)

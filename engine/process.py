@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping
 
+import msgspec
+
+from engine.answer import Answer
 from engine.errors import ContextExceeded, EngineError, InvalidRequest, LoadFailed, RunnerDied, RunnerError
 from engine.messages import (
     FRAME_HEADER,
+    MAX_FRAME,
     Cancel,
     Chunk,
+    Crashed,
     Detokenize,
     Done,
     Failed,
@@ -34,95 +41,64 @@ from engine.messages import (
 )
 from engine.messages import LoadFailed as LoadRefused
 
-EXIT_GRACE = 1.0  # seconds between closing the socket and SIGKILL
+EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
+PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
+PINGS_PER_PATIENCE = 3
+STUCK_FACTOR = 10  # times the patience that one forward pass may take
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 PASSED_PREFIXES = ("CUDA_", "NVIDIA_", "GGML_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_", "PRONK_RUNNER_")
-
-
-class Answer:
-    """The text of one request as it arrives. Created by `RunnerProcess.submit`, read by one task."""
-
-    def __init__(self) -> None:
-        self._text: list[str] = []
-        self._end: Done | EngineError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    async def read(self) -> tuple[str, Done | None]:
-        """All text that has piled up since the last call, and the closing message when there is no more.
-
-        Waits for something to arrive. Raises RunnerDied, RunnerError, InvalidRequest or ContextExceeded.
-        """
-        if not self._text and self._end is None:
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        text = "".join(self._text)
-        self._text.clear()
-        if isinstance(self._end, EngineError):
-            raise self._end
-        return text, self._end
-
-    @property
-    def ended(self) -> bool:
-        """Whether the runner has nothing more to do for this request."""
-        return self._end is not None
-
-    def add(self, text: str) -> None:
-        """More text has come."""
-        self._text.append(text)
-        self._wake()
-
-    def finish(self, end: Done | EngineError) -> None:
-        """The request has ended, well or badly; the first end counts."""
-        if self._end is None:
-            self._end = end
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class RunnerProcess(asyncio.Protocol):
     """A child process and its socket.
 
     `spawn` returns as soon as it is started; `load` waits for its library and then for its model. When it ends,
-    however that comes, every request in it fails with RunnerDied and `exited` is set.
+    however that comes, every request in it fails with RunnerDied and `exited` is set; by then it has been reaped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
         self.exited = asyncio.Event()
         self.loaded: Loaded | None = None
+        self._patience = patience
         self._ids = itertools.count(1)
         self._answers: dict[int, Answer] = {}
         self._replies: dict[int, asyncio.Future[FromRunner]] = {}
         self._load: asyncio.Future[Loaded] | None = None
-        self._progress = asyncio.Event()
+        self._stall: asyncio.Timeout | None = None
+        self._stall_timeout = math.inf
+        self._last_words = ""
+        self._gone = False
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._watchdog: asyncio.Task[None] | None = None
+        self._burial: asyncio.Task[None] | None = None
 
     @classmethod
-    async def spawn(cls, environ: Mapping[str, str]) -> RunnerProcess:
-        """Start a child. `environ` is the server's environment, of which only what the child needs is passed on."""
+    async def spawn(cls, environ: Mapping[str, str], patience: float = PATIENCE) -> RunnerProcess:
+        """Start a child. `environ` is the server's environment, of which only what the child needs is passed on.
+
+        Once loaded, a child that gives no sign of life for `patience` seconds is killed.
+        """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        self = cls()
+        self = cls(patience)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "engine.runner", str(theirs.fileno())),
+                *("-P", "-m", "engine.runner", str(theirs.fileno())),  # -P: never import from where we were started
                 pass_fds=[theirs.fileno()],
                 env=child_environment(environ),
                 stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(lambda: self, sock=ours)
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         self._transport = transport
         return self
 
@@ -135,42 +111,42 @@ class RunnerProcess(asyncio.Protocol):
     @property
     def alive(self) -> bool:
         """Whether the child still listens."""
-        return not self.exited.is_set()
+        return not self._gone
 
     async def load(self, spec: Load, stall_timeout: float) -> Loaded:
-        """Load the model. Raises LoadFailed: refused, died, or no progress for `stall_timeout` seconds."""
+        """Load the model. Raises LoadFailed: refused, died, or no progress for `stall_timeout` seconds (inf: wait)."""
+        if self._gone:
+            raise _died_loading("the process had ended before")
         self._load = asyncio.get_running_loop().create_future()
+        self._stall_timeout = stall_timeout
         self._send(spec)
-        while True:
-            self._progress.clear()
-            progress = asyncio.ensure_future(self._progress.wait())
-            await asyncio.wait({self._load, progress}, timeout=stall_timeout, return_when=asyncio.FIRST_COMPLETED)
-            stalled = not progress.done()
-            progress.cancel()
-            if self._load.done():
-                self.loaded = self._load.result()
-                return self.loaded
-            if stalled:
-                raise LoadFailed("timed out waiting for llama-server to start - the load made no progress")
+        try:
+            async with asyncio.timeout(None if math.isinf(stall_timeout) else stall_timeout) as self._stall:
+                self.loaded = await self._load
+        except TimeoutError:
+            raise LoadFailed("timed out waiting for llama-server to start - the load made no progress") from None
+        finally:
+            self._load = self._stall = None
+        self._watchdog = asyncio.create_task(self._watch())
+        return self.loaded
 
     def submit(self, build: Submit) -> tuple[int, Answer]:
         """Hand over a prompt (its `id` is replaced by ours); returns the id for `cancel` and the answer to read."""
         id, answer = next(self._ids), Answer()
-        if not self.alive:
+        if self._gone:
             answer.finish(RunnerDied())
-            return id, answer
-        self._answers[id] = answer
-        fields = {name: getattr(build, name) for name in build.__struct_fields__}
-        self._send(Submit(**(fields | {"id": id})))
+        else:
+            self._answers[id] = answer
+            self._send(msgspec.structs.replace(build, id=id))
         return id, answer
 
     def cancel(self, id: int) -> None:
         """Nobody reads this answer any more; does nothing if it has ended."""
-        if self._answers.pop(id, None) is not None and self.alive:
+        if self._answers.pop(id, None) is not None:
             self._send(Cancel(id))
 
     async def tokenize(self, text: str, *, add_special: bool = False) -> list[int]:
-        """The text's token ids; special tokens in it are parsed."""
+        """The text's token ids; special tokens in it are parsed. Raises RunnerDied, as all that follow."""
         id = next(self._ids)
         reply = await self._ask(id, Tokenize(id, text, add_special))
         assert isinstance(reply, Tokens)
@@ -191,15 +167,10 @@ class RunnerProcess(asyncio.Protocol):
         return reply
 
     async def close(self) -> None:
-        """End the child: it goes when its socket closes, and is killed if it does not."""
-        if self._transport is not None:
-            self._transport.close()
-        assert self._process is not None
-        try:
-            await asyncio.wait_for(self._process.wait(), EXIT_GRACE)
-        except TimeoutError:
-            self.kill()
-            await self._process.wait()
+        """End the child: it goes when its socket closes, and is killed if it does not. Safe to call twice."""
+        assert self._transport is not None
+        self._transport.close()
+        await self.exited.wait()
 
     def kill(self) -> None:
         """SIGKILL, for a child that hangs."""
@@ -214,6 +185,10 @@ class RunnerProcess(asyncio.Protocol):
         at = 0
         while len(buffer) - at >= FRAME_HEADER.size:
             (size,) = FRAME_HEADER.unpack_from(buffer, at)
+            if size > MAX_FRAME:
+                self._last_words = "it sent what is no message"
+                self.kill()
+                return
             end = at + FRAME_HEADER.size + size
             if len(buffer) < end:
                 break
@@ -224,15 +199,46 @@ class RunnerProcess(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop: the child has gone, or we closed the socket."""
-        self.exited.set()
+        self._gone = True
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._burial = asyncio.create_task(self._bury())
+
+    async def _bury(self) -> None:
+        """Wait for the process to be gone, by force if need be, and tell everybody who waits for it."""
+        assert self._process is not None
+        try:
+            await asyncio.wait_for(self._process.wait(), EXIT_GRACE)
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+        detail = self._last_words or _how_it_ended(self._process.returncode)
         for answer in self._answers.values():
-            answer.finish(RunnerDied())
+            answer.finish(RunnerDied(detail))
         self._answers.clear()
         for reply in self._replies.values():
             if not reply.done():
-                reply.set_exception(RunnerDied())
-        if self._load is not None and not self._load.done():
-            self._load.set_exception(LoadFailed("llama-server process has terminated: the runner ended while loading"))
+                reply.set_exception(RunnerDied(detail))
+        self._settle(_died_loading(detail))
+        self.exited.set()
+
+    async def _watch(self) -> None:
+        """Kill the child when it does not answer a ping, or is busy without ever finishing a pass."""
+        steps, since = -1, 0
+        while True:
+            await asyncio.sleep(self._patience / PINGS_PER_PATIENCE)
+            try:
+                pong = await asyncio.wait_for(self.ping(), self._patience)
+            except TimeoutError:
+                break
+            except RunnerDied:
+                return
+            since = since + 1 if pong.busy and pong.steps == steps else 0
+            steps = pong.steps
+            if since > STUCK_FACTOR * PINGS_PER_PATIENCE:
+                break
+        self._last_words = "it gave no sign of life"
+        self.kill()
 
     def _receive(self, event: FromRunner) -> None:
         match event:
@@ -248,14 +254,15 @@ class RunnerProcess(asyncio.Protocol):
             case Tokens(id=id) | Text(id=id) | Pong(id=id):
                 if (reply := self._replies.pop(id, None)) and not reply.done():
                     reply.set_result(event)
-            case Loading():
-                self._progress.set()
+            case Hello() | Loading():
+                if self._stall is not None and self._stall.when() is not None:
+                    self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_timeout)
             case Loaded():
                 self._settle(event)
             case LoadRefused(reason=reason):
                 self._settle(LoadFailed(reason))
-            case Hello():
-                self._progress.set()
+            case Crashed(detail=detail):
+                self._last_words = detail
 
     def _settle(self, outcome: Loaded | LoadFailed) -> None:
         if self._load is None or self._load.done():
@@ -266,7 +273,7 @@ class RunnerProcess(asyncio.Protocol):
             self._load.set_exception(outcome)
 
     async def _ask(self, id: int, message: ToRunner) -> FromRunner:
-        if not self.alive:
+        if self._gone:
             raise RunnerDied
         reply: asyncio.Future[FromRunner] = asyncio.get_running_loop().create_future()
         self._replies[id] = reply
@@ -294,6 +301,16 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _own_path() -> tuple[str, ...]:
     return (os.path.dirname(os.path.dirname(os.path.abspath(__file__))),)
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"it ended with exit status {code}"
+    return f"it was ended by signal {-code}, {signal.strsignal(-code)}"
+
+
+def _died_loading(detail: str) -> LoadFailed:
+    return LoadFailed(f"llama-server process has terminated: {detail}")
 
 
 def _error(event: Failed) -> EngineError:

@@ -1,16 +1,25 @@
-"""From a submitted prompt to a sequence: the last checks that need its tokens."""
+"""From a submitted prompt to a sequence: the checks that need its tokens."""
 
 from __future__ import annotations
 
 from array import array
 
 from engine.messages import Submit
-from engine.runner.context import Context
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence
 from engine.runner.text import TextStream
+from engine.runner.vocabulary import Vocabulary
 
 PADDING = 256  # llama.cpp rounds a context up to a multiple of this
+LEAST_AFTER_KEEP = 4  # tokens of a context that a shift can always take something from
+NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts
+BYTES_PER_TOKEN = 64  # more than the text of any prompt has on average
+ALWAYS_TOKENIZED = 8 << 20  # bytes of a prompt that are looked at however small the context is
+
+TOO_LONG = (
+    "the prompt is longer than the context length currently available to the model; shorten the prompt, "
+    "adjust the context length in settings, or use a model with a longer context length"
+)
 
 
 class PromptRejected(ValueError):
@@ -22,48 +31,53 @@ def padded(n_ctx: int) -> int:
     return -(-n_ctx // PADDING) * PADDING
 
 
-def make_sequence(context: Context, submit: Submit, tokens: array[int], n_ctx: int) -> Sequence:
-    """Cut or reject an over-long prompt, then build the sequence with its sampler. Raises PromptRejected."""
+def check_length(prompt: str, n_ctx: int) -> None:
+    """Refuse what no context could hold, before the time is spent on its tokens. Raises PromptRejected."""
+    if len(prompt) > max(ALWAYS_TOKENIZED, n_ctx * BYTES_PER_TOKEN):
+        raise PromptRejected(TOO_LONG)
+
+
+def make_sequence(vocabulary: Vocabulary, submit: Submit, tokens: array[int], n_ctx: int) -> Sequence:
+    """Cut or reject an over-long prompt, then build the sequence with its sampler. Raises PromptRejected.
+
+    `n_ctx` is the largest context that the model was loaded for, padded.
+    """
     limit = min(padded(submit.num_ctx), n_ctx)
-    keep = _kept(submit, len(tokens), limit, context.adds_bos)
+    keep = _kept(submit, len(tokens), vocabulary.adds_bos)
     if submit.overflow == "cut":
-        tokens = _cut(tokens, submit, context.adds_bos)
+        tokens = _cut(tokens, submit, keep)
     if len(tokens) >= limit:
         raise PromptRejected(
             f"request ({len(tokens)} tokens) exceeds the available context size ({limit} tokens), try increasing it"
         )
     if not tokens:
         raise PromptRejected("the prompt has no tokens")
-    sampler = TokenSampler(submit.sampling, context.vocab, context.n_vocab, limit, tokens)
+    longest = NO_LIMIT_FACTOR * submit.num_ctx
     return Sequence(
         id=submit.id,
         tokens=tokens,
         n_prompt=len(tokens),
         limit=limit,
-        submit=submit,
-        sampler=sampler,
+        max_new=min(submit.num_predict, longest) if submit.num_predict > 0 else longest,
+        shift=submit.shift,
+        n_keep=max(0, min(keep, limit - LEAST_AFTER_KEEP)),
+        sampler=TokenSampler(submit.sampling, vocabulary.handle, vocabulary.size, limit, tokens),
         text=TextStream(submit.stop),
-        n_keep=keep,
     )
 
 
-def _kept(submit: Submit, n_prompt: int, limit: int, adds_bos: bool) -> int:
-    """Tokens at the beginning that a context shift leaves alone."""
-    wanted = n_prompt if submit.num_keep < 0 else submit.num_keep + adds_bos
-    return max(0, min(wanted, limit - 4))
+def _kept(submit: Submit, n_prompt: int, adds_bos: bool) -> int:
+    """Tokens at the beginning that are never cut out: a start token the tokenizer adds is not counted."""
+    return n_prompt if submit.num_keep < 0 else submit.num_keep + adds_bos
 
 
-def _cut(tokens: array[int], submit: Submit, adds_bos: bool) -> array[int]:
-    """Take the middle out of a prompt that fills its context: the first `num_keep` tokens and the newest stay."""
+def _cut(tokens: array[int], submit: Submit, keep: int) -> array[int]:
+    """Take the middle out of a prompt that fills its context: the first `keep` tokens and the newest stay."""
     n_ctx = submit.num_ctx
     if len(tokens) <= n_ctx - 1:
         return tokens
     if not submit.shift:
-        raise PromptRejected(
-            "the prompt is longer than the context length currently available to the model; shorten the prompt, "
-            "adjust the context length in settings, or use a model with a longer context length"
-        )
-    keep = len(tokens) if submit.num_keep < 0 else submit.num_keep + adds_bos
+        raise PromptRejected(TOO_LONG)
     keep = max(0, min(keep, n_ctx - 1))
     total = n_ctx - max((n_ctx - keep) // 2, 1)
     return tokens[:keep] + tokens[len(tokens) - (total - keep) :]

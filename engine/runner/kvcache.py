@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Protocol
 
-CHUNK = 256  # tokens compared at once
+from engine.runner.prefix import common_prefix
 
 
 class Memory(Protocol):
@@ -25,32 +26,38 @@ class Memory(Protocol):
     def shift(self, seq: int, start: int, end: int, by: int) -> None: ...
 
 
-def common_prefix(a: array[int], b: array[int], limit: int) -> int:
-    """Length of the common beginning of two token arrays, at most `limit`."""
-    limit = min(limit, len(a), len(b))
-    left, right = memoryview(a), memoryview(b)
-    at = 0
-    while at + CHUNK <= limit and left[at : at + CHUNK].tobytes() == right[at : at + CHUNK].tobytes():
-        at += CHUNK
-    while at < limit and a[at] == b[at]:
-        at += 1
-    return at
+@dataclass(slots=True)
+class _Holding:
+    """What a running sequence has in cells: the first `cached` of its tokens.
+
+    Only the first `exact` of them were computed from these very tokens: what a context shift has moved still
+    remembers what was cut out, so nobody else may have it.
+    """
+
+    tokens: array[int]
+    cached: int
+    exact: int | None = None
+
+    @property
+    def reusable(self) -> int:
+        """How many tokens another sequence may take over."""
+        return self.cached if self.exact is None else min(self.cached, self.exact)
 
 
 class KVCache:
     """Hands out sequence ids. Owned by the loop thread.
 
-    Busy ids belong to a running sequence, idle ones only remember. `n_slots` must be two more than there are ever
+    Busy ids belong to a running sequence, idle ones only remember, `idle_limit` tokens in all: attention walks over
+    every cell in use, also for sequences that it does not belong to. `n_slots` must be two more than there are ever
     running sequences: one to give out while another is the donor of its prefix.
     """
 
-    def __init__(self, memory: Memory, n_slots: int) -> None:
+    def __init__(self, memory: Memory, n_slots: int, idle_limit: int) -> None:
         self._memory = memory
+        self._idle_limit = idle_limit
         self._free = list(range(n_slots - 1, -1, -1))
         self._idle: OrderedDict[int, array[int]] = OrderedDict()
-        self._busy: dict[int, array[int]] = {}
-        self._cached: dict[int, int] = {}  # busy slot -> tokens of it that are in cells
-        self._shared: dict[int, dict[int, int]] = {}  # slot -> other slot -> length of the prefix they share
+        self._busy: dict[int, _Holding] = {}
 
     @property
     def busy(self) -> int:
@@ -58,13 +65,8 @@ class KVCache:
         return len(self._busy)
 
     @property
-    def busy_cells(self) -> int:
-        """Cells that running sequences hold, shared ones counted for each."""
-        return sum(self._cached.values())
-
-    @property
     def idle_tokens(self) -> int:
-        """Tokens that finished sequences still remember."""
+        """Tokens that finished sequences still remember, shared ones counted for each."""
         return sum(len(tokens) for tokens in self._idle.values())
 
     def acquire(self, tokens: array[int]) -> tuple[int, int]:
@@ -82,38 +84,42 @@ class KVCache:
             slot = self._take_free(keep=donor)
             if length:
                 self._memory.share(donor, slot, length)
-                self._link(donor, slot, length)
-        self._busy[slot] = tokens
-        self._cached[slot] = length
+        self._busy[slot] = _Holding(tokens, length)
         return slot, length
 
     def shared_with_busy(self, tokens: array[int]) -> int:
         """How many cells a sequence with these tokens would share with one that runs."""
         if not self._memory.can_cut:
             return 0
-        prefixes = (common_prefix(known, tokens, self._cached[slot]) for slot, known in self._busy.items())
+        prefixes = (common_prefix(other.tokens, tokens, other.reusable) for other in self._busy.values())
         return max(prefixes, default=0)
 
     def advance(self, slot: int, n_cached: int) -> None:
         """The first `n_cached` tokens of a busy id are in cells now."""
-        self._cached[slot] = n_cached
+        self._busy[slot].cached = n_cached
 
     def release(self, slot: int, *, remember: bool = True) -> None:
         """A sequence has ended: keep what its id holds for others, or drop it."""
-        tokens = self._busy.pop(slot)
-        n_cached = self._cached.pop(slot)
-        if remember and n_cached:
-            self._idle[slot] = tokens[:n_cached]
-        else:
+        holding = self._busy.pop(slot)
+        kept = holding.reusable if remember else 0
+        if kept < holding.cached and not (kept and self._cut(slot, kept)):
+            kept = 0
+        if not kept:
             self._drop(slot)
+            return
+        self._idle[slot] = holding.tokens[:kept]
+        while self.idle_tokens > self._idle_limit and len(self._idle) > 1:
+            self.evict()
 
     def rollback(self, slot: int, n_cached: int) -> int:
         """Forget all behind the first `n_cached` tokens of a busy id; returns how many are really left."""
-        if not (self._memory.can_cut and self._memory.remove(slot, n_cached)):
+        if not self._cut(slot, n_cached):
             self._memory.remove(slot, 0)
             n_cached = 0
-        self._cached[slot] = n_cached
-        self._trim_links(slot, n_cached)
+        holding = self._busy[slot]
+        holding.cached = n_cached
+        if holding.exact is not None and n_cached <= holding.exact:
+            holding.exact = None
         return n_cached
 
     def evict(self) -> bool:
@@ -127,23 +133,30 @@ class KVCache:
     def discard(self, slot: int, keep: int, count: int) -> bool:
         """Cut tokens [keep, keep + count) out of a busy id and close the gap by moving what follows.
 
-        False if that is impossible, because the memory cannot move or a running sequence shares the cells: then
-        nothing has changed and the caller computes the rest anew.
+        False if that is impossible, because the memory cannot move or a running sequence may share the cells: then
+        nothing has changed and the caller computes the rest anew. The caller takes the tokens out of its list.
         """
-        if not self._memory.can_shift:
+        holding = self._busy[slot]
+        if not self._memory.can_shift or self._shares_with_busy(slot, keep):
             return False
-        for other, length in list(self._shared.get(slot, {}).items()):
-            if length <= keep:
-                continue
-            if other in self._busy:
-                return False
+        for other in [s for s, known in self._idle.items() if _overlap(holding, known, len(known)) > keep]:
             del self._idle[other]
             self._drop(other)
-        end = self._cached[slot]
+        end = holding.cached
         self._memory.remove(slot, keep, keep + count)
         self._memory.shift(slot, keep + count, end, -count)
-        self._cached[slot] = end - count
+        holding.cached = end - count
+        holding.exact = keep if holding.exact is None else min(holding.exact, keep)
         return True
+
+    def _shares_with_busy(self, slot: int, keep: int) -> bool:
+        """Whether cells behind the first `keep` tokens may be another's too: they are if the tokens are the same."""
+        mine = self._busy[slot]
+        others = (other for s, other in self._busy.items() if s != slot)
+        return any(_overlap(mine, other.tokens, other.cached) > keep for other in others)
+
+    def _cut(self, slot: int, length: int) -> bool:
+        return self._memory.can_cut and self._memory.remove(slot, length)
 
     def _best_prefix(self, tokens: array[int]) -> tuple[int, int]:
         best, longest = -1, 0
@@ -155,8 +168,8 @@ class KVCache:
             if length > longest:
                 best, longest = slot, length
         if self._memory.can_cut:
-            for slot, known in self._busy.items():
-                length = common_prefix(known, tokens, min(limit, self._cached[slot]))
+            for slot, other in self._busy.items():
+                length = common_prefix(other.tokens, tokens, min(limit, other.reusable))
                 if length > longest:
                     best, longest = slot, length
         return best, longest
@@ -171,22 +184,8 @@ class KVCache:
 
     def _drop(self, slot: int) -> None:
         self._memory.remove(slot, 0)
-        for other in self._shared.pop(slot, {}):
-            self._shared[other].pop(slot, None)
         self._free.append(slot)
 
-    def _link(self, source: int, target: int, length: int) -> None:
-        relatives = {source: length}
-        for other, shared in self._shared.get(source, {}).items():
-            relatives[other] = min(shared, length)
-        for other, shared in relatives.items():
-            self._shared.setdefault(other, {})[target] = shared
-            self._shared.setdefault(target, {})[other] = shared
 
-    def _trim_links(self, slot: int, n_cached: int) -> None:
-        for other, shared in list(self._shared.get(slot, {}).items()):
-            length = min(shared, n_cached)
-            if length:
-                self._shared[slot][other] = self._shared[other][slot] = length
-            else:
-                del self._shared[slot][other], self._shared[other][slot]
+def _overlap(mine: _Holding, known: array[int], length: int) -> int:
+    return common_prefix(mine.tokens, known, min(mine.cached, length))

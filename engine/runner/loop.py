@@ -1,6 +1,6 @@
 """The runner's heart: one `step()` after the other, each one forward pass for everybody.
 
-A step admits who fits, batches one token of each running answer and then a chunk of the prompt whose turn it is,
+A step admits who fits, batches one token of each running answer and then chunks of the prompts whose turn it is,
 decodes, samples, and emits what came of it in one message.
 """
 
@@ -9,25 +9,36 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.messages import Chunk, Failed, FromRunner
-from engine.runner.context import ABORTED, NO_SLOT, Batch, Context, DecodeError
+from engine.runner.batch import Batch
+from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
 from engine.runner.kvcache import KVCache
 from engine.runner.pace import Pace
-from engine.runner.sampling import BatchSampler
+from engine.runner.prefix import common_prefix
+from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
 
 ADMISSION_MARGIN = 32  # cells left for each running sequence to grow into before the next is let in
+WORTH_WAITING = 32  # tokens of a common beginning that a prompt waits for while another computes them
+MUCH_SHORTER = 4  # times: such a prompt overtakes a longer one
+NOBODY: frozenset[int] = frozenset()
 
 
-@dataclass(slots=True, frozen=True)
-class Part:
-    """What one sequence has in a batch: `count` tokens; `output` when the last one's logits are wanted."""
+@dataclass(slots=True)
+class Plan:
+    """Who is in a pass: one token of each of `rows`, then `count` tokens of each of the prompts."""
 
-    seq: Sequence
-    count: int
-    output: bool
+    rows: list[Sequence]
+    prompts: list[tuple[Sequence, int]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.prompts)
+
+    def sequences(self) -> list[Sequence]:
+        """Everybody in the pass."""
+        return [*self.rows, *(seq for seq, _ in self.prompts)]
 
 
 class Loop:
@@ -44,21 +55,21 @@ class Loop:
         *,
         n_parallel: int,
         n_cells: int,
-        n_batch: int,
         emit: Callable[[list[FromRunner]], None],
     ) -> None:
         self._context = context
+        self._vocabulary = context.vocabulary
         self._cache = cache
         self._n_parallel = n_parallel
         self._n_cells = n_cells
         self._emit = emit
-        self._batch = Batch(n_batch)
-        self._pace = Pace(n_batch)
-        self._sampler = BatchSampler(context.n_vocab)
+        self._batch = Batch(context.n_batch)
+        self._pace = Pace(context.n_batch)
+        self._sampler = BatchSampler(context.vocabulary.size)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self._events: list[FromRunner] = []
-        self.prefilling: frozenset[int] = frozenset()
+        self.prefilling = NOBODY
         self.steps = 0
 
     @property
@@ -93,33 +104,34 @@ class Loop:
             self._waiting.remove(seq)
             seq.sampler.close()
 
-    def plan(self) -> list[Part]:
-        """Fill the batch: who decodes, then prompts in order; also announces whose prefill may be aborted."""
-        self._admit()
+    def plan(self) -> Plan:
+        """Fill the batch: who decodes, then prompts; also announces whose prefill may be aborted."""
+        if self._waiting:
+            self._admit()
+        plan = Plan([seq for seq in self._running if seq.decoding])
         self._batch.clear()
-        parts = [self._add(seq, 1) for seq in self._running if seq.decoding]
-        prompts = [seq for seq in self._running if not seq.decoding]
-        room = min(self._batch.room, self._pace.chunk(crowded=bool(parts or self._waiting or len(prompts) > 1)))
-        for seq in prompts:
-            if room <= 0:
-                break
-            parts.append(self._add(seq, min(seq.n_pending, room)))
-            room -= parts[-1].count
-        self.prefilling = frozenset(part.seq.id for part in parts if part.count > 1)
-        return parts
+        if plan.rows:
+            rows = plan.rows
+            self._batch.add_row([s.slot for s in rows], [s.tokens[-1] for s in rows], [s.n_cached for s in rows])
+        if len(plan.rows) < len(self._running):
+            self._add_prompts(plan)
+            self.prefilling = frozenset(seq.id for seq, _ in plan.prompts)
+        elif self.prefilling:
+            self.prefilling = NOBODY
+        return plan
 
-    def step(self, parts: list[Part]) -> None:
+    def step(self, plan: Plan) -> None:
         """Run the planned pass and emit what came of it."""
         started = time.perf_counter()
         try:
             code = self._decode()
         except DecodeError as error:
-            self._fail(parts, str(error))
+            self._fail(plan.sequences(), str(error))
         else:
             if code == 0:
-                self._advance(parts, started)
+                self._advance(plan, started)
             else:
-                self._undo(parts, code)
+                self._undo(plan, code)
         if self._events:
             events, self._events = self._events, []
             self._emit(events)
@@ -135,44 +147,71 @@ class Loop:
     def _can_admit(self, seq: Sequence) -> bool:
         if not self._running:
             return True
-        if len(self._running) >= self._n_parallel:
-            return False
-        if any(not s.decoding for s in self._running) and not self._fits_beside_prefill(seq):
+        if len(self._running) >= self._n_parallel or self._has_prefix_coming(seq):
             return False
         needed = len(seq.tokens) - self._cache.shared_with_busy(seq.tokens)
+        if seq.n_generated:
+            needed += len(seq.tokens) // 4  # it had to leave for others: not back before that pays
         held = sum(len(s.tokens) for s in self._running)
         return held + needed + ADMISSION_MARGIN * (len(self._running) + 1) <= self._n_cells
 
-    def _fits_beside_prefill(self, seq: Sequence) -> bool:
-        """Let the next prompt in early only if this step can begin it: until then a longer prefix may appear."""
-        pending = sum(s.n_pending for s in self._running)
-        return pending < self._pace.chunk(crowded=True)
+    def _has_prefix_coming(self, seq: Sequence) -> bool:
+        """Whether a prompt that is being computed begins as this one does, beyond what is there already."""
+        limit = len(seq.tokens) - 1
+        return any(
+            common_prefix(other.tokens, seq.tokens, limit) >= other.n_cached + WORTH_WAITING
+            for other in self._running
+            if other.n_pending > WORTH_WAITING
+        )
 
-    def _add(self, seq: Sequence, count: int) -> Part:
+    def _add_prompts(self, plan: Plan) -> None:
+        """Prompts go one after the other; much shorter ones overtake the oldest, which keeps half of the chunk."""
+        prompts = [seq for seq in self._running if not seq.decoding]
+        oldest = prompts[0]
+        crowded = bool(plan.rows or self._waiting or len(prompts) > 1)
+        room = min(self._batch.room, self._pace.chunk(crowded=crowded))
+        reserved = min(oldest.n_pending, (room + 1) // 2)
+        short = [seq for seq in prompts if seq.n_pending * MUCH_SHORTER <= oldest.n_pending]
+        for seq in short:
+            room -= self._add_prompt(plan, seq, room - reserved)
+        for seq in prompts:
+            if seq not in short:
+                room -= self._add_prompt(plan, seq, room)
+
+    def _add_prompt(self, plan: Plan, seq: Sequence, room: int) -> int:
+        """Put as much of a prompt as there is room for into the batch; returns how many tokens that is."""
+        count = min(seq.n_pending, room)
+        if count <= 0:
+            return 0
         start = seq.n_cached
         output = start + count == len(seq.tokens)
         self._batch.add(seq.slot, seq.tokens[start : start + count], start, output=output)
-        if not seq.first_pass:
-            seq.first_pass = time.perf_counter()
-        return Part(seq, count, output)
+        seq.first_pass = seq.first_pass or time.perf_counter()
+        plan.prompts.append((seq, count))
+        return count
 
     def _decode(self) -> int:
-        self._context.abort.clear()
         code = self._context.decode(self._batch)
         while code == NO_SLOT and self._cache.evict():
             code = self._context.decode(self._batch)
         self.steps += 1
         return code
 
-    def _advance(self, parts: list[Part], started: float) -> None:
-        for part in parts:
-            part.seq.n_cached += part.count
-            self._cache.advance(part.seq.slot, part.seq.n_cached)
-        outputs = [part.seq for part in parts if part.output]
+    def _advance(self, plan: Plan, started: float) -> None:
+        outputs = plan.rows
+        for seq in plan.rows:
+            seq.n_cached += 1
+            self._cache.advance(seq.slot, seq.n_cached)
+        for seq, count in plan.prompts:
+            seq.n_cached += count
+            self._cache.advance(seq.slot, seq.n_cached)
+        if plan.prompts:
+            outputs = outputs + [seq for seq, _ in plan.prompts if not seq.n_pending]
         if outputs:
             logits = self._context.logits(len(outputs))
         now = time.perf_counter()
-        self._pace.measured(sum(part.count for part in parts), now - started)
+        if plan.prompts:
+            self._pace.measured(self._batch.size, now - started)
         if outputs:
             tokens = self._sampler.sample([seq.sampler for seq in outputs], logits)
             now = time.perf_counter()
@@ -181,16 +220,19 @@ class Loop:
 
     def _take(self, seq: Sequence, token: int, now: float) -> None:
         """A sequence has its next token: show its text, end the answer, or make room for the one after."""
+        if token == NO_TOKEN:
+            self._fail([seq], "the model computed no usable numbers")
+            return
         seq.accept(token, now)
-        if self._context.ends(token):
+        if self._vocabulary.ends(token):
             self._end(seq, "stop", now)
             return
-        text = seq.text.feed(self._context.piece(token))
-        if text:
+        stream = seq.text
+        if text := stream.feed(self._vocabulary.piece(token)):
             self._events.append(Chunk(seq.id, text))
-        if seq.text.stopped or seq.text.looping:
+        if stream.stopped or stream.looping:
             self._end(seq, "stop", now)
-        elif seq.n_generated >= seq.max_new or (seq.full and not seq.submit.shift):
+        elif seq.n_generated >= seq.max_new or (seq.full and not seq.shift):
             self._end(seq, "length", now)
         elif seq.full:
             self._shift(seq)
@@ -216,25 +258,24 @@ class Loop:
             seq.n_cached = self._cache.rollback(seq.slot, keep)
         del seq.tokens[keep : keep + count]
 
-    def _undo(self, parts: list[Part], code: int) -> None:
+    def _undo(self, plan: Plan, code: int) -> None:
         """An aborted pass may have left parts of itself behind; a full cache means that somebody must wait."""
         if code == ABORTED:
-            for part in parts:
-                part.seq.n_cached = self._cache.rollback(part.seq.slot, part.seq.n_cached)
-            return
-        if len(self._running) == 1:
-            self._fail(parts, "the context cache is full")
-            return
-        self._preempt(self._running[-1])
+            for seq in plan.sequences():
+                seq.n_cached = self._cache.rollback(seq.slot, seq.n_cached)
+        elif len(self._running) == 1:
+            self._fail(self._running[:], "the context cache is full")
+        else:
+            self._preempt(self._running[-1])
 
     def _preempt(self, seq: Sequence) -> None:
         """Take the youngest sequence's cells for the others; it is computed again when there is room."""
         self._running.remove(seq)
-        self._cache.release(seq.slot, remember=False)
+        self._cache.release(seq.slot)
         seq.slot, seq.n_cached = -1, 0
         self._waiting.appendleft(seq)
 
-    def _fail(self, parts: list[Part], detail: str) -> None:
-        for part in parts:
-            self._events.append(Failed(part.seq.id, "internal", detail))
-            self._finish(part.seq, remember=False)
+    def _fail(self, seqs: list[Sequence], detail: str) -> None:
+        for seq in seqs:
+            self._events.append(Failed(seq.id, "internal", detail))
+            self._finish(seq, remember=False)

@@ -1,12 +1,11 @@
-"""The child's end of the socket: one thread reads, tokenises and flips the abort flag; any thread may send."""
+"""The child's end of the socket: one thread reads, one turns texts into tokens; any thread may send."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
-from array import array
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Protocol
 
 from engine.messages import (
@@ -27,13 +26,14 @@ from engine.messages import (
     encode_frame,
     to_runner_decoder,
 )
-from engine.runner.context import Context
-from engine.runner.intake import PromptRejected, make_sequence
+from engine.runner.abort import AbortFlag
+from engine.runner.intake import PromptRejected, check_length, make_sequence
 from engine.runner.sequence import Sequence
+from engine.runner.vocabulary import Vocabulary
 
 
 class Counters(Protocol):
-    """What `Pong` tells about the loop."""
+    """What the reading thread may see of the loop."""
 
     prefilling: frozenset[int]
     steps: int
@@ -47,18 +47,24 @@ class Counters(Protocol):
 
 
 class Mailbox:
-    """Reads and writes frames. The process ends at once when the parent's end is closed."""
+    """Reads and writes frames. The process ends at once when the parent's end is closed.
+
+    The reading thread never waits for llama.cpp: cancels and pings are answered while the other one tokenises.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._inbox: SimpleQueue[Sequence | Cancel] = SimpleQueue()
+        self._texts: SimpleQueue[Submit | Tokenize | Detokenize] = SimpleQueue()
+        self._wanted: set[int] = set()  # submitted, not cancelled, not yet in the inbox
+        self._handing_over = threading.Lock()
 
     def send(self, events: list[FromRunner]) -> None:
-        """Send events in one frame; safe from any thread."""
+        """Send events in one frame; safe from any thread. Blocks while the parent does not read."""
         frame = encode_frame(events)
         try:
-            with self._lock:
+            with self._sending:
                 self._sock.sendall(frame)
         except OSError:
             os._exit(0)  # the parent is gone
@@ -70,50 +76,79 @@ class Mailbox:
             raise TypeError(f"expected Load, got {type(message).__name__}")
         return message
 
-    def serve(self, context: Context, counters: Counters, n_ctx: int) -> None:
-        """Start the reading thread; the loop takes what arrives with `take`."""
-        threading.Thread(target=self._serve, args=(context, counters, n_ctx), name="mailbox", daemon=True).start()
+    def serve(self, vocabulary: Vocabulary, abort: AbortFlag, counters: Counters, n_ctx: int) -> None:
+        """Start the two threads; the loop takes what arrives with `take`. `n_ctx` is the largest context, padded."""
+        for work in (lambda: self._serve(abort, counters), lambda: self._tokenize(vocabulary, n_ctx)):
+            threading.Thread(target=work, daemon=True).start()
 
     def take(self, *, block: bool) -> Sequence | Cancel | None:
         """The next thing for the loop to do; None if there is none and `block` is false."""
-        try:
-            return self._inbox.get(block=block)
-        except Empty:
+        if not block and self._inbox.empty():
             return None
+        return self._inbox.get()
 
-    def _serve(self, context: Context, counters: Counters, n_ctx: int) -> None:
+    def _serve(self, abort: AbortFlag, counters: Counters) -> None:
         while True:
             message = self._read()
             match message:
                 case Submit():
-                    self._submit(context, message, n_ctx)
+                    self._wanted.add(message.id)
+                    self._texts.put(message)
+                case Tokenize() | Detokenize():
+                    self._texts.put(message)
                 case Cancel(id=id):
-                    self._inbox.put(message)
+                    self._cancel(message)
                     if id in counters.prefilling:
-                        context.abort.set()
-                case Tokenize():
-                    tokens = context.tokenize(message.text, add_special=message.add_special)
-                    self.send([Tokens(message.id, tokens)])
-                case Detokenize():
-                    self.send([Text(message.id, context.detokenize(message.tokens))])
+                        abort.set()
                 case Ping(id=id):
                     c = counters
                     self.send([Pong(id, c.steps, c.busy, c.waiting, c.cached_tokens)])
 
-    def _submit(self, context: Context, message: Submit, n_ctx: int) -> None:
-        tokens = array("i", context.tokenize(message.prompt, add_special=True))
+    def _cancel(self, message: Cancel) -> None:
+        with self._handing_over:
+            if message.id in self._wanted:
+                self._wanted.remove(message.id)
+            else:
+                self._inbox.put(message)
+
+    def _tokenize(self, vocabulary: Vocabulary, n_ctx: int) -> None:
+        while True:
+            message = self._texts.get()
+            match message:
+                case Submit():
+                    self._prepare(vocabulary, message, n_ctx)
+                case Tokenize():
+                    tokens = vocabulary.tokenize(message.text, add_special=message.add_special)
+                    self.send([Tokens(message.id, tokens.tolist())])
+                case Detokenize():
+                    self.send([Text(message.id, vocabulary.detokenize(message.tokens))])
+
+    def _prepare(self, vocabulary: Vocabulary, message: Submit, n_ctx: int) -> None:
+        if message.id not in self._wanted:
+            return
         try:
-            self._inbox.put(make_sequence(context, message, tokens, n_ctx))
+            check_length(message.prompt, n_ctx)
+            tokens = vocabulary.tokenize(message.prompt, add_special=True)
+            seq = make_sequence(vocabulary, message, tokens, n_ctx)
         except PromptRejected as error:
+            self._wanted.discard(message.id)
             self.send([Failed(message.id, "context", str(error))])
+            return
+        with self._handing_over:
+            if message.id in self._wanted:
+                self._wanted.remove(message.id)
+                self._inbox.put(seq)
+                return
+        seq.sampler.close()
 
     def _read(self) -> ToRunner:
         (size,) = FRAME_HEADER.unpack(self._read_exactly(FRAME_HEADER.size))
         if size > MAX_FRAME:
             raise ValueError("frame too large")
-        return to_runner_decoder.decode(self._read_exactly(size))
+        message: ToRunner = to_runner_decoder.decode(self._read_exactly(size))
+        return message
 
-    def _read_exactly(self, size: int) -> bytes:
+    def _read_exactly(self, size: int) -> bytearray:
         buffer = bytearray(size)
         view = memoryview(buffer)
         got = 0
@@ -122,4 +157,4 @@ class Mailbox:
             if n == 0:
                 os._exit(0)  # the parent is gone, however it went: whatever runs here has nobody to answer
             got += n
-        return bytes(buffer)
+        return buffer

@@ -1,8 +1,9 @@
-"""How much of a prompt one step takes, so that a long prompt does not stall the streams beside it."""
+"""How much of the prompts one step takes, so that a long prompt does not stall the streams beside it."""
 
 from __future__ import annotations
 
-STEP_GOAL = 0.4  # seconds that a step with somebody else waiting on it should take
+SHARED_GOAL = 0.4  # seconds that a step with somebody else waiting on it should take
+ALONE_GOAL = 2.0  # seconds of a step that nobody waits for; who comes meanwhile waits for its end
 FIRST_GUESS = 128  # tokens, before any pass was measured
 SMALLEST = 32  # tokens; below this a pass costs as much as it does for more
 MEASURABLE = 16  # tokens; shorter prefills say nothing about the rate
@@ -18,11 +19,10 @@ class Pace:
 
     def chunk(self, *, crowded: bool) -> int:
         """Prompt tokens for the next step; `crowded` when anybody else waits for this step to end."""
-        if not crowded:
-            return self._n_batch
         if not self._rate:
             return min(FIRST_GUESS, self._n_batch)
-        return min(max(int(self._rate * STEP_GOAL), SMALLEST), self._n_batch)
+        goal = SHARED_GOAL if crowded else ALONE_GOAL
+        return min(max(int(self._rate * goal), SMALLEST), self._n_batch)
 
     def measured(self, tokens: int, seconds: float) -> None:
         """A pass over this many tokens, most of them prompt, took this long."""

@@ -6,11 +6,9 @@ import time
 from array import array
 from dataclasses import dataclass, field
 
-from engine.messages import Done, Submit
+from engine.messages import Done
 from engine.runner.sampling import TokenSampler
 from engine.runner.text import TextStream
-
-NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts
 
 
 @dataclass(slots=True, eq=False)
@@ -18,19 +16,21 @@ class Sequence:
     """A request's tokens and how many of them the cache holds. Owned by the loop thread.
 
     `tokens` are prompt and answer; the last one sampled is not in the cache yet. `n_prompt` is the prompt's length,
-    `limit` the context in tokens that this request may fill, `n_keep` how many tokens at its beginning survive a
-    context shift, `slot` its llama.cpp sequence id while it has one.
+    `limit` the context in tokens that this request may fill, `max_new` how many tokens the answer may have, `shift`
+    whether a full context goes on without its middle, `n_keep` how many tokens at its beginning survive that, `slot`
+    its llama.cpp sequence id while it has one.
     """
 
     id: int
     tokens: array[int]
     n_prompt: int
     limit: int
-    submit: Submit
+    max_new: int
+    shift: bool
+    n_keep: int
     sampler: TokenSampler
     text: TextStream
     submitted: float = field(default_factory=time.perf_counter)
-    n_keep: int = 0
     slot: int = -1
     n_cached: int = 0
     n_reused: int = -1
@@ -46,13 +46,7 @@ class Sequence:
     @property
     def decoding(self) -> bool:
         """Whether one more token is all that the next pass needs of it."""
-        return self.n_generated > 0 and self.n_pending == 1
-
-    @property
-    def max_new(self) -> int:
-        """How many tokens the answer may have."""
-        cap = NO_LIMIT_FACTOR * self.submit.num_ctx
-        return min(self.submit.num_predict, cap) if self.submit.num_predict > 0 else cap
+        return self.n_generated > 0 and len(self.tokens) - self.n_cached == 1
 
     @property
     def full(self) -> bool:

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 
 REPEAT_LIMIT = 30  # equal pieces in a row after which an answer is taken to be a loop
 
+_new_decoder = codecs.getincrementaldecoder("utf-8")
+
 
 class TextStream:
     """Turns the pieces of one sequence into text to emit. Owned by the loop thread.
 
     `feed` returns what may be shown now and sets `stopped` when a stop string was completed; the stop string and
-    all after it are dropped. What might still become a stop string is held back until that is decided.
+    all after it are dropped. What might still become a stop string is held back until that is decided. `looping` is
+    set when the same piece, white space aside, has come too many times in a row.
     """
 
     __slots__ = ("_decoder", "_held", "_last", "_repeats", "_stops", "looping", "stopped")
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = _new_decoder("replace")
         self._stops = tuple(s for s in stops if s)
         self._held = ""
         self._last = b""
@@ -55,10 +58,12 @@ class TextStream:
         """Length of the longest end of `text` with which a stop string begins."""
         longest = 0
         for stop in self._stops:
-            for n in range(min(len(stop) - 1, len(text)), longest, -1):
-                if text.endswith(stop[:n]):
-                    longest = n
+            at = text.find(stop[0], max(len(text) - len(stop) + 1, 0))
+            while at >= 0:
+                if stop.startswith(text[at:]):
+                    longest = max(longest, len(text) - at)
                     break
+                at = text.find(stop[0], at + 1)
         return longest
 
     def _watch_for_loop(self, piece: bytes) -> None:

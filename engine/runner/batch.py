@@ -1,0 +1,67 @@
+"""The tokens of one forward pass."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.runner.bindings import C
+
+
+class Batch:
+    """At most `capacity` tokens, in memory that llama.cpp reads in place. Owned by the loop thread."""
+
+    def __init__(self, capacity: int) -> None:
+        self.size = 0
+        self.capacity = capacity
+        self.token = np.empty(capacity, np.int32)
+        self.pos = np.empty(capacity, np.int32)
+        self.seq = np.empty(capacity, np.int32)
+        self.output = np.zeros(capacity, np.int8)
+        self._one = np.ones(capacity, np.int32)
+        self._seq_at = self.seq.ctypes.data + 4 * np.arange(capacity, dtype=np.uintp)
+        self._offsets = np.arange(capacity, dtype=np.int32)
+        self._struct = C.llama_batch(
+            n_tokens=0,
+            token=self.token.ctypes.data_as(ctypes.POINTER(C.llama_token)),
+            embd=None,
+            pos=self.pos.ctypes.data_as(ctypes.POINTER(C.llama_pos)),
+            n_seq_id=self._one.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            seq_id=self._seq_at.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(C.llama_seq_id))),
+            logits=self.output.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    @property
+    def room(self) -> int:
+        """How many more tokens fit."""
+        return self.capacity - self.size
+
+    def clear(self) -> None:
+        """Start a new pass."""
+        self.size = 0
+
+    def add_row(self, seqs: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> None:
+        """Add one token of each of several sequences, all with their logits wanted."""
+        end = self.size + len(tokens)
+        self.token[self.size : end] = tokens
+        self.pos[self.size : end] = positions
+        self.seq[self.size : end] = seqs
+        self.output[self.size : end] = 1
+        self.size = end
+
+    def add(self, seq: int, tokens: Sequence[int], pos: int, *, output: bool) -> None:
+        """Add consecutive tokens of one sequence, the first at `pos`; `output`: the last one's logits are wanted."""
+        end = self.size + len(tokens)
+        self.token[self.size : end] = tokens
+        self.pos[self.size : end] = self._offsets[: len(tokens)] + pos
+        self.seq[self.size : end] = seq
+        self.output[self.size : end] = 0
+        self.output[end - 1] = output
+        self.size = end
+
+    def as_struct(self) -> C.llama_batch:
+        """The batch as llama.cpp takes it; valid until the next change."""
+        self._struct.n_tokens = self.size
+        return self._struct

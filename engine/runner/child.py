@@ -1,0 +1,91 @@
+"""The life of the child: say hello, load one model, answer until the parent goes."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+import sys
+import threading
+from types import TracebackType
+
+import msgspec
+
+from engine.messages import Cancel, Crashed, Hello, Load, Loaded, LoadFailed, Loading
+from engine.runner.bindings import C, version
+from engine.runner.context import Context, ModelError
+from engine.runner.intake import padded
+from engine.runner.kvcache import KVCache
+from engine.runner.loop import Loop
+from engine.runner.mailbox import Mailbox
+
+log = logging.getLogger(__name__)
+
+EXTRA_SLOTS = 8  # sequence ids beyond the running ones, for what finished requests leave behind
+IDLE_CONTEXTS = 2  # full contexts of finished sequences that are remembered
+
+
+def run(sock: socket.socket) -> None:
+    """Serve the parent at the other end of `sock`; returns only when the model cannot be loaded."""
+    mailbox = Mailbox(sock)
+    _die_loudly(mailbox)
+    C.llama_backend_init()
+    mailbox.send([Hello(version(), C.llama_supports_gpu_offload())])
+    spec = mailbox.receive_load()
+    # One pass must take one token of each running answer at least.
+    spec = msgspec.structs.replace(spec, n_batch=max(spec.n_batch, spec.n_parallel))
+    try:
+        context = Context(spec, spec.n_parallel + EXTRA_SLOTS, lambda progress: mailbox.send([Loading(progress)]))
+    except ModelError as error:
+        mailbox.send([LoadFailed(str(error))])
+        return
+    loop = _make_loop(context, spec, mailbox)
+    mailbox.serve(context.vocabulary, context.abort, loop, padded(spec.n_ctx))
+    mailbox.send([Loaded(spec.n_ctx, spec.n_cells, spec.n_parallel, context.weights, context.gpu_share)])
+    gc.collect()
+    gc.freeze()  # what lives until now lives forever: keep the collector from walking it between tokens
+    while True:
+        turn(context, loop, mailbox)
+
+
+def turn(context: Context, loop: Loop, mailbox: Mailbox) -> None:
+    """Take in what has arrived, then run one pass if there is anything to do."""
+    # First of all: a cancel that arrives from here on must find the flag down and can leave it up.
+    context.abort.clear()
+    _take_all(loop, mailbox)
+    plan = loop.plan()
+    # What arrived while planning may cancel a prefill in this very plan: look again before the long pass.
+    while _take_all(loop, mailbox):
+        plan = loop.plan()
+    if plan:
+        loop.step(plan)
+
+
+def _make_loop(context: Context, spec: Load, mailbox: Mailbox) -> Loop:
+    cache = KVCache(context, spec.n_parallel + EXTRA_SLOTS, IDLE_CONTEXTS * padded(spec.n_ctx))
+    return Loop(context, cache, n_parallel=spec.n_parallel, n_cells=spec.n_cells, emit=mailbox.send)
+
+
+def _take_all(loop: Loop, mailbox: Mailbox) -> bool:
+    """Hand the loop what has arrived, waiting for something if it has nothing to do; whether there was any."""
+    changed = False
+    while (item := mailbox.take(block=loop.idle)) is not None:
+        changed = True
+        if isinstance(item, Cancel):
+            loop.cancel(item.id)
+        else:
+            loop.submit(item)
+    return changed
+
+
+def _die_loudly(mailbox: Mailbox) -> None:
+    """An exception that nobody handles, on whatever thread, ends the process: never does a request wait in vain."""
+
+    def die(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+        log.critical("the runner fails", exc_info=(kind, error or kind(), trace))
+        mailbox.send([Crashed(f"internal error: {kind.__name__}")])
+        os._exit(1)
+
+    sys.excepthook = die
+    threading.excepthook = lambda args: die(args.exc_type, args.exc_value, args.exc_traceback)

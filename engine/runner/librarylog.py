@@ -1,0 +1,42 @@
+"""What llama.cpp has to say: silent by default, its errors kept for the message of a failed load."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+
+from engine.runner.bindings import C
+
+log = logging.getLogger(__name__)
+
+ERROR_LEVEL = 4  # ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continuation
+KEPT = 16  # lines
+
+
+class LibraryLog:
+    """Receives llama.cpp's log from whatever thread it logs on. There is one per process, as the library has one."""
+
+    def __init__(self) -> None:
+        self._errors: deque[str] = deque(maxlen=KEPT)
+        self._callback = C.llama_log_callback(self._receive)  # must stay referenced as long as the library logs
+        C.llama_log_set(self._callback, None)
+
+    def reason(self, what: str, private: Sequence[str]) -> str:
+        """`what`, and why: the first error since the start, without the file paths named in `private`."""
+        if not self._errors:
+            return what
+        why = self._errors[0]
+        for path in private:
+            why = why.replace(path, "model")
+        return f"{what}: {why}"
+
+    def _receive(self, level: int, text: bytes, _user_data: object) -> None:
+        line = text.decode("utf-8", "replace").strip()
+        if not line:
+            return
+        if level == ERROR_LEVEL:
+            self._errors.append(line)
+            log.warning("%s", line)
+        else:
+            log.debug("%s", line)
