@@ -7,6 +7,7 @@ from modelfile.gotemplate.signature import Function, FunctionError, Parameter
 from modelfile.gotemplate.strings import from_bytes, to_bytes
 from modelfile.gotemplate.values import ANY_SLICE, INT, STRING, UINT8, MapType, SliceType, Value, string
 
+_INDEX = 3  # steps that a step into a container costs
 _NO_TYPE = "reflect: call of reflect.Value.Type on zero Value"
 
 
@@ -28,7 +29,7 @@ def index(budget: Budget, item: Value, *indexes: Value) -> Value:
     if not item.valid:
         raise FunctionError("index of untyped nil")
     for key in indexes:
-        budget.spend()
+        budget.spend(_INDEX)
         item = item.indirect()
         if item.dead_end:
             raise FunctionError("index of nil pointer")

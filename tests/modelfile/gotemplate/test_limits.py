@@ -75,7 +75,7 @@ def test_what_may_be_deep(template: str) -> None:
 
 
 def test_an_error_at_the_bottom() -> None:
-    depth = 45
+    depth = 44
     template = (
         "{{ if 1 }}" * 15
         + "{{ print "
