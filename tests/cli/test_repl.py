@@ -4,6 +4,8 @@ from tests.cli.terminal import Terminal
 from tests.serving import Served
 
 HELLO = "Hello! How can I help you today?"
+ENDLESS = '/set parameter logit_bias {"2035": -1000, "2037": -1000}'
+"""Never choose the tokens that end an answer of the bundled model."""
 
 
 def test_a_conversation(terminal: Terminal) -> None:
@@ -23,10 +25,13 @@ def test_ctrl_d_leaves(terminal: Terminal) -> None:
 
 
 def test_ctrl_c_ends_the_answer_only(terminal: Terminal) -> None:
+    terminal.say(ENDLESS)
     terminal.type("Count to 100\n")
     terminal.expect("1, 2, 3")
     terminal.type("\x03")
-    assert "100" not in terminal.expect("\n>>> ")
+    terminal.expect("\n>>> ")
+    terminal.say('/set parameter logit_bias {"0": 0}')
+    terminal.say("/clear")
     assert terminal.say("Hello!") == HELLO
 
 
