@@ -1,0 +1,86 @@
+"""DeepSeek V3.1, and the tokens that Cogito shares with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from engine.chat.renderers.declarations import parameters_json
+from engine.chat.renderers.family import Chat, NamedRenderer, last_user
+from engine.chat.renderers.jsontext import compact
+from engine.chat.renderers.marks import END_THINK, THINK
+from engine.chat.renderers.values import arguments_json
+from engine.requests import Message, ToolCall
+from modelfile.gotemplate import Tool
+
+BOS, END = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
+USER, ASSISTANT = "<｜User｜>", "<｜Assistant｜>"
+_TOOLS = "\n\n## Tools\nYou have access to the following tools:\n"
+_CALL_FORMAT = (
+    "\nIMPORTANT: ALWAYS adhere to this exact format for tool use:\n"
+    "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>tool_call_name<｜tool▁sep｜>tool_call_arguments<｜tool▁call▁end｜>"
+    "{{additional_tool_calls}}<｜tool▁calls▁end｜>\n\n"
+    "Where:\n\n"
+    "- `tool_call_name` must be an exact match to one of the available tools\n"
+    "- `tool_call_arguments` must be valid JSON that strictly follows the tool's Parameters Schema\n"
+    "- For multiple tool calls, chain them directly without separators or spaces\n"
+)
+
+
+class DeepSeek31(NamedRenderer):
+    """An answer is never continued, and behind a tool's result the model goes on without an opening."""
+
+    bos = BOS
+
+    def parts(self, chat: Chat) -> Iterator[str]:
+        """All system texts and the tools, then the turns."""
+        yield BOS + "\n\n".join(message.content for message in chat.messages if message.role == "system")
+        yield _tools(chat.tools) if chat.tools else ""
+        thinks = chat.thinks(unless_said=False)
+        spoken = [message for message in chat.messages if message.role in ("user", "assistant", "tool")]
+        question = last_user(spoken)
+        previous = ""
+        for at, message in enumerate(spoken):
+            if message.role == "assistant":
+                yield _answer(message, previous, thinks and at > question)
+            else:
+                yield result_text(message) if message.role == "tool" else USER + message.content
+            previous = message.role
+        if previous == "user":
+            yield ASSISTANT + (THINK if thinks else END_THINK)
+
+
+def calls_text(calls: str) -> str:
+    """Calls as a block."""
+    return f"<｜tool▁calls▁begin｜>{calls}<｜tool▁calls▁end｜>"
+
+
+def result_text(result: Message) -> str:
+    """What a tool answered."""
+    return f"<｜tool▁output▁begin｜>{result.content}<｜tool▁output▁end｜>"
+
+
+def _tools(tools: Sequence[Tool]) -> str:
+    return _TOOLS + "".join(map(_definition, tools)) + _CALL_FORMAT
+
+
+def _definition(tool: Tool) -> str:
+    parameters = compact(parameters_json(tool))
+    return f"\n### {tool.name}\nDescription: {tool.description}\n\nParameters: {parameters}\n"
+
+
+def _answer(message: Message, previous: str, is_new: bool) -> str:
+    """An answer to the message of role `previous`; thoughts that a client left in the content are cut off."""
+    content = message.content
+    if message.tool_calls:
+        opening = END_THINK
+        content += calls_text("".join(map(_call, message.tool_calls)))
+    else:
+        opening = THINK if is_new and message.thinking else END_THINK
+        if previous != "tool" and END_THINK in content:
+            content = content.partition(END_THINK)[2]
+    return (ASSISTANT + opening if previous == "user" else "") + content + END
+
+
+def _call(call: ToolCall) -> str:
+    arguments = compact(arguments_json(call))
+    return f"<｜tool▁call▁begin｜>{call.name}<｜tool▁sep｜>{arguments}<｜tool▁call▁end｜>"

@@ -1,0 +1,60 @@
+"""What all named renderers have in common: the conversation they are given and the promise they keep."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from engine.chat.jinja import TemplateError
+from engine.chat.render import Prompt
+from engine.chat.renderers.declarations import read_tool
+from engine.requests import Message, Think
+from modelfile.gotemplate import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What a prompt is made of. `think` is None if the request leaves it to the model."""
+
+    messages: Sequence[Message]
+    tools: Sequence[Tool] = ()
+    think: Think | None = None
+
+    def thinks(self, *, unless_said: bool) -> bool:
+        """Whether the model is to reason; `unless_said` is the family's habit."""
+        return unless_said if self.think is None else bool(self.think)
+
+    def split_system(self, *roles: str) -> tuple[str | None, Sequence[Message]]:
+        """The text of the first message, if it has one of these roles, and the messages behind it."""
+        if self.messages and self.messages[0].role in roles:
+            return self.messages[0].content, self.messages[1:]
+        return None, self.messages
+
+
+class NamedRenderer(ABC):
+    """One family's way of writing a conversation. Immutable: `render` may be called from any thread."""
+
+    trims_single = True
+    bos: ClassVar[str] = ""
+    """The start token of the family; a prompt must not begin with it where the tokenizer adds one by itself."""
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
+        """The prompt for these messages. Raises TemplateError if the family has no way to write them."""
+        try:
+            chat = Chat(messages, [read_tool(tool) for tool in tools], think)
+            return Prompt("".join(self.parts(chat)))
+        except RecursionError:
+            raise TemplateError("the tools or their arguments are too deeply nested") from None
+        except UnicodeError as error:
+            raise TemplateError(f"the tools or their arguments are no text: {error}") from None
+
+    @abstractmethod
+    def parts(self, chat: Chat) -> Iterator[str]:
+        """The text of the prompt, piece by piece."""
+
+
+def last_user(messages: Sequence[Message]) -> int:
+    """Where the user last said something; -1, if nowhere."""
+    return max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)

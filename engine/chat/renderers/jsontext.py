@@ -1,0 +1,72 @@
+"""JSON inside of prompts, to the byte as Ollama's renderers print it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from registry import gojson
+
+_EXACT = 2**53  # beyond this Go's float64 no longer holds every integer
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+_SEPARATOR = re.compile(rf"{_STRING}|[:,]")
+_TOKEN = re.compile(rf"{_STRING}|\{{\}}|\[\]|[{{}}\[\]:,]|[^{{}}\[\]:,\"]+")
+_ESCAPE = re.compile(r"\\(u003c|u003e|u0026|.)")
+_HTML = {"u003c": "<", "u003e": ">", "u0026": "&"}
+
+
+def number(value: float) -> float:
+    """A number as Go holds it; one that is too large is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def free(value: Any) -> Any:
+    """JSON of no declared shape as Go's encoder sees it: keys sorted, numbers of double precision."""
+    if isinstance(value, dict):
+        return {key: free(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [free(item) for item in value]
+    if isinstance(value, int) and abs(value) > _EXACT:
+        return number(value)
+    return value
+
+
+def compact(value: Any) -> str:
+    """JSON without blanks."""
+    return gojson.encode(value).decode()
+
+
+def spaced(value: Any) -> str:
+    """JSON with a blank after every colon and comma, as Python's encoder writes it."""
+    return _with_blanks(compact(value))
+
+
+def spaced_markup(value: Any) -> str:
+    """The same with `<`, `>` and `&` as they are."""
+    return _with_blanks(_ESCAPE.sub(lambda match: _HTML.get(match[1], match[0]), compact(value)))
+
+
+def indented(value: Any) -> str:
+    """JSON on lines of its own, four blanks a level."""
+    return "".join(_on_lines(compact(value)))
+
+
+def _with_blanks(text: str) -> str:
+    return _SEPARATOR.sub(lambda match: f"{match[0]} " if match[0] in ":," else match[0], text)
+
+
+def _on_lines(text: str) -> list[str]:
+    depth, parts = 0, []
+    for token in _TOKEN.findall(text):
+        depth += (token in ("{", "[")) - (token in ("}", "]"))
+        line = "\n" + "    " * depth
+        if token in ("{", "[", ","):
+            parts.append(token + line)
+        elif token in ("}", "]"):
+            parts.append(line + token)
+        else:
+            parts.append(": " if token == ":" else token)
+    return parts

@@ -1,0 +1,98 @@
+"""Laguna: Poolside's tags, each on a line of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from engine.chat.renderers.declarations import tool_json
+from engine.chat.renderers.family import Chat, NamedRenderer
+from engine.chat.renderers.jsontext import free, spaced
+from engine.chat.renderers.marks import END_THINK, THINK
+from engine.requests import Message, ToolCall
+from modelfile.gotemplate import Tool
+from modelfile.gotemplate.strings import SPACES
+
+BOS = "〈|EOS|〉"
+DEFAULT_SYSTEM = (
+    "You are a helpful, conversationally-fluent assistant made by Poolside. You are here to be helpful to users "
+    "through natural language conversations."
+)
+_CALLS = (
+    "For each function call, return an unescaped XML-like object with function name and arguments within "
+    "'<tool_call>' and '</tool_call>' tags, like here:\n"
+)
+_THOUGHTFUL_CALLS = (
+    "Wrap your thinking in '<think>', '</think>' tags, followed by a function call. "
+    f"{_CALLS}<think> your thoughts here </think>\n"
+)
+_EXAMPLE = (
+    "<tool_call>function-name\n<arg_key>argument-key</arg_key>\n<arg_value>value-of-argument-key</arg_value>\n"
+    "</tool_call>"
+)
+TAGS = {"user": "user", "tool": "tool_response", "system": "system"}
+
+
+class Laguna(NamedRenderer):
+    """The last answer is continued. All thoughts are shown again."""
+
+    bos = BOS
+
+    def parts(self, chat: Chat) -> Iterator[str]:
+        """The system text and the tools, then the turns."""
+        thinks = chat.thinks(unless_said=False)
+        system, rest = chat.split_system("system")
+        yield BOS + _system(DEFAULT_SYSTEM if system is None else system, chat.tools, thinks)
+        for at, message in enumerate(rest):
+            if message.role == "assistant":
+                yield _answer(message, is_last=at == len(rest) - 1)
+            elif tag := TAGS.get(message.role):
+                yield f"<{tag}>\n{message.content}\n</{tag}>\n"
+        if not rest or rest[-1].role != "assistant":
+            yield "<assistant>\n" + (THINK if thinks else END_THINK)
+
+
+def tools_text(tools: Sequence[Tool]) -> str:
+    """The definitions."""
+    definitions = "".join(f"{spaced(tool_json(tool))}\n" for tool in tools)
+    return (
+        "### Tools\n\nYou may call functions to assist with the user query.\n"
+        f"All available function signatures are listed below:\n<available_tools>\n{definitions}</available_tools>"
+    )
+
+
+def call_text(call: ToolCall, gap: str) -> str:
+    """An earlier call, with `gap` behind the name and each tag."""
+    arguments = (
+        f"<arg_key>{name}</arg_key>{gap}<arg_value>{_value(value)}</arg_value>{gap}"
+        for name, value in call.arguments.items()
+    )
+    return f"<tool_call>{call.name}{gap}{''.join(arguments)}</tool_call>{gap}"
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else spaced(free(value))
+
+
+def _system(text: str, tools: Sequence[Tool], thinks: bool) -> str:
+    shown = text.rstrip(SPACES)
+    if not shown and not tools:
+        return ""
+    calls = _THOUGHTFUL_CALLS if thinks else _CALLS
+    rest = f"\n\n{tools_text(tools)}\n\n{calls}{_EXAMPLE}" if tools else ""
+    return "<system>\n" + (f"\n{shown}" if shown else "") + f"{rest}\n</system>\n"
+
+
+def _answer(message: Message, *, is_last: bool) -> str:
+    content, thoughts = (text.strip(SPACES) for text in _split(message))
+    opening = f"{THINK}\n{thoughts}\n{END_THINK}\n" if thoughts else f"{END_THINK}\n"
+    said = (f"{content}\n" if content else "") + "".join(call_text(call, "\n") for call in message.tool_calls)
+    is_open = is_last and (said or thoughts)
+    return f"<assistant>\n{opening}{said}" + ("" if is_open else "</assistant>\n")
+
+
+def _split(message: Message) -> tuple[str, str]:
+    """Content and thoughts of an answer whose client may have left both in the content."""
+    if END_THINK not in message.content:
+        return message.content, message.thinking
+    before = message.content.partition(END_THINK)[0].rpartition(THINK)[2]
+    return message.content.rpartition(END_THINK)[2], message.thinking or before

@@ -1,0 +1,95 @@
+"""LFM2: ChatML, a list of tools in the system turn, calls as Python writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from engine.chat.renderers.chatml import ANSWER, END, START
+from engine.chat.renderers.declarations import parameters_markup, tool_json
+from engine.chat.renderers.family import Chat, NamedRenderer
+from engine.chat.renderers.images import tagged
+from engine.chat.renderers.jsontext import free, spaced_markup
+from engine.chat.renderers.marks import END_THINK, THINK
+from engine.chat.renderers.values import sorted_arguments
+from engine.requests import Message, ToolCall
+from modelfile.gotemplate import Tool
+from modelfile.gotemplate.strings import SPACES
+
+_BOS = "<|startoftext|>"
+_LIST, _END_LIST = "<|tool_list_start|>", "<|tool_list_end|>"
+_CALL, _END_CALL = "<|tool_call_start|>", "<|tool_call_end|>"
+_RESPONSE, _END_RESPONSE = "<|tool_response_start|>", "<|tool_response_end|>"
+
+
+class LFM2(NamedRenderer):
+    """The last answer is continued. Thoughts in the content of earlier ones are cut off."""
+
+    bos = _BOS
+
+    def parts(self, chat: Chat) -> Iterator[str]:
+        """The turns, each as ChatML."""
+        system, rest = chat.split_system("system")
+        text = "\n".join(filter(None, (system, _tools(chat.tools))))
+        yield _BOS + (f"{START}system\n{text}{END}" if text else "")
+        answers = [at for at, message in enumerate(rest) if message.role == "assistant"]
+        for at, message in enumerate(tagged(rest)):
+            if message.role == "assistant":
+                content = self.answer(message)
+                if not self.remembers(chat) and at != answers[-1] and END_THINK in content:
+                    content = content.rpartition(END_THINK)[2].strip(SPACES)
+                yield ANSWER + content + ("" if at == len(rest) - 1 else END)
+            else:
+                yield f"{START}{message.role}\n{_heard(message)}{END}"
+        if not chat.messages or chat.messages[-1].role != "assistant":
+            yield ANSWER
+
+    def remembers(self, chat: Chat) -> bool:
+        """Whether the thoughts of earlier answers are shown again."""
+        return False
+
+    def answer(self, message: Message) -> str:
+        """An answer: its calls, then its text."""
+        content = message.content
+        if not message.tool_calls or _CALL in content:
+            return content
+        gap = "\n" if content.strip(SPACES) else ""
+        return f"{_CALL}[{','.join(map(_call, message.tool_calls))}]{_END_CALL}{gap}{content}"
+
+
+class LFM2Thinking(LFM2):
+    """As above, with the thoughts in front of an answer; those of earlier ones only where reasoning was asked for."""
+
+    def remembers(self, chat: Chat) -> bool:
+        """If the request says so."""
+        return chat.thinks(unless_said=False)
+
+    def answer(self, message: Message) -> str:
+        """An answer with its thoughts."""
+        content = super().answer(message)
+        if message.thinking and END_THINK not in content:
+            return f"{THINK}{message.thinking}{END_THINK}{content}"
+        return content
+
+
+def _tools(tools: Sequence[Tool]) -> str:
+    return f"List of tools: {_LIST}[{', '.join(map(_definition, tools))}]{_END_LIST}" if tools else ""
+
+
+def _definition(tool: Tool) -> str:
+    """The function alone; the whole definition, if it is of none."""
+    parameters = parameters_markup(tool)
+    if tool.name:
+        head = {"name": tool.name} | ({"description": tool.description} if tool.description else {})
+        return f'{spaced_markup(head)[:-1]}, "parameters": {parameters}}}'
+    return spaced_markup(tool_json(tool))
+
+
+def _heard(message: Message) -> str:
+    if message.role == "tool" and _RESPONSE not in message.content:
+        return _RESPONSE + message.content + _END_RESPONSE
+    return message.content
+
+
+def _call(call: ToolCall) -> str:
+    arguments = (f"{name}={spaced_markup(free(value))}" for name, value in sorted_arguments(call))
+    return f"{call.name}({','.join(arguments)})"

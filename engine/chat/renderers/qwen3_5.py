@@ -1,0 +1,91 @@
+"""Qwen3.5 and Ornith: ChatML with images, tools as JSON, calls as XML, a thinking block in every new answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from engine.chat.renderers.chatml import ANSWER, END, START, turn
+from engine.chat.renderers.declarations import tool_json
+from engine.chat.renderers.family import Chat, NamedRenderer
+from engine.chat.renderers.images import tagged
+from engine.chat.renderers.jsontext import spaced
+from engine.chat.renderers.marks import END_THINK, THINK
+from engine.chat.renderers.qwen import CALL_FORMAT, FUNCTIONS, last_question, results_text, value_text, xml_call
+from engine.chat.renderers.results import fold_results
+from engine.requests import Message
+from modelfile.gotemplate import Tool
+from modelfile.gotemplate.strings import SPACES
+
+_NO_THOUGHT = f"{THINK}\n\n{END_THINK}\n\n"
+
+
+class Qwen35(NamedRenderer):
+    """The last answer is continued. Thoughts are shown again only behind the last question."""
+
+    def parts(self, chat: Chat) -> Iterator[str]:
+        """The turns, each as ChatML, texts without blanks around them."""
+        system, rest = chat.split_system("system")
+        yield self.system(None if system is None else system.strip(SPACES), chat)
+        thinks = chat.thinks(unless_said=True)
+        messages = fold_results(map(stripped, tagged(rest)), results_text)
+        question = last_question(messages)
+        for at, message in enumerate(messages):
+            if message.role == "assistant":
+                block = self.shows_thoughts(thinks and at > question)
+                yield self._answer(message, block) + ("" if at == len(messages) - 1 else END)
+            elif message.role == "tool":
+                yield f"{START}user{message.content}{END}"
+            elif self.hears(message.role):
+                yield turn(message.role, message.content)
+        if chat.messages and chat.messages[-1].role != "assistant":
+            yield ANSWER + (f"{THINK}\n" if thinks else _NO_THOUGHT)
+
+    def system(self, text: str | None, chat: Chat) -> str:
+        """The first turn: tools, then the system text."""
+        if not chat.tools:
+            return "" if text is None else turn("system", text)
+        return turn("system", tools_text(chat.tools) + (f"\n\n{text}" if text else ""))
+
+    def hears(self, role: str) -> bool:
+        """Whether messages of a role that neither answers nor is a tool's are turns; else they are left out."""
+        return role in ("user", "system")
+
+    def shows_thoughts(self, is_new: bool) -> bool:
+        """Whether an answer has its thinking block; `is_new`: it stands behind the last question and thinking is on."""
+        return is_new
+
+    def split(self, content: str) -> tuple[str, str]:
+        """Thoughts and the rest of an answer whose client has left both in the content."""
+        before, tag, after = content.partition(END_THINK)
+        if not tag:
+            return "", content
+        return before.rpartition(THINK)[2].strip(SPACES), after.lstrip("\n")
+
+    def _answer(self, message: Message, block: bool) -> str:
+        if block and message.thinking:
+            thoughts, content = message.thinking.strip(SPACES), message.content
+        else:
+            thoughts, content = self.split(message.content)
+        calls = "\n".join(xml_call(call, value_text) for call in message.tool_calls)
+        gap = "\n\n" if calls and content.strip(SPACES) else ""
+        opening = f"{THINK}\n{thoughts}\n{END_THINK}\n\n" if block else ""
+        return ANSWER + opening + content + gap + calls
+
+
+class Ornith(Qwen35):
+    """Every answer has its thinking block, be it empty."""
+
+    def shows_thoughts(self, is_new: bool) -> bool:
+        """Always."""
+        return True
+
+
+def tools_text(tools: Sequence[Tool]) -> str:
+    """The definitions, with how to call them."""
+    return FUNCTIONS + "".join(f"\n{spaced(tool_json(tool))}" for tool in tools) + CALL_FORMAT
+
+
+def stripped(message: Message) -> Message:
+    """The message without blanks around its content."""
+    return replace(message, content=message.content.strip(SPACES))

@@ -1,0 +1,79 @@
+"""Qwen3-VL: ChatML with images, tools and calls as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from engine.chat.renderers.chatml import ANSWER, END, START, turn
+from engine.chat.renderers.declarations import tool_json
+from engine.chat.renderers.family import Chat, NamedRenderer
+from engine.chat.renderers.images import tagged
+from engine.chat.renderers.jsontext import spaced
+from engine.chat.renderers.marks import END_THINK, THINK
+from engine.chat.renderers.qwen import last_question, results_text
+from engine.chat.renderers.results import fold_results
+from engine.chat.renderers.values import arguments_json
+from engine.requests import Message, ToolCall
+from modelfile.gotemplate import Tool
+
+_TOOLS = (
+    "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+    "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
+)
+_CALL_FORMAT = (
+    "\n</tools>\n\n"
+    "For each function call, return a json object with function name and arguments "
+    "within <tool_call></tool_call> XML tags:\n"
+    '<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
+)
+
+
+class Qwen3VL(NamedRenderer):
+    """The last answer is continued. Thoughts are shown again only behind the last question."""
+
+    def __init__(self, *, thinks: bool) -> None:
+        self._thinks = thinks  # unless the request says otherwise
+
+    def parts(self, chat: Chat) -> Iterator[str]:
+        """The turns, each as ChatML."""
+        system, rest = chat.split_system("system")
+        yield _system(system, chat.tools)
+        thinks = chat.thinks(unless_said=self._thinks)
+        messages = fold_results(tagged(rest), results_text)
+        question = last_question(messages)
+        for at, message in enumerate(messages):
+            is_last = at == len(messages) - 1
+            if message.role == "assistant":
+                yield ANSWER + _answer(message, is_last, thinks and at > question) + ("" if is_last else END)
+            else:
+                yield _turn(message)
+        if chat.messages and chat.messages[-1].role != "assistant":
+            yield f"{ANSWER}{THINK}\n" if thinks else ANSWER
+
+
+def _system(text: str | None, tools: Sequence[Tool]) -> str:
+    if not tools:
+        return "" if text is None else turn("system", text)
+    definitions = "".join(f"\n{spaced(tool_json(tool))}" for tool in tools)
+    return turn("system", ("" if text is None else f"{text}\n\n") + _TOOLS + definitions + _CALL_FORMAT)
+
+
+def _turn(message: Message) -> str:
+    if message.role == "tool":
+        return f"{START}user{message.content}{END}"
+    return turn(message.role, message.content) if message.role in ("user", "system") else ""
+
+
+def _answer(message: Message, is_last: bool, with_thoughts: bool) -> str:
+    content = message.content
+    calls = "\n".join(map(_call, message.tool_calls))
+    gap = "\n" if calls and content else ""
+    if with_thoughts and (is_last or message.thinking):
+        thoughts = message.thinking.strip("\n")
+        end = f"\n{END_THINK}\n\n" if content else ""
+        content = f"{THINK}\n{thoughts}{end}" + content.lstrip("\n")
+    return content + gap + calls
+
+
+def _call(call: ToolCall) -> str:
+    return f'<tool_call>\n{{"name": "{call.name}", "arguments": {spaced(arguments_json(call))}}}\n</tool_call>'

@@ -1,0 +1,77 @@
+"""Conversations as JSON and as hypothesis makes them, in our types."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from engine.requests import Message, ToolCall
+
+ROLES = ("user", "assistant", "tool", "system", "developer", "critic", "")
+THINK = (None, True, False, "low", "medium", "high", "max")
+
+
+def messages(given: Iterable[dict[str, Any]]) -> list[Message]:
+    """The messages of a request's JSON."""
+    return [
+        Message(
+            role=item["role"],
+            content=item.get("content", ""),
+            thinking=item.get("thinking", ""),
+            images=tuple(map(base64.b64decode, item.get("images") or ())),
+            tool_calls=tuple(map(_call, item.get("tool_calls") or ())),
+            tool_name=item.get("tool_name", ""),
+            tool_call_id=item.get("tool_call_id", ""),
+        )
+        for item in given
+    ]
+
+
+def _call(given: dict[str, Any]) -> ToolCall:
+    function = given["function"]
+    return ToolCall(function["name"], function.get("arguments") or {}, given.get("id", ""), function.get("index", 0))
+
+
+TEXTS = st.sampled_from(
+    ("", "Hi", " padded\n", "<think>a</think>b", "x</think>", "<tool_response>", "[img]", "é\u2028")
+)
+NUMBERS = st.integers() | st.floats() | st.just(10**400)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = ("type", "items", "anyOf", "enum", "properties", "required", "description", "nullable", "$defs")
+SCHEMAS = st.recursive(
+    JSON,
+    lambda inner: st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(KEYS, inner)
+        | {
+            "type": st.sampled_from(("object", "array", "string", ["string", "null"], [])) | inner,
+            "properties": st.dictionaries(st.sampled_from(("city", "type", "")), inner, max_size=2) | inner,
+            "anyOf": st.lists(inner, max_size=2),
+        },
+    ),
+    max_leaves=6,
+)
+FUNCTIONS = st.fixed_dictionaries(
+    {}, optional={"name": TEXTS | JSON, "description": TEXTS | JSON, "parameters": SCHEMAS}
+)
+TOOLS = st.lists(
+    st.fixed_dictionaries({}, optional={"type": JSON, "items": JSON, "function": FUNCTIONS | JSON}), max_size=2
+)
+CALLS = st.builds(ToolCall, TEXTS, st.dictionaries(TEXTS, JSON, max_size=3), TEXTS)
+MESSAGES = st.builds(
+    Message,
+    role=st.sampled_from(ROLES),
+    content=TEXTS,
+    thinking=TEXTS,
+    images=st.lists(st.just(b"\x89PNG"), max_size=2).map(tuple),
+    tool_calls=st.lists(CALLS, max_size=2).map(tuple),
+    tool_name=TEXTS,
+    tool_call_id=TEXTS,
+)
