@@ -33,13 +33,7 @@ def read_tool(given: Json) -> Tool:
 
 def tool_json(tool: Tool) -> Json:
     """A whole definition."""
-    return _given({"type": tool.type, "items": tool.items, "function": function_json(tool)})
-
-
-def function_json(tool: Tool) -> Json:
-    """The function that a definition is about."""
-    description = tool.description or None
-    return _given({"name": tool.name, "description": description, "parameters": parameters_json(tool)})
+    return _given({"type": tool.type, "items": tool.items, "function": _function_json(tool)})
 
 
 def parameters_json(tool: Tool) -> Json:
@@ -73,6 +67,11 @@ def parameters_markup(tool: Tool) -> str:
 def types_text(types: tuple[str, ...]) -> str:
     """The name of a single type, or a JSON list of several."""
     return types[0] if len(types) == 1 else compact(list(types))
+
+
+def _function_json(tool: Tool) -> Json:
+    description = tool.description or None
+    return _given({"name": tool.name, "description": description, "parameters": parameters_json(tool)})
 
 
 def _parameters_head(tool: Tool) -> Json:

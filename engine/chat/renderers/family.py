@@ -19,8 +19,8 @@ class Chat:
     """What a prompt is made of. `think` is None if the request leaves it to the model."""
 
     messages: Sequence[Message]
-    tools: Sequence[Tool] = ()
-    think: Think | None = None
+    tools: Sequence[Tool]
+    think: Think | None
 
     def thinks(self, *, unless_said: bool) -> bool:
         """Whether the model is to reason; `unless_said` is the family's habit."""

@@ -77,19 +77,9 @@ def _instructions(system: str, tools: Sequence[Tool]) -> str:
 
 
 def _declaration(tool: Tool) -> str:
-    members = [f"description:{_VALUES.text(tool.description)}"]
-    if tool.properties is not None or tool.parameters_type:
-        members.append(f"parameters:{{{','.join(_parameters(tool))}}}")
-    return f"<start_function_declaration>declaration:{tool.name}{{{','.join(members)}}}<end_function_declaration>"
-
-
-def _parameters(tool: Tool) -> Iterator[str]:
-    if tool.properties:
-        yield f"properties:{{{','.join(_property(*pair) for pair in sorted(tool.properties.items()))}}}"
-    if tool.required:
-        yield f"required:{_VALUES.texts(tool.required)}"
-    if tool.parameters_type:
-        yield f"type:{_VALUES.text(tool.parameters_type.upper())}"
+    properties = ",".join(_property(name, schema) for name, schema in sorted((tool.properties or {}).items()))
+    members = _VALUES.tool(tool, f"{{{properties}}}")
+    return f"<start_function_declaration>declaration:{tool.name}{members}<end_function_declaration>"
 
 
 def _property(name: str, schema: Property) -> str:

@@ -17,19 +17,8 @@ Schema = dict[str, Any]
 
 def declaration(tool: Tool) -> str:
     """A tool as the model reads it."""
-    members = [f"description:{_VALUES.text(tool.description)}"]
-    if tool.properties is not None or tool.parameters_type:
-        members.append(f"parameters:{{{','.join(_parameters(tool))}}}")
-    return f"<|tool>declaration:{tool.name}{{{','.join(members)}}}<tool|>"
-
-
-def _parameters(tool: Tool) -> Iterator[str]:
-    if tool.properties:
-        yield f"properties:{_members(_schemas(tool.properties))}"
-    if tool.required:
-        yield f"required:{_VALUES.texts(tool.required)}"
-    if tool.parameters_type:
-        yield f"type:{_VALUES.text(tool.parameters_type.upper())}"
+    properties = _members(_schemas(tool.properties or {}))
+    return f"<|tool>declaration:{tool.name}{_VALUES.tool(tool, properties)}<tool|>"
 
 
 def _schemas(properties: Mapping[str, Property]) -> Schema:
@@ -94,7 +83,7 @@ def _fields(schema: Schema) -> Iterator[str]:
 
 def _item_fields(items: Schema) -> Iterator[str]:
     """The schema of a list's elements."""
-    for key in sorted(items):
+    for key in sorted(key for key, value in items.items() if value is not None):
         value = items[key]
         match key:
             case "properties":
@@ -103,7 +92,7 @@ def _item_fields(items: Schema) -> Iterator[str]:
                 yield f"required:{_VALUES.texts(_texts(value))}"
             case "type":
                 yield f"type:{_type_text(_types(value))}"
-            case _ if value is not None:
+            case _:
                 yield f"{key}:{_VALUES.value(value)}"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.chat.renderers.jsontext import number
 from engine.chat.renderers.values import scalar_text
+from modelfile.gotemplate import Tool
 
 _INT64 = 2**63
 
@@ -41,6 +42,18 @@ class GemmaValues:
     def members(self, value: dict[str, Any]) -> str:
         """What stands between the braces of an object."""
         return ",".join(f"{self.key(name)}:{self.value(value[name])}" for name in sorted(value))
+
+    def tool(self, tool: Tool, properties: str) -> str:
+        """A function and the schema of its arguments, of which `properties` is the text of those that it declares."""
+        said = {"properties": properties} if tool.properties else {}
+        if tool.required:
+            said["required"] = self.texts(tool.required)
+        if tool.parameters_type:
+            said["type"] = self.text(tool.parameters_type.upper())
+        schema = ",".join(f"{name}:{text}" for name, text in said.items())
+        declares = tool.properties is not None or tool.parameters_type
+        parameters = f",parameters:{{{schema}}}" if declares else ""
+        return f"{{description:{self.text(tool.description)}{parameters}}}"
 
 
 def _scalar(value: Any) -> str:
