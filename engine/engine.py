@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from engine.chat.golang import GoRenderer
 from engine.chat.messages import conversation, forgets_thinking, without_old_thoughts
 from engine.chat.render import Prompt, render_to_fit
-from engine.chat.route import Route, completion_route
+from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
 from engine.chat.thinking import ThinkingSplitter
 from engine.chat.tools import OutputParser, Toolbox, Turn
 from engine.demand import default_context, effective_context, load_spec, submission
@@ -143,7 +143,9 @@ class Engine:
         """All checks that need no process. Raises InvalidRequest, CapabilityMissing, Unsupported or OptionError."""
         if request.think and "thinking" not in model.capabilities:
             raise InvalidRequest(f'"{request.model}" does not support thinking')
-        think = True if request.think is None and "thinking" in model.capabilities else request.think
+        think: Think | None = True if request.think is None and "thinking" in model.capabilities else request.think
+        if think == "max" and model.config.model_family in HARMONY_FAMILIES:
+            think = "high"  # the most that their prompts know
         if "completion" not in model.capabilities:
             raise CapabilityMissing(f'"{request.model}" does not support {purpose}')
         missing = [name for name in capabilities if name not in model.capabilities]
@@ -199,9 +201,10 @@ class Engine:
                 return len(await process.tokenize(text))
 
             prompt = await render_to_fit(route.renderer, messages, tools, job.think, limit=job.num_ctx, count=count)
-        bos = model.special_tokens.get("bos", "") if model.adds_bos else ""
-        # The tokenizer puts one in front by itself; a second one would only confuse the model.
-        return replace(prompt, text=prompt.text.removeprefix(bos))
+        if model.adds_bos:  # by itself; a second one would only confuse the model
+            bos = route.bos or model.special_tokens.get("bos", "")
+            prompt = replace(prompt, text=prompt.text.removeprefix(bos))
+        return prompt
 
     async def _answer(
         self, job: _Job, prompt: Prompt, reader: Reader, process: RunnerProcess, *, with_context: bool

@@ -89,7 +89,9 @@ class Model:
     @cached_property
     def route(self) -> Route:
         """How it is spoken to. Reads the vocabulary; raises gotemplate.TemplateSyntaxError for a broken template."""
-        return choose_route(self.config, self.template, self.chat_template, self.special_tokens, self.go_templates)
+        return choose_route(
+            self.name.model, self.config, self.template, self.chat_template, self.special_tokens, self.go_templates
+        )
 
     @cached_property
     def capabilities(self) -> frozenset[str]:

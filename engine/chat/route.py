@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.capabilities import TemplateTraits, chat_template_traits, go_template_traits, prefers_chat_template
 from engine.chat.golang import PLAIN, GoRenderer
 from engine.chat.jinja import CHATML, ChatTemplate
 from engine.chat.native import NativeRenderer
 from engine.chat.render import Renderer
+from engine.chat.renderers import renderer, resolved
 from engine.chat.tools import NAMED, Format, native_format, template_format
 from modelfile import gotemplate
 from registry.manifest import ModelConfig
@@ -22,7 +23,8 @@ class Route:
     """One model's way in and out. `native`: by the chat template in the model's file.
 
     `traits` are those of the template that is used, `think_tags` what surrounds reasoning in an answer that no
-    format of its own describes ("" if nothing does), `go` the Go template, if that is what is used.
+    format of its own describes ("" if nothing does), `go` the Go template, if that is what is used, `bos` the text of
+    the start token that prompts begin with, "" if it is the vocabulary's own or none.
     """
 
     renderer: Renderer
@@ -31,18 +33,29 @@ class Route:
     think_tags: tuple[str, str]
     native: bool
     go: GoRenderer | None = None
+    bos: str = ""
     parser_capabilities: frozenset[str] = frozenset()
 
 
 def choose_route(
-    config: ModelConfig, template: str | None, chat_template: str, tokens: dict[str, str], go_templates: bool | None
+    name: str,
+    config: ModelConfig,
+    template: str | None,
+    chat_template: str,
+    tokens: dict[str, str],
+    go_templates: bool | None,
 ) -> Route:
     """The way of a model with these templates; `go_templates` prefers (True) or forbids (False) stored Go templates.
 
-    `tokens` are the special tokens that a chat template may print. Raises gotemplate.TemplateSyntaxError.
+    `name` is the model's, which for some families tells the size; `tokens` are the special tokens that a chat template
+    may print. Raises gotemplate.TemplateSyntaxError, and InvalidRequest for an unknown renderer.
     """
     harmony = template is not None and _is_harmony(config, template)
     parser = config.parser or ("harmony" if harmony else "")
+    if config.renderer:
+        named = renderer(resolved(config.renderer, name, config.model_type))
+        route = _go_route(PLAIN if template is None else template, parser)
+        return replace(route, renderer=named, go=None, bos=named.bos)
     if template is not None and (harmony or _prefers_go(template, chat_template, go_templates)):
         return _go_route(template, parser)
     if parser:

@@ -5,6 +5,7 @@ import pytest
 from engine.chat.golang import GoRenderer
 from engine.chat.native import NativeRenderer
 from engine.chat.route import choose_route, completion_route
+from engine.errors import InvalidRequest
 from engine.requests import Message
 from registry.manifest import ModelConfig
 
@@ -34,29 +35,43 @@ CHAT_TOOLS = CHAT + "{{ tools }}{{ tool_calls }}{% if message.role == 'tool' %}{
     ],
 )
 def test_the_choice(template: str | None, chat: str, setting: bool | None, native: bool) -> None:
-    route = choose_route(ModelConfig(), template, chat, {}, setting)
+    route = choose_route("m", ModelConfig(), template, chat, {}, setting)
     assert route.native is native
     assert isinstance(route.renderer, NativeRenderer if native else GoRenderer)
 
 
 def test_a_parser_alone_gets_the_plain_template() -> None:
-    route = choose_route(ModelConfig(parser="qwen3-coder"), None, CHAT, {}, None)
+    route = choose_route("m", ModelConfig(parser="qwen3-coder"), None, CHAT, {}, None)
     assert not route.native
     assert route.parser_capabilities == {"tools"}
     assert route.renderer.render([Message("user", "Hi")], [], None).text == "Hi"
 
 
 def test_an_unknown_parser_adds_nothing() -> None:
-    assert choose_route(ModelConfig(parser="nosuch"), None, CHAT, {}, None).parser_capabilities == set()
+    assert choose_route("m", ModelConfig(parser="nosuch"), None, CHAT, {}, None).parser_capabilities == set()
 
 
 def test_gpt_oss_speaks_harmony() -> None:
-    route = choose_route(ModelConfig(model_family="gptoss"), "<|start|>{{ .Prompt }}<|end|>", CHAT_TOOLS, {}, None)
+    route = choose_route("m", ModelConfig(model_family="gptoss"), "<|start|>{{ .Prompt }}<|end|>", CHAT_TOOLS, {}, None)
     assert not route.native
     assert route.parser_capabilities == {"tools", "thinking"}
 
 
 def test_without_any_template_a_completion_is_the_prompt_itself() -> None:
-    route = choose_route(ModelConfig(), None, "", {}, None)
+    route = choose_route("m", ModelConfig(), None, "", {}, None)
     assert "<|im_start|>" in route.renderer.render([Message("user", "Hi")], [], None).text
     assert completion_route(route, "").renderer.render([Message("user", "Hi")], [], None).text == "Hi"
+
+
+def test_a_named_renderer_wins_over_both_templates() -> None:
+    config = ModelConfig(renderer="qwen3-coder", parser="qwen3-coder")
+    route = choose_route("m", config, GO_TOOLS, CHAT_TOOLS, {}, None)
+    assert not route.native
+    assert route.renderer.render([Message("user", "Hi")], [], None).text == (
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_an_unknown_renderer() -> None:
+    with pytest.raises(InvalidRequest, match='unknown renderer "nosuch"'):
+        choose_route("m", ModelConfig(renderer="nosuch"), None, "", {}, None)
