@@ -14,7 +14,7 @@ PADDING = 256  # llama.cpp rounds a context up to a multiple of this
 LEAST_AFTER_KEEP = 4  # tokens of a context that a shift can always take something from
 NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts
 BYTES_PER_TOKEN = 64  # more than the text of any prompt has on average
-ALWAYS_TOKENIZED = 8 << 20  # bytes of a prompt that are looked at however small the context is
+ALWAYS_TOKENIZED = 4 << 20  # bytes of a prompt that are looked at however small the context is
 
 TOO_LONG = (
     "the prompt is longer than the context length currently available to the model; shorten the prompt, "
@@ -63,6 +63,7 @@ def make_sequence(vocabulary: Vocabulary, submit: Submit, tokens: array[int], n_
         n_keep=max(0, min(keep, limit - LEAST_AFTER_KEEP)),
         sampler=TokenSampler(submit.sampling, vocabulary.handle, vocabulary.size, limit, tokens),
         text=TextStream(submit.stop),
+        preserved=vocabulary.preserved(submit.preserved),
     )
 
 

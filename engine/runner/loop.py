@@ -228,7 +228,7 @@ class Loop:
             self._end(seq, "stop", now)
             return
         stream = seq.text
-        if text := stream.feed(self._vocabulary.piece(token)):
+        if text := stream.feed(seq.preserved.get(token) or self._vocabulary.piece(token)):
             self._events.append(Chunk(seq.id, text))
         if stream.stopped or stream.looping:
             self._end(seq, "stop", now)

@@ -18,7 +18,7 @@ class Sequence:
     `tokens` are prompt and answer; the last one sampled is not in the cache yet. `n_prompt` is the prompt's length,
     `limit` the context in tokens that this request may fill, `max_new` how many tokens the answer may have, `shift`
     whether a full context goes on without its middle, `n_keep` how many tokens at its beginning survive that, `slot`
-    its llama.cpp sequence id while it has one.
+    its llama.cpp sequence id while it has one. `preserved` are control tokens that count as text in this answer.
     """
 
     id: int
@@ -30,6 +30,7 @@ class Sequence:
     n_keep: int
     sampler: TokenSampler
     text: TextStream
+    preserved: dict[int, bytes]
     submitted: float = field(default_factory=time.perf_counter)
     slot: int = -1
     n_cached: int = 0

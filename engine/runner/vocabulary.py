@@ -42,6 +42,11 @@ class Vocabulary:
         known = (self._render(t, special=True) for t in tokens if 0 <= t < self.size)
         return b"".join(known).decode("utf-8", "replace")
 
+    def preserved(self, texts: Sequence[str]) -> dict[int, bytes]:
+        """The tokens that are exactly one of these texts, with the bytes of it."""
+        tokens = ((self.tokenize(text, add_special=False), text) for text in texts)
+        return {found[0]: text.encode() for found, text in tokens if len(found) == 1}
+
     def piece(self, token: int) -> bytes:
         """The bytes that a generated token adds to the text: nothing for control tokens."""
         found = self._pieces.get(token)

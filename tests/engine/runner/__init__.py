@@ -1,0 +1,1 @@
+"""Tests of the child, on the small bundled model where llama.cpp takes part."""

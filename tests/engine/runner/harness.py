@@ -1,0 +1,104 @@
+"""A runner without its process: real context, cache and loop on one thread, stepped by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from engine.messages import Chunk, Done, Failed, FromRunner, Load, Sampling, Submit
+from engine.runner.context import Context
+from engine.runner.intake import make_sequence, padded
+from engine.runner.kvcache import KVCache
+from engine.runner.loop import Loop
+from engine.runner.sequence import Sequence
+
+TINYCHAT = Path(__file__).parents[3] / "registry" / "bundled" / "tinychat.gguf"
+EXTRA_SLOTS = 8
+PLAIN = Sampling(temperature=0, repeat_penalty=1.0)
+
+
+def load(**wishes: Any) -> Load:
+    """A small CPU load; one thread, as cores are shared with other tests."""
+    spec: dict[str, Any] = {"n_ctx": 1024, "n_cells": 4096, "n_parallel": 8, "n_batch": 512, "n_threads": 1}
+    return Load(**{"path": str(TINYCHAT), "n_gpu_layers": 0, **spec, **wishes})
+
+
+def submit(prompt: str, **wishes: Any) -> Submit:
+    """A request with greedy sampling unless wished otherwise."""
+    fields: dict[str, Any] = {"id": 0, "num_ctx": 1024, "num_predict": 48, "num_keep": 4, "shift": True}
+    fields |= {"overflow": "cut", "stop": (), "sampling": PLAIN}
+    return Submit(**{"prompt": prompt, **fields, **wishes})
+
+
+def chat(question: str) -> str:
+    """The prompt of a conversation of one question."""
+    return f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+
+
+class Runner:
+    """What a child does with its requests. `close` frees the model."""
+
+    def __init__(self, **wishes: Any) -> None:
+        spec = load(**wishes)
+        n_slots = spec.n_parallel + EXTRA_SLOTS
+        self.context = Context(spec, n_slots, lambda progress: None)
+        self.cache = KVCache(self.context, n_slots, 2 * spec.n_ctx)
+        self.events: list[FromRunner] = []
+        self.loop = Loop(
+            self.context, self.cache, n_parallel=spec.n_parallel, n_cells=spec.n_cells, emit=self.events.extend
+        )
+        self._n_ctx = padded(spec.n_ctx)
+        self._ids = 0
+
+    def submit(self, prompt: str, **wishes: Any) -> Sequence:
+        """Hand the loop a request; its id counts up from 1."""
+        self._ids += 1
+        message = submit(prompt, **wishes, id=self._ids)
+        tokens = self.context.vocabulary.tokenize(prompt, add_special=True)
+        seq = make_sequence(self.context.vocabulary, message, tokens, self._n_ctx)
+        self.loop.submit(seq)
+        return seq
+
+    def step(self) -> None:
+        """One pass."""
+        self.loop.step(self.loop.plan())
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Step until nothing is left to do, or `until` says so."""
+        while not self.loop.idle and not until():
+            self.step()
+
+    def ask(self, prompt: str, **wishes: Any) -> str:
+        """The whole answer to one request that runs alone."""
+        seq = self.submit(prompt, **wishes)
+        self.run()
+        return self.text(seq)
+
+    def ask_all(self, prompts: Iterable[str], **wishes: Any) -> list[str]:
+        """The answers to requests that run together."""
+        seqs = [self.submit(prompt, **wishes) for prompt in prompts]
+        self.run()
+        return [self.text(seq) for seq in seqs]
+
+    def text(self, seq: Sequence) -> str:
+        """What a request has been told so far."""
+        return "".join(e.text for e in self.events if isinstance(e, Chunk) and e.id == seq.id)
+
+    def done(self, seq: Sequence) -> Done:
+        """A request's closing message."""
+        (found,) = [e for e in self.events if isinstance(e, Done) and e.id == seq.id]
+        return found
+
+    def failures(self) -> list[Failed]:
+        """Everything that has failed."""
+        return [e for e in self.events if isinstance(e, Failed)]
+
+    def forget(self) -> None:
+        """Empty the cache of what finished requests left."""
+        while self.cache.evict():
+            pass
+
+    def close(self) -> None:
+        """Free the model."""
+        self.context.close()
