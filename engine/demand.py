@@ -47,8 +47,18 @@ def load_spec(model: Model, options: Options, num_ctx: int, bytes_needed: int) -
     )
 
 
-def submission(model: Model, request: InferenceRequest, options: Options, prompt: Prompt, num_ctx: int) -> Submit:
-    """The message that starts the generation; the process gives it its id."""
+def submission(
+    model: Model,
+    request: InferenceRequest,
+    options: Options,
+    prompt: Prompt,
+    num_ctx: int,
+    preserved: tuple[str, ...],
+) -> Submit:
+    """The message that starts the generation; the process gives it its id.
+
+    `preserved` are control tokens that the answer's reader needs to see.
+    """
     shift = model.config.model_family not in NEVER_SHIFTING if request.shift is None else request.shift
     return Submit(
         id=0,
@@ -60,4 +70,5 @@ def submission(model: Model, request: InferenceRequest, options: Options, prompt
         overflow="reject" if prompt.reject_overflow or not request.truncate else "cut",
         stop=options.stop,
         sampling=Sampling(**{name: getattr(options, name) for name in Sampling.__struct_fields__}),
+        preserved=preserved,
     )

@@ -213,7 +213,7 @@ class Engine:
             yield Rendered(prompt.text)
             return
         generation = Generation(process, job.started)
-        submit = submission(job.model, job.request, job.options, prompt, job.num_ctx)
+        submit = submission(job.model, job.request, job.options, prompt, job.num_ctx, job.model.route.format.preserved)
         try:
             async with aclosing(generation.deltas(submit, prompt, reader)) as deltas:
                 async for delta in deltas:

@@ -77,6 +77,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     overflow: Literal["cut", "reject"]
     stop: tuple[str, ...]
     sampling: Sampling
+    preserved: tuple[str, ...] = ()
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
