@@ -67,6 +67,7 @@ class Model:
     header: GGUFHeader
     projectors: tuple[Path, ...] = ()
     adapters: tuple[Path, ...] = ()
+    drafts: tuple[Path, ...] = ()
     template: str | None = None
     system: str = ""
     license: tuple[str, ...] = ()
@@ -174,6 +175,7 @@ class Models:
             header=read_header(path) if path.is_file() else NO_HEADER,
             projectors=self._paths(manifest, kinds.PROJECTOR),
             adapters=self._paths(manifest, kinds.ADAPTER),
+            drafts=self._paths(manifest, kinds.DRAFT),
             template=next(iter(reversed(self._texts(manifest, kinds.PROMPT, kinds.TEMPLATE))), None),
             system=(self._texts(manifest, kinds.SYSTEM) or [""])[-1],
             license=tuple(self._texts(manifest, kinds.LICENSE)),

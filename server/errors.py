@@ -24,7 +24,11 @@ from starlette.responses import Response
 from engine import errors as engine
 from engine.chat.jinja import TemplateError
 from modelfile import gotemplate
+from modelfile.create import CreateError
 from modelfile.parameters import OptionError
+from modelfile.parser import ModelfileError
+from modelfile.quantize import QuantizeError
+from modelfile.work import JobFailed
 from registry.gguf import GGUFError
 from registry.manifest import ManifestError
 from registry.names import InvalidDigest, InvalidName
@@ -95,6 +99,10 @@ STATUS: Mapping[type[Exception], int] = {
     engine.EngineStopped: 503,
     engine.EngineError: 500,
     OptionError: 400,
+    ModelfileError: 400,
+    CreateError: 400,
+    QuantizeError: 400,
+    JobFailed: 500,
     TemplateError: 400,
     gotemplate.TemplateError: 400,
     InvalidName: 400,

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from server.disconnect import unless_gone
 from server.errors import KNOWN, error_line
 from server.gojson import encode
 from server.wire import NDJSON
@@ -29,7 +30,10 @@ class Progress(Response):
         self.stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the operation to its end, or until the client has gone and a line cannot be sent."""
+        """Run the operation to its end, or until the client goes. Raises what it raises before the first byte."""
+        await unless_gone(self._answer(send), receive)
+
+    async def _answer(self, send: Send) -> None:
         async with aclosing(self.steps) as steps:
             if self.stream:
                 await self._stream(steps, send)

@@ -1,4 +1,4 @@
-"""What changes the store: copy, delete, blobs, pull; push and create answer their refusals for now."""
+"""What changes the store: copy, delete, blobs, pull; push answers its refusals for now."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.deps import engine_of, settings_of
 from server.errors import HTTPError, NotFound, NotSupported
 from server.gotext import quote
 from server.progress import Progress, Step
-from server.schemas.native import COPY, CREATE, DELETE, PULL, PUSH
+from server.schemas.native import COPY, DELETE, PULL, PUSH
 from server.wire import empty_response, read_body
 
 _SHOWN_DIGITS = 12  # of a digest, in a progress line
@@ -67,6 +67,8 @@ async def put_blob(request: Request, digest: str) -> Response:
     parsed = Digest.parse(digest)
     store = engine_of(request).store
     if await asyncio.to_thread(store.has_blob, parsed):
+        async for _ in request.stream():
+            continue  # an answer before the end of the body would break the connection of a client that is sending
         return empty_response()
     try:
         with store.put_blob(parsed) as blob:
@@ -100,14 +102,6 @@ async def push(request: Request) -> Response:
     except ModelMissing:
         raise ModelNotFound(body.model_name) from None
     raise NotSupported("push")
-
-
-@router.post("/api/create")
-async def create(request: Request) -> Response:
-    """Make a model; not there yet."""
-    body = await read_body(request, CREATE, settings_of(request).max_body)
-    ModelName.parse(body.model_name)
-    raise NotSupported("create")
 
 
 async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:

@@ -13,7 +13,6 @@ from server.gotypes import ANY, BOOL, INT, STRING, list_of, map_of, member, stru
 from server.schemas.common import FORMAT, IMAGES, KEEP_ALIVE, MESSAGES, THINK, TOOLS, Tool
 
 _OPTIONS = map_of(ANY, "map[string]interface {}")
-_STRINGS = map_of(STRING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,30 +144,6 @@ class TransferBody(Named):
     stream: bool = member(BOOL, default=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateBody(Named):
-    """`POST /api/create`."""
-
-    stream: bool = member(BOOL, default=True)
-    quantize: str = member(STRING)
-    quantization: str = member(STRING)
-    draft_quantize: str = member(STRING)
-    from_: str = member(STRING, "from")
-    remote_host: str = member(STRING)
-    files: Mapping[str, str] = member(_STRINGS)
-    draft_files: Mapping[str, str] = member(_STRINGS)
-    adapters: Mapping[str, str] = member(_STRINGS)
-    template: str = member(STRING)
-    license: Any = member(ANY)
-    system: str = member(STRING)
-    parameters: Mapping[str, Any] = member(_OPTIONS)
-    messages: tuple[Message, ...] = member(MESSAGES)
-    renderer: str = member(STRING)
-    parser: str = member(STRING)
-    requires: str = member(STRING)
-    info: Mapping[str, Any] = member(_OPTIONS)
-
-
 GENERATE = struct(GenerateBody, "api.GenerateRequest")
 CHAT = struct(ChatBody, "api.ChatRequest")
 EMBED = struct(EmbedBody, "api.EmbedRequest")
@@ -178,4 +153,3 @@ COPY = struct(CopyBody, "api.CopyRequest")
 DELETE = struct(Named, "api.DeleteRequest")
 PULL = struct(TransferBody, "api.PullRequest")
 PUSH = struct(TransferBody, "api.PushRequest")
-CREATE = struct(CreateBody, "api.CreateRequest")

@@ -31,6 +31,7 @@ def model_of(request: dict[str, Any], shown: dict[str, Any], template: str | Non
             name=ModelName.parse(request["model"]),
             weights=Path(weights),
             adapters=(),
+            drafts=(),
             projectors=(),
             template=template,
             license=tuple(text for text in [shown.get("license")] if text),

@@ -10,7 +10,8 @@ from engine.requests import ChatRequest, Message, ToolCall
 from server import gojson
 from server.gotypes import Kind, decode_as
 from server.schemas.anthropic import MESSAGES
-from server.schemas.native import CHAT, CREATE, EMBED, GENERATE, PULL
+from server.schemas.create import CREATE
+from server.schemas.native import CHAT, EMBED, GENERATE, PULL
 from server.schemas.openai import CHAT_COMPLETION
 
 FIELD = "json: cannot unmarshal {} into Go struct field {} of type {}"

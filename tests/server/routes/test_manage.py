@@ -77,8 +77,6 @@ async def test_a_copy_onto_itself_does_nothing(client: httpx.AsyncClient) -> Non
         ("POST", "push", {}, 400, "model is required"),
         ("POST", "push", {"model": "foo:"}, 400, "invalid model name"),
         ("POST", "push", {"model": "zz"}, 404, "model 'zz' not found"),
-        ("POST", "create", {}, 400, "invalid model name"),
-        ("POST", "create", {"model": "x", "from": "tinychat"}, 501, "create is not supported yet"),
     ],
 )
 async def test_refusals(

@@ -1,0 +1,69 @@
+"""The config blob: what the model is, by its parts, by the request, and by the model below. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelfile.create.info import Info, read_info
+from modelfile.create.part import Part, of_type
+from modelfile.create.request import CreateRequest
+from registry import manifest as kinds
+from registry.gguf import GGUFHeader
+from registry.manifest import DraftConfig, ModelConfig
+
+_FORMAT = "gguf"
+_OWN_FORMATS = {
+    "gemma4": "gemma4",
+    "laguna": "laguna",
+    "nemotron_h": "nemotron-3-nano",
+    "nemotron_h_moe": "nemotron-3-nano",
+    "nemotron_h_omni": "nemotron-3-nano",
+}
+"""Architectures whose conversations are written and read by code instead of a template, and the name of that code."""
+_OWN_STOPS = {"gemma4": ("<turn|>",)}
+
+
+def make_config(request: CreateRequest, parts: Sequence[Part], inherited: ModelConfig) -> ModelConfig:
+    """What the model is; of several models of weights, the first decides."""
+    info = read_info(request.info)
+    headers = [part.header for part in of_type(parts, kinds.MODEL) if part.header is not None]
+    own = _own_format(request, inherited, headers)
+    return ModelConfig(
+        model_format=inherited.model_format or (_FORMAT if headers else ""),
+        model_family=info.model_family or (headers[0].architecture if headers else ""),
+        model_families=_families(info, headers),
+        model_type=info.parameter_size or (headers[0].parameter_size if headers else ""),
+        file_type=info.quantization_level or (headers[0].file_type if headers else ""),
+        renderer=request.renderer or inherited.renderer or own,
+        parser=request.parser or inherited.parser or own,
+        requires=request.requires or inherited.requires,
+        capabilities=(*(inherited.capabilities or ()), *info.capabilities) or None,
+        context_length=info.context_length,
+        embedding_length=info.embedding_length,
+        base_name=info.base_name,
+        draft=_draft(parts),
+    )
+
+
+def own_stops(request: CreateRequest, parts: Sequence[Part], inherited: ModelConfig) -> list[str]:
+    """The texts that end an answer in a format which this model gets only now, and for which the request names none."""
+    headers = [part.header for part in of_type(parts, kinds.MODEL) if part.header is not None]
+    if "stop" in request.parameters or not _own_format(request, inherited, headers):
+        return []
+    return list(_OWN_STOPS.get(headers[0].architecture, ()))
+
+
+def _own_format(request: CreateRequest, inherited: ModelConfig, headers: Sequence[GGUFHeader]) -> str:
+    """The format that the weights call for, where a renderer or a parser is still missing."""
+    complete = (request.renderer or inherited.renderer) and (request.parser or inherited.parser)
+    return "" if complete or not headers else _OWN_FORMATS.get(headers[0].architecture, "")
+
+
+def _families(info: Info, headers: Sequence[GGUFHeader]) -> tuple[str, ...] | None:
+    stated = (info.model_family,) if info.model_family else ()
+    return (*stated, *(header.architecture for header in headers)) or None
+
+
+def _draft(parts: Sequence[Part]) -> DraftConfig | None:
+    headers = [part.header for part in of_type(parts, kinds.DRAFT) if part.header is not None]
+    return DraftConfig(model_format=_FORMAT, architecture=headers[-1].architecture) if headers else None

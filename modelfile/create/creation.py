@@ -1,0 +1,135 @@
+"""The workflow: what is asked for, checked, brought together, written."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+
+from modelfile.create.checks import check
+from modelfile.create.config import make_config, own_stops
+from modelfile.create.inherit import Base, inherit
+from modelfile.create.part import Part, of_type
+from modelfile.create.request import CreateRequest
+from modelfile.create.steps import Step, Tell, told
+from modelfile.create.texts import replaced_types, text_parts
+from modelfile.create.threads import in_thread
+from modelfile.create.uploads import Uploads, open_uploads
+from modelfile.create.weights import Weights
+from modelfile.create.workbench import Workbench
+from modelfile.create.workspace import Workspace
+from modelfile.quantize import Quantization, quantization
+from registry import manifest as kinds
+from registry.manifest import Manifest, ModelConfig
+from registry.names import ModelName
+from registry.store import ModelMissing, Store, StoredModel
+
+Pull = Callable[[ModelName], AsyncGenerator[Step, None]]
+"""Fetches a model, step by step; the last one says `success`."""
+
+_SUCCESS = "success"
+
+
+def create(
+    store: Store, request: CreateRequest, environ: Mapping[str, str], *, pull: Pull | None = None, prune: bool = True
+) -> AsyncGenerator[Step, None]:
+    """Make a model, step by step.
+
+    `environ` is all that processes started for it see of the environment. A base that is not there is pulled, if that
+    can be done. With `prune`, what only the model needed that had the name goes. Raises CreateError, QuantizeError,
+    OptionError, JobFailed, ModelMissing, or what the store or the pull raises; nothing is changed then. Closed early,
+    it changes nothing either.
+    """
+
+    async def make(tell: Tell) -> None:
+        check(request)
+        before = await in_thread(store.stored, request.name)
+        workspace = Workspace(store)
+        try:
+            await Creation(workspace, request, Workbench(workspace, environ, tell), tell, pull).run()
+        finally:
+            await in_thread(workspace.close)
+        if prune and before is not None:
+            await in_thread(store.remove_unused, before.manifest.digests)
+        tell({"status": _SUCCESS})
+
+    return told(make)
+
+
+class Creation:
+    """One model on its way into the store. `run` once; what it raises, `create` says."""
+
+    def __init__(
+        self, workspace: Workspace, request: CreateRequest, bench: Workbench, tell: Tell, pull: Pull | None
+    ) -> None:
+        self._workspace = workspace
+        self._request = request
+        self._weights = Weights(workspace.store, bench, tell)
+        self._tell = tell
+        self._pull = pull
+
+    async def run(self) -> None:
+        """Make the model."""
+        request = self._request
+        uploads = await in_thread(open_uploads, self._workspace, request)
+        base = await self._inherit()
+        parts = await self._weigh(base, uploads)
+        parameters = {**base.parameters, **self._stops(parts, base.config), **request.parameters}
+        replaced = replaced_types(request, parameters)
+        kept = [part for part in parts if part.layer.media_type not in replaced]
+        texts = await in_thread(text_parts, self._workspace, request, parameters)
+        await self._publish([*kept, *texts], make_config(request, parts, base.config))
+
+    async def _inherit(self) -> Base:
+        name = self._request.base
+        return Base() if name is None else await in_thread(inherit, self._workspace, await self._found(name))
+
+    async def _found(self, name: ModelName) -> StoredModel:
+        """The model below, pulled first if need be."""
+        find = self._workspace.store.find
+        try:
+            return await in_thread(find, name)
+        except ModelMissing:
+            if self._pull is None:
+                raise
+        async with aclosing(self._pull(name)) as steps:
+            async for step in steps:
+                if step.get("status") != _SUCCESS:
+                    self._tell(step)
+        return await in_thread(find, name)
+
+    async def _weigh(self, base: Base, uploads: Uploads) -> list[Part]:
+        """All layers that come from the model below and from files, the weights in the type that is asked for."""
+        target = _target(self._request.quantize)
+        parts = [await self._converted(part, target) for part in base.parts]
+        if uploads.model is not None:
+            parts += await self._weights.model(uploads.model, target)
+        weights = self._path(parts)
+        parts += [await self._weights.adapter(files, weights) for files in uploads.adapters]
+        if uploads.drafts is not None:
+            parts += await self._weights.drafts(uploads.drafts, _target(self._request.draft_quantize))
+        return parts
+
+    async def _converted(self, part: Part, target: Quantization | None) -> Part:
+        return await self._weights.requantized(part, target) if part.layer.media_type == kinds.MODEL else part
+
+    def _path(self, parts: list[Part]) -> Path | None:
+        """The weights that adapters are for."""
+        models = of_type(parts, kinds.MODEL)
+        return self._workspace.store.blob_path(models[0].layer.digest) if models else None
+
+    def _stops(self, parts: list[Part], inherited: ModelConfig) -> dict[str, list[str]]:
+        stops = own_stops(self._request, parts, inherited)
+        return {"stop": stops} if stops else {}
+
+    async def _publish(self, parts: list[Part], config: ModelConfig) -> None:
+        for part in parts:
+            self._tell({"status": part.status})
+        about = await in_thread(self._workspace.add, kinds.CONFIG, config.encode())
+        self._tell({"status": "writing manifest"})
+        manifest = Manifest(about.layer, tuple(part.layer for part in parts))
+        await in_thread(self._workspace.store.write_manifest, self._request.name, manifest)
+
+
+def _target(kind: str) -> Quantization | None:
+    return quantization(kind) if kind else None

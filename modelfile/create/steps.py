@@ -1,0 +1,26 @@
+"""What a creation tells while it is under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+Step = dict[str, Any]
+"""A status, and where they apply digest, total and completed."""
+
+Tell = Callable[[Step], None]
+
+
+async def told(work: Callable[[Tell], Awaitable[None]]) -> AsyncGenerator[Step, None]:
+    """The steps that some work tells of, as it tells them. Raises what the work raises; closed early, it cancels it."""
+    steps: asyncio.Queue[Step | None] = asyncio.Queue()
+    task = asyncio.ensure_future(work(steps.put_nowait))
+    task.add_done_callback(lambda _: steps.put_nowait(None))
+    try:
+        while (step := await steps.get()) is not None:
+            yield step
+        await task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

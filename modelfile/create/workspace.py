@@ -1,0 +1,74 @@
+"""The store as one creation uses it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from modelfile.create.errors import CreateError
+from modelfile.create.part import Part, created, existing
+from registry.gguf import GGUFHeader
+from registry.manifest import Layer
+from registry.names import Digest
+from registry.store import BlobMissing, Store
+
+
+class Workspace:
+    """Blobs that a creation takes or adds: they stay until it has ended, and what was added for nothing goes then.
+
+    Its methods block and may be called from any thread, by one at a time; `close` it in the end.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._leases = ExitStack()
+        self._added: set[Digest] = set()
+        self._folder: Path | None = None
+
+    def close(self) -> None:
+        """Let go of everything, and remove what was added for nothing."""
+        self._leases.close()
+        self.store.remove_unused(self._added)
+
+    def new_folder(self) -> Path:
+        """An empty folder for files on their way to becoming blobs."""
+        if self._folder is None:
+            self._folder = self._leases.enter_context(self.store.scratch())
+        return Path(tempfile.mkdtemp(dir=self._folder))
+
+    def keep(self, digests: Iterable[Digest]) -> None:
+        """Keep blobs of a stored model. Raises BlobMissing if one is not there."""
+        wanted = frozenset(digests)
+        self._leases.enter_context(self.store.lease(wanted))
+        for digest in wanted:
+            if not self.store.has_blob(digest):
+                raise BlobMissing(digest)
+
+    def take(self, digest: Digest) -> Path:
+        """Where an uploaded blob is. Raises CreateError if it is not there."""
+        try:
+            self.keep((digest,))
+        except BlobMissing:
+            raise CreateError(f"open {digest.filename}: no such file or directory") from None
+        return self.store.blob_path(digest)
+
+    def add(self, media_type: str, data: bytes) -> Part:
+        """A layer of these bytes."""
+        digest = Digest.of(data)
+        known = self.store.has_blob(digest)
+        self._leases.enter_context(self.store.lease((digest,)))
+        return self._part(Layer(media_type, *self.store.add_blob(data)), known=known)
+
+    def adopt(self, media_type: str, path: Path, header: GGUFHeader) -> Part:
+        """A layer of a file that was made in the folder."""
+        blob, known = self.store.adopt(path)
+        self._leases.enter_context(self.store.lease((blob.digest,)))
+        return self._part(Layer(media_type, *blob), header, known=known)
+
+    def _part(self, layer: Layer, header: GGUFHeader | None = None, *, known: bool) -> Part:
+        if known:
+            return existing(layer, header)
+        self._added.add(layer.digest)
+        return created(layer, header)

@@ -1,0 +1,63 @@
+"""Work on weights, done by a process of its own: it may run for hours, be killed, or crash on a file that is broken."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from modelfile import jobs
+from modelfile.jobs import Failed, Finished, Job, Progress
+
+_LONGEST_LINE = 1 << 20
+
+
+class JobFailed(Exception):
+    """A job was not done; the text is for the user."""
+
+
+async def work(job: Job, environ: Mapping[str, str], progress: Callable[[int, int], None]) -> None:
+    """Have a job done. `environ` is all that the process sees of the environment.
+
+    `progress` is told what is done, and of how much. Raises JobFailed. Cancelled, it kills the process first.
+    """
+    async with _started(environ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(jobs.encode(job) + b"\n")
+        while line := await process.stdout.readline():
+            match jobs.decode_report(line):
+                case Progress(completed, total):
+                    progress(completed, total)
+                case Failed(message):
+                    raise JobFailed(message)
+                case Finished():
+                    return
+        raise JobFailed(f"the process that worked on the weights has unexpectedly stopped: {await _end(process)}")
+
+
+@asynccontextmanager
+async def _started(environ: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A worker that waits for its job; it is gone afterwards, whatever happens."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "modelfile.worker"),
+        env=environ,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_LONGEST_LINE,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _end(process: asyncio.subprocess.Process) -> str:
+    code = await process.wait()
+    return f"exit status {code}" if code >= 0 else signal.strsignal(-code) or f"signal {-code}"

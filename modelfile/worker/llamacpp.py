@@ -1,0 +1,73 @@
+"""What llama.cpp does with files of weights."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import llama_cpp.llama_cpp as C
+
+from modelfile.jobs import Quantize, Verify
+from modelfile.worker.errors import WorkError
+
+_TENSOR: Final = re.compile(rb"\[ *(\d+)/ *(\d+)\] ")
+_REASON: Final = re.compile(r"(?:failed to quantize|error loading model|llama_model_load): (.+)")
+_ERROR: Final = 4
+_BUFFER: Final = 1 << 30  # bytes of results that may wait to be written
+_TYPES: Final = {"F16": C.GGML_TYPE_F16, "Q8_0": C.GGML_TYPE_Q8_0}
+
+
+class _Log:
+    """The library's log: how far it is, and in the end why it failed. Kept alive as long as the library may write."""
+
+    def __init__(self, progress: Callable[[int, int], None]) -> None:
+        self._progress = progress
+        self._errors: list[str] = []
+        self._callback = C.llama_log_callback(self._take)
+        C.llama_log_set(self._callback, ctypes.c_void_p(0))
+
+    @property
+    def reason(self) -> str:
+        """The last thing that the library complained of."""
+        reasons = [found[1] for text in self._errors if (found := _REASON.search(text))]
+        return reasons[-1] if reasons else "llama.cpp does not say why"
+
+    def _take(self, level: int, text: bytes, _: Any) -> None:
+        if found := _TENSOR.match(text):
+            self._progress(int(found[1]), int(found[2]))
+        elif level == _ERROR:
+            self._errors.append(text.decode("utf-8", "replace").strip())
+
+
+def quantize(job: Quantize, progress: Callable[[int, int], None]) -> None:
+    """Write the file that the job names. `progress` counts tensors. Raises WorkError."""
+    log = _Log(progress)
+    parameters = C.llama_model_quantize_default_params()
+    parameters.max_buf_size = _BUFFER
+    if job.number is None:
+        parameters.only_copy = True
+    else:
+        parameters.ftype = job.number
+    if job.exceptions:
+        parameters.tt_overrides = _overrides(job.exceptions)
+    if C.llama_model_quantize(job.source.encode(), job.target.encode(), ctypes.byref(parameters)):
+        raise WorkError(f"failed to quantize: {log.reason}")
+
+
+def verify(job: Verify) -> None:
+    """Look at the file as if to load it, without memory for its weights. Raises WorkError."""
+    log = _Log(lambda completed, total: None)
+    parameters = C.llama_model_default_params()
+    parameters.n_gpu_layers = 0
+    parameters.no_alloc = True
+    parameters.load_mode = C.LLAMA_LOAD_MODE_NONE
+    if not C.llama_model_load_from_file(job.path.encode(), parameters):
+        raise WorkError(f"llama.cpp cannot load the model: {log.reason}")
+
+
+def _overrides(exceptions: tuple[tuple[str, str], ...]) -> Any:
+    """The array that llama.cpp wants; it ends with an empty entry."""
+    rows = [C.llama_model_tensor_override(pattern.encode(), _TYPES[kind]) for pattern, kind in exceptions]
+    return (C.llama_model_tensor_override * (len(rows) + 1))(*rows)
