@@ -13,12 +13,13 @@ from engine.messages import Load
 from engine.runner.abort import AbortFlag
 from engine.runner.batch import Batch
 from engine.runner.bindings import C
-from engine.runner.librarylog import LibraryLog
+from engine.runner.librarylog import library_log
 from engine.runner.vocabulary import Vocabulary
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 MICRO_BATCH = 512  # tokens that llama.cpp computes at once
 FLASH_ATTENTION_OFF = 0
+STEADY_CONTEXT = 2048  # tokens; attention grows with the context, and with it what steady numbers cost
 PROGRESS_STEP = 0.01
 ABORTED = 2
 NO_SLOT = 1
@@ -36,7 +37,8 @@ class Context:
     """A loaded model with its context. Raises ModelError from the constructor; `close` frees everything."""
 
     def __init__(self, spec: Load, n_seq_max: int, progress: Callable[[float], None]) -> None:
-        self._log = LibraryLog()
+        self._log = library_log()
+        self._log.clear()
         self._private = (spec.path, *spec.adapters)
         self.abort = AbortFlag()
         self._model = self._load(spec, progress)
@@ -112,7 +114,7 @@ class Context:
         params.n_outputs_max = n_seq_max
         params.n_threads = params.n_threads_batch = spec.n_threads
         params.kv_unified = True
-        params.type_k = CACHE_TYPES[_key_type(spec)]
+        params.type_k = CACHE_TYPES[_cache_type(spec)]
         params.type_v = CACHE_TYPES[_value_type(spec)]
         params.flash_attn_type = spec.flash_attention
         params.abort_callback = self.abort.callback
@@ -141,18 +143,19 @@ class Context:
         return 1.0 if wanted < 0 else min(wanted, layers) / layers
 
 
-def _value_type(spec: Load) -> str:
+def _cache_type(spec: Load) -> str:
     return spec.cache_type if spec.cache_type in CACHE_TYPES else "f16"
 
 
-def _key_type(spec: Load) -> str:
-    """Keys as bfloat16 where all is computed on an x86 CPU, else the type that was asked for.
+def _value_type(spec: Load) -> str:
+    """Values as bfloat16 beside float16 keys where that is cheap, else the type that was asked for.
 
-    llama.cpp's CPU attention has three ways to add up the same numbers, and takes one by how many tokens are in
-    the pass and how full the cache is. With two types of equal size in the cache it has only one: then a sequence's
-    numbers do not depend on what runs beside it, on how its prompt was cut or on what was reused, to the last bit.
+    llama.cpp's CPU attention has three ways to add up the same numbers, and takes one by how many tokens are in the
+    pass and how full the cache is: near ties then turn out otherwise when others run beside an answer, when a prompt
+    is cut otherwise, when its beginning is reused. With two types of the same size in the cache it has one way only,
+    and that one adds up in float32. It is slower for long prompts, so it is for short contexts.
     """
     on_cpu = spec.n_gpu_layers == 0 or not C.llama_supports_gpu_offload()
-    fast = platform.machine() in ("x86_64", "AMD64")  # elsewhere llama.cpp has no fast product of two bfloat16 rows
-    exact = on_cpu and fast and spec.flash_attention != FLASH_ATTENTION_OFF
-    return "bf16" if exact and _value_type(spec) == "f16" else _value_type(spec)
+    fast = platform.machine() in ("x86_64", "AMD64")
+    cheap = on_cpu and fast and spec.n_ctx <= STEADY_CONTEXT and spec.flash_attention != FLASH_ATTENTION_OFF
+    return "bf16" if cheap and _cache_type(spec) == "f16" else _cache_type(spec)

@@ -45,7 +45,7 @@ def make_sequence(vocabulary: Vocabulary, submit: Submit, tokens: array[int], n_
     limit = min(padded(submit.num_ctx), n_ctx)
     keep = _kept(submit, len(tokens), vocabulary.adds_bos)
     if submit.overflow == "cut":
-        tokens = _cut(tokens, submit, keep)
+        tokens = _cut(tokens, keep, min(submit.num_ctx, n_ctx), shift=submit.shift)
     if len(tokens) >= limit:
         raise PromptRejected(
             f"request ({len(tokens)} tokens) exceeds the available context size ({limit} tokens), try increasing it"
@@ -72,12 +72,11 @@ def _kept(submit: Submit, n_prompt: int, adds_bos: bool) -> int:
     return n_prompt if submit.num_keep < 0 else submit.num_keep + adds_bos
 
 
-def _cut(tokens: array[int], submit: Submit, keep: int) -> array[int]:
+def _cut(tokens: array[int], keep: int, n_ctx: int, *, shift: bool) -> array[int]:
     """Take the middle out of a prompt that fills its context: the first `keep` tokens and the newest stay."""
-    n_ctx = submit.num_ctx
     if len(tokens) <= n_ctx - 1:
         return tokens
-    if not submit.shift:
+    if not shift:
         raise PromptRejected(TOO_LONG)
     keep = max(0, min(keep, n_ctx - 1))
     total = n_ctx - max((n_ctx - keep) // 2, 1)

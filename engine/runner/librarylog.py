@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -15,15 +16,19 @@ KEPT = 16  # lines
 
 
 class LibraryLog:
-    """Receives llama.cpp's log from whatever thread it logs on. There is one per process, as the library has one."""
+    """Receives llama.cpp's log from whatever thread it logs on; made by `library_log` only."""
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=KEPT)
         self._callback = C.llama_log_callback(self._receive)  # must stay referenced as long as the library logs
         C.llama_log_set(self._callback, None)
 
+    def clear(self) -> None:
+        """Forget the errors so far."""
+        self._errors.clear()
+
     def reason(self, what: str, private: Sequence[str]) -> str:
-        """`what`, and why: the first error since the start, without the file paths named in `private`."""
+        """`what`, and why: the first error since `clear`, without the file paths named in `private`."""
         if not self._errors:
             return what
         why = self._errors[0]
@@ -37,6 +42,11 @@ class LibraryLog:
             return
         if level == ERROR_LEVEL:
             self._errors.append(line)
-            log.warning("%s", line)
-        else:
-            log.debug("%s", line)
+        # An aborted pass is an error to the library, hence not to us: what matters is raised.
+        log.log(logging.INFO if level == ERROR_LEVEL else logging.DEBUG, "%s", line)
+
+
+@functools.cache
+def library_log() -> LibraryLog:
+    """The one there is, for the whole life of the process, as the library has one log."""
+    return LibraryLog()

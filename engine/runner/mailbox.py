@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from engine.messages import (
     FRAME_HEADER,
@@ -46,14 +47,19 @@ class Counters(Protocol):
     def cached_tokens(self) -> int: ...
 
 
+def _leave() -> NoReturn:
+    os._exit(0)  # whatever runs here has nobody to answer
+
+
 class Mailbox:
-    """Reads and writes frames. The process ends at once when the parent's end is closed.
+    """Reads and writes frames. When the parent's end is closed, however that came, `leave` ends the process at once.
 
     The reading thread never waits for llama.cpp: cancels and pings are answered while the other one tokenises.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, leave: Callable[[], NoReturn] = _leave) -> None:
         self._sock = sock
+        self._leave = leave
         self._sending = threading.Lock()
         self._inbox: SimpleQueue[Sequence | Cancel] = SimpleQueue()
         self._texts: SimpleQueue[Submit | Tokenize | Detokenize] = SimpleQueue()
@@ -67,7 +73,7 @@ class Mailbox:
             with self._sending:
                 self._sock.sendall(frame)
         except OSError:
-            os._exit(0)  # the parent is gone
+            self._leave()
 
     def receive_load(self) -> Load:
         """Block for the first message, which says what to load."""
@@ -78,8 +84,9 @@ class Mailbox:
 
     def serve(self, vocabulary: Vocabulary, abort: AbortFlag, counters: Counters, n_ctx: int) -> None:
         """Start the two threads; the loop takes what arrives with `take`. `n_ctx` is the largest context, padded."""
-        for work in (lambda: self._serve(abort, counters), lambda: self._tokenize(vocabulary, n_ctx)):
-            threading.Thread(target=work, daemon=True).start()
+        work = {"reader": lambda: self._serve(abort, counters), "tokenizer": lambda: self._tokenize(vocabulary, n_ctx)}
+        for name, run in work.items():
+            threading.Thread(target=run, name=name, daemon=True).start()
 
     def take(self, *, block: bool) -> Sequence | Cancel | None:
         """The next thing for the loop to do; None if there is none and `block` is false."""
@@ -153,8 +160,11 @@ class Mailbox:
         view = memoryview(buffer)
         got = 0
         while got < size:
-            n = self._sock.recv_into(view[got:])
+            try:
+                n = self._sock.recv_into(view[got:])
+            except OSError:  # it went without having read all that we sent
+                n = 0
             if n == 0:
-                os._exit(0)  # the parent is gone, however it went: whatever runs here has nobody to answer
+                self._leave()
             got += n
         return buffer

@@ -60,6 +60,7 @@ def test_reject_names_both_sizes_and_counts_the_padding(vocabulary: Vocabulary) 
 
 def test_the_loaded_context_bounds_what_a_request_may_fill(vocabulary: Vocabulary) -> None:
     assert sequence(vocabulary, 10, n_ctx=512, num_ctx=4096).limit == 512
+    assert sequence(vocabulary, 600, n_ctx=512, num_ctx=4096).n_prompt == 258
 
 
 @pytest.mark.parametrize(("num_predict", "most"), [(7, 7), (-1, 10_240), (0, 10_240), (99_999, 10_240)])

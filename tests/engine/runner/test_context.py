@@ -1,0 +1,87 @@
+"""What llama.cpp refuses, and how that is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.runner.batch import Batch
+from engine.runner.context import ABORTED, NO_SLOT, Context, ModelError
+from tests.engine.runner.harness import TINYCHAT, Runner, chat, load
+
+
+def refusal(**wishes: Any) -> str:
+    with pytest.raises(ModelError) as refused:
+        Context(load(**wishes), 4, lambda progress: None)
+    return str(refused.value)
+
+
+def test_a_missing_file_is_named_to_nobody(tmp_path: Path) -> None:
+    text = refusal(path=str(tmp_path / "secret.gguf"))
+    assert text.startswith("failed to load model: ")
+    assert str(tmp_path) not in text
+
+
+def test_half_a_file_is_refused(tmp_path: Path) -> None:
+    half = tmp_path / "half.gguf"
+    half.write_bytes(TINYCHAT.read_bytes()[:1_000_000])
+    text = refusal(path=str(half))
+    assert text.startswith("failed to load model: ")
+    assert str(tmp_path) not in text
+
+
+def test_a_broken_adapter_is_refused(tmp_path: Path) -> None:
+    text = refusal(adapters=(str(tmp_path / "adapter.gguf"),))
+    assert text.startswith("failed to load an adapter")
+    assert str(tmp_path) not in text
+
+
+def test_a_quantized_cache_without_flash_attention_is_refused_with_the_reason() -> None:
+    text = refusal(cache_type="q8_0", flash_attention=0)
+    assert text.startswith("failed to create a context: ")
+    assert "flash_attn" in text
+
+
+def test_the_reason_is_that_of_this_load(tmp_path: Path) -> None:
+    refusal(path=str(tmp_path / "secret.gguf"))
+    assert "flash_attn" in refusal(cache_type="q4_0", flash_attention=0)
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [{"cache_type": "q8_0"}, {"cache_type": "f32"}, {"cache_type": "no such type"}, {"flash_attention": 0}],
+    ids=str,
+)
+def test_every_kind_of_cache_answers(wishes: dict[str, Any]) -> None:
+    runner = Runner(n_cells=512, n_ctx=512, **wishes)
+    assert runner.ask(chat("What is the capital of France?")) == "The capital of France is Paris."
+    runner.close()
+
+
+def test_a_load_reports_progress_and_what_it_got() -> None:
+    seen: list[float] = []
+    context = Context(load(n_cells=256, n_batch=512), 4, seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    assert context.n_batch == 256  # no more than the cache holds
+    assert (context.can_cut, context.can_shift, context.gpu_share) == (True, True, 0.0)
+    assert 4_000_000 < context.weights < 5_000_000
+    context.close()
+
+
+def test_a_full_cache_and_an_abort_are_no_errors(runner: Runner) -> None:
+    context = Context(load(n_cells=256), 4, lambda progress: None)
+    batch = Batch(256)
+    batch.add(0, [5] * 200, 0, output=True)
+    context.abort.set()
+    assert context.decode(batch) == ABORTED
+    context.abort.clear()
+    assert context.decode(batch) == 0
+    batch.clear()
+    batch.add(1, [5] * 100, 0, output=True)
+    assert context.decode(batch) == NO_SLOT
+    assert context.remove(0, 0)
+    assert context.decode(batch) == 0
+    context.close()

@@ -1,0 +1,276 @@
+"""Answers of a real model, alone and beside each other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from engine.messages import Failed, Sampling
+from engine.runner.batch import Batch
+from engine.runner.bindings import C
+from engine.runner.context import DecodeError
+from tests.engine.runner.harness import PLAIN, Runner, chat
+
+QUESTIONS = [
+    "Tell me a story about a fox.",
+    "Tell me a story about a rabbit named Sarah.",
+    "What is the capital of France?",
+    "Count to 20",
+    "Write a long story.",
+    "List 3 fruits as JSON",
+    "Why is the sky blue?",
+    "Tell me a story about a duck named Frank.",
+]
+LONG = "The cat sat on the mat. " * 40  # some 300 tokens
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Runner]:
+    """A cache of hardly more than one context, for more sequences than that holds; chunks of few tokens."""
+    runner = Runner(n_ctx=256, n_cells=512, n_parallel=4, n_batch=64)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="module")
+def alone(shared_runner: Runner) -> dict[str, str]:
+    """What each question is answered when nothing else runs and nothing is remembered."""
+    answers = {}
+    for question in QUESTIONS:
+        shared_runner.forget()
+        answers[question] = shared_runner.ask(chat(question), num_ctx=256, num_predict=80)
+    return answers
+
+
+def test_a_known_question_has_its_known_answer(runner: Runner) -> None:
+    assert runner.ask(chat("What is the capital of France?")) == "The capital of France is Paris."
+
+
+def test_eight_together_are_answered_as_each_alone(runner: Runner, alone: dict[str, str]) -> None:
+    together = runner.ask_all([chat(q) for q in QUESTIONS], num_ctx=256, num_predict=80)
+    assert together == [alone[q] for q in QUESTIONS]
+
+
+def test_what_is_remembered_does_not_change_the_answer(runner: Runner, alone: dict[str, str]) -> None:
+    for _ in range(2):
+        for question in QUESTIONS[:3]:
+            seq = runner.submit(chat(question), num_ctx=256, num_predict=80)
+            runner.run()
+            assert runner.text(seq) == alone[question]
+    assert seq.n_reused == seq.n_prompt - 1
+
+
+def test_who_must_leave_for_others_is_answered_the_same(small: Runner) -> None:
+    prompts = [f"{i}. {LONG[: 450 * (i % 2)]}{chat(q)}" for i, q in enumerate(QUESTIONS)]
+    expected = []
+    for prompt in prompts:
+        small.forget()
+        expected.append(small.ask(prompt, num_predict=80))
+    seqs = [small.submit(prompt, num_predict=80) for prompt in prompts]
+    left: set[int] = set()
+
+    def watch() -> bool:
+        left.update(seq.id for seq in seqs if seq.slot < 0 and seq.n_reused >= 0)
+        return False
+
+    small.run(until=watch)
+    assert left, "nobody had to leave: the test is about nothing"
+    assert not small.failures()
+    assert [small.text(seq) for seq in seqs] == expected
+
+
+def test_a_seed_gives_the_same_text_beside_others(runner: Runner) -> None:
+    params = Sampling(temperature=1.2, top_k=0, seed=42)
+    first = runner.ask(chat("Tell me a story."), sampling=params)
+    others = [runner.submit(chat(q), sampling=Sampling(temperature=1.5, seed=i)) for i, q in enumerate(QUESTIONS[:5])]
+    again = runner.submit(chat("Tell me a story."), sampling=params)
+    runner.run()
+    assert runner.text(again) == first
+    assert runner.text(others[0]) != first
+
+
+def test_the_numbers_of_an_answer(runner: Runner) -> None:
+    seq = runner.submit(chat("What is the capital of France?"))
+    runner.run()
+    done = runner.done(seq)
+    assert (done.reason, done.prompt_tokens, done.prompt_cached) == ("stop", seq.n_prompt, 0)
+    assert done.tokens == 8  # seven of text and the one that ends it
+    assert done.prompt_ns > 0
+    assert done.tokens_ns > 0
+    again = runner.submit(chat("What is the capital of France?"))
+    runner.run()
+    assert runner.done(again).prompt_tokens == seq.n_prompt
+    assert runner.done(again).prompt_cached == seq.n_prompt - 1
+
+
+def test_num_predict_ends_an_answer(runner: Runner) -> None:
+    seq = runner.submit(chat("Count to 30"), num_predict=5)
+    runner.run()
+    assert (runner.done(seq).reason, runner.done(seq).tokens) == ("length", 5)
+
+
+def test_a_stop_string_is_counted_and_not_shown(runner: Runner) -> None:
+    whole = runner.ask(chat("Count to 20"), num_predict=200)
+    seq = runner.submit(chat("Count to 20"), num_predict=200, stop=(", 7", "nowhere"))
+    runner.run()
+    assert runner.text(seq) == whole[: whole.index(", 7")]
+    shown = len(runner.context.vocabulary.tokenize(runner.text(seq), add_special=False))
+    assert (runner.done(seq).reason, runner.done(seq).tokens > shown) == ("stop", True)
+
+
+def test_a_loop_ends_normally(runner: Runner) -> None:
+    (token,) = runner.context.vocabulary.tokenize(" the", add_special=False)
+    seq = runner.submit("The", num_predict=200, sampling=Sampling(temperature=0, logit_bias=((token, 1000.0),)))
+    runner.run()
+    assert (runner.done(seq).reason, runner.done(seq).tokens) == ("stop", 31)
+
+
+def test_without_shift_the_padded_context_is_filled(runner: Runner) -> None:
+    never_ends = Sampling(temperature=0.9, seed=1, logit_bias=end_tokens(runner))
+    seq = runner.submit(chat("Tell me a story."), num_ctx=128, num_predict=-1, shift=False, sampling=never_ends)
+    runner.run()
+    assert runner.done(seq).reason == "length"
+    assert seq.n_prompt + runner.done(seq).tokens == 256
+
+
+def test_with_shift_an_answer_goes_on_beyond_its_context(runner: Runner) -> None:
+    never_ends = Sampling(temperature=0.9, seed=1, logit_bias=end_tokens(runner))
+    seq = runner.submit(chat("Tell me a story."), num_ctx=64, num_predict=-1, sampling=never_ends)
+    begin = list(seq.tokens[: seq.n_keep])
+    most = 0
+
+    def watch() -> bool:
+        nonlocal most
+        most = max(most, len(seq.tokens))
+        return False
+
+    runner.run(until=watch)
+    assert (runner.done(seq).reason, runner.done(seq).tokens) == ("length", 640)
+    assert most <= 256
+    assert list(seq.tokens[:4]) == begin == list(seq.tokens[: seq.n_keep])
+
+
+def test_a_shift_beside_one_with_the_same_beginning_leaves_that_alone(runner: Runner) -> None:
+    sampling = Sampling(temperature=0.9, seed=1, logit_bias=end_tokens(runner))
+    prompt = LONG[:1000] + chat("Tell me a story.")
+    expected = runner.ask(prompt, num_predict=150, sampling=sampling)
+    runner.forget()
+    kept = runner.submit(prompt, num_predict=150, sampling=sampling)
+    shifted = runner.submit(prompt, num_ctx=256, num_predict=150, sampling=sampling)
+    runner.run()
+    assert runner.text(kept) == expected
+    assert runner.done(shifted).tokens == 150
+
+
+def end_tokens(runner: Runner) -> tuple[tuple[int, float], ...]:
+    """A bias against everything that ends an answer."""
+    vocabulary = runner.context.vocabulary
+    return tuple((token, -1000.0) for token in range(vocabulary.size) if vocabulary.ends(token))
+
+
+def test_a_long_prompt_does_not_stop_the_streams_beside_it(small: Runner) -> None:
+    stream = small.submit(chat("Count to 30"), num_predict=150)
+    small.run(until=lambda: stream.n_generated > 0)
+    long = small.submit(LONG[:750])
+    passes = 0
+    while not long.n_generated:
+        before = stream.n_generated
+        small.step()
+        passes += 1
+        assert stream.n_generated == before + 1
+    assert passes > 2
+    small.run()
+
+
+def test_prompts_go_one_after_the_other(small: Runner) -> None:
+    seqs = [small.submit(f"{i} " + LONG[:230], num_predict=4) for i in range(4)]
+    began: list[int] = []
+
+    def watch() -> bool:
+        began.append(sum(seq.n_generated > 0 for seq in seqs))
+        return False
+
+    small.run(until=watch)
+    assert sorted(seqs, key=lambda seq: seq.first_token) == seqs
+    assert {1, 2, 3} & set(began), "all prompts were ready in the same pass"
+
+
+def test_a_short_prompt_overtakes_a_long_one(small: Runner) -> None:
+    long = small.submit(LONG[:1000], num_predict=4)
+    small.step()
+    short = small.submit(chat("Hello!"), num_predict=4)
+    small.run()
+    assert short.first_token < long.first_token
+
+
+def test_prompts_with_the_same_beginning_are_computed_once(runner: Runner) -> None:
+    seqs = [runner.submit(LONG + chat(question)) for question in QUESTIONS]
+    runner.run()
+    common = len(runner.context.vocabulary.tokenize(LONG, add_special=False)) - 1
+    assert [runner.done(seq).prompt_cached >= common for seq in seqs] == [False] + [True] * 7
+
+
+def test_an_aborted_pass_changes_no_answer(runner: Runner, alone: dict[str, str]) -> None:
+    stream = runner.submit(chat(QUESTIONS[0]), num_ctx=256, num_predict=80)
+    runner.run(until=lambda: stream.n_generated > 5)
+    victim, beside = runner.submit(LONG), runner.submit(chat(QUESTIONS[3]), num_ctx=256, num_predict=80)
+    plan = runner.loop.plan()
+    assert runner.loop.prefilling == {victim.id, beside.id}
+    runner.context.abort.set()
+    runner.loop.step(plan)
+    runner.context.abort.clear()
+    assert (victim.n_cached, beside.n_cached) == (0, beside.n_reused)
+    runner.loop.cancel(victim.id)
+    runner.run()
+    assert runner.text(victim) == ""
+    assert [runner.text(stream), runner.text(beside)] == [alone[QUESTIONS[0]], alone[QUESTIONS[3]]]
+
+
+def test_cancelled_wherever_it_is(runner: Runner) -> None:
+    seqs = [runner.submit(chat(f"Tell me a story about {i}.")) for i in range(12)]
+    runner.step()
+    assert (runner.loop.busy, runner.loop.waiting) == (8, 4)
+    for seq in seqs:
+        runner.loop.cancel(seq.id)
+        runner.loop.cancel(seq.id)
+    assert runner.loop.idle
+    assert runner.cache.busy == 0
+
+
+def test_a_failed_pass_fails_who_was_in_it_and_nobody_else(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = [runner.submit(chat(q)) for q in QUESTIONS[:2]]
+    decode = runner.context.decode
+
+    def fail_once(batch: Batch) -> int:
+        monkeypatch.setattr(runner.context, "decode", decode)
+        raise DecodeError("llama_decode returned -3")
+
+    monkeypatch.setattr(runner.context, "decode", fail_once)
+    runner.step()
+    assert runner.failures() == [Failed(seq.id, "internal", "llama_decode returned -3") for seq in failed]
+    assert runner.ask(chat("What is the capital of France?")) == "The capital of France is Paris."
+
+
+def test_a_batch_smaller_than_the_streams_is_raised_by_whoever_loads(small: Runner) -> None:
+    assert small.context.n_batch == 64
+
+
+def test_a_storm_of_requests_and_cancels_leaves_nothing(small: Runner) -> None:
+    small.forget()
+    dice = random.Random(1)
+    for _ in range(150):
+        question = dice.choice(QUESTIONS)
+        prompt = LONG[: dice.randrange(900)] + chat(question)
+        seq = small.submit(prompt, num_predict=dice.randrange(1, 40), sampling=PLAIN)
+        for _ in range(dice.randrange(3)):
+            small.step()
+        if dice.random() < 0.4:
+            small.loop.cancel(dice.randrange(max(seq.id - 8, 1), seq.id + 1))
+    small.run()
+    assert not small.failures()
+    assert (small.loop.busy, small.loop.waiting, small.cache.busy) == (0, 0, 0)
+    small.forget()
+    memory = C.llama_get_memory(small.context._ctx)
+    assert [C.llama_memory_seq_pos_max(memory, slot) for slot in range(12)] == [-1] * 12

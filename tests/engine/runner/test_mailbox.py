@@ -1,0 +1,178 @@
+"""Both ends of the socket, in one process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import NoReturn
+
+import msgspec
+import pytest
+
+from engine.messages import (
+    FRAME_HEADER,
+    Cancel,
+    Detokenize,
+    Failed,
+    FromRunner,
+    Load,
+    Ping,
+    Pong,
+    Text,
+    Tokenize,
+    Tokens,
+    ToRunner,
+    encode_frame,
+    from_runner_decoder,
+)
+from engine.runner.abort import AbortFlag
+from engine.runner.mailbox import Mailbox
+from engine.runner.sequence import Sequence
+from engine.runner.vocabulary import Vocabulary
+from tests.engine.runner.harness import load, submit
+
+SLOW_TEXT = "the quick brown fox " * 100_000  # takes long to tokenise, and is not refused
+
+
+class Counts:
+    prefilling = frozenset({7})
+    steps = 11
+    busy = 2
+    waiting = 3
+    cached_tokens = 99
+
+
+class Parent:
+    """The other end."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def send(self, *messages: ToRunner) -> None:
+        self.sock.sendall(b"".join(map(encode_frame, messages)))
+
+    def receive(self) -> list[FromRunner]:
+        (size,) = FRAME_HEADER.unpack(self.sock.recv(FRAME_HEADER.size, socket.MSG_WAITALL))
+        return from_runner_decoder.decode(self.sock.recv(size, socket.MSG_WAITALL))
+
+
+def park() -> NoReturn:
+    """Where the real one ends the process, this thread ends its work."""
+    while True:
+        threading.Event().wait()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Mailbox, Parent]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Mailbox(theirs, leave=park), Parent(ours)
+        ours.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def abort() -> AbortFlag:
+    return AbortFlag()
+
+
+@pytest.fixture
+def served(pair: tuple[Mailbox, Parent], vocabulary: Vocabulary, abort: AbortFlag) -> tuple[Mailbox, Parent]:
+    pair[0].serve(vocabulary, abort, Counts(), 1024)
+    return pair
+
+
+def numbered(id: int, prompt: str = "Hello") -> ToRunner:
+    return msgspec.structs.replace(submit(prompt), id=id)
+
+
+def taken(mailbox: Mailbox) -> int:
+    item = mailbox.take(block=True)
+    assert isinstance(item, Sequence)
+    item.sampler.close()
+    return item.id
+
+
+def test_the_first_message_says_what_to_load(pair: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = pair
+    parent.send(load())
+    assert isinstance(mailbox.receive_load(), Load)
+    parent.send(Ping(1))
+    with pytest.raises(TypeError, match="Ping"):
+        mailbox.receive_load()
+
+
+def test_prompts_arrive_as_sequences_in_order(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    parent.send(numbered(1), numbered(2))
+    assert [taken(mailbox), taken(mailbox)] == [1, 2]
+    assert mailbox.take(block=False) is None
+
+
+def test_a_cancelled_prompt_never_arrives(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    parent.send(numbered(1, SLOW_TEXT), numbered(2), Cancel(2), numbered(3), Cancel(1), numbered(4))
+    assert [taken(mailbox), taken(mailbox)] == [3, 4]
+    assert mailbox.take(block=False) is None
+
+
+def test_cancels_of_what_has_arrived_are_passed_on(served: tuple[Mailbox, Parent], abort: AbortFlag) -> None:
+    mailbox, parent = served
+    parent.send(numbered(1))
+    assert taken(mailbox) == 1
+    parent.send(Cancel(1))
+    assert mailbox.take(block=True) == Cancel(1)
+    assert not abort.is_set()
+
+
+def test_the_cancel_of_a_prefill_aborts_the_pass(served: tuple[Mailbox, Parent], abort: AbortFlag) -> None:
+    mailbox, parent = served
+    parent.send(Cancel(7), Ping(1))
+    parent.receive()
+    assert abort.is_set()
+    assert mailbox.take(block=True) == Cancel(7)
+
+
+def test_pings_are_answered_while_a_text_is_tokenised(served: tuple[Mailbox, Parent]) -> None:
+    _, parent = served
+    parent.send(Tokenize(1, SLOW_TEXT), Ping(2))
+    assert parent.receive() == [Pong(2, 11, 2, 3, 99)]
+    (tokens,) = parent.receive()
+    assert isinstance(tokens, Tokens)
+
+
+def test_texts_and_tokens(served: tuple[Mailbox, Parent]) -> None:
+    _, parent = served
+    parent.send(Tokenize(1, "Hello there"))
+    (tokens,) = parent.receive()
+    assert isinstance(tokens, Tokens)
+    parent.send(Detokenize(2, tokens.tokens))
+    assert parent.receive() == [Text(2, "Hello there")]
+
+
+def test_a_refused_prompt_fails_alone(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    refused = msgspec.structs.replace(submit("word " * 2000), id=1, overflow="reject")
+    parent.send(refused, numbered(2))
+    (failed,) = parent.receive()
+    assert isinstance(failed, Failed)
+    assert (failed.id, failed.kind) == (1, "context")
+    assert taken(mailbox) == 2
+
+
+@pytest.mark.parametrize("unread", [[], [Text(1, "nobody reads this")]])
+def test_it_leaves_when_the_parent_goes(unread: list[FromRunner], vocabulary: Vocabulary, abort: AbortFlag) -> None:
+    ours, theirs = socket.socketpair()
+    left = threading.Event()
+
+    def leave() -> NoReturn:
+        left.set()
+        park()
+
+    mailbox = Mailbox(theirs, leave)
+    mailbox.serve(vocabulary, abort, Counts(), 1024)
+    if unread:
+        mailbox.send(unread)
+    ours.close()
+    assert left.wait(10)
+    theirs.close()
