@@ -19,16 +19,17 @@ COMMAND = [sys.executable, "-m", "cli.main"]
 
 @dataclass(frozen=True)
 class Pronk:
-    """Calls `pronk` in an environment of its own; `home` is its user's folder."""
+    """Calls `pronk` in an environment of its own; `home` is its user's folder, `folder` the one that it is called in."""
 
     home: Path
     environ: dict[str, str]
+    folder: Path = ROOT
 
     def __call__(self, *args: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
         """The result of one command whose input and output are pipes."""
         return subprocess.run(
             [*COMMAND, *args],
-            cwd=ROOT,
+            cwd=self.folder,
             env=self.environ | environ,
             input=stdin,
             capture_output=True,
@@ -51,7 +52,8 @@ class Pronk:
 
 
 def _pronk(home: Path, url: str) -> Pronk:
-    return Pronk(home, os.environ | {"HOME": str(home), "OLLAMA_HOST": url, "TERM": "xterm", "COLUMNS": "80"})
+    own = {"HOME": str(home), "OLLAMA_HOST": url, "TERM": "xterm", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+    return Pronk(home, os.environ | own)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import select
 import subprocess
 import sys
 import termios
-import time
 from types import TracebackType
 
 from tests.serving import PATIENCE, ROOT
@@ -65,6 +64,15 @@ class Terminal:
         start, self._seen = self._seen, at + len(wanted)
         return self.text[start : self._seen]
 
+    def insist(self, key: str, wanted: str) -> None:
+        """Press a key until `wanted` is shown: a line editor may miss a signal that comes while it draws."""
+        while wanted not in self.text[self._seen :]:
+            assert self._process.poll() is None, self.text
+            self.type(key)
+            while wanted not in self.text[self._seen :] and self._read(1.0):
+                continue
+        self.expect(wanted)
+
     def say(self, message: str) -> str:
         """Type a message and read what is shown until the next prompt, without the blank lines around it."""
         self.type(f"{message}\n")
@@ -78,10 +86,9 @@ class Terminal:
             continue
         return self._process.wait(PATIENCE)
 
-    def _read(self) -> bool:
-        """Whether more came before patience or the program ended."""
-        deadline = time.monotonic() + PATIENCE
-        if not select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    def _read(self, patience: float = PATIENCE) -> bool:
+        """Whether more came before patience, in seconds, or the program ended."""
+        if not select.select([self._master], [], [], patience)[0]:
             return False
         try:
             part = os.read(self._master, 65536)

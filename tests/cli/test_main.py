@@ -20,6 +20,7 @@ from tests.serving import PATIENCE, ROOT
         (["run"], "requires at least 1 arg(s), only received 0"),
         (["rm"], "requires at least 1 arg(s), only received 0"),
         (["show"], "accepts 1 arg(s), received 0"),
+        (["create"], "accepts 1 arg(s), received 0"),
         (["pull", "a", "b"], "accepts 1 arg(s), received 2"),
         (["stop"], "accepts 1 arg(s), received 0"),
         (["cp", "a"], "accepts 2 arg(s), received 1"),
@@ -76,7 +77,7 @@ def test_help(alone: Pronk) -> None:
     shown = alone.succeed("--help")
     assert shown == alone.succeed() == alone.succeed("-h")
     listed = [line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()]
-    assert listed == ["serve", "run", "show", "pull", "list", "ps", "stop", "cp", "rm"]
+    assert listed == ["serve", "create", "run", "show", "pull", "list", "ps", "stop", "cp", "rm"]
     for verb in [*listed, "ls", "start"]:
         assert alone.succeed(verb, "--help").startswith(f"Usage: pronk {verb} [OPTIONS]")
     assert "Usage: pronk cp [OPTIONS] SOURCE DESTINATION\n" in alone.succeed("cp", "--help")
