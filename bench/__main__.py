@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
@@ -15,6 +15,7 @@ import msgspec
 from bench import table
 from bench.against import compare_servers
 from bench.api import CannotCreate
+from bench.client import BadAnswer
 from bench.compare import compare
 from bench.figures import Figure
 from bench.machine import describe
@@ -26,23 +27,17 @@ from bench.store import publish
 def main() -> int:
     """Run what the command line asks for; returns the exit code."""
     options = _parser().parse_args()
-    rounds = QUICK if options.quick else FULL
+    # As Ctrl-C: the server under test and the bare loop are stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     _say("making the models, where they are missing")
     prepare()
-    with tempfile.TemporaryDirectory(prefix="store-", dir=CACHE) as folder:
-        store = Path(folder)
-        for model in MODELS:
-            publish(store, model.name, model.gguf)
-        try:
-            if options.against:
-                figures = _collect(compare_servers(store, options.against, rounds))
-            else:
-                figures = _collect(compare(store, rounds))
-        except (CannotCreate, httpx.HTTPError) as error:
-            names = ", ".join(f"{model.name} ({model.gguf})" for model in MODELS)
-            print(f"Error: {error}\nThe other server needs these models: {names}", file=sys.stderr)
-            return 1
+    try:
+        with tempfile.TemporaryDirectory(prefix="store-", dir=CACHE) as folder:
+            figures = _measure(Path(folder), options)
+    except (BadAnswer, CannotCreate, httpx.HTTPError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
     _say(f"took {(time.monotonic() - started) / 60:.1f} minutes")
     _report(figures, options)
     return 0
@@ -57,12 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _collect(figures: Iterable[Figure]) -> list[Figure]:
-    found = []
-    for figure in figures:
+def _measure(store: Path, options: argparse.Namespace) -> list[Figure]:
+    for model in MODELS:
+        publish(store, model.name, model.gguf)
+    rounds = QUICK if options.quick else FULL
+    figures = []
+    for figure in compare_servers(store, options.against, rounds) if options.against else compare(store, rounds):
         _say(f"{figure.name}: {table.number(figure.value)} {figure.unit}")
-        found.append(figure)
-    return found
+        figures.append(figure)
+    return figures
 
 
 def _report(figures: list[Figure], options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from bench.workload import interleave
 def compare_servers(store: Path, other: str, rounds: Rounds) -> Iterator[Figure]:
     """Every figure that two servers have. The models must be in `store`; the other server gets them over its API.
 
-    Raises CannotCreate when it does not have them and does not make them.
+    Raises CannotCreate when it neither has them nor makes them.
     """
     theirs = Api(other)
     for model in MODELS:

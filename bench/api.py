@@ -40,7 +40,10 @@ class Api:
         body = {"model": model, "files": {gguf.name: digest}, "stream": False}
         answer = self._http.post("/api/create", json=body)
         if not answer.is_success:
-            raise CannotCreate(f"{model} is not there and cannot be created ({answer.status_code}: {answer.text})")
+            raise CannotCreate(
+                f"the server does not make {model} of an uploaded file ({answer.status_code}: {answer.text.strip()}): "
+                f"make it by hand, of nothing but {gguf}"
+            )
 
     def unload(self, model: str) -> None:
         """Unload a model and wait until it has gone and the machine is quiet. Raises TimeoutError."""

@@ -19,7 +19,7 @@ STOP_LIMIT = 20.0  # seconds
 
 
 class LocalServer:
-    """`python -m server.main` with its models in `store`; a context manager, which stops it.
+    """`pronk serve` with its models in `store`; a context manager, which stops it.
 
     Nothing of the caller's environment reaches it: the settings are the defaults, whoever runs the bench.
     `start_seconds` is the time from starting the process to the first answer of /api/version.
@@ -31,7 +31,7 @@ class LocalServer:
         environment = {"HOME": str(store), "OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)}
         started = time.perf_counter()
         self._process = psutil.Popen(
-            [sys.executable, "-m", "server.main"], cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "cli.main", "serve"], cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL
         )
         self._wait_for_answer(started + START_LIMIT)
         self.start_seconds = time.perf_counter() - started
@@ -70,7 +70,7 @@ class LocalServer:
                 except httpx.TransportError:
                     time.sleep(POLL)
         self._process.kill()
-        raise RuntimeError("the server under test did not start: run `python -m server.main` to see why")
+        raise RuntimeError("the server under test did not start: run `pronk serve` to see why")
 
 
 def free_port() -> int:
