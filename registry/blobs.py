@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, without_paths
-from registry.files import PendingFile, make_directory, remove_older
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, DiskFull, without_paths
+from registry.files import PendingFile, make_directory, publish, remove_older
 from registry.names import Digest, InvalidDigest
+from registry.partials import SUFFIX, Partial
 
 _READING = "read a blob"
 _WRITING = "write a blob"
@@ -68,6 +69,14 @@ class Blobs:
         with without_paths(_READING):
             return self.path(digest).is_file()
 
+    def size(self, digest: Digest) -> int | None:
+        """The bytes of a blob, None if it is not there."""
+        with without_paths(_READING):
+            try:
+                return self.path(digest).stat().st_size
+            except FileNotFoundError:
+                return None
+
     def read(self, digest: Digest, limit: int) -> bytes:
         """All of a small blob. Raises BlobMissing, BlobTooLarge or StoreError."""
         with without_paths(_READING):
@@ -91,6 +100,17 @@ class Blobs:
         finally:
             file.close()
 
+    def adopt(self, path: Path) -> tuple[Blob, bool]:
+        """Make a complete file on the same disk a blob; and whether the blob was there, so that the file is left."""
+        with without_paths(_WRITING), path.open("rb") as file:
+            digest = Digest(hashlib.file_digest(file, "sha256").hexdigest())
+            blob = Blob(digest, os.fstat(file.fileno()).st_size)
+            if self.path(digest).is_file():
+                return blob, True
+            make_directory(self._folder)
+            publish(file.fileno(), path, self.path(digest))
+        return blob, False
+
     def touch(self, digest: Digest) -> None:
         """Make a blob young again: programs that share the folder do not remove young blobs."""
         with suppress(OSError):  # it may be missing, or another user's
@@ -111,6 +131,19 @@ class Blobs:
         with without_paths(_TIDYING):
             return remove_older(self._folder / filename, than)
 
+    def partial(self, digest: Digest) -> Partial:
+        """A blob to download by parts."""
+        return Partial(self._folder, digest)
+
+    def require_space(self, needed: int) -> None:
+        """Raise DiskFull if so many bytes do not fit."""
+        with without_paths(_WRITING):
+            make_directory(self._folder)
+            status = os.statvfs(self._folder)
+        free = status.f_bavail * status.f_frsize
+        if needed > free:
+            raise DiskFull(needed, free)
+
     def rename_legacy(self) -> None:
         """Give blobs of the old form `sha256:HEX` the names that they have today."""
         with without_paths("rename old blobs"):
@@ -125,6 +158,11 @@ class Blobs:
                 return [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
+
+
+def owner_of(filename: str) -> Digest | None:
+    """The digest of the blob that a file is, or is a part of."""
+    return digest_of(filename.partition(SUFFIX)[0])
 
 
 def digest_of(filename: str) -> Digest | None:

@@ -1,10 +1,22 @@
-"""What can go wrong with the store. No text of these names a path: clients read them.
+"""What can go wrong with the store, and with registries elsewhere. No text of these names a path: clients read them.
 
 StoreError                  the disk said no; `str()` says what could not be done and why
 ├── ModelMissing            nothing is stored under a name
 ├── BlobMissing             a blob is not there
 ├── BlobTooLarge            a blob is larger than its reader takes
-└── DigestMismatch          the bytes are not those that were announced
+├── DigestMismatch          the bytes are not those that were announced
+├── CorruptDownload         the same of a download
+└── DiskFull                there is less room than a download takes
+
+RegistryError               a registry did not do what it was asked for; `str()` says what went wrong
+├── Unreachable             no connection, or one that broke
+│   └── Stalled             a connection on which nothing happens
+├── Untrusted               an address, a redirect or a token server that nobody should be sent to
+├── BadAnswer               an answer that makes no sense, or is larger than it may be
+├── BadStatus               an answer that refuses; `status` has the number
+│   └── NotFound            404
+├── AccessDenied            not without other rights
+└── KeyUnusable             the key that proves who asks cannot be read or made
 """
 
 from __future__ import annotations
@@ -45,6 +57,77 @@ class DigestMismatch(StoreError):
 
     def __init__(self, expected: Digest, got: Digest) -> None:
         super().__init__(f'digest mismatch, expected "{expected}", got "{got}"')
+
+
+class CorruptDownload(StoreError):
+    """The bytes that a registry sent are not those that it announced."""
+
+    def __init__(self, expected: Digest, got: Digest) -> None:
+        super().__init__(f"digest mismatch, file must be downloaded again: want {expected}, got {got}")
+
+
+class DiskFull(StoreError):
+    """There is less room than a download takes; both are in bytes."""
+
+    def __init__(self, needed: int, free: int) -> None:
+        super().__init__(f"no space left on device: {human_size(needed)} needed, {human_size(free)} free")
+
+
+class RegistryError(Exception):
+    """A registry did not do what it was asked for."""
+
+
+class Unreachable(RegistryError):
+    """No connection, or one that broke. Another try may do better."""
+
+
+class Stalled(Unreachable):
+    """Nothing has come for too long."""
+
+
+class Untrusted(RegistryError):
+    """An address, a redirect or a token server that nobody should be sent to."""
+
+
+class BadAnswer(RegistryError):
+    """An answer that makes no sense, or is larger than it may be."""
+
+
+class BadStatus(RegistryError):
+    """An answer that refuses."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status}: {text}")
+        self.status = status
+
+
+class NotFound(BadStatus):
+    """There is no such thing at this registry."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "")
+
+    def __str__(self) -> str:
+        return "file does not exist"
+
+
+class AccessDenied(RegistryError):
+    """The registry knows who asks, or cannot know, and says no."""
+
+    def __init__(self) -> None:
+        super().__init__("unauthorized: access denied")
+
+
+class KeyUnusable(RegistryError):
+    """The key that proves to registries who asks cannot be read or made."""
+
+
+def human_size(count: int) -> str:
+    """A number of bytes for people, in decimal units: `4.7 GB`."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} B"
 
 
 @contextmanager

@@ -24,15 +24,20 @@ class PendingFile:
 
     def publish(self, target: Path) -> None:
         """Give the file its name, in place of a file that has it. It counts once this has returned."""
-        os.fchmod(self._descriptor, _MODE)
-        os.fsync(self._descriptor)
-        self._path.replace(target)
-        sync_directory(target.parent)
+        publish(self._descriptor, self._path, target)
 
     def close(self) -> None:
         """Let go of the file; one that was not published is removed."""
         os.close(self._descriptor)
         self._path.unlink(missing_ok=True)
+
+
+def publish(descriptor: int, path: Path, target: Path) -> None:
+    """Give an open, complete file its final name; once this has returned, both last."""
+    os.fchmod(descriptor, _MODE)
+    os.fsync(descriptor)
+    path.replace(target)
+    sync_directory(target.parent)
 
 
 def make_directory(path: Path) -> None:

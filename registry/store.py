@@ -11,16 +11,18 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.blobs import Blob, Blobs, BlobWriter, digest_of
+from registry.blobs import Blob, Blobs, BlobWriter, digest_of, owner_of
 from registry.bundled import MODELS
 from registry.catalog import Catalog
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError
 from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
+from registry.partials import Partial
+from registry.scratch import Scratch
 
 __all__ = [
     "Blob",
@@ -29,6 +31,7 @@ __all__ = [
     "BlobWriter",
     "DigestMismatch",
     "ModelMissing",
+    "Partial",
     "Store",
     "StoreError",
     "StoredModel",
@@ -64,6 +67,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self._catalog = Catalog(root / "manifests")
         self._blobs = Blobs(root / "blobs")
+        self._scratch = Scratch(root)
         self._leases: Counter[Digest] = Counter()
         self._lock = threading.RLock()
         """Held while manifests and leases change, and from looking which blobs are needed until the others are gone."""
@@ -83,6 +87,14 @@ class Store:
         if stored is None:
             raise ModelMissing(name)
         return self._read(stored)
+
+    def stored(self, name: ModelName) -> StoredModel | None:
+        """What is stored under a name, in any case; None if nothing is, or nothing that can be read."""
+        stored = self._catalog.spelling(name)
+        try:
+            return None if stored is None else self._read(stored)
+        except (ModelMissing, ManifestError):
+            return None
 
     def list(self) -> list[StoredModel]:
         """All models that can be read, the newest first."""
@@ -120,13 +132,17 @@ class Store:
             self._catalog.remove(stored)
             self.remove_unused(digests)
 
+    def unused(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of these blobs that no model needs and nobody has leased."""
+        with self._lock:
+            needed = self._needed()
+            return set() if needed is None else set(digests) - needed - set(self._leases)
+
     def remove_unused(self, digests: Iterable[Digest]) -> None:
         """Remove those of these blobs that no model needs and nobody has leased."""
         with self._lock:
-            needed = self._needed()
-            if needed is not None:
-                for digest in set(digests) - needed - set(self._leases):
-                    self._blobs.remove(digest)
+            for digest in self.unused(digests):
+                self._blobs.remove(digest)
 
     def prune(self, now: float) -> None:
         """Remove what no model needs and nobody touched for the time of grace; `now` is in Unix seconds.
@@ -140,9 +156,11 @@ class Store:
         before = now - GRACE
         removed = 0
         for filename in self._blobs.filenames():
-            if (digest := digest_of(filename)) not in needed:
+            if digest_of(filename) not in needed:
                 with self._lock:
-                    removed += digest not in self._leases and self._blobs.remove_older(filename, before)
+                    leased = owner_of(filename) in self._leases
+                    removed += not leased and self._blobs.remove_older(filename, before)
+        self._scratch.remove_older(before)
         with self._lock:
             self._catalog.tidy(before)
         log.info("removed %d unused files", removed)
@@ -165,6 +183,10 @@ class Store:
         """Whether a blob is there."""
         return self._blobs.has(digest)
 
+    def blob_size(self, digest: Digest) -> int | None:
+        """The bytes of a blob, None if it is not there."""
+        return self._blobs.size(digest)
+
     def blob_path(self, digest: Digest) -> Path:
         """Where a blob is, if it is there; to be read only."""
         return self._blobs.path(digest)
@@ -172,6 +194,14 @@ class Store:
     def read_blob(self, digest: Digest, limit: int) -> bytes:
         """All of a blob of up to `limit` bytes. Raises BlobMissing or BlobTooLarge."""
         return self._blobs.read(digest, limit)
+
+    def partial(self, digest: Digest) -> Partial:
+        """A blob to download by parts; until it is committed it is not there. Whoever downloads it holds a lease."""
+        return self._blobs.partial(digest)
+
+    def require_space(self, needed: int) -> None:
+        """Raise DiskFull if so many bytes do not fit."""
+        self._blobs.require_space(needed)
 
     @contextmanager
     def put_blob(self, digest: Digest) -> Iterator[BlobWriter]:
@@ -195,6 +225,14 @@ class Store:
             while data := file.read(_PIECE):
                 writer.write(data)
             return writer.commit()
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A folder for files on their way to becoming blobs; it goes, with all that is still in it."""
+        return self._scratch.folder()
+
+    def adopt(self, path: Path) -> tuple[Blob, bool]:
+        """Make a complete file of a scratch folder a blob, without copying it; and whether the blob was there."""
+        return self._blobs.adopt(path)
 
     def _install(self, name: ModelName) -> ModelName:
         model = MODELS[name]

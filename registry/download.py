@@ -1,0 +1,166 @@
+"""One blob on its way in: parts side by side, each tried again until it is there, then checked, then stored."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Final, ParamSpec, TypeVar
+
+from registry.errors import BadStatus, NotFound, RegistryError, Unreachable
+from registry.names import Digest
+from registry.partials import Partial
+from registry.parts import DIVISION, Division, Part
+from registry.ranges import BlobSource
+from registry.repository import Repository
+from registry.retries import Retries
+from registry.store import Store
+from registry.transport import Body, Network
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PIECE: Final = 256 << 10
+"""Bytes that are worth a thread's while."""
+_PATIENCE: Final = 0.1
+"""Seconds for which fewer bytes are kept back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How blobs travel: over which network, in which parts, so many of them at a time, and how often again."""
+
+    network: Network = field(default_factory=Network)
+    division: Division = DIVISION
+    parallel: int = 16
+    retries: Retries = field(default_factory=Retries)
+
+
+class Download:
+    """One blob, from a registry into the store. Belongs to one event loop; `run` it once.
+
+    `total` and `completed` are bytes. `arrived` is set when all of them are there, before they are checked.
+    """
+
+    def __init__(self, store: Store, policy: Policy, repository: Repository, digest: Digest, size: int) -> None:
+        self.digest = digest
+        self.total = size
+        self.completed = 0
+        self.arrived = asyncio.Event()
+        self._store = store
+        self._policy = policy
+        self._repository = repository
+        self._alone = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="download")
+
+    async def run(self) -> None:
+        """Fetch, check and store. Raises RegistryError or StoreError; what is there stays, also when cancelled."""
+        try:
+            async with self._repository.connect(self._policy.network) as connection:
+                await self._fetch(BlobSource(connection, self.digest))
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _fetch(self, source: BlobSource) -> None:
+        if await self._blocking(self._store.blob_size, self.digest) == self.total:  # somebody else's has just ended
+            self.arrived.set()
+            return
+        partial = self._store.partial(self.digest)
+        try:
+            if not await self._blocking(lambda: partial.kept):
+                self.total = await self._size(source)
+            await self._blocking(partial.open, self.total, self._policy.division)
+            self.completed = partial.completed
+            await self._fill(partial, source)
+            self.arrived.set()
+            await self._blocking(partial.commit)
+        finally:
+            partial.stop()
+            await self._blocking(partial.close)
+
+    async def _size(self, source: BlobSource) -> int:
+        """The size that the registry gives; that of the manifest if it does not."""
+        for failures in itertools.count(1):
+            try:
+                return await source.size() or self.total
+            except BadStatus as error:
+                if isinstance(error, NotFound):
+                    raise
+                break
+            except RegistryError as error:
+                await self._policy.retries.after(failures, error)
+        return self.total
+
+    async def _fill(self, partial: Partial, source: BlobSource) -> None:
+        waiting = deque(part for part in partial.parts if part.left)
+        workers = [
+            asyncio.create_task(self._work(waiting, partial, source))
+            for _ in range(min(self._policy.parallel, len(waiting)))
+        ]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self, waiting: deque[Part], partial: Partial, source: BlobSource) -> None:
+        while waiting:
+            await self._complete(waiting.popleft(), partial, source)
+
+    async def _complete(self, part: Part, partial: Partial, source: BlobSource) -> None:
+        """Fetch a part, again and again. Only tries that bring nothing count."""
+        failures = 0
+        while part.left:
+            before = part.completed
+            try:
+                await self._attempt(part, partial, source)
+            except RegistryError as error:
+                failures = 1 if part.completed > before else failures + 1
+                await self._policy.retries.after(failures, error)
+
+    async def _attempt(self, part: Part, partial: Partial, source: BlobSource) -> None:
+        """One answer's worth of a part. Where ranges are ignored, one answer at a time fills all of them."""
+        whole = source.whole and len(partial.parts) > 1
+        async with self._alone if whole else nullcontext():
+            if not part.left:
+                return
+            async with source.bytes(part.start, part.end - 1) as (place, body):
+                if place == part.start or whole:
+                    await self._take(partial, partial.parts if whole else [part], body, place)
+                    if part.left:
+                        raise Unreachable("the registry's answer ended too early")
+
+    async def _take(self, partial: Partial, parts: Sequence[Part], body: Body, place: int) -> None:
+        """Write what comes, until the parts are whole or nothing more comes."""
+        waiting = bytearray()
+        since = time.monotonic()
+        try:
+            async for piece in body:
+                waiting += piece
+                now = time.monotonic()
+                if len(waiting) >= _PIECE or now - since > _PATIENCE:
+                    data, waiting, since = waiting, bytearray(), now
+                    place = await self._write(partial, parts, data, place)
+                    if not any(part.left for part in parts):
+                        return
+        finally:
+            await self._write(partial, parts, waiting, place)
+
+    async def _write(self, partial: Partial, parts: Sequence[Part], data: bytearray, place: int) -> int:
+        """Write what the parts still lack of these bytes. Returns the place of the byte after them."""
+        end = place + len(data)
+        for part in parts:
+            if place <= part.start < min(end, part.end):
+                await self._blocking(partial.write, part, data[part.start - place :])
+        self.completed = partial.completed
+        return end
+
+    async def _blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what waits for the disk. One thread does all of it, so the calls never meet."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
