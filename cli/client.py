@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,22 @@ class Client(ollama.Client):
         """All that is known about a model; `verbose` includes the tensors and the vocabulary."""
         return self._request(Description, "POST", "/api/show", json={"model": model, "verbose": verbose})
 
+    def has_blob(self, digest: str) -> bool:
+        """Whether the server has a blob."""
+        response = self._client.head(f"/api/blobs/{digest}")
+        if response.status_code == MISSING:
+            return False
+        _check(response)
+        return True
+
+    def send_blob(self, digest: str, content: Iterable[bytes]) -> None:
+        """Send a blob piece by piece."""
+        _check(self._client.post(f"/api/blobs/{digest}", content=content))
+
+    def make(self, request: dict[str, Any]) -> Iterator[ollama.ProgressResponse]:
+        """Have a model made, with all that a request may say, and not only what the official client knows."""
+        return self._request(ollama.ProgressResponse, "POST", "/api/create", json=request, stream=True)
+
     @contextmanager
     def explained(self) -> Iterator[None]:
         """Turns what a call raises into a CommandError that a user can act on."""
@@ -53,6 +69,11 @@ class Client(ollama.Client):
             raise CommandError(f"lost the connection to {self.url}: {error}") from None
         except json.JSONDecodeError:
             raise CommandError(f"what answers at {self.url} is no Ollama server") from None
+
+
+def _check(response: httpx.Response) -> None:
+    if response.is_error:
+        raise ResponseError(response.text, response.status_code)
 
 
 @contextmanager

@@ -76,6 +76,20 @@ def serve() -> int:
     return run(Settings.from_env())
 
 
+@app.command("create", cls=Verb)
+def create(
+    model: Model = None,
+    file: Annotated[str, typer.Option("--file", "-f", help="The Modelfile; by default `Modelfile`.")] = "",
+    quantize: Annotated[str, typer.Option("--quantize", "-q", help="Quantise to this type, such as q4_K_M.")] = "",
+    draft_quantize: Annotated[str, typer.Option(help="Quantise the draft model to this type.")] = "",
+) -> None:
+    """Make a model from a Modelfile."""
+    [name] = exactly(1, model or [])
+    from cli.create import create
+
+    create(name, file, quantize, draft_quantize)
+
+
 @app.command("run", cls=Verb)
 def run(
     words: Annotated[list[str] | None, typer.Argument(metavar="MODEL [PROMPT]...", hidden=True)] = None,

@@ -24,11 +24,12 @@ GREEDY = {"temperature": 0, "repeat_penalty": 1.0, "seed": 1}
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A running server: its process and where it listens."""
+    """A running server: its process, where it listens, and the folder of its models."""
 
     process: subprocess.Popen[bytes]
     url: str
     log: Path
+    store: Path
 
     def runners(self) -> list[psutil.Process]:
         """Its child processes that have a model loaded or wait for one."""
@@ -45,7 +46,7 @@ def serving(store: Path, **environ: str) -> Iterator[Served]:
     log = store.parent / f"server-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "-m", "server.main"], cwd=ROOT, env=env, stderr=output)
-    served = Served(process, f"http://127.0.0.1:{port}", log)
+    served = Served(process, f"http://127.0.0.1:{port}", log, store)
     try:
         _await_start(served)
         yield served

@@ -19,7 +19,7 @@ COMMAND = [sys.executable, "-m", "cli.main"]
 
 @dataclass(frozen=True)
 class Pronk:
-    """Calls `pronk` in an environment of its own; `home` is its user's folder, `folder` the one that it is called in."""
+    """Calls `pronk` in an environment of its own; `home` is its user's folder, `folder` where it is called."""
 
     home: Path
     environ: dict[str, str]

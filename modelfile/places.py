@@ -1,0 +1,57 @@
+"""What a Modelfile means by a path: one file, or the files of a folder that make a model or an adapter.
+
+Functions read directories and raise ModelfileError, with texts that name paths: those of whoever wrote the Modelfile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from modelfile.parser import ModelfileError
+
+_WEIGHTS = (
+    ("model*.safetensors", "*/model*.safetensors"),
+    ("consolidated*.safetensors",),
+    ("adapter_model*.safetensors", "adapters*.safetensors"),
+)
+"""Names of safetensors; the first row that has some counts."""
+_COMPANIONS = ("*.json", "*/*.json", "chat_template.jinja", "tokenizer.model", "*/tokenizer.model", "vocab.txt")
+_GGUF = ("*.gguf",)
+
+
+def expand(text: str, folder: Path) -> Path:
+    """The path that a text means, seen from a folder; `~` is somebody's home."""
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        user = text.partition("/")[0].removeprefix("~")
+        raise ModelfileError(f"failed to find user '{user}': user: unknown user {user}") from None
+    return folder / path
+
+
+def files_at(path: Path) -> dict[str, Path]:
+    """The file, or the files of the folder, by the names under which they belong together."""
+    return {path.name: path} if path.is_file() else _in_folder(path)
+
+
+def _in_folder(folder: Path) -> dict[str, Path]:
+    for patterns in _WEIGHTS:
+        if weights := _found(folder, patterns):
+            return weights | _found(folder, _COMPANIONS)
+    if weights := _found(folder, _GGUF):
+        return weights
+    raise ModelfileError("no Modelfile or safetensors files found")
+
+
+def _found(folder: Path, patterns: Iterable[str]) -> dict[str, Path]:
+    paths = (path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.is_file())
+    return {path.relative_to(folder).as_posix(): _inside(path, folder) for path in paths}
+
+
+def _inside(path: Path, folder: Path) -> Path:
+    """A file that is where it seems to be: what a folder links to elsewhere was not offered."""
+    if path.resolve().is_relative_to(folder.resolve()):
+        return path
+    hint = "; copy the files out of the cache first" if ".cache" in path.parts else ""
+    raise ModelfileError(f"insecure path: {path.relative_to(folder)}{hint}")
