@@ -10,7 +10,8 @@ from registry.gguf import GGUFArray, GGUFHeader
 CACHE_SHARE = 0.25  # of the free host memory that a model's cache may take beyond one full context
 GPU_CACHE_SHARE = 0.8  # of the free GPU memory that weights leave
 COMPUTE_OVERHEAD = 0.1  # of the weights, for compute buffers
-COMPUTE_FLOOR = 64 << 20
+COMPUTE_FLOOR = 52 << 20  # the process itself and its smallest buffers
+TYPICAL_LENGTH = 2048  # tokens that a running sequence should find room for; who needs more may have to wait
 MAX_PARALLEL_CPU = 8
 MAX_PARALLEL_GPU = 32
 BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
@@ -69,7 +70,7 @@ def plan(
     cache = cells * per_token
     layers = _gpu_layers(header, weights + cache, overhead, gpus, num_gpu) if on_gpu else 0
     # A pool smaller than `most` full contexts still serves as many short ones: who outgrows it is preempted.
-    n_parallel = most if cells > n_ctx else 1
+    n_parallel = max(1, min(most, cells // min(n_ctx, TYPICAL_LENGTH)))
     return Plan(n_parallel, cells, cache, weights + cache + overhead, layers)
 
 

@@ -54,10 +54,14 @@ class RunnerProcess(asyncio.Protocol):
 
     `spawn` returns as soon as it is started; `load` waits for its library and then for its model. When it ends,
     however that comes, every request in it fails with RunnerDied and `exited` is set; by then it has been reaped.
+    `greeted` is set once its library is imported (or it has ended before): then `gpu_offload` says whether that can
+    use a GPU at all.
     """
 
     def __init__(self, patience: float) -> None:
         self.exited = asyncio.Event()
+        self.greeted = asyncio.Event()
+        self.gpu_offload = False
         self.loaded: Loaded | None = None
         self._patience = patience
         self._ids = itertools.count(1)
@@ -220,6 +224,7 @@ class RunnerProcess(asyncio.Protocol):
             if not reply.done():
                 reply.set_exception(RunnerDied(detail))
         self._settle(_died_loading(detail))
+        self.greeted.set()
         self.exited.set()
 
     async def _watch(self) -> None:
@@ -254,7 +259,10 @@ class RunnerProcess(asyncio.Protocol):
             case Tokens(id=id) | Text(id=id) | Pong(id=id):
                 if (reply := self._replies.pop(id, None)) and not reply.done():
                     reply.set_result(event)
-            case Hello() | Loading():
+            case Hello(gpu_offload=gpu_offload):
+                self.gpu_offload = gpu_offload
+                self.greeted.set()
+            case Loading():
                 if self._stall is not None and self._stall.when() is not None:
                     self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_timeout)
             case Loaded():

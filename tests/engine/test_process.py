@@ -72,6 +72,12 @@ def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid)
 
 
+async def test_it_says_hello_and_what_it_can(spare: RunnerProcess) -> None:
+    await spare.greeted.wait()
+    assert spare.alive
+    assert not spare.gpu_offload or sys.platform == "darwin"  # the tests' library is built for CPUs
+
+
 async def test_it_answers(process: RunnerProcess) -> None:
     _, answer = process.submit(submit(chat("What is the capital of France?")))
     text, done = await whole(answer)
