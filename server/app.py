@@ -18,6 +18,7 @@ from server.guard import Guard
 from server.hosts import Hosts
 from server.origins import Origins
 from server.paths import PathTable
+from server.registries import Registries
 from server.routes import ROUTERS
 from server.settings import Settings
 
@@ -44,6 +45,7 @@ def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
         app.include_router(router)
     app.state.settings = settings
     app.state.engine = engine
+    app.state.registries = Registries(engine.store, settings)
     for kind in (*KNOWN, Exception):
         app.add_exception_handler(kind, error_response)
     app.add_middleware(

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from engine.model import Models
 from engine.requests import ChatRequest, Event, GenerateRequest, RunningModel
 from registry.store import Store
+from server.registries import Registries
 from server.settings import Settings
 
 
@@ -45,3 +46,9 @@ def settings_of(request: Request) -> Settings:
     """The settings of the application that serves this request."""
     settings: Settings = request.app.state.settings
     return settings
+
+
+def registries_of(request: Request) -> Registries:
+    """The way to registries of the application that serves this request."""
+    registries: Registries = request.app.state.registries
+    return registries

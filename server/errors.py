@@ -29,6 +29,7 @@ from modelfile.parameters import OptionError
 from modelfile.parser import ModelfileError
 from modelfile.quantize import QuantizeError
 from modelfile.work import JobFailed
+from registry.errors import RegistryError
 from registry.gguf import GGUFError
 from registry.manifest import ManifestError
 from registry.names import InvalidDigest, InvalidName
@@ -111,6 +112,7 @@ STATUS: Mapping[type[Exception], int] = {
     ManifestError: 500,
     GGUFError: 500,
     StoreError: 500,
+    RegistryError: 500,
 }
 """Subclasses count as their nearest ancestor in the table."""
 

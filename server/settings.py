@@ -90,6 +90,9 @@ class Settings:
         "PRONK_VERSION_REPORTED", str, "0.33.0", "0.33.0", "the version that `/api/version` reports to clients"
     )
     max_body: int = variable("PRONK_MAX_BODY", env.parse_uint, 64 << 20, "67108864", "largest JSON body in bytes")
+    local_paths: bool = variable(
+        "PRONK_LOCAL_PATHS", env.parse_bool, True, "1", "clients on this machine may name its files when they create"
+    )
     drain_timeout: float = variable(
         "PRONK_DRAIN_TIMEOUT", env.parse_seconds, 5.0, "5s", "how long running answers may go on after SIGTERM"
     )
@@ -115,6 +118,12 @@ class Settings:
     def models_folder(self) -> Path:
         """The folder of the models, the home directory filled in."""
         return self.models.expanduser()
+
+    @property
+    def keys_folder(self) -> Path:
+        """The folder of the key by which registries know this server."""
+        home = self.environ.get("HOME")
+        return (Path(home) if home else Path.home()) / ".ollama"
 
     @property
     def client_url(self) -> str:

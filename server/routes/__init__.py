@@ -1,5 +1,7 @@
 """Thin routes: parse, call the engine, format."""
 
-from server.routes import anthropic, cloud, create, embed, inference, manage, meta, openai, show
+from server.routes import anthropic, cloud, create, embed, inference, manage, meta, openai, show, transfer
 
-ROUTERS = tuple(module.router for module in (meta, inference, show, manage, create, embed, openai, anthropic, cloud))
+ROUTERS = tuple(
+    module.router for module in (meta, inference, show, manage, create, transfer, embed, openai, anthropic, cloud)
+)

@@ -1,4 +1,4 @@
-"""What changes the store: copy, delete, blobs, pull; push answers its refusals for now."""
+"""What changes the store: copy, delete, blobs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from collections.abc import AsyncGenerator
 from fastapi import APIRouter, Request, Response
 
 from engine.errors import ModelNotFound
-from registry import bundled
 from registry.names import Digest, InvalidName, ModelName
-from registry.store import DigestMismatch, ModelMissing, Store
+from registry.store import DigestMismatch, ModelMissing
 from server.deps import engine_of, settings_of
-from server.errors import HTTPError, NotFound, NotSupported
+from server.errors import HTTPError, NotFound
 from server.gotext import quote
-from server.progress import Progress, Step
-from server.schemas.native import COPY, DELETE, PULL, PUSH
+from server.schemas.native import COPY, DELETE
 from server.wire import empty_response, read_body
 
-_SHOWN_DIGITS = 12  # of a digest, in a progress line
 _PIECE = 1 << 20  # bytes
 
 router = APIRouter()
@@ -80,30 +77,6 @@ async def put_blob(request: Request, digest: str) -> Response:
     return empty_response(201)
 
 
-@router.post("/api/pull")
-async def pull(request: Request) -> Response:
-    """Fetch a model. So far only those that come with the program."""
-    body = await read_body(request, PULL, settings_of(request).max_body)
-    name = ModelName.parse(body.model_name.strip())
-    if name not in bundled.MODELS:
-        raise NotSupported("pulling from a registry")
-    return Progress(_install(engine_of(request).store, name), stream=body.stream)
-
-
-@router.post("/api/push")
-async def push(request: Request) -> Response:
-    """Send a model to a registry; not there yet."""
-    body = await read_body(request, PUSH, settings_of(request).max_body)
-    if not body.model_name.strip():
-        raise HTTPError("model is required")
-    name = ModelName.parse(body.model_name)
-    try:
-        await asyncio.to_thread(engine_of(request).store.find, name)
-    except ModelMissing:
-        raise ModelNotFound(body.model_name) from None
-    raise NotSupported("push")
-
-
 async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
     """The body in pieces that are worth a thread's while."""
     parts, size = [], 0
@@ -115,17 +88,6 @@ async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
             parts, size = [], 0
     if parts:
         yield b"".join(parts)
-
-
-async def _install(store: Store, name: ModelName) -> AsyncGenerator[Step, None]:
-    yield {"status": "pulling manifest"}
-    stored = await asyncio.to_thread(store.find, name)
-    for layer in (*stored.manifest.layers, stored.manifest.config):
-        status = f"pulling {layer.digest.hex[:_SHOWN_DIGITS]}"
-        yield {"status": status, "digest": str(layer.digest), "total": layer.size, "completed": layer.size}
-    yield {"status": "verifying sha256 digest"}
-    yield {"status": "writing manifest"}
-    yield {"status": "success"}
 
 
 def _parse(text: str, refusal: str) -> ModelName:

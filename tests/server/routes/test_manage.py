@@ -9,6 +9,7 @@ import pytest
 
 from server.settings import Settings
 
+REFUSED = 'pull model manifest: Get "http://127.0.0.1:1/v2/library/zz/manifests/latest": connection refused'
 HELLO = f"sha256:{hashlib.sha256(b'hello').hexdigest()}"
 
 
@@ -73,7 +74,7 @@ async def test_a_copy_onto_itself_does_nothing(client: httpx.AsyncClient) -> Non
         ("DELETE", "delete", {"model": "zz"}, 404, "model 'zz' not found"),
         ("POST", "pull", {}, 400, "invalid model name"),
         ("POST", "pull", {"model": "foo:"}, 400, "invalid model name"),
-        ("POST", "pull", {"model": "zz"}, 501, "pulling from a registry is not supported yet"),
+        ("POST", "pull", {"model": "127.0.0.1:1/library/zz", "stream": False, "insecure": True}, 500, REFUSED),
         ("POST", "push", {}, 400, "model is required"),
         ("POST", "push", {"model": "foo:"}, 400, "invalid model name"),
         ("POST", "push", {"model": "zz"}, 404, "model 'zz' not found"),

@@ -1,0 +1,59 @@
+"""The server's way to registries: what is pulled at the same time is fetched once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from registry.names import ModelName
+from registry.steps import Step
+from registry.store import Store
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from registry.download import Policy
+    from registry.pull import Pulls
+
+
+class Registries:
+    """Pulls into and pushes from one store. Belongs to the event loop.
+
+    What talks to registries is imported when it is first needed: it would double the time of the server's start.
+    """
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    def pull(self, name: ModelName, *, insecure: bool) -> AsyncGenerator[Step, None]:
+        """The steps of a pull. Raises RegistryError or StoreError on the way."""
+        return self._pulls.pull(name, insecure=insecure)
+
+    def push(self, name: ModelName, *, insecure: bool) -> AsyncGenerator[Step, None]:
+        """The steps of a push. Raises ModelMissing, RegistryError or StoreError on the way."""
+        from registry.auth import Authority
+        from registry.push import push
+
+        return push(self._store, name, Authority(self._settings.keys_folder), self._policy, insecure=insecure)
+
+    async def require(self, name: ModelName) -> None:
+        """Raises ModelMissing if there is nothing to push."""
+        await asyncio.to_thread(self._store.find, name)
+
+    @cached_property
+    def _policy(self) -> Policy:
+        from registry.download import Policy
+        from registry.proxies import Proxies
+        from registry.transport import Network
+
+        settings = self._settings
+        return Policy(network=Network(proxies=Proxies.from_env(settings.environ), version=settings.version))
+
+    @cached_property
+    def _pulls(self) -> Pulls:
+        from registry.pull import Pulls
+
+        settings = self._settings
+        return Pulls(self._store, settings.keys_folder, self._policy, keep_unused=settings.no_prune)
