@@ -38,7 +38,7 @@ def create(
     `environ` is all that processes started for it see of the environment. A base that is not there is pulled, if that
     can be done. With `prune`, what only the model needed that had the name goes. Raises CreateError, QuantizeError,
     OptionError, JobFailed, ModelMissing, or what the store or the pull raises; nothing is changed then. Closed early,
-    it changes nothing either.
+    it ends with the model made or not made.
     """
 
     async def make(tell: Tell) -> None:

@@ -48,7 +48,8 @@ class FileSet:
 
 def open_files(workspace: Workspace, names: FileMap) -> FileSet:
     """The files behind these names; blocking. Raises CreateError if one is not there, or if they are nothing known."""
-    files = tuple(UploadedFile(name, digest, workspace.take(digest)) for name, digest in sorted(names.items()))
+    digests = ((name, workspace.take(source)) for name, source in sorted(names.items()))
+    files = tuple(UploadedFile(name, digest, workspace.store.blob_path(digest)) for name, digest in digests)
     if any(file.name.endswith(".safetensors") for file in files):
         return FileSet("safetensors", files)
     weights = tuple(file for file in files if file.is_gguf)

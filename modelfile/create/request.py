@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from modelfile.messages import StoredMessage
 from registry.names import Digest, ModelName
 
-FileMap = Mapping[str, Digest]
-"""Uploaded files: their names, with `/` between folders, and their blobs."""
+FileMap = Mapping[str, Digest | Path]
+"""Files: their names, with `/` between folders, and the blobs that they were uploaded as. A path is a file of this
+machine that somebody at this machine named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

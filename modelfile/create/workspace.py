@@ -46,13 +46,15 @@ class Workspace:
             if not self.store.has_blob(digest):
                 raise BlobMissing(digest)
 
-    def take(self, digest: Digest) -> Path:
-        """Where an uploaded blob is. Raises CreateError if it is not there."""
+    def take(self, source: Digest | Path) -> Digest:
+        """The blob that was uploaded, or that a file becomes. Raises CreateError if it is not there."""
+        if isinstance(source, Path):
+            return self._copied(source)
         try:
-            self.keep((digest,))
+            self.keep((source,))
         except BlobMissing:
-            raise CreateError(f"open {digest.filename}: no such file or directory") from None
-        return self.store.blob_path(digest)
+            raise CreateError(f"open {source.filename}: no such file or directory") from None
+        return source
 
     def add(self, media_type: str, data: bytes) -> Part:
         """A layer of these bytes."""
@@ -66,6 +68,17 @@ class Workspace:
         blob, known = self.store.adopt(path)
         self._leases.enter_context(self.store.lease((blob.digest,)))
         return self._part(Layer(media_type, *blob), header, known=known)
+
+    def _copied(self, path: Path) -> Digest:
+        try:
+            if not path.is_file():  # a device or a pipe might never end
+                raise CreateError(f"open {path.name}: not a regular file")
+            digest = self.store.add_file(path).digest
+        except OSError as error:
+            raise CreateError(f"open {path.name}: {error.strerror}") from None
+        self._leases.enter_context(self.store.lease((digest,)))
+        self._added.add(digest)
+        return digest
 
     def _part(self, layer: Layer, header: GGUFHeader | None = None, *, known: bool) -> Part:
         if known:

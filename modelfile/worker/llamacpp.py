@@ -20,13 +20,19 @@ _TYPES: Final = {"F16": C.GGML_TYPE_F16, "Q8_0": C.GGML_TYPE_Q8_0}
 
 
 class _Log:
-    """The library's log: how far it is, and in the end why it failed. Kept alive as long as the library may write."""
+    """The library's log while it works: how far it is, and in the end why it failed. A context manager."""
 
     def __init__(self, progress: Callable[[int, int], None]) -> None:
         self._progress = progress
         self._errors: list[str] = []
         self._callback = C.llama_log_callback(self._take)
-        C.llama_log_set(self._callback, ctypes.c_void_p(0))
+
+    def __enter__(self) -> _Log:
+        C.llama_log_set(self._callback, None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        C.llama_log_set(C.llama_log_callback(0), None)
 
     @property
     def reason(self) -> str:
@@ -43,7 +49,6 @@ class _Log:
 
 def quantize(job: Quantize, progress: Callable[[int, int], None]) -> None:
     """Write the file that the job names. `progress` counts tensors. Raises WorkError."""
-    log = _Log(progress)
     parameters = C.llama_model_quantize_default_params()
     parameters.max_buf_size = _BUFFER
     if job.number is None:
@@ -52,19 +57,26 @@ def quantize(job: Quantize, progress: Callable[[int, int], None]) -> None:
         parameters.ftype = job.number
     if job.exceptions:
         parameters.tt_overrides = _overrides(job.exceptions)
-    if C.llama_model_quantize(job.source.encode(), job.target.encode(), ctypes.byref(parameters)):
-        raise WorkError(f"failed to quantize: {log.reason}")
+    with _Log(progress) as log:
+        if C.llama_model_quantize(job.source.encode(), job.target.encode(), ctypes.byref(parameters)):
+            raise WorkError(f"failed to quantize: {log.reason}")
 
 
 def verify(job: Verify) -> None:
     """Look at the file as if to load it, without memory for its weights. Raises WorkError."""
-    log = _Log(lambda completed, total: None)
     parameters = C.llama_model_default_params()
     parameters.n_gpu_layers = 0
     parameters.no_alloc = True
     parameters.load_mode = C.LLAMA_LOAD_MODE_NONE
-    if not C.llama_model_load_from_file(job.path.encode(), parameters):
-        raise WorkError(f"llama.cpp cannot load the model: {log.reason}")
+    with _Log(_nothing) as log:
+        model = C.llama_model_load_from_file(job.path.encode(), parameters)
+        if not model:
+            raise WorkError(f"llama.cpp cannot load the model: {log.reason}")
+        C.llama_model_free(model)
+
+
+def _nothing(_completed: int, _total: int) -> None:
+    """Loading says nothing of how far it is."""
 
 
 def _overrides(exceptions: tuple[tuple[str, str], ...]) -> Any:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 from fastapi import APIRouter, Request, Response
 
 from engine.process import child_environment
-from modelfile.create import CreateRequest
+from modelfile.create import CreateRequest, References, read_modelfile, with_modelfile
 from modelfile.create import create as make
+from modelfile.places import expand
+from registry.store import Store
 from server.deps import engine_of, settings_of
-from server.errors import InvalidBody
+from server.errors import HTTPError, InvalidBody
 from server.gotypes import TypeMismatch
+from server.hosts import is_loopback
 from server.progress import Progress
 from server.schemas.create import CREATE, CreateBody
 from server.wire import read_body
@@ -20,15 +26,35 @@ router = APIRouter()
 @router.post("/api/create")
 async def create(request: Request) -> Response:
     """Make a model of uploaded files, or of another model."""
-    settings = settings_of(request)
+    settings, store = settings_of(request), engine_of(request).store
     body = await read_body(request, CREATE, settings.max_body)
-    environ = child_environment(settings.environ)
-    steps = make(engine_of(request).store, _wanted(body), environ, prune=not settings.no_prune)
+    wanted = await asyncio.to_thread(_wanted, store, body, trusted=settings.local_paths and _is_local(request))
+    steps = make(store, wanted, child_environment(settings.environ), prune=not settings.no_prune)
     return Progress(steps, stream=body.stream)
 
 
-def _wanted(body: CreateBody) -> CreateRequest:
+def _is_local(request: Request) -> bool:
+    """Whether the client is on this machine."""
+    return request.client is not None and is_loopback(request.client.host)
+
+
+def _wanted(store: Store, body: CreateBody, *, trusted: bool) -> CreateRequest:
+    """What is to be made. Only a trusted client may name files of this machine: it could read them all."""
     try:
-        return body.request()
+        request = body.request()
     except TypeMismatch as error:
         raise InvalidBody(str(error)) from None
+    if not body.is_old:
+        return request
+    if not trusted:
+        return with_modelfile(request, _text(body), References(store, ()))
+    path = expand(body.path, Path.cwd())
+    text = body.modelfile or read_modelfile(path)
+    return with_modelfile(request, text, References(store, (path.parent, Path.cwd())))
+
+
+def _text(body: CreateBody) -> str:
+    """The Modelfile that the request holds."""
+    if not body.modelfile:
+        raise HTTPError(f"invalid model reference: {body.path}")
+    return body.modelfile

@@ -48,6 +48,11 @@ class CreateBody(Named):
     requires: str = member(STRING)
     info: Mapping[str, Any] = member(_MAP)
 
+    @property
+    def is_old(self) -> bool:
+        """Whether it has the form that was replaced: a Modelfile instead of what it says."""
+        return bool(self.modelfile or self.path)
+
     def request(self) -> CreateRequest:
         """What is to be made. Raises InvalidName, InvalidDigest, CloudModel, CreateError, or TypeMismatch (license)."""
         files, adapters = _files(self.files), _files(self.adapters)
@@ -55,7 +60,7 @@ class CreateBody(Named):
         return CreateRequest(
             name=ModelName.parse(self.model_name),
             base=_source(self.from_) if self.from_ else None,
-            files=None if self.from_ else files,
+            files=None if self.from_ and not self.is_old else files,
             adapters=() if adapters is None else (adapters,),
             drafts=_files(self.draft_files),
             quantize=self.quantize or self.quantization,
