@@ -21,15 +21,9 @@ REACH = "reach"
 PUBLIC = "public"
 """A response's extension: whether it came from a public address."""
 _PORTS = {"http": 80, "https": 443}
-_LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=20)
 
 PoolMaker = Callable[[ssl.SSLContext, str | None], httpx.AsyncBaseTransport]
 """Makes the pool of connections to one host, perhaps through the proxy with this URL."""
-
-
-def make_pool(tls: ssl.SSLContext, proxy: str | None) -> httpx.AsyncBaseTransport:
-    """Connections as they are: this is where sockets are opened."""
-    return httpx.AsyncHTTPTransport(tls, trust_env=False, limits=_LIMITS, proxy=proxy)
 
 
 class Connections(httpx.AsyncBaseTransport):

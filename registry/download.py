@@ -20,6 +20,7 @@ from registry.ranges import BlobSource
 from registry.repository import Repository
 from registry.retries import Retries
 from registry.store import Store
+from registry.tasks import together
 from registry.transport import Body, Network
 
 P = ParamSpec("P")
@@ -98,16 +99,9 @@ class Download:
 
     async def _fill(self, partial: Partial, source: BlobSource) -> None:
         waiting = deque(part for part in partial.parts if part.left)
-        workers = [
-            asyncio.create_task(self._work(waiting, partial, source))
-            for _ in range(min(self._policy.parallel, len(waiting)))
-        ]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        async with together() as tasks:
+            for _ in range(min(self._policy.parallel, len(waiting))):
+                tasks.append(asyncio.create_task(self._work(waiting, partial, source)))
 
     async def _work(self, waiting: deque[Part], partial: Partial, source: BlobSource) -> None:
         while waiting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self
@@ -13,10 +13,17 @@ from registry.auth import Authority
 from registry.errors import AccessDenied, BadAnswer, BadStatus, NotFound, RegistryError
 from registry.manifest import MANIFEST
 from registry.names import Digest, ModelName
-from registry.transport import MAX_REDIRECTS, Body, Network, Transport
+from registry.transport import MAX_REDIRECTS, Body, Network, Transport, origin
 
+Content = Callable[[], bytes | Body]
+"""What a request sends; made anew when it is repeated."""
 _MOST_TEXT: Final = 4 << 10
 """Bytes of an answer that become part of an error."""
+
+
+def no_content() -> bytes:
+    """Nothing is sent."""
+    return b""
 
 
 class InsecureProtocol(RegistryError):
@@ -78,6 +85,20 @@ class Connection:
         async with self.request("GET", self.blob_url(digest), byte_range(first, last)) as response:
             yield response
 
+    async def has_blob(self, digest: Digest) -> bool:
+        """Whether the registry has a blob."""
+        try:
+            async with self.request("HEAD", self.blob_url(digest), {}):
+                return True
+        except NotFound:
+            return False
+
+    async def put_manifest(self, data: bytes) -> None:
+        """Store the manifest: from now on the registry has the model."""
+        url = self.url(f"manifests/{self.repository.name.tag}")
+        async with self.request("PUT", url, {"Content-Type": MANIFEST}, content=lambda: data):
+            pass
+
     def url(self, path: str) -> httpx.URL:
         """The URL of something in the repository."""
         name = self.repository.name
@@ -94,7 +115,7 @@ class Connection:
         url: httpx.URL,
         headers: Mapping[str, str],
         *,
-        content: bytes | Body = b"",
+        content: Content = no_content,
         redirects: int = MAX_REDIRECTS,
     ) -> AsyncIterator[httpx.Response]:
         """A request that is repeated once with a token if it takes one. Anything but success is an error."""
@@ -123,10 +144,11 @@ class Connection:
 
     @asynccontextmanager
     async def _send(
-        self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | Body, redirects: int
+        self, method: str, url: httpx.URL, headers: Mapping[str, str], content: Content, redirects: int
     ) -> AsyncIterator[httpx.Response]:
-        shown = {**headers, **self.repository.authority.headers}
-        async with self.transport.send(method, url, shown, content=content, redirects=redirects) as response:
+        home = origin(url) == origin(self.repository.base)
+        shown = {**headers, **self.repository.authority.headers} if home else headers
+        async with self.transport.send(method, url, shown, content=content(), redirects=redirects) as response:
             yield response
 
     def _is_challenge(self, response: httpx.Response) -> bool:

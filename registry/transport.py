@@ -18,8 +18,9 @@ from typing import Any, Final, Self
 import httpx
 
 from registry.addresses import Reach, Resolver, resolve
-from registry.connections import PUBLIC, REACH, Connections, PoolMaker, make_pool, system_tls
+from registry.connections import PUBLIC, REACH, Connections, PoolMaker, system_tls
 from registry.errors import BadAnswer, Stalled, Unreachable, Untrusted
+from registry.pool import Pool
 from registry.proxies import Proxies
 
 MAX_REDIRECTS: Final = 10
@@ -45,7 +46,7 @@ class Network:
     stall: float = 30.0
     resolve: Resolver = resolve
     tls: ssl.SSLContext = field(default_factory=system_tls)
-    make_pool: PoolMaker = make_pool
+    make_pool: PoolMaker = Pool
 
     @property
     def user_agent(self) -> str:
@@ -133,7 +134,6 @@ class Transport:
                 raise Untrusted(f"maximum redirects exceeded ({redirects})")
             left -= 1
             following = parse_url(response.headers["location"], url)
-            require_trusted(following, url)
             if origin(following) != origin(url):
                 headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
             reach = Reach.PUBLIC if response.extensions[PUBLIC] else self._reach(following)
@@ -165,19 +165,18 @@ def origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 def parse_url(text: str, base: httpx.URL) -> httpx.URL:
-    """The URL that an answer of `base` holds, perhaps a relative one. Raises BadAnswer."""
+    """The URL that an answer of `base` sends us to, perhaps a relative one. Raises BadAnswer or Untrusted."""
     try:
-        return base.join(text)
+        url = base.join(text)
     except (httpx.InvalidURL, ValueError):
         raise BadAnswer("the registry's answer holds an invalid URL") from None
-
-
-def require_trusted(url: httpx.URL, base: httpx.URL) -> None:
-    """Whether a URL that `base` answered with may be used at all. Raises Untrusted."""
+    if base.scheme == "https" and url.scheme == "http" and url.netloc == base.netloc:
+        url = url.copy_with(scheme="https")  # a registry that does not know that it is behind TLS
     if url.scheme not in ("http", "https") or not url.host or url.userinfo:
         raise Untrusted("the registry redirects to a URL that is not followed")
     if base.scheme == "https" and url.scheme == "http":
         raise Untrusted("the registry redirects from https to http")
+    return url
 
 
 @contextmanager

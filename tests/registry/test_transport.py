@@ -273,13 +273,12 @@ async def secure(certificate: Path) -> AsyncIterator[tuple[Server, ssl.SSLContex
     """A server with that certificate, and what a client needs to trust it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    async with serving(lambda _: redirect("http://registry.example/plain"), context) as server:
+    async with serving(lambda _: Answer(body=b"x"), context) as server:
         yield server, ssl.create_default_context(cafile=str(certificate))
 
 
 async def test_certificates_are_checked_against_the_name(secure: tuple[Server, ssl.SSLContext]) -> None:
     server, tls = secure
-    server.handler = lambda _: Answer(body=b"x")
     internet, network = world(server)
     internet.names["other.example"] = [[PUBLIC]]
     trusting = Network(stall=20, resolve=internet.resolve, make_pool=internet.make_pool, tls=tls)
@@ -291,11 +290,21 @@ async def test_certificates_are_checked_against_the_name(secure: tuple[Server, s
 
 async def test_no_way_from_https_to_http(secure: tuple[Server, ssl.SSLContext]) -> None:
     server, tls = secure
-    internet, _ = world(server)
+    internet, _ = world(server, OTHER_PUBLIC)
     network = Network(stall=20, resolve=internet.resolve, make_pool=internet.make_pool, tls=tls)
+    server.handler = lambda _: redirect(f"http://{OTHER_PUBLIC}/")
     with pytest.raises(Untrusted, match="from https to http"):
         await get(network, "https://registry.example/")
-    assert len(server.requests) == 1
+    assert internet.connected == [PUBLIC]
+
+
+async def test_a_registry_that_does_not_know_that_it_is_behind_tls(secure: tuple[Server, ssl.SSLContext]) -> None:
+    server, tls = secure
+    internet, _ = world(server)
+    network = Network(stall=20, resolve=internet.resolve, make_pool=internet.make_pool, tls=tls)
+    server.handler = hop("http://registry.example/x")
+    assert await get(network, "https://registry.example/") == (200, b"secret")
+    assert [request.path for request in server.requests] == ["/", "/x"]
 
 
 async def test_a_bad_host_is_an_error_of_its_own() -> None:

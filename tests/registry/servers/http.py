@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, urlsplit
 
 REASONS = {200: "OK", 206: "Partial Content", 307: "Temporary Redirect", 401: "Unauthorized", 404: "Not Found"}
@@ -56,11 +56,18 @@ class Answer:
 Handler = Callable[[Request], Answer | Awaitable[Answer]]
 
 
+def read_everything(_: Request) -> bool:
+    """Whether to read the body of a request before it is answered: always."""
+    return True
+
+
 @dataclass(slots=True)
 class Server:
     """A running server, what it was asked, and what it answers."""
 
     handler: Handler
+    reads: Callable[[Request], bool] = read_everything
+    """Whether a request's body is read at all, from its first lines."""
     host: str = ""
     requests: list[Request] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -79,18 +86,23 @@ class Server:
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        request = await _read(reader)
+        request = await _read(reader, self.reads)
         self.requests.append(request)
         answer = self.handler(request)
         if not isinstance(answer, Answer):
             answer = await answer
-        return await _write(writer, request, answer)
+        again = await _write(writer, request, answer)
+        if not self.reads(request):
+            await asyncio.sleep(3600)  # the rest of the request stays where it is
+        return again
 
 
 @asynccontextmanager
-async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def serving(
+    handler: Handler, tls: ssl.SSLContext | None = None, reads: Callable[[Request], bool] = read_everything
+) -> AsyncIterator[Server]:
     """A server on a free port of this machine."""
-    server = Server(handler)
+    server = Server(handler, reads)
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
     server.host = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
@@ -102,24 +114,15 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
         await asyncio.gather(*server.tasks, return_exceptions=True)
 
 
-async def _read(reader: asyncio.StreamReader) -> Request:
+async def _read(reader: asyncio.StreamReader, reads: Callable[[Request], bool]) -> Request:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    if headers.get("transfer-encoding") == "chunked":
-        body = await _chunks(reader)
-    return Request(method, target, headers, body)
-
-
-async def _chunks(reader: asyncio.StreamReader) -> bytes:
-    body = b""
-    while size := int(await reader.readline(), 16):
-        body += await reader.readexactly(size)
-        await reader.readline()
-    await reader.readline()
-    return body
+    request = Request(method, target, headers)
+    if reads(request):
+        request = replace(request, body=await reader.readexactly(int(headers.get("content-length", "0"))))
+    return request
 
 
 async def _write(writer: asyncio.StreamWriter, request: Request, answer: Answer) -> bool:

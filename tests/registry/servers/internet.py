@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from registry.connections import make_pool
+from registry.pool import Pool
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Internet:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     def make_pool(self, tls: ssl.SSLContext, proxy: str | None) -> httpx.AsyncBaseTransport:
-        return _Diverted(self, make_pool(tls, proxy))
+        return _Diverted(self, Pool(tls, proxy))
 
 
 class _Diverted(httpx.AsyncBaseTransport):

@@ -1,0 +1,98 @@
+"""Connections to one host, as httpx wants them: this is where sockets are opened."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import httpcore
+import httpx
+
+from registry.duplex import DuplexBackend
+from registry.errors import RegistryError
+
+_MOST_CONNECTIONS: Final = 64
+_ERRORS: Final = (
+    (httpcore.ConnectTimeout, httpx.ConnectTimeout),
+    (httpcore.TimeoutException, httpx.TimeoutException),
+    (httpcore.ConnectError, httpx.ConnectError),
+    (httpcore.NetworkError, httpx.NetworkError),
+    (httpcore.ProxyError, httpx.ProxyError),
+    (httpcore.ProtocolError, httpx.ProtocolError),
+)
+
+
+class UnsupportedProxy(RegistryError):
+    """The environment names a proxy of a kind that cannot be used."""
+
+    def __init__(self, scheme: str) -> None:
+        super().__init__(f'unsupported proxy scheme "{scheme}"')
+
+
+class Pool(httpx.AsyncBaseTransport):
+    """Connections to one host, perhaps through a proxy. Belongs to one event loop."""
+
+    def __init__(self, tls: ssl.SSLContext, proxy: str | None) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls,
+            proxy=None if proxy is None else _proxy(proxy),
+            max_connections=_MOST_CONNECTIONS,
+            network_backend=DuplexBackend(),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. Raises httpx.TransportError."""
+        assert isinstance(request.stream, AsyncIterable)
+        url = request.url
+        with _translated():
+            response = await self._pool.handle_async_request(
+                httpcore.Request(
+                    request.method,
+                    httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        return httpx.Response(
+            response.status, headers=response.headers, stream=_Body(response), extensions=response.extensions
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _translated():
+            async for piece in self._response.aiter_stream():
+                yield piece
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+def _proxy(text: str) -> httpcore.Proxy:
+    """Raises UnsupportedProxy."""
+    proxy = httpx.Proxy(text) if text.startswith(("http://", "https://")) else None
+    if proxy is None:
+        raise UnsupportedProxy(text.partition("://")[0])
+    url = proxy.url
+    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    return httpcore.Proxy(target, auth=proxy.raw_auth)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """httpcore's errors as those of httpx."""
+    try:
+        yield
+    except tuple(kind for kind, _ in _ERRORS) as error:
+        kind = next(other for kind, other in _ERRORS if isinstance(error, kind))
+        raise kind(str(error)) from error

@@ -1,0 +1,66 @@
+"""Push: a model from the store to its registry, with progress on the way. The manifest goes last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import BinaryIO
+
+from registry.auth import Authority
+from registry.download import Policy
+from registry.downloads import TICK
+from registry.errors import BlobMissing, without_paths
+from registry.manifest import Layer
+from registry.names import Digest, ModelName
+from registry.repository import Connection, Repository
+from registry.steps import Step, blob_step
+from registry.store import Store
+from registry.tasks import together
+from registry.upload import Upload
+
+
+async def push(
+    store: Store, name: ModelName, authority: Authority, policy: Policy, *, insecure: bool = False
+) -> AsyncGenerator[Step, None]:
+    """Send a model. Raises ModelMissing before the first step, RegistryError or StoreError; closing it stops it."""
+    model = await asyncio.to_thread(store.find, name)
+    yield {"status": "retrieving manifest"}
+    repository = Repository.of(name, authority, insecure=insecure)
+    layers = (*model.manifest.layers, model.manifest.config)
+    with store.lease(model.manifest.digests):
+        async with repository.connect(policy.network) as connection:
+            for layer in layers:
+                async with aclosing(_send(store, layer, connection, policy)) as steps:
+                    async for step in steps:
+                        yield step
+            yield {"status": "pushing manifest"}
+            await connection.put_manifest(model.manifest.encode().removesuffix(b"\n"))
+    yield {"status": "success"}
+
+
+async def _send(store: Store, layer: Layer, connection: Connection, policy: Policy) -> AsyncGenerator[Step, None]:
+    """Send a blob that is not there yet, and show how far it is. Closing it ends the upload."""
+    if not await connection.has_blob(layer.digest):
+        with await asyncio.to_thread(_open, store, layer.digest) as file:
+            async with aclosing(_progress(Upload(connection, policy, layer, file))) as counts:
+                async for completed in counts:
+                    yield blob_step("pushing", layer.digest, layer.size, completed)
+    yield blob_step("pushing", layer.digest, layer.size, layer.size)
+
+
+async def _progress(upload: Upload) -> AsyncGenerator[int, None]:
+    """Run an upload; the bytes that are sent, again and again."""
+    async with together() as tasks:
+        tasks.append(task := asyncio.create_task(upload.run()))
+        while not task.done():
+            yield upload.completed
+            await asyncio.wait((task,), timeout=TICK)
+
+
+def _open(store: Store, digest: Digest) -> BinaryIO:
+    with without_paths("read a blob"):
+        try:
+            return store.blob_path(digest).open("rb")
+        except FileNotFoundError:
+            raise BlobMissing(digest) from None
