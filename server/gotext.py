@@ -11,68 +11,27 @@ import math
 import re
 import struct
 
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_ESCAPES["\v"] = "\\v"
+from modelfile.gotemplate.floats import format_float
+from modelfile.gotemplate.quoting import quote
+from registry import gojson
+
+__all__ = ["decode_base64", "format_number", "json_float32", "parse_duration", "quote", "quote_byte"]
+
 _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _MAX_INT64 = 2**63 - 1
 _NUMBER = re.compile(r"[0-9]*(\.[0-9]*)?")
 _UNIT = re.compile(r"[^.0-9]+")
-_EXPONENT_G = 6  # from this decimal exponent on, %v prints a float with an exponent
-
-
-def quote(text: str) -> str:
-    """`text` as `%q` prints it: in double quotes, printable characters as they are."""
-    return '"' + "".join(_escape(char) for char in text) + '"'
-
-
-def _escape(char: str) -> str:
-    if char in _ESCAPES:
-        return _ESCAPES[char]
-    if char.isprintable():
-        return char
-    code = ord(char)
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def quote_byte(byte: int) -> str:
     """One byte as the JSON scanner's errors print it: in single quotes, taken as a Latin-1 character."""
-    if byte == 0x27:
-        return r"'\''"
-    if byte == 0x22:
-        return "'\"'"
-    return f"'{_escape(chr(byte))}'"
+    return quote(chr(byte), "'")
 
 
 def format_number(value: float) -> str:
     """A number as `%v` prints a float64: `42`, `0.9`, `1e+06`, `1e-05`."""
-    if not math.isfinite(value):
-        return {math.inf: "+Inf", -math.inf: "-Inf"}.get(value, "NaN")
-    digits = repr(float(value))
-    exponent = int(f"{float(value):.17e}".split("e")[1])
-    if "e" in digits or not -4 <= exponent < _EXPONENT_G:
-        return _scientific(digits, exponent)
-    return digits.removesuffix(".0")
-
-
-def _scientific(digits: str, exponent: int) -> str:
-    sign = "-" if digits.startswith("-") else ""
-    significant = digits.lstrip("-").split("e")[0].replace(".", "").strip("0") or "0"
-    fraction = f".{significant[1:]}" if len(significant) > 1 else ""
-    return f"{sign}{significant[0]}{fraction}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
-
-
-def json_number(value: float) -> str:
-    """A float64 as the JSON encoder prints it: plain from 1e-6 up to 1e21, else an exponent without padding."""
-    if value == 0 or 1e-6 <= abs(value) < 1e21:
-        return _plain(repr(float(value)))
-    digits = repr(float(value))
-    if "e" not in digits:
-        digits = _scientific(digits, math.floor(math.log10(abs(value))))
-    mantissa, exponent = digits.split("e")
-    return f"{mantissa.removesuffix('.0')}e{exponent[0] if exponent[0] in '+-' else '+'}{exponent.lstrip('+-0')}"
+    return format_float(float(value), "g", None)
 
 
 def json_float32(value: float) -> str:
@@ -85,7 +44,7 @@ def json_float32(value: float) -> str:
     if _to_float32(value) == value:
         digits = (float(f"{value:.{precision}g}") for precision in range(1, 10))
         value = next((short for short in digits if _to_float32(short) == value), value)
-    return json_number(value)
+    return gojson.number(float(value))
 
 
 def _to_float32(value: float) -> float:
@@ -93,19 +52,6 @@ def _to_float32(value: float) -> float:
         return float(struct.unpack("<f", struct.pack("<f", value))[0])
     except OverflowError:
         return math.inf
-
-
-def _plain(digits: str) -> str:
-    """The same number without an exponent."""
-    if "e" not in digits:
-        return digits.removesuffix(".0")
-    mantissa, exponent = digits.split("e")
-    sign, mantissa = ("-", mantissa[1:]) if mantissa.startswith("-") else ("", mantissa)
-    whole, _, fraction = mantissa.partition(".")
-    power = int(exponent)
-    if power < 0:
-        return f"{sign}0.{'0' * (-power - 1)}{whole}{fraction}"
-    return f"{sign}{whole}{fraction}{'0' * (power - len(fraction))}"
 
 
 def parse_duration(text: str) -> float:

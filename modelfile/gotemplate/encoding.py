@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterable
 
-from modelfile.gotemplate.floats import json_float
 from modelfile.gotemplate.limits import Budget, Buffer
 from modelfile.gotemplate.values import (
     BOOL,
@@ -23,6 +22,7 @@ from modelfile.gotemplate.values import (
     string,
     value_of,
 )
+from registry import gojson
 
 _STEPS = 4  # that a value costs beside its text
 _SPECIAL = re.compile("[<>&\u2028\u2029]")
@@ -104,7 +104,7 @@ def _scalar(value: Value) -> str:
         return json.dumps(value.data)
     if not math.isfinite(value.data):
         raise EncodingError(f"json: unsupported value: {value.data}")
-    return json_float(value.data)
+    return gojson.number(value.data)
 
 
 def _string(text: str) -> str:

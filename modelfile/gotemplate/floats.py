@@ -1,11 +1,8 @@
-"""float64 as Go writes it: `%v` and the other verbs of `printf`, and JSON."""
+"""float64 as Go writes it: `%v` and the other verbs of `printf`."""
 
 from __future__ import annotations
 
 import math
-import re
-
-_EXPONENT_LEADING_ZERO = re.compile(r"(?<=e-)0")
 
 
 def format_float(number: float, verb: str, precision: int | None) -> str:
@@ -27,16 +24,6 @@ def format_float(number: float, verb: str, precision: int | None) -> str:
     return f"{number:.{6 if precision is None else precision}{verb}}"
 
 
-def json_float(number: float) -> str:
-    """A finite number in JSON: from 1e-6 up to 1e21 without an exponent."""
-    if number == 0 or 1e-4 <= abs(number) < 1e16:
-        return repr(number).removesuffix(".0")
-    sign = "-" if number < 0 else ""
-    if 1e-6 <= abs(number) < 1e21:
-        return sign + _plain(*_digits(number))
-    return _EXPONENT_LEADING_ZERO.sub("", sign + _scientific(*_digits(number)))
-
-
 def _shortest(number: float) -> str:
     if number == 0 or 1e-4 <= abs(number) < 1e6:
         return repr(number).removesuffix(".0")
@@ -51,12 +38,6 @@ def _digits(number: float) -> tuple[str, int]:
     digits = (whole + fraction).lstrip("0")
     leading = len(whole + fraction) - len(digits)
     return digits.rstrip("0"), len(whole) - leading + int(exponent or 0)
-
-
-def _plain(digits: str, point: int) -> str:
-    if point <= 0:
-        return f"0.{'0' * -point}{digits}"
-    return digits.ljust(point, "0")  # what has digits behind the point is smaller than the numbers that come here
 
 
 def _scientific(digits: str, point: int) -> str:

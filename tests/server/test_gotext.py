@@ -55,30 +55,6 @@ def test_format_number(value: float, shown: str) -> None:
     assert gotext.format_number(value) == shown
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (1e-5, "0.00001"),
-        (1e-6, "0.000001"),
-        (1e-7, "1e-7"),
-        (1.5e-9, "1.5e-9"),
-        (500000.0, "500000"),
-        (1e20, "100000000000000000000"),
-        (1e21, "1e+21"),
-        (1.2345e22, "1.2345e+22"),
-        (-0.0, "-0"),
-        (0.1, "0.1"),
-    ],
-)
-def test_json_number(value: float, shown: str) -> None:
-    assert gotext.json_number(value) == shown
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_json_number_loses_nothing(value: float) -> None:
-    assert float(gotext.json_number(value)) == value
-
-
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_json_float32_gives_the_same_float32(value: float) -> None:
     shown = gotext.json_float32(value)

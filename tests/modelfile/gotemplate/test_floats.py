@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfile.gotemplate.floats import format_float, json_float
+from modelfile.gotemplate.floats import format_float
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -49,18 +49,9 @@ def test_verbs(verb: str, precision: int | None, shown: str) -> None:
     assert format_float(1234.5678, verb, precision) == shown
 
 
-@pytest.mark.parametrize(
-    ("number", "shown"),
-    [(1e-6, "0.000001"), (1e-7, "1e-7"), (1e20, "100000000000000000000"), (1e21, "1e+21"), (3.0, "3"), (-0.0, "-0")],
-)
-def test_json(number: float, shown: str) -> None:
-    assert json_float(number) == shown
-
-
 @given(finite)
 def test_no_digit_is_lost(number: float) -> None:
     assert float(format_float(number, "g", None)) == number
-    assert float(json_float(number)) == number
     assert float.fromhex(format_float(number, "x", None)) == number
     mantissa, exponent = format_float(number, "b", None).split("p")
     assert math.ldexp(int(mantissa), int(exponent)) == number
