@@ -16,17 +16,41 @@ from types import FrameType
 from typing import Any
 
 from registry.names import Digest
+from registry.parts import Division
 from registry.store import Store
 from tests.registry.stores import HOUR, add_model, blobs, check_whole, name, names
 
-CHANGES = {"open", "write", "truncate", "chmod", "fchmod", "fsync", "link", "rename", "replace"}
+CHANGES = {"open", "write", "pwrite", "truncate", "ftruncate", "chmod", "fchmod", "fsync", "link", "rename", "replace"}
 CHANGES |= {"mkdir", "rmdir", "remove", "unlink", "utime"}
 """Functions and methods that change what is on a disk: between two of these, one moment is like another."""
+
+
+DOWNLOADED = bytes(range(30))
+
+
+def download(store: Store) -> None:
+    """Fetch a blob by parts: stopped on the way, and gone on with."""
+    partial = store.partial(Digest.of(DOWNLOADED))
+    partial.open(len(DOWNLOADED), Division(count=3, smallest=1, largest=10))
+    partial.write(partial.parts[2], DOWNLOADED[20:25])
+    partial.close()
+    resume(store)
+
+
+def resume(store: Store) -> None:
+    """Go on with whatever is left of the download: what is said to be there is right."""
+    partial = store.partial(Digest.of(DOWNLOADED))
+    partial.open(len(DOWNLOADED), Division())
+    for part in partial.parts:
+        partial.write(part, DOWNLOADED[part.start : part.end])
+    partial.commit()
+    partial.close()
 
 
 def change(store: Store) -> None:
     """One of each change that a store can be asked for."""
     add_model(store, "first", b"shared", b"own")
+    download(store)
     old = add_model(store, "second", b"shared", b"replaced")
     with store.put_blob(Digest.of(b"uploaded")) as blob:
         blob.write(b"up")
@@ -73,6 +97,7 @@ def check(root: Path) -> None:
     """What is left is whole, can be tidied up, and can be changed again."""
     store = Store(root)
     check_whole(root)
+    resume(store)
     kept = names(store)
     store.prune(time.time() + 2 * HOUR)
     check_whole(root)

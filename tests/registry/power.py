@@ -1,8 +1,8 @@
 """A model of a disk that loses power: what is not synchronised may be lost, folder by folder.
 
 `Recorder` notes what a program does to files. `Disk` plays the notes, and `left` writes down a state that a power cut
-could have left: of each folder the changes up to some point since it was last synchronised, of each file the bytes up
-to some point.
+could have left: of each folder and of each file the changes up to some point since it was last synchronised. What is
+written at the end of a file may be cut anywhere, what is written into it is small and there as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -21,10 +21,26 @@ Draw = Callable[[int], int]
 
 @dataclass
 class Data:
-    """The bytes of a file, and how many of them are safe."""
+    """The bytes of a file: as they are safe, and the changes since, each with its place."""
 
-    written: bytes = b""
-    safe: int = 0
+    safe: bytes = b""
+    changes: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def after(self, count: int, cut: int | None = None) -> bytes:
+        """The bytes after so many of the changes, the last of them cut if it is at the end."""
+        data = self.safe
+        for number, (place, piece) in enumerate(self.changes[:count], 1):
+            if number == count and place == len(data):
+                piece = piece[:cut]
+            data = data[:place].ljust(place, b"\0") + piece + data[place + len(piece) :]
+        return data
+
+    @property
+    def now(self) -> bytes:
+        return self.after(len(self.changes))
+
+    def sync(self) -> None:
+        self.safe, self.changes = self.now, []
 
 
 @dataclass
@@ -58,7 +74,7 @@ class Recorder:
         self.notes: list[tuple[Any, ...]] = []
         self._root = root
         self._paths: dict[int, Path] = {}
-        for name in ("open", "write", "fsync", "replace", "unlink", "mkdir", "rmdir"):
+        for name in ("open", "write", "pwrite", "ftruncate", "fsync", "replace", "unlink", "mkdir", "rmdir"):
             patch.setattr(os, name, self._noting(getattr(self, f"_{name}"), getattr(os, name)))
 
     def _noting(self, note: Callable[..., None], function: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,7 +95,13 @@ class Recorder:
             self._note("create", path)
 
     def _write(self, count: int, descriptor: int, data: bytes) -> None:
-        self._note("write", self._paths[descriptor], bytes(data[:count]))
+        self._note("write", self._paths[descriptor], bytes(data[:count]), None)
+
+    def _pwrite(self, count: int, descriptor: int, data: bytes, place: int) -> None:
+        self._note("write", self._paths[descriptor], bytes(data[:count]), place)
+
+    def _ftruncate(self, _: None, descriptor: int, size: int) -> None:
+        self._note("write", self._paths[descriptor], b"", size)
 
     def _fsync(self, _: None, descriptor: int) -> None:
         self._note("sync", self._paths[descriptor])
@@ -114,7 +136,9 @@ class Disk:
             if isinstance(node, Folder):
                 self._leave(node, target / name, draw)
             else:
-                (target / name).write_bytes(node.written[: node.safe + draw(len(node.written) - node.safe)])
+                count = draw(len(node.changes))
+                last = len(node.changes[count - 1][1]) if count else 0
+                (target / name).write_bytes(node.after(count, draw(last)))
 
     def _at(self, path: Path) -> Any:
         node: Any = self._root
@@ -126,7 +150,8 @@ class Disk:
         self._at(path.parent).changes.append((path.name, node))
 
     def _create(self, path: Path) -> None:
-        self._change(path, Data())
+        if path.name not in self._at(path.parent).now:
+            self._change(path, Data())
 
     def _mkdir(self, path: Path) -> None:
         if path != Path():
@@ -139,12 +164,9 @@ class Disk:
         self._change(new, self._at(old))
         self._change(old, None)
 
-    def _write(self, path: Path, data: bytes) -> None:
-        self._at(path).written += data
+    def _write(self, path: Path, data: bytes, place: int | None) -> None:
+        node = self._at(path)
+        node.changes.append((len(node.now) if place is None else place, data))
 
     def _sync(self, path: Path) -> None:
-        node = self._at(path)
-        if isinstance(node, Folder):
-            node.sync()
-        else:
-            node.safe = len(node.written)
+        self._at(path).sync()

@@ -71,6 +71,8 @@ class Server:
     host: str = ""
     requests: list[Request] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    sent: int = 0
+    """Bytes of all bodies."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -91,10 +93,30 @@ class Server:
         answer = self.handler(request)
         if not isinstance(answer, Answer):
             answer = await answer
-        again = await _write(writer, request, answer)
+        again = await self._write(writer, request, answer)
         if not self.reads(request):
             await asyncio.sleep(3600)  # the rest of the request stays where it is
         return again
+
+    async def _write(self, writer: asyncio.StreamWriter, request: Request, answer: Answer) -> bool:
+        """Whether the connection can be used again."""
+        headers = {"content-length": str(len(answer.body)), **answer.headers}
+        lines = [f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Whatever')}"]
+        lines += [f"{name}: {value}" for name, value in headers.items() if value]
+        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        end = min(
+            len(answer.body), *(limit for limit in (answer.cut, answer.stall) if limit is not None), len(answer.body)
+        )
+        body = b"" if request.method == "HEAD" else answer.body[:end]
+        for start in range(0, len(body), answer.piece):
+            writer.write(body[start : start + answer.piece])
+            await writer.drain()
+            self.sent += len(body[start : start + answer.piece])
+            await asyncio.sleep(answer.pause)
+        await writer.drain()
+        if answer.stall is not None:
+            await asyncio.sleep(3600)
+        return answer.cut is None
 
 
 @asynccontextmanager
@@ -123,21 +145,3 @@ async def _read(reader: asyncio.StreamReader, reads: Callable[[Request], bool]) 
     if reads(request):
         request = replace(request, body=await reader.readexactly(int(headers.get("content-length", "0"))))
     return request
-
-
-async def _write(writer: asyncio.StreamWriter, request: Request, answer: Answer) -> bool:
-    """Whether the connection can be used again."""
-    headers = {"content-length": str(len(answer.body)), **answer.headers}
-    lines = [f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Whatever')}"]
-    lines += [f"{name}: {value}" for name, value in headers.items() if value]
-    writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-    end = min(len(answer.body), *(limit for limit in (answer.cut, answer.stall) if limit is not None), len(answer.body))
-    body = b"" if request.method == "HEAD" else answer.body[:end]
-    for start in range(0, len(body), answer.piece):
-        writer.write(body[start : start + answer.piece])
-        await writer.drain()
-        await asyncio.sleep(answer.pause)
-    await writer.drain()
-    if answer.stall is not None:
-        await asyncio.sleep(3600)
-    return answer.cut is None
