@@ -5,31 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from modelfile.gotemplate import Message, ToolCall
+
+__all__ = [
+    "ChatRequest",
+    "Delta",
+    "DoneReason",
+    "Event",
+    "Final",
+    "GenerateRequest",
+    "InferenceRequest",
+    "Message",
+    "Rendered",
+    "RunningModel",
+    "Think",
+    "ToolCall",
+]
+
 Think = bool | Literal["low", "medium", "high", "max"]
 DoneReason = Literal["stop", "length", "load", "unload"]
-
-
-@dataclass(slots=True, frozen=True)
-class ToolCall:
-    """One call of a function by the model: `arguments` is a JSON object in the order the model wrote it."""
-
-    name: str
-    arguments: dict[str, Any]
-    id: str = ""
-    index: int = 0
-
-
-@dataclass(slots=True, frozen=True)
-class Message:
-    """One message of a chat, in the shape every dialect is translated to."""
-
-    role: str
-    content: str = ""
-    thinking: str = ""
-    images: tuple[bytes, ...] = ()
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_name: str = ""
-    tool_call_id: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 from engine.chat.render import Prompt
 from engine.requests import Message, Think
-from modelfile import gotemplate
 from modelfile.gotemplate import ChatTemplate, Conversation, Tool
 
 PLAIN = "{{ .Prompt }}"
@@ -15,7 +14,7 @@ PLAIN = "{{ .Prompt }}"
 
 
 class GoRenderer:
-    """A conversation as a Go template writes it, stored messages in the template's own shape."""
+    """A conversation as a Go template writes it."""
 
     trims_single = True
 
@@ -25,7 +24,7 @@ class GoRenderer:
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises gotemplate.TemplateExecError."""
         conversation = Conversation(
-            messages=[_message(message) for message in messages],
+            messages=messages,
             tools=[Tool.from_json(tool) for tool in tools] or None,
             think=think,
         )
@@ -34,17 +33,3 @@ class GoRenderer:
     def around(self, prompt: str, suffix: str, think: Think | None) -> Prompt:
         """The prompt that asks for what stands between two texts. Raises gotemplate.TemplateExecError."""
         return Prompt(self._template.render(Conversation(prompt=prompt, suffix=suffix, think=think)))
-
-
-def _message(message: Message) -> gotemplate.Message:
-    return gotemplate.Message(
-        role=message.role,
-        content=message.content,
-        thinking=message.thinking,
-        images=message.images,
-        tool_calls=tuple(
-            gotemplate.ToolCall(call.name, call.arguments, call.id, call.index) for call in message.tool_calls
-        ),
-        tool_name=message.tool_name,
-        tool_call_id=message.tool_call_id,
-    )

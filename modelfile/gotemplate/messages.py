@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any
@@ -24,10 +24,10 @@ from modelfile.gotemplate.values import (
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that the model made. `arguments` is JSON; None if there were none."""
+    """A call that the model made. `arguments` is a JSON object, in the order in which the model wrote it."""
 
     name: str
-    arguments: Mapping[str, Any] | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
     id: str = ""
     index: int = 0
 
