@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from registry.blobs import digest_of
+from registry.errors import DiskFull
 from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest
+from registry.parts import Division
 from registry.store import GRACE, BlobMissing, BlobTooLarge, ModelMissing, Store, StoreError
 from tests.registry.stores import HOUR, add_model, blob_names, blobs, check_whole, files, name, names
 from tests.registry.test_blobs import age
@@ -197,6 +199,44 @@ def test_pruning_waits_an_hour(store: Store, root: Path) -> None:
     assert blobs(root) == blob_names(CONFIG_BLOB, b"w")
     assert (root / "blobs" / "folder").is_dir()
     assert names(store) == ["m:latest"]
+
+
+def test_pruning_leaves_a_download_alone_that_is_on_its_way(store: Store, root: Path) -> None:
+    digest = Digest.of(b"to come")
+    partial = store.partial(digest)
+    partial.open(7, Division())
+    partial.close()
+    with store.lease([digest]):
+        store.prune(time.time() + 2 * HOUR)
+        assert blobs(root) == {f"{digest.filename}-partial", f"{digest.filename}-partial-0"}
+    store.prune(time.time() + 2 * HOUR)
+    assert blobs(root) == set()
+
+
+def test_what_is_stored(store: Store, root: Path) -> None:
+    assert store.stored(name("m")) is None
+    model = add_model(store, "m", b"w")
+    assert store.stored(name("M")) == model
+    (root / "manifests" / "registry.ollama.ai" / "library" / "m" / "latest").write_bytes(b"{")
+    assert store.stored(name("m")) is None
+    assert store.stored(name("tinychat")) is None
+
+
+def test_what_is_unused(store: Store) -> None:
+    add_model(store, "m", b"w")
+    orphan, leased = store.add_blob(b"orphan").digest, store.add_blob(b"leased").digest
+    with store.lease([leased]):
+        assert store.unused([orphan, leased, Digest.of(b"w")]) == {orphan}
+    assert store.unused([orphan, leased, Digest.of(b"w")]) == {orphan, leased}
+
+
+def test_sizes_and_room(store: Store) -> None:
+    assert store.blob_size(Digest.of(b"w")) is None
+    store.add_blob(b"w")
+    assert store.blob_size(Digest.of(b"w")) == 1
+    store.require_space(1)
+    with pytest.raises(DiskFull, match=r"no space left on device: 1000000\.0 TB needed, .+ free"):
+        store.require_space(10**18)
 
 
 def test_pruning_removes_what_a_crash_left(store: Store, root: Path) -> None:

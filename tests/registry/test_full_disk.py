@@ -1,0 +1,84 @@
+"""A disk that is full before, or gets full on the way: a clear error, and nothing of what is there is lost."""
+
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from registry.errors import DiskFull, StoreError
+from registry.names import Digest
+from registry.store import Store
+from tests.registry.pulling import pull, statuses
+from tests.registry.servers.http import Answer, Request, serving
+from tests.registry.servers.registry import MemoryRegistry
+from tests.registry.stores import add_model, check_whole, names
+
+SIZE = 1 << 20
+DATA = random.Random(1).randbytes(SIZE * 6 // 10)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a small disk; test_download.py has the same with a limit on files")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def registry() -> MemoryRegistry:
+    registry = MemoryRegistry()
+    registry.add("lib/m:latest", DATA, DATA[::-1])
+    registry.add("lib/fits:latest", DATA)
+    return registry
+
+
+def fill(path: Path) -> None:
+    """Take all the room that is left."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+async def test_no_room_is_said_before_the_first_byte(disk: Path, registry: MemoryRegistry) -> None:
+    async with serving(registry) as server:
+        with pytest.raises(DiskFull, match=r"no space left on device: 1\.3 MB needed, 1\.0 MB free"):
+            await pull(Store(disk / "models"), f"{server.host}/lib/m")
+        assert len(server.requests) == 1
+
+
+async def test_a_disk_that_gets_full_on_the_way(disk: Path, registry: MemoryRegistry) -> None:
+    store = Store(disk / "models")
+    before = add_model(store, "other", b"x")
+
+    def fault(request: Request, answer: Answer) -> Answer:
+        if request.range is not None and request.range[0] > len(DATA) // 2 and not (disk / "hog").exists():
+            fill(disk / "hog")
+        return answer
+
+    registry.fault = fault
+    async with serving(registry) as server:
+        with pytest.raises(StoreError, match="cannot write a blob: No space left on device"):
+            await pull(store, f"{server.host}/lib/fits", parallel=1)
+        kept = store.partial(Digest.of(DATA)).kept
+        assert 0 < kept < len(DATA)
+        assert store.list() == [before]
+        check_whole(disk / "models")
+        (disk / "hog").unlink()
+        registry.fault = lambda _, answer: answer
+        server.requests.clear()
+        assert statuses(await pull(store, f"{server.host}/lib/fits"))[-1] == "success"
+        ranges = [request.range for request in server.requests if request.range is not None]
+        assert sum(last + 1 - first for first, last in ranges) <= len(DATA) - kept + 2
+    assert names(store)[0].endswith("/lib/fits:latest")
+    check_whole(disk / "models")
