@@ -6,7 +6,6 @@ that leaves ends the answer at once: the task that reads the engine's events is 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from engine.requests import Delta, Event, Final, Rendered, ToolCall
+from server.disconnect import unless_gone
 from server.errors import KNOWN, error_line
 from server.wire import JSON, NDJSON
 
@@ -50,15 +50,8 @@ class Answer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or stop early when the client goes. Raises what the engine raises before the first byte."""
-        work = asyncio.ensure_future(self._answer(send))
-        gone = asyncio.ensure_future(_disconnect(receive))
-        try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            work.cancel()
-            gone.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
-        if work.cancelled() or (error := work.exception()) is None:
+        error = await unless_gone(self._answer(send), receive)
+        if error is None:
             return
         if not self._started:
             raise error
@@ -115,9 +108,3 @@ async def _send_whole(send: Send, body: bytes) -> None:
     headers = [(b"content-type", JSON.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-async def _disconnect(receive: Receive) -> None:
-    """Returns when the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

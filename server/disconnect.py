@@ -8,8 +8,8 @@ from collections.abc import Coroutine
 from starlette.types import Receive
 
 
-async def unless_gone(work: Coroutine[None, None, None], receive: Receive) -> None:
-    """Do some work, and stop if the client goes; the body of its request has been read. Raises what the work raises."""
+async def unless_gone(work: Coroutine[None, None, None], receive: Receive) -> BaseException | None:
+    """Do some work, and stop if the client goes; the body of its request has been read. Returns what it raised."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(receive))
     try:
@@ -18,8 +18,7 @@ async def unless_gone(work: Coroutine[None, None, None], receive: Receive) -> No
         task.cancel()
         gone.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
-    if not task.cancelled():
-        task.result()
+    return None if task.cancelled() else task.exception()
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from registry.steps import Step
 from server.disconnect import unless_gone
 from server.errors import KNOWN, error_line
 from server.gojson import encode
 from server.wire import NDJSON
 
-Step = dict[str, Any]  # status, and where they apply digest, total, completed
 _JSON = b"application/json"
 
 
@@ -31,7 +30,9 @@ class Progress(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the operation to its end, or until the client goes. Raises what it raises before the first byte."""
-        await unless_gone(self._answer(send), receive)
+        error = await unless_gone(self._answer(send), receive)
+        if error is not None:
+            raise error
 
     async def _answer(self, send: Send) -> None:
         async with aclosing(self.steps) as steps:

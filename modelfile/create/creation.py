@@ -11,7 +11,7 @@ from modelfile.create.config import make_config, own_stops
 from modelfile.create.inherit import Base, inherit
 from modelfile.create.part import Part, of_type
 from modelfile.create.request import CreateRequest
-from modelfile.create.steps import Step, Tell, told
+from modelfile.create.steps import Tell, told
 from modelfile.create.texts import replaced_types, text_parts
 from modelfile.create.threads import in_thread
 from modelfile.create.uploads import Uploads, open_uploads
@@ -22,6 +22,7 @@ from modelfile.quantize import Quantization, quantization
 from registry import manifest as kinds
 from registry.manifest import Manifest, ModelConfig
 from registry.names import ModelName
+from registry.steps import Step
 from registry.store import ModelMissing, Store, StoredModel
 
 Pull = Callable[[ModelName], AsyncGenerator[Step, None]]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
 
-Step = dict[str, Any]
-"""A status, and where they apply digest, total and completed."""
+from registry.steps import Step
 
 Tell = Callable[[Step], None]
 

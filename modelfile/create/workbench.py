@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelfile.create.gguf import read_gguf
 from modelfile.create.part import Part
-from modelfile.create.steps import Step, Tell
+from modelfile.create.steps import Tell
 from modelfile.create.threads import in_thread
 from modelfile.create.workspace import Workspace
 from modelfile.jobs import Convert, ConvertAdapter, Job, Verify
@@ -15,6 +15,7 @@ from modelfile.jobs import Quantize as QuantizeJob
 from modelfile.quantize import Quantization, exceptions, source_type
 from modelfile.work import work
 from registry.gguf import GGUFHeader
+from registry.steps import Step
 
 _NO_DIGEST = "0" * 19
 """What is told of a file that is being made: clients draw a bar for whatever has a digest."""

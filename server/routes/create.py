@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
@@ -12,7 +13,7 @@ from modelfile.create import CreateRequest, References, read_modelfile, with_mod
 from modelfile.create import create as make
 from modelfile.places import expand
 from registry.store import Store
-from server.deps import engine_of, settings_of
+from server.deps import engine_of, registries_of, settings_of
 from server.errors import HTTPError, InvalidBody
 from server.gotypes import TypeMismatch
 from server.hosts import is_loopback
@@ -29,7 +30,8 @@ async def create(request: Request) -> Response:
     settings, store = settings_of(request), engine_of(request).store
     body = await read_body(request, CREATE, settings.max_body)
     wanted = await asyncio.to_thread(_wanted, store, body, trusted=settings.local_paths and _is_local(request))
-    steps = make(store, wanted, child_environment(settings.environ), prune=not settings.no_prune)
+    environ, pull = child_environment(settings.environ), partial(registries_of(request).pull, insecure=False)
+    steps = make(store, wanted, environ, pull=pull, prune=not settings.no_prune)
     return Progress(steps, stream=body.stream)
 
 

@@ -38,7 +38,7 @@ async def show(request: Request) -> Response:
     answer = await asyncio.to_thread(_describe, engine_of(request).models, body)
     if request.headers.get("user-agent", "").startswith(_COPILOT):
         answer["model_info"]["general.basename"] = body.model_name
-    return json_response(answer)
+    return await asyncio.to_thread(json_response, answer)  # a vocabulary makes megabytes
 
 
 def _describe(models: Models, body: ShowBody) -> dict[str, Any]:

@@ -123,9 +123,17 @@ async def test_refusals(client: httpx.AsyncClient, body: dict[str, Any], message
     assert (await refused(client, **body)).startswith(message)
 
 
-async def test_other_statuses(client: httpx.AsyncClient) -> None:
-    assert await refused(client, 404, **{"from": "nowhere"}) == "model 'nowhere:latest' not found"
+async def test_a_model_of_a_cloud(client: httpx.AsyncClient) -> None:
     assert "cloud is disabled" in await refused(client, 403, **{"from": "x:cloud"})
+
+
+async def test_a_model_that_has_to_be_pulled(client: httpx.AsyncClient) -> None:
+    """Nothing listens on port 1; where something does, the tests of the registry tell."""
+    answer = await client.post("/api/create", json={"model": "x", "from": "127.0.0.1:1/library/far", "system": "Hi"})
+    first, last = [json.loads(line) for line in answer.text.splitlines()]
+    assert first == {"status": "pulling manifest"}
+    assert last["error"].startswith("pull model manifest: ")
+    assert (await client.post("/api/show", json={"model": "x"})).status_code == 404
 
 
 async def test_from_wins_over_files(client: httpx.AsyncClient, settings: Settings) -> None:

@@ -3,6 +3,9 @@
 import httpx
 import pytest
 
+from registry.names import Digest
+from tests.modelfile.create.models import ADAPTER, gguf
+
 
 async def show(client: httpx.AsyncClient, **body: object) -> httpx.Response:
     return await client.post("/api/show", json={"model": "tinychat", **body})
@@ -56,6 +59,28 @@ async def test_overrides_appear_in_the_modelfile(client: httpx.AsyncClient) -> N
     assert "parameters" not in body
     lines = body["modelfile"].splitlines()
     assert {"SYSTEM Hi", "PARAMETER top_k 3", "PARAMETER stop a", "PARAMETER stop b"} <= set(lines)
+
+
+async def test_the_file_tells_its_type_where_the_config_does_not(client: httpx.AsyncClient) -> None:
+    for model, stated in (("silent", "unknown"), ("other", "QX")):
+        body = {"model": model, "from": "tinychat", "info": {"quantization_level": stated}, "stream": False}
+        assert (await client.post("/api/create", json=body)).is_success
+    shown = [(await show(client, model=model)).json()["details"] for model in ("silent", "other")]
+    assert [details["quantization_level"] for details in shown] == ["Q8_0", "QX"]
+
+
+async def test_every_part_of_a_model_is_in_the_modelfile(client: httpx.AsyncClient) -> None:
+    digests = {}
+    for key, data in (("draft_files", gguf()), ("adapters", ADAPTER)):
+        digests[key] = {"m.gguf": str(Digest.of(data))}
+        assert (await client.post(f"/api/blobs/{Digest.of(data)}", content=data)).is_success
+    body = {"model": "rich", "from": "tinychat", "renderer": "r", "parser": "p", "system": "s", **digests}
+    assert (await client.post("/api/create", json={**body, "stream": False})).is_success
+    lines = (await show(client, model="rich")).json()["modelfile"].splitlines()[4:]
+    assert [line.split()[0] for line in lines] == [
+        *("FROM", "ADAPTER", "DRAFT", "TEMPLATE", "SYSTEM", "RENDERER", "PARSER")
+    ]
+    assert lines[1].endswith(Digest.of(ADAPTER).filename)
 
 
 async def test_copilot_gets_the_name_it_asked_for(client: httpx.AsyncClient) -> None:
