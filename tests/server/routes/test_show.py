@@ -74,7 +74,7 @@ async def test_every_part_of_a_model_is_in_the_modelfile(client: httpx.AsyncClie
     for key, data in (("draft_files", gguf()), ("adapters", ADAPTER)):
         digests[key] = {"m.gguf": str(Digest.of(data))}
         assert (await client.post(f"/api/blobs/{Digest.of(data)}", content=data)).is_success
-    body = {"model": "rich", "from": "tinychat", "renderer": "r", "parser": "p", "system": "s", **digests}
+    body = {"model": "rich", "from": "tinychat", "renderer": "lfm2", "parser": "lfm2", "system": "s", **digests}
     assert (await client.post("/api/create", json={**body, "stream": False})).is_success
     lines = (await show(client, model="rich")).json()["modelfile"].splitlines()[4:]
     assert [line.split()[0] for line in lines] == [
