@@ -45,6 +45,17 @@ class Sampling(msgspec.Struct, array_like=True, frozen=True):
     logit_bias: tuple[tuple[int, float], ...] = ()
 
 
+class EmbeddingSizes(msgspec.Struct, array_like=True, frozen=True):
+    """How texts are embedded. In tokens: the `longest` one, and about how many of all texts are in one pass.
+
+    `mean`: the file has no pooling of its own, a vector is the mean over the tokens.
+    """
+
+    longest: int = 512
+    batch: int = 256
+    mean: bool = True
+
+
 class Load(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """Load one model. `n_ctx` is the largest context of one sequence, `n_cells` the size of the cache they share.
 
@@ -63,6 +74,7 @@ class Load(msgspec.Struct, array_like=True, frozen=True, tag=1):
     adapters: tuple[str, ...] = ()
     cache_type: str = "f16"
     flash_attention: int = -1
+    embedding: EmbeddingSizes = EmbeddingSizes()
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
@@ -107,7 +119,24 @@ class Ping(msgspec.Struct, array_like=True, frozen=True, tag=6):
     id: int
 
 
-ToRunner = Load | Submit | Cancel | Tokenize | Detokenize | Ping
+class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
+    """Ask for the vectors of texts of at most `num_ctx` tokens. Answered by `Embedded` or `Failed`.
+
+    A longer text is cut if `truncate` says so and refused otherwise. 0 < `dimensions` < width leaves that many numbers
+    of each vector; `normalize` gives them length one. `first` is the number of the first text in the request that
+    these belong to, for errors; None where there is but one.
+    """
+
+    id: int
+    texts: list[str]
+    num_ctx: int
+    truncate: bool
+    dimensions: int
+    normalize: bool
+    first: int | None
+
+
+ToRunner = Load | Submit | Cancel | Tokenize | Detokenize | Ping | Embed
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):
@@ -196,7 +225,18 @@ class Crashed(msgspec.Struct, array_like=True, frozen=True, tag=42):
     detail: str
 
 
-FromRunner = Hello | Loading | Loaded | LoadFailed | Chunk | Done | Failed | Tokens | Text | Pong | Crashed
+class Embedded(msgspec.Struct, array_like=True, frozen=True, tag=43):
+    """Answer to `Embed`: float32 in the machine's order, one vector after the other, in the order of the texts.
+
+    `tokens` are all that were evaluated.
+    """
+
+    id: int
+    vectors: bytes
+    tokens: int
+
+
+FromRunner = Hello | Loading | Loaded | LoadFailed | Chunk | Done | Failed | Tokens | Text | Pong | Crashed | Embedded
 
 _encoder = msgspec.msgpack.Encoder()
 to_runner_decoder = msgspec.msgpack.Decoder(ToRunner)

@@ -61,6 +61,12 @@ class Batch:
         self.output[end - 1] = output
         self.size = end
 
+    def add_all(self, seq: int, tokens: Sequence[int], pos: int) -> None:
+        """Add consecutive tokens of one sequence, the first at `pos`, with what all of them give wanted."""
+        start = self.size
+        self.add(seq, tokens, pos, output=True)
+        self.output[start : self.size] = 1
+
     def as_struct(self) -> C.llama_batch:
         """The batch as llama.cpp takes it; valid until the next change."""
         self._struct.n_tokens = self.size

@@ -15,10 +15,12 @@ import msgspec
 from engine.messages import Cancel, Crashed, Hello, Load, Loaded, LoadFailed, Loading
 from engine.runner.bindings import C, version
 from engine.runner.context import Context, ModelError
+from engine.runner.embedding import Embedding
 from engine.runner.intake import padded
 from engine.runner.kvcache import KVCache
 from engine.runner.loop import Loop
 from engine.runner.mailbox import Mailbox
+from engine.runner.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -40,26 +42,28 @@ def run(sock: socket.socket) -> None:
     except ModelError as error:
         mailbox.send([LoadFailed(str(error))])
         return
-    loop = _make_loop(context, spec, mailbox)
-    mailbox.serve(context.vocabulary, context.abort, loop, padded(spec.n_ctx))
+    work = Work(_make_loop(context, spec, mailbox), Embedding(context, spec.embedding, mailbox.send))
+    mailbox.serve(context.vocabulary, context.abort, work, padded(spec.n_ctx))
     mailbox.send([Loaded(spec.n_ctx, spec.n_cells, spec.n_parallel, context.weights, context.gpu_share)])
     gc.collect()
     gc.freeze()  # what lives until now lives forever: keep the collector from walking it between tokens
     while True:
-        turn(context, loop, mailbox)
+        turn(context, work, mailbox)
 
 
-def turn(context: Context, loop: Loop, mailbox: Mailbox) -> None:
-    """Take in what has arrived, then run one pass if there is anything to do."""
+def turn(context: Context, work: Work, mailbox: Mailbox) -> None:
+    """Take in what has arrived, then run one pass of answers and one of texts, if there are any."""
     # First of all: a cancel that arrives from here on must find the flag down and can leave it up.
     context.abort.clear()
-    _take_all(loop, mailbox)
-    plan = loop.plan()
+    _take_all(work, mailbox)
+    plan = work.loop.plan()
     # What arrived while planning may cancel a prefill in this very plan: look again before the long pass.
-    while _take_all(loop, mailbox):
-        plan = loop.plan()
+    while _take_all(work, mailbox):
+        plan = work.loop.plan()
     if plan:
-        loop.step(plan)
+        work.loop.step(plan)
+    if not work.embedding.idle:
+        work.embedding.step(crowded=not work.loop.idle)
 
 
 def _make_loop(context: Context, spec: Load, mailbox: Mailbox) -> Loop:
@@ -67,15 +71,15 @@ def _make_loop(context: Context, spec: Load, mailbox: Mailbox) -> Loop:
     return Loop(context, cache, n_parallel=spec.n_parallel, n_cells=spec.n_cells, emit=mailbox.send)
 
 
-def _take_all(loop: Loop, mailbox: Mailbox) -> bool:
-    """Hand the loop what has arrived, waiting for something if it has nothing to do; whether there was any."""
+def _take_all(work: Work, mailbox: Mailbox) -> bool:
+    """Take over what has arrived, waiting for something if there is nothing to do; whether there was any."""
     changed = False
-    while (item := mailbox.take(block=loop.idle)) is not None:
+    while (item := mailbox.take(block=work.idle)) is not None:
         changed = True
         if isinstance(item, Cancel):
-            loop.cancel(item.id)
+            work.cancel(item.id)
         else:
-            loop.submit(item)
+            work.submit(item)
     return changed
 
 

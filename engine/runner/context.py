@@ -40,16 +40,19 @@ class Context:
         self._log = library_log()
         self._log.clear()
         self._private = (spec.path, *spec.adapters)
+        self._spec = spec
         self.abort = AbortFlag()
         self._model = self._load(spec, progress)
         self.vocabulary = Vocabulary(self._model)
-        self._ctx = self._make_context(spec, n_seq_max)
+        self._ctx = self._make_context(n_seq_max)
         self.n_batch: int = C.llama_n_batch(self._ctx)
         self._memory = C.llama_get_memory(self._ctx)
-        self._add_adapters(spec.adapters)
+        self._adapters = self._load_adapters(spec.adapters)
+        self._add_adapters(self._ctx)
         # A recurrent state has no positions to cut at: it is extended or dropped as a whole.
         self.can_cut: bool = not (C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model))
         self.can_shift: bool = self.can_cut and C.llama_memory_can_shift(self._memory)
+        self.embedding_width: int = C.llama_model_n_embd_out(self._model)
         self.weights: int = C.llama_model_size(self._model)
         self.gpu_share = self._gpu_share(spec.n_gpu_layers)
 
@@ -78,6 +81,29 @@ class Context:
         """Move positions [start, end) of a sequence."""
         C.llama_memory_seq_add(self._memory, seq, start, end, by)
 
+    def params(self) -> C.llama_context_params:
+        """What every context on this model has in common: threads, the types in its cache, the flag that aborts."""
+        spec = self._spec
+        params = C.llama_context_default_params()
+        params.n_threads = params.n_threads_batch = spec.n_threads
+        params.kv_unified = True
+        params.type_k = CACHE_TYPES[_cache_type(spec)]
+        params.type_v = CACHE_TYPES[_value_type(spec)]
+        params.flash_attn_type = spec.flash_attention
+        params.abort_callback = self.abort.callback
+        params.abort_callback_data = self.abort.data
+        params.no_perf = True
+        return params
+
+    def beside(self, params: C.llama_context_params) -> C.llama_context_p:
+        """A second context on the same weights and adapters. Raises ModelError.
+
+        Whoever asked for it frees it, before this one is closed.
+        """
+        context = self._init_context(params)
+        self._add_adapters(context)
+        return context
+
     def close(self) -> None:
         """Free context and model. Nothing may be called afterwards."""
         C.llama_free(self._ctx)
@@ -105,36 +131,37 @@ class Context:
             raise ModelError(self._log.reason("failed to load model", self._private))
         return model
 
-    def _make_context(self, spec: Load, n_seq_max: int) -> C.llama_context_p:
-        params = C.llama_context_default_params()
-        params.n_ctx = spec.n_cells
-        params.n_batch = spec.n_batch
-        params.n_ubatch = min(spec.n_batch, MICRO_BATCH)
+    def _make_context(self, n_seq_max: int) -> C.llama_context_p:
+        params = self.params()
+        params.n_ctx = self._spec.n_cells
+        params.n_batch = self._spec.n_batch
+        params.n_ubatch = min(self._spec.n_batch, MICRO_BATCH)
         params.n_seq_max = n_seq_max
         params.n_outputs_max = n_seq_max
-        params.n_threads = params.n_threads_batch = spec.n_threads
-        params.kv_unified = True
-        params.type_k = CACHE_TYPES[_cache_type(spec)]
-        params.type_v = CACHE_TYPES[_value_type(spec)]
-        params.flash_attn_type = spec.flash_attention
-        params.abort_callback = self.abort.callback
-        params.abort_callback_data = self.abort.data
-        params.no_perf = True
+        try:
+            return self._init_context(params)
+        except ModelError:
+            C.llama_model_free(self._model)
+            raise
+
+    def _init_context(self, params: C.llama_context_params) -> C.llama_context_p:
+        self._log.clear()
         context = C.llama_init_from_model(self._model, params)
         if not context:
-            C.llama_model_free(self._model)
             raise ModelError(self._log.reason("failed to create a context", self._private))
         return context
 
-    def _add_adapters(self, paths: Sequence[str]) -> None:
-        if not paths:
-            return
+    def _load_adapters(self, paths: Sequence[str]) -> list[C.llama_adapter_lora_p]:
         loaded = [C.llama_adapter_lora_init(self._model, path.encode()) for path in paths]
         if not all(loaded):
             raise ModelError(self._log.reason("failed to load an adapter", self._private))
-        handles = (C.llama_adapter_lora_p_ctypes * len(loaded))(*loaded)
-        scales = (ctypes.c_float * len(loaded))(*[1.0] * len(loaded))
-        C.llama_set_adapters_lora(self._ctx, handles, len(loaded), scales)
+        return loaded
+
+    def _add_adapters(self, context: C.llama_context_p) -> None:
+        if self._adapters:
+            count = len(self._adapters)
+            handles = (C.llama_adapter_lora_p_ctypes * count)(*self._adapters)
+            C.llama_set_adapters_lora(context, handles, count, (ctypes.c_float * count)(*[1.0] * count))
 
     def _gpu_share(self, wanted: int) -> float:
         if not C.llama_supports_gpu_offload():

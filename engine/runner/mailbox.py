@@ -14,6 +14,7 @@ from engine.messages import (
     MAX_FRAME,
     Cancel,
     Detokenize,
+    Embed,
     Failed,
     FromRunner,
     Load,
@@ -29,6 +30,7 @@ from engine.messages import (
 )
 from engine.runner.abort import AbortFlag
 from engine.runner.intake import PromptRejected, check_length, make_sequence
+from engine.runner.passage import EmbedJob, make_job
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 
@@ -36,9 +38,10 @@ from engine.runner.vocabulary import Vocabulary
 class Counters(Protocol):
     """What the reading thread may see of the loop."""
 
-    prefilling: frozenset[int]
-    steps: int
-
+    @property
+    def interruptible(self) -> frozenset[int]: ...
+    @property
+    def steps(self) -> int: ...
     @property
     def busy(self) -> int: ...
     @property
@@ -61,8 +64,8 @@ class Mailbox:
         self._sock = sock
         self._leave = leave
         self._sending = threading.Lock()
-        self._inbox: SimpleQueue[Sequence | Cancel] = SimpleQueue()
-        self._texts: SimpleQueue[Submit | Tokenize | Detokenize] = SimpleQueue()
+        self._inbox: SimpleQueue[Sequence | EmbedJob | Cancel] = SimpleQueue()
+        self._texts: SimpleQueue[Submit | Embed | Tokenize | Detokenize] = SimpleQueue()
         self._wanted: set[int] = set()  # submitted, not cancelled, not yet in the inbox
         self._handing_over = threading.Lock()
 
@@ -88,7 +91,7 @@ class Mailbox:
         for name, run in work.items():
             threading.Thread(target=run, name=name, daemon=True).start()
 
-    def take(self, *, block: bool) -> Sequence | Cancel | None:
+    def take(self, *, block: bool) -> Sequence | EmbedJob | Cancel | None:
         """The next thing for the loop to do; None if there is none and `block` is false."""
         if not block and self._inbox.empty():
             return None
@@ -98,14 +101,14 @@ class Mailbox:
         while True:
             message = self._read()
             match message:
-                case Submit():
+                case Submit() | Embed():
                     self._wanted.add(message.id)
                     self._texts.put(message)
                 case Tokenize() | Detokenize():
                     self._texts.put(message)
                 case Cancel(id=id):
                     self._cancel(message)
-                    if id in counters.prefilling:
+                    if id in counters.interruptible:
                         abort.set()
                 case Ping(id=id):
                     c = counters
@@ -122,7 +125,7 @@ class Mailbox:
         while True:
             message = self._texts.get()
             match message:
-                case Submit():
+                case Submit() | Embed():
                     self._prepare(vocabulary, message, n_ctx)
                 case Tokenize():
                     tokens = vocabulary.tokenize(message.text, add_special=message.add_special)
@@ -130,13 +133,13 @@ class Mailbox:
                 case Detokenize():
                     self.send([Text(message.id, vocabulary.detokenize(message.tokens))])
 
-    def _prepare(self, vocabulary: Vocabulary, message: Submit, n_ctx: int) -> None:
+    def _prepare(self, vocabulary: Vocabulary, message: Submit | Embed, n_ctx: int) -> None:
         if message.id not in self._wanted:
             return
         try:
-            check_length(message.prompt, n_ctx)
-            tokens = vocabulary.tokenize(message.prompt, add_special=True)
-            seq = make_sequence(vocabulary, message, tokens, n_ctx)
+            item = (
+                make_job(vocabulary, message) if isinstance(message, Embed) else _sequence(vocabulary, message, n_ctx)
+            )
         except PromptRejected as error:
             self._wanted.discard(message.id)
             self.send([Failed(message.id, "context", str(error))])
@@ -144,9 +147,10 @@ class Mailbox:
         with self._handing_over:
             if message.id in self._wanted:
                 self._wanted.remove(message.id)
-                self._inbox.put(seq)
+                self._inbox.put(item)
                 return
-        seq.sampler.close()
+        if isinstance(item, Sequence):
+            item.sampler.close()
 
     def _read(self) -> ToRunner:
         (size,) = FRAME_HEADER.unpack(self._read_exactly(FRAME_HEADER.size))
@@ -168,3 +172,9 @@ class Mailbox:
                 self._leave()
             got += n
         return buffer
+
+
+def _sequence(vocabulary: Vocabulary, message: Submit, n_ctx: int) -> Sequence:
+    check_length(message.prompt, n_ctx)
+    tokens = vocabulary.tokenize(message.prompt, add_special=True)
+    return make_sequence(vocabulary, message, tokens, n_ctx)

@@ -10,7 +10,8 @@ from engine.runner.bindings import C
 
 
 class Vocabulary:
-    """Reads one model's vocabulary; valid as long as the model. `handle` is its C pointer, for the samplers.
+    """Reads one model's vocabulary; valid as long as the model. `handle` is its C pointer, for the samplers;
+    `end` the token that ends a text.
 
     Tokenising and detokenising are safe from any thread; `piece` and `ends` belong to the loop thread, which asks
     for every token of every answer and has them remembered.
@@ -20,6 +21,7 @@ class Vocabulary:
         self.handle: int = C.llama_model_get_vocab(model)
         self.size: int = C.llama_vocab_n_tokens(self.handle)
         self.adds_bos: bool = C.llama_vocab_get_add_bos(self.handle)
+        self.end: int = max(C.llama_vocab_eos(self.handle), 0)
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
 

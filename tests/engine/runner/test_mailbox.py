@@ -14,6 +14,7 @@ from engine.messages import (
     FRAME_HEADER,
     Cancel,
     Detokenize,
+    Embed,
     Failed,
     FromRunner,
     Load,
@@ -28,6 +29,7 @@ from engine.messages import (
 )
 from engine.runner.abort import AbortFlag
 from engine.runner.mailbox import Mailbox
+from engine.runner.passage import EmbedJob
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.runner.harness import load, submit
@@ -36,7 +38,7 @@ SLOW_TEXT = "the quick brown fox " * 100_000  # takes long to tokenise, and is n
 
 
 class Counts:
-    prefilling = frozenset({7})
+    interruptible = frozenset({7})
     steps = 11
     busy = 2
     waiting = 3
@@ -158,6 +160,20 @@ def test_a_refused_prompt_fails_alone(served: tuple[Mailbox, Parent]) -> None:
     assert isinstance(failed, Failed)
     assert (failed.id, failed.kind) == (1, "context")
     assert taken(mailbox) == 2
+
+
+def test_texts_for_vectors_arrive_in_one_piece_or_are_refused(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    texts = ["one", "two three four"]
+    parent.send(Embed(1, texts, 2, False, 0, True, 0), Embed(2, texts, 9, False, 0, True, 0), Cancel(2))
+    parent.send(Embed(3, texts, 2, True, 0, True, 0))
+    assert parent.receive() == [Failed(1, "context", "the input length exceeds the context length: input[1]")]
+    job = mailbox.take(block=True)
+    if isinstance(job, EmbedJob) and job.id == 2:  # its tokens were there before the cancel came
+        assert mailbox.take(block=True) == Cancel(2)
+        job = mailbox.take(block=True)
+    assert isinstance(job, EmbedJob)
+    assert (job.id, [len(passage.tokens) for passage in job.passages]) == (3, [1, 2])
 
 
 @pytest.mark.parametrize("unread", [[], [Text(1, "nobody reads this")]])
