@@ -23,6 +23,7 @@ from engine.runner.sequence import Sequence
 ADMISSION_MARGIN = 32  # cells left for each running sequence to grow into before the next is let in
 WORTH_WAITING = 32  # tokens of a common beginning that a prompt waits for while another computes them
 MUCH_SHORTER = 4  # times: such a prompt overtakes a longer one
+STRETCH = 1.5  # times the chunk that a prompt may have to be taken in one pass
 NOBODY: frozenset[int] = frozenset()
 
 
@@ -174,8 +175,11 @@ class Loop:
         short = [seq for seq in prompts if seq.n_pending * MUCH_SHORTER <= oldest.n_pending]
         for seq in short:
             room -= self._add_prompt(plan, seq, room - reserved)
-        for seq in prompts:
-            if seq not in short:
+        if oldest.n_pending <= room * STRETCH:
+            room = max(room, min(oldest.n_pending, self._batch.room))  # a small rest would need a pass of its own
+        room -= self._add_prompt(plan, oldest, room)
+        for seq in prompts[1:]:
+            if seq not in short and seq.n_pending <= room:  # in part it would delay the others and not be ready itself
                 room -= self._add_prompt(plan, seq, room)
 
     def _add_prompt(self, plan: Plan, seq: Sequence, room: int) -> int:

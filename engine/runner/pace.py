@@ -5,7 +5,7 @@ from __future__ import annotations
 SHARED_GOAL = 0.4  # seconds that a step with somebody else waiting on it should take
 ALONE_GOAL = 2.0  # seconds of a step that nobody waits for; who comes meanwhile waits for its end
 FIRST_GUESS = 128  # tokens, before any pass was measured
-SMALLEST = 32  # tokens; below this a pass costs as much as it does for more
+SMALLEST = 64  # tokens; fewer at once cost more for each
 MEASURABLE = 16  # tokens; shorter prefills say nothing about the rate
 SMOOTHING = 0.3
 
