@@ -1,0 +1,64 @@
+"""Files in the making: they become blobs without being copied, or go."""
+
+import os
+import time
+from pathlib import Path
+
+from registry.names import Digest
+from registry.store import Blob, Store
+from tests.registry.stores import HOUR, blobs, check_whole
+
+
+def test_a_file_becomes_a_blob(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.scratch() as folder:
+        made = folder / "made"
+        made.write_bytes(b"weights")
+        inode = made.stat().st_ino
+        assert store.adopt(made) == (Blob(Digest.of(b"weights"), 7), False)
+        assert not made.exists()
+    [blob] = (tmp_path / "blobs").iterdir()
+    assert (blob.stat().st_ino, blob.stat().st_mode & 0o777) == (inode, 0o644)
+    check_whole(tmp_path)
+
+
+def test_a_blob_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    kept = store.blob_path(store.add_blob(b"weights").digest).stat().st_ino
+    with store.scratch() as folder:
+        (folder / "made").write_bytes(b"weights")
+        assert store.adopt(folder / "made") == (Blob(Digest.of(b"weights"), 7), True)
+    assert store.blob_path(Digest.of(b"weights")).stat().st_ino == kept
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.scratch() as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "file").write_bytes(b"x")
+    assert list(tmp_path.iterdir()) == []
+    assert blobs(tmp_path) == set()
+
+
+def test_what_a_crash_left_goes_once_it_is_old(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    now = time.time()
+    for name, age in (("making-old", 2 * HOUR), ("making-new", 0), ("other", 2 * HOUR)):
+        file = tmp_path / name / "file"
+        file.parent.mkdir()
+        file.write_bytes(b"x")
+        for path in (file, file.parent):
+            os.utime(path, (now - age, now - age))
+    store.prune(now)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["making-new", "other"]
+
+
+def test_a_folder_in_which_something_is_written_is_not_old(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    now = time.time()
+    folder = tmp_path / "making-x"
+    folder.mkdir()
+    (folder / "file").write_bytes(b"x")
+    os.utime(folder, (now - 2 * HOUR, now - 2 * HOUR))
+    store.prune(now)
+    assert folder.exists()
