@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from http.client import responses
 from pathlib import Path
 from typing import Any
 
@@ -78,4 +78,4 @@ def _with_status(error: ResponseError) -> str:
     """The error as Ollama's command tells it; one that came as a line of a stream has no status."""
     if error.status_code < 0:
         return error.error
-    return f"{error.status_code} {HTTPStatus(error.status_code).phrase}: {error.error}"
+    return f"{error.status_code} {responses.get(error.status_code, '')}: {error.error}"

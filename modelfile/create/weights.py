@@ -82,7 +82,7 @@ class Weights:
     async def _joined(self, source: Source, kind: str, target: Quantization | None) -> Part:
         first = await self._bench.link({Path(file.name).name: file.path for file in source.files})
         if target is None or source_type(source.header) == target.name:
-            made = await self._bench.merge(first)
+            made = await self._bench.merge(first, source.size)
         else:
             made = await self._bench.quantize(first, source.header, target, source.size)
         return await self._bench.finish(kind, made)

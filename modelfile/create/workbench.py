@@ -22,9 +22,9 @@ _NO_DIGEST = "0" * 19
 
 
 class Workbench:
-    """Makes files in the folder of a workspace. Every method raises JobFailed, and leaves no process when cancelled.
+    """Makes files in the folder of a workspace. Methods raise JobFailed or StoreError.
 
-    `environ` is all that the processes see of the environment.
+    `environ` is all that the processes see of the environment. Whoever is cancelled leaves no process behind.
     """
 
     def __init__(self, workspace: Workspace, environ: Mapping[str, str], tell: Tell) -> None:
@@ -34,7 +34,7 @@ class Workbench:
 
     async def convert(self, files: Mapping[str, Path]) -> Path:
         """A GGUF of a model of safetensors."""
-        target = await self._target("converted.gguf")
+        target = await self._target("converted.gguf", sum(path.stat().st_size for path in files.values()))
         await self._work(Convert(files=_texts(files), target=str(target)), "converting model")
         return target
 
@@ -47,21 +47,21 @@ class Workbench:
 
     async def link(self, files: Mapping[str, Path]) -> Path:
         """The first of the files of a split model, side by side under the names by which they find each other."""
-        folder = (await self._target("first")).parent
+        folder = (await self._target("links")).parent
         for name, path in files.items():
             (folder / name).symlink_to(path)
         return folder / next(iter(files))
 
-    async def merge(self, first: Path) -> Path:
-        """One file of a split model."""
-        target = await self._target("merged.gguf")
+    async def merge(self, first: Path, size: int) -> Path:
+        """One file of a split model of this size in bytes."""
+        target = await self._target("merged.gguf", size)
         await self._work(QuantizeJob(source=str(first), target=str(target)))
         return target
 
     async def quantize(self, source: Path, header: GGUFHeader, kind: Quantization, size: int) -> Path:
         """The same weights in another type; `size` is the source's in bytes. Raises QuantizeError if it is unfit."""
         status = f"quantizing {source_type(header)} model to {kind.name}"
-        target = await self._target("quantized.gguf")
+        target = await self._target("quantized.gguf", size)
         precise = exceptions(header.architecture, kind)
         job = QuantizeJob(source=str(source), target=str(target), number=kind.number, exceptions=precise)
         await self._work(job, status, size)
@@ -78,8 +78,9 @@ class Workbench:
         header = await in_thread(read_gguf, path)
         return await in_thread(self._workspace.adopt, media_type, path, header)
 
-    async def _target(self, name: str) -> Path:
-        """A path that nothing has yet."""
+    async def _target(self, name: str, size: int = 0) -> Path:
+        """A path that nothing has yet, for a file of about this size in bytes. Raises DiskFull."""
+        await in_thread(self._workspace.store.require_space, size)
         folder = await in_thread(self._workspace.new_folder)
         return folder / name
 

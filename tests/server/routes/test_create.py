@@ -136,6 +136,13 @@ async def test_a_model_that_has_to_be_pulled(client: httpx.AsyncClient) -> None:
     assert (await client.post("/api/show", json={"model": "x"})).status_code == 404
 
 
+async def test_weights_that_are_quantised_already(client: httpx.AsyncClient) -> None:
+    message = "quantization is only supported for F16, BF16 and F32 models"
+    assert await refused(client, **{"from": "tinychat", "quantize": "q4_0"}) == message
+    digest = await upload(client, TINYCHAT.read_bytes())
+    assert await refused(client, files={"m.gguf": digest}, quantize="q4_0") == message
+
+
 async def test_from_wins_over_files(client: httpx.AsyncClient, settings: Settings) -> None:
     await make(client, model="x", **{"from": "tinychat", "files": {"m.gguf": str(Digest.of(b"nobody sent this"))}})
     assert stored(settings, "x").layers[0].digest == Digest.of(TINYCHAT.read_bytes())
