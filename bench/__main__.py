@@ -14,14 +14,14 @@ import msgspec
 
 from bench import table
 from bench.against import compare_servers
-from bench.api import CannotCreate
+from bench.api import Api, CannotCreate
 from bench.client import BadAnswer
 from bench.compare import compare
 from bench.figures import Figure
 from bench.machine import describe
-from bench.models import CACHE, MODELS, prepare
+from bench.models import CACHE, prepare, provide
 from bench.rounds import FULL, QUICK
-from bench.store import publish
+from bench.serving import LocalServer
 
 
 def main() -> int:
@@ -53,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(store: Path, options: argparse.Namespace) -> list[Figure]:
-    for model in MODELS:
-        publish(store, model.name, model.gguf)
+    with LocalServer(store) as server:
+        provide(Api(server.url))
     rounds = QUICK if options.quick else FULL
     figures = []
     for figure in compare_servers(store, options.against, rounds) if options.against else compare(store, rounds):

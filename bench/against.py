@@ -9,7 +9,7 @@ from bench.api import Api
 from bench.client import Client
 from bench.figures import Figure, ratio
 from bench.measure import cold_load, prefix_gain
-from bench.models import MODELS, RANDOM, TINYCHAT, BenchModel
+from bench.models import RANDOM, TINYCHAT, BenchModel, provide
 from bench.rounds import EIGHT, ONE, SHORT, TINY_EIGHT, WARM_UP, Rounds
 from bench.serving import LocalServer
 from bench.workload import interleave
@@ -20,10 +20,7 @@ def compare_servers(store: Path, other: str, rounds: Rounds) -> Iterator[Figure]
 
     Raises CannotCreate when it neither has them nor makes them.
     """
-    theirs = Api(other)
-    for model in MODELS:
-        if not theirs.has(model.name):
-            theirs.create(model.name, model.gguf)
+    provide(Api(other))
     with LocalServer(store) as server:
         for model in RANDOM:
             yield from _model([server.url, other], model, rounds)

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.api import Api
 from bench.endless import make_endless
 from bench.serving import PROJECT
 from registry.bundled import MODELS as BUNDLED
@@ -38,3 +39,10 @@ def prepare() -> None:
     if missing:
         subprocess.run([sys.executable, "-m", "bench.random_model", str(CACHE), *missing], cwd=PROJECT, check=True)
     TINYCHAT.gguf.write_bytes(make_endless(BUNDLED[ModelName.parse("tinychat")].path))
+
+
+def provide(api: Api) -> None:
+    """Give a server those of the models that it lacks. Raises CannotCreate when it does not take them."""
+    for model in MODELS:
+        if not api.has(model.name):
+            api.create(model.name, model.gguf)

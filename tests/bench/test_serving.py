@@ -12,7 +12,6 @@ from bench.client import Client
 from bench.measure import Metered, cold_load
 from bench.rounds import SHORT
 from bench.serving import LocalServer
-from bench.store import publish
 from registry.bundled import MODELS
 from registry.names import ModelName
 
@@ -22,14 +21,15 @@ TINYCHAT = MODELS[ModelName.parse("tinychat")].path
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("store")
-    publish(root, "bench-tinychat", TINYCHAT)
+    with LocalServer(root) as server:
+        Api(server.url).create("bench-tinychat", TINYCHAT)
     return root
 
 
-def test_a_published_model_answers_and_is_metered(store: Path) -> None:
+def test_a_created_model_answers_and_is_metered(store: Path) -> None:
     with LocalServer(store) as server:
         api, client = Api(server.url), Client(server.url, "bench-tinychat")
-        assert api.has("bench-tinychat")
+        assert api.has("bench-tinychat")  # created by a server before this one
         assert not api.has("nobody")
         metered = Metered(client, server)
         assert metered.run(["a"], 4).tokens == (4,)
