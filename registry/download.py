@@ -16,8 +16,7 @@ from registry.errors import BadStatus, NotFound, RegistryError, Unreachable
 from registry.names import Digest
 from registry.partials import Partial
 from registry.parts import DIVISION, Division, Part
-from registry.ranges import BlobSource
-from registry.repository import Repository
+from registry.ranges import BlobSource, Origin
 from registry.retries import Retries
 from registry.store import Store
 from registry.tasks import together
@@ -48,21 +47,21 @@ class Download:
     `total` and `completed` are bytes. `arrived` is set when all of them are there, before they are checked.
     """
 
-    def __init__(self, store: Store, policy: Policy, repository: Repository, digest: Digest, size: int) -> None:
+    def __init__(self, store: Store, policy: Policy, origin: Origin, digest: Digest, size: int) -> None:
         self.digest = digest
         self.total = size
         self.completed = 0
         self.arrived = asyncio.Event()
         self._store = store
         self._policy = policy
-        self._repository = repository
+        self._origin = origin
         self._alone = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="download")
 
     async def run(self) -> None:
         """Fetch, check and store. Raises RegistryError or StoreError; what is there stays, also when cancelled."""
         try:
-            async with self._repository.connect(self._policy.network) as connection:
+            async with self._origin.connect(self._policy.network) as connection:
                 await self._fetch(BlobSource(connection, self.digest))
         finally:
             self._thread.shutdown(wait=False)

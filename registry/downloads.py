@@ -11,7 +11,7 @@ from typing import Final
 from registry.download import Download, Policy
 from registry.manifest import Layer
 from registry.names import Digest
-from registry.repository import Repository
+from registry.ranges import Origin
 from registry.store import Store
 
 TICK: Final = 0.06
@@ -56,14 +56,14 @@ class Downloads:
         self._running: dict[Digest, Shared] = {}
 
     @asynccontextmanager
-    async def watch(self, layer: Layer, repository: Repository) -> AsyncIterator[tuple[Shared, bool]]:
+    async def watch(self, layer: Layer, origin: Origin) -> AsyncIterator[tuple[Shared, bool]]:
         """The download of a blob, and whether it was started for this watcher. Whoever leaves last stops it."""
         shared = self._running.get(layer.digest)
         while shared is not None and not shared.watchers:
             shared = await self._end(shared)
         started = shared is None or shared.task.done()
         if shared is None or started:
-            shared = Shared(Download(self._store, self._policy, repository, layer.digest, layer.size))
+            shared = Shared(Download(self._store, self._policy, origin, layer.digest, layer.size))
             self._running[layer.digest] = shared
         shared.watchers += 1
         try:

@@ -16,11 +16,14 @@ from registry.bundled import MODELS
 from registry.download import Policy
 from registry.downloads import Downloads, Shared
 from registry.errors import RegistryError, StoreError
+from registry.huggingface import HuggingFace
 from registry.manifest import TENSOR, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
+from registry.offers import ManifestOffer, Offer
+from registry.ranges import Origin
 from registry.repository import Repository
 from registry.steps import Step, blob_step
-from registry.store import Store
+from registry.store import Store, StoredModel
 
 
 class ManifestUnavailable(RegistryError):
@@ -43,10 +46,19 @@ class Pulls:
     `keys` is the folder of the key that registries know us by. With `keep_unused`, layers of replaced models stay.
     """
 
-    def __init__(self, store: Store, keys: Path, policy: Policy, *, keep_unused: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keys: Path,
+        policy: Policy,
+        *,
+        hub: HuggingFace = HuggingFace(),  # noqa: B008 - a constant
+        keep_unused: bool = False,
+    ) -> None:
         self._store = store
         self._keys = keys
         self._policy = policy
+        self._hub = hub
         self._keep_unused = keep_unused
         self._downloads = Downloads(store, policy)
 
@@ -74,40 +86,52 @@ class Pulls:
         old = await asyncio.to_thread(self._store.stored, repository.name)
         if old is not None:
             repository = replace(repository, name=old.name)
-        data, manifest = await self._manifest(repository)
-        with self._store.lease(manifest.digests):
-            async with aclosing(self._fetch(manifest, repository)) as steps:
+        offer = await self._offer(repository, old)
+        with self._store.lease(offer.digests):
+            async with aclosing(self._fetch(offer)) as steps:
                 async for step in steps:
                     yield step
+            if offer.work:
+                yield {"status": offer.work}
+            data = await offer.manifest(self._store)
             yield {"status": "writing manifest"}
-            await asyncio.to_thread(self._store.write_manifest, repository.name, data)
-        if old is not None and not self._keep_unused:
-            async with aclosing(self._remove(old.manifest.digests - manifest.digests)) as steps:
-                async for step in steps:
-                    yield step
+            new = await asyncio.to_thread(self._store.write_manifest, repository.name, data)
+        replaced = old.manifest.digests if old is not None and not self._keep_unused else frozenset()
+        async with aclosing(self._remove((replaced | offer.digests) - new.manifest.digests)) as steps:
+            async for step in steps:
+                yield step
 
-    async def _manifest(self, repository: Repository) -> tuple[bytes, Manifest]:
+    async def _offer(self, repository: Repository, old: StoredModel | None) -> Offer:
+        """What there is to fetch: from the registry, or from the hub behind it where the registry refuses."""
+        hub = self._hub if self._hub.serves(repository.name) else None
         try:
-            async with repository.connect(self._policy.network) as connection:
-                data = await connection.manifest()
-            manifest = Manifest.decode(data)
+            if hub is None or not hub.mirrored:
+                try:
+                    return await self._ask_registry(repository)
+                except RegistryError as error:
+                    if hub is None or not hub.may_help(error):
+                        raise
+            return await hub.offer(repository.name, self._policy.network, self._store, old)
         except (RegistryError, ManifestError) as error:
             raise ManifestUnavailable(error) from error
-        if manifest.of_type(TENSOR):
-            raise NeedsMLX
-        return data, manifest
 
-    async def _fetch(self, manifest: Manifest, repository: Repository) -> AsyncGenerator[Step, None]:
+    async def _ask_registry(self, repository: Repository) -> Offer:
+        async with repository.connect(self._policy.network) as connection:
+            data = await connection.manifest()
+        return ManifestOffer(repository, data, Manifest.decode(data))
+
+    async def _fetch(self, offer: Offer) -> AsyncGenerator[Step, None]:
         """Fetch the blobs that are missing, one after the other; each is checked while the next one travels."""
-        layers = (*manifest.layers, manifest.config)
-        missing = await asyncio.to_thread(self._missing, layers)
+        if any(layer.media_type == TENSOR for layer in offer.layers):
+            raise NeedsMLX
+        missing = await asyncio.to_thread(self._missing, offer)
         async with AsyncExitStack() as stack:
             watched: list[Shared] = []
-            for layer in layers:
+            for layer in offer.layers:
                 if layer.digest not in missing:
                     yield blob_step("pulling", layer.digest, layer.size, layer.size)
                     continue
-                async with aclosing(self._watch(stack, watched, layer, repository)) as steps:
+                async with aclosing(self._watch(stack, watched, layer, offer.origin)) as steps:
                     async for step in steps:
                         yield step
             yield {"status": "verifying sha256 digest"}
@@ -115,12 +139,12 @@ class Pulls:
                 await shared.finished()
 
     async def _watch(
-        self, stack: AsyncExitStack, watched: list[Shared], layer: Layer, repository: Repository
+        self, stack: AsyncExitStack, watched: list[Shared], layer: Layer, origin: Origin
     ) -> AsyncGenerator[Step, None]:
         """Show a download until everything has arrived; the stack holds on to it. Another's that fails is not ours."""
         shown = 0
         while True:
-            shared, ours = await stack.enter_async_context(self._downloads.watch(layer, repository))
+            shared, ours = await stack.enter_async_context(self._downloads.watch(layer, origin))
             try:
                 async with aclosing(shared.progress()) as progress:
                     async for completed, total in progress:
@@ -132,11 +156,12 @@ class Pulls:
                 if ours:
                     raise
 
-    def _missing(self, layers: Iterable[Layer]) -> set[Digest]:
+    def _missing(self, offer: Offer) -> set[Digest]:
         """The blobs that are not there, or not as long as they should be. Raises DiskFull if they do not fit."""
-        missing = {layer.digest: layer.size for layer in layers if self._store.blob_size(layer.digest) != layer.size}
-        kept = sum(self._store.partial(digest).kept for digest in missing)
-        self._store.require_space(sum(missing.values()) - kept)
+        store = self._store
+        missing = {layer.digest: layer.size for layer in offer.layers if store.blob_size(layer.digest) != layer.size}
+        kept = sum(store.partial(digest).kept for digest in missing)
+        store.require_space(sum(missing.values()) - kept + offer.extra_size)
         return set(missing)
 
     async def _remove(self, digests: Iterable[Digest]) -> AsyncGenerator[Step, None]:

@@ -5,18 +5,38 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from typing import Final
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from typing import Final, Protocol
 
 import httpx
 
 from registry.errors import BadAnswer, BadStatus
 from registry.names import Digest
-from registry.repository import Connection, byte_range
-from registry.transport import Body
+from registry.transport import Body, Network, Transport, byte_range
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(?:\d{1,19}|\*)")
 _EXPIRED: Final = frozenset({401, 403, 404, 410})
+
+
+class BlobHost(Protocol):
+    """What is connected to, as far as it gives out blobs. Methods raise RegistryError."""
+
+    @property
+    def transport(self) -> Transport:
+        """What requests are sent through."""
+
+    async def blob_size(self, digest: Digest) -> int:
+        """The size of a blob in bytes, 0 if it is not told."""
+
+    def blob(self, digest: Digest, first: int, last: int) -> AbstractAsyncContextManager[httpx.Response]:
+        """An answer with bytes of a blob, both ends included, or with all of it."""
+
+
+class Origin(Protocol):
+    """Where blobs come from."""
+
+    def connect(self, network: Network) -> AbstractAsyncContextManager[BlobHost]:
+        """Connections for as long as they are needed."""
 
 
 class BlobSource:
@@ -25,7 +45,7 @@ class BlobSource:
     `whole` is set once it has turned out that only the whole blob is to be had, whatever is asked for.
     """
 
-    def __init__(self, connection: Connection, digest: Digest) -> None:
+    def __init__(self, connection: BlobHost, digest: Digest) -> None:
         self._connection = connection
         self._digest = digest
         self._direct: httpx.URL | None = None
@@ -61,13 +81,13 @@ class BlobSource:
         if response.status_code in _EXPIRED:
             self._direct = None
             return None
-        await self._connection.require_success(response)
+        await self._connection.transport.require_success(response)
         return response
 
     async def _ask(self, stack: AsyncExitStack, first: int, last: int) -> httpx.Response:
         response = await stack.enter_async_context(self._connection.blob(self._digest, first, last))
         self._asked = True
-        if response.url.host != self._connection.repository.base.host:
+        if not self._connection.transport.is_home(response.url):
             self._direct = response.url
         return response
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Self
 
 import httpx
 
 from registry.auth import Authority
-from registry.errors import AccessDenied, BadAnswer, BadStatus, NotFound, RegistryError
+from registry.errors import AccessDenied, BadAnswer, NotFound, RegistryError
 from registry.manifest import MANIFEST
 from registry.names import Digest, ModelName
-from registry.transport import MAX_REDIRECTS, Body, Network, Transport, origin
+from registry.transport import MAX_REDIRECTS, Body, Network, Transport, byte_range, origin
 
 Content = Callable[[], bytes | Body]
 """What a request sends; made anew when it is repeated."""
-_MOST_TEXT: Final = 4 << 10
-"""Bytes of an answer that become part of an error."""
 
 
 def no_content() -> bytes:
@@ -123,7 +121,7 @@ class Connection:
         used = authority.token
         async with self._send(method, url, headers, content, redirects) as response:
             if not self._is_challenge(response):
-                await self.require_success(response)
+                await self.transport.require_success(response)
                 yield response
                 return
             challenge = response.headers.get("www-authenticate", "")
@@ -131,16 +129,8 @@ class Connection:
         async with self._send(method, url, headers, content, redirects) as response:
             if self._is_challenge(response):
                 raise AccessDenied
-            await self.require_success(response)
+            await self.transport.require_success(response)
             yield response
-
-    async def require_success(self, response: httpx.Response) -> None:
-        """Raise NotFound or BadStatus for an answer that refuses."""
-        if response.status_code == 404:
-            raise NotFound
-        if response.status_code >= 400:
-            text = (await self.transport.read(response))[:_MOST_TEXT]
-            raise BadStatus(response.status_code, text.decode("utf-8", "replace"))
 
     @asynccontextmanager
     async def _send(
@@ -152,12 +142,7 @@ class Connection:
             yield response
 
     def _is_challenge(self, response: httpx.Response) -> bool:
-        return response.status_code == 401 and response.url.host == self.repository.base.host
-
-
-def byte_range(first: int, last: int) -> dict[str, str]:
-    """The header that asks for some bytes, both ends included."""
-    return {"Range": f"bytes={first}-{last}"}
+        return response.status_code == 401 and self.transport.is_home(response.url)
 
 
 def _length(response: httpx.Response) -> int:

@@ -209,6 +209,12 @@ class Store:
         with self.lease((digest,)), self._blobs.put(digest) as writer:
             yield writer
 
+    @contextmanager
+    def new_blob(self) -> Iterator[BlobWriter]:
+        """A blob to write and commit whose digest is not known before."""
+        with self._blobs.put() as writer:
+            yield writer
+
     def add_blob(self, data: bytes) -> Blob:
         """Store these bytes, unless they are there."""
         blob = Blob(Digest.of(data), len(data))
@@ -221,7 +227,7 @@ class Store:
 
     def add_file(self, path: Path) -> Blob:
         """Store a copy of a file from outside. Raises OSError if it cannot be read."""
-        with path.open("rb") as file, self._blobs.put() as writer:
+        with path.open("rb") as file, self.new_blob() as writer:
             while data := file.read(_PIECE):
                 writer.write(data)
             return writer.commit()

@@ -19,7 +19,7 @@ import httpx
 
 from registry.addresses import Reach, Resolver, resolve
 from registry.connections import PUBLIC, REACH, Connections, PoolMaker, system_tls
-from registry.errors import BadAnswer, Stalled, Unreachable, Untrusted
+from registry.errors import BadAnswer, BadStatus, NotFound, Stalled, Unreachable, Untrusted
 from registry.pool import Pool
 from registry.proxies import Proxies
 
@@ -28,6 +28,8 @@ MAX_JSON: Final = 4 << 20
 """Bytes of an answer that is read as a whole."""
 SLOWEST: Final = 1 << 10
 """Bytes that a body must bring in the time that it may stand still."""
+_MOST_TEXT: Final = 4 << 10
+"""Bytes of an answer that become part of an error."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SYSTEMS = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -75,6 +77,10 @@ class Transport:
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
+    def is_home(self, url: httpx.URL) -> bool:
+        """Whether a URL is the registry's own."""
+        return url.host == self._home.host
+
     @asynccontextmanager
     async def send(
         self,
@@ -105,6 +111,14 @@ class Transport:
                 raise BadAnswer(f"the registry's answer is larger than {MAX_JSON} bytes")
         return bytes(data)
 
+    async def require_success(self, response: httpx.Response) -> None:
+        """Raise NotFound or BadStatus for an answer that refuses."""
+        if response.status_code == 404:
+            raise NotFound
+        if response.status_code >= 400:
+            text = (await self.read(response))[:_MOST_TEXT]
+            raise BadStatus(response.status_code, text.decode("utf-8", "replace"))
+
     async def pieces(self, response: httpx.Response) -> Body:
         """The body as it arrives. Raises Stalled when it trickles, BadAnswer when it is compressed."""
         if response.headers.get("content-encoding", "identity") != "identity":
@@ -125,7 +139,7 @@ class Transport:
         left = redirects
         while True:
             response = await self._request(method, url, headers, content, reach)
-            if url.host == self._home.host:
+            if self.is_home(url):
                 self._home_is_public |= response.extensions[PUBLIC]
             if response.status_code not in _REDIRECTS or "location" not in response.headers or not redirects:
                 return response
@@ -156,7 +170,12 @@ class Transport:
         """How far a request may go that the registry itself asks for."""
         if self._home_is_public:
             return Reach.PUBLIC
-        return Reach.ANYWHERE if url.host == self._home.host else Reach.NEAR
+        return Reach.ANYWHERE if self.is_home(url) else Reach.NEAR
+
+
+def byte_range(first: int, last: int) -> dict[str, str]:
+    """The header that asks for some bytes, both ends included."""
+    return {"Range": f"bytes={first}-{last}"}
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:

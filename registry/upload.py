@@ -119,7 +119,7 @@ class Upload:
     async def _put_once(self, url: httpx.URL, part: Part) -> None:
         transport = self._connection.transport
         async with transport.send("PUT", url, self._headers(part), content=self._read(part), redirects=0) as response:
-            await self._connection.require_success(response)
+            await transport.require_success(response)
 
     async def _commit(self, url: httpx.URL) -> None:
         hashes = b"".join(self._hashes[part.number] for part in self._parts)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.describe import config_of
 from registry.gguf import read_header
 from registry.manifest import ModelConfig
 from registry.names import ModelName
@@ -20,14 +21,7 @@ class BundledModel:
 
     def config(self) -> ModelConfig:
         """What a model made of this file is. Reads its header."""
-        header = read_header(self.path)
-        return ModelConfig(
-            model_format="gguf",
-            model_family=header.architecture,
-            model_families=(header.architecture,),
-            model_type=header.parameter_size,
-            file_type=header.file_type,
-        )
+        return config_of(read_header(self.path))
 
 
 class BundledModels(Mapping[ModelName, BundledModel]):
