@@ -102,7 +102,7 @@ class Creation:
     async def _weigh(self, base: Base, uploads: Uploads) -> list[Part]:
         """All layers that come from the model below and from files, the weights in the type that is asked for."""
         target = _target(self._request.quantize)
-        parts = [await self._converted(part, target) for part in base.parts]
+        parts = [await self._requantized(part, target) for part in base.parts]
         if uploads.model is not None:
             parts += await self._weights.model(uploads.model, target)
         weights = self._path(parts)
@@ -111,7 +111,7 @@ class Creation:
             parts += await self._weights.drafts(uploads.drafts, _target(self._request.draft_quantize))
         return parts
 
-    async def _converted(self, part: Part, target: Quantization | None) -> Part:
+    async def _requantized(self, part: Part, target: Quantization | None) -> Part:
         return await self._weights.requantized(part, target) if part.layer.media_type == kinds.MODEL else part
 
     def _path(self, parts: list[Part]) -> Path | None:
