@@ -8,6 +8,7 @@ from engine.chat.render import Prompt
 from engine.devices import Device
 from engine.messages import Sampling, Submit
 from engine.model import Model
+from engine.pooling import LONGEST_BESIDE
 from engine.requests import InferenceRequest
 from engine.residency import LoadSpec
 from modelfile.parameters import Options
@@ -31,7 +32,16 @@ def effective_context(model: Model, options: Options, default: int) -> int:
     return min(wanted, model.context_length) if model.context_length else wanted
 
 
-def load_spec(model: Model, options: Options, num_ctx: int, bytes_needed: int) -> LoadSpec:
+def longest_text(model: Model, options: Options, num_ctx: int) -> int:
+    """Tokens of a text that is to become a vector, in a context of `num_ctx` tokens: here no wish is too small."""
+    trained = model.header.field("context_length")
+    limits = [num_ctx, num_ctx if options.num_ctx is None else options.num_ctx]
+    limits += [trained] if isinstance(trained, int) else []
+    limits += [LONGEST_BESIDE] if model.generates else []
+    return min(limits)
+
+
+def load_spec(model: Model, options: Options, num_ctx: int) -> LoadSpec:
     """How the model must be loaded."""
     return LoadSpec(
         key=str(model.weights),
@@ -43,7 +53,6 @@ def load_spec(model: Model, options: Options, num_ctx: int, bytes_needed: int) -
         use_mmap=options.use_mmap,
         num_thread=options.num_thread,
         adapters=tuple(map(str, model.adapters)),
-        bytes_needed=bytes_needed,
     )
 
 

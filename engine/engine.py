@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass, replace
 
 from engine.chat.golang import GoRenderer
@@ -18,14 +18,26 @@ from engine.chat.render import Prompt, render_to_fit
 from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
 from engine.chat.thinking import ThinkingSplitter
 from engine.chat.tools import OutputParser, Toolbox, Turn
-from engine.demand import default_context, effective_context, load_spec, submission
-from engine.errors import CapabilityMissing, EngineError, EngineStopped, InvalidRequest, RunnerDied, Unsupported
+from engine.demand import default_context, effective_context, load_spec, longest_text, submission
+from engine.embeddings import embed
+from engine.errors import (
+    CapabilityMissing,
+    EngineError,
+    EngineStopped,
+    InvalidRequest,
+    ModelNotFound,
+    RunnerDied,
+    Unsupported,
+)
 from engine.generation import Generation, PlainText, Reader
 from engine.model import Model, Models
 from engine.pool import PoolConfig, RunnerPool
+from engine.pooling import normalizes
 from engine.process import RunnerProcess
 from engine.requests import (
     ChatRequest,
+    Embeddings,
+    EmbedRequest,
     Event,
     Final,
     GenerateRequest,
@@ -131,6 +143,26 @@ class Engine:
                 async for event in events:
                     yield event
 
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """The vectors of texts; without texts, load or unload. Raises as `generate` does."""
+        started = time.perf_counter_ns()
+        model = await asyncio.to_thread(self._find, request.model)
+        if not model.weights.is_file():
+            raise ModelNotFound(request.model)
+        if not request.texts and request.keep_alive == 0:
+            self._pool.expire(str(model.weights))
+            return Embeddings()
+        options = resolve_options(model.parameters, request.options)
+        num_ctx = effective_context(model, options, self._default_context())
+        spec = load_spec(model, options, num_ctx)
+        async with self._pool.lease(model, spec, request.keep_alive, embeds=bool(request.texts)) as process:
+            load_duration = time.perf_counter_ns() - started
+            normalize = request.normalize or normalizes(model.header)
+            longest = longest_text(model, options, num_ctx)
+            with self._telling_a_stop():
+                vectors, tokens = await embed(process, request, longest, normalize=normalize)
+        return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
+
     def _find(self, name: str) -> Model:
         """The model under a name, with all that its prompts need read here and not on the event loop."""
         model = self.models.resolve(name)
@@ -156,12 +188,14 @@ class Engine:
             raise Unsupported("format")
         if request.logprobs:
             raise Unsupported("logprobs")
-        default = default_context(self._config.context_length, self._pool.gpus, self._config.gpu_overhead)
-        return _Job(model, request, options, effective_context(model, options, default), think, started)
+        num_ctx = effective_context(model, options, self._default_context())
+        return _Job(model, request, options, num_ctx, think, started)
+
+    def _default_context(self) -> int:
+        return default_context(self._config.context_length, self._pool.gpus, self._config.gpu_overhead)
 
     def _lease(self, job: _Job) -> AbstractAsyncContextManager[RunnerProcess]:
-        needed = self._pool.bytes_needed(job.model, job.num_ctx, job.options.num_gpu)
-        spec = load_spec(job.model, job.options, job.num_ctx, needed)
+        spec = load_spec(job.model, job.options, job.num_ctx)
         return self._pool.lease(job.model, spec, job.request.keep_alive)
 
     async def _completion(self, job: _Job, request: GenerateRequest, process: RunnerProcess) -> tuple[Prompt, Reader]:
@@ -214,16 +248,22 @@ class Engine:
             return
         generation = Generation(process, job.started)
         submit = submission(job.model, job.request, job.options, prompt, job.num_ctx, job.model.route.format.preserved)
-        try:
+        with self._telling_a_stop():
             async with aclosing(generation.deltas(submit, prompt, reader)) as deltas:
                 async for delta in deltas:
                     yield delta
             context = await process.tokenize(prompt.text + generation.text) if with_context else None
+        yield generation.final(context)
+
+    @contextmanager
+    def _telling_a_stop(self) -> Iterator[None]:
+        """A process that ends because the engine stops has not died."""
+        try:
+            yield
         except RunnerDied:
             if self._pool.stopping:
                 raise EngineStopped from None
             raise
-        yield generation.final(context)
 
 
 def _around(model: Model, route: Route, request: GenerateRequest, think: Think | None) -> Prompt:

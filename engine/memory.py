@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.devices import Device
+from engine.messages import EmbeddingSizes
+from engine.pooling import WITHOUT_CACHE, embedding_bytes, embedding_sizes
 from registry.gguf import GGUFArray, GGUFHeader
 
 CACHE_SHARE = 0.25  # of the free host memory that a model's cache may take beyond one full context
 GPU_CACHE_SHARE = 0.8  # of the free GPU memory that weights leave
 COMPUTE_OVERHEAD = 0.1  # of the weights, for compute buffers
 COMPUTE_FLOOR = 52 << 20  # the process itself and its smallest buffers
+PROCESS = 32 << 20  # the process itself
 TYPICAL_LENGTH = 2048  # tokens that a running sequence should find room for; who needs more may have to wait
 MAX_PARALLEL_CPU = 8
 MAX_PARALLEL_GPU = 32
@@ -21,13 +24,18 @@ PADDING = 256  # llama.cpp rounds contexts up to a multiple of this
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model will be loaded. `n_cells` is the shared cache in tokens; `cache` and `total` are bytes."""
+    """How a model will be loaded. `n_cells` is the shared cache in tokens; `cache` and `total` are bytes.
+
+    `beside` are the bytes that embedding adds to the total once it is asked for.
+    """
 
     n_parallel: int
     n_cells: int
     cache: int
     total: int
     gpu_layers: int
+    embedding: EmbeddingSizes
+    beside: int
 
 
 def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
@@ -50,16 +58,25 @@ def plan(
     host: Device,
     gpus: list[Device],
     num_gpu: int,
+    num_batch: int | None = None,
+    generates: bool = True,
 ) -> Plan:
     """Choose cache size and number of sequences from the memory there is.
 
     One sequence of `num_ctx` always gets its cells; more are added while they fit. `parallel_limit` caps the
-    number of sequences; `num_gpu` is the wish for layers on the GPU, -1 for as many as fit.
+    number of sequences; `num_gpu` is the wish for layers on the GPU, -1 for as many as fit; `num_batch` the wish for
+    tokens in a pass. What never generates gets no more of all this than a process needs to start.
     """
     n_ctx = -(-num_ctx // PADDING) * PADDING
     per_token = cache_bytes_per_token(header, cache_type)
-    overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD)
     on_gpu = bool(gpus) and num_gpu != 0
+    embedding = embedding_sizes(header, n_ctx, num_batch, generates=generates, on_gpu=on_gpu)
+    beside = embedding_bytes(header, embedding, per_token)
+    if not generates:
+        cache = 0 if header.architecture in WITHOUT_CACHE else PADDING * per_token
+        layers = _gpu_layers(header, weights + cache, beside, gpus, num_gpu) if on_gpu else 0
+        return Plan(1, PADDING, cache, weights + cache + beside + PROCESS, layers, embedding, beside=0)
+    overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD)
     if on_gpu:
         free = sum(gpu.free for gpu in gpus)
         budget = int((free - weights - overhead) * GPU_CACHE_SHARE)
@@ -71,7 +88,7 @@ def plan(
     layers = _gpu_layers(header, weights + cache, overhead, gpus, num_gpu) if on_gpu else 0
     # A pool smaller than `most` full contexts still serves as many short ones: who outgrows it is preempted.
     n_parallel = max(1, min(most, cells // min(n_ctx, TYPICAL_LENGTH)))
-    return Plan(n_parallel, cells, cache, weights + cache + overhead, layers)
+    return Plan(n_parallel, cells, cache, weights + cache + overhead, layers, embedding, beside)
 
 
 def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: list[Device], wish: int) -> int:

@@ -100,6 +100,11 @@ class Model:
         found = all_capabilities(self.config, self.header, self._projector_headers, self.route.traits)
         return found | self.route.parser_capabilities
 
+    @property
+    def generates(self) -> bool:
+        """Whether it answers prompts; what does not was made for vectors."""
+        return "completion" in self.capabilities
+
     @cached_property
     def listed_capabilities(self) -> frozenset[str]:
         """What the listing of all models says it can do: nothing that only its chat template tells."""

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine import devices, memory
@@ -61,12 +61,13 @@ class PoolConfig:
 
 @dataclass(slots=True)
 class _Resident:
-    """A model with its process; `size` and `gpu_share` are known once it is loaded."""
+    """A loaded model with its process. `beside` is what embedding will add to its size, 0 once it has."""
 
     model: Model
     process: RunnerProcess
-    size: int = 0
-    gpu_share: float = 0.0
+    size: int
+    beside: int
+    gpu_share: float
 
 
 class RunnerPool:
@@ -122,10 +123,17 @@ class RunnerPool:
         await asyncio.gather(*self._tasks)
 
     @asynccontextmanager
-    async def lease(self, model: Model, spec: LoadSpec, keep_alive: float | None) -> AsyncIterator[RunnerProcess]:
-        """A process with this model loaded, for as long as the context lasts. Raises what a load can end with."""
+    async def lease(
+        self, model: Model, spec: LoadSpec, keep_alive: float | None, *, embeds: bool = False
+    ) -> AsyncIterator[RunnerProcess]:
+        """A process with this model loaded, for as long as the context lasts. Raises what a load can end with.
+
+        `embeds`: it is for vectors, which may take memory that the model has not taken so far.
+        """
         if self.stopping:
             raise EngineStopped
+        plan = self._plan(model, spec, parallel_limit=1, host=self._host, gpus=self._gpus)
+        spec = replace(spec, bytes_needed=plan.total + plan.beside if embeds else plan.total)
         ticket = next(self._tickets)
         waiter: asyncio.Future[RunnerProcess] = asyncio.get_running_loop().create_future()
         self._waiters[ticket] = waiter
@@ -133,7 +141,10 @@ class RunnerPool:
         try:
             default = self._config.keep_alive
             self._apply(self._scheduler.request(ticket, spec, keep_alive, default, time.monotonic()))
-            yield await waiter
+            process = await waiter
+            if embeds:
+                self._count_embedding(spec.key)
+            yield process
         finally:
             self._waiters.pop(ticket, None)
             self._apply(self._scheduler.finished(ticket, time.monotonic()))
@@ -146,10 +157,6 @@ class RunnerPool:
         """The loaded models, in the order in which they were loaded."""
         ready = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
         return [self._running(view) for view in ready if view.key in self._residents]
-
-    def bytes_needed(self, model: Model, num_ctx: int, num_gpu: int) -> int:
-        """What a model with one sequence takes at least."""
-        return self._plan(model, num_ctx, num_gpu, parallel_limit=1, host=self._host, gpus=self._gpus).total
 
     def _running(self, view: RunnerView) -> RunningModel:
         resident = self._residents[view.key]
@@ -180,6 +187,12 @@ class RunnerPool:
                     error = ServerBusy() if reason is Refusal.BUSY else LoadFailed(detail)
                     _fail(self._waiters[ticket], error)
         self._set_timer()
+
+    def _count_embedding(self, key: str) -> None:
+        if resident := self._residents.get(key):
+            resident.size += resident.beside
+            resident.beside = 0
+            self._scheduler.grown(key, resident.size)
 
     def _grant(self, ticket: int, process: RunnerProcess) -> None:
         waiter = self._waiters[ticket]
@@ -221,7 +234,7 @@ class RunnerPool:
             # Not at once: importing the library would take a core from the first answer.
             asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare)
         self._loads.pop(key, None)
-        self._residents[key] = _Resident(model, process, plan.total, loaded.gpu_share)
+        self._residents[key] = _Resident(model, process, plan.total, plan.beside, loaded.gpu_share)
         self._run(self._watch(key, process))
         now = time.monotonic()
         self._apply(self._scheduler.loaded(key, now, now - started, plan.total))
@@ -275,31 +288,28 @@ class RunnerPool:
         """Blocking: asks the devices what is free now."""
         limit = self._config.num_parallel or None
         gpus = devices.gpus() if self._gpus else []
-        return self._plan(model, spec.num_ctx, spec.num_gpu, parallel_limit=limit, host=devices.host(), gpus=gpus)
+        return self._plan(model, spec, parallel_limit=limit, host=devices.host(), gpus=gpus)
 
     def _plan(
-        self,
-        model: Model,
-        num_ctx: int,
-        num_gpu: int,
-        *,
-        parallel_limit: int | None,
-        host: Device,
-        gpus: Sequence[Device],
+        self, model: Model, spec: LoadSpec, *, parallel_limit: int | None, host: Device, gpus: Sequence[Device]
     ) -> memory.Plan:
         return memory.plan(
             model.header,
             weights=model.weights.stat().st_size,
-            num_ctx=num_ctx,
+            num_ctx=spec.num_ctx,
             cache_type=self._config.kv_cache_type,
             parallel_limit=parallel_limit,
             host=host,
             gpus=list(gpus),
-            num_gpu=num_gpu,
+            num_gpu=spec.num_gpu,
+            num_batch=spec.num_batch,
+            generates=model.generates,
         )
 
     def _message(self, model: Model, spec: LoadSpec, plan: memory.Plan) -> LoadMessage:
         batch = spec.num_batch or (BATCH_GPU if plan.gpu_layers else BATCH_CPU)
+        if not model.generates:
+            batch = 1  # what is never used need not be large
         return LoadMessage(
             path=str(model.weights),
             n_ctx=spec.num_ctx,
@@ -313,6 +323,7 @@ class RunnerPool:
             adapters=spec.adapters,
             cache_type=self._config.kv_cache_type,
             flash_attention=_FLASH_ATTENTION[self._config.flash_attention],
+            embedding=plan.embedding,
         )
 
     @staticmethod

@@ -23,6 +23,8 @@ from engine.messages import (
     Crashed,
     Detokenize,
     Done,
+    Embed,
+    Embedded,
     Failed,
     FromRunner,
     Hello,
@@ -163,6 +165,22 @@ class RunnerProcess(asyncio.Protocol):
         assert isinstance(reply, Text)
         return reply.text
 
+    async def embed(self, build: Embed) -> Embedded:
+        """The vectors of texts (the message's `id` is replaced by ours); a caller that is cancelled gives them up.
+
+        Raises ContextExceeded, InvalidRequest or RunnerError too.
+        """
+        id = next(self._ids)
+        try:
+            reply = await self._ask(id, msgspec.structs.replace(build, id=id))
+        except asyncio.CancelledError:
+            self._send(Cancel(id))
+            raise
+        if isinstance(reply, Failed):
+            raise _error(reply)
+        assert isinstance(reply, Embedded)
+        return reply
+
     async def ping(self) -> Pong:
         """Ask for a sign of life and the runner's counters."""
         id = next(self._ids)
@@ -253,10 +271,9 @@ class RunnerProcess(asyncio.Protocol):
             case Done(id=id):
                 if answer := self._answers.pop(id, None):
                     answer.finish(event)
-            case Failed(id=id):
-                if answer := self._answers.pop(id, None):
-                    answer.finish(_error(event))
-            case Tokens(id=id) | Text(id=id) | Pong(id=id):
+            case Failed(id=id) if id in self._answers:
+                self._answers.pop(id).finish(_error(event))
+            case Tokens(id=id) | Text(id=id) | Pong(id=id) | Embedded(id=id) | Failed(id=id):
                 if (reply := self._replies.pop(id, None)) and not reply.done():
                     reply.set_result(event)
             case Hello(gpu_offload=gpu_offload):

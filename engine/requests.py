@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -66,6 +67,32 @@ class ChatRequest(InferenceRequest):
 
     messages: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class EmbedRequest:
+    """Vectors of texts; without texts, load or unload. Fields that others have too mean what they mean there.
+
+    A text that is too long is cut if `truncate` allows it. 0 < `dimensions` < width leaves that many numbers of each
+    vector. `normalize` False leaves the vectors of models that do not do so themselves at the length they have.
+    """
+
+    model: str
+    texts: list[str] = field(default_factory=list)
+    truncate: bool = True
+    dimensions: int = 0
+    normalize: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+    keep_alive: float | None = None
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Embeddings:
+    """Vectors of texts in the texts' order, as float32. `load_duration` is in nanoseconds."""
+
+    vectors: list[array[float]] = field(default_factory=list)
+    prompt_eval_count: int = 0
+    load_duration: int = 0
 
 
 @dataclass(slots=True)

@@ -95,6 +95,11 @@ class Scheduler:
         runner.state, runner.cost, runner.size, runner.last_used = State.READY, cost, size, now
         return self._settle(now)
 
+    def grown(self, key: str, size: int) -> None:
+        """A loaded model has come to occupy `size` bytes; does nothing if it is not loaded."""
+        if (runner := self._runners.get(key)) is not None and runner.state is State.READY:
+            runner.size = size
+
     def load_failed(self, key: str, now: float, reason: str) -> list[Action]:
         """A load has failed and its process is gone: whoever it would have served is refused with `reason`."""
         runner = self._runners.get(key)

@@ -72,7 +72,7 @@ class Options:
     """The options of one request, complete and safe. Made by `resolve_options`; None means that the server chooses."""
 
     num_ctx: int | None = option(
-        "integer", None, "tokens that one conversation may use", within=(4, MOST_TOKENS), load_time=True
+        "integer", None, "tokens that one conversation may use", within=(1, MOST_TOKENS), load_time=True
     )
     num_batch: int | None = option("integer", None, "tokens evaluated in one step", within=(1, 1 << 16), load_time=True)
     num_gpu: int = option("integer", -1, "layers on the GPU; -1: as many as fit", within=(-1, 4096), load_time=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 from starlette.requests import Request
 
 from engine.model import Models
-from engine.requests import ChatRequest, Event, GenerateRequest, RunningModel
+from engine.requests import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, RunningModel
 from registry.store import Store
 from server.registries import Registries
 from server.settings import Settings
@@ -31,6 +31,9 @@ class EngineSurface(Protocol):
 
     def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
         """The events of one turn."""
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """The vectors of texts."""
 
     def running(self) -> list[RunningModel]:
         """The loaded models."""

@@ -1,54 +1,134 @@
-"""`POST /api/embed` and `/api/embeddings`: for now their refusals."""
+"""`POST /api/embed` and `/api/embeddings`."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from engine.errors import ModelNotFound
-from engine.model import Models
+from engine.errors import InvalidRequest, ModelNotFound
+from engine.model import Models, local_name
+from engine.requests import Embeddings, EmbedRequest
 from registry.names import ModelName
-from server.deps import engine_of, settings_of
-from server.errors import HTTPError, NotFound, NotSupported
+from server.deps import EngineSurface, engine_of, settings_of
+from server.errors import HTTPError, NotFound
 from server.gotext import quote
-from server.schemas.native import EMBED, EMBEDDINGS
-from server.wire import read_body
+from server.schemas.native import EMBED, EMBEDDINGS, EmbedBody, EmbeddingsBody
+from server.vectors import as_float32, as_float64
+from server.whole import Whole
+from server.wire import json_response, read_body
+
+MAX_TEXTS = 16_384
 
 router = APIRouter()
 
 
+class EmbeddingFailed(HTTPError):
+    """The text of a legacy request cannot be embedded, whatever the reason."""
+
+    status = 500
+
+
 @router.post("/api/embed")
 async def embed(request: Request) -> Response:
-    """Vectors of texts; not there yet."""
+    """Vectors of texts; without texts, load or unload the model."""
+    started = time.perf_counter_ns()
     body = await read_body(request, EMBED, settings_of(request).max_body)
     if not body.model_name.strip():
         raise ModelNotFound(body.model_name)
-    ModelName.parse(body.model_name.strip())
-    if not _is_input(body.input):
-        raise HTTPError("invalid input type")
-    await asyncio.to_thread(_require, engine_of(request).models, body.model_name)
-    raise NotSupported("/api/embed")
+    ModelName.parse(local_name(body.model_name))
+    wanted = _embed_request(body, _texts(body.input))
+
+    async def work() -> Response:
+        found = await _vectors(engine_of(request), wanted)
+        return await asyncio.to_thread(_answer, wanted.model, found, started)
+
+    return Whole(work)
 
 
 @router.post("/api/embeddings")
 async def embeddings(request: Request) -> Response:
-    """The vector of one text; not there yet."""
+    """The vector of one text; without a text, load or unload the model."""
     body = await read_body(request, EMBEDDINGS, settings_of(request).max_body)
     if not body.model_name.strip():
         raise HTTPError("model is required")
-    await asyncio.to_thread(_require, engine_of(request).models, body.model_name)
-    raise NotSupported("/api/embeddings")
+    engine = engine_of(request)
+    await asyncio.to_thread(_require_spelling, engine.models, body.model_name)
+
+    async def work() -> Response:
+        try:
+            found = await _vectors(engine, _legacy_request(body))
+        except InvalidRequest as error:
+            raise EmbeddingFailed(str(error)) from None
+        return json_response({"embedding": as_float64(found.vectors[0]) if found.vectors else []})
+
+    return Whole(work)
 
 
-def _is_input(value: Any) -> bool:
-    items = value if isinstance(value, list) else [] if value is None else [value]
-    return all(isinstance(item, str) for item in items)
+def _texts(value: Any) -> list[str]:
+    """One text or several; nothing and an empty text alone are none."""
+    texts = value if isinstance(value, list) else [value] if value not in (None, "") else []
+    if not all(isinstance(text, str) for text in texts):
+        raise HTTPError("invalid input type")
+    if len(texts) > MAX_TEXTS:
+        raise HTTPError(f"too many texts: {len(texts)}, at most {MAX_TEXTS} are accepted")
+    return texts
 
 
-def _require(models: Models, name: str) -> None:
+def _embed_request(body: EmbedBody, texts: list[str]) -> EmbedRequest:
+    return EmbedRequest(
+        model=body.model_name,
+        texts=texts,
+        truncate=body.truncate,
+        dimensions=body.dimensions,
+        options=dict(body.options),
+        keep_alive=body.keep_alive,
+    )
+
+
+def _legacy_request(body: EmbeddingsBody) -> EmbedRequest:
+    return EmbedRequest(
+        model=body.model_name,
+        texts=[body.prompt] if body.prompt else [],
+        truncate=False,
+        normalize=False,
+        options=dict(body.options),
+        keep_alive=body.keep_alive,
+    )
+
+
+async def _vectors(engine: EngineSurface, wanted: EmbedRequest) -> Embeddings:
     try:
-        models.resolve(name)
+        return await engine.embed(wanted)
     except ModelNotFound:
-        raise NotFound(f"model {quote(name)} not found, try pulling it first") from None
+        raise _not_found(wanted.model) from None
+
+
+def _answer(model: str, found: Embeddings, started: int) -> Response:
+    if not found.vectors:
+        return json_response({"model": model, "embeddings": []})
+    return json_response(
+        {
+            "model": model,
+            "embeddings": as_float32(found.vectors),
+            "total_duration": time.perf_counter_ns() - started,
+            "load_duration": found.load_duration,
+            "prompt_eval_count": found.prompt_eval_count,
+        }
+    )
+
+
+def _require_spelling(models: Models, name: str) -> None:
+    """Of all endpoints this one alone takes no other spelling of a name than the stored one."""
+    try:
+        model = models.resolve(name)
+    except ModelNotFound:
+        raise _not_found(name) from None
+    if model.name != ModelName.parse(local_name(name)):
+        raise _not_found(name)
+
+
+def _not_found(name: str) -> NotFound:
+    return NotFound(f"model {quote(name)} not found, try pulling it first")

@@ -70,7 +70,7 @@ def test_integers_are_cut_and_clamped() -> None:
     options = resolve_options({}, {"top_k": 1.9, "num_keep": -7.9, "num_ctx": 1e300, "num_gpu": -math.inf, "seed": -5})
     assert (options.top_k, options.num_keep, options.num_gpu, options.seed) == (1, -1, -1, -1)
     assert options.num_ctx == PARAMETERS["num_ctx"].maximum
-    assert resolve_options({}, {"num_ctx": 0}).num_ctx == 4
+    assert resolve_options({}, {"num_ctx": 0}).num_ctx == 1
     assert resolve_options({}, {"seed": 2**80}).seed == 2**63 - 1
     assert resolve_options({}, {"repeat_last_n": 0}).repeat_last_n == 0
 
@@ -134,5 +134,5 @@ def test_check_gives_only_what_was_given() -> None:
 def test_the_documented_table_has_a_row_for_each_option() -> None:
     rows = markdown().splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == [field.name for field in dataclasses.fields(Options)]
-    assert "| `num_ctx` | integer | automatic | 4 to 16777216 |" in markdown()
+    assert "| `num_ctx` | integer | automatic | 1 to 16777216 |" in markdown()
     assert '["\\n", ":", "\\"", "*"]' in markdown()

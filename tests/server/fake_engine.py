@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.model import Models
-from engine.requests import ChatRequest, Event, GenerateRequest, RunningModel
+from engine.requests import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, RunningModel
 from registry.store import Store
 
-Step = Event | BaseException | float
-"""An event to give, an error to raise, or seconds to wait."""
+Step = Event | Embeddings | BaseException | float
+"""An event or vectors to give, an error to raise, or seconds to wait."""
 
 
 class FakeEngine:
@@ -21,7 +22,7 @@ class FakeEngine:
         self.store = Store(root)
         self.models = Models(self.store)
         self.script = list(script)
-        self.asked: list[GenerateRequest | ChatRequest] = []
+        self.asked: list[GenerateRequest | ChatRequest | EmbedRequest] = []
         self.loaded: list[RunningModel] = []
         self.abandoned = 0
         self.started = self.stopped = 0
@@ -39,10 +40,16 @@ class FakeEngine:
     def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
         return self._play(request)
 
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        async for found in self._play(request):
+            assert isinstance(found, Embeddings)
+            return found
+        raise AssertionError("the script has no vectors")
+
     def running(self) -> list[RunningModel]:
         return self.loaded
 
-    async def _play(self, request: GenerateRequest | ChatRequest) -> AsyncIterator[Event]:
+    async def _play(self, request: GenerateRequest | ChatRequest | EmbedRequest) -> AsyncIterator[Any]:
         self.asked.append(request)
         complete = False
         try:

@@ -1,0 +1,44 @@
+"""The vectors of a request's texts, however many there are."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from engine.messages import Embed
+from engine.process import RunnerProcess
+from engine.requests import EmbedRequest
+
+SLICE = 256  # texts of one message: what it brings back is some megabytes at most
+
+
+async def embed(
+    process: RunnerProcess, request: EmbedRequest, num_ctx: int, *, normalize: bool
+) -> tuple[list[array[float]], int]:
+    """The vectors in the order of the texts, and how many tokens were evaluated for them.
+
+    `num_ctx` is the most tokens of a text. Raises what the process answers instead, naming the text by its place if
+    there are several.
+    """
+    vectors: list[array[float]] = []
+    tokens = 0
+    for message in _messages(request, num_ctx, normalize):
+        reply = await process.embed(message)
+        tokens += reply.tokens
+        size = len(reply.vectors) // len(message.texts)
+        vectors += (array("f", reply.vectors[at : at + size]) for at in range(0, len(reply.vectors), size))
+    return vectors, tokens
+
+
+def _messages(request: EmbedRequest, num_ctx: int, normalize: bool) -> Iterator[Embed]:
+    texts = request.texts
+    for first in range(0, len(texts), SLICE):
+        yield Embed(
+            id=0,
+            texts=texts[first : first + SLICE],
+            num_ctx=num_ctx,
+            truncate=request.truncate,
+            dimensions=request.dimensions,
+            normalize=normalize,
+            first=first if len(texts) > 1 else None,
+        )
