@@ -39,10 +39,10 @@ async def embed(request: Request) -> Response:
     if not body.model_name.strip():
         raise ModelNotFound(body.model_name)
     ModelName.parse(local_name(body.model_name))
-    wanted = _embed_request(body, _texts(body.input))
+    wanted = _embed_request(body, texts_of(body.input))
 
     async def work() -> Response:
-        found = await _vectors(engine_of(request), wanted)
+        found = await vectors(engine_of(request), wanted)
         return await asyncio.to_thread(_answer, wanted.model, found, started)
 
     return Whole(work)
@@ -59,7 +59,7 @@ async def embeddings(request: Request) -> Response:
 
     async def work() -> Response:
         try:
-            found = await _vectors(engine, _legacy_request(body))
+            found = await vectors(engine, _legacy_request(body))
         except InvalidRequest as error:
             raise EmbeddingFailed(str(error)) from None
         return json_response({"embedding": as_float64(found.vectors[0]) if found.vectors else []})
@@ -67,8 +67,8 @@ async def embeddings(request: Request) -> Response:
     return Whole(work)
 
 
-def _texts(value: Any) -> list[str]:
-    """One text or several; nothing and an empty text alone are none."""
+def texts_of(value: Any) -> list[str]:
+    """One text or several; nothing and an empty text alone are none. Raises HTTPError."""
     texts = value if isinstance(value, list) else [value] if value not in (None, "") else []
     if not all(isinstance(text, str) for text in texts):
         raise HTTPError("invalid input type")
@@ -99,7 +99,8 @@ def _legacy_request(body: EmbeddingsBody) -> EmbedRequest:
     )
 
 
-async def _vectors(engine: EngineSurface, wanted: EmbedRequest) -> Embeddings:
+async def vectors(engine: EngineSurface, wanted: EmbedRequest) -> Embeddings:
+    """What the engine finds. Raises what it raises, an unknown model in this endpoint's words."""
     try:
         return await engine.embed(wanted)
     except ModelNotFound:
@@ -112,7 +113,7 @@ def _answer(model: str, found: Embeddings, started: int) -> Response:
     return json_response(
         {
             "model": model,
-            "embeddings": as_float32(found.vectors),
+            "embeddings": [as_float32(vector) for vector in found.vectors],
             "total_duration": time.perf_counter_ns() - started,
             "load_duration": found.load_duration,
             "prompt_eval_count": found.prompt_eval_count,

@@ -12,7 +12,7 @@ from registry.names import ModelName
 from registry.store import ModelMissing, Store, StoredModel
 from server.deps import engine_of, settings_of
 from server.errors import HTTPError, NotFound, NotSupported
-from server.schemas.openai import CHAT_COMPLETION, COMPLETION, EMBEDDING, RESPONSES
+from server.schemas.openai import CHAT_COMPLETION, COMPLETION, RESPONSES
 from server.wire import json_response, read_body
 
 router = APIRouter()
@@ -52,15 +52,6 @@ async def completions(request: Request) -> Response:
     if not body.model.strip():
         raise ModelNotFound(body.model)
     return await _refuse(request, body.model, "/v1/completions")
-
-
-@router.post("/v1/embeddings")
-async def embeddings(request: Request) -> Response:
-    """Embeddings in OpenAI's dialect; not there yet."""
-    body = await read_body(request, EMBEDDING, settings_of(request).max_body, empty="EOF")
-    if body.input in (None, []):
-        raise HTTPError("invalid input")
-    return await _refuse(request, body.model, "/v1/embeddings")
 
 
 @router.post("/v1/responses")

@@ -12,7 +12,7 @@ from engine.requests import ChatRequest, GenerateRequest, Message, Think
 from server.gotypes import ANY, BOOL, INT, STRING, list_of, map_of, member, struct
 from server.schemas.common import FORMAT, IMAGES, KEEP_ALIVE, MESSAGES, THINK, TOOLS, Tool
 
-_OPTIONS = map_of(ANY, "map[string]interface {}")
+OPTIONS = map_of(ANY, "map[string]interface {}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class _Inference(Named):
     stream: bool = member(BOOL, default=True)
     format: str | None = member(FORMAT)
     keep_alive: float | None = member(KEEP_ALIVE)
-    options: Mapping[str, Any] = member(_OPTIONS)
+    options: Mapping[str, Any] = member(OPTIONS)
     think: Think | None = member(THINK)
     truncate: bool = member(BOOL, default=True)
     shift: bool | None = member(BOOL, default=None)
@@ -104,7 +104,7 @@ class EmbedBody(Named):
     truncate: bool = member(BOOL, default=True)
     dimensions: int = member(INT)
     keep_alive: float | None = member(KEEP_ALIVE)
-    options: Mapping[str, Any] = member(_OPTIONS)
+    options: Mapping[str, Any] = member(OPTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ class EmbeddingsBody(Named):
 
     prompt: str = member(STRING)
     keep_alive: float | None = member(KEEP_ALIVE)
-    options: Mapping[str, Any] = member(_OPTIONS)
+    options: Mapping[str, Any] = member(OPTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class ShowBody(Named):
     system: str = member(STRING)
     template: str = member(STRING)
     verbose: bool = member(BOOL)
-    options: Mapping[str, Any] = member(_OPTIONS)
+    options: Mapping[str, Any] = member(OPTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from server.gotypes import ANY, BOOL, STRING, list_of, member, struct
+from server.gotypes import ANY, BOOL, INT, STRING, list_of, member, struct
+from server.schemas.common import KEEP_ALIVE
+from server.schemas.native import OPTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,10 @@ class EmbeddingBody:
 
     model: str = member(STRING)
     input: Any = member(ANY)
+    dimensions: int = member(INT)
+    encoding_format: str = member(STRING)
+    options: Mapping[str, Any] = member(OPTIONS)
+    keep_alive: float | None = member(KEEP_ALIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
