@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +12,9 @@ import msgspec
 from engine.capabilities import TemplateTraits, all_capabilities, go_template_traits
 from engine.chat.route import Route, choose_route, parser_capabilities
 from engine.errors import CloudModel, InvalidRequest, ModelNotFound
-from engine.requests import Message, ToolCall
+from engine.requests import Message
 from modelfile.gotemplate import ChatTemplate
+from modelfile.messages import StoredMessage
 from registry import manifest as kinds
 from registry.gguf import GGUFArray, GGUFHeader, read_header
 from registry.manifest import Manifest, ManifestError, ModelConfig
@@ -27,27 +27,6 @@ BOS_MODELS = ("llama", "gemma4")
 SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
 NO_HEADER = GGUFHeader(version=3, metadata={}, tensors=(), data_offset=0)
 _KEPT = 256  # models whose files were read
-
-
-class _Function(msgspec.Struct):
-    name: str = ""
-    arguments: dict[str, Any] = {}
-    index: int = 0
-
-
-class _Call(msgspec.Struct):
-    function: _Function
-    id: str = ""
-
-
-class _StoredMessage(msgspec.Struct):
-    role: str = ""
-    content: str = ""
-    thinking: str = ""
-    images: list[str] = []
-    tool_calls: list[_Call] = []
-    tool_name: str = ""
-    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +184,7 @@ class Models:
 
     def _messages(self, manifest: Manifest) -> list[Message]:
         texts = self._texts(manifest, kinds.MESSAGES)
-        return [_message(each) for text in texts for each in _decode(text, list[_StoredMessage], "messages")]
+        return [each.restored() for text in texts for each in _decode(text, list[StoredMessage], "messages")]
 
 
 def local_name(name: str) -> str:
@@ -229,16 +208,3 @@ def _decode(text: str, kind: type[Any], what: str) -> Any:
         return msgspec.json.decode(text, type=kind)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"invalid {what}: {error}") from None
-
-
-def _message(raw: _StoredMessage) -> Message:
-    calls = (ToolCall(c.function.name, c.function.arguments, c.id, c.function.index) for c in raw.tool_calls)
-    return Message(
-        role=raw.role,
-        content=raw.content,
-        thinking=raw.thinking,
-        images=tuple(base64.b64decode(image) for image in raw.images),
-        tool_calls=tuple(calls),
-        tool_name=raw.tool_name,
-        tool_call_id=raw.tool_call_id,
-    )

@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 
+from modelfile.gotemplate import Message, ToolCall
+
 
 class StoredFunction(msgspec.Struct, frozen=True):
     """What a tool call calls."""
 
-    index: int
-    name: str
-    arguments: dict[str, Any]
+    index: int = 0
+    name: str = ""
+    arguments: dict[str, Any] = {}
 
 
 class StoredCall(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -32,3 +34,16 @@ class StoredMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     tool_calls: tuple[StoredCall, ...] = ()
     tool_name: str = ""
     tool_call_id: str = ""
+
+    def restored(self) -> Message:
+        """The message as conversations hold it."""
+        calls = (ToolCall(c.function.name, c.function.arguments, c.id, c.function.index) for c in self.tool_calls)
+        return Message(
+            role=self.role,
+            content=self.content,
+            thinking=self.thinking,
+            images=self.images,
+            tool_calls=tuple(calls),
+            tool_name=self.tool_name,
+            tool_call_id=self.tool_call_id,
+        )

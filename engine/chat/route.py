@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from engine.capabilities import TemplateTraits, chat_template_traits, go_template_traits, prefers_chat_template
 from engine.chat.golang import PLAIN, GoRenderer
 from engine.chat.jinja import CHATML, ChatTemplate
 from engine.chat.native import NativeRenderer
-from engine.chat.render import Renderer
-from engine.chat.renderers import renderer, resolved
+from engine.chat.render import Prompt, Renderer
+from engine.chat.renderers import NAMES, renderer, resolved
 from engine.chat.tools import NAMED, Format, native_format, template_format
+from engine.errors import InvalidRequest
+from engine.requests import Message, Think
 from modelfile import gotemplate
+from modelfile.gotemplate.quoting import quote
 from registry.manifest import ModelConfig
 
 HARMONY_FAMILIES = ("gptoss", "gpt-oss")
@@ -37,6 +42,19 @@ class Route:
     parser_capabilities: frozenset[str] = frozenset()
 
 
+class UnknownRenderer:
+    """Stands for a renderer that does not exist."""
+
+    trims_single = False
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
+        """Raises InvalidRequest."""
+        raise InvalidRequest(f"unknown renderer {quote(self._name)}")
+
+
 def choose_route(
     name: str,
     config: ModelConfig,
@@ -48,14 +66,16 @@ def choose_route(
     """The way of a model with these templates; `go_templates` prefers (True) or forbids (False) stored Go templates.
 
     `name` is the model's, which for some families tells the size; `tokens` are the special tokens that a chat template
-    may print. Raises gotemplate.TemplateSyntaxError, and InvalidRequest for an unknown renderer.
+    may print. Raises gotemplate.TemplateSyntaxError.
     """
     harmony = template is not None and _is_harmony(config, template)
     parser = config.parser or ("harmony" if harmony else "")
     if config.renderer:
-        named = renderer(resolved(config.renderer, name, config.model_type))
         route = _go_route(PLAIN if template is None else template, parser)
-        return replace(route, renderer=named, go=None, bos=named.bos)
+        named = resolved(config.renderer, name, config.model_type)
+        if named not in NAMES:  # told when something is to be rendered: until then it can be listed and shown
+            return replace(route, renderer=UnknownRenderer(named), go=None)
+        return replace(route, renderer=renderer(named), go=None, bos=renderer(named).bos)
     if template is not None and (harmony or _prefers_go(template, chat_template, go_templates)):
         return _go_route(template, parser)
     if parser:

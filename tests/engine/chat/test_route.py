@@ -73,5 +73,6 @@ def test_a_named_renderer_wins_over_both_templates() -> None:
 
 
 def test_an_unknown_renderer() -> None:
+    route = choose_route("m", ModelConfig(renderer="nosuch"), None, "", {}, None)
     with pytest.raises(InvalidRequest, match='unknown renderer "nosuch"'):
-        choose_route("m", ModelConfig(renderer="nosuch"), None, "", {}, None)
+        route.renderer.render([Message("user", "Hi")], [], None)
