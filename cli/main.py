@@ -145,6 +145,15 @@ def pull(model: Model = None, insecure: Insecure = False) -> None:
     pull(name, insecure=insecure)
 
 
+@app.command("push", cls=Verb)
+def push(model: Model = None, insecure: Insecure = False) -> None:
+    """Send a model to its registry."""
+    [name] = exactly(1, model or [])
+    from cli.push import push
+
+    push(name, insecure=insecure)
+
+
 @app.command("list", cls=Verb)
 @app.command("ls", cls=Verb, hidden=True)
 def list_(prefix: Annotated[list[str] | None, typer.Argument(metavar="[PREFIX]", hidden=True)] = None) -> None:

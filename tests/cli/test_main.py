@@ -22,6 +22,7 @@ from tests.serving import PATIENCE, ROOT
         (["show"], "accepts 1 arg(s), received 0"),
         (["create"], "accepts 1 arg(s), received 0"),
         (["pull", "a", "b"], "accepts 1 arg(s), received 2"),
+        (["push"], "accepts 1 arg(s), received 0"),
         (["stop"], "accepts 1 arg(s), received 0"),
         (["cp", "a"], "accepts 2 arg(s), received 1"),
         (["list", "a", "b"], "accepts at most 1 arg(s), received 2"),
@@ -37,7 +38,7 @@ def test_a_wrong_call(alone: Pronk, args: list[str], message: str) -> None:
     assert alone.fail(*args) == f"Error: {message}\n"
 
 
-@pytest.mark.parametrize("verb", ["list", "ps", "show", "pull", "stop", "rm", "run"])
+@pytest.mark.parametrize("verb", ["list", "ps", "show", "pull", "push", "stop", "rm", "run"])
 def test_no_server(alone: Pronk, verb: str) -> None:
     args = [] if verb in ("list", "ps") else ["tinychat"]
     assert alone.fail(verb, *args) == (
@@ -77,7 +78,7 @@ def test_help(alone: Pronk) -> None:
     shown = alone.succeed("--help")
     assert shown == alone.succeed() == alone.succeed("-h")
     listed = [line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()]
-    assert listed == ["serve", "create", "run", "show", "pull", "list", "ps", "stop", "cp", "rm"]
+    assert listed == ["serve", "create", "run", "show", "pull", "push", "list", "ps", "stop", "cp", "rm"]
     for verb in [*listed, "ls", "start"]:
         assert alone.succeed(verb, "--help").startswith(f"Usage: pronk {verb} [OPTIONS]")
     assert "Usage: pronk cp [OPTIONS] SOURCE DESTINATION\n" in alone.succeed("cp", "--help")

@@ -21,5 +21,7 @@ def test_bars_for_a_person(pronk: Pronk) -> None:
     assert terminal.text.count("success") >= 1
 
 
-def test_a_registry_is_not_asked_yet(pronk: Pronk) -> None:
-    assert pronk.fail("pull", "nope") == "Error: pulling from a registry is not supported yet\n"
+def test_a_registry_that_does_not_answer(pronk: Pronk) -> None:
+    told = pronk.fail("pull", "--insecure", "127.0.0.1:1/library/nope")
+    assert told.endswith('manifests/latest": connection refused\n')
+    assert pronk.fail("push", "nope") == "Error: model 'nope' not found\n"

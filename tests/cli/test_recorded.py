@@ -72,7 +72,7 @@ def test_as_recorded(here: Pronk, server: Served, run: dict[str, Any]) -> None:
         assert result.stdout == wanted
 
 
-@pytest.mark.parametrize("verb", ["create", "run", "show", "pull", "list", "ps", "cp", "rm", "stop", "serve"])
+@pytest.mark.parametrize("verb", ["create", "run", "show", "pull", "push", "list", "ps", "cp", "rm", "stop", "serve"])
 def test_flags(alone: Pronk, verb: str) -> None:
     """Every recorded flag is there, but for those of embedding models and of another runtime."""
     flags = set(re.findall(r"--[a-z][a-z-]+", alone.succeed(verb, "--help")))
