@@ -13,7 +13,6 @@ CACHE_SHARE = 0.25  # of the free host memory that a model's cache may take beyo
 GPU_CACHE_SHARE = 0.8  # of the free GPU memory that weights leave
 COMPUTE_OVERHEAD = 0.1  # of the weights, for compute buffers
 COMPUTE_FLOOR = 52 << 20  # the process itself and its smallest buffers
-PROCESS = 32 << 20  # the process itself
 TYPICAL_LENGTH = 2048  # tokens that a running sequence should find room for; who needs more may have to wait
 MAX_PARALLEL_CPU = 8
 MAX_PARALLEL_GPU = 32
@@ -75,7 +74,7 @@ def plan(
     if not generates:
         cache = 0 if header.architecture in WITHOUT_CACHE else PADDING * per_token
         layers = _gpu_layers(header, weights + cache, beside, gpus, num_gpu) if on_gpu else 0
-        return Plan(1, PADDING, cache, weights + cache + beside + PROCESS, layers, embedding, beside=0)
+        return Plan(1, PADDING, cache, weights + cache + beside + COMPUTE_FLOOR, layers, embedding, beside=0)
     overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD)
     if on_gpu:
         free = sum(gpu.free for gpu in gpus)

@@ -60,7 +60,7 @@ def _row(header: GGUFHeader) -> int:
 
 def _between(header: GGUFHeader) -> int:
     """Bytes that one token takes in the layers while they are computed."""
-    return 4 * (2 * _int(header.field("feed_forward_length")) + 8 * _int(header.field("embedding_length")))
+    return 4 * (2 * _int(header.field("feed_forward_length")) + 4 * _int(header.field("embedding_length")))
 
 
 def _int(value: object) -> int:
