@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from modelfile.gotemplate import ChatTemplate, Template, infer_think_tags, tool_tag
-from modelfile.gotemplate.nodes import source
-from tests.modelfile.gotemplate.cases import ANSWERS, RECORDED, Case, conversation, label, outcome, section
+from tests.modelfile.gotemplate.cases import RECORDED, Case, conversation, label, outcome, section
 
 _CURRENT_WEATHER = (
     '{"name":"get_weather","description":"Get the \\u003ccurrent\\u003e weather \\u0026 more","parameters":'
@@ -76,31 +73,3 @@ def test_infer_think_tags(case: Case) -> None:
 @pytest.mark.parametrize("case", section("tool_tag"), ids=label)
 def test_tool_tag(case: Case) -> None:
     assert tool_tag(Template.parse(case["template"])) == case["tag"]
-
-
-@pytest.mark.parametrize("case", ANSWERS["language"], ids=label)
-def test_as_go_answers(case: Case) -> None:
-    assert outcome(lambda: Template.parse(case["template"]).execute(ANSWERS["data"])) == (case["out"], case["err"])
-
-
-@pytest.mark.parametrize("case", ANSWERS["conversations"], ids=label)
-def test_as_ollama_renders(case: Case) -> None:
-    template = ChatTemplate.parse(case["template"])
-    learned: tuple[Any, ...] = list(template.variables), tool_tag(template.template)
-    assert learned == (case["vars"] or [], case["tag"])
-    assert list(infer_think_tags(template.template)) == case["think"]
-    rendered = outcome(lambda: template.render(conversation(case["input"])))
-    assert rendered == (case["out"], case["err"])
-
-
-@pytest.mark.parametrize("case", [case for case in ANSWERS["language"] if case["err"] is None], ids=label)
-def test_the_printed_source_is_the_same_template(case: Case) -> None:
-    template = Template.parse(case["template"])
-    printed = "".join(
-        f'{{{{define "{name}"}}}}{source(body)}{{{{end}}}}' for name, body in template.bodies.items() if name
-    )
-    if '"{{"' in printed or "{{{" in printed:
-        pytest.skip("a brace of the text would join those of an action")
-    again = Template.parse(source(template.root) + printed)
-    assert source(again.root) == source(template.root)
-    assert again.execute(ANSWERS["data"]) == template.execute(ANSWERS["data"])

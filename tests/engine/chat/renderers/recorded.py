@@ -1,6 +1,4 @@
-"""Conversations and the prompts that Ollama's own renderers made of them. Another file of the same form:
-PRONK_CHAT_CASES.
-"""
+"""Conversations and the prompts that Ollama's own renderers made of them; collected by tests/test_chat_cases.py."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from tests.engine.chat.renderers.conversations import messages
 FILE = Path(os.environ.get("PRONK_CHAT_CASES") or Path(__file__).parents[3] / "data" / "chat-format-cases.json")
 OTHERS: dict[str, Any] = json.loads(Path(__file__).with_name("recorded.json").read_text(encoding="utf-8"))
 CASES: list[dict[str, Any]] = [
-    *json.loads(FILE.read_text(encoding="utf-8"))["renderers"],
+    *json.loads(FILE.read_text(encoding="utf-8")).get("renderers", []),
     *({**case, "input": OTHERS["inputs"][case["case"]]} for case in OTHERS["renderers"]),
 ]
 _DAY = re.compile(r"Current date: (\d+-\d+-\d+)")

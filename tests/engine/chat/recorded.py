@@ -1,4 +1,4 @@
-"""Answers and what Ollama's own parsers make of them, recorded. Another file of the same form: PRONK_CHAT_CASES.
+"""Answers and what Ollama's own parsers make of them, recorded; collected by tests/test_chat_cases.py.
 
 Each piece must say the same, with these exceptions:
 
@@ -29,6 +29,7 @@ from tests.engine.chat.reading import joined, steps
 
 FILE = Path(os.environ.get("PRONK_CHAT_CASES") or Path(__file__).parents[2] / "data" / "chat-format-cases.json")
 CASES: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+TOOL_CASES: dict[str, Any] = CASES.get("tool_parser") or {"cases": [], "tools": []}
 
 
 class Step(NamedTuple):
@@ -108,15 +109,15 @@ def bare(text: str) -> str:
     return "".join(text.split())
 
 
-@pytest.mark.parametrize("case", CASES["thinking_parser"], ids=lambda case: "|".join(case["chunks"]))
+@pytest.mark.parametrize("case", CASES.get("thinking_parser", []), ids=lambda case: "|".join(case["chunks"]))
 def test_thinking(case: dict[str, Any]) -> None:
     said = [(delta.thinking, delta.content) for delta in steps(ThinkingSplitter(), case["chunks"])]
     assert [list(step) for step in said[:-1]] == case["steps[thinking,content]"]
 
 
-@pytest.mark.parametrize("case", CASES["tool_parser"]["cases"], ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", TOOL_CASES["cases"], ids=lambda case: case["name"])
 def test_generic_calls(case: dict[str, Any]) -> None:
-    turn = Turn(Toolbox([{"function": {"name": name}} for name in CASES["tool_parser"]["tools"]]))
+    turn = Turn(Toolbox([{"function": {"name": name}} for name in TOOL_CASES["tools"]]))
     ours = read(OutputParser(template_format(case["tag"]), turn), [*case["chunks"], ""])
     theirs = [*map(recorded, case["steps"]), Step("", case["final_content"])]
     objects = list(_objects("".join(case["chunks"])))
@@ -159,7 +160,7 @@ def _case_id(case: dict[str, Any]) -> str:
     return f"{case['input']['Name']}: {'|'.join(case['input']['Chunks'])}"[:80]
 
 
-@pytest.mark.parametrize("case", CASES["builtin_parsers"], ids=_case_id)
+@pytest.mark.parametrize("case", CASES.get("builtin_parsers", []), ids=_case_id)
 def test_named_parsers(case: dict[str, Any]) -> None:
     given = case["input"]
     format = NAMED[given["Name"]]
@@ -169,7 +170,7 @@ def test_named_parsers(case: dict[str, Any]) -> None:
     assert_same(read(OutputParser(format, named_turn(given)), given["Chunks"]), theirs, "".join(given["Chunks"]))
 
 
-@pytest.mark.parametrize("case", CASES["chat_events"], ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", CASES.get("chat_events", []), ids=lambda case: case["name"])
 def test_events_of_a_chat(case: dict[str, Any]) -> None:
     given = case["input"]
     ours = read(_chat_parser(given), given["Chunks"])
