@@ -25,7 +25,7 @@ from engine.runner.work import Work
 log = logging.getLogger(__name__)
 
 EXTRA_SLOTS = 8  # sequence ids beyond the running ones, for what finished requests leave behind
-IDLE_CONTEXTS = 2  # full contexts of finished sequences that are remembered
+IDLE_CONTEXTS = 0.5  # what finished sequences may keep of the cache, in full contexts, besides the last one
 
 
 def run(sock: socket.socket) -> None:
@@ -67,7 +67,7 @@ def turn(context: Context, work: Work, mailbox: Mailbox) -> None:
 
 
 def _make_loop(context: Context, spec: Load, mailbox: Mailbox) -> Loop:
-    cache = KVCache(context, spec.n_parallel + EXTRA_SLOTS, IDLE_CONTEXTS * padded(spec.n_ctx))
+    cache = KVCache(context, spec.n_parallel + EXTRA_SLOTS, int(IDLE_CONTEXTS * padded(spec.n_ctx)))
     return Loop(context, cache, n_parallel=spec.n_parallel, n_cells=spec.n_cells, emit=mailbox.send)
 
 
