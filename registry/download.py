@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -73,7 +72,7 @@ class Download:
         partial = self._store.partial(self.digest)
         try:
             if not await self._blocking(lambda: partial.kept):
-                self.total = await self._size(source)
+                await self._ask_size(source)
             await self._blocking(partial.open, self.total, self._policy.division)
             self.completed = partial.completed
             await self._fill(partial, source)
@@ -83,18 +82,26 @@ class Download:
             partial.stop()
             await self._blocking(partial.close)
 
+    async def _ask_size(self, source: BlobSource) -> None:
+        """Believe the registry's size rather than the manifest's, if it fits."""
+        size = await self._size(source)
+        if size not in (0, self.total):
+            await self._blocking(self._store.require_space, size)
+            self.total = size
+
     async def _size(self, source: BlobSource) -> int:
-        """The size that the registry gives; that of the manifest if it does not."""
-        for failures in itertools.count(1):
+        """The size that the registry gives, 0 if it does not."""
+        failures = 0
+        while True:
             try:
-                return await source.size() or self.total
-            except BadStatus as error:
-                if isinstance(error, NotFound):
-                    raise
-                break
+                return await source.size()
+            except NotFound:
+                raise
+            except BadStatus:
+                return 0
             except RegistryError as error:
+                failures += 1
                 await self._policy.retries.after(failures, error)
-        return self.total
 
     async def _fill(self, partial: Partial, source: BlobSource) -> None:
         waiting = deque(part for part in partial.parts if part.left)
@@ -119,7 +126,7 @@ class Download:
 
     async def _attempt(self, part: Part, partial: Partial, source: BlobSource) -> None:
         """One answer's worth of a part. Where ranges are ignored, one answer at a time fills all of them."""
-        whole = source.whole and len(partial.parts) > 1
+        whole = source.whole
         async with self._alone if whole else nullcontext():
             if not part.left:
                 return

@@ -18,7 +18,7 @@ import msgspec
 from registry import gojson
 from registry.blobs import Blob
 from registry.describe import config_of
-from registry.errors import AccessDenied, BadAnswer, BadStatus, NotFound, RegistryError, Untrusted
+from registry.errors import AccessDenied, BadAnswer, BadStatus, NotFound, RegistryError, Untrusted, without_paths
 from registry.gguf import read_header
 from registry.gguf.merge import merged
 from registry.manifest import CONFIG, MODEL, PARAMS, PROJECTOR, SYSTEM, TEMPLATE, Layer, Manifest
@@ -140,7 +140,7 @@ async def _merge(store: Store, parts: list[Layer]) -> Layer:
 
 
 def _write_merged(store: Store, paths: list[Path], stopping: threading.Event) -> Blob:
-    with store.new_blob() as writer:
+    with without_paths("merge a split model"), store.new_blob() as writer:
         for piece in merged(paths):
             if stopping.is_set():
                 raise PartialClosed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ _MODE = 0o644
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _WRITING = "write a blob"
 _READING = "read a partial blob"
+log = logging.getLogger("pronk.registry")
 
 
 class PartialClosed(StoreError):
@@ -184,13 +186,22 @@ def _open_locked(path: Path) -> int:
     while True:
         descriptor = os.open(path, _FLAGS, _MODE)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
-        except BlockingIOError:
+        except BaseException:
             os.close(descriptor)
-            raise StoreError("another program is downloading this blob") from None
+            raise
         os.close(descriptor)  # it was published or removed just before it was locked
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreError("another program is downloading this blob") from None
+    except OSError as error:
+        log.debug("downloads are not locked: %s", error.strerror)  # not every file system can
 
 
 def _save(path: Path, part: Part) -> None:

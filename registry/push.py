@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import BinaryIO
 
 from registry.auth import Authority
@@ -26,7 +27,7 @@ async def push(
     """Send a model. Raises ModelMissing before the first step, RegistryError or StoreError; closing it stops it."""
     model = await asyncio.to_thread(store.find, name)
     yield {"status": "retrieving manifest"}
-    repository = Repository.of(name, authority, insecure=insecure)
+    repository = Repository.of(replace(model.name, scheme=name.scheme), authority, insecure=insecure)
     layers = (*model.manifest.layers, model.manifest.config)
     with store.lease(model.manifest.digests):
         async with repository.connect(policy.network) as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from typing import Final, Protocol
 
 import httpx
@@ -63,7 +63,8 @@ class BlobSource:
         async with self._open(first, last) as response:
             place = _place(response, first)
             self.whole |= response.status_code == 200
-            yield place, self._connection.transport.pieces(response)
+            async with aclosing(self._connection.transport.pieces(response)) as body:
+                yield place, body
 
     @asynccontextmanager
     async def _open(self, first: int, last: int) -> AsyncIterator[httpx.Response]:

@@ -10,7 +10,7 @@ import os
 import platform
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -33,7 +33,7 @@ _MOST_TEXT: Final = 4 << 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SYSTEMS = {"x86_64": "amd64", "aarch64": "arm64"}
 
-Body = AsyncIterator[bytes]
+Body = AsyncGenerator[bytes, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 
 from registry.auth import Authority
 from registry.download import Download, Policy
-from registry.errors import BadStatus, CorruptDownload, NotFound, RegistryError, StoreError
+from registry.errors import BadStatus, CorruptDownload, DiskFull, NotFound, RegistryError, StoreError
 from registry.names import Digest, ModelName
 from registry.parts import Division
 from registry.repository import Repository
@@ -106,7 +106,7 @@ async def test_a_silent_server_is_asked_again_from_where_it_stopped(store: Store
 
     registry.fault = fault
     async with serving(registry) as server:
-        await fetch(store, server, policy(division=ONE, stall=0.5))
+        await fetch(store, server, policy(division=ONE, stall=2.0))
         assert stored(store)
         assert asked(server) == [(0, 399_999), (10, 399_999)]
 
@@ -125,6 +125,21 @@ async def test_ranges_are_ignored(store: Store, registry: MemoryRegistry, divisi
         await fetch(store, server, policy(division=division))
         assert stored(store)
         assert len(asked(server)) <= 2 + division.count
+
+
+async def test_ranges_are_ignored_when_it_goes_on(store: Store, registry: MemoryRegistry) -> None:
+    registry.fault = lambda request, answer: Answer(body=DATA, cut=100_000 if len(asked(server)) == 1 else None)
+    async with serving(registry) as server:
+        await fetch(store, server, policy(division=ONE))
+        assert stored(store)
+
+
+async def test_a_size_that_cannot_be(store: Store, registry: MemoryRegistry) -> None:
+    registry.fault = lambda _, answer: Answer(headers={"content-length": "100000000000000000"})
+    async with serving(registry) as server:
+        with pytest.raises(DiskFull):
+            await fetch(store, server, policy())
+        assert asked(server) == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from registry.bundled import MODELS
 from registry.download import Policy
+from registry.errors import Unreachable
 from registry.gguf import read_header
 from registry.huggingface import HuggingFace
 from registry.manifest import ModelConfig
@@ -187,9 +188,12 @@ async def test_a_hub_that_is_down(tmp_path: Path) -> None:
         here.hub_server.handler = lambda _: Answer(body=b"<html>")
         with pytest.raises(ManifestUnavailable, match="pull model manifest: the hub's list of files cannot be read"):
             await here.pull("hf.co/user/repo")
-        here.hub_server.host = "127.0.0.1:1"
-        with pytest.raises(ManifestUnavailable, match=r"pull model manifest: http://127\.0\.0\.1:1: "):
-            await here.pull("hf.co/user/repo")
+
+
+async def test_an_endpoint_that_is_none(tmp_path: Path) -> None:
+    hub = HuggingFace(endpoint="gopher://hub.example")
+    with pytest.raises(Unreachable, match=r"gopher://hub\.example: "):
+        await hub.offer(ModelName.parse("hf.co/user/repo"), Network(), Store(tmp_path), None)
 
 
 async def test_a_file_that_is_no_model(tmp_path: Path) -> None:

@@ -316,6 +316,13 @@ async def test_a_registry_that_does_not_say_where(store: Store, headers: dict[st
     assert "registry" in str(caught.value)
 
 
+async def test_the_stored_spelling_is_sent(store: Store, cncf: CNCFRegistry) -> None:
+    add_model(store, f"{cncf.host}/lib/spelled:V1", DATA)
+    await send(store, f"{cncf.host}/LIB/Spelled:v1")
+    store.delete(ModelName.parse(f"{cncf.host}/lib/spelled:V1"))
+    assert statuses(await pull(store, f"{cncf.host}/lib/spelled:V1"))[-1] == "success"
+
+
 async def test_what_cannot_be_pushed(store: Store) -> None:
     with pytest.raises(ModelMissing, match=r"model '127\.0\.0\.1:1/lib/m:latest' not found"):
         await anext(push(store, ModelName.parse("127.0.0.1:1/lib/m"), Authority(Path("x")), policy()))
