@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from engine.chat.jinja import ChatTemplate, TemplateError
@@ -12,7 +12,6 @@ from engine.chat.links import linked_calls, short_ids
 from engine.chat.render import Prompt
 from engine.requests import Message, Think, ToolCall
 
-_SYSTEM_UNKNOWN = "system role not supported"
 _SHORT_ID_MARKS = ("length 9", "length == 9", "length != 9")
 Arguments = Callable[[dict[str, Any]], Any]
 
@@ -41,22 +40,25 @@ class NativeRenderer:
         return Prompt(text + prefill, prefill=prefill, reject_overflow=True)
 
     def _render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], variables: dict[str, Any]) -> str:
-        """Try the usual shape of messages first, then what some templates want instead."""
+        """Try the usual shape of messages first, then what some templates want instead. Raises the first refusal."""
+        refusal: TemplateError | None = None
+        for shape in self._shapes(messages):
+            try:
+                return self._template.render(shape, list(tools), **variables)
+            except TemplateError as error:
+                refusal = refusal or error
+        assert refusal is not None
+        raise refusal
+
+    def _shapes(self, messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
         messages = linked_calls(messages)
         if self._short_ids:
             messages = short_ids(messages)
-        try:
-            return self._template.render(_as_dicts(messages), list(tools), **variables)
-        except TemplateError as error:
-            if _SYSTEM_UNKNOWN in str(error).lower():
-                return self._template.render(_as_dicts(_without_system(messages)), list(tools), **variables)
-            if not any(message.tool_calls for message in messages):
-                raise
-            first = error
-        try:
-            return self._template.render(_as_dicts(messages, arguments=_as_json), list(tools), **variables)
-        except TemplateError:
-            raise first from None
+        yield _as_dicts(messages)
+        if any(message.role == "system" for message in messages):
+            yield _as_dicts(_without_system(messages))
+        if any(message.tool_calls for message in messages):
+            yield _as_dicts(messages, arguments=_as_json)
 
 
 def _variables(think: Think | None) -> dict[str, Any]:

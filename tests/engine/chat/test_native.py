@@ -57,3 +57,20 @@ def test_a_template_without_a_system_role() -> None:
         "{% endif %}{{ m.role }}:{{ m.content }};{% endfor %}"
     )
     assert render(source, Message("system", "S"), Message("user", "U")) == "user:S\nU;"
+
+
+def test_a_template_that_wants_arguments_as_text() -> None:
+    source = (
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}"
+        "{% if c.function.arguments is not string %}{{ raise_exception('text!') }}{% endif %}"
+        "{{ c.function.arguments }}{% endfor %}{% endfor %}"
+    )
+    assert (
+        render(source, Message("assistant", tool_calls=(ToolCall("f", {"a": "é"}),)), Message("user")) == '{"a": "é"}'
+    )
+
+
+def test_the_first_refusal_is_told() -> None:
+    source = "{{ raise_exception('roles: ' ~ messages | map(attribute='role') | join(' ')) }}"
+    with pytest.raises(TemplateError, match="^roles: system user$"):
+        render(source, Message("system", "S"), Message("user", "U"))
