@@ -72,5 +72,5 @@ def test_a_template_that_wants_arguments_as_text() -> None:
 
 def test_the_first_refusal_is_told() -> None:
     source = "{{ raise_exception('roles: ' ~ messages | map(attribute='role') | join(' ')) }}"
-    with pytest.raises(TemplateError, match="^roles: system user$"):
+    with pytest.raises(TemplateError, match=r"^roles: system user$"):
         render(source, Message("system", "S"), Message("user", "U"))
