@@ -84,24 +84,15 @@ class Download:
 
     async def _ask_size(self, source: BlobSource) -> None:
         """Believe the registry's size rather than the manifest's, if it fits."""
-        size = await self._size(source)
+        try:
+            size = await self._policy.retries.run(source.size)
+        except NotFound:
+            raise
+        except BadStatus:
+            return
         if size not in (0, self.total):
             await self._blocking(self._store.require_space, size)
             self.total = size
-
-    async def _size(self, source: BlobSource) -> int:
-        """The size that the registry gives, 0 if it does not."""
-        failures = 0
-        while True:
-            try:
-                return await source.size()
-            except NotFound:
-                raise
-            except BadStatus:
-                return 0
-            except RegistryError as error:
-                failures += 1
-                await self._policy.retries.after(failures, error)
 
     async def _fill(self, partial: Partial, source: BlobSource) -> None:
         waiting = deque(part for part in partial.parts if part.left)

@@ -103,17 +103,22 @@ class Pulls:
 
     async def _offer(self, repository: Repository, old: StoredModel | None) -> Offer:
         """What there is to fetch: from the registry, or from the hub behind it where the registry refuses."""
-        hub = self._hub if self._hub.serves(repository.name) else None
         try:
-            if hub is None or not hub.mirrored:
-                try:
-                    return await self._ask_registry(repository)
-                except RegistryError as error:
-                    if hub is None or not hub.may_help(error):
-                        raise
-            return await hub.offer(repository.name, self._policy.network, self._store, old)
+            return await self._ask(repository, old)
         except (RegistryError, ManifestError) as error:
             raise ManifestUnavailable(error) from error
+
+    async def _ask(self, repository: Repository, old: StoredModel | None) -> Offer:
+        hub = self._hub
+        if not hub.serves(repository.name):
+            return await self._ask_registry(repository)
+        if not hub.mirrored:
+            try:
+                return await self._ask_registry(repository)
+            except RegistryError as error:
+                if not hub.may_help(error):
+                    raise
+        return await hub.offer(repository.name, self._policy.network, self._store, old)
 
     async def _ask_registry(self, repository: Repository) -> Offer:
         async with repository.connect(self._policy.network) as connection:

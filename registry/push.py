@@ -11,7 +11,7 @@ from typing import BinaryIO
 from registry.auth import Authority
 from registry.download import Policy
 from registry.downloads import TICK
-from registry.errors import BlobMissing, without_paths
+from registry.errors import BlobMissing, Unreachable, without_paths
 from registry.manifest import Layer
 from registry.names import Digest, ModelName
 from registry.repository import Connection, Repository
@@ -36,18 +36,29 @@ async def push(
                     async for step in steps:
                         yield step
             yield {"status": "pushing manifest"}
-            await connection.put_manifest(model.manifest.encode().removesuffix(b"\n"))
+            data = model.manifest.encode().removesuffix(b"\n")
+            await policy.retries.run(lambda: connection.put_manifest(data))
     yield {"status": "success"}
 
 
 async def _send(store: Store, layer: Layer, connection: Connection, policy: Policy) -> AsyncGenerator[Step, None]:
     """Send a blob that is not there yet, and show how far it is. Closing it ends the upload."""
-    if not await connection.has_blob(layer.digest):
+    if not await _is_there(layer.digest, connection, policy):
         with await asyncio.to_thread(_open, store, layer.digest) as file:
             async with aclosing(_progress(Upload(connection, policy, layer, file))) as counts:
                 async for completed in counts:
                     yield blob_step("pushing", layer.digest, layer.size, completed)
     yield blob_step("pushing", layer.digest, layer.size, layer.size)
+
+
+async def _is_there(digest: Digest, connection: Connection, policy: Policy) -> bool:
+    """Whether the registry has a blob. One that has never answered is not asked twice."""
+    try:
+        return await connection.has_blob(digest)
+    except Unreachable:
+        if not connection.transport.answered:
+            raise
+        return await policy.retries.run(lambda: connection.has_blob(digest))
 
 
 async def _progress(upload: Upload) -> AsyncGenerator[int, None]:

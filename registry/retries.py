@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from registry.errors import BadAnswer, BadStatus, RegistryError, Unreachable
+
+T = TypeVar("T")
 
 _TEMPORARY: Final = frozenset({408, 425, 429})
 
@@ -26,6 +28,16 @@ class Retries:
     tries: int = 6
     pause: float = 1.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something until it succeeds. Raises what makes another try useless, or RetriesExceeded."""
+        failures = 0
+        while True:
+            try:
+                return await work()
+            except RegistryError as error:
+                failures += 1
+                await self.after(failures, error)
 
     async def after(self, failures: int, error: RegistryError) -> None:
         """Wait before the next try, or raise what makes another one useless."""

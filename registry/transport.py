@@ -58,9 +58,13 @@ class Network:
 
 
 class Transport:
-    """Requests to one registry, and to where it sends us. Belongs to one event loop; use it as a context."""
+    """Requests to one registry, and to where it sends us. Belongs to one event loop; use it as a context.
+
+    `answered` is set once there has been an answer from anybody.
+    """
 
     def __init__(self, home: httpx.URL, network: Network) -> None:
+        self.answered = False
         self._home = home
         self._home_is_public = False
         self._stall = network.stall
@@ -139,6 +143,7 @@ class Transport:
         left = redirects
         while True:
             response = await self._request(method, url, headers, content, reach)
+            self.answered = True
             if self.is_home(url):
                 self._home_is_public |= response.extensions[PUBLIC]
             if response.status_code not in _REDIRECTS or "location" not in response.headers or not redirects:

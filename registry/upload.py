@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -46,19 +45,21 @@ class Upload:
         self._connection = connection
         self._policy = policy
         self._file = file
+        self._tried = False
         self._parts: list[Part] = []
         self._hashes: dict[int, bytes] = {}
         self._places = asyncio.Semaphore(policy.parallel)
 
     async def run(self) -> None:
         """Send the blob, which is not there. Raises RegistryError or StoreError."""
-        for failures in itertools.count(1):
-            try:
-                if failures == 1 or not await self._connection.has_blob(self.layer.digest):
-                    await self._send()
-                return
-            except RegistryError as error:
-                await self._policy.retries.after(failures, error)
+        await self._policy.retries.run(self._attempt)
+
+    async def _attempt(self) -> None:
+        """Send it; when that has been tried before, it may have arrived without our knowing."""
+        if self._tried and await self._connection.has_blob(self.layer.digest):
+            return
+        self._tried = True
+        await self._send()
 
     async def _send(self) -> None:
         url = await self._begin()
@@ -109,12 +110,7 @@ class Upload:
     async def _put(self, url: httpx.URL, part: Part) -> None:
         """Send a part to where the registry wants it, again and again."""
         async with self._places:
-            for failures in itertools.count(1):
-                try:
-                    await self._put_once(url, part)
-                    return
-                except RegistryError as error:
-                    await self._policy.retries.after(failures, error)
+            await self._policy.retries.run(lambda: self._put_once(url, part))
 
     async def _put_once(self, url: httpx.URL, part: Part) -> None:
         transport = self._connection.transport

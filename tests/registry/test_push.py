@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from registry.auth import Authority
-from registry.errors import AccessDenied, BadStatus, BlobMissing, ModelMissing
+from registry.errors import AccessDenied, BadStatus, BlobMissing, ModelMissing, Unreachable
 from registry.manifest import CONFIG, MODEL, Layer, Manifest
 from registry.names import Digest, ModelName
 from registry.parts import Division
@@ -321,6 +321,38 @@ async def test_the_stored_spelling_is_sent(store: Store, cncf: CNCFRegistry) -> 
     await send(store, f"{cncf.host}/LIB/Spelled:v1")
     store.delete(ModelName.parse(f"{cncf.host}/lib/spelled:V1"))
     assert statuses(await pull(store, f"{cncf.host}/lib/spelled:V1"))[-1] == "success"
+
+
+async def test_an_empty_layer(store: Store, cncf: CNCFRegistry) -> None:
+    name = f"{cncf.host}/lib/empty"
+    add_model(store, name, b"")
+    await send(store, name)
+    store.delete(ModelName.parse(name))
+    assert statuses(await pull(store, name))[-1] == "success"
+
+
+async def test_small_requests_are_repeated_too(store: Store, cncf: CNCFRegistry) -> None:
+    """Once the registry has answered, one that breaks off is no reason to give up."""
+    behind = forward(cncf.host)
+    breaks = {"/v2/lib/small/manifests/latest": 1, f"/v2/lib/small/blobs/{Digest.of(b'{}')}": 2}
+
+    async def breaking(request: Request) -> Answer:
+        if breaks.get(request.path):
+            breaks[request.path] -= 1
+            return Answer(body=b"x", cut=0) if request.method == "PUT" else Answer(headers={"content-length": "x"})
+        return await behind(request)  # type: ignore[misc]
+
+    async with serving(breaking) as server:
+        add_model(store, f"{server.host}/lib/small", DATA)
+        assert statuses(await send(store, f"{server.host}/lib/small"))[-1] == "success"
+    assert set(breaks.values()) == {0}
+
+
+async def test_nobody_there(store: Store) -> None:
+    """Who has never answered is not asked again."""
+    add_model(store, "127.0.0.1:1/lib/m", DATA)
+    with pytest.raises(Unreachable, match="connection refused"):
+        await send(store, "127.0.0.1:1/lib/m")
 
 
 async def test_what_cannot_be_pushed(store: Store) -> None:
