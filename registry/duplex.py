@@ -47,6 +47,7 @@ class DuplexStream(httpcore.AsyncNetworkStream):
         self._inner = inner
         self._wrote = False
         self._early: asyncio.Task[bytes] | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """What has come; empty at the end."""
@@ -70,22 +71,19 @@ class DuplexStream(httpcore.AsyncNetworkStream):
     async def _write_listening(self, buffer: bytes, timeout: float | None) -> None:
         if self._early is None:
             self._early = asyncio.create_task(self._inner.read(_MOST_BYTES))
-        writing = asyncio.create_task(self._inner.write(buffer, timeout))
-        try:
-            await asyncio.wait((writing, self._early), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not writing.done():
-                writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
-        if writing.cancelled():
+        # Not ended when there is an answer: an encrypted connection of which a record is missing cannot be read either.
+        self._writing = asyncio.create_task(self._inner.write(buffer, timeout))
+        await asyncio.wait((self._writing, self._early), return_when=asyncio.FIRST_COMPLETED)
+        if not self._writing.done():
             raise httpcore.WriteError("answered before everything was sent")
-        writing.result()
+        self._writing.result()
 
     async def aclose(self) -> None:
         """Close the connection."""
-        if self._early is not None:
-            self._early.cancel()
-            await asyncio.gather(self._early, return_exceptions=True)
+        tasks = [task for task in (self._early, self._writing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._inner.aclose()
 
     async def start_tls(

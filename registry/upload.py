@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 import httpx
 
 from registry.download import Policy
-from registry.errors import BadAnswer, BadStatus, RegistryError, StoreError, Unreachable, without_paths
+from registry.errors import BadAnswer, BadStatus, StoreError, Unreachable, without_paths
 from registry.manifest import Layer
 from registry.names import InvalidName, ModelName
 from registry.parts import Part

@@ -1,7 +1,6 @@
 """Requests: where they may go, what they show to whom, how large and how slow an answer may be."""
 
 import asyncio
-import datetime
 import gzip
 import ssl
 from collections.abc import AsyncIterator
@@ -9,14 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from registry.errors import BadAnswer, RegistryError, Stalled, Unreachable, Untrusted
 from registry.proxies import Proxies
 from registry.transport import MAX_JSON, Network, Transport
+from tests.registry.servers.certificates import tls_contexts
 from tests.registry.servers.http import Answer, Handler, Request, Server, serving
 from tests.registry.servers.internet import Internet
 from tests.registry.test_addresses import NOWHERE, PRIVATE
@@ -247,34 +243,11 @@ async def test_the_user_agent() -> None:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for `registry.example` that vouches for itself, and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry.example")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("registry.example")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "certificate.pem"
-    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    path.write_bytes(
-        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain) + made.public_bytes(encoding)
-    )
-    return path
-
-
-@pytest.fixture
-async def secure(certificate: Path) -> AsyncIterator[tuple[Server, ssl.SSLContext]]:
-    """A server with that certificate, and what a client needs to trust it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    async with serving(lambda _: Answer(body=b"x"), context) as server:
-        yield server, ssl.create_default_context(cafile=str(certificate))
+async def secure(tmp_path: Path) -> AsyncIterator[tuple[Server, ssl.SSLContext]]:
+    """A server with a certificate for `registry.example`, and what a client needs to trust it."""
+    server_side, client_side = tls_contexts(tmp_path, "registry.example")
+    async with serving(lambda _: Answer(body=b"x"), server_side) as server:
+        yield server, client_side
 
 
 async def test_certificates_are_checked_against_the_name(secure: tuple[Server, ssl.SSLContext]) -> None:
