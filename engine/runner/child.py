@@ -52,7 +52,7 @@ def run(sock: socket.socket) -> None:
 
 
 def turn(context: Context, work: Work, mailbox: Mailbox) -> None:
-    """Take in what has arrived, then run one pass of answers and one of texts, if there are any."""
+    """Take in what has arrived, then run one pass of answers and, if it is their turn, one of texts."""
     # First of all: a cancel that arrives from here on must find the flag down and can leave it up.
     context.abort.clear()
     _take_all(work, mailbox)
@@ -62,8 +62,9 @@ def turn(context: Context, work: Work, mailbox: Mailbox) -> None:
         plan = work.loop.plan()
     if plan:
         work.loop.step(plan)
-    if not work.embedding.idle:
-        work.embedding.step(crowded=not work.loop.idle)
+    crowded = not work.loop.idle
+    if work.embedding.ready(crowded=crowded):
+        work.embedding.step(crowded=crowded)
 
 
 def _make_loop(context: Context, spec: Load, mailbox: Mailbox) -> Loop:

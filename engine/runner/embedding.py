@@ -15,6 +15,7 @@ from engine.runner.embedder import Embedder
 from engine.runner.pace import Pace
 from engine.runner.passage import EmbedJob, Passage
 
+SHARED_GOAL = 0.1  # seconds of a pass while answers wait for its end
 NO_NUMBERS = "embedding contains NaN or Inf values"
 NOBODY: frozenset[int] = frozenset()
 
@@ -35,6 +36,7 @@ class Embedding:
         self._emit = emit
         self._jobs: deque[EmbedJob] = deque()
         self._spread: Passage | None = None  # the one text that is spread over passes
+        self._rest_until = 0.0  # in time.perf_counter's seconds
         self.computing = NOBODY
         self.steps = 0
 
@@ -48,7 +50,7 @@ class Embedding:
 
     @cached_property
     def _pace(self) -> Pace:
-        return Pace(self._sizes.batch)
+        return Pace(self._sizes.batch, SHARED_GOAL)
 
     @cached_property
     def _slots(self) -> list[int]:
@@ -63,6 +65,10 @@ class Embedding:
     def idle(self) -> bool:
         """Whether a step would have nothing to do."""
         return not self._jobs
+
+    def ready(self, *, crowded: bool) -> bool:
+        """Whether to step now: beside answers (`crowded`) no sooner than they have had as long as the last pass."""
+        return not self.idle and not (crowded and time.perf_counter() < self._rest_until)
 
     def submit(self, job: EmbedJob) -> None:
         """Queue a request."""
@@ -135,7 +141,9 @@ class Embedding:
             if not self._context.can_cut:
                 self._start_over()
             return []
-        self._pace.measured(self._batch.size, time.perf_counter() - started)
+        now = time.perf_counter()
+        self._pace.measured(self._batch.size, now - started)
+        self._rest_until = now + now - started
         return self._advance(shares)
 
     def _advance(self, shares: list[Share]) -> list[FromRunner]:

@@ -11,17 +11,21 @@ SMOOTHING = 0.3
 
 
 class Pace:
-    """Measures the prefill rate of this model on this machine and sizes the chunks. Owned by the loop thread."""
+    """Measures the prefill rate of this model on this machine and sizes the chunks. Owned by the loop thread.
 
-    def __init__(self, n_batch: int) -> None:
+    `shared_goal`: seconds that a step should take while others wait for its end.
+    """
+
+    def __init__(self, n_batch: int, shared_goal: float = SHARED_GOAL) -> None:
         self._n_batch = n_batch
+        self._shared_goal = shared_goal
         self._rate = 0.0  # tokens per second
 
     def chunk(self, *, crowded: bool) -> int:
         """Prompt tokens for the next step; `crowded` when anybody else waits for this step to end."""
         if not self._rate:
             return min(FIRST_GUESS, self._n_batch)
-        goal = SHARED_GOAL if crowded else ALONE_GOAL
+        goal = self._shared_goal if crowded else ALONE_GOAL
         return min(max(int(self._rate * goal), SMALLEST), self._n_batch)
 
     def measured(self, tokens: int, seconds: float) -> None:

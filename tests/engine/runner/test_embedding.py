@@ -159,6 +159,18 @@ def test_several_long_texts_are_spread_one_after_the_other(desks: Embedders) -> 
         assert float(alone.ask(text)[0] @ desk.vectors(id).reshape(2, -1)[0]) > 0.9999
 
 
+def test_beside_answers_texts_take_turns_with_them(desks: Embedders) -> None:
+    desk = desks(longest=1024, batch=1024)
+    assert not desk.embedding.ready(crowded=False)
+    desk.submit(*[TEXTS[5]] * 4)
+    assert desk.embedding.ready(crowded=True)
+    desk.step(crowded=True)
+    assert not desk.embedding.ready(crowded=True)
+    assert desk.embedding.ready(crowded=False)
+    while not desk.embedding.ready(crowded=True):
+        pass
+
+
 def test_who_cancels_is_dropped_in_the_middle_and_leaves_the_others_alone(desks: Embedders) -> None:
     desk = desks(**CHAT)
     gone, stays = desk.submit(TEXTS[5], *TEXTS), desk.submit(TEXTS[5] + " now")
@@ -222,7 +234,7 @@ def test_answers_and_vectors_come_of_one_model_without_noticing_each_other(runne
     id = desk.submit(*TEXTS)
     while not (runner.loop.idle and desk.embedding.idle):
         runner.step()
-        if not desk.embedding.idle:
+        if desk.embedding.ready(crowded=not runner.loop.idle):
             desk.step(crowded=not runner.loop.idle)
     desk.embedding.close()
     assert runner.text(seq) == "The capital of France is Paris."

@@ -1,0 +1,202 @@
+"""Vectors through the façade, on real processes: the bundled model, which also writes, and a tiny BERT."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+from array import array
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from engine.embeddings import SLICE
+from engine.engine import Engine
+from engine.errors import (
+    CapabilityMissing,
+    ContextExceeded,
+    EngineStopped,
+    InvalidRequest,
+    ModelNotFound,
+    RunnerDied,
+)
+from engine.requests import ChatRequest, Delta, Embeddings, EmbedRequest, Message
+from modelfile.parameters import OptionError
+from registry.names import ModelName
+from tests.engine.berts import spoilt, tiny_bert
+from tests.engine.runner.harness import TINYCHAT
+from tests.engine.test_engine import ask, collect, gone, make_engine, store_model
+
+LONG = "count to five and tell a story about the quick brown fox " * 80
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    engine = make_engine(tmp_path / "models")
+    store_model(engine.store, "bert", tiny_bert(tmp_path / "bert.gguf").read_bytes())
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+async def embed(engine: Engine, *texts: str, model: str = "bert", **fields: Any) -> Embeddings:
+    return await engine.embed(EmbedRequest(model=model, texts=list(texts), **fields))
+
+
+def cosine(one: array[float], other: array[float]) -> float:
+    a, b = np.array(one), np.array(other)
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def length(vector: array[float]) -> float:
+    return float(np.linalg.norm(np.array(vector)))
+
+
+@pytest.mark.parametrize(("model", "width"), [("bert", 64), ("tinychat", 256)])
+async def test_vectors_in_order(engine: Engine, model: str, width: int) -> None:
+    texts = ["the dog", "the fox", "", "the dog"]
+    found = await embed(engine, *texts, model=model)
+    assert [len(vector) for vector in found.vectors] == [width] * 4
+    assert [length(vector) for vector in found.vectors] == pytest.approx([1] * 4)
+    assert cosine(found.vectors[0], found.vectors[3]) > 0.9999
+    assert cosine(found.vectors[0], found.vectors[1]) < 0.999
+    (alone,) = (await embed(engine, "the fox", model=model)).vectors
+    assert cosine(found.vectors[1], alone) > 0.9999
+    assert found.load_duration > 0
+    assert found.prompt_eval_count >= len(texts)
+
+
+async def test_more_texts_than_go_into_one_message(engine: Engine) -> None:
+    texts = [f"the dog number {number}" for number in range(SLICE + 9)]
+    found = await embed(engine, *texts)
+    assert len(found.vectors) == len(texts)
+    (last,) = (await embed(engine, texts[-1])).vectors
+    assert cosine(found.vectors[-1], last) > 0.9999
+    with pytest.raises(ContextExceeded, match=rf"^the input length exceeds the context length: input\[{SLICE}\]$"):
+        await embed(engine, *["a"] * SLICE, LONG, truncate=False)
+
+
+async def test_long_texts_are_cut_or_refused(engine: Engine) -> None:
+    assert (await embed(engine, LONG)).prompt_eval_count == 128
+    assert (await embed(engine, LONG, options={"num_ctx": 10})).prompt_eval_count == 10
+    assert (await embed(engine, LONG, options={"num_ctx": 1000})).prompt_eval_count == 128
+    with pytest.raises(ContextExceeded, match=r"^the input length exceeds the context length$"):
+        await embed(engine, LONG, truncate=False)
+    with pytest.raises(ContextExceeded, match=r"^input after truncation exceeds maximum context length$"):
+        await embed(engine, LONG, options={"num_ctx": 1})
+    assert (await embed(engine, LONG, model="tinychat")).prompt_eval_count == 1024
+
+
+@pytest.mark.parametrize("num_batch", [1, 7, 100_000])
+async def test_any_size_of_a_pass_will_do(engine: Engine, num_batch: int) -> None:
+    text = LONG[:600]
+    for model in ("bert", "tinychat"):
+        (vector,) = (await embed(engine, text, model=model)).vectors
+        (other,) = (await embed(engine, text, model=model, options={"num_batch": num_batch})).vectors
+        assert cosine(vector, other) > 0.9999
+
+
+async def test_dimensions(engine: Engine) -> None:
+    (whole,) = (await embed(engine, "the dog")).vectors
+    (cut,) = (await embed(engine, "the dog", dimensions=8)).vectors
+    assert len(cut) == 8
+    assert length(cut) == pytest.approx(1)
+    assert cosine(cut, whole[:8]) > 0.9999
+
+
+async def test_without_texts_a_model_is_loaded_or_goes(engine: Engine) -> None:
+    assert not (await embed(engine, keep_alive=math.inf)).vectors
+    (running,) = engine.running()
+    assert running.context_length == 128
+    assert math.isinf(running.expires_at)
+    await embed(engine, keep_alive=0)
+    await gone(engine)
+
+
+async def test_keep_alive_zero_answers_first(engine: Engine) -> None:
+    assert (await embed(engine, "the dog", keep_alive=0)).vectors
+    await gone(engine)
+
+
+async def test_one_process_writes_and_embeds_at_once(engine: Engine) -> None:
+    """And what embedding takes counts as soon as it takes it."""
+    await collect(engine.generate(ask("Hi")))
+    (before,) = engine.running()
+    long = asyncio.create_task(embed(engine, *[LONG] * 4, model="tinychat"))
+    answers = await asyncio.gather(*(collect(engine.generate(ask("Count to 5"))) for _ in range(3)))
+    assert {content for content, _, _ in answers} == {"1, 2, 3, 4, 5"}
+    assert len((await long).vectors) == 4
+    (after,) = engine.running()
+    assert after.size > before.size
+    await embed(engine, "again", model="tinychat")
+    assert engine.running()[0].size == after.size
+
+
+async def test_streams_go_on_beside_many_texts(engine: Engine) -> None:
+    pieces = 0
+    await embed(engine, "warm", model="tinychat")
+    texts = asyncio.create_task(embed(engine, *[LONG] * 12, model="tinychat"))
+    while not texts.done():
+        request = ChatRequest(model="tinychat", messages=[Message("user", "Count to 9")], options={"num_predict": 30})
+        async for event in engine.chat(request):
+            pieces += isinstance(event, Delta) and not texts.done()
+    assert len(texts.result().vectors) == 12
+    assert pieces > 5
+
+
+async def test_who_leaves_leaves_no_work_behind(engine: Engine) -> None:
+    task = asyncio.create_task(embed(engine, *[LONG] * 10_000, model="tinychat"))
+    while not engine.running():  # noqa: ASYNC110 - what is waited for is another process
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(20):
+        assert (await embed(engine, "the dog", model="tinychat")).vectors
+
+
+async def test_a_text_without_numbers_is_named_and_harms_nobody(engine: Engine, tmp_path: Path) -> None:
+    bad = spoilt(TINYCHAT, tmp_path / "spoilt.gguf", token=ord("q") - ord("!"))
+    store_model(engine.store, "spoilt", bad.read_bytes())
+    good = asyncio.create_task(embed(engine, *["the dog"] * 20, model="spoilt"))
+    with pytest.raises(InvalidRequest, match=r"^embedding contains NaN or Inf values: input\[2\]$"):
+        await embed(engine, "the dog", "the fox", "q", model="spoilt")
+    assert len((await good).vectors) == 20
+
+
+async def test_what_only_embeds_does_not_write(engine: Engine) -> None:
+    with pytest.raises(CapabilityMissing, match=r'^"bert" does not support chat$'):
+        await collect(engine.chat(ChatRequest(model="bert", messages=[Message("user", "Hi")])))
+    with pytest.raises(CapabilityMissing, match=r'^"bert" does not support generate$'):
+        await collect(engine.generate(ask("Hi", "bert")))
+
+
+async def test_refusals(engine: Engine) -> None:
+    with pytest.raises(ModelNotFound):
+        await embed(engine, "a", model="zz")
+    with pytest.raises(OptionError, match=r'^option "num_ctx" must be of type integer$'):
+        await embed(engine, "a", options={"num_ctx": "many"})
+    weights = engine.store.find(ModelName.parse("bert")).manifest.layers[0].digest
+    engine.store.blob_path(weights).unlink()
+    with pytest.raises(ModelNotFound):
+        await embed(engine, "a")
+
+
+@pytest.mark.parametrize("end", ["death", "stop"])
+async def test_the_end_of_the_process_is_the_end_of_the_request(engine: Engine, end: str) -> None:
+    await embed(engine, "warm", model="tinychat")
+    task = asyncio.create_task(embed(engine, *[LONG] * 10_000, model="tinychat"))
+    await asyncio.sleep(0.1)
+    if end == "stop":
+        await engine.stop()
+    else:
+        for child in psutil.Process(os.getpid()).children():
+            child.send_signal(signal.SIGKILL)
+    with pytest.raises(EngineStopped if end == "stop" else RunnerDied):
+        await task
