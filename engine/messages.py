@@ -77,6 +77,18 @@ class Load(msgspec.Struct, array_like=True, frozen=True, tag=1):
     embedding: EmbeddingSizes = EmbeddingSizes()
 
 
+class Grammar(msgspec.Struct, array_like=True, frozen=True):
+    """What an answer must look like: `rules` in llguidance's dialect of Lark.
+
+    Each of the `marks`, numbered from 0, is a text that may be one control token of the model: the runner defines
+    `mark_N`, which is the mark, and `until_N`, any text that ends with the first one, and with them `GAP`, some
+    white space.
+    """
+
+    rules: str
+    marks: tuple[str, ...] = ()
+
+
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     """Generate from a prompt. `num_ctx` is the request's, `overflow` says what an over-long prompt gets."""
 
@@ -90,6 +102,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     stop: tuple[str, ...]
     sampling: Sampling
     preserved: tuple[str, ...] = ()
+    grammar: Grammar | None = None
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
@@ -188,7 +201,7 @@ class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):
 
 
 class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):
-    """A request failed alone. `kind` "context" is the caller's over-long prompt, "internal" is ours."""
+    """A request failed alone: `kind` "context" by its over-long prompt, "request" by another fault of the caller's."""
 
     id: int
     kind: Literal["context", "request", "internal"]

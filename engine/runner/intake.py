@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 
 from engine.messages import Submit
+from engine.runner.matcher import Matcher
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence
 from engine.runner.text import TextStream
@@ -37,10 +38,12 @@ def check_length(prompt: str, n_ctx: int) -> None:
         raise PromptRejected(TOO_LONG)
 
 
-def make_sequence(vocabulary: Vocabulary, submit: Submit, tokens: array[int], n_ctx: int) -> Sequence:
+def make_sequence(
+    vocabulary: Vocabulary, submit: Submit, tokens: array[int], n_ctx: int, matcher: Matcher | None = None
+) -> Sequence:
     """Cut or reject an over-long prompt, then build the sequence with its sampler. Raises PromptRejected.
 
-    `n_ctx` is the largest context that the model was loaded for, padded.
+    `n_ctx` is the largest context that the model was loaded for, padded; `matcher` holds the answer to a grammar.
     """
     limit = min(padded(submit.num_ctx), n_ctx)
     keep = _kept(submit, len(tokens), vocabulary.adds_bos)
@@ -53,15 +56,18 @@ def make_sequence(vocabulary: Vocabulary, submit: Submit, tokens: array[int], n_
     if not tokens:
         raise PromptRejected("the prompt has no tokens")
     longest = NO_LIMIT_FACTOR * submit.num_ctx
+    max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else longest
+    if matcher is not None:
+        matcher.allow(max_new if submit.shift else min(max_new, limit - len(tokens)))
     return Sequence(
         id=submit.id,
         tokens=tokens,
         n_prompt=len(tokens),
         limit=limit,
-        max_new=min(submit.num_predict, longest) if submit.num_predict > 0 else longest,
+        max_new=max_new,
         shift=submit.shift,
         n_keep=max(0, min(keep, limit - LEAST_AFTER_KEEP)),
-        sampler=TokenSampler(submit.sampling, vocabulary.handle, vocabulary.size, limit, tokens),
+        sampler=TokenSampler(submit.sampling, vocabulary.handle, vocabulary.size, limit, tokens, matcher),
         text=TextStream(submit.stop),
         preserved=vocabulary.preserved(submit.preserved),
     )

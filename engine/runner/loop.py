@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from engine.messages import Chunk, Failed, FromRunner
 from engine.runner.batch import Batch
@@ -225,17 +226,17 @@ class Loop:
     def _take(self, seq: Sequence, token: int, now: float) -> None:
         """A sequence has its next token: show its text, end the answer, or make room for the one after."""
         if token == NO_TOKEN:
-            self._fail([seq], "the model computed no usable numbers")
+            self._give_up(seq)
             return
         seq.accept(token, now)
         if self._vocabulary.ends(token):
-            self._end(seq, "stop", now)
+            self._end(seq, seq.sampler.end_reason, now)
             return
         stream = seq.text
         if text := stream.feed(seq.preserved.get(token) or self._vocabulary.piece(token)):
             self._events.append(Chunk(seq.id, text))
-        if stream.stopped or stream.looping:
-            self._end(seq, "stop", now)
+        if stream.stopped or seq.sampler.finished or (stream.looping and not seq.sampler.hurry()):
+            self._end(seq, seq.sampler.end_reason, now)
         elif seq.n_generated >= seq.max_new or (seq.full and not seq.shift):
             self._end(seq, "length", now)
         elif seq.full:
@@ -246,6 +247,13 @@ class Loop:
             self._events.append(Chunk(seq.id, rest))
         self._events.append(seq.done(reason, now))
         self._finish(seq)
+
+    def _give_up(self, seq: Sequence) -> None:
+        """No token can be chosen."""
+        if seq.sampler.fault:
+            self._fail([seq], seq.sampler.fault, "request")
+        else:
+            self._fail([seq], "the model computed no usable numbers")
 
     def _finish(self, seq: Sequence, *, remember: bool = True) -> None:
         self._running.remove(seq)
@@ -279,7 +287,7 @@ class Loop:
         seq.slot, seq.n_cached = -1, 0
         self._waiting.appendleft(seq)
 
-    def _fail(self, seqs: list[Sequence], detail: str) -> None:
+    def _fail(self, seqs: list[Sequence], detail: str, kind: Literal["request", "internal"] = "internal") -> None:
         for seq in seqs:
-            self._events.append(Failed(seq.id, "internal", detail))
+            self._events.append(Failed(seq.id, kind, detail))
             self._finish(seq, remember=False)

@@ -29,6 +29,7 @@ from engine.messages import (
     to_runner_decoder,
 )
 from engine.runner.abort import AbortFlag
+from engine.runner.grammar import STACK, GrammarRejected, Grammars
 from engine.runner.intake import PromptRejected, check_length, make_sequence
 from engine.runner.passage import EmbedJob, make_job
 from engine.runner.sequence import Sequence
@@ -66,6 +67,7 @@ class Mailbox:
         self._sending = threading.Lock()
         self._inbox: SimpleQueue[Sequence | EmbedJob | Cancel] = SimpleQueue()
         self._texts: SimpleQueue[Submit | Embed | Tokenize | Detokenize] = SimpleQueue()
+        self._constrained: SimpleQueue[Submit] = SimpleQueue()
         self._wanted: set[int] = set()  # submitted, not cancelled, not yet in the inbox
         self._handing_over = threading.Lock()
 
@@ -86,10 +88,12 @@ class Mailbox:
         return message
 
     def serve(self, vocabulary: Vocabulary, abort: AbortFlag, counters: Counters, n_ctx: int) -> None:
-        """Start the two threads; the loop takes what arrives with `take`. `n_ctx` is the largest context, padded."""
-        work = {"reader": lambda: self._serve(abort, counters), "tokenizer": lambda: self._tokenize(vocabulary, n_ctx)}
-        for name, run in work.items():
-            threading.Thread(target=run, name=name, daemon=True).start()
+        """Start the threads; the loop takes what arrives with `take`. `n_ctx` is the largest context, padded."""
+        _start("reader", lambda: self._serve(abort, counters))
+        _start("tokenizer", lambda: self._tokenize(vocabulary, n_ctx))
+        before = threading.stack_size(STACK)
+        _start("grammars", lambda: self._constrain(vocabulary, n_ctx))
+        threading.stack_size(before)
 
     def take(self, *, block: bool) -> Sequence | EmbedJob | Cancel | None:
         """The next thing for the loop to do; None if there is none and `block` is false."""
@@ -101,6 +105,9 @@ class Mailbox:
         while True:
             message = self._read()
             match message:
+                case Submit() if message.grammar is not None:
+                    self._wanted.add(message.id)
+                    self._constrained.put(message)
                 case Submit() | Embed():
                     self._wanted.add(message.id)
                     self._texts.put(message)
@@ -133,16 +140,28 @@ class Mailbox:
                 case Detokenize():
                     self.send([Text(message.id, vocabulary.detokenize(message.tokens))])
 
-    def _prepare(self, vocabulary: Vocabulary, message: Submit | Embed, n_ctx: int) -> None:
+    def _constrain(self, vocabulary: Vocabulary, n_ctx: int) -> None:
+        """Prepare what has a grammar, apart from the rest: compiling one can take long."""
+        grammars = Grammars(vocabulary)
+        while True:
+            self._prepare(vocabulary, self._constrained.get(), n_ctx, grammars)
+
+    def _prepare(
+        self, vocabulary: Vocabulary, message: Submit | Embed, n_ctx: int, grammars: Grammars | None = None
+    ) -> None:
         if message.id not in self._wanted:
             return
         try:
             item = (
-                make_job(vocabulary, message) if isinstance(message, Embed) else _sequence(vocabulary, message, n_ctx)
+                make_job(vocabulary, message)
+                if isinstance(message, Embed)
+                else _sequence(vocabulary, message, n_ctx, grammars)
             )
         except PromptRejected as error:
-            self._wanted.discard(message.id)
-            self.send([Failed(message.id, "context", str(error))])
+            self._refuse(Failed(message.id, "context", str(error)))
+            return
+        except GrammarRejected as error:
+            self._refuse(Failed(message.id, "request", str(error)))
             return
         with self._handing_over:
             if message.id in self._wanted:
@@ -151,6 +170,10 @@ class Mailbox:
                 return
         if isinstance(item, Sequence):
             item.sampler.close()
+
+    def _refuse(self, answer: Failed) -> None:
+        self._wanted.discard(answer.id)
+        self.send([answer])
 
     def _read(self) -> ToRunner:
         (size,) = FRAME_HEADER.unpack(self._read_exactly(FRAME_HEADER.size))
@@ -174,7 +197,12 @@ class Mailbox:
         return buffer
 
 
-def _sequence(vocabulary: Vocabulary, message: Submit, n_ctx: int) -> Sequence:
+def _start(name: str, run: Callable[[], None]) -> None:
+    threading.Thread(target=run, name=name, daemon=True).start()
+
+
+def _sequence(vocabulary: Vocabulary, message: Submit, n_ctx: int, grammars: Grammars | None) -> Sequence:
     check_length(message.prompt, n_ctx)
     tokens = vocabulary.tokenize(message.prompt, add_special=True)
-    return make_sequence(vocabulary, message, tokens, n_ctx)
+    matcher = grammars.matcher(message.grammar) if grammars is not None and message.grammar is not None else None
+    return make_sequence(vocabulary, message, tokens, n_ctx, matcher)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence as Seq
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +19,13 @@ import numpy.typing as npt
 from engine.messages import Sampling
 from engine.runner.bindings import C
 from engine.runner.chain import CANDIDATE, Chain, NothingToChoose
+from engine.runner.matcher import Matcher
 from engine.runner.recent import Logits, Recent, penalize
 
 BLOCK = 128  # logits per maximum, at most
 BLOCKS_PER_CANDIDATE = 4  # blocks that there must be for each wanted candidate, or the bound is a poor one
 NO_TOKEN = -1  # as llama.cpp says it
+LOWEST = np.finfo(np.float32).min  # of a token that has a chance at all
 COLDEST = 1e-6  # a temperature of no more than this is zero: logits divided by less are no numbers any more
 
 
@@ -30,11 +33,21 @@ class TokenSampler:
     """The sampling state of one sequence: what it has said recently and its llama.cpp chain with its random numbers.
 
     `vocab` is the C pointer of the model's vocabulary, `history` are the prompt's tokens. `greedy` rows need only
-    their largest logit, `full` ones all of them; `recent` is None without penalties. Call `close` at the end.
+    their largest logit, `full` ones all of them; `recent` is None without penalties, `grammar` where every text will
+    do. Call `close` at the end.
     """
 
-    def __init__(self, params: Sampling, vocab: int, n_vocab: int, n_ctx: int, history: Seq[int]) -> None:
+    def __init__(
+        self,
+        params: Sampling,
+        vocab: int,
+        n_vocab: int,
+        n_ctx: int,
+        history: Seq[int],
+        grammar: Matcher | None = None,
+    ) -> None:
         self.params = params
+        self.grammar = grammar
         self.greedy = params.temperature <= COLDEST
         needs_all = params.mirostat in (1, 2) or params.dry_multiplier > 0 or params.top_n_sigma > 0
         block = _block_size(n_vocab, params.top_k)
@@ -48,12 +61,33 @@ class TokenSampler:
             for token in history:
                 self._accept_in_chain(token)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the grammar lets nothing follow."""
+        return self.grammar is not None and self.grammar.finished
+
+    @property
+    def end_reason(self) -> Literal["stop", "length"]:
+        """Why the answer ends, if it does now: of itself, or because it was made to."""
+        return "length" if self.grammar is not None and self.grammar.cut_short else "stop"
+
+    @property
+    def fault(self) -> str:
+        """Why the grammar allows no token, "" if it does."""
+        return "" if self.grammar is None else self.grammar.fault
+
     def accept(self, token: int) -> None:
         """Remember the token that was chosen."""
+        if self.grammar is not None:
+            self.grammar.accept(token)
         if self._dry:
             self._accept_in_chain(token)
         if self.recent is not None:
             self.recent.append(token)
+
+    def hurry(self) -> bool:
+        """Lead the answer to an end that its grammar allows; False where there is none to go for."""
+        return self.grammar is not None and self.grammar.hurry()
 
     def choose(self, address: int, size: int) -> int:
         """Run the chain over candidates at a memory address; see `Chain.choose`."""
@@ -81,12 +115,15 @@ class BatchSampler:
     def sample(self, samplers: Seq[TokenSampler], logits: Logits) -> list[int]:
         """One token id per row of `logits` (float32, rows × n_vocab, changed in place); the samplers remember it.
 
-        NO_TOKEN for a row of numbers that are none, from which nothing can be chosen.
+        NO_TOKEN for a row of numbers that are none, or whose grammar allows nothing.
         """
         for row, sampler in enumerate(samplers):
             if sampler.bias is not None:
                 logits[row, sampler.bias[0]] += sampler.bias[1]
         penalize(logits, [(row, s.recent) for row, s in enumerate(samplers) if s.recent is not None])
+        for row, sampler in enumerate(samplers):
+            if sampler.grammar is not None:
+                sampler.grammar.restrict(logits[row])
         chosen = [NO_TOKEN] * len(samplers)
         self._sample_cut(samplers, logits, chosen)
         for row, sampler in enumerate(samplers):
@@ -120,9 +157,19 @@ class BatchSampler:
     def _sample_all(self, sampler: TokenSampler, row: Logits) -> int:
         if np.isnan(row.max()):
             return NO_TOKEN
+        if sampler.grammar is not None:
+            return self._sample_allowed(sampler, row)
         self._everything["id"] = self._ids
         self._everything["logit"] = row
         return _choose(sampler, self._everything.ctypes.data, self._n_vocab)
+
+    def _sample_allowed(self, sampler: TokenSampler, row: Logits) -> int:
+        """As `_sample_all` for a row with a grammar: some samplers count what has no chance as well."""
+        allowed = np.flatnonzero(row > -np.inf)
+        candidates = self._everything[: len(allowed)]
+        candidates["id"] = allowed
+        candidates["logit"] = row[allowed]
+        return _choose(sampler, candidates.ctypes.data, len(allowed))
 
 
 def _possible(logits: Logits, block: int, k: int) -> npt.NDArray[np.intp]:
@@ -134,7 +181,7 @@ def _possible(logits: Logits, block: int, k: int) -> npt.NDArray[np.intp]:
     n_blocks = n_vocab // block
     maxima = logits[:, : n_blocks * block].reshape(n_rows, block, n_blocks).max(axis=1)
     bound = np.partition(maxima, n_blocks - k, axis=1)[:, n_blocks - k]
-    return np.flatnonzero(logits >= bound[:, None])
+    return np.flatnonzero(logits >= np.maximum(bound, LOWEST)[:, None])
 
 
 def _block_size(n_vocab: int, k: int) -> int:
@@ -156,7 +203,7 @@ def _choose(sampler: TokenSampler, address: int, size: int) -> int:
 
 def _largest(row: Logits) -> int:
     token = int(row.argmax())
-    return NO_TOKEN if np.isnan(row[token]) else token
+    return token if row[token] > -np.inf else NO_TOKEN
 
 
 def _bias(params: Sampling, vocab: int, n_vocab: int) -> tuple[npt.NDArray[np.int64], Logits] | None:

@@ -41,7 +41,7 @@ class Vocabulary:
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones written out. Ids outside the vocabulary are left out."""
-        known = (self._render(t, special=True) for t in tokens if 0 <= t < self.size)
+        known = (self.render(t, special=True) for t in tokens if 0 <= t < self.size)
         return b"".join(known).decode("utf-8", "replace")
 
     def preserved(self, texts: Sequence[str]) -> dict[int, bytes]:
@@ -53,7 +53,7 @@ class Vocabulary:
         """The bytes that a generated token adds to the text: nothing for control tokens."""
         found = self._pieces.get(token)
         if found is None:
-            found = self._pieces[token] = self._render(token, special=False)
+            found = self._pieces[token] = self.render(token)
         return found
 
     def ends(self, token: int) -> bool:
@@ -63,7 +63,12 @@ class Vocabulary:
             found = self._ends[token] = C.llama_vocab_is_eog(self.handle, token)
         return found
 
-    def _render(self, token: int, *, special: bool) -> bytes:
+    def end_tokens(self) -> list[int]:
+        """All tokens that end the generation; safe from any thread."""
+        return [token for token in range(self.size) if C.llama_vocab_is_eog(self.handle, token)]
+
+    def render(self, token: int, *, special: bool = False) -> bytes:
+        """As `piece`, safe from any thread and not remembered; `special`: control tokens by their names."""
         size = 64
         while True:
             buffer = ctypes.create_string_buffer(size)

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.messages import Chunk, Done, Failed, FromRunner, Load, Sampling, Submit
 from engine.runner.context import Context
+from engine.runner.grammar import Grammars
 from engine.runner.intake import make_sequence, padded
 from engine.runner.kvcache import KVCache
 from engine.runner.loop import Loop
@@ -48,6 +49,7 @@ class Runner:
         self.loop = Loop(
             self.context, self.cache, n_parallel=spec.n_parallel, n_cells=spec.n_cells, emit=self.events.extend
         )
+        self.grammars = Grammars(self.context.vocabulary)
         self._n_ctx = padded(spec.n_ctx)
         self._ids = 0
 
@@ -56,7 +58,8 @@ class Runner:
         self._ids += 1
         message = submit(prompt, **wishes, id=self._ids)
         tokens = self.context.vocabulary.tokenize(prompt, add_special=True)
-        seq = make_sequence(self.context.vocabulary, message, tokens, self._n_ctx)
+        matcher = None if message.grammar is None else self.grammars.matcher(message.grammar)
+        seq = make_sequence(self.context.vocabulary, message, tokens, self._n_ctx, matcher)
         self.loop.submit(seq)
         return seq
 

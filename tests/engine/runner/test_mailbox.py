@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from engine.messages import (
     Embed,
     Failed,
     FromRunner,
+    Grammar,
     Load,
     Ping,
     Pong,
@@ -192,3 +194,29 @@ def test_it_leaves_when_the_parent_goes(unread: list[FromRunner], vocabulary: Vo
     ours.close()
     assert left.wait(10)
     theirs.close()
+
+
+def test_a_prompt_with_a_grammar_arrives_with_its_beginning(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=Grammar('start: "yes" | "no"')))
+    item = mailbox.take(block=True)
+    assert isinstance(item, Sequence)
+    assert item.sampler.grammar is not None
+    item.sampler.close()
+
+
+def test_a_grammar_that_is_none_is_refused(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=Grammar("start: nothing")), numbered(2))
+    (failed,) = parent.receive()
+    assert isinstance(failed, Failed)
+    assert (failed.id, failed.kind) == (1, "request")
+    assert taken(mailbox) == 2
+
+
+def test_a_grammar_that_takes_long_holds_up_nobody_else(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    patterns = {f"^{n}(a|b)*$": {"type": "string"} for n in range(150)}
+    slow = Grammar(f"start: %json {json.dumps({'type': 'object', 'patternProperties': patterns})}")
+    parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=slow), numbered(2))
+    assert [taken(mailbox), taken(mailbox)] == [2, 1]

@@ -1,0 +1,87 @@
+"""How an answer with a grammar can be brought to its end soon: a model may never find it by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+TokenSet = npt.NDArray[np.uint32]
+"""One bit for each token of the vocabulary, in llguidance's order."""
+
+LONGEST = 256  # tokens; what needs more has no end
+_SPACE, _QUOTES, _BRACKETS, _STRUCTURE = b" \t\r\n", b'"}]', b"}]", b'"}]{[,: \t\r\n'
+
+
+class Ending:
+    """Finds short ends, for one vocabulary. Immutable; may be used from any thread.
+
+    The way through a grammar is short that closes what is open in JSON wherever it can: the end of the answer comes
+    first, then a quote (inside of a string, brackets go on forever), white space last.
+    """
+
+    def __init__(self, pieces: Sequence[bytes], ends: Iterable[int]) -> None:
+        self._size = len(pieces)
+        kinds = [_kind(piece) for piece in pieces]
+        sets = {kind: self.tokens(token for token, each in enumerate(kinds) if each == kind) for kind in set(kinds)}
+        nothing = self.tokens(())
+        self._ends = self.tokens(ends)
+        self._quotes = sets.get("quotes", nothing)
+        self._others = [sets.get(kind, nothing) for kind in ("brackets", "structure", "digits", "")]
+        self._lines = self.tokens(token for token, piece in enumerate(pieces) if piece.startswith(b"\n"))
+
+    def tokens(self, ids: Iterable[int]) -> TokenSet:
+        """A set of tokens."""
+        bits = np.zeros(-(-self._size // 32) * 32, np.uint8)
+        bits[list(ids)] = 1
+        return np.packbits(bits, bitorder="little").view(np.uint32)
+
+    def plan(self, matcher: LLMatcher, marks: TokenSet) -> list[int] | None:
+        """Tokens that end the answer; None where no end is found. `marks` are those by which texts around JSON end.
+
+        The matcher stays as it is.
+        """
+        matcher = matcher.deep_copy()
+        allowed = np.empty_like(self._ends)
+        found: list[int] = []
+        while not matcher.is_stopped():
+            matcher.unsafe_compute_mask_ptr(allowed.ctypes.data, allowed.nbytes)
+            token = _first(allowed, self._wanted(allowed, marks))
+            if len(found) == LONGEST or not matcher.consume_token(token):
+                return None
+            found.append(token)
+        return None if matcher.is_error() else found
+
+    def _wanted(self, allowed: TokenSet, marks: TokenSet) -> Iterator[TokenSet]:
+        yield self._ends
+        # A line feed cannot stand in a string of JSON: where one is allowed a mark means what it says.
+        free = (allowed & self._lines).any()
+        yield from (marks, self._quotes) if free else (self._quotes, marks)
+        yield from self._others
+
+
+def _kind(piece: bytes) -> str:
+    if not piece.strip(_SPACE):
+        return "space"
+    if not piece.strip(_BRACKETS):
+        return "brackets"
+    if not piece.strip(_QUOTES) and piece.startswith(b'"'):
+        return "quotes"
+    if not piece.strip(_STRUCTURE):
+        return "structure"
+    return "digits" if piece.isdigit() else ""
+
+
+def _first(allowed: TokenSet, wanted: Iterable[TokenSet]) -> int:
+    """An allowed token of the first of the sets that has one; any allowed token if none has."""
+    for tokens in wanted:
+        found = allowed & tokens
+        if (words := np.flatnonzero(found)).size:
+            bits = int(found[words[0]])
+            return int(words[0]) * 32 + (bits & -bits).bit_length() - 1
+    return _first(allowed, [allowed])

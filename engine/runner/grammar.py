@@ -1,0 +1,127 @@
+"""Grammars that answers are held to, compiled by llguidance for a model's vocabulary."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from engine.messages import Grammar
+from engine.runner.ending import Ending
+from engine.runner.matcher import Matcher, reason
+from engine.runner.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from llguidance import LLParserLimits, LLTokenizer
+
+STACK = 16 << 20  # bytes that the thread which compiles needs for schemas of nested references
+LARGEST = 50_000  # symbols of a compiled grammar
+MOST_STATES = 50_000  # of its lexer, a kilobyte or two each
+_SHARED_RULES = r"""
+GAP: /[ \t\r\n]{1,4}/
+TEXT: /(.|\n)*/
+"""
+
+
+class GrammarRejected(ValueError):
+    """The grammar cannot be used; the message is for the user."""
+
+
+class Grammars:
+    """Compiles grammars for the vocabulary of one model. Owned by one thread, which may be any.
+
+    The first one takes long: llguidance sorts the vocabulary, some half a second for 150,000 tokens.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def matcher(self, grammar: Grammar) -> Matcher:
+        """The beginning of an answer. Raises GrammarRejected."""
+        from llguidance import LLMatcher
+
+        words = self._words
+        tokens = {text.decode(): token for token, text in self._vocabulary.preserved(grammar.marks).items()}
+        control = {mark: token for mark, token in tokens.items() if token in words.control}
+        matcher = LLMatcher(words.tokenizer, lark(grammar, control), log_level=0, limits=limits())
+        if matcher.is_error():
+            raise GrammarRejected(reason(matcher))
+        closing = (tokens[mark] for n, mark in enumerate(grammar.marks) if mark in tokens and _ends(grammar, n))
+        return Matcher(matcher, words.ending, words.ending.tokens(closing))
+
+    @cached_property
+    def _words(self) -> _Words:
+        from llguidance import LLTokenizer, TokenizerWrapper
+
+        table = _Table(self._vocabulary)
+        if not table.ends:
+            raise GrammarRejected("the model has no token that ends an answer")
+        try:
+            tokenizer = LLTokenizer(TokenizerWrapper(table), eos_token=table.ends)
+        except ValueError as error:
+            raise GrammarRejected(f"the model's vocabulary does not suit grammars: {error}") from None
+        return _Words(tokenizer, Ending(table.tokens, table.ends), frozenset(table.special_token_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What grammars need of a vocabulary."""
+
+    tokenizer: LLTokenizer
+    ending: Ending
+    control: frozenset[int]
+
+
+def lark(grammar: Grammar, control: Mapping[str, int]) -> str:
+    """The whole grammar for a vocabulary in which the marks in `control` are control tokens, the others text."""
+    marks = [_mark(f"{number}", mark, control.get(mark)) for number, mark in enumerate(grammar.marks)]
+    return "\n".join([grammar.rules, _SHARED_RULES, *marks])
+
+
+def limits() -> LLParserLimits:
+    """What a grammar may cost."""
+    from llguidance import LLParserLimits
+
+    return LLParserLimits(max_grammar_size=LARGEST, max_lexer_states=MOST_STATES, verbose_errors=False)
+
+
+def _mark(number: str, mark: str, token: int | None) -> str:
+    """The rules `mark_N`, the mark, and `until_N`, any text up to and including it."""
+    if token is not None:
+        return f"mark_{number}: <[{token}]>\nuntil_{number}: TEXT <[{token}]>"
+    text = json.dumps(mark, ensure_ascii=False)
+    return f"mark_{number}: {text}\nuntil_{number}[lazy]: TEXT {text}"
+
+
+def _ends(grammar: Grammar, number: int) -> bool:
+    """Whether texts end with a mark in this grammar."""
+    return re.search(rf"\buntil_{number}\b", grammar.rules) is not None
+
+
+class _Table:
+    """A vocabulary in the shape that llguidance's wrapper takes."""
+
+    bos_token_id = None
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self.tokens: list[bytes] = []
+        self.special_token_ids: list[int] = []
+        for token in range(vocabulary.size):
+            text = vocabulary.render(token)
+            if not text:
+                self.special_token_ids.append(token)
+            self.tokens.append(text or vocabulary.render(token, special=True))
+        self.ends = vocabulary.end_tokens()
+
+    @property
+    def eos_token_id(self) -> int:
+        """One of the tokens that end an answer."""
+        return self.ends[0]
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        written = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        return self._vocabulary.tokenize(written, add_special=False).tolist()

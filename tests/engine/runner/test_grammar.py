@@ -1,0 +1,211 @@
+"""A real model's answers, held to grammars."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import msgspec
+import numpy as np
+import pytest
+
+from engine.messages import Failed, Grammar, Sampling
+from engine.runner.grammar import GrammarRejected, Grammars, lark
+from engine.runner.vocabulary import Vocabulary
+from tests.engine.runner.harness import PLAIN, Runner, chat
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "age": {"type": "integer"},
+        "tags": {"type": "array", "items": {"enum": ["red", "green"]}},
+    },
+    "required": ["name", "age", "tags"],
+    "additionalProperties": False,
+}
+SAMPLINGS = {
+    "greedy": PLAIN,
+    "penalties": Sampling(temperature=0, repeat_penalty=1.5, presence_penalty=1.0),
+    "hot": Sampling(temperature=1.5),
+    "whole vocabulary": Sampling(temperature=1.5, top_k=0, top_p=1.0),
+    "mirostat 1": Sampling(mirostat=1),
+    "mirostat 2": Sampling(mirostat=2),
+    "dry": Sampling(temperature=1.5, dry_multiplier=0.8),
+    "top n sigma": Sampling(temperature=1.5, top_n_sigma=1.0),
+    "bias": Sampling(temperature=1.5, logit_bias=((5, 1000.0), (7, -1000.0))),
+}
+
+
+def json_grammar(schema: Any) -> Grammar:
+    spaced = {**schema, "x-guidance": {"whitespace_pattern": "[ \n]{1,20}"}}
+    return Grammar(f"start: %json {json.dumps(spaced)}")
+
+
+def ways(*texts: str) -> Grammar:
+    return Grammar("start: " + " | ".join(json.dumps(text) for text in texts))
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+def test_every_answer_is_as_the_schema_says(runner: Runner, sampling: Sampling) -> None:
+    grammar = json_grammar(PERSON)
+    seqs = [
+        runner.submit(
+            chat(f"Tell me about {seed} people as JSON"),
+            num_predict=80,
+            sampling=msgspec.structs.replace(sampling, seed=seed),
+            grammar=grammar,
+        )
+        for seed in range(8)
+    ]
+    runner.run()
+    for seq in seqs:
+        jsonschema.validate(json.loads(runner.text(seq)), PERSON)
+        assert list(json.loads(runner.text(seq))) == ["name", "age", "tags"]
+        assert runner.done(seq).tokens <= 80
+
+
+def test_an_answer_that_must_end_ends_without_another_pass(runner: Runner) -> None:
+    seq = runner.submit(chat("What is the capital of France?"), grammar=ways("It is Lyon"))
+    runner.run()
+    assert runner.text(seq) == "It is Lyon"
+    assert (runner.done(seq).reason, runner.done(seq).tokens) == ("stop", seq.n_generated)
+    assert not runner.context.vocabulary.ends(seq.tokens[-1])
+
+
+def test_an_answer_that_may_end_ends_where_the_model_wants(runner: Runner) -> None:
+    question = chat("What is the capital of France?")
+    known = "The capital of France is Paris."
+    assert runner.ask(question, grammar=ways(known, f"{known} It is large.")) == known
+
+
+def test_the_model_chooses_among_what_is_allowed(runner: Runner) -> None:
+    for country, city in (("France", "Paris"), ("Japan", "Tokyo")):
+        allowed = ways(*(f"The capital of {country} is {name}." for name in ("London", "Paris", "Tokyo")))
+        assert city in runner.ask(chat(f"What is the capital of {country}?"), grammar=allowed)
+
+
+def test_eight_with_grammars_beside_some_without(runner: Runner) -> None:
+    questions = ["What is the capital of France?", "Count to 20"]
+    alone = [runner.ask(chat(question)) for question in questions]
+    schemas = [{"type": "array", "items": {"const": n}, "minItems": 1, "maxItems": 3} for n in range(6)]
+    hot = Sampling(temperature=1.5, seed=3)
+    held = [runner.submit(chat(f"List {s}"), sampling=hot, grammar=json_grammar(s)) for s in schemas]
+    free = [runner.submit(chat(question)) for question in questions]
+    runner.run()
+    assert [runner.text(seq) for seq in free] == alone
+    for seq, schema in zip(held, schemas, strict=True):
+        jsonschema.validate(json.loads(runner.text(seq)), schema)
+
+
+def test_a_mark_that_is_a_control_token(runner: Runner) -> None:
+    mark = "<|im_start|>"
+    grammar = Grammar('start: until_0 "done"', (mark,))
+    bias = Sampling(temperature=0, logit_bias=((token(runner, mark), 30.0),))
+    text = runner.ask(chat("Count to 5"), sampling=bias, preserved=(mark,), grammar=grammar)
+    assert text.endswith(f"{mark}done")
+    assert runner.ask(chat("Hi"), preserved=(mark,), grammar=Grammar("start: mark_0", (mark,))) == mark
+
+
+def test_text_before_a_grammar_that_begins_behind_a_mark(runner: Runner) -> None:
+    grammar = Grammar('start: mark_0 until_1 GAP? "Yes"', ("<think>", "</think>"))
+    text = runner.ask(chat("Count to 5 /think"), grammar=grammar)
+    thoughts, _, answer = text.partition("</think>")
+    assert thoughts.startswith("<think>\nI will count")
+    assert answer.strip() == "Yes"
+
+
+def token(runner: Runner, text: str) -> int:
+    (found,) = runner.context.vocabulary.tokenize(text, add_special=False)
+    return found
+
+
+def never_ending(runner: Runner) -> Sampling:
+    """Always the same word."""
+    return Sampling(temperature=0, repeat_penalty=1.0, logit_bias=((token(runner, " the"), 50.0),))
+
+
+@pytest.mark.parametrize("num_predict", [12, 40, 300])
+@pytest.mark.parametrize("shift", [True, False])
+def test_before_its_last_token_an_answer_is_completed(runner: Runner, num_predict: int, shift: bool) -> None:
+    seq = runner.submit(
+        chat("Tell me a story"),
+        num_predict=num_predict,
+        num_ctx=1024 if shift else 256,
+        shift=shift,
+        sampling=Sampling(temperature=1.0, seed=1, logit_bias=((token(runner, '"'), -1000.0),)),
+        grammar=json_grammar({"type": "string"}),
+    )
+    runner.run()
+    assert isinstance(json.loads(runner.text(seq)), str)
+    assert runner.done(seq).reason == "length"
+    assert num_predict - 20 <= runner.done(seq).tokens <= num_predict or not shift
+
+
+def test_thinking_that_does_not_end_is_ended(runner: Runner) -> None:
+    grammar = Grammar('start: mark_0 until_1 GAP? %json {"type":"object"}', ("<think>", "</think>"))
+    endless = Sampling(temperature=1.0, seed=1, logit_bias=((token(runner, "</think>"), -1000.0),))
+    seq = runner.submit(chat("Count to 5 /think"), num_predict=100, sampling=endless, grammar=grammar)
+    runner.run()
+    assert isinstance(json.loads(runner.text(seq).partition("</think>")[2]), dict)
+    assert runner.done(seq).reason == "length"
+
+
+def test_an_answer_in_a_loop_is_completed(runner: Runner) -> None:
+    seq = runner.submit(
+        chat("Tell me a story"), num_predict=500, sampling=never_ending(runner), grammar=json_grammar(PERSON)
+    )
+    runner.run()
+    jsonschema.validate(json.loads(runner.text(seq)), PERSON)
+    assert " the" * 30 in runner.text(seq)
+    assert (runner.done(seq).reason, runner.done(seq).tokens < 100) == ("stop", True)
+
+
+def test_a_grammar_that_becomes_too_much_fails_its_answer_alone(runner: Runner) -> None:
+    beside = runner.submit(chat("What is the capital of France?"))
+    seq = runner.submit(chat("Hi"), grammar=Grammar(f"start: /{'x?' * 3000}{'x' * 3000}/"))
+    runner.run()
+    (failure,) = runner.failures()
+    assert isinstance(failure, Failed)
+    assert (failure.id, failure.kind) == (seq.id, "request")
+    assert failure.detail.startswith("the answer cannot go on as its grammar demands: ")
+    assert runner.text(beside) == "The capital of France is Paris."
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ("start: nothing", "nothing"),
+        ('start: "a', "start"),
+        ('start: %json {"type":"string","pattern":"(?=a)b"}', "look-around"),
+        ('start: %json {"type":"nosuch"}', "nosuch"),
+    ],
+)
+def test_what_is_no_grammar_is_refused(runner: Runner, rules: str, why: str) -> None:
+    with pytest.raises(GrammarRejected, match=why) as caught:
+        runner.grammars.matcher(Grammar(rules))
+    assert "\n" not in str(caught.value)
+
+
+def test_marks_in_a_vocabulary_without_them() -> None:
+    text = lark(Grammar("start: mark_1", ("<a>", 'say "b"')), {"<a>": 7})
+    assert "mark_0: <[7]>\nuntil_0: TEXT <[7]>" in text
+    assert 'mark_1: "say \\"b\\""\nuntil_1[lazy]: TEXT "say \\"b\\""' in text
+
+
+def test_every_token_that_ends_an_answer_may_end_it(vocabulary: Vocabulary) -> None:
+    matcher = Grammars(vocabulary).matcher(Grammar('start: "a" "b"?'))
+    (a,) = vocabulary.tokenize("a", add_special=False)
+    matcher.accept(a)
+    row = np.zeros(vocabulary.size, np.float32)
+    matcher.restrict(row)
+    (b,) = vocabulary.tokenize("b", add_special=False)
+    assert set(np.flatnonzero(row == 0).tolist()) == {b, *vocabulary.end_tokens()}
+
+
+def test_a_cancelled_answer_leaves_its_place(runner: Runner) -> None:
+    seq = runner.submit(chat("Hi"), grammar=json_grammar(PERSON))
+    runner.step()
+    runner.loop.cancel(seq.id)
+    assert runner.loop.idle
