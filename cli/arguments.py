@@ -10,6 +10,7 @@ from cli.errors import CommandError
 
 Think = bool | str
 Format = Literal["json"] | dict[str, Any] | None
+STANDING_ALONE = ("--think", "--truncate")
 LEVELS = ("low", "medium", "high", "max")
 
 
@@ -35,9 +36,19 @@ def at_most(count: int, given: list[str]) -> list[str]:
 
 
 def with_values(argv: list[str]) -> list[str]:
-    """The command line with `--think` written out as `--think=true`: it may stand alone, the next word is no value."""
+    """The command line with `--think` written out as `--think=true`: it may stand alone, the next word is no value.
+
+    So may `--truncate`.
+    """
     ends = argv.index("--") if "--" in argv else len(argv)
-    return ["--think=true" if word == "--think" else word for word in argv[:ends]] + argv[ends:]
+    return [f"{word}=true" if word in STANDING_ALONE else word for word in argv[:ends]] + argv[ends:]
+
+
+def parse_truncate(text: str) -> bool:
+    """The value of `--truncate`. Raises CommandError."""
+    if text in ("true", "false"):
+        return text == "true"
+    raise CommandError(f'invalid value for --truncate: "{text}" (must be true, false)')
 
 
 def parse_think(text: str) -> Think:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from cli.arguments import at_least, at_most, exactly, parse_format, parse_think, with_values
+from cli.arguments import at_least, at_most, exactly, parse_format, parse_think, parse_truncate, with_values
 from cli.errors import CommandError
 from server.settings import Settings
 
@@ -49,6 +49,9 @@ app = typer.Typer(
 
 Insecure = Annotated[bool, typer.Option("--insecure", help="Allow a registry without TLS.")]
 Model = Annotated[list[str] | None, typer.Argument(metavar="MODEL", hidden=True)]
+KeepAlive = Annotated[str | None, typer.Option("--keepalive", help="How long to keep it loaded, as 5m.")]
+Dimensions = Annotated[int | None, typer.Option(help="Numbers of a vector, of models that embed.")]
+Truncate = Annotated[str | None, typer.Option(help="Cut a text that is too long to embed: true or false.")]
 Models = Annotated[list[str] | None, typer.Argument(metavar="MODEL...", hidden=True)]
 
 
@@ -96,14 +99,17 @@ def run(
     think: Annotated[str | None, typer.Option(help="Think first: true, false, low, medium, high or max.")] = None,
     hide_thinking: Annotated[bool, typer.Option("--hidethinking", help="Do not show what is thought.")] = False,
     format_: Annotated[str, typer.Option("--format", help="Answer in this form: json, or a JSON schema.")] = "",
-    keep_alive: Annotated[str | None, typer.Option("--keepalive", help="How long to keep it loaded, as 5m.")] = None,
+    keep_alive: KeepAlive = None,
     no_word_wrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not break lines between words.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tell what the answer cost.")] = False,
+    dimensions: Dimensions = None,
+    truncate: Truncate = None,
     insecure: Insecure = False,
 ) -> None:
-    """Talk to a model, or have it answer a prompt."""
+    """Talk to a model, or have it answer a prompt; of a model that only embeds, print the prompt's vector."""
     model, *prompt = at_least(1, words or [])
     from cli.answer import Look
+    from cli.embed import Wishes
     from cli.run import run, terminal_width
     from cli.session import Session
 
@@ -115,7 +121,23 @@ def run(
         verbose=verbose,
         look=Look(width=terminal_width(), wrap=not no_word_wrap, hide_thinking=hide_thinking),
     )
-    run(session, prompt, insecure=insecure)
+    cut = None if truncate is None else parse_truncate(truncate)
+    run(session, prompt, Wishes(dimensions=dimensions, truncate=cut, keep_alive=keep_alive), insecure=insecure)
+
+
+@app.command("embed", cls=Verb)
+def embed(
+    words: Annotated[list[str] | None, typer.Argument(metavar="MODEL [TEXT]...", hidden=True)] = None,
+    dimensions: Dimensions = None,
+    truncate: Truncate = None,
+    keep_alive: KeepAlive = None,
+) -> None:
+    """Print the vectors of texts, or of the lines that are piped in."""
+    model, *texts = at_least(1, words or [])
+    from cli.embed import Wishes, embed
+
+    cut = None if truncate is None else parse_truncate(truncate)
+    embed(model, texts, Wishes(dimensions=dimensions, truncate=cut, keep_alive=keep_alive))
 
 
 @app.command("show", cls=Verb)

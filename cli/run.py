@@ -9,6 +9,7 @@ from ollama import ResponseError
 
 from cli.answer import Answer, timings
 from cli.client import MISSING, Client, Description, connect
+from cli.embed import Wishes, print_vectors
 from cli.history import FILE, History
 from cli.lines import Lines
 from cli.pull import fetch
@@ -18,12 +19,17 @@ from cli.spinner import spinning
 from server.settings import Settings
 
 
-def run(session: Session, words: list[str], *, insecure: bool) -> None:
-    """Answer the words and what is piped in; without either, talk."""
+def run(session: Session, words: list[str], wishes: Wishes, *, insecure: bool) -> None:
+    """Answer the words and what is piped in; without either, talk. `wishes` are for a model that only embeds."""
     settings = Settings.from_env()
     with connect(settings) as client:
         described = _find(client, session.model, insecure=insecure)
-        if session.think is None and "thinking" in (described.capabilities or ()):
+        capabilities = described.capabilities or ()
+        if "embedding" in capabilities and "completion" not in capabilities:
+            prompt = _prompt(words)
+            print_vectors(client, session.model, [prompt] if prompt else [], wishes)
+            return
+        if session.think is None and "thinking" in capabilities:
             session.think = True
         if words or not (sys.stdin.isatty() and sys.stdout.isatty()):
             _answer(client, session, _prompt(words))

@@ -2,13 +2,14 @@
 
 import pytest
 
-from cli.arguments import at_least, at_most, exactly, parse_format, parse_think, with_values
+from cli.arguments import at_least, at_most, exactly, parse_format, parse_think, parse_truncate, with_values
 from cli.errors import CommandError
 
 
 def test_think_stands_alone() -> None:
     assert with_values(["run", "m", "--think", "hello"]) == ["run", "m", "--think=true", "hello"]
     assert with_values(["run", "m", "--think=false"]) == ["run", "m", "--think=false"]
+    assert with_values(["run", "m", "--truncate", "hello"]) == ["run", "m", "--truncate=true", "hello"]
     assert with_values(["run", "m", "--", "--think"]) == ["run", "m", "--", "--think"]
 
 
@@ -29,6 +30,13 @@ def test_think(text: str, value: bool | str) -> None:
 def test_no_think(text: str) -> None:
     with pytest.raises(CommandError):
         parse_think(text)
+
+
+def test_truncate() -> None:
+    assert parse_truncate("true") is True
+    assert parse_truncate("false") is False
+    with pytest.raises(CommandError, match='invalid value for --truncate: "1"'):
+        parse_truncate("1")
 
 
 def test_format() -> None:
