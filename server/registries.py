@@ -53,7 +53,9 @@ class Registries:
 
     @cached_property
     def _pulls(self) -> Pulls:
+        from registry.huggingface import HuggingFace
         from registry.pull import Pulls
 
         settings = self._settings
-        return Pulls(self._store, settings.keys_folder, self._policy, keep_unused=settings.no_prune)
+        hub = HuggingFace.from_env(settings.environ)
+        return Pulls(self._store, settings.keys_folder, self._policy, hub=hub, keep_unused=settings.no_prune)
