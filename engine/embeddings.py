@@ -20,6 +20,9 @@ async def embed(
     `num_ctx` is the most tokens of a text. Raises what the process answers instead, naming the text by its place if
     there are several.
     """
+    assert process.loaded is not None
+    # Two names of the same weights may have different ideas of their context; the process has that of the first.
+    num_ctx = min(num_ctx, process.loaded.n_ctx)
     vectors: list[array[float]] = []
     tokens = 0
     for message in _messages(request, num_ctx, normalize):

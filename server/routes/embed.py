@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from engine.errors import InvalidRequest, ModelNotFound
+from engine.errors import EngineError, InvalidRequest, ModelNotFound
 from engine.model import Models, local_name
 from engine.requests import Embeddings, EmbedRequest
 from registry.names import ModelName
@@ -23,12 +23,6 @@ from server.wire import json_response, read_body
 MAX_TEXTS = 16_384
 
 router = APIRouter()
-
-
-class EmbeddingFailed(HTTPError):
-    """The text of a legacy request cannot be embedded, whatever the reason."""
-
-    status = 500
 
 
 @router.post("/api/embed")
@@ -60,8 +54,8 @@ async def embeddings(request: Request) -> Response:
     async def work() -> Response:
         try:
             found = await vectors(engine, _legacy_request(body))
-        except InvalidRequest as error:
-            raise EmbeddingFailed(str(error)) from None
+        except InvalidRequest as error:  # a text that does not fit: here that is a failure of the model
+            raise EngineError(str(error)) from None
         return json_response({"embedding": as_float64(found.vectors[0]) if found.vectors else []})
 
     return Whole(work)

@@ -14,9 +14,11 @@ from engine.messages import Embed, Embedded, EmbeddingSizes, Failed, FromRunner
 from engine.runner.context import Context
 from engine.runner.embedding import NO_NUMBERS, Embedding
 from engine.runner.passage import make_job
+from modelfile.convert import convert, convert_adapter
+from registry.gguf import read_header
 from tests.engine.berts import pooled, spoilt, tiny_bert
 from tests.engine.runner.harness import TINYCHAT, Runner, chat, load
-from tests.modelfile.convert.checkpoints import DATA
+from tests.modelfile.convert.checkpoints import DATA, files_in
 
 WORDS = "the quick brown fox jumps over a lazy dog while seven wizards count to five and tell a story about paris"
 TEXTS = [" ".join((WORDS.split() * 9)[:n]) for n in (1, 2, 40, 3, 5, 150, 8, 13, 1, 21)]
@@ -28,8 +30,9 @@ class Embedders:
     def __init__(self) -> None:
         self._open: list[tuple[Embedding, Context]] = []
 
-    def __call__(self, path: Path = TINYCHAT, **sizes: Any) -> Desk:
-        spec = load(path=str(path), n_cells=256, n_parallel=1, n_batch=1, embedding=EmbeddingSizes(**sizes))
+    def __call__(self, path: Path = TINYCHAT, adapters: tuple[str, ...] = (), **sizes: Any) -> Desk:
+        small = {"n_cells": 256, "n_parallel": 1, "n_batch": 1}
+        spec = load(path=str(path), adapters=adapters, embedding=EmbeddingSizes(**sizes), **small)
         context = Context(spec, 9, lambda progress: None)
         desk = Desk(context, spec.embedding)
         self._open.append((desk.embedding, context))
@@ -134,6 +137,15 @@ def test_how_vectors_are_pooled_is_the_files_wish(desks: Embedders, tmp_path: Pa
     assert float(whole.ask(other)[0] @ spread[1]) > 0.9999
     alike = float(spread[0] @ spread[1])
     assert alike > 0.9999 if pooling == FIRST else alike < 0.999
+
+
+def test_adapters_count_for_vectors_too(desks: Embedders, tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base.gguf", tmp_path / "adapter.gguf"
+    convert(files_in(DATA / "llama-bpe/ckpt"), base, lambda done, total: None)
+    metadata = read_header(base).metadata
+    convert_adapter(files_in(DATA / "llama-bpe/adapter"), metadata, adapter, lambda done, total: None)
+    plain, adapted = desks(base, **CHAT), desks(base, adapters=(str(adapter),), **CHAT)
+    assert float(plain.ask("the dog")[0] @ adapted.ask("the dog")[0]) < 0.9999
 
 
 def test_requests_share_a_pass_and_take_turns(desks: Embedders) -> None:
