@@ -64,12 +64,12 @@ def _tinychat(server: LocalServer, rounds: Rounds) -> Iterator[Figure]:
     one, eight = Metered(client, server), Metered(client, server)
     interleave([one], TINY_ONE, rounds.tiny)
     goal = Goal("<=", 0.25, "Ollama 0.17")
-    yield alone("tinychat, one stream, CPU of the parent per token", "ms", one.costs, goal)
+    yield alone("tinychat, one stream, CPU of the parent per token", "ms", [one.cost], goal)
     with RawLoop(TINYCHAT.gguf, compute_threads(), TINY_EIGHT.streams) as raw:
         interleave([client, raw], WARM_UP, 1)
         ours, bare = interleave([eight, raw], TINY_EIGHT, rounds.tiny)
     goal = Goal("<=", 0.10, "Ollama 0.16")
-    yield alone("tinychat, 8 streams, CPU of the parent per token", "ms", eight.costs, goal)
+    yield alone("tinychat, 8 streams, CPU of the parent per token", "ms", [eight.cost], goal)
     name = "tinychat, 8 streams, tokens/s"
     yield ratio(name, [r.total_rate for r in ours], [r.total_rate for r in bare], Goal(">=", 0.60))
     yield alone("tinychat, cold load to first token", "s", loads, Goal("<=", 0.35, "Ollama 0.26 s"))

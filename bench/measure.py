@@ -19,18 +19,28 @@ class CpuClock(Protocol):
 
 
 class Metered:
-    """A `Side` that also keeps what each of its runs cost another process: `costs`, CPU milliseconds per token."""
+    """A `Side` that also adds up what its runs cost another process.
+
+    One run may be shorter than the steps in which the system counts CPU time, so only the sum is told.
+    """
 
     def __init__(self, side: Side, clock: CpuClock) -> None:
-        self.costs: list[float] = []
         self._side = side
         self._clock = clock
+        self._seconds = 0.0
+        self._tokens = 0
+
+    @property
+    def cost(self) -> float:
+        """CPU milliseconds per token of all runs so far, of which there must be one."""
+        return self._seconds * 1e3 / self._tokens
 
     def run(self, prompts: Sequence[str], n_tokens: int) -> Run:
         """The side's run."""
         before = self._clock.cpu_seconds()
         run = self._side.run(prompts, n_tokens)
-        self.costs.append((self._clock.cpu_seconds() - before) * 1e3 / sum(run.tokens))
+        self._seconds += self._clock.cpu_seconds() - before
+        self._tokens += sum(run.tokens)
         return run
 
 

@@ -31,9 +31,11 @@ def test_a_created_model_answers_and_is_metered(store: Path) -> None:
         api, client = Api(server.url), Client(server.url, "bench-tinychat")
         assert api.has("bench-tinychat")  # created by a server before this one
         assert not api.has("nobody")
+        before = server.cpu_seconds()
         metered = Metered(client, server)
         assert metered.run(["a"], 4).tokens == (4,)
-        assert len(metered.costs) == 1
+        assert metered.run(["b", "c"], 4).tokens == (4, 4)
+        assert metered.cost * 12 / 1e3 <= server.cpu_seconds() - before
         assert cold_load(api, client, "bench-tinychat", 0) > 0
         resident, own = server.memory()
         assert 0 < own <= resident
