@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from engine.chat.render import Prompt
 from engine.devices import Device
-from engine.messages import Sampling, Submit
+from engine.messages import Grammar, Sampling, Submit
 from engine.model import Model
 from engine.pooling import LONGEST_BESIDE
 from engine.requests import InferenceRequest
@@ -63,10 +63,11 @@ def submission(
     prompt: Prompt,
     num_ctx: int,
     preserved: tuple[str, ...],
+    grammar: Grammar | None = None,
 ) -> Submit:
     """The message that starts the generation; the process gives it its id.
 
-    `preserved` are control tokens that the answer's reader needs to see.
+    `preserved` are control tokens that the answer's reader needs to see, `grammar` is what the answer is held to.
     """
     shift = model.config.model_family not in NEVER_SHIFTING if request.shift is None else request.shift
     return Submit(
@@ -80,4 +81,5 @@ def submission(
         stop=options.stop,
         sampling=Sampling(**{name: getattr(options, name) for name in Sampling.__struct_fields__}),
         preserved=preserved,
+        grammar=grammar,
     )

@@ -12,12 +12,13 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass, replace
 
+from engine.chat.constraint import Constraint, content_constraint
 from engine.chat.golang import GoRenderer
 from engine.chat.messages import conversation, forgets_thinking, without_old_thoughts
 from engine.chat.render import Prompt, render_to_fit
 from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
 from engine.chat.thinking import ThinkingSplitter
-from engine.chat.tools import OutputParser, Toolbox, Turn
+from engine.chat.tools import Format, OutputParser, Shape, Toolbox, Turn
 from engine.demand import default_context, effective_context, load_spec, longest_text, submission
 from engine.embeddings import embed
 from engine.errors import (
@@ -30,6 +31,8 @@ from engine.errors import (
     Unsupported,
 )
 from engine.generation import Generation, PlainText, Reader
+from engine.judge import Judge
+from engine.messages import Grammar
 from engine.model import Model, Models
 from engine.pool import PoolConfig, RunnerPool
 from engine.pooling import normalizes
@@ -83,6 +86,7 @@ class Engine:
         self.models = Models(store, config.go_templates)
         self._config = config
         self._pool = RunnerPool(config)
+        self._judge = Judge(config.environ)
 
     async def start(self) -> None:
         """Get ready to load."""
@@ -90,6 +94,7 @@ class Engine:
 
     async def stop(self) -> None:
         """End all processes. Answers that run end with EngineStopped, and so does what comes later."""
+        await self._judge.close()
         await self._pool.stop()
 
     def running(self) -> list[RunningModel]:
@@ -107,6 +112,7 @@ class Engine:
         if request.raw and (request.template or request.system or request.context):
             raise InvalidRequest("raw mode does not support template, system, or context")
         job = self._job(model, request, "generate", ["insert"] if request.suffix else [], started)
+        constraint = await self._constraint(request, _completion_format(model, request)) if request.prompt else None
         async with self._lease(job) as process:
             if not request.prompt:
                 yield Final(done_reason="load")
@@ -114,7 +120,10 @@ class Engine:
             if request.images:
                 raise InvalidRequest("Multimodal data provided, but model does not support multimodal requests.")
             prompt, reader = await self._completion(job, request, process)
-            async with aclosing(self._answer(job, prompt, reader, process, with_context=not request.raw)) as events:
+            turn = Turn(think=bool(job.think), prompt=prompt.text)
+            grammar = None if constraint is None else constraint.grammar(turn)
+            answer = self._answer(job, prompt, reader, grammar, process, with_context=not request.raw)
+            async with aclosing(answer) as events:
                 async for event in events:
                     yield event
 
@@ -127,6 +136,7 @@ class Engine:
             yield Final(done_reason="unload")
             return
         job = self._job(model, request, "chat", ["tools"] if request.tools else [], started)
+        constraint = await self._constraint(request, model.route.format) if request.messages else None
         async with self._lease(job) as process:
             if not request.messages:
                 yield Final(done_reason="load")
@@ -139,7 +149,8 @@ class Engine:
             prompt = await self._render(job, model.route, messages, request.tools, process)
             turn = Turn(Toolbox(request.tools), bool(job.think), messages[-1], prompt.text)
             reader = OutputParser(model.route.format, turn)
-            async with aclosing(self._answer(job, prompt, reader, process, with_context=False)) as events:
+            grammar = None if constraint is None else constraint.grammar(turn)
+            async with aclosing(self._answer(job, prompt, reader, grammar, process, with_context=False)) as events:
                 async for event in events:
                     yield event
 
@@ -184,8 +195,6 @@ class Engine:
         if missing:
             raise CapabilityMissing("\n".join(f"{model.name.full} does not support {name}" for name in missing))
         options = resolve_options(model.parameters, request.options)
-        if request.format is not None:
-            raise Unsupported("format")
         if request.logprobs:
             raise Unsupported("logprobs")
         num_ctx = effective_context(model, options, self._default_context())
@@ -193,6 +202,14 @@ class Engine:
 
     def _default_context(self) -> int:
         return default_context(self._config.context_length, self._pool.gpus, self._config.gpu_overhead)
+
+    async def _constraint(self, request: InferenceRequest, format: Format) -> Constraint | None:
+        """What the answer is held to. Raises InvalidRequest."""
+        if request.format is None:
+            return None
+        constraint = await asyncio.to_thread(content_constraint, request.format, format)
+        await self._judge.check(constraint.grammar(Turn()), constraint.what)
+        return constraint
 
     def _lease(self, job: _Job) -> AbstractAsyncContextManager[RunnerProcess]:
         spec = load_spec(job.model, job.options, job.num_ctx)
@@ -241,13 +258,21 @@ class Engine:
         return prompt
 
     async def _answer(
-        self, job: _Job, prompt: Prompt, reader: Reader, process: RunnerProcess, *, with_context: bool
+        self,
+        job: _Job,
+        prompt: Prompt,
+        reader: Reader,
+        grammar: Grammar | None,
+        process: RunnerProcess,
+        *,
+        with_context: bool,
     ) -> AsyncGenerator[Event, None]:
         if job.request.debug_render_only:
             yield Rendered(prompt.text)
             return
         generation = Generation(process, job.started)
-        submit = submission(job.model, job.request, job.options, prompt, job.num_ctx, job.model.route.format.preserved)
+        preserved = job.model.route.format.preserved
+        submit = submission(job.model, job.request, job.options, prompt, job.num_ctx, preserved, grammar)
         with self._telling_a_stop():
             async with aclosing(generation.deltas(submit, prompt, reader)) as deltas:
                 async for delta in deltas:
@@ -272,6 +297,14 @@ def _around(model: Model, route: Route, request: GenerateRequest, think: Think |
         return route.go.around(request.prompt, request.suffix, think)
     before, after, middle = (model.special_tokens.get(role, "") for role in ("fim_pre", "fim_suf", "fim_mid"))
     return Prompt(f"{before}{request.prompt}{after}{request.suffix}{middle}")
+
+
+def _completion_format(model: Model, request: GenerateRequest) -> Format:
+    """The format of an answer of `generate`: what the route did not write the prompt of has reasoning at most."""
+    route = completion_route(model.route, model.chat_template)
+    if request.raw or request.template:
+        return replace(route.format, shape=Shape(route.think_tags))
+    return replace(route.format, shape=Shape()) if request.suffix else route.format
 
 
 def _splitter(route: Route, think: Think | None, prompt: str) -> Reader:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from engine.messages import Grammar
 from engine.runner.ending import Ending
 from engine.runner.matcher import Matcher, reason
-from engine.runner.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from llguidance import LLParserLimits, LLTokenizer
@@ -30,13 +30,24 @@ class GrammarRejected(ValueError):
     """The grammar cannot be used; the message is for the user."""
 
 
+class Tokens(Protocol):
+    """What is asked of a vocabulary, from a thread that need not be the loop's; see `Vocabulary`."""
+
+    @property
+    def size(self) -> int: ...
+    def render(self, token: int, *, special: bool = False) -> bytes: ...
+    def end_tokens(self) -> list[int]: ...
+    def preserved(self, texts: Sequence[str]) -> dict[int, bytes]: ...
+    def tokenize(self, text: str, *, add_special: bool) -> array[int]: ...
+
+
 class Grammars:
     """Compiles grammars for the vocabulary of one model. Owned by one thread, which may be any.
 
     The first one takes long: llguidance sorts the vocabulary, some half a second for 150,000 tokens.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Tokens) -> None:
         self._vocabulary = vocabulary
 
     def matcher(self, grammar: Grammar) -> Matcher:
@@ -106,7 +117,7 @@ class _Table:
 
     bos_token_id = None
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Tokens) -> None:
         self._vocabulary = vocabulary
         self.tokens: list[bytes] = []
         self.special_token_ids: list[int] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ from engine.runner.recent import Logits
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
+_PLACE = re.compile(r"^(?:at )?\d+\(\d+\): (?:failed to compile JSON schema: )?")
+_SHOWN = re.compile(r"^ *(?:\d+ \| .*|\^+)$|<non-verbose/>", re.MULTILINE)
 MARGIN = 16  # tokens by which an end may get further away between two looks
 
 
@@ -90,5 +93,6 @@ class Matcher:
 
 
 def reason(matcher: LLMatcher) -> str:
-    """Why a matcher has given up, on one line."""
-    return " ".join(matcher.get_error().replace("<non-verbose/>", "").split())[:300]
+    """Why a matcher has given up, on one line and without the rules that it shows."""
+    text = _PLACE.sub("", _SHOWN.sub("", matcher.get_error()))
+    return " ".join(text.split())[:300]

@@ -264,7 +264,7 @@ async def test_a_long_conversation_is_trimmed(engine: Engine) -> None:
         ({"model": "a:cloud:local"}, InvalidRequest, "use either :local or :cloud, not both"),
         ({"raw": True, "system": "x"}, InvalidRequest, "raw mode does not support template, system, or context"),
         ({"options": {"temperature": "hot"}}, OptionError, 'option "temperature" must be of type float32'),
-        ({"format": '"json"'}, Unsupported, "format is not supported yet"),
+        ({"format": '"xml"'}, InvalidRequest, r'^invalid format: "\\"xml\\""; expected "json" or a valid JSON Schema'),
         ({"logprobs": True}, Unsupported, "logprobs is not supported yet"),
         ({"images": (b"x",)}, InvalidRequest, "Multimodal data provided"),
     ],

@@ -12,12 +12,14 @@ from engine.chat.tools.generic import template_format
 from engine.chat.tools.harmony import identifiers
 from engine.chat.tools.named import NAMED
 from engine.chat.tools.output import OutputParser
+from engine.chat.tools.shape import Shape
 
 __all__ = [
     "NAMED",
     "Format",
     "MalformedCall",
     "OutputParser",
+    "Shape",
     "Toolbox",
     "Turn",
     "identifiers",

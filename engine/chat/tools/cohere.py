@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.chat.tape import Script, Tape, content, thought
 from engine.chat.tools.format import Turn
+from engine.chat.tools.shape import Shape, json_list
 from engine.chat.tools.tagged_json import TaggedJSON
 
 THINKING, END_THINKING = "<|START_THINKING|>", "<|END_THINKING|>"
@@ -12,6 +15,11 @@ RESPONSE, END_RESPONSE = "<|START_RESPONSE|>", "<|END_RESPONSE|>"
 ACTION, END_ACTION = "<|START_ACTION|>", "<|END_ACTION|>"
 END_OF_TURN = "<|END_OF_TURN_TOKEN|>"
 PRESERVED = (THINKING, END_THINKING, TEXT, END_TEXT, ACTION, END_ACTION, RESPONSE, END_RESPONSE)
+
+SHAPE = Shape(
+    (THINKING, END_THINKING), TEXT, json_list(f"{ACTION}", END_ACTION, name="tool_name", arguments="parameters")
+)
+SHAPE_RESPONSE = replace(SHAPE, content=RESPONSE)
 
 _CALLS = TaggedJSON(ACTION, END_ACTION)
 

@@ -7,6 +7,7 @@ from engine.chat.tools.calls import Unreadable
 from engine.chat.tools.format import Turn
 from engine.chat.tools.jsontext import parse
 from engine.chat.tools.sentinels import Sentinels
+from engine.chat.tools.shape import CallShape
 from engine.chat.tools.spoken import as_arguments
 from engine.requests import ToolCall
 
@@ -15,6 +16,10 @@ CALL, END_CALL = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>"
 SEPARATOR = "<｜tool▁sep｜>"
 OUTPUT, END_OUTPUT = "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"
 OUTPUTS, END_OUTPUTS = "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"
+PLAIN_CALLS = CallShape(CALL, SEPARATOR, END_CALL, CALLS, END_CALLS, between="")
+FENCED_CALLS = CallShape(
+    f"{CALL}function{SEPARATOR}", "\n```json\n", f"\n```{END_CALL}", CALLS, END_CALLS, between="\n"
+)
 PRESERVED = ("</think>", CALLS, END_CALLS, CALL, END_CALL, SEPARATOR, OUTPUT, END_OUTPUT)
 
 

@@ -6,10 +6,10 @@ and looking at the difference. Here marks do for all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.chat.tape import Script, Tape
-from engine.chat.tools import cohere, deepseek, gemma, glimmer, harmony, kimi, minimax, mistral
+from engine.chat.tools import cohere, deepseek, functionary, gemma, glimmer, harmony, kimi, llama, minimax, mistral
 from engine.chat.tools.combined import after_thinking, read_content, with_tools
 from engine.chat.tools.format import Format, Reader, Turn
 from engine.chat.tools.functionary import read_function_tags, read_functionary, read_glm4
@@ -19,7 +19,8 @@ from engine.chat.tools.invoke import DSML_CALLS, DSML_TOOLS, MINICPM, MINIMAX
 from engine.chat.tools.llama import read_llama
 from engine.chat.tools.pythonic import LFM, OLMO, read_bare_python, read_lfm
 from engine.chat.tools.qwen import QWEN_XML, SEED_XML
-from engine.chat.tools.tagged_json import TaggedJSON
+from engine.chat.tools.shape import NO_SHAPE, CallShape, Shape, json_call, json_list
+from engine.chat.tools.tagged_json import HERMES_CALLS, TaggedJSON
 
 _THINKING = (
     ("<think>", "</think>"),
@@ -36,12 +37,14 @@ _THINKING = (
 class _Family:
     """A format and the marks that a template of it has, all of them; `without` are marks that it has not.
 
-    `whole`: the format is more than calls, so it is read even when there are no tools, and finds reasoning itself.
+    `shape` tells how such an answer is written. `whole`: the format is more than calls, so it is read even when there
+    are no tools, and finds reasoning itself.
     """
 
     marks: tuple[str, ...]
     read: Reader
     preserved: tuple[str, ...] = ()
+    shape: Shape = NO_SHAPE
     without: tuple[str, ...] = ()
     whole: bool = False
 
@@ -50,54 +53,75 @@ class _Family:
         return all(mark in template for mark in self.marks) and not any(mark in template for mark in self.without)
 
 
-def _json(opening: str, closing: str, *marks: str) -> _Family:
-    return _Family(marks or (opening,), TaggedJSON(opening, closing), tuple(filter(None, (opening, closing))))
+def _json(opening: str, closing: str, *marks: str, calls: CallShape | None = None) -> _Family:
+    """Calls as JSON between two tags: in one array, unless `calls` says otherwise."""
+    preserved = tuple(filter(None, (opening, closing)))
+    shape = Shape(calls=calls or json_list(opening, closing))
+    return _Family(marks or (opening,), TaggedJSON(opening, closing), preserved, shape)
 
 
 _CALL = ("<tool_call>", "</tool_call>")
 _LFM = (LFM.opening, LFM.closing)
 _MISTRAL = mistral.Mistral()
+_GIGA = "<|message_sep|>\n\nfunction call<|role_sep|>\n"
+_PREFIXED = ("<|tools_prefix|>[", "]<|tools_suffix|>")
+_PLUGIN = "<|action_start|><|plugin|>"
+_COMMAND_R = json_list("Action: ```json\n", "```", name="tool_name", arguments="parameters")
+
+
+def _deepseek(*marks: str, calls: CallShape) -> _Family:
+    return _Family(marks, deepseek.read_deepseek, deepseek.PRESERVED, Shape(calls=calls))
+
 
 _FAMILIES = (
-    _Family(("[SYSTEM_PROMPT]", "[TOOL_CALLS]", "[ARGS]"), _MISTRAL, mistral.PRESERVED, ("[CALL_ID]",), whole=True),
-    _Family(("<|channel|>",), harmony.read_harmony, harmony.PRESERVED, whole=True),
-    _Family(("<atem:function_calls>", "<|eom|>"), glimmer.read_glimmer, glimmer.PRESERVED, whole=True),
-    _Family((">>>all", ">>>${recipient}"), read_functionary, whole=True),
-    _Family((kimi.CALLS, kimi.CALL), kimi.read_kimi, kimi.PRESERVED),
-    _Family(("<|open|>", "<|close|>", "<|end_of_msg|>"), kimi.read_kimi3, kimi.PRESERVED_K3, whole=True),
+    _Family(
+        ("[SYSTEM_PROMPT]", "[TOOL_CALLS]", "[ARGS]"),
+        _MISTRAL,
+        mistral.PRESERVED,
+        mistral.SHAPE,
+        without=("[CALL_ID]",),
+        whole=True,
+    ),
+    _Family(("<|channel|>",), harmony.read_harmony, harmony.PRESERVED, harmony.SHAPE, whole=True),
+    _Family(("<atem:function_calls>", "<|eom|>"), glimmer.read_glimmer, glimmer.PRESERVED, glimmer.SHAPE, whole=True),
+    _Family((">>>all", ">>>${recipient}"), read_functionary, shape=functionary.SHAPE, whole=True),
+    _Family((kimi.CALLS, kimi.CALL), kimi.read_kimi, kimi.PRESERVED, kimi.SHAPE),
+    _Family(("<|open|>", "<|close|>", "<|end_of_msg|>"), kimi.read_kimi3, kimi.PRESERVED_K3, kimi.SHAPE_K3, whole=True),
     _Family(("<role>ASSISTANT</role>", "<arg_key>"), GLM, _CALL),
-    _Family(("<|START_TEXT|>", "<|START_ACTION|>"), cohere.read_command, cohere.PRESERVED, whole=True),
+    _Family(("<|START_TEXT|>", "<|START_ACTION|>"), cohere.read_command, cohere.PRESERVED, cohere.SHAPE, whole=True),
     _Family(("<|tool_list_start|>", "<|tool_list_end|>"), read_lfm, _LFM),
-    _Family(("List of tools: [",), read_lfm, _LFM, ("<|tool_list_start|>",)),
-    _json("<|message_sep|>\n\nfunction call<|role_sep|>\n", "<|message_sep|>", "<|role_sep|>", "<|message_sep|>"),
+    _Family(("List of tools: [",), read_lfm, _LFM, without=("<|tool_list_start|>",)),
+    _json(_GIGA, "<|message_sep|>", "<|role_sep|>", "<|message_sep|>", calls=json_call(_GIGA, "<|message_sep|>")),
     _Family((minimax.SPACE, "<tool_call>", "<invoke name="), minimax.read_minimax3, (minimax.SPACE,)),
     _Family(("dsml_token", "DSML", "function_calls"), DSML_CALLS),
     _Family(("dsml_token", "DSML", "tool_calls"), DSML_TOOLS),
-    _Family(("'<|tool_call>call:'",), gemma.read_gemma4, gemma.PRESERVED, whole=True),
+    _Family(("'<|tool_call>call:'",), gemma.read_gemma4, gemma.PRESERVED, gemma.SHAPE, whole=True),
     _Family(("Tool usage guidelines:", '<function name="', '<param name="'), MINICPM),
     _Family(("<tool_call>", "<function=", "<parameter="), QWEN_XML, _CALL),
     _Family((SEED_XML.opening,), SEED_XML, (SEED_XML.opening, SEED_XML.closing)),
     _Family((MINIMAX.opening,), MINIMAX, (MINIMAX.opening, MINIMAX.closing)),
     _Family((gemma.FUNCTION_CALL,), gemma.read_function_gemma, (gemma.FUNCTION_CALL, gemma.END_FUNCTION_CALL)),
-    _Family(("<|START_ACTION|>",), cohere.read_command, cohere.PRESERVED, whole=True),
+    _Family(("<|START_ACTION|>",), cohere.read_command, cohere.PRESERVED, cohere.SHAPE_RESPONSE, whole=True),
     _Family(("<arg_key>",), GLM, _CALL),
-    _Family(("tool▁calls▁begin",), deepseek.read_deepseek, deepseek.PRESERVED),
-    _Family(("[TOOL_CALLS]",), _MISTRAL, mistral.PRESERVED, whole=True),
+    _deepseek("tool▁calls▁begin", "```json", calls=deepseek.FENCED_CALLS),
+    _deepseek("tool▁calls▁begin", calls=deepseek.PLAIN_CALLS),
+    _Family(("[TOOL_CALLS]", "[ARGS]"), _MISTRAL, mistral.PRESERVED, mistral.SHAPE, whole=True),
+    _Family(("[TOOL_CALLS]",), _MISTRAL, mistral.PRESERVED, mistral.SHAPE_LISTED, whole=True),
     _Family((LFM.opening,), read_lfm, _LFM),
     _Family((OLMO.opening,), OLMO),
     _json("<TOOLCALL>", "</TOOLCALL>"),
-    _json("<|tools_prefix|>", "<|tools_suffix|>"),
+    _json("<|tools_prefix|>", "<|tools_suffix|>", calls=CallShape('{"', '": ', "}", *_PREFIXED, ", ")),
     _json("<|tool_call|>", "<|/tool_call|>", "<|/tool_call|>"),
     _json("<|tool_call|>", ""),
-    _json("<|action_start|><|plugin|>", "<|action_end|>"),
+    _json(_PLUGIN, "<|action_end|>", calls=json_call(f"{_PLUGIN}\n", "<|action_end|>", arguments="parameters")),
     _json("<tool_calls>", "</tool_calls>"),
-    _json(*_CALL),
-    _json("Action: ```json", "```", "Action:", "tool_name"),
-    _Family(("<function=",), read_function_tags),
+    _json(*_CALL, calls=HERMES_CALLS),
+    _json("Action: ```json", "```", "Action:", "tool_name", calls=_COMMAND_R),
+    _Family(("<function=",), read_function_tags, shape=functionary.SHAPE_TAGS),
     _Family(("[func_name1(",), read_bare_python),
-    _Family(("<|python_tag|>",), read_llama, ("<|python_tag|>",)),
-    _Family(("可用工具",), read_glm4),
-    _Family(("tools",), tagged("{")),
+    _Family(("<|python_tag|>",), read_llama, ("<|python_tag|>",), llama.SHAPE),
+    _Family(("可用工具",), read_glm4, shape=functionary.SHAPE_LINE),
+    _Family(("tools",), tagged("{"), shape=Shape(calls=json_call())),
 )
 """The first that suits counts."""
 
@@ -106,14 +130,15 @@ def native_format(template: str) -> Format:
     """The format in which a model answers whose own chat template is `template`."""
     family = next((family for family in _FAMILIES if family.suits(template)), None)
     if family is not None and family.whole:
-        return Format(family.read, True, True, family.preserved)
+        return Format(family.read, True, True, family.preserved, family.shape)
     read = read_content if family is None else with_tools(family.read)
     preserved = () if family is None else family.preserved
+    shape = NO_SHAPE if family is None else family.shape
     tags = next((pair for pair in _THINKING if pair[1] in template), None)
     if tags is None:
-        return Format(read, family is not None, False, preserved)
+        return Format(read, family is not None, False, preserved, shape)
     read = after_thinking(_without_closing(read, tags[1]), *tags, ask=False)
-    return Format(read, family is not None, True, (*tags, *preserved))
+    return Format(read, family is not None, True, (*tags, *preserved), replace(shape, thinking=tags))
 
 
 def _without_closing(read: Reader, closing: str) -> Reader:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from engine.chat.tape import Script, Tape
 from engine.chat.tools.declared import Toolbox
+from engine.chat.tools.shape import NO_SHAPE, Shape
 from engine.requests import Message
 
 
@@ -41,10 +42,11 @@ class Format:
     """A way of writing answers. `tools` and `thinking` say what it can express.
 
     `preserved` are special tokens that mean something to the reader: they must reach it as text, while other
-    special tokens are nobody's business.
+    special tokens are nobody's business. `shape` tells how such an answer is written.
     """
 
     read: Reader
     tools: bool = True
     thinking: bool = False
     preserved: tuple[str, ...] = ()
+    shape: Shape = NO_SHAPE

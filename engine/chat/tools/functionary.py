@@ -6,11 +6,16 @@ from engine.chat.tape import Script, Tape, content
 from engine.chat.tools.calls import Unreadable, emitted
 from engine.chat.tools.format import Turn
 from engine.chat.tools.jsontext import parse, read_object
+from engine.chat.tools.shape import CallShape, Shape
 from engine.chat.tools.spoken import as_arguments
 from engine.requests import ToolCall
 
 RECIPIENT = ">>>"
 FUNCTION, END_FUNCTION = "<function=", "</function>"
+
+SHAPE = Shape(content="all\n", calls=CallShape("", "\n", "", between=RECIPIENT))
+SHAPE_TAGS = Shape(calls=CallShape(FUNCTION, ">", END_FUNCTION, between=""))
+SHAPE_LINE = Shape(calls=CallShape("", "\n", ""))
 
 
 def read_functionary(tape: Tape, turn: Turn) -> Script[None]:

@@ -8,12 +8,14 @@ from engine.chat.tape import Script, Tape, content, nothing, thought
 from engine.chat.tools.calls import Unreadable, emitted
 from engine.chat.tools.format import Turn
 from engine.chat.tools.literals import Literals
+from engine.chat.tools.shape import Shape
 from engine.requests import ToolCall
 
 CHANNEL, END_CHANNEL = "<|channel>", "<channel|>"
 CALL, END_CALL, RESPONSE = "<|tool_call>", "<tool_call|>", "<|tool_response>"
 QUOTE = '<|"|>'
 PRESERVED = (CHANNEL, END_CHANNEL, CALL, END_CALL, RESPONSE, QUOTE)
+SHAPE = Shape((f"{CHANNEL}thought\n", END_CHANNEL))
 FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE = "<start_function_call>", "<end_function_call>", "<escape>"
 
 

@@ -12,6 +12,7 @@ from engine.chat.tools.combined import after_thinking, with_tools
 from engine.chat.tools.declared import Toolbox
 from engine.chat.tools.format import Format, Reader, Turn
 from engine.chat.tools.jsontext import parse, read_object
+from engine.chat.tools.shape import CallShape, Shape, json_call, json_list
 from engine.requests import ToolCall
 
 _BARE = ("{", "[")
@@ -28,8 +29,19 @@ def template_format(tag: str, thinking: tuple[str, str] = ("", "")) -> Format:
     preserved = (tag[: tag.index(end) + 1],) if end in tag[1:] and end else ()
     read = tagged(tag)
     if not all(thinking):
-        return Format(read, True, False, preserved)
-    return Format(after_thinking(read, *thinking, ask=True), True, True, preserved)
+        return Format(read, True, False, preserved, Shape(calls=tagged_calls(tag)))
+    shape = Shape(thinking, calls=tagged_calls(tag))
+    return Format(after_thinking(read, *thinking, ask=True), True, True, preserved, shape)
+
+
+def tagged_calls(tag: str) -> CallShape:
+    """A way of writing calls that begin with `tag`, which the reader of `tagged` reads."""
+    if tag == "{":
+        return json_call()
+    if tag.endswith("["):
+        return json_list(tag[:-1])
+    closing = f"\n</{tag[1:]}" if tag.startswith("<") and tag.endswith(">") else ""
+    return json_call(f"{tag}\n", closing, between="\n")
 
 
 def spellings(tag: str) -> tuple[str, ...]:

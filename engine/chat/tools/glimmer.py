@@ -9,10 +9,12 @@ from engine.chat.tools.calls import MalformedCall, emitted
 from engine.chat.tools.declared import Toolbox
 from engine.chat.tools.format import Turn
 from engine.chat.tools.invoke import ATEM
+from engine.chat.tools.shape import Shape
 
 START, MESSAGE, END_MESSAGE, END_TURN = "<|start|>", "<|message|>", "<|eom|>", "<|eot|>"
 PRESERVED = (START, MESSAGE, END_MESSAGE, END_TURN)
 _ASSISTANT = f"{START}assistant"
+SHAPE = Shape((f" to=self{MESSAGE}", f"{END_MESSAGE}{_ASSISTANT}"), f" to=user{MESSAGE}")
 _ENDS = (END_MESSAGE, END_TURN, _ASSISTANT)
 
 

@@ -9,6 +9,7 @@ from engine.chat.tape import Script, Tape, content, thought
 from engine.chat.tools.calls import MalformedCall, Unreadable, emitted
 from engine.chat.tools.format import Turn
 from engine.chat.tools.jsontext import CutJSON, parse
+from engine.chat.tools.shape import CallShape, Shape
 from engine.chat.tools.spoken import as_arguments
 from engine.requests import ToolCall
 
@@ -31,6 +32,13 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
             unique = f"{plain}_{count}"
         found[name] = unique
     return found
+
+
+SHAPE = Shape(
+    (f"{CHANNEL}analysis{MESSAGE}", f"{END}{START}assistant"),
+    f"{CHANNEL}final{MESSAGE}",
+    CallShape(f"{CHANNEL}commentary to=functions.", f" <|constrain|>json{MESSAGE}", "", known_as=identifiers),
+)
 
 
 def read_harmony(tape: Tape, turn: Turn) -> Script[None]:

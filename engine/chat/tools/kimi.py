@@ -10,18 +10,21 @@ from engine.chat.tools.format import Turn
 from engine.chat.tools.jsontext import parse
 from engine.chat.tools.markup import Markup
 from engine.chat.tools.sentinels import Sentinels
+from engine.chat.tools.shape import CallShape, Shape
 from engine.chat.tools.spoken import as_arguments
 from engine.requests import ToolCall
 
 CALLS, END_CALLS = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
 CALL, ARGUMENTS, END_CALL = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
 PRESERVED = (CALLS, END_CALLS, CALL, ARGUMENTS, END_CALL)
+SHAPE = Shape(calls=CallShape(f"{CALL}functions.", f":0{ARGUMENTS}", END_CALL, CALLS, END_CALLS))
 _HEAD = re.compile(r"(?:functions\.)?(?P<name>.+?)(?::\d+)?")
 
 THINK, END_THINK = "<|open|>think<|sep|>", "<|close|>think<|sep|>"
 RESPONSE, END_RESPONSE = "<|open|>response<|sep|>", "<|close|>response<|sep|>"
 END_MESSAGE = "<|close|>message<|sep|>"
 PRESERVED_K3 = ("<|open|>", "<|close|>", "<|sep|>")
+SHAPE_K3 = Shape((THINK, END_THINK), RESPONSE)
 _TOOLS = Markup(
     "<|open|>tools<|sep|>",
     "<|close|>tools<|sep|>",

@@ -7,9 +7,11 @@ from engine.chat.tools.calls import Unreadable, emitted
 from engine.chat.tools.format import Turn
 from engine.chat.tools.generic import tagged
 from engine.chat.tools.pythonic import python_calls
+from engine.chat.tools.shape import Shape, json_call
 from engine.requests import ToolCall
 
 PYTHON = "<|python_tag|>"
+SHAPE = Shape(calls=json_call(arguments="parameters"))
 _read_json = tagged("{")
 
 

@@ -11,10 +11,13 @@ from engine.chat.tools.calls import MalformedCall, Unreadable, emitted
 from engine.chat.tools.declared import Toolbox
 from engine.chat.tools.format import Turn
 from engine.chat.tools.jsontext import parse, read_object
+from engine.chat.tools.shape import CallShape, Shape, json_list
 from engine.requests import ToolCall
 
 CALLS, THINK, END_THINK = "[TOOL_CALLS]", "[THINK]", "[/THINK]"
 PRESERVED = (CALLS, THINK, END_THINK, "[ARGS]")
+SHAPE = Shape((THINK, END_THINK), calls=CallShape(CALLS, "[ARGS]", "", between=""))
+SHAPE_LISTED = Shape((THINK, END_THINK), calls=json_list(CALLS))
 _HEAD = re.compile(r"(?P<name>[\w.-]+)(?:\s*\[CALL_ID\](?P<id>\w+))?(?:\s*\[ARGS\])?")
 
 

@@ -13,7 +13,10 @@ from engine.chat.tools.calls import MalformedCall, Unreadable, emitted
 from engine.chat.tools.declared import Toolbox
 from engine.chat.tools.format import Turn
 from engine.chat.tools.jsontext import BadJSON, parse, read_object
+from engine.chat.tools.shape import json_call
 from engine.requests import Delta
+
+HERMES_CALLS = json_call("<tool_call>\n", "\n</tool_call>", between="\n")
 
 
 @dataclass(frozen=True, slots=True)
