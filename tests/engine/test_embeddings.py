@@ -26,11 +26,14 @@ from engine.errors import (
     RunnerDied,
 )
 from engine.requests import ChatRequest, Delta, Embeddings, EmbedRequest, Message
+from modelfile.convert import convert
 from modelfile.parameters import OptionError
 from registry.names import ModelName
 from tests.engine.berts import spoilt, tiny_bert
 from tests.engine.runner.harness import TINYCHAT
 from tests.engine.test_engine import ask, collect, gone, make_engine, store_model
+from tests.modelfile.convert.checkpoints import files_in
+from tests.modelfile.convert.test_families import write_nomic
 
 LONG = "count to five and tell a story about the quick brown fox " * 80
 
@@ -107,6 +110,22 @@ async def test_dimensions(engine: Engine) -> None:
     assert len(cut) == 8
     assert length(cut) == pytest.approx(1)
     assert cosine(cut, whole[:8]) > 0.9999
+
+
+async def test_vectors_of_some_models_keep_their_length_if_nobody_minds(engine: Engine, tmp_path: Path) -> None:
+    """And a text of theirs is one pass, however long it is."""
+    write_nomic(tmp_path)
+    convert(files_in(tmp_path), tmp_path / "nomic.gguf", lambda done, total: None)
+    store_model(engine.store, "nomic", (tmp_path / "nomic.gguf").read_bytes())
+    text = LONG * 3
+    found = await embed(engine, text, model="nomic")
+    (raw,) = (await embed(engine, text, model="nomic", normalize=False)).vectors
+    assert found.prompt_eval_count == 2048
+    assert length(found.vectors[0]) == pytest.approx(1)
+    assert abs(length(raw) - 1) > 0.1
+    assert cosine(found.vectors[0], raw) > 0.9999
+    (bert,) = (await embed(engine, "the dog", normalize=False)).vectors
+    assert length(bert) == pytest.approx(1)
 
 
 async def test_without_texts_a_model_is_loaded_or_goes(engine: Engine) -> None:
