@@ -18,7 +18,7 @@ from tests.golden.probes import WEIGHTS, digest_of
 from tests.serving import ROOT, serving
 
 RECORDING = Path(os.environ.get("PRONK_GOLDEN", ROOT / "tests" / "data" / "golden" / "http.json"))
-NOT_YET = re.compile("gen-format|chat-format|.*logprobs|embed|v1-(chat|completions|embeddings|responses)|messages")
+NOT_YET = re.compile(".*logprobs|v1-(chat|completions|responses)|messages")
 SLOWEST = 300  # seconds that one answer may take
 CASES: list[Case] = json.loads(RECORDING.read_text())
 
