@@ -187,6 +187,15 @@ def test_room_is_counted_in_bytes() -> None:
     assert driver.unloaded("a") == [Load("c", spec("c", bytes_needed=90))]
 
 
+def test_a_model_that_has_grown_counts_as_what_it_is() -> None:
+    driver = Driver(max_loaded=10, budget=100)
+    driver.serve("a", bytes_needed=40, size=40)
+    driver.scheduler.grown("a", 70)
+    driver.scheduler.grown("unknown", 70)
+    assert [view.size for view in driver.scheduler.runners()] == [70]
+    assert driver.ask("b", bytes_needed=40) == [Unload("a")]
+
+
 def test_a_model_too_large_for_the_budget_is_loaded_alone() -> None:
     driver = Driver(budget=100)
     driver.serve("a", bytes_needed=10, size=10)
