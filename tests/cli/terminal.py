@@ -16,7 +16,11 @@ from tests.serving import PATIENCE, ROOT
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 _SPINNER = re.compile("[\u2800-\u28ff] *\n?")  # with the line that it takes until it is wiped away
 # The first terminal that the leader of a session opens is the one whose keys become signals.
-_AS_LEADER = "import os, sys; os.open(os.ttyname(0), os.O_RDWR); os.execvp(sys.argv[1], sys.argv[1:])"
+# Whoever runs the tests in the background ignores Ctrl-C, and that is inherited.
+_AS_LEADER = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    "os.open(os.ttyname(0), os.O_RDWR); os.execvp(sys.argv[1], sys.argv[1:])"
+)
 
 
 class Terminal:
