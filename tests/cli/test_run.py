@@ -78,7 +78,7 @@ def test_what_it_cost(pronk: Pronk) -> None:
 
 
 def test_an_unknown_model(pronk: Pronk) -> None:
-    assert pronk.fail("run", "nope", "hi") == "Error: pulling from a registry is not supported yet\n"
+    assert pronk.fail("run", "127.0.0.1:1/library/nope", "hi").endswith('manifests/latest": connection refused\n')
 
 
 def test_a_bad_keepalive(pronk: Pronk) -> None:
