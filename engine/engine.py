@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass, replace
 
-from engine.chat.constraint import Constraint, content_constraint
+from engine.chat.constraint import Constraint, chat_constraint, content_constraint
 from engine.chat.golang import GoRenderer
 from engine.chat.messages import conversation, forgets_thinking, without_old_thoughts
 from engine.chat.render import Prompt, render_to_fit
@@ -30,7 +30,7 @@ from engine.errors import (
     RunnerDied,
     Unsupported,
 )
-from engine.generation import Generation, PlainText, Reader
+from engine.generation import Generation, PlainText, Reader, WithoutCalls
 from engine.judge import Judge
 from engine.messages import Grammar
 from engine.model import Model, Models
@@ -112,7 +112,10 @@ class Engine:
         if request.raw and (request.template or request.system or request.context):
             raise InvalidRequest("raw mode does not support template, system, or context")
         job = self._job(model, request, "generate", ["insert"] if request.suffix else [], started)
-        constraint = await self._constraint(request, _completion_format(model, request)) if request.prompt else None
+        constraint = None
+        if request.prompt and request.format is not None:
+            format = _completion_format(model, request)
+            constraint = await self._checked(await asyncio.to_thread(content_constraint, request.format, format))
         async with self._lease(job) as process:
             if not request.prompt:
                 yield Final(done_reason="load")
@@ -135,8 +138,12 @@ class Engine:
             self._pool.expire(str(model.weights))
             yield Final(done_reason="unload")
             return
-        job = self._job(model, request, "chat", ["tools"] if request.tools else [], started)
-        constraint = await self._constraint(request, model.route.format) if request.messages else None
+        tools = [] if request.tool_choice == "none" else request.tools
+        job = self._job(model, request, "chat", ["tools"] if tools else [], started)
+        constraint = None
+        if request.messages:
+            found = await asyncio.to_thread(chat_constraint, request, tools, model.route.format)
+            constraint = await self._checked(found)
         async with self._lease(job) as process:
             if not request.messages:
                 yield Final(done_reason="load")
@@ -146,9 +153,11 @@ class Engine:
                     "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
                 )
             messages = conversation(model.system, model.messages, request.messages)
-            prompt = await self._render(job, model.route, messages, request.tools, process)
-            turn = Turn(Toolbox(request.tools), bool(job.think), messages[-1], prompt.text)
-            reader = OutputParser(model.route.format, turn)
+            prompt = await self._render(job, model.route, messages, tools, process)
+            turn = Turn(Toolbox(tools), bool(job.think), messages[-1], prompt.text)
+            reader: Reader = OutputParser(model.route.format, turn)
+            if request.tool_choice == "none":
+                reader = WithoutCalls(reader)
             grammar = None if constraint is None else constraint.grammar(turn)
             async with aclosing(self._answer(job, prompt, reader, grammar, process, with_context=False)) as events:
                 async for event in events:
@@ -203,12 +212,10 @@ class Engine:
     def _default_context(self) -> int:
         return default_context(self._config.context_length, self._pool.gpus, self._config.gpu_overhead)
 
-    async def _constraint(self, request: InferenceRequest, format: Format) -> Constraint | None:
-        """What the answer is held to. Raises InvalidRequest."""
-        if request.format is None:
-            return None
-        constraint = await asyncio.to_thread(content_constraint, request.format, format)
-        await self._judge.check(constraint.grammar(Turn()), constraint.what)
+    async def _checked(self, constraint: Constraint | None) -> Constraint | None:
+        """The same, once its grammar is known to be harmless. Raises InvalidRequest."""
+        if constraint is not None:
+            await self._judge.check(constraint.grammar(Turn()), constraint.what)
         return constraint
 
     def _lease(self, job: _Job) -> AbstractAsyncContextManager[RunnerProcess]:

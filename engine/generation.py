@@ -28,6 +28,17 @@ class PlainText:
             yield Delta(text)
 
 
+class WithoutCalls:
+    """What another reader says, but for calls: none were asked for."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
+        """The pieces of content and thinking."""
+        return (delta for delta in self._reader.feed(text, final) if not delta.tool_calls)
+
+
 class Generation:
     """The answer to one prompt. Iterate over `deltas` to its end, then ask for `final`; belongs to one task.
 

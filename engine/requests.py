@@ -17,14 +17,27 @@ __all__ = [
     "GenerateRequest",
     "InferenceRequest",
     "Message",
+    "NamedTool",
     "Rendered",
     "RunningModel",
     "Think",
     "ToolCall",
+    "ToolChoice",
 ]
 
 Think = bool | Literal["low", "medium", "high", "max"]
 DoneReason = Literal["stop", "length", "load", "unload"]
+
+
+@dataclass(slots=True, frozen=True)
+class NamedTool:
+    """The choice of one function, which must be called."""
+
+    name: str
+
+
+ToolChoice = Literal["auto", "none", "required"] | NamedTool
+"""Whether tools are called: as the model likes, never, always, always this one."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,10 +76,16 @@ class GenerateRequest(InferenceRequest):
 
 @dataclass(slots=True, kw_only=True)
 class ChatRequest(InferenceRequest):
-    """One turn of a conversation. `tools` are definitions as dicts, unknown keys already dropped."""
+    """One turn of a conversation. `tools` are definitions as dicts, unknown keys already dropped.
+
+    `schemas` are the tools' parameters by name, as they were sent: what calls are held to if `tool_choice` demands
+    one. Where a name is missing, its definition counts.
+    """
 
     messages: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
+    tool_choice: ToolChoice = "auto"
+    schemas: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.chat.rules import call_rules, function_of, literal, marks, until
 from engine.chat.schema import UnusableSchema, grammar_schema
 from engine.chat.tools import Format, Turn
 from engine.errors import InvalidRequest
 from engine.messages import Grammar
+from engine.requests import ChatRequest, NamedTool
 
+MOST_CALLS = 16  # of one answer: a small model might never stop calling
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
@@ -34,22 +36,58 @@ class Constraint:
         Reasoning comes first where the prompt has opened it, and may come first where it was asked for.
         """
         opening, closing = self.format.shape.thinking
-        marks = _marks(self.format)
+        known = marks(self.format)
         if turn.continues or not opening:
             start = self.body if turn.continues else "answer"
         elif turn.opened(opening.rstrip()):
-            start = f"{_until(closing, marks)} GAP? answer"
+            start = f"{until(closing, known)} GAP? answer"
         elif turn.think:
-            start = f"({_literal(opening, marks)} {_until(closing, marks)} GAP?)? answer"
+            start = f"({literal(opening, known)} {until(closing, known)} GAP?)? answer"
         else:
             start = "answer"
-        return Grammar(f"start: {start}\n{self.rules}", marks)
+        return Grammar(f"start: {start}\n{self.rules}", known)
+
+
+def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint | None:
+    """What a turn's `tool_choice` and `format` ask for; `tools` are those that the model may call.
+
+    A call that is demanded makes an answer without content. One that is not is held to its form only, and may come
+    instead of what `format` demands. Raises InvalidRequest.
+    """
+    if request.tool_choice not in ("auto", "none"):
+        return _forced(request, tools, format)
+    if request.format is None:
+        return None
+    content = content_constraint(request.format, format)
+    calls = format.shape.calls
+    if not tools or calls is None or (calls.before + calls.opening).startswith(("{", "[")):
+        return content  # content in JSON could not be told from a call that is nothing else
+    rules = content.rules.replace("answer:", "answer: calls |", 1)
+    as_it_likes = {function_of(tool).get("name", ""): {"additionalProperties": True} for tool in tools}
+    return replace(content, rules=f"{rules}\n{call_rules(tools, as_it_likes, format, MOST_CALLS)}")
 
 
 def content_constraint(wanted: str, format: Format) -> Constraint:
     """What the request's `format`, a JSON text, asks of the answer's content. Raises InvalidRequest."""
-    rules = f"answer: {_literal(format.shape.content, _marks(format))} content\ncontent: %json {_schema(wanted)}"
+    rules = f"answer: {literal(format.shape.content, marks(format))} content\ncontent: %json {_schema(wanted)}"
     return Constraint("invalid format", rules, "content", format)
+
+
+def _forced(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint:
+    choice = request.tool_choice
+    if format.shape.calls is None:
+        raise InvalidRequest(
+            "tool_choice cannot be enforced: no grammar can be written yet for the way in which this model calls tools"
+        )
+    if isinstance(choice, NamedTool):
+        tools = [tool for tool in tools if function_of(tool).get("name") == choice.name]
+        if not tools:
+            raise InvalidRequest(f'tool_choice names "{choice.name}", which is not among the tools')
+    if not tools:
+        raise InvalidRequest(f'tool_choice "{choice}" needs tools')
+    most = 1 if isinstance(choice, NamedTool) else MOST_CALLS
+    rules = f"answer: calls\n{call_rules(tools, request.schemas, format, most)}"
+    return Constraint("tool_choice cannot be enforced", rules, "calls", format)
 
 
 def _schema(wanted: str) -> str:
@@ -63,25 +101,3 @@ def _schema(wanted: str) -> str:
         raise InvalidRequest("invalid format: it is nested too deeply") from None
     quoted = json.dumps(wanted, ensure_ascii=False)
     raise InvalidRequest(f'invalid format: {quoted}; expected "json" or a valid JSON Schema object')
-
-
-def _marks(format: Format) -> tuple[str, ...]:
-    """The texts that may be single tokens of the model."""
-    tags = (tag for tag in format.shape.thinking if tag and not tag.startswith(format.preserved))
-    return tuple(dict.fromkeys([*format.preserved, *tags]))
-
-
-def _literal(text: str, marks: Sequence[str]) -> str:
-    """A text as a grammar's items: its marks, and what stands between them in quotes."""
-    pieces = re.split(f"({'|'.join(map(re.escape, sorted(marks, key=len, reverse=True)))})", text) if marks else [text]
-    return " ".join(
-        f"mark_{marks.index(piece)}" if piece in marks else json.dumps(piece, ensure_ascii=False)
-        for piece in pieces
-        if piece
-    )
-
-
-def _until(text: str, marks: Sequence[str]) -> str:
-    """Any text up to and including this one, which begins with a mark."""
-    mark = next(mark for mark in marks if text.startswith(mark))
-    return f"until_{marks.index(mark)} {_literal(text[len(mark) :], marks)}"

@@ -15,25 +15,25 @@ _SINGLE = ("items", "additionalItems", "additionalProperties")
 _COMBINING = ("allOf", "anyOf", "oneOf", "$ref")
 _OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties")
 _LOOKS_AROUND = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
-_OPTIONS = {
-    "lenient": True,  # what cannot be enforced is ignored
-    "whitespace_pattern": r"[\x20\x0A\x09]{1,20}",  # small models would go on with it forever
-}
+INDENTED = r"[\x20\x0A\x09]{1,20}"  # white space between the parts of JSON; small models would never end it
+ON_ONE_LINE = r"\x20"
 
 
 class UnusableSchema(ValueError):
     """The schema cannot become a grammar; the message is for the user."""
 
 
-def grammar_schema(schema: Mapping[str, Any]) -> str:
+def grammar_schema(schema: Mapping[str, Any], spaces: str = INDENTED) -> str:
     """A schema as the JSON text that `%json` takes in a grammar. Raises UnusableSchema.
 
-    An object has no properties but those that are listed, unless something is said about others. Patterns that look
+    `spaces` is the pattern of white space between two parts of an answer. What cannot be enforced is ignored. An
+    object has no properties but those that are listed, unless something is said about others. Patterns that look
     around or back are left out: no automaton can follow them.
     """
     try:
         closes = not any(_combines(each) for each in _schemas(schema, DEEPEST))
-        text = json.dumps({**_prepared(schema, closes), "x-guidance": _OPTIONS}, ensure_ascii=False)
+        options = {"lenient": True, "whitespace_pattern": spaces}
+        text = json.dumps({**_prepared(schema, closes), "x-guidance": options}, ensure_ascii=False)
     except RecursionError:
         raise UnusableSchema("it is nested too deeply") from None
     if len(text) > LARGEST:

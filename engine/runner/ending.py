@@ -32,7 +32,9 @@ class Ending:
         nothing = self.tokens(())
         self._ends = self.tokens(ends)
         self._quotes = sets.get("quotes", nothing)
-        self._others = [sets.get(kind, nothing) for kind in ("brackets", "structure", "digits", "")]
+        self._space = sets.get("space", nothing)
+        self._others = [sets.get(kind, nothing) for kind in ("brackets", "structure", "digits")]
+        self._lengths = np.array([len(piece) for piece in pieces])
         self._lines = self.tokens(token for token, piece in enumerate(pieces) if piece.startswith(b"\n"))
 
     def tokens(self, ids: Iterable[int]) -> TokenSet:
@@ -51,11 +53,24 @@ class Ending:
         found: list[int] = []
         while not matcher.is_stopped():
             matcher.unsafe_compute_mask_ptr(allowed.ctypes.data, allowed.nbytes)
-            token = _first(allowed, self._wanted(allowed, marks))
+            token = self._next(allowed, marks)
             if len(found) == LONGEST or not matcher.consume_token(token):
                 return None
             found.append(token)
         return None if matcher.is_error() else found
+
+    def _next(self, allowed: TokenSet, marks: TokenSet) -> int:
+        for wanted in self._wanted(allowed, marks):
+            found = allowed & wanted
+            if (words := np.flatnonzero(found)).size:
+                bits = int(found[words[0]])
+                return int(words[0]) * 32 + (bits & -bits).bit_length() - 1
+        return self._longest(allowed & ~self._space if (allowed & ~self._space).any() else allowed)
+
+    def _longest(self, tokens: TokenSet) -> int:
+        """The one that takes the answer furthest, through a key that must be there, or a string that must be long."""
+        ids = np.flatnonzero(np.unpackbits(tokens.view(np.uint8), count=self._size, bitorder="little"))
+        return int(ids[self._lengths[ids].argmax()]) if ids.size else 0
 
     def _wanted(self, allowed: TokenSet, marks: TokenSet) -> Iterator[TokenSet]:
         yield self._ends
@@ -75,13 +90,3 @@ def _kind(piece: bytes) -> str:
     if not piece.strip(_STRUCTURE):
         return "structure"
     return "digits" if piece.isdigit() else ""
-
-
-def _first(allowed: TokenSet, wanted: Iterable[TokenSet]) -> int:
-    """An allowed token of the first of the sets that has one; any allowed token if none has."""
-    for tokens in wanted:
-        found = allowed & tokens
-        if (words := np.flatnonzero(found)).size:
-            bits = int(found[words[0]])
-            return int(words[0]) * 32 + (bits & -bits).bit_length() - 1
-    return _first(allowed, [allowed])

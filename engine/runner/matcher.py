@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 _PLACE = re.compile(r"^(?:at )?\d+\(\d+\): (?:failed to compile JSON schema: )?")
 _SHOWN = re.compile(r"^ *(?:\d+ \| .*|\^+)$|<non-verbose/>", re.MULTILINE)
-MARGIN = 16  # tokens by which an end may get further away between two looks
+WINDOW = 64  # tokens by which one token may take the end further away, besides all that the grammar demands
 
 
 class Matcher:
     """How far one answer has come in its grammar. Made on any thread, then owned by the loop's.
 
-    It looks ahead from time to time: an answer that is about to reach its last token is led to an end that the
-    grammar allows, and then it is `cut_short`. `closing` are the tokens by which texts around JSON end. `fault` says
-    why no token can follow, "" as long as one can.
+    Near its last token an answer keeps an end of the grammar in reach: a token behind which there would be none is
+    replaced, and from there on the answer is `cut_short`. `closing` are the tokens by which texts around JSON end.
+    `fault` says why no token can follow, "" as long as one can.
     """
 
     def __init__(self, matcher: LLMatcher, ending: Ending, closing: TokenSet) -> None:
@@ -33,15 +33,18 @@ class Matcher:
         self._mask = np.empty_like(closing)
         self._address = self._mask.ctypes.data
         self._left = 0
+        self._window = WINDOW
         self._next_look = 0
-        self._plan: list[int] = []
+        self._way: list[int] = []  # to the end from here, where that is near
+        self._bound = False  # to this way
         self.cut_short = False
         self.fault = ""
 
     def allow(self, tokens: int) -> None:
         """Say how many tokens the answer may have."""
         self._left = tokens
-        self._look_ahead()
+        self._window = WINDOW + len(self._ending.plan(self._matcher, self._closing) or ())
+        self._look()
 
     @property
     def finished(self) -> bool:
@@ -53,9 +56,9 @@ class Matcher:
 
         Tokens that end the generation may come where the grammar may end.
         """
-        if self._plan:
+        if self._bound and self._way:
             row.fill(-np.inf)
-            row[self._plan[0]] = 0
+            row[self._way[0]] = 0
             return
         self._matcher.unsafe_compute_mask_ptr(self._address, self._mask.nbytes)
         if self._matcher.is_error():
@@ -65,31 +68,54 @@ class Matcher:
         allowed = np.unpackbits(self._mask.view(np.uint8), count=len(row), bitorder="little")
         np.copyto(row, -np.inf, where=allowed == 0)
 
-    def accept(self, token: int) -> None:
-        """Go on by a token."""
+    def accept(self, token: int) -> int:
+        """Go on by the token that was chosen, or by another if no end can be reached behind it; which one it is."""
+        if self._bound:
+            del self._way[:1]
+        elif self._left <= self._next_look:
+            token = self._steer(token)
         self._matcher.consume_token(token)
         self._left -= 1
-        if self._plan:
-            del self._plan[0]
-        elif self._left <= self._next_look:
-            self._look_ahead()
+        return token
 
     def hurry(self) -> bool:
         """Lead the answer to its end now; False where no end is known."""
-        if not self._plan:
-            self._plan = self._ending.plan(self._matcher, self._closing) or []
-        return bool(self._plan)
+        if not self._bound:
+            self._way = self._ending.plan(self._matcher, self._closing) or []
+            self._bound = bool(self._way)
+        return self._bound
 
-    def _look_ahead(self) -> None:
-        """Go for the end if it is about as far as the last token, else say when to look again."""
-        plan = self._ending.plan(self._matcher, self._closing)
-        if plan is None or len(plan) > self._left:
+    def _look(self) -> bool:
+        """Find a way to the end, and keep it if that is near; else say when to look again."""
+        way = self._ending.plan(self._matcher, self._closing)
+        if way is None or len(way) > self._left:
             self._next_look = self._left // 2
-            return
-        needed = len(plan) + MARGIN
-        self._next_look = (needed + self._left) // 2
-        if needed >= self._left:
-            self._plan, self.cut_short = plan, True
+            return False
+        near = len(way) + self._window
+        self._next_look = max(near, (near + self._left) // 2)
+        if self._left <= near:
+            self._way = way
+        return bool(self._way)
+
+    def _steer(self, token: int) -> int:
+        if not self._way and not self._look():
+            return token
+        way = self._way_behind(token)
+        if way is not None and len(way) < self._left:
+            self._way = way
+            return token
+        self._bound = self.cut_short = True
+        return self._way.pop(0)
+
+    def _way_behind(self, token: int) -> list[int] | None:
+        """How the answer could end behind a token: mostly as it could before it."""
+        if token == self._way[0]:
+            return self._way[1:]
+        ahead = self._matcher.deep_copy()
+        ahead.consume_token(token)
+        if ahead.validate_tokens(self._way) == len(self._way):
+            return self._way
+        return self._ending.plan(ahead, self._closing)
 
 
 def reason(matcher: LLMatcher) -> str:

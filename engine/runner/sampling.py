@@ -76,14 +76,15 @@ class TokenSampler:
         """Why the grammar allows no token, "" if it does."""
         return "" if self.grammar is None else self.grammar.fault
 
-    def accept(self, token: int) -> None:
-        """Remember the token that was chosen."""
+    def accept(self, token: int) -> int:
+        """Remember the token that was chosen, or the one that the grammar has in its place; which one it is."""
         if self.grammar is not None:
-            self.grammar.accept(token)
+            token = self.grammar.accept(token)
         if self._dry:
             self._accept_in_chain(token)
         if self.recent is not None:
             self.recent.append(token)
+        return token
 
     def hurry(self) -> bool:
         """Lead the answer to an end that its grammar allows; False where there is none to go for."""
@@ -131,10 +132,10 @@ class BatchSampler:
                 chosen[row] = _largest(logits[row])
             elif sampler.full:
                 chosen[row] = self._sample_all(sampler, logits[row])
-        for sampler, token in zip(samplers, chosen, strict=True):
-            if token != NO_TOKEN:
-                sampler.accept(token)
-        return chosen
+        return [
+            token if token == NO_TOKEN else sampler.accept(token)
+            for sampler, token in zip(samplers, chosen, strict=True)
+        ]
 
     def _sample_cut(self, samplers: Seq[TokenSampler], logits: Logits, chosen: list[int]) -> None:
         """The rows that need only candidates which may be among their top_k."""

@@ -12,7 +12,7 @@ from typing import Any
 from engine.requests import Message, Think, ToolCall
 from server.gojson import Object, plain
 from server.gotext import parse_duration, quote
-from server.gotypes import ANY, IMAGE, INT, STRING, Kind, custom, decode_as, list_of, member, struct
+from server.gotypes import ANY, IMAGE, INT, STRING, Cursor, Kind, custom, decode_as, list_of, member, struct
 
 _MALFORMED = "Value looks like object, but can't find closing '}' symbol"
 _LEVELS = ("high", "medium", "low", "max")
@@ -173,10 +173,29 @@ class _Parameters:
 
 
 @dataclass(frozen=True, slots=True)
+class _Schema:
+    """The parameters of a tool as the API knows them, and as they were sent."""
+
+    known: _Parameters
+    sent: Any
+
+
+_KNOWN = struct(_Parameters, "api.ToolFunctionParameters")
+
+
+def _read_schema(value: Any, at: Cursor) -> _Schema | None:
+    known = _KNOWN.read(value, at)
+    return None if known is None else _Schema(known, plain(value))
+
+
+_SCHEMA = Kind("api.ToolFunctionParameters", _Schema(_KNOWN.zero, {}), _read_schema)
+
+
+@dataclass(frozen=True, slots=True)
 class _ToolFunction:
     name: str = member(STRING)
     description: str = member(STRING)
-    parameters: _Parameters = member(struct(_Parameters, "api.ToolFunctionParameters"))
+    parameters: _Schema = member(_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +210,7 @@ class _Tool:
         function = {
             "name": self.function.name,
             "description": self.function.description,
-            "parameters": self.function.parameters.as_dict(),
+            "parameters": self.function.parameters.known.as_dict(),
         }
         return {"type": self.type, **items, "function": function}
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.requests import ChatRequest, GenerateRequest, Message, Think
+from engine.requests import ChatRequest, GenerateRequest, Message, Think, ToolChoice
 from server.gotypes import ANY, BOOL, INT, STRING, list_of, map_of, member, struct
 from server.schemas.common import FORMAT, IMAGES, KEEP_ALIVE, MESSAGES, THINK, TOOLS, Tool
+from server.schemas.toolchoice import TOOL_CHOICE
 
 OPTIONS = map_of(ANY, "map[string]interface {}")
 
@@ -89,11 +90,17 @@ class ChatBody(_Inference):
 
     messages: tuple[Message, ...] = member(MESSAGES)
     tools: tuple[Tool, ...] = member(TOOLS)
+    tool_choice: ToolChoice = member(TOOL_CHOICE)
 
     def request(self) -> ChatRequest:
         """What the engine is asked."""
-        tools = [tool.as_dict() for tool in self.tools]
-        return ChatRequest(**self.shared(), messages=list(self.messages), tools=tools)
+        return ChatRequest(
+            **self.shared(),
+            messages=list(self.messages),
+            tools=[tool.as_dict() for tool in self.tools],
+            tool_choice=self.tool_choice,
+            schemas={tool.function.name: tool.function.parameters.sent for tool in self.tools},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

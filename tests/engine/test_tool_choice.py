@@ -1,0 +1,237 @@
+"""`tool_choice` on a real model that is too small to choose well."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from engine.engine import Engine, EngineConfig
+from engine.errors import CapabilityMissing, InvalidRequest
+from engine.requests import ChatRequest, Delta, Event, Final, Message, NamedTool, ToolCall, ToolChoice
+from registry import bundled
+from registry.manifest import MODEL, TEMPLATE, Layer, Manifest
+from registry.names import ModelName
+from registry.store import Store
+from tests.serving import GREEDY
+
+WEATHER = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "unit": {"enum": ["celsius", "fahrenheit"]}},
+    "required": ["city"],
+}
+ORDER = {
+    "$defs": {
+        "Line": {
+            "type": "object",
+            "properties": {"sku": {"type": "string", "pattern": "^[A-Z]{3}-[0-9]{2}$"}, "count": {"type": "integer"}},
+            "required": ["sku", "count"],
+        }
+    },
+    "type": "object",
+    "properties": {
+        "zip": {"type": "string", "minLength": 5, "maxLength": 5},
+        "lines": {"type": "array", "items": {"$ref": "#/$defs/Line"}, "minItems": 1, "maxItems": 3},
+        "express": {"type": "boolean"},
+        "address": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    },
+    "required": ["zip", "lines", "express", "address"],
+}
+SCHEMAS = {"get_current_weather": WEATHER, "place_order": ORDER, 'odd "name"': {"type": "object", "properties": {}}}
+QUESTION = "What is the weather in Paris?"
+SEEDS = range(12)
+
+
+def tool(name: str) -> dict[str, Any]:
+    """As a template sees it: what the API does not know is gone."""
+    properties = SCHEMAS[name]["properties"]
+    known = {key: {"type": value["type"]} if "type" in value else {} for key, value in properties.items()}
+    parameters = {"type": "object", "properties": known}
+    return {"type": "function", "function": {"name": name, "description": name, "parameters": parameters}}
+
+
+TOOLS = [tool(name) for name in SCHEMAS]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture
+async def engine(models: Path) -> AsyncIterator[Engine]:
+    engine = Engine(Store(models), EngineConfig(environ=os.environ))
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+def ask(choice: ToolChoice, question: str = QUESTION, **fields: Any) -> ChatRequest:
+    options = GREEDY | {"num_predict": 150} | fields.pop("options", {})
+    given = {"model": "tinychat", "tools": TOOLS, "schemas": SCHEMAS, "think": False}
+    given |= {"messages": [Message("user", question)]} | fields
+    return ChatRequest(tool_choice=choice, options=options, **given)
+
+
+async def collect(events: AsyncIterator[Event]) -> tuple[str, str, list[ToolCall], Final]:
+    content, thinking, calls = "", "", []
+    async for event in events:
+        if isinstance(event, Delta):
+            content += event.content
+            thinking += event.thinking
+            calls += event.tool_calls
+    assert isinstance(event, Final)
+    return content, thinking, calls, event
+
+
+def heats() -> list[dict[str, Any]]:
+    return [{}, {"temperature": 0, "repeat_penalty": 1.5}, *({"temperature": 1.5, "seed": seed} for seed in SEEDS)]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("think", [False, None])
+async def test_a_named_function_is_called_once(engine: Engine, name: str, think: bool | None) -> None:
+    asked = [engine.chat(ask(NamedTool(name), think=think, options=options)) for options in heats()]
+    for content, _, calls, final in await asyncio.gather(*map(collect, asked)):
+        (call,) = calls
+        assert (call.name, content) == (name, "")
+        jsonschema.validate(call.arguments, SCHEMAS[name])
+        assert set(call.arguments) <= set(SCHEMAS[name]["properties"])
+        assert final.done_reason in ("stop", "length")
+
+
+@pytest.mark.parametrize("think", [False, None])
+async def test_required_is_at_least_one_call_of_any(engine: Engine, think: bool | None) -> None:
+    asked = [engine.chat(ask("required", "Hello!", think=think, options=options)) for options in heats()]
+    for content, _, calls, _ in await asyncio.gather(*map(collect, asked)):
+        assert calls
+        assert content == ""
+        for call in calls:
+            jsonschema.validate(call.arguments, SCHEMAS[call.name])
+
+
+async def test_the_model_says_what_it_would_have_said(engine: Engine) -> None:
+    for choice in ("auto", "required", NamedTool("get_current_weather")):
+        content, _, calls, final = await collect(engine.chat(ask(choice)))
+        assert [(call.name, call.arguments) for call in calls] == [("get_current_weather", {"city": "Paris"})]
+        assert (content, final.done_reason) == ("", "stop")
+
+
+async def test_several_calls(engine: Engine) -> None:
+    question = "What is the weather in Paris and London?"
+    tools = [tool("get_current_weather")]
+    _, _, calls, _ = await collect(engine.chat(ask("required", question, tools=tools)))
+    assert [call.arguments["city"] for call in calls] == ["Paris", "London"]
+    assert [call.index for call in calls] == [0, 1]
+    _, _, calls, _ = await collect(engine.chat(ask(NamedTool("get_current_weather"), question, tools=tools)))
+    assert [call.arguments["city"] for call in calls] == ["Paris"]
+
+
+async def test_arguments_keep_the_order_of_the_schema(engine: Engine) -> None:
+    _, _, (call,), _ = await collect(engine.chat(ask(NamedTool("place_order"))))
+    assert list(call.arguments) == ["zip", "lines", "express", "address"]
+
+
+async def test_thoughts_come_before_a_call(engine: Engine) -> None:
+    _, thinking, calls, _ = await collect(engine.chat(ask("required", "Count to 5", think=True)))
+    assert thinking.startswith("I will count")
+    assert calls
+
+
+async def test_none_shows_no_tools_and_calls_none(engine: Engine) -> None:
+    request = ask("none")
+    content, _, calls, _ = await collect(engine.chat(request))
+    assert content
+    assert calls == []
+    request.tools = []
+    assert (await collect(engine.chat(request)))[0] == content
+
+
+async def test_none_with_a_model_that_calls_all_the_same(engine: Engine) -> None:
+    template = (
+        "<|im_start|>system\n# Tools\n\nYou may call these functions:\n<tools>\n"
+        f"{json.dumps(tool('get_current_weather'))}\n</tools>\n\nTo call a function, answer with:\n"
+        '<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call><|im_end|>\n'
+        "<|im_start|>user\n{{ .Prompt }}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    )
+    store_parser_model(engine.store, "caller", "qwen3", template)
+    for choice, count in (("auto", 1), ("none", 0)):
+        content, _, calls, _ = await collect(engine.chat(ask(choice, model="caller")))
+        assert (content, len(calls)) == ("", count)
+
+
+async def test_a_call_or_json(engine: Engine) -> None:
+    schema = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+    content, _, calls, _ = await collect(engine.chat(ask("auto", format=json.dumps(schema))))
+    assert (content, [call.arguments for call in calls]) == ("", [{"city": "Paris"}])
+    like_json = ask("auto", "List 3 fruits as JSON", tools=[tool("get_current_weather")], format=json.dumps(schema))
+    content, _, calls, _ = await collect(engine.chat(like_json))
+    assert calls == []
+    jsonschema.validate(json.loads(content), schema)
+
+
+async def test_eight_at_once_with_different_choices(engine: Engine) -> None:
+    choices: list[ToolChoice] = ["auto", "none", "required", *map(NamedTool, SCHEMAS), "auto", "none"]
+    alone = [(await collect(engine.chat(ask(choice))))[:3] for choice in choices]
+    together = await asyncio.gather(*(collect(engine.chat(ask(choice))) for choice in choices))
+
+    def told(answers: Any) -> list[Any]:
+        return [(content, thinking, [(c.name, c.arguments) for c in calls]) for content, thinking, calls, *_ in answers]
+
+    assert told(together) == told(alone)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"choice": NamedTool("nosuch")}, '^tool_choice names "nosuch", which is not among the tools$'),
+        ({"choice": "required", "tools": []}, '^tool_choice "required" needs tools$'),
+        ({"choice": NamedTool("x"), "tools": []}, '^tool_choice names "x", which is not among the tools$'),
+        ({"choice": "required", "tools": [{"type": "function"}]}, "^the tools have no names$"),
+        (
+            {"choice": "required", "schemas": {"place_order": {"properties": {"a": {"type": "nosuch"}}}}},
+            "^tool_choice cannot be enforced: Invalid type: nosuch$",
+        ),
+        (
+            {"choice": "required", "schemas": {"place_order": {"enum": ["x" * 300_000]}}},
+            "^the parameters of place_order: it is too large",
+        ),
+    ],
+)
+async def test_what_cannot_be_demanded(engine: Engine, fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidRequest, match=why):
+        await collect(engine.chat(ask(**fields)))
+    assert engine.running() == []
+
+
+def store_parser_model(store: Store, name: str, parser: str, template: str) -> None:
+    """The bundled model with a Go template; its answers are read by a parser."""
+    base = store.find(ModelName.parse("tinychat")).manifest
+    config = json.loads(store.read_blob(base.config.digest, 1 << 20)) | {"parser": parser}
+    described = Layer(base.config.media_type, *store.add_blob(json.dumps(config).encode()))
+    weights = (Path(bundled.__file__).parent / "tinychat.gguf").read_bytes()
+    layers = (Layer(MODEL, *store.add_blob(weights)), Layer(TEMPLATE, *store.add_blob(template.encode())))
+    store.write_manifest(ModelName.parse(name), Manifest(described, layers))
+
+
+async def test_a_format_for_which_there_is_no_grammar(engine: Engine) -> None:
+    store_parser_model(engine.store, "coder", "qwen3-coder", "{{ .Prompt }}")
+    with pytest.raises(InvalidRequest, match=r"^tool_choice cannot be enforced: no grammar can be written yet"):
+        await collect(engine.chat(ask("required", model="coder")))
+
+
+async def test_a_model_without_tools(engine: Engine) -> None:
+    data = (Path(bundled.__file__).parent / "tinychat.gguf").read_bytes()
+    base = engine.store.find(ModelName.parse("tinychat")).manifest
+    plain = data.replace(b"tool_call", b"tool-call").replace(b"tools", b"toals")
+    manifest = Manifest(base.config, (Layer(MODEL, *engine.store.add_blob(plain)),))
+    engine.store.write_manifest(ModelName.parse("plain"), manifest)
+    with pytest.raises(CapabilityMissing, match="does not support tools"):
+        await collect(engine.chat(ask("required", model="plain")))
+    assert (await collect(engine.chat(ask("none", "Hi", model="plain"))))[2] == []
