@@ -16,6 +16,7 @@ COMPUTE_FLOOR = 52 << 20  # the process itself and its smallest buffers
 TYPICAL_LENGTH = 2048  # tokens that a running sequence should find room for; who needs more may have to wait
 MAX_PARALLEL_CPU = 8
 MAX_PARALLEL_GPU = 32
+MAX_PARALLEL = 128  # whoever asks for more; llama.cpp knows 256 sequences, of which some only remember
 BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
 BYTES_PER_VALUE |= {"q4_1": 20 / 32, "q4_0": 18 / 32}
 PADDING = 256  # llama.cpp rounds contexts up to a multiple of this
@@ -81,7 +82,7 @@ def plan(
         budget = int((free - weights - overhead) * GPU_CACHE_SHARE)
     else:
         budget = int((host.free - weights - overhead) * CACHE_SHARE)
-    most = parallel_limit or (MAX_PARALLEL_GPU if on_gpu else MAX_PARALLEL_CPU)
+    most = min(parallel_limit or (MAX_PARALLEL_GPU if on_gpu else MAX_PARALLEL_CPU), MAX_PARALLEL)
     cells = max(n_ctx, min(n_ctx * most, budget // per_token // PADDING * PADDING))
     cache = cells * per_token
     layers = _gpu_layers(header, weights + cache, overhead, gpus, num_gpu) if on_gpu else 0

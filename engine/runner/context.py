@@ -177,10 +177,11 @@ def _cache_type(spec: Load) -> str:
 def _value_type(spec: Load) -> str:
     """Values as bfloat16 beside float16 keys where that is cheap, else the type that was asked for.
 
-    llama.cpp's CPU attention has three ways to add up the same numbers, and takes one by how many tokens are in the
-    pass and how full the cache is: near ties then turn out otherwise when others run beside an answer, when a prompt
-    is cut otherwise, when its beginning is reused. With two types of the same size in the cache it has one way only,
-    and that one adds up in float32. It is slower for long prompts, so it is for short contexts.
+    llama.cpp's CPU attention has three ways to add up the same numbers, two of them in float16, and takes one by how
+    many tokens are in the pass and how full the cache is: near ties then turn out otherwise when others run beside
+    an answer, when a prompt is cut otherwise, when its beginning is reused. With two types of the same size in the
+    cache it has one way only, in float32, and the texts stay the same. That way is slow where much is attended to,
+    so it is for short contexts.
     """
     on_cpu = spec.n_gpu_layers == 0 or not C.llama_supports_gpu_offload()
     fast = platform.machine() in ("x86_64", "AMD64")

@@ -53,6 +53,7 @@ def test_with_plenty_of_memory_everybody_gets_a_full_context(planned: Callable[.
 def test_the_limit_of_sequences_is_kept(planned: Callable[..., Plan]) -> None:
     assert (planned(parallel_limit=3).n_parallel, planned(parallel_limit=3).n_cells) == (3, 3 * 4096)
     assert (planned(parallel_limit=1).n_parallel, planned(parallel_limit=1).n_cells) == (1, 4096)
+    assert planned(parallel_limit=100_000, num_ctx=256).n_parallel == 128  # more than llama.cpp has ids for
 
 
 def test_contexts_are_padded_as_llama_cpp_does(planned: Callable[..., Plan]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.memory import MAX_PARALLEL
 from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, NO_SLOT, Context, ModelError
 from tests.engine.runner.harness import TINYCHAT, Runner, chat, load
@@ -85,3 +86,9 @@ def test_a_full_cache_and_an_abort_are_no_errors(runner: Runner) -> None:
     assert context.remove(0, 0)
     assert context.decode(batch) == 0
     context.close()
+
+
+def test_the_most_sequences_that_are_ever_planned_can_be_loaded() -> None:
+    runner = Runner(n_parallel=MAX_PARALLEL, n_ctx=256, n_cells=1024)
+    assert runner.ask(chat("What is the capital of France?")) == "The capital of France is Paris."
+    runner.close()
