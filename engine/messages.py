@@ -81,7 +81,7 @@ class Grammar(msgspec.Struct, array_like=True, frozen=True):
     """What an answer must look like: `rules` in llguidance's dialect of Lark.
 
     Each of the `marks`, numbered from 0, is a text that may be one control token of the model: the runner defines
-    `mark_N`, which is the mark, and `until_N`, any text that ends with the first one, and with them `GAP`, some
+    `mark_N`, which is the mark, and `until_N`, any text up to this mark without the others, and with them `GAP`, some
     white space.
     """
 

@@ -10,6 +10,7 @@ from typing import Any
 from engine.chat.rules import call_rules, function_of, literal, marks, until
 from engine.chat.schema import UnusableSchema, grammar_schema
 from engine.chat.tools import Format, Turn
+from engine.chat.tools.shape import Thoughts
 from engine.errors import InvalidRequest
 from engine.messages import Grammar
 from engine.requests import ChatRequest, NamedTool
@@ -31,20 +32,16 @@ class Constraint:
     format: Format
 
     def grammar(self, turn: Turn) -> Grammar:
-        """The grammar of the answer to a prompt.
-
-        Reasoning comes first where the prompt has opened it, and may come first where it was asked for.
-        """
+        """The grammar of the answer to a prompt, reasoning included where it has its place."""
         opening, closing = self.format.shape.thinking
         known = marks(self.format)
-        if turn.continues or not opening:
-            start = self.body if turn.continues else "answer"
-        elif turn.opened(opening.rstrip()):
-            start = f"{until(closing, known)} GAP? answer"
-        elif turn.think:
-            start = f"({literal(opening, known)} {until(closing, known)} GAP?)? answer"
-        else:
-            start = "answer"
+        match self.format.shape.thoughts(turn):
+            case Thoughts.BEGUN:
+                start = f"{until(closing, known)} GAP? answer"
+            case Thoughts.ALLOWED:
+                start = f"({literal(opening, known)} {until(closing, known)} GAP?)? answer"
+            case Thoughts.NONE:
+                start = self.body if turn.continues else "answer"
         return Grammar(f"start: {start}\n{self.rules}", known)
 
 

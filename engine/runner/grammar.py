@@ -88,8 +88,12 @@ class _Words:
 
 def lark(grammar: Grammar, control: Mapping[str, int]) -> str:
     """The whole grammar for a vocabulary in which the marks in `control` are control tokens, the others text."""
-    marks = [_mark(f"{number}", mark, control.get(mark)) for number, mark in enumerate(grammar.marks)]
-    return "\n".join([grammar.rules, _SHARED_RULES, *marks])
+    words = {mark: f"<[{control[mark]}]>" if mark in control else _quoted(mark) for mark in grammar.marks}
+    texts = [mark for mark in grammar.marks if mark not in control]
+    rules = [f"mark_{number}: {word}" for number, word in enumerate(words.values())]
+    for number in filter(lambda number: _ends(grammar, number), range(len(grammar.marks))):
+        rules += _until(number, grammar.marks[number], words, texts)
+    return "\n".join([grammar.rules, _SHARED_RULES, *rules])
 
 
 def limits() -> LLParserLimits:
@@ -99,12 +103,16 @@ def limits() -> LLParserLimits:
     return LLParserLimits(max_grammar_size=LARGEST, max_lexer_states=MOST_STATES, verbose_errors=False)
 
 
-def _mark(number: str, mark: str, token: int | None) -> str:
-    """The rules `mark_N`, the mark, and `until_N`, any text up to and including it."""
-    if token is not None:
-        return f"mark_{number}: <[{token}]>\nuntil_{number}: TEXT <[{token}]>"
-    text = json.dumps(mark, ensure_ascii=False)
-    return f"mark_{number}: {text}\nuntil_{number}[lazy]: TEXT {text}"
+def _until(number: int, mark: str, words: Mapping[str, str], texts: Sequence[str]) -> list[str]:
+    """The rule `until_N` and what it needs: `texts` are the marks that are no tokens, but could be spelled out."""
+    others = " | ".join(words[text] for text in texts if text != mark)
+    free = [f"FREE_{number}: TEXT & ~(TEXT ({others}) TEXT)" if others else f"FREE_{number}: TEXT"]
+    lazy = "[lazy]" if mark in texts else ""  # a token ends it by itself
+    return [*free, f"until_{number}{lazy}: FREE_{number} {words[mark]}"]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _ends(grammar: Grammar, number: int) -> bool:

@@ -30,7 +30,7 @@ def template_format(tag: str, thinking: tuple[str, str] = ("", "")) -> Format:
     read = tagged(tag)
     if not all(thinking):
         return Format(read, True, False, preserved, Shape(calls=tagged_calls(tag)))
-    shape = Shape(thinking, calls=tagged_calls(tag))
+    shape = Shape(thinking, calls=tagged_calls(tag), asks=True)
     return Format(after_thinking(read, *thinking, ask=True), True, True, preserved, shape)
 
 

@@ -14,10 +14,14 @@ PRESERVED = (
 )
 
 
+def thinks(turn: Turn) -> bool:
+    """Whether an answer of Laguna begins with reasoning."""
+    return turn.think and not (turn.last is not None and turn.last.role == "assistant")
+
+
 def read_laguna(tape: Tape, turn: Turn) -> Script[None]:
     """Read an answer; one that continues an assistant's message begins with content."""
-    continues = turn.last is not None and turn.last.role == "assistant"
-    yield from _read(tape, turn, thinks=turn.think and not continues)
+    yield from _read(tape, turn, thinks=thinks(turn))
 
 
 def read_poolside(tape: Tape, turn: Turn) -> Script[None]:

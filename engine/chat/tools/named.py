@@ -13,7 +13,7 @@ from engine.chat.tools.format import Format, Reader, Turn
 from engine.chat.tools.glm import GLM
 from engine.chat.tools.pythonic import LFM, OLMO, read_lfm
 from engine.chat.tools.qwen import QWEN_XML
-from engine.chat.tools.shape import Shape
+from engine.chat.tools.shape import NO_SHAPE, CallShape, Shape
 from engine.chat.tools.tagged_json import HERMES_CALLS, TaggedJSON
 
 _THINK = ("<think>", "</think>")
@@ -48,6 +48,11 @@ def _thinking(read: Reader, thinks: Callable[[Turn], bool], *interrupts: str, st
     return read_both
 
 
+def _shape(begins: Callable[[Turn], bool], calls: CallShape | None = None) -> Shape:
+    """The shape of an answer that is read by `_thinking` or alike."""
+    return Shape(_THINK, calls=calls, begins=begins)
+
+
 def _read_lfm_thinking(tape: Tape, turn: Turn) -> Script[None]:
     """LFM2 decides itself whether it thinks."""
     if _asked_afresh(turn) and (opening := (yield from tape.accept("<think>", after_space=True))):
@@ -62,22 +67,24 @@ _QWEN_XML = replace(QWEN_XML, complaint="failed to parse XML: no function call")
 _GLM = replace(GLM, complaint="empty function name", trim_after=True)
 
 _HERMES = Shape(calls=HERMES_CALLS)
-_HERMES_THINKING = Shape(_THINK, calls=HERMES_CALLS)
-_THINKING = Shape(_THINK)
 
-_QWEN35 = Format(_thinking(_QWEN_XML, _asked_afresh, "<tool_call>", strip=True), True, True, _THINK + _CALL, _THINKING)
+_QWEN35 = Format(
+    _thinking(_QWEN_XML, _asked_afresh, "<tool_call>", strip=True), True, True, _THINK + _CALL, _shape(_asked_afresh)
+)
 _GEMMA4 = Format(gemma.read_gemma4, True, True, gemma.PRESERVED, gemma.SHAPE)
 
 NAMED: Mapping[str, Format] = {
     "qwen3": Format(_QWEN_JSON, True, False, _THINK + _CALL, _HERMES),
     "qwen3-thinking": Format(
-        _thinking(_QWEN_JSON, _asked, "<tool_call>"), True, True, _THINK + _CALL, _HERMES_THINKING
+        _thinking(_QWEN_JSON, _asked, "<tool_call>"), True, True, _THINK + _CALL, _shape(_asked, HERMES_CALLS)
     ),
     "qwen3.5": _QWEN35,
     "ornith": _QWEN35,
     "qwen3-coder": Format(_QWEN_XML, True, False, _CALL),
     "qwen3-vl-instruct": Format(_QWEN_VL, True, False, ("</think>", *_CALL), _HERMES),
-    "qwen3-vl-thinking": Format(_thinking(_QWEN_VL, _afresh), True, True, ("</think>", *_CALL), _HERMES_THINKING),
+    "qwen3-vl-thinking": Format(
+        _thinking(_QWEN_VL, _afresh), True, True, ("</think>", *_CALL), _shape(_afresh, HERMES_CALLS)
+    ),
     "ministral": Format(mistral.Mistral(strict=True), True, False, mistral.PRESERVED, mistral.SHAPE),
     "harmony": Format(harmony.read_harmony, True, True, harmony.PRESERVED, harmony.SHAPE),
     "cogito": Format(
@@ -85,29 +92,31 @@ NAMED: Mapping[str, Format] = {
         True,
         True,
         (*deepseek.PRESERVED, deepseek.OUTPUTS, deepseek.END_OUTPUTS),
-        Shape(_THINK, calls=deepseek.FENCED_CALLS),
+        _shape(_asked_without_tools, deepseek.FENCED_CALLS),
     ),
     "deepseek3": Format(
         _thinking(deepseek.read_deepseek, _asked_afresh),
         True,
         True,
         deepseek.PRESERVED,
-        Shape(_THINK, calls=deepseek.PLAIN_CALLS),
+        _shape(_asked_afresh, deepseek.PLAIN_CALLS),
     ),
     "olmo3": Format(OLMO, True, False, (OLMO.opening, OLMO.closing)),
-    "olmo3-think": Format(_thinking(read_content, _afresh), False, True, ("</think>",), _THINKING),
+    "olmo3-think": Format(_thinking(read_content, _afresh), False, True, ("</think>",), _shape(_afresh)),
     "nemotron-3-nano": _QWEN35,
     "nemotron-3.5-nano": _QWEN35,
     "functiongemma": Format(gemma.read_function_gemma, True, False, (gemma.FUNCTION_CALL, gemma.END_FUNCTION_CALL)),
     "gemma4": _GEMMA4,
-    "gemma4-no-thinking": replace(_GEMMA4, read=gemma.read_gemma4_silent, thinking=False),
-    "glm-4.7": Format(_thinking(_GLM, _asked), True, True, _THINK + _CALL + _ARGUMENTS, _THINKING),
+    "gemma4-no-thinking": replace(_GEMMA4, read=gemma.read_gemma4_silent, thinking=False, shape=NO_SHAPE),
+    "glm-4.7": Format(_thinking(_GLM, _asked), True, True, _THINK + _CALL + _ARGUMENTS, _shape(_asked)),
     "glm-ocr": Format(_GLM, True, False, _THINK + _CALL + _ARGUMENTS),
     "lfm2": Format(read_lfm, True, False, (*_THINK, LFM.opening, LFM.closing)),
-    "lfm2-thinking": Format(_read_lfm_thinking, True, True, (*_THINK, LFM.opening, LFM.closing), _THINKING),
-    "laguna": Format(laguna.read_laguna, True, True, laguna.PRESERVED, _THINKING),
-    "poolside-v1": Format(laguna.read_poolside, True, True, laguna.PRESERVED, _THINKING),
-    "cohere": Format(cohere.read_cohere, True, True, cohere.PRESERVED, cohere.SHAPE),
+    "lfm2-thinking": Format(
+        _read_lfm_thinking, True, True, (*_THINK, LFM.opening, LFM.closing), Shape(_THINK, asks=True)
+    ),
+    "laguna": Format(laguna.read_laguna, True, True, laguna.PRESERVED, _shape(laguna.thinks)),
+    "poolside-v1": Format(laguna.read_poolside, True, True, laguna.PRESERVED, _shape(_asked)),
+    "cohere": Format(cohere.read_cohere, True, True, cohere.PRESERVED, replace(cohere.SHAPE, begins=_asked_afresh)),
     "glimmer": Format(glimmer.read_glimmer, True, True, glimmer.PRESERVED, glimmer.SHAPE),
     "passthrough": Format(read_content, False, False),
 }

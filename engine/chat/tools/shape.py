@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.chat.tools.format import Turn
 
 
 def _themselves(names: Iterable[str]) -> dict[str, str]:
@@ -33,16 +38,39 @@ class CallShape:
         return self.opening + (json.dumps(name, ensure_ascii=False)[1:-1] if quoted else name) + self.middle
 
 
+class Thoughts(Enum):
+    """Where reasoning has its place in an answer: nowhere, at its beginning if the model likes, or it has begun."""
+
+    NONE = auto()
+    ALLOWED = auto()
+    BEGUN = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What surrounds reasoning ("" where there is none), what stands before content, and how calls are written.
 
-    `calls` is None where no grammar can be written for them yet.
+    `calls` is None where no grammar can be written for them yet. `begins` is for formats whose readers take the
+    beginning of an answer for reasoning in some turns, whatever it is, and look for none in others; `asks` is for
+    those that look for it only where it was asked for.
     """
 
     thinking: tuple[str, str] = ("", "")
     content: str = ""
     calls: CallShape | None = None
+    begins: Callable[[Turn], bool] | None = None
+    asks: bool = False
+
+    def thoughts(self, turn: Turn) -> Thoughts:
+        """What the answer to a turn begins with."""
+        opening, _ = self.thinking
+        if turn.continues or not opening or (self.asks and not turn.think):
+            return Thoughts.NONE
+        if self.begins is not None:
+            return Thoughts.BEGUN if self.begins(turn) else Thoughts.NONE
+        if turn.opened(opening.rstrip()):
+            return Thoughts.BEGUN
+        return Thoughts.ALLOWED if turn.think else Thoughts.NONE
 
 
 NO_SHAPE = Shape()

@@ -126,6 +126,27 @@ def never_ending(runner: Runner) -> Sampling:
     return Sampling(temperature=0, repeat_penalty=1.0, logit_bias=((token(runner, " the"), 50.0),))
 
 
+def test_however_short_an_answer_must_be_it_is_whole(runner: Runner) -> None:
+    item = {"properties": {"name": {"type": "string"}, "size": {"type": "integer"}, "sold": {"type": "boolean"}}}
+    item |= {"type": "object", "required": ["name", "size", "sold"], "additionalProperties": False}
+    schema = {"type": "array", "items": item}
+    grammar, hot = json_grammar(schema), Sampling(temperature=1.5)
+    seqs = {
+        limit: runner.submit(
+            chat("List 9 fruits as JSON"),
+            num_predict=limit,
+            sampling=msgspec.structs.replace(hot, seed=limit),
+            grammar=grammar,
+        )
+        for limit in range(4, 120, 3)
+    }
+    runner.run()
+    for limit, seq in seqs.items():
+        jsonschema.validate(json.loads(runner.text(seq)), schema)
+        assert runner.done(seq).tokens <= limit
+    assert any(len(json.loads(runner.text(seq))) > 1 for seq in seqs.values()), "the test is about nothing"
+
+
 @pytest.mark.parametrize("num_predict", [12, 40, 300])
 @pytest.mark.parametrize("shift", [True, False])
 def test_before_its_last_token_an_answer_is_completed(runner: Runner, num_predict: int, shift: bool) -> None:
@@ -189,9 +210,17 @@ def test_what_is_no_grammar_is_refused(runner: Runner, rules: str, why: str) -> 
 
 
 def test_marks_in_a_vocabulary_without_them() -> None:
-    text = lark(Grammar("start: mark_1", ("<a>", 'say "b"')), {"<a>": 7})
-    assert "mark_0: <[7]>\nuntil_0: TEXT <[7]>" in text
-    assert 'mark_1: "say \\"b\\""\nuntil_1[lazy]: TEXT "say \\"b\\""' in text
+    rules = "start: until_0 until_1 mark_2"
+    text = lark(Grammar(rules, ("<a>", 'say "b"', "c")), {"<a>": 7})
+    assert text.splitlines()[-7:] == [
+        "mark_0: <[7]>",
+        'mark_1: "say \\"b\\""',
+        'mark_2: "c"',
+        'FREE_0: TEXT & ~(TEXT ("say \\"b\\"" | "c") TEXT)',
+        "until_0: FREE_0 <[7]>",
+        'FREE_1: TEXT & ~(TEXT ("c") TEXT)',
+        'until_1[lazy]: FREE_1 "say \\"b\\""',
+    ]
 
 
 def test_every_token_that_ends_an_answer_may_end_it(vocabulary: Vocabulary) -> None:

@@ -1,0 +1,169 @@
+"""Answers put together as their formats' shapes say: grammars allow them, and readers read them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from engine.chat.constraint import Constraint, chat_constraint, content_constraint
+from engine.chat.tools import NAMED, Format, Toolbox, Turn, native_format, template_format
+from engine.chat.tools.shape import Thoughts
+from engine.messages import Grammar
+from engine.requests import ChatRequest
+from engine.runner.grammar import Grammars
+from engine.runner.judge import BYTES, ByteVocabulary
+from engine.runner.matcher import Matcher
+from tests.engine.chat.reading import TOOLS, said
+from tests.engine.chat.tools.test_detected import EXCERPTS
+
+TAGS = ("{", "[", "<tool_call>", "[TOOL_CALLS] [", "```json", "functools[", "<|python_tag|>")
+FORMATS = {
+    **{f"named {name}": format for name, format in NAMED.items()},
+    **{f"native {template}": native_format(template) for template, _ in EXCERPTS},
+    "native with thoughts": native_format("<think>{{ reasoning }}</think> <tool_call>{{ tools }}"),
+    "native fenced": native_format("<｜tool▁calls▁begin｜> ```json"),
+    **{f"Go {tag}": template_format(tag) for tag in TAGS},
+    "Go with thoughts": template_format("<tool_call>", ("<think>", "</think>")),
+}
+FORCED = {name: format for name, format in FORMATS.items() if format.shape.calls is not None}
+SEVERAL = {name: format for name, format in FORCED.items() if format.shape.calls.between is not None}
+THINKING = {name: format for name, format in FORMATS.items() if format.shape.thinking[0]}
+ARGUMENTS = {"get_weather": {"city": "Paris {]\n", "days": 2}, "add": {"a": 1.5, "b": -2}, "now": {}}
+GRAMMARS = Grammars(ByteVocabulary())
+
+
+def forced(format: Format) -> Constraint:
+    found = chat_constraint(ChatRequest(model="", tools=TOOLS, tool_choice="required"), TOOLS, format)
+    assert found is not None
+    return found
+
+
+def after(grammar: Grammar, text: str) -> Matcher:
+    """The grammar's state behind a text, which it must allow."""
+    matcher = GRAMMARS.matcher(grammar)
+    matcher.allow(4096)
+    for at, byte in enumerate(text.encode()):
+        assert byte in allowed(matcher), f"{text.encode()[:at]!r} may not go on with {bytes([byte])!r}"
+        matcher.accept(byte)
+    return matcher
+
+
+def allowed(matcher: Matcher) -> list[int]:
+    row = np.zeros(ByteVocabulary.size, np.float32)
+    matcher.restrict(row)
+    return np.flatnonzero(row == 0).tolist()
+
+
+def may_end(matcher: Matcher) -> bool:
+    return matcher.finished or BYTES in allowed(matcher)
+
+
+def shortest(grammar: Grammar, begun: str = "") -> str:
+    """A short text of the grammar."""
+    matcher, text = after(grammar, begun), begun.encode()
+    assert matcher.hurry()
+    while not matcher.finished:
+        (byte,) = allowed(matcher)
+        if byte == BYTES:
+            break
+        text += bytes([matcher.accept(byte)])
+    return text.decode()
+
+
+def written(format: Format, *names: str) -> str:
+    """These calls, in the format's words."""
+    shape = format.shape.calls
+    assert shape is not None
+    known = shape.known_as([tool["function"]["name"] for tool in TOOLS])
+    calls = [f"{shape.head(known[name])}{json.dumps(ARGUMENTS[name])}{shape.closing}" for name in names]
+    return shape.before + (shape.between or "").join(calls) + shape.after
+
+
+def begun(format: Format, turn: Turn) -> str:
+    """The reasoning that an answer to this turn begins with, because its reader takes what comes for that."""
+    thinks = format.shape.thoughts(turn) is Thoughts.BEGUN
+    return f"so {{be}} it\n{format.shape.thinking[1]}\n" if thinks else ""
+
+
+PLAIN = Turn(Toolbox(TOOLS), think=False)
+
+
+@pytest.mark.parametrize("name", FORCED)
+@pytest.mark.parametrize("function", ARGUMENTS)
+def test_a_call_is_allowed_and_read(name: str, function: str) -> None:
+    format = FORCED[name]
+    text = begun(format, PLAIN) + written(format, function)
+    assert may_end(after(forced(format).grammar(PLAIN), text))
+    content, _, calls = said(format, text, PLAIN)
+    assert (content, calls) == ("", [(function, ARGUMENTS[function])])
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_calls_are_allowed_and_read(name: str) -> None:
+    format = SEVERAL[name]
+    text = begun(format, PLAIN) + written(format, *ARGUMENTS)
+    assert may_end(after(forced(format).grammar(PLAIN), text))
+    content, _, calls = said(format, text, PLAIN)
+    assert (content, calls) == ("", list(ARGUMENTS.items()))
+
+
+@pytest.mark.parametrize("name", FORCED)
+def test_the_shortest_answer_is_a_call(name: str) -> None:
+    format = FORCED[name]
+    text = shortest(forced(format).grammar(PLAIN), begun(format, PLAIN))
+    content, _, calls = said(format, text, PLAIN)
+    assert content == ""
+    assert [called for called, _ in calls] in [[tool["function"]["name"]] for tool in TOOLS]
+
+
+@pytest.mark.parametrize("name", THINKING)
+@pytest.mark.parametrize("prompt", ["Hi", "opened"])
+def test_thoughts_are_allowed_and_read(name: str, prompt: str) -> None:
+    format = THINKING[name]
+    opening, closing = format.shape.thinking
+    turn = Turn(think=True, prompt=opening if prompt == "opened" else prompt)
+    thoughts = format.shape.thoughts(turn)
+    if prompt == "opened" and (name == "named lfm2-thinking" or "<|message|>" in opening):
+        pytest.skip("no prompt of this format opens a block")
+    assert thoughts is not Thoughts.NONE
+    start = opening if thoughts is Thoughts.ALLOWED else ""
+    text = shortest(content_constraint('"json"', format).grammar(turn), f"{start}so {{be}} it\n{closing}\n")
+    content, thinking, _ = said(format, text, turn)
+    assert (thinking.strip(), isinstance(json.loads(content), dict)) == ("so {be} it", True)
+
+
+@pytest.mark.parametrize("name", sorted({*THINKING} & {*FORCED}))
+def test_a_call_behind_thoughts(name: str) -> None:
+    format = FORCED[name]
+    opening, closing = format.shape.thinking
+    turn = Turn(Toolbox(TOOLS), think=True)
+    thoughts = format.shape.thoughts(turn)
+    start = {Thoughts.ALLOWED: f"{opening}so\n{closing}\n", Thoughts.BEGUN: f"so\n{closing}\n"}.get(thoughts, "")
+    content, thinking, calls = said(format, shortest(forced(format).grammar(turn), start), turn)
+    assert (content, thinking.strip(), len(calls)) == ("", "so" if start else "", 1)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_content_is_allowed_and_read(name: str) -> None:
+    format = FORMATS[name]
+    before = begun(format, PLAIN)
+    text = shortest(content_constraint('{"const": {"a": [1, "x"]}}', format).grammar(PLAIN), before)
+    assert text[len(before) :].startswith(format.shape.content)
+    assert json.loads(said(format, text, PLAIN)[0]) == {"a": [1, "x"]}
+
+
+def test_thoughts_hold_no_call() -> None:
+    format = NAMED["qwen3-thinking"]
+    matcher = after(forced(format).grammar(Turn(Toolbox(TOOLS))), "I could <tool_call")
+    assert ord(">") not in allowed(matcher)
+
+
+def test_what_cannot_be_forced_yet() -> None:
+    readers = {name.split(" ", 1)[1] for name in FORMATS if name not in FORCED and name.startswith("named")}
+    assert readers == {
+        *("qwen3.5", "ornith", "qwen3-coder", "nemotron-3-nano", "nemotron-3.5-nano", "glm-4.7", "glm-ocr"),
+        *("laguna", "poolside-v1", "olmo3", "olmo3-think", "lfm2", "lfm2-thinking", "functiongemma", "gemma4"),
+        *("gemma4-no-thinking", "glimmer", "passthrough"),
+    }
