@@ -1,12 +1,13 @@
 """Typed bodies: what they accept, and the texts for what they do not."""
 
+import json
 import math
 import re
 from typing import Any
 
 import pytest
 
-from engine.requests import ChatRequest, Message, ToolCall
+from engine.requests import ChatRequest, Message, NamedTool, ToolCall, ToolChoice
 from server import gojson
 from server.gotypes import Kind, decode_as
 from server.schemas.anthropic import MESSAGES
@@ -159,6 +160,42 @@ def test_tools_keep_known_keys_in_their_order() -> None:
     assert list(tool["function"]["parameters"]) == ["type", "required", "properties"]
     assert list(tool["function"]["parameters"]["properties"]) == ["z", "a"]
     assert list(tool["function"]["parameters"]["properties"]["z"]) == ["type", "description", "enum"]
+
+
+def test_parameters_are_kept_as_they_were_sent() -> None:
+    body = """{"tools":[{"function":{"name":"f","parameters":{"properties":{"b":{"$ref":"#/$defs/x"},"a":{"minimum":1}},
+      "$defs":{"x":{"const":1}},"additionalProperties":false}}},{"function":{"name":"g"}}]}"""
+    schemas = decode(CHAT, body).request().schemas
+    assert schemas == {
+        "f": {
+            "properties": {"b": {"$ref": "#/$defs/x"}, "a": {"minimum": 1}},
+            "$defs": {"x": {"const": 1}},
+            "additionalProperties": False,
+        },
+        "g": {},
+    }
+    assert list(schemas["f"]["properties"]) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("value", "choice"),
+    [
+        ("null", "auto"),
+        ('""', "auto"),
+        ('"auto"', "auto"),
+        ('"none"', "none"),
+        ('"required"', "required"),
+        ('{"function":{"name":"f"},"type":"function"}', NamedTool("f")),
+    ],
+)
+def test_tool_choice(value: str, choice: ToolChoice) -> None:
+    assert decode(CHAT, f'{{"tool_choice":{value}}}').request().tool_choice == choice
+
+
+@pytest.mark.parametrize("value", ['"any"', "true", "[]", '{"type":"function"}', '{"type":"auto"}'])
+def test_what_is_no_tool_choice(value: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"invalid tool_choice: {json.dumps(json.loads(value))} (must be")):
+        decode(CHAT, f'{{"tool_choice":{value}}}')
 
 
 def test_embed_takes_any_input() -> None:

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from engine.chat.constraint import content_constraint
+from engine.chat.constraint import chat_constraint, content_constraint
 from engine.chat.tape import Script, Tape
-from engine.chat.tools import NAMED, Format, Shape, Turn, native_format
+from engine.chat.tools import NAMED, Format, Shape, Turn, native_format, template_format
 from engine.errors import InvalidRequest
 from engine.messages import Grammar
-from engine.requests import Message
+from engine.requests import ChatRequest, Message, NamedTool, ToolChoice
 
 ANYTHING = "{}"
 
@@ -95,3 +95,87 @@ def test_tags_of_a_chat_template() -> None:
     template = "{{ tools }}<tool_call></tool_call><think></think>"
     constraint = content_constraint(ANYTHING, native_format(template))
     assert start(constraint.grammar(Turn(prompt="Hi"))) == "start: (<think> …</think> GAP?)? answer"
+
+
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"a": {}}}}}
+    for name in ("first", "second")
+]
+HERMES = NAMED["qwen3"]
+
+
+def rules_of(choice: ToolChoice, reader: Format = HERMES, **fields: object) -> str:
+    request = ChatRequest(model="", tools=TOOLS, tool_choice=choice, **fields)
+    constraint = chat_constraint(request, [] if choice == "none" else TOOLS, reader)
+    assert constraint is not None
+    return constraint.rules
+
+
+def test_nothing_is_asked_of_an_answer() -> None:
+    for choice in ("auto", "none"):
+        assert chat_constraint(ChatRequest(model="", tool_choice=choice), TOOLS, HERMES) is None
+
+
+def test_required_allows_all_tools_and_several_calls() -> None:
+    rules = rules_of("required")
+    assert 'calls:  call ("\\n" call){0,15} \n' in rules
+    assert "call: call_0 | call_1\n" in rules
+    assert '\\"name\\": \\"first\\"' in rules
+    assert '\\"name\\": \\"second\\"' in rules
+
+
+def test_a_name_allows_one_call() -> None:
+    rules = rules_of(NamedTool("second"))
+    assert "calls:  call  \n" in rules
+    assert "call: call_0\n" in rules
+    assert "first" not in rules
+
+
+def test_a_format_with_one_call_an_answer() -> None:
+    assert "calls:  call  \n" in rules_of("required", NAMED["harmony"])
+
+
+def test_parameters_as_they_were_sent_win() -> None:
+    rules = rules_of("required", schemas={"first": {"properties": {"b": {"$ref": "#/$defs/x"}}, "$defs": {"x": {}}}})
+    first, second = (rules.partition(f"arguments_{n}: %json ")[2].partition("\n")[0] for n in (0, 1))
+    assert list(json.loads(first)["properties"]) == ["b"]
+    assert "$defs" in json.loads(first)
+    assert list(json.loads(second)["properties"]) == ["a"]
+
+
+@pytest.mark.parametrize("sent", [None, [], "x", {}, {"type": "", "properties": None}])
+def test_a_tool_without_parameters_gets_none(sent: object) -> None:
+    tool = {"function": {"name": "f", "parameters": sent}}
+    constraint = chat_constraint(ChatRequest(model="", tool_choice="required"), [tool], HERMES)
+    assert constraint is not None
+    schema = json.loads(constraint.rules.partition("arguments_0: %json ")[2])
+    assert (schema["type"], schema["properties"], schema["additionalProperties"]) == ("object", {}, False)
+
+
+def test_the_name_of_a_function_is_escaped_where_it_is_json() -> None:
+    tool = {"function": {"name": 'say "x"'}}
+    request = ChatRequest(model="", tool_choice="required")
+    constraint = chat_constraint(request, [tool], HERMES)
+    assert constraint is not None
+    assert json.dumps('\n{"name": "say \\"x\\"", "arguments": ') in constraint.rules
+
+
+def test_content_to_a_format_or_a_call() -> None:
+    rules = rules_of("auto", format=ANYTHING, schemas={"first": {"type": "nosuch"}})
+    assert rules.startswith("answer: calls |  content\n")
+    assert "nosuch" not in rules, "a call that is not demanded need not be to its schema"
+    assert rules_of("none", format=ANYTHING).startswith("answer:  content\n")
+
+
+def test_content_to_a_format_where_a_call_looks_like_content() -> None:
+    assert rules_of("auto", template_format("{"), format=ANYTHING).startswith("answer:  content\n")
+
+
+def test_a_demanded_call_leaves_no_content_to_have_a_format() -> None:
+    assert rules_of("required", format='"xml"') == rules_of("required")
+
+
+def test_tools_with_too_large_parameters() -> None:
+    sent = {name: {"properties": {"a": {"enum": ["x" * 200_000]}}} for name in ("first", "second")}
+    with pytest.raises(InvalidRequest, match=r"^the parameters of the tools are too large"):
+        rules_of("required", schemas=sent)
