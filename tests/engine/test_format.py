@@ -232,6 +232,17 @@ async def test_a_schema_that_is_none_is_refused_before_the_model_is_loaded(
     assert engine.running() == []
 
 
+async def test_a_hostile_schema_disturbs_nobody(engine: Engine) -> None:
+    asked = [generation(COUNTRY), GenerateRequest(model="tinychat", prompt="Count to 20", options=dict(GREEDY))]
+    alone = [(await collect(engine.generate(request)))[0] for request in asked]
+    links = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}, {"type": "null"}]} for n in range(3_000)}
+    hostile = [{"$defs": links | {"d3000": {}}, "$ref": "#/$defs/d0"}, {"type": "integer", "multipleOf": 99_999_989}]
+    events = [*(engine.generate(generation(schema)) for schema in hostile), *map(engine.generate, asked)]
+    outcomes = await asyncio.gather(*map(collect, events), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [InvalidRequest, InvalidRequest, tuple, tuple]
+    assert [outcome[0] for outcome in outcomes if isinstance(outcome, tuple)] == alone
+
+
 async def test_loading_does_not_look_at_the_format(engine: Engine) -> None:
     request = generation("xml", "")
     assert (await collect(engine.generate(request)))[2].done_reason == "load"
