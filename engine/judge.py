@@ -15,6 +15,7 @@ from engine.process import child_environment
 
 REMEMBERED = 4096  # grammars known to be good; clients send the same ones again and again
 TOO_MUCH = "it is too complex"
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # more reserve what the process may not have
 
 
 class Judge:
@@ -74,7 +75,7 @@ class Judge:
             raise EngineStopped
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "engine.runner.judge"),
-            env=child_environment(self._environ),
+            env=child_environment(self._environ) | _ONE_THREAD,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,

@@ -53,7 +53,8 @@ def main() -> None:
     """Judge what comes on standard input until that is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    if sys.platform == "linux":  # elsewhere a process has far more addresses than memory
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     threading.stack_size(STACK // 2)  # what passes here has room to spare where it is used
     judging = threading.Thread(target=_serve)
     judging.start()
