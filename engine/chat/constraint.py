@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.chat.rules import call_rules, function_of, literal, marks, until
+from engine.chat.rules import call_rules, literal, marks, name_of, until
 from engine.chat.schema import UnusableSchema, grammar_schema
 from engine.chat.tools import Format, Turn
 from engine.chat.tools.shape import Thoughts
@@ -15,7 +15,6 @@ from engine.errors import InvalidRequest
 from engine.messages import Grammar
 from engine.requests import ChatRequest, NamedTool
 
-MOST_CALLS = 16  # of one answer: a small model might never stop calling
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
@@ -60,8 +59,8 @@ def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], fo
     if not tools or calls is None or (calls.before + calls.opening).startswith(("{", "[")):
         return content  # content in JSON could not be told from a call that is nothing else
     rules = content.rules.replace("answer:", "answer: calls |", 1)
-    as_it_likes = {function_of(tool).get("name", ""): {"additionalProperties": True} for tool in tools}
-    return replace(content, rules=f"{rules}\n{call_rules(tools, as_it_likes, format, MOST_CALLS)}")
+    as_it_likes = {name_of(tool): {"additionalProperties": True} for tool in tools}
+    return replace(content, rules=f"{rules}\n{call_rules(tools, as_it_likes, format)}")
 
 
 def content_constraint(wanted: str, format: Format) -> Constraint:
@@ -76,14 +75,12 @@ def _forced(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Fo
         raise InvalidRequest(
             "tool_choice cannot be enforced: no grammar can be written yet for the way in which this model calls tools"
         )
-    if isinstance(choice, NamedTool):
-        tools = [tool for tool in tools if function_of(tool).get("name") == choice.name]
-        if not tools:
-            raise InvalidRequest(f'tool_choice names "{choice.name}", which is not among the tools')
+    only = choice.name if isinstance(choice, NamedTool) else None
+    if only is not None and only not in map(name_of, tools):
+        raise InvalidRequest(f'tool_choice names "{only}", which is not among the tools')
     if not tools:
         raise InvalidRequest(f'tool_choice "{choice}" needs tools')
-    most = 1 if isinstance(choice, NamedTool) else MOST_CALLS
-    rules = f"answer: calls\n{call_rules(tools, request.schemas, format, most)}"
+    rules = f"answer: calls\n{call_rules(tools, request.schemas, format, only)}"
     return Constraint("tool_choice cannot be enforced", rules, "calls", format)
 
 

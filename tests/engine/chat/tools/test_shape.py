@@ -11,11 +11,11 @@ from engine.chat.constraint import Constraint, chat_constraint, content_constrai
 from engine.chat.tools import NAMED, Format, Toolbox, Turn, native_format, template_format
 from engine.chat.tools.shape import Thoughts
 from engine.messages import Grammar
-from engine.requests import ChatRequest
+from engine.requests import ChatRequest, NamedTool
 from engine.runner.grammar import Grammars
 from engine.runner.judge import BYTES, ByteVocabulary
 from engine.runner.matcher import Matcher
-from tests.engine.chat.reading import TOOLS, said
+from tests.engine.chat.reading import TOOLS, said, tool
 from tests.engine.chat.tools.test_detected import EXCERPTS
 
 TAGS = ("{", "[", "<tool_call>", "[TOOL_CALLS] [", "```json", "functools[", "<|python_tag|>")
@@ -76,7 +76,7 @@ def written(format: Format, *names: str) -> str:
     """These calls, in the format's words."""
     shape = format.shape.calls
     assert shape is not None
-    known = shape.known_as([tool["function"]["name"] for tool in TOOLS])
+    known = shape.known_as([each["function"]["name"] for each in TOOLS])
     calls = [f"{shape.head(known[name])}{json.dumps(ARGUMENTS[name])}{shape.closing}" for name in names]
     return shape.before + (shape.between or "").join(calls) + shape.after
 
@@ -115,7 +115,7 @@ def test_the_shortest_answer_is_a_call(name: str) -> None:
     text = shortest(forced(format).grammar(PLAIN), begun(format, PLAIN))
     content, _, calls = said(format, text, PLAIN)
     assert content == ""
-    assert [called for called, _ in calls] in [[tool["function"]["name"]] for tool in TOOLS]
+    assert [called for called, _ in calls] in [[each["function"]["name"]] for each in TOOLS]
 
 
 @pytest.mark.parametrize("name", THINKING)
@@ -152,6 +152,16 @@ def test_content_is_allowed_and_read(name: str) -> None:
     text = shortest(content_constraint('{"const": {"a": [1, "x"]}}', format).grammar(PLAIN), before)
     assert text[len(before) :].startswith(format.shape.content)
     assert json.loads(said(format, text, PLAIN)[0]) == {"a": [1, "x"]}
+
+
+def test_functions_whose_names_are_alike_to_the_model() -> None:
+    format, tools = NAMED["harmony"], [tool("get time"), tool("get-time")]
+    asked = Turn(Toolbox(tools), think=False)
+    for name in ("get time", "get-time"):
+        request = ChatRequest(model="", tools=tools, tool_choice=NamedTool(name))
+        constraint = chat_constraint(request, tools, format)
+        assert constraint is not None
+        assert said(format, shortest(constraint.grammar(asked)), asked) == ("", "", [(name, {})])
 
 
 def test_thoughts_hold_no_call() -> None:
