@@ -8,15 +8,11 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Per stream: the first token, the end (both in seconds since the start of the run) and the number of tokens.
-
-    `reported` are the decode rates that a server states itself (tokens/s); the bare loop has none.
-    """
+    """Per stream: the first token, the end (both in seconds since the start of the run) and the number of tokens."""
 
     first: tuple[float, ...]
     end: tuple[float, ...]
     tokens: tuple[int, ...]
-    reported: tuple[float, ...] = ()
 
     @property
     def decode_rate(self) -> float:
