@@ -43,7 +43,7 @@ def test_chat_streaming(client: ollama.Client) -> None:
     assert "".join(part.message.content or "" for part in parts) == ANSWER
     assert "".join(part.message.thinking or "" for part in parts) == THOUGHT
     assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
-    assert len(parts) > 10
+    assert len(parts) > 2  # what piles up comes in one line, but thought, answer and end never do
 
 
 def test_chat_without_thinking(client: ollama.Client) -> None:

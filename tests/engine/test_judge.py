@@ -15,6 +15,7 @@ import pytest
 from engine.errors import EngineError, EngineStopped, InvalidRequest
 from engine.judge import Judge
 from engine.messages import Grammar
+from tests.processes import descendants
 
 GOOD = Grammar('start: "yes" | "no"')
 
@@ -66,7 +67,7 @@ async def judge() -> AsyncIterator[Judge]:
 
 def judges() -> list[psutil.Process]:
     """This process' own."""
-    return [child for child in psutil.Process().children() if "engine.runner.judge" in child.cmdline()]
+    return descendants(os.getpid(), "engine.runner.judge")
 
 
 async def test_a_good_grammar(judge: Judge) -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.golden.probes import WEIGHTS, digest_of
+from tests.processes import descendants
 from tests.registry.stores import check_whole, files
 from tests.serving import PATIENCE, Served, serving
 
@@ -37,7 +38,7 @@ def until(steps: Iterator[dict[str, Any]], status: str) -> None:
 
 
 def workers(server: Served) -> list[psutil.Process]:
-    return [process for process in server.runners() if "modelfile.worker" in process.cmdline()]
+    return descendants(server.process.pid, "modelfile.worker")
 
 
 def gone(server: Served) -> None:

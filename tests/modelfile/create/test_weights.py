@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 from contextlib import aclosing
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from registry.store import Store
 from tests.golden.probes import ROUNDED
 from tests.modelfile.create.models import ADAPTER, CHECKPOINT, ENVIRON, F16, gguf, make, manifest, name, number, upload
 from tests.modelfile.create.split import split
+from tests.processes import descendants
 from tests.registry.stores import check_whole, files
 
 BF16 = "7fd13664fa950401cc6b1784df001d3f36464cee1e7442af52e78a0eed6fad4a"
@@ -178,7 +180,7 @@ async def test_a_process_that_is_killed(store: Store, root: Path) -> None:
 
 
 def workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "modelfile.worker" in child.cmdline()]
+    return descendants(os.getpid(), "modelfile.worker")
 
 
 async def test_the_same_bytes_as_recorded(store: Store) -> None:
