@@ -57,6 +57,7 @@ TENSOR_TYPES = {
     39: TensorType("MXFP4", 32, 17),
     40: TensorType("NVFP4", 64, 36),
     41: TensorType("Q1_0", 128, 18),
+    42: TensorType("Q2_0", 64, 18),
 }
 """By the number in the file. The numbers that are missing are types that llama.cpp no longer reads."""
 
@@ -96,6 +97,7 @@ FILE_TYPES = {
     38: "MXFP4_MOE",
     39: "NVFP4",
     40: "Q1_0",
+    41: "Q2_0",
 }
 """The values of `general.file_type`: what most of the weights are."""
 

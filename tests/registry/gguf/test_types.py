@@ -1,6 +1,11 @@
 """The tables of the format, against those of its reference implementation."""
 
+import ctypes
+from pathlib import Path
+
 import gguf
+import llama_cpp
+import llama_cpp.llama_cpp as C
 import pytest
 from gguf.constants import GGML_QUANT_SIZES
 
@@ -19,11 +24,20 @@ def test_tensor_types() -> None:
     assert not set(reference) - set(TENSOR_TYPES)
 
 
+def test_tensor_types_are_those_of_the_library() -> None:
+    """Of the one that is installed: its sizes for every type that it has, and no type that it lacks."""
+    library = ctypes.CDLL(str(next(Path(llama_cpp.__file__).parent.glob("lib/libggml-base.*"))))
+    library.ggml_blck_size.restype, library.ggml_type_size.restype = ctypes.c_int64, ctypes.c_size_t
+    numbers = [number for number in range(C.GGML_TYPE_COUNT) if library.ggml_blck_size(number)]
+    sizes = {number: (library.ggml_blck_size(number), library.ggml_type_size(number)) for number in numbers}
+    assert sizes == {number: (kind.block, kind.size) for number, kind in TENSOR_TYPES.items()}
+
+
 def test_file_types() -> None:
     for kind in gguf.LlamaFileType:
         if kind.value in FILE_TYPES:
             assert kind.name in (f"ALL_{FILE_TYPES[kind]}", f"MOSTLY_{FILE_TYPES[kind]}")
-    assert len(set(FILE_TYPES.values())) == len(FILE_TYPES) == 35
+    assert len(set(FILE_TYPES.values())) == len(FILE_TYPES) == 36
 
 
 @pytest.mark.parametrize(
