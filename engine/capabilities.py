@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from engine.pooling import ENCODERS
 from modelfile.gotemplate import ChatTemplate, infer_think_tags
 from registry.gguf import GGUFHeader
 from registry.manifest import ModelConfig
@@ -84,11 +85,16 @@ def _of_files(header: GGUFHeader, projectors: Sequence[GGUFHeader]) -> Iterator[
         return
     if all(isinstance(header.metadata.get(f"tokenizer.ggml.{name}_token_id"), int) for name in _FIM):
         yield "insert"
-    yield "completion" if header.field("pooling_type") is None else "embedding"
+    yield "embedding" if _embeds(header) else "completion"
     if projectors or header.field("vision.block_count") is not None:
         yield "vision"
     if header.field("audio.block_count") is not None or any(map(_hears, projectors)):
         yield "audio"
+
+
+def _embeds(header: GGUFHeader) -> bool:
+    """Whether the weights were made for vectors: the file need not say so where nothing else can be done with them."""
+    return header.architecture in ENCODERS or header.field("pooling_type") is not None
 
 
 def _hears(projector: GGUFHeader) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from engine.devices import Device
 from engine.messages import EmbeddingSizes
-from engine.pooling import WITHOUT_CACHE, embedding_bytes, embedding_sizes
+from engine.pooling import ENCODERS, embedding_bytes, embedding_sizes
 from registry.gguf import GGUFArray, GGUFHeader
 
 CACHE_SHARE = 0.25  # of the free host memory that a model's cache may take beyond one full context
@@ -73,7 +73,7 @@ def plan(
     embedding = embedding_sizes(header, n_ctx, num_batch, generates=generates, on_gpu=on_gpu)
     beside = embedding_bytes(header, embedding, per_token)
     if not generates:
-        cache = 0 if header.architecture in WITHOUT_CACHE else PADDING * per_token
+        cache = 0 if header.architecture in ENCODERS else PADDING * per_token
         layers = _gpu_layers(header, weights + cache, beside, gpus, num_gpu) if on_gpu else 0
         return Plan(1, PADDING, cache, weights + cache + beside + COMPUTE_FLOOR, layers, embedding, beside=0)
     overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD)

@@ -9,9 +9,10 @@ LONGEST_BESIDE = 8192  # tokens of a text of a model that also generates: its ca
 BATCH, GPU_BATCH = 512, 2048  # tokens of one pass, where the vocabulary is small
 LEAST_BATCH = 128  # tokens; with fewer, a pass costs as much as it does for more
 OUTPUT_SHARE, GPU_OUTPUT_SHARE = 32 << 20, 256 << 20  # bytes of a pass' outputs: llama.cpp keeps a row for each token
-WITHOUT_CACHE = frozenset(
+ENCODERS = frozenset(
     ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "eurobert", "modern-bert")
 ) | {"gemma-embedding"}
+"""Architectures whose tokens all see each other: they cannot write, and keep no cache."""
 NOT_POOLING = (None, 0, 4)  # no wish, every token for itself, the score of a pair
 
 
@@ -33,7 +34,7 @@ def embedding_sizes(
 
 def embedding_bytes(header: GGUFHeader, sizes: EmbeddingSizes, cache_per_token: int) -> int:
     """What embedding takes on top of the weights: its own cache, the outputs of a pass, and the numbers on the way."""
-    if header.architecture in WITHOUT_CACHE:
+    if header.architecture in ENCODERS:
         tokens = max(sizes.batch, sizes.longest)
         return tokens * (_row(header) + _between(header))
     cells = sizes.longest + sizes.batch

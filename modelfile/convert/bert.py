@@ -6,7 +6,7 @@ from gguf import MODEL_ARCH
 
 from modelfile.convert.family import Family
 from modelfile.convert.metadata import Metadata
-from modelfile.convert.pooling import pooling
+from modelfile.convert.pooling import normalization, pooling
 from modelfile.convert.special import special_tokens
 from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, read_tokenizer_json
 from modelfile.convert.wordpiece import SPECIAL, wordpiece_vocabulary
@@ -24,7 +24,7 @@ class Bert(Family):
         """Every token sees all others."""
         self.check()
         own: Metadata = {"attention.causal": False}
-        return super().metadata() | self.keys(own | pooling(self.files))
+        return super().metadata() | self.keys(own | pooling(self.files) | normalization(self.files))
 
     def check(self) -> None:
         """Refuse a variant for which the runner has no code."""

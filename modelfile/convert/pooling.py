@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 from modelfile.convert.metadata import Metadata
 
 _TYPES = {"mean": 1, "cls": 2, "lasttoken": 3}
 _SWITCHES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "lasttoken"}
+_MODULES = "modules.json"
 
 
 def pooling(files: Files) -> Metadata:
     """The key that says it, nothing without modules.json. Raises ConvertError for a way that the runner lacks."""
-    if "modules.json" not in files:
-        return {}
-    modules = [module for module in files.array("modules.json") if isinstance(module, dict)]
-    folder = next((module.get("path") for module in modules if str(module.get("type")).endswith("Pooling")), None)
+    folder = next((module.get("path") for module in _modules(files) if _is(module, "Pooling")), None)
     if folder is None:
         return {}
     settings = files.object(f"{folder}/config.json")
@@ -23,3 +23,17 @@ def pooling(files: Files) -> Metadata:
     if not isinstance(mode, str) or mode not in _TYPES:
         raise ConvertError(f"{folder}/config.json: the pooling is neither mean nor cls nor lasttoken")
     return {"pooling_type": _TYPES[mode]}
+
+
+def normalization(files: Files) -> Metadata:
+    """The key that says whether vectors have length one: a module of its own would see to that. Raises ConvertError."""
+    return {"normalize_embeddings": any(_is(module, "Normalize") for module in _modules(files))}
+
+
+def _modules(files: Files) -> list[dict[str, Any]]:
+    found = files.array(_MODULES) if _MODULES in files else []
+    return [module for module in found if isinstance(module, dict)]
+
+
+def _is(module: dict[str, Any], kind: str) -> bool:
+    return str(module.get("type")).endswith(kind)

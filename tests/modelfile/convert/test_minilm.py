@@ -22,7 +22,7 @@ from tests.modelfile.convert.test_golden import metadata, quiet
 
 RECORDED = Path(__file__).parents[2] / "data/golden/minilm-gguf.json"
 TEXT = "why is the sky blue?"
-NOT_READ = {"bert.normalize_embeddings", "tokenizer.ggml.cls_token_id", "tokenizer.ggml.scores"}
+NOT_READ = {"tokenizer.ggml.cls_token_id", "tokenizer.ggml.scores"}
 """Recorded keys that llama.cpp does not read for this architecture."""
 
 

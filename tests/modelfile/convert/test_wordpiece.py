@@ -10,7 +10,7 @@ import pytest
 from modelfile.convert import ConvertError, convert
 from modelfile.convert.config import Config
 from modelfile.convert.files import Files
-from modelfile.convert.pooling import pooling
+from modelfile.convert.pooling import normalization, pooling
 from modelfile.convert.tokenizer_json import read_tokenizer_json
 from modelfile.convert.vocabulary import Vocabulary
 from modelfile.convert.wordpiece import wordpiece_vocabulary
@@ -121,6 +121,18 @@ def test_pooling(settings: dict[str, Any], kind: int, tmp_path: Path) -> None:
         tmp_path / "modules.json", [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]
     )
     assert pooling(Files(files_in(tmp_path))) == {"pooling_type": kind}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "found"), [(["Pooling", "Normalize"], True), (["Pooling"], False), (["Dense", "x"], False), ([], False)]
+)
+def test_normalization(kinds: list[str], found: bool, tmp_path: Path) -> None:
+    write_json(tmp_path / "modules.json", ["?", *({"type": f"sentence_transformers.models.{kind}"} for kind in kinds)])
+    assert normalization(Files(files_in(tmp_path))) == {"normalize_embeddings": found}
+
+
+def test_without_modules_nothing_gives_vectors_a_length() -> None:
+    assert normalization(Files({})) == {"normalize_embeddings": False}
 
 
 def test_no_pooling_and_strange_pooling(tmp_path: Path) -> None:
