@@ -104,11 +104,13 @@ class Model:
 
     @cached_property
     def special_tokens(self) -> dict[str, str]:
-        """The texts of the special tokens (`bos`, `eos`, `fim_pre`, …). Reads the vocabulary the first time."""
-        tokens = self.header.metadata.get("tokenizer.ggml.tokens")
-        texts = tokens.values() if isinstance(tokens, GGUFArray) else []
-        ids = {key: self.header.metadata.get(f"tokenizer.ggml.{key}_token_id") for key in SPECIAL_TOKENS}
-        return {key: str(texts[id_]) for key, id_ in ids.items() if isinstance(id_, int) and 0 <= id_ < len(texts)}
+        """The texts of the special tokens (`bos`, `eos`, `fim_pre`, …). Reads in the vocabulary the first time."""
+        metadata = self.header.metadata
+        found = {key: metadata.get(f"tokenizer.ggml.{key}_token_id") for key in SPECIAL_TOKENS}
+        ids = {key: id_ for key, id_ in found.items() if isinstance(id_, int)}
+        tokens = metadata.get("tokenizer.ggml.tokens")
+        texts = tokens.texts_at(ids.values()) if isinstance(tokens, GGUFArray) else {}
+        return {key: texts[id_] for key, id_ in ids.items() if id_ in texts}
 
     @cached_property
     def _projector_headers(self) -> list[GGUFHeader]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,11 +41,27 @@ class GGUFArray:
 
     def values(self) -> list[Any]:
         """Numbers, truth values or texts. Reads the file. Raises GGUFError, or FileNotFoundError if it is gone."""
+        with self._data() as data:
+            return _texts(data, self.count) if self.kind == STRING else _numbers(data, self.kind, self.count)
+
+    def texts_at(self, places: Iterable[int]) -> dict[int, str]:
+        """The texts at these places, without those that the array does not have; what lies between is stepped over.
+
+        Reads the file. Raises what `values` raises.
+        """
+        if self.kind != STRING:
+            return {}
+        with self._data() as data:
+            return _texts_at(data, [place for place in places if 0 <= place < self.count])
+
+    @contextmanager
+    def _data(self) -> Iterator[bytes]:
+        """The bytes of the values; what cannot be read or is too short is a GGUFError."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
                 data = file.read(self.size)
-            return _texts(data, self.count) if self.kind == STRING else _numbers(data, self.kind, self.count)
+            yield data
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -107,4 +124,16 @@ def _texts(data: bytes, count: int) -> list[str]:
         start = at + _LENGTH.size
         at = start + unpack(data, at)[0]
         found.append(data[start:at].decode("utf-8", "replace"))
+    return found
+
+
+def _texts_at(data: bytes, places: Iterable[int]) -> dict[int, str]:
+    unpack, at, here, found = _LENGTH.unpack_from, 0, 0, {}
+    for place in sorted(places):
+        for _ in range(place - here):
+            (length,) = unpack(data, at)
+            at += length + _LENGTH.size
+        (length,) = unpack(data, at)
+        start, here = at + _LENGTH.size, place
+        found[place] = data[start : start + length].decode("utf-8", "replace")
     return found

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gguf
@@ -101,6 +103,35 @@ def test_a_large_vocabulary() -> None:
     assert len(tokens) == len(types) == len(tokens.values()) == 151936
     assert tokens.values()[:3] == ["!", '"', "#"]
     assert set(types.values()) <= set(range(1, 7))
+    assert types.texts_at([0]) == {}
+
+
+@given(st.sets(st.integers(-2, 3)))
+def test_some_texts_of_many(places: set[int]) -> None:
+    with TemporaryDirectory() as folder:
+        texts = read(Path(folder) / "x", small_model()).metadata["x.texts"]
+        assert texts.texts_at(places) == {place: text for place, text in enumerate(["a", "", "你"]) if place in places}
+
+
+def test_the_texts_that_nobody_wants_are_not_made() -> None:
+    tokens = read_header(VOCABULARY).metadata["tokenizer.ggml.tokens"]
+    tracemalloc.start()
+    try:
+        assert tokens.texts_at([151643, 0, 151936]) == {0: "!", 151643: "<|endoftext|>"}
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * tokens.size
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_cut_after_it_was_read(tmp_path: Path) -> None:
+    texts = read(tmp_path / "x", small_model()).metadata["x.texts"]
+    os.truncate(tmp_path / "x", texts.offset + 10)
+    for values in (texts.values, lambda: texts.texts_at([2])):
+        with pytest.raises(GGUFError, match="unexpected EOF"):
+            values()
+    (tmp_path / "x").unlink()
+    with pytest.raises(FileNotFoundError):
+        texts.texts_at([0])
 
 
 def test_what_another_writer_wrote(tmp_path: Path) -> None:
