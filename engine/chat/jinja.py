@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from engine.chat.sandbox import LARGEST, Budget, TemplateError, budget, environment
+from engine.chat.sandbox import LARGEST, MOST_SECONDS, Budget, TemplateError, budget, environment
 
 __all__ = ["CHATML", "ChatTemplate", "TemplateError"]
 
@@ -34,11 +34,14 @@ class ChatTemplate:
         self,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]] = (),
+        *,
+        seconds: float = MOST_SECONDS,
         **variables: Any,
     ) -> str:
         """The prompt for these messages, with the opening of the answer. Raises TemplateError, also for hostile ones.
 
-        The caller must not use `messages` and `tools` again: a template may change them.
+        The caller must not use `messages` and `tools` again: a template may change them. `seconds` of CPU time are
+        the most that it may take.
         """
         now = datetime.now()
         given: dict[str, Any] = {
@@ -51,10 +54,10 @@ class ChatTemplate:
         }
         if tools:  # some templates take an empty list for a reason to talk about tools
             given["tools"] = tools
-        return self._run(given | variables)
+        return self._run(given | variables, seconds)
 
-    def _run(self, variables: dict[str, Any]) -> str:
-        token = budget.set(Budget())
+    def _run(self, variables: dict[str, Any], seconds: float) -> str:
+        token = budget.set(Budget(seconds))
         parts, size = [], 0
         try:
             for part in self._compiled.generate(variables):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from engine.requests import Message, ToolCall
 
@@ -39,6 +40,28 @@ def short_ids(messages: Sequence[Message]) -> list[Message]:
         )
         for message in messages
     ]
+
+
+def one_call_each(messages: Sequence[Message]) -> list[Message]:
+    """The same conversation as if the model had called one tool, got its result, and called the next.
+
+    The messages are linked. What is not known to be the result of a call stays behind all of them.
+    """
+    found: list[Message] = []
+    rest = list(messages)
+    while rest:
+        message = rest.pop(0)
+        if len(message.tool_calls) < 2:
+            found.append(message)
+            continue
+        results = list(takewhile(lambda message: message.role == "tool", rest))
+        rest = rest[len(results) :]
+        for number, call in enumerate(message.tool_calls):
+            found.append(replace(message, content="" if number else message.content, tool_calls=(call,)))
+            found += [result for result in results if result.tool_call_id == call.id]
+        ids = {call.id for call in message.tool_calls}
+        found += [result for result in results if result.tool_call_id not in ids]
+    return found
 
 
 def _answered(result: Message, calls: Sequence[ToolCall]) -> ToolCall | None:

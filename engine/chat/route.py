@@ -127,6 +127,8 @@ def parser_capabilities(parser: str) -> frozenset[str]:
 def _native_route(chat_template: str, tokens: dict[str, str]) -> Route:
     source = chat_template or CHATML
     traits = chat_template_traits(chat_template)
-    template = ChatTemplate(source, bos=tokens.get("bos", ""), eos=tokens.get("eos", ""))
     tags = ("<think>", "</think>") if traits.thinking else NO_TAGS
-    return Route(NativeRenderer(template), native_format(source), traits, tags, native=True)
+    format_ = native_format(source)
+    traits = replace(traits, thinking=traits.thinking or format_.thinking)
+    template = ChatTemplate(source, bos=tokens.get("bos", ""), eos=tokens.get("eos", ""))
+    return Route(NativeRenderer(template), format_, traits, tags, native=True)

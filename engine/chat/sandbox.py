@@ -34,11 +34,11 @@ class TemplateError(ValueError):
 
 
 class Budget:
-    """What one rendering may still use. Belongs to one thread."""
+    """What one rendering may still use, `seconds` of CPU time at most. Belongs to one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self._steps = 0
-        self._deadline = time.thread_time() + MOST_SECONDS
+        self._deadline = time.thread_time() + seconds
 
     def step(self) -> None:
         """One turn of a loop or one call of a macro. Raises TemplateError when the budget is used up."""
@@ -92,8 +92,8 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return tree
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Like the sandbox's, but lists may grow: what a template is given was made for it alone."""
-        if isinstance(obj, list) and attr in ("append", "extend"):
+        """Like the sandbox's, but lists may change: what a template is given was made for it alone."""
+        if isinstance(obj, list) and attr in ("append", "extend", "pop"):
             return True
         return super().is_safe_attribute(obj, attr, value)
 

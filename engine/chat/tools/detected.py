@@ -9,7 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from engine.chat.tape import Script, Tape
-from engine.chat.tools import cohere, deepseek, functionary, gemma, glimmer, harmony, kimi, llama, minimax, mistral
+from engine.chat.tools import (
+    cohere,
+    deepseek,
+    functionary,
+    gemma,
+    glimmer,
+    harmony,
+    hunyuan,
+    kimi,
+    llama,
+    minimax,
+    mistral,
+    solar,
+)
 from engine.chat.tools.combined import after_thinking, read_content, with_tools
 from engine.chat.tools.format import Format, Reader, Turn
 from engine.chat.tools.functionary import read_function_tags, read_functionary, read_glm4
@@ -38,7 +51,8 @@ class _Family:
     """A format and the marks that a template of it has, all of them; `without` are marks that it has not.
 
     `shape` tells how such an answer is written. `whole`: the format is more than calls, so it is read even when there
-    are no tools, and finds reasoning itself.
+    are no tools, and finds reasoning itself; the model thinks if the template has the mark `thinks`. `tags` surround
+    reasoning where the template's text does not show them.
     """
 
     marks: tuple[str, ...]
@@ -47,6 +61,8 @@ class _Family:
     shape: Shape = NO_SHAPE
     without: tuple[str, ...] = ()
     whole: bool = False
+    thinks: str = ""
+    tags: tuple[str, str] | None = None
 
     def suits(self, template: str) -> bool:
         """Whether a template is of this family."""
@@ -62,11 +78,16 @@ def _json(opening: str, closing: str, *marks: str, calls: CallShape | None = Non
 
 _CALL = ("<tool_call>", "</tool_call>")
 _LFM = (LFM.opening, LFM.closing)
-_MISTRAL = mistral.Mistral()
 _GIGA = "<|message_sep|>\n\nfunction call<|role_sep|>\n"
+_GIGA_CALL = json_call("<|function_call|>", "<|message_sep|>")
 _PREFIXED = ("<|tools_prefix|>[", "]<|tools_suffix|>")
 _PLUGIN = "<|action_start|><|plugin|>"
+_READ_COMMAND_R = TaggedJSON("Action: ```json", "```", also=("Action:\n```json",))
 _COMMAND_R = json_list("Action: ```json\n", "```", name="tool_name", arguments="parameters")
+
+
+def _mistral(*marks: str, shape: Shape, without: tuple[str, ...] = ()) -> _Family:
+    return _Family(marks, mistral.Mistral(), mistral.PRESERVED, shape, without, whole=True, thinks=mistral.THINK)
 
 
 def _deepseek(*marks: str, calls: CallShape) -> _Family:
@@ -74,23 +95,19 @@ def _deepseek(*marks: str, calls: CallShape) -> _Family:
 
 
 _FAMILIES = (
-    _Family(
-        ("[SYSTEM_PROMPT]", "[TOOL_CALLS]", "[ARGS]"),
-        _MISTRAL,
-        mistral.PRESERVED,
-        mistral.SHAPE,
-        without=("[CALL_ID]",),
-        whole=True,
-    ),
+    _mistral("[SYSTEM_PROMPT]", "[TOOL_CALLS]", "[ARGS]", shape=mistral.SHAPE, without=("[CALL_ID]",)),
     _Family(("<|channel|>",), harmony.read_harmony, harmony.PRESERVED, harmony.SHAPE, whole=True),
     _Family(("<atem:function_calls>", "<|eom|>"), glimmer.read_glimmer, glimmer.PRESERVED, glimmer.SHAPE, whole=True),
     _Family((">>>all", ">>>${recipient}"), read_functionary, shape=functionary.SHAPE, whole=True),
     _Family((kimi.CALLS, kimi.CALL), kimi.read_kimi, kimi.PRESERVED, kimi.SHAPE),
     _Family(("<|open|>", "<|close|>", "<|end_of_msg|>"), kimi.read_kimi3, kimi.PRESERVED_K3, kimi.SHAPE_K3, whole=True),
+    _Family(("<|tool_call:begin|>", "<|tool_call:args|>"), solar.read_solar, solar.PRESERVED, solar.SHAPE, whole=True),
+    _Family(("HYTK", ":opensource", "<arg_key{}>"), hunyuan.HUNYUAN, hunyuan.PRESERVED, tags=hunyuan.THINKING),
     _Family(("<role>ASSISTANT</role>", "<arg_key>"), GLM, _CALL),
     _Family(("<|START_TEXT|>", "<|START_ACTION|>"), cohere.read_command, cohere.PRESERVED, cohere.SHAPE, whole=True),
     _Family(("<|tool_list_start|>", "<|tool_list_end|>"), read_lfm, _LFM),
     _Family(("List of tools: [",), read_lfm, _LFM, without=("<|tool_list_start|>",)),
+    _json("<|function_call|>", "<|message_sep|>", "<|function_call|>", "<|message_sep|>", calls=_GIGA_CALL),
     _json(_GIGA, "<|message_sep|>", "<|role_sep|>", "<|message_sep|>", calls=json_call(_GIGA, "<|message_sep|>")),
     _Family((minimax.SPACE, "<tool_call>", "<invoke name="), minimax.read_minimax3, (minimax.SPACE,)),
     _Family(("dsml_token", "DSML", "function_calls"), DSML_CALLS),
@@ -105,8 +122,8 @@ _FAMILIES = (
     _Family(("<arg_key>",), GLM, _CALL),
     _deepseek("tool▁calls▁begin", "```json", calls=deepseek.FENCED_CALLS),
     _deepseek("tool▁calls▁begin", calls=deepseek.PLAIN_CALLS),
-    _Family(("[TOOL_CALLS]", "[ARGS]"), _MISTRAL, mistral.PRESERVED, mistral.SHAPE, whole=True),
-    _Family(("[TOOL_CALLS]",), _MISTRAL, mistral.PRESERVED, mistral.SHAPE_LISTED, whole=True),
+    _mistral("[TOOL_CALLS]", "[ARGS]", shape=mistral.SHAPE),
+    _mistral("[TOOL_CALLS]", shape=mistral.SHAPE_LISTED),
     _Family((LFM.opening,), read_lfm, _LFM),
     _Family((OLMO.opening,), OLMO),
     _json("<TOOLCALL>", "</TOOLCALL>"),
@@ -116,7 +133,8 @@ _FAMILIES = (
     _json(_PLUGIN, "<|action_end|>", calls=json_call(f"{_PLUGIN}\n", "<|action_end|>", arguments="parameters")),
     _json("<tool_calls>", "</tool_calls>"),
     _json(*_CALL, calls=HERMES_CALLS),
-    _json("Action: ```json", "```", "Action:", "tool_name", calls=_COMMAND_R),
+    _Family(("Action:", "```json", "tool_name"), _READ_COMMAND_R, ("Action: ```json", "```"), Shape(calls=_COMMAND_R)),
+    _json("functools[", "", calls=json_list("functools")),
     _Family(("<function=",), read_function_tags, shape=functionary.SHAPE_TAGS),
     _Family(("[func_name1(",), read_bare_python),
     _Family(("<|python_tag|>",), read_llama, ("<|python_tag|>",), llama.SHAPE),
@@ -130,15 +148,17 @@ def native_format(template: str) -> Format:
     """The format in which a model answers whose own chat template is `template`."""
     family = next((family for family in _FAMILIES if family.suits(template)), None)
     if family is not None and family.whole:
-        return Format(family.read, True, True, family.preserved, family.shape)
+        thinking = all(family.shape.thinking) and family.thinks in template
+        return Format(family.read, True, thinking, family.preserved, family.shape)
     read = read_content if family is None else with_tools(family.read)
     preserved = () if family is None else family.preserved
     shape = NO_SHAPE if family is None else family.shape
-    tags = next((pair for pair in _THINKING if pair[1] in template), None)
+    tags = (family and family.tags) or next((pair for pair in _THINKING if pair[1] in template), None)
     if tags is None:
         return Format(read, family is not None, False, preserved, shape)
     read = after_thinking(_without_closing(read, tags[1]), *tags, ask=False)
-    return Format(read, family is not None, True, (*tags, *preserved), replace(shape, thinking=tags))
+    preserved = tuple(dict.fromkeys((*tags, *preserved)))
+    return Format(read, family is not None, True, preserved, replace(shape, thinking=tags))
 
 
 def _without_closing(read: Reader, closing: str) -> Reader:

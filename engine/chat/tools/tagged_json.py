@@ -21,7 +21,8 @@ HERMES_CALLS = json_call("<tool_call>\n", "\n</tool_call>", between="\n")
 
 @dataclass(frozen=True, slots=True)
 class TaggedJSON:
-    """A reader of such calls. `closing` may be "" where calls are the last thing in an answer.
+    """A reader of such calls. `closing` may be "" where calls are the last thing in an answer; `also` are other
+    spellings of the opening tag.
 
     A block without a readable call is given back as content, or fails the answer where `complaint` is set: the words
     before the fault in its JSON. `trim_after`: whitespace behind a block is dropped.
@@ -31,10 +32,11 @@ class TaggedJSON:
     closing: str = "</tool_call>"
     complaint: str | None = None
     trim_after: bool = False
+    also: tuple[str, ...] = ()
 
     def __call__(self, tape: Tape, turn: Turn) -> Script[None]:
         """Read the content of an answer. Raises MalformedCall."""
-        while (yield from tape.pour(content, self.opening, trim=True)):
+        while (yield from tape.pour(content, self.opening, *self.also, trim=True)):
             yield from self.read_block(tape, turn.tools)
             if self.trim_after:
                 yield from tape.skip_space()

@@ -1,6 +1,8 @@
 """Calls and their results, however little a client says about which belongs to which."""
 
-from engine.chat.links import linked_calls, short_ids
+from dataclasses import replace
+
+from engine.chat.links import linked_calls, one_call_each, short_ids
 from engine.requests import Message, ToolCall
 
 ASKED = Message("assistant", tool_calls=(ToolCall("f", {}), ToolCall("g", {}, id="own")))
@@ -47,3 +49,22 @@ def test_short_ids_are_short_and_still_belong_together() -> None:
 def test_an_id_that_is_short_already_stays() -> None:
     (message,) = short_ids([Message("tool", tool_call_id="abcDEF123")])
     assert message.tool_call_id == "abcDEF123"
+
+
+def test_one_call_each() -> None:
+    first, second = Message("tool", "1", tool_call_id="own"), Message("tool", "2")
+    stray = Message("tool", "x", tool_call_id="unknown")
+    asked = linked_calls([replace(ASKED, content="c"), first, second, stray, Message("user", "U")])
+    assert [(m.role, m.content, [call.name for call in m.tool_calls]) for m in one_call_each(asked)] == [
+        ("assistant", "c", ["f"]),
+        ("tool", "2", []),
+        ("assistant", "", ["g"]),
+        ("tool", "1", []),
+        ("tool", "x", []),
+        ("user", "U", []),
+    ]
+
+
+def test_one_call_is_one_already() -> None:
+    messages = [Message("assistant", tool_calls=(ToolCall("f", {}),)), Message("tool", "1"), Message("user", "U")]
+    assert one_call_each(messages) == messages

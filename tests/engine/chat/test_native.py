@@ -1,5 +1,6 @@
 """What goes into a chat template, and what is done around it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from engine.chat.native import NativeRenderer
 from engine.chat.sandbox import TemplateError
 from engine.requests import Message, Think, ToolCall
 
-ALL = "{{ messages | tojson }}{{ tools | tojson if tools }}|{{ enable_thinking }}|{{ reasoning_effort }}"
+ALL = "{{ messages | tojson }}{{ tools | tojson if tools }}|{{ enable_thinking }}|{{ reasoning_effort }}|{{ thinking }}"
 
 
 def render(source: str, *messages: Message, tools: Any = (), think: Think | None = None) -> str:
@@ -18,25 +19,27 @@ def render(source: str, *messages: Message, tools: Any = (), think: Think | None
 
 @pytest.mark.parametrize(
     ("think", "shown"),
-    [(None, "True|"), (True, "True|"), (False, "False|"), ("high", "True|high")],
+    [(None, "True||True"), (True, "True||True"), (False, "False||False"), ("high", "True|high|True")],
 )
 def test_thinking(think: Think | None, shown: str) -> None:
     assert render(ALL, Message("user", "Hi"), think=think) == f'[{{"role": "user", "content": "Hi"}}]|{shown}'
 
 
-def test_calls_and_results() -> None:
-    call = ToolCall("f", {"b": 1, "a": "x"}, id="c1")
+def test_a_developer_is_the_system() -> None:
+    assert render("{{ messages | tojson }}", Message("developer", "D")) == '[{"role": "system", "content": "D"}]'
+
+
+def test_results_are_tied_to_calls() -> None:
+    call = ToolCall("f", {})
     text = render(
-        "{{ messages | tojson }}",
-        Message("developer", "D"),
-        Message("assistant", tool_calls=(call,), thinking="unseen"),
-        Message("tool", "22", tool_name="f", tool_call_id="c1"),
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}={{ c.id }};{% endfor %}"
+        "{% if m.role == 'tool' %}{{ m.name }}={{ m.tool_call_id }}:{{ m.content }};{% endif %}{% endfor %}",
+        Message("user", "Hi"),
+        Message("assistant", tool_calls=(call, call)),
+        Message("tool", "1"),
+        Message("tool", "2"),
     )
-    assert text == (
-        '[{"role": "system", "content": "D"}, {"role": "assistant", "content": "", "tool_calls": '
-        '[{"type": "function", "id": "c1", "function": {"name": "f", "arguments": {"b": 1, "a": "x"}}}]}, '
-        '{"role": "tool", "content": "22", "name": "f", "tool_call_id": "c1"}]'
-    )
+    assert text == "f=call_1_0;f=call_1_1;f=call_1_0:1;f=call_1_1:2;"
 
 
 def test_the_last_answer_is_continued() -> None:
@@ -57,20 +60,47 @@ def test_a_template_without_a_system_role() -> None:
         "{% endif %}{{ m.role }}:{{ m.content }};{% endfor %}"
     )
     assert render(source, Message("system", "S"), Message("user", "U")) == "user:S\nU;"
+    assert render(source, Message("developer", "S"), Message("user", "U")) == "user:S\nU;"
+
+
+def test_a_template_with_a_place_for_one_system_message() -> None:
+    source = (
+        "{% if messages[0].role == 'system' %}{{ messages[0].content }}!{% endif %}"
+        "{% for m in messages if m.role != 'system' %}{{ m.role }}:{{ m.content }};{% endfor %}"
+    )
+    asked = [Message("system", "S"), Message("system", "T"), Message("user", "U"), Message("system", "V")]
+    assert render(source, *asked, Message("user", "W")) == "S\n\nT!user:U;user:V\nW;"
+    assert render(source, *asked[:1], Message("user", "U")) == "S!user:U;"
+
+
+def test_a_template_with_one_call_for_each_message() -> None:
+    source = (
+        "{% for m in messages %}{{ m.role }}:{{ m.content }}"
+        "{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{% endif %};{% endfor %}"
+    )
+    calls = (ToolCall("f", {}), ToolCall("g", {}))
+    asked = [Message("assistant", "x", tool_calls=calls), Message("tool", "1"), Message("tool", "2")]
+    assert render(source, *asked) == "assistant:xf;tool:1;assistant:g;tool:2;"
+
+
+def test_a_template_that_wants_functions_as_text() -> None:
+    source = "{{ 'functions: ' + functions }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert json.loads(render(source, tools=tools).removeprefix("functions: ")) == tools
+    assert render(source, Message("user", "U")) == "functions: U"
 
 
 def test_a_template_that_wants_arguments_as_text() -> None:
     source = (
         "{% for m in messages %}{% for c in m.tool_calls or [] %}"
         "{% if c.function.arguments is not string %}{{ raise_exception('text!') }}{% endif %}"
-        "{{ c.function.arguments }}{% endfor %}{% endfor %}"
+        "{{ c.function.name }}{{ c.function.arguments }}{% endfor %}{% endfor %}"
     )
-    assert (
-        render(source, Message("assistant", tool_calls=(ToolCall("f", {"a": "é"}),)), Message("user")) == '{"a": "é"}'
-    )
+    called = Message("assistant", tool_calls=(ToolCall("f", {"a": "é"}),))
+    assert render(source, called, Message("user")) == 'f{"a": "é"}'
 
 
-def test_the_first_refusal_is_told() -> None:
+def test_a_refusal_is_told() -> None:
     source = "{{ raise_exception('roles: ' ~ messages | map(attribute='role') | join(' ')) }}"
     with pytest.raises(TemplateError, match=r"^roles: system user$"):
         render(source, Message("system", "S"), Message("user", "U"))

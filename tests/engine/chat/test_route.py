@@ -76,3 +76,8 @@ def test_an_unknown_renderer() -> None:
     route = choose_route("m", ModelConfig(renderer="nosuch"), None, "", {}, None)
     with pytest.raises(InvalidRequest, match='unknown renderer "nosuch"'):
         route.renderer.render([Message("user", "Hi")], [], None)
+
+
+def test_reasoning_in_tags_of_its_own_is_a_capability() -> None:
+    for chat, thinks in ((CHAT + "<seed:think></seed:think>", True), (CHAT + "[TOOL_CALLS]", False)):
+        assert choose_route("m", ModelConfig(), None, chat, {}, None).traits.thinking is thinks

@@ -80,6 +80,7 @@ def test_a_template_that_gives_up_is_quoted() -> None:
     [
         ("{% generation %}a{% endgeneration %}b", "ab"),
         ("{% set l = [] %}{{ l.append(1) or '' }}{{ l }}", "[1]"),
+        ("{% set l = [1, 2] %}{{ l.pop(0) }}{{ l }}", "1[2]"),
         ("{% for i in range(5) %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{% endfor %}", "0134"),
         ("{{ '[' ~ 1 ~ none ~ ']' }}", "[1None]"),
         ("{{ '%s-%d' | format('a', 2) }}{{ '%s' % 3 }}{{ '{:>3}'.format(4) }}", "a-23  4"),

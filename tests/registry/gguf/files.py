@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.gguf import GGUFHeader, read_header
+from registry.gguf import GGUFArray, GGUFError, GGUFHeader, read_header
 
 UINT8, INT8, UINT16, INT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, INT64, FLOAT64 = range(13)
 F32, F16, Q8_0, I8, I64 = 0, 1, 8, 24, 27
@@ -92,3 +93,13 @@ def read(path: Path, data: bytes) -> GGUFHeader:
     """The header of these bytes, as a file."""
     path.write_bytes(data)
     return read_header(path)
+
+
+def read_everything(path: Path, data: bytes) -> None:
+    """Read whatever is to be read; what is no GGUF may only raise GGUFError."""
+    with suppress(GGUFError):
+        header = read(path, data)
+        for tensor in header.tensors:
+            assert header.data_offset + tensor.offset + tensor.size <= len(data)
+        for value in header.metadata.values():
+            assert not isinstance(value, GGUFArray) or len(value.values()) == len(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 import tracemalloc
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,6 +42,7 @@ from tests.registry.gguf.files import (
     entries_of_all_types,
     entry,
     read,
+    read_everything,
     small_model,
     tensor,
     text,
@@ -300,16 +300,6 @@ def test_no_regular_file(tmp_path: Path) -> None:
             read_header(path)
     with pytest.raises(FileNotFoundError):
         read_header(tmp_path / "missing")
-
-
-def read_everything(path: Path, data: bytes) -> None:
-    """Read whatever is to be read; what is no GGUF may only raise GGUFError."""
-    with suppress(GGUFError):
-        header = read(path, data)
-        for tensor in header.tensors:
-            assert header.data_offset + tensor.offset + tensor.size <= len(data)
-        for value in header.metadata.values():
-            assert not isinstance(value, GGUFArray) or len(value.values()) == len(value)
 
 
 NUMBERS = st.sampled_from([0, 1, 7, 13, 32, 255, 1 << 31, (1 << 32) - 1, 1 << 61, 1 << 63, MOST]).map(uint64)

@@ -36,6 +36,7 @@ PIECES = (
     *("analysis", "final", "<|message|>", "<|start|>assistant", "<|tool_call_argument_begin|>", "```json\n"),
 )
 ALWAYS_THINKING = {"olmo3-think", "qwen3-vl-thinking"}
+PROMPTS = ("", "<think>\n", "<|START_THINKING|>", "[THINK]")
 LAST = (None, Message("user", "x"), Message("assistant", "x"), Message("assistant", thinking="x"))
 
 
@@ -69,7 +70,7 @@ def outcome(format: Format, turn: Turn, chunks: list[str]) -> tuple[Delta, str]:
         st.sampled_from([Toolbox(TOOLS), Toolbox()]),
         st.booleans(),
         st.sampled_from(LAST),
-        st.sampled_from(["", "<think>\n", "<|START_THINKING|>", "[THINK]"]),
+        st.sampled_from(PROMPTS),
     ),
 )
 def test_cuts(given_answer: tuple[str, str], places: list[int], turn: Turn) -> None:

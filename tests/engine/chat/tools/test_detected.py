@@ -35,6 +35,17 @@ EXCERPTS = [
         "<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>",
     ),
     (
+        "<|think|> <|tool_call:begin|>{{ id }}<|tool_call:name|>{{ name }}<|tool_call:args|>",
+        "<|tool_calls|><|tool_call:begin|>a1b2c3d4e5<|tool_call:name|>add<|tool_call:args|>"
+        '{"a": 1}<|tool_call:end|><|calls|>',
+    ),
+    (
+        "{% set HYTK = ':opensource' %} {{ '<arg_key{}>'.format(HYTK) }}",
+        "<tool_calls:opensource>\n<tool_call:opensource>add<tool_sep:opensource>\n"
+        "<arg_key:opensource>a</arg_key:opensource>\n<arg_value:opensource>1</arg_value:opensource>\n"
+        "</tool_call:opensource>\n</tool_calls:opensource>",
+    ),
+    (
         "<role>ASSISTANT</role><tool_call><arg_key>",
         "<tool_call>add<arg_key>a</arg_key><arg_value>1</arg_value></tool_call>",
     ),
@@ -47,6 +58,7 @@ EXCERPTS = [
         "function call<|role_sep|> <|message_sep|>",
         f"<|message_sep|>\n\nfunction call<|role_sep|>\n{JSON}<|message_sep|>",
     ),
+    ("<|function_call|>{{ call }}<|message_sep|>", f"<|function_call|>{JSON}<|message_sep|>"),
     (
         "]<]minimax[>[ <tool_call> <invoke name=",
         ']<]minimax[>[<tool_call>]<]minimax[>[<invoke name="add">]<]minimax[>[<a>1]<]minimax[>[</a>'
@@ -91,6 +103,8 @@ EXCERPTS = [
     ("<tool_calls>[", f"<tool_calls>[{JSON}]</tool_calls>"),
     ("<tool_call>\n{{ tool_call }}", f"<tool_call>\n{JSON}\n</tool_call>"),
     ("Action: ```json tool_name", 'Action: ```json\n[{"tool_name": "add", "parameters": {"a": 1}}]```'),
+    ("functools[{{ calls }}]", f" functools[{JSON}]"),
+    ("Action:\n```json tool_name", 'Action:\n```json\n[{"tool_name": "add", "parameters": {"a": 1}}]```'),
     ("<function=f>{{ arguments }}", '<function=add>{"a": 1}</function>'),
     ("[func_name1(params_name1=1)]", "[add(a=1)]"),
     ("<|python_tag|> tools", '<|python_tag|>{"name": "add", "parameters": {"a": 1}}'),
@@ -104,6 +118,32 @@ def test_calls(template: str, answer: str) -> None:
     format = native_format(template)
     assert format.tools
     assert said(format, answer) == ("", "", [CALL])
+
+
+@pytest.mark.parametrize(
+    ("template", "thinks"),
+    [
+        ("<|channel|>analysis", True),
+        ("[TOOL_CALLS][ARGS]", False),
+        ("[TOOL_CALLS][ARGS][THINK][/THINK]", True),
+        (">>>all >>>${recipient}", False),
+        ("<|START_TEXT|><|START_ACTION|>", True),
+        ("<|tool_call:begin|><|tool_call:args|>", True),
+    ],
+)
+def test_who_thinks(template: str, thinks: bool) -> None:
+    assert native_format(template).thinking is thinks
+
+
+def test_solar_reasons_first() -> None:
+    format = native_format("<|tool_call:begin|><|tool_call:args|>")
+    text = "<|think|>hm<|end|><|begin|>assistant<|content|>yes<|end|>"
+    assert said(format, text) == ("yes", "hm", [])
+
+
+def test_hunyuan_reasons_in_tags_with_a_suffix() -> None:
+    format = native_format("{% set HYTK = ':opensource' %} {{ '<arg_key{}>'.format(HYTK) }}")
+    assert said(format, "<think:opensource>hm</think:opensource>yes") == ("yes", "hm", [])
 
 
 def test_without_tools_text_that_looks_like_a_call_is_content() -> None:

@@ -1,0 +1,47 @@
+"""Solar Open: reasoning, text and calls, each a part of its own between special tokens."""
+
+from __future__ import annotations
+
+from engine.chat.tape import Script, Tape, content, thought
+from engine.chat.tools.calls import Unreadable
+from engine.chat.tools.format import Turn
+from engine.chat.tools.jsontext import parse
+from engine.chat.tools.sentinels import Sentinels
+from engine.chat.tools.shape import CallShape, Shape
+from engine.chat.tools.spoken import as_arguments
+from engine.requests import ToolCall
+
+BEGIN, END, CONTENT, THINK = "<|begin|>", "<|end|>", "<|content|>", "<|think|>"
+CALLS, END_CALLS = "<|tool_calls|>", "<|calls|>"
+CALL, NAME, ARGUMENTS, END_CALL = (f"<|tool_call:{part}|>" for part in ("begin", "name", "args", "end"))
+PRESERVED = (BEGIN, END, CONTENT, THINK, CALLS, END_CALLS, CALL, NAME, ARGUMENTS, END_CALL)
+_ASSISTANT = f"{BEGIN}assistant"
+SHAPE = Shape(
+    (THINK, f"{END}{_ASSISTANT}"),
+    CONTENT,
+    CallShape(f"{CALL}call000001{NAME}", ARGUMENTS, END_CALL, CALLS, END_CALLS),
+)
+
+
+def read_solar(tape: Tape, turn: Turn) -> Script[None]:
+    """Read an answer, which goes on behind `<|begin|>assistant`; whitespace between two parts is dropped."""
+    if turn.opened(THINK):
+        tape.unread(THINK)
+    while tag := (yield from tape.pour(content, THINK, CONTENT, CALLS, END, _ASSISTANT)):
+        if tag == THINK:
+            yield from tape.pour(thought, END)
+        elif tag == CALLS:
+            yield from _LIST.read_list(tape, tag)
+        if tag != CONTENT:
+            yield from tape.skip_space()
+
+
+def _read(body: str) -> ToolCall:
+    id, _, rest = body.partition(NAME)
+    name, separator, arguments = rest.partition(ARGUMENTS)
+    if not separator or not name.strip():
+        raise Unreadable("no call")
+    return ToolCall(name.strip(), as_arguments(parse(arguments)), id.strip())
+
+
+_LIST = Sentinels(CALLS, END_CALLS, CALL, END_CALL, _read)

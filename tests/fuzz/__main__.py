@@ -1,0 +1,89 @@
+"""`python -m tests.fuzz TARGET`: tries inputs until so many were tried, time is up, or one is dealt with badly.
+
+What fails is a traceback and the input in a file. The seed that is printed makes the same inputs again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from tests.fuzz.answers import answers
+from tests.fuzz.files import headers
+from tests.fuzz.texts import TEXTS
+from tests.fuzz.trials import Target, Trial
+
+_MEMORY = Path("/dev/shm")
+_LONGEST = 2.0  # seconds that one input may take
+_REPORT_EVERY = 30.0  # seconds
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    options = _parser().parse_args()
+    signal.signal(signal.SIGALRM, _too_slow)
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        targets: dict[str, Target] = {"headers": headers(Path(folder)), "answers": answers, **TEXTS}
+        if options.target not in targets:
+            sys.exit(f"targets are {', '.join(targets)}")
+        _run(options, targets[options.target])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Tries broken inputs.")
+    parser.add_argument("target")
+    parser.add_argument("--inputs", type=int, default=100_000, metavar="N")
+    parser.add_argument("--minutes", type=float, default=10, metavar="M")
+    parser.add_argument("--seed", type=int, default=secrets.randbits(32), metavar="S")
+    return parser
+
+
+def _run(options: argparse.Namespace, target: Target) -> None:
+    random = Random(options.seed)
+    started = reported = time.monotonic()
+    tried = 0
+    while tried < options.inputs and (now := time.monotonic()) < started + 60 * options.minutes:
+        _try(target(random), options.target)
+        tried += 1
+        if now > reported + _REPORT_EVERY:
+            reported = now
+            print(f"{tried:,} inputs", file=sys.stderr)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    seconds = time.monotonic() - started
+    print(f"{options.target}: {tried:,} inputs, seed {options.seed}, {seconds:.0f} s, {memory} MiB at most, no fault")
+
+
+def _try(trial: Trial, name: str) -> None:
+    with _kept(trial, Path(f"fault-{name}.txt")):
+        signal.setitimer(signal.ITIMER_REAL, _LONGEST)
+        trial.run()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextmanager
+def _kept(trial: Trial, path: Path) -> Iterator[None]:
+    """Write the input to a file if it does not pass."""
+    passed = False
+    try:
+        yield
+        passed = True
+    finally:
+        if not passed:
+            path.write_text(f"{trial.given!r}\n", errors="backslashreplace")
+            print(f"the input is in {path}", file=sys.stderr)
+
+
+def _too_slow(signal_: int, frame: object) -> None:
+    raise TimeoutError(f"more than {_LONGEST} s")
+
+
+main()
