@@ -17,9 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-from tests.fuzz.answers import answers
-from tests.fuzz.files import headers
-from tests.fuzz.texts import TEXTS
+from tests.fuzz.targets import targets
 from tests.fuzz.trials import Target, Trial
 
 _MEMORY = Path("/dev/shm")
@@ -32,10 +30,10 @@ def main() -> None:
     options = _parser().parse_args()
     signal.signal(signal.SIGALRM, _too_slow)
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
-        targets: dict[str, Target] = {"headers": headers(Path(folder)), "answers": answers, **TEXTS}
-        if options.target not in targets:
-            sys.exit(f"targets are {', '.join(targets)}")
-        _run(options, targets[options.target])
+        known = targets(Path(folder))
+        if options.target not in known:
+            sys.exit(f"targets are {', '.join(known)}")
+        _run(options, known[options.target])
 
 
 def _parser() -> argparse.ArgumentParser:
