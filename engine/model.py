@@ -39,7 +39,7 @@ class Model:
 
     name: ModelName
     digest: str
-    modified_at: float
+    modified_at: int
     config: ModelConfig
     parent_model: str
     weights: Path

@@ -20,10 +20,10 @@ _ANY = ("", "", "", "")
 
 
 class Entry(NamedTuple):
-    """The bytes of a manifest, and when it was written, in Unix seconds."""
+    """The bytes of a manifest, and when it was written, in Unix nanoseconds."""
 
     data: bytes
-    modified_at: float
+    modified_at: int
 
 
 class Catalog:
@@ -52,7 +52,7 @@ class Catalog:
         with without_paths(_READING):
             try:
                 with self._path(name).open("rb") as file:
-                    return Entry(file.read(MAX_BYTES + 1), os.fstat(file.fileno()).st_mtime)
+                    return Entry(file.read(MAX_BYTES + 1), os.fstat(file.fileno()).st_mtime_ns)
             except (FileNotFoundError, NotADirectoryError):
                 raise ModelMissing(name) from None
 

@@ -45,12 +45,17 @@ log = logging.getLogger("pronk.registry")
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A name and what is stored under it. `digest` is the manifest's in hexadecimal, `modified_at` in Unix seconds."""
+    """A name and what is stored under it: `digest` is the manifest's in hexadecimal, `modified_at` Unix nanoseconds."""
 
     name: ModelName
     manifest: Manifest
     digest: str
-    modified_at: float
+    modified_at: int
+
+    @property
+    def second(self) -> int:
+        """The second in which it was stored, in Unix time."""
+        return self.modified_at // 10**9
 
     @property
     def size(self) -> int:
@@ -99,7 +104,7 @@ class Store:
     def list(self) -> list[StoredModel]:
         """All models that can be read, the newest first."""
         found = [model for name in self._catalog.names() if (model := self._listed(name)) is not None]
-        return sorted(found, key=lambda model: (-int(model.modified_at), model.name.full))
+        return sorted(found, key=lambda model: (-model.second, model.name.full))
 
     def write_manifest(self, name: ModelName, manifest: Manifest | bytes) -> StoredModel:
         """Store a model whose blobs are there; bytes are kept as they are. Raises BlobMissing or ManifestError."""

@@ -25,7 +25,12 @@ def local(seconds: float) -> str:
     """A Unix time with this machine's offset; inf is far in the future."""
     if math.isinf(seconds):
         seconds = time.time() + _FOREVER
-    second, nanoseconds = divmod(round(seconds * 1e9), 1_000_000_000)
+    return written(round(seconds * 1e9))
+
+
+def written(nanoseconds: int) -> str:
+    """A Unix time in nanoseconds, such as a file's, with this machine's offset."""
+    second, nanoseconds = divmod(nanoseconds, 1_000_000_000)
     moment = time.localtime(second)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}{_fraction(nanoseconds)}{_offset(moment.tm_gmtoff)}"
 

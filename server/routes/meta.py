@@ -71,7 +71,7 @@ def _tag(stored: StoredModel, model: Model) -> dict[str, Any]:
     entry = {
         "name": name,
         "model": name,
-        "modified_at": clock.local(stored.modified_at),
+        "modified_at": clock.written(stored.modified_at),
         "size": stored.size,
         "digest": stored.digest,
         "details": details(model) | {key: value for key, value in lengths.items() if value},
@@ -81,8 +81,8 @@ def _tag(stored: StoredModel, model: Model) -> dict[str, Any]:
 
 
 def _embedding_length(model: Model) -> int:
-    value = model.header.field("embedding_length")
-    return value if isinstance(value, int) else 0
+    found = model.header.field("embedding_length")
+    return model.config.embedding_length or (found if isinstance(found, int) else 0)
 
 
 def _running(running: list[RunningModel], models: Models) -> list[dict[str, Any]]:

@@ -85,4 +85,4 @@ def _find(store: Store, name: str) -> StoredModel:
 
 def _model(name: str, stored: StoredModel) -> dict[str, Any]:
     owner = stored.name.namespace
-    return {"id": name, "object": "model", "created": int(stored.modified_at), "owned_by": owner}
+    return {"id": name, "object": "model", "created": stored.second, "owned_by": owner}

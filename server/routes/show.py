@@ -18,7 +18,7 @@ from server.deps import engine_of, settings_of
 from server.details import details
 from server.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound
 from server.gotext import json_float32
-from server.modelfile_text import modelfile, parameter_lines
+from server.modelfile_text import NO_TEMPLATE, modelfile, parameter_lines
 from server.schemas.native import SHOW, ShowBody
 from server.wire import json_response, read_body
 
@@ -56,7 +56,7 @@ def _describe(models: Models, body: ShowBody) -> dict[str, Any]:
         "license": "\n".join(model.license),
         "modelfile": modelfile(model, system, {**model.parameters, **body.options}),
         "parameters": parameter_lines(model.parameters),
-        "template": model.chat_template if model.route.native else model.template,
+        "template": (model.chat_template if model.route.native else model.template) or NO_TEMPLATE,
         "system": system,
         "details": details(model),
         "messages": [{"role": message.role, "content": message.content} for message in model.messages],
@@ -64,7 +64,7 @@ def _describe(models: Models, body: ShowBody) -> dict[str, Any]:
         "projector_info": _projector_info(model, verbose=body.verbose),
         "tensors": [_tensor(tensor) for tensor in sorted(model.header.tensors, key=_tensor_order)],
         "capabilities": sorted(model.capabilities),
-        "modified_at": clock.local(model.modified_at),
+        "modified_at": clock.written(model.modified_at),
         "requires": model.config.requires,
     }
     always = ("modelfile", "details", "model_info")

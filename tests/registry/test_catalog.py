@@ -39,7 +39,7 @@ def test_a_manifest(catalog: Catalog, folder: Path) -> None:
     catalog.write(name("host:80/ns/Model:v1"), b"data")
     assert files(folder) == {"host:80/ns/Model/v1"}
     entry = catalog.read(name("host:80/ns/Model:v1"))
-    assert (entry.data, entry.modified_at) == (b"data", (folder / "host:80/ns/Model/v1").stat().st_mtime)
+    assert (entry.data, entry.modified_at) == (b"data", (folder / "host:80/ns/Model/v1").stat().st_mtime_ns)
 
 
 def test_what_is_missing(catalog: Catalog, folder: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_model(store: Store, root: Path) -> None:
     assert store.list() == [stored]
     path = root / "manifests" / "registry.ollama.ai" / "ns" / "m" / "v1"
     assert (stored.name.shortest, stored.digest) == ("ns/m:v1", Digest.of(path.read_bytes()).hex)
-    assert (stored.size, stored.modified_at) == (2 + 7 + 7, path.stat().st_mtime)
+    assert (stored.size, stored.modified_at) == (2 + 7 + 7, path.stat().st_mtime_ns)
     assert path.read_bytes() == stored.manifest.encode()
     assert blobs(root) == blob_names(b"weights", CONFIG_BLOB)
     assert (

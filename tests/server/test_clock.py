@@ -28,6 +28,11 @@ def test_utc_machine(timezone: None, seconds: float, text: str) -> None:
     assert clock.local(seconds) == text
 
 
+@pytest.mark.parametrize("timezone", ["UTC"], indirect=True)
+def test_a_time_of_a_file_keeps_all_its_digits(timezone: None) -> None:
+    assert clock.written(1_764_037_329_105_542_323) == "2025-11-25T02:22:09.105542323Z"
+
+
 @pytest.mark.parametrize(
     ("timezone", "text"),
     [("XXX-5:30", "1970-01-01T05:30:00+05:30"), ("XXX+8", "1969-12-31T16:00:00-08:00")],

@@ -42,6 +42,15 @@ async def test_tags(client: httpx.AsyncClient) -> None:
     datetime.fromisoformat(model["modified_at"][:19])
 
 
+async def test_lengths_that_the_config_states(client: httpx.AsyncClient) -> None:
+    await client.post("/api/pull", json={"model": "tinychat"})
+    info = {"context_length": 123, "embedding_length": 45}
+    await client.post("/api/create", json={"model": "m", "from": "tinychat", "info": info})
+    found = {model["name"]: model["details"] for model in (await client.get("/api/tags")).json()["models"]}
+    assert [found["m:latest"][key] for key in info] == [123, 45]
+    assert [found["tinychat:latest"][key] for key in info] == [1024, 256]
+
+
 async def test_ps(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     await client.post("/api/pull", json={"model": "tinychat"})
     engine.loaded = [

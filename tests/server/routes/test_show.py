@@ -26,6 +26,13 @@ async def test_keys_and_their_order(client: httpx.AsyncClient) -> None:
     assert sorted(body["capabilities"]) == ["completion", "insert", "thinking", "tools"]
 
 
+async def test_what_has_no_template_gets_its_prompt_as_it_is(client: httpx.AsyncClient) -> None:
+    digest = Digest.of(weights := gguf())
+    await client.post(f"/api/blobs/{digest}", content=weights)
+    await client.post("/api/create", json={"model": "bare", "files": {"x.gguf": str(digest)}})
+    assert (await show(client, model="bare")).json()["template"] == "{{ .Prompt }}"
+
+
 async def test_model_info(client: httpx.AsyncClient) -> None:
     answer = await show(client)
     info = answer.json()["model_info"]
