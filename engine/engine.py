@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from engine.chat.constraint import Constraint, chat_constraint, content_constraint
 from engine.chat.golang import GoRenderer
+from engine.chat.images import in_front, tagged
 from engine.chat.messages import conversation, forgets_thinking, without_old_thoughts
-from engine.chat.render import Prompt, render_to_fit
+from engine.chat.render import Prompt, render_to_fit, rendered
 from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
 from engine.chat.thinking import ThinkingSplitter
 from engine.chat.tools import Format, OutputParser, Shape, Toolbox, Turn
@@ -53,6 +54,9 @@ from engine.requests import (
 from modelfile.gotemplate import ChatTemplate
 from modelfile.parameters import Options, resolve_options
 from registry.store import Store
+
+IMAGE_TOKENS = 768  # that an image counts for while a conversation is trimmed
+ONE_IMAGE_FAMILY = "mllama"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +124,6 @@ class Engine:
             if not request.prompt:
                 yield Final(done_reason="load")
                 return
-            if request.images:
-                raise InvalidRequest("Multimodal data provided, but model does not support multimodal requests.")
             prompt, reader = await self._completion(job, request, process)
             turn = Turn(think=bool(job.think), prompt=prompt.text)
             grammar = None if constraint is None else constraint.grammar(turn)
@@ -148,10 +150,6 @@ class Engine:
             if not request.messages:
                 yield Final(done_reason="load")
                 return
-            if any(message.images for message in request.messages):
-                raise EngineError(
-                    "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
-                )
             messages = conversation(model.system, model.messages, request.messages)
             prompt = await self._render(job, model.route, messages, tools, process)
             turn = Turn(Toolbox(tools), bool(job.think), messages[-1], prompt.text)
@@ -227,17 +225,23 @@ class Engine:
         model, think = job.model, job.think
         route = completion_route(model.route, model.chat_template)
         if request.raw:
-            return Prompt(request.prompt), _splitter(route, think, request.prompt)
+            return Prompt(request.prompt, images=request.images), _splitter(route, think, request.prompt)
         if request.suffix:
-            return await asyncio.to_thread(_around, model, route, request, think), PlainText()
+            prompt = await asyncio.to_thread(_around, model, route, request, think)
+            return replace(prompt, images=request.images), PlainText()
         past = await process.detokenize(request.context) if request.context else ""
         stored = model.messages if request.context is None else ()
-        messages = conversation(request.system or model.system, stored, [Message("user", request.prompt)])
+        asked = Message("user", request.prompt, images=request.images)
+        messages = conversation(request.system or model.system, stored, [asked])
         if request.template:
             renderer = GoRenderer(await asyncio.to_thread(ChatTemplate.parse, request.template))
-            text = past + (await asyncio.to_thread(renderer.render, messages, [], think)).text
-            return Prompt(text), _splitter(route, think, text)
-        prompt = Prompt(past + (await self._render(job, route, messages, [], process)).text)
+            prompt = await rendered(renderer, messages, [], think)
+            prompt = replace(prompt, text=past + prompt.text)
+            return prompt, _splitter(route, think, prompt.text)
+        if route.native:  # whose way with images is that of chats
+            messages = tagged(messages, in_front)
+        found = await self._render(job, route, messages, [], process)
+        prompt = Prompt(past + found.text, images=found.images)
         return prompt, OutputParser(route.format, Turn(Toolbox(), bool(think), messages[-1], prompt.text))
 
     async def _render(
@@ -251,14 +255,25 @@ class Engine:
         model = job.model
         if forgets_thinking(model.config.model_family, model.name.model):
             messages = without_old_thoughts(messages)
+        if model.config.model_family == ONE_IMAGE_FAMILY and any(len(message.images) > 1 for message in messages):
+            refusal = EngineError if isinstance(job.request, ChatRequest) else InvalidRequest
+            raise refusal("this model only supports one image while more than one image requested")
         if not job.request.truncate:
-            prompt = await asyncio.to_thread(route.renderer.render, messages, tools, job.think)
+            prompt = await rendered(route.renderer, messages, tools, job.think)
         else:
 
             async def count(text: str) -> int:
                 return len(await process.tokenize(text))
 
-            prompt = await render_to_fit(route.renderer, messages, tools, job.think, limit=job.num_ctx, count=count)
+            prompt = await render_to_fit(
+                route.renderer,
+                messages,
+                tools,
+                job.think,
+                limit=job.num_ctx,
+                count=count,
+                image_tokens=IMAGE_TOKENS if model.projectors else 0,
+            )
         if model.adds_bos:  # by itself; a second one would only confuse the model
             bos = route.bos or model.special_tokens.get("bos", "")
             prompt = replace(prompt, text=prompt.text.removeprefix(bos))
@@ -275,8 +290,10 @@ class Engine:
         with_context: bool,
     ) -> AsyncGenerator[Event, None]:
         if job.request.debug_render_only:
-            yield Rendered(prompt.text)
+            yield Rendered(prompt.text, len(prompt.images))
             return
+        if prompt.images:
+            raise _without_eyes(job)
         generation = Generation(process, job.started)
         preserved = job.model.route.format.preserved
         submit = submission(job.model, job.request, job.options, prompt, job.num_ctx, preserved, grammar)
@@ -296,6 +313,17 @@ class Engine:
             if self._pool.stopping:
                 raise EngineStopped from None
             raise
+
+
+def _without_eyes(job: _Job) -> EngineError:
+    """Why images cannot be shown to a model."""
+    if "vision" in job.model.capabilities:
+        return Unsupported("image input")
+    if isinstance(job.request, ChatRequest) and job.model.route.native:
+        return EngineError(
+            "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+        )
+    return InvalidRequest("Multimodal data provided, but model does not support multimodal requests.")
 
 
 def _around(model: Model, route: Route, request: GenerateRequest, think: Think | None) -> Prompt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from engine.chat.images import in_front, tagged
 from engine.chat.render import Prompt
 from engine.requests import Message, Think
 from modelfile.gotemplate import ChatTemplate, Conversation, Tool
@@ -24,7 +25,7 @@ class GoRenderer:
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises gotemplate.TemplateExecError."""
         conversation = Conversation(
-            messages=messages,
+            messages=tagged(messages, in_front),
             tools=[Tool.from_json(tool) for tool in tools] or None,
             think=think,
         )

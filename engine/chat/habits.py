@@ -13,7 +13,7 @@ from engine.chat.wording import Wording
 from engine.requests import Message, ToolCall
 
 _SECONDS = 0.1  # of CPU time for each rendering, which takes one hundredth of that
-_SHORT_ID_MARKS = ("length 9", "length == 9", "length != 9")
+_SHORT_ID_MARKS = ("length 9", "length == 9", "length != 9", "length < 9")
 _FIRST_SYSTEM, _SECOND_SYSTEM, _TEXT = "systemalpha", "systembeta", "questionalpha"
 _FIRST_NAME, _SECOND_NAME = "functionalpha", "functionbeta"
 _QUESTION = Message("user", _TEXT)

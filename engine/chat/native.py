@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine.chat.habits import Habits
+from engine.chat.images import behind, tagged
 from engine.chat.jinja import ChatTemplate, TemplateError
 from engine.chat.links import linked_calls, one_call_each
 from engine.chat.render import Prompt
@@ -38,7 +39,7 @@ class NativeRenderer:
         variables = _thinking(think)
         if self._habits.functions:
             variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
-        text = self._template.render(self._written(messages), list(tools), **variables)
+        text = self._template.render(self._written(tagged(messages, behind)), list(tools), **variables)
         return Prompt(text + prefill, prefill=prefill, reject_overflow=True)
 
     def _written(self, messages: Sequence[Message]) -> list[dict[str, Any]]:

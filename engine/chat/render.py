@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from engine.chat.images import images_of, without_images
 from engine.chat.messages import fitting_ends
 from engine.requests import Message, Think
 
@@ -16,12 +17,13 @@ class Prompt:
     """A prompt and how its answer is to be read.
 
     `prefill` is text of the answer that the prompt already contains; `reject_overflow` says that it must not be cut
-    in the middle when it is too long for the context.
+    in the middle when it is too long for the context. `images` belong in the places of their tags, in order.
     """
 
     text: str
     prefill: str = ""
     reject_overflow: bool = False
+    images: tuple[bytes, ...] = ()
 
 
 class Renderer(Protocol):
@@ -38,6 +40,14 @@ Count = Callable[[str], Awaitable[int]]
 """Tokens of a text, special tokens in it parsed."""
 
 
+async def rendered(
+    renderer: Renderer, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None
+) -> Prompt:
+    """The prompt of all messages, with their images. Rendering runs in a thread. Raises TemplateError."""
+    prompt = await asyncio.to_thread(renderer.render, messages, tools, think)
+    return replace(prompt, images=images_of(messages))
+
+
 async def render_to_fit(
     renderer: Renderer,
     messages: Sequence[Message],
@@ -46,18 +56,20 @@ async def render_to_fit(
     *,
     limit: int,
     count: Count,
+    image_tokens: int = 0,
 ) -> Prompt:
     """The prompt of as many of the newest messages as `limit` tokens hold; at least the last one, however long it is.
 
-    Rendering runs in a thread. Raises TemplateError.
+    An image counts as `image_tokens`. Rendering runs in a thread. Raises TemplateError.
     """
     ends = fitting_ends(messages)
     if len(ends) <= 1 and not renderer.trims_single:
-        return await asyncio.to_thread(renderer.render, messages, tools, think)
-    prompt = Prompt("")
+        return await rendered(renderer, messages, tools, think)
+    prompt, end = Prompt(""), list(messages)
     for end in ends:
-        prompt = await asyncio.to_thread(renderer.render, end, tools, think)
+        prompt = await rendered(renderer, without_images(end), tools, think)
+        room = limit - image_tokens * len(images_of(end))
         # A token is at least a byte, so a text that is shorter than that need not be counted.
-        if len(prompt.text.encode()) <= limit or await count(prompt.text) <= limit:
+        if len(prompt.text.encode()) <= room or await count(prompt.text) <= room:
             break
-    return prompt
+    return await rendered(renderer, end, tools, think) if images_of(end) else prompt

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from engine.chat.images import in_front_apart, tagged
 from engine.chat.renderers.family import Chat, NamedRenderer, last_user
 from engine.chat.renderers.gemma4_schema import MARK, declaration
 from engine.chat.renderers.gemma_values import GemmaValues
-from engine.chat.renderers.images import tagged
 from engine.requests import Message, ToolCall
 from modelfile.gotemplate.strings import SPACES
 
@@ -40,7 +40,7 @@ class Gemma4(NamedRenderer):
             yield f"{_START}system\n" + ("<|think|>\n" if thinks else "") + (system or "").strip(SPACES)
             yield from map(declaration, chat.tools)
             yield _END
-        turns = _turns(tagged(map(_bare, rest)))
+        turns = _turns(tagged(map(_bare, rest), in_front_apart))
         question = last_user([turn.message for turn in turns])
         roles = ["", *(turn.message.role for turn in turns), ""]
         for at, turn in enumerate(turns):

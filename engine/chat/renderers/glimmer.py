@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import Any
 
+from engine.chat.images import in_front_apart, tagged
 from engine.chat.renderers.declarations import parameters_markup
 from engine.chat.renderers.family import Chat, NamedRenderer
-from engine.chat.renderers.images import tagged
 from engine.chat.renderers.jsontext import free, spaced_markup
 from engine.chat.renderers.values import is_composite, scalar_text
 from engine.requests import Message, Think, ToolCall
@@ -74,7 +74,7 @@ class Glimmer(NamedRenderer):
             text = _DEFAULT_SYSTEM.format(today=self._today().isoformat())
             yield _system(f"{text}\n\nReasoning strength: {strength}.", chat.tools)
         names = {call.id: call.name for message in chat.messages for call in message.tool_calls}
-        messages = tagged(chat.messages)
+        messages = tagged(chat.messages, in_front_apart)
         roles = [*(message.role for message in messages), ""]
         for at, message in enumerate(messages):
             match message.role:

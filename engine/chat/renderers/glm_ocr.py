@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from engine.chat.images import in_front_apart, tagged
 from engine.chat.renderers.family import Chat, NamedRenderer
 from engine.chat.renderers.glm import ASSISTANT, OBSERVATION, START, SYSTEM, USER, call_text, tools_text
-from engine.chat.renderers.images import tagged
 from engine.chat.renderers.marks import END_THINK, THINK
 from engine.requests import Message
 from modelfile.gotemplate.strings import SPACES
@@ -22,7 +22,7 @@ class GLMOcr(NamedRenderer):
         yield START + tools_text(chat.tools)
         is_off = not chat.thinks(unless_said=True)
         before = ""
-        for message in tagged(chat.messages):
+        for message in tagged(chat.messages, in_front_apart):
             suffix = _NO_THINK if is_off and not message.content.endswith(_NO_THINK) else ""
             yield f"{USER}\n{message.content}{suffix}" if message.role == "user" else _turn(message, before)
             before = message.role

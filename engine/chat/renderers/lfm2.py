@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from engine.chat.images import in_front_apart, tagged
 from engine.chat.renderers.chatml import ANSWER, END, START
 from engine.chat.renderers.declarations import parameters_markup, tool_json
 from engine.chat.renderers.family import Chat, NamedRenderer
-from engine.chat.renderers.images import tagged
 from engine.chat.renderers.jsontext import free, spaced_markup
 from engine.chat.renderers.marks import END_THINK, THINK
 from engine.chat.renderers.values import sorted_arguments
@@ -32,7 +32,7 @@ class LFM2(NamedRenderer):
         text = "\n".join(filter(None, (system, _tools(chat.tools))))
         yield _BOS + (f"{START}system\n{text}{END}" if text else "")
         answers = [at for at, message in enumerate(rest) if message.role == "assistant"]
-        for at, message in enumerate(tagged(rest)):
+        for at, message in enumerate(tagged(rest, in_front_apart)):
             if message.role == "assistant":
                 content = self.answer(message)
                 if not self.remembers(chat) and at != answers[-1] and END_THINK in content:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from engine.chat.images import in_front_apart, tagged
 from engine.chat.renderers.chatml import ANSWER, END, START, turn
 from engine.chat.renderers.family import Chat, NamedRenderer, last_user
-from engine.chat.renderers.images import tagged
 from engine.chat.renderers.marks import END_THINK, THINK
 from engine.chat.renderers.nemotron_values import TOOLS, argument_text
 from engine.chat.renderers.qwen import xml_call
@@ -26,7 +26,7 @@ class Nemotron35(NamedRenderer):
         """The turns, each as ChatML."""
         system, rest = chat.split_system("system")
         yield turn("system", "\n\n".join(filter(None, (self.without_switches(system or ""), _tools(chat)))))
-        messages = fold_results(tagged(rest), _results)
+        messages = fold_results(tagged(rest, in_front_apart), _results)
         question = last_user(messages)
         for at, message in enumerate(messages):
             match message.role:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from engine.chat.images import in_front_apart, tagged
 from engine.chat.renderers.chatml import ANSWER, END, START, turn
 from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import Chat, NamedRenderer
-from engine.chat.renderers.images import tagged
 from engine.chat.renderers.jsontext import spaced
 from engine.chat.renderers.marks import END_THINK, THINK
 from engine.chat.renderers.qwen import CALL_FORMAT, FUNCTIONS, last_question, results_text, value_text, xml_call
@@ -28,7 +28,7 @@ class Qwen35(NamedRenderer):
         system, rest = chat.split_system("system")
         yield self.system(None if system is None else system.strip(SPACES), chat)
         thinks = chat.thinks(unless_said=True)
-        messages = fold_results(map(stripped, tagged(rest)), results_text)
+        messages = fold_results(map(stripped, tagged(rest, in_front_apart)), results_text)
         question = last_question(messages)
         for at, message in enumerate(messages):
             if message.role == "assistant":

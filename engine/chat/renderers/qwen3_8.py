@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from engine.chat.images import in_front_apart, tagged
 from engine.chat.jinja import TemplateError
 from engine.chat.renderers.chatml import turn
 from engine.chat.renderers.family import Chat
-from engine.chat.renderers.images import tagged
 from engine.chat.renderers.qwen import is_question
 from engine.chat.renderers.qwen3_5 import Qwen35, stripped, tools_text
 from engine.requests import Message, Think
@@ -34,7 +34,7 @@ class Qwen38(Qwen35):
             raise TemplateError(f"{illustrated.role} message cannot contain images")
         if not chat.messages:
             raise TemplateError("no messages provided")
-        if not any(map(is_question, tagged(map(stripped, chat.messages)))):
+        if not any(map(is_question, tagged(map(stripped, chat.messages), in_front_apart))):
             raise TemplateError("no user query found in messages")
         texts = filter(None, (stripped(message).content for message in instructions))
         spoken = [message for message in chat.messages if message.role not in _INSTRUCTING]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from engine.chat.images import in_front_apart, tagged
 from engine.chat.renderers.chatml import ANSWER, END, START, turn
 from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import Chat, NamedRenderer
-from engine.chat.renderers.images import tagged
 from engine.chat.renderers.jsontext import spaced
 from engine.chat.renderers.marks import END_THINK, THINK
 from engine.chat.renderers.qwen import last_question, results_text
@@ -39,7 +39,7 @@ class Qwen3VL(NamedRenderer):
         system, rest = chat.split_system("system")
         yield _system(system, chat.tools)
         thinks = chat.thinks(unless_said=self._thinks)
-        messages = fold_results(tagged(rest), results_text)
+        messages = fold_results(tagged(rest, in_front_apart), results_text)
         question = last_question(messages)
         for at, message in enumerate(messages):
             is_last = at == len(messages) - 1

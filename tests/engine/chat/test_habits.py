@@ -29,6 +29,7 @@ def test_most_need_nothing(source: str) -> None:
     [
         (EACH.replace("%s", "{% for p in m.content %}{{ p.text }}{% endfor %}"), Wording(parts=True)),
         (TEXT + "{% if false %}{{ m.id | length == 9 }}{% endif %}", Wording(short_ids=True)),
+        (TEXT + "{% if false %}{{ m.id | length < 9 }}{% endif %}", Wording(short_ids=True)),
     ],
 )
 def test_text(source: str, wording: Wording) -> None:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from engine.chat.golang import GoRenderer
 from engine.chat.messages import conversation, fitting_ends, forgets_thinking, without_old_thoughts
 from engine.chat.render import Prompt, render_to_fit
 from engine.requests import Message
+from modelfile.gotemplate import ChatTemplate
 
 S, U, A = (Message(role, role[0]) for role in ("system", "user", "assistant"))
 
@@ -55,3 +57,18 @@ async def count(text: str) -> int:
 async def test_fitting(limit: int, text: str) -> None:
     prompt = await render_to_fit(Spelled(True), [S, U, A, U], [], None, limit=limit, count=count)
     assert prompt.text == text
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(2048, ("a", "b")), (1536 + 2, ("a", "b")), (1537, ("b",)), (1, ("b",))])
+async def test_images_count_while_a_conversation_is_fitted(limit: int, kept: tuple[str, ...]) -> None:
+    messages = [Message("user", name, images=(name.encode(),)) for name in ("a", "b")]
+    prompt = await render_to_fit(Spelled(True), messages, [], None, limit=limit, count=count, image_tokens=768)
+    assert prompt.text == " ".join(kept)
+    assert prompt.images == tuple(name.encode() for name in kept)
+
+
+async def test_tags_of_images_do_not_count() -> None:
+    renderer = GoRenderer(ChatTemplate.parse("{{ range .Messages }}{{ .Content }}{{ end }}"))
+    messages = [Message("user", "a", images=(b"0",)), Message("assistant", "b"), Message("user", "c")]
+    prompt = await render_to_fit(renderer, messages, [], None, limit=3, count=count)
+    assert prompt.text == "[img-0]abc"

@@ -1,0 +1,108 @@
+"""Images in requests: where they stand in prompts, and what is said while no model can see them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.engine import Engine, EngineConfig
+from engine.errors import EngineError, InvalidRequest, Unsupported
+from engine.requests import ChatRequest, GenerateRequest, InferenceRequest, Message, Rendered
+from registry.manifest import CONFIG, TEMPLATE, Layer, ModelConfig
+from registry.names import ModelName
+from registry.store import Store
+
+ASKED = Message("user", "Compare", images=(b"0", b"1"))
+CHAT = ChatRequest(model="tinychat", messages=[ASKED], debug_render_only=True)
+GENERATE = GenerateRequest(model="tinychat", prompt="Compare", images=(b"0", b"1"), debug_render_only=True)
+GO = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}"
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    engine = Engine(Store(tmp_path / "models"), EngineConfig(environ=os.environ, go_templates=True))
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+def store_variant(store: Store, name: str, **config: object) -> None:
+    """Store tinychat under another name, with a Go template and other fields of its config."""
+    found = store.find(ModelName.parse("tinychat")).manifest
+    changed = msgspec.structs.replace(ModelConfig.decode(store.read_blob(found.config.digest, 1 << 20)), **config)
+    layers = (*found.layers, Layer(TEMPLATE, *store.add_blob(GO.encode())))
+    written = replace(found, config=Layer(CONFIG, *store.add_blob(changed.encode())), layers=layers)
+    store.write_manifest(ModelName.parse(name), written)
+
+
+async def outcome(engine: Engine, request: InferenceRequest) -> object:
+    """The only event of an answer."""
+    events = engine.chat(request) if isinstance(request, ChatRequest) else engine.generate(request)  # type: ignore[arg-type]
+    (event,) = [event async for event in events]
+    return event
+
+
+async def prompt(engine: Engine, request: InferenceRequest) -> tuple[str, int]:
+    """The prompt that would have been run, and how many images go with it."""
+    event = await outcome(engine, request)
+    assert isinstance(event, Rendered)
+    return event.prompt, event.image_count
+
+
+async def test_prompts_of_a_chat_template(engine: Engine) -> None:
+    assert "user\nCompare[img-0][img-1] /think<|im_end|>" in (await prompt(engine, CHAT))[0]
+    assert "user\n[img-0][img-1]Compare /think<|im_end|>" in (await prompt(engine, GENERATE))[0]
+    assert (await prompt(engine, CHAT))[1] == (await prompt(engine, GENERATE))[1] == 2
+
+
+async def test_prompts_of_a_go_template(engine: Engine) -> None:
+    store_variant(engine.store, "go")
+    expected = ("user: [img-0][img-1]Compare\n", 2)
+    assert await prompt(engine, replace(CHAT, model="go")) == expected
+    assert await prompt(engine, replace(GENERATE, model="go")) == expected
+    assert await prompt(engine, replace(GENERATE, template=GO)) == expected
+
+
+async def test_a_raw_prompt_has_its_tags_already(engine: Engine) -> None:
+    raw = replace(GENERATE, raw=True, prompt="a [img-0] b [img-1]")
+    assert await prompt(engine, raw) == ("a [img-0] b [img-1]", 2)
+
+
+async def test_images_of_messages_that_were_left_out_are_left_out(engine: Engine) -> None:
+    long = Message("user", "word " * 400, images=(b"9",))
+    text, count = await prompt(
+        engine, replace(CHAT, messages=[long, Message("assistant", "x"), ASKED], options={"num_ctx": 256})
+    )
+    assert "Compare[img-0][img-1]" in text
+    assert count == 2
+
+
+async def test_a_model_that_cannot_see(engine: Engine) -> None:
+    store_variant(engine.store, "go")
+    for request in (GENERATE, replace(GENERATE, raw=True), replace(CHAT, model="go")):
+        with pytest.raises(InvalidRequest, match=r"^Multimodal data provided, but model does not support"):
+            await outcome(engine, replace(request, debug_render_only=False))
+    with pytest.raises(EngineError, match=r"^image input is not supported - hint"):
+        await outcome(engine, replace(CHAT, debug_render_only=False))
+
+
+async def test_a_model_that_could_see(engine: Engine) -> None:
+    store_variant(engine.store, "eyes", capabilities=("vision",))
+    for request in (GENERATE, CHAT):
+        with pytest.raises(Unsupported, match=r"^image input is not supported yet$"):
+            await outcome(engine, replace(request, model="eyes", debug_render_only=False))
+
+
+async def test_a_family_with_one_eye(engine: Engine) -> None:
+    store_variant(engine.store, "one", model_family="mllama")
+    with pytest.raises(InvalidRequest, match=r"^this model only supports one image while more than one image"):
+        await outcome(engine, replace(GENERATE, model="one"))
+    with pytest.raises(EngineError, match=r"^this model only supports one image while more than one image"):
+        await outcome(engine, replace(CHAT, model="one"))
+    single = replace(CHAT, model="one", messages=[replace(ASKED, images=(b"0",))])
+    assert await prompt(engine, single) == ("user: [img-0]Compare\n", 1)
