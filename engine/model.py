@@ -11,7 +11,8 @@ import msgspec
 
 from engine.capabilities import TemplateTraits, all_capabilities, go_template_traits
 from engine.chat.route import Route, choose_route, parser_capabilities
-from engine.errors import CloudModel, InvalidRequest, ModelNotFound
+from engine.errors import ModelNotFound
+from engine.names import local_name
 from engine.requests import Message
 from modelfile.gotemplate import ChatTemplate
 from modelfile.messages import StoredMessage
@@ -187,22 +188,6 @@ class Models:
     def _messages(self, manifest: Manifest) -> list[Message]:
         texts = self._texts(manifest, kinds.MESSAGES)
         return [each.restored() for text in texts for each in _decode(text, list[StoredMessage], "messages")]
-
-
-def local_name(name: str) -> str:
-    """A name as it is stored: without blanks around it and without `:local`. Raises CloudModel and InvalidRequest."""
-    name = name.strip()
-    bare, colon, suffix = name.rpartition(":")
-    source = suffix.lower() if colon and "/" not in suffix else ""
-    if source not in ("cloud", "local"):
-        if source.endswith("-cloud"):
-            raise CloudModel
-        return name
-    if bare.lower().endswith((":cloud", ":local", "-cloud")):
-        raise InvalidRequest(f'use either :local or :cloud, not both: "{name}"')
-    if source == "cloud":
-        raise CloudModel
-    return bare
 
 
 def _decode(text: str, kind: type[Any], what: str) -> Any:

@@ -42,7 +42,7 @@ class Guard:
 
     async def _guard(self, scope: Scope, receive: Receive, answer: Answered) -> None:
         method, path = scope["method"], scope["path"]
-        redirect = self.paths.redirect(method, path, scope["query_string"].decode("latin-1"))
+        redirect = self.paths.redirect(method, scope["raw_path"], scope["query_string"].decode("latin-1"))
         if redirect is not None:
             await _send_redirect(answer, method, redirect)
             return

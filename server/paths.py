@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 _ALLOW_ORDER = ("HEAD", "GET", "POST", "DELETE")
 _PARAMETER = re.compile(r"\{[^}]+\}")
@@ -51,14 +51,19 @@ class PathTable:
             return found
         return next((names for pattern, names in self._patterns.items() if pattern.fullmatch(path)), frozenset())
 
-    def redirect(self, method: str, path: str, query: str) -> Redirect | None:
-        """Where a path with dots, doubled slashes or a slash at its end leads, if anywhere."""
-        cleaned = clean_path(path)
-        if cleaned != path:
+    def redirect(self, method: str, raw: bytes, query: str) -> Redirect | None:
+        """Where a path with dots, doubled slashes or a slash at its end leads, if anywhere.
+
+        `raw` is the path as it came: dots and slashes that are escaped are nothing to be cleaned.
+        """
+        escaped = quote(raw, safe=_KEPT + "%")
+        cleaned = clean_path(escaped)
+        if cleaned != escaped:
             return _redirect(method, cleaned, query, 307)
+        path = unquote(escaped)
         shorter = path[:-1]
         if path.endswith("/") and method != "OPTIONS" and method in self.methods(shorter):
-            return _redirect(method, shorter, query, 301 if method == "GET" else 307)
+            return _redirect(method, quote(shorter, safe=_KEPT), query, 301 if method == "GET" else 307)
         return None
 
 
@@ -75,8 +80,8 @@ def allow_header(methods: Iterable[str]) -> str:
     return ", ".join(name for name in _ALLOW_ORDER if name in methods)
 
 
-def _redirect(method: str, path: str, query: str, status: int) -> Redirect:
-    location = quote(path, safe=_KEPT) + (f"?{query}" if query else "")
+def _redirect(method: str, escaped: str, query: str, status: int) -> Redirect:
+    location = escaped + (f"?{query}" if query else "")
     phrase = HTTPStatus(status).phrase
     body = f'<a href="{html.escape(location)}">{phrase}</a>.\n\n' if method == "GET" else ""
     return Redirect(status, location, body.encode())

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from registry.steps import Step
 from server.disconnect import unless_gone
-from server.errors import KNOWN, error_line
+from server.errors import KNOWN, error_line, error_response
 from server.gojson import encode
 from server.wire import NDJSON
 
@@ -29,9 +30,13 @@ class Progress(Response):
         self.stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the operation to its end, or until the client goes. Raises what it raises before the first byte."""
+        """Run the operation to its end, or until the client goes. Raises what nobody foresaw before the first byte."""
         error = await unless_gone(self._answer(send), receive)
-        if error is not None:
+        if isinstance(error, KNOWN):
+            response = await error_response(Request(scope), error)
+            response.headers["content-type"] = _JSON.decode()
+            await response(scope, receive, send)
+        elif error is not None:
             raise error
 
     async def _answer(self, send: Send) -> None:

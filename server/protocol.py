@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES = 64 << 10
@@ -53,6 +54,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Called by the parser: the body, if any, comes next."""
         self._in_headers = False
+        if not self.url.startswith(b"/"):
+            self._take_host()
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -61,6 +64,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse()
         else:
             super().send_400_response(msg)
+
+    def _take_host(self) -> None:
+        """Make the host of an absolute target the header's: it is the one that counts (RFC 9112, 3.2.2)."""
+        target = httptools.parse_url(self.url)
+        if target.host:
+            host = target.host + (f":{target.port}".encode() if target.port else b"")
+            self.headers[:] = [(b"host", host), *(header for header in self.headers if header[0] != b"host")]
 
     def _count(self, size: int) -> None:
         self._size += size

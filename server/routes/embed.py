@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from engine.errors import EngineError, InvalidRequest, ModelNotFound
-from engine.model import Models, local_name
+from engine.model import Models
+from engine.names import local_name
 from engine.requests import Embeddings, EmbedRequest
 from registry.names import ModelName
 from server.deps import EngineSurface, engine_of, settings_of

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from fastapi import APIRouter, Request, Response
 
 from engine.errors import ModelNotFound
+from engine.names import stored_name
 from registry.names import Digest, InvalidName, ModelName
 from registry.store import DigestMismatch, ModelMissing
 from server.deps import engine_of, settings_of
@@ -39,10 +40,9 @@ async def copy(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     """Remove a name, and the blobs that no other name needs."""
     body = await read_body(request, DELETE, settings_of(request).max_body)
-    name = body.model_name.strip()
-    if not name:
+    if not body.model_name.strip():
         raise HTTPError("model is required")
-    parsed = _parse(_stored_spelling(name), f"name {quote(body.model_name)} is invalid")
+    parsed = _parse(stored_name(body.model_name), f"name {quote(body.model_name)} is invalid")
     try:
         await asyncio.to_thread(engine_of(request).store.delete, parsed)
     except ModelMissing:
@@ -95,9 +95,3 @@ def _parse(text: str, refusal: str) -> ModelName:
         return ModelName.parse(text)
     except InvalidName:
         raise HTTPError(refusal) from None
-
-
-def _stored_spelling(name: str) -> str:
-    """`model:tag:cloud` is stored under the tag `tag-cloud`."""
-    bare, _, suffix = name.rpartition(":")
-    return f"{bare}-{suffix}" if suffix.lower() == "cloud" and ":" in bare.rpartition("/")[2] else name

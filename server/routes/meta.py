@@ -11,6 +11,7 @@ from fastapi.responses import PlainTextResponse
 
 from engine.model import Model, Models
 from engine.requests import RunningModel
+from registry.names import ModelName
 from registry.store import Store, StoredModel
 from server import clock
 from server.deps import engine_of, settings_of
@@ -91,7 +92,7 @@ def _running(running: list[RunningModel], models: Models) -> list[dict[str, Any]
 
 
 def _process(entry: RunningModel, model: Model | None) -> dict[str, Any]:
-    name = model.name.shortest if model else entry.name
+    name = ModelName.parse(entry.name).shortest
     return {
         "name": name,
         "model": name,

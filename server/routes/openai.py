@@ -7,11 +7,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from engine.errors import ModelNotFound
+from engine.errors import CloudModel, ModelNotFound
+from engine.names import local_name
 from registry.names import ModelName
 from registry.store import ModelMissing, Store, StoredModel
 from server.deps import engine_of, settings_of
-from server.errors import HTTPError, NotFound, NotSupported
+from server.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, NotSupported
 from server.schemas.openai import CHAT_COMPLETION, COMPLETION, RESPONSES
 from server.wire import json_response, read_body
 
@@ -24,7 +25,8 @@ _NO_FORM = "failed to parse multipart form: request Content-Type isn't multipart
 async def models(request: Request) -> Response:
     """The stored models, newest first."""
     stored = await asyncio.to_thread(engine_of(request).store.list)
-    return json_response({"object": "list", "data": [_model(model.name.shortest, model) for model in stored]})
+    data = [_model(model.name.shortest, model) for model in stored]
+    return json_response({"object": "list", "data": data}, media_type=_JSON)
 
 
 @router.get("/v1/models/{model}")
@@ -76,7 +78,12 @@ async def _refuse(request: Request, name: str, path: str) -> Response:
 
 
 def _find(store: Store, name: str) -> StoredModel:
-    parsed = ModelName.parse(name)
+    if not name.strip():
+        raise HTTPError("model is required")
+    try:
+        parsed = ModelName.parse(local_name(name))
+    except CloudModel:
+        raise Forbidden(f"{CLOUD_DISABLED}: remote model details are unavailable") from None
     try:
         return store.find(parsed)
     except ModelMissing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from engine.errors import ModelNotFound
+from engine.names import stored_name
 from registry.names import ModelName
 from registry.store import ModelMissing
 from server.deps import registries_of, settings_of
@@ -20,7 +21,7 @@ router = APIRouter()
 async def pull(request: Request) -> Response:
     """Fetch a model; those that come with the program need no network."""
     body = await read_body(request, PULL, settings_of(request).max_body)
-    name = ModelName.parse(body.model_name.strip())
+    name = ModelName.parse(stored_name(body.model_name))
     return Progress(registries_of(request).pull(name, insecure=body.insecure), stream=body.stream)
 
 

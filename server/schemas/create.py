@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import InvalidRequest
-from engine.model import local_name
+from engine.names import local_name
 from engine.requests import Message
 from modelfile.create import CreateRequest, FileMap, check_names
 from modelfile.messages import StoredCall, StoredFunction, StoredMessage

@@ -88,6 +88,7 @@ async def test_an_error_after_the_first_line(client: httpx.AsyncClient) -> None:
     assert [json.loads(line) for line in answer.text.splitlines()] == [{"status": "parsing GGUF"}, error]
     answer = await client.post("/api/create", json={**body, "stream": False})
     assert (answer.status_code, answer.json()) == (400, error)
+    assert answer.headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from server.settings import Settings
 
 REFUSED = 'pull model manifest: Get "http://127.0.0.1:1/v2/library/zz/manifests/latest": connection refused'
+TWO_PLACES = 'use either :local or :cloud, not both: "a:local:cloud"'
 HELLO = f"sha256:{hashlib.sha256(b'hello').hexdigest()}"
 
 
@@ -52,7 +53,7 @@ async def test_copy_and_delete(client: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
     assert "content-type" not in answer.headers
     assert await names(client) == ["tinychat:latest", "user/copy:1"]
-    for body in ({"model": "user/copy:1"}, {"name": "tinychat"}):
+    for body in ({"model": "user/copy:1"}, {"name": " tinychat:local"}):
         answer = await client.request("DELETE", "/api/delete", json=body)
         assert (answer.status_code, answer.content) == (200, b"")
     assert await names(client) == []
@@ -71,6 +72,8 @@ async def test_a_copy_onto_itself_does_nothing(client: httpx.AsyncClient) -> Non
         ("POST", "copy", {"source": "zz", "destination": "x"}, 404, 'model "zz" not found'),
         ("DELETE", "delete", {}, 400, "model is required"),
         ("DELETE", "delete", {"model": "foo:"}, 400, 'name "foo:" is invalid'),
+        ("DELETE", "delete", {"model": "a:local:cloud"}, 400, TWO_PLACES),
+        ("POST", "pull", {"model": "a:local:cloud"}, 400, TWO_PLACES),
         ("DELETE", "delete", {"model": "zz"}, 404, "model 'zz' not found"),
         ("POST", "pull", {}, 400, "invalid model name"),
         ("POST", "pull", {"model": "foo:"}, 400, "invalid model name"),

@@ -55,7 +55,7 @@ async def test_ps(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     await client.post("/api/pull", json={"model": "tinychat"})
     engine.loaded = [
         RunningModel("tinychat", "d" * 64, 10, 0, 1024, 1e9),
-        RunningModel("gone:latest", "e" * 64, 20, 20, 512, math.inf),
+        RunningModel("registry.ollama.ai/library/gone:latest", "e" * 64, 20, 20, 512, math.inf),
     ]
     gone, here = (await client.get("/api/ps")).json()["models"]
     assert list(here) == ["name", "model", "size", "digest", "details", "expires_at", "size_vram", "context_length"]

@@ -52,3 +52,21 @@ async def test_models(client: httpx.AsyncClient) -> None:
     assert answer.json() == model | {"id": "TinyChat"}
     answer = await client.get("/v1/models/zz")
     assert (answer.status_code, answer.json()) == (404, openai("model 'zz:latest' not found", "not_found_error"))
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "error"),
+    [
+        ("%20tinychat", 200, None),
+        ("tinychat:LOCAL", 200, None),
+        ("%20", 400, openai("model is required")),
+        ("tinychat:", 400, openai("invalid model name")),
+        ("x:local:cloud", 400, openai('use either :local or :cloud, not both: "x:local:cloud"')),
+        ("x:7b:cloud", 403, {"error": "ollama cloud is disabled: remote model details are unavailable"}),
+    ],
+)
+async def test_a_model_by_another_spelling(client: httpx.AsyncClient, name: str, status: int, error: object) -> None:
+    await client.post("/api/pull", json={"model": "tinychat"})
+    answer = await client.get(f"/v1/models/{name}")
+    assert answer.status_code == status
+    assert answer.json() == error if error else answer.json()["owned_by"] == "library"
