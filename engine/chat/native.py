@@ -13,19 +13,24 @@ from engine.chat.jinja import ChatTemplate, TemplateError
 from engine.chat.links import linked_calls, one_call_each
 from engine.chat.render import Prompt
 from engine.chat.systems import one_system, without_system
+from engine.chat.tools.shape import NO_SHAPE, Shape
 from engine.requests import Message, Think
+
+_SILENT = {"reasoning": False, "reasoning_strength": "none", "thinking_mode": "disabled", "thinking_budget": 0}
+"""What turns reasoning off in templates that do not know `enable_thinking` or `thinking`."""
 
 
 class NativeRenderer:
-    """A conversation as the model's chat template writes it.
+    """A conversation as the model's chat template writes it, for a model that answers in a format of this shape.
 
     The last message, if it is the assistant's, is continued: its text ends the prompt and begins the answer.
     """
 
     trims_single = False
 
-    def __init__(self, template: ChatTemplate) -> None:
+    def __init__(self, template: ChatTemplate, shape: Shape = NO_SHAPE) -> None:
         self._template = template
+        self._shape = shape
         self._habits = Habits(template)
 
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
@@ -40,7 +45,16 @@ class NativeRenderer:
         if self._habits.functions:
             variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
         text = self._template.render(self._written(tagged(messages, behind)), list(tools), **variables)
-        return Prompt(text + prefill, prefill=prefill, reject_overflow=True)
+        return Prompt(self._begun(text, prefill), prefill=prefill, reject_overflow=True)
+
+    def _begun(self, text: str, prefill: str) -> str:
+        """A prompt with the beginning of the answer's content, which is no reasoning."""
+        opening, closing = map(str.strip, self._shape.thinking)
+        if prefill and opening and text.rstrip().endswith(opening):
+            text = f"{text.rstrip()}\n{closing}\n\n"
+        if prefill and not text.endswith(self._shape.content):
+            text += self._shape.content
+        return text + prefill
 
     def _written(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """The messages as the template wants them: it has its ways with system messages and calls."""
@@ -60,6 +74,8 @@ def _thinking(think: Think | None) -> dict[str, Any]:
     """Whether and how hard to think, under the names that templates have for it."""
     thinks = think is None or bool(think)
     variables: dict[str, Any] = {"enable_thinking": thinks, "thinking": thinks}
-    if isinstance(think, str):
+    if not thinks:
+        variables |= _SILENT
+    elif isinstance(think, str):
         variables |= {"reasoning_effort": think, "reasoning_strength": think}
     return variables

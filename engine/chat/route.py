@@ -131,4 +131,4 @@ def _native_route(chat_template: str, tokens: dict[str, str]) -> Route:
     format_ = native_format(source)
     traits = replace(traits, thinking=traits.thinking or format_.thinking)
     template = ChatTemplate(source, bos=tokens.get("bos", ""), eos=tokens.get("eos", ""))
-    return Route(NativeRenderer(template), format_, traits, tags, native=True)
+    return Route(NativeRenderer(template, format_.shape), format_, traits, tags, native=True)

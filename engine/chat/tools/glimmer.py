@@ -22,6 +22,8 @@ def read_glimmer(tape: Tape, turn: Turn) -> Script[None]:
     """Read an answer, whose first header begins behind `<|start|>assistant`. Raises MalformedCall."""
     originals = {alias: name for name in turn.tools.names for alias in (name, _in_namespace(name))}
     tools = turn.tools.aliased(originals)
+    if _in_text(turn):
+        yield from _read_text(tape, tools)
     while True:
         yield from tape.accept(_ASSISTANT)
         header, tag = yield from tape.until(MESSAGE)
@@ -35,6 +37,12 @@ def read_glimmer(tape: Tape, turn: Turn) -> Script[None]:
         else:
             yield from _read_text(tape, tools)
     yield content(header)
+
+
+def _in_text(turn: Turn) -> bool:
+    """Whether the prompt ends in the middle of a message to the user."""
+    _, separator, text = turn.prompt.rpartition(_ASSISTANT)[2].partition(MESSAGE)
+    return bool(turn.continues and separator) and not any(end in text for end in _ENDS)
 
 
 def _in_namespace(name: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from engine.chat.jinja import CHATML, ChatTemplate
 from engine.chat.native import NativeRenderer
 from engine.chat.sandbox import TemplateError
+from engine.chat.tools import Shape
 from engine.requests import Message, Think, ToolCall
 
 ALL = "{{ messages | tojson }}{{ tools | tojson if tools }}|{{ enable_thinking }}|{{ reasoning_effort }}|{{ thinking }}"
@@ -15,6 +16,15 @@ ALL = "{{ messages | tojson }}{{ tools | tojson if tools }}|{{ enable_thinking }
 
 def render(source: str, *messages: Message, tools: Any = (), think: Think | None = None) -> str:
     return NativeRenderer(ChatTemplate(source)).render(messages, tools, think).text
+
+
+@pytest.mark.parametrize(("think", "shown"), [(None, "on"), (True, "on"), ("low", "on"), (False, "off")])
+@pytest.mark.parametrize(
+    "off",
+    ["reasoning is defined and not reasoning", "thinking_mode == 'disabled'", "thinking_budget == 0"],
+)
+def test_other_names_for_thinking(off: str, think: Think | None, shown: str) -> None:
+    assert render(f"{{{{ 'off' if {off} else 'on' }}}}", Message("user", "Hi"), think=think) == shown
 
 
 @pytest.mark.parametrize(
@@ -47,6 +57,21 @@ def test_the_last_answer_is_continued() -> None:
     prompt = renderer.render([Message("user", "Hi"), Message("assistant", "Well")], [], True)
     assert prompt.text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nFalseWell"
     assert prompt.prefill == "Well"
+
+
+@pytest.mark.parametrize(
+    ("shape", "end", "text"),
+    [
+        (Shape(("<think>", "</think>")), "<think>\n", "<think>\n</think>\n\nWell"),
+        (Shape(("<think>", "</think>")), "<think></think>", "<think></think>Well"),
+        (Shape(content="<|TEXT|>"), "", "<|TEXT|>Well"),
+        (Shape(content="<|TEXT|>"), "<|TEXT|>", "<|TEXT|>Well"),
+    ],
+)
+def test_what_is_continued_is_content(shape: Shape, end: str, text: str) -> None:
+    renderer = NativeRenderer(ChatTemplate(f"A:{{{{ {end!r} }}}}"), shape)
+    assert renderer.render([Message("user", "Hi"), Message("assistant", "Well")], [], None).text == f"A:{text}"
+    assert renderer.render([Message("user", "Hi"), Message("assistant", "")], [], None).text == f"A:{end}"
 
 
 def test_calls_cannot_be_continued() -> None:

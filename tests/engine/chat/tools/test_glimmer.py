@@ -8,6 +8,7 @@ import pytest
 
 from engine.chat.tools import MalformedCall, Turn
 from engine.chat.tools.glimmer import read_glimmer
+from engine.requests import Message
 from tests.engine.chat.reading import said
 
 CALL = (
@@ -41,3 +42,11 @@ def test_reasoning_that_nobody_wants() -> None:
 def test_a_message_to_a_tool_that_is_no_call() -> None:
     with pytest.raises(MalformedCall, match="parse Glimmer call to get_weather"):
         said(read_glimmer, " to=get_weather<|message|>hello<|eom|>")
+
+
+def test_a_text_that_is_continued() -> None:
+    last = Message("assistant", "We")
+    inside = Turn(last=last, prompt="<|start|>user<|message|>Hi<|eot|><|start|>assistant to=user<|message|>We")
+    assert said(read_glimmer, "ll<|eot|>", inside) == ("ll", "", [])
+    behind = Turn(last=last, prompt="<|start|>assistant to=user<|message|>We<|eot|><|start|>assistant")
+    assert said(read_glimmer, " to=user<|message|>ll", behind) == ("ll", "", [])
