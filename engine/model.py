@@ -58,8 +58,12 @@ class Model:
     @property
     def chat_template(self) -> str:
         """The Jinja template in the file, empty if there is none."""
-        found = self.header.metadata.get("tokenizer.chat_template")
-        return found if isinstance(found, str) else ""
+        return self._text("tokenizer.chat_template")
+
+    @property
+    def tool_template(self) -> str:
+        """The one for requests with tools that a few files have besides, empty if there is none."""
+        return self._text("tokenizer.chat_template.tool_use")
 
     @property
     def context_length(self) -> int:
@@ -71,7 +75,13 @@ class Model:
     def route(self) -> Route:
         """How it is spoken to. Reads the vocabulary; raises gotemplate.TemplateSyntaxError for a broken template."""
         return choose_route(
-            self.name.model, self.config, self.template, self.chat_template, self.special_tokens, self.go_templates
+            self.name.model,
+            self.config,
+            self.template,
+            self.chat_template,
+            self.special_tokens,
+            self.go_templates,
+            self.tool_template,
         )
 
     @cached_property
@@ -112,6 +122,10 @@ class Model:
         tokens = metadata.get("tokenizer.ggml.tokens")
         texts = tokens.texts_at(ids.values()) if isinstance(tokens, GGUFArray) else {}
         return {key: texts[id_] for key, id_ in ids.items() if id_ in texts}
+
+    def _text(self, key: str) -> str:
+        found = self.header.metadata.get(key)
+        return found if isinstance(found, str) else ""
 
     @cached_property
     def _projector_headers(self) -> list[GGUFHeader]:

@@ -29,7 +29,7 @@ class Habits:
     """
 
     def __init__(self, template: ChatTemplate) -> None:
-        self._template = template
+        self.template = template
 
     @cached_property
     def functions(self) -> bool:
@@ -40,7 +40,7 @@ class Habits:
     @cached_property
     def text(self) -> Wording:
         """How it wants what people say."""
-        plain = Wording(short_ids=any(mark in self._template.source for mark in _SHORT_ID_MARKS))
+        plain = Wording(short_ids=any(mark in self.template.source for mark in _SHORT_ID_MARKS))
         parts = replace(plain, parts=True)
         return parts if not self._shows(plain, [_QUESTION], _TEXT) and self._shows(parts, [_QUESTION], _TEXT) else plain
 
@@ -83,7 +83,7 @@ class Habits:
 
     def _render(self, messages: Sequence[dict[str, Any]], **variables: Any) -> str:
         try:
-            return self._template.render(messages, seconds=_SECONDS, enable_thinking=True, **variables)
+            return self.template.render(messages, seconds=_SECONDS, enable_thinking=True, **variables)
         except TemplateError:
             return ""
 

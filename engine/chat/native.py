@@ -23,15 +23,16 @@ _SILENT = {"reasoning": False, "reasoning_strength": "none", "thinking_mode": "d
 class NativeRenderer:
     """A conversation as the model's chat template writes it, for a model that answers in a format of this shape.
 
-    The last message, if it is the assistant's, is continued: its text ends the prompt and begins the answer.
+    `with_tools` is the template of requests with tools, if they have their own. The last message, if it is the
+    assistant's, is continued: its text ends the prompt and begins the answer.
     """
 
     trims_single = False
 
-    def __init__(self, template: ChatTemplate, shape: Shape = NO_SHAPE) -> None:
-        self._template = template
+    def __init__(self, template: ChatTemplate, shape: Shape = NO_SHAPE, with_tools: ChatTemplate | None = None) -> None:
+        self._usual = Habits(template)
+        self._with_tools = self._usual if with_tools is None else Habits(with_tools)
         self._shape = shape
-        self._habits = Habits(template)
 
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises TemplateError with the template's own words."""
@@ -41,10 +42,11 @@ class NativeRenderer:
                 raise TemplateError("cannot continue a message that calls tools")
             prefill, messages = messages[-1].content, messages[:-1]
             think = False
+        habits = self._with_tools if tools else self._usual
         variables = _thinking(think)
-        if self._habits.functions:
+        if habits.functions:
             variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
-        text = self._template.render(self._written(tagged(messages, behind)), list(tools), **variables)
+        text = habits.template.render(_written(tagged(messages, behind), habits), list(tools), **variables)
         return Prompt(self._begun(text, prefill), prefill=prefill, reject_overflow=True)
 
     def _begun(self, text: str, prefill: str) -> str:
@@ -56,18 +58,18 @@ class NativeRenderer:
             text += self._shape.content
         return text + prefill
 
-    def _written(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """The messages as the template wants them: it has its ways with system messages and calls."""
-        habits = self._habits
-        messages = [replace(message, role="system") if message.role == "developer" else message for message in messages]
-        if any(message.role == "system" for message in messages) and not habits.systems:
-            messages = without_system(messages)
-        elif any(message.role == "system" for message in messages[1:]) and not habits.more_systems:
-            messages = one_system(messages)
-        if not any(message.tool_calls for message in messages):
-            return habits.text.write(messages)
-        messages = linked_calls(messages)
-        return habits.calls.write(one_call_each(messages) if habits.one_call_each else messages)
+
+def _written(messages: Sequence[Message], habits: Habits) -> list[dict[str, Any]]:
+    """The messages as a template wants them: it has its ways with system messages and calls."""
+    messages = [replace(message, role="system") if message.role == "developer" else message for message in messages]
+    if any(message.role == "system" for message in messages) and not habits.systems:
+        messages = without_system(messages)
+    elif any(message.role == "system" for message in messages[1:]) and not habits.more_systems:
+        messages = one_system(messages)
+    if not any(message.tool_calls for message in messages):
+        return habits.text.write(messages)
+    messages = linked_calls(messages)
+    return habits.calls.write(one_call_each(messages) if habits.one_call_each else messages)
 
 
 def _thinking(think: Think | None) -> dict[str, Any]:

@@ -62,11 +62,12 @@ def choose_route(
     chat_template: str,
     tokens: dict[str, str],
     go_templates: bool | None,
+    tool_template: str = "",
 ) -> Route:
     """The way of a model with these templates; `go_templates` prefers (True) or forbids (False) stored Go templates.
 
     `name` is the model's, which for some families tells the size; `tokens` are the special tokens that a chat template
-    may print. Raises gotemplate.TemplateSyntaxError.
+    may print; `tool_template` is a chat template for requests with tools. Raises gotemplate.TemplateSyntaxError.
     """
     harmony = template is not None and _is_harmony(config, template)
     parser = config.parser or ("harmony" if harmony else "")
@@ -80,7 +81,7 @@ def choose_route(
         return _go_route(template, parser)
     if parser:
         return _go_route(PLAIN if template is None else template, parser)
-    return _native_route(chat_template, tokens)
+    return _native_route(chat_template, tool_template, tokens)
 
 
 def completion_route(route: Route, chat_template: str) -> Route:
@@ -124,11 +125,14 @@ def parser_capabilities(parser: str) -> frozenset[str]:
     return TemplateTraits(tools=found.tools, thinking=found.thinking).capabilities
 
 
-def _native_route(chat_template: str, tokens: dict[str, str]) -> Route:
+def _native_route(chat_template: str, tool_template: str, tokens: dict[str, str]) -> Route:
     source = chat_template or CHATML
     traits = chat_template_traits(chat_template)
     tags = ("<think>", "</think>") if traits.thinking else NO_TAGS
-    format_ = native_format(source)
-    traits = replace(traits, thinking=traits.thinking or format_.thinking)
-    template = ChatTemplate(source, bos=tokens.get("bos", ""), eos=tokens.get("eos", ""))
-    return Route(NativeRenderer(template, format_.shape), format_, traits, tags, native=True)
+    format_ = native_format(tool_template or source)
+    traits = replace(traits, tools=traits.tools or bool(tool_template), thinking=traits.thinking or format_.thinking)
+    usual, with_tools = (
+        ChatTemplate(text, bos=tokens.get("bos", ""), eos=tokens.get("eos", "")) for text in (source, tool_template)
+    )
+    renderer = NativeRenderer(usual, format_.shape, with_tools if tool_template else None)
+    return Route(renderer, format_, traits, tags, native=True)

@@ -81,3 +81,12 @@ def test_an_unknown_renderer() -> None:
 def test_reasoning_in_tags_of_its_own_is_a_capability() -> None:
     for chat, thinks in ((CHAT + "<seed:think></seed:think>", True), (CHAT + "[TOOL_CALLS]", False)):
         assert choose_route("m", ModelConfig(), None, chat, {}, None).traits.thinking is thinks
+
+
+def test_a_template_for_requests_with_tools() -> None:
+    route = choose_route("m", ModelConfig(), None, CHAT, {}, None, "with tools: <tool_call>" + CHAT)
+    assert route.traits.tools
+    assert route.format.preserved == ("<tool_call>", "</tool_call>")
+    asked = [Message("user", "Hi")]
+    assert route.renderer.render(asked, [], None).text == "Hi"
+    assert route.renderer.render(asked, [{"type": "function"}], None).text == "with tools: <tool_call>Hi"
