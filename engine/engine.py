@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from engine.chat.constraint import Constraint, chat_constraint, content_constraint
@@ -21,6 +21,7 @@ from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
 from engine.chat.thinking import ThinkingSplitter
 from engine.chat.tools import Format, OutputParser, Shape, Toolbox, Turn
 from engine.demand import default_context, effective_context, load_spec, longest_text, submission
+from engine.derivations import Derivations
 from engine.embeddings import embed
 from engine.errors import (
     CapabilityMissing,
@@ -90,6 +91,7 @@ class Engine:
         self.models = Models(store, config.go_templates)
         self._config = config
         self._pool = RunnerPool(config)
+        self._derivations = Derivations(store, config.environ)
         self._judge = Judge(config.environ)
 
     async def start(self) -> None:
@@ -99,6 +101,7 @@ class Engine:
     async def stop(self) -> None:
         """End all processes. Answers that run end with EngineStopped, and so does what comes later."""
         await self._judge.close()
+        await self._derivations.close()
         await self._pool.stop()
 
     def running(self) -> list[RunningModel]:
@@ -120,7 +123,7 @@ class Engine:
         if request.prompt and request.format is not None:
             format = _completion_format(model, request)
             constraint = await self._checked(await asyncio.to_thread(content_constraint, request.format, format))
-        async with self._lease(job) as process:
+        async with self._loaded(model, job.options, job.num_ctx, request.keep_alive) as process:
             if not request.prompt:
                 yield Final(done_reason="load")
                 return
@@ -146,7 +149,7 @@ class Engine:
         if request.messages:
             found = await asyncio.to_thread(chat_constraint, request, tools, model.route.format)
             constraint = await self._checked(found)
-        async with self._lease(job) as process:
+        async with self._loaded(model, job.options, job.num_ctx, request.keep_alive) as process:
             if not request.messages:
                 yield Final(done_reason="load")
                 return
@@ -172,8 +175,7 @@ class Engine:
             return Embeddings()
         options = resolve_options(model.parameters, request.options)
         num_ctx = effective_context(model, options, self._default_context())
-        spec = load_spec(model, options, num_ctx)
-        async with self._pool.lease(model, spec, request.keep_alive, embeds=bool(request.texts)) as process:
+        async with self._loaded(model, options, num_ctx, request.keep_alive, embeds=bool(request.texts)) as process:
             load_duration = time.perf_counter_ns() - started
             normalize = request.normalize or normalizes(model.header)
             longest = longest_text(model, options, num_ctx)
@@ -184,7 +186,7 @@ class Engine:
     def _find(self, name: str) -> Model:
         """The model under a name, with all that its prompts need read here and not on the event loop."""
         model = self.models.resolve(name)
-        _ = model.capabilities
+        _ = model.capabilities, model.layout
         return model
 
     def _job(
@@ -216,9 +218,15 @@ class Engine:
             await self._judge.check(constraint.grammar(Turn()), constraint.what)
         return constraint
 
-    def _lease(self, job: _Job) -> AbstractAsyncContextManager[RunnerProcess]:
-        spec = load_spec(job.model, job.options, job.num_ctx)
-        return self._pool.lease(job.model, spec, job.request.keep_alive)
+    @asynccontextmanager
+    async def _loaded(
+        self, model: Model, options: Options, num_ctx: int, keep_alive: float | None, *, embeds: bool = False
+    ) -> AsyncIterator[RunnerProcess]:
+        """A process that has loaded a model, for as long as the context lasts."""
+        weights = await self._derivations.weights(model)
+        spec = load_spec(model, options, num_ctx)
+        async with self._pool.lease(model, weights, spec, keep_alive, embeds=embeds) as process:
+            yield process
 
     async def _completion(self, job: _Job, request: GenerateRequest, process: RunnerProcess) -> tuple[Prompt, Reader]:
         """The prompt of `generate`, as it is, around a hole, or as a chat of one message, and who reads the answer."""

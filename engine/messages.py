@@ -59,7 +59,8 @@ class EmbeddingSizes(msgspec.Struct, array_like=True, frozen=True):
 class Load(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """Load one model. `n_ctx` is the largest context of one sequence, `n_cells` the size of the cache they share.
 
-    `cache_type` is a ggml type name for K and V ("f16", "q8_0", …); `flash_attention` -1 lets llama.cpp choose.
+    `cache_type` is a ggml type name for K and V ("f16", "q8_0", …); `flash_attention` -1 lets llama.cpp choose;
+    `overrides` are entries of the file's metadata and what counts in their place.
     """
 
     path: str
@@ -75,6 +76,7 @@ class Load(msgspec.Struct, array_like=True, frozen=True, tag=1):
     cache_type: str = "f16"
     flash_attention: int = -1
     embedding: EmbeddingSizes = EmbeddingSizes()
+    overrides: tuple[tuple[str, bool | int | float | str], ...] = ()
 
 
 class Grammar(msgspec.Struct, array_like=True, frozen=True):

@@ -16,6 +16,7 @@ from engine.names import local_name
 from engine.requests import Message
 from modelfile.gotemplate import ChatTemplate
 from modelfile.messages import StoredMessage
+from modelfile.published import Layout, Unloadable, layout_of
 from registry import manifest as kinds
 from registry.gguf import GGUFArray, GGUFHeader, read_header
 from registry.manifest import Manifest, ManifestError, ModelConfig
@@ -83,6 +84,11 @@ class Model:
             self.go_templates,
             self.tool_template,
         )
+
+    @cached_property
+    def layout(self) -> Layout | Unloadable | None:
+        """The layout of its file, if llama.cpp does not load that as it is. May read the vocabulary the first time."""
+        return layout_of(self.header)
 
     @cached_property
     def capabilities(self) -> frozenset[str]:

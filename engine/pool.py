@@ -31,6 +31,7 @@ from engine.scheduler import (
     State,
     Unload,
 )
+from engine.weights import Weights
 
 LOADED_PER_DEVICE = 3
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
@@ -83,7 +84,7 @@ class RunnerPool:
         self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
         self._tickets = itertools.count(1)
         self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}
-        self._models: dict[str, Model] = {}  # by key: what the next load of it is for
+        self._wanted: dict[str, tuple[Model, Weights]] = {}  # by key: what the next load of it is for
         self._residents: dict[str, _Resident] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -124,7 +125,7 @@ class RunnerPool:
 
     @asynccontextmanager
     async def lease(
-        self, model: Model, spec: LoadSpec, keep_alive: float | None, *, embeds: bool = False
+        self, model: Model, weights: Weights, spec: LoadSpec, keep_alive: float | None, *, embeds: bool = False
     ) -> AsyncIterator[RunnerProcess]:
         """A process with this model loaded, for as long as the context lasts. Raises what a load can end with.
 
@@ -132,12 +133,12 @@ class RunnerPool:
         """
         if self.stopping:
             raise EngineStopped
-        plan = self._plan(model, spec, parallel_limit=1, host=self._host, gpus=self._gpus)
+        plan = self._plan(model, weights, spec, parallel_limit=1, host=self._host, gpus=self._gpus)
         spec = replace(spec, bytes_needed=plan.total + plan.beside if embeds else plan.total)
         ticket = next(self._tickets)
         waiter: asyncio.Future[RunnerProcess] = asyncio.get_running_loop().create_future()
         self._waiters[ticket] = waiter
-        self._models[spec.key] = model
+        self._wanted[spec.key] = model, weights
         try:
             default = self._config.keep_alive
             self._apply(self._scheduler.request(ticket, spec, keep_alive, default, time.monotonic()))
@@ -214,12 +215,13 @@ class RunnerPool:
     async def _load(self, key: str, spec: LoadSpec) -> None:
         """Load one model and tell the scheduler how that ended; cancelled when nobody waits for it any more."""
         started = time.monotonic()
-        model = self._models[key]
+        model, weights = self._wanted[key]
         process = None
         try:
-            plan = await asyncio.to_thread(self._plan_load, model, spec)
+            plan = await asyncio.to_thread(self._plan_load, model, weights, spec)
             process = await self._take_spare()
-            loaded = await process.load(self._message(model, spec, plan), self._config.load_timeout)
+            message = self._message(model, weights, spec, plan)
+            loaded = await process.load(message, self._config.load_timeout)
         except (EngineError, OSError) as error:
             await self._end(process)
             self._loads.pop(key, None)
@@ -284,18 +286,25 @@ class RunnerPool:
             return sum(max(0, gpu.total - self._config.gpu_overhead) for gpu in self._gpus)
         return int(self._host.total * HOST_SHARE)
 
-    def _plan_load(self, model: Model, spec: LoadSpec) -> memory.Plan:
+    def _plan_load(self, model: Model, weights: Weights, spec: LoadSpec) -> memory.Plan:
         """Blocking: asks the devices what is free now."""
         limit = self._config.num_parallel or None
         gpus = devices.gpus() if self._gpus else []
-        return self._plan(model, spec, parallel_limit=limit, host=devices.host(), gpus=gpus)
+        return self._plan(model, weights, spec, parallel_limit=limit, host=devices.host(), gpus=gpus)
 
     def _plan(
-        self, model: Model, spec: LoadSpec, *, parallel_limit: int | None, host: Device, gpus: Sequence[Device]
+        self,
+        model: Model,
+        weights: Weights,
+        spec: LoadSpec,
+        *,
+        parallel_limit: int | None,
+        host: Device,
+        gpus: Sequence[Device],
     ) -> memory.Plan:
         return memory.plan(
-            model.header,
-            weights=model.weights.stat().st_size,
+            weights.header,
+            weights=weights.path.stat().st_size,
             num_ctx=spec.num_ctx,
             cache_type=self._config.kv_cache_type,
             parallel_limit=parallel_limit,
@@ -306,12 +315,12 @@ class RunnerPool:
             generates=model.generates,
         )
 
-    def _message(self, model: Model, spec: LoadSpec, plan: memory.Plan) -> LoadMessage:
+    def _message(self, model: Model, weights: Weights, spec: LoadSpec, plan: memory.Plan) -> LoadMessage:
         batch = spec.num_batch or (BATCH_GPU if plan.gpu_layers else BATCH_CPU)
         if not model.generates:
             batch = 1  # what is never used need not be large
         return LoadMessage(
-            path=str(model.weights),
+            path=str(weights.path),
             n_ctx=spec.num_ctx,
             n_cells=plan.n_cells,
             n_parallel=plan.n_parallel,
@@ -324,6 +333,7 @@ class RunnerPool:
             cache_type=self._config.kv_cache_type,
             flash_attention=_FLASH_ATTENTION[self._config.flash_attention],
             embedding=plan.embedding,
+            overrides=tuple(weights.overrides.items()),
         )
 
     @staticmethod

@@ -41,7 +41,14 @@ class Verify(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     path: str
 
 
-Job = Quantize | Convert | ConvertAdapter | Verify
+class Derive(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Make what llama.cpp can load of the `blob` of a published model, in the store's folder of `derived` files."""
+
+    blob: str
+    folder: str
+
+
+Job = Quantize | Convert | ConvertAdapter | Verify | Derive
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):

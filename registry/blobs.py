@@ -9,10 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, DiskFull, without_paths
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, without_paths
 from registry.files import PendingFile, make_directory, publish, remove_older
 from registry.names import Digest, InvalidDigest
 from registry.partials import SUFFIX, Partial
+from registry.space import require_space
 
 _READING = "read a blob"
 _WRITING = "write a blob"
@@ -139,10 +140,7 @@ class Blobs:
         """Raise DiskFull if so many bytes do not fit."""
         with without_paths(_WRITING):
             make_directory(self._folder)
-            status = os.statvfs(self._folder)
-        free = status.f_bavail * status.f_frsize
-        if needed > free:
-            raise DiskFull(needed, free)
+            require_space(self._folder, needed)
 
     def rename_legacy(self) -> None:
         """Give blobs of the old form `sha256:HEX` the names that they have today."""

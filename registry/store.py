@@ -18,6 +18,7 @@ from pathlib import Path
 from registry.blobs import Blob, Blobs, BlobWriter, digest_of, owner_of
 from registry.bundled import MODELS
 from registry.catalog import Catalog
+from registry.derived import Derived
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError
 from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
@@ -66,10 +67,12 @@ class StoredModel:
 class Store:
     """Owns a models directory. Every method may be called from any thread; all of them block.
 
+    `derived` are files made of blobs, which go with their blob.
     Raises StoreError when the disk refuses, ManifestError for a manifest that cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
+        self.derived = Derived(root / "derived")
         self._catalog = Catalog(root / "manifests")
         self._blobs = Blobs(root / "blobs")
         self._scratch = Scratch(root)
@@ -148,6 +151,7 @@ class Store:
         with self._lock:
             for digest in self.unused(digests):
                 self._blobs.remove(digest)
+                self.derived.remove(digest)
 
     def prune(self, now: float) -> None:
         """Remove what no model needs and nobody touched for the time of grace; `now` is in Unix seconds.
@@ -167,6 +171,7 @@ class Store:
                     removed += not leased and self._blobs.remove_older(filename, before)
         self._scratch.remove_older(before)
         with self._lock:
+            self.derived.prune(needed | set(self._leases), before)
             self._catalog.tidy(before)
         log.info("removed %d unused files", removed)
 

@@ -14,6 +14,7 @@ from engine.runner.abort import AbortFlag
 from engine.runner.batch import Batch
 from engine.runner.bindings import C
 from engine.runner.librarylog import library_log
+from engine.runner.overrides import metadata_overrides
 from engine.runner.vocabulary import Vocabulary
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
@@ -126,6 +127,8 @@ class Context:
 
         callback = C.llama_progress_callback(report)
         params.progress_callback = callback
+        overrides = metadata_overrides(spec.overrides)
+        params.kv_overrides = overrides
         model = C.llama_model_load_from_file(spec.path.encode(), params)
         if not model:
             raise ModelError(self._log.reason("failed to load model", self._private))

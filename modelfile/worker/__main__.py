@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from modelfile import jobs
 from modelfile.convert import ConvertError
-from modelfile.jobs import Convert, ConvertAdapter, Failed, Finished, Job, Quantize, Verify
+from modelfile.jobs import Convert, ConvertAdapter, Derive, Failed, Finished, Job, Quantize, Verify
 from modelfile.worker.errors import WorkError
 from modelfile.worker.reporter import Reporter
 
@@ -53,6 +53,10 @@ def _do(job: Job, reporter: Reporter) -> None:
             from modelfile.worker import conversion
 
             conversion.run(job, reporter.progress)
+        case Derive():
+            from modelfile.worker import derivation
+
+            derivation.run(job, reporter.progress)
 
 
 def _own_output() -> BinaryIO:

@@ -6,6 +6,9 @@ import struct
 from typing import Final, NamedTuple
 
 UINT32: Final = 4
+INT32: Final = 5
+FLOAT32: Final = 6
+BOOL: Final = 7
 STRING: Final = 8
 ARRAY: Final = 9
 SCALARS = {

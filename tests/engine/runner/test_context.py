@@ -11,6 +11,7 @@ from engine.memory import MAX_PARALLEL
 from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, NO_SLOT, Context, ModelError
 from tests.engine.runner.harness import TINYCHAT, Runner, chat, load
+from tests.modelfile.published.llama3 import END_OF_TEXT, END_OF_TURN, llama3
 
 
 def refusal(**wishes: Any) -> str:
@@ -92,3 +93,16 @@ def test_the_most_sequences_that_are_ever_planned_can_be_loaded() -> None:
     runner = Runner(n_parallel=MAX_PARALLEL, n_ctx=256, n_cells=1024)
     assert runner.ask(chat("What is the capital of France?")) == "The capital of France is Paris."
     runner.close()
+
+
+def test_what_is_said_in_place_of_the_file(tmp_path: Path) -> None:
+    path = str(llama3().write(tmp_path / "model.gguf"))
+    said = {"tokenizer.ggml.pre": "llama-bpe", "tokenizer.ggml.eos_token_id": END_OF_TURN}
+    ends, words = [], []
+    for overrides in ({}, said):
+        context = Context(load(path=path, overrides=tuple(overrides.items())), 1, lambda progress: None)
+        ends.append(context.vocabulary.end)
+        words.append(len(context.vocabulary.tokenize("zebra", add_special=False)))
+        context.close()
+    assert ends == [END_OF_TEXT, END_OF_TURN]
+    assert words == [len("zebra"), 1]

@@ -1,0 +1,14 @@
+"""Models that were published for Ollama's own engine, in layouts that llama.cpp does not read.
+
+Each layout is a description: by what it is known, and how llama.cpp's file is made of it. Most differ by names of
+tensors and of metadata, and by the vision model that is in the same file; so most bytes are only copied.
+"""
+
+from __future__ import annotations
+
+from modelfile.published.layout import Layout
+from modelfile.published.layouts import layout_of
+from modelfile.published.plan import Plan, plan
+from modelfile.published.unloadable import Unloadable
+
+__all__ = ["Layout", "Plan", "Unloadable", "layout_of", "plan"]

@@ -1,0 +1,36 @@
+"""All layouts, and the one that a file has."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from modelfile.published import (
+    embedding_gemma,
+    gemma3,
+    gptoss,
+    lfm2,
+    llama3,
+    mistral3,
+    olmo3,
+    qwen25vl,
+)
+from modelfile.published.layout import Layout
+from modelfile.published.unloadable import Unloadable, is_unloadable
+from registry.gguf import GGUFHeader
+
+LAYOUTS: Final = (
+    embedding_gemma.LAYOUT,  # before Gemma 3, which it passes for
+    gemma3.LAYOUT,
+    gptoss.LAYOUT,
+    lfm2.LAYOUT,
+    llama3.LAYOUT,
+    mistral3.LAYOUT,
+    olmo3.LAYOUT,
+    qwen25vl.LAYOUT,
+)
+
+
+def layout_of(header: GGUFHeader) -> Layout | Unloadable | None:
+    """The layout of a published file, None for one that llama.cpp loads as it is. May read the vocabulary."""
+    found = next((layout for layout in LAYOUTS if layout.marks(header)), None)
+    return Unloadable(header.architecture) if found is None and is_unloadable(header) else found

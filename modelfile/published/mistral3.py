@@ -1,0 +1,69 @@
+"""Mistral 3, with its vision model, which is Pixtral's, in the same file, or with other keys for long contexts."""
+
+from __future__ import annotations
+
+from modelfile.published.layout import AsF32, Layout, PairedRows, Rewrite
+from modelfile.published.reading import VISION, has_key, has_tensor, pre_unless_known
+from registry.gguf import GGUFHeader
+
+_MOVED = {
+    "mistral3.rope.scaling.yarn_beta_fast": "mistral3.rope.scaling.beta_fast",
+    "mistral3.rope.scaling.yarn_beta_slow": "mistral3.rope.scaling.beta_slow",
+    "mistral3.rope.scaling.yarn_log_multiplier": "mistral3.rope.scaling.mscale_all_dim",
+    "mistral3.attention.temperature_scale": "mistral3.rope.scaling_beta",
+}
+_HEADS = PairedRows("mistral3.vision.attention.head_count")
+
+
+def _marks(header: GGUFHeader) -> bool:
+    return header.architecture == "mistral3" and (has_tensor(header, VISION) or has_key(header, *_MOVED.values()))
+
+
+LAYOUT = Layout(
+    name="mistral3",
+    version=1,
+    marks=_marks,
+    text=Rewrite(
+        architecture="mistral3",
+        without_tensors=VISION,
+        moved=_MOVED,
+        values={"tokenizer.ggml.pre": pre_unless_known("tekken")},
+    ),
+    projector=Rewrite(
+        architecture="clip",
+        tensors=VISION,
+        renamed={
+            r"^v\.patch_conv\.": "v.patch_embd.",
+            r"^v\.encoder_norm\.": "v.pre_ln.",
+            r"\.attn_output\.": ".attn_out.",
+            r"\.attn_norm\.": ".ln1.",
+            r"\.ffn_norm\.": ".ln2.",
+            r"^mm\.linear_([12])\.": r"mm.\1.",
+            r"^mm\.norm\.": "mm.input_norm.",
+            r"^mm\.patch_merger\.merging_layer\.": "mm.patch_merger.",
+        },
+        changed={r"v\.patch_conv\.weight$": AsF32(), r"v\.blk\.\d+\.attn_[qk]\.weight$": _HEADS},
+        zeros={"v.token_embd.img_break": "mistral3.embedding_length"},  # no such embedding is in these files
+        keeps_metadata=False,
+        moved={
+            "clip.rope.freq_base": "mistral3.vision.rope.freq_base",
+            "clip.vision.attention.head_count": "mistral3.vision.attention.head_count",
+            "clip.vision.block_count": "mistral3.vision.block_count",
+            "clip.vision.embedding_length": "mistral3.vision.embedding_length",
+            "clip.vision.feed_forward_length": "mistral3.vision.feed_forward_length",
+            "clip.vision.image_size": "mistral3.vision.image_size",
+            "clip.vision.num_channels": "mistral3.vision.num_channels",
+            "clip.vision.patch_size": "mistral3.vision.patch_size",
+            "clip.vision.spatial_merge_size": "mistral3.spatial_merge_size",
+            "clip.vision.projection_dim": "mistral3.embedding_length",
+        },
+        values={
+            "clip.has_vision_encoder": True,
+            "clip.projector_type": "pixtral",
+            "clip.use_silu": True,
+            "clip.vision.attention.layer_norm_epsilon": 1e-5,
+            "clip.vision.image_mean": [0.48145467, 0.45782750, 0.40821072],
+            "clip.vision.image_std": [0.26862955, 0.26130259, 0.27577710],
+        },
+    ),
+)

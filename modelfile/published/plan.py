@@ -1,0 +1,148 @@
+"""What a file will be that is made of a published one, before any of it is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from modelfile.published.layout import AsF32, Change, Rewrite, Wish
+from modelfile.published.reading import rows
+from registry.gguf import GGUFHeader, TensorInfo
+from registry.gguf.raw import Scalar, aligned, cut_array, decode_scalar, encode_header, encode_value, read_entries
+
+ALIGNMENT: Final = 32  # bytes; what a GGUF has unless it says otherwise
+_LONGEST_OVERRIDE = 127  # bytes of a text that llama.cpp takes in place of the file's
+_OF_TOKENS = ("tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
+_ARCHITECTURE, _ALIGNMENT_KEY = "general.architecture", "general.alignment"
+_WIDTHS = {"F16": 2, "BF16": 2}
+_F32_WIDTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A tensor that will be in the file, and what it is made of: zeros without a source, else all of that or less."""
+
+    tensor: TensorInfo
+    source: TensorInfo | None
+    change: Change | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A file to make of the published `source`. `entries` are its metadata, each as its bytes."""
+
+    source: Path
+    published: GGUFHeader
+    entries: Mapping[str, bytes]
+    parts: tuple[Part, ...]
+
+    @cached_property
+    def header(self) -> bytes:
+        """All that comes before the data."""
+        return encode_header(self.entries, [part.tensor for part in self.parts], ALIGNMENT)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return len(self.header) + sum(aligned(part.tensor.size, ALIGNMENT) for part in self.parts)
+
+    def overrides(self) -> dict[str, Scalar] | None:
+        """What llama.cpp must be told to load the published file as it is; None if that is not enough.
+
+        Reads the file: raises GGUFError, or FileNotFoundError if it is gone.
+        """
+        if [part.tensor[:3] for part in self.parts] != [tensor[:3] for tensor in self.published.tensors]:
+            return None
+        if any(part.change is not None for part in self.parts):
+            return None
+        before = dict(read_entries(self.source, self.published))
+        before.pop(_ALIGNMENT_KEY, None)
+        if before.keys() - self.entries.keys() or before[_ARCHITECTURE] != self.entries[_ARCHITECTURE]:
+            return None
+        changed = {key: value for key, value in self.entries.items() if before.get(key) != value}
+        found = {key: scalar for key, value in changed.items() if (scalar := decode_scalar(value)) is not None}
+        return found if len(found) == len(changed) and all(map(_is_short, found.values())) else None
+
+
+def plan(rewrite: Rewrite, source: Path, header: GGUFHeader) -> Plan:
+    """Plan a file that is made of a published one. Raises GGUFError, or FileNotFoundError if that is gone."""
+    return Plan(source, header, _entries(rewrite, source, header), tuple(_parts(rewrite, header)))
+
+
+def _entries(rewrite: Rewrite, source: Path, header: GGUFHeader) -> dict[str, bytes]:
+    published = dict(read_entries(source, header))
+    found = dict(_kept(rewrite, published, header.architecture)) if rewrite.keeps_metadata else {}
+    for new, old in rewrite.moved.items():
+        if old in published:
+            found.setdefault(new, published[old])
+    for key, wish in rewrite.defaults.items():
+        if key not in found:
+            _set(found, key, wish, header)
+    for key, wish in rewrite.values.items():
+        _set(found, key, wish, header)
+    if (tokens := rows(rewrite.vocabulary)(header)) is not None:
+        found |= {key: cut_array(found[key], tokens) for key in _OF_TOKENS if key in found}
+    return {_ARCHITECTURE: encode_value(rewrite.architecture)} | found
+
+
+def _kept(rewrite: Rewrite, published: Mapping[str, bytes], architecture: str) -> Iterator[tuple[str, bytes]]:
+    """The metadata that are taken over, under the prefix of the new architecture."""
+    old = f"{architecture}."
+    for key, value in published.items():
+        if key not in (_ARCHITECTURE, _ALIGNMENT_KEY, *rewrite.without_keys):
+            rest = key.removeprefix(old)
+            yield (key if rest == key else f"{rewrite.architecture}.{rest}"), value
+
+
+def _set(entries: dict[str, bytes], key: str, wish: Wish, header: GGUFHeader) -> None:
+    value = wish(header) if callable(wish) else wish
+    if value is not None:
+        entries[key] = encode_value(value)
+
+
+def _parts(rewrite: Rewrite, header: GGUFHeader) -> Iterator[Part]:
+    """The tensors, one behind the other."""
+    offset = 0
+    for part in (*_taken(rewrite, header), *_zeros(rewrite, header)):
+        yield Part(part.tensor._replace(offset=offset), part.source, part.change)
+        offset += aligned(part.tensor.size, ALIGNMENT)
+
+
+def _taken(rewrite: Rewrite, header: GGUFHeader) -> Iterator[Part]:
+    for tensor in header.tensors:
+        if re.match(rewrite.tensors, tensor.name) and not re.match(rewrite.without_tensors, tensor.name):
+            change = _change(rewrite, tensor)
+            made = _in_32_bits(tensor) if isinstance(change, AsF32) else tensor
+            yield Part(made._replace(name=_renamed(rewrite, tensor.name)), tensor, change)
+
+
+def _change(rewrite: Rewrite, tensor: TensorInfo) -> Change | None:
+    for pattern, change in rewrite.changed.items():
+        if re.match(pattern, tensor.name) and (not isinstance(change, AsF32) or tensor.type in _WIDTHS):
+            return change
+    return None
+
+
+def _in_32_bits(tensor: TensorInfo) -> TensorInfo:
+    return tensor._replace(type="F32", size=tensor.size // _WIDTHS[tensor.type] * _F32_WIDTH)
+
+
+def _renamed(rewrite: Rewrite, name: str) -> str:
+    for pattern, replacement in rewrite.renamed.items():
+        name = re.sub(pattern, replacement, name, count=1)
+    return name
+
+
+def _zeros(rewrite: Rewrite, header: GGUFHeader) -> Iterator[Part]:
+    for name, key in rewrite.zeros.items():
+        count = header.metadata.get(key)
+        if isinstance(count, int) and count > 0:
+            yield Part(TensorInfo(name, "F32", (count,), 0, count * _F32_WIDTH), None)
+
+
+def _is_short(value: Scalar) -> bool:
+    return not isinstance(value, str) or len(value.encode()) <= _LONGEST_OVERRIDE

@@ -1,0 +1,68 @@
+"""Layouts that are known only so far as that llama.cpp cannot load them: each mark here is what it fails at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from modelfile.published.reading import VISION, has_key, has_tensor, rows
+from registry.gguf import GGUFArray, GGUFHeader
+from registry.gguf.types import STRING
+
+_NAMES: Final = frozenset(("deepseekocr", "glm4moelite", "glmocr", "nemotron_h_omni"))
+"""Architectures that llama.cpp has under other names."""
+_STATE_STEP: Final = r"blk\.\d+\.ssm_dt$"
+_TENSORS: Final = {
+    "gemma4": r"(a|v|mm|model\.vision_tower)\.",
+    "laguna": r"blk\.\d+\.attn_g\.",
+    "llama4": VISION,
+    "nemotron_h_moe": r"mtp\.|blk\.\d+\.ffn_latent_(in|out)\.",
+    "qwen35": rf"(v|mm|mtp)\.|{_STATE_STEP}",
+    "qwen35moe": rf"(v|mm|mtp)\.|{_STATE_STEP}",
+    "qwen3next": _STATE_STEP,
+    "qwen3vl": VISION,
+    "qwen3vlmoe": VISION,
+}
+"""Tensors that llama.cpp's models of an architecture do not have."""
+_KEYS: Final = {"qwen3vl": "rope.dimension_sections", "qwen3vlmoe": "rope.dimension_sections"}
+"""Entries that llama.cpp's models of an architecture cannot do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unloadable:
+    """A file that llama.cpp cannot load, of which it is not known what would have to change."""
+
+    architecture: str
+
+    @property
+    def reason(self) -> str:
+        """What a user is told."""
+        return (
+            f"failed to load model: the architecture '{self.architecture}' "
+            "in the layout of Ollama's own engine is not supported yet"
+        )
+
+
+def is_unloadable(header: GGUFHeader) -> bool:
+    """Whether llama.cpp is known to fail at this file."""
+    name = header.architecture
+    return (
+        name in _NAMES
+        or (name in _TENSORS and has_tensor(header, _TENSORS[name]))
+        or (name in _KEYS and not has_key(header, f"{name}.{_KEYS[name]}"))
+        or (name == "gemma3n" and _differs_in_tokens(header))
+        or (name == "bert" and _has_bytes_as_texts(header))
+    )
+
+
+def _differs_in_tokens(header: GGUFHeader) -> bool:
+    """Whether the two tables of embeddings are of different vocabularies."""
+    first, second = rows("token_embd.weight")(header), rows("per_layer_token_embd.weight")(header)
+    return None not in (first, second) and first != second
+
+
+def _has_bytes_as_texts(header: GGUFHeader) -> bool:
+    """Whether the table by which a tokenizer normalises is an array of texts."""
+    found = header.metadata.get("tokenizer.ggml.precompiled_charsmap")
+    is_used = header.metadata.get("tokenizer.ggml.model") == "t5"
+    return is_used and isinstance(found, GGUFArray) and found.kind == STRING

@@ -1,0 +1,45 @@
+"""From a published model to what llama.cpp can load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from modelfile.jobs import Derive
+from modelfile.published import Layout, layout_of, plan
+from modelfile.published.writing import contents
+from modelfile.worker.errors import WorkError
+from registry.derived import Derived
+from registry.errors import StoreError
+from registry.gguf import GGUFError, read_header
+from registry.names import Digest
+
+Progress = Callable[[int, int], None]
+
+
+def run(job: Derive, progress: Progress) -> None:
+    """Make the files that are not there yet, once nobody else is making them. Raises WorkError; what is there stays."""
+    try:
+        _run(Path(job.blob), Derived(Path(job.folder)), progress)
+    except FileNotFoundError:
+        raise WorkError("the model has been removed meanwhile") from None
+    except (StoreError, GGUFError) as error:
+        raise WorkError(str(error)) from error
+
+
+def _run(blob: Path, derived: Derived, progress: Progress) -> None:
+    digest, header = Digest.parse(blob.name), read_header(blob)
+    layout = layout_of(header)
+    forms = layout.forms(header) if isinstance(layout, Layout) else {}
+    with derived.making(blob):
+        missing = {form: rewrite for form, rewrite in forms.items() if not derived.path(digest, form).is_file()}
+        plans = {form: plan(rewrite, blob, header) for form, rewrite in missing.items()}
+        written, total = 0, sum(made.size for made in plans.values())
+        derived.require_space(total)
+        for form, made in plans.items():
+            with derived.put(digest, form) as file:
+                for piece in contents(made):
+                    file.write(piece)
+                    written += len(piece)
+                    progress(written, total)
+        derived.keep(digest, forms)

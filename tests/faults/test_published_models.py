@@ -1,0 +1,105 @@
+"""Models in published layouts on a real server, whose processes and whose disk may fail on the way."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from registry.store import Store
+from tests.engine.test_derivations import add
+from tests.modelfile.published.models import Model
+from tests.modelfile.published.pairs import PAIRS
+from tests.registry.stores import check_whole, files
+from tests.serving import PATIENCE, Served, serving
+
+BULK = 64 << 10
+ASKED = {"prompt": "hello ab", "raw": True, "stream": False}
+OPTIONS = {"temperature": 0, "num_predict": 8, "num_ctx": 64}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with a store of a published model, of the same in llama.cpp's layout, and of one that is unknown."""
+    pair = PAIRS["gemma3"]()
+    pair.published.weights["mm.bulk"] = np.zeros((BULK, 512), np.float16)
+    add(tmp_path, "published", pair.published)
+    add(tmp_path, "expected", pair.expected)
+    add(tmp_path, "unknown", Model("glmocr", {"glmocr.block_count": 1}, {"x": np.zeros(32, np.float32)}))
+    return tmp_path
+
+
+def post(server: Served, path: str, **body: Any) -> httpx.Response:
+    return httpx.post(f"{server.url}{path}", json=body, trust_env=False, timeout=PATIENCE)
+
+
+def ask(server: Served, model: str) -> httpx.Response:
+    return post(server, "/api/generate", model=model, options=OPTIONS, **ASKED)
+
+
+def get(server: Served, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{server.url}{path}", trust_env=False).json()
+    return found
+
+
+def workers(server: Served) -> list[psutil.Process]:
+    return [process for process in server.runners() if "modelfile.worker" in process.cmdline()]
+
+
+def half_made(server: Served) -> list[Path]:
+    """What is being written, once it is."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := list(server.store.glob("derived/*.incoming-*"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    return found
+
+
+def made(server: Served) -> set[str]:
+    return {path.name.split(".")[1] for path in server.store.glob("derived/*.gguf")}
+
+
+def test_it_answers_and_looks_as_it_was_published(root: Path) -> None:
+    with serving(root / "models") as server:
+        tags = get(server, "/api/tags")
+        before = files(server.store / "blobs")
+        assert ask(server, "published").json()["response"] == ask(server, "expected").json()["response"]
+        assert get(server, "/api/tags") == tags
+        assert files(server.store / "blobs") == before
+        check_whole(server.store)
+        assert made(server) == {"gemma3-1-text", "gemma3-1-projector"}
+        shown = post(server, "/api/show", model="published").json()
+        assert "vision" in shown["capabilities"]
+        assert shown["model_info"]["gemma3.vision.block_count"] == 1
+        running = {model["name"]: model for model in get(server, "/api/ps")["models"]}
+        listed = {model["name"]: model for model in tags["models"]}
+        assert running["published:latest"]["digest"] == listed["published:latest"]["digest"]
+        assert running["published:latest"]["context_length"] == OPTIONS["num_ctx"]
+        httpx.request("DELETE", f"{server.url}/api/delete", json={"model": "published"}, trust_env=False)
+        assert made(server) == set()
+
+
+def test_an_unknown_layout_is_named(root: Path) -> None:
+    with serving(root / "models") as server:
+        answer = ask(server, "unknown")
+        reason = "the architecture 'glmocr' in the layout of Ollama's own engine is not supported yet"
+        assert (answer.status_code, answer.json()) == (500, {"error": f"failed to load model: {reason}"})
+        other = post(server, "/v1/chat/completions", model="unknown", messages=[{"role": "user", "content": "Hi"}])
+        assert (other.status_code, other.json()["error"]["type"]) == (500, "api_error")
+        assert post(server, "/api/generate", model="unknown", keep_alive=0).status_code == 200
+        assert post(server, "/api/show", model="unknown").status_code == 200
+
+
+def test_the_process_that_makes_it_is_killed(root: Path) -> None:
+    with serving(root / "models") as server:
+        with httpx.stream(
+            "POST", f"{server.url}/api/generate", json={"model": "published"}, trust_env=False, timeout=PATIENCE
+        ) as answer_of_a_load:
+            pass
+        assert answer_of_a_load.status_code == 200
+        assert made(server)

@@ -1,0 +1,1 @@
+"""Layouts of published models, each beside the same model as llama.cpp wants it."""
