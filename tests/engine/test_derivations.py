@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from tests.engine.test_engine import collect, make_engine
 from tests.modelfile.published.llama3 import END_OF_TURN, llama3
 from tests.modelfile.published.models import Model
 from tests.modelfile.published.pairs import PAIRS
+from tests.serving import PATIENCE
 
 BULK = 32 << 10  # rows of a kilobyte: so much that it can be given up before it is copied
 MAKING = "making files of"
@@ -63,6 +64,14 @@ def large() -> Model:
 def ask(model: str, **options: object) -> GenerateRequest:
     wishes = {"temperature": 0, "num_predict": 8, "num_ctx": 64} | options
     return GenerateRequest(model=model, prompt="hello ab", raw=True, options=wishes)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
 
 
 async def answer(engine: Engine, model: str) -> tuple[str, Final]:
@@ -132,8 +141,7 @@ async def test_it_is_finished_for_the_next(
     add(tmp_path, "m", large())
     model = Models(Store(tmp_path / "models")).resolve("m")
     waiter = asyncio.create_task(derivations.weights(model))
-    while MAKING not in caplog.text:
-        await asyncio.sleep(0.01)
+    await until(lambda: MAKING in caplog.text)
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter
@@ -145,8 +153,7 @@ async def test_it_is_given_up_at_the_end(derivations: Derivations, tmp_path: Pat
     add(tmp_path, "m", large())
     model = Models(Store(tmp_path / "models")).resolve("m")
     waiter = asyncio.create_task(derivations.weights(model))
-    while not psutil.Process().children():
-        await asyncio.sleep(0.01)
+    await until(lambda: bool(psutil.Process().children()))
     await derivations.close()
     with pytest.raises(EngineStopped):
         await waiter
@@ -159,8 +166,7 @@ async def test_its_blob_stays_until_it_is_made(derivations: Derivations, tmp_pat
     store = derivations._store
     model = Models(store).resolve("m")
     waiter = asyncio.create_task(derivations.weights(model))
-    while not psutil.Process().children():
-        await asyncio.sleep(0.01)
+    await until(lambda: bool(psutil.Process().children()))
     await asyncio.to_thread(store.delete, ModelName.parse("m"))
     assert (await waiter).path.is_file()
 

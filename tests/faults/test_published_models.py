@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 import psutil
 import pytest
 
-from registry.store import Store
 from tests.engine.test_derivations import add
 from tests.modelfile.published.models import Model
 from tests.modelfile.published.pairs import PAIRS
@@ -89,17 +89,57 @@ def test_an_unknown_layout_is_named(root: Path) -> None:
         answer = ask(server, "unknown")
         reason = "the architecture 'glmocr' in the layout of Ollama's own engine is not supported yet"
         assert (answer.status_code, answer.json()) == (500, {"error": f"failed to load model: {reason}"})
-        other = post(server, "/v1/chat/completions", model="unknown", messages=[{"role": "user", "content": "Hi"}])
+        other = post(server, "/v1/embeddings", model="unknown", input="Hi")
         assert (other.status_code, other.json()["error"]["type"]) == (500, "api_error")
         assert post(server, "/api/generate", model="unknown", keep_alive=0).status_code == 200
         assert post(server, "/api/show", model="unknown").status_code == 200
 
 
 def test_the_process_that_makes_it_is_killed(root: Path) -> None:
+    with serving(root / "models") as server, ThreadPoolExecutor() as pool:
+        answer = pool.submit(ask, server, "published")
+        half_made(server)
+        for worker in workers(server):
+            worker.kill()
+        reason = "the process that worked on the weights has unexpectedly stopped: Killed"
+        assert answer.result().json() == {"error": f"failed to load model: {reason}"}
+        assert answer.result().status_code == 500
+        assert not made(server)
+        assert ask(server, "published").status_code == 200
+        assert not list(server.store.glob("derived/*.incoming-*"))
+
+
+def test_the_server_is_killed(root: Path) -> None:
+    with serving(root / "models") as server, ThreadPoolExecutor() as pool:
+        answer = pool.submit(ask, server, "published")
+        half_made(server)
+        children = server.runners()
+        server.process.kill()
+        server.process.wait()
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE)
+        assert not alive
+        assert isinstance(answer.exception(), httpx.TransportError)
+    check_whole(root / "models")
     with serving(root / "models") as server:
-        with httpx.stream(
-            "POST", f"{server.url}/api/generate", json={"model": "published"}, trust_env=False, timeout=PATIENCE
-        ) as answer_of_a_load:
-            pass
-        assert answer_of_a_load.status_code == 200
-        assert made(server)
+        assert len(half_made(server)) == 1
+        assert ask(server, "published").status_code == 200
+        assert not list(server.store.glob("derived/*.incoming-*"))
+
+
+def test_a_client_that_leaves(root: Path) -> None:
+    with serving(root / "models") as server:
+        body = {"model": "published", "options": OPTIONS, **ASKED}
+        with pytest.raises(httpx.TimeoutException):
+            httpx.post(f"{server.url}/api/generate", json=body, trust_env=False, timeout=0.1)
+        deadline = time.monotonic() + PATIENCE
+        while made(server) != {"gemma3-1-text", "gemma3-1-projector"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert get(server, "/api/ps") == {"models": []}
+
+
+def test_two_servers_on_one_store(root: Path) -> None:
+    with serving(root / "models") as one, serving(root / "models") as other, ThreadPoolExecutor() as pool:
+        answers = [pool.submit(ask, server, "published") for server in (one, other)]
+        assert answers[0].result().json()["response"] == answers[1].result().json()["response"]
+        assert len(list(one.store.glob("derived/*"))) == 2

@@ -48,10 +48,18 @@ def test_it_appears_when_it_is_complete(store: Store, tmp_path: Path) -> None:
             file.write(b"half")
             assert not path.exists()
         assert path.read_bytes() == b"half"
-        with pytest.raises(ZeroDivisionError), store.derived.put(DIGEST, "y") as file:
+    assert derived(tmp_path) == {path.name}
+
+
+def test_what_is_not_finished_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    def fail() -> None:
+        with store.derived.put(DIGEST, "x") as file:
             file.write(b"half")
             raise ZeroDivisionError
-    assert derived(tmp_path) == {path.name}
+
+    with store.derived.making(store.blob_path(DIGEST)), pytest.raises(ZeroDivisionError):
+        fail()
+    assert derived(tmp_path) == set()
 
 
 def test_one_makes_it_and_the_others_wait(store: Store) -> None:

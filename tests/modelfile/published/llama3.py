@@ -1,4 +1,4 @@
-"""A Llama 3 that does not say how it is spoken to: its vocabulary is as large as the real one's, its layers are tiny."""
+"""A Llama 3 that does not say how it is spoken to: with a vocabulary of the real one's size, and tiny layers."""
 
 from __future__ import annotations
 
