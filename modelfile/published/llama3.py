@@ -16,10 +16,7 @@ def _marks(header: GGUFHeader) -> bool:
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     if header.architecture != "llama" or not lacks_something or not isinstance(tokens, GGUFArray):
         return False
-    if len(tokens) <= _END_OF_TURN:
-        return False
-    texts = tokens.values()
-    return all(texts[token] == text for token, text in _MARKS.items())
+    return tokens.texts_at(_MARKS) == _MARKS
 
 
 def _end(header: GGUFHeader, key: str) -> int | None:
