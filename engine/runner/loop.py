@@ -217,6 +217,8 @@ class Loop:
         now = time.perf_counter()
         if plan.prompts:
             self._pace.measured(self._batch.size, now - started)
+            for seq in outputs[len(plan.rows) :]:
+                seq.prompt_done = seq.prompt_done or now
         if outputs:
             tokens = self._sampler.sample([seq.sampler for seq in outputs], logits)
             now = time.perf_counter()
@@ -228,7 +230,7 @@ class Loop:
         if token == NO_TOKEN:
             self._give_up(seq)
             return
-        seq.accept(token, now)
+        seq.accept(token)
         if self._vocabulary.ends(token):
             self._end(seq, seq.sampler.end_reason, now)
             return

@@ -37,7 +37,7 @@ class Sequence:
     n_reused: int = -1
     n_generated: int = 0
     first_pass: float = 0.0
-    first_token: float = 0.0
+    prompt_done: float = 0.0
 
     @property
     def n_pending(self) -> int:
@@ -54,22 +54,20 @@ class Sequence:
         """Whether the next token would no longer fit into its context."""
         return len(self.tokens) >= self.limit
 
-    def accept(self, token: int, now: float) -> None:
+    def accept(self, token: int) -> None:
         """Append the token just sampled."""
-        if not self.n_generated:
-            self.first_token = now
         self.tokens.append(token)
         self.n_generated += 1
 
     def done(self, reason: str, now: float) -> Done:
         """The closing message."""
-        first_token = self.first_token or now
+        prompt_done = self.prompt_done or now
         return Done(
             id=self.id,
             reason="length" if reason == "length" else "stop",
             prompt_tokens=self.n_prompt,
             prompt_cached=max(self.n_reused, 0),
-            prompt_ns=round((first_token - (self.first_pass or first_token)) * 1e9),
+            prompt_ns=round((prompt_done - (self.first_pass or prompt_done)) * 1e9),
             tokens=self.n_generated,
-            tokens_ns=round((now - first_token) * 1e9),
+            tokens_ns=round((now - prompt_done) * 1e9),
         )

@@ -99,6 +99,9 @@ def test_the_numbers_of_an_answer(runner: Runner) -> None:
     assert done.tokens == 8  # seven of text and the one that ends it
     assert done.prompt_ns > 0
     assert done.tokens_ns > 0
+    short = runner.submit(chat("What is the capital of France?"), num_predict=1)
+    runner.run()
+    assert (runner.done(short).tokens, runner.done(short).tokens_ns > 0) == (1, True)
     again = runner.submit(chat("What is the capital of France?"))
     runner.run()
     assert runner.done(again).prompt_tokens == seq.n_prompt
@@ -193,7 +196,7 @@ def test_prompts_go_one_after_the_other(small: Runner) -> None:
         return False
 
     small.run(until=watch)
-    assert sorted(seqs, key=lambda seq: seq.first_token) == seqs
+    assert sorted(seqs, key=lambda seq: seq.prompt_done) == seqs
     assert {1, 2, 3} & set(began), "all prompts were ready in the same pass"
 
 
@@ -202,7 +205,7 @@ def test_a_short_prompt_overtakes_a_long_one(small: Runner) -> None:
     small.step()
     short = small.submit(chat("Hello!"), num_predict=4)
     small.run()
-    assert short.first_token < long.first_token
+    assert short.prompt_done < long.prompt_done
 
 
 def test_prompts_with_the_same_beginning_are_computed_once(runner: Runner) -> None:
