@@ -61,8 +61,8 @@ class Generation:
         """The pieces of the answer as they come. Raises what the process answers instead."""
         id_, answer = self._process.submit(submit)
         try:
-            if prompt.prefill:
-                yield Delta(prompt.prefill)
+            if prompt.begun is not None:
+                yield prompt.begun
             while self._done is None:
                 text, self._done = await answer.read()
                 self._texts.append(text)

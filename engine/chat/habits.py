@@ -15,6 +15,7 @@ from engine.requests import Message, ToolCall
 _SECONDS = 0.1  # of CPU time for each rendering, which takes one hundredth of that
 _SHORT_ID_MARKS = ("length 9", "length == 9", "length != 9", "length < 9")
 _FIRST_SYSTEM, _SECOND_SYSTEM, _TEXT = "systemalpha", "systembeta", "questionalpha"
+_THOUGHT, _ANSWER = "thoughtalpha", "answeralpha"
 _FIRST_NAME, _SECOND_NAME = "functionalpha", "functionbeta"
 _QUESTION = Message("user", _TEXT)
 _CALLS = (ToolCall(_FIRST_NAME, {"keyalpha": "x"}, id="callalpha"), ToolCall(_SECOND_NAME, {}, id="callbetax"))
@@ -75,6 +76,21 @@ class Habits:
         late = [first, _QUESTION, Message("assistant", "x"), second, _QUESTION]
         shown = (_FIRST_SYSTEM, _SECOND_SYSTEM)
         return self._shows(self.text, [first, second, _QUESTION], *shown) and self._shows(self.text, late, *shown)
+
+    def around_thoughts(self, opening: str, closing: str) -> tuple[str, str]:
+        """What it writes before and behind an answer's thoughts: the tags with their line breaks, and what else.
+
+        ("", "") for a template that does not write such tags at all.
+        """
+        if opening not in self.template.source:
+            return "", ""
+        [answer] = self.text.write([Message("assistant", _ANSWER)])
+        text = self._render([*self.text.write([_QUESTION]), answer | {"reasoning_content": _THOUGHT}])
+        thought = text.find(_THOUGHT)
+        begin, end = text.rfind(opening, 0, max(thought, 0)), text.find(_ANSWER, thought)
+        if min(thought, begin, end) < 0:
+            return f"{opening}\n", f"\n{closing}\n\n"
+        return text[begin:thought], text[thought + len(_THOUGHT) : end]
 
     def _shows(self, wording: Wording, messages: Sequence[Message], *texts: str) -> bool:
         """Whether a prompt of these messages has all of the texts in it."""

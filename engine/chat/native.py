@@ -14,7 +14,7 @@ from engine.chat.links import linked_calls, one_call_each
 from engine.chat.render import Prompt
 from engine.chat.systems import one_system, without_system
 from engine.chat.tools.shape import NO_SHAPE, Shape
-from engine.requests import Message, Think
+from engine.requests import Delta, Message, Think
 
 _SILENT = {"reasoning": False, "reasoning_strength": "none", "thinking_mode": "disabled", "thinking_budget": 0}
 """What turns reasoning off in templates that do not know `enable_thinking` or `thinking`."""
@@ -36,27 +36,39 @@ class NativeRenderer:
 
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises TemplateError with the template's own words."""
-        prefill = ""
-        if messages and messages[-1].role == "assistant":
-            if messages[-1].tool_calls:
-                raise TemplateError("cannot continue a message that calls tools")
-            prefill, messages = messages[-1].content, messages[:-1]
-            think = False
         habits = self._with_tools if tools else self._usual
-        variables = _thinking(think)
-        if habits.functions:
-            variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
-        text = habits.template.render(_written(tagged(messages, behind), habits), list(tools), **variables)
-        return Prompt(self._begun(text, prefill), prefill=prefill, reject_overflow=True)
+        if messages and messages[-1].role == "assistant":
+            asked = _asked(habits, messages[:-1], tools, think)
+            return self._continued(asked, messages[-1], habits)
+        return Prompt(_asked(habits, messages, tools, think), reject_overflow=True)
 
-    def _begun(self, text: str, prefill: str) -> str:
-        """A prompt with the beginning of the answer's content, which is no reasoning."""
+    def _continued(self, text: str, answer: Message, habits: Habits) -> Prompt:
+        """The prompt for the rest of an answer: of its content, or of its thoughts if there is nothing else yet."""
+        if answer.tool_calls:
+            raise TemplateError("cannot continue a message that calls tools")
+        content, thinking = answer.content, ""
         opening, closing = map(str.strip, self._shape.thinking)
-        if prefill and opening and text.rstrip().endswith(opening):
-            text = f"{text.rstrip()}\n{closing}\n\n"
-        if prefill and not text.endswith(self._shape.content):
+        if opening and (content or answer.thinking):
+            before, after = habits.around_thoughts(opening, closing)
+            thinking = answer.thinking if before else ""
+            text = _without_block(text, opening, closing) + before + thinking + (after if content else "")
+        if content and not text.endswith(self._shape.content):
             text += self._shape.content
-        return text + prefill
+        begun = Delta(content, thinking) if content or thinking else None
+        return Prompt(text + content, begun, reject_overflow=True)
+
+
+def _asked(habits: Habits, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> str:
+    """The prompt for an answer from its beginning."""
+    variables = _thinking(think)
+    if habits.functions:
+        variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
+    return habits.template.render(_written(tagged(messages, behind), habits), list(tools), **variables)
+
+
+def _without_block(prompt: str, opening: str, closing: str) -> str:
+    """A prompt without the block of reasoning that the template has begun an answer with, empty or open."""
+    return prompt[: prompt.rindex(opening)] if prompt.rstrip().endswith((opening, closing)) else prompt
 
 
 def _written(messages: Sequence[Message], habits: Habits) -> list[dict[str, Any]]:

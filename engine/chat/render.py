@@ -9,21 +9,27 @@ from typing import Any, Protocol
 
 from engine.chat.images import images_of, without_images
 from engine.chat.messages import fitting_ends
-from engine.requests import Message, Think
+from engine.requests import Delta, Message, Think
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A prompt and how its answer is to be read.
 
-    `prefill` is text of the answer that the prompt already contains; `reject_overflow` says that it must not be cut
-    in the middle when it is too long for the context. `images` belong in the places of their tags, in order.
+    `begun` is what the prompt already contains of the answer; `reject_overflow` says that it must not be cut in the
+    middle when it is too long for the context. `images` belong in the places of their tags, in order.
     """
 
     text: str
-    prefill: str = ""
+    begun: Delta | None = None
     reject_overflow: bool = False
     images: tuple[bytes, ...] = ()
+
+    @property
+    def lead(self) -> str:
+        """The text before the answer, or before that which goes on: its end tells how the answer is to be read."""
+        begun = self.begun or Delta()
+        return self.text.removesuffix(begun.content or begun.thinking)
 
 
 class Renderer(Protocol):

@@ -7,9 +7,11 @@ import pytest
 
 from engine.chat.jinja import CHATML, ChatTemplate
 from engine.chat.native import NativeRenderer
+from engine.chat.render import Prompt
 from engine.chat.sandbox import TemplateError
 from engine.chat.tools import Shape
-from engine.requests import Message, Think, ToolCall
+from engine.chat.tools.shape import NO_SHAPE
+from engine.requests import Delta, Message, Think, ToolCall
 
 ALL = "{{ messages | tojson }}{{ tools | tojson if tools }}|{{ enable_thinking }}|{{ reasoning_effort }}|{{ thinking }}"
 
@@ -52,26 +54,62 @@ def test_results_are_tied_to_calls() -> None:
     assert text == "f=call_1_0;f=call_1_1;f=call_1_0:1;f=call_1_1:2;"
 
 
+def continued(source: str, answer: Message, think: Think | None = None, shape: Shape = NO_SHAPE) -> Prompt:
+    return NativeRenderer(ChatTemplate(source), shape).render([Message("user", "Hi"), answer], [], think)
+
+
 def test_the_last_answer_is_continued() -> None:
-    renderer = NativeRenderer(ChatTemplate(CHATML + "{{ enable_thinking }}"))
-    prompt = renderer.render([Message("user", "Hi"), Message("assistant", "Well")], [], True)
-    assert prompt.text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nFalseWell"
-    assert prompt.prefill == "Well"
+    prompt = continued(CHATML + "{{ enable_thinking }}|", Message("assistant", "Well", thinking="Hm"))
+    assert prompt.text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nTrue|Well"
+    assert prompt.begun == Delta("Well")
 
 
-@pytest.mark.parametrize(
-    ("shape", "end", "text"),
+@pytest.mark.parametrize(("end", "text"), [("", "<|TEXT|>Well"), ("<|TEXT|>", "<|TEXT|>Well")])
+def test_what_is_continued_is_content(end: str, text: str) -> None:
+    source, shape = f"A:{{{{ {end!r} }}}}", Shape(content="<|TEXT|>")
+    assert continued(source, Message("assistant", "Well"), shape=shape).text == f"A:{text}"
+    assert continued(source, Message("assistant", ""), shape=shape).text == f"A:{end}"
+
+
+THINKS = Shape(("<think>", "</think>"))
+OPEN = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}assistant:{{ '<think>\n' }}"
+CLOSED = OPEN.replace("'<think>\n'", "'' if enable_thinking else '<think>\n\n</think>\n'")
+SHOWN = CLOSED.replace(
+    "{{ m.content", "{{ '<think> %s </think> ' % m.reasoning_content if m.reasoning_content }}{{ m.content"
+)
+SOURCES = pytest.mark.parametrize(
+    ("source", "opening", "closing"),
     [
-        (Shape(("<think>", "</think>")), "<think>\n", "<think>\n</think>\n\nWell"),
-        (Shape(("<think>", "</think>")), "<think></think>", "<think></think>Well"),
-        (Shape(content="<|TEXT|>"), "", "<|TEXT|>Well"),
-        (Shape(content="<|TEXT|>"), "<|TEXT|>", "<|TEXT|>Well"),
+        (OPEN, "<think>\n", "\n</think>\n\n"),
+        (CLOSED, "<think>\n", "\n</think>\n\n"),
+        (SHOWN, "<think> ", " </think> "),
     ],
 )
-def test_what_is_continued_is_content(shape: Shape, end: str, text: str) -> None:
-    renderer = NativeRenderer(ChatTemplate(f"A:{{{{ {end!r} }}}}"), shape)
-    assert renderer.render([Message("user", "Hi"), Message("assistant", "Well")], [], None).text == f"A:{text}"
-    assert renderer.render([Message("user", "Hi"), Message("assistant", "")], [], None).text == f"A:{end}"
+
+
+@SOURCES
+@pytest.mark.parametrize("think", [None, True, False])
+def test_content_is_continued_behind_its_thoughts(source: str, opening: str, closing: str, think: Think | None) -> None:
+    prompt = continued(source, Message("assistant", "Well"), think, THINKS)
+    assert prompt.text == f"user:Hi;assistant:{opening}{closing}Well"
+    assert prompt.lead == prompt.text.removesuffix("Well")
+    assert prompt.begun == Delta("Well")
+    prompt = continued(source, Message("assistant", "Well", thinking="Hm"), think, THINKS)
+    assert prompt.text == f"user:Hi;assistant:{opening}Hm{closing}Well"
+    assert prompt.begun == Delta("Well", "Hm")
+
+
+@SOURCES
+def test_thoughts_are_continued(source: str, opening: str, closing: str) -> None:
+    prompt = continued(source, Message("assistant", "", thinking="Hm"), shape=THINKS)
+    assert prompt.text == f"user:Hi;assistant:{opening}Hm"
+    assert prompt.lead == f"user:Hi;assistant:{opening}"
+    assert prompt.begun == Delta(thinking="Hm")
+
+
+def test_an_empty_answer_begins_as_any_other() -> None:
+    prompt = continued(OPEN, Message("assistant", ""), shape=THINKS)
+    assert prompt == Prompt("user:Hi;assistant:<think>\n", reject_overflow=True)
 
 
 def test_calls_cannot_be_continued() -> None:
