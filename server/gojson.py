@@ -120,7 +120,7 @@ def _refuse(constant: str) -> None:
 
 
 def _deeper(value: Any, limit: int) -> bool:
-    level = [value]
+    level = [value] if isinstance(value, list) else []
     for _ in range(limit):
         level = [
             child

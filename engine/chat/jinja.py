@@ -67,7 +67,9 @@ class ChatTemplate:
                 parts.append(part)
         except jinja2.TemplateError as error:
             raise TemplateError(f"chat template: {error.message}") from error
-        except (ArithmeticError, LookupError, TypeError, AttributeError, RecursionError, UnicodeError) as error:
+        except TemplateError:
+            raise
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise TemplateError(f"chat template: {error}") from error
         finally:
             budget.reset(token)

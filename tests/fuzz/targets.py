@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.fuzz.answers import answers
+from tests.fuzz.bodies import bodies
 from tests.fuzz.files import headers
 from tests.fuzz.texts import TEXTS
 from tests.fuzz.trials import Target
@@ -13,4 +14,4 @@ from tests.fuzz.trials import Target
 
 def targets(folder: Path) -> Mapping[str, Target]:
     """The targets; those that need files use `folder`."""
-    return {"headers": headers(folder), "answers": answers, **TEXTS}
+    return {"headers": headers(folder), "answers": answers, "bodies": bodies, **TEXTS}

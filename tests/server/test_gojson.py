@@ -64,6 +64,7 @@ def test_empty(body: bytes) -> None:
         (rb'"\ud800x\udc00"', "\ufffdx\ufffd"),
         (rb'"\\ud800"', r"\ud800"),
         (b'"\xe2\x82 \xff"', "\ufffd\ufffd \ufffd"),
+        (b'true "' + b"[" * (MAX_DEPTH + 1), True),
         (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, json.loads("[" * MAX_DEPTH + "]" * MAX_DEPTH)),
     ],
     ids=lambda value: repr(value)[:30],

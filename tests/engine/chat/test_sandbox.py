@@ -64,7 +64,9 @@ def test_what_reaches_out(source: str) -> None:
         render(source)
 
 
-@pytest.mark.parametrize("source", ["{{ x.y.z }}", "{{ 1 / 0 }}", "{% for", "{{ 'a' + 1 }}", "{{ x | tojson }}"])
+@pytest.mark.parametrize(
+    "source", ["{{ x.y.z }}", "{{ 1 / 0 }}", "{% for", "{{ 'a' + 1 }}", "{{ x | tojson }}", "{{ '%' | format }}"]
+)
 def test_what_is_wrong(source: str) -> None:
     with pytest.raises(TemplateError):
         render(source)
