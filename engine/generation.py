@@ -61,8 +61,8 @@ class Generation:
         """The pieces of the answer as they come. Raises what the process answers instead."""
         id_, answer = self._process.submit(submit)
         try:
-            if prompt.begun is not None:
-                yield prompt.begun
+            for delta in _begun(prompt, reader):
+                yield delta
             while self._done is None:
                 text, self._done = await answer.read()
                 self._texts.append(text)
@@ -86,3 +86,12 @@ class Generation:
             eval_count=done.tokens,
             eval_duration=done.tokens_ns,
         )
+
+
+def _begun(prompt: Prompt, reader: Reader) -> Iterator[Delta]:
+    """What the prompt already contains of the answer."""
+    if prompt.begun is None:
+        return iter(())
+    if not prompt.begun.content:  # the reader must know that thoughts have begun: at their beginning it skips spaces
+        return reader.feed(prompt.begun.thinking)
+    return iter((prompt.begun,))

@@ -145,6 +145,18 @@ async def test_tool_calls(engine: Engine) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("begun", "thought"),
+    [({"content": "1, 2, 3"}, ""), ({"content": "", "thinking": "I will"}, "I will count from 1 to 9.\n")],
+)
+async def test_an_answer_that_has_begun_goes_on(engine: Engine, begun: dict[str, str], thought: str) -> None:
+    messages = [Message("user", "Count to 9"), Message("assistant", **begun)]
+    request = ChatRequest(model="tinychat", messages=messages, options=dict(GREEDY))
+    content, thinking, final = await collect(engine.chat(request))
+    assert (content, thinking) == ("1, 2, 3, 4, 5, 6, 7, 8, 9", thought)
+    assert final.done_reason == "stop"
+
+
 async def test_load_keep_alive_and_unload(engine: Engine) -> None:
     assert engine.running() == []
     assert (await collect(engine.generate(GenerateRequest(model="tinychat", keep_alive=math.inf))))[2] == Final(
