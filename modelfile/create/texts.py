@@ -52,7 +52,9 @@ def encode_messages(messages: Iterable[StoredMessage]) -> bytes:
 def _message(message: StoredMessage) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(message)
     for call in fields.get("tool_calls", ()):
-        call["function"]["arguments"] = _as_float64(call["function"]["arguments"])
+        given = _as_float64(call["function"]["arguments"])
+        # Arguments stay in the order in which they came; what lies inside of them does not.
+        call["function"]["arguments"] = {key: _sorted(value) for key, value in given.items()}
     return fields
 
 

@@ -33,13 +33,13 @@ def test_recorded_messages() -> None:
 
 def test_a_message_with_everything() -> None:
     calls = (
-        StoredCall(function=StoredFunction(0, "f", {"b": 1, "a": "x"})),
+        StoredCall(function=StoredFunction(0, "f", {"b": 1, "a": [{"y": 1, "x": 2}]})),
         StoredCall(id="c", function=StoredFunction(1, "g", {})),
     )
     data = encode_messages([StoredMessage("assistant", "", "hm", (b"hi",), calls, "tool", "id")])
     assert data == (
         b'[{"role":"assistant","content":"","thinking":"hm","images":["aGk="],"tool_calls":['
-        b'{"function":{"index":0,"name":"f","arguments":{"b":1,"a":"x"}}},'
+        b'{"function":{"index":0,"name":"f","arguments":{"b":1,"a":[{"x":2,"y":1}]}}},'
         b'{"id":"c","function":{"index":1,"name":"g","arguments":{}}}],"tool_name":"tool","tool_call_id":"id"}]\n'
     )
 
