@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modelfile.create.info import Info, read_info
+from modelfile.create.known import known_stops
 from modelfile.create.part import Part, of_type
 from modelfile.create.request import CreateRequest
 from registry import manifest as kinds
@@ -48,9 +49,16 @@ def make_config(request: CreateRequest, parts: Sequence[Part], inherited: ModelC
 def own_stops(request: CreateRequest, parts: Sequence[Part], inherited: ModelConfig) -> list[str]:
     """The texts that end an answer in a format which this model gets only now, and for which the request names none."""
     headers = [part.header for part in of_type(parts, kinds.MODEL) if part.header is not None]
-    if "stop" in request.parameters or not _own_format(request, inherited, headers):
+    if "stop" in request.parameters or not headers:
         return []
-    return list(_OWN_STOPS.get(headers[0].architecture, ()))
+    own = _OWN_STOPS.get(headers[0].architecture, ()) if _own_format(request, inherited, headers) else ()
+    return list(own or _stops_of_template(request, headers[0]))
+
+
+def _stops_of_template(request: CreateRequest, header: GGUFHeader) -> tuple[str, ...]:
+    """What ends an answer by the chat template that new weights bring along."""
+    found = header.metadata.get("tokenizer.chat_template")
+    return known_stops(found) if request.base is None and isinstance(found, str) else ()
 
 
 def _own_format(request: CreateRequest, inherited: ModelConfig, headers: Sequence[GGUFHeader]) -> str:
