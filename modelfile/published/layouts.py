@@ -7,11 +7,15 @@ from typing import Final
 from modelfile.published import (
     embedding_gemma,
     gemma3,
+    gemma4,
     gptoss,
+    laguna,
     lfm2,
     llama3,
+    llama4,
     mistral3,
     olmo3,
+    qwen3vl,
     qwen25vl,
 )
 from modelfile.published.layout import Layout
@@ -21,11 +25,16 @@ from registry.gguf import GGUFHeader
 LAYOUTS: Final = (
     embedding_gemma.LAYOUT,  # before Gemma 3, which it passes for
     gemma3.LAYOUT,
+    gemma4.LAYOUT,
     gptoss.LAYOUT,
+    laguna.LAYOUT,
     lfm2.LAYOUT,
     llama3.LAYOUT,
+    llama4.LAYOUT,
     mistral3.LAYOUT,
     olmo3.LAYOUT,
+    qwen3vl.DENSE,
+    qwen3vl.WITH_EXPERTS,
     qwen25vl.LAYOUT,
 )
 

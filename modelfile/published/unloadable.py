@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from modelfile.published.reading import VISION, has_key, has_tensor, rows
+from modelfile.published.reading import has_tensor, rows
 from registry.gguf import GGUFArray, GGUFHeader
 from registry.gguf.types import STRING
 
@@ -13,19 +13,12 @@ _NAMES: Final = frozenset(("deepseekocr", "glm4moelite", "glmocr", "nemotron_h_o
 """Architectures that llama.cpp has under other names."""
 _STATE_STEP: Final = r"blk\.\d+\.ssm_dt$"
 _TENSORS: Final = {
-    "gemma4": r"(a|v|mm|model\.vision_tower)\.",
-    "laguna": r"blk\.\d+\.attn_g\.",
-    "llama4": VISION,
     "nemotron_h_moe": r"mtp\.|blk\.\d+\.ffn_latent_(in|out)\.",
     "qwen35": rf"(v|mm|mtp)\.|{_STATE_STEP}",
     "qwen35moe": rf"(v|mm|mtp)\.|{_STATE_STEP}",
     "qwen3next": _STATE_STEP,
-    "qwen3vl": VISION,
-    "qwen3vlmoe": VISION,
 }
 """Tensors that llama.cpp's models of an architecture do not have."""
-_KEYS: Final = {"qwen3vl": "rope.dimension_sections", "qwen3vlmoe": "rope.dimension_sections"}
-"""Entries that llama.cpp's models of an architecture cannot do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +42,6 @@ def is_unloadable(header: GGUFHeader) -> bool:
     return (
         name in _NAMES
         or (name in _TENSORS and has_tensor(header, _TENSORS[name]))
-        or (name in _KEYS and not has_key(header, f"{name}.{_KEYS[name]}"))
         or (name == "gemma3n" and _differs_in_tokens(header))
         or (name == "bert" and _has_bytes_as_texts(header))
     )

@@ -22,6 +22,8 @@ from tests.modelfile.convert.checkpoints import byte_alphabet, random_weights
 Shapes = dict[str, tuple[int, ...]]
 HIDDEN, INNER, HEADS, KV_HEADS, HEAD = 64, 96, 4, 2, 16
 LAYERS = 6  # the sixth of a Gemma is the first that sees everything
+EXPERTS = 4
+GEMMA_NORMS = ("attn_q_norm", "attn_k_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
 VISION = {"hidden": 32, "inner": 48, "heads": 2, "patch": 14, "image": 28}
 
 
@@ -73,17 +75,17 @@ def half(shapes: Shapes, seed: int) -> dict[str, NDArray[Any]]:
     return {name: values if values.ndim == 1 else values.astype(np.float16) for name, values in weights.items()}
 
 
-def decoder(*more: str, biases: tuple[str, ...] = ()) -> Shapes:
+def decoder(*more: str, biases: tuple[str, ...] = (), head: int = HEAD) -> Shapes:
     """The tensors of a decoder in llama.cpp's names; `more` are its further norms."""
     shapes: Shapes = {"output_norm.weight": (HIDDEN,)}
     parts: Shapes = {
         "attn_norm": (HIDDEN,),
-        "attn_q": (HEADS * HEAD, HIDDEN),
-        "attn_k": (KV_HEADS * HEAD, HIDDEN),
-        "attn_v": (KV_HEADS * HEAD, HIDDEN),
-        "attn_output": (HIDDEN, HEADS * HEAD),
+        "attn_q": (HEADS * head, HIDDEN),
+        "attn_k": (KV_HEADS * head, HIDDEN),
+        "attn_v": (KV_HEADS * head, HIDDEN),
+        "attn_output": (HIDDEN, HEADS * head),
     }
-    parts |= {name: (HEAD,) if name.startswith(("attn_q_", "attn_k_")) else (HIDDEN,) for name in more}
+    parts |= {name: (head,) if name.startswith(("attn_q_", "attn_k_")) else (HIDDEN,) for name in more}
     for layer in range(LAYERS):
         shapes |= {f"blk.{layer}.{name}.weight": shape for name, shape in parts.items()}
         shapes |= {f"blk.{layer}.{name}.bias": parts[name][:1] for name in biases}
@@ -94,6 +96,12 @@ def network() -> Shapes:
     """The network of each layer."""
     parts = {"ffn_gate": (INNER, HIDDEN), "ffn_up": (INNER, HIDDEN), "ffn_down": (HIDDEN, INNER)}
     return {f"blk.{layer}.{name}.weight": shape for layer in range(LAYERS) for name, shape in parts.items()}
+
+
+def experts() -> Shapes:
+    """The networks of a layer with experts, and who chooses among them."""
+    wide, narrow = (EXPERTS, INNER, HIDDEN), (EXPERTS, HIDDEN, INNER)
+    return {"ffn_gate_inp": (EXPERTS, HIDDEN), "ffn_gate_exps": wide, "ffn_up_exps": wide, "ffn_down_exps": narrow}
 
 
 def sizes(architecture: str, **more: Any) -> Metadata:

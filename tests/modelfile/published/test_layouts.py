@@ -15,12 +15,12 @@ from modelfile.published.writing import contents
 from registry.gguf import GGUFArray, read_header
 from tests.modelfile.convert.llamacpp import cosine, embedding, last_logits
 from tests.modelfile.published.models import Model
-from tests.modelfile.published.pairs import PAIRS
+from tests.modelfile.published.pairs import PAIRS, VISION
 from tests.modelfile.published.vision import sees
 
 IDS = [5, 70, 12, 200, 33, 99, 101, 7, 140, 18, 61, 250]
-EXTENT = {"llama3"}
-"""Layouts that need no file of their own: what is wrong in them is said beside."""
+SAID_BESIDE = {"llama3"}
+"""Layouts that need no file of their own."""
 
 
 def derive(source: Path) -> dict[str, Path]:
@@ -75,9 +75,9 @@ def test_llama_cpp_computes_the_same(name: str, tmp_path: Path) -> None:
         compute(source, IDS)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "mistral3", "qwen25vl"])
+@pytest.mark.parametrize("name", VISION)
 def test_llama_cpp_could_see(name: str, tmp_path: Path) -> None:
-    made = derive(PAIRS[name]().published.write(tmp_path / "published.gguf"))
+    made = derive(VISION[name]().published.write(tmp_path / "published.gguf"))
     assert sees(made["text"], made["projector"])
 
 
@@ -94,7 +94,7 @@ def test_what_is_made_needs_no_more(name: str, tmp_path: Path) -> None:
 
 
 def test_there_is_a_pair_for_each_layout() -> None:
-    assert {layout.name for layout in LAYOUTS} - EXTENT == set(PAIRS)
+    assert {layout.name for layout in LAYOUTS} - SAID_BESIDE == set(PAIRS)
 
 
 def test_a_layout_that_differs_in_what_it_says_only(tmp_path: Path) -> None:
