@@ -103,11 +103,11 @@ class Model:
 
     @cached_property
     def listed_capabilities(self) -> frozenset[str]:
-        """What the listing of all models says it can do: nothing that only its chat template tells."""
+        """What the listing of all models says it can do: nothing that only its chat template or a projector tells."""
         traits = TemplateTraits()
         if self.template is not None:
             traits = go_template_traits(ChatTemplate.parse(self.template), self.template)
-        found = all_capabilities(self.config, self.header, self._projector_headers, traits)
+        found = all_capabilities(self.config, self.header, [NO_HEADER] * len(self.projectors), traits)
         return found | parser_capabilities(self.config.parser)
 
     @property
