@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from engine.chat.images import images_of, without_images
 from engine.chat.messages import fitting_ends
+from engine.chat.sandbox import TemplateError
 from engine.requests import Delta, Message, Think
 
 
@@ -66,16 +67,23 @@ async def render_to_fit(
 ) -> Prompt:
     """The prompt of as many of the newest messages as `limit` tokens hold; at least the last one, however long it is.
 
-    An image counts as `image_tokens`. Rendering runs in a thread. Raises TemplateError.
+    What the template refuses once something was left out, as an answer without its question, is passed over. An image
+    counts as `image_tokens`. Rendering runs in a thread. Raises TemplateError.
     """
     ends = fitting_ends(messages)
     if len(ends) <= 1 and not renderer.trims_single:
         return await rendered(renderer, messages, tools, think)
-    prompt, end = Prompt(""), list(messages)
+    prompt, kept = Prompt(""), list(messages)
     for end in ends:
-        prompt = await rendered(renderer, without_images(end), tools, think)
+        try:
+            prompt = await rendered(renderer, without_images(end), tools, think)
+        except TemplateError:
+            if end is ends[0]:
+                raise
+            continue
+        kept = end
         room = limit - image_tokens * len(images_of(end))
         # A token is at least a byte, so a text that is shorter than that need not be counted.
         if len(prompt.text.encode()) <= room or await count(prompt.text) <= room:
             break
-    return await rendered(renderer, end, tools, think) if images_of(end) else prompt
+    return await rendered(renderer, kept, tools, think) if images_of(kept) else prompt

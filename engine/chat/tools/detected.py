@@ -41,8 +41,8 @@ _THINKING = (
     ("<mm:think>", "</mm:think>"),
     ("[THINK]", "[/THINK]"),
     ("<|inner_prefix|>", "<|inner_suffix|>"),
-    ("<thinking>", "</thinking>"),
     ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
+    ("<thinking>", "</thinking>"),
 )
 
 

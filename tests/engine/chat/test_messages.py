@@ -2,8 +2,10 @@
 
 import pytest
 
+from engine.chat import jinja
 from engine.chat.golang import GoRenderer
 from engine.chat.messages import conversation, fitting_ends, forgets_thinking, without_old_thoughts
+from engine.chat.native import NativeRenderer
 from engine.chat.render import Prompt, render_to_fit
 from engine.requests import Message
 from modelfile.gotemplate import ChatTemplate
@@ -72,3 +74,31 @@ async def test_tags_of_images_do_not_count() -> None:
     messages = [Message("user", "a", images=(b"0",)), Message("assistant", "b"), Message("user", "c")]
     prompt = await render_to_fit(renderer, messages, [], None, limit=3, count=count)
     assert prompt.text == "[img-0]abc"
+
+
+ALTERNATING = (
+    "{% for m in messages if m.role != 'system' %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }} {% endfor %}"
+)
+
+
+@pytest.mark.parametrize(("limit", "text"), [(5, "u a u a u "), (4, "u a u "), (2, "u "), (0, "u ")])
+async def test_ends_that_a_template_refuses_are_passed_over(limit: int, text: str) -> None:
+    renderer = NativeRenderer(jinja.ChatTemplate(ALTERNATING))
+    prompt = await render_to_fit(renderer, [U, A, U, A, U], [], None, limit=limit, count=count)
+    assert prompt.text == text
+
+
+async def test_a_refusal_of_the_whole_is_told() -> None:
+    renderer = NativeRenderer(jinja.ChatTemplate(ALTERNATING))
+    with pytest.raises(jinja.TemplateError, match="roles must alternate"):
+        await render_to_fit(renderer, [U, U, A], [], None, limit=9, count=count)
+    with pytest.raises(jinja.TemplateError, match="roles must alternate"):
+        await render_to_fit(renderer, [A, U, U], [], None, limit=9, count=count)
+
+
+async def test_where_only_too_long_prompts_can_be_made_the_shortest_of_them_is() -> None:
+    source = "{{ raise_exception('no question') if 'user' not in messages | map(attribute='role') }}many words"
+    renderer = NativeRenderer(jinja.ChatTemplate(source))
+    prompt = await render_to_fit(renderer, [U, A, Message("tool", "x")], [], None, limit=1, count=count)
+    assert prompt.text == "many words"
