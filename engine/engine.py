@@ -282,7 +282,8 @@ class Engine:
                 count=count,
                 image_tokens=IMAGE_TOKENS if model.projectors else 0,
             )
-        if model.adds_bos:  # by itself; a second one would only confuse the model
+        assert process.loaded is not None
+        if process.loaded.adds_bos:  # by itself; a second one would only confuse the model
             bos = route.bos or model.special_tokens.get("bos", "")
             prompt = replace(prompt, text=prompt.text.removeprefix(bos))
         return prompt

@@ -168,13 +168,17 @@ class Loading(msgspec.Struct, array_like=True, frozen=True, tag=33):
 
 
 class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
-    """The model is ready. `weights` is their size in bytes, `gpu_share` the part of the layers on a GPU (0 to 1)."""
+    """The model is ready. `weights` is their size in bytes, `gpu_share` the part of the layers on a GPU (0 to 1).
+
+    `adds_bos`: each prompt gets a start token in front.
+    """
 
     n_ctx: int
     n_cells: int
     n_parallel: int
     weights: int
     gpu_share: float
+    adds_bos: bool
 
 
 class LoadFailed(msgspec.Struct, array_like=True, frozen=True, tag=35):

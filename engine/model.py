@@ -24,8 +24,6 @@ from registry.names import ModelName
 from registry.store import ModelMissing, Store, StoredModel
 
 MAX_TEXT = 16 << 20  # bytes of a layer of text
-BOS_VOCABULARIES = ("lfm2", "gemma4")
-BOS_MODELS = ("llama", "gemma4")
 SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
 NO_HEADER = GGUFHeader(version=3, metadata={}, tensors=(), data_offset=0)
 _KEPT = 256  # models whose files were read
@@ -109,15 +107,6 @@ class Model:
             traits = go_template_traits(ChatTemplate.parse(self.template), self.template)
         found = all_capabilities(self.config, self.header, [NO_HEADER] * len(self.projectors), traits)
         return found | parser_capabilities(self.config.parser)
-
-    @property
-    def adds_bos(self) -> bool:
-        """Whether the tokenizer puts a start token in front of every prompt."""
-        metadata = self.header.metadata
-        if metadata.get("tokenizer.ggml.pre") in BOS_VOCABULARIES:
-            return True
-        model = metadata.get("tokenizer.ggml.model")
-        return metadata.get("tokenizer.ggml.add_bos_token", model in BOS_MODELS) is True
 
     @cached_property
     def special_tokens(self) -> dict[str, str]:

@@ -44,7 +44,7 @@ def run(sock: socket.socket) -> None:
         return
     work = Work(_make_loop(context, spec, mailbox), Embedding(context, spec.embedding, mailbox.send))
     mailbox.serve(context.vocabulary, context.abort, work, padded(spec.n_ctx))
-    mailbox.send([Loaded(spec.n_ctx, spec.n_cells, spec.n_parallel, context.weights, context.gpu_share)])
+    mailbox.send([_loaded(context, spec)])
     gc.collect()
     gc.freeze()  # what lives until now lives forever: keep the collector from walking it between tokens
     while True:
@@ -65,6 +65,11 @@ def turn(context: Context, work: Work, mailbox: Mailbox) -> None:
     crowded = not work.loop.idle
     if work.embedding.ready(crowded=crowded):
         work.embedding.step(crowded=crowded)
+
+
+def _loaded(context: Context, spec: Load) -> Loaded:
+    adds_bos = context.vocabulary.adds_bos
+    return Loaded(spec.n_ctx, spec.n_cells, spec.n_parallel, context.weights, context.gpu_share, adds_bos)
 
 
 def _make_loop(context: Context, spec: Load, mailbox: Mailbox) -> Loop:

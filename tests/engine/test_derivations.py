@@ -16,7 +16,7 @@ from engine.derivations import Derivations
 from engine.engine import Engine
 from engine.errors import EngineStopped, LoadFailed, ModelNotFound
 from engine.model import Models
-from engine.requests import EmbedRequest, Final, GenerateRequest
+from engine.requests import ChatRequest, EmbedRequest, Final, GenerateRequest, Message
 from registry.manifest import CONFIG, MODEL, Layer, Manifest
 from registry.names import ModelName
 from registry.store import Store
@@ -109,6 +109,16 @@ async def test_llama_3_stops_where_a_turn_ends(engine: Engine, tmp_path: Path) -
     content, _, final = await collect(engine.generate(request))
     assert (content, final.done_reason) == ("", "stop")
     assert not Store(tmp_path / "models").derived.folder.exists()
+
+
+async def test_llama_3_gets_one_start_of_text(engine: Engine, tmp_path: Path) -> None:
+    model = llama3()
+    del model.metadata["tokenizer.ggml.add_bos_token"]
+    model.metadata["tokenizer.chat_template"] = "{{ bos_token }}zebra"
+    add(tmp_path, "published", model)
+    request = ChatRequest(model="published", messages=[Message("user", "Hi")], options={"num_predict": 1})
+    _, _, final = await collect(engine.chat(request))
+    assert final.prompt_eval_count == len(["<|begin_of_text|>", "zebra"])
 
 
 async def test_what_was_made_stays(engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
