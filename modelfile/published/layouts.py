@@ -8,6 +8,7 @@ from modelfile.published import (
     embedding_gemma,
     gemma3,
     gemma4,
+    glm4moelite,
     gptoss,
     laguna,
     lfm2,
@@ -17,6 +18,7 @@ from modelfile.published import (
     olmo3,
     qwen3vl,
     qwen25vl,
+    qwen35,
 )
 from modelfile.published.layout import Layout
 from modelfile.published.unloadable import Unloadable, is_unloadable
@@ -26,6 +28,7 @@ LAYOUTS: Final = (
     embedding_gemma.LAYOUT,  # before Gemma 3, which it passes for
     gemma3.LAYOUT,
     gemma4.LAYOUT,
+    glm4moelite.LAYOUT,
     gptoss.LAYOUT,
     laguna.LAYOUT,
     lfm2.LAYOUT,
@@ -35,6 +38,9 @@ LAYOUTS: Final = (
     olmo3.LAYOUT,
     qwen3vl.DENSE,
     qwen3vl.WITH_EXPERTS,
+    qwen35.NEXT,
+    qwen35.DENSE,
+    qwen35.WITH_EXPERTS,
     qwen25vl.LAYOUT,
 )
 

@@ -9,16 +9,10 @@ from modelfile.published.reading import has_tensor, rows
 from registry.gguf import GGUFArray, GGUFHeader
 from registry.gguf.types import STRING
 
-_NAMES: Final = frozenset(("deepseekocr", "glm4moelite", "glmocr", "nemotron_h_omni"))
+_NAMES: Final = frozenset(("deepseekocr", "glmocr", "nemotron_h_omni"))
 """Architectures that llama.cpp has under other names."""
-_STATE_STEP: Final = r"blk\.\d+\.ssm_dt$"
-_TENSORS: Final = {
-    "nemotron_h_moe": r"mtp\.|blk\.\d+\.ffn_latent_(in|out)\.",
-    "qwen35": rf"(v|mm|mtp)\.|{_STATE_STEP}",
-    "qwen35moe": rf"(v|mm|mtp)\.|{_STATE_STEP}",
-    "qwen3next": _STATE_STEP,
-}
-"""Tensors that llama.cpp's models of an architecture do not have."""
+_NEMOTRON: Final = r"mtp\.|blk\.\d+\.ffn_latent_(in|out)\."
+"""Tensors that llama.cpp's Nemotron does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +35,7 @@ def is_unloadable(header: GGUFHeader) -> bool:
     name = header.architecture
     return (
         name in _NAMES
-        or (name in _TENSORS and has_tensor(header, _TENSORS[name]))
+        or (name == "nemotron_h_moe" and has_tensor(header, _NEMOTRON))
         or (name == "gemma3n" and _differs_in_tokens(header))
         or (name == "bert" and _has_bytes_as_texts(header))
     )

@@ -201,7 +201,7 @@ async def test_a_model_that_has_gone(derivations: Derivations, tmp_path: Path) -
 
 
 async def test_an_unknown_layout_is_refused_before_a_process_tries(engine: Engine, tmp_path: Path) -> None:
-    add(tmp_path, "m", Model("glm4moelite", {"glm4moelite.block_count": 1}, {"x": np.zeros(32, np.float32)}))
-    with pytest.raises(LoadFailed, match="'glm4moelite' in the layout of Ollama's own engine is not supported yet"):
+    add(tmp_path, "m", Model("deepseekocr", {"deepseekocr.block_count": 1}, {"x": np.zeros(32, np.float32)}))
+    with pytest.raises(LoadFailed, match="'deepseekocr' in the layout of Ollama's own engine is not supported yet"):
         await answer(engine, "m")
     assert engine.running() == []

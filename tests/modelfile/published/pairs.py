@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from tests.modelfile.published import text_pairs, vision_pairs
+from tests.modelfile.published import state_pairs, text_pairs, vision_pairs
 
 VISION = {make.__name__: make for make in (vision_pairs.gemma3, vision_pairs.mistral3, vision_pairs.qwen25vl)}
 """Those of which a projector is made too."""
 TEXT = {
     make.__name__: make
     for make in (
+        state_pairs.glm4moelite,
+        state_pairs.qwen35,
+        state_pairs.qwen35moe,
+        state_pairs.qwen3next,
         text_pairs.embeddinggemma,
         text_pairs.gptoss,
         text_pairs.laguna,

@@ -36,13 +36,9 @@ T5 = files.entry("tokenizer.ggml.model", files.STRING, files.text("t5"))
     ("architecture", "tensors", "entries"),
     [
         ("deepseekocr", {"x": 1}, ()),
-        ("glm4moelite", {"x": 1}, ()),
         ("glmocr", {"x": 1}, ()),
         ("nemotron_h_omni", {"x": 1}, ()),
         ("nemotron_h_moe", {"blk.1.ffn_latent_in.weight": 1}, ()),
-        ("qwen35", {"blk.0.ssm_dt": 1}, ()),
-        ("qwen35moe", {"mtp.fc.weight": 1}, ()),
-        ("qwen3next", {"blk.0.ssm_dt": 1}, ()),
         ("gemma3n", {"token_embd.weight": 3, "per_layer_token_embd.weight": 2}, ()),
         ("bert", {"x": 1}, (T5, charsmap(files.STRING, files.text("A")))),
     ],
