@@ -88,9 +88,19 @@ class Habits:
         text = self._render([*self.text.write([_QUESTION]), answer | {"reasoning_content": _THOUGHT}])
         thought = text.find(_THOUGHT)
         begin, end = text.rfind(opening, 0, max(thought, 0)), text.find(_ANSWER, thought)
-        if min(thought, begin, end) < 0:
-            return f"{opening}\n", f"\n{closing}\n\n"
-        return text[begin:thought], text[thought + len(_THOUGHT) : end]
+        if min(thought, begin, end) >= 0:
+            return text[begin:thought], text[thought + len(_THOUGHT) : end]
+        return self._empty_block(opening, closing) or (f"{opening}\n", f"\n{closing}\n\n")
+
+    def _empty_block(self, opening: str, closing: str) -> tuple[str, str] | None:
+        """The two halves of the block that it begins an answer with which is to have no thoughts."""
+        text = self._render(self.text.write([_QUESTION]), enable_thinking=False)
+        _, begun, block = text[text.rfind(_TEXT) :].partition(opening)
+        space, ended, behind = block.partition(closing)
+        if not begun or not ended or space.strip():
+            return None
+        half = (len(space) + 1) // 2
+        return opening + space[:half], space[half:] + closing + behind
 
     def _shows(self, wording: Wording, messages: Sequence[Message], *texts: str) -> bool:
         """Whether a prompt of these messages has all of the texts in it."""
@@ -99,7 +109,7 @@ class Habits:
 
     def _render(self, messages: Sequence[dict[str, Any]], **variables: Any) -> str:
         try:
-            return self.template.render(messages, seconds=_SECONDS, enable_thinking=True, **variables)
+            return self.template.render(messages, seconds=_SECONDS, **{"enable_thinking": True} | variables)
         except TemplateError:
             return ""
 

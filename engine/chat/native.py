@@ -19,6 +19,8 @@ from engine.requests import Delta, Message, Think
 _SILENT = {"reasoning": False, "reasoning_strength": "none", "thinking_mode": "disabled", "thinking_budget": 0}
 """What turns reasoning off in templates that do not know `enable_thinking` or `thinking`."""
 
+_OPENING = 256  # characters in which templates begin an answer
+
 
 class NativeRenderer:
     """A conversation as the model's chat template writes it, for a model that answers in a format of this shape.
@@ -39,23 +41,47 @@ class NativeRenderer:
         habits = self._with_tools if tools else self._usual
         if messages and messages[-1].role == "assistant":
             asked = _asked(habits, messages[:-1], tools, think)
-            return self._continued(asked, messages[-1], habits)
+            said = messages[-2].content if len(messages) > 1 else ""
+            return self._continued(asked, said, messages[-1], habits)
         return Prompt(_asked(habits, messages, tools, think), reject_overflow=True)
 
-    def _continued(self, text: str, answer: Message, habits: Habits) -> Prompt:
-        """The prompt for the rest of an answer: of its content, or of its thoughts if there is nothing else yet."""
+    def _continued(self, text: str, said: str, answer: Message, habits: Habits) -> Prompt:
+        """The prompt for the rest of an answer: of its content, or of its thoughts if there is nothing else yet.
+
+        `text` is the prompt for an answer from its beginning, behind the last message, which says `said`.
+        """
         if answer.tool_calls:
             raise TemplateError("cannot continue a message that calls tools")
         content, thinking = answer.content, ""
-        opening, closing = map(str.strip, self._shape.thinking)
-        if opening and (content or answer.thinking):
-            before, after = habits.around_thoughts(opening, closing)
+        if self._shape.thinking[0] and (content or answer.thinking):
+            head, before, after = self._around_thoughts(text, said, answer, habits)
             thinking = answer.thinking if before else ""
-            text = _without_block(text, opening, closing) + before + thinking + (after if content else "")
+            text = head + before + thinking + (after if content else "")
         if content and not text.endswith(self._shape.content):
             text += self._shape.content
         begun = Delta(content, thinking) if content or thinking else None
         return Prompt(text + content, begun, reject_overflow=True)
+
+    def _around_thoughts(self, text: str, said: str, answer: Message, habits: Habits) -> tuple[str, str, str]:
+        """The prompt up to the answer's thoughts, and what stands before and behind them.
+
+        Where content has a mark of its own, an answer without thoughts needs no block that is empty.
+        """
+        opening, closing = self._shape.thinking
+        start = text.rfind(opening.rstrip(), _end(text, said))
+        if self._shape.content:
+            begun = start >= 0 or answer.thinking
+            return (text[:start] if start >= 0 else text, *((opening, closing) if begun else ("", "")))
+        bare = text.rstrip()
+        if start < 0 and bare.endswith(closing.strip()):
+            start = len(bare) - len(closing.strip())
+        return (text[:start] if start >= 0 else text, *habits.around_thoughts(opening.strip(), closing.strip()))
+
+
+def _end(prompt: str, said: str) -> int:
+    """Where the last message ends in a prompt, or not long before: what follows is the template's."""
+    found = prompt.rfind(said.strip()) if said.strip() else -1
+    return max(0, len(prompt) - _OPENING) if found < 0 else found + len(said.strip())
 
 
 def _asked(habits: Habits, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> str:
@@ -64,11 +90,6 @@ def _asked(habits: Habits, messages: Sequence[Message], tools: Sequence[dict[str
     if habits.functions:
         variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
     return habits.template.render(_written(tagged(messages, behind), habits), list(tools), **variables)
-
-
-def _without_block(prompt: str, opening: str, closing: str) -> str:
-    """A prompt without the block of reasoning that the template has begun an answer with, empty or open."""
-    return prompt[: prompt.rindex(opening)] if prompt.rstrip().endswith((opening, closing)) else prompt
 
 
 def _written(messages: Sequence[Message], habits: Habits) -> list[dict[str, Any]]:

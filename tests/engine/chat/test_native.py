@@ -81,7 +81,7 @@ SOURCES = pytest.mark.parametrize(
     ("source", "opening", "closing"),
     [
         (OPEN, "<think>\n", "\n</think>\n\n"),
-        (CLOSED, "<think>\n", "\n</think>\n\n"),
+        (CLOSED, "<think>\n", "\n</think>\n"),
         (SHOWN, "<think> ", " </think> "),
     ],
 )
@@ -105,6 +105,38 @@ def test_thoughts_are_continued(source: str, opening: str, closing: str) -> None
     assert prompt.text == f"user:Hi;assistant:{opening}Hm"
     assert prompt.lead == f"user:Hi;assistant:{opening}"
     assert prompt.begun == Delta(thinking="Hm")
+
+
+def test_an_empty_block_of_the_templates_own() -> None:
+    source = "{{ messages[0].content }}:{{ '' if enable_thinking else '<think>\n</think>' }}"
+    assert continued(source, Message("assistant", "Well"), shape=THINKS).text == "Hi:<think>\n</think>Well"
+
+
+def test_a_block_that_is_only_closed_is_replaced() -> None:
+    source = "{{ messages[0].content }}:</think>{{ '<think>' if false }}"
+    for asked in ("Hi", "What does <think> mean?"):
+        prompt = NativeRenderer(ChatTemplate(source), THINKS).render(
+            [Message("user", asked), Message("assistant", "Well")], [], False
+        )
+        assert prompt.text == f"{asked}:<think>\n\n</think>\n\nWell"
+
+
+MARKED = Shape((" to=self|", "<end><start>assistant"), " to=user|")
+
+
+@pytest.mark.parametrize(
+    ("end", "thinking", "text"),
+    [
+        ("", "", " to=user|Well"),
+        ("", "Hm", " to=self|Hm<end><start>assistant to=user|Well"),
+        (" to=self|", "", " to=self|<end><start>assistant to=user|Well"),
+        (" to=self|<end><start>assistant", "", " to=self|<end><start>assistant to=user|Well"),
+    ],
+)
+def test_content_with_a_mark_of_its_own(end: str, thinking: str, text: str) -> None:
+    source = f"{{{{ messages[0].content }}}}<end><start>assistant{end}"
+    prompt = continued(source, Message("assistant", "Well", thinking=thinking), shape=MARKED)
+    assert prompt.text == f"Hi<end><start>assistant{text}"
 
 
 def test_an_empty_answer_begins_as_any_other() -> None:
