@@ -13,10 +13,11 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from engine.chat.constraint import Constraint, chat_constraint, content_constraint
+from engine.chat.fitting import render_to_fit
 from engine.chat.golang import GoRenderer
 from engine.chat.images import in_front, tagged
 from engine.chat.messages import conversation, forgets_thinking, without_old_thoughts
-from engine.chat.render import Prompt, render_to_fit, rendered
+from engine.chat.render import Prompt, rendered
 from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
 from engine.chat.thinking import ThinkingSplitter
 from engine.chat.tools import Format, OutputParser, Shape, Toolbox, Turn

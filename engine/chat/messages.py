@@ -34,12 +34,9 @@ def without_old_thoughts(messages: Sequence[Message]) -> list[Message]:
     ]
 
 
-def fitting_ends(messages: Sequence[Message]) -> list[list[Message]]:
-    """The ways to shorten a conversation, longest first: oldest messages go, system messages and the last one stay."""
-    return [
-        [message for message in messages[:start] if message.role == "system"] + list(messages[start:])
-        for start in range(len(messages))
-    ]
+def newest(messages: Sequence[Message], start: int) -> list[Message]:
+    """A conversation without its oldest messages: those from `start` on, and all system messages before them."""
+    return [message for message in messages[:start] if message.role == "system"] + list(messages[start:])
 
 
 def _without_thoughts(message: Message) -> Message:
