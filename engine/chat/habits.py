@@ -49,8 +49,8 @@ class Habits:
     def calls(self) -> Wording:
         """How it wants conversations in which the model called tools."""
         dialects = [
-            replace(self.text, null_content=null, text_arguments=text)
-            for null, text in product((False, True), (False, True))
+            replace(self.text, named_ids=named, null_content=null, text_arguments=text)
+            for named, null, text in product((False, True), repeat=3)
         ]
         return next((dialect for dialect in dialects if self._shows(dialect, _called(1), _FIRST_NAME)), self.text)
 

@@ -42,6 +42,20 @@ def short_ids(messages: Sequence[Message]) -> list[Message]:
     ]
 
 
+def named_ids(messages: Sequence[Message]) -> list[Message]:
+    """The same messages, every id made of the function's name and the call's number: Kimi's `functions.f:0`."""
+    calls = [call for message in messages for call in message.tool_calls]
+    ids = {call.id: f"functions.{call.name}:{number}" for number, call in enumerate(calls)}
+    return [
+        replace(
+            message,
+            tool_calls=tuple(replace(call, id=ids[call.id]) for call in message.tool_calls),
+            tool_call_id=ids.get(message.tool_call_id, message.tool_call_id),
+        )
+        for message in messages
+    ]
+
+
 def one_call_each(messages: Sequence[Message]) -> list[Message]:
     """The same conversation as if the model had called one tool, got its result, and called the next.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.chat.links import short_ids
+from engine.chat.links import named_ids, short_ids
 from engine.requests import Message, ToolCall
 
 
@@ -17,17 +17,21 @@ class Wording:
 
     `parts`: contents are lists of typed parts. `null_content`: a message that only calls has none at all.
     `text_arguments`: the arguments of calls are a JSON text. `short_ids`: ids of calls have nine characters.
+    `named_ids`: they tell the function.
     """
 
     parts: bool = False
     null_content: bool = False
     text_arguments: bool = False
     short_ids: bool = False
+    named_ids: bool = False
 
     def write(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """The messages in this dialect, made anew. Earlier thoughts are not shown to the model again."""
         if self.short_ids:
             messages = short_ids(messages)
+        if self.named_ids:
+            messages = named_ids(messages)
         return [self._message(message) for message in messages]
 
     def _message(self, message: Message) -> dict[str, Any]:

@@ -44,6 +44,7 @@ REFUSING_TWO = "{% if m.tool_calls | length > 1 %}{{ raise_exception('one!') }}{
     ("source", "wording"),
     [
         (EACH.replace("%s", IN_STRINGS), Wording(null_content=True)),
+        (WITH_CALLS.replace("c.function.name", "c.id"), Wording(named_ids=True)),
         (WITH_CALLS.replace(" | tojson", ""), Wording(text_arguments=True)),
         (
             WITH_CALLS.replace("c.function.arguments | tojson", "'' + c.function.arguments"),

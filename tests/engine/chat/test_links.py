@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from engine.chat.links import linked_calls, one_call_each, short_ids
+from engine.chat.links import linked_calls, named_ids, one_call_each, short_ids
 from engine.requests import Message, ToolCall
 
 ASKED = Message("assistant", tool_calls=(ToolCall("f", {}), ToolCall("g", {}, id="own")))
@@ -68,3 +68,11 @@ def test_one_call_each() -> None:
 def test_one_call_is_one_already() -> None:
     messages = [Message("assistant", tool_calls=(ToolCall("f", {}),)), Message("tool", "1"), Message("user", "U")]
     assert one_call_each(messages) == messages
+
+
+def test_ids_that_tell_the_function() -> None:
+    stray = Message("tool", "x", tool_call_id="unknown")
+    first, second, *rest = named_ids(linked_calls([ASKED, Message("tool", "2", tool_name="g"), stray, ASKED]))
+    assert [call.id for call in first.tool_calls] == ["functions.f:0", "functions.g:3"]
+    assert second.tool_call_id == "functions.g:3"
+    assert rest[0] == stray
