@@ -34,7 +34,8 @@ class Rewrite:
     `architecture` is the new one, and the prefix that takes the old one's place where the metadata are kept. Then, by
     new keys: `moved` takes an entry of the published file, `defaults` says what is missing, `values` what is wrong.
     `vocabulary` names the tensor that has a row for each token: what is said of more tokens than that is left out.
-    `zeros` are further tensors, with the key of how many numbers they have.
+    `shortened` are tensors of which as many rows are taken as another one has. `zeros` are further tensors, with the
+    key of how many numbers they have.
     """
 
     architecture: str
@@ -42,6 +43,7 @@ class Rewrite:
     without_tensors: str = "(?!)"
     renamed: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, Change] = field(default_factory=dict)
+    shortened: Mapping[str, str] = field(default_factory=dict)
     zeros: Mapping[str, str] = field(default_factory=dict)
     keeps_metadata: bool = True
     without_keys: tuple[str, ...] = ()

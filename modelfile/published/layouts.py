@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from modelfile.published import (
+    bert,
     embedding_gemma,
     gemma3,
+    gemma3n,
     gemma4,
     glm4moelite,
     gptoss,
@@ -15,6 +17,7 @@ from modelfile.published import (
     llama3,
     llama4,
     mistral3,
+    nemotron,
     olmo3,
     qwen3vl,
     qwen25vl,
@@ -25,8 +28,10 @@ from modelfile.published.unloadable import Unloadable, is_unloadable
 from registry.gguf import GGUFHeader
 
 LAYOUTS: Final = (
+    bert.LAYOUT,
     embedding_gemma.LAYOUT,  # before Gemma 3, which it passes for
     gemma3.LAYOUT,
+    gemma3n.LAYOUT,
     gemma4.LAYOUT,
     glm4moelite.LAYOUT,
     gptoss.LAYOUT,
@@ -35,6 +40,9 @@ LAYOUTS: Final = (
     llama3.LAYOUT,
     llama4.LAYOUT,
     mistral3.LAYOUT,
+    nemotron.WITH_EXPERTS,
+    nemotron.OMNI_WITH_EXPERTS,
+    nemotron.OMNI,
     olmo3.LAYOUT,
     qwen3vl.DENSE,
     qwen3vl.WITH_EXPERTS,

@@ -24,7 +24,7 @@ _F32_WIDTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A tensor that will be in the file, and what it is made of: zeros without a source, else all of that or less."""
+    """A tensor that will be in the file, and what it is made of: zeros without a source, else all or part of that."""
 
     tensor: TensorInfo
     source: TensorInfo | None
@@ -116,8 +116,9 @@ def _taken(rewrite: Rewrite, header: GGUFHeader) -> Iterator[Part]:
     for tensor in header.tensors:
         if re.match(rewrite.tensors, tensor.name) and not re.match(rewrite.without_tensors, tensor.name):
             change = _change(rewrite, tensor)
-            made = _in_32_bits(tensor) if isinstance(change, AsF32) else tensor
-            yield Part(made._replace(name=_renamed(rewrite, tensor.name)), tensor, change)
+            source = _shortened(tensor, rows(rewrite.shortened.get(tensor.name, ""))(header))
+            made = _in_32_bits(source) if isinstance(change, AsF32) else source
+            yield Part(made._replace(name=_renamed(rewrite, tensor.name)), source, change)
 
 
 def _change(rewrite: Rewrite, tensor: TensorInfo) -> Change | None:
@@ -125,6 +126,14 @@ def _change(rewrite: Rewrite, tensor: TensorInfo) -> Change | None:
         if re.match(pattern, tensor.name) and (not isinstance(change, AsF32) or tensor.type in _WIDTHS):
             return change
     return None
+
+
+def _shortened(tensor: TensorInfo, count: int | None) -> TensorInfo:
+    """A tensor without the rows from this one on."""
+    *width, length = tensor.shape
+    if count is None or count >= length:
+        return tensor
+    return tensor._replace(shape=(*width, count), size=tensor.size // length * count)
 
 
 def _in_32_bits(tensor: TensorInfo) -> TensorInfo:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from registry.gguf import GGUFArray, GGUFHeader, TensorInfo
-from registry.gguf.types import INT32, UINT32
+from registry.gguf.types import INT32, STRING, UINT32
 
 VISION = r"(v|mm)\."
 """The names of the tensors of a vision model and its projector."""
@@ -52,7 +52,13 @@ def pre_unless_known(name: str) -> Callable[[GGUFHeader], str | None]:
     return read
 
 
+def texts(header: GGUFHeader, key: str) -> list[str]:
+    """A list of texts, empty if there is none. Reads the file."""
+    found = header.metadata.get(key)
+    return found.values() if isinstance(found, GGUFArray) and found.kind == STRING else []
+
+
 def numbers(header: GGUFHeader, key: str) -> list[int]:
-    """A list of whole numbers of 32 bits, empty if there is none."""
+    """A list of whole numbers of 32 bits, empty if there is none. Reads the file."""
     found = header.metadata.get(key)
     return found.values() if isinstance(found, GGUFArray) and found.kind in (UINT32, INT32) else []

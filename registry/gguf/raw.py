@@ -14,7 +14,7 @@ from registry.gguf.header import GGUFHeader, TensorInfo
 from registry.gguf.types import SCALARS
 
 Scalar = bool | int | float | str
-Value = Scalar | list[int] | list[float]
+Value = Scalar | bytes | list[int] | list[float]
 _COUNTS = struct.Struct("<4sIQQ")
 _UINT32 = struct.Struct("<I")
 _UINT64 = struct.Struct("<Q")
@@ -60,14 +60,14 @@ def encode_header(entries: Mapping[str, bytes], tensors: Sequence[TensorInfo], a
 
 
 def encode_value(value: Value) -> bytes:
-    """A value as it stands in a file: numbers in 32 bits, whole ones unsigned alone and signed in lists.
+    """A value as it stands in a file: numbers in 32 bits, whole ones unsigned alone and signed in lists; bytes as such.
 
     Raises GGUFError for a number that is too large for that.
     """
     try:
         return _encoded(value)
     except (struct.error, OverflowError):
-        raise GGUFError(f"the number {value} has no place in 32 bits") from None
+        raise GGUFError(f"the number {value!r} has no place in 32 bits") from None
 
 
 def decode_scalar(value: bytes) -> Scalar | None:
@@ -103,6 +103,8 @@ def _encoded(value: Value) -> bytes:
     match value:
         case str():
             return _UINT32.pack(types.STRING) + _text(value)
+        case bytes():
+            return _ARRAY.pack(types.ARRAY, types.UINT8, len(value)) + value
         case list():
             kind = types.FLOAT32 if isinstance(value[0], float) else types.INT32
             code = SCALARS[kind].format[1:]

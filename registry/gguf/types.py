@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
+UINT8: Final = 0
 UINT32: Final = 4
 INT32: Final = 5
 FLOAT32: Final = 6

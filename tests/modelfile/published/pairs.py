@@ -10,10 +10,14 @@ TEXT = {
     make.__name__: make
     for make in (
         state_pairs.glm4moelite,
+        state_pairs.nemotron_h_moe,
+        state_pairs.nemotron_h_omni,
+        state_pairs.nemotron_h_omni_moe,
         state_pairs.qwen35,
         state_pairs.qwen35moe,
         state_pairs.qwen3next,
         text_pairs.embeddinggemma,
+        text_pairs.gemma3n,
         text_pairs.gptoss,
         text_pairs.laguna,
         text_pairs.lfm2,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from numpy.typing import NDArray
+
 from tests.modelfile.convert.checkpoints import random_weights
 from tests.modelfile.published.models import (
     EXPERTS,
@@ -29,6 +31,7 @@ STATE, GROUPS, STEPS, KERNEL = 16, 2, 4, 4
 KEYS, VALUES = STATE * GROUPS, STATE * STEPS
 INTERVAL = 4  # layers from one with full attention to the next
 QUERY_RANK, KEY_RANK, ROTATED = 24, 16, 8
+NARROW = 32
 SHARED: Shapes = {"ffn_gate_shexp": (INNER, HIDDEN), "ffn_up_shexp": (INNER, HIDDEN), "ffn_down_shexp": (HIDDEN, INNER)}
 
 
@@ -161,3 +164,100 @@ def glm4moelite() -> Pair:
         Model("glm4moelite", sizes("glm4moelite", **own, **old) | bytewise("default") | ends, weights),
         Model("deepseek2", sizes("deepseek2", **own, **new) | bytewise("glm4") | ends | said, weights),
     )
+
+
+def nemotron_h_moe() -> Pair:
+    """With experts that work on fewer numbers, and a layer that guesses ahead."""
+    vocabulary = bytewise("pixtral")
+    shapes = _nemotron(_narrow_experts()) | embeddings(vocabulary, output=True)
+    weights = random_weights(shapes)
+    own = _nemotron_sizes() | {"expert_count": EXPERTS, "expert_used_count": 2}
+    names = (("ffn_latent_down", "ffn_latent_in"), ("ffn_latent_up", "ffn_latent_out"))
+    further = half({"mtp.layers.0.x.weight": (4, 4)}, 2)
+    return Pair(
+        Model("nemotron_h_moe", sizes("nemotron_h_moe", **own) | vocabulary, renamed(weights, *names) | further),
+        Model("nemotron_h_moe", sizes("nemotron_h_moe", **own, moe_latent_size=NARROW) | vocabulary, weights),
+    )
+
+
+def nemotron_h_omni_moe() -> Pair:
+    """With models that see and hear."""
+    vocabulary = bytewise("pixtral")
+    wide = {name: shape for name, shape in _narrow_experts(HIDDEN).items() if "latent" not in name}
+    weights = random_weights(_nemotron(wide) | embeddings(vocabulary, output=True))
+    own = _nemotron_sizes() | {"expert_count": EXPERTS, "expert_used_count": 2}
+    return _omni("nemotron_h_moe", own, weights)
+
+
+def nemotron_h_omni() -> Pair:
+    """The same without experts."""
+    vocabulary = bytewise("pixtral")
+    dense: Shapes = {"ffn_up.weight": (INNER, HIDDEN), "ffn_down.weight": (HIDDEN, INNER)}
+    weights = random_weights(_nemotron(dense) | embeddings(vocabulary, output=True))
+    return _omni("nemotron_h", _nemotron_sizes(), weights)
+
+
+def _omni(architecture: str, own: dict[str, Any], weights: dict[str, NDArray[Any]]) -> Pair:
+    vocabulary = bytewise("pixtral")
+    further = half({"v.x.weight": (4, 4), "a.x.weight": (4, 4), "mm.x.weight": (4, 4)}, 2)
+    return Pair(
+        Model("nemotron_h_omni", sizes("nemotron_h_omni", **own) | vocabulary, weights | further),
+        Model(architecture, sizes(architecture, **own) | vocabulary, weights),
+    )
+
+
+def _nemotron(network: Shapes) -> Shapes:
+    """Layers in turn: one with a state, one with this network, one with attention."""
+    shapes: Shapes = {"output_norm.weight": (HIDDEN,)}
+    inner = VALUES + 2 * GROUPS * STATE
+    state: Shapes = {
+        "ssm_in.weight": (VALUES + inner + STEPS, HIDDEN),
+        "ssm_conv1d.weight": (inner, KERNEL),
+        "ssm_conv1d.bias": (inner,),
+        "ssm_dt.bias": (STEPS,),
+        "ssm_a": (STEPS, 1),
+        "ssm_d": (STEPS, 1),
+        "ssm_norm.weight": (GROUPS, VALUES // GROUPS),
+        "ssm_out.weight": (HIDDEN, VALUES),
+    }
+    attention: Shapes = {
+        "attn_q.weight": (HEADS * HEAD, HIDDEN),
+        "attn_k.weight": (KV_HEADS * HEAD, HIDDEN),
+        "attn_v.weight": (KV_HEADS * HEAD, HIDDEN),
+        "attn_output.weight": (HIDDEN, HEADS * HEAD),
+    }
+    for layer in range(LAYERS):
+        parts = (state, network, attention)[layer % 3] | {"attn_norm.weight": (HIDDEN,)}
+        shapes |= {f"blk.{layer}.{name}": shape for name, shape in parts.items()}
+    return shapes
+
+
+def _narrow_experts(width: int = NARROW) -> Shapes:
+    return {
+        "ffn_gate_inp.weight": (EXPERTS, HIDDEN),
+        "exp_probs_b.bias": (EXPERTS,),
+        "ffn_latent_down.weight": (width, HIDDEN),
+        "ffn_latent_up.weight": (HIDDEN, width),
+        "ffn_down_exps.weight": (EXPERTS, width, INNER),
+        "ffn_up_exps.weight": (EXPERTS, INNER, width),
+        "ffn_down_shexp.weight": (HIDDEN, INNER),
+        "ffn_up_shexp.weight": (INNER, HIDDEN),
+    }
+
+
+def _nemotron_sizes() -> dict[str, Any]:
+    return {
+        "attention__head_count_kv": [KV_HEADS if layer % 3 == 2 else 0 for layer in range(LAYERS)],
+        "attention__layer_norm_epsilon": 1e-5,
+        "feed_forward_length": [INNER if layer % 3 == 1 else 0 for layer in range(LAYERS)],
+        "ssm__conv_kernel": KERNEL,
+        "ssm__inner_size": VALUES,
+        "ssm__state_size": STATE,
+        "ssm__group_count": GROUPS,
+        "ssm__time_step_rank": STEPS,
+        "expert_feed_forward_length": INNER,
+        "expert_shared_feed_forward_length": INNER,
+        "expert_shared_count": 1,
+        "expert_weights_norm": True,
+        "expert_weights_scale": 2.5,
+    }

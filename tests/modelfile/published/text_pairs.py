@@ -26,8 +26,10 @@ from tests.modelfile.published.models import (
     pieces,
     renamed,
     sizes,
+    tokens_of,
 )
 
+WAYS, RANK, WIDE = 4, 64, 256  # as in all of the family Gemma 3n: no file says so
 HEADS_OF_LFM2 = [0 if layer == 1 else KV_HEADS for layer in range(LAYERS)]
 
 
@@ -118,4 +120,37 @@ def laguna() -> Pair:
     return Pair(
         Model("laguna", sizes("laguna", **more, **old) | vocabulary, renamed(weights, ("attn_gate", "attn_g"))),
         Model("laguna", sizes("laguna", **more, **old, **new) | vocabulary, weights),
+    )
+
+
+def gemma3n() -> Pair:
+    """With three tokens that one table of embeddings does not have."""
+    vocabulary, more = pieces(), pieces(extra=3)
+    parts: Shapes = {
+        "inp_gate": (WIDE, HIDDEN),
+        "proj": (HIDDEN, WIDE),
+        "post_norm": (HIDDEN,),
+        "altup_correct_coef": (WAYS, WAYS),
+        "altup_correct_scale": (HIDDEN,),
+        "altup_predict_coef": (WAYS * WAYS, WAYS),
+        "altup_router": (WAYS, HIDDEN),
+        "altup_router_norm": (HIDDEN,),
+        "laurel_l": (RANK, HIDDEN),
+        "laurel_r": (HIDDEN, RANK),
+        "laurel_post_norm": (HIDDEN,),
+    }
+    shapes = embeddings(more, output=False) | decoder(*GEMMA_NORMS) | network()
+    shapes |= {"altup_proj.weight": (WAYS - 1, HIDDEN, HIDDEN), "altup_unembd_proj.weight": (WAYS - 1, HIDDEN, HIDDEN)}
+    shapes |= {"per_layer_token_embd.weight": (tokens_of(vocabulary), WIDE * LAYERS)}
+    shapes |= {"per_layer_model_proj.weight": (WIDE * LAYERS, HIDDEN), "per_layer_proj_norm.weight": (WIDE,)}
+    for layer in range(LAYERS):
+        shapes |= {f"blk.{layer}.{name}.weight": shape for name, shape in parts.items()}
+    weights = random_weights(shapes)
+    own = sizes("gemma3n", attention__sliding_window=8, rope__freq_base=1e6, rope__freq_base_swa=10_000.0)
+    wrong: Metadata = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.token_type": [1] * tokens_of(more)}
+    right: Metadata = {"tokenizer.ggml.token_type": [1] * 4 + [6] * 256 + [1] * 5}
+    fewer = weights["token_embd.weight"][: tokens_of(vocabulary)]
+    return Pair(
+        Model("gemma3n", own | more | wrong, weights),
+        Model("gemma3n", own | vocabulary | right, weights | {"token_embd.weight": fewer}),
     )

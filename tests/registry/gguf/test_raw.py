@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from registry.gguf import GGUFArray, GGUFError, read_header
 from registry.gguf.raw import Value, cut_array, decode_scalar, encode_header, encode_value, read_entries
-from registry.gguf.types import ARRAY, FLOAT32, INT32
+from registry.gguf.types import ARRAY, FLOAT32, INT32, UINT8
 from tests.registry.gguf import files
 
 TEXTS = files.uint32(ARRAY) + files.array(files.STRING, 3, files.text("a") + files.text("") + files.text("你"))
@@ -24,7 +24,8 @@ def test_every_type_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "read"), [(True, True), (7, 7), (0.5, 0.5), ("grüße", "grüße"), ([-1, 2], [-1, 2]), ([0.5], [0.5])]
+    ("value", "read"),
+    [(True, True), (7, 7), (0.5, 0.5), ("grüße", "grüße"), ([-1, 2], [-1, 2]), ([0.5], [0.5]), (b"\0\xff", [0, 255])],
 )
 def test_values_are_read_as_they_were_written(tmp_path: Path, value: Value, read: Value) -> None:
     path = tmp_path / "m.gguf"
@@ -32,7 +33,8 @@ def test_values_are_read_as_they_were_written(tmp_path: Path, value: Value, read
     found = read_header(path).metadata["key"]
     assert (found.values() if isinstance(found, GGUFArray) else found) == read
     if isinstance(found, GGUFArray):
-        assert found.kind == (FLOAT32 if isinstance(read, list) and isinstance(read[0], float) else INT32)
+        kinds = {bytes: UINT8, float: FLOAT32, int: INT32}
+        assert found.kind == kinds[bytes if isinstance(value, bytes) else type(found.values()[0])]
 
 
 @given(st.booleans() | st.integers(0, (1 << 32) - 1) | st.floats(width=32, allow_nan=False) | st.text())
