@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 WINDOW: Final = 256 << 10
 MAX_HEADER: Final = 256 << 20
@@ -13,6 +13,13 @@ _UINT64 = struct.Struct("<Q")
 
 class GGUFError(ValueError):
     """A file is no GGUF that can be served; `str()` says why, without naming the file."""
+
+
+class Mark(NamedTuple):
+    """A text among others: its number, and where it begins, in bytes from the first one's beginning."""
+
+    number: int
+    start: int
 
 
 class Cursor:
@@ -65,13 +72,19 @@ class Cursor:
         self._at += form.size
         return value
 
-    def skip_strings(self, count: int) -> None:
-        """Step over texts, each behind its length; fast enough for vocabularies of hundreds of thousands."""
+    def skip_strings(self, count: int) -> tuple[Mark, ...]:
+        """Step over texts, each behind its length; fast enough for vocabularies of hundreds of thousands.
+
+        Returns a mark for the first text, and for one every window after it.
+        """
         self.require(count * _UINT64.size)
-        while count:
+        first, left, marks = self.position, count, []
+        while left:
             self._fill(_UINT64.size)
-            count = self._walk(count)
+            marks.append(Mark(count - left, self.position - first))
+            left = self._walk(left)
             self.require(0)
+        return tuple(marks)
 
     def _walk(self, count: int) -> int:
         """Step over up to `count` texts whose lengths stand in the window; returns how many remain."""

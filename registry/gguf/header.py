@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from registry.gguf.cursor import GGUFError
+from registry.gguf.cursor import GGUFError, Mark
 from registry.gguf.types import FILE_TYPES, SCALARS, STRING, UNKNOWN, parameter_size
 
 _LENGTH = struct.Struct("<Q")
@@ -28,40 +30,59 @@ class TensorInfo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GGUFArray:
-    """An array of the metadata. Its length is known; its values are read when they are asked for."""
+    """An array of the metadata. Its length is known; its values are read when they are asked for.
+
+    `marks` are those of some texts, the first among them, if these are texts.
+    """
 
     path: Path
     kind: int
     count: int
     offset: int
     size: int
+    marks: tuple[Mark, ...] = ()
 
     def __len__(self) -> int:
         return self.count
 
     def values(self) -> list[Any]:
         """Numbers, truth values or texts. Reads the file. Raises GGUFError, or FileNotFoundError if it is gone."""
-        with self._data() as data:
+        with self._file() as file:
+            file.seek(self.offset)
+            data = file.read(self.size)
             return _texts(data, self.count) if self.kind == STRING else _numbers(data, self.kind, self.count)
 
     def texts_at(self, places: Iterable[int]) -> dict[int, str]:
-        """The texts at these places, without those that the array does not have; what lies between is stepped over.
+        """The texts at these places, without those that the array does not have. Of what lies between, a little is
+        stepped over, most is not read.
 
         Reads the file. Raises what `values` raises.
         """
         if self.kind != STRING:
             return {}
-        with self._data() as data:
-            return _texts_at(data, [place for place in places if 0 <= place < self.count])
+        with self._file() as file:
+            return {place: self._text_at(file, place) for place in places if 0 <= place < self.count}
+
+    def _text_at(self, file: BinaryIO, place: int) -> str:
+        """One text, found by walking from the last mark before it."""
+        after = bisect_right(self.marks, place, key=attrgetter("number"))
+        mark = self.marks[after - 1]
+        end = self.marks[after].start if after < len(self.marks) else self.size
+        file.seek(self.offset + mark.start)
+        data, at = file.read(end - mark.start), 0
+        for _ in range(place - mark.number):
+            (length,) = _LENGTH.unpack_from(data, at)
+            at += length + _LENGTH.size
+        (length,) = _LENGTH.unpack_from(data, at)
+        start = at + _LENGTH.size
+        return data[start : start + length].decode("utf-8", "replace")
 
     @contextmanager
-    def _data(self) -> Iterator[bytes]:
-        """The bytes of the values; what cannot be read or is too short is a GGUFError."""
+    def _file(self) -> Iterator[BinaryIO]:
+        """The file, open; what cannot be read or is too short is a GGUFError."""
         try:
             with self.path.open("rb") as file:
-                file.seek(self.offset)
-                data = file.read(self.size)
-            yield data
+                yield file
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -124,16 +145,4 @@ def _texts(data: bytes, count: int) -> list[str]:
         start = at + _LENGTH.size
         at = start + unpack(data, at)[0]
         found.append(data[start:at].decode("utf-8", "replace"))
-    return found
-
-
-def _texts_at(data: bytes, places: Iterable[int]) -> dict[int, str]:
-    unpack, at, here, found = _LENGTH.unpack_from, 0, 0, {}
-    for place in sorted(places):
-        for _ in range(place - here):
-            (length,) = unpack(data, at)
-            at += length + _LENGTH.size
-        (length,) = unpack(data, at)
-        start, here = at + _LENGTH.size, place
-        found[place] = data[start : start + length].decode("utf-8", "replace")
     return found

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from registry.gguf.cursor import Cursor, GGUFError
+from registry.gguf.cursor import Cursor, GGUFError, Mark
 from registry.gguf.header import GGUFArray, GGUFHeader, TensorInfo
 from registry.gguf.types import ARRAY, SCALARS, STRING, TENSOR_TYPES, UINT32
 
@@ -133,11 +133,12 @@ class _Reader:
         if self._elements > MAX_ELEMENTS:
             raise GGUFError(f"more than {MAX_ELEMENTS} array elements")
         start = cursor.position
+        marks: tuple[Mark, ...] = ()
         if kind == STRING:
-            cursor.skip_strings(count)
+            marks = cursor.skip_strings(count)
         else:
             cursor.skip(count * _scalar(kind).size)
-        return GGUFArray(self._path, kind, count, start, cursor.position - start)
+        return GGUFArray(self._path, kind, count, start, cursor.position - start, marks)
 
     def _tensor(self) -> TensorInfo:
         cursor = self._cursor

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from registry import bundled
 from registry.gguf import GGUFArray, GGUFError, TensorInfo, read_header
-from registry.gguf.cursor import MAX_HEADER
+from registry.gguf.cursor import MAX_HEADER, WINDOW
 from registry.gguf.reader import (
     MAX_ELEMENTS,
     MAX_ENTRIES,
@@ -52,6 +52,7 @@ from tests.registry.gguf.files import (
 
 TINYCHAT = bundled.MODELS[ModelName.parse("tinychat")].path
 VOCABULARY = Path(__file__).parents[3] / "bench" / "data" / "qwen2-vocab.gguf"
+TOKENS: GGUFArray = read_header(VOCABULARY).metadata["tokenizer.ggml.tokens"]
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,20 @@ def test_a_large_vocabulary() -> None:
     assert types.texts_at([0]) == {}
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.sets(st.integers(0, 151935), max_size=9))
+def test_some_texts_of_a_large_vocabulary(places: set[int]) -> None:
+    texts = TOKENS.values()
+    assert TOKENS.texts_at(places) == {place: texts[place] for place in places}
+
+
+def test_texts_at_the_marks() -> None:
+    texts = TOKENS.values()
+    places = [number + step for number, _ in TOKENS.marks for step in (-1, 0, 1)]
+    assert len(TOKENS.marks) == -(-TOKENS.size // WINDOW)
+    assert TOKENS.texts_at(places) == {place: texts[place] for place in places if place >= 0}
+
+
 @given(st.sets(st.integers(-2, 3)))
 def test_some_texts_of_many(places: set[int]) -> None:
     with TemporaryDirectory() as folder:
@@ -118,7 +133,7 @@ def test_the_texts_that_nobody_wants_are_not_made() -> None:
     tracemalloc.start()
     try:
         assert tokens.texts_at([151643, 0, 151936]) == {0: "!", 151643: "<|endoftext|>"}
-        assert tracemalloc.get_traced_memory()[1] < 1.1 * tokens.size
+        assert tracemalloc.get_traced_memory()[1] < 2 * WINDOW
     finally:
         tracemalloc.stop()
 
