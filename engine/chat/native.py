@@ -39,11 +39,20 @@ class NativeRenderer:
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises TemplateError with the template's own words."""
         habits = self._with_tools if tools else self._usual
-        if messages and messages[-1].role == "assistant":
-            asked = _asked(habits, messages[:-1], tools, think)
-            said = messages[-2].content if len(messages) > 1 else ""
-            return self._continued(asked, said, messages[-1], habits)
-        return Prompt(_asked(habits, messages, tools, think), reject_overflow=True)
+        begun = messages[-1] if messages and messages[-1].role == "assistant" else None
+        messages = messages if begun is None else messages[:-1]
+        text, said = _asked(habits, messages, tools, think), messages[-1].content if messages else ""
+        if begun is not None:
+            return self._continued(text, said, begun, habits)
+        if think is False and self._opens(text):
+            head, before, after = self._around_thoughts(text, said, Message("assistant"), habits)
+            text = head + before + after
+        return Prompt(text, reject_overflow=True)
+
+    def _opens(self, text: str) -> bool:
+        """Whether a prompt ends with the beginning of a block of reasoning."""
+        opening = self._shape.thinking[0].strip()
+        return bool(opening) and text.rstrip().endswith(opening)
 
     def _continued(self, text: str, said: str, answer: Message, habits: Habits) -> Prompt:
         """The prompt for the rest of an answer: of its content, or of its thoughts if there is nothing else yet.

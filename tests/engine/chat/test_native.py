@@ -139,6 +139,14 @@ def test_content_with_a_mark_of_its_own(end: str, thinking: str, text: str) -> N
     assert prompt.text == f"Hi<end><start>assistant{text}"
 
 
+def test_a_template_that_always_begins_to_think_is_stopped() -> None:
+    def asked(think: Think | None) -> str:
+        return NativeRenderer(ChatTemplate(OPEN), THINKS).render([Message("user", "Hi")], [], think).text
+
+    assert asked(False) == "user:Hi;assistant:<think>\n\n</think>\n\n"
+    assert asked(True) == asked(None) == "user:Hi;assistant:<think>\n"
+
+
 def test_an_empty_answer_begins_as_any_other() -> None:
     prompt = continued(OPEN, Message("assistant", ""), shape=THINKS)
     assert prompt == Prompt("user:Hi;assistant:<think>\n", reject_overflow=True)
