@@ -40,7 +40,7 @@ class Rewrite:
 
     architecture: str
     tensors: str = ""
-    without_tensors: str = "(?!)"
+    without_tensors: str = "(?!)"  # none
     renamed: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, Change] = field(default_factory=dict)
     shortened: Mapping[str, str] = field(default_factory=dict)
@@ -63,14 +63,10 @@ class Layout:
     text: Rewrite
     projector: Rewrite | None = None
 
-    @property
-    def text_form(self) -> str:
-        """What the file of the language model is called in the store."""
-        return f"{self.name}-{self.version}-text"
-
     def forms(self, header: GGUFHeader) -> dict[str, Rewrite]:
         """What is made of a file of this layout, by its name in the store; the language model last."""
-        forms = {self.text_form: self.text}
+        made: dict[str, Rewrite] = {}
         if self.projector is not None and any(tensor.name.startswith("v.") for tensor in header.tensors):
-            forms = {f"{self.name}-{self.version}-projector": self.projector} | forms
-        return forms
+            made["projector"] = self.projector
+        made["text"] = self.text
+        return {f"{self.name}-{self.version}-{part}": rewrite for part, rewrite in made.items()}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from modelfile.published.layout import Layout, Rewrite
-from modelfile.published.reading import has_tensor, is_of
+from modelfile.published.reading import has_tensor, is_of, rows
 from registry.gguf import GGUFHeader
 
 _FURTHER: Final = r"(a|v|mm|mtp)\."
@@ -20,7 +20,8 @@ _OMNI: Final = is_of("nemotron_h_omni")
 
 def _width(header: GGUFHeader) -> int | None:
     """How many numbers the experts work on, where those are fewer than the layers have."""
-    return next((tensor.shape[-1] for tensor in header.tensors if _NARROWING.match(tensor.name)), None)
+    narrowing = next((tensor.name for tensor in header.tensors if _NARROWING.match(tensor.name)), "")
+    return rows(narrowing)(header)
 
 
 def _has_experts(header: GGUFHeader) -> bool:

@@ -129,11 +129,10 @@ def _change(rewrite: Rewrite, tensor: TensorInfo) -> Change | None:
 
 
 def _shortened(tensor: TensorInfo, count: int | None) -> TensorInfo:
-    """A tensor without the rows from this one on."""
-    *width, length = tensor.shape
-    if count is None or count >= length:
+    """A tensor with so many of its rows, or as it is."""
+    if count is None or not tensor.shape or count >= tensor.shape[-1]:
         return tensor
-    return tensor._replace(shape=(*width, count), size=tensor.size // length * count)
+    return tensor._replace(shape=(*tensor.shape[:-1], count), size=tensor.size // tensor.shape[-1] * count)
 
 
 def _in_32_bits(tensor: TensorInfo) -> TensorInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
@@ -60,7 +61,7 @@ def _in_32_bits(data: bytes, kind: str) -> bytes:
 
 def _paired(data: bytes, tensor: TensorInfo, heads: object) -> bytes:
     """Each head's rows in pairs of one from its first and one from its second half."""
-    count = tensor.shape[-1]
+    count = math.prod(tensor.shape[-1:])
     if not isinstance(heads, int) or heads < 1 or count % (2 * heads):
         raise GGUFError(f'tensor "{tensor.name}" cannot be divided into heads')
     rows = np.frombuffer(data, np.uint8).reshape(heads, 2, count // heads // 2, -1)

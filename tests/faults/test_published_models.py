@@ -27,10 +27,18 @@ OPTIONS = {"temperature": 0, "num_predict": 8, "num_ctx": 64}
 def root(tmp_path: Path) -> Path:
     """A folder with a store of a published model, of the same in llama.cpp's layout, and of one that is unknown."""
     pair = PAIRS["gemma3"]()
-    pair.published.weights["mm.bulk"] = np.zeros((BULK, 512), np.float16)
     add(tmp_path, "published", pair.published)
     add(tmp_path, "expected", pair.expected)
     add(tmp_path, "unknown", Model("glmocr", {"glmocr.block_count": 1}, {"x": np.zeros(32, np.float32)}))
+    return tmp_path
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A folder with a store of a published model that takes a moment to copy."""
+    published = PAIRS["gemma3"]().published
+    published.weights["mm.bulk"] = np.zeros((BULK, 512), np.float16)
+    add(tmp_path, "published", published)
     return tmp_path
 
 
@@ -95,8 +103,8 @@ def test_an_unknown_layout_is_named(root: Path) -> None:
         assert post(server, "/api/show", model="unknown").status_code == 200
 
 
-def test_the_process_that_makes_it_is_killed(root: Path) -> None:
-    with serving(root / "models") as server, ThreadPoolExecutor() as pool:
+def test_the_process_that_makes_it_is_killed(large: Path) -> None:
+    with serving(large / "models") as server, ThreadPoolExecutor() as pool:
         answer = pool.submit(ask, server, "published")
         half_made(server)
         for worker in workers(server):
@@ -109,8 +117,8 @@ def test_the_process_that_makes_it_is_killed(root: Path) -> None:
         assert not list(server.store.glob("derived/*.incoming-*"))
 
 
-def test_the_server_is_killed(root: Path) -> None:
-    with serving(root / "models") as server, ThreadPoolExecutor() as pool:
+def test_the_server_is_killed(large: Path) -> None:
+    with serving(large / "models") as server, ThreadPoolExecutor() as pool:
         answer = pool.submit(ask, server, "published")
         half_made(server)
         children = server.runners()
@@ -119,15 +127,15 @@ def test_the_server_is_killed(root: Path) -> None:
         _, alive = psutil.wait_procs(children, timeout=PATIENCE)
         assert not alive
         assert isinstance(answer.exception(), httpx.TransportError)
-    check_whole(root / "models")
-    with serving(root / "models") as server:
+    check_whole(large / "models")
+    with serving(large / "models") as server:
         assert len(half_made(server)) == 1
         assert ask(server, "published").status_code == 200
         assert not list(server.store.glob("derived/*.incoming-*"))
 
 
-def test_a_client_that_leaves(root: Path) -> None:
-    with serving(root / "models") as server:
+def test_a_client_that_leaves(large: Path) -> None:
+    with serving(large / "models") as server:
         body = {"model": "published", "options": OPTIONS, **ASKED}
         with pytest.raises(httpx.TimeoutException):
             httpx.post(f"{server.url}/api/generate", json=body, trust_env=False, timeout=0.1)
