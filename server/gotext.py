@@ -10,6 +10,7 @@ import binascii
 import math
 import re
 import struct
+from contextlib import suppress
 
 from modelfile.gotemplate.floats import format_float
 from modelfile.gotemplate.quoting import quote
@@ -96,10 +97,12 @@ def _time_quote(text: str) -> str:
 def decode_base64(text: str) -> bytes:
     """The bytes of standard, padded base64; line breaks are skipped. Raises ValueError with Go's own words."""
     data = text.encode("utf-8", "surrogatepass")
-    try:
-        return binascii.a2b_base64(data.translate(None, b"\r\n"), strict_mode=True)
-    except binascii.Error:
-        raise ValueError(f"illegal base64 data at input byte {_first_bad_byte(data)}") from None
+    bare = data.translate(None, b"\r\n")
+    with suppress(binascii.Error):
+        found = binascii.a2b_base64(bare, strict_mode=True)
+        if len(bare) == -(-len(found) // 3) * 4:  # strict as it is, it takes any padding behind whole groups
+            return found
+    raise ValueError(f"illegal base64 data at input byte {_first_bad_byte(data)}")
 
 
 def _first_bad_byte(data: bytes) -> int:

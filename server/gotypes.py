@@ -19,6 +19,7 @@ from server.gotext import decode_base64
 T = TypeVar("T")
 D = TypeVar("D")
 _INT64 = range(-(2**63), 2**63)
+_UINT8 = range(256)
 
 
 class TypeMismatch(ValueError):
@@ -115,7 +116,18 @@ def _first_infinite(value: Any) -> Float | None:
     return value if isinstance(value, Float) and math.isinf(value) else None
 
 
+def _read_byte(value: Any, at: Cursor) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool) and value in _UINT8:
+        return value
+    at.mismatch(value, "uint8", literal=True)
+    return 0
+
+
 def _read_bytes(value: Any, at: Cursor) -> bytes | None:
+    if isinstance(value, list) and not isinstance(value, Object):
+        return bytes(_read_byte(item, at) for item in value)
     if not isinstance(value, str):
         at.mismatch(value, "api.ImageData")
         return None

@@ -35,6 +35,9 @@ ERRORS: list[tuple[Kind[Any], str, str]] = [
     (GENERATE, '{"options":{"a":[1e400]}}', FIELD.format("number 1e400", "GenerateRequest.options", "float64")),
     (GENERATE, '{"images":"abcd"}', FIELD.format("string", "GenerateRequest.images", "[]api.ImageData")),
     (GENERATE, '{"images":[1]}', FIELD.format("number", "GenerateRequest.images", "api.ImageData")),
+    (GENERATE, '{"images":[[[]]]}', FIELD.format("array", "GenerateRequest.images", "uint8")),
+    (GENERATE, '{"images":[[256]]}', FIELD.format("number 256", "GenerateRequest.images", "uint8")),
+    (GENERATE, '{"images":[{}]}', FIELD.format("object", "GenerateRequest.images", "api.ImageData")),
     (GENERATE, '{"images":["!!!"]}', "illegal base64 data at input byte 0"),
     (CHAT, '{"messages":"hi"}', FIELD.format("string", "ChatRequest.messages", "[]api.Message")),
     (CHAT, '{"messages":["x"]}', FIELD.format("string", "ChatRequest.messages", "api.Alias")),
@@ -90,6 +93,10 @@ def test_keys_match_in_any_case_and_the_last_wins() -> None:
 def test_an_empty_context_is_present() -> None:
     assert decode(GENERATE, '{"context":[]}').request().context == []
     assert decode(GENERATE, "{}").request().context is None
+
+
+def test_bytes_may_come_as_numbers() -> None:
+    assert decode(GENERATE, '{"images":[[],[1,null,255],"AQ=="]}').images == (b"", b"\x01\x00\xff", b"\x01")
 
 
 @pytest.mark.parametrize(
