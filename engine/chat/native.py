@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,14 @@ from engine.requests import Delta, Message, Think
 
 _SILENT = {"reasoning": False, "reasoning_strength": "none", "thinking_mode": "disabled", "thinking_budget": 0}
 """What turns reasoning off in templates that do not know `enable_thinking` or `thinking`."""
+
+_EFFORTS: dict[str, Sequence[str]] = {
+    "low": ("low",),
+    "medium": ("medium", "high"),
+    "high": ("high", "xhigh"),
+    "max": ("max", "xhigh", "high"),
+}
+"""Words for how hard to think, the next one for templates that refuse the first."""
 
 _OPENING = 256  # characters in which templates begin an answer
 
@@ -94,11 +102,17 @@ def _end(prompt: str, said: str) -> int:
 
 
 def _asked(habits: Habits, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> str:
-    """The prompt for an answer from its beginning."""
-    variables = _thinking(think)
-    if habits.functions:
-        variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
-    return habits.template.render(_written(tagged(messages, behind), habits), list(tools), **variables)
+    """The prompt for an answer from its beginning. How hard to think is said in the first word that is not refused."""
+    refusal: TemplateError | None = None
+    for variables in _thinking(think):
+        if habits.functions:
+            variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
+        try:
+            return habits.template.render(_written(tagged(messages, behind), habits), list(tools), **variables)
+        except TemplateError as error:
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
 
 
 def _written(messages: Sequence[Message], habits: Habits) -> list[dict[str, Any]]:
@@ -114,12 +128,11 @@ def _written(messages: Sequence[Message], habits: Habits) -> list[dict[str, Any]
     return habits.calls.write(one_call_each(messages) if habits.one_call_each else messages)
 
 
-def _thinking(think: Think | None) -> dict[str, Any]:
-    """Whether and how hard to think, under the names that templates have for it."""
+def _thinking(think: Think | None) -> Iterator[dict[str, Any]]:
+    """Whether and how hard to think, under the names that templates have for it: one way to say it after the other."""
     thinks = think is None or bool(think)
     variables: dict[str, Any] = {"enable_thinking": thinks, "thinking": thinks}
-    if not thinks:
-        variables |= _SILENT
-    elif isinstance(think, str):
-        variables |= {"reasoning_effort": think, "reasoning_strength": think}
-    return variables
+    if isinstance(think, str):
+        yield from (variables | {"reasoning_effort": word, "reasoning_strength": word} for word in _EFFORTS[think])
+    else:
+        yield variables if thinks else variables | _SILENT

@@ -41,6 +41,25 @@ def test_a_developer_is_the_system() -> None:
     assert render("{{ messages | tojson }}", Message("developer", "D")) == '[{"role": "system", "content": "D"}]'
 
 
+@pytest.mark.parametrize(
+    ("known", "think", "said"),
+    [
+        ("low xhigh", "high", "xhigh"),
+        ("low xhigh", "max", "xhigh"),
+        ("low high no_think", "medium", "high"),
+        ("low medium high max", "max", "max"),
+    ],
+)
+def test_words_for_how_hard_to_think(known: str, think: Think, said: str) -> None:
+    source = f"{{% if reasoning_effort not in {known.split()} %}}{{{{ raise_exception('no!') }}}}{{% endif %}}"
+    assert render(source + "{{ reasoning_effort }}", Message("user", "Hi"), think=think) == said
+
+
+def test_a_word_that_no_template_can_take_is_refused() -> None:
+    with pytest.raises(TemplateError, match=r"^not medium$"):
+        render("{{ raise_exception('not ' ~ reasoning_effort) }}", Message("user", "Hi"), think="medium")
+
+
 def test_results_are_tied_to_calls() -> None:
     call = ToolCall("f", {})
     text = render(
