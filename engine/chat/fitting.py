@@ -12,6 +12,8 @@ from engine.chat.render import Count, Prompt, Renderer, rendered
 from engine.chat.sandbox import TemplateError
 from engine.requests import Message, Think
 
+_NEAR = 16  # ends in a row that a template may refuse: results of one question's tools, for example
+
 
 async def render_to_fit(
     renderer: Renderer,
@@ -72,8 +74,8 @@ class _Fitting:
         return longest or shortest
 
     async def _first_taken(self, messages: Sequence[Message], start: int, stop: int) -> tuple[int, bool | None]:
-        """Where the first end begins that the template takes, and whether it fits; `stop` and None if there is none."""
-        for at in range(start, stop):
+        """Where the next end begins that the template takes, and whether it fits; `stop` and None if none is near."""
+        for at in range(start, min(stop, start + _NEAR)):
             try:
                 return at, (await self.try_(newest(messages, at)))[1]
             except TemplateError:

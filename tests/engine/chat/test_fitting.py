@@ -96,3 +96,19 @@ async def test_as_many_as_fit_are_kept_and_few_are_tried(told: list[tuple[str, i
     longest = next((end for end, length in zip(ends, lengths, strict=True) if length <= limit), ends[-1])
     assert prompt.text.split() == " ".join(message.content for message in longest).split()
     assert renderer.rendered <= 3 + len(messages).bit_length()
+
+
+async def test_a_template_that_refuses_what_is_left_is_not_asked_for_ever() -> None:
+    asked = 0
+
+    class Choosy(Spelled):
+        def render(self, messages: list[Message], tools: object, think: object) -> Prompt:
+            nonlocal asked
+            asked += 1
+            if messages[0] != U:
+                raise jinja.TemplateError("no question")
+            return super().render(messages, tools, think)
+
+    prompt = await render_to_fit(Choosy(True), [U, *[A] * 2000], [], None, limit=5, count=count)
+    assert len(prompt.text.split()) == 2001
+    assert asked < 200
