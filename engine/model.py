@@ -26,7 +26,7 @@ from registry.store import ModelMissing, Store, StoredModel
 MAX_TEXT = 16 << 20  # bytes of a layer of text
 SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
 NO_HEADER = GGUFHeader(version=3, metadata={}, tensors=(), data_offset=0)
-_KEPT = 256  # models whose files were read
+_KEPT = 256  # models, and files of weights, that were read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,11 @@ class Model:
     messages: tuple[Message, ...] = ()
     go_templates: bool | None = None
     parameters: dict[str, Any]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the weights are there, and were when this was read."""
+        return self.header is not NO_HEADER and self.weights.is_file()
 
     @property
     def chat_template(self) -> str:
@@ -130,7 +135,8 @@ class Model:
 class Models:
     """Finds models by the names that users type. May be used from any thread; reads files, so not on the event loop.
 
-    What a manifest says never changes, so a model is read once for each digest that its name has had.
+    What a manifest says never changes, so a model is read once for each digest that its name has had. Neither do
+    weights, and models often have them in common, so the header of each file is read once.
     `go_templates` prefers (True) or forbids (False) stored Go templates where the file has a chat template too.
     """
 
@@ -138,6 +144,7 @@ class Models:
         self._store = store
         self._go_templates = go_templates
         self._read: dict[tuple[ModelName, str], Model] = {}
+        self._headers: dict[Path, GGUFHeader] = {}
 
     def resolve(self, name: str) -> Model:
         """The model under a name. Raises InvalidName, ModelNotFound, CloudModel, InvalidRequest, ManifestError,
@@ -149,7 +156,7 @@ class Models:
             raise ModelNotFound(name) from None
         key = (stored.name, stored.digest)
         model = self._read.get(key)
-        if model is None or model.modified_at != stored.modified_at or not model.weights.is_file():
+        if model is None or model.modified_at != stored.modified_at or not model.is_current:
             model = self._load(stored)
             if len(self._read) >= _KEPT:
                 self._read.clear()
@@ -168,7 +175,7 @@ class Models:
             config=config,
             parent_model=weights[-1].from_ if weights else "",
             weights=path,
-            header=read_header(path) if path.is_file() else NO_HEADER,
+            header=self._header(path),
             projectors=self._paths(manifest, kinds.PROJECTOR),
             adapters=self._paths(manifest, kinds.ADAPTER),
             drafts=self._paths(manifest, kinds.DRAFT),
@@ -179,6 +186,17 @@ class Models:
             parameters=self._parameters(manifest),
             go_templates=self._go_templates,
         )
+
+    def _header(self, path: Path) -> GGUFHeader:
+        if not path.is_file():
+            return NO_HEADER
+        header = self._headers.get(path)
+        if header is None:
+            header = read_header(path)
+            if len(self._headers) >= _KEPT:
+                self._headers.clear()
+            self._headers[path] = header
+        return header
 
     def _paths(self, manifest: Manifest, kind: str) -> tuple[Path, ...]:
         return tuple(self._store.blob_path(layer.digest) for layer in manifest.of_type(kind))
