@@ -156,7 +156,7 @@ class Engine:
                 return
             messages = conversation(model.system, model.messages, request.messages)
             prompt = await self._render(job, model.route, messages, tools, process)
-            turn = Turn(Toolbox(tools), bool(job.think), messages[-1], prompt.lead)
+            turn = Turn(Toolbox(tools, request.schemas), bool(job.think), messages[-1], prompt.lead)
             reader: Reader = OutputParser(model.route.format, turn)
             if request.tool_choice == "none":
                 reader = WithoutCalls(reader)

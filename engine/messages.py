@@ -84,11 +84,13 @@ class Grammar(msgspec.Struct, array_like=True, frozen=True):
 
     Each of the `marks`, numbered from 0, is a text that may be one control token of the model: the runner defines
     `mark_N`, which is the mark, and `until_N`, any text up to this mark without the others, and with them `GAP`, some
-    white space.
+    white space, and `TEXT`, any text. Terminals may end with `MARK_N`, rules go on behind them with `tail_N`: the mark
+    is in the one or the other. `closings` are texts by which lists and values end that may go on for long.
     """
 
     rules: str
     marks: tuple[str, ...] = ()
+    closings: tuple[str, ...] = ()
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):

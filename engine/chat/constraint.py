@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.chat.rules import call_rules, literal, marks, name_of, until
+from engine.chat.lines import literal
+from engine.chat.rules import call_rules, marks, name_of, until
 from engine.chat.schema import UnusableSchema, grammar_schema
 from engine.chat.tools import Format, Turn
 from engine.chat.tools.shape import Thoughts
@@ -22,13 +23,15 @@ _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 class Constraint:
     """Rules for the answer behind its reasoning, in a format. `what` names them to the user.
 
-    `rules` define `answer`; `body` is what follows where the prompt has begun the answer already.
+    `rules` define `answer`; `body` is what follows where the prompt has begun the answer already. `closings` are the
+    texts by which lists and bare values end.
     """
 
     what: str
     rules: str
     body: str
     format: Format
+    closings: tuple[str, ...] = ()
 
     def grammar(self, turn: Turn) -> Grammar:
         """The grammar of the answer to a prompt, reasoning included where it has its place."""
@@ -41,7 +44,7 @@ class Constraint:
                 start = f"({literal(opening, known)} {until(closing, known)} GAP?)? answer"
             case Thoughts.NONE:
                 start = self.body if turn.continues else "answer"
-        return Grammar(f"start: {start}\n{self.rules}", known)
+        return Grammar(f"start: {start}\n{self.rules}", known, self.closings)
 
 
 def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint | None:
@@ -60,7 +63,8 @@ def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], fo
         return content  # content in JSON could not be told from a call that is nothing else
     rules = content.rules.replace("answer:", "answer: calls |", 1)
     as_it_likes = {name_of(tool): {"additionalProperties": True} for tool in tools}
-    return replace(content, rules=f"{rules}\n{call_rules(tools, as_it_likes, format)}")
+    called = call_rules(tools, as_it_likes, format)
+    return replace(content, rules=f"{rules}\n{called.text}", closings=called.closings)
 
 
 def content_constraint(wanted: str, format: Format) -> Constraint:
@@ -72,16 +76,15 @@ def content_constraint(wanted: str, format: Format) -> Constraint:
 def _forced(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint:
     choice = request.tool_choice
     if format.shape.calls is None:
-        raise InvalidRequest(
-            "tool_choice cannot be enforced: no grammar can be written yet for the way in which this model calls tools"
-        )
+        raise InvalidRequest("tool_choice cannot be enforced: this model has no way to call tools")
     only = choice.name if isinstance(choice, NamedTool) else None
     if only is not None and only not in map(name_of, tools):
         raise InvalidRequest(f'tool_choice names "{only}", which is not among the tools')
     if not tools:
         raise InvalidRequest(f'tool_choice "{choice}" needs tools')
-    rules = f"answer: calls\n{call_rules(tools, request.schemas, format, only)}"
-    return Constraint("tool_choice cannot be enforced", rules, "calls", format)
+    called = call_rules(tools, request.schemas, format, only)
+    rules = f"answer: calls\n{called.text}"
+    return Constraint("tool_choice cannot be enforced", rules, "calls", format, called.closings)
 
 
 def _schema(wanted: str) -> str:

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from engine.chat.arguments import Arguments
+from engine.chat.lines import Lines, literal
 from engine.chat.schema import LARGEST, ON_ONE_LINE, UnusableSchema, grammar_schema
 from engine.chat.tools import Format
+from engine.chat.tools.shape import CallShape
 from engine.errors import InvalidRequest
 
 MOST_CALLS = 16  # of one answer: a small model might never stop calling
+
+
+@dataclass(frozen=True, slots=True)
+class CallRules:
+    """The rule `calls` and those that it needs; `closings` are the texts by which lists and bare values end."""
+
+    text: str
+    closings: tuple[str, ...]
 
 
 def marks(format: Format) -> tuple[str, ...]:
     """The texts of a format that may be single tokens of the model; tags of reasoning begin with one."""
     tags = (tag for tag in format.shape.thinking if tag and not tag.startswith(format.preserved))
     return tuple(dict.fromkeys([*format.preserved, *tags]))
-
-
-def literal(text: str, known: Sequence[str]) -> str:
-    """A text as a rule's items: its marks, and what stands between them in quotes."""
-    longest_first = sorted(known, key=len, reverse=True)
-    pieces = re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if known else [text]
-    return " ".join(
-        f"mark_{known.index(piece)}" if piece in known else json.dumps(piece, ensure_ascii=False)
-        for piece in pieces
-        if piece
-    )
 
 
 def until(text: str, known: Sequence[str]) -> str:
@@ -39,24 +39,28 @@ def until(text: str, known: Sequence[str]) -> str:
 
 def call_rules(
     tools: Sequence[Mapping[str, Any]], schemas: Mapping[str, Any], format: Format, only: str | None = None
-) -> str:
-    """The rule `calls` and those it needs: calls of these tools, or one call of `only` one, as the format writes them.
+) -> CallRules:
+    """The rules for calls of these tools, or for one call of `only` one, as the format writes them.
 
     `schemas` are parameters by name, which win over those in the definitions. Raises InvalidRequest.
     """
-    shape, known = format.shape.calls, marks(format)
+    shape, lines = format.shape.calls, Lines(marks(format))
     assert shape is not None
-    parameters = _parameters(tools, schemas, only)
+    parameters = _parameters(tools, schemas, shape, only)
     called = shape.known_as(name for tool in tools if (name := name_of(tool)))
     more = ""
     if shape.between is not None and only is None:
-        more = f"({literal(shape.between, known)} call){{0,{MOST_CALLS - 1}}}"
-    rules = [f"calls: {literal(shape.before, known)} call {more} {literal(shape.after, known)}"]
+        more = f"({lines.literal(shape.between)} call){{0,{MOST_CALLS - 1}}}"
+    gap = "GAP? " if shape.trims else ""
+    rules = [f"calls: {gap}{lines.literal(shape.before)} call {more} {lines.literal(shape.after)}"]
     rules.append(f"call: {' | '.join(f'call_{number}' for number in range(len(parameters)))}")
     for number, (name, schema) in enumerate(parameters.items()):
-        head, closing = literal(shape.head(called[name]), known), literal(shape.closing, known)
-        rules += [f"call_{number}: {head} arguments_{number} {closing}", f"arguments_{number}: %json {schema}"]
-    return "\n".join(rules)
+        head, closing = lines.literal(shape.head(called[name])), lines.literal(shape.closing)
+        arguments = _arguments(name, schema, shape, lines)
+        rules += [f"call_{number}: {head} arguments_{number} {closing}", f"arguments_{number}: {arguments}"]
+    for end in (shape.closing + shape.after, shape.after):  # behind those of texts, which might take them in
+        lines.add_closing(end)
+    return CallRules("\n".join([*rules, *lines.rules]), lines.closings)
 
 
 def name_of(tool: Mapping[str, Any]) -> str:
@@ -64,23 +68,40 @@ def name_of(tool: Mapping[str, Any]) -> str:
     return str((tool.get("function") or {}).get("name") or "")
 
 
-def _parameters(tools: Sequence[Mapping[str, Any]], schemas: Mapping[str, Any], only: str | None) -> dict[str, str]:
-    """The schemas of the arguments of those functions that may be called, as JSON texts."""
+def _parameters(
+    tools: Sequence[Mapping[str, Any]], schemas: Mapping[str, Any], shape: CallShape, only: str | None
+) -> dict[str, dict[str, Any]]:
+    """The schemas of the arguments of those functions that may be called, objects all of them."""
     wanted = {name: tool for tool in tools if (name := name_of(tool)) and only in (None, name)}
     if not wanted:
         raise InvalidRequest("the tools have no names")
-    found = {
-        name: _schema(name, schemas.get(name) or tool["function"].get("parameters")) for name, tool in wanted.items()
-    }
-    if sum(map(len, found.values())) > LARGEST:
+    found = {name: _said(schemas.get(name) or tool["function"].get("parameters")) for name, tool in wanted.items()}
+    for name in found:
+        if not re.fullmatch(shape.names, name):
+            raise InvalidRequest(f"tool_choice cannot be enforced: this model cannot write the name {name}")
+    if sum(len(_schema(name, schema, shape)) for name, schema in found.items()) > LARGEST:
         raise InvalidRequest(f"the parameters of the tools are too large: at most {LARGEST} characters are accepted")
     return found
 
 
-def _schema(name: str, given: Any) -> str:
-    """The schema of a tool's arguments, an object in any case."""
+def _said(given: Any) -> dict[str, Any]:
     said = {key: value for key, value in given.items() if value not in (None, "")} if isinstance(given, dict) else {}
+    return {"type": "object", "properties": {}, **said}
+
+
+def _schema(name: str, schema: dict[str, Any], shape: CallShape) -> str:
+    """The schema of a tool's arguments in JSON."""
     try:
-        return grammar_schema({"type": "object", "properties": {}, **said}, ON_ONE_LINE)
+        return grammar_schema(schema, ON_ONE_LINE, shape.reserved)
+    except UnusableSchema as error:
+        raise InvalidRequest(f"the parameters of {name}: {error}") from None
+
+
+def _arguments(name: str, schema: dict[str, Any], shape: CallShape, lines: Lines) -> str:
+    """The items of a rule for a tool's arguments."""
+    if shape.arguments is None:
+        return f"%json {_schema(name, schema, shape)}"
+    try:
+        return Arguments(lines, shape.arguments, shape.reserved, schema).items()
     except UnusableSchema as error:
         raise InvalidRequest(f"the parameters of {name}: {error}") from None

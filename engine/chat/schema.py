@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from engine.chat.guarded import guarded_schema
 
 LARGEST = 256 << 10  # characters of schema in one request
 DEEPEST = 100  # schemas inside of each other
@@ -14,7 +16,7 @@ _LISTS = ("anyOf", "allOf", "oneOf", "prefixItems", "items")
 _SINGLE = ("items", "additionalItems", "additionalProperties")
 _COMBINING = ("allOf", "anyOf", "oneOf", "$ref")
 _OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties")
-_LOOKS_AROUND = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
+LOOKS_AROUND = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
 INDENTED = r"[\x20\x0A\x09]{1,20}"  # white space between the parts of JSON; small models would never end it
 ON_ONE_LINE = r"\x20"
 
@@ -23,17 +25,18 @@ class UnusableSchema(ValueError):
     """The schema cannot become a grammar; the message is for the user."""
 
 
-def grammar_schema(schema: Mapping[str, Any], spaces: str = INDENTED) -> str:
+def grammar_schema(schema: Mapping[str, Any], spaces: str = INDENTED, reserved: Sequence[str] = ()) -> str:
     """A schema as the JSON text that `%json` takes in a grammar. Raises UnusableSchema.
 
-    `spaces` is the pattern of white space between two parts of an answer. What cannot be enforced is ignored. An
-    object has no properties but those that are listed, unless something is said about others. Patterns that look
-    around or back are left out: no automaton can follow them.
+    `spaces` is the pattern of white space between two parts of an answer. No text in it has one of the `reserved`.
+    What cannot be enforced is ignored. An object has no properties but those that are listed, unless something is said
+    about others. Patterns that look around or back are left out: no automaton can follow them.
     """
     try:
         closes = not any(_combines(each) for each in _schemas(schema, DEEPEST))
         options = {"lenient": True, "whitespace_pattern": spaces}
-        text = json.dumps({**_prepared(schema, closes), "x-guidance": options}, ensure_ascii=False)
+        guarded = guarded_schema(_prepared(schema, closes), reserved)
+        text = json.dumps({**guarded, "x-guidance": options}, ensure_ascii=False)
     except RecursionError:
         raise UnusableSchema("it is nested too deeply") from None
     if len(text) > LARGEST:
@@ -94,4 +97,4 @@ def _is_lost(key: str, value: Any) -> bool:
     """Whether a keyword cannot be told to a grammar; for patterns of properties `value` is one of them."""
     if key == "x-guidance":
         return True
-    return key in ("pattern", "patternProperties") and isinstance(value, str) and bool(_LOOKS_AROUND.search(value))
+    return key in ("pattern", "patternProperties") and isinstance(value, str) and bool(LOOKS_AROUND.search(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,16 @@ if TYPE_CHECKING:
 TokenSet = npt.NDArray[np.uint32]
 """One bit for each token of the vocabulary, in llguidance's order."""
 
-LONGEST = 256  # tokens; what needs more has no end
+LONGEST = 512  # tokens; what needs more has no end
 _SPACE, _QUOTES, _BRACKETS, _STRUCTURE = b" \t\r\n", b'"}]', b"}]", b'"}]{[,: \t\r\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Goals:
+    """By what texts in an answer end: those around JSON by one of the `marks`, lists and bare values by `closings`."""
+
+    marks: TokenSet
+    closings: Sequence[list[int]] = ()
 
 
 class Ending:
@@ -43,21 +52,29 @@ class Ending:
         bits[list(ids)] = 1
         return np.packbits(bits, bitorder="little").view(np.uint32)
 
-    def plan(self, matcher: LLMatcher, marks: TokenSet) -> list[int] | None:
-        """Tokens that end the answer; None where no end is found. `marks` are those by which texts around JSON end.
-
-        The matcher stays as it is.
-        """
+    def plan(self, matcher: LLMatcher, goals: Goals) -> list[int] | None:
+        """Tokens that end the answer; None where no end is found. The matcher stays as it is."""
         matcher = matcher.deep_copy()
         allowed = np.empty_like(self._ends)
         found: list[int] = []
         while not matcher.is_stopped():
             matcher.unsafe_compute_mask_ptr(allowed.ctypes.data, allowed.nbytes)
-            token = self._next(allowed, marks)
-            if len(found) == LONGEST or not matcher.consume_token(token):
+            tokens = self._closing(matcher, allowed, goals) or [self._next(allowed, goals.marks)]
+            if len(found) >= LONGEST or not matcher.consume_tokens(tokens):
                 return None
-            found.append(token)
+            found += tokens
         return None if matcher.is_error() else found
+
+    def _closing(self, matcher: LLMatcher, allowed: TokenSet, goals: Goals) -> list[int]:
+        """The way out of a text that is no JSON, or of a list, if one of them goes on here.
+
+        In a string of JSON, where a quote may come and a line feed may not, everything would do and end nothing.
+        """
+        quoted = (allowed & self._quotes).any() and not (allowed & self._lines).any()
+        if quoted or (allowed & self._ends).any():
+            return []
+        ways = (way for way in goals.closings if matcher.validate_tokens(way) == len(way))
+        return next(ways, [])
 
     def _next(self, allowed: TokenSet, marks: TokenSet) -> int:
         for wanted in self._wanted(allowed, marks):

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from engine.messages import Grammar
-from engine.runner.ending import Ending
+from engine.runner.ending import Ending, Goals
 from engine.runner.matcher import Matcher, reason
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Grammars:
         if matcher.is_error():
             raise GrammarRejected(reason(matcher))
         closing = (tokens[mark] for n, mark in enumerate(grammar.marks) if mark in tokens and _ends(grammar, n))
-        return Matcher(matcher, words.ending, words.ending.tokens(closing))
+        closings = [self._vocabulary.tokenize(text, add_special=False).tolist() for text in grammar.closings]
+        return Matcher(matcher, words.ending, Goals(words.ending.tokens(closing), closings))
 
     @cached_property
     def _words(self) -> _Words:
@@ -91,6 +92,10 @@ def lark(grammar: Grammar, control: Mapping[str, int]) -> str:
     words = {mark: f"<[{control[mark]}]>" if mark in control else _quoted(mark) for mark in grammar.marks}
     texts = [mark for mark in grammar.marks if mark not in control]
     rules = [f"mark_{number}: {word}" for number, word in enumerate(words.values())]
+    for number, mark in enumerate(grammar.marks):
+        if f"MARK_{number}" in grammar.rules:
+            inside, behind = ("", words[mark]) if mark in control else (mark, '""')
+            rules += [f"MARK_{number}: {_quoted(inside)}", f"tail_{number}: {behind}"]
     for number in filter(lambda number: _ends(grammar, number), range(len(grammar.marks))):
         rules += _until(number, grammar.marks[number], words, texts)
     return "\n".join([grammar.rules, _SHARED_RULES, *rules])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.runner.ending import Ending, TokenSet
+from engine.runner.ending import Ending, Goals
 from engine.runner.recent import Logits
 
 if TYPE_CHECKING:
@@ -22,15 +22,15 @@ class Matcher:
     """How far one answer has come in its grammar. Made on any thread, then owned by the loop's.
 
     Near its last token an answer keeps an end of the grammar in reach: a token behind which there would be none is
-    replaced, and from there on the answer is `cut_short`. `closing` are the tokens by which texts around JSON end.
-    `fault` says why no token can follow, "" as long as one can.
+    replaced, and from there on the answer is `cut_short`. `goals` say by what its texts end. `fault` says why no token
+    can follow, "" as long as one can.
     """
 
-    def __init__(self, matcher: LLMatcher, ending: Ending, closing: TokenSet) -> None:
+    def __init__(self, matcher: LLMatcher, ending: Ending, goals: Goals) -> None:
         self._matcher = matcher
         self._ending = ending
-        self._closing = closing
-        self._mask = np.empty_like(closing)
+        self._goals = goals
+        self._mask = np.empty_like(goals.marks)
         self._address = self._mask.ctypes.data
         self._left = 0
         self._window = WINDOW
@@ -43,7 +43,7 @@ class Matcher:
     def allow(self, tokens: int) -> None:
         """Say how many tokens the answer may have."""
         self._left = tokens
-        self._window = WINDOW + len(self._ending.plan(self._matcher, self._closing) or ())
+        self._window = WINDOW + len(self._ending.plan(self._matcher, self._goals) or ())
         self._look()
 
     @property
@@ -81,13 +81,13 @@ class Matcher:
     def hurry(self) -> bool:
         """Lead the answer to its end now; False where no end is known."""
         if not self._bound:
-            self._way = self._ending.plan(self._matcher, self._closing) or []
+            self._way = self._ending.plan(self._matcher, self._goals) or []
             self._bound = bool(self._way)
         return self._bound
 
     def _look(self) -> bool:
         """Find a way to the end, and keep it if that is near; else say when to look again."""
-        way = self._ending.plan(self._matcher, self._closing)
+        way = self._ending.plan(self._matcher, self._goals)
         if way is None or len(way) > self._left:
             self._next_look = self._left // 2
             return False
@@ -115,7 +115,7 @@ class Matcher:
         ahead.consume_token(token)
         if ahead.validate_tokens(self._way) == len(self._way):
             return self._way
-        return self._ending.plan(ahead, self._closing)
+        return self._ending.plan(ahead, self._goals)
 
 
 def reason(matcher: LLMatcher) -> str:

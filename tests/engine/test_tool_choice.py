@@ -19,6 +19,7 @@ from registry import bundled
 from registry.manifest import MODEL, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
 from registry.store import Store
+from tests.engine.chat.renderers.test_forced import PARSERS
 from tests.serving import GREEDY
 
 WEATHER = {
@@ -210,20 +211,42 @@ async def test_what_cannot_be_demanded(engine: Engine, fields: dict[str, Any], w
     assert engine.running() == []
 
 
-def store_parser_model(store: Store, name: str, parser: str, template: str) -> None:
-    """The bundled model with a Go template; its answers are read by a parser."""
+def store_parser_model(store: Store, name: str, parser: str, template: str, renderer: str = "") -> None:
+    """The bundled model with a Go template or a renderer; its answers are read by a parser."""
     base = store.find(ModelName.parse("tinychat")).manifest
-    config = json.loads(store.read_blob(base.config.digest, 1 << 20)) | {"parser": parser}
+    config = json.loads(store.read_blob(base.config.digest, 1 << 20)) | {"parser": parser, "renderer": renderer}
     described = Layer(base.config.media_type, *store.add_blob(json.dumps(config).encode()))
     weights = (Path(bundled.__file__).parent / "tinychat.gguf").read_bytes()
     layers = (Layer(MODEL, *store.add_blob(weights)), Layer(TEMPLATE, *store.add_blob(template.encode())))
     store.write_manifest(ModelName.parse(name), Manifest(described, layers))
 
 
-async def test_a_format_for_which_there_is_no_grammar(engine: Engine) -> None:
-    store_parser_model(engine.store, "coder", "qwen3-coder", "{{ .Prompt }}")
-    with pytest.raises(InvalidRequest, match=r"^tool_choice cannot be enforced: no grammar can be written yet"):
-        await collect(engine.chat(ask("required", model="coder")))
+@pytest.mark.parametrize(("renderer", "parser"), PARSERS.items())
+async def test_a_call_in_the_words_of_every_family(engine: Engine, renderer: str, parser: str) -> None:
+    store_parser_model(engine.store, renderer, parser, "{{ .Prompt }}", renderer)
+    fields: dict[str, Any] = {"model": renderer, "tools": [tool("get_current_weather"), tool("place_order")]}
+    fields["options"] = {"num_predict": 250, "temperature": 1.5, "seed": 1}
+    choices: list[ToolChoice] = ["required", NamedTool("place_order")]
+    asked = [collect(engine.chat(ask(choice, **fields))) for choice in choices]
+    for content, _, calls, _ in await asyncio.gather(*asked):
+        assert calls
+        assert content == ""
+        for call in calls:
+            jsonschema.validate(call.arguments, SCHEMAS[call.name])
+    assert calls[-1].name == "place_order"
+
+
+async def test_a_model_that_cannot_call(engine: Engine) -> None:
+    store_parser_model(engine.store, "mute", "passthrough", "{{ .Prompt }}")
+    with pytest.raises(CapabilityMissing, match="does not support tools"):
+        await collect(engine.chat(ask("required", model="mute")))
+
+
+async def test_a_name_that_a_model_cannot_write(engine: Engine) -> None:
+    store_parser_model(engine.store, "coder", "qwen3-coder", "{{ .Prompt }}", "qwen3-coder")
+    odd = {"type": "function", "function": {"name": "a\nb", "parameters": {"type": "object", "properties": {}}}}
+    with pytest.raises(InvalidRequest, match=r"^tool_choice cannot be enforced: this model cannot write the name"):
+        await collect(engine.chat(ask("required", model="coder", tools=[odd])))
 
 
 async def test_a_model_without_tools(engine: Engine) -> None:

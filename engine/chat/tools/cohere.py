@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from engine.chat.tape import Script, Tape, content, thought
 from engine.chat.tools.format import Turn
-from engine.chat.tools.shape import Shape, json_list
+from engine.chat.tools.shape import LINE, NUMBER, CallShape, Shape
 from engine.chat.tools.tagged_json import TaggedJSON
 
 THINKING, END_THINKING = "<|START_THINKING|>", "<|END_THINKING|>"
@@ -17,7 +17,16 @@ END_OF_TURN = "<|END_OF_TURN_TOKEN|>"
 PRESERVED = (THINKING, END_THINKING, TEXT, END_TEXT, ACTION, END_ACTION, RESPONSE, END_RESPONSE)
 
 SHAPE = Shape(
-    (THINKING, END_THINKING), TEXT, json_list(f"{ACTION}", END_ACTION, name="tool_name", arguments="parameters")
+    (THINKING, END_THINKING),
+    TEXT,
+    CallShape(
+        f'{{"tool_call_id": "{NUMBER}", "tool_name": "',
+        '", "parameters": ',
+        "}",
+        f"{ACTION}[\n{LINE}    ",
+        f"\n{LINE}]{END_ACTION}",
+        f",\n{LINE}    ",
+    ),
 )
 SHAPE_RESPONSE = replace(SHAPE, content=RESPONSE)
 

@@ -5,43 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from engine.chat.tools.branches import branches
+
 
 class Toolbox:
-    """Names and parameter types of the declared tools. Empty (false) when the request has none. Immutable."""
+    """Names and parameter types of the declared tools. Empty (false) when the request has none. Immutable.
 
-    def __init__(self, tools: Iterable[Mapping[str, Any]] = ()) -> None:
+    `schemas` are parameters by name, which win over those in the definitions.
+    """
+
+    def __init__(self, tools: Iterable[Mapping[str, Any]] = (), schemas: Mapping[str, Any] | None = None) -> None:
         functions = [tool.get("function") or {} for tool in tools]
-        self._parameters = {
-            function["name"]: (function.get("parameters") or {}).get("properties") or {}
+        sent = schemas or {}
+        self._schemas: dict[str, Any] = {
+            name: sent.get(name) or function.get("parameters") or {}
             for function in functions
-            if function.get("name")
+            if (name := function.get("name"))
         }
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names, in the order of the request."""
-        return tuple(self._parameters)
+        return tuple(self._schemas)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._parameters
+        return name in self._schemas
 
     def __bool__(self) -> bool:
-        return bool(self._parameters)
+        return bool(self._schemas)
 
     def aliased(self, names: Mapping[str, str]) -> Toolbox:
         """The same tools under other names: alias to declared name."""
         other = Toolbox()
-        other._parameters = {alias: self._parameters[name] for alias, name in names.items()}
+        other._schemas = {alias: self._schemas[name] for alias, name in names.items()}
         return other
 
     def types(self, function: str, parameter: str) -> frozenset[str]:
         """The JSON types that a parameter may have; empty when it is not declared."""
-        schema = self._parameters.get(function, {}).get(parameter)
-        return frozenset(_types(schema)) if isinstance(schema, Mapping) else frozenset()
-
-
-def _types(schema: Mapping[str, Any]) -> Iterable[str]:
-    if options := schema.get("anyOf"):
-        return [kind for option in options if isinstance(option, Mapping) for kind in _types(option)]
-    kinds = schema.get("type") or ()
-    return (kinds,) if isinstance(kinds, str) else kinds
+        schema = self._schemas.get(function)
+        properties = schema.get("properties") if isinstance(schema, Mapping) else None
+        if not isinstance(schema, Mapping) or not isinstance(properties, Mapping):
+            return frozenset()
+        return frozenset(branch.kind for branch in branches(properties.get(parameter), schema) if branch.kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.chat.tape import Script, Tape, content
 from engine.chat.tools.calls import Unreadable
 from engine.chat.tools.format import Turn
@@ -16,9 +18,13 @@ CALL, END_CALL = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>"
 SEPARATOR = "<｜tool▁sep｜>"
 OUTPUT, END_OUTPUT = "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"
 OUTPUTS, END_OUTPUTS = "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"
-PLAIN_CALLS = CallShape(CALL, SEPARATOR, END_CALL, CALLS, END_CALLS, between="")
-FENCED_CALLS = CallShape(
-    f"{CALL}function{SEPARATOR}", "\n```json\n", f"\n```{END_CALL}", CALLS, END_CALLS, between="\n"
+PLAIN_CALLS = CallShape(CALL, SEPARATOR, END_CALL, CALLS, END_CALLS, between="", reserved=(CALL, END_CALL, END_CALLS))
+FENCED_CALLS = replace(
+    PLAIN_CALLS,
+    opening=f"{CALL}function{SEPARATOR}",
+    middle="\n```json\n",
+    closing=f"\n```{END_CALL}",
+    between="\n",
 )
 PRESERVED = ("</think>", CALLS, END_CALLS, CALL, END_CALL, SEPARATOR, OUTPUT, END_OUTPUT)
 

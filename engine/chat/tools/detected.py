@@ -27,11 +27,21 @@ from engine.chat.tools.combined import after_thinking, read_content, with_tools
 from engine.chat.tools.format import Format, Reader, Turn
 from engine.chat.tools.functionary import read_function_tags, read_functionary, read_glm4
 from engine.chat.tools.generic import tagged
-from engine.chat.tools.glm import GLM
-from engine.chat.tools.invoke import DSML_CALLS, DSML_TOOLS, MINICPM, MINIMAX
+from engine.chat.tools.glm import ARGUMENT_TAGS, GLM, GLM_CALLS
+from engine.chat.tools.invoke import (
+    DSML,
+    DSML_CALLS,
+    DSML_CALLS_SHAPE,
+    DSML_TOOLS,
+    DSML_TOOLS_SHAPE,
+    MINICPM,
+    MINICPM_CALLS,
+    MINIMAX,
+    MINIMAX_CALLS,
+)
 from engine.chat.tools.llama import read_llama
-from engine.chat.tools.pythonic import LFM, OLMO, read_bare_python, read_lfm
-from engine.chat.tools.qwen import QWEN_XML, SEED_XML
+from engine.chat.tools.pythonic import BARE_CALLS, LFM, LFM_CALLS, OLMO, OLMO_CALLS, read_bare_python, read_lfm
+from engine.chat.tools.qwen import QWEN_CALLS, QWEN_XML, SEED_CALLS, SEED_XML
 from engine.chat.tools.shape import NO_SHAPE, CallShape, Shape, json_call, json_list
 from engine.chat.tools.tagged_json import HERMES_CALLS, TaggedJSON
 
@@ -77,6 +87,7 @@ def _json(opening: str, closing: str, *marks: str, calls: CallShape | None = Non
 
 
 _CALL = ("<tool_call>", "</tool_call>")
+_GLM = (*_CALL, *ARGUMENT_TAGS)
 _LFM = (LFM.opening, LFM.closing)
 _GIGA = "<|message_sep|>\n\nfunction call<|role_sep|>\n"
 _GIGA_CALL = json_call("<|function_call|>", "<|message_sep|>")
@@ -102,30 +113,32 @@ _FAMILIES = (
     _Family((kimi.CALLS, kimi.CALL), kimi.read_kimi, kimi.PRESERVED, kimi.SHAPE),
     _Family(("<|open|>", "<|close|>", "<|end_of_msg|>"), kimi.read_kimi3, kimi.PRESERVED_K3, kimi.SHAPE_K3, whole=True),
     _Family(("<|tool_call:begin|>", "<|tool_call:args|>"), solar.read_solar, solar.PRESERVED, solar.SHAPE, whole=True),
-    _Family(("HYTK", ":opensource", "<arg_key{}>"), hunyuan.HUNYUAN, hunyuan.PRESERVED, tags=hunyuan.THINKING),
-    _Family(("<role>ASSISTANT</role>", "<arg_key>"), GLM, _CALL),
+    _Family(
+        ("HYTK", ":opensource", "<arg_key{}>"), hunyuan.HUNYUAN, hunyuan.PRESERVED, hunyuan.SHAPE, tags=hunyuan.THINKING
+    ),
+    _Family(("<role>ASSISTANT</role>", "<arg_key>"), GLM, _GLM, Shape(calls=GLM_CALLS)),
     _Family(("<|START_TEXT|>", "<|START_ACTION|>"), cohere.read_command, cohere.PRESERVED, cohere.SHAPE, whole=True),
-    _Family(("<|tool_list_start|>", "<|tool_list_end|>"), read_lfm, _LFM),
-    _Family(("List of tools: [",), read_lfm, _LFM, without=("<|tool_list_start|>",)),
+    _Family(("<|tool_list_start|>", "<|tool_list_end|>"), read_lfm, _LFM, Shape(calls=LFM_CALLS)),
+    _Family(("List of tools: [",), read_lfm, _LFM, Shape(calls=LFM_CALLS), without=("<|tool_list_start|>",)),
     _json("<|function_call|>", "<|message_sep|>", "<|function_call|>", "<|message_sep|>", calls=_GIGA_CALL),
     _json(_GIGA, "<|message_sep|>", "<|role_sep|>", "<|message_sep|>", calls=json_call(_GIGA, "<|message_sep|>")),
-    _Family((minimax.SPACE, "<tool_call>", "<invoke name="), minimax.read_minimax3, (minimax.SPACE,)),
-    _Family(("dsml_token", "DSML", "function_calls"), DSML_CALLS),
-    _Family(("dsml_token", "DSML", "tool_calls"), DSML_TOOLS),
+    _Family((minimax.SPACE, "<tool_call>", "<invoke name="), minimax.read_minimax3, (minimax.SPACE,), minimax.SHAPE),
+    _Family(("dsml_token", "DSML", "function_calls"), DSML_CALLS, (DSML,), Shape(calls=DSML_CALLS_SHAPE)),
+    _Family(("dsml_token", "DSML", "tool_calls"), DSML_TOOLS, (DSML,), Shape(calls=DSML_TOOLS_SHAPE)),
     _Family(("'<|tool_call>call:'",), gemma.read_gemma4, gemma.PRESERVED, gemma.SHAPE, whole=True),
-    _Family(("Tool usage guidelines:", '<function name="', '<param name="'), MINICPM),
-    _Family(("<tool_call>", "<function=", "<parameter="), QWEN_XML, _CALL),
-    _Family((SEED_XML.opening,), SEED_XML, (SEED_XML.opening, SEED_XML.closing)),
-    _Family((MINIMAX.opening,), MINIMAX, (MINIMAX.opening, MINIMAX.closing)),
-    _Family((gemma.FUNCTION_CALL,), gemma.read_function_gemma, (gemma.FUNCTION_CALL, gemma.END_FUNCTION_CALL)),
+    _Family(("Tool usage guidelines:", '<function name="', '<param name="'), MINICPM, shape=Shape(calls=MINICPM_CALLS)),
+    _Family(("<tool_call>", "<function=", "<parameter="), QWEN_XML, _CALL, Shape(calls=QWEN_CALLS)),
+    _Family((SEED_XML.opening,), SEED_XML, (SEED_XML.opening, SEED_XML.closing), Shape(calls=SEED_CALLS)),
+    _Family((MINIMAX.opening,), MINIMAX, (MINIMAX.opening, MINIMAX.closing), Shape(calls=MINIMAX_CALLS)),
+    _Family((gemma.FUNCTION_CALL,), gemma.read_function_gemma, gemma.PRESERVED_FUNCTION, gemma.SHAPE_FUNCTION),
     _Family(("<|START_ACTION|>",), cohere.read_command, cohere.PRESERVED, cohere.SHAPE_RESPONSE, whole=True),
-    _Family(("<arg_key>",), GLM, _CALL),
+    _Family(("<arg_key>",), GLM, _GLM, Shape(calls=GLM_CALLS)),
     _deepseek("tool▁calls▁begin", "```json", calls=deepseek.FENCED_CALLS),
     _deepseek("tool▁calls▁begin", calls=deepseek.PLAIN_CALLS),
     _mistral("[TOOL_CALLS]", "[ARGS]", shape=mistral.SHAPE),
     _mistral("[TOOL_CALLS]", shape=mistral.SHAPE_LISTED),
-    _Family((LFM.opening,), read_lfm, _LFM),
-    _Family((OLMO.opening,), OLMO),
+    _Family((LFM.opening,), read_lfm, _LFM, Shape(calls=LFM_CALLS)),
+    _Family((OLMO.opening,), OLMO, shape=Shape(calls=OLMO_CALLS)),
     _json("<TOOLCALL>", "</TOOLCALL>"),
     _json("<|tools_prefix|>", "<|tools_suffix|>", calls=CallShape('{"', '": ', "}", *_PREFIXED, ", ")),
     _json("<|tool_call|>", "<|/tool_call|>", "<|/tool_call|>"),
@@ -136,7 +149,7 @@ _FAMILIES = (
     _Family(("Action:", "```json", "tool_name"), _READ_COMMAND_R, ("Action: ```json", "```"), Shape(calls=_COMMAND_R)),
     _json("functools[", "", calls=json_list("functools")),
     _Family(("<function=",), read_function_tags, shape=functionary.SHAPE_TAGS),
-    _Family(("[func_name1(",), read_bare_python),
+    _Family(("[func_name1(",), read_bare_python, shape=Shape(calls=BARE_CALLS)),
     _Family(("<|python_tag|>",), read_llama, ("<|python_tag|>",), llama.SHAPE),
     _Family(("可用工具",), read_glm4, shape=functionary.SHAPE_LINE),
     _Family(("tools",), tagged("{"), shape=Shape(calls=json_call())),

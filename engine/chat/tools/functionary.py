@@ -14,7 +14,7 @@ RECIPIENT = ">>>"
 FUNCTION, END_FUNCTION = "<function=", "</function>"
 
 SHAPE = Shape(content="all\n", calls=CallShape("", "\n", "", between=RECIPIENT))
-SHAPE_TAGS = Shape(calls=CallShape(FUNCTION, ">", END_FUNCTION, between=""))
+SHAPE_TAGS = Shape(calls=CallShape(FUNCTION, ">", END_FUNCTION, between="", reserved=(END_FUNCTION,)))
 SHAPE_LINE = Shape(calls=CallShape("", "\n", ""))
 
 

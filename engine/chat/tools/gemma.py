@@ -7,16 +7,33 @@ from dataclasses import replace
 from engine.chat.tape import Script, Tape, content, nothing, thought
 from engine.chat.tools.calls import Unreadable, emitted
 from engine.chat.tools.format import Turn
-from engine.chat.tools.literals import Literals
-from engine.chat.tools.shape import Shape
+from engine.chat.tools.literals import NAME, Literals
+from engine.chat.tools.shape import ArgumentShape, CallShape, Shape, Values
 from engine.requests import ToolCall
 
 CHANNEL, END_CHANNEL = "<|channel>", "<channel|>"
 CALL, END_CALL, RESPONSE = "<|tool_call>", "<tool_call|>", "<|tool_response>"
 QUOTE = '<|"|>'
 PRESERVED = (CHANNEL, END_CHANNEL, CALL, END_CALL, RESPONSE, QUOTE)
-SHAPE = Shape((f"{CHANNEL}thought\n", END_CHANNEL))
 FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE = "<start_function_call>", "<end_function_call>", "<escape>"
+PRESERVED_FUNCTION = (FUNCTION_CALL, END_FUNCTION_CALL)
+
+
+def _calls(opening: str, closing: str, quote: str, *reserved: str) -> CallShape:
+    arguments = ArgumentShape("", ":", between=",", values=Values.QUOTED, quote=quote, names=NAME)
+    return CallShape(
+        f"{opening}call:",
+        "{",
+        f"}}{closing}",
+        between="",
+        arguments=arguments,
+        reserved=(quote, *reserved),
+        names=NAME,
+    )
+
+
+SHAPE = Shape((f"{CHANNEL}thought\n", END_CHANNEL), calls=_calls(CALL, END_CALL, QUOTE))
+SHAPE_FUNCTION = Shape(calls=_calls(FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE, END_FUNCTION_CALL))
 
 
 def read_function_gemma(tape: Tape, turn: Turn) -> Script[None]:

@@ -8,13 +8,22 @@ from engine.chat.tape import Script, Tape, content, nothing, thought
 from engine.chat.tools.calls import MalformedCall, emitted
 from engine.chat.tools.declared import Toolbox
 from engine.chat.tools.format import Turn
-from engine.chat.tools.invoke import ATEM
-from engine.chat.tools.shape import Shape
+from engine.chat.tools.invoke import ATEM, ATEM_CALL
+from engine.chat.tools.shape import NAME, Shape
 
 START, MESSAGE, END_MESSAGE, END_TURN = "<|start|>", "<|message|>", "<|eom|>", "<|eot|>"
 PRESERVED = (START, MESSAGE, END_MESSAGE, END_TURN)
 _ASSISTANT = f"{START}assistant"
-SHAPE = Shape((f" to=self{MESSAGE}", f"{END_MESSAGE}{_ASSISTANT}"), f" to=user{MESSAGE}")
+_CALLS = replace(
+    ATEM_CALL,
+    opening=" to=",
+    middle=f"{MESSAGE}{ATEM.opening}\n{ATEM_CALL.opening}{NAME}{ATEM_CALL.middle}",
+    closing=f"{ATEM_CALL.closing}{ATEM.closing}",
+    between=f"{END_MESSAGE}{_ASSISTANT}",
+    reserved=(*ATEM_CALL.reserved, END_MESSAGE, END_TURN, _ASSISTANT),
+    trims=False,
+)
+SHAPE = Shape((f" to=self{MESSAGE}", f"{END_MESSAGE}{_ASSISTANT}"), f" to=user{MESSAGE}", _CALLS)
 _ENDS = (END_MESSAGE, END_TURN, _ASSISTANT)
 
 

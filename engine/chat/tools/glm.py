@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from engine.chat.tools.markup import Markup
+from engine.chat.tools.shape import LINE, ArgumentShape, CallShape, bare_name
 
 GLM = Markup(
     "<tool_call>",
@@ -18,3 +19,17 @@ GLM = Markup(
         re.DOTALL,
     ),
 )
+
+ARGUMENT_TAGS = ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
+
+GLM_CALLS = CallShape(
+    GLM.opening,
+    LINE,
+    GLM.closing,
+    between=LINE,
+    arguments=ArgumentShape("<arg_key>", f"</arg_key>{LINE}<arg_value>", f"</arg_value>{LINE}", names=bare_name("<")),
+    reserved=("</arg_value>", "<arg_key>", GLM.closing),
+    names=r"[\w.:/-]+",
+    trims=True,
+)
+"""On lines of their own, as GLM 4.5 writes the tags, or not, as 4.7 does."""

@@ -37,7 +37,13 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
 SHAPE = Shape(
     (f"{CHANNEL}analysis{MESSAGE}", f"{END}{START}assistant"),
     f"{CHANNEL}final{MESSAGE}",
-    CallShape(f"{CHANNEL}commentary to=functions.", f" <|constrain|>json{MESSAGE}", "", known_as=identifiers),
+    CallShape(
+        f"{CHANNEL}commentary to=functions.",
+        f" <|constrain|>json{MESSAGE}",
+        "",
+        known_as=identifiers,
+        reserved=_ENDS,
+    ),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from engine.chat.tools.markup import Markup
+from engine.chat.tools.shape import LINE, ArgumentShape, CallShape, Shape, bare_name
 
 _SUFFIX = ":opensource"
 THINKING = (f"<think{_SUFFIX}>", f"</think{_SUFFIX}>")
@@ -27,4 +28,27 @@ PRESERVED = (
     *THINKING,
     *(HUNYUAN.opening, HUNYUAN.closing, HUNYUAN.last),
     *(f"<{tag}{_SUFFIX}>" for tag in ("tool_call", "tool_sep", "arg_key", "/arg_key", "arg_value", "/arg_value")),
+)
+SHAPE = Shape(
+    THINKING,
+    calls=CallShape(
+        f"<tool_call{_SUFFIX}>",
+        f"<tool_sep{_SUFFIX}>{LINE}",
+        f"{HUNYUAN.last}{LINE}",
+        f"{HUNYUAN.opening}{LINE}",
+        HUNYUAN.closing,
+        "",
+        arguments=ArgumentShape(
+            f"<arg_key{_SUFFIX}>",
+            f"</arg_key{_SUFFIX}>{LINE}<arg_value{_SUFFIX}>",
+            f"</arg_value{_SUFFIX}>{LINE}",
+            names=bare_name("<"),
+        ),
+        reserved=(
+            *(f"</arg_value{_SUFFIX}>", f"<arg_key{_SUFFIX}>"),
+            *(f"<tool_call{_SUFFIX}>", HUNYUAN.last, HUNYUAN.closing),
+        ),
+        names=r"[^<\s]+",
+        trims=True,
+    ),
 )

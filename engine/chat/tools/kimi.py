@@ -10,21 +10,36 @@ from engine.chat.tools.format import Turn
 from engine.chat.tools.jsontext import parse
 from engine.chat.tools.markup import Markup
 from engine.chat.tools.sentinels import Sentinels
-from engine.chat.tools.shape import CallShape, Shape
+from engine.chat.tools.shape import KIND, NUMBER, ArgumentShape, CallShape, Shape, bare_name
 from engine.chat.tools.spoken import as_arguments
 from engine.requests import ToolCall
 
 CALLS, END_CALLS = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
 CALL, ARGUMENTS, END_CALL = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
 PRESERVED = (CALLS, END_CALLS, CALL, ARGUMENTS, END_CALL)
-SHAPE = Shape(calls=CallShape(f"{CALL}functions.", f":0{ARGUMENTS}", END_CALL, CALLS, END_CALLS))
+SHAPE = Shape(
+    calls=CallShape(
+        f"{CALL}functions.",
+        f":{NUMBER}{ARGUMENTS}",
+        END_CALL,
+        CALLS,
+        END_CALLS,
+        "",
+        reserved=(END_CALL, CALL, END_CALLS),
+    )
+)
 _HEAD = re.compile(r"(?:functions\.)?(?P<name>.+?)(?::\d+)?")
+
+
+def _stated(kind: str) -> str:
+    """What K3 calls a kind of value."""
+    return "number" if kind == "integer" else kind
+
 
 THINK, END_THINK = "<|open|>think<|sep|>", "<|close|>think<|sep|>"
 RESPONSE, END_RESPONSE = "<|open|>response<|sep|>", "<|close|>response<|sep|>"
 END_MESSAGE = "<|close|>message<|sep|>"
 PRESERVED_K3 = ("<|open|>", "<|close|>", "<|sep|>")
-SHAPE_K3 = Shape((THINK, END_THINK), RESPONSE)
 _TOOLS = Markup(
     "<|open|>tools<|sep|>",
     "<|close|>tools<|sep|>",
@@ -38,6 +53,28 @@ _TOOLS = Markup(
         r'<\|open\|>argument key="(?P<name>[^"]{1,256})"(?: type="(?P<type>\w{1,16})")?[^|]{0,256}<\|sep\|>'
         r"(?P<value>.*?)(?:<\|close\|>argument<\|sep\|>|(?=<\|open\|>argument )|\Z)",
         re.DOTALL,
+    ),
+)
+
+SHAPE_K3 = Shape(
+    (THINK, END_THINK),
+    RESPONSE,
+    CallShape(
+        '<|open|>call tool="',
+        f'" index="{NUMBER}"<|sep|>',
+        "<|close|>call<|sep|>",
+        _TOOLS.opening,
+        _TOOLS.closing,
+        "",
+        arguments=ArgumentShape(
+            '<|open|>argument key="',
+            f'" type="{KIND}"<|sep|>',
+            "<|close|>argument<|sep|>",
+            kind=_stated,
+            names=bare_name('"'),
+        ),
+        reserved=("<|open|>", "<|close|>"),
+        names=bare_name('"'),
     ),
 )
 
@@ -55,6 +92,7 @@ def read_kimi3(tape: Tape, turn: Turn) -> Script[None]:
     while tag := (yield from tape.pour(content, THINK, RESPONSE, END_RESPONSE, END_MESSAGE, _TOOLS.opening)):
         if tag == THINK:
             yield from tape.pour(thought, END_THINK)
+            yield from tape.skip_space()
         elif tag == _TOOLS.opening:
             yield from _TOOLS.read_block(tape, turn.tools)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from engine.chat.tape import Script, Tape, content, nothing, thought
 from engine.chat.thinking import read_opened_thinking
 from engine.chat.tools.format import Turn
-from engine.chat.tools.glm import GLM
+from engine.chat.tools.glm import ARGUMENT_TAGS, GLM
 
 THINK, END_THINK = "<think>", "</think>"
 PRESERVED = (
     *(THINK, END_THINK, "<tool_call>", "</tool_call>", "<user>", "</user>"),
-    *("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+    *ARGUMENT_TAGS,
 )
 
 

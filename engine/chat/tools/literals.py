@@ -8,7 +8,10 @@ from typing import Any
 from engine.chat.tools.calls import Unreadable
 from engine.chat.tools.jsontext import BadJSON, parse
 
-_KEY = re.compile(r"[^\s:=,(){}\[\]'\"]+")
+NAME = r"[^\s:=,(){}\[\]'\"]+"
+"""A pattern of bare names."""
+
+_KEY = re.compile(NAME)
 _WORD = re.compile(r"[^,()\[\]{}]+")
 _WORDS_WITH_COMMAS = re.compile(r"""[^,()\[\]{}]+(?:,(?!\s*(?:[\w-]+\s*:|["'<)\]}]|\Z))[^,()\[\]{}]*)*""")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|U00((?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4})|(.))", re.DOTALL)

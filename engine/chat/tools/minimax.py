@@ -10,6 +10,7 @@ from engine.chat.tape import Script, Tape, content
 from engine.chat.tools.calls import emitted
 from engine.chat.tools.declared import Toolbox
 from engine.chat.tools.format import Turn
+from engine.chat.tools.shape import NAME, ArgumentShape, CallShape, Shape, bare_name
 from engine.chat.tools.typed import JSON_TYPES, typed
 from engine.requests import ToolCall
 
@@ -17,6 +18,20 @@ SPACE = "]<]minimax[>["
 """Stands before every tag, so that no value can be mistaken for one."""
 
 OPENING, CLOSING = f"{SPACE}<tool_call>", f"{SPACE}</tool_call>"
+SHAPE = Shape(
+    calls=CallShape(
+        f'{SPACE}<invoke name="',
+        '">',
+        f"{SPACE}</invoke>\n",
+        f"{OPENING}\n",
+        CLOSING,
+        "",
+        arguments=ArgumentShape(f"{SPACE}<", ">", f"{SPACE}</{NAME}>", names=r"[^/<>\s]+"),
+        reserved=(SPACE.lstrip("]"),),
+        names=bare_name('"'),
+        trims=True,
+    )
+)
 _TAG = re.compile(
     rf'{re.escape(SPACE)}<(?P<end>/)?(?P<name>[^/<>\s]{{1,256}})(?: name="(?P<function>[^"]{{1,256}})")?>'
 )

@@ -10,15 +10,14 @@ from engine.chat.thinking import read_opened_thinking
 from engine.chat.tools import cohere, deepseek, gemma, glimmer, harmony, laguna, mistral
 from engine.chat.tools.combined import read_content
 from engine.chat.tools.format import Format, Reader, Turn
-from engine.chat.tools.glm import GLM
-from engine.chat.tools.pythonic import LFM, OLMO, read_lfm
-from engine.chat.tools.qwen import QWEN_XML
-from engine.chat.tools.shape import NO_SHAPE, CallShape, Shape
+from engine.chat.tools.glm import ARGUMENT_TAGS, GLM, GLM_CALLS
+from engine.chat.tools.pythonic import LFM, LFM_CALLS, OLMO, OLMO_CALLS, read_lfm
+from engine.chat.tools.qwen import QWEN_CALLS, QWEN_XML
+from engine.chat.tools.shape import CallShape, Shape
 from engine.chat.tools.tagged_json import HERMES_CALLS, TaggedJSON
 
 _THINK = ("<think>", "</think>")
 _CALL = ("<tool_call>", "</tool_call>")
-_ARGUMENTS = ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
 
 
 def _asked(turn: Turn) -> bool:
@@ -69,7 +68,11 @@ _GLM = replace(GLM, complaint="empty function name", trim_after=True)
 _HERMES = Shape(calls=HERMES_CALLS)
 
 _QWEN35 = Format(
-    _thinking(_QWEN_XML, _asked_afresh, "<tool_call>", strip=True), True, True, _THINK + _CALL, _shape(_asked_afresh)
+    _thinking(_QWEN_XML, _asked_afresh, "<tool_call>", strip=True),
+    True,
+    True,
+    _THINK + _CALL,
+    _shape(_asked_afresh, QWEN_CALLS),
 )
 _GEMMA4 = Format(gemma.read_gemma4, True, True, gemma.PRESERVED, gemma.SHAPE)
 
@@ -80,7 +83,7 @@ NAMED: Mapping[str, Format] = {
     ),
     "qwen3.5": _QWEN35,
     "ornith": _QWEN35,
-    "qwen3-coder": Format(_QWEN_XML, True, False, _CALL),
+    "qwen3-coder": Format(_QWEN_XML, True, False, _CALL, Shape(calls=QWEN_CALLS)),
     "qwen3-vl-instruct": Format(_QWEN_VL, True, False, ("</think>", *_CALL), _HERMES),
     "qwen3-vl-thinking": Format(
         _thinking(_QWEN_VL, _afresh), True, True, ("</think>", *_CALL), _shape(_afresh, HERMES_CALLS)
@@ -101,21 +104,27 @@ NAMED: Mapping[str, Format] = {
         deepseek.PRESERVED,
         _shape(_asked_afresh, deepseek.PLAIN_CALLS),
     ),
-    "olmo3": Format(OLMO, True, False, (OLMO.opening, OLMO.closing)),
+    "olmo3": Format(OLMO, True, False, (OLMO.opening, OLMO.closing), Shape(calls=OLMO_CALLS)),
     "olmo3-think": Format(_thinking(read_content, _afresh), False, True, ("</think>",), _shape(_afresh)),
     "nemotron-3-nano": _QWEN35,
     "nemotron-3.5-nano": _QWEN35,
-    "functiongemma": Format(gemma.read_function_gemma, True, False, (gemma.FUNCTION_CALL, gemma.END_FUNCTION_CALL)),
+    "functiongemma": Format(gemma.read_function_gemma, True, False, gemma.PRESERVED_FUNCTION, gemma.SHAPE_FUNCTION),
     "gemma4": _GEMMA4,
-    "gemma4-no-thinking": replace(_GEMMA4, read=gemma.read_gemma4_silent, thinking=False, shape=NO_SHAPE),
-    "glm-4.7": Format(_thinking(_GLM, _asked), True, True, _THINK + _CALL + _ARGUMENTS, _shape(_asked)),
-    "glm-ocr": Format(_GLM, True, False, _THINK + _CALL + _ARGUMENTS),
-    "lfm2": Format(read_lfm, True, False, (*_THINK, LFM.opening, LFM.closing)),
-    "lfm2-thinking": Format(
-        _read_lfm_thinking, True, True, (*_THINK, LFM.opening, LFM.closing), Shape(_THINK, asks=True)
+    "gemma4-no-thinking": replace(
+        _GEMMA4, read=gemma.read_gemma4_silent, thinking=False, shape=Shape(calls=gemma.SHAPE.calls)
     ),
-    "laguna": Format(laguna.read_laguna, True, True, laguna.PRESERVED, _shape(laguna.thinks)),
-    "poolside-v1": Format(laguna.read_poolside, True, True, laguna.PRESERVED, _shape(_asked)),
+    "glm-4.7": Format(_thinking(_GLM, _asked), True, True, _THINK + _CALL + ARGUMENT_TAGS, _shape(_asked, GLM_CALLS)),
+    "glm-ocr": Format(_GLM, True, False, _THINK + _CALL + ARGUMENT_TAGS, Shape(calls=GLM_CALLS)),
+    "lfm2": Format(read_lfm, True, False, (*_THINK, LFM.opening, LFM.closing), Shape(calls=LFM_CALLS)),
+    "lfm2-thinking": Format(
+        _read_lfm_thinking,
+        True,
+        True,
+        (*_THINK, LFM.opening, LFM.closing),
+        Shape(_THINK, calls=LFM_CALLS, asks=True),
+    ),
+    "laguna": Format(laguna.read_laguna, True, True, laguna.PRESERVED, _shape(laguna.thinks, GLM_CALLS)),
+    "poolside-v1": Format(laguna.read_poolside, True, True, laguna.PRESERVED, _shape(_asked, GLM_CALLS)),
     "cohere": Format(cohere.read_cohere, True, True, cohere.PRESERVED, replace(cohere.SHAPE, begins=_asked_afresh)),
     "glimmer": Format(glimmer.read_glimmer, True, True, glimmer.PRESERVED, glimmer.SHAPE),
     "passthrough": Format(read_content, False, False),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from engine.chat.tape import Script, Tape, content
 from engine.chat.tools.calls import Unreadable, emitted
 from engine.chat.tools.format import Turn
-from engine.chat.tools.literals import Literals
+from engine.chat.tools.literals import NAME, Literals
+from engine.chat.tools.shape import BLANK, ArgumentShape, CallShape, Values
 from engine.requests import ToolCall
 
 
@@ -47,11 +48,24 @@ class TaggedPython:
                 yield from tape.skip_space()
 
 
+def _calls(before: str, after: str, between: str) -> CallShape:
+    arguments = ArgumentShape("", "=", between=f",{BLANK}", values=Values.JSON, names=NAME)
+    reserved = (after.removeprefix("]"),) if after != "]" else ()
+    return CallShape("", "(", ")", before, after, between, arguments=arguments, reserved=reserved, names=NAME)
+
+
 OLMO = TaggedPython("<function_calls>", "</function_calls>")
 """OLMo 3."""
 
+OLMO_CALLS = _calls(OLMO.opening, OLMO.closing, "\n")
+
 LFM = TaggedPython("<|tool_call_start|>", "<|tool_call_end|>", trim_after=True)
 """LFM2."""
+
+LFM_CALLS = _calls(f"{LFM.opening}[", f"]{LFM.closing}", f",{BLANK}")
+
+BARE_CALLS = _calls("[", "]", f",{BLANK}")
+"""Llama 4."""
 
 
 def read_lfm(tape: Tape, turn: Turn) -> Script[None]:

@@ -16,12 +16,52 @@ def _themselves(names: Iterable[str]) -> dict[str, str]:
     return {name: name for name in names}
 
 
+NAME, KIND = "{name}", "{kind}"
+"""Stand in a shape for the name of the function or argument, and for the kind of its value."""
+
+NUMBER, KEY, BLANK, LINE = "{number}", "{key}", "{blank}", "{line}"
+"""Stand for a number and a name that the model chooses, for a blank and a line feed that it may leave out."""
+
+
+class Values(Enum):
+    """How values are written: as JSON; texts bare and all else as JSON; or texts between quotes of the format's own,
+    objects and arrays without any, keys bare and sorted."""
+
+    JSON = auto()
+    BARE = auto()
+    QUOTED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentShape:
+    """How one argument is written, where all of them are not one object of JSON.
+
+    It is `opening`, its name, `middle`, its value, `closing`; `between` stands between two. `kind` is the format's word
+    for a kind of JSON, `names` matches the names that can be written.
+    """
+
+    opening: str
+    middle: str
+    closing: str = ""
+    between: str = ""
+    values: Values = Values.BARE
+    quote: str = ""
+    kind: Callable[[str], str] = str
+    names: str = r"\S(?:.*\S)?"
+
+    def ends(self, name: str) -> tuple[str, str]:
+        """What stands before and behind the value of this name."""
+        return self.opening + name + self.middle, self.closing.replace(NAME, name)
+
+
 @dataclass(frozen=True, slots=True)
 class CallShape:
-    """How calls are written whose arguments are JSON: each is `opening`, a name, `middle`, arguments, `closing`.
+    """How calls are written: each is `opening`, a name, `middle`, arguments, `closing`; the name may come again there.
 
     `before` and `after` stand around all of them, `between` two of them; without it an answer has one call only.
-    `known_as` maps the functions' names to those by which the model knows them.
+    `known_as` maps the functions' names to those by which the model knows them, `names` matches those that can be
+    written. Arguments are one object of JSON unless there are `arguments`. No text in them may contain one of the
+    `reserved`: the reader would take it for its own. `trims`: the reader drops white space before calls.
     """
 
     opening: str
@@ -31,11 +71,16 @@ class CallShape:
     after: str = ""
     between: str | None = None
     known_as: Callable[[Iterable[str]], Mapping[str, str]] = field(default=_themselves)
+    arguments: ArgumentShape | None = None
+    reserved: tuple[str, ...] = ()
+    names: str = r"(?s:.*)"
+    trims: bool = False
 
     def head(self, name: str) -> str:
         """What stands before the arguments of a call; a name in JSON has its quotes in `opening` and `middle`."""
         quoted = self.opening.endswith('"')
-        return self.opening + (json.dumps(name, ensure_ascii=False)[1:-1] if quoted else name) + self.middle
+        written = json.dumps(name, ensure_ascii=False)[1:-1] if quoted else name
+        return self.opening + written + self.middle.replace(NAME, name)
 
 
 class Thoughts(Enum):
@@ -50,7 +95,7 @@ class Thoughts(Enum):
 class Shape:
     """What surrounds reasoning ("" where there is none), what stands before content, and how calls are written.
 
-    `calls` is None where no grammar can be written for them yet. `begins` is for formats whose readers take the
+    `calls` is None where the model has no way to call tools. `begins` is for formats whose readers take the
     beginning of an answer for reasoning in some turns, whatever it is, and look for none in others; `asks` is for
     those that look for it only where it was asked for.
     """
@@ -92,3 +137,8 @@ def json_call(
 def json_list(before: str = "", after: str = "", *, name: str = "name", arguments: str = "arguments") -> CallShape:
     """One array of objects: `[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]`."""
     return CallShape(f'{{"{name}": "', f'", "{arguments}": ', "}", f"{before}[", f"]{after}", ", ")
+
+
+def bare_name(excluded: str) -> str:
+    """A pattern of names without these characters, line feeds, and blanks around them."""
+    return rf"[^{excluded}\s](?:[^{excluded}\n]*[^{excluded}\s])?"

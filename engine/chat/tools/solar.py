@@ -7,7 +7,7 @@ from engine.chat.tools.calls import Unreadable
 from engine.chat.tools.format import Turn
 from engine.chat.tools.jsontext import parse
 from engine.chat.tools.sentinels import Sentinels
-from engine.chat.tools.shape import CallShape, Shape
+from engine.chat.tools.shape import NUMBER, CallShape, Shape
 from engine.chat.tools.spoken import as_arguments
 from engine.requests import ToolCall
 
@@ -19,7 +19,15 @@ _ASSISTANT = f"{BEGIN}assistant"
 SHAPE = Shape(
     (THINK, f"{END}{_ASSISTANT}"),
     CONTENT,
-    CallShape(f"{CALL}call000001{NAME}", ARGUMENTS, END_CALL, CALLS, END_CALLS),
+    CallShape(
+        f"{CALL}call{NUMBER}{NAME}",
+        ARGUMENTS,
+        END_CALL,
+        CALLS,
+        END_CALLS,
+        "",
+        reserved=(CALL, END_CALL, END_CALLS),
+    ),
 )
 
 

@@ -148,7 +148,7 @@ def test_a_tool_without_parameters_gets_none(sent: object) -> None:
     tool = {"function": {"name": "f", "parameters": sent}}
     constraint = chat_constraint(ChatRequest(model="", tool_choice="required"), [tool], HERMES)
     assert constraint is not None
-    schema = json.loads(constraint.rules.partition("arguments_0: %json ")[2])
+    schema = json.loads(constraint.rules.partition("arguments_0: %json ")[2].partition("\n")[0])
     assert (schema["type"], schema["properties"], schema["additionalProperties"]) == ("object", {}, False)
 
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from llguidance import LLMatcher
 
-from engine.runner.ending import Ending
+from engine.runner.ending import Ending, Goals
 from engine.runner.grammar import Grammars
 from engine.runner.vocabulary import Vocabulary
 
@@ -40,7 +40,7 @@ def finish(grammars: Grammars, vocabulary: Vocabulary, rules: str, begun: str, *
     tokens = vocabulary.tokenize(begun, add_special=False).tolist()
     assert matcher.consume_tokens(tokens)
     marks = words.ending.tokens(vocabulary.tokenize(mark, add_special=False)[0] for mark in closing)
-    plan = words.ending.plan(matcher, marks)
+    plan = words.ending.plan(matcher, Goals(marks, []))
     assert matcher.rollback(len(tokens)), "the matcher has not stayed where it was"
     return None if plan is None else vocabulary.detokenize([*tokens, *plan])
 

@@ -1,0 +1,50 @@
+"""Whatever the grammar of a demanded call lets a model write, the reader of its format makes valid calls of it."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.chat.constraint import chat_constraint
+from engine.chat.tools import Toolbox, Turn
+from engine.requests import ChatRequest
+from tests.engine.chat.reading import said
+from tests.engine.chat.tools.sampling import PARAMETERS, sample
+from tests.engine.chat.tools.test_shape import FORCED
+
+DISTINCT = list({format.shape.calls: name for name, format in FORCED.items()}.values())
+FUNCTIONS = ("get_weather", "add")
+
+
+def tools(schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"type": "function", "function": {"name": name, "parameters": schemas[name]}} for name in schemas]
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    schemas=st.fixed_dictionaries(dict.fromkeys(FUNCTIONS, PARAMETERS)),
+    seed=st.integers(0, 2**32),
+    spelled=st.booleans(),
+)
+def test_every_answer_is_a_valid_call(name: str, schemas: dict[str, Any], seed: int, spelled: bool) -> None:
+    format, shape = FORCED[name], FORCED[name].shape.calls
+    assert shape is not None
+    turn = Turn(Toolbox(tools(schemas)), think=False)
+    request = ChatRequest(model="", tools=tools(schemas), tool_choice="required")
+    constraint = chat_constraint(request, tools(schemas), format)
+    assert constraint is not None
+    grammar = constraint.grammar(turn)
+    marks = [*shape.reserved, *grammar.marks, *grammar.closings, "null", "\n", "True", "</p>"]
+    text = sample(grammar, Random(seed), marks, spelled=spelled)
+    content, _, calls = said(format, text, turn)
+    assert content == "", text
+    assert calls, text
+    for function, arguments in calls:
+        jsonschema.validate(arguments, schemas[function])
+        assert set(arguments) <= set(schemas[function]["properties"])
