@@ -1,5 +1,6 @@
 """Every recorded case that this server covers, asked in order of one server process.
 
+`http.json` has a case of every kind, `prompts.json` how conversations of many shapes are written and answered.
 PRONK_GOLDEN=FILE runs another recording of the same form.
 """
 
@@ -17,10 +18,12 @@ from tests.golden.compare import Answer, Case, ask, differences
 from tests.golden.probes import WEIGHTS, digest_of
 from tests.serving import ROOT, serving
 
-RECORDING = Path(os.environ.get("PRONK_GOLDEN", ROOT / "tests" / "data" / "golden" / "http.json"))
+FOLDER = ROOT / "tests" / "data" / "golden"
+OTHER = os.environ.get("PRONK_GOLDEN")
+RECORDINGS = [Path(OTHER)] if OTHER else [FOLDER / "http.json", FOLDER / "prompts.json"]
 NOT_YET = re.compile(".*logprobs|v1-(chat|completions|responses)|messages")
 SLOWEST = 300  # seconds that one answer may take
-CASES: list[Case] = json.loads(RECORDING.read_text())
+CASES: list[Case] = [case for recording in RECORDINGS for case in json.loads(recording.read_text())]
 
 
 def covered(case: Case) -> bool:
@@ -54,4 +57,4 @@ def test_as_recorded(case: Case, answers: dict[str, Answer]) -> None:
 
 
 def test_most_of_the_recording_is_covered() -> None:
-    assert "PRONK_GOLDEN" in os.environ or sum(map(covered, CASES)) > 120
+    assert OTHER or sum(map(covered, CASES)) > 340
