@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.chat.lines import Lines, is_limited
-from engine.chat.schema import ON_ONE_LINE, UnusableSchema, grammar_schema
+from engine.chat.schema import ON_ONE_LINE, UnusableSchema, count, grammar_schema
 from engine.chat.tools.branches import DEFINITIONS, Branch, branches
 from engine.chat.tools.shape import KEY, KIND, NAME, ArgumentShape, Values
 from engine.chat.tools.typed import typed
@@ -139,7 +139,7 @@ class Arguments:
         if isinstance(schema.get("prefixItems"), list):
             return f" {between} ".join(map(self._quoted, schema["prefixItems"]))
         one = self._quoted(schema.get("items", {}))
-        least, most = schema.get("minItems") or 0, schema.get("maxItems")
+        least, most = count(schema, "minItems") or 0, count(schema, "maxItems")
         if most is not None and most < 2:
             return {0: ""}.get(most, one if least else f"{one}?")
         more = f"({between} {one}){{{max(least - 1, 0)},{'' if most is None else most - 1}}}"

@@ -6,12 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_ANYTHING = "anything"
-_REFERENCE = {"$ref": f"#/$defs/{_ANYTHING}"}
+_ANYTHING, _PLAIN = "anything", "plain"
+_REFERENCE, _PLAIN_REFERENCE = ({"$ref": f"#/$defs/{name}"} for name in (_ANYTHING, _PLAIN))
 _MAPS = ("properties", "patternProperties", "$defs", "definitions")
-_LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
-_SAYS_WHAT = ("enum", "const", "$ref", *_LISTS[:3])
+_COMBINING = ("anyOf", "allOf", "oneOf")
+_VALUES = ("enum", "const", "$ref")
 _TEXT = "string"
+_ABOUT = {
+    "object": ("properties", "required", "additionalProperties", "minProperties", "maxProperties"),
+    "array": ("items", "prefixItems", "minItems", "maxItems"),
+    _TEXT: ("minLength", "maxLength", "pattern", "format"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
 
 
 def guarded_schema(schema: dict[str, Any], reserved: Sequence[str]) -> dict[str, Any]:
@@ -20,7 +26,9 @@ def guarded_schema(schema: dict[str, Any], reserved: Sequence[str]) -> dict[str,
         return schema
     guard = _Guard(reserved)
     found = guard.schema(schema)
-    return {**found, "$defs": {**found.get("$defs", {}), _ANYTHING: guard.anything()}}
+    written = json.dumps(found)
+    needed = {name: value for name, value in guard.definitions().items() if f'"#/$defs/{name}"' in written}
+    return {**found, "$defs": {**found.get("$defs", {}), **needed}}
 
 
 def without(reserved: Sequence[str]) -> str:
@@ -42,7 +50,7 @@ def _rest(first: str, tails: Sequence[str]) -> str:
 
 
 def _code(letter: str) -> str:
-    return f"\\x{{{ord(letter):X}}}"
+    return letter if letter.isascii() and letter.isalnum() else f"\\x{{{ord(letter):X}}}"
 
 
 class _Guard:
@@ -50,46 +58,51 @@ class _Guard:
         self._reserved = reserved
         self._pattern = f"^{without(reserved)}$"
 
-    def anything(self) -> dict[str, Any]:
-        """Any value."""
+    def definitions(self) -> dict[str, Any]:
+        """Any value, and what every text must be."""
         texts = {"type": _TEXT, "pattern": self._pattern}
         lists = {"type": "array", "items": _REFERENCE}
         objects = {"type": "object", **self._open(_REFERENCE)}
-        return {"anyOf": [texts, {"type": ["number", "boolean", "null"]}, lists, objects]}
+        anything = {"anyOf": [texts, {"type": ["number", "boolean", "null"]}, lists, objects]}
+        return {_ANYTHING: anything, _PLAIN: {"pattern": self._pattern}}
 
-    def schema(self, schema: Any) -> Any:
-        """A schema, guarded in all its depth."""
+    def schema(self, schema: Any, *, is_part: bool = False) -> Any:
+        """A schema, guarded in all its depth; `is_part`: what it says nothing about is guarded elsewhere."""
         if not isinstance(schema, Mapping):
             return schema if schema is False else _REFERENCE
-        found = {key: self._inside(key, value) for key, value in schema.items()}
-        if any(key in schema for key in _SAYS_WHAT):
-            return found
         kinds = _kinds(schema)
-        if not kinds:
-            return {**found, "allOf": [_REFERENCE]} if found else _REFERENCE
-        return self._guarded({**found, "type": kinds})
+        found = {key: self._inside(key, value, typed=bool(kinds)) for key, value in schema.items()}
+        if any(key in schema for key in _VALUES):
+            return found
+        if any(key in schema for key in _COMBINING):
+            return self._plain(found) if _TEXT in kinds else found
+        if is_part and "type" not in schema:
+            return found
+        return self._guarded({**found, "type": kinds}) if kinds else _REFERENCE
 
     def _guarded(self, schema: dict[str, Any]) -> dict[str, Any]:
         kinds = schema["type"]
-        if _TEXT in kinds:
-            schema["allOf"] = [{"pattern": self._pattern}]
         if "array" in kinds:
             schema.setdefault("items", _REFERENCE)
         if "object" in kinds and "patternProperties" not in schema:
             others = schema.get("additionalProperties", _REFERENCE)
             schema |= {"additionalProperties": False} if schema.get("properties") else self._open(others)
-        return schema
+        return self._plain(schema) if _TEXT in kinds else schema
+
+    def _plain(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return {**schema, "allOf": [*schema.get("allOf", ()), _PLAIN_REFERENCE]}
 
     def _open(self, values: Any) -> dict[str, Any]:
         """What makes objects take any properties that have such values."""
         others = {"patternProperties": {self._pattern: values}} if values is not False else {}
         return {**others, "additionalProperties": False}
 
-    def _inside(self, key: str, value: Any) -> Any:
+    def _inside(self, key: str, value: Any, *, typed: bool) -> Any:
+        """The value of a keyword, guarded; `typed`: its schema has said which kinds of values there are."""
         if key in _MAPS and isinstance(value, Mapping):
             return {name: self.schema(inner) for name, inner in value.items()}
-        if key in _LISTS and isinstance(value, list):
-            return [self.schema(inner) for inner in value]
+        if key in (*_COMBINING, "prefixItems") and isinstance(value, list):
+            return [self.schema(inner, is_part=typed and key in _COMBINING) for inner in value]
         if key == "enum" and isinstance(value, list):
             return [each for each in value if not self._is_reserved(each)] or value
         return self.schema(value) if key in ("items", "additionalProperties") else value
@@ -104,6 +117,4 @@ def _kinds(schema: Mapping[str, Any]) -> list[Any]:
     kinds = schema.get("type")
     if kinds:
         return kinds if isinstance(kinds, list) else [kinds]
-    if "properties" in schema:
-        return ["object"]
-    return ["array"] if "items" in schema or "prefixItems" in schema else []
+    return next(([kind] for kind, keywords in _ABOUT.items() if any(key in schema for key in keywords)), [])

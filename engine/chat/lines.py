@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine.chat.schema import LOOKS_AROUND
+from engine.chat.schema import LOOKS_AROUND, count
 from engine.chat.tools.shape import BLANK, KEY, LINE, NUMBER
 
 _PLACES = {NUMBER: "NUMBER", KEY: "KEY", BLANK: "BLANK?", LINE: "LINE?"}
@@ -88,7 +88,7 @@ def is_limited(schema: Mapping[str, Any]) -> bool:
 
 def _limits(schema: Mapping[str, Any]) -> list[str]:
     """What a text must match, all of it, as terminals."""
-    least, most = schema.get("minLength") or 0, schema.get("maxLength")
+    least, most = count(schema, "minLength") or 0, count(schema, "maxLength")
     limits = ["TEXT"]
     if least or most is not None:
         limits.append(rf"/(.|\n){{{least},{'' if most is None else most}}}/")

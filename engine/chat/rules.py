@@ -79,7 +79,7 @@ def _parameters(
     for name in found:
         if not re.fullmatch(shape.names, name):
             raise InvalidRequest(f"tool_choice cannot be enforced: this model cannot write the name {name}")
-    if sum(len(_schema(name, schema, shape)) for name, schema in found.items()) > LARGEST:
+    if sum(len(_schema(name, schema)) for name, schema in found.items()) > LARGEST:
         raise InvalidRequest(f"the parameters of the tools are too large: at most {LARGEST} characters are accepted")
     return found
 
@@ -89,10 +89,10 @@ def _said(given: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {}, **said}
 
 
-def _schema(name: str, schema: dict[str, Any], shape: CallShape) -> str:
+def _schema(name: str, schema: dict[str, Any], reserved: Sequence[str] = ()) -> str:
     """The schema of a tool's arguments in JSON."""
     try:
-        return grammar_schema(schema, ON_ONE_LINE, shape.reserved)
+        return grammar_schema(schema, ON_ONE_LINE, reserved)
     except UnusableSchema as error:
         raise InvalidRequest(f"the parameters of {name}: {error}") from None
 
@@ -100,7 +100,7 @@ def _schema(name: str, schema: dict[str, Any], shape: CallShape) -> str:
 def _arguments(name: str, schema: dict[str, Any], shape: CallShape, lines: Lines) -> str:
     """The items of a rule for a tool's arguments."""
     if shape.arguments is None:
-        return f"%json {_schema(name, schema, shape)}"
+        return f"%json {_schema(name, schema, shape.reserved)}"
     try:
         return Arguments(lines, shape.arguments, shape.reserved, schema).items()
     except UnusableSchema as error:

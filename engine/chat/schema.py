@@ -44,6 +44,13 @@ def grammar_schema(schema: Mapping[str, Any], spaces: str = INDENTED, reserved: 
     return text
 
 
+def count(schema: Mapping[str, Any], key: str) -> int | None:
+    """How many a keyword says; None where it says nothing, or nothing sensible."""
+    value = schema.get(key)
+    is_count = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1
+    return int(value) if is_count else None
+
+
 def _combines(schema: Mapping[str, Any]) -> bool:
     """Whether objects are put together from parts here: what one part does not list another may."""
     parts = schema.get("allOf")

@@ -59,7 +59,8 @@ class _Reading:
         if not depth or self._left < 0:
             return rest
         parts = [_referred(schema["$ref"], self._root)] if "$ref" in schema else []
-        parts += [part for part in schema.get("allOf") or () if isinstance(part, Mapping)]
+        together = schema.get("allOf")
+        parts += [part for part in together if isinstance(part, Mapping)] if isinstance(together, list) else []
         return _joined([*(self._flat(part, depth - 1) for part in parts), rest])
 
 

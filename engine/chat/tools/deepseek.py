@@ -18,7 +18,7 @@ CALL, END_CALL = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>"
 SEPARATOR = "<｜tool▁sep｜>"
 OUTPUT, END_OUTPUT = "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"
 OUTPUTS, END_OUTPUTS = "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"
-PLAIN_CALLS = CallShape(CALL, SEPARATOR, END_CALL, CALLS, END_CALLS, between="", reserved=(CALL, END_CALL, END_CALLS))
+PLAIN_CALLS = CallShape(CALL, SEPARATOR, END_CALL, CALLS, END_CALLS, between="", reserved=("<｜tool▁call",))
 FENCED_CALLS = replace(
     PLAIN_CALLS,
     opening=f"{CALL}function{SEPARATOR}",

@@ -33,6 +33,7 @@ def _calls(markup: Markup, namespace: str = "", attribute: str = "", around: tup
     """How calls are written in a namespace; `attribute` says what kind of value an argument has."""
     invoke, parameter = f"{namespace}invoke", f"{namespace}parameter"
     before, after = around
+    tags = (f"</{parameter}>", f"<{parameter} ", f"</{invoke}>", f"<{invoke} ", markup.closing)
     return CallShape(
         f'<{invoke} name="',
         '">\n',
@@ -43,7 +44,7 @@ def _calls(markup: Markup, namespace: str = "", attribute: str = "", around: tup
         arguments=ArgumentShape(
             f'<{parameter} name="', f'"{attribute}>', f"</{parameter}>\n", kind=_is_string, names=_NAMES
         ),
-        reserved=(f"</{parameter}>", f"<{parameter} ", f"</{invoke}>", f"<{invoke} ", markup.closing),
+        reserved=(f"<{namespace}", f"</{namespace}") if namespace else tags,
         names=_NAMES,
         trims=True,
     )

@@ -25,7 +25,7 @@ SHAPE = Shape(
         CALLS,
         END_CALLS,
         "",
-        reserved=(END_CALL, CALL, END_CALLS),
+        reserved=("<|tool_call",),
     )
 )
 _HEAD = re.compile(r"(?:functions\.)?(?P<name>.+?)(?::\d+)?")

@@ -26,7 +26,7 @@ SHAPE = Shape(
         CALLS,
         END_CALLS,
         "",
-        reserved=(CALL, END_CALL, END_CALLS),
+        reserved=("<|tool_call:", END_CALLS),
     ),
 )
 

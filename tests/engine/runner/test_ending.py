@@ -80,6 +80,23 @@ def test_a_mark_ends_text_and_never_a_string(grammars: Grammars, vocabulary: Voc
     assert text == 'Well, "so</think><tool_call>{"":""}</tool_call>'
 
 
+BARE = """start: "<p>" VALUE "<p>" VALUE
+VALUE: (TEXT & ~(TEXT "</p>" TEXT)) "</p>\\n"
+TEXT: /(.|\\n)*/"""
+
+
+@pytest.mark.parametrize("begun", ["", "<p>", "<p>so {it", "<p>\n</", '<p>a</p>\n<p>"quoted'])
+def test_a_value_without_quotes_ends_with_its_tag(grammars: Grammars, vocabulary: Vocabulary, begun: str) -> None:
+    words = grammars._words
+    matcher = LLMatcher(words.tokenizer, BARE, log_level=0)
+    tokens = vocabulary.tokenize(begun, add_special=False).tolist()
+    assert matcher.consume_tokens(tokens)
+    closing = vocabulary.tokenize("</p>\n", add_special=False).tolist()
+    plan = words.ending.plan(matcher, Goals(words.ending.tokens(()), [closing]))
+    assert plan is not None
+    assert vocabulary.detokenize([*tokens, *plan]).count("</p>\n") == 2
+
+
 def test_where_there_is_no_end(grammars: Grammars, vocabulary: Vocabulary) -> None:
     endless = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
     assert finish(grammars, vocabulary, json_rules(endless), "") is None

@@ -223,6 +223,14 @@ def test_marks_in_a_vocabulary_without_them() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("control", "lines"), [({}, ['MARK_0: "<a>"', 'tail_0: ""']), ({"<a>": 7}, ['MARK_0: ""', "tail_0: <[7]>"])]
+)
+def test_a_mark_at_the_end_of_a_terminal(control: dict[str, int], lines: list[str]) -> None:
+    text = lark(Grammar('start: VALUE tail_0\nVALUE: TEXT "</" MARK_0', ("<a>", "b")), control)
+    assert [line for line in text.splitlines() if line.startswith(("MARK", "tail"))] == lines
+
+
 def test_every_token_that_ends_an_answer_may_end_it(vocabulary: Vocabulary) -> None:
     matcher = Grammars(vocabulary).matcher(Grammar('start: "a" "b"?'))
     (a,) = vocabulary.tokenize("a", add_special=False)

@@ -36,3 +36,10 @@ def test_tools_under_other_names() -> None:
     tools = Toolbox([tool("f", a="integer")]).aliased({"ns.f": "f"})
     assert tools.names == ("ns.f",)
     assert tools.types("ns.f", "a") == {"integer"}
+
+
+def test_types_as_they_were_sent() -> None:
+    schemas = {"f": {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "array"}}}}
+    assert Toolbox([tool("f", a="string")], schemas).types("f", "a") == {"array"}
+    assert Toolbox([tool("f", a="string")], {"f": None}).types("f", "a") == {"string"}
+    assert Toolbox([tool("f", a="string")], {"f": "?"}).types("f", "a") == frozenset()
