@@ -55,11 +55,14 @@ class Habits:
         return next((dialect for dialect in dialects if self._shows(dialect, _called(1), _FIRST_NAME)), self.text)
 
     @cached_property
+    def shows_calls(self) -> bool:
+        """Whether it shows calls of earlier turns at all."""
+        return self._shows(self.calls, _called(1), _FIRST_NAME)
+
+    @cached_property
     def one_call_each(self) -> bool:
         """Whether it shows the first call of a message only."""
-        return self._shows(self.calls, _called(1), _FIRST_NAME) and not self._shows(
-            self.calls, _called(2), _FIRST_NAME, _SECOND_NAME
-        )
+        return self.shows_calls and not self._shows(self.calls, _called(2), _FIRST_NAME, _SECOND_NAME)
 
     @cached_property
     def systems(self) -> bool:

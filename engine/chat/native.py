@@ -12,6 +12,7 @@ from engine.chat.images import behind, tagged
 from engine.chat.jinja import ChatTemplate, TemplateError
 from engine.chat.links import linked_calls, one_call_each
 from engine.chat.render import Prompt
+from engine.chat.spelling import with_spelled_calls
 from engine.chat.systems import one_system, without_system
 from engine.chat.tools.shape import NO_SHAPE, Shape
 from engine.requests import Delta, Message, Think
@@ -49,13 +50,43 @@ class NativeRenderer:
         habits = self._with_tools if tools else self._usual
         begun = messages[-1] if messages and messages[-1].role == "assistant" else None
         messages = messages if begun is None else messages[:-1]
-        text, said = _asked(habits, messages, tools, think), messages[-1].content if messages else ""
+        text, said = self._asked(habits, messages, tools, think), messages[-1].content if messages else ""
         if begun is not None:
             return self._continued(text, said, begun, habits)
         if think is False and self._opens(text):
             head, before, after = self._around_thoughts(text, said, Message("assistant"), habits)
             text = head + before + after
         return Prompt(text, reject_overflow=True)
+
+    def _asked(
+        self, habits: Habits, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None
+    ) -> str:
+        """The prompt for an answer from its beginning. How hard to think is said in the first word not refused."""
+        refusal: TemplateError | None = None
+        for variables in _thinking(think):
+            if habits.functions:
+                variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
+            try:
+                return habits.template.render(self._written(messages, habits), list(tools), **variables)
+            except TemplateError as error:
+                refusal = refusal or error
+        assert refusal is not None
+        raise refusal
+
+    def _written(self, messages: Sequence[Message], habits: Habits) -> list[dict[str, Any]]:
+        """The messages as a template wants them: it has its ways with system messages and calls."""
+        messages = [_as_system(message) if message.role == "developer" else message for message in messages]
+        messages = tagged(messages, behind)
+        if any(message.role == "system" for message in messages) and not habits.systems:
+            messages = without_system(messages)
+        elif any(message.role == "system" for message in messages[1:]) and not habits.more_systems:
+            messages = one_system(messages)
+        if not any(message.tool_calls for message in messages):
+            return habits.text.write(messages)
+        messages = linked_calls(messages)
+        if not habits.shows_calls and self._shape.calls is not None:
+            messages = with_spelled_calls(messages, self._shape.calls)
+        return habits.calls.write(one_call_each(messages) if habits.one_call_each else messages)
 
     def _opens(self, text: str) -> bool:
         """Whether a prompt ends with the beginning of a block of reasoning."""
@@ -95,37 +126,14 @@ class NativeRenderer:
         return (text[:start] if start >= 0 else text, *habits.around_thoughts(opening.strip(), closing.strip()))
 
 
+def _as_system(message: Message) -> Message:
+    return replace(message, role="system")
+
+
 def _end(prompt: str, said: str) -> int:
     """Where the last message ends in a prompt, or not long before: what follows is the template's."""
     found = prompt.rfind(said.strip()) if said.strip() else -1
     return max(0, len(prompt) - _OPENING) if found < 0 else found + len(said.strip())
-
-
-def _asked(habits: Habits, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> str:
-    """The prompt for an answer from its beginning. How hard to think is said in the first word that is not refused."""
-    refusal: TemplateError | None = None
-    for variables in _thinking(think):
-        if habits.functions:
-            variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
-        try:
-            return habits.template.render(_written(tagged(messages, behind), habits), list(tools), **variables)
-        except TemplateError as error:
-            refusal = refusal or error
-    assert refusal is not None
-    raise refusal
-
-
-def _written(messages: Sequence[Message], habits: Habits) -> list[dict[str, Any]]:
-    """The messages as a template wants them: it has its ways with system messages and calls."""
-    messages = [replace(message, role="system") if message.role == "developer" else message for message in messages]
-    if any(message.role == "system" for message in messages) and not habits.systems:
-        messages = without_system(messages)
-    elif any(message.role == "system" for message in messages[1:]) and not habits.more_systems:
-        messages = one_system(messages)
-    if not any(message.tool_calls for message in messages):
-        return habits.text.write(messages)
-    messages = linked_calls(messages)
-    return habits.calls.write(one_call_each(messages) if habits.one_call_each else messages)
 
 
 def _thinking(think: Think | None) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from engine.chat.jinja import CHATML, ChatTemplate
 from engine.chat.native import NativeRenderer
 from engine.chat.render import Prompt
 from engine.chat.sandbox import TemplateError
-from engine.chat.tools import Shape
+from engine.chat.tools import Shape, native_format
 from engine.chat.tools.shape import NO_SHAPE
 from engine.requests import Delta, Message, Think, ToolCall
 
@@ -203,6 +203,15 @@ def test_a_template_with_one_call_for_each_message() -> None:
     calls = (ToolCall("f", {}), ToolCall("g", {}))
     asked = [Message("assistant", "x", tool_calls=calls), Message("tool", "1"), Message("tool", "2")]
     assert render(source, *asked) == "assistant:xf;tool:1;assistant:g;tool:2;"
+
+
+def test_a_template_that_leaves_calls_out() -> None:
+    source = "<tool_call>{{ tools }}{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
+    renderer = NativeRenderer(ChatTemplate(source), native_format(source).shape)
+    called = Message("assistant", "So: ", tool_calls=(ToolCall("f", {"a": 1}),))
+    text = renderer.render([Message("user", "Hi"), called, Message("tool", "2")], [], None).text
+    call = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    assert text == f"<tool_call>user:Hi;assistant:So: {call};tool:2;"
 
 
 def test_a_template_that_wants_functions_as_text() -> None:
