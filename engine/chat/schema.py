@@ -47,8 +47,9 @@ def grammar_schema(schema: Mapping[str, Any], spaces: str = INDENTED, reserved: 
 def count(schema: Mapping[str, Any], key: str) -> int | None:
     """How many a keyword says; None where it says nothing, or nothing sensible."""
     value = schema.get(key)
-    is_count = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1
-    return int(value) if is_count else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != value // 1:
+        return None
+    return int(value)
 
 
 def _combines(schema: Mapping[str, Any]) -> bool:
