@@ -37,14 +37,16 @@ class Constraint:
         """The grammar of the answer to a prompt, reasoning included where it has its place."""
         opening, closing = self.format.shape.thinking
         known = marks(self.format)
-        match self.format.shape.thoughts(turn):
+        thoughts = self.format.shape.thoughts(turn)
+        match thoughts:
             case Thoughts.BEGUN:
                 start = f"{until(closing, known)} GAP? answer"
             case Thoughts.ALLOWED:
                 start = f"({literal(opening, known)} {until(closing, known)} GAP?)? answer"
             case Thoughts.NONE:
                 start = self.body if turn.continues else "answer"
-        return Grammar(f"start: {start}\n{self.rules}", known, self.closings)
+        closings = self.closings if thoughts is Thoughts.NONE else (closing, *self.closings)
+        return Grammar(f"start: {start}\n{self.rules}", known, closings)
 
 
 def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint | None:

@@ -73,8 +73,7 @@ class Ending:
         quoted = (allowed & self._quotes).any() and not (allowed & self._lines).any()
         if quoted or (allowed & self._ends).any():
             return []
-        ways = (way for way in goals.closings if matcher.validate_tokens(way) == len(way))
-        return next(ways, [])
+        return next((way for way in goals.closings if _ends_something(matcher, way)), [])
 
     def _next(self, allowed: TokenSet, marks: TokenSet) -> int:
         for wanted in self._wanted(allowed, marks):
@@ -95,6 +94,15 @@ class Ending:
         free = (allowed & self._lines).any()
         yield from (marks, self._quotes) if free else (self._quotes, marks)
         yield from self._others
+
+
+def _ends_something(matcher: LLMatcher, way: list[int]) -> bool:
+    """Whether the tokens may come, and not once more behind them: then they would just be part of a text."""
+    if not way or matcher.validate_tokens(way) < len(way):
+        return False
+    behind = matcher.deep_copy()
+    behind.consume_tokens(way)
+    return behind.validate_tokens(way) < len(way)
 
 
 def _kind(piece: bytes) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from engine.chat.tools import NAMED
 from engine.engine import Engine, EngineConfig
 from engine.errors import CapabilityMissing, InvalidRequest
 from engine.requests import ChatRequest, Delta, Event, Final, Message, NamedTool, ToolCall, ToolChoice
@@ -225,7 +226,7 @@ def store_parser_model(store: Store, name: str, parser: str, template: str, rend
 async def test_a_call_in_the_words_of_every_family(engine: Engine, renderer: str, parser: str) -> None:
     store_parser_model(engine.store, renderer, parser, "{{ .Prompt }}", renderer)
     fields: dict[str, Any] = {"model": renderer, "tools": [tool("get_current_weather"), tool("place_order")]}
-    fields["options"] = {"num_predict": 250, "temperature": 1.5, "seed": 1}
+    fields |= {"options": {"num_predict": 300, "temperature": 1.5, "seed": 1}, "think": NAMED[parser].thinking}
     choices: list[ToolChoice] = ["required", NamedTool("place_order")]
     asked = [collect(engine.chat(ask(choice, **fields))) for choice in choices]
     for content, _, calls, _ in await asyncio.gather(*asked):

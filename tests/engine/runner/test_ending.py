@@ -97,6 +97,18 @@ def test_a_value_without_quotes_ends_with_its_tag(grammars: Grammars, vocabulary
     assert vocabulary.detokenize([*tokens, *plan]).count("</p>\n") == 2
 
 
+def test_thoughts_end_with_their_own_tag_however_many_others_there_are(
+    grammars: Grammars, vocabulary: Vocabulary
+) -> None:
+    rules = 'start: thoughts "<p>" VALUE\nthoughts[lazy]: /(.|\\n)*<\\/t>/\nVALUE: TEXT "</p>"\nTEXT: /[^<]*/'
+    words = grammars._words
+    matcher = LLMatcher(words.tokenizer, rules, log_level=0)
+    closings = [vocabulary.tokenize(text, add_special=False).tolist() for text in ("</p>", "</t>")]
+    plan = words.ending.plan(matcher, Goals(words.ending.tokens(()), closings))
+    assert plan is not None
+    assert vocabulary.detokenize(plan).startswith("</t><p>")
+
+
 def test_where_there_is_no_end(grammars: Grammars, vocabulary: Vocabulary) -> None:
     endless = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
     assert finish(grammars, vocabulary, json_rules(endless), "") is None
