@@ -15,7 +15,7 @@ from engine.chat.tools.typed import typed
 
 _TEXT, _ANYTHING = "string", ""
 _OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties")
-_BOOLEANS = {True: '("true" | "True")', False: '("false" | "False")'}
+_BOOLEANS = ("true", "false", "True", "False")
 
 Member = Callable[[str, Any], str]
 """The items of a member of an object, of this name and schema."""
@@ -91,7 +91,6 @@ class Arguments:
 
     def _bare(self, branch: Branch, kinds: frozenset[str], closing: str) -> list[str]:
         """Values of a kind, with what ends them; `kinds` are all that the reader expects."""
-        end = self._lines.literal(closing)
         if branch.values:
             texts = {_bare_text(value): value for value in branch.values}
             return [
@@ -104,8 +103,8 @@ class Arguments:
                 nullable = not kinds.isdisjoint(("null", _ANYTHING))
                 return [self._lines.text(closing, self._reserved, branch.schema, nullable=nullable)]
             case "boolean":
-                return [f"{word} {end}" for word in _BOOLEANS.values()]
-        return [f"{self._json(branch.schema)} {end}"]
+                return [self._lines.literal(word + closing) for word in _BOOLEANS]
+        return [f"{self._json(branch.schema)} {self._lines.literal(closing)}"]
 
     def _quoted_member(self, name: str, schema: Any) -> str:
         opening, closing = self._shape.ends(name)

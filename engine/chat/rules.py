@@ -103,5 +103,7 @@ def _arguments(name: str, schema: dict[str, Any], shape: CallShape, lines: Lines
         return f"%json {_schema(name, schema, shape.reserved)}"
     try:
         return Arguments(lines, shape.arguments, shape.reserved, schema).items()
+    except RecursionError:
+        raise InvalidRequest(f"the parameters of {name}: it is nested too deeply") from None
     except UnusableSchema as error:
         raise InvalidRequest(f"the parameters of {name}: {error}") from None

@@ -16,10 +16,10 @@ def _themselves(names: Iterable[str]) -> dict[str, str]:
     return {name: name for name in names}
 
 
-NAME, KIND = "{name}", "{kind}"
+NAME, KIND = "\ue000name", "\ue000kind"
 """Stand in a shape for the name of the function or argument, and for the kind of its value."""
 
-NUMBER, KEY, BLANK, LINE = "{number}", "{key}", "{blank}", "{line}"
+NUMBER, KEY, BLANK, LINE = "\ue000number", "\ue000key", "\ue000blank", "\ue000line"
 """Stand for a number and a name that the model chooses, for a blank and a line feed that it may leave out."""
 
 

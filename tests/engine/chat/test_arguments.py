@@ -69,6 +69,7 @@ def with_one(schema: Any, **fields: Any) -> dict[str, Any]:
         ({"type": "string", "pattern": "^a/b$"}, "a/b", "a/bc"),
         ({"type": "string", "pattern": "b"}, "abc", "ac"),
         ({"enum": ["x y", 3, None]}, "null", "4"),
+        ({"enum": ["{line}", "{key}", "<tool_call>"]}, "{key}", "a"),
         ({"type": "string", "enum": ["null", "b"]}, "b", "null"),
         ({"anyOf": [{"type": "integer"}, {"enum": ["auto"]}]}, "auto", "autos"),
         ({"type": "array", "items": {"type": "string"}}, '["a", "b"]', '["</parameter>"]'),
@@ -102,6 +103,19 @@ def test_quoted_values(schema: Any, good: str, bad: str) -> None:
 def test_a_tree() -> None:
     node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
     assert allows("gemma4", with_one({"$ref": "#/$defs/Node"}, **{"$defs": {"Node": node}}), "a:{next:{next:{}}}")
+
+
+@pytest.mark.parametrize("parser", FAMILIES)
+@pytest.mark.parametrize("depth", [40, 150])
+def test_depth(parser: str, depth: int) -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    if depth < 100:
+        GRAMMARS.matcher(grammar(parser, schema))
+    else:
+        with pytest.raises(InvalidRequest, match=r"^the parameters of f: it is nested too deeply$"):
+            grammar(parser, schema)
 
 
 def test_what_is_required_and_in_which_order() -> None:
