@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.chat.lines import Lines, is_limited
+from engine.chat.lines import FINITE, Lines, is_limited
 from engine.chat.schema import ON_ONE_LINE, UnusableSchema, count, grammar_schema
 from engine.chat.tools.branches import DEFINITIONS, Branch, branches
 from engine.chat.tools.shape import KEY, KIND, NAME, ArgumentShape, Values
@@ -15,6 +15,7 @@ from engine.chat.tools.typed import typed
 
 _TEXT, _ANYTHING = "string", ""
 _OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties")
+_NUMERIC = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 _BOOLEANS = ("true", "false", "True", "False")
 
 Member = Callable[[str, Any], str]
@@ -102,6 +103,8 @@ class Arguments:
             case "string" | "":
                 nullable = not kinds.isdisjoint(("null", _ANYTHING))
                 return [self._lines.text(closing, self._reserved, branch.schema, nullable=nullable)]
+            case "number" if _NUMERIC.isdisjoint(branch.schema):
+                return [f"{self._lines.rule(FINITE, 'FINITE')} {self._lines.literal(closing)}"]
             case "boolean":
                 return [self._lines.literal(word + closing) for word in _BOOLEANS]
         return [f"{self._json(branch.schema)} {self._lines.literal(closing)}"]

@@ -12,6 +12,9 @@ from engine.chat.tools.shape import BLANK, KEY, LINE, NUMBER
 
 _PLACES = {NUMBER: "NUMBER", KEY: "KEY", BLANK: "BLANK?", LINE: "LINE?"}
 _SHARED = (r"NUMBER: /[0-9]{1,6}/", 'BLANK: " "', r'LINE: "\n"', r"KEY: /[A-Za-z_][A-Za-z0-9_]{0,63}/")
+FINITE = r"/-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?/"
+"""A number that no reader takes for a text because it is infinite."""
+
 _NULL = r"/\n?[nN][uU][lL][lL]\n?/"
 _LINES_AROUND = r"(/\n/ TEXT | TEXT /\n/)"
 

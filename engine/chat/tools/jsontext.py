@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 from engine.chat.tape import Script, Tape
@@ -38,7 +39,7 @@ class CutJSON(BadJSON):
 
 
 def parse(text: str) -> Any:
-    """The value of a JSON text; lone surrogates become U+FFFD. Raises BadJSON.
+    """The value of a JSON text; lone surrogates become U+FFFD, numbers too large the largest. Raises BadJSON.
 
     Raw line breaks inside strings are let pass: models write them, and they can mean only one thing.
     """
@@ -123,4 +124,9 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"invalid character '{constant[0]}' looking for beginning of value")  # NaN is Python's, not JSON's
 
 
-_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
+def _finite(text: str) -> float:
+    """A number; an infinite one could not be written as JSON again."""
+    return max(-sys.float_info.max, min(float(text), sys.float_info.max))
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse, parse_float=_finite)

@@ -65,6 +65,8 @@ def with_one(schema: Any, **fields: Any) -> dict[str, Any]:
         ({"type": "boolean"}, "True", "yes"),
         ({"type": "null"}, "null", "None"),
         ({"type": "integer", "maximum": 12}, "12", "13"),
+        ({"type": "number"}, "-1.5e+06", "1e999"),
+        ({"type": "number", "minimum": 2, "maximum": 3}, "2.5", "4"),
         ({"type": "string", "minLength": 2, "maxLength": 3}, "abc", "abcd"),
         ({"type": "string", "pattern": "^a/b$"}, "a/b", "a/bc"),
         ({"type": "string", "pattern": "b"}, "abc", "ac"),

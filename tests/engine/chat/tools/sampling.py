@@ -96,6 +96,7 @@ _OTHERS = st.sampled_from(
     [
         {"type": "integer"},
         {"type": "integer", "minimum": 3, "maximum": 70},
+        {"type": "number"},
         {"type": "number", "minimum": -1e6, "maximum": 1e6},
         {"type": "boolean"},
         {"type": ["string", "null"]},

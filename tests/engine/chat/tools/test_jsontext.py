@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -82,3 +83,7 @@ def test_every_object_is_found_whole(value: dict[str, object], places: list[int]
     text = json.dumps(value, ensure_ascii=False)
     assert raw_object("", text + "}", places) == f"{text}|True|}}"
     assert parse(text) == value
+
+
+def test_numbers_that_are_too_large() -> None:
+    assert parse('{"a": [1e999, -1e999, 1e308]}') == {"a": [sys.float_info.max, -sys.float_info.max, 1e308]}
