@@ -18,5 +18,6 @@ async def together() -> AsyncIterator[Tasks]:
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
-            task.cancel()
+            if not task.cancelling():  # a second time would interrupt what it does at its end, such as writing the rest
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -66,3 +66,27 @@ async def test_whoever_waits_may_be_stopped() -> None:
     await asyncio.wait([task])
     assert task.cancelled()
     assert inner[0].cancelled()
+
+
+async def test_what_a_task_does_at_its_end_is_not_interrupted() -> None:
+    ended: list[int] = []
+
+    async def work(steps: int) -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            ended.append(steps)
+
+    async def block() -> None:
+        async with together() as tasks:
+            tasks += [asyncio.create_task(work(1)), asyncio.create_task(work(9))]
+
+    task = asyncio.create_task(block())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert ended == [1, 9]
