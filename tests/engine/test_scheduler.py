@@ -360,6 +360,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.now = 0.0
         self.count = 0
         self.waiting: dict[int, LoadSpec] = {}
+        self.keep_alive: dict[int, float | None] = {}
         self.processes: dict[str, Process] = {}
 
     def carry_out(self, actions: list[Action]) -> None:
@@ -385,6 +386,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
                     assert process.state == "ready"
                     assert process.spec.serves(self.waiting.pop(ticket)), "once, and as wanted"
                     process.running.add(ticket)
+                    if (keep_alive := self.keep_alive[ticket]) is not None:
+                        process.pinned = keep_alive == math.inf
                 case Refuse(ticket, reason, _):
                     assert self.waiting.pop(ticket) is not None
                     assert reason is not Refusal.BUSY or len(self.waiting) == self.limits[1] + 1
@@ -394,10 +397,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.count += 1
         wanted = spec(key, num_ctx=8192 if larger else 4096, num_ctx_auto=False, bytes_needed=SIZES[key])
         self.waiting[self.count] = wanted
-        actions = self.scheduler.request(self.count, wanted, keep_alive, 20.0, self.now)
-        self.carry_out(actions)
-        if keep_alive is not None and any(action == Grant(self.count, key) for action in actions):
-            self.processes[key].pinned = keep_alive == math.inf
+        self.keep_alive[self.count] = keep_alive
+        self.carry_out(self.scheduler.request(self.count, wanted, keep_alive, 20.0, self.now))
 
     @precondition(lambda self: self.waiting or any(p.running for p in self.processes.values()))
     @rule(data=st.data())
