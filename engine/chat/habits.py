@@ -27,10 +27,12 @@ class Habits:
     """What one template needs. Each question is answered when it is first asked, by a rendering or a few.
 
     A template that refuses whatever it is asked counts as one that has no special needs. May be asked by any thread.
+    `tags` surround the thoughts of the model's answers, ("", "") if it has none.
     """
 
-    def __init__(self, template: ChatTemplate) -> None:
+    def __init__(self, template: ChatTemplate, tags: tuple[str, str] = ("", "")) -> None:
         self.template = template
+        self._tags = tags
 
     @cached_property
     def functions(self) -> bool:
@@ -80,12 +82,14 @@ class Habits:
         shown = (_FIRST_SYSTEM, _SECOND_SYSTEM)
         return self._shows(self.text, [first, second, _QUESTION], *shown) and self._shows(self.text, late, *shown)
 
-    def around_thoughts(self, opening: str, closing: str) -> tuple[str, str]:
+    @cached_property
+    def around_thoughts(self) -> tuple[str, str]:
         """What it writes before and behind an answer's thoughts: the tags with their line breaks, and what else.
 
         ("", "") for a template that does not write such tags at all.
         """
-        if opening not in self.template.source:
+        opening, closing = self._tags
+        if not opening or opening not in self.template.source:
             return "", ""
         [answer] = self.text.write([Message("assistant", _ANSWER)])
         text = self._render([*self.text.write([_QUESTION]), answer | {"reasoning_content": _THOUGHT}])

@@ -41,8 +41,10 @@ class NativeRenderer:
     trims_single = False
 
     def __init__(self, template: ChatTemplate, shape: Shape = NO_SHAPE, with_tools: ChatTemplate | None = None) -> None:
-        self._usual = Habits(template)
-        self._with_tools = self._usual if with_tools is None else Habits(with_tools)
+        opening, closing = shape.thinking
+        tags = (opening.strip(), closing.strip())
+        self._usual = Habits(template, tags)
+        self._with_tools = self._usual if with_tools is None else Habits(with_tools, tags)
         self._shape = shape
 
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
@@ -123,7 +125,7 @@ class NativeRenderer:
         bare = text.rstrip()
         if start < 0 and bare.endswith(closing.strip()):
             start = len(bare) - len(closing.strip())
-        return (text[:start] if start >= 0 else text, *habits.around_thoughts(opening.strip(), closing.strip()))
+        return (text[:start] if start >= 0 else text, *habits.around_thoughts)
 
 
 def _as_system(message: Message) -> Message:
