@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelfile.published.layout import AsF32, Layout, Rewrite
-from modelfile.published.reading import VISION, has_key, has_tensor, rows
+from modelfile.published.reading import VISION, has_key, has_tensor, rows, vision_sizes
 from registry.gguf import GGUFArray, GGUFHeader
 
 _LONG_CONTEXT = 131072  # tokens; models for that many stretch their positions
@@ -66,16 +66,17 @@ LAYOUT = Layout(
         },
         changed={r"v\.(patch|position)_embedding\.weight$": AsF32()},
         keeps_metadata=False,
-        moved={
-            "clip.vision.block_count": "gemma3.vision.block_count",
-            "clip.vision.embedding_length": "gemma3.vision.embedding_length",
-            "clip.vision.feed_forward_length": "gemma3.vision.feed_forward_length",
-            "clip.vision.image_size": "gemma3.vision.image_size",
-            "clip.vision.patch_size": "gemma3.vision.patch_size",
-            "clip.vision.attention.head_count": "gemma3.vision.attention.head_count",
-            "clip.vision.attention.layer_norm_epsilon": "gemma3.vision.attention.layer_norm_epsilon",
-            "clip.vision.projection_dim": "gemma3.embedding_length",
-        },
+        moved=vision_sizes(
+            "gemma3",
+            "block_count",
+            "embedding_length",
+            "feed_forward_length",
+            "image_size",
+            "patch_size",
+            "attention.head_count",
+            "attention.layer_norm_epsilon",
+        )
+        | {"clip.vision.projection_dim": "gemma3.embedding_length"},
         values={
             "clip.has_vision_encoder": True,
             "clip.projector_type": "gemma3",

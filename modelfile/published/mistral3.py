@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelfile.published.layout import AsF32, Layout, PairedRows, Rewrite
-from modelfile.published.reading import VISION, has_key, has_tensor, pre_unless_known
+from modelfile.published.reading import VISION, has_key, has_tensor, pre_unless_known, vision_sizes
 from registry.gguf import GGUFHeader
 
 _MOVED = {
@@ -45,15 +45,18 @@ LAYOUT = Layout(
         changed={r"v\.patch_conv\.weight$": AsF32(), r"v\.blk\.\d+\.attn_[qk]\.weight$": _HEADS},
         zeros={"v.token_embd.img_break": "mistral3.embedding_length"},  # no such embedding is in these files
         keeps_metadata=False,
-        moved={
-            "clip.rope.freq_base": "mistral3.vision.rope.freq_base",
-            "clip.vision.attention.head_count": "mistral3.vision.attention.head_count",
-            "clip.vision.block_count": "mistral3.vision.block_count",
-            "clip.vision.embedding_length": "mistral3.vision.embedding_length",
-            "clip.vision.feed_forward_length": "mistral3.vision.feed_forward_length",
-            "clip.vision.image_size": "mistral3.vision.image_size",
-            "clip.vision.num_channels": "mistral3.vision.num_channels",
-            "clip.vision.patch_size": "mistral3.vision.patch_size",
+        moved={"clip.rope.freq_base": "mistral3.vision.rope.freq_base"}
+        | vision_sizes(
+            "mistral3",
+            "attention.head_count",
+            "block_count",
+            "embedding_length",
+            "feed_forward_length",
+            "image_size",
+            "num_channels",
+            "patch_size",
+        )
+        | {
             "clip.vision.spatial_merge_size": "mistral3.spatial_merge_size",
             "clip.vision.projection_dim": "mistral3.embedding_length",
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelfile.published.layout import AsF32, Layout, Rewrite
-from modelfile.published.reading import VISION, is_of, numbers, rows
+from modelfile.published.reading import VISION, is_of, numbers, rows, vision_sizes
 from registry.gguf import GGUFHeader
 
 _SECTIONS = (16, 24, 24)
@@ -41,19 +41,20 @@ LAYOUT = Layout(
         },
         changed={r"v\.patch_embd_[01]\.weight$": AsF32()},
         keeps_metadata=False,
-        moved={
-            "clip.vision.attention.head_count": "qwen25vl.vision.attention.head_count",
-            "clip.vision.attention.layer_norm_epsilon": "qwen25vl.vision.attention.layer_norm_epsilon",
-            "clip.vision.block_count": "qwen25vl.vision.block_count",
-            "clip.vision.embedding_length": "qwen25vl.vision.embedding_length",
-            "clip.vision.feed_forward_length": "qwen25vl.vision.feed_forward_length",
-            "clip.vision.image_size": "qwen25vl.vision.image_size",
-            "clip.vision.num_channels": "qwen25vl.vision.num_channels",
-            "clip.vision.patch_size": "qwen25vl.vision.patch_size",
-            "clip.vision.spatial_merge_size": "qwen25vl.vision.spatial_merge_size",
-            "clip.vision.window_size": "qwen25vl.vision.window_size",
-            "clip.vision.projection_dim": "qwen25vl.embedding_length",
-        },
+        moved=vision_sizes(
+            "qwen25vl",
+            "attention.head_count",
+            "attention.layer_norm_epsilon",
+            "block_count",
+            "embedding_length",
+            "feed_forward_length",
+            "image_size",
+            "num_channels",
+            "patch_size",
+            "spatial_merge_size",
+            "window_size",
+        )
+        | {"clip.vision.projection_dim": "qwen25vl.embedding_length"},
         defaults={
             "clip.vision.feed_forward_length": rows("v.blk.0.ffn_up.weight"),
             "clip.vision.image_size": 560,

@@ -12,6 +12,11 @@ VISION = r"(v|mm)\."
 """The names of the tensors of a vision model and its projector."""
 
 
+def vision_sizes(architecture: str, *names: str) -> dict[str, str]:
+    """Entries on a vision model, by their keys in a projector's file and in a published one of this architecture."""
+    return {f"clip.vision.{name}": f"{architecture}.vision.{name}" for name in names}
+
+
 def tensor(header: GGUFHeader, name: str) -> TensorInfo | None:
     """A tensor by its name, None if there is none."""
     return next((tensor for tensor in header.tensors if tensor.name == name), None)
