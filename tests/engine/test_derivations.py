@@ -20,7 +20,7 @@ from engine.requests import ChatRequest, EmbedRequest, Final, GenerateRequest, M
 from registry.manifest import CONFIG, MODEL, Layer, Manifest
 from registry.names import ModelName
 from registry.store import Store
-from tests.engine.test_engine import collect, make_engine
+from tests.engine.running import collect, make_engine
 from tests.modelfile.published.llama3 import END_OF_TURN, llama3
 from tests.modelfile.published.models import Model
 from tests.modelfile.published.pairs import PAIRS

@@ -31,7 +31,8 @@ from modelfile.parameters import OptionError
 from registry.names import ModelName
 from tests.engine.berts import spoilt, tiny_bert
 from tests.engine.runner.harness import TINYCHAT
-from tests.engine.test_engine import ask, collect, gone, make_engine, store_model
+from tests.engine.running import collect, make_engine
+from tests.engine.test_engine import ask, gone, store_model
 from tests.modelfile.convert.checkpoints import files_in
 from tests.modelfile.convert.test_families import write_nomic
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.engine import Engine, EngineConfig
+from engine.engine import Engine
 from engine.errors import (
     CapabilityMissing,
     CloudModel,
@@ -23,28 +22,23 @@ from engine.errors import (
     ServerBusy,
     Unsupported,
 )
-from engine.requests import ChatRequest, Delta, Event, Final, GenerateRequest, Message, Rendered
+from engine.requests import ChatRequest, Delta, Final, GenerateRequest, Message, Rendered
 from modelfile.gotemplate import TemplateSyntaxError
 from modelfile.parameters import OptionError
 from registry import bundled
 from registry.manifest import MODEL, SYSTEM, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
 from registry.store import Store
+from tests.engine.running import collect, make_engine, running
 from tests.serving import GREEDY
 
 TINYCHAT = ModelName.parse("tinychat")
 
 
-def make_engine(root: Path, **settings: Any) -> Engine:
-    return Engine(Store(root), EngineConfig(environ=os.environ, **settings))
-
-
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
-    engine = make_engine(tmp_path / "models")
-    await engine.start()
-    yield engine
-    await engine.stop()
+    async with running(tmp_path / "models") as engine:
+        yield engine
 
 
 def store_model(store: Store, name: str, weights: bytes, **texts: str) -> None:
@@ -60,16 +54,6 @@ def other_weights(number: int) -> bytes:
     """The bundled weights under another digest."""
     data = (Path(bundled.__file__).parent / "tinychat.gguf").read_bytes()
     return data.replace(b"tinychat", f"tinycha{number}".encode(), 1)
-
-
-async def collect(events: AsyncIterator[Event]) -> tuple[str, str, Final]:
-    content = thinking = ""
-    async for event in events:
-        if isinstance(event, Delta):
-            content += event.content
-            thinking += event.thinking
-    assert isinstance(event, Final)
-    return content, thinking, event
 
 
 def ask(prompt: str, model: str = "tinychat", **fields: Any) -> GenerateRequest:

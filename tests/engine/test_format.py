@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from engine.engine import Engine, EngineConfig
+from engine.engine import Engine
 from engine.errors import InvalidRequest
-from engine.requests import ChatRequest, Delta, Event, Final, GenerateRequest, Message
-from registry.store import Store
+from engine.requests import ChatRequest, GenerateRequest, Message
+from tests.engine.running import collect, running
 from tests.serving import GREEDY
 
 COUNTRY = {
@@ -118,20 +117,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def engine(models: Path) -> AsyncIterator[Engine]:
-    engine = Engine(Store(models), EngineConfig(environ=os.environ))
-    await engine.start()
-    yield engine
-    await engine.stop()
-
-
-async def collect(events: AsyncIterator[Event]) -> tuple[str, str, Final]:
-    content = thinking = ""
-    async for event in events:
-        if isinstance(event, Delta):
-            content += event.content
-            thinking += event.thinking
-    assert isinstance(event, Final)
-    return content, thinking, event
+    async with running(models) as engine:
+        yield engine
 
 
 def generation(format: Any, prompt: str = "Tell me about France as JSON.", **fields: Any) -> GenerateRequest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.engine import Engine, EngineConfig
+from engine.engine import Engine
 from engine.errors import EngineError, InvalidRequest, Unsupported
 from engine.requests import ChatRequest, GenerateRequest, InferenceRequest, Message, Rendered
 from registry.manifest import CONFIG, TEMPLATE, Layer, ModelConfig
 from registry.names import ModelName
 from registry.store import Store
+from tests.engine.running import running
 
 ASKED = Message("user", "Compare", images=(b"0", b"1"))
 CHAT = ChatRequest(model="tinychat", messages=[ASKED], debug_render_only=True)
@@ -25,10 +25,8 @@ GO = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}"
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
-    engine = Engine(Store(tmp_path / "models"), EngineConfig(environ=os.environ, go_templates=True))
-    await engine.start()
-    yield engine
-    await engine.stop()
+    async with running(tmp_path / "models", go_templates=True) as engine:
+        yield engine
 
 
 def store_variant(store: Store, name: str, **config: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import jsonschema
 import pytest
 
 from engine.chat.tools import NAMED
-from engine.engine import Engine, EngineConfig
+from engine.engine import Engine
 from engine.errors import CapabilityMissing, InvalidRequest
 from engine.requests import ChatRequest, Delta, Event, Final, Message, NamedTool, ToolCall, ToolChoice
 from registry import bundled
@@ -21,6 +20,7 @@ from registry.manifest import MODEL, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
 from registry.store import Store
 from tests.engine.chat.renderers.test_forced import PARSERS
+from tests.engine.running import running
 from tests.serving import GREEDY
 
 WEATHER = {
@@ -68,10 +68,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def engine(models: Path) -> AsyncIterator[Engine]:
-    engine = Engine(Store(models), EngineConfig(environ=os.environ))
-    await engine.start()
-    yield engine
-    await engine.stop()
+    async with running(models) as engine:
+        yield engine
 
 
 def ask(choice: ToolChoice, question: str = QUESTION, **fields: Any) -> ChatRequest:

@@ -1,8 +1,6 @@
 """A disk that is full before, or gets full on the way: a clear error, and nothing of what is there is lost."""
 
-import os
 import random
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from registry.errors import DiskFull, StoreError
 from registry.names import Digest
 from registry.store import Store
+from tests.disks import small_disk
 from tests.registry.pulling import pull, statuses
 from tests.registry.servers.http import Answer, Request, serving
 from tests.registry.servers.registry import MemoryRegistry
@@ -23,16 +22,9 @@ DATA = random.Random(1).randbytes(SIZE * 6 // 10)
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root may mount a small disk; test_download.py has the same with a limit on files")
-    try:
+    """A file system of one megabyte; test_download.py has the same with a limit on files, which needs no root."""
+    with small_disk(tmp_path / "disk", SIZE) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from modelfile.work import JobFailed, work
 from registry.gguf import read_header
 from registry.names import Digest
 from registry.store import Store
+from tests.disks import small_disk
 from tests.modelfile.published.pairs import PAIRS
 
 BULK = 16 << 20  # numbers of two bytes: so much that a process can be killed before it has copied them
@@ -126,15 +126,8 @@ async def test_a_model_that_has_been_removed(store: Store, tmp_path: Path) -> No
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of two megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root may mount a small disk")
-    try:
+    with small_disk(tmp_path / "disk", SIZE) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 async def test_a_full_disk_is_noticed_before_the_first_byte(disk: Path, tmp_path: Path) -> None:

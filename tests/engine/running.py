@@ -1,0 +1,40 @@
+"""Engines on real stores, and what comes out of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from engine.engine import Engine, EngineConfig
+from engine.requests import Delta, Event, Final
+from registry.store import Store
+
+
+def make_engine(root: Path, **settings: Any) -> Engine:
+    """An engine on the models in this folder that has not started yet."""
+    return Engine(Store(root), EngineConfig(environ=os.environ, **settings))
+
+
+@asynccontextmanager
+async def running(root: Path, **settings: Any) -> AsyncIterator[Engine]:
+    """An engine on the models in this folder, stopped at the end."""
+    engine = make_engine(root, **settings)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+async def collect(events: AsyncIterator[Event]) -> tuple[str, str, Final]:
+    """The content, the thinking and the end of an answer."""
+    content = thinking = ""
+    async for event in events:
+        if isinstance(event, Delta):
+            content += event.content
+            thinking += event.thinking
+    assert isinstance(event, Final)
+    return content, thinking, event
