@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.chat.lines import FINITE, Lines, is_limited
+from engine.chat.lines import FINITE, Lines, is_limited, quoted
 from engine.chat.schema import ON_ONE_LINE, UnusableSchema, count, grammar_schema
 from engine.chat.tools.branches import DEFINITIONS, Branch, branches
 from engine.chat.tools.shape import KEY, KIND, NAME, ArgumentShape, Values
@@ -155,9 +155,9 @@ class Arguments:
             case list():
                 return f'"[" {self._joined(map(self._quoted_value, value))} "]"'
             case dict():
-                pairs = (f"{_quoted(f'{name}:')} {self._quoted_value(value[name])}" for name in sorted(value))
+                pairs = (f"{quoted(f'{name}:')} {self._quoted_value(value[name])}" for name in sorted(value))
                 return f'"{{" {self._joined(pairs)} "}}"'
-        return _quoted(json.dumps(value))
+        return quoted(json.dumps(value))
 
     def _joined(self, items: Iterable[str]) -> str:
         return f" {self._lines.literal(self._shape.between)} ".join(items)
@@ -197,7 +197,3 @@ def _bare_text(value: Any) -> str:
 
 def _either(items: Iterable[str]) -> str:
     return f"({' | '.join(items)})"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

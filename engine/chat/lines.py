@@ -24,7 +24,7 @@ def literal(text: str, known: Sequence[str]) -> str:
     longest_first = [*sorted(known, key=len, reverse=True), *_PLACES]
     words = {mark: f"mark_{number}" for number, mark in enumerate(known)} | _PLACES
     pieces = re.split(f"({'|'.join(map(re.escape, longest_first))})", text)
-    return " ".join(words.get(piece) or json.dumps(piece, ensure_ascii=False) for piece in pieces if piece)
+    return " ".join(words.get(piece) or quoted(piece) for piece in pieces if piece)
 
 
 class Lines:
@@ -74,14 +74,14 @@ class Lines:
         closing, place, behind = _split(end, tuple(_PLACES))
         self.add_closing(closing)
         before, mark, after = _split(closing, self._known)
-        lost = " | ".join(map(_quoted, [*reserved, before + mark]))
+        lost = " | ".join(map(quoted, [*reserved, before + mark]))
         parts = [*_limits(schema), f"~(TEXT ({lost}) TEXT)"]
         free = " & ".join(parts if nullable else [*parts, f"~{_NULL}"])
         goes_on = self.literal(after + place + behind)
         if not mark:
-            return f"{self.rule(f'({free}) {_quoted(closing)}', 'VALUE')} {goes_on}"
+            return f"{self.rule(f'({free}) {quoted(closing)}', 'VALUE')} {goes_on}"
         number = self._known.index(mark)
-        return f"{self.rule(f'({free}) {_quoted(before)} MARK_{number}', 'VALUE')} tail_{number} {goes_on}"
+        return f"{self.rule(f'({free}) {quoted(before)} MARK_{number}', 'VALUE')} tail_{number} {goes_on}"
 
 
 def is_limited(schema: Mapping[str, Any]) -> bool:
@@ -118,5 +118,6 @@ def _split(text: str, marks: Sequence[str]) -> tuple[str, str, str]:
     return text[:at], mark, text[at + len(mark) :]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as grammars have it between quotes; it is a mark or a place of a shape to nobody."""
     return json.dumps(text, ensure_ascii=False)
