@@ -34,7 +34,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def test_the_requirement_of_this_project() -> None:
-    assert re.fullmatch(r"llama-cpp-python>=[0-9.]+", requirement(ROOT / "pyproject.toml"))
+    assert re.fullmatch(r"llama-cpp-python==[0-9.]+", requirement(ROOT / "pyproject.toml"))
 
 
 def test_lines_for_a_file(log: Path) -> None:
