@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -55,7 +56,8 @@ class RunnerProcess(asyncio.Protocol):
     """A child process and its socket.
 
     `spawn` returns as soon as it is started; `load` waits for its library and then for its model. When it ends,
-    however that comes, every request in it fails with RunnerDied and `exited` is set; by then it has been reaped.
+    however that comes, every request in it fails with RunnerDied and `exited` is set; by then it has been reaped and
+    what it had forked is gone too.
     `greeted` is set once its library is imported (or it has ended before): then `gpu_offload` says whether that can
     use a GPU at all.
     """
@@ -74,6 +76,7 @@ class RunnerProcess(asyncio.Protocol):
         self._stall_timeout = math.inf
         self._last_words = ""
         self._gone = False
+        self._disconnected = asyncio.Event()
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -106,6 +109,7 @@ class RunnerProcess(asyncio.Protocol):
             theirs.close()
         transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         self._transport = transport
+        self._burial = asyncio.create_task(self._bury())
         return self
 
     @property
@@ -191,14 +195,14 @@ class RunnerProcess(asyncio.Protocol):
     async def close(self) -> None:
         """End the child: it goes when its socket closes, and is killed if it does not. Safe to call twice."""
         assert self._transport is not None
-        self._transport.close()
+        self._transport.abort()  # a child that reads no more must not keep us from closing
         await self.exited.wait()
 
     def kill(self) -> None:
-        """SIGKILL, for a child that hangs."""
-        assert self._process is not None
-        if self._process.returncode is None:
-            self._process.kill()
+        """SIGKILL for a child that hangs, and for whatever it has forked."""
+        if not self.exited.is_set():  # afterwards the number may be somebody else's
+            with suppress(ProcessLookupError, PermissionError):  # nobody is left; a zombie, as macOS says it
+                os.killpg(self.pid, signal.SIGKILL)
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop: take every whole frame out of the buffer."""
@@ -208,13 +212,17 @@ class RunnerProcess(asyncio.Protocol):
         while len(buffer) - at >= FRAME_HEADER.size:
             (size,) = FRAME_HEADER.unpack_from(buffer, at)
             if size > MAX_FRAME:
-                self._last_words = "it sent what is no message"
-                self.kill()
+                self._give_up("it sent what is no message")
                 return
             end = at + FRAME_HEADER.size + size
             if len(buffer) < end:
                 break
-            for event in from_runner_decoder.decode(bytes(buffer[at + FRAME_HEADER.size : end])):
+            try:
+                events = from_runner_decoder.decode(bytes(buffer[at + FRAME_HEADER.size : end]))
+            except msgspec.DecodeError:
+                self._give_up("it sent what is no message")
+                return
+            for event in events:
                 self._receive(event)
             at = end
         del buffer[:at]
@@ -222,19 +230,39 @@ class RunnerProcess(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop: the child has gone, or we closed the socket."""
         self._gone = True
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-        self._burial = asyncio.create_task(self._bury())
+        self._disconnected.set()
 
     async def _bury(self) -> None:
-        """Wait for the process to be gone, by force if need be, and tell everybody who waits for it."""
+        """Wait for the end of the process, see to it that nothing is left, and tell everybody who waits for it.
+
+        The end shows in two ways, and each may come alone: a child can close its socket and live on, and what it has
+        forked can keep its socket open when it is dead.
+        """
         assert self._process is not None
-        try:
-            await asyncio.wait_for(self._process.wait(), EXIT_GRACE)
-        except TimeoutError:
-            self.kill()
-            await self._process.wait()
-        detail = self._last_words or _how_it_ended(self._process.returncode)
+        assert self._transport is not None
+        ended = asyncio.create_task(self._process.wait())
+        closed = asyncio.create_task(self._disconnected.wait())
+        await asyncio.wait((ended, closed), return_when=asyncio.FIRST_COMPLETED)
+        self._gone = True
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        await asyncio.wait((ended,), timeout=EXIT_GRACE)
+        self.kill()
+        await asyncio.wait((ended, closed), timeout=EXIT_GRACE)  # what it had said is still to be read
+        self._transport.abort()
+        code = self._process.returncode
+        self._fail_all(self._last_words or ("it does not end" if code is None else _how_it_ended(code)))
+        await asyncio.wait((ended, closed))  # one that waits for a disk cannot even be killed
+        self.exited.set()
+
+    def _give_up(self, reason: str) -> None:
+        """The child is of no use any more: tell everybody at once, however long its end takes."""
+        self._gone = True
+        self._last_words = reason
+        self._fail_all(reason)
+        self.kill()
+
+    def _fail_all(self, detail: str) -> None:
         for answer in self._answers.values():
             answer.finish(RunnerDied(detail))
         self._answers.clear()
@@ -243,7 +271,6 @@ class RunnerProcess(asyncio.Protocol):
                 reply.set_exception(RunnerDied(detail))
         self._settle(_died_loading(detail))
         self.greeted.set()
-        self.exited.set()
 
     async def _watch(self) -> None:
         """Kill the child when it does not answer a ping, or is busy without ever finishing a pass."""
@@ -260,8 +287,7 @@ class RunnerProcess(asyncio.Protocol):
             steps = pong.steps
             if since > STUCK_FACTOR * PINGS_PER_PATIENCE:
                 break
-        self._last_words = "it gave no sign of life"
-        self.kill()
+        self._give_up("it gave no sign of life")
 
     def _receive(self, event: FromRunner) -> None:
         match event:
@@ -320,6 +346,8 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     # anybody else needs a core: a pass then lasts as long as the scheduler's time slices. Never spinning costs half
     # of the speed on idle cores. This many rounds are some ten microseconds: as fast as the one, as safe as the other.
     env.setdefault("GOMP_SPINCOUNT", "1000")
+    # Otherwise a failed assertion forks a debugger for each thread that meets it, and they wait for each other.
+    env["GGML_NO_BACKTRACE"] = "1"
     env["PYTHONPATH"] = os.pathsep.join(p for p in (*_own_path(), env.get("PYTHONPATH", "")) if p)
     return env
 

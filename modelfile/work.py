@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from modelfile import jobs
 from modelfile.jobs import Failed, Finished, Job, Progress
@@ -40,7 +41,7 @@ async def work(job: Job, environ: Mapping[str, str], progress: Callable[[int, in
 
 @asynccontextmanager
 async def _started(environ: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A worker that waits for its job; it is gone afterwards, whatever happens."""
+    """A worker that waits for its job; it is gone afterwards with all that it has forked, whatever happens."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "modelfile.worker"),
@@ -51,11 +52,42 @@ async def _started(environ: Mapping[str, str]) -> AsyncIterator[asyncio.subproce
         start_new_session=True,
     )
     try:
-        yield process
+        with _forks_ending_with(process):
+            yield process
     finally:
         if process.returncode is None:
-            process.kill()
+            _kill_group(process)
             await process.wait()
+
+
+@contextmanager
+def _forks_ending_with(process: asyncio.subprocess.Process) -> Iterator[None]:
+    """Kill what a process has forked as soon as it ends itself: it would keep the pipes open, and us waiting."""
+    if not hasattr(os, "pidfd_open"):  # macOS
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    try:
+        end = os.pidfd_open(process.pid)
+    except OSError:  # it has ended already, or the kernel is older than 5.3
+        yield
+        return
+
+    def bury() -> None:
+        loop.remove_reader(end)
+        _kill_group(process)
+
+    loop.add_reader(end, bury)
+    try:
+        yield
+    finally:
+        loop.remove_reader(end)
+        os.close(end)
+
+
+def _kill_group(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left; a zombie, as macOS says it
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _end(process: asyncio.subprocess.Process) -> str:

@@ -26,7 +26,9 @@ def main() -> None:
 
     from engine.runner.child import run  # deferred: slow, and the parent may die meanwhile
 
-    run(socket.socket(fileno=int(sys.argv[1])))
+    parent = socket.socket(fileno=int(sys.argv[1]))
+    parent.set_inheritable(False)  # what a library starts must not keep it open
+    run(parent)
 
 
 def _die_with_parent() -> None:

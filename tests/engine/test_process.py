@@ -120,6 +120,44 @@ async def test_a_child_that_hangs_is_found_out_and_killed() -> None:
     await process.close()
 
 
+async def test_a_child_that_reads_no_more_does_not_keep_us_from_closing(process: RunnerProcess) -> None:
+    os.kill(process.pid, signal.SIGSTOP)
+    question = asyncio.create_task(process.tokenize("x" * (32 << 20)))
+    await asyncio.sleep(0)
+    await process.close()
+    assert gone(process.pid)
+    with pytest.raises(RunnerDied):
+        await question
+
+
+async def started_oddly(tmp_path: Path, habit: str) -> RunnerProcess:
+    """A child that does this first, while its end of the socket is open; `fd` is that."""
+    lines = ["import os, pathlib, time", "fd = int(pathlib.Path('/proc/self/cmdline').read_text().split(chr(0))[-2])"]
+    (tmp_path / "sitecustomize.py").write_text("\n".join([*lines, habit]))
+    return await RunnerProcess.spawn({**os.environ, "PYTHONPATH": str(tmp_path)})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it finds its socket in /proc")
+async def test_what_a_child_has_forked_neither_hides_its_end_nor_outlives_it(tmp_path: Path) -> None:
+    process = await started_oddly(tmp_path, "if not os.fork(): time.sleep(600)")
+    await process.load(load(), math.inf)
+    (answer,) = await begun(process)
+    (fork,) = psutil.Process(process.pid).children()
+    os.kill(process.pid, signal.SIGABRT)
+    assert isinstance(await failure(answer), RunnerDied)
+    await process.exited.wait()
+    assert not fork.is_running() or fork.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it finds its socket in /proc")
+async def test_a_child_that_closes_its_socket_and_lives_on_is_killed(tmp_path: Path) -> None:
+    process = await started_oddly(tmp_path, "os.close(fd); time.sleep(600)")
+    with pytest.raises(LoadFailed, match="has terminated"):
+        await process.load(load(), math.inf)
+    await process.exited.wait()
+    assert gone(process.pid)
+
+
 async def test_a_defect_of_the_child_is_said_and_ends_it(process: RunnerProcess) -> None:
     (answer,) = await begun(process)
     transport = process._transport
@@ -235,6 +273,12 @@ async def test_a_frame_that_is_too_long_is_no_message(process: RunnerProcess) ->
     assert "no message" in str(await failure(answer))
 
 
+async def test_what_cannot_be_read_is_no_message(process: RunnerProcess) -> None:
+    (answer,) = await begun(process)
+    process.data_received(b"\x01\0\0\0\xc1")
+    assert "no message" in str(await failure(answer))
+
+
 async def test_the_environment_is_scrubbed(process: RunnerProcess) -> None:
     environ = {
         "PATH": "/bin",
@@ -246,6 +290,7 @@ async def test_the_environment_is_scrubbed(process: RunnerProcess) -> None:
     child = child_environment(environ)
     assert {"PATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH"} <= child.keys()
     assert not child.keys() & {"AWS_SECRET", "HTTPS_PROXY"}
+    assert child["GGML_NO_BACKTRACE"] == "1", "a failed assertion ends a child at once"
     running = psutil.Process(process.pid)
     assert running.environ().keys() <= child_environment(os.environ).keys() | {"LC_CTYPE"}
     assert running.rlimit(psutil.RLIMIT_CORE) == (0, 0)

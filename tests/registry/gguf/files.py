@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.gguf import GGUFArray, GGUFError, GGUFHeader, read_header
+from registry.gguf.raw import encode_header, read_entries
 
 UINT8, INT8, UINT16, INT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, INT64, FLOAT64 = range(13)
 F32, F16, Q8_0, I8, I64 = 0, 1, 8, 24, 27
@@ -87,6 +88,14 @@ def small_model() -> bytes:
     """A file with everything that a file can have."""
     tensors = [tensor("a", (32, 2), Q8_0, 0), tensor("b", (3,), F32, 128)]
     return File(entries_of_all_types(), tensors, bytes(128 + 12), alignment=64).build()
+
+
+def edited(source: Path, changes: Mapping[str, bytes]) -> bytes:
+    """A file with other values in its metadata, each a type's number and what follows it; empty: without it."""
+    header = read_header(source)
+    entries = {entry.key: entry.value for entry in read_entries(source, header)} | dict(changes)
+    head = encode_header({key: value for key, value in entries.items() if value}, header.tensors, 32)
+    return head + source.read_bytes()[header.data_offset :]
 
 
 def read(path: Path, data: bytes) -> GGUFHeader:
