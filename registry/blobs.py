@@ -19,6 +19,7 @@ _READING = "read a blob"
 _WRITING = "write a blob"
 _TIDYING = "remove old blobs"
 _PREFIX = "incoming-"
+_PIECE = 4 << 20
 
 
 class Blob(NamedTuple):
@@ -26,6 +27,16 @@ class Blob(NamedTuple):
 
     digest: Digest
     size: int
+
+
+class Check(NamedTuple):
+    """How far the check of one blob is, in bytes. `fault` says what is wrong with it, once `done`; empty if nothing."""
+
+    digest: Digest
+    completed: int
+    total: int
+    done: bool = False
+    fault: str = ""
 
 
 class BlobWriter:
@@ -89,6 +100,29 @@ class Blobs:
         if len(data) > limit:
             raise BlobTooLarge(digest, limit)
         return data
+
+    def digests(self) -> list[Digest]:
+        """All blobs that are there."""
+        return [digest for name in self.filenames() if (digest := digest_of(name)) and digest.filename == name]
+
+    def check(self, digest: Digest) -> Iterator[Check]:
+        """Hash a blob, step by step; the last step is done and says what is wrong. Raises nothing."""
+        completed = total = 0
+        found = hashlib.sha256()
+        try:
+            with self.path(digest).open("rb") as file:
+                total = os.fstat(file.fileno()).st_size
+                while data := file.read(_PIECE):
+                    found.update(data)
+                    completed += len(data)
+                    yield Check(digest, completed, total)
+        except FileNotFoundError:
+            yield Check(digest, completed, total, done=True, fault="missing")
+        except OSError as error:
+            yield Check(digest, completed, total, done=True, fault=f"cannot be read: {error.strerror}")
+        else:
+            intact = found.hexdigest() == digest.hex
+            yield Check(digest, completed, total, done=True, fault="" if intact else "its bytes have changed")
 
     @contextmanager
     def put(self, expected: Digest | None = None) -> Iterator[BlobWriter]:

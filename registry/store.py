@@ -11,11 +11,11 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.blobs import Blob, Blobs, BlobWriter, digest_of, owner_of
+from registry.blobs import Blob, Blobs, BlobWriter, Check, digest_of, owner_of
 from registry.bundled import MODELS
 from registry.catalog import Catalog
 from registry.derived import Derived
@@ -30,6 +30,7 @@ __all__ = [
     "BlobMissing",
     "BlobTooLarge",
     "BlobWriter",
+    "Check",
     "DigestMismatch",
     "ModelMissing",
     "Partial",
@@ -204,6 +205,23 @@ class Store:
     def read_blob(self, digest: Digest, limit: int) -> bytes:
         """All of a blob of up to `limit` bytes. Raises BlobMissing or BlobTooLarge."""
         return self._blobs.read(digest, limit)
+
+    def digests(self) -> dict[Digest, set[ModelName]]:
+        """All blobs that are there or that a model needs, and the models that need each. Broken models need none."""
+        users: dict[Digest, set[ModelName]] = {digest: set() for digest in self._blobs.digests()}
+        for name in self._catalog.names():
+            with suppress(StoreError, ManifestError):
+                for digest in self._read(name).manifest.digests:
+                    users.setdefault(digest, set()).add(name)
+        return users
+
+    def verify(self, digests: Iterable[Digest]) -> Iterator[Check]:
+        """Compare blobs with their digests, one after the other, with a step for every few megabytes.
+
+        The last step of each blob is `done` and says what is wrong with it: missing, unreadable, or changed.
+        """
+        for digest in digests:
+            yield from self._blobs.check(digest)
 
     def partial(self, digest: Digest) -> Partial:
         """A blob to download by parts; until it is committed it is not there. Whoever downloads it holds a lease."""

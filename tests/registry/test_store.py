@@ -377,3 +377,29 @@ def test_many_at_once(store: Store, root: Path) -> None:
     check_whole(root)
     store.remove_unused(stored_digests(root))
     assert blobs(root) == blob_names(CONFIG_BLOB, b"0 2", b"1 2", *(f"own {number}".encode() for number in range(4)))
+
+
+def test_every_flipped_bit_is_found(store: Store, root: Path) -> None:
+    add_model(store, "a", b"shared", bytes(5 << 20))
+    add_model(store, "b", b"shared", b"gone")
+    orphan = store.add_blob(b"orphan").digest
+    users = store.digests()
+    assert set(users) == {Digest.of(data) for data in (CONFIG_BLOB, b"shared", bytes(5 << 20), b"gone", b"orphan")}
+    assert users[Digest.of(b"shared")] == {name("a"), name("b")}
+    assert users[orphan] == set()
+    assert not [check for check in store.verify(users) if check.fault]
+    large = Digest.of(bytes(5 << 20))
+    data = bytearray(bytes(5 << 20))
+    data[-1] ^= 1
+    store.blob_path(large).write_bytes(data)
+    store.blob_path(Digest.of(b"gone")).unlink()
+    assert {check.digest: check.fault for check in store.verify(users) if check.fault} == {
+        large: "its bytes have changed",
+        Digest.of(b"gone"): "missing",
+    }
+    steps = list(store.verify([large]))
+    assert [(step.completed, step.total, step.done) for step in steps] == [
+        (4 << 20, 5 << 20, False),
+        (5 << 20, 5 << 20, False),
+        (5 << 20, 5 << 20, True),
+    ]
