@@ -1,0 +1,46 @@
+"""Writes the logits that `engine/runner/selftest.py` compares with: `python -m scripts.selftest_reference`.
+
+To be run by hand when the self-test's inputs or the pinned llama.cpp change, on a build that is known to be right;
+then on builds with other flags, with `--compare`, which prints how far these are from it: the tolerances in the
+self-test are several times the largest of these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.runner.selftest import QUANTIZATIONS, REFERENCE, compare, compute, condense, quantize, start
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--compare", action="store_true", help="write nothing, print the deviations")
+    only_compare = parser.parse_args().compare
+    silent = start()
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for quantization in QUANTIZATIONS:
+            path = Path(folder) / "model.gguf"
+            quantize(path, quantization)
+            logits = compute(path)
+            if only_compare:
+                with np.load(REFERENCE) as stored:
+                    keys = ("values", "best", "best_values")
+                    print(compare(logits, {key: stored[f"{quantization.name}.{key}"] for key in keys}, quantization))
+            arrays |= {f"{quantization.name}.{key}": array for key, array in condense(logits).items()}
+    del silent
+    if not only_compare:
+        np.savez_compressed(REFERENCE, allow_pickle=False, **arrays)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

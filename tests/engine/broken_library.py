@@ -1,0 +1,37 @@
+"""Packages that stand before the real llama_cpp on the path, and have one function of it broken."""
+
+from pathlib import Path
+
+from engine.runner import bindings
+
+DIES = """
+def llama_decode(context, batch, _real=llama_decode):
+    import os, signal
+    if batch.n_tokens > 8:  # as AMX does, whose kernels are for long prompts
+        os.kill(os.getpid(), signal.{signal})
+    return _real(context, batch)
+"""
+COMPUTES_WRONGLY = """
+def llama_get_logits(context, _real=llama_get_logits):
+    logits = _real(context)
+    logits[0] += {by}
+    return logits
+"""
+_STUB = """
+import importlib.util, sys
+_spec = importlib.util.spec_from_file_location("llama_cpp.llama_cpp", {path!r})
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+globals().update(vars(_module))
+"""
+
+
+def broken_library(folder: Path, text: str) -> dict[str, str]:
+    """Make one in `folder`; returns the environment variables that put it before the real one."""
+    real = Path(bindings.C.__file__)
+    package = folder / "llama_cpp"
+    package.mkdir()
+    (package / "__init__.py").write_text('__version__ = "0.0.1"\n')
+    (package / "_ctypes_extensions.py").write_text(real.with_name("_ctypes_extensions.py").read_text())
+    (package / "llama_cpp.py").write_text(_STUB.format(path=str(real)) + text)
+    return {"PYTHONPATH": str(folder), "LLAMA_CPP_LIB_PATH": str(real.with_name("lib"))}
