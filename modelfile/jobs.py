@@ -59,9 +59,10 @@ class Progress(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The job cannot be done; the text is for the user."""
+    """The job cannot be done; the text is for the user. `unsupported`: not with these files, and nothing is broken."""
 
     message: str
+    unsupported: bool = False
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):

@@ -10,6 +10,10 @@ from registry.gguf.types import FILE_TYPES
 SOURCES: Final = ("F32", "F16", "BF16")
 """What can be quantised: weights that have lost nothing yet."""
 
+SOURCE_QUANTIZATION: Final = "source_quantization"
+"""The key of a GGUF that says how the weights were quantised before they were converted."""
+FP8: Final = "hf_fp8"
+
 
 class QuantizeError(ValueError):
     """Weights cannot be quantised like this; the text is for the user."""
@@ -48,6 +52,11 @@ def source_type(header: GGUFHeader) -> str:
     if name not in SOURCES:
         raise QuantizeError("quantization is only supported for F16, BF16 and F32 models")
     return name
+
+
+def default_quantization(header: GGUFHeader) -> Quantization | None:
+    """What a converted file becomes if nobody says: weights that had 8 bits get 8 again, others stay as they are."""
+    return quantization("Q8_0") if header.metadata.get(SOURCE_QUANTIZATION) == FP8 else None
 
 
 class Precision(NamedTuple):

@@ -19,10 +19,15 @@ class JobFailed(Exception):
     """A job was not done; the text is for the user."""
 
 
+class JobUnsupported(JobFailed):
+    """Nobody can do this job: the files have what is not supported."""
+
+
 async def work(job: Job, environ: Mapping[str, str], progress: Callable[[int, int], None]) -> None:
     """Have a job done. `environ` is all that the process sees of the environment.
 
-    `progress` is told what is done, and of how much. Raises JobFailed. Cancelled, it kills the process first.
+    `progress` is told what is done, and of how much. Raises JobFailed, or its JobUnsupported. Cancelled, it kills the
+    process first.
     """
     async with _started(environ) as process:
         assert process.stdin is not None
@@ -32,8 +37,8 @@ async def work(job: Job, environ: Mapping[str, str], progress: Callable[[int, in
             match jobs.decode_report(line):
                 case Progress(completed, total):
                     progress(completed, total)
-                case Failed(message):
-                    raise JobFailed(message)
+                case Failed(message, unsupported):
+                    raise JobUnsupported(message) if unsupported else JobFailed(message)
                 case Finished():
                     return
         raise JobFailed(f"the process that worked on the weights has unexpectedly stopped: {await _end(process)}")

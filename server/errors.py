@@ -28,7 +28,7 @@ from modelfile.create import CreateError
 from modelfile.parameters import OptionError
 from modelfile.parser import ModelfileError
 from modelfile.quantize import QuantizeError
-from modelfile.work import JobFailed
+from modelfile.work import JobFailed, JobUnsupported
 from registry.errors import RegistryError
 from registry.gguf import GGUFError
 from registry.manifest import ManifestError
@@ -104,6 +104,7 @@ STATUS: Mapping[type[Exception], int] = {
     CreateError: 400,
     QuantizeError: 400,
     JobFailed: 500,
+    JobUnsupported: 400,
     TemplateError: 400,
     gotemplate.TemplateError: 400,
     InvalidName: 400,

@@ -4,7 +4,7 @@ Runs in a short-lived process of its own and never imports llama.cpp.
 """
 
 from modelfile.convert.adapter import convert_adapter
-from modelfile.convert.errors import ConvertError
+from modelfile.convert.errors import ConvertError, UnsupportedType
 from modelfile.convert.model import ConvertedInfo, convert
 
-__all__ = ["ConvertError", "ConvertedInfo", "convert", "convert_adapter"]
+__all__ = ["ConvertError", "ConvertedInfo", "UnsupportedType", "convert", "convert_adapter"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,47 +15,101 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from safetensors import SafetensorError, safe_open
 
+from modelfile.convert import fp8
 from modelfile.convert.config import Config
-from modelfile.convert.errors import ConvertError
+from modelfile.convert.errors import ConvertError, UnsupportedType
 from modelfile.convert.files import Files
-from modelfile.convert.tensor import DTYPES, Array, Tensor
+from modelfile.convert.tensor import DTYPES, Array, Tensor, cast
 
 _INDEX = "model.safetensors.index.json"
 _TYPES = {"F32": Type.F32, "F16": Type.F16, "BF16": Type.BF16}
 _MOST_DIMENSIONS = 4
 _LONGEST_NAME = 512
+_DECODED_AT_ONCE = 1 << 20  # values
+_UNKNOWN_TYPE = re.compile(r"unknown variant `(\w+)`")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the values of a tensor are in a file. `dtype` is what the file calls their type."""
+    """Where the values of a tensor are in a file. `dtype` is what the file calls their type.
+
+    Weights of 8 bits may have `scales`, in `blocks` of rows and columns; those that are `unscaled` should have some.
+    """
 
     path: Path
     name: str
     dtype: str
     shape: tuple[int, ...]
     start: int
+    scales: Source | None = None
+    blocks: fp8.Blocks = (1, 1)
+    unscaled: bool = False
+
+    @property
+    def is_fp8(self) -> bool:
+        """Whether the values have 8 bits."""
+        return self.dtype in fp8.TABLES
 
     def tensor(self) -> Tensor:
-        """The tensor, not read yet; a single number has one dimension. Raises ConvertError if it has a strange type."""
+        """The tensor, not read yet; a single number has one dimension, values of 8 bits become BF16.
+
+        Raises UnsupportedType, or ConvertError for a strange shape.
+        """
         shape = self.shape or (1,)
-        if self.dtype not in _TYPES:
-            raise ConvertError(
-                f"tensor '{self.name}' has the type {self.dtype}: only F32, F16 and BF16 can be converted"
-            )
+        if self.dtype not in _TYPES and not self.is_fp8:
+            raise unsupported(f"tensor '{self.name}' has", self.dtype)
+        if self.unscaled:
+            raise ConvertError(f"tensor '{self.name}' has no scales")
         if len(shape) > _MOST_DIMENSIONS or prod(shape) == 0:
             raise ConvertError(f"tensor '{self.name}' has the shape {list(shape)}")
+        if self.is_fp8:
+            return Tensor(Type.BF16, shape, tuple(self._decoded(shape)))
         return Tensor(_TYPES[self.dtype], shape, (self._read,))
 
-    def _read(self) -> Array:
-        count = prod(self.shape)
+    def _decoded(self, shape: tuple[int, ...]) -> Iterator[Callable[[], Array]]:
+        """Parts of the values that are decoded with their scales; small ones, as they are in memory in F32."""
+        factors = self.scales.shape if self.scales else ()
         try:
-            values: Array = np.fromfile(self.path, DTYPES[_TYPES[self.dtype]], count, offset=self.start)
+            shared = fp8.shared_by(shape, factors, self.blocks)
+        except ConvertError as error:
+            raise ConvertError(f"tensor '{self.name}': {error}") from None
+        rows = max(1, _DECODED_AT_ONCE // prod(shape[1:]))
+        for start in range(0, shape[0], rows):
+            yield partial(self._decode, (min(rows, shape[0] - start), *shape[1:]), start, shared)
+
+    def _decode(self, shape: tuple[int, ...], start: int, shared: tuple[int, ...]) -> Array:
+        numbers = self._values(np.dtype("u1"), shape, start * prod(shape[1:]))
+        scales = self.scales.factors() if self.scales else np.ones((), np.float32)
+        scales = scales.reshape(fp8.aligned(scales.shape, len(shape)))
+        return cast(fp8.decode(numbers, self.dtype, scales, shared, start), Type.F32, Type.BF16)
+
+    def factors(self) -> Array:
+        """The values as scales, in F32. Raises UnsupportedType."""
+        if self.dtype in fp8.SCALES:
+            return fp8.SCALES[self.dtype][self._values(np.dtype("u1"), self.shape)]
+        if self.dtype not in _TYPES:
+            raise UnsupportedType(f"the scales '{self.name}' have the type {self.dtype}")
+        kind = _TYPES[self.dtype]
+        return cast(self._values(DTYPES[kind], self.shape), kind, Type.F32)
+
+    def _read(self) -> Array:
+        return self._values(DTYPES[_TYPES[self.dtype]], self.shape or (1,))
+
+    def _values(self, dtype: np.dtype[Any], shape: tuple[int, ...], first: int = 0) -> Array:
+        """Values from the `first` one on. Raises ConvertError."""
+        count = prod(shape)
+        try:
+            values: Array = np.fromfile(self.path, dtype, count, offset=self.start + first * dtype.itemsize)
         except OSError as error:
             raise ConvertError(f"tensor '{self.name}': {error.strerror}") from error
         if len(values) != count:
             raise ConvertError(f"tensor '{self.name}' is cut off")
-        return values.reshape(self.shape or (1,))
+        return values.reshape(shape)
+
+
+def unsupported(what: str, dtype: str) -> UnsupportedType:
+    """The error for a type that is not known, `what` has it."""
+    return UnsupportedType(f"{what} the type {dtype}: only F32, F16, BF16, F8_E4M3 and F8_E5M2 can be converted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +125,9 @@ def open_checkpoint(files: Files) -> Checkpoint:
     """Read settings and headers, no values. Raises ConvertError."""
     config = Config(files.object("config.json"))
     if _INDEX in files:
-        return Checkpoint(files, config, _indexed(files))
+        return Checkpoint(files, config, _scaled(_indexed(files), config))
     shards = [name for name in files.names(".safetensors") if name.startswith("model")] or files.names(".safetensors")
-    return Checkpoint(files, config, read_headers(files, shards))
+    return Checkpoint(files, config, _scaled(read_headers(files, shards), config))
 
 
 def read_headers(files: Files, shards: Iterable[str]) -> dict[str, Source]:
@@ -98,6 +154,23 @@ def _indexed(files: Files) -> dict[str, Source]:
     return found
 
 
+def _scaled(sources: dict[str, Source], config: Config) -> dict[str, Source]:
+    """The tensors without those that are scales, which go to their weights. Raises ConvertError."""
+    pairs = {name: fp8.scale_name(name, sources) for name, source in sources.items() if source.is_fp8}
+    if not pairs:
+        return sources
+    used = set(pairs.values()) - {None}
+    blocks = fp8.read_blocks(config)
+    some_have = bool(used) or fp8.is_quantized(config)
+    found = {}
+    for name, source in sources.items():
+        if scales := pairs.get(name):
+            found[name] = replace(source, scales=sources[scales], blocks=blocks)
+        elif name not in used and not fp8.is_unused(name):
+            found[name] = replace(source, unscaled=source.is_fp8 and some_have)
+    return found
+
+
 def _read_header(name: str, path: Path) -> list[Source]:
     """The tensors of one file. The library checks the header against itself and the length of the file."""
     try:
@@ -105,6 +178,8 @@ def _read_header(name: str, path: Path) -> list[Source]:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length))
     except (SafetensorError, ValueError, RecursionError) as error:
+        if found := _UNKNOWN_TYPE.search(str(error)):
+            raise unsupported(f"{name} has a tensor of", found[1]) from error
         raise ConvertError(f"{name}: {error}") from error
     except OSError as error:
         raise ConvertError(f"open {name}: {error.strerror}") from error

@@ -16,6 +16,7 @@ from modelfile.convert.files import Files
 from modelfile.convert.metadata import Metadata
 from modelfile.convert.tensor import Tensor
 from modelfile.convert.writer import Progress, write_gguf
+from modelfile.quantize import FP8, SOURCE_QUANTIZATION
 
 _FILE_TYPES = {
     Type.F32: LlamaFileType.ALL_F32,
@@ -38,10 +39,11 @@ class ConvertedInfo:
 def convert(files: Mapping[str, Path], target: Path, progress: Progress) -> ConvertedInfo:
     """Write the model in `files` (by their names in its folder) to `target` as a GGUF.
 
-    Weights keep BF16 and become F16 otherwise. Raises ConvertError, and whatever `progress` raises; no file is left
-    then. Runs for minutes on a large model and holds one tensor in memory: for a process or thread of its own.
+    Weights of BF16 and of 8 bits become BF16, others F16. Raises ConvertError, and whatever `progress` raises; no file
+    is left then. Runs for minutes on a large model and holds one tensor in memory: for a process or thread of its own.
     """
-    family = family_of(open_checkpoint(Files(files)))
+    checkpoint = open_checkpoint(Files(files))
+    family = family_of(checkpoint)
     vocabulary = family.vocabulary()
     network = family.metadata()
     tokens = vocabulary["tokenizer.ggml.tokens"]
@@ -53,6 +55,8 @@ def convert(files: Mapping[str, Path], target: Path, progress: Progress) -> Conv
         "general.file_type": file_type,
         "general.quantization_version": GGML_QUANT_VERSION,
     }
+    if any(source.is_fp8 for source in checkpoint.sources.values()):
+        general[SOURCE_QUANTIZATION] = FP8
     write_gguf(target, family.name, general | network | vocabulary, tensors, progress)
     return ConvertedInfo(family.name, file_type, sum(tensor.size for tensor in tensors.values()))
 

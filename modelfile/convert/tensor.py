@@ -76,16 +76,25 @@ def join(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def cast(values: Array, source: Type, wanted: Type) -> Array:
-    """Values in another type: to F32 exactly, else to the nearest F16. Raises ConvertError if one is too large."""
+    """Values in another type: to F32 exactly, else to the nearest. Raises ConvertError if one is too large for F16."""
     if source == wanted:
         return values
     if wanted == Type.F32:
         return (values.astype(np.uint32) << 16).view(np.float32) if source == Type.BF16 else values.astype(np.float32)
+    if wanted == Type.BF16:
+        return _upper_halves(cast(values, source, Type.F32))
     with np.errstate(over="ignore"):
         half = cast(values, source, Type.F32).astype(np.float16)
     if np.isinf(half).any():
         raise ConvertError("a value is too large for F16")
     return half
+
+
+def _upper_halves(values: Array) -> Array:
+    """The bits of the nearest BF16, the even one of two. A NaN stays one."""
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    upper: Array = ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)
+    return np.where(np.isnan(values), np.uint16(0x7FC0), upper)
 
 
 def _cast_part(part: Callable[[], Array], source: Type, wanted: Type) -> Callable[[], Array]:

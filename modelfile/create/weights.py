@@ -13,7 +13,7 @@ from modelfile.create.shards import Source, group
 from modelfile.create.steps import Tell
 from modelfile.create.threads import in_thread
 from modelfile.create.workbench import Workbench
-from modelfile.quantize import Quantization, QuantizeError, source_type
+from modelfile.quantize import Quantization, QuantizeError, default_quantization, source_type
 from modelfile.work import JobFailed
 from registry import manifest as kinds
 from registry.gguf import GGUFHeader
@@ -91,6 +91,7 @@ class Weights:
         self._tell({"status": "converting model"})
         path = await self._bench.convert(files.paths())
         header = await in_thread(read_gguf, path)
+        target = target or default_quantization(header)
         if target is not None and source_type(header) != target.name:
             path = await self._bench.quantize(path, header, target, path.stat().st_size)
         return await self._bench.finish(kinds.MODEL, path)

@@ -14,7 +14,7 @@ import threading
 from typing import BinaryIO
 
 from modelfile import jobs
-from modelfile.convert import ConvertError
+from modelfile.convert import ConvertError, UnsupportedType
 from modelfile.jobs import Convert, ConvertAdapter, Derive, Failed, Finished, Job, Quantize, Verify
 from modelfile.worker.errors import WorkError
 from modelfile.worker.reporter import Reporter
@@ -36,7 +36,7 @@ def main() -> None:
     try:
         _do(job, reporter)
     except (ConvertError, WorkError) as error:
-        reporter.send(Failed(str(error)))
+        reporter.send(Failed(str(error), isinstance(error, UnsupportedType)))
     else:
         reporter.send(Finished())
 

@@ -94,7 +94,10 @@ def rename_tensor(path: Path, old: str, new: str) -> None:
         (lambda f: (f / MODEL).write_bytes((f / MODEL).read_bytes()[:-10]), "model.safetensors: "),
         (lambda f: change_header(f / MODEL, "model.norm.weight", shape=[32]), "model.safetensors: "),
         (lambda f: change_header(f / MODEL, "model.norm.weight", shape=[1 << 40, 1 << 40]), "model.safetensors: "),
-        (lambda f: change_header(f / MODEL, "model.norm.weight", dtype="I32"), "only F32, F16 and BF16"),
+        (
+            lambda f: change_header(f / MODEL, "model.norm.weight", dtype="I32"),
+            "only F32, F16, BF16, F8_E4M3 and F8_E5M2",
+        ),
         (lambda f: change_header(f / MODEL, "model.norm.weight", data_offsets=[0, 1 << 50]), "model.safetensors: "),
         (
             lambda f: change_header(f / MODEL, "model.norm.weight", shape=[2, 2, 2, 2, 4]),

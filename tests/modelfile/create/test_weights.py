@@ -11,13 +11,14 @@ import pytest
 
 from modelfile.create import CreateError, CreateRequest, create
 from modelfile.jobs import Quantize
-from modelfile.work import JobFailed
+from modelfile.work import JobFailed, JobUnsupported
 from modelfile.worker.llamacpp import quantize
 from registry import manifest as kinds
 from registry.gguf import GGUFHeader, read_header
 from registry.names import Digest
 from registry.store import Store
 from tests.golden.probes import ROUNDED
+from tests.modelfile.convert.test_fp8 import WEIGHT, blocks, checkpoint, scaled, write
 from tests.modelfile.create.models import ADAPTER, CHECKPOINT, ENVIRON, F16, gguf, make, manifest, name, number, upload
 from tests.modelfile.create.split import split
 from tests.processes import descendants
@@ -143,6 +144,26 @@ async def test_what_cannot_be_converted(store: Store, root: Path) -> None:
         await make(store, "test", files=upload(store, a_gguf=ADAPTER), adapters=(uploads,))
     store.remove_unused([Digest.of(ADAPTER)])
     assert files(root) == before
+
+
+async def test_weights_of_8_bits_get_8_again(store: Store, tmp_path: Path) -> None:
+    tensors = checkpoint(tmp_path)
+    scaled(tensors, ".weight_scale_inv", blocks(128, 128))
+    write(tmp_path, tensors)
+    uploads = folder_of(store, tmp_path)
+    await make(store, "test", files=uploads)
+    assert weights(store, "test").file_type == "Q8_0"
+    await make(store, "other", files=uploads, quantize="bf16")
+    assert weights(store, "other").file_type == "BF16"
+
+
+async def test_types_that_are_not_supported(store: Store, tmp_path: Path) -> None:
+    tensors = checkpoint(tmp_path)
+    for dtype in ("I8", "F8_E4M3FNUZ", "MADE_UP"):
+        tensors[WEIGHT] = dtype, tensors[WEIGHT][1]
+        write(tmp_path, tensors)
+        with pytest.raises(JobUnsupported, match=f"the type {dtype}: only F32"):
+            await make(store, "test", files=folder_of(store, tmp_path))
 
 
 async def test_a_model_that_llama_cpp_does_not_know(store: Store, root: Path) -> None:

@@ -16,6 +16,8 @@ from registry.names import Digest, ModelName
 from registry.store import Store
 from server.app import create_app
 from server.settings import Settings
+from tests.modelfile.convert.checkpoints import files_in
+from tests.modelfile.convert.test_fp8 import WEIGHT, checkpoint, write
 from tests.modelfile.create.models import ADAPTER, PROJECTOR, TINYCHAT, gguf
 from tests.server.fake_engine import FakeEngine
 
@@ -89,6 +91,17 @@ async def test_an_error_after_the_first_line(client: httpx.AsyncClient) -> None:
     answer = await client.post("/api/create", json={**body, "stream": False})
     assert (answer.status_code, answer.json()) == (400, error)
     assert answer.headers["content-type"] == "application/json"
+
+
+async def test_a_checkpoint_of_a_type_that_is_not_supported(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    tensors = checkpoint(tmp_path)
+    tensors[WEIGHT] = "I8", tensors[WEIGHT][1]
+    write(tmp_path, tensors)
+    files = {name: await upload(client, path.read_bytes()) for name, path in files_in(tmp_path).items()}
+    answer = await client.post("/api/create", json={"model": "x", "files": files, "stream": False})
+    supported = "only F32, F16, BF16, F8_E4M3 and F8_E5M2 can be converted"
+    assert answer.status_code == 400
+    assert answer.json() == {"error": f"tensor '{WEIGHT}' has the type I8: {supported}"}
 
 
 @pytest.mark.parametrize(
