@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,38 @@ class Live:
             pass
         writer.close()
         return answer
+
+    async def converse(self, *pieces: bytes) -> list[tuple[int, bytes]]:
+        """Status and body of every answer to these pieces, sent one after the other, until the server closes."""
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.002)  # so that it arrives as a piece
+        async with asyncio.timeout(30):
+            data = await reader.read()
+        writer.close()
+        return list(answers(data))
+
+    async def until_alone(self) -> None:
+        """Returns when there is no connection any more."""
+        for _ in range(3000):
+            if not self.server.server_state.connections:
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail("connections are kept")
+
+
+def answers(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Status and body of each answer; one without a length is the last."""
+    while data:
+        head, _, data = data.partition(b"\r\n\r\n")
+        status, lines = int(head.split()[1]), head.lower().split(b"\r\n")
+        assert b"transfer-encoding: chunked" not in lines
+        lengths = [int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")]
+        size = lengths[0] if lengths else 0 if status in (100, 204) else len(data)
+        yield status, data[:size]
+        data = data[size:]
 
 
 def _complete(answer: bytes) -> bool:
