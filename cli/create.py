@@ -15,6 +15,7 @@ from cli.progress import Show, display
 from cli.upload import upload
 from modelfile.encoding import decode
 from modelfile.parser import Command, Keyword, ModelfileError, parse
+from modelfile.places import working_folder
 from modelfile.recipe import Recipe, recipe
 
 DEFAULT = "Modelfile"
@@ -36,6 +37,8 @@ def create(name: str, file: str, quantize: str, draft_quantize: str) -> None:
 
 def _read(path: Path) -> tuple[tuple[Command, ...], Path]:
     """The commands, and the folder from which their paths are seen."""
+    if not path.is_absolute() and working_folder() is None:
+        raise CommandError("the working directory has been deleted: name a Modelfile by an absolute path")
     if not path.is_file():
         return (Command(Keyword.FROM, "."),), Path()
     try:

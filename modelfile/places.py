@@ -20,14 +20,31 @@ _COMPANIONS = ("*.json", "*/*.json", "chat_template.jinja", "tokenizer.model", "
 _GGUF = ("*.gguf",)
 
 
-def expand(text: str, folder: Path) -> Path:
-    """The path that a text means, seen from a folder; `~` is somebody's home."""
+def working_folder() -> Path | None:
+    """The working directory; None if it has been deleted, so that no relative path means anything."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def is_absolute(text: str) -> bool:
+    """Whether a path means the same wherever it is seen from."""
+    return text.startswith(("/", "~"))
+
+
+def expand(text: str, folder: Path | None) -> Path:
+    """The path that a text means, seen from a folder; `~` is somebody's home. Without a folder it must be absolute."""
     try:
         path = Path(text).expanduser()
     except RuntimeError:
         user = text.partition("/")[0].removeprefix("~")
         raise ModelfileError(f"failed to find user '{user}': user: unknown user {user}") from None
-    return folder / path
+    if folder is not None:
+        return folder / path
+    if not is_absolute(text):
+        raise ModelfileError(f"open {text}: the working directory has been deleted, so the path must be absolute")
+    return path
 
 
 def files_at(path: Path) -> dict[str, Path]:

@@ -49,7 +49,7 @@ async def _started(environ: Mapping[str, str]) -> AsyncIterator[asyncio.subproce
     """A worker that waits for its job; it is gone afterwards with all that it has forked, whatever happens."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "modelfile.worker"),
+        *("-P", "-m", "modelfile.worker"),  # -P: never import from where we were started
         env=environ,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -10,7 +10,7 @@ from pathlib import Path
 from modelfile.create.errors import CreateError
 from modelfile.create.gguf import media_type, read_gguf
 from modelfile.create.request import FileMap
-from modelfile.places import expand, files_at
+from modelfile.places import expand, files_at, is_absolute
 from registry import manifest as kinds
 from registry.names import Digest, InvalidName, ModelName
 from registry.store import ModelMissing, Store
@@ -22,12 +22,12 @@ _BLOB = "@"
 class References:
     """Finds models and files; reads directories, so not on the event loop.
 
-    `folders` are those from which relative paths are seen, the first one where the path exists; without any, nobody may
-    name files of this machine.
+    `folders` are those from which relative paths are seen, the first one where the path exists; None stands for one
+    that has been deleted. Without any, nobody may name files of this machine.
     """
 
     store: Store
-    folders: Sequence[Path]
+    folders: Sequence[Path | None]
 
     def model_or_files(self, text: str, uploads: FileMap) -> ModelName | FileMap:
         """A blob, an upload, a stored model, files of this machine, or a model to be pulled: the first that fits.
@@ -69,7 +69,7 @@ class References:
         return None if path is None else files_at(path)
 
     def _places(self, text: str) -> Iterator[Path]:
-        return (expand(text, folder) for folder in self.folders)
+        return (expand(text, folder) for folder in self.folders if folder is not None or is_absolute(text))
 
 
 def _name(text: str) -> ModelName | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
 from engine.process import child_environment
 from modelfile.create import CreateRequest, References, read_modelfile, with_modelfile
 from modelfile.create import create as make
-from modelfile.places import expand
+from modelfile.places import expand, working_folder
 from registry.store import Store
 from server.deps import engine_of, registries_of, settings_of
 from server.errors import HTTPError, InvalidBody
@@ -50,9 +49,12 @@ def _wanted(store: Store, body: CreateBody, *, trusted: bool) -> CreateRequest:
         return request
     if not trusted:
         return with_modelfile(request, _text(body), References(store, ()))
-    path = expand(body.path, Path.cwd())
+    here = working_folder()
+    if not body.path:
+        return with_modelfile(request, body.modelfile, References(store, (here,)))
+    path = expand(body.path, here)
     text = body.modelfile or read_modelfile(path)
-    return with_modelfile(request, text, References(store, (path.parent, Path.cwd())))
+    return with_modelfile(request, text, References(store, (path.parent, here)))
 
 
 def _text(body: CreateBody) -> str:

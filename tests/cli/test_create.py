@@ -1,6 +1,7 @@
 """The verb create: what it finds, what it sends, how it fails."""
 
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,3 +103,23 @@ def test_refusals(here: Pronk, modelfile: str, message: str) -> None:
     write(here, modelfile, "nothing/Modelfile" if modelfile == "FROM ." else "Modelfile")
     said = here.fail("create", "refused", "-f", "nothing/Modelfile" if modelfile == "FROM ." else "Modelfile")
     assert said.splitlines()[-1] == f"Error: {message.format(here=here.folder)}"
+
+
+def test_a_working_directory_that_has_been_deleted(here: Pronk, tmp_path: Path) -> None:
+    """Whatever is named by an absolute path still works, and every verb does."""
+    weights(tmp_path / "m.gguf")
+    (tmp_path / "Modelfile").write_text("FROM ./m.gguf\n")
+    script = 'rmdir "$PWD" && exec "$@"'
+
+    def gone(*arguments: str) -> subprocess.CompletedProcess[str]:
+        here.folder.mkdir(exist_ok=True)
+        command = ["sh", "-c", script, "sh", *COMMAND, *arguments]
+        return subprocess.run(command, cwd=here.folder, env=here.environ, capture_output=True, text=True, check=False)
+
+    for arguments in (["create", "x"], ["create", "x", "-f", "../Modelfile"]):
+        ended = gone(*arguments)
+        assert ended.returncode == 1
+        assert "Error: the working directory has been deleted: name a Modelfile by an absolute path" in ended.stderr
+    for arguments in (["create", "gone", "-f", str(tmp_path / "Modelfile")], ["show", "gone"], ["ps"], ["rm", "gone"]):
+        ended = gone(*arguments)
+        assert ended.returncode == 0, ended.stderr

@@ -257,6 +257,21 @@ class TestFilesOfThisMachine:
         await make(client, model="x", path=str(modelfile))
         assert (await show(client, "x"))["system"] == "from a file"
 
+    async def test_a_working_directory_that_has_been_deleted(
+        self, client: httpx.AsyncClient, modelfile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        monkeypatch.chdir(gone)
+        gone.rmdir()
+        await make(client, model="x", path=str(modelfile))
+        await make(client, model="x", modelfile="FROM tinychat\nSYSTEM text")
+        await make(client, model="x", modelfile=f"FROM {modelfile.parent / 'm.gguf'}")
+        text = "the working directory has been deleted, so the path must be absolute"
+        assert await refused(client, path="Modelfile") == f"open Modelfile: {text}"
+        for source in ("./m.gguf", ".", "../elsewhere/m.gguf"):
+            assert await refused(client, modelfile=f"FROM {source}") == f"invalid model reference: {source}"
+
     async def test_a_path_beside_a_text(self, client: httpx.AsyncClient, modelfile: Path) -> None:
         await make(client, model="x", path=str(modelfile), modelfile="FROM m.gguf\nSYSTEM text")
         assert (await show(client, "x"))["system"] == "text"
