@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.outside import missing, needs
 from tests.serving import ROOT, Served
 
 PACKAGES = ROOT / ".cache" / "javascript"  # between runs the client stays installed
@@ -18,19 +19,28 @@ SLOWEST = 300  # seconds, for npm too
 
 @pytest.fixture(scope="module")
 def answers(server: Served) -> Any:
-    """What the script printed. Needs Node.js and npm, which scripts/install-test-packages installs."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    assert npm is not None, "npm is missing: run scripts/install-test-packages"
-    assert node is not None, "node is missing: run scripts/install-test-packages"
-    if not (PACKAGES / "node_modules" / "ollama").is_dir():
-        PACKAGES.mkdir(parents=True, exist_ok=True)
-        (PACKAGES / "package.json").write_text('{"private": true}')
-        subprocess.run([npm, "install", "--no-audit", "--no-fund", "ollama"], cwd=PACKAGES, check=True, timeout=SLOWEST)
+    """What the script printed. Ends the test where Node.js, npm or the client cannot be had."""
+    npm, node = needs("npm", "node")
+    _install_client(npm)
     shutil.copy(SCRIPT, PACKAGES)
     env = os.environ | {"OLLAMA_URL": server.url, "NO_PROXY": "127.0.0.1"}
     done = subprocess.run([node, SCRIPT.name], cwd=PACKAGES, env=env, capture_output=True, text=True, timeout=SLOWEST)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def _install_client(npm: str) -> None:
+    if (PACKAGES / "node_modules" / "ollama" / "package.json").exists():
+        return
+    PACKAGES.mkdir(parents=True, exist_ok=True)
+    (PACKAGES / "package.json").write_text('{"private": true}')
+    command = [npm, "install", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000", "ollama"]
+    try:
+        subprocess.run(command, cwd=PACKAGES, check=True, capture_output=True, text=True, timeout=SLOWEST)
+    except subprocess.TimeoutExpired:
+        missing(f"npm did not install the client in {SLOWEST} s")
+    except subprocess.CalledProcessError as error:
+        missing(f"npm cannot install the client: {error.stderr.strip().splitlines()[:1]}")
 
 
 def test_chat(answers: Any) -> None:

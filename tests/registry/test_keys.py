@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry.errors import KeyUnusable
 from registry.keys import Key
+from tests.outside import needs
 
 SEED = bytes(range(32))
 
@@ -38,9 +39,10 @@ def test_a_key_is_made_and_kept(tmp_path: Path) -> None:
 
 
 def test_ssh_keygen_reads_it(tmp_path: Path) -> None:
+    [program] = needs("ssh-keygen")
     key = Key.load_or_make(tmp_path)
     found = subprocess.run(
-        ["ssh-keygen", "-y", "-f", tmp_path / "id_ed25519"], capture_output=True, text=True, check=True
+        [program, "-y", "-f", tmp_path / "id_ed25519"], capture_output=True, text=True, check=True
     ).stdout
     assert found.split()[:2] == key.public_line.split()
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.outside import needs
+
 PROGRAM = "docker-registry"
 PATIENCE = 60  # seconds that a start may take on a machine that is busy with other things
 _CONFIG = """\
@@ -47,13 +49,14 @@ def free_port() -> int:
 
 @contextmanager
 def cncf_registry(folder: Path) -> Iterator[CNCFRegistry]:
-    """A registry that keeps its files in a folder."""
+    """A registry that keeps its files in a folder. Ends the test where it is not installed."""
+    [program] = needs(PROGRAM)
     port = free_port()
     config = folder / "config.yml"
     config.write_text(_CONFIG.format(folder=folder / "data", port=port), encoding="utf-8")
     log = folder / "registry.log"
     with log.open("wb") as output:
-        process = subprocess.Popen([PROGRAM, "serve", str(config)], stdout=output, stderr=output)
+        process = subprocess.Popen([program, "serve", str(config)], stdout=output, stderr=output)
     try:
         _await_start(process, port, log)
         yield CNCFRegistry(f"127.0.0.1:{port}", folder / "data")
