@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
 import math
 import os
@@ -47,6 +48,7 @@ from engine.messages import LoadFailed as LoadRefused
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
 PINGS_PER_PATIENCE = 3
+FIRST_FREE = 3  # number of a file behind the standard streams
 STUCK_FACTOR = 10  # times the patience that one forward pass may take
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 PASSED_PREFIXES = ("CUDA_", "NVIDIA_", "GGML_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_", "PRONK_RUNNER_")
@@ -89,14 +91,13 @@ class RunnerProcess(asyncio.Protocol):
 
         Once loaded, a child that gives no sign of life for `patience` seconds is killed.
         """
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        ours, theirs = _socket_pair()
         self = cls(patience)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-P", "-m", "engine.runner", str(theirs.fileno())),  # -P: never import from where we were started
-                pass_fds=[theirs.fileno()],
+                *("-P", "-m", "engine.runner", str(theirs)),  # -P: never import from where we were started
+                pass_fds=[theirs],
                 env=child_environment(environ),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -106,7 +107,7 @@ class RunnerProcess(asyncio.Protocol):
             ours.close()
             raise
         finally:
-            theirs.close()
+            os.close(theirs)
         transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         self._transport = transport
         self._burial = asyncio.create_task(self._bury())
@@ -337,6 +338,14 @@ class RunnerProcess(asyncio.Protocol):
     def _send(self, message: ToRunner) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode_frame(message))
+
+
+def _socket_pair() -> tuple[socket.socket, int]:
+    """Our end, and the number of the child's: never a standard stream's, in whose place the child has another file."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        return ours, fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:

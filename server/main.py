@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import uvicorn
@@ -24,6 +25,7 @@ _logger = logging.getLogger("pronk.server")
 
 def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. What hinders the start is told on standard error."""
+    _open_standard_streams()
     log.configure(settings.debug)
     for warning in settings.warnings:
         _logger.warning(warning)
@@ -49,6 +51,20 @@ def run(settings: Settings) -> int:
         _logger.warning("no authentication: whoever can reach this address can use and change the models")
     Server(config, settings.drain_timeout).run([sock])
     return 0
+
+
+def _open_standard_streams() -> None:
+    """Open the null device for each standard stream that was closed when we were started.
+
+    Sockets would take their numbers otherwise, and whoever gets one of those in a child, or writes a line, meets them.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def build_engine(settings: Settings) -> Engine:

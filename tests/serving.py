@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,15 +37,19 @@ class Served:
 
 
 @contextmanager
-def serving(store: Path, **environ: str) -> Iterator[Served]:
-    """A server on a free port and this store; it must stop cleanly at the end, unless the test has ended it."""
+def serving(store: Path, /, started_by: Sequence[str] = (), **environ: str) -> Iterator[Served]:
+    """A server on a free port and this store; it must stop cleanly at the end, unless the test has ended it.
+
+    `started_by` is a command that its own is handed to.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = os.environ | {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)} | environ
     log = store.parent / f"server-{port}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "server.main"], cwd=ROOT, env=env, stderr=output)
+        command = [*started_by, sys.executable, "-m", "server.main"]
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=output)
     served = Served(process, f"http://127.0.0.1:{port}", log, store)
     try:
         _await_start(served)

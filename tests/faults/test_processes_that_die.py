@@ -8,8 +8,11 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
-from tests.serving import GREEDY, Served, serving
+from registry.names import Digest
+from tests.modelfile.create.models import F16
+from tests.serving import GREEDY, PATIENCE, Served, serving
 
 STORY = {"model": "tinychat", "prompt": "Write a long story.", "options": {"num_predict": 1000, "temperature": 1}}
 COUNT = {"model": "tinychat", "prompt": "Count to 5", "stream": False, "options": GREEDY}
@@ -73,3 +76,19 @@ def test_a_stop_ends_the_children_and_the_answers(tmp_path: Path) -> None:
             assert server.process.wait(20) == 0
             _, alive = psutil.wait_procs(children, timeout=10)
             assert not alive
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_server_without_standard_streams_serves_as_any_other(tmp_path: Path, closed: str) -> None:
+    shell = ("sh", "-c", f'exec "$@" {closed}', "sh")
+    with serving(tmp_path / "models", started_by=shell) as server:
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE) as client:
+            assert client.post("/api/generate", json=COUNT).json()["response"] == "1, 2, 3, 4, 5"
+            formatted = client.post("/api/generate", json={**COUNT, "format": "json"})
+            assert json.loads(formatted.json()["response"]) is not None
+            file = F16.read_bytes()
+            client.post(f"/api/blobs/{Digest.of(file)}", content=file)
+            wanted = {"model": "q", "files": {"m.gguf": str(Digest.of(file))}, "quantize": "q8_0", "stream": False}
+            assert client.post("/api/create", json=wanted).json() == {"status": "success"}
+        streams = [Path(f"/proc/{server.process.pid}/fd/{number}") for number in range(3)]
+        assert all(not path.exists() or not str(path.readlink()).startswith("socket:") for path in streams)
