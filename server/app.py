@@ -52,7 +52,7 @@ def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
         Guard,
         paths=path_table(),
         origins=Origins(settings.origins),
-        hosts=Hosts(settings.address.host, settings.allowed_hosts),
+        hosts=Hosts(settings.address.host, settings.allowed_hosts, settings.origins),
     )
     return app
 

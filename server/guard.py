@@ -11,11 +11,12 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.hosts import Hosts
+from server.hosts import Hosts, InvalidHost, IPAddress, parse_host
 from server.origins import Headers, Origins
 from server.paths import PathTable, Redirect, allow_header
 
 _TEXT = (b"content-type", b"text/plain")
+_JSON = (b"content-type", b"application/json; charset=utf-8")
 _HTML = (b"content-type", b"text/html; charset=utf-8")
 log = logging.getLogger("pronk.access")
 
@@ -50,9 +51,15 @@ class Guard:
         allow: Headers = []
         if methods and method not in methods:
             allow = [(b"allow", allow_header(methods).encode())]
-        host = _header(scope, b"host")
-        verdict = self.origins.judge(method, _header(scope, b"origin"), host)
-        status = verdict.status or self._judge_host(method, host)
+        header, origin = _header(scope, b"host"), _header(scope, b"origin")
+        try:
+            host = parse_host(header)
+        except InvalidHost:
+            await _send_whole(answer, 400, [_JSON], b'{"error":"invalid Host header"}')
+            return
+        verdict = self.origins.judge(method, origin, header)
+        from_browser = bool(origin or _header(scope, b"sec-fetch-site"))
+        status = verdict.status or self._judge_host(method, host, from_browser=from_browser)
         if status is not None:
             await _send_whole(answer, status, verdict.headers + allow)
         elif not methods:
@@ -63,12 +70,12 @@ class Guard:
             answer.extra = verdict.headers
             await self.app(scope, receive, answer)
 
-    def _judge_host(self, method: str, host: str) -> int | None:
-        if not self.hosts.active or self.hosts.is_address(host):
-            return None
-        if not self.hosts.is_name(host):
+    def _judge_host(self, method: str, host: str | IPAddress, *, from_browser: bool) -> int | None:
+        if not self.hosts.allows(host, from_browser=from_browser):
+            log.warning("refused for its Host: %s; to serve it, name it in OLLAMA_ALLOWED_HOSTS", host)
             return 403
-        return 204 if method == "OPTIONS" else None
+        by_name = self.hosts.on_loopback and isinstance(host, str)
+        return 204 if by_name and method == "OPTIONS" else None
 
 
 class Answered:
@@ -97,9 +104,8 @@ class Answered:
 
 
 def _header(scope: Scope, name: bytes) -> str:
-    """The first header of this name, or an empty text."""
-    found: bytes = next((value for key, value in scope["headers"] if key == name), b"")
-    return found.decode("latin-1")
+    """The header of this name, or an empty text. Several count as one, as HTTP has it."""
+    return b", ".join(value for key, value in scope["headers"] if key == name).decode("latin-1")
 
 
 async def _send_redirect(send: Send, method: str, redirect: Redirect) -> None:

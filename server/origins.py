@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 Headers = list[tuple[bytes, bytes]]
@@ -21,6 +22,11 @@ _STAINLESS = "Arch Async Custom-Poll-Interval Helper-Method Lang Os Package-Vers
 _HEADERS = "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta," + ",".join(
     f"X-Stainless-{name}" for name in (*_STAINLESS.split(), "Runtime-Version", "Timeout")
 )
+_ANYTHING = r"[^\s?#@\\,]*"
+_NAME = r"(\[[0-9a-f:.]+\]|[^\s/?#@\\,:\[\]]*)"
+_NUMBERS = r"[0-9.]*"
+_DIGITS = r"[0-9]{1,5}"
+_BEGINS_AN_ADDRESS = re.compile(r"://[0-9.]+$")
 _MAX_AGE = "43200"  # seconds that a browser may remember a preflight
 
 
@@ -52,15 +58,11 @@ class Origins:
         everything = (*extra, *_defaults())
         self._all = "*" in extra
         self._exact = frozenset(entry.lower() for entry in everything if "*" not in entry)
-        self._wild = tuple(tuple(entry.lower().split("*")) for entry in everything if "*" in entry)
+        self._wild = tuple(_pattern(entry.lower()) for entry in everything if "*" in entry)
 
     def allows(self, origin: str) -> bool:
         """Whether a page of this origin may call."""
-        return (
-            self._all
-            or origin in self._exact
-            or any(origin.startswith(prefix) and origin.endswith(suffix) for prefix, suffix in self._wild)
-        )
+        return self._all or origin in self._exact or any(pattern.fullmatch(origin) for pattern in self._wild)
 
     def judge(self, method: str, origin: str, host: str) -> Verdict:
         """The verdict on a request with these headers; no origin, or the server's own, is none of our business."""
@@ -88,6 +90,20 @@ class Origins:
             *common,
             *((b"vary", name.encode()) for name in varies),
         ]
+
+
+def _pattern(entry: str) -> re.Pattern[str]:
+    """What an entry with a `*` allows: there a port goes on as a port, an address as an address, a name as a name."""
+    before, _, after = entry.partition("*")
+    if "://" not in entry:
+        rest = _ANYTHING
+    elif "://" in before and before.endswith(":"):
+        rest = _DIGITS
+    elif after:
+        rest = _NAME
+    else:
+        rest = (_NUMBERS if _BEGINS_AN_ADDRESS.search(before) else _NAME) + f"(:{_DIGITS})?"
+    return re.compile(re.escape(before) + rest + re.escape(after))
 
 
 def _defaults() -> tuple[str, ...]:

@@ -81,7 +81,11 @@ class Settings:
         "OLLAMA_ORIGINS", env.parse_list, (), "", "further web origins that may call the server; `*`: all"
     )
     allowed_hosts: tuple[str, ...] = variable(
-        "OLLAMA_ALLOWED_HOSTS", env.parse_list, (), "", "further `Host` names; if set, hosts are checked on every bind"
+        "OLLAMA_ALLOWED_HOSTS",
+        env.parse_list,
+        (),
+        "",
+        "further `Host` names for browsers; `*.domain`: all below; `*`: all",
     )
     no_prune: bool = variable("OLLAMA_NOPRUNE", env.parse_bool, False, "0", "keep unused blobs at start")
     no_history: bool = variable("OLLAMA_NOHISTORY", env.parse_bool, False, "0", "no history of what is typed")

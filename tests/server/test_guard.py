@@ -90,15 +90,43 @@ async def test_options_is_answered_for_names_only(client: httpx.AsyncClient) -> 
     assert (by_address.status_code, by_address.headers["allow"]) == (405, "POST")
 
 
-async def ask(settings: Settings, host: str) -> int:
+async def ask(settings: Settings, host: str, **headers: str) -> int:
     app = create_app(settings, FakeEngine(settings.models))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client:
-        return (await client.get("/api/version", headers={"Host": host})).status_code
+        answer = await client.get("/api/version", headers={"Host": host, **headers})
+        assert answer.content or answer.status_code == 403
+        return answer.status_code
 
 
-async def test_hosts_on_a_public_bind(settings: Settings) -> None:
+@pytest.mark.parametrize("host", ["localhost:80@evil.example", "localhost:1x", "localhost:65536", "a b", "[::1", "%6c"])
+@pytest.mark.parametrize("bind", ["127.0.0.1", "0.0.0.0"])
+async def test_what_is_no_host(settings: Settings, bind: str, host: str) -> None:
+    assert await ask(Settings(models=settings.models, address=Address(bind)), host) == 400
+
+
+async def test_a_browser_on_a_public_bind(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     public = Settings(models=settings.models, address=Address("0.0.0.0"))
     assert await ask(public, "evil.example") == 200
-    guarded = Settings(models=settings.models, address=Address("0.0.0.0"), allowed_hosts=("pronk.example",))
-    assert await ask(guarded, "evil.example") == 403
-    assert await ask(guarded, "pronk.example:11434") == 200
+    assert await ask(public, "evil.example:80", Origin="http://evil.example:80") == 403
+    assert await ask(public, "evil.example", **{"Sec-Fetch-Site": "same-origin"}) == 403
+    assert "OLLAMA_ALLOWED_HOSTS" in caplog.text
+    for host in ("8.8.8.8", "[2001:db8::1]:1", "gpu-box:11434", "gpu.lan", "gpu.local", "localhost"):
+        assert await ask(public, host, Origin=f"http://{host}") == 200
+
+
+async def test_hosts_that_are_named(settings: Settings) -> None:
+    page = {"Origin": "https://pronk.example"}
+    named = Settings(models=settings.models, address=Address("0.0.0.0"), allowed_hosts=("pronk.example",))
+    assert await ask(named, "evil.example") == 200
+    assert await ask(named, "evil.example", Origin="http://evil.example") == 403
+    assert await ask(named, "pronk.example", **page) == 200
+    trusted = Settings(models=settings.models, address=Address("0.0.0.0"), origins=("https://pronk.example",))
+    assert await ask(trusted, "pronk.example", **page) == 200
+    on_loopback = Settings(models=settings.models, allowed_hosts=("pronk.example",))
+    assert await ask(on_loopback, "pronk.example") == 200
+    assert await ask(on_loopback, "evil.example") == 403
+
+
+async def test_several_origins_are_none(client: httpx.AsyncClient) -> None:
+    several = [("Origin", "http://localhost"), ("Origin", "http://evil.example")]
+    assert (await client.get("/api/version", headers=several)).status_code == 403

@@ -24,7 +24,22 @@ def test_allowed_without_settings(origin: str) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["http://evil.example", "null", "http://localhost.evil.example", "chrome-extension://a", "http://127.0.0.10"],
+    [
+        "http://evil.example",
+        "null",
+        "http://localhost.evil.example",
+        "chrome-extension://a",
+        "http://127.0.0.10",
+        "http://localhost:8080.evil.example",
+        "http://localhost:",
+        "http://localhost:80@evil.example",
+        "http://localhost:123456",
+        "https://127.0.0.1:80.evil.example",
+        "http://localhost:80, http://evil.example",
+        "http://localhost:80/",
+        "app://x@evil.example/",
+        "xapp://y",
+    ],
 )
 def test_refused_without_settings(origin: str) -> None:
     assert not Origins().allows(origin)
@@ -37,6 +52,25 @@ def test_extra_origins() -> None:
     assert origins.allows("chrome-extension://abc")
     assert not origins.allows("http://x.b.example")
     assert origins.allows("http://localhost:1")
+
+
+@pytest.mark.parametrize(
+    ("entry", "allowed", "refused"),
+    [
+        ("http://*", ["http://a.example:1", "http://[::1]:80"], ["https://a.example", "http://a.example/x"]),
+        ("http://192.168.1.*", ["http://192.168.1.7", "http://192.168.1.7:3000"], ["http://192.168.1.evil.example"]),
+        ("http://a.example:*", ["http://a.example:80"], ["http://a.example:80.evil.example", "http://a.example"]),
+        ("https://*.b.example", ["https://x.y.b.example"], ["https://evil.example/.b.example", "https://b.example"]),
+        ("http://*:3000", ["http://a.example:3000"], ["http://a.example:30000", "http://a:1:3000"]),
+        ("*://a.example", ["http://a.example", "capacitor://a.example"], ["http://x.a.example"]),
+        ("*.b.example", ["http://x.b.example", "https://y.b.example"], ["http://b.example.evil"]),
+        ("moz-extension://*", ["moz-extension://a-b-c"], ["chrome-extension://a"]),
+    ],
+)
+def test_a_star_stands_for_a_part(entry: str, allowed: list[str], refused: list[str]) -> None:
+    origins = Origins((entry,))
+    assert [origin for origin in allowed if not origins.allows(origin)] == []
+    assert [origin for origin in refused if origins.allows(origin)] == []
 
 
 @pytest.mark.parametrize("entry", ["a.example", "ftp://a", "http://*.*"])
