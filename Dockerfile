@@ -13,7 +13,7 @@ RUN python3 -m venv /opt/pronk
 WORKDIR /src
 # llama.cpp first: it takes minutes, and does not change with our own code.
 COPY pyproject.toml ./
-COPY scripts/install_engine.py scripts/
+COPY scripts/install_engine.py scripts/build_flags.py scripts/
 RUN /opt/pronk/bin/python scripts/install_engine.py
 COPY README.md LICENSE ./
 COPY registry registry

@@ -1,6 +1,6 @@
 # `make run` and `make test` prepare all that they need; a second call finds it done.
 #   PYTHON=python3.12 make run        another interpreter than the newest one found (3.11 or newer)
-#   CMAKE_ARGS=-DGGML_CUDA=on make run    how llama.cpp is compiled, the first time
+#   CMAKE_ARGS=-DGGML_CUDA=on make engine  how llama.cpp is compiled; needed once, before make run or after
 #   OLLAMA_HOST=127.0.0.1:11435 make run  another address; docs/environment.md has all variables
 
 VENV := .venv
@@ -8,10 +8,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TO_TEST := $(VENV)/.ready-to-test
 
-.PHONY: run test check tables bench clean
+.PHONY: run engine test check tables bench clean
 
 run: $(READY)
 	@$(BIN)/python -m scripts.first_run
+
+# Compiles llama.cpp anew and proves it.
+engine:
+	scripts/setup engine
+	@touch $(READY)
 
 test: $(READY_TO_TEST)
 	scripts/install-test-packages

@@ -1,12 +1,21 @@
-"""Installs llama-cpp-python as pyproject.toml wants it, and says how far its compilation is.
+"""Installs llama-cpp-python as pyproject.toml wants it, says how far its compilation is, and proves what came of it.
 
 pip says nothing for the ten minutes that llama.cpp takes to compile. This shows the step that the build is at: in one
 line that changes on a terminal, else in a line each half minute. The whole output goes to a log, whose end is shown
 if it fails.
+
+A library can be installed well and die at its first prompt: compiled for another processor (a wheel in pip's cache, a
+copied environment), or by a compiler that gets something wrong. So the engine's self-test has the last word, and what
+it rejects is compiled again with the next safer flags of `build_flags.py`. Only what was compiled for this processor,
+as plain pip would want it, stays in pip's cache; what is rejected leaves it.
+
+  --rebuild   compile even if there is one already, without pip's cache
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -15,15 +24,24 @@ import threading
 import time
 import tomllib
 from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
+
+if __name__ == "__main__":  # as a file, not as a module: what it imports is beside its folder
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts import build_flags
+from scripts.build_flags import Attempt, Facts
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG = Path(sys.prefix) / "llama-cpp-python.log"
 NAME = "llama-cpp-python"
+SELF_TEST = ROOT / "engine" / "selftest.py"
 TAIL = 30  # lines of the log that are shown after a failure
 COMPILERS = "On Debian and Ubuntu: apt-get install build-essential cmake"
 SLOW = 30.0  # seconds between two lines where the output is no terminal
+BUILT = re.compile(r"\s*Building wheel for llama[-_]cpp[-_]python")
 STEP = re.compile(r"\s*\[\s*(\d+/\d+|\d+%)\]")  # Ninja counts steps, make gives a share
 
 
@@ -41,12 +59,15 @@ class Progress:
         self._terminal = out.isatty()
         self._started = time.monotonic()
         self._step = ""
+        self.built = False  # compiled, not taken from somewhere
         self.interval = 1.0 if self._terminal else SLOW
 
     def feed(self, line: str) -> None:
         """Take note of a line of the build's output."""
         if found := STEP.match(line):
             self._step = found[1]
+        elif BUILT.match(line):
+            self.built = True
 
     def show(self) -> None:
         """Tell the time and the step."""
@@ -63,11 +84,11 @@ class Progress:
             self._out.flush()
 
 
-def install(command: list[str], log: Path, progress: Progress) -> int:
-    """Run a build, its output to `log`; returns its exit code."""
+def install(command: Sequence[str], log: Path, progress: Progress, environ: Mapping[str, str] | None = None) -> int:
+    """Run a build, its output added to `log`; returns its exit code."""
     with (
-        log.open("w", encoding="utf-8") as file,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as build,
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ) as build,
     ):
         assert build.stdout is not None
         reader = threading.Thread(target=_read, args=(build.stdout, file, progress))
@@ -96,18 +117,115 @@ def explain(log: Path) -> str:
     return f"{tail}\n{NAME} could not be installed; the whole output is in {log}\n{hint}"
 
 
+class Installer:
+    """Installs `wanted` for the interpreter `python`, the output of all builds to `log`.
+
+    `environ` says how pip and compilers are to work.
+    """
+
+    def __init__(self, wanted: str, facts: Facts, environ: Mapping[str, str], python: str, log: Path) -> None:
+        self._wanted = wanted
+        self._facts = facts
+        self._environ = environ
+        self._python = python
+        self._log = log
+
+    def run(self, *, rebuild: bool) -> int:
+        """Install and prove, however many attempts that takes; returns the exit code."""
+        attempts = build_flags.attempts(self._facts)
+        # Nobody knows with which flags a wheel in the cache was made: who names some gets a new one.
+        cached = not rebuild and not self._facts.cmake_args
+        fault: str | None = None
+        if not rebuild and self._installed() == self._wanted:
+            if (fault := self._fault()) is None:
+                return 0
+            _say(f"What is installed was not made for this machine: {fault}.")
+        elif cached:
+            _say(f"Installing {self._wanted}. The first time it is compiled: about 10 minutes on 2 cores.")
+            code, built = self._pip(attempts[0])
+            if code or (fault := self._fault(built=built, taken=not built)) is None:
+                return code
+            if built:
+                _say(f"It is not right: {fault}.")
+                del attempts[0]
+            else:
+                _say(f"The one in pip's cache was not made for this machine: {fault}.")
+        if fault:
+            self._forget_cached()
+        return self._compile(attempts, fault, cached=cached)
+
+    def _compile(self, attempts: list[Attempt], fault: str | None, *, cached: bool) -> int:
+        """Compile until one is right. `fault` is what was wrong so far; `cached`: pip may keep the first of all."""
+        first = build_flags.attempts(self._facts)[0]
+        for attempt in attempts:
+            again = "again " if fault else ""
+            _say(f"Compiling llama.cpp {again}{attempt.what}: about 10 minutes on 2 cores.")
+            keep = cached and attempt == first
+            code, _ = self._pip(attempt, *(() if keep else ("--no-cache-dir",)), "--no-binary", NAME, *self._over())
+            if code or (fault := self._fault(built=True)) is None:
+                return code
+            _say(f"It is not right: {fault}.")
+            self._forget_cached()
+        sys.stderr.write(f"{NAME} is right with no flags known to us; the output of all builds is in {self._log}\n")
+        return 1
+
+    def _pip(self, attempt: Attempt, *options: str) -> tuple[int, bool]:
+        """Run pip; returns its exit code and whether it compiled."""
+        command = [self._python, "-m", "pip", "install", "-v", "--disable-pip-version-check", *options, self._wanted]
+        progress = Progress(sys.stdout)
+        code = install(command, self._log, progress, {**self._environ, "CMAKE_ARGS": attempt.cmake_args})
+        if code:
+            sys.stderr.write(explain(self._log))
+        return code, progress.built
+
+    def _fault(self, *, built: bool = False, taken: bool = False) -> str | None:
+        """Why what is installed will not do, None if it will. `built`: it was just compiled; `taken`: from a cache."""
+        if not SELF_TEST.exists():
+            _say("Not proved: the self-test is not at hand.")  # a layer of an image that has no more than this script
+            return None
+        from engine import selftest
+
+        found = selftest.run(python=self._python, environ=self._environ)
+        if found.outcome is selftest.Outcome.FAILED and not taken:
+            # It may need what this machine lacks, as a GPU's driver, which no flags will bring.
+            _say(f"Not proved: {found.sentence}. `{selftest.REBUILD}` compiles it anew.")
+            return None
+        unused = build_flags.unused(self._facts, found.features) if taken and found.ok and self._facts.compiler else []
+        if found.ok and not unused:
+            _say(f"{found.sentence[0].upper()}{found.sentence[1:]}.")
+            return None
+        return f"it makes no use of {', '.join(unused)}" if unused else found.sentence
+
+    def _installed(self) -> str:
+        """What is there, as a requirement; empty if there is none."""
+        command = [self._python, "-c", f"from importlib.metadata import version; print(version({NAME!r}))"]
+        found = subprocess.run(command, env=self._environ, capture_output=True, text=True, check=False)
+        return f"{NAME}=={found.stdout.strip()}" if found.returncode == 0 else ""
+
+    def _over(self) -> Sequence[str]:
+        return ("--force-reinstall", "--no-deps") if self._installed() else ()
+
+    def _forget_cached(self) -> None:
+        """Keep pip from serving what was found to be wrong to the next who asks. It fails where there is none."""
+        command = [self._python, "-m", "pip", "cache", "remove", NAME.replace("-", "_")]
+        subprocess.run(command, env=self._environ, capture_output=True, check=False)
+
+
 def main() -> int:
     """Install; returns the exit code."""
-    wanted = requirement(ROOT / "pyproject.toml")
-    print(f"Installing {wanted}. The first time it is compiled: about 10 minutes on 2 cores.", flush=True)
-    command = [sys.executable, "-m", "pip", "install", "-v", "--disable-pip-version-check", wanted]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rebuild", action="store_true", help="compile even if there is one, without pip's cache")
+    rebuild = parser.parse_args().rebuild
+    LOG.unlink(missing_ok=True)
     try:
-        code = install(command, LOG, Progress(sys.stdout))
+        wanted = requirement(ROOT / "pyproject.toml")
+        return Installer(wanted, build_flags.look(os.environ), os.environ, sys.executable, LOG).run(rebuild=rebuild)
     except KeyboardInterrupt:
         return 130
-    if code:
-        sys.stderr.write(explain(LOG))
-    return code
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -252,6 +252,7 @@ def main() -> int:
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ["GGML_NO_BACKTRACE"] = "1"  # where an assertion fails, its text is what counts
+    os.environ.setdefault("GOMP_SPINCOUNT", "100")  # its passes are short, and others may need the cores
     if arguments.lib_dir:
         os.environ["LLAMA_CPP_LIB_PATH"] = arguments.lib_dir
     with contextlib.ExitStack() as stack:
