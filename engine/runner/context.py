@@ -132,6 +132,8 @@ class Context:
         model = C.llama_model_load_from_file(spec.path.encode(), params)
         if not model:
             raise ModelError(self._log.reason("failed to load model", self._private))
+        if reported < 1:  # where weights are copied the library's own last number may be any below
+            progress(1.0)
         return model
 
     def _make_context(self, n_seq_max: int) -> C.llama_context_p:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import numpy.typing as npt
 
 from engine.messages import Chunk, Done, Failed, FromRunner, Load, Sampling, Submit
 from engine.runner.context import Context
@@ -77,6 +81,21 @@ class Runner:
         seq = self.submit(prompt, **wishes)
         self.run()
         return self.text(seq)
+
+    def ask_and_measure(self, prompt: str, **wishes: Any) -> tuple[str, float]:
+        """An answer, and how far the second best token was behind at least, in standard deviations of its row."""
+        margins = []
+        logits = self.context.logits
+
+        def measured(rows: int) -> npt.NDArray[np.float32]:
+            found = logits(rows)
+            second, best = np.partition(found, -2, axis=1)[:, -2:].T
+            margins.extend((best - second) / found.std(axis=1))
+            return found
+
+        with patch.object(self.context, "logits", measured):
+            answer = self.ask(prompt, **wishes)
+        return answer, float(min(margins))
 
     def ask_all(self, prompts: Iterable[str], **wishes: Any) -> list[str]:
         """The answers to requests that run together."""

@@ -9,6 +9,7 @@ import pytest
 
 from engine.memory import MAX_PARALLEL
 from engine.runner.batch import Batch
+from engine.runner.bindings import C
 from engine.runner.context import ABORTED, NO_SLOT, Context, ModelError
 from tests.engine.runner.harness import TINYCHAT, Runner, chat, load
 from tests.modelfile.published.llama3 import END_OF_TEXT, END_OF_TURN, llama3
@@ -71,6 +72,16 @@ def test_a_load_reports_progress_and_what_it_got() -> None:
     assert (context.can_cut, context.can_shift, context.gpu_share) == (True, True, 0.0)
     assert 4_000_000 < context.weights < 5_000_000
     context.close()
+
+
+def test_progress_reaches_its_end_where_the_library_stops_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does where a processor's own layout of weights is copied: with AMX the last number is 0.9966."""
+    real = C.llama_progress_callback
+    monkeypatch.setattr(C, "llama_progress_callback", lambda report: real(lambda v, u: report(min(v, 0.9966), u)))
+    seen: list[float] = []
+    Context(load(n_cells=256), 4, seen.append).close()
+    assert seen == sorted(set(seen))
+    assert seen[-1] == 1.0
 
 
 def test_a_full_cache_and_an_abort_are_no_errors(runner: Runner) -> None:

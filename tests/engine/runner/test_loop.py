@@ -23,6 +23,9 @@ QUESTIONS = [
     "Why is the sky blue?",
     "Tell me a story about a duck named Frank.",
 ]
+MORE_QUESTIONS = ["Count to 30", "Count from 5 to 30", "Count down from 20", "Who are you?", "List 5 countries."]
+MORE_QUESTIONS += ["Count to 60", "Tell me a joke.", "Count to 100", "Count down from 30", "Count from 3 to 40"]
+CLEAR_MARGIN = 0.3  # standard deviations of a row: several times what builds and batches of other shapes differ by
 LONG = "The cat sat on the mat. " * 40  # some 300 tokens
 
 
@@ -63,12 +66,17 @@ def test_what_is_remembered_does_not_change_the_answer(runner: Runner, alone: di
 
 
 def test_who_must_leave_for_others_is_answered_the_same(small: Runner) -> None:
-    prompts = [f"{i}. {LONG[: 450 * (i % 2)]}{chat(q)}" for i, q in enumerate(QUESTIONS)]
-    expected = []
+    """Answers without near ties: numbers that are computed in a batch of another shape differ a little."""
+    prompts = [f"{i}. {LONG[: 200 * (i % 3)]}{chat(q)}" for i, q in enumerate(QUESTIONS + MORE_QUESTIONS)]
+    expected = {}
     for prompt in prompts:
         small.forget()
-        expected.append(small.ask(prompt, num_predict=80))
-    seqs = [small.submit(prompt, num_predict=80) for prompt in prompts]
+        answer, margin = small.ask_and_measure(prompt, num_predict=140)
+        if margin > CLEAR_MARGIN:
+            expected[prompt] = answer
+    assert len(expected) >= 8
+    small.forget()
+    seqs = [small.submit(prompt, num_predict=140) for prompt in expected]
     left: set[int] = set()
 
     def watch() -> bool:
@@ -78,7 +86,7 @@ def test_who_must_leave_for_others_is_answered_the_same(small: Runner) -> None:
     small.run(until=watch)
     assert left, "nobody had to leave: the test is about nothing"
     assert not small.failures()
-    assert [small.text(seq) for seq in seqs] == expected
+    assert [small.text(seq) for seq in seqs] == list(expected.values())
 
 
 def test_a_seed_gives_the_same_text_beside_others(runner: Runner) -> None:
