@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TextIO
 
-from ollama import ChatResponse, GenerateResponse
-
 from cli import human
+from cli.client import ChatResponse, GenerateResponse
 from cli.wrap import WordWrap
 
 Response = GenerateResponse | ChatResponse

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import json
+import ssl
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import ollama
-from ollama import ResponseError
+from socksio import ProtocolError
 
 from cli.errors import CommandError
+from registry.connections import system_tls
+from registry.proxies import Proxies, UnusableProxy
 from server.hosts import is_loopback
-from server.settings import Settings
+from server.settings import Settings, without_environment
+
+with without_environment():  # it makes a client when it is imported, of whatever the environment holds
+    import ollama
+    from ollama import ChatResponse, GenerateResponse, ProcessResponse, ProgressResponse, ResponseError
+
+__all__ = [
+    "ChatResponse",
+    "Client",
+    "Description",
+    "GenerateResponse",
+    "ProcessResponse",
+    "ProgressResponse",
+    "ResponseError",
+    "connect",
+]
 
 MISSING = 404
+_PORTS = {"http": 80, "https": 443}
 
 
 class Description(ollama.ShowResponse):
@@ -30,8 +49,15 @@ class Client(ollama.Client):
 
     def __init__(self, settings: Settings) -> None:
         self.url = settings.client_url
-        # A proxy of the environment is not meant for this machine itself.
-        super().__init__(self.url, trust_env=not is_loopback(settings.address.host))
+        try:
+            settings.address.client_host.encode("idna")
+            # Not what the library makes of the environment: that may name a proxy for this machine itself.
+            with without_environment():
+                super().__init__(
+                    self.url, headers=_headers(settings), trust_env=False, proxy=_proxy(settings), verify=_tls(settings)
+                )
+        except (ValueError, httpx.InvalidURL):
+            raise CommandError(f"OLLAMA_HOST is no address of a server: {self.url}") from None
 
     def describe(self, model: str, *, verbose: bool = False) -> Description:
         """All that is known about a model; `verbose` includes the tensors and the vocabulary."""
@@ -65,10 +91,36 @@ class Client(ollama.Client):
         except (ConnectionError, httpx.ConnectError):
             hint = "is the server running? start it with: pronk serve"
             raise CommandError(f"could not connect to {self.url}, {hint}") from None
-        except httpx.TransportError as error:
+        except (httpx.TransportError, ProtocolError) as error:  # the latter from a proxy that speaks no SOCKS
             raise CommandError(f"lost the connection to {self.url}: {error}") from None
         except json.JSONDecodeError:
             raise CommandError(f"what answers at {self.url} is no Ollama server") from None
+
+
+def _proxy(settings: Settings) -> httpx.Proxy | None:
+    """The proxy on the way to the server. Raises CommandError for one that cannot be used, where it is needed."""
+    address = settings.address
+    if address.scheme not in _PORTS:
+        raise CommandError(f'OLLAMA_HOST has an unsupported protocol scheme "{address.scheme}"')
+    if is_loopback(address.client_host):
+        return None
+    try:
+        proxy = Proxies.from_env(settings.environ).of(address.scheme, address.client_host, address.port)
+    except UnusableProxy as error:
+        raise CommandError(str(error)) from None
+    return None if proxy is None else httpx.Proxy(proxy.url, auth=proxy.auth)
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    """The key that a server may ask for. Raises CommandError for one that no header can hold."""
+    key = settings.environ.get("OLLAMA_API_KEY", "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise CommandError("OLLAMA_API_KEY must be printable ASCII")
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | bool:
+    return system_tls() if settings.address.scheme == "https" else False
 
 
 def _check(response: httpx.Response) -> None:
@@ -79,5 +131,9 @@ def _check(response: httpx.Response) -> None:
 @contextmanager
 def connect(settings: Settings | None = None) -> Iterator[Client]:
     """A client for one command; what it raises inside becomes a CommandError."""
-    with Client(settings or Settings.from_env()) as client, client.explained():
+    settings = settings or Settings.from_env()
+    for warning in settings.warnings:
+        if "OLLAMA_HOST" in warning:  # what else there is matters to the server
+            print(f"Warning: {warning}", file=sys.stderr)
+    with Client(settings) as client, client.explained():
         yield client

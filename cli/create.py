@@ -6,9 +6,7 @@ from http.client import responses
 from pathlib import Path
 from typing import Any
 
-from ollama import ProgressResponse, ResponseError
-
-from cli.client import Client, connect
+from cli.client import Client, ProgressResponse, ResponseError, connect
 from cli.components import gather
 from cli.errors import CommandError
 from cli.progress import Show, display

@@ -20,7 +20,9 @@ class History:
 
     def __init__(self, path: Path, *, kept: bool) -> None:
         self.kept = kept
-        self._path = path.expanduser()
+        self._path = path
+        with suppress(RuntimeError):  # there is no home directory; and no such file, then
+            self._path = path.expanduser()
 
     def load(self) -> None:
         """Fill the line editor, and cut a file that has grown."""

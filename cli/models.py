@@ -5,10 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from ollama import ProcessResponse, ResponseError
-
 from cli import human
-from cli.client import MISSING, connect
+from cli.client import MISSING, ProcessResponse, ResponseError, connect
 from cli.columns import table
 from cli.errors import CommandError
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 
-from ollama import ResponseError
-
 from cli.answer import Answer, timings
-from cli.client import MISSING, Client, Description, connect
+from cli.client import MISSING, Client, Description, ResponseError, connect
 from cli.embed import Wishes, print_vectors
 from cli.history import FILE, History
 from cli.lines import Lines

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ollama import ChatResponse, GenerateResponse
-
 from cli.answer import Answer, Look
 from cli.arguments import Format, Think
-from cli.client import Client
+from cli.client import ChatResponse, Client, GenerateResponse
 
 
 @dataclass(kw_only=True)

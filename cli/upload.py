@@ -6,9 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ollama import ProgressResponse
-
-from cli.client import Client
+from cli.client import Client, ProgressResponse
 from cli.errors import CommandError
 from cli.progress import Show
 

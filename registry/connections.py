@@ -14,7 +14,7 @@ import httpx
 
 from registry.addresses import Reach, Resolver, is_address, is_public
 from registry.errors import Untrusted
-from registry.proxies import Proxies
+from registry.proxies import Proxies, Proxy
 
 REACH = "reach"
 """A request's extension: the `Reach` that it has."""
@@ -22,8 +22,8 @@ PUBLIC = "public"
 """A response's extension: whether it came from a public address."""
 _PORTS = {"http": 80, "https": 443}
 
-PoolMaker = Callable[[ssl.SSLContext, str | None], httpx.AsyncBaseTransport]
-"""Makes the pool of connections to one host, perhaps through the proxy with this URL."""
+PoolMaker = Callable[[ssl.SSLContext, Proxy | None], httpx.AsyncBaseTransport]
+"""Makes the pool of connections to one host, perhaps through a proxy."""
 
 
 class Connections(httpx.AsyncBaseTransport):
@@ -56,7 +56,7 @@ class Connections(httpx.AsyncBaseTransport):
         for pool in self._pools.values():
             await pool.aclose()
 
-    def _pool(self, url: httpx.URL, port: int, proxy: str | None) -> httpx.AsyncBaseTransport:
+    def _pool(self, url: httpx.URL, port: int, proxy: Proxy | None) -> httpx.AsyncBaseTransport:
         key = (url.scheme, url.host, port)
         if key not in self._pools:
             self._pools[key] = self._make_pool(self._tls, proxy)
@@ -76,7 +76,11 @@ class Connections(httpx.AsyncBaseTransport):
 
 def system_tls() -> ssl.SSLContext:
     """Certificates that the system trusts, and those of certifi for a system that has none."""
-    context = ssl.create_default_context()
+    try:
+        context = ssl.create_default_context()
+    except OSError:  # SSLKEYLOGFILE names a file that cannot be written
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_default_certs()
     context.load_verify_locations(certifi.where())
     return context
 

@@ -9,9 +9,10 @@ from typing import Final
 
 import httpcore
 import httpx
+from socksio import ProtocolError
 
 from registry.duplex import DuplexBackend
-from registry.errors import RegistryError
+from registry.proxies import Proxy
 
 _MOST_CONNECTIONS: Final = 64
 _ERRORS: Final = (
@@ -21,20 +22,14 @@ _ERRORS: Final = (
     (httpcore.NetworkError, httpx.NetworkError),
     (httpcore.ProxyError, httpx.ProxyError),
     (httpcore.ProtocolError, httpx.ProtocolError),
+    (ProtocolError, httpx.ProxyError),
 )
-
-
-class UnsupportedProxy(RegistryError):
-    """The environment names a proxy of a kind that cannot be used."""
-
-    def __init__(self, scheme: str) -> None:
-        super().__init__(f'unsupported proxy scheme "{scheme}"')
 
 
 class Pool(httpx.AsyncBaseTransport):
     """Connections to one host, perhaps through a proxy. Belongs to one event loop."""
 
-    def __init__(self, tls: ssl.SSLContext, proxy: str | None) -> None:
+    def __init__(self, tls: ssl.SSLContext, proxy: Proxy | None) -> None:
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls,
             proxy=None if proxy is None else _proxy(proxy),
@@ -78,14 +73,10 @@ class _Body(httpx.AsyncByteStream):
         await self._response.aclose()
 
 
-def _proxy(text: str) -> httpcore.Proxy:
-    """Raises UnsupportedProxy."""
-    proxy = httpx.Proxy(text) if text.startswith(("http://", "https://")) else None
-    if proxy is None:
-        raise UnsupportedProxy(text.partition("://")[0])
-    url = proxy.url
-    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-    return httpcore.Proxy(target, auth=proxy.raw_auth)
+def _proxy(proxy: Proxy) -> httpcore.Proxy:
+    auth = None if proxy.auth is None else (proxy.auth[0].encode(), proxy.auth[1].encode())
+    url = httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/")
+    return httpcore.Proxy(url, auth=auth)
 
 
 @contextmanager

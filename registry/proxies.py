@@ -6,8 +6,57 @@ import ipaddress
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote, urlsplit
 
-_PORTS = {"http": 80, "https": 443}
+from registry.errors import RegistryError
+
+_PORTS: Final = {"http": 80, "https": 443}
+_SCHEMES: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+"""What a proxy may speak, and the port where it does so by default."""
+_LONGEST_SECRET: Final = 255
+"""Bytes that SOCKS has room for."""
+_ALIASES: Final = {"socks": "socks5"}
+_EVERY: Final = "all"
+
+
+class UnusableProxy(RegistryError):
+    """The environment names a proxy that cannot be used; the text has none of its secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy: what it speaks, where it is, and by which name and password we are known to it."""
+
+    scheme: str
+    host: str
+    port: int
+    auth: tuple[str, str] | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Proxy:
+        """Read `[scheme://][name:password@]host[:port]`. Raises UnusableProxy."""
+        scheme, found, rest = text.partition("://")
+        scheme = _ALIASES.get(scheme.lower(), scheme.lower()) if found else "http"
+        if scheme not in _SCHEMES:
+            raise UnusableProxy(f'unsupported proxy scheme "{scheme}"')
+        try:
+            url = urlsplit(f"{scheme}://{rest if found else text}")
+            host, port = url.hostname or "", url.port or _SCHEMES[scheme]
+        except ValueError:
+            host, port = "", 0
+        if not host or not host.isascii() or not host.isprintable() or " " in host:
+            raise UnusableProxy("the environment names a proxy that is no address")
+        named = url.username is not None or url.password is not None
+        auth = unquote(url.username or ""), unquote(url.password or "")
+        if any(len(text.encode("utf-8", "replace")) > _LONGEST_SECRET for text in auth):
+            raise UnusableProxy(f"a name or password for a proxy has more than {_LONGEST_SECRET} bytes")
+        return cls(scheme, host, port, auth if named else None)
+
+    @property
+    def url(self) -> str:
+        """Where it is, without the name and the password."""
+        return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,32 +68,45 @@ class Proxies:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Proxies:
-        """Read HTTP_PROXY, HTTPS_PROXY and NO_PROXY; capital letters win over small ones."""
-        urls = {scheme: _variable(environ, f"{scheme}_proxy") for scheme in _PORTS}
-        listed = _variable(environ, "no_proxy").lower().split(",")
-        return cls(
-            {scheme: url if "://" in url else f"http://{url}" for scheme, url in urls.items() if url},
-            tuple(entry.strip() for entry in listed if entry.strip()),
-        )
+        """Read HTTP_PROXY and HTTPS_PROXY, else ALL_PROXY, and NO_PROXY; capital letters win over small ones."""
+        every = _variable(environ, f"{_EVERY}_proxy")
+        urls = {scheme: _variable(environ, f"{scheme}_proxy") or every for scheme in _PORTS}
+        listed = _variable(environ, "no_proxy").lower().replace(",", " ").split()
+        return cls({scheme: url for scheme, url in urls.items() if url}, tuple(listed))
 
-    def of(self, scheme: str, host: str, port: int | None) -> str | None:
-        """The URL of the proxy to use for a host; None if it is to be reached directly."""
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with the proxies, for people."""
+        found = []
+        for scheme, url in self.urls.items():
+            try:
+                Proxy.parse(url)
+            except UnusableProxy as error:
+                found.append(f"{scheme} URLs cannot be reached: {error}")
+        return tuple(found)
+
+    def of(self, scheme: str, host: str, port: int | None) -> Proxy | None:
+        """The proxy to use for a host; None if it is to be reached directly. Raises UnusableProxy."""
         proxy = self.urls.get(scheme)
         if proxy is None or _is_this_machine(host):
             return None
         host = host.lower().rstrip(".")
         port = port or _PORTS[scheme]
-        return None if any(_matches(entry, host, port) for entry in self.exceptions) else proxy
+        return None if any(_matches(entry, host, port) for entry in self.exceptions) else Proxy.parse(proxy)
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:
-    return (environ.get(name.upper()) or environ.get(name) or "").strip()
+    text = environ.get(name.upper()) or environ.get(name) or ""
+    return text.strip().strip("\"'")
 
 
 def _is_this_machine(host: str) -> bool:
     with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host.lower() == "localhost"
+        address = ipaddress.ip_address(host)
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return bool(mapped.is_loopback or mapped.is_unspecified)
+    name = host.lower().rstrip(".")
+    return name == "localhost" or name.endswith(".localhost")
 
 
 def _matches(entry: str, host: str, port: int) -> bool:
@@ -52,9 +114,11 @@ def _matches(entry: str, host: str, port: int) -> bool:
     if entry == "*":
         return True
     with suppress(ValueError):
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
     name, colon, wanted = entry.rpartition(":")
-    if colon and wanted.isdigit():
-        return int(wanted) == port and _matches(name.strip("[]"), host, port)
+    if colon and wanted.isascii() and wanted.isdigit():
+        return int(wanted[:6]) == port and _matches(name, host, port)
     domain = entry.removeprefix("*")
+    if not domain.strip("."):
+        return False
     return host.endswith(domain) if domain.startswith(".") else host == domain or host.endswith(f".{domain}")

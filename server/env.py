@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import socket
 from dataclasses import dataclass
 
 from server.gotext import parse_duration
@@ -11,6 +12,8 @@ from server.gotext import parse_duration
 DEFAULT_PORT = 11434
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
+_MOST_PORT = 65535
+_MOST_SECONDS = 1 << 53
 _SCHEME_PORTS = {"http": 80, "https": 443}
 
 
@@ -41,7 +44,10 @@ def parse_seconds(text: str) -> float:
     try:
         return parse_duration(text)
     except ValueError:
-        return float(int(text))
+        seconds = int(text)
+    if abs(seconds) > _MOST_SECONDS:
+        raise ValueError("must be a time that a clock can show")
+    return float(seconds)
 
 
 def parse_keep_alive(text: str) -> float:
@@ -64,6 +70,13 @@ def parse_debug(text: str) -> int:
     return max(0, int(text)) if text.lstrip("-").isdigit() else 1
 
 
+def parse_header(text: str) -> str:
+    """A text that can stand in a header of HTTP: printable ASCII."""
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("must be printable ASCII")
+    return text
+
+
 def parse_list(text: str) -> tuple[str, ...]:
     """The entries of a comma-separated list, empty ones left out."""
     return tuple(entry.strip() for entry in text.split(",") if entry.strip())
@@ -84,26 +97,59 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def is_everywhere(self) -> bool:
+        """Whether it means all interfaces, however that is written."""
+        try:
+            return not self.host or ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return _is_zero(self.host)
+
+    @property
+    def client_host(self) -> str:
+        """The host that a client on this machine connects to.
+
+        Of "all interfaces" that is the IPv4 loopback address: it is served also where the machine has no IPv6.
+        """
+        return "127.0.0.1" if self.is_everywhere else self.host
+
+    @property
     def url(self) -> str:
-        """Where a client on this machine connects; "all interfaces" becomes the loopback address."""
-        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        """Where a client on this machine connects."""
         path = f"/{self.path}" if self.path else ""
-        return f"{self.scheme}://{Address(host, self.port).shown}{path}"
+        return f"{self.scheme}://{Address(self.client_host, self.port).shown}{path}"
+
+
+class Doubtful(ValueError):
+    """A text of which a part had to be replaced; `value` is what comes of it."""
+
+    def __init__(self, value: object, reason: str) -> None:
+        super().__init__(reason)
+        self.value = value
 
 
 def parse_address(text: str) -> Address:
-    """`[scheme://]host[:port][/path]`, every part optional. A port that is none gives the default port."""
-    text = text.strip()
-    if text == "ollama.com":
-        return Address("ollama.com", 443, "https")
+    """`[scheme://]host[:port][/path]`, every part optional.
+
+    Raises Doubtful for a port that is none, with the default port in its place. A host that is none is found out by
+    whoever connects or listens.
+    """
+    text = clean(text)
     scheme, found, rest = text.partition("://")
+    scheme = scheme.strip().lower()
     if not found:
         scheme, rest = "http", text
+    if not found and rest.lower() == "ollama.com":
+        return Address("ollama.com", 443, "https")
     default_port = _SCHEME_PORTS.get(scheme, DEFAULT_PORT) if found else DEFAULT_PORT
     hostport, _, path = rest.partition("/")
-    host, port = _split(hostport)
-    number = int(port) if port.isascii() and port.isdigit() and int(port) < 65536 else default_port
-    return Address(host, number, scheme, path)
+    host, port = _split(hostport.strip())
+    port = port.strip()
+    if port.isascii() and port.isdigit() and len(port) < 10 and int(port) <= _MOST_PORT:
+        return Address(host.strip(), int(port), scheme, path)
+    address = Address(host.strip(), default_port, scheme, path)
+    if port:
+        raise Doubtful(address, f"{port!r} is no port, {default_port} is used")
+    return address
 
 
 def split_host_port(text: str) -> tuple[str, str] | None:
@@ -113,6 +159,14 @@ def split_host_port(text: str) -> tuple[str, str] | None:
         return (host, rest[1:]) if closed and rest.startswith(":") and "[" not in host else None
     host, found, port = text.rpartition(":")
     return (host, port) if found and ":" not in host and "]" not in host else None
+
+
+def _is_zero(host: str) -> bool:
+    """Whether a host is one of the old ways to write 0.0.0.0, such as `0`."""
+    try:
+        return socket.inet_aton(host) == bytes(4)
+    except (OSError, UnicodeError):
+        return False
 
 
 def _split(hostport: str) -> tuple[str, str]:

@@ -84,7 +84,7 @@ def is_loopback(bind: str) -> bool:
         return False
     try:
         found = socket.getaddrinfo(bind, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         return False
     return all((address := _address(str(entry[4][0]))) is not None and address.is_loopback for entry in found)
 

@@ -7,8 +7,6 @@ import socket
 
 from server.env import Address
 
-_WILDCARDS = ("", "0.0.0.0", "::")
-
 
 class CannotListen(Exception):
     """The address is taken, or not ours to listen on; `str()` says which and why."""
@@ -17,7 +15,7 @@ class CannotListen(Exception):
 def listen(address: Address) -> socket.socket:
     """A bound socket. Raises CannotListen."""
     candidates = [("::", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)]
-    if address.host not in _WILDCARDS:
+    if not address.is_everywhere:
         candidates = [_resolve(address)]
     problem = OSError()
     for host, family in candidates:
@@ -33,7 +31,7 @@ def _resolve(address: Address) -> tuple[str, socket.AddressFamily]:
     """The address to bind; of a name with several, an IPv4 one."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         raise CannotListen(f"listen tcp: lookup {address.host}: no such host") from None
     family, _, _, _, name = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return str(name[0]), family

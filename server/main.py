@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import uvicorn
 
 from engine.engine import Engine, EngineConfig
+from registry.proxies import Proxies
 from registry.store import Store
 from server import log
 from server.app import create_app
@@ -17,7 +20,7 @@ from server.listen import CannotListen, listen
 from server.origins import InvalidOrigin
 from server.protocol import BoundedHttpProtocol
 from server.serve import Server
-from server.settings import Settings
+from server.settings import HomeMissing, Settings
 
 _KEEP_ALIVE = 120  # seconds that an idle connection stays open; clients pool them
 _logger = logging.getLogger("pronk.server")
@@ -27,12 +30,12 @@ def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. What hinders the start is told on standard error."""
     _open_standard_streams()
     log.configure(settings.debug)
-    for warning in settings.warnings:
+    for warning in (*settings.warnings, *Proxies.from_env(settings.environ).warnings, *_missing_files(settings)):
         _logger.warning(warning)
     try:
         sock = listen(settings.address)
         app = create_app(settings, build_engine(settings))
-    except (CannotListen, InvalidOrigin) as error:
+    except (CannotListen, HomeMissing, InvalidOrigin) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     config = uvicorn.Config(
@@ -65,6 +68,14 @@ def _open_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _missing_files(settings: Settings) -> Iterator[str]:
+    """Files that the TLS library is told to use, and that are not there: it says nothing and trusts nobody new."""
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        path = settings.environ.get(variable)
+        if path and not Path(path).exists():
+            yield f"{variable} names what is not there: {path!r}"
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,13 @@ class Variable:
 def variable(name: str, parse: Callable[[str], T], default: T, shown: str, meaning: str) -> T:
     """A field of `Settings` that an environment variable fills."""
     return field(default=default, metadata={"variable": Variable(name, parse, shown, meaning)})
+
+
+class HomeMissing(Exception):
+    """A folder lies in the home directory, and there is none; `str()` says what can be set instead."""
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(f"no home directory is known: set HOME or {variable}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +99,11 @@ class Settings:
     no_history: bool = variable("OLLAMA_NOHISTORY", env.parse_bool, False, "0", "no history of what is typed")
     debug: int = variable("OLLAMA_DEBUG", env.parse_debug, 0, "0", "1: debug log, 2: trace")
     version: str = variable(
-        "PRONK_VERSION_REPORTED", str, "0.33.0", "0.33.0", "the version that `/api/version` reports to clients"
+        "PRONK_VERSION_REPORTED",
+        env.parse_header,
+        "0.33.0",
+        "0.33.0",
+        "the version that `/api/version` reports to clients",
     )
     max_body: int = variable("PRONK_MAX_BODY", env.parse_uint, 64 << 20, "67108864", "largest JSON body in bytes")
     local_paths: bool = variable(
@@ -114,25 +126,45 @@ class Settings:
                 continue
             try:
                 found[name] = row.parse(text)
+            except env.Doubtful as doubt:
+                found[name] = doubt.value
+                warnings.append(f"invalid value of {row.name}, {doubt}: {text!r}")
             except ValueError:
                 warnings.append(f"invalid value of {row.name}, using the default: {text!r}")
         return cls(**found, environ=environ, warnings=tuple(warnings))
 
     @property
     def models_folder(self) -> Path:
-        """The folder of the models, the home directory filled in."""
-        return self.models.expanduser()
+        """The folder of the models, the home directory filled in. Raises HomeMissing."""
+        try:
+            return self.models.expanduser()
+        except RuntimeError:
+            raise HomeMissing("OLLAMA_MODELS") from None
 
     @property
     def keys_folder(self) -> Path:
-        """The folder of the key by which registries know this server."""
+        """The folder of the key by which registries know this server; without a home, beside the models."""
         home = self.environ.get("HOME")
-        return (Path(home) if home else Path.home()) / ".ollama"
+        try:
+            return (Path(home) if home else Path.home()) / ".ollama"
+        except RuntimeError:
+            return self.models_folder
 
     @property
     def client_url(self) -> str:
         """The base URL under which a client on this machine finds the server."""
         return self.address.url
+
+
+@contextmanager
+def without_environment() -> Iterator[None]:
+    """The process environment is empty inside, for libraries that act on it while they are imported."""
+    kept = dict(os.environ)
+    os.environ.clear()
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def variables() -> dict[str, Variable]:

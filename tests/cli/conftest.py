@@ -38,6 +38,12 @@ class Pronk:
             check=False,
         )
 
+    def start(self, *args: str, **environ: str) -> subprocess.Popen[str]:
+        """One command that runs on while the test goes on."""
+        return subprocess.Popen(
+            [*COMMAND, *args], cwd=self.folder, env=self.environ | environ, stderr=subprocess.PIPE, text=True
+        )
+
     def succeed(self, *args: str, stdin: str = "") -> str:
         """Standard output of a command that must succeed."""
         result = self(*args, stdin=stdin)

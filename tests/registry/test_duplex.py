@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from registry.errors import Stalled, Unreachable
-from registry.pool import UnsupportedProxy
-from registry.proxies import Proxies
+from registry.proxies import Proxies, UnusableProxy
 from registry.transport import Network, Transport
 from tests.registry.servers.certificates import tls_contexts
 from tests.registry.servers.http import Answer, Request, serving
@@ -68,7 +67,7 @@ async def test_a_server_that_hangs_up() -> None:
 
 async def test_proxies_that_cannot_be_used() -> None:
     url = httpx.URL("http://8.8.8.8/")
-    async with Transport(url, Network(proxies=Proxies({"http": "socks5://127.0.0.1:1"}))) as transport:
-        with pytest.raises(UnsupportedProxy, match='unsupported proxy scheme "socks5"'):
+    async with Transport(url, Network(proxies=Proxies({"http": "socks4://127.0.0.1:1"}))) as transport:
+        with pytest.raises(UnusableProxy, match='unsupported proxy scheme "socks4"'):
             async with transport.send("GET", url, {}):
                 raise AssertionError

@@ -15,9 +15,6 @@ from server.env import Address
         (":1234", Address("", 1234)),
         (":0", Address("", 0)),
         ("0.0.0.0", Address("0.0.0.0")),
-        ("1.2.3.4:65536", Address("1.2.3.4")),
-        ("1.2.3.4:-1", Address("1.2.3.4")),
-        ("1.2.3.4:x", Address("1.2.3.4")),
         ("example.com", Address("example.com")),
         ("example.com:1", Address("example.com", 1)),
         ("::1", Address("::1")),
@@ -26,14 +23,35 @@ from server.env import Address
         ("[::]", Address("::")),
         ("http://h", Address("h", 80)),
         ("https://h", Address("h", 443, "https")),
-        ("https://h:99999", Address("h", 443, "https")),
         ("http://h:1/a/b", Address("h", 1, "http", "a/b")),
         ("ollama.com", Address("ollama.com", 443, "https")),
         ("", Address()),
+        (" '[::1]:2' ", Address("::1", 2)),
+        ("http:// h : 1 /a", Address("h", 1, "http", "a")),
+        ("HTTPS://H", Address("H", 443, "https")),
+        ("127.0.0.1:", Address()),
+        ("[fe80::1%eth0]:1", Address("fe80::1%eth0", 1)),
+        ("tcp://h:1", Address("h", 1, "tcp")),
     ],
 )
 def test_parse_address(text: str, address: Address) -> None:
     assert env.parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("1.2.3.4:65536", Address("1.2.3.4")),
+        ("1.2.3.4:-1", Address("1.2.3.4")),
+        ("1.2.3.4:x", Address("1.2.3.4")),
+        ("https://h:99999", Address("h", 443, "https")),
+        (f"h:{'9' * 5000}", Address("h")),
+    ],
+)
+def test_a_port_that_is_none(text: str, address: Address) -> None:
+    with pytest.raises(env.Doubtful, match="is no port") as caught:
+        env.parse_address(text)
+    assert caught.value.value == address
 
 
 @pytest.mark.parametrize(
@@ -42,7 +60,10 @@ def test_parse_address(text: str, address: Address) -> None:
         (Address(), "http://127.0.0.1:11434"),
         (Address("", 1), "http://127.0.0.1:1"),
         (Address("0.0.0.0", 1), "http://127.0.0.1:1"),
-        (Address("::", 1), "http://[::1]:1"),
+        (Address("::", 1), "http://127.0.0.1:1"),
+        (Address("0:0::0", 1), "http://127.0.0.1:1"),
+        (Address("0", 1), "http://127.0.0.1:1"),
+        (Address("::1", 1), "http://[::1]:1"),
         (Address("fd00::1", 1), "http://[fd00::1]:1"),
         (Address("h", 443, "https", "a"), "https://h:443/a"),
     ],
@@ -72,6 +93,19 @@ def test_parse_keep_alive(text: str, seconds: float) -> None:
 def test_parse_keep_alive_refuses(text: str) -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         env.parse_keep_alive(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "-" + "9" * 400, "9" * 5000])
+def test_times_that_no_clock_shows(text: str) -> None:
+    with pytest.raises(ValueError, match=r"must be a time|Exceeds the limit"):
+        env.parse_keep_alive(text)
+
+
+def test_parse_header() -> None:
+    assert env.parse_header("0.33.0") == "0.33.0"
+    for text in ("é", "a\nb"):
+        with pytest.raises(ValueError, match="printable ASCII"):
+            env.parse_header(text)
 
 
 def test_parse_timeout_takes_zero_for_no_limit() -> None:

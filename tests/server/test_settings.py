@@ -1,12 +1,14 @@
 """Settings come from the environment by one table, which is also the documentation."""
 
 import math
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from server.env import Address
-from server.settings import Settings, markdown, variables
+from server.settings import HomeMissing, Settings, markdown, variables, without_environment
 
 
 def test_defaults() -> None:
@@ -47,6 +49,30 @@ def test_a_bad_value_is_the_default_and_a_warning() -> None:
         "OLLAMA_KEEP_ALIVE",
         "OLLAMA_MAX_QUEUE",
     ]
+
+
+def test_a_bad_port_is_the_default_port_and_a_warning() -> None:
+    settings = Settings.from_env({"OLLAMA_HOST": "1.2.3.4:99999"})
+    assert settings.address == Address("1.2.3.4")
+    assert settings.warnings == ("invalid value of OLLAMA_HOST, '99999' is no port, 11434 is used: '1.2.3.4:99999'",)
+
+
+@pytest.mark.parametrize("text", ["~", "~/models", "~nobody-has-this-name/models"])
+def test_no_home(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as in a container whose user has no entry
+    settings = Settings.from_env({"OLLAMA_MODELS": text})
+    with pytest.raises(HomeMissing, match="set HOME or OLLAMA_MODELS"):
+        _ = settings.models_folder
+    assert Settings.from_env({"OLLAMA_MODELS": "/m"}).keys_folder == Path("/m")
+
+
+def test_an_environment_that_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://x")
+    before = dict(os.environ)
+    with pytest.raises(KeyError, match="ALL_PROXY"), without_environment():
+        assert not os.environ["ALL_PROXY"]
+    assert dict(os.environ) == before
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

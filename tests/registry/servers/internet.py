@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from registry.pool import Pool
+from registry.proxies import Proxy
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Internet:
         answers = self.names[host]
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
-    def make_pool(self, tls: ssl.SSLContext, proxy: str | None) -> httpx.AsyncBaseTransport:
+    def make_pool(self, tls: ssl.SSLContext, proxy: Proxy | None) -> httpx.AsyncBaseTransport:
         return _Diverted(self, Pool(tls, proxy))
 
 
