@@ -1,9 +1,12 @@
-"""What a request demands of a model's process: how it must be loaded, and how it must generate. Pure."""
+"""What a request demands of a model's process: how it must be loaded, and how it must generate."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
+from engine import devices
 from engine.chat.render import Prompt
 from engine.devices import Device
 from engine.messages import Grammar, Sampling, Submit
@@ -17,6 +20,7 @@ SMALLEST_CONTEXT = 4
 DEFAULT_CONTEXT = 4096
 CONTEXT_BY_VRAM = ((47 << 30, 262_144), (23 << 30, 32_768))  # from so many bytes on all GPUs together
 NEVER_SHIFTING = ("deepseek2",)
+log = logging.getLogger("pronk.engine")
 
 
 def default_context(configured: int, gpus: Sequence[Device], overhead: int) -> int:
@@ -41,19 +45,31 @@ def longest_text(model: Model, options: Options, num_ctx: int) -> int:
     return min(limits)
 
 
-def load_spec(model: Model, options: Options, num_ctx: int) -> LoadSpec:
-    """How the model must be loaded."""
+def load_spec(model: Model, options: Options, num_ctx: int, gpus: int) -> LoadSpec:
+    """How the model must be loaded on a machine with so many GPUs; a wish that changes nothing there is none."""
     return LoadSpec(
         key=str(model.weights),
         num_ctx=num_ctx,
         num_ctx_auto=options.num_ctx_auto,
-        num_batch=options.num_batch,
-        num_gpu=options.num_gpu,
-        main_gpu=options.main_gpu,
-        use_mmap=options.use_mmap,
-        num_thread=options.num_thread,
+        num_gpu=options.num_gpu if gpus else -1,
+        main_gpu=options.main_gpu if 0 < (options.main_gpu or 0) < gpus else None,
+        use_mmap=None if options.use_mmap else options.use_mmap,
         adapters=tuple(map(str, model.adapters)),
     )
+
+
+def clamped(options: Options, n_batch: int) -> Options:
+    """The options within the machine and the loaded model, which takes `n_batch` tokens in a pass.
+
+    What asks for more gets what there is, and the log says so.
+    """
+    if options.num_thread and options.num_thread > (processors := devices.usable_processors()):
+        log.warning("num_thread %d: there are %d processors to use", options.num_thread, processors)
+        options = replace(options, num_thread=processors)
+    if options.num_batch and options.num_batch > n_batch:
+        log.warning("num_batch %d: a pass takes %d tokens at most", options.num_batch, n_batch)
+        options = replace(options, num_batch=n_batch)
+    return options
 
 
 def submission(
@@ -82,4 +98,6 @@ def submission(
         sampling=Sampling(**{name: getattr(options, name) for name in Sampling.__struct_fields__}),
         preserved=preserved,
         grammar=grammar,
+        num_thread=options.num_thread,
+        num_batch=options.num_batch or 0,
     )

@@ -43,9 +43,14 @@ def host() -> Device:
 
 def compute_threads() -> int:
     """Threads for llama.cpp: the physical cores that this process may use, at least one."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-    physical = psutil.cpu_count(logical=False) or usable
-    return max(1, min(usable, physical, _cpu_quota() or usable))
+    usable = usable_processors()
+    return min(usable, psutil.cpu_count(logical=False) or usable)
+
+
+def usable_processors() -> int:
+    """Processors that this process may use, by its affinity and its control group's quota: at least one."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    return max(1, min(allowed, _cpu_quota() or allowed))
 
 
 def _nvidia() -> list[Device]:

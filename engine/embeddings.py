@@ -5,15 +5,17 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
+from engine.demand import clamped
 from engine.messages import Embed
 from engine.process import RunnerProcess
 from engine.requests import EmbedRequest
+from modelfile.parameters import MOST_TOKENS, Options
 
 SLICE = 256  # texts of one message: what it brings back is some megabytes at most
 
 
 async def embed(
-    process: RunnerProcess, request: EmbedRequest, num_ctx: int, *, normalize: bool
+    process: RunnerProcess, request: EmbedRequest, options: Options, num_ctx: int, *, normalize: bool
 ) -> tuple[list[array[float]], int]:
     """The vectors in the order of the texts, and how many tokens were evaluated for them.
 
@@ -23,9 +25,10 @@ async def embed(
     assert process.loaded is not None
     # Two names of the same weights may have different ideas of their context; the process has that of the first.
     num_ctx = min(num_ctx, process.loaded.n_ctx)
+    options = clamped(options, MOST_TOKENS)  # how many are in a pass of texts is not theirs to say
     vectors: list[array[float]] = []
     tokens = 0
-    for message in _messages(request, num_ctx, normalize):
+    for message in _messages(request, options, num_ctx, normalize):
         reply = await process.embed(message)
         tokens += reply.tokens
         size = len(reply.vectors) // len(message.texts)
@@ -33,7 +36,7 @@ async def embed(
     return vectors, tokens
 
 
-def _messages(request: EmbedRequest, num_ctx: int, normalize: bool) -> Iterator[Embed]:
+def _messages(request: EmbedRequest, options: Options, num_ctx: int, normalize: bool) -> Iterator[Embed]:
     texts = request.texts
     for first in range(0, len(texts), SLICE):
         yield Embed(
@@ -44,4 +47,5 @@ def _messages(request: EmbedRequest, num_ctx: int, normalize: bool) -> Iterator[
             dimensions=request.dimensions,
             normalize=normalize,
             first=first if len(texts) > 1 else None,
+            num_thread=options.num_thread,
         )

@@ -21,7 +21,7 @@ from engine.chat.render import Prompt, rendered
 from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
 from engine.chat.thinking import ThinkingSplitter
 from engine.chat.tools import Format, OutputParser, Shape, Toolbox, Turn
-from engine.demand import default_context, effective_context, load_spec, longest_text, submission
+from engine.demand import clamped, default_context, effective_context, load_spec, longest_text, submission
 from engine.derivations import Derivations
 from engine.embeddings import embed
 from engine.errors import (
@@ -181,7 +181,7 @@ class Engine:
             normalize = request.normalize or normalizes(model.header)
             longest = longest_text(model, options, num_ctx)
             with self._telling_a_stop():
-                vectors, tokens = await embed(process, request, longest, normalize=normalize)
+                vectors, tokens = await embed(process, request, options, longest, normalize=normalize)
         return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
 
     def _find(self, name: str) -> Model:
@@ -225,7 +225,7 @@ class Engine:
     ) -> AsyncIterator[RunnerProcess]:
         """A process that has loaded a model, for as long as the context lasts."""
         weights = await self._derivations.weights(model)
-        spec = load_spec(model, options, num_ctx)
+        spec = load_spec(model, options, num_ctx, len(self._pool.gpus))
         async with self._pool.lease(model, weights, spec, keep_alive, embeds=embeds) as process:
             yield process
 
@@ -306,7 +306,9 @@ class Engine:
             raise _without_eyes(job)
         generation = Generation(process, job.started)
         preserved = job.model.route.format.preserved
-        submit = submission(job.model, job.request, job.options, prompt, job.num_ctx, preserved, grammar)
+        assert process.loaded is not None
+        options = clamped(job.options, process.loaded.n_batch)
+        submit = submission(job.model, job.request, options, prompt, job.num_ctx, preserved, grammar)
         with self._telling_a_stop():
             async with aclosing(generation.deltas(submit, prompt, reader)) as deltas:
                 async for delta in deltas:

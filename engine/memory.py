@@ -58,19 +58,18 @@ def plan(
     host: Device,
     gpus: list[Device],
     num_gpu: int,
-    num_batch: int | None = None,
     generates: bool = True,
 ) -> Plan:
     """Choose cache size and number of sequences from the memory there is.
 
     One sequence of `num_ctx` always gets its cells; more are added while they fit. `parallel_limit` caps the
-    number of sequences; `num_gpu` is the wish for layers on the GPU, -1 for as many as fit; `num_batch` the wish for
-    tokens in a pass. What never generates gets no more of all this than a process needs to start.
+    number of sequences; `num_gpu` is the wish for layers on the GPU, -1 for as many as fit. What never generates
+    gets no more of all this than a process needs to start.
     """
     n_ctx = -(-num_ctx // PADDING) * PADDING
     per_token = cache_bytes_per_token(header, cache_type)
     on_gpu = bool(gpus) and num_gpu != 0
-    embedding = embedding_sizes(header, n_ctx, num_batch, generates=generates, on_gpu=on_gpu)
+    embedding = embedding_sizes(header, n_ctx, generates=generates, on_gpu=on_gpu)
     beside = embedding_bytes(header, embedding, per_token)
     if not generates:
         cache = 0 if header.architecture in ENCODERS else PADDING * per_token

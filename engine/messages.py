@@ -94,7 +94,11 @@ class Grammar(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
-    """Generate from a prompt. `num_ctx` is the request's, `overflow` says what an over-long prompt gets."""
+    """Generate from a prompt. `num_ctx` is the request's, `overflow` says what an over-long prompt gets.
+
+    `num_thread` and `num_batch` are wishes, 0 for none: the threads of a pass that is for such requests only, and how
+    many tokens of the prompt a pass may take.
+    """
 
     id: int
     prompt: str
@@ -107,6 +111,8 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     sampling: Sampling
     preserved: tuple[str, ...] = ()
     grammar: Grammar | None = None
+    num_thread: int = 0
+    num_batch: int = 0
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
@@ -141,7 +147,7 @@ class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
 
     A longer text is cut if `truncate` says so and refused otherwise. 0 < `dimensions` < width leaves that many numbers
     of each vector; `normalize` gives them length one. `first` is the number of the first text in the request that
-    these belong to, for errors; None where there is but one.
+    these belong to, for errors; None where there is but one. `num_thread` is as in `Submit`.
     """
 
     id: int
@@ -151,6 +157,7 @@ class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
     dimensions: int
     normalize: bool
     first: int | None
+    num_thread: int = 0
 
 
 ToRunner = Load | Submit | Cancel | Tokenize | Detokenize | Ping | Embed
@@ -172,7 +179,7 @@ class Loading(msgspec.Struct, array_like=True, frozen=True, tag=33):
 class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
     """The model is ready. `weights` is their size in bytes, `gpu_share` the part of the layers on a GPU (0 to 1).
 
-    `adds_bos`: each prompt gets a start token in front.
+    `adds_bos`: each prompt gets a start token in front. A pass takes `n_batch` tokens at most.
     """
 
     n_ctx: int
@@ -181,6 +188,7 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
     weights: int
     gpu_share: float
     adds_bos: bool
+    n_batch: int
 
 
 class LoadFailed(msgspec.Struct, array_like=True, frozen=True, tag=35):

@@ -66,6 +66,7 @@ class _Resident:
 
     model: Model
     process: RunnerProcess
+    spec: LoadSpec
     size: int
     beside: int
     gpu_share: float
@@ -143,6 +144,7 @@ class RunnerPool:
             default = self._config.keep_alive
             self._apply(self._scheduler.request(ticket, spec, keep_alive, default, time.monotonic()))
             process = await waiter
+            self._tell_place(spec)
             if embeds:
                 self._count_embedding(spec.key)
             yield process
@@ -195,6 +197,13 @@ class RunnerPool:
             resident.beside = 0
             self._scheduler.grown(key, resident.size)
 
+    def _tell_place(self, wanted: LoadSpec) -> None:
+        """Say in the log what the scheduler did with a wish."""
+        resident = self._residents.get(wanted.key)
+        if resident is not None and resident.spec.placement != wanted.placement:
+            name = resident.model.name.shortest
+            log.warning("%s stays loaded as it is for a request with other num_gpu, main_gpu or use_mmap", name)
+
     def _grant(self, ticket: int, process: RunnerProcess) -> None:
         waiter = self._waiters[ticket]
         if not waiter.done():
@@ -236,7 +245,7 @@ class RunnerPool:
             # Not at once: importing the library would take a core from the first answer.
             asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare)
         self._loads.pop(key, None)
-        self._residents[key] = _Resident(model, process, plan.total, plan.beside, loaded.gpu_share)
+        self._residents[key] = _Resident(model, process, spec, plan.total, plan.beside, loaded.gpu_share)
         self._run(self._watch(key, process))
         now = time.monotonic()
         self._apply(self._scheduler.loaded(key, now, now - started, plan.total))
@@ -311,12 +320,11 @@ class RunnerPool:
             host=host,
             gpus=list(gpus),
             num_gpu=spec.num_gpu,
-            num_batch=spec.num_batch,
             generates=model.generates,
         )
 
     def _message(self, model: Model, weights: Weights, spec: LoadSpec, plan: memory.Plan) -> LoadMessage:
-        batch = spec.num_batch or (BATCH_GPU if plan.gpu_layers else BATCH_CPU)
+        batch = BATCH_GPU if plan.gpu_layers else BATCH_CPU
         if not model.generates:
             batch = 1  # what is never used need not be large
         return LoadMessage(
@@ -325,7 +333,7 @@ class RunnerPool:
             n_cells=plan.n_cells,
             n_parallel=plan.n_parallel,
             n_batch=max(batch, plan.n_parallel),
-            n_threads=spec.num_thread or devices.compute_threads(),
+            n_threads=devices.compute_threads(),
             n_gpu_layers=plan.gpu_layers,
             main_gpu=spec.main_gpu or 0,
             use_mmap=spec.use_mmap,

@@ -16,18 +16,16 @@ ENCODERS = frozenset(
 NOT_POOLING = (None, 0, 4)  # no wish, every token for itself, the score of a pair
 
 
-def embedding_sizes(
-    header: GGUFHeader, n_ctx: int, num_batch: int | None, *, generates: bool, on_gpu: bool
-) -> EmbeddingSizes:
+def embedding_sizes(header: GGUFHeader, n_ctx: int, *, generates: bool, on_gpu: bool) -> EmbeddingSizes:
     """How texts are embedded by a model that was loaded for a context of `n_ctx` tokens.
 
-    `generates` says that it also answers prompts; `num_batch` is the wish for tokens in a pass.
+    `generates` says that it also answers prompts.
     """
     most, share = (GPU_BATCH, GPU_OUTPUT_SHARE) if on_gpu else (BATCH, OUTPUT_SHARE)
     batch = max(LEAST_BATCH, min(most, share // _row(header)))
     return EmbeddingSizes(
         longest=min(n_ctx, LONGEST_BESIDE) if generates else n_ctx,
-        batch=min(batch, num_batch or batch),
+        batch=batch,
         mean=header.field("pooling_type") in NOT_POOLING,
     )
 

@@ -6,43 +6,53 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 
+NO_WISH = (-1, None, None)
+"""The placement of weights that nobody has a wish about."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
     """How a model is to be loaded. `key` is the path of its weights: names that share weights share one process.
 
-    `num_ctx` is the effective context in tokens, `num_ctx_auto` says that nobody asked for it. None, a negative
-    `num_gpu` and `num_thread` 0 mean "no wish". `bytes_needed` is the estimate that the budget is held against.
+    `num_ctx` is the effective context in tokens, `num_ctx_auto` says that nobody asked for it. `num_gpu`, `main_gpu`
+    and `use_mmap` are wishes about where the weights are; -1 and None are none. `bytes_needed` is the estimate that
+    the budget is held against.
     """
 
     key: str
     num_ctx: int
     num_ctx_auto: bool = True
-    num_batch: int | None = None
     num_gpu: int = -1
     main_gpu: int | None = None
     use_mmap: bool | None = None
-    num_thread: int = 0
     shift: bool = True
     adapters: tuple[str, ...] = ()
     bytes_needed: int = 0
 
-    def serves(self, wanted: LoadSpec) -> bool:
-        """Whether a model that was loaded so can answer a request that wants it so.
+    @property
+    def placement(self) -> tuple[int, int | None, bool | None]:
+        """Where the weights shall be. It changes no answer, only what answers cost."""
+        return self.num_gpu, self.main_gpu, self.use_mmap
 
-        A smaller context is served by a larger one; `shift` is decided for each request; what a request has no wish
-        for never loads a model again.
+    @property
+    def placed_by_wish(self) -> bool:
+        """Whether somebody wants the weights elsewhere than they would be by themselves."""
+        return self.placement != NO_WISH
+
+    def suffices(self, wanted: LoadSpec) -> bool:
+        """Whether a model that was loaded so can answer a request that wants it so, wherever its weights are.
+
+        A smaller context is served by a larger one; `shift` is decided for each request.
         """
         return (
             self.key == wanted.key
             and self.adapters == wanted.adapters
             and (wanted.num_ctx <= self.num_ctx or (self.num_ctx_auto and wanted.num_ctx_auto))
-            and wanted.num_batch in (None, self.num_batch)
-            and (wanted.num_gpu < 0 or wanted.num_gpu == self.num_gpu)
-            and wanted.main_gpu in (None, self.main_gpu)
-            and wanted.use_mmap in (None, self.use_mmap)
-            and wanted.num_thread in (0, self.num_thread)
         )
+
+    def serves(self, wanted: LoadSpec) -> bool:
+        """Whether it is loaded just as the request wants it: without a wish, where it is by itself."""
+        return self.suffices(wanted) and self.placement == wanted.placement
 
 
 class Refusal(Enum):
@@ -142,9 +152,10 @@ class Runner:
         """Loaded, with nothing to do."""
         return self.state is State.READY and not self.active
 
-    def serves(self, wanted: LoadSpec) -> bool:
-        """Whether a request can run in it now."""
-        return self.state is State.READY and self.spec.serves(wanted)
+    def serves(self, wanted: LoadSpec, *, anywhere: bool) -> bool:
+        """Whether a request can run in it now; `anywhere`: a wish about the place of the weights must wait."""
+        spec = self.spec
+        return self.state is State.READY and (spec.suffices if anywhere else spec.serves)(wanted)
 
     def worth(self, now: float) -> tuple[bool, float]:
         """The lowest goes first: what is pinned goes last; then what was long idle for what loading it again costs."""

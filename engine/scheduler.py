@@ -8,6 +8,9 @@ a process is reported once, by `load_failed`, `unloaded` or `crashed`. The rules
   Once a model is loaded, all that wait for it run, wherever they stand: a mixed line costs one load for each model.
 - Room is made by unloading idle models, first those that were idle longest for what loading them costs; then by
   draining busy ones: they take nothing new until they are idle. Only the head drains, so nobody waits for ever.
+- A wish about the place of the weights (`num_gpu`, `main_gpu`, `use_mmap`) loads a model again only when it is idle,
+  and then not again for REST_SHARE times as long as that took: whoever sends other wishes each time is served as the
+  model is. Who has no wish gets the model without one, and waits for that until it is idle.
 - A model goes when it was idle for its keep-alive time. A request without a keep-alive time leaves it as it was.
 """
 
@@ -45,6 +48,10 @@ __all__ = [
 ]
 
 
+REST = 30.0  # seconds at least between two loads of a model for wishes about the place of its weights
+REST_SHARE = 20  # times as long as such a load takes
+
+
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     """A request in line. `keep_alive` None leaves a loaded model's as it is."""
@@ -71,6 +78,7 @@ class Scheduler:
         self._granted: dict[int, Runner] = {}
         self._head: int | None = None  # the ticket that the draining is for
         self._draining: set[str] = set()
+        self._resting: dict[str, float] = {}  # by key: until when no wish about its place loads it again
 
     def request(
         self, ticket: int, spec: LoadSpec, keep_alive: float | None, default_keep_alive: float, now: float
@@ -78,7 +86,7 @@ class Scheduler:
         """A request wants to run. Its ticket is answered by Grant or Refuse, now or later, unless it finishes first."""
         waiting = _Waiting(ticket, spec, keep_alive, default_keep_alive)
         runner = self._runners.get(spec.key)
-        if runner is not None and runner.serves(spec) and spec.key not in self._draining:
+        if runner is not None and self._takes(runner, spec, now):
             return [self._grant(waiting, runner)]
         if len(self._line) > self._max_queue:
             return [Refuse(ticket, Refusal.BUSY)]
@@ -93,6 +101,8 @@ class Scheduler:
         if not self._riders(runner):
             runner.expires_at = now + runner.keep_alive
         runner.state, runner.cost, runner.size, runner.last_used = State.READY, cost, size, now
+        if runner.spec.placed_by_wish:
+            self._rest(key, now, cost)
         return self._settle(now)
 
     def grown(self, key: str, size: int) -> None:
@@ -173,21 +183,33 @@ class Scheduler:
         """Bring everything to rest: grant, make room, load, expire."""
         if self._head not in self._line:
             self._draining.clear()
-        actions = self._grant_all()
+        actions = self._grant_all(now)
         self._head = next(iter(self._line), None)
         if self._head is None:
             self._draining.clear()
         else:
             actions += self._advance(self._line[self._head], now)
-            actions += self._grant_all()
+            actions += self._grant_all(now)
         return actions + self._expire_idle(now)
 
-    def _grant_all(self) -> list[Action]:
+    def _takes(self, runner: Runner, spec: LoadSpec, now: float) -> bool:
+        """Whether a request can run in a process at once."""
+        if runner.key in self._draining:
+            return False
+        must_wait = bool(runner.active) or now < self._resting.get(runner.key, 0.0)
+        return runner.serves(spec, anywhere=spec.placed_by_wish and must_wait)
+
+    def _rest(self, key: str, now: float, cost: float = 0.0) -> None:
+        """A wish about the place of a model's weights is granted: others must wait."""
+        self._resting = {other: until for other, until in self._resting.items() if until > now}
+        self._resting[key] = now + max(REST, REST_SHARE * cost)
+
+    def _grant_all(self, now: float) -> list[Action]:
         """Let run whoever a loaded model serves that is not draining."""
         granted: list[Action] = []
         for waiting in list(self._line.values()):
             runner = self._runners.get(waiting.spec.key)
-            if runner is not None and runner.serves(waiting.spec) and runner.key not in self._draining:
+            if runner is not None and self._takes(runner, waiting.spec, now):
                 del self._line[waiting.ticket]
                 granted.append(self._grant(waiting, runner))
         return granted
@@ -203,7 +225,7 @@ class Scheduler:
         """One step towards loading what the head of the line needs."""
         runner = self._runners.get(head.spec.key)
         if runner is not None:
-            return self._replace(runner)
+            return self._replace(runner, head.spec, now)
         if any(other.state is State.LOADING for other in self._runners.values()):
             self._draining.clear()
             return []
@@ -213,8 +235,10 @@ class Scheduler:
             actions.append(self._load(head))
         return actions
 
-    def _replace(self, runner: Runner) -> list[Action]:
+    def _replace(self, runner: Runner, wanted: LoadSpec, now: float) -> list[Action]:
         """The head's model is there, but not as the head wants it."""
+        if runner.idle and wanted.placed_by_wish:
+            self._rest(runner.key, now)  # also if the load fails
         self._draining = {runner.key} if runner.state is State.READY else set()
         return [self._unload(runner)] if runner.idle else []
 

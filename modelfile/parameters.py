@@ -74,13 +74,13 @@ class Options:
     num_ctx: int | None = option(
         "integer", None, "tokens that one conversation may use", within=(1, MOST_TOKENS), load_time=True
     )
-    num_batch: int | None = option("integer", None, "tokens evaluated in one step", within=(1, 1 << 16), load_time=True)
+    num_batch: int | None = option("integer", None, "most prompt tokens evaluated in one step", within=(1, 1 << 16))
     num_gpu: int = option("integer", -1, "layers on the GPU; -1: as many as fit", within=(-1, 4096), load_time=True)
     main_gpu: int | None = option(
         "integer", None, "the GPU that does what is not split", within=(0, 63), load_time=True
     )
     use_mmap: bool | None = option("boolean", None, "map the file instead of reading it", load_time=True)
-    num_thread: int = option("integer", 0, "threads; 0: one for each core", within=(0, 512), load_time=True)
+    num_thread: int = option("integer", 0, "threads, of the cores there are; 0: one for each core", within=(0, 512))
     draft_num_predict: int | None = option(
         "integer", None, "tokens that a draft model is ahead", within=(0, 64), load_time=True
     )

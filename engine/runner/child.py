@@ -69,7 +69,8 @@ def turn(context: Context, work: Work, mailbox: Mailbox) -> None:
 
 def _loaded(context: Context, spec: Load) -> Loaded:
     adds_bos = context.vocabulary.adds_bos
-    return Loaded(spec.n_ctx, spec.n_cells, spec.n_parallel, context.weights, context.gpu_share, adds_bos)
+    sizes = spec.n_ctx, spec.n_cells, spec.n_parallel, context.weights
+    return Loaded(*sizes, context.gpu_share, adds_bos, context.n_batch)
 
 
 def _make_loop(context: Context, spec: Load, mailbox: Mailbox) -> Loop:

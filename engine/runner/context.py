@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,26 @@ class DecodeError(RuntimeError):
     """A forward pass failed for a reason other than a full cache or an abort."""
 
 
+class Threads:
+    """How many threads compute a context's passes: `default` of them where nobody has a wish."""
+
+    def __init__(self, context: C.llama_context_p, default: int) -> None:
+        self._context = context
+        self._default = self._current = default
+
+    def use(self, wishes: Iterable[int]) -> bool:
+        """Take what all in the next pass wish for, else the default: who wants fewer must not slow the others.
+
+        A wish of 0 is none. Returns whether it is the default.
+        """
+        distinct = set(wishes)
+        wished = distinct.pop() if len(distinct) == 1 else 0
+        if (count := wished or self._default) != self._current:
+            C.llama_set_n_threads(self._context, count, count)
+            self._current = count
+        return count == self._default
+
+
 class Context:
     """A loaded model with its context. Raises ModelError from the constructor; `close` frees everything."""
 
@@ -46,6 +66,7 @@ class Context:
         self._model = self._load(spec, progress)
         self.vocabulary = Vocabulary(self._model)
         self._ctx = self._make_context(n_seq_max)
+        self.threads = Threads(self._ctx, spec.n_threads)
         self.n_batch: int = C.llama_n_batch(self._ctx)
         self._memory = C.llama_get_memory(self._ctx)
         self._adapters = self._load_adapters(spec.adapters)
@@ -104,6 +125,10 @@ class Context:
         context = self._init_context(params)
         self._add_adapters(context)
         return context
+
+    def threads_beside(self, context: C.llama_context_p) -> Threads:
+        """The threads of such a context."""
+        return Threads(context, self._spec.n_threads)
 
     def close(self) -> None:
         """Free context and model. Nothing may be called afterwards."""

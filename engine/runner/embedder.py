@@ -35,6 +35,7 @@ class Embedder:
             C.llama_free(self._ctx)
             params.n_batch = params.n_ubatch = _padded(sizes.longest)
             self._ctx = context.beside(params)
+        self.threads = context.threads_beside(self._ctx)
         self._memory = C.llama_get_memory(self._ctx)
         self._width = context.embedding_width
         self.mean: bool = C.llama_pooling_type(self._ctx) == C.LLAMA_POOLING_TYPE_MEAN

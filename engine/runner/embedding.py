@@ -130,6 +130,7 @@ class Embedding:
         self._batch.add_all(passage.slot, passage.tokens[start : start + count], start)
 
     def _compute(self, shares: list[Share]) -> list[FromRunner]:
+        usual = self._embedder.threads.use(job.request.num_thread for job, _, _ in shares)
         started = time.perf_counter()
         try:
             complete = self._embedder.compute(self._batch)
@@ -142,7 +143,8 @@ class Embedding:
                 self._start_over()
             return []
         now = time.perf_counter()
-        self._pace.measured(self._batch.size, now - started)
+        if usual:
+            self._pace.measured(self._batch.size, now - started)
         self._rest_until = now + now - started
         return self._advance(shares)
 

@@ -70,6 +70,8 @@ def make_sequence(
         sampler=TokenSampler(submit.sampling, vocabulary.handle, vocabulary.size, limit, tokens, matcher),
         text=TextStream(submit.stop),
         preserved=vocabulary.preserved(submit.preserved),
+        n_threads=submit.num_thread,
+        n_batch=submit.num_batch,
     )
 
 

@@ -124,6 +124,7 @@ class Loop:
 
     def step(self, plan: Plan) -> None:
         """Run the planned pass and emit what came of it."""
+        usual = self._context.threads.use(seq.n_threads for seq in plan.sequences())
         started = time.perf_counter()
         try:
             code = self._decode()
@@ -131,7 +132,7 @@ class Loop:
             self._fail(plan.sequences(), str(error))
         else:
             if code == 0:
-                self._advance(plan, started)
+                self._advance(plan, started, usual=usual)
             else:
                 self._undo(plan, code)
         if self._events:
@@ -163,29 +164,41 @@ class Loop:
         return any(
             common_prefix(other.tokens, seq.tokens, limit) >= other.n_cached + WORTH_WAITING
             for other in self._running
-            if other.n_pending > WORTH_WAITING
+            if other.n_pending > WORTH_WAITING and not self._is_slow(other)
         )
 
+    def _is_slow(self, seq: Sequence) -> bool:
+        """Whether a prompt takes less of a pass than it could, because its request wants that."""
+        return 0 < seq.n_batch < min(seq.n_pending, self._pace.chunk(crowded=True))
+
     def _add_prompts(self, plan: Plan) -> None:
-        """Prompts go one after the other; much shorter ones overtake the oldest, which keeps half of the chunk."""
+        """Prompts go one after the other; much shorter ones overtake the oldest, which keeps half of the chunk.
+
+        Those that are slow by their own wish keep nobody waiting: they come along with little.
+        """
         prompts = [seq for seq in self._running if not seq.decoding]
-        oldest = prompts[0]
+        oldest = next((seq for seq in prompts if not self._is_slow(seq)), prompts[0])
         crowded = bool(plan.rows or self._waiting or len(prompts) > 1)
         room = min(self._batch.room, self._pace.chunk(crowded=crowded))
         reserved = min(oldest.n_pending, (room + 1) // 2)
-        short = [seq for seq in prompts if seq.n_pending * MUCH_SHORTER <= oldest.n_pending]
+        short = [seq for seq in prompts if seq is not oldest and self._overtakes(seq, oldest)]
+        short.sort(key=self._is_slow)
         for seq in short:
             room -= self._add_prompt(plan, seq, room - reserved)
         if oldest.n_pending <= room * STRETCH:
             room = max(room, min(oldest.n_pending, self._batch.room))  # a small rest would need a pass of its own
         room -= self._add_prompt(plan, oldest, room)
-        for seq in prompts[1:]:
-            if seq not in short and seq.n_pending <= room:  # in part it would delay the others and not be ready itself
+        for seq in prompts:
+            # In part it would delay the others and not be ready itself.
+            if seq is not oldest and seq not in short and seq.n_pending <= room:
                 room -= self._add_prompt(plan, seq, room)
+
+    def _overtakes(self, seq: Sequence, oldest: Sequence) -> bool:
+        return self._is_slow(seq) or seq.n_pending * MUCH_SHORTER <= oldest.n_pending
 
     def _add_prompt(self, plan: Plan, seq: Sequence, room: int) -> int:
         """Put as much of a prompt as there is room for into the batch; returns how many tokens that is."""
-        count = min(seq.n_pending, room)
+        count = min(seq.n_pending, room, seq.n_batch or room)
         if count <= 0:
             return 0
         start = seq.n_cached
@@ -202,7 +215,8 @@ class Loop:
         self.steps += 1
         return code
 
-    def _advance(self, plan: Plan, started: float) -> None:
+    def _advance(self, plan: Plan, started: float, *, usual: bool) -> None:
+        """Take what a pass has computed; a `usual` one tells how fast passes are."""
         outputs = plan.rows
         for seq in plan.rows:
             seq.n_cached += 1
@@ -216,7 +230,8 @@ class Loop:
             logits = self._context.logits(len(outputs))
         now = time.perf_counter()
         if plan.prompts:
-            self._pace.measured(self._batch.size, now - started)
+            if usual:
+                self._pace.measured(self._batch.size, now - started)
             for seq in outputs[len(plan.rows) :]:
                 seq.prompt_done = seq.prompt_done or now
         if outputs:

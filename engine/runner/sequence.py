@@ -19,6 +19,7 @@ class Sequence:
     `limit` the context in tokens that this request may fill, `max_new` how many tokens the answer may have, `shift`
     whether a full context goes on without its middle, `n_keep` how many tokens at its beginning survive that, `slot`
     its llama.cpp sequence id while it has one. `preserved` are control tokens that count as text in this answer.
+    `n_threads` is the wish for a pass, `n_batch` how many prompt tokens it may take, 0 for none.
     """
 
     id: int
@@ -31,6 +32,8 @@ class Sequence:
     sampler: TokenSampler
     text: TextStream
     preserved: dict[int, bytes]
+    n_threads: int = 0
+    n_batch: int = 0
     submitted: float = field(default_factory=time.perf_counter)
     slot: int = -1
     n_cached: int = 0

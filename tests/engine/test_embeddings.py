@@ -96,12 +96,12 @@ async def test_long_texts_are_cut_or_refused(engine: Engine) -> None:
     assert (await embed(engine, LONG, model="tinychat")).prompt_eval_count == 1024
 
 
-@pytest.mark.parametrize("num_batch", [1, 7, 100_000])
-async def test_any_size_of_a_pass_will_do(engine: Engine, num_batch: int) -> None:
+@pytest.mark.parametrize("options", [{"num_batch": 1}, {"num_batch": 100_000}, {"num_thread": 1}, {"num_thread": 512}])
+async def test_load_options_change_no_vector(engine: Engine, options: dict[str, int]) -> None:
     text = LONG[:600]
     for model in ("bert", "tinychat"):
         (vector,) = (await embed(engine, text, model=model)).vectors
-        (other,) = (await embed(engine, text, model=model, options={"num_batch": num_batch})).vectors
+        (other,) = (await embed(engine, text, model=model, options=options)).vectors
         assert cosine(vector, other) > 0.9999
 
 

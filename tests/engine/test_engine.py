@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from registry.manifest import MODEL, SYSTEM, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
 from registry.store import Store
 from tests.engine.running import collect, make_engine, running
+from tests.processes import descendants
 from tests.serving import GREEDY
 
 TINYCHAT = ModelName.parse("tinychat")
@@ -173,6 +175,25 @@ async def gone(engine: Engine) -> None:
     async with asyncio.timeout(20):
         while engine.running():  # noqa: ASYNC110 - what is waited for is another process's end
             await asyncio.sleep(0.01)
+
+
+async def test_load_options_go_with_their_request(engine: Engine, tmp_path: Path) -> None:
+    """The file is mapped, read when asked for, mapped again; threads and batches load nothing anew."""
+
+    def mapped() -> bool:
+        """Whether one of the children has the weights mapped."""
+        children = descendants(os.getpid(), "engine.runner")
+        return any(str(tmp_path) in entry.path for child in children for entry in child.memory_maps())
+
+    for use_mmap, expected in ((None, True), (False, False), (None, True)):
+        content, _, _ = await collect(engine.generate(ask("Count to 5", options={"use_mmap": use_mmap})))
+        assert content == "1, 2, 3, 4, 5"
+        assert mapped() is expected
+    children = {child.pid for child in descendants(os.getpid(), "engine.runner")}
+    for options in ({"num_thread": 512}, {"num_thread": 1}, {"num_batch": 1}, {"num_gpu": 3}, {"main_gpu": 1}, {}):
+        content, _, _ = await collect(engine.generate(ask("Count to 5", options=options)))
+        assert content == "1, 2, 3, 4, 5"
+    assert children <= {child.pid for child in descendants(os.getpid(), "engine.runner")}
 
 
 async def test_several_models_at_once(engine: Engine) -> None:

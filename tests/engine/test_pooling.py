@@ -47,23 +47,21 @@ def test_whose_vectors_have_length_one_unasked(found: GGUFHeader, expected: bool
 @pytest.mark.parametrize(("pooling", "mean"), [(None, True), (0, True), (4, True), (1, False), (2, False), (3, False)])
 def test_what_does_not_pool_is_pooled_by_the_mean(pooling: int | None, mean: bool) -> None:
     found = header("qwen3", **({} if pooling is None else {"qwen3.pooling_type": pooling}))
-    assert embedding_sizes(found, 4096, None, generates=False, on_gpu=False).mean is mean
+    assert embedding_sizes(found, 4096, generates=False, on_gpu=False).mean is mean
 
 
 def test_the_longest_text_of_a_model_that_also_generates_has_a_limit() -> None:
     for n_ctx, generates, longest in [(512, True, 512), (32768, True, LONGEST_BESIDE), (32768, False, 32768)]:
-        assert embedding_sizes(header("qwen3"), n_ctx, None, generates=generates, on_gpu=False).longest == longest
+        assert embedding_sizes(header("qwen3"), n_ctx, generates=generates, on_gpu=False).longest == longest
 
 
 def test_a_pass_is_small_where_words_are_many(tmp_path: Path) -> None:
     few = read_header(TINYCHAT)
     many = header("bert", **{"bert.embedding_length": 1 << 20})
     sizes = {"n_ctx": 512, "generates": True}
-    assert embedding_sizes(few, num_batch=None, on_gpu=False, **sizes).batch == BATCH
-    assert embedding_sizes(few, num_batch=None, on_gpu=True, **sizes).batch == GPU_BATCH
-    assert embedding_sizes(few, num_batch=100, on_gpu=False, **sizes).batch == 100
-    assert embedding_sizes(few, num_batch=5000, on_gpu=False, **sizes).batch == BATCH
-    assert embedding_sizes(many, num_batch=None, on_gpu=False, **sizes).batch == LEAST_BATCH
+    assert embedding_sizes(few, on_gpu=False, **sizes).batch == BATCH
+    assert embedding_sizes(few, on_gpu=True, **sizes).batch == GPU_BATCH
+    assert embedding_sizes(many, on_gpu=False, **sizes).batch == LEAST_BATCH
 
 
 def planned(path: Path, *, generates: bool, num_ctx: int) -> Plan:

@@ -285,3 +285,54 @@ def test_a_storm_of_requests_and_cancels_leaves_nothing(small: Runner) -> None:
     small.forget()
     memory = C.llama_get_memory(small.context._ctx)
     assert [C.llama_memory_seq_pos_max(memory, slot) for slot in range(12)] == [-1] * 12
+
+
+def test_a_prompt_takes_no_more_of_a_pass_than_its_request_wants(runner: Runner) -> None:
+    runner.forget()
+    seq = runner.submit(LONG, num_batch=32, num_predict=1)
+    counts = []
+    while seq.n_pending:
+        plan = runner.loop.plan()
+        counts += [count for _, count in plan.prompts]
+        runner.loop.step(plan)
+        if seq.n_generated:
+            break
+    assert set(counts[:-1]) == {32}
+    assert sum(counts) == seq.n_prompt
+    assert runner.ask(LONG, num_predict=8) == runner.ask(LONG, num_predict=8, num_batch=1)
+
+
+def test_who_wants_small_passes_keeps_nobody_waiting(runner: Runner) -> None:
+    """Neither prompts behind his, nor such as begin as his does."""
+    runner.forget()
+    slow = [runner.submit(f"{number} {LONG}", num_batch=1, num_predict=1) for number in range(3)]
+    runner.step()
+    others = [runner.submit(f"{text}{LONG}", num_predict=1) for text in ("Once more. ", "0 ")]
+    steps = runner.loop.steps
+    runner.run(until=lambda: all(seq.n_generated for seq in others))
+    assert runner.loop.steps - steps < 20
+    assert not any(seq.n_generated for seq in slow)
+    runner.run()
+    assert all(runner.done(seq).tokens == 1 for seq in slow)
+
+
+def test_threads_are_those_that_all_in_a_pass_want(runner: Runner) -> None:
+    def threads() -> int:
+        count: int = C.llama_n_threads(runner.context._ctx)
+        return count
+
+    runner.ask(chat("Hi"), num_thread=3)
+    assert threads() == 3
+    runner.submit(chat("Hi"), num_thread=3, num_predict=8)
+    runner.submit(chat("Hello"), num_thread=2, num_predict=8)
+    runner.step()
+    assert threads() == 1, "the default, as they do not agree"
+    runner.run()
+    runner.submit(chat("Hi"), num_thread=3, num_predict=30)
+    runner.submit(chat("Hello"), num_predict=4)
+    runner.step()
+    assert threads() == 1, "the default, which one of them wants"
+    runner.run()
+    assert threads() == 3, "the other is alone"
+    runner.ask(chat("Hi"))
+    assert threads() == 1

@@ -1,0 +1,55 @@
+"""What requests may ask of a model's process, and what is made of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from engine.demand import clamped, load_spec
+from engine.devices import usable_processors
+from engine.model import Model, Models
+from modelfile.parameters import resolve_options
+from registry.store import Store
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return Models(Store(tmp_path_factory.mktemp("models"))).resolve("tinychat")
+
+
+def test_what_is_beyond_the_machine_is_clamped_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = clamped(resolve_options({}, {"num_thread": 512, "num_batch": 60_000}), n_batch=512)
+    assert (found.num_thread, found.num_batch) == (usable_processors(), 512)
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["num_thread", "num_batch"]
+
+
+def test_what_the_machine_has_is_given_silently(caplog: pytest.LogCaptureFixture) -> None:
+    for wishes in ({}, {"num_thread": 1, "num_batch": 512}, {"num_thread": 0}):
+        options = resolve_options({}, wishes)
+        assert clamped(options, n_batch=512) == options
+    assert not caplog.records
+
+
+def test_a_models_own_threads_count_as_wished() -> None:
+    assert clamped(resolve_options({"num_thread": 1}, {}), 512).num_thread == 1
+    assert clamped(resolve_options({"num_thread": 1}, {"num_thread": 0}), 512).num_thread == 0
+
+
+@pytest.mark.parametrize(
+    ("wishes", "gpus", "placement"),
+    [
+        ({}, 0, (-1, None, None)),
+        ({"num_gpu": 5, "main_gpu": 3, "use_mmap": True}, 0, (-1, None, None)),
+        ({"num_gpu": 5, "main_gpu": 0, "use_mmap": False}, 1, (5, None, False)),
+        ({"main_gpu": 1}, 2, (-1, 1, None)),
+        ({"main_gpu": 2}, 2, (-1, None, None)),
+        ({"num_thread": 7, "num_batch": 9}, 2, (-1, None, None)),
+    ],
+)
+def test_wishes_that_change_nothing_here_are_none(
+    model: Model, wishes: dict[str, Any], gpus: int, placement: tuple[Any, ...]
+) -> None:
+    assert load_spec(model, resolve_options({}, wishes), 4096, gpus).placement == placement
