@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import llama_cpp.llama_cpp as C
+from engine.runner.bindings import C
 
 _lines: list[str] = []
 

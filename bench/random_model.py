@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import llama_cpp.llama_cpp as C
 import numpy as np
 import numpy.typing as npt
 
 from bench.quiet import last_words, quiet
+from engine.runner.bindings import C
 
 VOCABULARY = Path(__file__).parent / "data" / "qwen2-vocab.gguf"
 FILE_TYPES = {"q8_0": C.LLAMA_FTYPE_MOSTLY_Q8_0, "q4_k_m": C.LLAMA_FTYPE_MOSTLY_Q4_K_M}

@@ -11,11 +11,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import llama_cpp.llama_cpp as C
-
 from bench import options
 from bench.quiet import last_words
 from bench.run import Run
+from engine.runner.bindings import C
 
 N_BATCH = 2048  # llama.cpp's default; the joint prefill must fit
 SEED = 1

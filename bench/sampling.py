@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import llama_cpp.llama_cpp as C
 import msgspec
 import numpy as np
 
@@ -19,6 +18,7 @@ from bench.quiet import quiet
 from bench.raw import Loop, Model, default_chain
 from bench.workload import Workload
 from engine.messages import Sampling
+from engine.runner.bindings import C
 from engine.runner.sampling import BatchSampler, TokenSampler
 
 STEPS = 60

@@ -51,6 +51,7 @@ PINGS_PER_PATIENCE = 3
 FIRST_FREE = 3  # number of a file behind the standard streams
 STUCK_FACTOR = 10  # times the patience that one forward pass may take
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+WITHHELD = ("GGML_BACKEND_PATH",)  # llama.cpp would load a library from there
 PASSED_PREFIXES = ("CUDA_", "NVIDIA_", "GGML_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_", "PRONK_RUNNER_")
 
 
@@ -350,7 +351,7 @@ def _socket_pair() -> tuple[socket.socket, int]:
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a child needs of the environment: no keys, no proxies, no credentials."""
-    env = {k: v for k, v in environ.items() if k in PASSED_ON or k.startswith(PASSED_PREFIXES)}
+    env = {k: v for k, v in environ.items() if k in PASSED_ON or (k.startswith(PASSED_PREFIXES) and k not in WITHHELD)}
     # llama.cpp's threads wait for each other some hundred times per pass. Spinning for long is ruinous as soon as
     # anybody else needs a core: a pass then lasts as long as the scheduler's time slices. Never spinning costs half
     # of the speed on idle cores. This many rounds are some ten microseconds: as fast as the one, as safe as the other.

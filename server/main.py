@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
 
+from engine import cpu_variant
 from engine.engine import Engine, EngineConfig
 from registry.proxies import Proxies
 from registry.store import Store
@@ -34,6 +38,9 @@ def run(settings: Settings) -> int:
         _logger.warning(warning)
     try:
         sock = listen(settings.address)
+        with _leaving_at_once():
+            chosen = cpu_variant.choose(settings.environ, settings.models_folder)
+        settings = replace(settings, environ={**settings.environ, **chosen})
         app = create_app(settings, build_engine(settings))
     except (CannotListen, HomeMissing, InvalidOrigin) as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -76,6 +83,16 @@ def _missing_files(settings: Settings) -> Iterator[str]:
         path = settings.environ.get(variable)
         if path and not Path(path).exists():
             yield f"{variable} names what is not there: {path!r}"
+
+
+@contextmanager
+def _leaving_at_once() -> Iterator[None]:
+    """Before the server is there to see to it, SIGTERM ends the process. The first one of a container needs that."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from modelfile import backends
+
 PACKAGE = "llama_cpp"
 
 
@@ -35,7 +37,10 @@ else:
         # Whoever imports the package later in this process gets the real one.
         del sys.modules[PACKAGE]
 
-__all__ = ["C", "version"]
+CPU_VARIANT = backends.load(C._lib)
+"""Which of llama.cpp's CPU backends is in use; empty if it has but one."""
+
+__all__ = ["CPU_VARIANT", "C", "version"]
 
 
 def version() -> str:

@@ -13,7 +13,7 @@ from types import TracebackType
 import msgspec
 
 from engine.messages import Cancel, Crashed, Hello, Load, Loaded, LoadFailed, Loading
-from engine.runner.bindings import C, version
+from engine.runner.bindings import CPU_VARIANT, C, version
 from engine.runner.context import Context, ModelError
 from engine.runner.embedding import Embedding
 from engine.runner.intake import padded
@@ -33,6 +33,8 @@ def run(sock: socket.socket) -> None:
     mailbox = Mailbox(sock)
     _die_loudly(mailbox)
     C.llama_backend_init()
+    if CPU_VARIANT:
+        log.info("CPU variant %s of llama.cpp", CPU_VARIANT)
     mailbox.send([Hello(version(), C.llama_supports_gpu_offload())])
     spec = mailbox.receive_load()
     # One pass must take one token of each running answer at least.

@@ -9,8 +9,11 @@ from typing import Any, Final
 
 import llama_cpp.llama_cpp as C
 
+from modelfile import backends
 from modelfile.jobs import Quantize, Verify
 from modelfile.worker.errors import WorkError
+
+backends.load(C._lib)  # before any other call
 
 _TENSOR: Final = re.compile(rb"\[ *(\d+)/ *(\d+)\] ")
 _REASON: Final = re.compile(r"(?:failed to quantize|error loading model|llama_model_load): (.+)")
