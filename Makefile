@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TO_TEST := $(VENV)/.ready-to-test
 
-.PHONY: run engine test check tables bench clean
+.PHONY: run engine test check tables bench faults clean
 
 run: $(READY)
 	@$(BIN)/python -m scripts.first_run
@@ -37,6 +37,11 @@ tables: $(READY_TO_TEST)
 
 bench: $(READY_TO_TEST)
 	$(BIN)/python -m bench $(if $(AGAINST),--against $(AGAINST)) $(ARGS)
+
+# Kills, cancels and overloads real servers, and prints what was measured beside the goals: half an hour, or with QUICK=1
+# three minutes.
+faults: $(READY_TO_TEST)
+	$(BIN)/python -m tests.faults $(if $(QUICK),--quick) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info .*_cache .hypothesis

@@ -37,18 +37,21 @@ class Served:
 
 
 @contextmanager
-def serving(store: Path, /, started_by: Sequence[str] = (), **environ: str) -> Iterator[Served]:
-    """A server on a free port and this store; it must stop cleanly at the end, unless the test has ended it.
+def serving(
+    store: Path, /, started_by: Sequence[str] = (), *, module: str = "server.main", port: int = 0, **environ: str
+) -> Iterator[Served]:
+    """A server on this store, by default on a free port; it must stop cleanly at the end, unless the test has ended it.
 
-    `started_by` is a command that its own is handed to.
+    `module` is what runs it, `started_by` a command that its own is handed to.
     """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
     env = os.environ | {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)} | environ
     log = store.parent / f"server-{port}.log"
     with log.open("wb") as output:
-        command = [*started_by, sys.executable, "-m", "server.main"]
+        command = [*started_by, sys.executable, "-m", module]
         process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=output)
     served = Served(process, f"http://127.0.0.1:{port}", log, store)
     try:

@@ -1,0 +1,107 @@
+"""`python -m tests.faults`: tries real servers with faults and load, prints goals and what was measured.
+
+The exit code is 1 if a run breaks, or if something is lost or left over that never may be. Times only are told: they
+depend on the machine, and a goal for them that is not reached says NO.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.machine import describe
+from bench.table import markdown
+from tests.faults.cancellation import cancellation, handles
+from tests.faults.isolation import crash_isolation, parent_death
+from tests.faults.measure import FULL, QUICK, Counts, Line
+from tests.faults.pressure import back_pressure, control_plane
+
+Run = Callable[[Path, Counts], Iterator[Line]]
+RUNS: dict[str, Run] = {
+    "R1": crash_isolation,
+    "R2": parent_death,
+    "R3": cancellation,
+    "R4": back_pressure,
+    "R5": control_plane,
+    "R7": handles,
+}
+HEAD = ("", "goal", "measured", "reached")
+
+
+def main() -> int:
+    """Run what the command line asks for; returns the exit code."""
+    options = _parser().parse_args()
+    counts = QUICK if options.quick else FULL
+    started = time.monotonic()
+    lines: list[Line] = []
+    for number in options.only or RUNS:
+        lines += _run(number, RUNS[number], counts)
+    report = _report(lines, counts, time.monotonic() - started)
+    print(report)
+    if options.write:
+        options.write.write_text(f"{_PREFACE}\n{report}\n")
+    return int(any(line.broken for line in lines))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Faults and load, and what they cost.")
+    parser.add_argument("--quick", action="store_true", help="three minutes: a look, not a measurement")
+    parser.add_argument("--only", action="append", choices=list(RUNS), help="this one; may be given several times")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also write the table to a file")
+    return parser
+
+
+def _run(number: str, run: Run, counts: Counts) -> list[Line]:
+    """The lines of one run. One that breaks is a line too, and the others go on."""
+    lines: list[Line] = []
+    _say(f"{number}: begins")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        try:
+            for line in run(Path(folder), counts):
+                _say(f"{line.number}: {line.goal}: {line.measured}: {_reached(line)}")
+                lines.append(line)
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - whatever broke it, the others are tried
+            traceback.print_exc()
+            lines.append(
+                Line(number, "the run comes to its end", f"{type(error).__name__}: {error}", False, broken=True)
+            )
+    _say(f"{number}: took {time.monotonic() - started:.0f} s")
+    return lines
+
+
+def _report(lines: list[Line], counts: Counts, seconds: float) -> str:
+    machine = "; ".join(f"{name}: {value}" for name, value in describe().items())
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    kind = "A quick look: counts are smaller than the goals ask for" if counts.quick else "A full run"
+    rows = [(line.number, line.goal, line.measured, _reached(line)) for line in lines]
+    took = f"{kind}; {seconds / 60:.1f} minutes; load average at its end {load}."
+    return f"{machine}.\n\n{took}\n\n{markdown([HEAD, *rows])}"
+
+
+def _reached(line: Line) -> str:
+    return "yes" if line.reached else "NO"
+
+
+def _say(text: str) -> None:
+    print(f"faults: {text}", file=sys.stderr, flush=True)
+
+
+_PREFACE = """\
+# Faults and load
+
+What `make faults` has measured: real servers on loopback, whose processes are killed, whose clients leave, do not read,
+or are too many. The models have 4 million parameters. `make faults QUICK=1` is a look of three minutes.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

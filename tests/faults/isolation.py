@@ -1,0 +1,199 @@
+"""R1 and R2: a child that dies or hangs costs nobody else anything; a parent that dies leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.faults.measure import MIB, Counts, Line, anonymous, kept, milliseconds, percentile, timed
+from tests.faults.models import ONE, OTHER, provide, runner_of
+from tests.faults.streams import PATIENCE, Stream, answer, story
+from tests.serving import Served, serving
+
+_STREAMS = 4  # of each model
+_SHORT = 2000  # tokens of a survivor's answer
+_LONGEST_GAP = 0.5  # seconds
+_POLL = 0.005
+_LOADING = 0.03  # seconds after a request in which its model is being loaded
+
+
+def crash_isolation(folder: Path, counts: Counts) -> Iterator[Line]:
+    """R1."""
+    with serving(folder / "models") as server:
+        provide(server, folder, ONE, OTHER)
+        yield from asyncio.run(_kill(server, folder, counts))
+        yield asyncio.run(_hang(server, folder, counts))
+
+
+class _Survivors:
+    """Streams of the other model that go on all the time; one that ends is followed by the next."""
+
+    def __init__(self, server: Served) -> None:
+        self.gaps = self.answers = self.lost = 0
+        self.longest = 0.0
+        self._server = server
+        self._tasks = [asyncio.create_task(self._go_on()) for _ in range(_STREAMS)]
+        self._ending = False
+
+    async def finish(self) -> None:
+        """Let the streams that run come to their end."""
+        self._ending = True
+        await asyncio.gather(*self._tasks)
+
+    async def _go_on(self) -> None:
+        while not self._ending:
+            stream = await answer(self._server, story(OTHER, num_predict=_SHORT))
+            self.answers += 1
+            self.lost += stream.last.get("eval_count") != _SHORT
+            self.gaps += stream.longest_gap > _LONGEST_GAP
+            self.longest = max(self.longest, stream.longest_gap)
+
+
+async def _kill(server: Served, folder: Path, counts: Counts) -> list[Line]:
+    for model in (ONE, OTHER):
+        await answer(server, story(model, num_predict=10))
+    survivors = _Survivors(server)
+    told: list[float] = []
+    untyped = failed = before = 0
+    for turn in range(counts.kills):
+        if turn == min(5, counts.kills // 2):  # what a server keeps for good it has by then
+            before = anonymous(server)
+        victims = [await Stream(server, story(ONE)).start() for _ in range(_STREAMS)]
+        await asyncio.gather(*(victim.begun() for victim in victims))
+        runner = runner_of(server, folder, ONE)
+        killed = time.perf_counter()
+        runner.kill()
+        for victim in victims:
+            last = await victim.ended()
+            untyped += not isinstance(last.get("error"), str)
+            told.append(victim.last_at - killed)
+        after = await answer(server, story(ONE, num_predict=10))
+        failed += after.last.get("eval_count") != 10
+    await survivors.finish()
+    growth = (anonymous(server) - before) / MIB
+    zombies = sum(child.status() == psutil.STATUS_ZOMBIE for child in server.runners())
+    n = counts.kills
+    return [
+        timed(
+            "R1", "victims of SIGKILL told ≤ 1 s p99", f"{n} kills: {milliseconds(told)}", percentile(told, 0.99) <= 1
+        ),
+        kept("R1", "each victim gets a typed error", f"{len(told) - untyped} of {len(told)}", not untyped),
+        kept(
+            "R1",
+            "the other model loses no token",
+            f"{survivors.lost} of {survivors.answers} answers",
+            not survivors.lost,
+        ),
+        timed(
+            "R1",
+            "nor has to wait > 500 ms for one",
+            f"{survivors.gaps} of {survivors.answers} answers; longest {1000 * survivors.longest:.0f} ms",
+            not survivors.gaps,
+        ),
+        kept("R1", "next request to the victim's model succeeds", f"{n - failed} of {n}", not failed),
+        timed("R1", "parent grows ≤ 5 MiB", f"{growth:.1f} MiB", growth <= 5),
+        kept("R1", "no zombies", f"{zombies}", not zombies),
+    ]
+
+
+async def _hang(server: Served, folder: Path, counts: Counts) -> Line:
+    """A child that is stopped and not dead."""
+    goal = "victims of SIGSTOP told ≤ 2 s after a watchdog of 1 s"
+    victim = await Stream(server, story(ONE)).start()
+    await victim.begun()
+    runner = runner_of(server, folder, ONE)
+    stopped = time.perf_counter()
+    runner.send_signal(signal.SIGSTOP)
+    try:
+        await victim.ended(counts.hang_seconds)
+    except TimeoutError:
+        victim.leave()
+        runner.kill()
+        return timed("R1", goal, f"not told within {counts.hang_seconds:.0f} s (the watchdog cannot be set yet)", False)
+    waited = victim.last_at - stopped
+    return timed("R1", goal, f"{waited:.1f} s (the watchdog cannot be set yet)", waited <= 2)
+
+
+def parent_death(folder: Path, counts: Counts) -> Iterator[Line]:
+    """R2."""
+    gone: list[float] = []
+    restarts: list[float] = []
+    left: set[Path] = set()
+    port, survivors, before, killed = 0, 0, _shared(), 0.0
+    for turn in range(counts.parent_kills):
+        with serving(folder / "models", port=port) as server:
+            port = int(server.url.rpartition(":")[2])
+            if turn == 0:
+                provide(server, folder, ONE)
+            else:
+                restarts.append(time.perf_counter() - killed)
+            with _asked(server, decoding=turn % 2 == 0):
+                children = server.runners()
+                killed = time.perf_counter()
+                server.process.kill()
+                server.process.wait()
+                survivors += len(_wait(children))
+                gone.append(time.perf_counter() - killed)
+            left |= _shared() - before
+    with serving(folder / "models", port=port) as server:
+        works = httpx.post(
+            f"{server.url}/api/generate", json=story(ONE, num_predict=5), trust_env=False, timeout=PATIENCE
+        )
+    n = counts.parent_kills
+    fine = works.is_success and not left
+    yield kept("R2", "no child outlives the parent", f"{n} kills: {survivors} left", not survivors)
+    yield timed("R2", "children gone ≤ 2 s", milliseconds(gone), max(gone) <= 2)
+    yield kept(
+        "R2",
+        "port, store and shared memory free at once",
+        f"{len(restarts)} restarts on the same port and store, again listening after {max(restarts):.1f} s at most; "
+        f"{len(left)} files left in /dev/shm",
+        fine,
+    )
+
+
+@contextmanager
+def _asked(server: Served, *, decoding: bool) -> Iterator[None]:
+    """A client whose answer has begun, or whose model is being loaded."""
+    body = story(ONE)
+    if decoding:
+        with httpx.stream("POST", f"{server.url}/api/generate", json=body, trust_env=False, timeout=PATIENCE) as begun:
+            next(begun.iter_lines())
+            yield
+        return
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as connection:
+        data = json.dumps(body).encode()
+        connection.sendall(b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\n")
+        connection.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(data), data))
+        time.sleep(_LOADING)
+        yield
+
+
+def _wait(children: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that are still there after a while."""
+    deadline = time.perf_counter() + 30
+    while (alive := [child for child in children if _lives(child)]) and time.perf_counter() < deadline:
+        time.sleep(_POLL)
+    return alive
+
+
+def _lives(child: psutil.Process) -> bool:
+    """Whether it still holds anything: a zombie does not, whoever has to ask for its exit code now."""
+    try:
+        return child.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _shared() -> set[Path]:
+    folder = Path("/dev/shm")
+    return set(folder.iterdir()) if folder.is_dir() else set()

@@ -1,0 +1,99 @@
+"""What a run gives: lines that hold a measured figure against a goal, and how figures are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.serving import Served
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a run does. `quick` is a look of three minutes, not a measurement."""
+
+    quick: bool
+    kills: int
+    parent_kills: int
+    cancels: int
+    prefills: int
+    queued: int
+    over_cap: int
+    load_seconds: float
+    cycles: int
+    hang_seconds: float
+
+
+FULL = Counts(
+    quick=False,
+    kills=100,
+    parent_kills=50,
+    cancels=850,
+    prefills=100,
+    queued=50,
+    over_cap=10_000,
+    load_seconds=600.0,
+    cycles=1_000,
+    hang_seconds=60.0,
+)
+QUICK = Counts(
+    quick=True,
+    kills=5,
+    parent_kills=4,
+    cancels=150,
+    prefills=10,
+    queued=5,
+    over_cap=1_000,
+    load_seconds=15.0,
+    cycles=200,
+    hang_seconds=10.0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One goal: what was measured, and whether it is reached.
+
+    `broken` says that something was lost or left over that never may be, on however slow a machine. Times depend on the
+    machine; missing one of their goals breaks nothing.
+    """
+
+    number: str
+    goal: str
+    measured: str
+    reached: bool
+    broken: bool = False
+
+
+def timed(number: str, goal: str, measured: str, reached: bool) -> Line:
+    """A goal that depends on the machine."""
+    return Line(number, goal, measured, reached)
+
+
+def kept(number: str, goal: str, measured: str, reached: bool) -> Line:
+    """A promise that holds on every machine."""
+    return Line(number, goal, measured, reached, broken=not reached)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that `share` of the values do not exceed. Raises ValueError if there are none."""
+    if not values:
+        raise ValueError("nothing was measured")
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def milliseconds(values: Sequence[float]) -> str:
+    """Median, 99th percentile and maximum of some seconds."""
+    p50, p99, most = (1000 * value for value in (percentile(values, 0.5), percentile(values, 0.99), max(values)))
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, most {most:.1f} ms"
+
+
+def anonymous(server: Served) -> int:
+    """Bytes of a server's process that are its own: RssAnon and what of them was swapped out."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return sum(int(fields[name].split()[0]) << 10 for name in ("RssAnon", "VmSwap"))

@@ -1,0 +1,70 @@
+"""The models that faults are tried on: small, and with answers that do not end by themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+
+from bench.endless import make_endless
+from registry.bundled import MODELS
+from registry.names import ModelName
+from tests.serving import ROOT, Served
+
+ONE, OTHER, SLOW = "one", "other", "slow"
+"""Two models of 4 million parameters, and one whose prompts take long to read."""
+_SECOND = ROOT / "tests" / "data" / "tinychat-f16.gguf"
+_MAKE_SLOW = """
+import sys
+from pathlib import Path
+from bench.quiet import quiet
+from bench.random_model import VOCABULARY, Shape, write_model
+quiet()
+write_model(VOCABULARY, Path(sys.argv[1]), Shape(layers=8, width=256, feed_forward=1024, heads=4, kv_heads=2))
+"""
+
+
+def provide(server: Served, folder: Path, *names: str) -> None:
+    """Make these models on a server; their files are made in a folder."""
+    for name in names:
+        _create(server, name, _file(folder, name))
+
+
+def runner_of(server: Served, folder: Path, name: str) -> psutil.Process:
+    """The child process that has a model mapped. Raises LookupError."""
+    digest = _digest(_file(folder, name))
+    for child in server.runners():
+        try:
+            if any(digest in mapping.path for mapping in child.memory_maps()):
+                return child
+        except psutil.Error:  # it ended meanwhile
+            continue
+    raise LookupError(f"{name} is not loaded")
+
+
+def _file(folder: Path, name: str) -> Path:
+    path = folder / f"{name}.gguf"
+    if path.exists():
+        return path
+    if name == SLOW:
+        subprocess.run([sys.executable, "-c", _MAKE_SLOW, path], cwd=ROOT, check=True)
+    else:
+        path.write_bytes(make_endless(_SECOND if name == OTHER else MODELS[ModelName.parse("tinychat")].path))
+    return path
+
+
+def _create(server: Served, name: str, path: Path) -> None:
+    digest = f"sha256:{_digest(path)}"
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=300) as client, path.open("rb") as file:
+        client.post(f"/api/blobs/{digest}", content=file).raise_for_status()
+        body = {"model": name, "files": {path.name: digest}, "stream": False}
+        client.post("/api/create", json=body).raise_for_status()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
