@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, without_paths
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, require_going, without_paths
 from registry.files import PendingFile, make_directory, publish, remove_older
 from registry.names import Digest, InvalidDigest
 from registry.partials import SUFFIX, Partial
@@ -135,10 +136,17 @@ class Blobs:
         finally:
             file.close()
 
-    def adopt(self, path: Path) -> tuple[Blob, bool]:
-        """Make a complete file on the same disk a blob; and whether the blob was there, so that the file is left."""
+    def adopt(self, path: Path, stopping: threading.Event | None) -> tuple[Blob, bool]:
+        """Make a complete file on the same disk a blob; and whether the blob was there, so that the file is left.
+
+        Raises Stopped once `stopping` is set.
+        """
+        found = hashlib.sha256()
         with without_paths(_WRITING), path.open("rb") as file:
-            digest = Digest(hashlib.file_digest(file, "sha256").hexdigest())
+            while data := file.read(_PIECE):
+                require_going(stopping)
+                found.update(data)
+            digest = Digest(found.hexdigest())
             blob = Blob(digest, os.fstat(file.fileno()).st_size)
             if self.path(digest).is_file():
                 return blob, True

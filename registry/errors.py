@@ -6,6 +6,7 @@ StoreError                  the disk said no; `str()` says what could not be don
 ├── BlobTooLarge            a blob is larger than its reader takes
 ├── DigestMismatch          the bytes are not those that were announced
 ├── CorruptDownload         the same of a download
+├── Stopped                 nobody waits for it any more
 └── DiskFull                there is less room than a download takes
 
 RegistryError               a registry did not do what it was asked for; `str()` says what went wrong
@@ -21,6 +22,7 @@ RegistryError               a registry did not do what it was asked for; `str()`
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -73,6 +75,13 @@ class DiskFull(StoreError):
         super().__init__(f"no space left on device: {human_size(needed)} needed, {human_size(free)} free")
 
 
+class Stopped(StoreError):
+    """Nobody waits for this any more."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped")
+
+
 class RegistryError(Exception):
     """A registry did not do what it was asked for."""
 
@@ -120,6 +129,12 @@ class AccessDenied(RegistryError):
 
 class KeyUnusable(RegistryError):
     """The key that proves to registries who asks cannot be read or made."""
+
+
+def require_going(stopping: threading.Event | None) -> None:
+    """Raise Stopped if that is set."""
+    if stopping is not None and stopping.is_set():
+        raise Stopped
 
 
 def human_size(count: int) -> str:

@@ -19,7 +19,7 @@ from registry.blobs import Blob, Blobs, BlobWriter, Check, digest_of, owner_of
 from registry.bundled import MODELS
 from registry.catalog import Catalog
 from registry.derived import Derived
-from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError, require_going
 from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
 from registry.partials import Partial
@@ -253,10 +253,11 @@ class Store:
                     writer.commit()
         return blob
 
-    def add_file(self, path: Path) -> Blob:
-        """Store a copy of a file from outside. Raises OSError if it cannot be read."""
+    def add_file(self, path: Path, stopping: threading.Event | None = None) -> Blob:
+        """Store a copy of a file from outside. Raises OSError if it cannot be read, Stopped once `stopping` is set."""
         with path.open("rb") as file, self.new_blob() as writer:
             while data := file.read(_PIECE):
+                require_going(stopping)
                 writer.write(data)
             return writer.commit()
 
@@ -264,9 +265,12 @@ class Store:
         """A folder for files on their way to becoming blobs; it goes, with all that is still in it."""
         return self._scratch.folder()
 
-    def adopt(self, path: Path) -> tuple[Blob, bool]:
-        """Make a complete file of a scratch folder a blob, without copying it; and whether the blob was there."""
-        return self._blobs.adopt(path)
+    def adopt(self, path: Path, stopping: threading.Event | None = None) -> tuple[Blob, bool]:
+        """Make a complete file of a scratch folder a blob, without copying it; and whether the blob was there.
+
+        Raises Stopped once `stopping` is set.
+        """
+        return self._blobs.adopt(path, stopping)
 
     def _install(self, name: ModelName) -> ModelName:
         model = MODELS[name]

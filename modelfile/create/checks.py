@@ -1,18 +1,34 @@
-"""What is wrong with a request can be said before anything is read or written. Pure."""
+"""What is wrong with a request can be said before anything is read or written. Pure.
+
+What a request may ask for is bounded here, before the first blob: real models stay far below.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sized
+from typing import Any, Final
 
 from modelfile import gotemplate, parameters
 from modelfile.create.errors import CreateError
 from modelfile.create.info import read_info
 from modelfile.create.request import CreateRequest
+from modelfile.create.texts import encode_messages, encode_parameters
 from modelfile.quantize import quantization
+
+MOST_FILES: Final = 1024
+MOST_LICENSES: Final = 64
+MOST_MESSAGES: Final = 4096
+MOST_CAPABILITIES: Final = 64
+LONGEST_WORD: Final = 4 << 10
+"""Bytes of what is one word in a sane request, such as the name of a renderer."""
+LONGEST_TEXT: Final = 16 << 20
+"""Bytes of a system prompt, of all licenses together, and of all messages: what the engine reads of a layer."""
+LONGEST_PARAMETERS: Final = 1 << 20
 
 
 def check(request: CreateRequest) -> None:
     """Raise CreateError, QuantizeError, or OptionError for a parameter, if a model can never be made of this."""
+    _check_sizes(request)
     for files in (request.files, *request.adapters, request.drafts):
         check_names(files or ())
     if request.draft_quantize and request.drafts is None:
@@ -23,7 +39,52 @@ def check(request: CreateRequest) -> None:
         quantization(kind)
     _check_template(request.template)
     parameters.check(request.parameters)
+    _check_parameters(request.parameters)
     read_info(request.info)
+
+
+def _check_sizes(request: CreateRequest) -> None:
+    for files in (request.files, *request.adapters, request.drafts):
+        _at_most(MOST_FILES, files or (), "files")
+    _at_most(MOST_LICENSES, request.licenses, "licenses")
+    _at_most(MOST_MESSAGES, request.messages, "messages")
+    _no_longer(LONGEST_TEXT, [request.system], "system prompt")
+    _no_longer(LONGEST_TEXT, request.licenses, "licenses")
+    words = {"renderer": request.renderer, "parser": request.parser, "requires": request.requires}
+    for name, word in words.items():
+        _no_longer(LONGEST_WORD, [word], name)
+    given = request.info.get("capabilities")
+    capabilities = given if isinstance(given, list) else []
+    _at_most(MOST_CAPABILITIES, capabilities, "capabilities")
+    _no_longer(LONGEST_WORD, map(str, capabilities), "capabilities")
+    for name, value in request.info.items():
+        _no_longer(LONGEST_WORD, [value] if isinstance(value, str) else (), f"info {name[:40]}")
+    if request.messages:
+        _no_longer_bytes(LONGEST_TEXT, encode_messages(request.messages), "messages")
+
+
+def _check_parameters(given: Mapping[str, Any]) -> None:
+    if given:
+        _no_longer_bytes(LONGEST_PARAMETERS, encode_parameters(given), "parameters")
+
+
+def _at_most(most: int, items: Sized, what: str) -> None:
+    if len(items) > most:
+        raise CreateError(f"too many {what}: {len(items)}, at most {most} are accepted")
+
+
+def _no_longer(longest: int, texts: Iterable[str], what: str) -> None:
+    """Refuse texts that have more bytes together."""
+    size = 0
+    for text in texts:
+        size += len(text.encode("utf-8", "surrogatepass"))
+        if size > longest:
+            raise CreateError(f"{what} too long: at most {longest} bytes are accepted")
+
+
+def _no_longer_bytes(longest: int, data: bytes, what: str) -> None:
+    if len(data) > longest:
+        raise CreateError(f"{what} too long: at most {longest} bytes are accepted")
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
 from modelfile.create.checks import check
 from modelfile.create.config import make_config, own_stops
+from modelfile.create.errors import CreateError
 from modelfile.create.inherit import Base, inherit
 from modelfile.create.part import Part, of_type
 from modelfile.create.request import CreateRequest
@@ -29,6 +31,8 @@ Pull = Callable[[ModelName], AsyncGenerator[Step, None]]
 """Fetches a model, step by step; the last one says `success`."""
 
 _SUCCESS = "success"
+_TEXT_LAYERS = 4
+"""The most that a request adds besides licenses: template, system, parameters, messages."""
 
 
 def create(
@@ -42,10 +46,12 @@ def create(
     it ends with the model made or not made.
     """
 
+    stopping = threading.Event()
+
     async def make(tell: Tell) -> None:
-        check(request)
+        await in_thread(check, request)
         before = await in_thread(store.stored, request.name)
-        workspace = Workspace(store)
+        workspace = Workspace(store, stopping)
         try:
             await Creation(workspace, request, Workbench(workspace, environ, tell), tell, pull).run()
         finally:
@@ -54,7 +60,7 @@ def create(
             await in_thread(store.remove_unused, before.manifest.digests)
         tell({"status": _SUCCESS})
 
-    return told(make)
+    return told(make, stopping.set)
 
 
 class Creation:
@@ -78,6 +84,7 @@ class Creation:
         parameters = {**base.parameters, **self._stops(parts, base.config), **request.parameters}
         replaced = replaced_types(request, parameters)
         kept = [part for part in parts if part.layer.media_type not in replaced]
+        _check_layers(len(kept) + len(request.licenses) + _TEXT_LAYERS)
         texts = await in_thread(text_parts, self._workspace, request, parameters)
         await self._publish([*kept, *texts], make_config(request, parts, base.config))
 
@@ -130,6 +137,12 @@ class Creation:
         self._tell({"status": "writing manifest"})
         manifest = Manifest(about.layer, tuple(part.layer for part in parts))
         await in_thread(self._workspace.store.write_manifest, self._request.name, manifest)
+
+
+def _check_layers(count: int) -> None:
+    """Licenses are added to those of the model below, time and again."""
+    if count > kinds.MAX_LAYERS:
+        raise CreateError(f"too many layers: {count}, at most {kinds.MAX_LAYERS} are accepted")
 
 
 def _target(kind: str) -> Quantization | None:

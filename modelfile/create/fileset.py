@@ -9,6 +9,7 @@ from typing import Literal
 from modelfile.create.errors import CreateError
 from modelfile.create.request import FileMap
 from modelfile.create.workspace import Workspace
+from registry.manifest import MAX_LAYERS
 from registry.names import Digest
 
 _MAGIC = b"GGUF"
@@ -55,4 +56,6 @@ def open_files(workspace: Workspace, names: FileMap) -> FileSet:
     weights = tuple(file for file in files if file.is_gguf)
     if not weights:
         raise CreateError("unknown type")
+    if len(weights) > MAX_LAYERS:
+        raise CreateError(f"too many GGUF files: {len(weights)}, at most {MAX_LAYERS} are accepted")
     return FileSet("gguf", weights)

@@ -15,6 +15,7 @@ from modelfile.recipe import Recipe, recipe
 from registry.names import Digest, ModelName
 
 _LONGEST = 4 << 20  # bytes
+_MOST_SOURCES = 256  # each has to be looked for
 
 
 def read_modelfile(path: Path) -> str:
@@ -33,7 +34,11 @@ def with_modelfile(request: CreateRequest, text: str, references: References) ->
     Its uploaded files are those that the Modelfile names. Raises ModelfileError, CreateError or InvalidDigest, or what
     the store raises. Blocking.
     """
+    if len(text) > _LONGEST:
+        raise CreateError(f"modelfile too long: at most {_LONGEST} characters are accepted")
     wanted = recipe(parse(text))
+    if len(wanted.sources) + len(wanted.adapters) + len(wanted.drafts) > _MOST_SOURCES:
+        raise CreateError(f"too many FROM, ADAPTER and DRAFT lines: at most {_MOST_SOURCES} are accepted")
     base, files = _sources(request, wanted, references)
     [uploads] = request.adapters or [{}]
     adapters = tuple(references.files(text, uploads) for text in wanted.adapters)

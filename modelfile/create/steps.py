@@ -10,8 +10,13 @@ from registry.steps import Step
 Tell = Callable[[Step], None]
 
 
-async def told(work: Callable[[Tell], Awaitable[None]]) -> AsyncGenerator[Step, None]:
-    """The steps that some work tells of, as it tells them. Raises what the work raises; closed early, it cancels it."""
+async def told(
+    work: Callable[[Tell], Awaitable[None]], stop: Callable[[], None] | None = None
+) -> AsyncGenerator[Step, None]:
+    """The steps that some work tells of, as it tells them. Raises what the work raises.
+
+    Closed early, it cancels the work and waits for its end; `stop` is called first, for threads that it waits for.
+    """
     steps: asyncio.Queue[Step | None] = asyncio.Queue()
     task = asyncio.ensure_future(work(steps.put_nowait))
     task.add_done_callback(lambda _: steps.put_nowait(None))
@@ -20,5 +25,7 @@ async def told(work: Callable[[Tell], Awaitable[None]]) -> AsyncGenerator[Step, 
             yield step
         await task
     finally:
+        if stop is not None:
+            stop()
         task.cancel()
         await asyncio.wait([task])

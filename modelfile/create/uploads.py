@@ -47,8 +47,8 @@ def _open_adapter(workspace: Workspace, names: FileMap) -> FileSet:
 
 def _check_types(files: FileSet) -> None:
     """Look for unfit weights now, before anything is told; files that are broken are refused when they are read."""
-    for file in files.files if files.kind == "gguf" else ():
+    for path in {file.path for file in files.files} if files.kind == "gguf" else ():
         with suppress(CreateError):
-            header = read_gguf(file.path)
+            header = read_gguf(path)
             if media_type(header) == kinds.MODEL and not header.metadata.get("split.no"):  # the first shard speaks
                 source_type(header)

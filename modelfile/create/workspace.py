@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,10 +20,12 @@ class Workspace:
     """Blobs that a creation takes or adds: they stay until it has ended, and what was added for nothing goes then.
 
     Its methods block and may be called from any thread, by one at a time; `close` it in the end.
+    Once `stopping` is set, what takes long ends with an error.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, stopping: threading.Event | None = None) -> None:
         self.store = store
+        self._stopping = stopping or threading.Event()
         self._leases = ExitStack()
         self._added: set[Digest] = set()
         self._folder: Path | None = None
@@ -65,7 +68,7 @@ class Workspace:
 
     def adopt(self, media_type: str, path: Path, header: GGUFHeader) -> Part:
         """A layer of a file that was made in the folder."""
-        blob, known = self.store.adopt(path)
+        blob, known = self.store.adopt(path, self._stopping)
         self._leases.enter_context(self.store.lease((blob.digest,)))
         return self._part(Layer(media_type, *blob), header, known=known)
 
@@ -73,7 +76,7 @@ class Workspace:
         try:
             if not path.is_file():  # a device or a pipe might never end
                 raise CreateError(f"open {path.name}: not a regular file")
-            digest = self.store.add_file(path).digest
+            digest = self.store.add_file(path, self._stopping).digest
         except OSError as error:
             raise CreateError(f"open {path.name}: {error.strerror}") from None
         self._leases.enter_context(self.store.lease((digest,)))

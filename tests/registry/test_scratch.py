@@ -1,9 +1,13 @@
 """Files in the making: they become blobs without being copied, or go."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
+import pytest
+
+from registry.errors import Stopped
 from registry.names import Digest
 from registry.store import Blob, Store
 from tests.registry.stores import HOUR, blobs, check_whole
@@ -62,3 +66,18 @@ def test_a_folder_in_which_something_is_written_is_not_old(tmp_path: Path) -> No
     os.utime(folder, (now - 2 * HOUR, now - 2 * HOUR))
     store.prune(now)
     assert folder.exists()
+
+
+def test_who_no_longer_waits_for_a_file(tmp_path: Path) -> None:
+    store = Store(tmp_path / "models")
+    outside = tmp_path / "file"
+    outside.write_bytes(b"weights")
+    stopping = threading.Event()
+    stopping.set()
+    with pytest.raises(Stopped):
+        store.add_file(outside, stopping)
+    with store.scratch() as folder:
+        (folder / "made").write_bytes(b"weights")
+        with pytest.raises(Stopped):
+            store.adopt(folder / "made", stopping)
+    assert blobs(tmp_path / "models") == set()

@@ -293,3 +293,12 @@ class TestFilesOfThisMachine:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:11434") as client:
             assert await refused(client, path=str(modelfile)) == f"invalid model reference: {modelfile}"
+
+
+async def test_requests_without_measure(client: httpx.AsyncClient, settings: Settings) -> None:
+    assert await refused(client, model="m", **{"from": "tinychat", "license": ["x"] * 20_000}) == (
+        "too many licenses: 20000, at most 64 are accepted"
+    )
+    text = "FROM tinychat\n" + "LICENSE x\n" * 65
+    assert await refused(client, model="m", modelfile=text) == "too many licenses: 65, at most 64 are accepted"
+    assert not list(settings.models.rglob("sha256-*"))
