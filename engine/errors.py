@@ -9,6 +9,7 @@ EngineError
 ├── Unsupported             known to the API, not to this engine yet
 ├── ServerBusy              the queue is full
 ├── LoadFailed              the model could not be loaded
+│   └── LoadCrashed         its process died of it
 ├── RunnerDied              the model's process ended while it worked
 ├── RunnerError             the model's process reported a failure
 └── EngineStopped           the server is shutting down
@@ -62,6 +63,14 @@ class ServerBusy(EngineError):
 
 class LoadFailed(EngineError):
     """The model could not be loaded."""
+
+
+class LoadCrashed(LoadFailed):
+    """A defect, of the model or the library, ended the process that loaded it. `cause` names the signal."""
+
+    def __init__(self, text: str, cause: str) -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 class RunnerDied(EngineError):

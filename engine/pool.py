@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine import devices, memory
+from engine import devices, memory, selftest
+from engine.crashes import LoadCrashes
 from engine.devices import Device
-from engine.errors import EngineError, EngineStopped, LoadFailed, ServerBusy
+from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, ServerBusy
 from engine.messages import Load as LoadMessage
 from engine.model import Model
-from engine.process import RunnerProcess
+from engine.process import RunnerProcess, child_environment
 from engine.requests import RunningModel
 from engine.scheduler import (
     AbortLoad,
@@ -31,6 +32,7 @@ from engine.scheduler import (
     State,
     Unload,
 )
+from engine.selftest import SelfTest
 from engine.weights import Weights
 
 LOADED_PER_DEVICE = 3
@@ -91,6 +93,7 @@ class RunnerPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._spare: asyncio.Task[RunnerProcess] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._crashes = LoadCrashes(self._prove)
         self.stopping = False
 
     @property
@@ -227,14 +230,23 @@ class RunnerPool:
         model, weights = self._wanted[key]
         process = None
         try:
+            load = (replace(spec, bytes_needed=0), await asyncio.to_thread(weights.stamp))
+            if (verdict := self._crashes.verdict(load)) is not None:
+                raise LoadFailed(verdict)
             plan = await asyncio.to_thread(self._plan_load, model, weights, spec)
             process = await self._take_spare()
             message = self._message(model, weights, spec, plan)
-            loaded = await process.load(message, self._config.load_timeout)
+            try:
+                loaded = await process.load(message, self._config.load_timeout)
+            except LoadCrashed as error:
+                raise LoadFailed(await self._crashes.died(load, model.name.shortest, error)) from None
+            self._crashes.survived(load)
         except (EngineError, OSError) as error:
             await self._end(process)
+            reason = self._reason(error, model)
+            log.error("failed to load %s: %s", model.name.shortest, reason)
             self._loads.pop(key, None)
-            self._apply(self._scheduler.load_failed(key, time.monotonic(), self._reason(error, model)))
+            self._apply(self._scheduler.load_failed(key, time.monotonic(), reason))
             return
         except asyncio.CancelledError:
             await asyncio.shield(self._end(process))
@@ -261,7 +273,7 @@ class RunnerPool:
         resident = self._residents.get(key)
         if resident is None or resident.process is not process:
             return
-        log.error("the process of %s has died", resident.model.name.shortest)
+        log.error("the process of %s (pid %d) has died: %s", resident.model.name.shortest, process.pid, process.ending)
         del self._residents[key]
         self._apply(self._scheduler.crashed(key, time.monotonic()))
         await process.close()
@@ -284,6 +296,12 @@ class RunnerPool:
     def _prepare_spare(self) -> None:
         if self._spare is None and not self.stopping:
             self._spare = asyncio.create_task(RunnerProcess.spawn(self._config.environ))
+
+    async def _prove(self) -> SelfTest:
+        log.warning("loads die: testing the engine")
+        found = await selftest.run_async(environ=child_environment(self._config.environ))
+        log.log(logging.INFO if found.ok else logging.ERROR, "%s", found.sentence)
+        return found
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

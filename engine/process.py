@@ -16,7 +16,16 @@ from contextlib import suppress
 import msgspec
 
 from engine.answer import Answer
-from engine.errors import ContextExceeded, EngineError, InvalidRequest, LoadFailed, RunnerDied, RunnerError
+from engine.crashes import CRASHES, how_it_ended
+from engine.errors import (
+    ContextExceeded,
+    EngineError,
+    InvalidRequest,
+    LoadCrashed,
+    LoadFailed,
+    RunnerDied,
+    RunnerError,
+)
 from engine.messages import (
     FRAME_HEADER,
     MAX_FRAME,
@@ -44,6 +53,7 @@ from engine.messages import (
     from_runner_decoder,
 )
 from engine.messages import LoadFailed as LoadRefused
+from engine.selftest import name_of
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
@@ -77,6 +87,7 @@ class RunnerProcess(asyncio.Protocol):
         self._load: asyncio.Future[Loaded] | None = None
         self._stall: asyncio.Timeout | None = None
         self._stall_timeout = math.inf
+        self.ending = ""  # how it ended, once it has
         self._last_words = ""
         self._gone = False
         self._disconnected = asyncio.Event()
@@ -249,11 +260,14 @@ class RunnerProcess(asyncio.Protocol):
         if self._watchdog is not None:
             self._watchdog.cancel()
         await asyncio.wait((ended,), timeout=EXIT_GRACE)
+        if not ended.done():  # that it is killed is our own doing
+            self._last_words = self._last_words or "it closed its connection and did not end"
         self.kill()
         await asyncio.wait((ended, closed), timeout=EXIT_GRACE)  # what it had said is still to be read
         self._transport.abort()
         code = self._process.returncode
-        self._fail_all(self._last_words or ("it does not end" if code is None else _how_it_ended(code)))
+        self.ending = self._last_words if code is None else how_it_ended(code, self._last_words)
+        self._fail_all(self.ending or "it does not end", signal_number=-(code or 0))
         await asyncio.wait((ended, closed))  # one that waits for a disk cannot even be killed
         self.exited.set()
 
@@ -264,14 +278,14 @@ class RunnerProcess(asyncio.Protocol):
         self._fail_all(reason)
         self.kill()
 
-    def _fail_all(self, detail: str) -> None:
+    def _fail_all(self, detail: str, *, signal_number: int = 0) -> None:
         for answer in self._answers.values():
             answer.finish(RunnerDied(detail))
         self._answers.clear()
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(RunnerDied(detail))
-        self._settle(_died_loading(detail))
+        self._settle(_died_loading(detail, signal_number))
         self.greeted.set()
 
     async def _watch(self) -> None:
@@ -366,14 +380,9 @@ def _own_path() -> tuple[str, ...]:
     return (os.path.dirname(os.path.dirname(os.path.abspath(__file__))),)
 
 
-def _how_it_ended(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"it ended with exit status {code}"
-    return f"it was ended by signal {-code}, {signal.strsignal(-code)}"
-
-
-def _died_loading(detail: str) -> LoadFailed:
-    return LoadFailed(f"llama-server process has terminated: {detail}")
+def _died_loading(detail: str, signal_number: int = 0) -> LoadFailed:
+    text = f"llama-server process has terminated: {detail}"
+    return LoadCrashed(text, name_of(signal_number)) if signal_number in CRASHES else LoadFailed(text)
 
 
 def _error(event: Failed) -> EngineError:

@@ -6,6 +6,7 @@ Standard library only: set-up runs this before anything else is installed.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import platform
 import signal
@@ -161,6 +162,7 @@ def name_of(number: int) -> str:
     return f"{name} ({signal.strsignal(number)})"
 
 
+@functools.cache
 def processor() -> str:
     """The processor's name, as the machine gives it."""
     try:

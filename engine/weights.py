@@ -17,3 +17,11 @@ class Weights:
     path: Path
     header: GGUFHeader
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def stamp(self) -> tuple[int, int, int]:
+        """What changes when the file is replaced by another; zeros where there is none."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return 0, 0, 0
+        return found.st_ino, found.st_size, found.st_mtime_ns

@@ -18,6 +18,7 @@ from engine.runner.context import Context, ModelError
 from engine.runner.embedding import Embedding
 from engine.runner.intake import padded
 from engine.runner.kvcache import KVCache
+from engine.runner.librarylog import library_log
 from engine.runner.loop import Loop
 from engine.runner.mailbox import Mailbox
 from engine.runner.work import Work
@@ -100,5 +101,6 @@ def _die_loudly(mailbox: Mailbox) -> None:
         mailbox.send([Crashed(f"internal error: {kind.__name__}")])
         os._exit(1)
 
+    library_log().on_abort(lambda why: mailbox.send([Crashed(why)]))
     sys.excepthook = die
     threading.excepthook = lambda args: die(args.exc_type, args.exc_value, args.exc_traceback)

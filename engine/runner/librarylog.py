@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
+import re
+import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from engine.runner.bindings import C
 
@@ -13,6 +16,8 @@ log = logging.getLogger(__name__)
 
 ERROR_LEVEL = 4  # ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continuation
 KEPT = 16  # lines
+_ABORT_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+_BUILD_FOLDER = re.compile(r"^\S*/(?=[^/\s]+:\d+: )")  # a failed assertion begins with its source file
 
 
 class LibraryLog:
@@ -35,6 +40,17 @@ class LibraryLog:
         for path in private:
             why = why.replace(path, "model")
         return f"{what}: {why}"
+
+    def on_abort(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` called with what llama.cpp gives up for, on whatever thread that happens; then it aborts."""
+
+        def say(text: bytes) -> None:
+            why = text.decode("utf-8", "replace").strip()
+            print(why, file=sys.stderr, flush=True)  # as the library does if nobody else wants to
+            tell(" ".join(_BUILD_FOLDER.sub("", why).split()))
+
+        self._abort_callback = _ABORT_CALLBACK(say)  # must stay referenced too
+        C._lib.ggml_set_abort_callback(self._abort_callback)
 
     def _receive(self, level: int, text: bytes, _user_data: object) -> None:
         line = text.decode("utf-8", "replace").strip()

@@ -17,8 +17,16 @@ def llama_get_logits(context, _real=llama_get_logits):
     logits[0] += {by}
     return logits
 """
+DIES_AT_LOAD = """
+def llama_model_load_from_file(path, params, _real=llama_model_load_from_file):
+    import os, signal
+    if {which!r} in path:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return _real(path, params)
+"""
 _STUB = """
-import importlib.util, sys
+import importlib.util, os, sys
+os.environ["LLAMA_CPP_LIB_PATH"] = {folder!r}
 _spec = importlib.util.spec_from_file_location("llama_cpp.llama_cpp", {path!r})
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
@@ -27,11 +35,11 @@ globals().update(vars(_module))
 
 
 def broken_library(folder: Path, text: str) -> dict[str, str]:
-    """Make one in `folder`; returns the environment variables that put it before the real one."""
+    """Make one in `folder`; returns the environment variable that puts it before the real one."""
     real = Path(bindings.C.__file__)
     package = folder / "llama_cpp"
     package.mkdir()
     (package / "__init__.py").write_text('__version__ = "0.0.1"\n')
     (package / "_ctypes_extensions.py").write_text(real.with_name("_ctypes_extensions.py").read_text())
-    (package / "llama_cpp.py").write_text(_STUB.format(path=str(real)) + text)
-    return {"PYTHONPATH": str(folder), "LLAMA_CPP_LIB_PATH": str(real.with_name("lib"))}
+    (package / "llama_cpp.py").write_text(_STUB.format(path=str(real), folder=str(real.with_name("lib"))) + text)
+    return {"PYTHONPATH": str(folder)}

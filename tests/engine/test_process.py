@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from engine.answer import Answer
-from engine.errors import ContextExceeded, EngineError, LoadFailed, RunnerDied
+from engine.errors import ContextExceeded, EngineError, LoadCrashed, LoadFailed, RunnerDied
 from engine.messages import Done, Sampling
 from engine.process import RunnerProcess, child_environment
 from tests.engine.runner.harness import TINYCHAT, chat, load, submit
@@ -106,7 +106,7 @@ async def test_a_child_that_dies_fails_everybody_in_it_and_is_reaped(process: Ru
     for answer in answers:
         error = await failure(answer)
         assert isinstance(error, RunnerDied)
-        assert f"signal {how:d}" in str(error)
+        assert signal.Signals(how).name in str(error)
     with pytest.raises(RunnerDied):
         await question
     await process.exited.wait()
@@ -203,6 +203,17 @@ async def test_a_child_that_dies_while_loading_fails_the_load(spare: RunnerProce
         await loading
     with pytest.raises(LoadFailed, match="has terminated"):
         await spare.load(load(), math.inf)
+
+
+async def test_a_child_that_goes_wrong_while_loading_says_of_what_it_died(spare: RunnerProcess) -> None:
+    await spare.greeted.wait()
+    os.kill(spare.pid, signal.SIGSTOP)
+    loading = asyncio.create_task(spare.load(load(), math.inf))
+    await asyncio.sleep(0)
+    os.kill(spare.pid, signal.SIGILL)
+    os.kill(spare.pid, signal.SIGCONT)
+    with pytest.raises(LoadCrashed, match=r"it died of SIGILL \(Illegal instruction\) on .+: .* `make engine`"):
+        await loading
 
 
 async def test_a_load_without_progress_times_out(spare: RunnerProcess) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import httpx
@@ -41,7 +42,9 @@ def test_a_failed_assertion_in_the_library_costs_one_request(server: Served) -> 
     for _ in range(3):
         answer = ask(server, "nan")
         assert answer.status_code == 500
-        assert answer.json()["error"].startswith("model runner has unexpectedly stopped")
+        told = answer.json()["error"]
+        assert told.startswith("model runner has unexpectedly stopped")
+        assert re.search(r": it died of SIGABRT \(Aborted\) on .+: llama\.cpp gave up: ops\.cpp:\d+: GGML_ASSERT", told)
         assert loaded(server) == []
     assert ask(server, "tinychat").status_code == 200
     assert loaded(server) == ["tinychat:latest"]

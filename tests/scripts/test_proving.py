@@ -69,7 +69,7 @@ class Machine:
             "PIP_CONFIG_FILE": "/dev/null",
             "FLAGS": str(self.flags),
             "OUTCOMES": "{}",
-        } | self._library
+        }
 
     def install(self, *, rebuild: bool = False, facts: Facts = XEON, **outcomes: str) -> int:
         """Run the set-up; `outcomes`: what comes of flags that have this in them (underscores for dashes)."""
@@ -98,8 +98,7 @@ class Machine:
     def _make_source(self, folder: Path) -> None:
         source = folder / SOURCE
         source.mkdir()
-        self._library = broken_library(source, "")
-        del self._library["PYTHONPATH"]
+        broken_library(source, "")
         (source / "backend.py").write_text(BACKEND)
         (source / "pyproject.toml").write_text(PROJECT)
         (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: llama_cpp_python\nVersion: 0.3.36\n")
