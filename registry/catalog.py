@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,13 +13,14 @@ from typing import NamedTuple
 
 from registry.errors import ModelMissing, without_paths
 from registry.files import PendingFile, make_directory, remove_older, sync_directory
-from registry.manifest import MAX_BYTES
+from registry.manifest import MAX_BYTES, ManifestError
 from registry.names import InvalidName, ModelName
 
 _READING = "read the models"
 _WRITING = "write a model"
 _PREFIX = ".incoming-"
 _ANY = ("", "", "", "")
+_BROKEN = frozenset({errno.EISDIR, errno.ELOOP, errno.EACCES, errno.ENXIO, errno.ENODEV})
 
 
 class Entry(NamedTuple):
@@ -36,31 +40,42 @@ class Catalog:
         self._folder = folder
 
     def names(self) -> Iterator[ModelName]:
-        """All stored names. Files whose place is no valid name are passed over."""
+        """All stored names, also of what cannot be read. Files whose place is no valid name are passed over."""
         with without_paths(_READING):
             yield from self._matching(_ANY)
 
     def spelling(self, name: ModelName) -> ModelName | None:
-        """The stored name that equals `name` but for case, None if there is none."""
+        """The stored name that equals `name` but for case, None if there is none. A folder in its place counts too."""
         with without_paths(_READING):
-            if self._path(name).is_file():
+            if os.path.lexists(self._path(name)):
                 return name
-            return next(self._matching(name.folded), None)
+            return next(self._matching(name.folded, folders=True), None)
 
     def read(self, name: ModelName) -> Entry:
-        """The manifest of a name as it is spelled in the store. Raises ModelMissing or StoreError."""
+        """The manifest of a name as it is spelled in the store. Raises ModelMissing, ManifestError or StoreError."""
+        path = self._path(name)
         with without_paths(_READING):
             try:
-                with self._path(name).open("rb") as file:
-                    return Entry(file.read(MAX_BYTES + 1), os.fstat(file.fileno()).st_mtime_ns)
+                with open(path, "rb", opener=_without_waiting) as file:
+                    status = os.fstat(file.fileno())
+                    if not stat.S_ISREG(status.st_mode):
+                        raise ManifestError("not a regular file")
+                    return Entry(file.read(MAX_BYTES + 1), status.st_mtime_ns)
             except (FileNotFoundError, NotADirectoryError):
+                if path.is_symlink():
+                    raise ManifestError("a link to nothing") from None
                 raise ModelMissing(name) from None
+            except OSError as error:
+                if error.errno in _BROKEN:
+                    raise ManifestError((error.strerror or "unreadable").lower()) from None
+                raise
 
     def write(self, name: ModelName, data: bytes) -> None:
         """Store a manifest, in place of one that is there. The change is complete or has not happened."""
         path = self._path(name)
         with without_paths(_WRITING):
             make_directory(path.parent)
+            _remove_folder(path)
             # Not among the manifests: Ollama stops tidying up when it finds one that it cannot read.
             file = PendingFile(self._folder, _PREFIX)
             try:
@@ -77,7 +92,8 @@ class Catalog:
         path = self._path(name)
         with without_paths("remove a model"):
             try:
-                path.unlink()
+                if not _remove_folder(path):
+                    path.unlink()
             except (FileNotFoundError, NotADirectoryError):
                 raise ModelMissing(name) from None
             sync_directory(path.parent)
@@ -98,14 +114,29 @@ class Catalog:
     def _path(self, name: ModelName) -> Path:
         return self._folder.joinpath(*name.parts)
 
-    def _matching(self, wanted: Sequence[str]) -> Iterator[ModelName]:
-        for parts in _below(self._folder, wanted):
+    def _matching(self, wanted: Sequence[str], *, folders: bool = False) -> Iterator[ModelName]:
+        for parts in _below(self._folder, wanted, folders=folders):
             with suppress(InvalidName):
                 yield ModelName(*parts)
 
 
-def _below(folder: Path, wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The files as many levels down as there are wanted parts; a part matches in any case, an empty one anything."""
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would keep us waiting for its other end
+
+
+def _remove_folder(path: Path) -> bool:
+    """Remove a folder where a manifest should be; whether there was one."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    shutil.rmtree(path)
+    return True
+
+
+def _below(folder: Path, wanted: Sequence[str], *, folders: bool) -> Iterator[tuple[str, ...]]:
+    """What lies as many levels down as there are wanted parts: files, links of any kind, and `folders` if wanted.
+
+    A part matches in any case, an empty one anything.
+    """
     first, *rest = wanted
     try:
         with os.scandir(folder) as entries:
@@ -116,6 +147,6 @@ def _below(folder: Path, wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
         return
     for entry in found:
         if rest:
-            yield from ((entry.name, *below) for below in _below(Path(entry), rest))
-        elif entry.is_file():
+            yield from ((entry.name, *below) for below in _below(Path(entry), rest, folders=folders))
+        elif folders or not entry.is_dir(follow_symlinks=False):
             yield (entry.name,)

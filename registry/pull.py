@@ -76,7 +76,7 @@ class Pulls:
         yield {"status": "success"}
 
     async def _pull_bundled(self, name: ModelName) -> AsyncGenerator[Step, None]:
-        stored = await asyncio.to_thread(self._store.find, name)
+        stored = await asyncio.to_thread(self._store.bundled, name)
         for layer in (*stored.manifest.layers, stored.manifest.config):
             yield blob_step("pulling", layer.digest, layer.size, layer.size)
         yield {"status": "verifying sha256 digest"}

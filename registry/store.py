@@ -30,6 +30,7 @@ __all__ = [
     "BlobMissing",
     "BlobTooLarge",
     "BlobWriter",
+    "BrokenManifest",
     "Check",
     "DigestMismatch",
     "ModelMissing",
@@ -43,6 +44,16 @@ GRACE = 3600
 """Seconds for which a blob that no model needs is kept: somebody may be about to write the manifest."""
 _PIECE = 1 << 20
 log = logging.getLogger("pronk.registry")
+
+
+class BrokenManifest(ManifestError):
+    """The manifest of a stored model cannot be read; `str()` says why, and how to mend it."""
+
+    def __init__(self, name: ModelName, reason: str) -> None:
+        super().__init__(
+            f"model '{name.shortest}' is broken, its manifest cannot be read ({reason}): "
+            "pull or create it again, or delete it"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,7 @@ class Store:
     """Owns a models directory. Every method may be called from any thread; all of them block.
 
     `derived` are files made of blobs, which go with their blob.
-    Raises StoreError when the disk refuses, ManifestError for a manifest that cannot be read.
+    Raises StoreError when the disk refuses, BrokenManifest for a model whose manifest cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -96,6 +107,10 @@ class Store:
         if stored is None:
             raise ModelMissing(name)
         return self._read(stored)
+
+    def bundled(self, name: ModelName) -> StoredModel:
+        """A model that comes with the program; stored anew if there is none that can be read."""
+        return self.stored(name) or self._read(self._install(name))
 
     def stored(self, name: ModelName) -> StoredModel | None:
         """What is stored under a name, in any case; None if nothing is, or nothing that can be read."""
@@ -132,12 +147,18 @@ class Store:
                     self._catalog.write(target, self._catalog.read(found.name).data)
 
     def delete(self, name: ModelName) -> None:
-        """Remove a name, and the blobs that nothing else needs. Raises ModelMissing."""
+        """Remove a name, and the blobs that nothing else needs. Raises ModelMissing.
+
+        Nobody can say which blobs a broken manifest needs: they go when the store is pruned.
+        """
         with self._lock:
             stored = self._catalog.spelling(name)
             if stored is None:
                 raise ModelMissing(name)
-            digests = self._read(stored).manifest.digests
+            try:
+                digests = self._read(stored).manifest.digests
+            except BrokenManifest:
+                digests = frozenset()
             self._catalog.remove(stored)
             self.remove_unused(digests)
 
@@ -275,15 +296,18 @@ class Store:
     def _install(self, name: ModelName) -> ModelName:
         model = MODELS[name]
         with self._lock:
-            if self._catalog.spelling(name) is None:
+            if self.stored(name) is None:
                 weights, config = self.add_file(model.path), self.add_blob(model.config().encode())
                 self.write_manifest(model.name, Manifest(Layer(CONFIG, *config), (Layer(MODEL, *weights),)))
         return model.name
 
     def _read(self, name: ModelName) -> StoredModel:
-        entry = self._catalog.read(name)
-        digest = hashlib.sha256(entry.data).hexdigest()
-        return StoredModel(name, Manifest.decode(entry.data), digest, entry.modified_at)
+        try:
+            entry = self._catalog.read(name)
+            manifest = Manifest.decode(entry.data)
+        except ManifestError as error:
+            raise BrokenManifest(name, str(error).removeprefix("invalid manifest: ")) from None
+        return StoredModel(name, manifest, hashlib.sha256(entry.data).hexdigest(), entry.modified_at)
 
     def _listed(self, name: ModelName) -> StoredModel | None:
         """None if the model has gone, or cannot be read."""
@@ -292,7 +316,7 @@ class Store:
         except ModelMissing:
             return None
         except (ManifestError, StoreError) as error:
-            log.warning("skipping model %s: %s", name.shortest, error)
+            log.warning("model %s is not listed: %s", name.shortest, error)
             return None
         return model if self._blobs.has(model.manifest.config.digest) else None
 
@@ -305,6 +329,6 @@ class Store:
             except ModelMissing:
                 continue
             except (ManifestError, StoreError) as error:
-                log.warning("model %s cannot be read, so nothing is removed: %s", name.shortest, error)
+                log.warning("what models need cannot be known, so nothing is removed: %s", error)
                 return None
         return needed

@@ -51,7 +51,7 @@ def test_what_is_missing(catalog: Catalog, folder: Path) -> None:
             with pytest.raises(ModelMissing, match="not found"):
                 act(name(text))
         assert catalog.spelling(name(text)) is None
-    assert catalog.spelling(name("h/n/m:folder")) is None
+    assert catalog.spelling(name("h/n/M:folder")) == name("h/n/m:folder")  # in the way, and to be removed
 
 
 def test_only_files_four_levels_down_count(catalog: Catalog, folder: Path) -> None:

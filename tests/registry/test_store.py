@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from registry.errors import DiskFull
 from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest
 from registry.parts import Division
-from registry.store import GRACE, BlobMissing, BlobTooLarge, ModelMissing, Store, StoreError
+from registry.store import GRACE, BlobMissing, BlobTooLarge, BrokenManifest, ModelMissing, Store, StoreError
 from tests.registry.stores import HOUR, add_model, blob_names, blobs, check_whole, files, name, names
 from tests.registry.test_blobs import age
 from tests.registry.test_files import largest_file
@@ -159,8 +160,6 @@ def test_deleting_removes_no_blob_while_a_manifest_cannot_be_read(store: Store, 
     add_model(store, "a", b"w")
     add_model(store, "torn", b"x")
     (root / "manifests" / "registry.ollama.ai" / "library" / "torn" / "latest").write_bytes(b"{")
-    with pytest.raises(ManifestError):
-        store.delete(name("torn"))
     store.delete(name("a"))
     assert blobs(root) == blob_names(CONFIG_BLOB, b"w", b"x")
 
@@ -403,3 +402,108 @@ def test_every_flipped_bit_is_found(store: Store, root: Path) -> None:
         (5 << 20, 5 << 20, False),
         (5 << 20, 5 << 20, True),
     ]
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def no_json(path: Path) -> None:
+    path.write_bytes(b"\0" * 4096)
+
+
+def another_schema(path: Path) -> None:
+    path.write_text('{"schemaVersion":1,"config":{"digest":"../../etc/passwd"},"layers":{}}')
+
+
+def endless(path: Path) -> None:
+    path.write_bytes(b" " * (5 << 20))
+
+
+def link_to_nothing(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nothing")
+
+
+def link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def unreadable(path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    path.chmod(0)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "file").touch()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        empty,
+        truncated,
+        no_json,
+        another_schema,
+        endless,
+        link_to_nothing,
+        link_to_itself,
+        pipe,
+        unreadable,
+        folder,
+    ],
+)
+def test_a_broken_manifest(store: Store, root: Path, spoil: Callable[[Path], None]) -> None:
+    add_model(store, "good", b"good")
+    add_model(store, "bad", b"bad")
+    store.add_blob(b"orphan")
+    path = root / "manifests" / "registry.ollama.ai" / "library" / "bad" / "latest"
+    everything = blobs(root)
+    spoil(path)
+    assert names(store) == ["good:latest"]
+    for use in (store.find, lambda bad: store.copy(bad, name("other"))):
+        with pytest.raises(
+            BrokenManifest, match=r"model 'bad:latest' is broken.* pull or create it again, or delete it"
+        ):
+            use(name("BAD"))
+    assert store.stored(name("bad")) is None
+    if spoil is not folder:  # what is no manifest by its kind needs nothing
+        store.prune(time.time() + 2 * HOUR)
+        assert blobs(root) == everything
+    store.delete(name("BAD"))
+    assert not os.path.lexists(path)
+    with pytest.raises(ModelMissing):
+        store.find(name("bad"))
+    store.prune(time.time() + 2 * HOUR)
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"good")
+
+
+@pytest.mark.parametrize("spoil", [empty, link_to_nothing, pipe, folder])
+def test_a_broken_manifest_gives_way_to_a_new_one(store: Store, root: Path, spoil: Callable[[Path], None]) -> None:
+    add_model(store, "good", b"good")
+    for how in (lambda: add_model(store, "BAD", b"new"), lambda: store.copy(name("good"), name("bad"))):
+        add_model(store, "bad", b"bad")
+        spoil(root / "manifests" / "registry.ollama.ai" / "library" / "bad" / "latest")
+        how()
+        assert names(store) == ["bad:latest", "good:latest"]
+
+
+def test_a_bundled_model_that_is_broken(store: Store, root: Path) -> None:
+    store.find(name("tinychat"))
+    empty(root / "manifests" / "registry.ollama.ai" / "library" / "tinychat" / "latest")
+    with pytest.raises(BrokenManifest):
+        store.find(name("tinychat"))
+    assert store.bundled(name("TINYCHAT")) == store.find(name("tinychat")) == store.bundled(name("tinychat"))

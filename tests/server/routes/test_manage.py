@@ -123,3 +123,22 @@ async def test_what_is_no_digest(client: httpx.AsyncClient, method: str) -> None
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert method == "HEAD" or answer.json() == {"error": "invalid digest format"}
+
+
+async def test_a_broken_manifest(client: httpx.AsyncClient, settings: Settings) -> None:
+    manifest = settings.models / "manifests" / "registry.ollama.ai" / "library" / "tinychat" / "latest"
+    await pull(client)
+    for mend in ("pull", "delete"):
+        manifest.write_bytes(b"")
+        assert await names(client) == []
+        for path in ("show", "push"):
+            answer = await client.post(f"/api/{path}", json={"model": "tinychat"})
+            assert answer.status_code == 500
+            assert answer.json()["error"].startswith("model 'tinychat:latest' is broken, its manifest cannot be read (")
+        if mend == "pull":
+            await pull(client)
+            assert await names(client) == ["tinychat:latest"]
+        else:
+            answer = await client.request("DELETE", "/api/delete", json={"model": "tinychat"})
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert not manifest.exists()
