@@ -157,13 +157,14 @@ class Models:
         key = (stored.name, stored.digest)
         model = self._read.get(key)
         if model is None or model.modified_at != stored.modified_at or not model.is_current:
-            model = self._load(stored)
+            model = self.read(stored)
             if len(self._read) >= _KEPT:
                 self._read.clear()
             self._read[key] = model
         return model
 
-    def _load(self, stored: StoredModel) -> Model:
+    def read(self, stored: StoredModel) -> Model:
+        """The model that is stored, read anew. Raises ManifestError, StoreError or GGUFError."""
         manifest = stored.manifest
         config = ModelConfig.decode(self._store.read_blob(manifest.config.digest, kinds.MAX_BYTES))
         weights = manifest.of_type(kinds.MODEL)

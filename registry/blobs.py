@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from registry.files import PendingFile, make_directory, publish, remove_older
 from registry.names import Digest, InvalidDigest
 from registry.partials import SUFFIX, Partial
 from registry.space import require_space
+from registry.stamps import Stamp
 
 _READING = "read a blob"
 _WRITING = "write a blob"
@@ -72,6 +74,7 @@ class Blobs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._known: tuple[Stamp | None, frozenset[str]] | None = None
 
     def path(self, digest: Digest) -> Path:
         """Where the blob is, if it is there."""
@@ -168,6 +171,26 @@ class Blobs:
         """The names of all files, blobs or not."""
         with without_paths(_TIDYING):
             return [entry.name for entry in self._files()]
+
+    def stored(self) -> frozenset[str]:
+        """The names of all files; the same object as before if there are the same files as before."""
+        with without_paths(_READING):
+            try:
+                now = time.time_ns()
+                stamp = Stamp.of(self._folder.stat())
+            except (FileNotFoundError, NotADirectoryError):
+                return frozenset()
+            known = self._known
+            if known is not None and known[0] == stamp:
+                return known[1]
+            entries = self._files()
+            links = [entry for entry in entries if entry.is_symlink()]
+            found = frozenset(entry.name for entry in entries) - {link.name for link in links if not link.is_file()}
+        if known is not None and known[1] == found:
+            found = known[1]
+        # What a link leads to may go without a change of this folder.
+        self._known = (stamp if stamp.tells(now) and not links else None, found)
+        return found
 
     def remove_older(self, filename: str, than: float) -> bool:
         """Remove a file that was last written before a time, in Unix seconds. Whether it was removed."""

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from registry.errors import ModelMissing, without_paths
 from registry.files import PendingFile, make_directory, remove_older, sync_directory
 from registry.manifest import MAX_BYTES, ManifestError
 from registry.names import InvalidName, ModelName
+from registry.stamps import Stamp
 
 _READING = "read the models"
 _WRITING = "write a model"
@@ -24,25 +26,44 @@ _BROKEN = frozenset({errno.EISDIR, errno.ELOOP, errno.EACCES, errno.ENXIO, errno
 
 
 class Entry(NamedTuple):
-    """The bytes of a manifest, and when it was written, in Unix nanoseconds."""
+    """The bytes of a manifest, and when it was written, in Unix nanoseconds; no stamp if it tells nothing yet."""
 
     data: bytes
     modified_at: int
+    stamp: Stamp | None
+
+
+class _Folder(NamedTuple):
+    """The entries of a folder; at the last level the names that they are, of files apart from those of folders."""
+
+    stamp: Stamp
+    entries: tuple[str, ...]
+    names: tuple[ModelName, ...]
+    folders: tuple[ModelName, ...]
 
 
 class Catalog:
-    """The folder of manifests. Nothing is remembered: other programs may change it at any time.
+    """The folder of manifests. Other programs may change it at any time, so what is remembered of a folder counts only
+    while the folder's stamp is the same.
 
     Methods may be called from any thread; who changes it from several keeps them apart.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._root = str(folder)
+        self._known: dict[str, _Folder] = {}
 
     def names(self) -> Iterator[ModelName]:
         """All stored names, also of what cannot be read. Files whose place is no valid name are passed over."""
         with without_paths(_READING):
             yield from self._matching(_ANY)
+
+    def stamps(self) -> Iterator[tuple[ModelName, Stamp | None]]:
+        """All stored names, and the stamps of their manifests as they are now."""
+        with without_paths(_READING):
+            for name in self._matching(_ANY):
+                yield name, self.stamp(name)
 
     def spelling(self, name: ModelName) -> ModelName | None:
         """The stored name that equals `name` but for case, None if there is none. A folder in its place counts too."""
@@ -57,10 +78,11 @@ class Catalog:
         with without_paths(_READING):
             try:
                 with open(path, "rb", opener=_without_waiting) as file:
-                    status = os.fstat(file.fileno())
+                    now, status = time.time_ns(), os.fstat(file.fileno())
                     if not stat.S_ISREG(status.st_mode):
                         raise ManifestError("not a regular file")
-                    return Entry(file.read(MAX_BYTES + 1), status.st_mtime_ns)
+                    stamp = Stamp.of(status)
+                    return Entry(file.read(MAX_BYTES + 1), stamp.modified_at, stamp if stamp.tells(now) else None)
             except (FileNotFoundError, NotADirectoryError):
                 if path.is_symlink():
                     raise ManifestError("a link to nothing") from None
@@ -69,6 +91,13 @@ class Catalog:
                 if error.errno in _BROKEN:
                     raise ManifestError((error.strerror or "unreadable").lower()) from None
                 raise
+
+    def stamp(self, name: ModelName) -> Stamp | None:
+        """The stamp of a name's manifest as it is now; None if there is none that can be read."""
+        try:
+            return Stamp.of(os.stat(f"{self._root}/{name.host}/{name.namespace}/{name.model}/{name.tag}"))
+        except OSError:
+            return None
 
     def write(self, name: ModelName, data: bytes) -> None:
         """Store a manifest, in place of one that is there. The change is complete or has not happened."""
@@ -99,6 +128,7 @@ class Catalog:
             sync_directory(path.parent)
         with suppress(OSError):  # the first that is not empty
             for folder in path.parents[:3]:
+                self._known.pop(str(folder), None)
                 folder.rmdir()
 
     def tidy(self, before: float) -> None:
@@ -115,9 +145,52 @@ class Catalog:
         return self._folder.joinpath(*name.parts)
 
     def _matching(self, wanted: Sequence[str], *, folders: bool = False) -> Iterator[ModelName]:
-        for parts in _below(self._folder, wanted, folders=folders):
-            with suppress(InvalidName):
-                yield ModelName(*parts)
+        """The names whose parts are the wanted ones in any case; an empty one is anything.
+
+        They name files, links of any kind, and `folders` if wanted.
+        """
+        return self._below(self._root, wanted, (), folders=folders)
+
+    def _below(self, path: str, wanted: Sequence[str], parts: tuple[str, ...], *, folders: bool) -> Iterator[ModelName]:
+        first, *rest = wanted
+        folder = self._read_folder(path, parts)
+        if rest:
+            for entry in folder.entries if folder else ():
+                if first in ("", entry.lower()):
+                    yield from self._below(f"{path}/{entry}", rest, (*parts, entry), folders=folders)
+        elif folder:
+            names = (*folder.names, *folder.folders) if folders else folder.names
+            yield from (name for name in names if first in ("", name.tag.lower()))
+
+    def _read_folder(self, path: str, parts: tuple[str, ...]) -> _Folder | None:
+        """A folder whose path has these parts of a name; None if there is none."""
+        known = self._known.get(path)
+        try:
+            now = time.time_ns()
+            stamp = Stamp.of(os.stat(path))
+            if known is not None and known.stamp == stamp:
+                return known
+            with os.scandir(path) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            self._known.pop(path, None)
+            return None
+        files = [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        names = tuple(_names(files, parts)), tuple(_names(folders, parts))
+        folder = _Folder(stamp, tuple(entry.name for entry in entries), *names)
+        if stamp.tells(now):
+            self._known[path] = folder
+        return folder
+
+
+def _names(entries: Sequence[os.DirEntry[str]], parts: tuple[str, ...]) -> Iterator[ModelName]:
+    if len(parts) < 3:
+        return
+    host, namespace, model = parts
+    for entry in entries:
+        with suppress(InvalidName):
+            yield ModelName(host, namespace, model, entry.name)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -130,23 +203,3 @@ def _remove_folder(path: Path) -> bool:
         return False
     shutil.rmtree(path)
     return True
-
-
-def _below(folder: Path, wanted: Sequence[str], *, folders: bool) -> Iterator[tuple[str, ...]]:
-    """What lies as many levels down as there are wanted parts: files, links of any kind, and `folders` if wanted.
-
-    A part matches in any case, an empty one anything.
-    """
-    first, *rest = wanted
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(
-                (entry for entry in entries if first in ("", entry.name.lower())), key=lambda entry: entry.name
-            )
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in found:
-        if rest:
-            yield from ((entry.name, *below) for below in _below(Path(entry), rest, folders=folders))
-        elif folders or not entry.is_dir(follow_symlinks=False):
-            yield (entry.name,)

@@ -24,6 +24,7 @@ from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
 from registry.partials import Partial
 from registry.scratch import Scratch
+from registry.stamps import Stamp
 
 __all__ = [
     "Blob",
@@ -88,6 +89,8 @@ class Store:
         self._catalog = Catalog(root / "manifests")
         self._blobs = Blobs(root / "blobs")
         self._scratch = Scratch(root)
+        self._known: dict[ModelName, tuple[Stamp, StoredModel]] = {}
+        """Manifests that were read. They count while their stamps are the same: Ollama may write to them too."""
         self._leases: Counter[Digest] = Counter()
         self._lock = threading.RLock()
         """Held while manifests and leases change, and from looking which blobs are needed until the others are gone."""
@@ -121,9 +124,21 @@ class Store:
             return None
 
     def list(self) -> list[StoredModel]:
-        """All models that can be read, the newest first."""
-        found = [model for name in self._catalog.names() if (model := self._listed(name)) is not None]
+        """All models that can be read, the newest first. Those that have not changed are the same objects as before."""
+        stamps, blobs = dict(self._catalog.stamps()), self._blobs.stored()
+        for gone in set(self._known).difference(stamps):
+            self._known.pop(gone, None)
+        found = []
+        for name, stamp in stamps.items():
+            known = self._known.get(name)
+            model = known[1] if known is not None and known[0] == stamp else self._listed(name)
+            if model is not None and model.manifest.config.digest.filename in blobs:
+                found.append(model)
         return sorted(found, key=lambda model: (-model.second, model.name.full))
+
+    def blobs(self) -> frozenset[str]:
+        """The file names of what is among the blobs; the same object as before if nothing has come or gone."""
+        return self._blobs.stored()
 
     def write_manifest(self, name: ModelName, manifest: Manifest | bytes) -> StoredModel:
         """Store a model whose blobs are there; bytes are kept as they are. Raises BlobMissing or ManifestError."""
@@ -160,6 +175,7 @@ class Store:
             except BrokenManifest:
                 digests = frozenset()
             self._catalog.remove(stored)
+            self._known.pop(stored, None)
             self.remove_unused(digests)
 
     def unused(self, digests: Iterable[Digest]) -> set[Digest]:
@@ -302,23 +318,28 @@ class Store:
         return model.name
 
     def _read(self, name: ModelName) -> StoredModel:
+        known = self._known.get(name)
+        if known is not None and known[0] == self._catalog.stamp(name):
+            return known[1]
         try:
             entry = self._catalog.read(name)
             manifest = Manifest.decode(entry.data)
         except ManifestError as error:
             raise BrokenManifest(name, str(error).removeprefix("invalid manifest: ")) from None
-        return StoredModel(name, manifest, hashlib.sha256(entry.data).hexdigest(), entry.modified_at)
+        model = StoredModel(name, manifest, hashlib.sha256(entry.data).hexdigest(), entry.modified_at)
+        if entry.stamp is not None:
+            self._known[name] = (entry.stamp, model)
+        return model
 
     def _listed(self, name: ModelName) -> StoredModel | None:
         """None if the model has gone, or cannot be read."""
         try:
-            model = self._read(name)
+            return self._read(name)
         except ModelMissing:
             return None
         except (ManifestError, StoreError) as error:
             log.warning("model %s is not listed: %s", name.shortest, error)
             return None
-        return model if self._blobs.has(model.manifest.config.digest) else None
 
     def _needed(self) -> set[Digest] | None:
         """The blobs that models need; None if that cannot be known."""

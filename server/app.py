@@ -16,6 +16,7 @@ from server.deps import EngineSurface
 from server.errors import KNOWN, error_response, message_of
 from server.guard import Guard
 from server.hosts import Hosts
+from server.listing import Listing
 from server.origins import Origins
 from server.paths import PathTable
 from server.registries import Registries
@@ -45,6 +46,7 @@ def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
         app.include_router(router)
     app.state.settings = settings
     app.state.engine = engine
+    app.state.listing = Listing(engine.store, engine.models)
     app.state.registries = Registries(engine.store, settings)
     for kind in (*KNOWN, Exception):
         app.add_exception_handler(kind, error_response)

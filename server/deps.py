@@ -10,6 +10,7 @@ from starlette.requests import Request
 from engine.model import Models
 from engine.requests import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, RunningModel
 from registry.store import Store
+from server.listing import Listing
 from server.registries import Registries
 from server.settings import Settings
 
@@ -55,3 +56,9 @@ def registries_of(request: Request) -> Registries:
     """The way to registries of the application that serves this request."""
     registries: Registries = request.app.state.registries
     return registries
+
+
+def listing_of(request: Request) -> Listing:
+    """The list of models of the application that serves this request."""
+    listing: Listing = request.app.state.listing
+    return listing

@@ -12,12 +12,11 @@ from fastapi.responses import PlainTextResponse
 from engine.model import Model, Models
 from engine.requests import RunningModel
 from registry.names import ModelName
-from registry.store import Store, StoredModel
 from server import clock
-from server.deps import engine_of, settings_of
+from server.deps import engine_of, listing_of, settings_of
 from server.details import NO_DETAILS, details
 from server.errors import KNOWN, message_of
-from server.wire import json_response
+from server.wire import JSON, json_response
 
 log = logging.getLogger("pronk.server")
 router = APIRouter()
@@ -44,8 +43,7 @@ async def status() -> Response:
 @router.api_route("/api/tags", methods=["GET", "HEAD"])
 async def tags(request: Request) -> Response:
     """The stored models, newest first."""
-    engine = engine_of(request)
-    return json_response({"models": await asyncio.to_thread(_listing, engine.store, engine.models)})
+    return Response(await listing_of(request).json(), headers={"content-type": JSON})
 
 
 @router.get("/api/ps")
@@ -54,36 +52,6 @@ async def ps(request: Request) -> Response:
     engine = engine_of(request)
     running = sorted(engine.running(), key=lambda model: model.expires_at, reverse=True)
     return json_response({"models": await asyncio.to_thread(_running, running, engine.models)})
-
-
-def _listing(store: Store, models: Models) -> list[dict[str, Any]]:
-    """Blocking. A model that cannot be read is left out, not a reason to show none."""
-    found = []
-    for stored in store.list():
-        model = _resolve(models, stored.name.full)
-        if model is not None:
-            found.append(_tag(stored, model))
-    return found
-
-
-def _tag(stored: StoredModel, model: Model) -> dict[str, Any]:
-    name = stored.name.shortest
-    lengths = {"context_length": model.context_length, "embedding_length": _embedding_length(model)}
-    entry = {
-        "name": name,
-        "model": name,
-        "modified_at": clock.written(stored.modified_at),
-        "size": stored.size,
-        "digest": stored.digest,
-        "details": details(model) | {key: value for key, value in lengths.items() if value},
-    }
-    capabilities = sorted(model.listed_capabilities)
-    return entry | ({"capabilities": capabilities} if capabilities else {})
-
-
-def _embedding_length(model: Model) -> int:
-    found = model.header.field("embedding_length")
-    return model.config.embedding_length or (found if isinstance(found, int) else 0)
 
 
 def _running(running: list[RunningModel], models: Models) -> list[dict[str, Any]]:

@@ -24,9 +24,7 @@ _NO_FORM = "failed to parse multipart form: request Content-Type isn't multipart
 @router.get("/v1/models")
 async def models(request: Request) -> Response:
     """The stored models, newest first."""
-    stored = await asyncio.to_thread(engine_of(request).store.list)
-    data = [_model(model.name.shortest, model) for model in stored]
-    return json_response({"object": "list", "data": data}, media_type=_JSON)
+    return await asyncio.to_thread(_list, engine_of(request).store)
 
 
 @router.get("/v1/models/{model}")
@@ -75,6 +73,11 @@ async def _refuse(request: Request, name: str, path: str) -> Response:
     """Tell a wrong name first, as the real answer would."""
     await asyncio.to_thread(engine_of(request).models.resolve, name)
     raise NotSupported(path)
+
+
+def _list(store: Store) -> Response:
+    data = [_model(model.name.shortest, model) for model in store.list()]
+    return json_response({"object": "list", "data": data}, media_type=_JSON)
 
 
 def _find(store: Store, name: str) -> StoredModel:

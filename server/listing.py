@@ -1,0 +1,89 @@
+"""The stored models as `/api/tags` lists them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, NamedTuple
+
+from engine.model import Model, Models
+from registry.names import Digest, ModelName
+from registry.store import Store, StoredModel
+from server import clock, gojson
+from server.details import details
+from server.errors import KNOWN, message_of
+
+log = logging.getLogger("pronk.server")
+
+
+class _Line(NamedTuple):
+    """One model's JSON, and what it was made of: as long as that is the same, so is the JSON."""
+
+    stored: StoredModel
+    missing: frozenset[Digest]
+    json: bytes
+
+
+class Listing:
+    """Remembers what it has listed, and makes anew what has changed. Belongs to the event loop; works in threads."""
+
+    def __init__(self, store: Store, models: Models) -> None:
+        self._store = store
+        self._models = models
+        self._lines: dict[ModelName, _Line] = {}
+        self._made_of: tuple[list[StoredModel], frozenset[str]] = ([], frozenset())
+        self._json = b'{"models":[]}'
+        self._running = asyncio.Lock()
+        self._next: asyncio.Task[bytes] | None = None
+
+    async def json(self) -> bytes:
+        """The answer to `/api/tags`, as it is now. Who asks while one is being made shares the next one."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._run())
+        return await asyncio.shield(self._next)
+
+    async def _run(self) -> bytes:
+        async with self._running:
+            self._next = None
+            return await asyncio.to_thread(self._list)
+
+    def _list(self) -> bytes:
+        """Blocking. A model that cannot be read is left out, not a reason to show none."""
+        made_of = self._store.list(), self._store.blobs()
+        if made_of != self._made_of:
+            lines = [line for stored in made_of[0] if (line := self._line(stored, made_of[1])) is not None]
+            self._json = b'{"models":[' + b",".join(line.json for line in lines) + b"]}"
+            self._lines = {line.stored.name: line for line in lines}
+            self._made_of = made_of if len(lines) == len(made_of[0]) else ([], frozenset())
+        return self._json
+
+    def _line(self, stored: StoredModel, blobs: frozenset[str]) -> _Line | None:
+        known = self._lines.get(stored.name)
+        missing = frozenset(digest for digest in stored.manifest.digests if digest.filename not in blobs)
+        if known is not None and known.stored == stored and known.missing == missing:
+            return known
+        try:
+            return _Line(stored, missing, gojson.encode(_tag(stored, self._models.read(stored))))
+        except KNOWN as error:
+            log.warning("skipping model %s: %s", stored.name.shortest, message_of(error))
+            return None
+
+
+def _tag(stored: StoredModel, model: Model) -> dict[str, Any]:
+    name = stored.name.shortest
+    lengths = {"context_length": model.context_length, "embedding_length": _embedding_length(model)}
+    entry = {
+        "name": name,
+        "model": name,
+        "modified_at": clock.written(stored.modified_at),
+        "size": stored.size,
+        "digest": stored.digest,
+        "details": details(model) | {key: value for key, value in lengths.items() if value},
+    }
+    capabilities = sorted(model.listed_capabilities)
+    return entry | ({"capabilities": capabilities} if capabilities else {})
+
+
+def _embedding_length(model: Model) -> int:
+    found = model.header.field("embedding_length")
+    return model.config.embedding_length or (found if isinstance(found, int) else 0)
