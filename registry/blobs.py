@@ -6,13 +6,13 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, require_going, without_paths
-from registry.files import PendingFile, make_directory, publish, remove_older
+from registry.files import PendingFile, is_abandoned, make_directory, publish, remove_older
 from registry.names import Digest, InvalidDigest
 from registry.partials import SUFFIX, Partial
 from registry.space import require_space
@@ -45,10 +45,13 @@ class Check(NamedTuple):
 class BlobWriter:
     """A blob on its way in. One thread at a time. Methods raise StoreError when the disk refuses."""
 
-    def __init__(self, folder: Path, file: PendingFile, expected: Digest | None) -> None:
+    def __init__(
+        self, folder: Path, file: PendingFile, expected: Digest | None, lease: Callable[[Digest], None] | None
+    ) -> None:
         self._folder = folder
         self._file = file
         self._expected = expected
+        self._lease = lease
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -64,6 +67,8 @@ class BlobWriter:
         digest = Digest(self._hash.hexdigest())
         if self._expected is not None and self._expected != digest:
             raise DigestMismatch(self._expected, digest)
+        if self._lease is not None:
+            self._lease(digest)
         with without_paths(_WRITING):
             self._file.publish(self._folder / digest.filename)
         return Blob(digest, self._size)
@@ -129,20 +134,25 @@ class Blobs:
             yield Check(digest, completed, total, done=True, fault="" if intact else "its bytes have changed")
 
     @contextmanager
-    def put(self, expected: Digest | None = None) -> Iterator[BlobWriter]:
-        """A blob to write, with a digest to check it against if there is one. Uncommitted, it leaves nothing."""
+    def put(
+        self, expected: Digest | None = None, lease: Callable[[Digest], None] | None = None
+    ) -> Iterator[BlobWriter]:
+        """A blob to write, with a digest to check it against if there is one. Uncommitted, it leaves nothing.
+
+        `lease` is called with its digest before it counts.
+        """
         with without_paths(_WRITING):
             make_directory(self._folder)
             file = PendingFile(self._folder, _PREFIX)
         try:
-            yield BlobWriter(self._folder, file, expected)
+            yield BlobWriter(self._folder, file, expected, lease)
         finally:
             file.close()
 
-    def adopt(self, path: Path, stopping: threading.Event | None) -> tuple[Blob, bool]:
+    def adopt(self, path: Path, lease: Callable[[Digest], None], stopping: threading.Event | None) -> tuple[Blob, bool]:
         """Make a complete file on the same disk a blob; and whether the blob was there, so that the file is left.
 
-        Raises Stopped once `stopping` is set.
+        `lease` is called with its digest before it counts. Raises Stopped once `stopping` is set.
         """
         found = hashlib.sha256()
         with without_paths(_WRITING), path.open("rb") as file:
@@ -151,6 +161,7 @@ class Blobs:
                 found.update(data)
             digest = Digest(found.hexdigest())
             blob = Blob(digest, os.fstat(file.fileno()).st_size)
+            lease(digest)
             if self.path(digest).is_file():
                 return blob, True
             make_directory(self._folder)
@@ -193,9 +204,16 @@ class Blobs:
         return found
 
     def remove_older(self, filename: str, than: float) -> bool:
-        """Remove a file that was last written before a time, in Unix seconds. Whether it was removed."""
+        """Remove a file that was last written before a time, in Unix seconds. Whether it was removed.
+
+        What was being written by a program that died goes however old it is.
+        """
+        path = self._folder / filename
         with without_paths(_TIDYING):
-            return remove_older(self._folder / filename, than)
+            if filename.startswith(_PREFIX) and is_abandoned(path, than):
+                path.unlink(missing_ok=True)
+                return True
+            return not filename.startswith(_PREFIX) and remove_older(path, than)
 
     def partial(self, digest: Digest) -> Partial:
         """A blob to download by parts."""

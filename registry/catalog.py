@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from registry.errors import ModelMissing, without_paths
-from registry.files import PendingFile, make_directory, remove_older, sync_directory
+from registry.files import PendingFile, is_abandoned, make_directory, sync_directory
 from registry.manifest import MAX_BYTES, ManifestError
 from registry.names import InvalidName, ModelName
 from registry.stamps import Stamp
@@ -22,6 +22,7 @@ _READING = "read the models"
 _WRITING = "write a model"
 _PREFIX = ".incoming-"
 _ANY = ("", "", "", "")
+_TRIES = 100
 _BROKEN = frozenset({errno.EISDIR, errno.ELOOP, errno.EACCES, errno.ENXIO, errno.ENODEV})
 
 
@@ -99,17 +100,20 @@ class Catalog:
         except OSError:
             return None
 
-    def write(self, name: ModelName, data: bytes) -> None:
-        """Store a manifest, in place of one that is there. The change is complete or has not happened."""
+    def write(self, name: ModelName, data: bytes) -> int:
+        """Store a manifest, in place of one that is there. The change is complete or has not happened.
+
+        Returns when it was written, in Unix nanoseconds.
+        """
         path = self._path(name)
         with without_paths(_WRITING):
-            make_directory(path.parent)
-            _remove_folder(path)
+            make_directory(self._folder)
             # Not among the manifests: Ollama stops tidying up when it finds one that it cannot read.
             file = PendingFile(self._folder, _PREFIX)
             try:
                 file.write(data)
-                file.publish(path)
+                _publish(file, path)
+                return file.modified_at
             finally:
                 file.close()
 
@@ -125,17 +129,19 @@ class Catalog:
                     path.unlink()
             except (FileNotFoundError, NotADirectoryError):
                 raise ModelMissing(name) from None
-            sync_directory(path.parent)
+            with suppress(FileNotFoundError):  # another program has removed the folder as well
+                sync_directory(path.parent)
         with suppress(OSError):  # the first that is not empty
             for folder in path.parents[:3]:
                 self._known.pop(str(folder), None)
                 folder.rmdir()
 
     def tidy(self, before: float) -> None:
-        """Remove empty folders, and what a crash left unfinished before a time (in Unix seconds)."""
+        """Remove empty folders, and what a crash left; where files cannot be locked, what is older than a Unix time."""
         with without_paths("remove old manifests"):
             for file in self._folder.glob(f"{_PREFIX}*"):
-                remove_older(file, before)
+                if is_abandoned(file, before):
+                    file.unlink(missing_ok=True)
             for folder, _, _ in os.walk(self._folder, topdown=False):
                 if folder != str(self._folder):
                     with suppress(OSError):
@@ -191,6 +197,16 @@ def _names(entries: Sequence[os.DirEntry[str]], parts: tuple[str, ...]) -> Itera
     for entry in entries:
         with suppress(InvalidName):
             yield ModelName(host, namespace, model, entry.name)
+
+
+def _publish(file: PendingFile, path: Path) -> None:
+    """Other programs may remove folders while they are empty, which ours is until the manifest is there."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            make_directory(path.parent)
+            _remove_folder(path)
+            return file.publish(path)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from registry.blobs import digest_of
 from registry.errors import without_paths
-from registry.files import PendingFile, make_directory, remove_older
+from registry.files import PendingFile, is_abandoned, make_directory, remove_older
 from registry.names import Digest
 from registry.space import require_space
 
@@ -89,7 +89,10 @@ class Derived:
         with without_paths(_REMOVING):
             for path in self.folder.glob("*"):
                 owner, _, rest = path.name.partition(".")
-                if digest_of(owner) not in needed or rest.startswith(_PENDING):
+                if rest.startswith(_PENDING):
+                    if is_abandoned(path, before):
+                        path.unlink(missing_ok=True)
+                elif digest_of(owner) not in needed:
                     remove_older(path, before)
 
     def _of(self, digest: Digest) -> Iterator[Path]:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _MODE = 0o644
 
 
 class PendingFile:
-    """A file that has no name of its own yet. One thread at a time; `close` it in the end."""
+    """A file that has no name of its own yet. One thread at a time; `close` it in the end.
+
+    It is locked, so that other programs can tell it from what one that died has left.
+    """
 
     def __init__(self, directory: Path, prefix: str) -> None:
-        self._descriptor, name = tempfile.mkstemp(prefix=prefix, dir=directory)
-        self._path = Path(name)
+        self._descriptor, self._path = _locked_file(directory, prefix)
+
+    @property
+    def modified_at(self) -> int:
+        """When it was last written, in Unix nanoseconds."""
+        return os.fstat(self._descriptor).st_mtime_ns
 
     def write(self, data: bytes) -> None:
         """Append."""
@@ -37,7 +46,8 @@ def publish(descriptor: int, path: Path, target: Path) -> None:
     os.fchmod(descriptor, _MODE)
     os.fsync(descriptor)
     path.replace(target)
-    sync_directory(target.parent)
+    with suppress(FileNotFoundError):  # another program has removed it again, and its folder
+        sync_directory(target.parent)
 
 
 def make_directory(path: Path) -> None:
@@ -45,7 +55,43 @@ def make_directory(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
-        sync_directory(folder.parent)
+        with suppress(FileNotFoundError):  # another program has removed it again
+            sync_directory(folder.parent)
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file or folder, unless another has it open and locked; None where nothing can be locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def is_there(descriptor: int, path: Path) -> bool:
+    """Whether a path still leads to an open file or folder."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def is_abandoned(path: Path, before: float) -> bool:
+    """Whether nobody has a file or folder locked that is locked while it is used. False if it is gone.
+
+    Where nothing can be locked, whether it was last written before a time (in Unix seconds).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        locked = try_lock(descriptor)
+        return os.fstat(descriptor).st_mtime < before if locked is None else locked
+    finally:
+        os.close(descriptor)
 
 
 def remove_older(path: Path, than: float) -> bool:
@@ -57,6 +103,16 @@ def remove_older(path: Path, than: float) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _locked_file(directory: Path, prefix: str) -> tuple[int, Path]:
+    """A new file, open and locked; where nothing can be locked, open."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=directory)
+        try_lock(descriptor)
+        if is_there(descriptor, Path(name)):
+            return descriptor, Path(name)
+        os.close(descriptor)  # somebody tidied up just before it was locked
 
 
 def sync_directory(path: Path) -> None:

@@ -17,6 +17,7 @@ from registry.download import Policy
 from registry.downloads import Downloads, Shared
 from registry.errors import RegistryError, StoreError
 from registry.huggingface import HuggingFace
+from registry.leases import held
 from registry.manifest import TENSOR, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
 from registry.offers import ManifestOffer, Offer
@@ -87,7 +88,8 @@ class Pulls:
         if old is not None:
             repository = replace(repository, name=old.name)
         offer = await self._offer(repository, old)
-        with self._store.lease(offer.digests):
+        replaced = old.manifest.digests if old is not None and not self._keep_unused else frozenset()
+        async with held(self._store.lease(offer.digests)), held(self._store.lease(replaced, made=True)):
             async with aclosing(self._fetch(offer)) as steps:
                 async for step in steps:
                     yield step
@@ -96,7 +98,6 @@ class Pulls:
             data = await offer.manifest(self._store)
             yield {"status": "writing manifest"}
             new = await asyncio.to_thread(self._store.write_manifest, repository.name, data)
-        replaced = old.manifest.digests if old is not None and not self._keep_unused else frozenset()
         async with aclosing(self._remove((replaced | offer.digests) - new.manifest.digests)) as steps:
             async for step in steps:
                 yield step

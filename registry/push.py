@@ -12,6 +12,7 @@ from registry.auth import Authority
 from registry.download import Policy
 from registry.downloads import TICK
 from registry.errors import BlobMissing, Unreachable, without_paths
+from registry.leases import held
 from registry.manifest import Layer
 from registry.names import Digest, ModelName
 from registry.repository import Connection, Repository
@@ -29,15 +30,14 @@ async def push(
     yield {"status": "retrieving manifest"}
     repository = Repository.of(replace(model.name, scheme=name.scheme), authority, insecure=insecure)
     layers = (*model.manifest.layers, model.manifest.config)
-    with store.lease(model.manifest.digests):
-        async with repository.connect(policy.network) as connection:
-            for layer in layers:
-                async with aclosing(_send(store, layer, connection, policy)) as steps:
-                    async for step in steps:
-                        yield step
-            yield {"status": "pushing manifest"}
-            data = model.manifest.encode().removesuffix(b"\n")
-            await policy.retries.run(lambda: connection.put_manifest(data))
+    async with held(store.lease(model.manifest.digests)), repository.connect(policy.network) as connection:
+        for layer in layers:
+            async with aclosing(_send(store, layer, connection, policy)) as steps:
+                async for step in steps:
+                    yield step
+        yield {"status": "pushing manifest"}
+        data = model.manifest.encode().removesuffix(b"\n")
+        await policy.retries.run(lambda: connection.put_manifest(data))
     yield {"status": "success"}
 
 

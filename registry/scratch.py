@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry.errors import without_paths
-from registry.files import make_directory
+from registry.files import is_abandoned, is_there, make_directory, try_lock
 
 _PREFIX = "making-"
 
@@ -25,22 +26,29 @@ class Scratch:
         """An empty folder, which goes with all that is in it. Raises StoreError."""
         with without_paths("make a folder"):
             make_directory(self._root)
-            folder = tempfile.mkdtemp(prefix=_PREFIX, dir=self._root)
+            descriptor, folder = _locked_folder(self._root)
         try:
-            yield Path(folder)
+            yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
 
-    def remove_older(self, than: float) -> None:
-        """Remove what a crash left: folders in which nothing was written since a time, in Unix seconds."""
+    def remove_abandoned(self, before: float) -> None:
+        """Remove what a crash left; where folders cannot be locked, what is older than a time in Unix seconds."""
         for folder in self._root.glob(f"{_PREFIX}*"):
-            if _last_written(folder) < than:
+            if is_abandoned(folder, before):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _last_written(folder: Path) -> float:
-    with without_paths("look at old folders"):
+def _locked_folder(root: Path) -> tuple[int, Path]:
+    """A new folder, open and locked for as long as it is used."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
         try:
-            return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
-        except FileNotFoundError:  # it is in use: something has gone meanwhile
-            return float("inf")
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try_lock(descriptor)
+        if is_there(descriptor, folder):
+            return descriptor, folder
+        os.close(descriptor)  # somebody tidied up just before it was locked

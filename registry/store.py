@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from registry.bundled import MODELS
 from registry.catalog import Catalog
 from registry.derived import Derived
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError, require_going
+from registry.leases import FolderLock, Leases
 from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
 from registry.partials import Partial
@@ -91,8 +91,8 @@ class Store:
         self._scratch = Scratch(root)
         self._known: dict[ModelName, tuple[Stamp, StoredModel]] = {}
         """Manifests that were read. They count while their stamps are the same: Ollama may write to them too."""
-        self._leases: Counter[Digest] = Counter()
-        self._lock = threading.RLock()
+        self._leases = Leases(root)
+        self._lock = FolderLock(root)
         """Held while manifests and leases change, and from looking which blobs are needed until the others are gone."""
         try:
             self._blobs.rename_legacy()
@@ -149,8 +149,8 @@ class Store:
                 if not self._blobs.has(digest):
                     raise BlobMissing(digest)
             stored = self._catalog.spelling(name) or name
-            self._catalog.write(stored, data)
-            return self._read(stored)
+            modified_at = self._catalog.write(stored, data)
+        return StoredModel(stored, Manifest.decode(data), hashlib.sha256(data).hexdigest(), modified_at)
 
     def copy(self, source: ModelName, destination: ModelName) -> None:
         """Store a model under a second name, in place of what has it. Raises ModelMissing."""
@@ -174,58 +174,73 @@ class Store:
                 digests = self._read(stored).manifest.digests
             except BrokenManifest:
                 digests = frozenset()
-            self._catalog.remove(stored)
-            self._known.pop(stored, None)
-            self.remove_unused(digests)
+            note = self._leases.note(digests, made=True)
+            try:
+                self._catalog.remove(stored)
+                self._known.pop(stored, None)
+                self.remove_unused(digests)
+            finally:
+                self._leases.forget(note)
 
     def unused(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of these blobs that no model needs and nobody has leased."""
         with self._lock:
             needed = self._needed()
-            return set() if needed is None else set(digests) - needed - set(self._leases)
+            return set() if needed is None else set(digests) - needed - self._leases.held()
 
     def remove_unused(self, digests: Iterable[Digest]) -> None:
         """Remove those of these blobs that no model needs and nobody has leased."""
         with self._lock:
-            for digest in self.unused(digests):
-                self._blobs.remove(digest)
-                self.derived.remove(digest)
+            unused = self.unused(digests)
+            note = self._leases.note(unused, made=True)
+            try:
+                for digest in unused:
+                    self._blobs.remove(digest)
+                    self.derived.remove(digest)
+            finally:
+                self._leases.forget(note)
 
     def prune(self, now: float) -> None:
         """Remove what no model needs and nobody touched for the time of grace; `now` is in Unix seconds.
 
-        Does nothing if a manifest cannot be read: its blobs could not be told from the others.
+        What programs that died were making goes at once: nobody can go on with it. What they were downloading, and
+        what was uploaded, stays for the time of grace. Does nothing if a manifest cannot be read: its blobs could not
+        be told from the others.
         """
         # Without the lock, for it takes long: whatever a manifest comes to need meanwhile has been touched since.
         needed = self._needed()
         if needed is None:
             return
         before = now - GRACE
+        self._remove_abandoned()
         removed = 0
         for filename in self._blobs.filenames():
             if digest_of(filename) not in needed:
                 with self._lock:
-                    leased = owner_of(filename) in self._leases
+                    leased = owner_of(filename) in self._leases.held()
                     removed += not leased and self._blobs.remove_older(filename, before)
-        self._scratch.remove_older(before)
+        self._scratch.remove_abandoned(before)
         with self._lock:
-            self.derived.prune(needed | set(self._leases), before)
+            self.derived.prune(needed | self._leases.held(), before)
             self._catalog.tidy(before)
         log.info("removed %d unused files", removed)
 
     @contextmanager
-    def lease(self, digests: Iterable[Digest]) -> Iterator[None]:
-        """Keep blobs, stored or still to come, from being removed before a manifest names them."""
+    def lease(self, digests: Iterable[Digest], *, made: bool = False) -> Iterator[None]:
+        """Keep blobs, stored or still to come, from being removed before a manifest names them, by whichever program.
+
+        Of `made` ones nobody can make use but the holder of the lease: if its program dies, they go.
+        """
         leased = frozenset(digests)
         with self._lock:
-            self._leases.update(leased)
+            file = self._leases.take(leased, made=made)
             for digest in leased:
                 self._blobs.touch(digest)
         try:
             yield
         finally:
             with self._lock:
-                self._leases -= Counter(leased)
+                self._leases.give_back(leased, file)
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether a blob is there."""
@@ -275,9 +290,9 @@ class Store:
             yield writer
 
     @contextmanager
-    def new_blob(self) -> Iterator[BlobWriter]:
-        """A blob to write and commit whose digest is not known before."""
-        with self._blobs.put() as writer:
+    def new_blob(self, holder: ExitStack | None = None) -> Iterator[BlobWriter]:
+        """A blob to write and commit whose digest is not known before. Once it counts, `holder` has a lease on it."""
+        with ExitStack() as own, self._blobs.put(lease=self._lessor(holder or own)) as writer:
             yield writer
 
     def add_blob(self, data: bytes) -> Blob:
@@ -290,9 +305,12 @@ class Store:
                     writer.commit()
         return blob
 
-    def add_file(self, path: Path, stopping: threading.Event | None = None) -> Blob:
-        """Store a copy of a file from outside. Raises OSError if it cannot be read, Stopped once `stopping` is set."""
-        with path.open("rb") as file, self.new_blob() as writer:
+    def add_file(self, path: Path, holder: ExitStack | None = None, stopping: threading.Event | None = None) -> Blob:
+        """Store a copy of a file from outside, on which `holder` gets a lease.
+
+        Raises OSError if it cannot be read, Stopped once `stopping` is set.
+        """
+        with path.open("rb") as file, self.new_blob(holder) as writer:
             while data := file.read(_PIECE):
                 require_going(stopping)
                 writer.write(data)
@@ -302,19 +320,35 @@ class Store:
         """A folder for files on their way to becoming blobs; it goes, with all that is still in it."""
         return self._scratch.folder()
 
-    def adopt(self, path: Path, stopping: threading.Event | None = None) -> tuple[Blob, bool]:
+    def adopt(
+        self, path: Path, holder: ExitStack | None = None, stopping: threading.Event | None = None
+    ) -> tuple[Blob, bool]:
         """Make a complete file of a scratch folder a blob, without copying it; and whether the blob was there.
 
-        Raises Stopped once `stopping` is set.
+        `holder` gets a lease on it. Raises Stopped once `stopping` is set.
         """
-        return self._blobs.adopt(path, stopping)
+        with ExitStack() as own:
+            return self._blobs.adopt(path, self._lessor(holder or own), stopping)
+
+    def _lessor(self, holder: ExitStack) -> Callable[[Digest], None]:
+        """What gives a lease on a blob that is being made to its holder."""
+        return lambda digest: holder.enter_context(self.lease((digest,), made=True))
+
+    def _remove_abandoned(self) -> None:
+        """Remove what programs that died have made for nothing, and their leases."""
+        with self._lock:
+            for lease in self._leases.abandoned():
+                if lease.made:
+                    self.remove_unused(lease.digests)
+                lease.path.unlink(missing_ok=True)
 
     def _install(self, name: ModelName) -> ModelName:
         model = MODELS[name]
         with self._lock:
             if self.stored(name) is None:
-                weights, config = self.add_file(model.path), self.add_blob(model.config().encode())
-                self.write_manifest(model.name, Manifest(Layer(CONFIG, *config), (Layer(MODEL, *weights),)))
+                with ExitStack() as holder:
+                    weights, config = self.add_file(model.path, holder), self.add_blob(model.config().encode())
+                    self.write_manifest(model.name, Manifest(Layer(CONFIG, *config), (Layer(MODEL, *weights),)))
         return model.name
 
     def _read(self, name: ModelName) -> StoredModel:

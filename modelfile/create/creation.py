@@ -53,6 +53,8 @@ def create(
         before = await in_thread(store.stored, request.name)
         workspace = Workspace(store, stopping)
         try:
+            if prune and before is not None:
+                await in_thread(workspace.replace, before.manifest.digests)
             await Creation(workspace, request, Workbench(workspace, environ, tell), tell, pull).run()
         finally:
             await in_thread(workspace.close)

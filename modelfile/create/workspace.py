@@ -41,6 +41,10 @@ class Workspace:
             self._folder = self._leases.enter_context(self.store.scratch())
         return Path(tempfile.mkdtemp(dir=self._folder))
 
+    def replace(self, digests: Iterable[Digest]) -> None:
+        """Note the blobs of a model that is being replaced: they go with it, also if this program dies meanwhile."""
+        self._leases.enter_context(self.store.lease(digests, made=True))
+
     def keep(self, digests: Iterable[Digest]) -> None:
         """Keep blobs of a stored model. Raises BlobMissing if one is not there."""
         wanted = frozenset(digests)
@@ -63,23 +67,21 @@ class Workspace:
         """A layer of these bytes."""
         digest = Digest.of(data)
         known = self.store.has_blob(digest)
-        self._leases.enter_context(self.store.lease((digest,)))
+        self._leases.enter_context(self.store.lease((digest,), made=not known))
         return self._part(Layer(media_type, *self.store.add_blob(data)), known=known)
 
     def adopt(self, media_type: str, path: Path, header: GGUFHeader) -> Part:
         """A layer of a file that was made in the folder."""
-        blob, known = self.store.adopt(path, self._stopping)
-        self._leases.enter_context(self.store.lease((blob.digest,)))
+        blob, known = self.store.adopt(path, self._leases, self._stopping)
         return self._part(Layer(media_type, *blob), header, known=known)
 
     def _copied(self, path: Path) -> Digest:
         try:
             if not path.is_file():  # a device or a pipe might never end
                 raise CreateError(f"open {path.name}: not a regular file")
-            digest = self.store.add_file(path, self._stopping).digest
+            digest = self.store.add_file(path, self._leases, self._stopping).digest
         except OSError as error:
             raise CreateError(f"open {path.name}: {error.strerror}") from None
-        self._leases.enter_context(self.store.lease((digest,)))
         self._added.add(digest)
         return digest
 

@@ -1,15 +1,16 @@
 """The names that are stored."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from registry.catalog import Catalog
 from registry.errors import ModelMissing, StoreError
+from registry.files import PendingFile
 from registry.names import ModelName
 from tests.registry.stores import files, name
-from tests.registry.test_blobs import age
 from tests.registry.test_files import largest_file
 
 
@@ -124,9 +125,12 @@ def test_the_longest_names_can_be_stored(catalog: Catalog) -> None:
 def test_tidying(catalog: Catalog, folder: Path) -> None:
     catalog.write(name("h/n/m:a"), b"")
     (folder / "e" / "m" / "pty").mkdir(parents=True)
-    for file, seconds in (("old", 1000), ("young", 2000)):
-        (folder / f".incoming-{file}").touch()
-        age(folder / f".incoming-{file}", seconds)
-    catalog.tidy(1500)
-    assert sorted(os.listdir(folder)) == [".incoming-young", "h"]
+    (folder / ".incoming-abandoned").touch()
+    used = PendingFile(folder, ".incoming-")
+    catalog.tidy(time.time() + 60)
+    assert len(os.listdir(folder)) == 2
+    used.publish(folder / "published")
+    used.close()
+    (folder / "published").unlink()
+    assert sorted(os.listdir(folder)) == ["h"]
     assert names(catalog) == ["h/n/m:a"]
