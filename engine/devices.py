@@ -41,6 +41,14 @@ def host() -> Device:
     return Device("cpu", platform.processor() or platform.machine(), total, free)
 
 
+def resident_bytes(pid: int) -> int:
+    """What a process has in memory, files that it maps included; 0 if it has gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
 def compute_threads() -> int:
     """Threads for llama.cpp: the physical cores that this process may use, at least one."""
     usable = usable_processors()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from engine.devices import Device
@@ -19,18 +20,21 @@ MAX_PARALLEL_GPU = 32
 MAX_PARALLEL = 128  # whoever asks for more; llama.cpp knows 256 sequences, of which some only remember
 BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
 BYTES_PER_VALUE |= {"q4_1": 20 / 32, "q4_0": 18 / 32}
+TOKENS, OUTPUT = "token_embd.weight", "output.weight"
 PADDING = 256  # llama.cpp rounds contexts up to a multiple of this
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model will be loaded. `n_cells` is the shared cache in tokens; `cache` and `total` are bytes.
+    """How a model will be loaded. `n_cells` is the shared cache in tokens; the others are bytes.
 
+    `weights` are resident with the copies that the processor's own layout needs; `total` includes them and `cache`.
     `beside` are the bytes that embedding adds to the total once it is asked for.
     """
 
     n_parallel: int
     n_cells: int
+    weights: int
     cache: int
     total: int
     gpu_layers: int
@@ -48,6 +52,17 @@ def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
     return max(1, int(_kv_heads(header, heads) * (key + value) * per_value))
 
 
+def copied_bytes(header: GGUFHeader, types: Container[str], *, mapped: bool, generates: bool) -> int:
+    """Bytes of weights that will be in memory twice at most, when weights of `types` are copied.
+
+    The copies of what is multiplied stand beside the `mapped` file. Without a file, only the one matrix is there twice
+    that both reads tokens and writes them.
+    """
+    writes = generates and all(tensor.name != OUTPUT for tensor in header.tensors)
+    twice = [tensor for tensor in header.tensors if len(tensor.shape) > 1 and tensor.type in types]
+    return sum(tensor.size for tensor in twice if (writes if tensor.name == TOKENS else mapped))
+
+
 def plan(
     header: GGUFHeader,
     *,
@@ -58,13 +73,15 @@ def plan(
     host: Device,
     gpus: list[Device],
     num_gpu: int,
+    copied: int = 0,
     generates: bool = True,
 ) -> Plan:
     """Choose cache size and number of sequences from the memory there is.
 
     One sequence of `num_ctx` always gets its cells; more are added while they fit. `parallel_limit` caps the
-    number of sequences; `num_gpu` is the wish for layers on the GPU, -1 for as many as fit. What never generates
-    gets no more of all this than a process needs to start.
+    number of sequences; `num_gpu` is the wish for layers on the GPU, -1 for as many as fit; `copied` are
+    the bytes of weights that are in memory twice as far as they are the processor's. What never generates gets no more
+    of all this than a process needs to start.
     """
     n_ctx = -(-num_ctx // PADDING) * PADDING
     per_token = cache_bytes_per_token(header, cache_type)
@@ -74,20 +91,22 @@ def plan(
     if not generates:
         cache = 0 if header.architecture in ENCODERS else PADDING * per_token
         layers = _gpu_layers(header, weights + cache, beside, gpus, num_gpu) if on_gpu else 0
-        return Plan(1, PADDING, cache, weights + cache + beside + COMPUTE_FLOOR, layers, embedding, beside=0)
+        weights += _on_processor(header, copied, layers)
+        return Plan(1, PADDING, weights, cache, weights + cache + beside + COMPUTE_FLOOR, layers, embedding, beside=0)
     overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD)
     if on_gpu:
         free = sum(gpu.free for gpu in gpus)
         budget = int((free - weights - overhead) * GPU_CACHE_SHARE)
     else:
-        budget = int((host.free - weights - overhead) * CACHE_SHARE)
+        budget = int((host.free - weights - copied - overhead) * CACHE_SHARE)
     most = min(parallel_limit or (MAX_PARALLEL_GPU if on_gpu else MAX_PARALLEL_CPU), MAX_PARALLEL)
     cells = max(n_ctx, min(n_ctx * most, budget // per_token // PADDING * PADDING))
     cache = cells * per_token
     layers = _gpu_layers(header, weights + cache, overhead, gpus, num_gpu) if on_gpu else 0
+    weights += _on_processor(header, copied, layers)
     # A pool smaller than `most` full contexts still serves as many short ones: who outgrows it is preempted.
     n_parallel = max(1, min(most, cells // min(n_ctx, TYPICAL_LENGTH)))
-    return Plan(n_parallel, cells, cache, weights + cache + overhead, layers, embedding, beside)
+    return Plan(n_parallel, cells, weights, cache, weights + cache + overhead, layers, embedding, beside)
 
 
 def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: list[Device], wish: int) -> int:
@@ -96,6 +115,12 @@ def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: list[Devic
         return min(wish, layers)
     free = sum(gpu.free for gpu in gpus) - overhead
     return -1 if needed <= free else max(0, int(layers * free / needed))
+
+
+def _on_processor(header: GGUFHeader, copied: int, gpu_layers: int) -> int:
+    """What is copied of the layers that are not on a GPU."""
+    layers = _int(header.field("block_count"), 1) + 1
+    return 0 if gpu_layers < 0 else copied * max(0, layers - gpu_layers) // layers
 
 
 def _kv_heads(header: GGUFHeader, heads: int) -> int:

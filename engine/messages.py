@@ -164,10 +164,14 @@ ToRunner = Load | Submit | Cancel | Tokenize | Detokenize | Ping | Embed
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):
-    """The library is imported and the child waits for `Load`."""
+    """The library is imported and the child waits for `Load`.
+
+    `copied` are the types of weights, as GGUF names them, that it copies into a layout of the processor's own.
+    """
 
     library: str
     gpu_offload: bool
+    copied: tuple[str, ...] = ()
 
 
 class Loading(msgspec.Struct, array_like=True, frozen=True, tag=33):
@@ -179,7 +183,8 @@ class Loading(msgspec.Struct, array_like=True, frozen=True, tag=33):
 class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
     """The model is ready. `weights` is their size in bytes, `gpu_share` the part of the layers on a GPU (0 to 1).
 
-    `adds_bos`: each prompt gets a start token in front. A pass takes `n_batch` tokens at most.
+    `adds_bos`: each prompt gets a start token in front. A pass takes `n_batch` tokens at most. Of the weights `mapped`
+    bytes are the file's pages, and `host` bytes are in other memory of this machine: copies, where the file is mapped.
     """
 
     n_ctx: int
@@ -189,6 +194,8 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
     gpu_share: float
     adds_bos: bool
     n_batch: int
+    mapped: int = 0
+    host: int = 0
 
 
 class LoadFailed(msgspec.Struct, array_like=True, frozen=True, tag=35):

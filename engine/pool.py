@@ -93,6 +93,7 @@ class RunnerPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._spare: asyncio.Task[RunnerProcess] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._copied_types: frozenset[str] = frozenset()  # as the last child has said
         self._crashes = LoadCrashes(self._prove)
         self.stopping = False
 
@@ -233,8 +234,10 @@ class RunnerPool:
             load = (replace(spec, bytes_needed=0), await asyncio.to_thread(weights.stamp))
             if (verdict := self._crashes.verdict(load)) is not None:
                 raise LoadFailed(verdict)
-            plan = await asyncio.to_thread(self._plan_load, model, weights, spec)
             process = await self._take_spare()
+            await process.greeted.wait()
+            self._copied_types = process.copied_types
+            plan = await asyncio.to_thread(self._plan_load, model, weights, spec)
             message = self._message(model, weights, spec, plan)
             try:
                 loaded = await process.load(message, self._config.load_timeout)
@@ -257,10 +260,14 @@ class RunnerPool:
             # Not at once: importing the library would take a core from the first answer.
             asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare)
         self._loads.pop(key, None)
-        self._residents[key] = _Resident(model, process, spec, plan.total, plan.beside, loaded.gpu_share)
+        size = plan.total
+        if not loaded.gpu_share:  # all is in memory of this machine, and known by now
+            size += loaded.mapped + loaded.host - plan.weights
+        self._residents[key] = resident = _Resident(model, process, spec, size, plan.beside, loaded.gpu_share)
         self._run(self._watch(key, process))
         now = time.monotonic()
-        self._apply(self._scheduler.loaded(key, now, now - started, plan.total))
+        _log_load(resident, plan, now - started)
+        self._apply(self._scheduler.loaded(key, now, now - started, size))
 
     async def _unload(self, key: str) -> None:
         resident = self._residents.pop(key)
@@ -329,6 +336,9 @@ class RunnerPool:
         host: Device,
         gpus: Sequence[Device],
     ) -> memory.Plan:
+        copied = memory.copied_bytes(
+            weights.header, self._copied_types, mapped=spec.use_mmap is not False, generates=model.generates
+        )
         return memory.plan(
             weights.header,
             weights=weights.path.stat().st_size,
@@ -338,6 +348,7 @@ class RunnerPool:
             host=host,
             gpus=list(gpus),
             num_gpu=spec.num_gpu,
+            copied=copied,
             generates=model.generates,
         )
 
@@ -371,3 +382,30 @@ class RunnerPool:
 def _fail(waiter: asyncio.Future[RunnerProcess], error: EngineError) -> None:
     if not waiter.done():
         waiter.set_exception(error)
+
+
+def _log_load(resident: _Resident, plan: memory.Plan, seconds: float) -> None:
+    """One line on what was planned and what it has become."""
+    process, loaded = resident.process, resident.process.loaded
+    assert loaded is not None
+    log.info(
+        "loaded %s in %.2f s: pid %d, %s planned, %s resident; weights %s mapped and %s %s, KV cache %s for %d tokens, "
+        "%d sequences of %d; %.0f%% of the layers on a GPU",
+        resident.model.name.shortest,
+        seconds,
+        process.pid,
+        _mebibytes(plan.total),
+        _mebibytes(devices.resident_bytes(process.pid)),
+        _mebibytes(loaded.mapped),
+        _mebibytes(loaded.host),
+        "copied" if loaded.mapped else "read",
+        _mebibytes(plan.cache),
+        loaded.n_cells,
+        loaded.n_parallel,
+        loaded.n_ctx,
+        100 * loaded.gpu_share,
+    )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"

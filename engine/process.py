@@ -72,13 +72,14 @@ class RunnerProcess(asyncio.Protocol):
     however that comes, every request in it fails with RunnerDied and `exited` is set; by then it has been reaped and
     what it had forked is gone too.
     `greeted` is set once its library is imported (or it has ended before): then `gpu_offload` says whether that can
-    use a GPU at all.
+    use a GPU at all, and `copied_types` which weights it copies.
     """
 
     def __init__(self, patience: float) -> None:
         self.exited = asyncio.Event()
         self.greeted = asyncio.Event()
         self.gpu_offload = False
+        self.copied_types: frozenset[str] = frozenset()
         self.loaded: Loaded | None = None
         self._patience = patience
         self._ids = itertools.count(1)
@@ -88,6 +89,7 @@ class RunnerProcess(asyncio.Protocol):
         self._stall: asyncio.Timeout | None = None
         self._stall_timeout = math.inf
         self.ending = ""  # how it ended, once it has
+        self._signal = 0  # that killed it
         self._last_words = ""
         self._gone = False
         self._disconnected = asyncio.Event()
@@ -139,7 +141,9 @@ class RunnerProcess(asyncio.Protocol):
     async def load(self, spec: Load, stall_timeout: float) -> Loaded:
         """Load the model. Raises LoadFailed: refused, died, or no progress for `stall_timeout` seconds (inf: wait)."""
         if self._gone:
-            raise _died_loading("the process had ended before")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.exited.wait(), 2 * EXIT_GRACE)
+            raise _died_loading(f"the process had ended before: {self.ending}", self._signal)
         self._load = asyncio.get_running_loop().create_future()
         self._stall_timeout = stall_timeout
         self._send(spec)
@@ -267,7 +271,8 @@ class RunnerProcess(asyncio.Protocol):
         self._transport.abort()
         code = self._process.returncode
         self.ending = self._last_words if code is None else how_it_ended(code, self._last_words)
-        self._fail_all(self.ending or "it does not end", signal_number=-(code or 0))
+        self._signal = -(code or 0)
+        self._fail_all(self.ending or "it does not end")
         await asyncio.wait((ended, closed))  # one that waits for a disk cannot even be killed
         self.exited.set()
 
@@ -278,14 +283,14 @@ class RunnerProcess(asyncio.Protocol):
         self._fail_all(reason)
         self.kill()
 
-    def _fail_all(self, detail: str, *, signal_number: int = 0) -> None:
+    def _fail_all(self, detail: str) -> None:
         for answer in self._answers.values():
             answer.finish(RunnerDied(detail))
         self._answers.clear()
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(RunnerDied(detail))
-        self._settle(_died_loading(detail, signal_number))
+        self._settle(_died_loading(detail, self._signal))
         self.greeted.set()
 
     async def _watch(self) -> None:
@@ -318,8 +323,9 @@ class RunnerProcess(asyncio.Protocol):
             case Tokens(id=id) | Text(id=id) | Pong(id=id) | Embedded(id=id) | Failed(id=id):
                 if (reply := self._replies.pop(id, None)) and not reply.done():
                     reply.set_result(event)
-            case Hello(gpu_offload=gpu_offload):
+            case Hello(gpu_offload=gpu_offload, copied=copied):
                 self.gpu_offload = gpu_offload
+                self.copied_types = frozenset(copied)
                 self.greeted.set()
             case Loading():
                 if self._stall is not None and self._stall.when() is not None:
@@ -380,7 +386,7 @@ def _own_path() -> tuple[str, ...]:
     return (os.path.dirname(os.path.dirname(os.path.abspath(__file__))),)
 
 
-def _died_loading(detail: str, signal_number: int = 0) -> LoadFailed:
+def _died_loading(detail: str, signal_number: int) -> LoadFailed:
     text = f"llama-server process has terminated: {detail}"
     return LoadCrashed(text, name_of(signal_number)) if signal_number in CRASHES else LoadFailed(text)
 

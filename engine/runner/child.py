@@ -18,6 +18,7 @@ from engine.runner.context import Context, ModelError
 from engine.runner.embedding import Embedding
 from engine.runner.intake import padded
 from engine.runner.kvcache import KVCache
+from engine.runner.layouts import copied_types
 from engine.runner.librarylog import library_log
 from engine.runner.loop import Loop
 from engine.runner.mailbox import Mailbox
@@ -36,7 +37,7 @@ def run(sock: socket.socket) -> None:
     C.llama_backend_init()
     if CPU_VARIANT:
         log.info("CPU variant %s of llama.cpp", CPU_VARIANT)
-    mailbox.send([Hello(version(), C.llama_supports_gpu_offload())])
+    mailbox.send([Hello(version(), C.llama_supports_gpu_offload(), copied_types())])
     spec = mailbox.receive_load()
     # One pass must take one token of each running answer at least.
     spec = msgspec.structs.replace(spec, n_batch=max(spec.n_batch, spec.n_parallel))
@@ -73,7 +74,7 @@ def turn(context: Context, work: Work, mailbox: Mailbox) -> None:
 def _loaded(context: Context, spec: Load) -> Loaded:
     adds_bos = context.vocabulary.adds_bos
     sizes = spec.n_ctx, spec.n_cells, spec.n_parallel, context.weights
-    return Loaded(*sizes, context.gpu_share, adds_bos, context.n_batch)
+    return Loaded(*sizes, context.gpu_share, adds_bos, context.n_batch, context.mapped, context.host)
 
 
 def _make_loop(context: Context, spec: Load, mailbox: Mailbox) -> Loop:

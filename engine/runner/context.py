@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from engine.messages import Load
 from engine.runner.abort import AbortFlag
 from engine.runner.batch import Batch
 from engine.runner.bindings import C
+from engine.runner.layouts import layout_names
 from engine.runner.librarylog import library_log
 from engine.runner.overrides import metadata_overrides
 from engine.runner.vocabulary import Vocabulary
@@ -22,6 +23,7 @@ MICRO_BATCH = 512  # tokens that llama.cpp computes at once
 FLASH_ATTENTION_OFF = 0
 STEADY_CONTEXT = 2048  # tokens; attention grows with the context, and with it what steady numbers cost
 PROGRESS_STEP = 0.01
+MAPPED, PINNED = "_Mapped", "_Host"  # ends of llama.cpp's names for kinds of memory
 ABORTED = 2
 NO_SLOT = 1
 
@@ -64,6 +66,7 @@ class Context:
         self._spec = spec
         self.abort = AbortFlag()
         self._model = self._load(spec, progress)
+        self.mapped, self.host = _memory_of(self._log.buffers)
         self.vocabulary = Vocabulary(self._model)
         self._ctx = self._make_context(n_seq_max)
         self.threads = Threads(self._ctx, spec.n_threads)
@@ -198,6 +201,14 @@ class Context:
             return 0.0
         layers = C.llama_model_n_layer(self._model) + 1  # the output layer counts as one
         return 1.0 if wanted < 0 else min(wanted, layers) / layers
+
+
+def _memory_of(buffers: Mapping[str, int]) -> tuple[int, int]:
+    """The bytes of the weights that are a file's pages, and those in other memory of this machine."""
+    mapped = sum(size for name, size in buffers.items() if name.endswith(MAPPED))
+    own = ("CPU", *layout_names())
+    host = sum(size for name, size in buffers.items() if name in own or name.endswith(PINNED))
+    return mapped, host
 
 
 def _cache_type(spec: Load) -> str:

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 ERROR_LEVEL = 4  # ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continuation
 KEPT = 16  # lines
+_MODEL_BUFFER = re.compile(r"load_tensors: +(\S+) model buffer size = +([\d.]+) MiB")
 _ABORT_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 _BUILD_FOLDER = re.compile(r"^\S*/(?=[^/\s]+:\d+: )")  # a failed assertion begins with its source file
 
@@ -25,12 +26,14 @@ class LibraryLog:
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=KEPT)
+        self.buffers: dict[str, int] = {}  # bytes of the weights loaded last, by the kind of memory they are in
         self._callback = C.llama_log_callback(self._receive)  # must stay referenced as long as the library logs
         C.llama_log_set(self._callback, None)
 
     def clear(self) -> None:
-        """Forget the errors so far."""
+        """Forget the errors and the buffers so far."""
         self._errors.clear()
+        self.buffers.clear()
 
     def reason(self, what: str, private: Sequence[str]) -> str:
         """`what`, and why: the first error since `clear`, without the file paths named in `private`."""
@@ -58,6 +61,8 @@ class LibraryLog:
             return
         if level == ERROR_LEVEL:
             self._errors.append(line)
+        elif found := _MODEL_BUFFER.match(line):
+            self.buffers[found[1]] = self.buffers.get(found[1], 0) + round(float(found[2]) * (1 << 20))
         # An aborted pass is an error to the library, hence not to us: what matters is raised.
         log.log(logging.INFO if level == ERROR_LEVEL else logging.DEBUG, "%s", line)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -107,3 +108,23 @@ async def test_a_library_that_kills_at_each_load_is_the_installations_fault(
             told = await failed(engine, "tinychat")
             assert "the engine's self-test died on " in told
             assert told.endswith("the installation is at fault, `make engine` compiles the engine anew")
+
+
+async def test_one_line_for_each_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pronk.engine")
+    async with running(tmp_path / "models") as engine:
+        await ask(engine, "tinychat")
+        (running_model,) = engine.running()
+    (line,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("loaded ")]
+    number = r"(\d+\.\d) MiB"
+    found = re.fullmatch(
+        rf"loaded tinychat:latest in \d+\.\d\d s: pid \d+, {number} planned, {number} resident; "
+        rf"weights {number} mapped and {number} copied, KV cache {number} for \d+ tokens, \d+ sequences of \d+; "
+        r"\d+% of the layers on a GPU",
+        line,
+    )
+    assert found, line
+    planned, resident, mapped, copied, cache = map(float, found.groups())
+    assert mapped + copied + cache < resident
+    assert 0.5 < planned / resident < 2
+    assert abs(running_model.size / (1 << 20) - planned) < 2 * mapped

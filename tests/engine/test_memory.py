@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.devices import Device
-from engine.memory import Plan, cache_bytes_per_token, plan
+from engine.memory import Plan, cache_bytes_per_token, copied_bytes, plan
 from registry.gguf import GGUFHeader, read_header
 from tests.engine.runner.harness import TINYCHAT
 
@@ -105,3 +105,27 @@ def test_a_header_without_shapes_is_no_error(tmp_path: Path) -> None:
 
 def _fields(header: GGUFHeader) -> dict[str, Any]:
     return {name: getattr(header, name) for name in header.__dataclass_fields__}
+
+
+def test_copied_weights_are_there_twice(planned: Callable[..., Plan]) -> None:
+    once, twice = planned(parallel_limit=1), planned(parallel_limit=1, copied=GIB // 2)
+    assert (twice.weights, twice.total - once.total) == (GIB + GIB // 2, GIB // 2)
+
+
+def test_what_copies_take_is_not_there_for_the_cache(planned: Callable[..., Plan]) -> None:
+    tight = {"host": cpu(6 * GIB), "num_ctx": 65536}
+    assert planned(**tight, copied=GIB).n_cells < planned(**tight).n_cells
+
+
+def test_only_the_processors_layers_are_copied(planned: Callable[..., Plan]) -> None:
+    assert planned(gpus=[gpu(64 * GIB)], copied=GIB).weights == GIB
+    assert planned(gpus=[gpu(64 * GIB)], num_gpu=2, copied=7 * 1024).weights == GIB + 5 * 1024  # of 7 layers
+
+
+def test_what_is_copied(header: GGUFHeader) -> None:
+    every = sum(tensor.size for tensor in header.tensors if len(tensor.shape) > 1)
+    (tokens,) = (tensor.size for tensor in header.tensors if tensor.name == "token_embd.weight")
+    assert copied_bytes(header, {"Q8_0"}, mapped=True, generates=True) == every, "it also writes with the embedding"
+    assert copied_bytes(header, {"Q8_0"}, mapped=True, generates=False) == every - tokens
+    assert copied_bytes(header, {"Q8_0"}, mapped=False, generates=True) == tokens
+    assert copied_bytes(header, {"Q4_0", "F32"}, mapped=True, generates=True) == 0

@@ -216,6 +216,13 @@ async def test_a_child_that_goes_wrong_while_loading_says_of_what_it_died(spare:
         await loading
 
 
+async def test_a_child_that_went_wrong_before_its_load_says_so_too(spare: RunnerProcess) -> None:
+    os.kill(spare.pid, signal.SIGSEGV)
+    await spare.exited.wait()
+    with pytest.raises(LoadCrashed, match=r"the process had ended before: it died of SIGSEGV"):
+        await spare.load(load(), math.inf)
+
+
 async def test_a_load_without_progress_times_out(spare: RunnerProcess) -> None:
     os.kill(spare.pid, signal.SIGSTOP)
     with pytest.raises(LoadFailed, match="timed out"):

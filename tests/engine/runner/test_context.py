@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from engine.memory import MAX_PARALLEL
+from engine.memory import MAX_PARALLEL, copied_bytes
 from engine.runner.batch import Batch
 from engine.runner.bindings import C
 from engine.runner.context import ABORTED, NO_SLOT, Context, ModelError
+from engine.runner.layouts import copied_types
+from engine.runner.selftest import QUANTIZATIONS, Quantization, quantize
+from registry.gguf import read_header
 from tests.engine.runner.harness import TINYCHAT, Runner, chat, load
 from tests.modelfile.published.llama3 import END_OF_TEXT, END_OF_TURN, llama3
 
@@ -82,6 +85,25 @@ def test_progress_reaches_its_end_where_the_library_stops_before(monkeypatch: py
     Context(load(n_cells=256), 4, seen.append).close()
     assert seen == sorted(set(seen))
     assert seen[-1] == 1.0
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS, ids=lambda quantization: quantization.name)
+@pytest.mark.parametrize("mapped", [True, False])
+def test_what_is_copied_is_known_beforehand(quantization: Quantization, mapped: bool, tmp_path: Path) -> None:
+    """The library is asked which types it copies here; afterwards it says how much that was."""
+    path = tmp_path / "model.gguf"
+    quantize(path, quantization)
+    header = read_header(path)
+    weights = sum(tensor.size for tensor in header.tensors)
+    context = Context(load(path=str(path), n_cells=256, use_mmap=mapped), 4, lambda progress: None)
+    context.close()
+    expected = copied_bytes(header, copied_types(), mapped=mapped, generates=True)
+    if mapped:
+        assert 0 < context.mapped <= path.stat().st_size
+        assert context.host == pytest.approx(expected, rel=0.02, abs=20_000)
+    else:
+        assert context.mapped == 0
+        assert context.host == pytest.approx(weights + expected, rel=0.02, abs=20_000)
 
 
 def test_a_full_cache_and_an_abort_are_no_errors(runner: Runner) -> None:
