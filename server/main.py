@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+from server.stopping import exit_on_signals, leave_on_signals
+
+if __name__ == "__main__":
+    leave_on_signals()  # what is imported now takes most of the time until the server is there
 
 import uvicorn
 
@@ -32,13 +35,14 @@ _logger = logging.getLogger("pronk.server")
 
 def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. What hinders the start is told on standard error."""
+    leave_on_signals()
     _open_standard_streams()
     log.configure(settings.debug)
     for warning in (*settings.warnings, *Proxies.from_env(settings.environ).warnings, *_missing_files(settings)):
         _logger.warning(warning)
     try:
         sock = listen(settings.address)
-        with _leaving_at_once():
+        with exit_on_signals():
             chosen = cpu_variant.choose(settings.environ, settings.models_folder)
         settings = replace(settings, environ={**settings.environ, **chosen})
         app = create_app(settings, build_engine(settings))
@@ -83,16 +87,6 @@ def _missing_files(settings: Settings) -> Iterator[str]:
         path = settings.environ.get(variable)
         if path and not Path(path).exists():
             yield f"{variable} names what is not there: {path!r}"
-
-
-@contextmanager
-def _leaving_at_once() -> Iterator[None]:
-    """Before the server is there to see to it, SIGTERM ends the process. The first one of a container needs that."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -6,14 +6,17 @@ import asyncio
 import logging
 import signal
 import socket
+import threading
+from types import FrameType
 
 import uvicorn
 
 from server.env import Address
+from server.stopping import SIGNALS, leave
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TICK = 1.0  # seconds; how often the Date header is renewed
 _LAST_WORDS = 1.0  # seconds that stopped answers have to send their last line
+_AT_ONCE = 0.8  # seconds after a second signal
 log = logging.getLogger("pronk.server")
 
 
@@ -34,13 +37,17 @@ class Server(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, serve, stop."""
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._on_signal, number)
+
+        def on_signal(number: int, _: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._on_signal, number)
+
+        # Not the loop's own handlers: when those are removed there is a moment in which a signal kills.
+        before = {number: signal.signal(number, on_signal) for number in SIGNALS}
         try:
             await self._serve(sockets)
         finally:
-            for number in _SIGNALS:
-                loop.remove_signal_handler(number)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the engine, then accept connections."""
@@ -79,6 +86,10 @@ class Server(uvicorn.Server):
 
     def _on_signal(self, number: int) -> None:
         log.info("stopping on %s", signal.Signals(number).name)
+        if self._stop.is_set():  # who says it twice does not want to wait for what cannot be hurried
+            last = threading.Timer(_AT_ONCE, leave)
+            last.daemon = True
+            last.start()
         self.stop(hurry=number == signal.SIGINT)
 
     async def _wait_for_answers(self, seconds: float, *, patient: bool = False) -> None:

@@ -1,6 +1,7 @@
 """A server over a scripted engine, to be stopped by signals: `python -m tests.server.scripted_server ROOT DRAIN`.
 
-Prints its port once it accepts connections. Every answer goes on for about ten minutes unless the engine is stopped.
+Prints its port once it accepts connections. Every answer goes on for about ten minutes unless the engine is stopped;
+with a third argument that takes for ever.
 """
 
 from __future__ import annotations
@@ -44,9 +45,18 @@ class EndlessEngine(FakeEngine):
         yield Final(done_reason="stop")
 
 
-async def main(root: Path, drain: float) -> None:
+class StubbornEngine(EndlessEngine):
+    """Does not come to an end of stopping."""
+
+    async def stop(self) -> None:
+        await super().stop()
+        await asyncio.Event().wait()
+
+
+async def main(root: Path, drain: float, *, stubborn: bool) -> None:
     sock = listen(Address("127.0.0.1", 0))
-    app = create_app(Settings(models=root), EndlessEngine(root))
+    engine = StubbornEngine(root) if stubborn else EndlessEngine(root)
+    app = create_app(Settings(models=root), engine)
     config = uvicorn.Config(app, http=BoundedHttpProtocol, ws="none", log_config=None, access_log=False)
     server = Server(config, drain)
     serving = asyncio.create_task(server.serve([sock]))
@@ -56,4 +66,4 @@ async def main(root: Path, drain: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), float(sys.argv[2])))
+    asyncio.run(main(Path(sys.argv[1]), float(sys.argv[2]), stubborn=len(sys.argv) > 3))

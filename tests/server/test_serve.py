@@ -29,8 +29,8 @@ class Process:
 
 
 @contextmanager
-def serving(root: Path, drain: float) -> Iterator[Process]:
-    command = [sys.executable, "-m", "tests.server.scripted_server", str(root), str(drain)]
+def serving(root: Path, drain: float, *more: str) -> Iterator[Process]:
+    command = [sys.executable, "-m", "tests.server.scripted_server", str(root), str(drain), *more]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     try:
@@ -93,4 +93,14 @@ def test_nothing_new_is_accepted_while_answers_finish(tmp_path: Path) -> None:
             with httpx.Client(base_url=process.url, trust_env=False) as other, pytest.raises(httpx.ConnectError):
                 other.get("/api/version")
             process.signal(signal.SIGINT)
+        assert process.wait() == 0
+
+
+def test_who_says_it_twice_is_not_kept_waiting(tmp_path: Path) -> None:
+    with serving(tmp_path, 0, "stubborn") as process, httpx.Client(base_url=process.url, trust_env=False) as client:
+        assert client.get("/api/version").status_code == 200
+        process.signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.child.wait(0.5)
+        process.signal(signal.SIGTERM)
         assert process.wait() == 0
