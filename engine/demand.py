@@ -9,17 +9,21 @@ from dataclasses import replace
 from engine import devices
 from engine.chat.render import Prompt
 from engine.devices import Device
+from engine.errors import PROMPT_TOO_LONG, ContextExceeded
 from engine.messages import Grammar, Sampling, Submit
 from engine.model import Model
 from engine.pooling import LONGEST_BESIDE
 from engine.requests import InferenceRequest
 from engine.residency import LoadSpec
 from modelfile.parameters import Options
+from registry.gguf import GGUFArray
 
 SMALLEST_CONTEXT = 4
 DEFAULT_CONTEXT = 4096
 CONTEXT_BY_VRAM = ((47 << 30, 262_144), (23 << 30, 32_768))  # from so many bytes on all GPUs together
 NEVER_SHIFTING = ("deepseek2",)
+ALWAYS_TOKENIZED = 4 << 20  # characters of a text that are looked at however small the context is
+MOST_TEXT = 64 << 20  # characters that are looked at however large it is
 log = logging.getLogger("pronk.engine")
 
 
@@ -43,6 +47,18 @@ def longest_text(model: Model, options: Options, num_ctx: int) -> int:
     limits += [trained] if isinstance(trained, int) else []
     limits += [LONGEST_BESIDE] if model.generates else []
     return min(limits)
+
+
+def most_text(model: Model, num_ctx: int) -> int:
+    """Characters that so many tokens might be at most, if each were the longest that the model knows."""
+    tokens = model.header.metadata.get("tokenizer.ggml.tokens")
+    longest = tokens.longest if isinstance(tokens, GGUFArray) else 0
+    return min(num_ctx * longest, MOST_TEXT) if longest else MOST_TEXT
+
+
+def both_ends(tokens: Sequence[int], num_ctx: int) -> Sequence[int]:
+    """Tokens of which a prompt of `num_ctx` tokens can use the first or the last: without their middle if very many."""
+    return tokens if len(tokens) <= 2 * num_ctx else [*tokens[:num_ctx], *tokens[-num_ctx:]]
 
 
 def load_spec(model: Model, options: Options, num_ctx: int, gpus: int) -> LoadSpec:
@@ -78,13 +94,17 @@ def submission(
     options: Options,
     prompt: Prompt,
     num_ctx: int,
+    loaded: int,
     preserved: tuple[str, ...],
     grammar: Grammar | None = None,
 ) -> Submit:
     """The message that starts the generation; the process gives it its id.
 
     `preserved` are control tokens that the answer's reader needs to see, `grammar` is what the answer is held to.
+    Raises ContextExceeded for a prompt that no context of `loaded` tokens could hold.
     """
+    if len(prompt.text) > max(ALWAYS_TOKENIZED, most_text(model, loaded)):
+        raise ContextExceeded(PROMPT_TOO_LONG)
     shift = model.config.model_family not in NEVER_SHIFTING if request.shift is None else request.shift
     return Submit(
         id=0,

@@ -21,7 +21,17 @@ from engine.chat.render import Prompt, rendered
 from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
 from engine.chat.thinking import ThinkingSplitter
 from engine.chat.tools import Format, OutputParser, Shape, Toolbox, Turn
-from engine.demand import clamped, default_context, effective_context, load_spec, longest_text, submission
+from engine.demand import (
+    ALWAYS_TOKENIZED,
+    both_ends,
+    clamped,
+    default_context,
+    effective_context,
+    load_spec,
+    longest_text,
+    most_text,
+    submission,
+)
 from engine.derivations import Derivations
 from engine.embeddings import embed
 from engine.errors import (
@@ -180,6 +190,8 @@ class Engine:
             load_duration = time.perf_counter_ns() - started
             normalize = request.normalize or normalizes(model.header)
             longest = longest_text(model, options, num_ctx)
+            most = max(ALWAYS_TOKENIZED, most_text(model, longest))  # what is beyond would be cut, or is refused so too
+            request = replace(request, texts=[text[:most] for text in request.texts])
             with self._telling_a_stop():
                 vectors, tokens = await embed(process, request, options, longest, normalize=normalize)
         return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
@@ -238,7 +250,9 @@ class Engine:
         if request.suffix:
             prompt = await asyncio.to_thread(_around, model, route, request, think)
             return replace(prompt, images=request.images), PlainText()
-        past = await process.detokenize(request.context) if request.context else ""
+        assert process.loaded is not None
+        known = both_ends(request.context or (), process.loaded.n_ctx)
+        past = await process.detokenize(known) if known else ""
         stored = model.messages if request.context is None else ()
         asked = Message("user", request.prompt, images=request.images)
         messages = conversation(request.system or model.system, stored, [asked])
@@ -272,7 +286,9 @@ class Engine:
         else:
 
             async def count(text: str) -> int:
-                return len(await process.tokenize(text))
+                if len(text) > most_text(model, job.num_ctx):
+                    return len(text)  # too many anyway
+                return await process.count_tokens(text)
 
             prompt = await render_to_fit(
                 route.renderer,
@@ -307,8 +323,9 @@ class Engine:
         generation = Generation(process, job.started)
         preserved = job.model.route.format.preserved
         assert process.loaded is not None
+        sizes = job.num_ctx, process.loaded.n_ctx
         options = clamped(job.options, process.loaded.n_batch)
-        submit = submission(job.model, job.request, options, prompt, job.num_ctx, preserved, grammar)
+        submit = submission(job.model, job.request, options, prompt, *sizes, preserved, grammar)
         with self._telling_a_stop():
             async with aclosing(generation.deltas(submit, prompt, reader)) as deltas:
                 async for delta in deltas:

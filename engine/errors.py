@@ -15,6 +15,11 @@ EngineError
 └── EngineStopped           the server is shutting down
 """
 
+PROMPT_TOO_LONG = (
+    "the prompt is longer than the context length currently available to the model; shorten the prompt, "
+    "adjust the context length in settings, or use a model with a longer context length"
+)
+
 
 class EngineError(Exception):
     """Base of all engine errors; `str()` is the text a user reads."""

@@ -7,6 +7,7 @@ frame. The child sends a list of `FromRunner` per frame: all that one step produ
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -122,11 +123,12 @@ class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
 
 
 class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
-    """Ask for a text's tokens; special tokens in the text are parsed. Answered by `Tokens`."""
+    """Ask for a text's tokens, or for their number alone; special tokens in it are parsed. Answered by `Tokens`."""
 
     id: int
     text: str
     add_special: bool = False
+    only_count: bool = False
 
 
 class Detokenize(msgspec.Struct, array_like=True, frozen=True, tag=5):
@@ -232,10 +234,11 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):
 
 
 class Tokens(msgspec.Struct, array_like=True, frozen=True, tag=39):
-    """Answer to `Tokenize`."""
+    """Answer to `Tokenize`: how many there are and, unless only that was wanted, an int32 for each."""
 
     id: int
-    tokens: list[int]
+    count: int
+    tokens: bytes = b""
 
 
 class Text(msgspec.Struct, array_like=True, frozen=True, tag=40):
@@ -277,6 +280,20 @@ FromRunner = Hello | Loading | Loaded | LoadFailed | Chunk | Done | Failed | Tok
 _encoder = msgspec.msgpack.Encoder()
 to_runner_decoder = msgspec.msgpack.Decoder(ToRunner)
 from_runner_decoder = msgspec.msgpack.Decoder(list[FromRunner])
+
+
+def frames(events: list[FromRunner]) -> Iterator[bytes]:
+    """Frames for events, however large these are together; one that is too large by itself fails its request."""
+    frame = encode_frame(events)
+    if len(frame) <= FRAME_HEADER.size + MAX_FRAME:
+        yield frame
+    elif len(events) > 1:
+        middle = len(events) // 2
+        yield from frames(events[:middle])
+        yield from frames(events[middle:])
+    else:
+        id = getattr(events[0], "id", 0)
+        yield encode_frame([Failed(id, "request", "what it asks for is too large")])
 
 
 def encode_frame(message: ToRunner | list[FromRunner]) -> bytes:

@@ -10,7 +10,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -58,6 +59,7 @@ from engine.selftest import name_of
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
 PINGS_PER_PATIENCE = 3
+MOST_TOKENS = 1 << 31  # of any vocabulary
 FIRST_FREE = 3  # number of a file behind the standard streams
 STUCK_FACTOR = 10  # times the patience that one forward pass may take
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
@@ -162,9 +164,12 @@ class RunnerProcess(asyncio.Protocol):
         id, answer = next(self._ids), Answer()
         if self._gone:
             answer.finish(RunnerDied())
-        else:
-            self._answers[id] = answer
+            return id, answer
+        self._answers[id] = answer
+        try:
             self._send(msgspec.structs.replace(build, id=id))
+        except InvalidRequest as error:
+            self._answers.pop(id).finish(error)
         return id, answer
 
     def cancel(self, id: int) -> None:
@@ -173,16 +178,26 @@ class RunnerProcess(asyncio.Protocol):
             self._send(Cancel(id))
 
     async def tokenize(self, text: str, *, add_special: bool = False) -> list[int]:
-        """The text's token ids; special tokens in it are parsed. Raises RunnerDied, as all that follow."""
+        """The text's token ids; special tokens in it are parsed.
+
+        Raises RunnerDied, and InvalidRequest for what is too large to be sent, as all that follow.
+        """
         id = next(self._ids)
         reply = await self._ask(id, Tokenize(id, text, add_special))
         assert isinstance(reply, Tokens)
-        return reply.tokens
+        return array("i", reply.tokens).tolist()
 
-    async def detokenize(self, tokens: list[int]) -> str:
-        """The text of token ids, special tokens written out."""
+    async def count_tokens(self, text: str) -> int:
+        """How many tokens a text has; special tokens in it are parsed."""
         id = next(self._ids)
-        reply = await self._ask(id, Detokenize(id, tokens))
+        reply = await self._ask(id, Tokenize(id, text, only_count=True))
+        assert isinstance(reply, Tokens)
+        return reply.count
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, special tokens written out. What is no token is left out."""
+        id = next(self._ids)
+        reply = await self._ask(id, Detokenize(id, [token for token in tokens if 0 <= token < MOST_TOKENS]))
         assert isinstance(reply, Text)
         return reply.text
 
@@ -197,8 +212,6 @@ class RunnerProcess(asyncio.Protocol):
         except asyncio.CancelledError:
             self._send(Cancel(id))
             raise
-        if isinstance(reply, Failed):
-            raise _error(reply)
         assert isinstance(reply, Embedded)
         return reply
 
@@ -350,15 +363,22 @@ class RunnerProcess(asyncio.Protocol):
             raise RunnerDied
         reply: asyncio.Future[FromRunner] = asyncio.get_running_loop().create_future()
         self._replies[id] = reply
-        self._send(message)
         try:
-            return await reply
+            self._send(message)
+            found = await reply
         finally:
             self._replies.pop(id, None)
+        if isinstance(found, Failed):
+            raise _error(found)
+        return found
 
     def _send(self, message: ToRunner) -> None:
+        """Write one message. Raises InvalidRequest if it is too large for any peer to read."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode_frame(message))
+            frame = encode_frame(message)
+            if len(frame) > FRAME_HEADER.size + MAX_FRAME:
+                raise InvalidRequest("the request is too large")
+            self._transport.write(frame)
 
 
 def _socket_pair() -> tuple[socket.socket, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 
+from engine.errors import PROMPT_TOO_LONG
 from engine.messages import Submit
 from engine.runner.matcher import Matcher
 from engine.runner.sampling import TokenSampler
@@ -14,13 +15,6 @@ from engine.runner.vocabulary import Vocabulary
 PADDING = 256  # llama.cpp rounds a context up to a multiple of this
 LEAST_AFTER_KEEP = 4  # tokens of a context that a shift can always take something from
 NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts
-BYTES_PER_TOKEN = 64  # more than the text of any prompt has on average
-ALWAYS_TOKENIZED = 4 << 20  # bytes of a prompt that are looked at however small the context is
-
-TOO_LONG = (
-    "the prompt is longer than the context length currently available to the model; shorten the prompt, "
-    "adjust the context length in settings, or use a model with a longer context length"
-)
 
 
 class PromptRejected(ValueError):
@@ -30,12 +24,6 @@ class PromptRejected(ValueError):
 def padded(n_ctx: int) -> int:
     """The context that llama.cpp really makes for `n_ctx` tokens."""
     return -(-n_ctx // PADDING) * PADDING
-
-
-def check_length(prompt: str, n_ctx: int) -> None:
-    """Refuse what no context could hold, before the time is spent on its tokens. Raises PromptRejected."""
-    if len(prompt) > max(ALWAYS_TOKENIZED, n_ctx * BYTES_PER_TOKEN):
-        raise PromptRejected(TOO_LONG)
 
 
 def make_sequence(
@@ -85,7 +73,7 @@ def _cut(tokens: array[int], keep: int, n_ctx: int, *, shift: bool) -> array[int
     if len(tokens) <= n_ctx - 1:
         return tokens
     if not shift:
-        raise PromptRejected(TOO_LONG)
+        raise PromptRejected(PROMPT_TOO_LONG)
     keep = max(0, min(keep, n_ctx - 1))
     total = n_ctx - max((n_ctx - keep) // 2, 1)
     return tokens[:keep] + tokens[len(tokens) - (total - keep) :]

@@ -25,12 +25,12 @@ from engine.messages import (
     Tokenize,
     Tokens,
     ToRunner,
-    encode_frame,
+    frames,
     to_runner_decoder,
 )
 from engine.runner.abort import AbortFlag
 from engine.runner.grammar import STACK, GrammarRejected, Grammars
-from engine.runner.intake import PromptRejected, check_length, make_sequence
+from engine.runner.intake import PromptRejected, make_sequence
 from engine.runner.passage import EmbedJob, make_job
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
@@ -72,11 +72,11 @@ class Mailbox:
         self._handing_over = threading.Lock()
 
     def send(self, events: list[FromRunner]) -> None:
-        """Send events in one frame; safe from any thread. Blocks while the parent does not read."""
-        frame = encode_frame(events)
+        """Send events, in one frame if they have room there; safe from any thread. Blocks while nobody reads."""
         try:
             with self._sending:
-                self._sock.sendall(frame)
+                for frame in frames(events):
+                    self._sock.sendall(frame)
         except OSError:
             self._leave()
 
@@ -136,7 +136,7 @@ class Mailbox:
                     self._prepare(vocabulary, message, n_ctx)
                 case Tokenize():
                     tokens = vocabulary.tokenize(message.text, add_special=message.add_special)
-                    self.send([Tokens(message.id, tokens.tolist())])
+                    self.send([Tokens(message.id, len(tokens), b"" if message.only_count else tokens.tobytes())])
                 case Detokenize():
                     self.send([Text(message.id, vocabulary.detokenize(message.tokens))])
 
@@ -202,7 +202,6 @@ def _start(name: str, run: Callable[[], None]) -> None:
 
 
 def _sequence(vocabulary: Vocabulary, message: Submit, n_ctx: int, grammars: Grammars | None) -> Sequence:
-    check_length(message.prompt, n_ctx)
     tokens = vocabulary.tokenize(message.prompt, add_special=True)
     matcher = grammars.matcher(message.grammar) if grammars is not None and message.grammar is not None else None
     return make_sequence(vocabulary, message, tokens, n_ctx, matcher)

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.messages import Embed, Embedded
 from engine.runner.embedder import Vector
-from engine.runner.intake import ALWAYS_TOKENIZED, BYTES_PER_TOKEN, PromptRejected
+from engine.runner.intake import PromptRejected
 from engine.runner.vocabulary import Vocabulary
 
 TOO_LONG = "the input length exceeds the context length"
@@ -96,8 +96,6 @@ def make_job(vocabulary: Vocabulary, request: Embed) -> EmbedJob:
 
 
 def _tokens(vocabulary: Vocabulary, text: str, request: Embed) -> array[int]:
-    # What is beyond this would be cut anyway, or refused, and tokens take time.
-    text = text[: max(ALWAYS_TOKENIZED, request.num_ctx * BYTES_PER_TOKEN)]
     tokens = vocabulary.tokenize(text, add_special=True)
     if len(tokens) > request.num_ctx:
         if not request.truncate:

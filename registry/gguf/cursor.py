@@ -72,29 +72,33 @@ class Cursor:
         self._at += form.size
         return value
 
-    def skip_strings(self, count: int) -> tuple[Mark, ...]:
+    def skip_strings(self, count: int) -> tuple[tuple[Mark, ...], int]:
         """Step over texts, each behind its length; fast enough for vocabularies of hundreds of thousands.
 
-        Returns a mark for the first text, and for one every window after it.
+        Returns a mark for the first text, and for one every window after it, and the bytes of the longest one.
         """
         self.require(count * _UINT64.size)
-        first, left, marks = self.position, count, []
+        first, left, marks, longest = self.position, count, [], 0
         while left:
             self._fill(_UINT64.size)
             marks.append(Mark(count - left, self.position - first))
-            left = self._walk(left)
+            left, length = self._walk(left)
+            longest = max(longest, length)
             self.require(0)
-        return tuple(marks)
+        return tuple(marks), longest
 
-    def _walk(self, count: int) -> int:
-        """Step over up to `count` texts whose lengths stand in the window; returns how many remain."""
-        window, at, unpack = self._window, self._at, _UINT64.unpack_from
+    def _walk(self, count: int) -> tuple[int, int]:
+        """Step over up to `count` texts whose lengths stand in the window; how many remain, and the longest's bytes."""
+        window, at, longest, unpack = self._window, self._at, 0, _UINT64.unpack_from
         last = len(window) - _UINT64.size
         while count and at <= last:
-            at += unpack(window, at)[0] + _UINT64.size
+            (length,) = unpack(window, at)
+            if length > longest:
+                longest = length
+            at += length + _UINT64.size
             count -= 1
         self._at = at
-        return count
+        return count, longest
 
     def _fill(self, count: int) -> None:
         """Move the window if the next `count` bytes are not in it."""

@@ -32,7 +32,7 @@ class TensorInfo(NamedTuple):
 class GGUFArray:
     """An array of the metadata. Its length is known; its values are read when they are asked for.
 
-    `marks` are those of some texts, the first among them, if these are texts.
+    `marks` are those of some texts, the first among them, and `longest` the bytes of the longest, if these are texts.
     """
 
     path: Path
@@ -41,6 +41,7 @@ class GGUFArray:
     offset: int
     size: int
     marks: tuple[Mark, ...] = ()
+    longest: int = 0
 
     def __len__(self) -> int:
         return self.count

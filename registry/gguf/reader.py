@@ -134,11 +134,12 @@ class _Reader:
             raise GGUFError(f"more than {MAX_ELEMENTS} array elements")
         start = cursor.position
         marks: tuple[Mark, ...] = ()
+        longest = 0
         if kind == STRING:
-            marks = cursor.skip_strings(count)
+            marks, longest = cursor.skip_strings(count)
         else:
             cursor.skip(count * _scalar(kind).size)
-        return GGUFArray(self._path, kind, count, start, cursor.position - start, marks)
+        return GGUFArray(self._path, kind, count, start, cursor.position - start, marks, longest)
 
     def _tensor(self) -> TensorInfo:
         cursor = self._cursor

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.demand import clamped, load_spec
+from engine.demand import MOST_TEXT, both_ends, clamped, load_spec, most_text
 from engine.devices import usable_processors
 from engine.model import Model, Models
 from modelfile.parameters import resolve_options
@@ -36,6 +36,17 @@ def test_what_the_machine_has_is_given_silently(caplog: pytest.LogCaptureFixture
 def test_a_models_own_threads_count_as_wished() -> None:
     assert clamped(resolve_options({"num_thread": 1}, {}), 512).num_thread == 1
     assert clamped(resolve_options({"num_thread": 1}, {"num_thread": 0}), 512).num_thread == 0
+
+
+def test_how_much_text_a_context_might_hold(model: Model) -> None:
+    longest = max(len(text.encode()) for text in model.header.metadata["tokenizer.ggml.tokens"].values())
+    assert most_text(model, 1024) == 1024 * longest
+    assert most_text(model, 1 << 40) == MOST_TEXT
+
+
+def test_tokens_that_no_prompt_can_use_are_left_out() -> None:
+    assert both_ends([1, 2, 3, 4], 2) == [1, 2, 3, 4]
+    assert both_ends([1, 2, 3, 4, 5], 2) == [1, 2, 4, 5]
 
 
 @pytest.mark.parametrize(

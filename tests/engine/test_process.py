@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from engine.answer import Answer
-from engine.errors import ContextExceeded, EngineError, LoadCrashed, LoadFailed, RunnerDied
+from engine.errors import ContextExceeded, EngineError, InvalidRequest, LoadCrashed, LoadFailed, RunnerDied
 from engine.messages import Done, Sampling
 from engine.process import RunnerProcess, child_environment
 from tests.engine.runner.harness import TINYCHAT, chat, load, submit
@@ -303,6 +303,17 @@ async def test_what_cannot_be_read_is_no_message(process: RunnerProcess) -> None
     (answer,) = await begun(process)
     process.data_received(b"\x01\0\0\0\xc1")
     assert "no message" in str(await failure(answer))
+
+
+async def test_a_request_that_is_too_large_fails_alone(process: RunnerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    (answer,) = await begun(process)
+    monkeypatch.setattr("engine.process.MAX_FRAME", 1000)
+    with pytest.raises(InvalidRequest, match="too large"):
+        await process.tokenize("x" * 1000)
+    assert isinstance(await failure(process.submit(submit("x" * 1000))[1]), InvalidRequest)
+    assert (await process.ping()).busy == 1
+    assert not answer.ended
+    assert await process.detokenize([-1, 1 << 70]) == ""
 
 
 async def test_the_environment_is_scrubbed(process: RunnerProcess) -> None:

@@ -6,14 +6,7 @@ from array import array
 
 import pytest
 
-from engine.runner.intake import (
-    ALWAYS_TOKENIZED,
-    BYTES_PER_TOKEN,
-    PromptRejected,
-    check_length,
-    make_sequence,
-    padded,
-)
+from engine.runner.intake import PromptRejected, make_sequence, padded
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.runner.harness import submit
@@ -84,12 +77,6 @@ def test_whatever_numbers_come_there_is_a_sound_sequence_or_a_refusal(
 def test_an_empty_prompt_is_refused(vocabulary: Vocabulary) -> None:
     with pytest.raises(PromptRejected, match="no tokens"):
         sequence(vocabulary, 0)
-
-
-def test_a_text_that_no_context_could_hold_is_refused_before_its_tokens_are_counted() -> None:
-    with pytest.raises(PromptRejected):
-        check_length("x" * (ALWAYS_TOKENIZED + 1), 1024)
-    check_length("x" * (ALWAYS_TOKENIZED + 1), ALWAYS_TOKENIZED // BYTES_PER_TOKEN + 1)
 
 
 def test_contexts_are_padded() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from array import array
 from collections.abc import Iterator
 from typing import NoReturn
 
 import msgspec
 import pytest
 
+from engine import messages
 from engine.messages import (
     FRAME_HEADER,
     Cancel,
@@ -150,8 +152,24 @@ def test_texts_and_tokens(served: tuple[Mailbox, Parent]) -> None:
     parent.send(Tokenize(1, "Hello there"))
     (tokens,) = parent.receive()
     assert isinstance(tokens, Tokens)
-    parent.send(Detokenize(2, tokens.tokens))
+    assert tokens.count == len(tokens.tokens) // 4
+    parent.send(Tokenize(3, "Hello there", only_count=True))
+    assert parent.receive() == [Tokens(3, tokens.count)]
+    parent.send(Detokenize(2, array("i", tokens.tokens).tolist()))
     assert parent.receive() == [Text(2, "Hello there")]
+
+
+def test_what_is_too_large_for_a_frame_is_split_or_fails_alone(
+    served: tuple[Mailbox, Parent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailbox, parent = served
+    monkeypatch.setattr(messages, "MAX_FRAME", 64)
+    mailbox.send([Text(1, "a" * 40), Text(2, "b" * 40), Text(3, "c" * 70)])
+    assert parent.receive() == [Text(1, "a" * 40)]
+    assert parent.receive() == [Text(2, "b" * 40)]
+    (failed,) = parent.receive()
+    assert isinstance(failed, Failed)
+    assert (failed.id, failed.kind) == (3, "request")
 
 
 def test_a_refused_prompt_fails_alone(served: tuple[Mailbox, Parent]) -> None:
