@@ -8,6 +8,7 @@ A request that could be read in two ways is refused, and the connection closed.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import httptools
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 MAX_HEADER_BYTES = 64 << 10
 MAX_HEADERS = 100
 MAX_UNWANTED = 1 << 20
-"""Bytes of a body that are read after its request has been answered."""
+"""Bytes that are read of a request after it has been answered."""
 _PIECE = 4 << 10  # bytes that are parsed at once, so that few requests are taken before their turn
 _FRAME = 32  # bytes of a chunk that are not its content: size and line ends; what is more counts as headers
+log = logging.getLogger("pronk.access")
 _TOO_LARGE = f"request headers too large: at most {MAX_HEADER_BYTES} bytes in {MAX_HEADERS} fields are accepted"
 
 
@@ -117,13 +119,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._begin(keep_alive=self.parser.should_keep_alive())
 
     def on_body(self, body: bytes) -> None:
-        """Pass on a piece of the body. Of one that nobody reads some is dropped, then the connection is closed."""
+        """Pass on a piece of the body, unless the answer to it has been given."""
         self._overhead -= len(body)
         self._body_left -= len(body)
-        if self.cycle.response_complete:
-            self._unwanted += len(body)
-            if self._unwanted > MAX_UNWANTED and not self._ended:
-                self._close_gently()
         super().on_body(body)
 
     def on_chunk_header(self) -> None:
@@ -165,6 +163,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             size = max(_PIECE, self._body_left)
             if self._overhead > MAX_HEADER_BYTES:
                 self._refuse(431, _TOO_LARGE)
+            elif self._unwanted > MAX_UNWANTED:
+                self._close_gently()
             else:
                 self._parse_piece(rest[:size])
             rest = rest[size:]
@@ -174,6 +174,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _parse_piece(self, piece: memoryview) -> None:
         self._overhead += len(piece)
+        if self._in_body and self.cycle.response_complete:
+            self._unwanted += len(piece)
         try:
             self._feed(piece)
         except httptools.HttpParserError:
@@ -282,6 +284,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             (b"content-length", str(len(body)).encode()),
         ]
         head = b"".join(b"%b: %b\r\n" % field for field in fields)
+        log.info("status=%d refused: %s", status, message)
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
         self._close_gently()
 
