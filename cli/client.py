@@ -59,6 +59,11 @@ class Client(ollama.Client):
         except (ValueError, httpx.InvalidURL):
             raise CommandError(f"OLLAMA_HOST is no address of a server: {self.url}") from None
 
+    def get(self, path: str, timeout: float) -> httpx.Response:
+        """What a path answers, whatever that is, within some seconds."""
+        response: httpx.Response = self._client.get(path, timeout=timeout)
+        return response
+
     def describe(self, model: str, *, verbose: bool = False) -> Description:
         """All that is known about a model; `verbose` includes the tensors and the vocabulary."""
         return self._request(Description, "POST", "/api/show", json={"model": model, "verbose": verbose})

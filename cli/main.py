@@ -223,6 +223,19 @@ def rm(models: Models = None) -> None:
     remove(names)
 
 
+@app.command("doctor", cls=Verb)
+def doctor(
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not compare the models with their digests.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> int:
+    """Look for what is wrong with the installation, the models and the machine."""
+    from cli.doctor import doctor
+
+    return doctor(Settings.from_env(), verify=not no_verify, as_json=as_json)
+
+
 def main() -> None:
     """The entry of the installed command: carries one out and ends the process with its exit code."""
     try:

@@ -11,6 +11,13 @@ from typing import Literal
 import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
+CPU_INFO = Path("/proc/cpuinfo")
+FEATURES = (
+    *("sse4_2", "avx", "f16c", "fma", "avx2", "bmi2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),
+    *("amx_tile", "amx_int8", "amx_bf16"),
+    *("asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "sme"),
+)
+"""As Linux spells them: of x86, of AMX, of ARM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,28 @@ def usable_processors() -> int:
     """Processors that this process may use, by its affinity and its control group's quota: at least one."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
     return max(1, min(allowed, _cpu_quota() or allowed))
+
+
+def container_limits() -> tuple[int | None, float | None]:
+    """Bytes of memory and processors that the control group allows; None where it sets no limit."""
+    memory = _cgroup_number("memory.max")
+    try:
+        quota, period = (CGROUP / "cpu.max").read_text().split()
+        return memory, None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return memory, None
+
+
+def processor_features() -> tuple[str, ...]:
+    """Those of the processor's instruction sets that llama.cpp has code for; empty where the system does not tell."""
+    try:
+        lines = CPU_INFO.read_text(errors="replace").splitlines()
+    except OSError:
+        return ()
+    flags = next(
+        (line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))), []
+    )
+    return tuple(name for name in FEATURES if name in flags)
 
 
 def _nvidia() -> list[Device]:

@@ -267,6 +267,18 @@ class Store:
                     users.setdefault(digest, set()).add(name)
         return users
 
+    def unreadable(self) -> dict[ModelName, str]:
+        """The models whose manifest cannot be read, and why."""
+        found = {}
+        for name in self._catalog.names():
+            try:
+                self._read(name)
+            except ModelMissing:
+                continue
+            except (ManifestError, StoreError) as error:
+                found[name] = str(error)
+        return found
+
     def verify(self, digests: Iterable[Digest]) -> Iterator[Check]:
         """Compare blobs with their digests, one after the other, with a step for every few megabytes.
 

@@ -78,7 +78,9 @@ def test_help(alone: Pronk) -> None:
     shown = alone.succeed("--help")
     assert shown == alone.succeed() == alone.succeed("-h")
     listed = [line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()]
-    assert listed == ["serve", "create", "run", "embed", "show", "pull", "push", "list", "ps", "stop", "cp", "rm"]
+    assert listed == [
+        *("serve", "create", "run", "embed", "show", "pull", "push", "list", "ps", "stop", "cp", "rm", "doctor")
+    ]
     for verb in [*listed, "ls", "start"]:
         assert alone.succeed(verb, "--help").startswith(f"Usage: pronk {verb} [OPTIONS]")
     assert "Usage: pronk cp [OPTIONS] SOURCE DESTINATION\n" in alone.succeed("cp", "--help")

@@ -48,3 +48,22 @@ def test_threads_are_no_more_than_the_quota(cgroup: Path) -> None:
 def test_gpus_are_what_the_driver_knows_and_no_driver_is_no_error() -> None:
     for device in devices.gpus():
         assert 0 <= device.free <= device.total
+
+
+def test_limits_of_a_container(cgroup: Path) -> None:
+    assert devices.container_limits() == (None, None)
+    (cgroup / "memory.max").write_text("1073741824\n")
+    (cgroup / "cpu.max").write_text("150000 100000\n")
+    assert devices.container_limits() == (1 << 30, 1.5)
+    (cgroup / "memory.max").write_text("max\n")
+    (cgroup / "cpu.max").write_text("max 100000\n")
+    assert devices.container_limits() == (None, None)
+
+
+def test_features_of_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "CPU_INFO", tmp_path / "cpuinfo")
+    assert devices.processor_features() == ()
+    (tmp_path / "cpuinfo").write_text("model name\t: X\nflags\t\t: fpu avx2 amx_int8 avx amx_tile\n")
+    assert devices.processor_features() == ("avx", "avx2", "amx_tile", "amx_int8")
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd i8mm\n")
+    assert devices.processor_features() == ("asimd", "i8mm")

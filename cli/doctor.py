@@ -1,0 +1,95 @@
+"""`pronk doctor`: looks at the installation and the machine, says a line for each thing, works without a server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.metadata import version
+
+import httpx
+
+from cli.client import Client, ProgressResponse
+from cli.errors import CommandError
+from cli.progress import Show, display
+from server.doctor import Finding, Level, examine
+from server.settings import Settings
+
+_NAME_WIDTH = 11
+_SERVER_SECONDS = 5.0
+
+
+def doctor(settings: Settings, *, verify: bool, as_json: bool) -> int:
+    """Say what is found; returns the exit code, 1 if anything is wrong."""
+    findings = []
+    for finding in _findings(settings, verify=verify):
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    if as_json:
+        print(json.dumps(_object(findings), indent=2))
+    return int(any(finding.level is Level.WRONG for finding in findings))
+
+
+def _findings(settings: Settings, *, verify: bool) -> Iterator[Finding]:
+    with ExitStack() as bar:
+        show: Show | None = None
+
+        def progress(completed: int, total: int) -> None:
+            nonlocal show
+            show = show or bar.enter_context(display())
+            show(ProgressResponse(status="comparing digests", completed=completed, total=total))
+
+        for finding in examine(settings, verify=verify, progress=progress):
+            bar.close()  # while it is there, it takes all that is printed to standard error
+            yield finding
+    yield _server(settings)
+
+
+def _server(settings: Settings) -> Finding:
+    """Whether a server runs where OLLAMA_HOST says, and which."""
+    url = settings.client_url
+    details = {"url": url, "running": False, "version": ""}
+    try:
+        with Client(settings) as client:
+            answer = client.get("/api/version", timeout=_SERVER_SECONDS)
+    except CommandError as error:
+        return Finding("server", Level.WRONG, str(error), details=details)
+    except (ConnectionError, httpx.ConnectError):
+        return Finding("server", Level.NOTE, f"none runs at {url}", details=details)
+    except httpx.TransportError as error:
+        return Finding(
+            "server", Level.WRONG, f"{url} does not answer: {error or type(error).__name__}", details=details
+        )
+    try:
+        found = str(answer.json()["version"])
+    except (ValueError, KeyError, TypeError):
+        return Finding("server", Level.WRONG, f"another program answers at {url}", details=details)
+    return Finding(
+        "server", Level.OK, f"runs at {url}, version {found}", details=details | {"running": True, "version": found}
+    )
+
+
+def _print(finding: Finding) -> None:
+    lines = [(finding.level, finding.text)]
+    lines += [(Level.WRONG, f"  {problem}") for problem in finding.problems]
+    lines += [(Level.NOTE, f"  {note}") for note in finding.notes]
+    for level, text in lines:
+        print(f"{level:<5} {finding.name:<{_NAME_WIDTH}} {text}", flush=True)
+
+
+def _object(findings: list[Finding]) -> dict[str, object]:
+    return {
+        "ok": not any(finding.level is Level.WRONG for finding in findings),
+        "version": version("pronk"),
+        "checks": {
+            finding.name: {
+                "level": finding.level.value,
+                "text": finding.text,
+                "problems": list(finding.problems),
+                "notes": list(finding.notes),
+                **finding.details,
+            }
+            for finding in findings
+        },
+    }

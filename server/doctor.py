@@ -1,0 +1,319 @@
+"""What `pronk doctor` looks at: this installation and this machine, without a running server.
+
+Each check gives one Finding and raises nothing that a broken installation, store or network may cause. What is looked
+at belongs to the engine, the registry and the settings; here it is only put into words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from engine import cpu_variant, devices, selftest
+from engine.process import child_environment
+from engine.selftest import REBUILD, Outcome, SelfTest
+from modelfile.backends import VARIANT
+from registry.errors import RegistryError, StoreError
+from registry.huggingface import HuggingFace
+from registry.names import DEFAULT_HOST, Digest, ModelName
+from registry.proxies import Proxies
+from registry.reach import answered
+from registry.space import Room, room
+from registry.store import Store
+from registry.transport import Network
+from server.settings import HomeMissing, Settings, variables
+
+LIBRARY = "llama-cpp-python"
+LITTLE_ROOM = 4 << 30  # bytes; less than most models take
+NO_ROOM = 64 << 20  # bytes; less than a server needs for anything
+REACH_SECONDS = 5.0
+READ_ELSEWHERE = (
+    *("HF_ENDPOINT", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CUDA_VISIBLE_DEVICES", "OLLAMA_API_KEY", "PRONK_RUNNER_LOG", VARIANT),
+)
+"""Variables in force that are no field of Settings."""
+OLLAMA_ONLY = (
+    *("OLLAMA_AUTH", "OLLAMA_CLOUD_BASE_URL", "OLLAMA_DEBUG_LOG_REQUESTS", "OLLAMA_EDITOR", "OLLAMA_EXPERIMENT"),
+    *("OLLAMA_IGPU_ENABLE", "OLLAMA_INTEL_GPU", "OLLAMA_LLM_LIBRARY", "OLLAMA_MAX_TRANSFER_STREAMS"),
+    *("OLLAMA_MULTIUSER_CACHE", "OLLAMA_NEW_ENGINE", "OLLAMA_NO_CLOUD", "OLLAMA_REMOTES", "OLLAMA_TMPDIR"),
+    *("OLLAMA_VULKAN",),
+)
+"""Variables of Ollama that change nothing here."""
+_OURS = re.compile(r"(OLLAMA|PRONK)_", re.IGNORECASE)
+_SECRET = re.compile(r"_(TOKEN|KEYS?|SECRET|PASSWORD)$")
+_USER_INFO = re.compile(r"//[^/@]*@")
+_ALIKE = 0.8  # of difflib's measure
+_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"))
+
+Progress = Callable[[int, int], None]
+"""Told how many bytes of how many have been compared with their digests."""
+
+
+class Level(StrEnum):
+    """What a finding means: all is well, worth knowing, or wrong."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of a check, under a name that does not change: a line, a line for each problem and each note, and data
+    for programs."""
+
+    name: str
+    level: Level
+    text: str
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def examine(settings: Settings, *, verify: bool, progress: Progress) -> Iterator[Finding]:
+    """All checks, one after the other. `verify` compares every blob with its digest, which reads all of them."""
+    yield from _engine(settings)
+    yield _processor()
+    yield _memory()
+    yield _container()
+    yield from _models(settings, verify=verify, progress=progress)
+    yield from asyncio.run(_network(settings))
+    yield environment(settings)
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    found = _self_test(settings)
+    yield _library(found)
+    details = {
+        "outcome": found.outcome.value,
+        "detail": found.detail,
+        "quantizations": [quantization.name for quantization in found.quantizations],
+    }
+    if found.ok:
+        yield Finding("selftest", Level.OK, found.sentence, details=details)
+    else:
+        yield Finding("selftest", Level.WRONG, f"{found.sentence}; to compile it anew: {REBUILD}", details=details)
+    yield _devices(found)
+
+
+def _self_test(settings: Settings) -> SelfTest:
+    try:
+        environ = child_environment(settings.environ)
+        chosen = cpu_variant.choose(settings.environ, settings.models_folder)
+        return selftest.run(environ={**environ, **chosen})
+    except HomeMissing:
+        return selftest.run(environ=environ)
+    except OSError as error:  # no folder for its files
+        return SelfTest(Outcome.FAILED, str(error))
+
+
+def _library(found: SelfTest) -> Finding:
+    try:
+        installed = version(LIBRARY)
+    except PackageNotFoundError:
+        return Finding("library", Level.WRONG, f"{LIBRARY} is not installed; to compile it: {REBUILD}")
+    details = {"version": installed, "features": found.features}
+    if not found.features:
+        return Finding(
+            "library", Level.NOTE, f"{LIBRARY} {installed}, compiled for what it cannot tell", details=details
+        )
+    return Finding(
+        "library", Level.OK, f"{LIBRARY} {installed}, compiled in: {_short(found.features)}", details=details
+    )
+
+
+def _short(features: str) -> str:
+    """llama.cpp's `CPU : AVX = 1 | AVX2 = 1 |` as `CPU: AVX AVX2`."""
+    return features.replace(" = 1", "").replace(" |", "").replace(" : ", ": ")
+
+
+def _processor() -> Finding:
+    name, features = selftest.processor(), devices.processor_features()
+    threads = devices.compute_threads()
+    text = f"{name}, {threads} thread{'s' * (threads > 1)} for models; {' '.join(features) or 'features not known'}"
+    return Finding("processor", Level.OK, text, details={"name": name, "threads": threads, "features": list(features)})
+
+
+def _memory() -> Finding:
+    memory = devices.host()
+    text = f"{size(memory.total)}, {size(memory.free)} free"
+    return Finding("memory", Level.OK, text, details={"total": memory.total, "free": memory.free})
+
+
+def _container() -> Finding:
+    memory, processors = devices.container_limits()
+    limits = [f"{size(memory)} of memory"] if memory else []
+    limits += [f"{processors:g} processors"] if processors else []
+    details = {"memory": memory, "processors": processors}
+    return Finding("container", Level.OK, f"limits: {', '.join(limits) or 'none'}", details=details)
+
+
+def _devices(found: SelfTest) -> Finding:
+    gpus = devices.gpus()
+    details = {"gpus": [{"kind": gpu.kind, "name": gpu.name, "total": gpu.total, "free": gpu.free} for gpu in gpus]}
+    if not gpus:
+        return Finding("devices", Level.OK, "no GPU: models run on the processor", details=details)
+    text = "; ".join(f"{gpu.name} ({gpu.kind}), {size(gpu.total)}, {size(gpu.free)} free" for gpu in gpus)
+    if found.features and gpus[0].kind.upper() not in found.features.upper():
+        text += f"; not used, for llama.cpp is compiled without {gpus[0].kind.upper()}"
+        return Finding("devices", Level.NOTE, text, details=details)
+    return Finding("devices", Level.OK, text, details=details)
+
+
+def _models(settings: Settings, *, verify: bool, progress: Progress) -> Iterator[Finding]:
+    try:
+        folder = settings.models_folder
+    except HomeMissing as error:
+        yield Finding("models", Level.WRONG, str(error))
+        return
+    yield _room(folder)
+    if not os.path.isdir(folder):  # also where it may not be looked at, which the line before says
+        yield Finding("store", Level.OK, "no models yet", details={"models": 0, "blobs": 0, "damaged": []})
+        return
+    try:
+        yield _store(Store(folder), verify=verify, progress=progress)
+    except StoreError as error:
+        yield Finding("store", Level.WRONG, str(error))
+
+
+def _room(folder: Path) -> Finding:
+    found: Room = room(folder)
+    details = {"folder": str(folder), "free": found.free, "writable": not found.hindrance}
+    if found.hindrance:
+        return Finding("models", Level.WRONG, f"{folder} cannot be written: {found.hindrance}", details=details)
+    text = f"{folder}{'' if found.exists else ' (will be made)'}, writable, {size(found.free)} free"
+    level = Level.WRONG if found.free < NO_ROOM else Level.NOTE if found.free < LITTLE_ROOM else Level.OK
+    return Finding("models", level, text + ("" if level is Level.OK else ", little room"), details=details)
+
+
+def _store(store: Store, *, verify: bool, progress: Progress) -> Finding:
+    users, unreadable = store.digests(), store.unreadable()
+    damaged = dict(_damaged(store, users, verify=verify, progress=progress))
+    problems = [_damage(store, digest, fault, users[digest]) for digest, fault in damaged.items()]
+    problems += [_unreadable(name, reason) for name, reason in unreadable.items()]
+    models = {name for names in users.values() for name in names}
+    total = sum(store.blob_size(digest) or 0 for digest in users)
+    details = {
+        "models": len(models),
+        "blobs": len(users),
+        "bytes": total,
+        "verified": verify,
+        "damaged": [
+            {"digest": str(digest), "fault": fault, "models": sorted(name.shortest for name in users[digest])}
+            for digest, fault in damaged.items()
+        ],
+        "unreadable": {name.shortest: reason for name, reason in unreadable.items()},
+    }
+    holds = f"{_count(len(models), 'model')}, {_count(len(users), 'blob')}, {size(total)}"
+    what = "all digests right" if verify else "all there, digests not compared"
+    if problems:
+        return Finding(
+            "store", Level.WRONG, f"{holds}: {_count(len(problems), 'problem')}", tuple(problems), details=details
+        )
+    return Finding("store", Level.OK, f"{holds}, {what}", details=details)
+
+
+def _damaged(
+    store: Store, users: Mapping[Digest, set[ModelName]], *, verify: bool, progress: Progress
+) -> Iterator[tuple[Digest, str]]:
+    """What is wrong with blobs."""
+    if not verify:
+        yield from ((digest, "missing") for digest in users if not store.has_blob(digest))
+        return
+    total = sum(store.blob_size(digest) or 0 for digest in users)
+    before = 0
+    for check in store.verify(users):
+        progress(before + check.completed, total)
+        if check.done:
+            before += check.completed
+            if check.fault:
+                yield check.digest, check.fault
+
+
+def _damage(store: Store, digest: Digest, fault: str, models: set[ModelName]) -> str:
+    path = store.blob_path(digest)
+    remove = "" if fault == "missing" else f"delete {path}, then "
+    if not models:
+        return f"{digest}: {fault}; no model needs it: delete {path}"
+    names = sorted(name.shortest for name in models)
+    again = " and ".join(f"pronk pull {name}" for name in names)
+    return f"{digest}, needed by {', '.join(names)}: {fault}; {remove}{again} (or make it anew, if it was made here)"
+
+
+def _unreadable(name: ModelName, reason: str) -> str:
+    return f"{name.shortest}: {reason}; pronk pull {name.shortest} or pronk rm {name.shortest}"
+
+
+async def _network(settings: Settings) -> list[Finding]:
+    network = Network(proxies=Proxies.from_env(settings.environ), version=settings.version)
+    endpoint = HuggingFace.from_env(settings.environ).endpoint
+    both = _reach("registry", f"https://{DEFAULT_HOST}/v2/", network), _reach("hub", endpoint, network)
+    return list(await asyncio.gather(*both))
+
+
+async def _reach(name: str, url: str, network: Network) -> Finding:
+    """A machine may well have no network: not to be reached is worth a note only."""
+    shown = without_secrets(url)
+    try:
+        status = await answered(url, network, REACH_SECONDS)
+    except RegistryError as error:
+        text = f"{shown} cannot be reached: {without_secrets(str(error))}"
+        return Finding(name, Level.NOTE, text, details={"url": shown, "reachable": False})
+    level = Level.NOTE if status >= 500 else Level.OK
+    text = f"{shown} answers" + (f" with status {status}" if level is Level.NOTE else "")
+    return Finding(name, level, text, details={"url": shown, "reachable": True})
+
+
+def environment(settings: Settings) -> Finding:
+    """The variables in force, those with values that say nothing, and those that nobody reads.
+
+    A value that is not taken and a name that is nearly one of ours are mistakes; other names are worth a note.
+    """
+    known = {row.name for row in variables().values()} | set(READ_ELSEWHERE)
+    proxies = {name.lower() for name in known if name.endswith("_PROXY")}
+    environ = {name: text for name, text in settings.environ.items() if text.strip()}
+    in_force = {name: _shown(name, text) for name, text in sorted(environ.items()) if name in known | proxies}
+    strangers = sorted(name for name in environ if _OURS.match(name) and name not in known)
+    unknown = {name: _nearest(name, known) for name in strangers if name not in OLLAMA_ONLY}
+    unused = [name for name in strangers if name in OLLAMA_ONLY]
+    wrong = [*map(without_secrets, (*settings.warnings, *Proxies.from_env(settings.environ).warnings))]
+    wrong += [f"{name} is not known; {nearest} is" for name, nearest in unknown.items() if nearest]
+    notes = [f"{name} is not known" for name, nearest in unknown.items() if not nearest]
+    notes += [f"{name} changes nothing here" for name in unused]
+    level = Level.WRONG if wrong else Level.NOTE if notes else Level.OK
+    text = ", ".join(f"{name}={value}" for name, value in in_force.items()) or "no variables set"
+    details = {"in_force": in_force, "unknown": unknown, "unused": unused, "invalid": list(settings.warnings)}
+    return Finding("environment", level, text, tuple(wrong), tuple(notes), details)
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    return next(iter(difflib.get_close_matches(name.upper(), sorted(known), 1, _ALIKE)), "")
+
+
+def _shown(name: str, text: str) -> str:
+    return "(set)" if _SECRET.search(name) else without_secrets(text.strip())
+
+
+def without_secrets(text: str) -> str:
+    """A text without the user and password of the URLs in it."""
+    return _USER_INFO.sub("//", text)
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them."""
+    for unit, name in _UNITS:
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
