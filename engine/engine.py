@@ -19,6 +19,7 @@ from engine.chat.images import in_front, tagged
 from engine.chat.messages import conversation, forgets_thinking, without_old_thoughts
 from engine.chat.render import Prompt, rendered
 from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
+from engine.chat.templates import Templates
 from engine.chat.thinking import ThinkingSplitter
 from engine.chat.tools import Format, OutputParser, Shape, Toolbox, Turn
 from engine.demand import (
@@ -104,6 +105,7 @@ class Engine:
         self._pool = RunnerPool(config)
         self._derivations = Derivations(store, config.environ)
         self._judge = Judge(config.environ)
+        self._templates = Templates(config.environ)
 
     async def start(self) -> None:
         """Get ready to load."""
@@ -112,6 +114,7 @@ class Engine:
     async def stop(self) -> None:
         """End all processes. Answers that run end with EngineStopped, and so does what comes later."""
         await self._judge.close()
+        await self._templates.close()
         await self._derivations.close()
         await self._pool.stop()
 
@@ -236,6 +239,8 @@ class Engine:
         self, model: Model, options: Options, num_ctx: int, keep_alive: float | None, *, embeds: bool = False
     ) -> AsyncIterator[RunnerProcess]:
         """A process that has loaded a model, for as long as the context lasts."""
+        if model.route.native and not embeds:
+            self._templates.warm()
         weights = await self._derivations.weights(model)
         spec = load_spec(model, options, num_ctx, len(self._pool.gpus))
         async with self._pool.lease(model, weights, spec, keep_alive, embeds=embeds) as process:
@@ -275,14 +280,14 @@ class Engine:
         tools: Sequence[dict[str, object]],
         process: RunnerProcess,
     ) -> Prompt:
-        model = job.model
+        model, renderer = job.model, self._templates.renderer(route.renderer)
         if forgets_thinking(model.config.model_family, model.name.model):
             messages = without_old_thoughts(messages)
         if model.config.model_family == ONE_IMAGE_FAMILY and any(len(message.images) > 1 for message in messages):
             refusal = EngineError if isinstance(job.request, ChatRequest) else InvalidRequest
             raise refusal("this model only supports one image while more than one image requested")
         if not job.request.truncate:
-            prompt = await rendered(route.renderer, messages, tools, job.think)
+            prompt = await rendered(renderer, messages, tools, job.think)
         else:
 
             async def count(text: str) -> int:
@@ -291,7 +296,7 @@ class Engine:
                 return await process.count_tokens(text)
 
             prompt = await render_to_fit(
-                route.renderer,
+                renderer,
                 messages,
                 tools,
                 job.think,

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine import errors as engine
-from engine.chat.jinja import TemplateError
+from engine.chat.render import TemplateError
 from modelfile import gotemplate
 from modelfile.create import CreateError
 from modelfile.parameters import OptionError

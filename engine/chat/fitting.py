@@ -8,15 +8,14 @@ from typing import Any
 
 from engine.chat.images import images_of, without_images
 from engine.chat.messages import newest
-from engine.chat.render import Count, Prompt, Renderer, rendered
-from engine.chat.sandbox import TemplateError
+from engine.chat.render import Count, Overstayed, Prompt, RemoteRenderer, Renderer, TemplateError, rendered
 from engine.requests import Message, Think
 
 _NEAR = 16  # ends in a row that a template may refuse: results of one question's tools, for example
 
 
 async def render_to_fit(
-    renderer: Renderer,
+    renderer: Renderer | RemoteRenderer,
     messages: Sequence[Message],
     tools: Sequence[dict[str, Any]],
     think: Think | None,
@@ -28,7 +27,7 @@ async def render_to_fit(
     """The prompt of as many of the newest messages as `limit` tokens hold; at least the last one, however long it is.
 
     What the template refuses once something was left out, as an answer without its question, is passed over. An image
-    counts as `image_tokens`. Rendering runs in a thread. Raises TemplateError.
+    counts as `image_tokens`. Raises TemplateError.
     """
     if len(messages) <= 1 and not renderer.trims_single:
         return await rendered(renderer, messages, tools, think)
@@ -42,7 +41,7 @@ async def render_to_fit(
 class _Fitting:
     """One conversation's search for a prompt that fits."""
 
-    renderer: Renderer
+    renderer: Renderer | RemoteRenderer
     tools: Sequence[dict[str, Any]]
     think: Think | None
     limit: int
@@ -78,6 +77,8 @@ class _Fitting:
         for at in range(start, min(stop, start + _NEAR)):
             try:
                 return at, (await self.try_(newest(messages, at)))[1]
+            except Overstayed:
+                raise
             except TemplateError:
                 continue
         return stop, None

@@ -8,7 +8,8 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from engine.chat.jinja import ChatTemplate, TemplateError
+from engine.chat.jinja import ChatTemplate
+from engine.chat.render import TemplateError
 from engine.chat.wording import Wording
 from engine.requests import Message, ToolCall
 

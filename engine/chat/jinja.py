@@ -9,17 +9,11 @@ from typing import Any
 
 import jinja2
 
-from engine.chat.sandbox import LARGEST, MOST_SECONDS, Budget, TemplateError, budget, environment
+from engine.chat.render import TemplateError
+from engine.chat.sandbox import Budget, allowance, budget, environment, too_much
+from engine.chat.template_messages import CHATML, LARGEST
 
 __all__ = ["CHATML", "ChatTemplate", "TemplateError"]
-
-CHATML = (
-    "{%- for message in messages -%}"
-    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
-)
-"""For models that bring no template."""
 
 
 class ChatTemplate:
@@ -35,13 +29,13 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]] = (),
         *,
-        seconds: float = MOST_SECONDS,
+        seconds: float | None = None,
         **variables: Any,
     ) -> str:
         """The prompt for these messages, with the opening of the answer. Raises TemplateError, also for hostile ones.
 
         The caller must not use `messages` and `tools` again: a template may change them. `seconds` of CPU time are
-        the most that it may take.
+        the most that it may take, `allowance` if None.
         """
         now = datetime.now()
         given: dict[str, Any] = {
@@ -54,16 +48,16 @@ class ChatTemplate:
         }
         if tools:  # some templates take an empty list for a reason to talk about tools
             given["tools"] = tools
-        return self._run(given | variables, seconds)
+        return self._run(given | variables, allowance.get() if seconds is None else seconds)
 
     def _run(self, variables: dict[str, Any], seconds: float) -> str:
         token = budget.set(Budget(seconds))
         parts, size = [], 0
         try:
-            for part in self._compiled.generate(variables):
+            for part in self._template.generate(variables):
                 size += len(part)
                 if size > LARGEST:
-                    raise TemplateError("the template makes too much text")
+                    raise too_much("makes too much text")
                 parts.append(part)
         except jinja2.TemplateError as error:
             raise TemplateError(f"chat template: {error.message}") from error
@@ -75,11 +69,18 @@ class ChatTemplate:
             budget.reset(token)
         return "".join(parts)
 
+    @property
+    def _template(self) -> jinja2.Template:
+        if isinstance(self._compiled, str):
+            raise TemplateError(f"chat template: {self._compiled}")
+        return self._compiled
+
     @cached_property
-    def _compiled(self) -> jinja2.Template:
+    def _compiled(self) -> jinja2.Template | str:
+        """The template, or why it cannot be read: finding that out may take as long."""
         try:
             return environment.from_string(self.source)
         except jinja2.TemplateError as error:
-            raise TemplateError(f"chat template: {error.message}") from error
-        except (RecursionError, OverflowError, MemoryError, SyntaxError) as error:
-            raise TemplateError("chat template: too deeply nested") from error
+            return str(error.message)
+        except (RecursionError, OverflowError, MemoryError, SyntaxError):
+            return "too deeply nested"

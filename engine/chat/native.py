@@ -9,9 +9,9 @@ from typing import Any
 
 from engine.chat.habits import Habits
 from engine.chat.images import behind, tagged
-from engine.chat.jinja import ChatTemplate, TemplateError
+from engine.chat.jinja import ChatTemplate
 from engine.chat.links import linked_calls, one_call_each
-from engine.chat.render import Prompt
+from engine.chat.render import Overstayed, Prompt, TemplateError
 from engine.chat.spelling import with_spelled_calls
 from engine.chat.systems import one_system, without_system
 from engine.chat.tools.shape import NO_SHAPE, Shape
@@ -70,6 +70,8 @@ class NativeRenderer:
                 variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
             try:
                 return habits.template.render(self._written(messages, habits), list(tools), **variables)
+            except Overstayed:
+                raise
             except TemplateError as error:
                 refusal = refusal or error
         assert refusal is not None

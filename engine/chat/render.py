@@ -31,6 +31,14 @@ class Prompt:
         return self.text.removesuffix(begun.content or begun.thinking)
 
 
+class TemplateError(ValueError):
+    """A template cannot be read, gave up on these messages, or wants more than it may have; the text is for users."""
+
+
+class Overstayed(TemplateError):
+    """A template takes more time or memory than it may have."""
+
+
 class Renderer(Protocol):
     """One model's way of writing a conversation. `render` may be called from any thread; it raises TemplateError."""
 
@@ -41,13 +49,27 @@ class Renderer(Protocol):
         """The prompt for these messages, ending where the answer begins."""
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteRenderer:
+    """A way of writing a conversation in another process. `render` raises TemplateError and EngineError."""
+
+    render: Callable[[Sequence[Message], Sequence[dict[str, Any]], Think | None], Awaitable[Prompt]]
+    trims_single: bool = False
+
+
 Count = Callable[[str], Awaitable[int]]
 """Tokens of a text, special tokens in it parsed."""
 
 
 async def rendered(
-    renderer: Renderer, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None
+    renderer: Renderer | RemoteRenderer,
+    messages: Sequence[Message],
+    tools: Sequence[dict[str, Any]],
+    think: Think | None,
 ) -> Prompt:
-    """The prompt of all messages, with their images. Rendering runs in a thread. Raises TemplateError."""
-    prompt = await asyncio.to_thread(renderer.render, messages, tools, think)
+    """The prompt of all messages, with their images. Rendering runs in a thread, or elsewhere. Raises TemplateError."""
+    if isinstance(renderer, RemoteRenderer):
+        prompt = await renderer.render(messages, tools, think)
+    else:
+        prompt = await asyncio.to_thread(renderer.render, messages, tools, think)
     return replace(prompt, images=images_of(messages))

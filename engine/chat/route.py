@@ -8,10 +8,9 @@ from typing import Any
 
 from engine.capabilities import TemplateTraits, chat_template_traits, go_template_traits, prefers_chat_template
 from engine.chat.golang import PLAIN, GoRenderer
-from engine.chat.jinja import CHATML, ChatTemplate
-from engine.chat.native import NativeRenderer
 from engine.chat.render import Prompt, Renderer
 from engine.chat.renderers import NAMES, renderer, resolved
+from engine.chat.template_messages import CHATML, ChatTemplates
 from engine.chat.tools import NAMED, Format, native_format, template_format
 from engine.errors import InvalidRequest
 from engine.requests import Message, Think
@@ -25,14 +24,14 @@ NO_TAGS = ("", "")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One model's way in and out. `native`: by the chat template in the model's file.
+    """One model's way in and out. `native`: by the chat template in the model's file, which `Templates` renders.
 
     `traits` are those of the template that is used, `think_tags` what surrounds reasoning in an answer that no
     format of its own describes ("" if nothing does), `go` the Go template, if that is what is used, `bos` the text of
     the start token that prompts begin with, "" if it is the vocabulary's own or none.
     """
 
-    renderer: Renderer
+    renderer: Renderer | ChatTemplates
     format: Format
     traits: TemplateTraits
     think_tags: tuple[str, str]
@@ -131,8 +130,5 @@ def _native_route(chat_template: str, tool_template: str, tokens: dict[str, str]
     tags = ("<think>", "</think>") if traits.thinking else NO_TAGS
     format_ = native_format(tool_template or source)
     traits = replace(traits, tools=traits.tools or bool(tool_template), thinking=traits.thinking or format_.thinking)
-    usual, with_tools = (
-        ChatTemplate(text, bos=tokens.get("bos", ""), eos=tokens.get("eos", "")) for text in (source, tool_template)
-    )
-    renderer = NativeRenderer(usual, format_.shape, with_tools if tool_template else None)
-    return Route(renderer, format_, traits, tags, native=True)
+    templates = ChatTemplates(source, tool_template, bos=tokens.get("bos", ""), eos=tokens.get("eos", ""))
+    return Route(templates, format_, traits, tags, native=True)

@@ -1,7 +1,8 @@
 """The one Jinja environment of the program: templates come with model files, so they are programs of strangers.
 
 On top of Jinja's immutable sandbox, every loop turn and macro call counts against a budget of steps and CPU time, and
-nothing that a template computes may grow beyond `LARGEST`: a hostile template costs an error, not the server.
+nothing that a template computes may grow beyond `LARGEST`: most hostile templates cost an error and nothing else. What
+gets past that, as loops inside of C do, ends the process: `engine.chat.worker` imports this, nobody else does.
 """
 
 from __future__ import annotations
@@ -21,16 +22,14 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-LARGEST = 8 << 20  # characters of any text, items of any list
+from engine.chat.render import Overstayed, TemplateError
+from engine.chat.template_messages import LARGEST
+
 MOST_STEPS = 2_000_000
-MOST_SECONDS = 1.0  # of CPU time of the rendering thread
+MOST_SECONDS = 1.0  # of CPU time of the rendering thread, unless `allowance` says otherwise
 _CHECK_EVERY = 256  # steps between two looks at the clock
 _WIDENING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
 _WIDTH = re.compile(r"\d{7,}|\*")
-
-
-class TemplateError(ValueError):
-    """A template cannot be read, gave up on these messages, or wants more than it may have; the text is for users."""
 
 
 class Budget:
@@ -41,15 +40,22 @@ class Budget:
         self._deadline = time.thread_time() + seconds
 
     def step(self) -> None:
-        """One turn of a loop or one call of a macro. Raises TemplateError when the budget is used up."""
+        """One turn of a loop or one call of a macro. Raises Overstayed when the budget is used up."""
         self._steps += 1
         if self._steps % _CHECK_EVERY:
             return
         if self._steps > MOST_STEPS or time.thread_time() > self._deadline:
-            raise TemplateError("the template takes too long")
+            raise Overstayed("chat template: it takes too long")
 
 
 budget: ContextVar[Budget] = ContextVar("budget")
+allowance: ContextVar[float] = ContextVar("allowance", default=MOST_SECONDS)
+"""Seconds of CPU time that a rendering may take."""
+
+
+def too_much(what: str) -> TemplateError:
+    """The error of a template that does `what`."""
+    return TemplateError(f"chat template: it {what}")
 
 
 def tick() -> str:
@@ -61,7 +67,7 @@ def tick() -> str:
 def bounded(value: Any) -> Any:
     """`value`, if it is not too large. Raises TemplateError."""
     if isinstance(value, str | list | tuple) and len(value) > LARGEST:
-        raise TemplateError("the template makes too much text")
+        raise too_much("makes too much text")
     return value
 
 
@@ -104,7 +110,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         elif operator == "%" and isinstance(left, str):
             _check_widths(left)
         elif operator == "**" and not (abs(left) <= 1 << 32 and abs(right) <= 64):
-            raise TemplateError("the template computes too large a number")
+            raise too_much("computes too large a number")
         return bounded(super().call_binop(context, operator, left, right))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -116,7 +122,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         def formatted(*args: Any, **kwargs: Any) -> str:
             _check_widths(value.__self__)
             if any(isinstance(arg, int) and arg > LARGEST for arg in (*args, *kwargs.values())):
-                raise TemplateError("the template pads too far")
+                raise too_much("pads too far")
             return str(bounded(wrapped(*args, **kwargs)))
 
         return formatted
@@ -127,7 +133,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         if isinstance(owner, str):
             _check_growth(owner, __obj.__name__, args)
         elif isinstance(owner, list) and len(owner) > LARGEST:
-            raise TemplateError("the template makes too long a list")
+            raise too_much("makes too long a list")
         return super().call(__context, __obj, *args, **kwargs)
 
     def _guarded_filter(self, name: str) -> Callable[..., Any]:
@@ -170,9 +176,9 @@ def to_json(
 ) -> str:
     """JSON as chat templates expect it: keys in order, spaces after `,` and `:`, nothing escaped for HTML."""
     if indent is not None and indent > 64:
-        raise TemplateError("the template indents too far")
+        raise too_much("indents too far")
     if isinstance(value, Undefined):
-        raise TemplateError("the template prints an undefined value as JSON")
+        raise too_much("prints an undefined value as JSON")
     if isinstance(value, Iterable) and not isinstance(value, str | list | tuple | dict):
         value = list(value)
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
@@ -209,7 +215,7 @@ def _check_repetition(left: Any, right: Any) -> None:
         if isinstance(value, str | list | tuple) and isinstance(times, int):
             _check_total(len(value) * times)
         elif isinstance(value, int) and value.bit_length() > 4096:
-            raise TemplateError("the template computes too large a number")
+            raise too_much("computes too large a number")
 
 
 def _check_growth(text: str, method: str, args: tuple[Any, ...]) -> None:
@@ -225,12 +231,12 @@ def _check_growth(text: str, method: str, args: tuple[Any, ...]) -> None:
 
 def _check_widths(text: str) -> None:
     if _WIDTH.search(text):
-        raise TemplateError("the template pads too far")
+        raise too_much("pads too far")
 
 
 def _check_total(size: int) -> None:
     if size > LARGEST:
-        raise TemplateError("the template makes too much text")
+        raise too_much("makes too much text")
 
 
 def _raise(message: str) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from engine.chat.jinja import TemplateError
-from engine.chat.render import Prompt
+from engine.chat.render import Prompt, TemplateError
 from engine.chat.renderers.declarations import read_tool
 from engine.requests import Message, Think
 from modelfile.gotemplate import Tool

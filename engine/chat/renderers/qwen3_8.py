@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from engine.chat.images import in_front_apart, tagged
-from engine.chat.jinja import TemplateError
+from engine.chat.render import TemplateError
 from engine.chat.renderers.chatml import turn
 from engine.chat.renderers.family import Chat
 from engine.chat.renderers.qwen import is_question

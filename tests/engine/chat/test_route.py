@@ -1,10 +1,14 @@
 """Which template writes the prompts of a model, and what that says about the model."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from engine.chat.golang import GoRenderer
-from engine.chat.native import NativeRenderer
-from engine.chat.route import choose_route, completion_route
+from engine.chat.route import Route, choose_route, completion_route
+from engine.chat.template_messages import ChatTemplates
+from engine.chat.worker import renderer_of
 from engine.errors import InvalidRequest
 from engine.requests import Message
 from registry.manifest import ModelConfig
@@ -17,6 +21,12 @@ GO_TOOLS = (
 CHAT = "{% for m in messages %}{{ m.content }}{% endfor %}"
 CHAT_THINKS = CHAT + "<think></think>"
 CHAT_TOOLS = CHAT + "{{ tools }}{{ tool_calls }}{% if message.role == 'tool' %}{% endif %}"
+
+
+def written(route: Route, tools: Sequence[dict[str, Any]] = ()) -> str:
+    """The prompt for one word."""
+    renderer = renderer_of(route.renderer) if isinstance(route.renderer, ChatTemplates) else route.renderer
+    return renderer.render([Message("user", "Hi")], tools, None).text
 
 
 @pytest.mark.parametrize(
@@ -37,14 +47,14 @@ CHAT_TOOLS = CHAT + "{{ tools }}{{ tool_calls }}{% if message.role == 'tool' %}{
 def test_the_choice(template: str | None, chat: str, setting: bool | None, native: bool) -> None:
     route = choose_route("m", ModelConfig(), template, chat, {}, setting)
     assert route.native is native
-    assert isinstance(route.renderer, NativeRenderer if native else GoRenderer)
+    assert isinstance(route.renderer, ChatTemplates if native else GoRenderer)
 
 
 def test_a_parser_alone_gets_the_plain_template() -> None:
     route = choose_route("m", ModelConfig(parser="qwen3-coder"), None, CHAT, {}, None)
     assert not route.native
     assert route.parser_capabilities == {"tools"}
-    assert route.renderer.render([Message("user", "Hi")], [], None).text == "Hi"
+    assert written(route) == "Hi"
 
 
 def test_an_unknown_parser_adds_nothing() -> None:
@@ -59,23 +69,21 @@ def test_gpt_oss_speaks_harmony() -> None:
 
 def test_without_any_template_a_completion_is_the_prompt_itself() -> None:
     route = choose_route("m", ModelConfig(), None, "", {}, None)
-    assert "<|im_start|>" in route.renderer.render([Message("user", "Hi")], [], None).text
-    assert completion_route(route, "").renderer.render([Message("user", "Hi")], [], None).text == "Hi"
+    assert "<|im_start|>" in written(route)
+    assert written(completion_route(route, "")) == "Hi"
 
 
 def test_a_named_renderer_wins_over_both_templates() -> None:
     config = ModelConfig(renderer="qwen3-coder", parser="qwen3-coder")
     route = choose_route("m", config, GO_TOOLS, CHAT_TOOLS, {}, None)
     assert not route.native
-    assert route.renderer.render([Message("user", "Hi")], [], None).text == (
-        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    )
+    assert written(route) == ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
 
 
 def test_an_unknown_renderer() -> None:
     route = choose_route("m", ModelConfig(renderer="nosuch"), None, "", {}, None)
     with pytest.raises(InvalidRequest, match='unknown renderer "nosuch"'):
-        route.renderer.render([Message("user", "Hi")], [], None)
+        written(route)
 
 
 def test_reasoning_in_tags_of_its_own_is_a_capability() -> None:
@@ -87,6 +95,5 @@ def test_a_template_for_requests_with_tools() -> None:
     route = choose_route("m", ModelConfig(), None, CHAT, {}, None, "with tools: <tool_call>" + CHAT)
     assert route.traits.tools
     assert route.format.preserved == ("<tool_call>", "</tool_call>")
-    asked = [Message("user", "Hi")]
-    assert route.renderer.render(asked, [], None).text == "Hi"
-    assert route.renderer.render(asked, [{"type": "function"}], None).text == "with tools: <tool_call>Hi"
+    assert written(route) == "Hi"
+    assert written(route, [{"type": "function"}]) == "with tools: <tool_call>Hi"
