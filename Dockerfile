@@ -3,18 +3,26 @@ ARG BUILD_IMAGE=debian:trixie-slim
 ARG RUN_IMAGE=debian:trixie-slim
 
 FROM ${BUILD_IMAGE} AS build
-# Not for the very CPU that it is built on: an image goes places.
-ARG CMAKE_ARGS="-DGGML_NATIVE=off"
-ENV PIP_NO_CACHE_DIR=1
+ARG BUILD_PACKAGES="build-essential cmake"
+# An image goes places: it has a CPU backend for each generation of processors, and the server takes the best one.
+ARG CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_CPU_ALL_VARIANTS=ON -DGGML_BACKEND_DL=ON"
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends build-essential cmake python3 python3-venv \
+    && apt-get install -y --no-install-recommends ${BUILD_PACKAGES} python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/pronk
 WORKDIR /src
-# llama.cpp first: it takes minutes, and does not change with our own code.
+# llama.cpp first: it takes half an hour on two cores, and does not change with our own code. A wheel of
+# llama-cpp-python in /wheels is taken instead, if whoever builds mounts one there.
+ARG ENGINE_DIGEST=""
 COPY pyproject.toml ./
-COPY scripts/install_engine.py scripts/build_flags.py scripts/
-RUN /opt/pronk/bin/python scripts/install_engine.py
+COPY scripts/install_engine.py scripts/build_flags.py scripts/link_duplicates.py scripts/
+RUN set -e; : "${ENGINE_DIGEST}"; \
+    for wheel in /wheels/llama_cpp_python-*.whl; do if [ -e "$wheel" ]; then /opt/pronk/bin/pip install "$wheel"; fi; done; \
+    /opt/pronk/bin/python scripts/install_engine.py; \
+    /opt/pronk/bin/python scripts/link_duplicates.py /opt/pronk
+RUN /opt/pronk/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+    && /opt/pronk/bin/pip install -r requirements.txt
 COPY README.md LICENSE ./
 COPY registry registry
 COPY modelfile modelfile
@@ -37,6 +45,7 @@ USER pronk
 VOLUME /models
 EXPOSE 11434
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["pronk", "ps"]
+# At its first start on a kind of processor the server proves its backend before it answers.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["pronk", "ps"]
 ENTRYPOINT ["pronk"]
 CMD ["serve"]

@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TO_TEST := $(VENV)/.ready-to-test
 
-.PHONY: run engine test check tables bench faults clean
+.PHONY: run engine test docker-test check tables bench faults clean
 
 run: $(READY)
 	@$(BIN)/python -m scripts.first_run
@@ -42,6 +42,10 @@ bench: $(READY_TO_TEST)
 # three minutes.
 faults: $(READY_TO_TEST)
 	$(BIN)/python -m tests.faults $(if $(QUICK),--quick) $(ARGS)
+
+# Builds the image and tries it; needs root and Debian or Ubuntu. QUICK=1 takes the engine that is installed here.
+docker-test: $(READY)
+	$(BIN)/python -m scripts.docker_test
 
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info .*_cache .hypothesis

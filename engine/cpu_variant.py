@@ -80,6 +80,7 @@ class Memory:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self._path.parent, prefix=".cpu-variants-", delete=False) as file:
                 file.write(text)
+                os.fchmod(file.fileno(), 0o644)
             os.replace(file.name, self._path)
         except OSError as error:
             log.debug("%s is not written: %s", self._path, error.strerror)

@@ -1,0 +1,452 @@
+"""`make docker-test`: builds the image with buildah, runs it, and looks at it as somebody would who has to trust it.
+
+The images below are made by debootstrap, of the Debian that this machine runs and from where this machine gets it; pip
+in the build uses this machine's settings. Both are given from outside and leave nothing in the image.
+
+  QUICK=1    the engine that is installed here, instead of one compiled in the image with all CPU variants
+  WHEELS=DIR a folder with a wheel of llama-cpp-python to take instead
+  CI         set: a machine where this cannot be done fails, instead of skipping
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+F16 = ROOT / "tests" / "data" / "tinychat-f16.gguf"
+CACHE = ROOT / ".cache" / "docker"
+BASE, IMAGE = "localhost/pronk-test-base", "localhost/pronk-test"
+QUICK_BASE = f"{BASE}-quick"  # has what the Dockerfile asks for, so that it comes once
+QUICK_PACKAGES = "python3,python3-venv,libgomp1,libstdc++6"
+PACKAGES = ("buildah", "debootstrap")
+ENGINE = "llama_cpp_python"
+PATIENCE = 120.0  # seconds for a start, an answer or a stop
+VARIANT = re.compile(r"CPU variant (\S+) of llama\.cpp")
+DYING = r"""
+#include <signal.h>
+int ggml_backend_score(void) { return 1 << 30; }
+void * ggml_backend_init(void) { raise(SIGILL); return 0; }
+"""
+PLANTED = r"""
+#include <unistd.h>
+int ggml_backend_score(void) { return 1 << 30; }
+__attribute__((constructor)) static void loaded(void) { (void)!write(2, "PLANTED\n", 8); }
+"""
+
+
+class Unable(Exception):
+    """Why this machine cannot build or run images."""
+
+
+def main() -> int:
+    """Returns the exit code."""
+    started = time.monotonic()
+    try:
+        prepare()
+    except Unable as error:
+        print(f"The image was not tested: {error}.", file=sys.stderr)
+        return 1 if os.environ.get("CI") else 0
+    quick = bool(os.environ.get("QUICK"))
+    build(quick=quick)
+    say(f"built in {time.monotonic() - started:.0f} s" + ("" if quick else f", {size() >> 20} MiB on top of the base"))
+    with container() as image:
+        for check in (check_files, check_server, check_planted, check_fallback):
+            check(image)
+            say(f"{(check.__doc__ or '').strip()}: ok")
+    say(f"all in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def prepare() -> None:
+    """See that the tools are there, or get them. Raises Unable."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        raise Unable("buildah and debootstrap are run by root, on Linux")
+    missing = [name for name in PACKAGES if shutil.which(name) is None]
+    if missing and shutil.which("apt-get") is None:
+        raise Unable(f"{' and '.join(missing)} cannot be had: there is no apt-get")
+    if missing:
+        for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
+            done = subprocess.run(["apt-get", "-q", *command], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Unable(f"{' and '.join(missing)} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+
+
+# The image.
+
+
+def build(*, quick: bool) -> None:
+    """Build the image below, then the image."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    base = QUICK_BASE if quick else BASE
+    if base not in buildah("images", "--format", "{{.Name}}", capture=True).splitlines():
+        make_base(base, *([f"--include={QUICK_PACKAGES}"] if quick else []))
+    wheels = Path(os.environ.get("WHEELS") or CACHE / "wheels")
+    wheels.mkdir(exist_ok=True)
+    arguments = ["--build-arg", f"BUILD_IMAGE={base}", "--build-arg", f"RUN_IMAGE={base}"]
+    if quick and not any(wheels.glob("*.whl")):
+        wheels = CACHE / "installed"
+        shutil.rmtree(wheels, ignore_errors=True)
+        wheels.mkdir()
+        pack(wheels)
+    if any(wheels.glob("*.whl")):
+        arguments += ["--build-arg", "BUILD_PACKAGES="]
+    volumes = [f"{wheels.resolve()}:/wheels:ro", *settings()]
+    mounts = [word for volume in volumes for word in ("--volume", volume)]
+    # A layer with another wheel must not be taken for this one.
+    digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in sorted(wheels.glob("*.whl"))))
+    label = ["--build-arg", f"ENGINE_DIGEST={digest.hexdigest()[:12]}"]
+    buildah("build", "--format", "docker", "--layers", *arguments, *label, *mounts, "--tag", IMAGE, str(ROOT))
+
+
+def make_base(name: str, *options: str) -> None:
+    """The image below."""
+    suite, mirror = archive()
+    folder = CACHE / "base"
+    shutil.rmtree(folder, ignore_errors=True)
+    say(f"making a base of Debian {suite}")
+    with (CACHE / "debootstrap.log").open("w") as log:
+        command = ["debootstrap", "--variant=minbase", *options, suite, str(folder), mirror]
+        subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
+    made = buildah("from", "scratch", capture=True).strip()
+    buildah("add", "--quiet", made, str(folder), "/")
+    buildah("commit", "--quiet", made, name)
+    buildah("rm", made, capture=True)
+    shutil.rmtree(folder)
+
+
+def archive() -> tuple[str, str]:
+    """The release that this machine runs, and the address that it has its packages from."""
+    release = dict(re.findall(r'^(\w+)="?(.*?)"?$', Path("/etc/os-release").read_text(), re.MULTILINE))
+    suite = release.get("VERSION_CODENAME", "")
+    command = ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)"]
+    rows = [line.split() for line in output(command).splitlines()]
+    found = [row[2] for row in rows if len(row) == 3 and row[:2] == [suite, "main"]]
+    if not suite or not found:
+        raise SystemExit("apt-get does not say from where this machine has its packages: apt-get update?")
+    return suite, found[0]
+
+
+def settings() -> Iterator[str]:
+    """Volumes with what apt-get and pip must know on this machine to get anything."""
+    lines = [line for line in output(["apt-config", "dump"]).splitlines() if re.match(r"Acquire::\S+ \"", line)]
+    (CACHE / "apt.conf").write_text("\n".join(lines) + "\n")
+    yield f"{CACHE / 'apt.conf'}:/etc/apt/apt.conf.d/99-of-the-builder:ro"
+    pairs = re.findall(
+        r"^\S+?\.([\w-]+)='(.*)'$", output([sys.executable, "-m", "pip", "config", "list"]), re.MULTILINE
+    )
+    values = {key.lstrip("."): value for key, value in pairs if key != "find-links"}
+    if certificates := values.get("cert"):
+        values["cert"] = "/etc/pip-certificates.crt"
+        yield f"{certificates}:{values['cert']}:ro"
+    (CACHE / "pip.conf").write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in values.items()))
+    yield f"{CACHE / 'pip.conf'}:/etc/pip.conf:ro"
+
+
+def pack(folder: Path) -> None:
+    """A wheel of the engine as it is installed here."""
+    package = importlib.metadata.distribution(ENGINE)
+    [tag] = re.findall(r"^Tag: (\S+)$", package.read_text("WHEEL") or "", re.MULTILINE)[:1]
+    top = Path(str(package.locate_file("")))
+    with zipfile.ZipFile(folder / f"{ENGINE}-{package.version}-{tag}.whl", "w") as wheel:
+        record = []
+        for file in package.files or ():
+            path = top / file
+            if ".." in file.parts or "__pycache__" in file.parts or file.name in ("RECORD", "INSTALLER", "REQUESTED"):
+                continue
+            data = path.read_bytes()
+            info = zipfile.ZipInfo(str(file))
+            info.external_attr = stat.S_IMODE(path.stat().st_mode) << 16
+            wheel.writestr(info, data)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+            record.append(f"{file},sha256={digest},{len(data)}")
+        name = f"{ENGINE}-{package.version}.dist-info/RECORD"
+        wheel.writestr(name, "\n".join([*record, f"{name},,", ""]))
+
+
+def size() -> int:
+    """Bytes of the image's files, each counted once, without the image below."""
+    found = []
+    for image in (IMAGE, BASE):
+        with container(image) as made:
+            found.append(int(output(["du", "-sxB1", str(made.root)]).split()[0]))
+    return found[0] - found[1]
+
+
+def config() -> dict[str, Any]:
+    """What the image says about how it is to be run."""
+    found = json.loads(buildah("inspect", "--type", "image", IMAGE, capture=True))
+    return dict(found["Docker"]["config"])
+
+
+# What is checked.
+
+
+def check_files(image: Container) -> None:
+    """no file is odd: each belongs to root or, few of them, to the server's user, and others cannot write it"""
+    root = image.root
+    users = dict(line.split(":")[0:3:2] for line in (root / "etc/passwd").read_text().splitlines())
+    user = int(users["pronk"])
+    assert user != 0
+    assert config()["User"] == "pronk"
+    assert list(config()["Volumes"]) == ["/models"]
+    known = {int(value) for value in users.values()}
+    public = {root / name for name in ("tmp", "var/tmp", "run/lock")}
+    for folder, names, files in os.walk(root):
+        if Path(folder) == root:
+            names[:] = set(names) - {"dev", "proc", "sys"}
+        for path in (Path(folder, name) for name in (*names, *files)):
+            status = path.lstat()
+            assert status.st_uid in known, f"{path} belongs to {status.st_uid}"
+            assert not status.st_mode & stat.S_IWOTH or path.is_symlink() or path in public, f"others can write {path}"
+            own = path.relative_to(root).parts[0] in ("home", "models") or "mail" in path.parts
+            assert status.st_uid != user or own, f"the server's user owns {path}"
+    # Where volumes were while it was built, buildah leaves what is empty.
+    given = [*root.glob("wheels/*"), *root.glob("etc/pip*"), root / "etc/apt/apt.conf.d/99-of-the-builder"]
+    left = [path for path in given if path.exists() and path.stat().st_size]
+    assert not left, f"left behind by the build: {left}"
+    libraries = list(root.glob("opt/pronk/lib/python3*/site-packages/**/libllama.so*"))
+    assert len({path.stat().st_ino for path in libraries}) == 1, "the engine's library is there more than once"
+
+
+def check_server(image: Container) -> None:
+    """a server answers, keeps its models in the volume, passes its health check, and SIGTERM ends it with 0"""
+    with volume() as models:
+        with running(image, models) as server:
+            assert "Hello" in server.ask("tinychat")
+            assert any(models.glob("blobs/*")), "the volume is empty"
+            made = {"model": "kept", "from": "tinychat", "system": "x", "stream": False}
+            assert server.post("/api/create", made)["status"] == "success"
+            proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:9")
+            for environ in ({}, proxies):
+                done = server.run(health(), environ)
+                assert done.returncode == 0, done.stderr
+            assert server.run(["id", "-un"]).stdout.strip() == "pronk"
+            assert server.stop() == 0, server.log()
+            assert server.run(health()).returncode != 0, "the health check finds a server that is gone"
+            if has_variants(image):
+                found = VARIANT.search(server.log())
+                assert found, server.log()
+                say(f"the log names the variant {found[1]}")
+        with running(image, models) as server:
+            assert "Hello" in server.ask("kept")
+            assert not has_variants(image) or "proved before" in server.log()
+
+
+def check_planted(image: Container) -> None:
+    """no module is loaded from the working directory"""
+    with volume() as models:
+        for name in ("cpu", "cpu-planted"):
+            compile_module(models / f"libggml-{name}.so", PLANTED)
+        shutil.copy(F16, models / "m.gguf")
+        with running(image, models, folder="/models", GGML_BACKEND_PATH="/models/libggml-cpu.so") as server:
+            assert "Hello" in server.ask("tinychat")
+            quantized = {"model": "q", "modelfile": "FROM /models/m.gguf", "quantize": "q8_0", "stream": False}
+            assert server.post("/api/create", quantized)["status"] == "success"
+            assert "PLANTED" not in server.log()
+
+
+def check_fallback(image: Container) -> None:
+    """where the best variant dies, the next one is used, and the log says so"""
+    if not has_variants(image):
+        return
+    with volume() as models, container() as copy:
+        [folder] = {path.parent for path in copy.root.glob("opt/pronk/lib/python3*/site-packages/**/libggml-cpu-*.so")}
+        compile_module(folder / "libggml-cpu-dying.so", DYING)
+        with running(copy, models) as server:
+            assert "Hello" in server.ask("tinychat")
+            log = server.log()
+            assert "CPU variant dying of llama.cpp is not used: the engine's self-test died on" in log, log
+            assert "SIGILL" in log
+            assert VARIANT.findall(log)[-1] != "dying"
+
+
+def has_variants(image: Container) -> bool:
+    """Whether the image has CPU variants to choose from."""
+    return any(image.root.glob("opt/pronk/lib/python3*/site-packages/**/libggml-cpu-*.so"))
+
+
+def health() -> list[str]:
+    """The command of the image's health check."""
+    test = config()["Healthcheck"]["Test"]
+    assert test[0] == "CMD", test
+    return list(test[1:])
+
+
+# Containers.
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that nothing runs in yet: its name, and where its files are."""
+
+    name: str
+    root: Path
+
+
+@contextmanager
+def container(image: str = IMAGE) -> Iterator[Container]:
+    """A new container of an image."""
+    name = buildah("from", image, capture=True).strip()
+    try:
+        # Buildah would put its own folder over the one that is given for a volume of the image.
+        buildah("config", "--volume", "/models-", name, capture=True)
+        yield Container(name, Path(buildah("mount", name, capture=True).strip()))
+    finally:
+        buildah("rm", name, capture=True)
+
+
+@contextmanager
+def volume() -> Iterator[Path]:
+    """A folder for models, the server's user's own as Docker makes it."""
+    with tempfile.TemporaryDirectory(prefix="pronk-docker-") as folder, container() as made:
+        models = Path(folder, "models")
+        models.mkdir()
+        status = (made.root / "models").stat()
+        os.chown(models, status.st_uid, status.st_gid)
+        Path(folder).chmod(0o755)
+        yield models
+
+
+class Server:
+    """What the image runs, in a container; `log` is a file."""
+
+    def __init__(self, made: Container, models: Path, log: Path, environ: Mapping[str, str], folder: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self._made, self._models, self._log = made, models, log
+        self._environ = {"OLLAMA_HOST": f"0.0.0.0:{self._port}", **environ}
+        self._folder = folder
+        command = config()["Entrypoint"] + config()["Cmd"]
+        with log.open("w") as file:
+            self._process = subprocess.Popen(self._command(command, {}), stdout=file, stderr=file)
+
+    def run(self, command: Sequence[str], environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run another command in the same surroundings."""
+        return subprocess.run(
+            self._command(command, environ or {}), capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+
+    def ask(self, model: str) -> str:
+        """What a model answers to a greeting."""
+        options = {"temperature": 0, "seed": 1}
+        body = {"model": model, "prompt": "Hello!", "stream": False, "think": False, "options": options}
+        return str(self.post("/api/generate", body)["response"])
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a request, which must succeed."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self._port}{path}", json.dumps(body).encode())
+        with _direct.open(request, timeout=PATIENCE) as answer:
+            return dict(json.load(answer))
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                _direct.open(f"http://127.0.0.1:{self._port}/api/version", timeout=PATIENCE).close()
+            except OSError:
+                assert self._process.poll() is None, self.log()
+                assert time.monotonic() < deadline, self.log()
+                time.sleep(0.1)
+            else:
+                return
+
+    def stop(self) -> int:
+        """Send SIGTERM to the server as `docker stop` does; returns its exit code."""
+        [server] = [child for child in _children(self._process.pid) if child.name() == "pronk"]
+        server.terminate()
+        return self._process.wait(PATIENCE)
+
+    def end(self) -> None:
+        """See that nothing of it is left."""
+        if self._process.poll() is None:
+            for child in _children(self._process.pid):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            self._process.wait(PATIENCE)
+
+    def log(self) -> str:
+        """What it has written so far."""
+        return self._log.read_text(errors="replace")
+
+    def _command(self, command: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+        variables = [word for pair in ({**self._environ, **environ}).items() for word in ("--env", "=".join(pair))]
+        options = ["--isolation", "chroot", "--volume", f"{self._models}:/models", "--workingdir", self._folder]
+        return [*_BUILDAH, "run", *options, *variables, self._made.name, "--", *command]
+
+
+@contextmanager
+def running(made: Container, models: Path, folder: str = "/", **environ: str) -> Iterator[Server]:
+    """A server that answers; it is gone afterwards."""
+    server = Server(made, models, models.parent / "server.log", environ, folder)
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.end()
+
+
+def compile_module(path: Path, source: str) -> None:
+    """A library for the container, of this machine's compiler."""
+    command = ["cc", "-shared", "-fPIC", "-o", str(path), "-x", "c", "-"]
+    subprocess.run(command, input=source, text=True, check=True)
+
+
+# What runs programs.
+
+_BUILDAH = ("buildah", "--root", str(CACHE / "storage"), "--runroot", str(CACHE / "run"))
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def buildah(command: str, *arguments: str, capture: bool = False) -> str:
+    """Run buildah; what it says is shown only if it is not asked for, and goes to a log while it builds."""
+    isolation = ("--isolation", "chroot") if command in ("build", "run") else ()
+    whole = [*_BUILDAH, command, *isolation, *arguments]
+    if capture:
+        return output(whole)
+    with (CACHE / "build.log").open("a") as log:
+        done = subprocess.run(whole, stdout=log, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        tail = (CACHE / "build.log").read_text(errors="replace").splitlines()[-30:]
+        raise SystemExit("\n".join([*tail, f"buildah {command} failed; the whole output is in {CACHE / 'build.log'}"]))
+    return ""
+
+
+def output(command: Sequence[str]) -> str:
+    """What a program that must succeed writes to standard output."""
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def say(line: str) -> None:
+    """Tell how far it is."""
+    print(line, flush=True)
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
