@@ -19,7 +19,7 @@ import msgspec
 
 from registry.errors import BadAnswer, BadStatus, Untrusted
 from registry.keys import Key
-from registry.transport import Transport
+from registry.transport import Transport, retry_after
 
 _PARAMETER = re.compile(r'(\w+)="(.*?)"(?=,|$)')
 _EMPTY = base64.b64encode(hashlib.sha256(b"").hexdigest().encode()).decode()
@@ -90,7 +90,8 @@ class Authority:
         async with transport.send("GET", url, {"Authorization": signature}) as response:
             data = await transport.read(response)
         if response.status_code >= 400:
-            raise BadStatus(response.status_code, data.decode("utf-8", "replace"))
+            text = data.decode("utf-8", "replace")
+            raise BadStatus(response.status_code, text, retry_after(response.headers))
         try:
             return msgspec.json.decode(data, type=_TokenAnswer).token
         except (ValueError, RecursionError):

@@ -16,7 +16,7 @@ from registry.names import Digest
 from registry.partials import Partial
 from registry.parts import DIVISION, Division, Part
 from registry.ranges import BlobSource, Origin
-from registry.retries import Retries
+from registry.retries import Attempts, Retries, Waiting
 from registry.store import Store
 from registry.tasks import together
 from registry.transport import Body, Network
@@ -43,7 +43,8 @@ class Policy:
 class Download:
     """One blob, from a registry into the store. Belongs to one event loop; `run` it once.
 
-    `total` and `completed` are bytes. `arrived` is set when all of them are there, before they are checked.
+    `total` and `completed` are bytes. `arrived` is set when all of them are there, before they are checked;
+    `waiting` says why nothing comes.
     """
 
     def __init__(self, store: Store, policy: Policy, origin: Origin, digest: Digest, size: int) -> None:
@@ -51,6 +52,7 @@ class Download:
         self.total = size
         self.completed = 0
         self.arrived = asyncio.Event()
+        self.waiting = Waiting()
         self._store = store
         self._policy = policy
         self._origin = origin
@@ -85,7 +87,7 @@ class Download:
     async def _ask_size(self, source: BlobSource) -> None:
         """Believe the registry's size rather than the manifest's, if it fits."""
         try:
-            size = await self._policy.retries.run(source.size)
+            size = await self._policy.retries.run(source.size, self.waiting)
         except NotFound:
             raise
         except BadStatus:
@@ -106,14 +108,15 @@ class Download:
 
     async def _complete(self, part: Part, partial: Partial, source: BlobSource) -> None:
         """Fetch a part, again and again. Only tries that bring nothing count."""
-        failures = 0
+        attempts = Attempts(self._policy.retries, self.waiting)
         while part.left:
             before = part.completed
             try:
                 await self._attempt(part, partial, source)
             except RegistryError as error:
-                failures = 1 if part.completed > before else failures + 1
-                await self._policy.retries.after(failures, error)
+                if part.completed > before:
+                    attempts.succeeded()
+                await attempts.failed(error)
 
     async def _attempt(self, part: Part, partial: Partial, source: BlobSource) -> None:
         """One answer's worth of a part. Where ranges are ignored, one answer at a time fills all of them."""

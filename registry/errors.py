@@ -103,11 +103,12 @@ class BadAnswer(RegistryError):
 
 
 class BadStatus(RegistryError):
-    """An answer that refuses."""
+    """An answer that refuses. `retry_after` is how many seconds it asks us to wait, None if it does not say."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, retry_after: float | None = None) -> None:
         super().__init__(f"{status}: {text}")
         self.status = status
+        self.retry_after = retry_after
 
 
 class NotFound(BadStatus):

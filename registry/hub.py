@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Annotated, Final
+from urllib.parse import quote
 
 import httpx
-from huggingface_hub import HfApi, hf_hub_url
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.hf_api import RepoFile
+import msgspec
+from huggingface_hub import hf_hub_url
 
-from registry.errors import BadAnswer, BadStatus, NotFound, Unreachable
-from registry.names import Digest
+from registry.errors import BadAnswer, BadStatus, NotFound, Unreachable, Untrusted
+from registry.names import Digest, InvalidDigest
 from registry.quants import RemoteFile
-from registry.transport import Network, Transport, byte_range
+from registry.transport import Network, Transport, byte_range, origin, parse_url, retry_after
 
-_NETWORK_ERRORS: Final = tuple(kind for kind in HfHubHTTPError.__bases__ if issubclass(kind, Exception))
-"""What the library raises for itself and for the HTTP library that it uses, whichever that is."""
+_MOST_PAGES: Final = 1000
+_MISSING: Final = frozenset({"RepoNotFound", "RevisionNotFound"})
+_Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +30,34 @@ class Listing:
     small: frozenset[str]
 
 
-def list_files(endpoint: str, repository: str, token: str) -> Listing:
-    """The files of a repository. Blocking. Raises RegistryError."""
-    api = HfApi(endpoint=endpoint, token=token or False)
+class _Large(msgspec.Struct):
+    oid: str
+
+
+class _Entry(msgspec.Struct):
+    type: str
+    path: str
+    size: _Size = 0
+    lfs: _Large | None = None
+
+
+class _Refusal(msgspec.Struct):
+    error: str = ""
+
+
+async def list_files(repository: HubRepository, network: Network) -> Listing:
+    """The files of a repository. Raises RegistryError.
+
+    Not by the hub's own library: that waits by itself where the hub asks for patience, and nobody could end it.
+    """
     try:
-        files = [entry for entry in api.list_repo_tree(repository, recursive=True) if isinstance(entry, RepoFile)]
+        async with repository.connect(network) as connection:
+            entries = [entry async for entry in connection.entries() if entry.type == "file"]
         return Listing(
-            tuple(RemoteFile(file.path, file.size, Digest(file.lfs.sha256)) for file in files if file.lfs),
-            frozenset(file.path for file in files if not file.lfs and "/" not in file.path),
+            tuple(RemoteFile(entry.path, entry.size, Digest(entry.lfs.oid)) for entry in entries if entry.lfs),
+            frozenset(entry.path for entry in entries if not entry.lfs and "/" not in entry.path),
         )
-    except GatedRepoError as error:
-        raise BadStatus(403, _message(error)) from None
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise NotFound from None
-    except HfHubHTTPError as error:
-        raise BadStatus(error.response.status_code, _message(error)) from None
-    except _NETWORK_ERRORS as error:
-        raise Unreachable(f"{endpoint}: {error}") from None
-    except (ValueError, KeyError, TypeError):
+    except (msgspec.DecodeError, InvalidDigest, RecursionError):
         raise BadAnswer("the hub's list of files cannot be read") from None
 
 
@@ -60,8 +71,14 @@ class HubRepository:
     files: Mapping[Digest, RemoteFile]
 
     @classmethod
-    def of(cls, endpoint: str, repository: str, token: str, files: Iterable[RemoteFile]) -> HubRepository:
-        """A repository with these files."""
+    def of(cls, endpoint: str, repository: str, token: str, files: Iterable[RemoteFile] = ()) -> HubRepository:
+        """A repository, as far as known with these files. Raises Unreachable for an endpoint that is none."""
+        try:
+            url = httpx.URL(endpoint)
+        except (httpx.InvalidURL, ValueError):
+            url = httpx.URL("")
+        if url.scheme not in ("http", "https") or not url.host:
+            raise Unreachable(f"{endpoint}: not the address of a hub")
         return cls(endpoint, repository, token, {file.digest: file for file in files})
 
     @asynccontextmanager
@@ -88,6 +105,37 @@ class HubConnection:
         async with self._get(self._repository.files[digest].path, byte_range(first, last)) as response:
             yield response
 
+    async def entries(self) -> AsyncIterator[_Entry]:
+        """All that the repository holds, page by page. Raises msgspec.DecodeError too."""
+        repository = self._repository
+        path = f"/api/models/{quote(repository.repository)}/tree/main?recursive=true&expand=false"
+        url: httpx.URL | None = httpx.URL(f"{repository.endpoint}{path}")
+        for _ in range(_MOST_PAGES):
+            if url is None:
+                return
+            async with self.transport.send("GET", url, self._shown) as response:
+                data = await self.transport.read(response)
+            if response.status_code >= 400:
+                raise _refusal(response, data)
+            for entry in msgspec.json.decode(data, type=list[_Entry]):
+                yield entry
+            url = self._next_page(response)
+
+    def _next_page(self, response: httpx.Response) -> httpx.URL | None:
+        """Where the list goes on. Raises Untrusted if that is not on the hub, for the token goes there too."""
+        following = response.links.get("next", {}).get("url")
+        if following is None:
+            return None
+        url = parse_url(following, response.url)
+        if origin(url) != origin(httpx.URL(self._repository.endpoint)):
+            raise Untrusted("the hub's list of files goes on at another host")
+        return url
+
+    @property
+    def _shown(self) -> Mapping[str, str]:
+        token = self._repository.token
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
     async def text(self, path: str) -> bytes:
         """All of a small file."""
         async with self._get(path, {}) as response:
@@ -97,11 +145,18 @@ class HubConnection:
     async def _get(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
         repository = self._repository
         url = httpx.URL(hf_hub_url(repository.repository, path, endpoint=repository.endpoint))
-        shown = {"Authorization": f"Bearer {repository.token}"} if repository.token else {}
-        async with self.transport.send("GET", url, {**headers, **shown}) as response:
+        async with self.transport.send("GET", url, {**headers, **self._shown}) as response:
             await self.transport.require_success(response)
             yield response
 
 
-def _message(error: HfHubHTTPError) -> str:
-    return error.server_message or str(error).strip().splitlines()[0]
+def _refusal(response: httpx.Response, data: bytes) -> BadStatus:
+    """Why the hub does not list a repository. Of one that we may not see it says that there is none."""
+    code = response.headers.get("x-error-code", "")
+    if code in _MISSING or (response.status_code in (401, 404) and code != "GatedRepo"):
+        return NotFound()
+    try:
+        text = msgspec.json.decode(data, type=_Refusal).error
+    except (msgspec.DecodeError, RecursionError):
+        text = data[:200].decode("utf-8", "replace")
+    return BadStatus(response.status_code, text, retry_after(response.headers))

@@ -66,7 +66,7 @@ class HuggingFace:
         from registry import hub  # it takes a quarter of a second, and most servers never need it
 
         path = f"{name.namespace}/{name.model}"
-        listing = await asyncio.to_thread(hub.list_files, self.endpoint, path, self.token)
+        listing = await hub.list_files(hub.HubRepository.of(self.endpoint, path, self.token), network)
         model = choose_model(listing.large, name.tag)
         if model is None:
             raise NotFound

@@ -15,7 +15,7 @@ from registry.auth import Authority
 from registry.bundled import MODELS
 from registry.download import Policy
 from registry.downloads import Downloads, Shared
-from registry.errors import RegistryError, StoreError
+from registry.errors import BadStatus, RegistryError, StoreError
 from registry.huggingface import HuggingFace
 from registry.leases import held
 from registry.manifest import TENSOR, Layer, Manifest, ManifestError
@@ -23,6 +23,7 @@ from registry.names import Digest, ModelName
 from registry.offers import ManifestOffer, Offer
 from registry.ranges import Origin
 from registry.repository import Repository
+from registry.retries import Attended, Waiting
 from registry.steps import Step, blob_step
 from registry.store import Store, StoredModel
 
@@ -87,7 +88,12 @@ class Pulls:
         old = await asyncio.to_thread(self._store.stored, repository.name)
         if old is not None:
             repository = replace(repository, name=old.name)
-        offer = await self._offer(repository, old)
+        waiting = Waiting()
+        asking = Attended(self._offer(repository, old, waiting), waiting)
+        async with aclosing(asking.steps()) as steps:
+            async for step in steps:
+                yield step
+        offer = asking.result
         replaced = old.manifest.digests if old is not None and not self._keep_unused else frozenset()
         async with held(self._store.lease(offer.digests)), held(self._store.lease(replaced, made=True)):
             async with aclosing(self._fetch(offer)) as steps:
@@ -102,28 +108,31 @@ class Pulls:
             async for step in steps:
                 yield step
 
-    async def _offer(self, repository: Repository, old: StoredModel | None) -> Offer:
+    async def _offer(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> Offer:
         """What there is to fetch: from the registry, or from the hub behind it where the registry refuses."""
         try:
-            return await self._ask(repository, old)
+            return await self._ask(repository, old, waiting)
         except (RegistryError, ManifestError) as error:
             raise ManifestUnavailable(error) from error
 
-    async def _ask(self, repository: Repository, old: StoredModel | None) -> Offer:
+    async def _ask(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> Offer:
         hub = self._hub
         if not hub.serves(repository.name):
-            return await self._ask_registry(repository)
+            return await self._ask_registry(repository, waiting)
         if not hub.mirrored:
             try:
-                return await self._ask_registry(repository)
+                return await self._ask_registry(repository, waiting)
             except RegistryError as error:
                 if not hub.may_help(error):
                     raise
-        return await hub.offer(repository.name, self._policy.network, self._store, old)
+        network = self._policy.network
+        return await self._policy.retries.run(
+            lambda: hub.offer(repository.name, network, self._store, old), waiting, _is_refusal
+        )
 
-    async def _ask_registry(self, repository: Repository) -> Offer:
+    async def _ask_registry(self, repository: Repository, waiting: Waiting) -> Offer:
         async with repository.connect(self._policy.network) as connection:
-            data = await connection.manifest()
+            data = await self._policy.retries.run(connection.manifest, waiting, _is_refusal)
         return ManifestOffer(repository, data, Manifest.decode(data))
 
     async def _fetch(self, offer: Offer) -> AsyncGenerator[Step, None]:
@@ -148,12 +157,15 @@ class Pulls:
         self, stack: AsyncExitStack, watched: list[Shared], layer: Layer, origin: Origin
     ) -> AsyncGenerator[Step, None]:
         """Show a download until everything has arrived; the stack holds on to it. Another's that fails is not ours."""
-        shown = 0
+        shown = told = 0
         while True:
             shared, ours = await stack.enter_async_context(self._downloads.watch(layer, origin))
             try:
                 async with aclosing(shared.progress()) as progress:
                     async for completed, total in progress:
+                        if shared.download.waiting.count != told:
+                            told = shared.download.waiting.count
+                            yield {"status": shared.download.waiting.status}
                         shown = max(shown, completed)
                         yield blob_step("pulling", layer.digest, total, shown)
                 watched.append(shared)
@@ -178,3 +190,8 @@ class Pulls:
                 await asyncio.to_thread(self._store.remove_unused, unused)
         except StoreError as error:
             yield {"status": f"couldn't remove unused layers: {error}"}
+
+
+def _is_refusal(error: RegistryError) -> bool:
+    """Whether somebody has answered, and said no: who cannot be reached in the first place is not asked again."""
+    return isinstance(error, BadStatus)

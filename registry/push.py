@@ -11,11 +11,12 @@ from typing import BinaryIO
 from registry.auth import Authority
 from registry.download import Policy
 from registry.downloads import TICK
-from registry.errors import BlobMissing, Unreachable, without_paths
+from registry.errors import BlobMissing, RegistryError, Unreachable, without_paths
 from registry.leases import held
 from registry.manifest import Layer
 from registry.names import Digest, ModelName
 from registry.repository import Connection, Repository
+from registry.retries import Attended, Waiting
 from registry.steps import Step, blob_step
 from registry.store import Store
 from registry.tasks import together
@@ -37,36 +38,48 @@ async def push(
                     yield step
         yield {"status": "pushing manifest"}
         data = model.manifest.encode().removesuffix(b"\n")
-        await policy.retries.run(lambda: connection.put_manifest(data))
+        waiting = Waiting()
+        putting = Attended(policy.retries.run(lambda: connection.put_manifest(data), waiting), waiting)
+        async with aclosing(putting.steps()) as steps:
+            async for step in steps:
+                yield step
     yield {"status": "success"}
 
 
 async def _send(store: Store, layer: Layer, connection: Connection, policy: Policy) -> AsyncGenerator[Step, None]:
     """Send a blob that is not there yet, and show how far it is. Closing it ends the upload."""
-    if not await _is_there(layer.digest, connection, policy):
+    waiting = Waiting()
+    asking = Attended(_is_there(layer.digest, connection, policy, waiting), waiting)
+    async with aclosing(asking.steps()) as steps:
+        async for step in steps:
+            yield step
+    if not asking.result:
         with await asyncio.to_thread(_open, store, layer.digest) as file:
-            async with aclosing(_progress(Upload(connection, policy, layer, file))) as counts:
-                async for completed in counts:
-                    yield blob_step("pushing", layer.digest, layer.size, completed)
+            async with aclosing(_progress(Upload(connection, policy, layer, file))) as steps:
+                async for step in steps:
+                    yield step
     yield blob_step("pushing", layer.digest, layer.size, layer.size)
 
 
-async def _is_there(digest: Digest, connection: Connection, policy: Policy) -> bool:
+async def _is_there(digest: Digest, connection: Connection, policy: Policy, waiting: Waiting) -> bool:
     """Whether the registry has a blob. One that has never answered is not asked twice."""
-    try:
-        return await connection.has_blob(digest)
-    except Unreachable:
-        if not connection.transport.answered:
-            raise
-        return await policy.retries.run(lambda: connection.has_blob(digest))
+
+    def worthwhile(error: RegistryError) -> bool:
+        return connection.transport.answered or not isinstance(error, Unreachable)
+
+    return await policy.retries.run(lambda: connection.has_blob(digest), waiting, worthwhile)
 
 
-async def _progress(upload: Upload) -> AsyncGenerator[int, None]:
-    """Run an upload; the bytes that are sent, again and again."""
+async def _progress(upload: Upload) -> AsyncGenerator[Step, None]:
+    """Run an upload; what is sent, again and again, and what it waits for."""
+    layer, told = upload.layer, 0
     async with together() as tasks:
         tasks.append(task := asyncio.create_task(upload.run()))
         while not task.done():
-            yield upload.completed
+            if upload.waiting.count != told:
+                told = upload.waiting.count
+                yield {"status": upload.waiting.status}
+            yield blob_step("pushing", layer.digest, layer.size, upload.completed)
             await asyncio.wait((task,), timeout=TICK)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Self
 
 import httpx
@@ -30,6 +32,7 @@ SLOWEST: Final = 1 << 10
 """Bytes that a body must bring in the time that it may stand still."""
 _MOST_TEXT: Final = 4 << 10
 """Bytes of an answer that become part of an error."""
+_RESET = re.compile(r"\br=0\s*;\s*t=(\d{1,9})\b")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SYSTEMS = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -120,8 +123,8 @@ class Transport:
         if response.status_code == 404:
             raise NotFound
         if response.status_code >= 400:
-            text = (await self.read(response))[:_MOST_TEXT]
-            raise BadStatus(response.status_code, text.decode("utf-8", "replace"))
+            text = (await self.read(response))[:_MOST_TEXT].decode("utf-8", "replace")
+            raise BadStatus(response.status_code, text, retry_after(response.headers))
 
     async def pieces(self, response: httpx.Response) -> Body:
         """The body as it arrives. Raises Stalled when it trickles, BadAnswer when it is compressed."""
@@ -176,6 +179,24 @@ class Transport:
         if self._home_is_public:
             return Reach.PUBLIC
         return Reach.ANYWHERE if self.is_home(url) else Reach.NEAR
+
+
+def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
+    """How many seconds an answer asks us to wait, None if it does not say.
+
+    `Retry-After` has seconds or a date; where it is missing, `RateLimit` may say when there are requests again.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    with suppress(ValueError):
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now()) if text else _rate_limit(headers)
+    return None
+
+
+def _rate_limit(headers: Mapping[str, str]) -> float | None:
+    found = _RESET.search(headers.get("ratelimit", ""))
+    return float(found[1]) if found else None
 
 
 def byte_range(first: int, last: int) -> dict[str, str]:

@@ -17,6 +17,7 @@ from registry.manifest import Layer
 from registry.names import InvalidName, ModelName
 from registry.parts import Part
 from registry.repository import Connection
+from registry.retries import Waiting
 from registry.tasks import Tasks, together
 from registry.transport import Body, parse_url
 
@@ -37,11 +38,13 @@ class Upload:
     """One blob, from a file to a registry. Belongs to one event loop; `run` it once.
 
     `completed` is in bytes and never goes back, though a registry may want some of them again.
+    `waiting` says why nothing goes.
     """
 
     def __init__(self, connection: Connection, policy: Policy, layer: Layer, file: BinaryIO) -> None:
         self.layer = layer
         self.completed = 0
+        self.waiting = Waiting()
         self._connection = connection
         self._policy = policy
         self._file = file
@@ -52,7 +55,7 @@ class Upload:
 
     async def run(self) -> None:
         """Send the blob, which is not there. Raises RegistryError or StoreError."""
-        await self._policy.retries.run(self._attempt)
+        await self._policy.retries.run(self._attempt, self.waiting)
 
     async def _attempt(self) -> None:
         """Send it; when that has been tried before, it may have arrived without our knowing."""
@@ -110,7 +113,7 @@ class Upload:
     async def _put(self, url: httpx.URL, part: Part) -> None:
         """Send a part to where the registry wants it, again and again."""
         async with self._places:
-            await self._policy.retries.run(lambda: self._put_once(url, part))
+            await self._policy.retries.run(lambda: self._put_once(url, part), self.waiting)
 
     async def _put_once(self, url: httpx.URL, part: Part) -> None:
         transport = self._connection.transport

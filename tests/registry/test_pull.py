@@ -174,7 +174,7 @@ async def test_the_bundled_model_needs_no_registry(store: Store) -> None:
     [
         (Answer(404), "pull model manifest: file does not exist"),
         (Answer(412, b"\n\nnewer, please"), "pull model manifest: 412: \n\nnewer, please"),
-        (Answer(500, b"down"), "pull model manifest: 500: down"),
+        (Answer(500, b"down"), "pull model manifest: max retries exceeded: 500: down"),
         (Answer(body=b"<html>"), "pull model manifest: invalid manifest: "),
         (Answer(body=b'{"config":{"mediaType":"","digest":"sha256:../x","size":1}}'), "invalid digest format"),
         (Answer(body=b"[" * 100_000), "pull model manifest: invalid manifest: "),
