@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from registry.store import Store
 from server.deps import EngineSurface
+from server.disconnect import no_answer
 from server.errors import KNOWN, error_response, message_of
 from server.guard import Guard
 from server.hosts import Hosts
@@ -50,6 +52,7 @@ def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
     app.state.registries = Registries(engine.store, settings)
     for kind in (*KNOWN, Exception):
         app.add_exception_handler(kind, error_response)
+    app.add_exception_handler(ClientDisconnect, no_answer)
     app.add_middleware(
         Guard,
         paths=path_table(),

@@ -5,7 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 
-from starlette.types import Receive
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+
+class NoAnswer(Response):
+    """The response to a client that went before it had sent its request."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing."""
+
+
+async def no_answer(_: Request, __: Exception) -> Response:
+    """What becomes of a ClientDisconnect."""
+    return NoAnswer()
 
 
 async def unless_gone(work: Coroutine[None, None, None], receive: Receive) -> BaseException | None:

@@ -19,7 +19,7 @@ from server.errors import error_body
 from server.target import InvalidTarget, Target
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application, ASGISendEvent
+    from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
 
 MAX_HEADER_BYTES = 64 << 10
 MAX_HEADERS = 100
@@ -42,6 +42,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _answering: _Cycle | None = None  # the request whose answer is due; those behind it are in the pipeline
     _in_body = False  # the parser has seen the headers of `cycle`, but not its end
     _ended = False  # nothing more is parsed
+    _eof = False  # the client sends nothing more
     _refusal: tuple[int, str] | None = None  # why not: the answer to what could not be parsed
     _deadline: asyncio.TimerHandle | None = None  # when headers must be complete, or the connection is closed
     _unparsed = b""  # what has arrived behind requests that wait for their turn
@@ -66,6 +67,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 cycle.disconnected = not cycle.response_complete
                 cycle.message_event.set()
         self.pipeline.clear()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends nothing more, or has gone: which of them cannot be seen. Returns whether to stay open.
+
+        So what is at hand is answered, and what takes long is given up.
+        """
+        if self._ended or (self._all_answered and not self._unparsed):
+            return False
+        self._eof = True
+        if self._answering is not None:
+            self._answering.leave()
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived, whatever pieces it comes in."""
@@ -144,12 +157,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._close_gently()
         elif not self._ended:
             self._parse(self._unparsed)
+            if self._eof and self._all_answered:
+                self.transport.close()
         elif self._refusal is not None and self._all_answered:
             self._send_refusal(*self._refusal)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         assert isinstance(cycle, _Cycle)
         self._answering = cycle
+        if self._eof:
+            cycle.leave()
         super()._start_asgi_task(cycle, app)
 
     @property
@@ -316,7 +333,28 @@ class _Cycle(RequestResponseCycle):
     """
 
     lingers = False
+    _left = False
+    _body_read = False
     _until_close = False
+
+    def leave(self) -> None:
+        """The client may have gone: nothing more comes from it, and it may not wait for the answer."""
+        self._left = True
+        self.message_event.set()
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Have the application answer."""
+        await super().run_asgi(app)
+        if self._left and not self.response_complete:
+            self.transport.close()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The next piece of the body; after it, that the client has gone, once it has."""
+        if self._left and (self.more_body or self._body_read):
+            self.disconnected = True
+        message = await super().receive()
+        self._body_read = not self.more_body
+        return message
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send the start or a piece of the answer."""

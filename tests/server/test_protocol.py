@@ -370,3 +370,39 @@ async def test_a_client_that_leaves_within_a_request(live: Live, engine: FakeEng
     assert statuses(await live.converse(LAST)) == [200]
     await live.until_alone()
     assert not engine.asked
+
+
+async def half_closed(live: Live, data: bytes) -> list[int]:
+    """The statuses of the answers to a client that says that it sends nothing more."""
+    reader, writer = await asyncio.open_connection(live.host, live.port)
+    writer.write(data)
+    writer.write_eof()
+    async with asyncio.timeout(30):
+        found = await reader.read()
+    writer.close()
+    await live.until_alone()
+    return statuses(list(answers(found)))
+
+
+async def test_who_sends_no_more_is_answered(live: Live) -> None:
+    request = b"GET /api/version HTTP/1.1\r\n" + HOST + b"\r\n"
+    show = b"POST /api/show HTTP/1.1\r\n" + HOST + LENGTH + b"\r\n" + PROMPT
+    assert await half_closed(live, request) == [200]
+    assert await half_closed(live, show + request * 500) == [404] + [200] * 500
+    assert await half_closed(live, request + b"GARBAGE\r\n\r\n") == [200, 400]
+    assert await half_closed(live, b"") == []
+    assert await half_closed(live, request[:-2]) == []
+
+
+@pytest.mark.parametrize("stream", [b"true", b"false"])
+async def test_who_sends_no_more_may_have_gone(
+    live: Live, engine: FakeEngine, stream: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.script = [Delta("a"), 600.0, FINAL]
+    body = PROMPT.replace(b"false", stream)
+    generate = GENERATE.replace(b"1.1", b"1.0")
+    assert await half_closed(live, generate + b"Content-Length: %d\r\n\r\n" % len(body) + body) in ([], [200])
+    assert engine.abandoned == 1
+    assert await half_closed(live, GENERATE + LENGTH + b"\r\n" + PROMPT[:-1]) == []
+    assert len(engine.asked) == 1
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
