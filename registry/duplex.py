@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import httpcore
@@ -23,6 +23,7 @@ class DuplexBackend(httpcore.AsyncNetworkBackend):
 
     def __init__(self) -> None:
         self._inner = httpcore.AnyIOBackend()
+        self._open: set[httpcore.AsyncNetworkStream] = set()
 
     async def connect_tcp(
         self,
@@ -33,7 +34,15 @@ class DuplexBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """A connection; raises httpcore's errors."""
-        return DuplexStream(await self._inner.connect_tcp(host, port, timeout, local_address, socket_options))
+        stream = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        self._open.add(stream)
+        return DuplexStream(stream, lambda: self._open.discard(stream))
+
+    async def aclose(self) -> None:
+        """Close what is still open: httpcore forgets connections to proxies that do not let it through."""
+        for stream in list(self._open):
+            await stream.aclose()
+        self._open.clear()
 
     async def sleep(self, seconds: float) -> None:
         """Wait between two tries to connect."""
@@ -41,10 +50,14 @@ class DuplexBackend(httpcore.AsyncNetworkBackend):
 
 
 class DuplexStream(httpcore.AsyncNetworkStream):
-    """One connection. From the second write in a row on, something that can be read ends the writing."""
+    """One connection. From the second write in a row on, something that can be read ends the writing.
 
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+    `closed` is called when it is closed.
+    """
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream, closed: Callable[[], None]) -> None:
         self._inner = inner
+        self._closed = closed
         self._wrote = False
         self._early: asyncio.Task[bytes] | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -84,13 +97,14 @@ class DuplexStream(httpcore.AsyncNetworkStream):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._closed()
         await self._inner.aclose()
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         """The same connection, encrypted from now on."""
-        return DuplexStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+        return DuplexStream(await self._inner.start_tls(ssl_context, server_hostname, timeout), self._closed)
 
     def get_extra_info(self, info: str) -> Any:
         """What the connection knows about itself."""

@@ -30,11 +30,12 @@ class Pool(httpx.AsyncBaseTransport):
     """Connections to one host, perhaps through a proxy. Belongs to one event loop."""
 
     def __init__(self, tls: ssl.SSLContext, proxy: Proxy | None) -> None:
+        self._backend = DuplexBackend()
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls,
             proxy=None if proxy is None else _proxy(proxy),
             max_connections=_MOST_CONNECTIONS,
-            network_backend=DuplexBackend(),
+            network_backend=self._backend,
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -58,6 +59,7 @@ class Pool(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
+        await self._backend.aclose()
 
 
 class _Body(httpx.AsyncByteStream):
