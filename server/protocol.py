@@ -36,6 +36,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     header_timeout = 60.0
     """Seconds in which the headers of a request must be complete."""
+    body_timeout = 60.0
+    """Seconds in which something more of a body must come."""
     linger = 1.0
     """Seconds in which a client that is still sending may read the answer after which the connection is closed."""
 
@@ -44,7 +46,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _ended = False  # nothing more is parsed
     _eof = False  # the client sends nothing more
     _refusal: tuple[int, str] | None = None  # why not: the answer to what could not be parsed
-    _deadline: asyncio.TimerHandle | None = None  # when headers must be complete, or the connection is closed
+    _deadline: asyncio.TimerHandle | None = None  # when a request must have come further, or the connection is closed
+    _heard = False  # something of the body since that was set
     _unparsed = b""  # what has arrived behind requests that wait for their turn
     _body_left = 0  # bytes, as far as the headers say
     _overhead = 0  # bytes received that were neither content of a body nor a whole header
@@ -55,7 +58,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for a request."""
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(self.header_timeout, self._headers_are_late)
+        self._deadline = self.loop.call_later(self.header_timeout, self._request_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell all requests that their client has gone, and keep nothing of the connection."""
@@ -93,7 +96,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._overhead = self._size = self._fields = self._unwanted = 0
         if self._deadline is None:
-            self._deadline = self.loop.call_later(self.header_timeout, self._headers_are_late)
+            self._deadline = self.loop.call_later(self.header_timeout, self._request_is_late)
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request's target."""
@@ -126,13 +129,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         scope["method"], scope["http_version"] = method, version
         scope["path"], scope["raw_path"], scope["query_string"] = target.path, target.raw_path, target.query
         self._unset_keepalive_if_required()
-        self._unset_deadline()
-        self._in_body, self._overhead = True, 0
+        self._in_body, self._heard, self._overhead = True, True, 0
         self._body_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         self._begin(keep_alive=self.parser.should_keep_alive())
 
     def on_body(self, body: bytes) -> None:
         """Pass on a piece of the body, unless the answer to it has been given."""
+        self._heard = True
         self._overhead -= len(body)
         self._body_left -= len(body)
         super().on_body(body)
@@ -144,6 +147,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request has ended."""
         if not self.parser.should_upgrade():
+            self._unset_deadline()
             self._in_body = False
             super().on_message_complete()
 
@@ -261,13 +265,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refusal = (status, message)
         raise ValueError(message)
 
-    def _headers_are_late(self) -> None:
-        if self._unparsed:  # it is we who are late
-            self._deadline = self.loop.call_later(self.header_timeout, self._headers_are_late)
-        elif self.scope is None:  # not a byte of a request
+    def _request_is_late(self) -> None:
+        we_are = self._unparsed or self.flow.read_paused
+        if self.scope is None:  # not a byte of a request
             self.transport.close()
+        elif we_are or (self._in_body and self._heard):
+            self._heard = False
+            self._deadline = self.loop.call_later(self.body_timeout, self._request_is_late)
         else:
-            self._refuse(408, "the headers of the request took too long")
+            self._refuse(408, f"the {'body' if self._in_body else 'headers'} of the request took too long")
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer with an error once the requests before are answered; parse nothing more."""

@@ -338,10 +338,21 @@ async def test_headers_must_come_in_time(live: Live, monkeypatch: pytest.MonkeyP
     assert await live.converse() == []
 
 
-async def test_an_answer_may_take_longer_than_headers(
+async def test_a_body_must_go_on(live: Live, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedHttpProtocol, "header_timeout", 0.1)
+    monkeypatch.setattr(BoundedHttpProtocol, "body_timeout", 0.1)
+    unfinished = LENGTH + b"\r\n" + PROMPT[:-1]
+    assert statuses(await live.converse(GENERATE + unfinished)) == [408]
+    assert statuses(await live.converse(GENERATE + CHUNKED + b"\r\n2a\r\n" + PROMPT)) == [408]
+    assert statuses(await live.converse(b"POST /nowhere HTTP/1.1\r\n" + HOST + unfinished)) == [404]
+    assert not engine.asked
+
+
+async def test_an_answer_may_take_longer_than_a_request(
     live: Live, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(BoundedHttpProtocol, "header_timeout", 0.1)
+    monkeypatch.setattr(BoundedHttpProtocol, "body_timeout", 0.1)
     engine.script = [0.3, FINAL]
     request = GENERATE + LENGTH + b"\r\n" + PROMPT
     assert statuses(await live.converse(request + request + LAST)) == [200, 200, 200]
