@@ -7,6 +7,8 @@ import socket
 
 from server.env import Address
 
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}  # seconds of silence, between probes; probes
+
 
 class CannotListen(Exception):
     """The address is taken, or not ours to listen on; `str()` says which and why."""
@@ -44,9 +46,18 @@ def _bind(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
+        _watch_peers(server)
         server.bind((host, port))
     except OSError:
         server.close()
         raise
     server.setblocking(False)
     return server
+
+
+def _watch_peers(server: socket.socket) -> None:
+    """Let the system notice clients that vanish without a word: their answers would go on. Connections inherit this."""
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:  # not every system has all of them
+            server.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -44,3 +44,11 @@ def test_an_address_of_another_machine() -> None:
 def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(CannotListen, match=r"no such host$"):
         listen(Address("no-such-host.invalid"))
+
+
+def test_clients_that_vanish_are_noticed() -> None:
+    with listen(Address("127.0.0.1", 0)) as sock:
+        sock.listen()
+        sock.setblocking(True)
+        with socket.create_connection(sock.getsockname()), sock.accept()[0] as connection:
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
