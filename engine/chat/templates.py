@@ -1,8 +1,8 @@
 """Renders chat templates in other processes: templates come with model files, so they are programs of strangers.
 
-Two quick processes serve everybody and keep the templates that they were sent, compiled. What takes long there is begun
-anew by a slow one, which is made for this conversation alone and ends with it; what takes too long there as well is
-refused. Templates that nobody knows yet are in one quick process at most: the other one is there for the rest.
+A few quick processes serve everybody and keep the templates that they were sent, compiled. What takes long there is
+begun anew by a slow one, which is made for this conversation alone and ends with it; what takes too long there as well
+is refused. No template is in all quick processes at once, and of those that nobody knows yet there is one at most.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import itertools
 import logging
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -39,7 +39,8 @@ from engine.requests import Message, Think
 
 log = logging.getLogger("pronk.engine")
 
-_QUICK, _SLOW = 2, 2  # processes
+_QUICK, _SLOW = 3, 2  # processes
+_EACH = 2  # quick ones that one template may be in
 _WAITING = 256  # conversations that wait for a slow one
 _LOSSES = 2  # times that a conversation is begun anew when all processes have ended
 _KNOWN = 1024  # templates of which is remembered that a process has them
@@ -93,8 +94,7 @@ class Templates:
         self._limits = limits or Limits()
         self._conduct = Conduct()
         self._numbers = itertools.count()
-        self._line: deque[_Job] = deque()
-        self._strangers: deque[_Job] = deque()  # whose templates nobody knew when they came
+        self._lines: dict[bytes, deque[_Job]] = {}  # one for each template
         self._slow_line: deque[_Job] = deque()
         self._processes: dict[int, _Process] = {}
         self._server: ForkServer | None = None
@@ -154,7 +154,7 @@ class Templates:
         elif lane == "slow":
             self._place_slow(job)
         else:
-            (self._line if self._conduct.is_proven(job.key) else self._strangers).append(job)
+            self._lines.setdefault(job.key, deque()).append(job)
 
     def _place_slow(self, job: _Job) -> None:
         if len(self._slow_line) < _WAITING:
@@ -179,19 +179,23 @@ class Templates:
 
     def _next(self, quick: Sequence[_Process]) -> _Job | None:
         """Who came first of those that may be rendered by a quick process now."""
-        crowded = any(process.job and not self._conduct.is_proven(process.job.key) for process in quick)
-        while True:
-            lines = [line for line in (self._line, self._strangers) if line]
-            if crowded and self._strangers and not self._conduct.is_proven(self._strangers[0].key):
-                lines.remove(self._strangers)
-            if not lines:
-                return None
-            job = min(lines, key=lambda line: line[0].number).popleft()
+        busy = Counter(process.job.key for process in quick if process.job)
+        crowded = not all(map(self._conduct.is_proven, busy))
+        while lines := [
+            line
+            for key, line in self._lines.items()
+            if busy[key] < _EACH and not (crowded and not self._conduct.is_proven(key))
+        ]:
+            line = min(lines, key=lambda line: line[0].number)
+            job = line.popleft()
+            if not line:
+                del self._lines[job.key]
             if job.prompt.done():
                 continue
             if self._conduct.lane(job.key, job.size, time.monotonic()) == "quick":
                 return job
             self._place(job)  # it has overstayed since
+        return None
 
     def _next_slow(self) -> _Job | None:
         """Who came first of those whose templates are in no slow process, if another of these may be forked."""
@@ -256,7 +260,7 @@ class Templates:
             job.fail(TemplateError(reply.text))
         elif reply.why == "unknown":
             process.known.discard(job.key)
-            self._line.appendleft(job)
+            self._lines.setdefault(job.key, deque()).appendleft(job)
         elif reply.why == "defect":
             job.fail(RuntimeError(reply.text))
         elif reply.why == "memory":
@@ -331,20 +335,20 @@ class Templates:
         for process in list(self._processes.values()):
             self._finish(process)
             self._dismiss(process)
-        for line in (self._line, self._strangers, self._slow_line):
-            line.clear()
+        self._lines.clear()
+        self._slow_line.clear()
         for job in jobs:
             job.losses += 1
             if job.losses > _LOSSES:
                 job.fail(error)
             else:
                 self._place(job)
-        if self._line or self._strangers or self._slow_line:
+        if self._lines or self._slow_line:
             self._dispatch()
 
     def _all_jobs(self) -> Iterator[_Job]:
         yield from (process.job for process in self._processes.values() if process.job)
-        yield from (*self._line, *self._strangers, *self._slow_line)
+        yield from (job for line in (*self._lines.values(), self._slow_line) for job in line)
 
     async def _start(self) -> None:
         try:

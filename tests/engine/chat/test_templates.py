@@ -88,7 +88,7 @@ async def test_what_templates_say_is_told(templates: Templates) -> None:
         await ask(templates, "{{")
     with pytest.raises(TemplateError, match=r"^chat template: it makes what is no text$"):
         await ask(templates, r"{{ '\ud800' }}")
-    assert len(workers()) == 2
+    assert len(workers()) == 3
 
 
 async def test_what_cannot_be_sent(templates: Templates) -> None:
@@ -149,6 +149,17 @@ async def test_many_hostile_templates_at_once_and_a_known_good_one() -> None:
         assert asked > 12
 
 
+async def test_no_template_takes_all_processes(templates: Templates) -> None:
+    source = ChatTemplates(COUNTS)
+    assert [await ask(templates, source, "1"), await ask(templates, GOOD)] == ["done", "Hi"]
+    asked = [asyncio.create_task(ask(templates, source, "1000")) for _ in range(6)]
+    while not all(task.done() for task in asked):
+        await ask(templates, GOOD)
+        taken = [process.job for process in templates._processes.values() if process.job and not process.slow]
+        assert len(taken) <= 2
+    assert {await task for task in asked} == {"done"}
+
+
 async def test_a_giant_conversation_does_not_lock_out_its_template() -> None:
     async with made(quick=0.05, first=0.05, each=0.01) as templates:
         sources = ChatTemplates(COUNTS)
@@ -176,7 +187,7 @@ async def test_what_is_rendered_when_a_process_is_killed_is_rendered_again(templ
 
 
 async def test_what_is_rendered_when_all_processes_are_killed_is_rendered_again(templates: Templates) -> None:
-    for _ in range(3):
+    for _ in range(2):
         asked = [asyncio.create_task(ask(templates, ChatTemplates(COUNTS), "1000")) for _ in range(3)]
         await asyncio.sleep(0.05)
         processes()[0].kill()
@@ -203,7 +214,7 @@ async def test_a_process_that_has_grown_is_replaced(templates: Templates) -> Non
     )
     assert await ask(templates, source) == "3"
     assert await ask(templates, GOOD) == "Hi"
-    assert len(set(workers()) & before) == 1
+    assert len(set(workers()) & before) == 2
 
 
 async def test_templates_that_a_process_has_forgotten_are_sent_again(templates: Templates) -> None:
