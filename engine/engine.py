@@ -48,6 +48,7 @@ from engine.generation import Generation, PlainText, Reader, WithoutCalls
 from engine.judge import Judge
 from engine.messages import Grammar
 from engine.model import Model, Models
+from engine.namewatch import NameWatch
 from engine.pool import PoolConfig, RunnerPool
 from engine.pooling import normalizes
 from engine.process import RunnerProcess
@@ -106,13 +107,16 @@ class Engine:
         self._derivations = Derivations(store, config.environ)
         self._judge = Judge(config.environ)
         self._templates = Templates(config.environ)
+        self._names = NameWatch(store, self._pool)
 
     async def start(self) -> None:
         """Get ready to load."""
         await self._pool.start()
+        self._names.start()
 
     async def stop(self) -> None:
         """End all processes. Answers that run end with EngineStopped, and so does what comes later."""
+        await self._names.stop()
         await self._judge.close()
         await self._templates.close()
         await self._derivations.close()

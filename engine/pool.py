@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from engine import devices, memory, selftest
@@ -160,6 +161,14 @@ class RunnerPool:
         """Unload a model as soon as nothing runs in it."""
         self._apply(self._scheduler.expire(key, time.monotonic()))
 
+    def keys(self) -> set[str]:
+        """What is loaded or being loaded: the paths of the weights."""
+        return {view.key for view in self._scheduler.runners()}
+
+    def name_of(self, key: str) -> str:
+        """The name that a model was last loaded for, as users know it."""
+        return self._wanted[key][0].name.shortest
+
     def running(self) -> list[RunningModel]:
         """The loaded models, in the order in which they were loaded."""
         ready = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
@@ -183,7 +192,8 @@ class RunnerPool:
         for action in actions:
             match action:
                 case Load(key=key, spec=spec):
-                    self._loads[key] = asyncio.create_task(self._load(key, spec))
+                    self._loads[key] = load = asyncio.create_task(self._load(key, spec))
+                    load.add_done_callback(partial(self._load_ended, key))
                 case Unload(key=key):
                     self._run(self._unload(key))
                 case AbortLoad(key=key):
@@ -268,6 +278,14 @@ class RunnerPool:
         now = time.monotonic()
         _log_load(resident, plan, now - started)
         self._apply(self._scheduler.loaded(key, now, now - started, size))
+
+    def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
+        """A load that ends in a way that nobody thought of must not let others wait for ever."""
+        if load.cancelled() or load.exception() is None:
+            return
+        log.error("a load has failed unexpectedly", exc_info=load.exception())
+        self._loads.pop(key, None)
+        self._apply(self._scheduler.load_failed(key, time.monotonic(), "internal error while loading"))
 
     async def _unload(self, key: str) -> None:
         resident = self._residents.pop(key)

@@ -91,6 +91,8 @@ class Store:
         self._scratch = Scratch(root)
         self._known: dict[ModelName, tuple[Stamp, StoredModel]] = {}
         """Manifests that were read. They count while their stamps are the same: Ollama may write to them too."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when a name has come, gone, or been given other contents; from whatever thread did that."""
         self._leases = Leases(root)
         self._lock = FolderLock(root)
         """Held while manifests and leases change, and from looking which blobs are needed until the others are gone."""
@@ -150,6 +152,7 @@ class Store:
                     raise BlobMissing(digest)
             stored = self._catalog.spelling(name) or name
             modified_at = self._catalog.write(stored, data)
+        self.changed()
         return StoredModel(stored, Manifest.decode(data), hashlib.sha256(data).hexdigest(), modified_at)
 
     def copy(self, source: ModelName, destination: ModelName) -> None:
@@ -160,6 +163,7 @@ class Store:
             if target != found.name:
                 with self.lease(found.manifest.digests):
                     self._catalog.write(target, self._catalog.read(found.name).data)
+        self.changed()
 
     def delete(self, name: ModelName) -> None:
         """Remove a name, and the blobs that nothing else needs. Raises ModelMissing.
@@ -181,6 +185,7 @@ class Store:
                 self.remove_unused(digests)
             finally:
                 self._leases.forget(note)
+        self.changed()
 
     def unused(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of these blobs that no model needs and nobody has leased."""

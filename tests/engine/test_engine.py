@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,39 @@ async def test_load_keep_alive_and_unload(engine: Engine) -> None:
     final = (await collect(engine.chat(ChatRequest(model="tinychat", keep_alive=0))))[2]
     assert final.done_reason == "unload"
     await gone(engine)
+
+
+async def until_loaded(engine: Engine, *names: str) -> None:
+    """Wait until just these are loaded."""
+    async with asyncio.timeout(60):
+        while {running.name for running in engine.running()} != {ModelName.parse(name).full for name in names}:
+            await asyncio.to_thread(time.sleep, 0.01)
+
+
+async def test_a_model_goes_with_its_last_name(engine: Engine) -> None:
+    for name in ("one", "two"):
+        store_model(engine.store, name, other_weights(1), system=name)
+    await collect(engine.generate(ask("Count to 5", model="one", keep_alive=math.inf)))
+    await collect(engine.generate(ask("Count to 5", keep_alive=math.inf)))
+    engine.store.delete(ModelName.parse("one"))
+    await collect(engine.generate(ask("Count to 5", model="two")))
+    assert len(engine.running()) == 2, "another name leads to the same weights"
+    story = engine.generate(ask("Write a long story.", model="two", options={"num_predict": 100}))
+    await anext(story)
+    store_model(engine.store, "two", other_weights(2))
+    _, _, final = await collect(story)
+    assert final.eval_count > 20, "what runs is not interrupted"
+    await until_loaded(engine, "tinychat")
+
+
+async def test_a_model_goes_when_its_name_is_deleted_or_copied_over(engine: Engine) -> None:
+    for number, name in enumerate(("one", "two")):
+        store_model(engine.store, name, other_weights(number))
+        await collect(engine.generate(ask("", model=name, keep_alive=math.inf)))
+    await asyncio.to_thread(engine.store.delete, ModelName.parse("one"))
+    await until_loaded(engine, "two")
+    await asyncio.to_thread(engine.store.copy, TINYCHAT, ModelName.parse("two"))
+    await until_loaded(engine)
 
 
 async def test_a_model_goes_when_its_time_is_over(engine: Engine) -> None:
