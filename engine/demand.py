@@ -42,9 +42,9 @@ def effective_context(model: Model, options: Options, default: int) -> int:
 
 def longest_text(model: Model, options: Options, num_ctx: int) -> int:
     """Tokens of a text that is to become a vector, in a context of `num_ctx` tokens: here no wish is too small."""
-    trained = model.header.field("context_length")
+    trained = model.header.size("context_length")
     limits = [num_ctx, num_ctx if options.num_ctx is None else options.num_ctx]
-    limits += [trained] if isinstance(trained, int) else []
+    limits += [trained] if trained else []
     limits += [LONGEST_BESIDE] if model.generates else []
     return min(limits)
 

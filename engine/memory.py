@@ -44,10 +44,10 @@ class Plan:
 
 def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
     """Bytes of K and V that one token takes over all layers."""
-    heads = _int(header.field("attention.head_count"), 1)
-    width = _int(header.field("embedding_length"), 0)
-    key = _int(header.field("attention.key_length"), width // max(heads, 1))
-    value = _int(header.field("attention.value_length"), key)
+    heads = header.size("attention.head_count", 1)
+    width = header.size("embedding_length")
+    key = header.size("attention.key_length", width // max(heads, 1))
+    value = header.size("attention.value_length", key)
     per_value = BYTES_PER_VALUE.get(cache_type, 2.0)
     return max(1, int(_kv_heads(header, heads) * (key + value) * per_value))
 
@@ -110,7 +110,7 @@ def plan(
 
 
 def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: list[Device], wish: int) -> int:
-    layers = _int(header.field("block_count"), 1) + 1
+    layers = header.size("block_count", 1) + 1
     if wish > 0:
         return min(wish, layers)
     free = sum(gpu.free for gpu in gpus) - overhead
@@ -119,21 +119,13 @@ def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: list[Devic
 
 def _on_processor(header: GGUFHeader, copied: int, gpu_layers: int) -> int:
     """What is copied of the layers that are not on a GPU."""
-    layers = _int(header.field("block_count"), 1) + 1
+    layers = header.size("block_count", 1) + 1
     return 0 if gpu_layers < 0 else copied * max(0, layers - gpu_layers) // layers
 
 
 def _kv_heads(header: GGUFHeader, heads: int) -> int:
     """KV heads summed over the layers; a list gives one number per layer, 0 where there is no attention."""
-    found = header.field("attention.head_count_kv")
-    layers = _int(header.field("block_count"), 1)
-    if isinstance(found, GGUFArray):
-        return sum(int(n) for n in found.values())
-    return _int(found, heads) * layers
-
-
-def _int(value: object, default: int) -> int:
-    if isinstance(value, GGUFArray):
-        numbers = [int(n) for n in value.values()]
-        return max(numbers, default=default)
-    return value if isinstance(value, int) else default
+    found = header.sizes("attention.head_count_kv")
+    if isinstance(header.field("attention.head_count_kv"), GGUFArray):
+        return sum(found)
+    return (found[0] if found else heads) * header.size("block_count", 1)

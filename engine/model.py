@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -17,6 +19,7 @@ from engine.requests import Message
 from modelfile.gotemplate import ChatTemplate
 from modelfile.messages import StoredMessage
 from modelfile.published import Layout, Unloadable, layout_of
+from registry import gojson
 from registry import manifest as kinds
 from registry.gguf import GGUFArray, GGUFHeader, read_header
 from registry.manifest import Manifest, ManifestError, ModelConfig
@@ -26,7 +29,9 @@ from registry.store import ModelMissing, Store, StoredModel
 MAX_TEXT = 16 << 20  # bytes of a layer of text
 SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
 NO_HEADER = GGUFHeader(version=3, metadata={}, tensors=(), data_offset=0)
-_KEPT = 256  # models, and files of weights, that were read
+KEPT = 32 << 20  # bytes of models, and of headers of weights, that were read
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +77,7 @@ class Model:
     @property
     def context_length(self) -> int:
         """Tokens that the model was trained to handle at once; 0 if the file does not say."""
-        found = self.header.field("context_length")
-        return self.config.context_length or (found if isinstance(found, int) else 0)
+        return self.config.context_length or self.header.size("context_length")
 
     @cached_property
     def route(self) -> Route:
@@ -127,9 +131,39 @@ class Model:
         found = self.header.metadata.get(key)
         return found if isinstance(found, str) else ""
 
+    @property
+    def memory(self) -> int:
+        """About how many bytes it takes while it is kept."""
+        texts = (self.template or "", self.system, *self.license, *(message.content for message in self.messages))
+        return self.header.memory + sum(map(len, texts))
+
     @cached_property
     def _projector_headers(self) -> list[GGUFHeader]:
         return [read_header(path) for path in self.projectors if path.is_file()]
+
+
+class _Kept(Generic[K, V]):
+    """What was used last, of so many bytes together; what is larger is kept alone. May be used from any thread."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key][0]
+
+    def put(self, key: K, value: V, size: int) -> None:
+        with self._lock:
+            self._size += size - self._values.pop(key, (None, 0))[1]
+            self._values[key] = value, size
+            while self._size > self._limit and len(self._values) > 1:
+                self._size -= self._values.popitem(last=False)[1][1]
 
 
 class Models:
@@ -143,8 +177,8 @@ class Models:
     def __init__(self, store: Store, go_templates: bool | None = None) -> None:
         self._store = store
         self._go_templates = go_templates
-        self._read: dict[tuple[ModelName, str], Model] = {}
-        self._headers: dict[Path, GGUFHeader] = {}
+        self._read: _Kept[tuple[ModelName, str], Model] = _Kept(KEPT)
+        self._headers: _Kept[Path, GGUFHeader] = _Kept(KEPT)
 
     def resolve(self, name: str) -> Model:
         """The model under a name. Raises InvalidName, ModelNotFound, CloudModel, InvalidRequest, ManifestError,
@@ -158,9 +192,7 @@ class Models:
         model = self._read.get(key)
         if model is None or model.modified_at != stored.modified_at or not model.is_current:
             model = self.read(stored)
-            if len(self._read) >= _KEPT:
-                self._read.clear()
-            self._read[key] = model
+            self._read.put(key, model, model.memory)
         return model
 
     def read(self, stored: StoredModel) -> Model:
@@ -194,9 +226,7 @@ class Models:
         header = self._headers.get(path)
         if header is None:
             header = read_header(path)
-            if len(self._headers) >= _KEPT:
-                self._headers.clear()
-            self._headers[path] = header
+            self._headers.put(path, header, header.memory)
         return header
 
     def _paths(self, manifest: Manifest, kind: str) -> tuple[Path, ...]:
@@ -220,6 +250,6 @@ class Models:
 
 def _decode(text: str, kind: type[Any], what: str) -> Any:
     try:
-        return msgspec.json.decode(text, type=kind)
+        return msgspec.json.decode(gojson.without_lone_surrogates(text.encode()), type=kind)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"invalid {what}: {error}") from None

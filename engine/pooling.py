@@ -54,15 +54,9 @@ def normalizes(header: GGUFHeader) -> bool:
 def _row(header: GGUFHeader) -> int:
     """Bytes of one token's outputs: its state and a score for each word, whether there are any or not."""
     words = header.metadata.get("tokenizer.ggml.tokens")
-    return 4 * (_int(header.field("embedding_length")) + (len(words) if isinstance(words, GGUFArray) else 1))
+    return 4 * (header.size("embedding_length") + (len(words) if isinstance(words, GGUFArray) else 1))
 
 
 def _between(header: GGUFHeader) -> int:
     """Bytes that one token takes in the layers while they are computed."""
-    return 4 * (2 * _int(header.field("feed_forward_length")) + 4 * _int(header.field("embedding_length")))
-
-
-def _int(value: object) -> int:
-    if isinstance(value, GGUFArray):
-        return max((int(n) for n in value.values()), default=0)
-    return value if isinstance(value, int) else 0
+    return 4 * (2 * header.size("feed_forward_length") + 4 * header.size("embedding_length"))

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 _SPECIAL = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]")
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_SURROGATES = re.compile(rb"\\\\|" + _HIGH + _LOW + rb"|(" + _HIGH + rb"|" + _LOW + rb")")
 _REPLACEMENTS = {
     b"<": b"\\u003c",
     b">": b"\\u003e",
@@ -18,6 +20,11 @@ _REPLACEMENTS = {
 }
 _PLAIN_FROM, _PLAIN_BELOW = 1e-6, 1e21
 _ENCODER = msgspec.json.Encoder()
+
+
+def without_lone_surrogates(data: bytes) -> bytes:
+    """JSON in which escapes that are half of a character stand for U+FFFD, as Go reads them."""
+    return _SURROGATES.sub(lambda match: b"\\ufffd" if match[1] else match[0], data)
 
 
 def encode(value: Any) -> bytes:

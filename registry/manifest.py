@@ -167,6 +167,6 @@ def _decode(data: bytes, kind: type[T], what: str) -> T:
     if len(data) > MAX_BYTES:
         raise ManifestError(f"invalid {what}: larger than {MAX_BYTES} bytes")
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(gojson.without_lone_surrogates(data), type=kind)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"invalid {what}: {error}") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modelfile.convert.errors import ConvertError
+from registry import gojson
 
 MOST_BYTES = 128 << 20  # of a file that is read whole; the largest tokenizers have 40 MB
 
@@ -73,7 +74,8 @@ class Files:
     def _json(self, name: str) -> Any:
         data = self.read(name)
         try:
-            return json.loads(data, parse_constant=_zero)
+            text = gojson.without_lone_surrogates(data).decode("utf-8", "replace")
+            return json.loads(text, parse_constant=_zero)
         except (ValueError, RecursionError) as error:
             raise ConvertError(f"parse {name}: {error}") from error
 

@@ -16,7 +16,9 @@ _ENCODERS = ("clip.has_vision_encoder", "clip.has_audio_encoder")
 def read_gguf(path: Path) -> GGUFHeader:
     """The header of an uploaded file, checked against the file's length; blocking. Raises CreateError."""
     try:
-        return read_header(path)
+        header = read_header(path)
+        header.require_sizes()
+        return header
     except GGUFError as error:
         raise CreateError(str(error)) from None
 

@@ -9,6 +9,7 @@ import msgspec
 
 from modelfile.create.part import Part, existing
 from modelfile.create.workspace import Workspace
+from registry import gojson
 from registry import manifest as kinds
 from registry.gguf import GGUFHeader, read_header
 from registry.manifest import Layer, ManifestError, ModelConfig
@@ -53,6 +54,6 @@ def _header(workspace: Workspace, layer: Layer) -> GGUFHeader:
 
 def _parameters(data: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(data, type=dict[str, Any])
+        return msgspec.json.decode(gojson.without_lone_surrogates(data), type=dict[str, Any])
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"invalid parameters: {error}") from None

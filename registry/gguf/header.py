@@ -15,6 +15,14 @@ from typing import Any, BinaryIO, NamedTuple
 from registry.gguf.cursor import GGUFError, Mark
 from registry.gguf.types import FILE_TYPES, SCALARS, STRING, UNKNOWN, parameter_size
 
+SIZES = (
+    *("context_length", "embedding_length", "block_count", "feed_forward_length"),
+    *("attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length"),
+)
+"""Fields of an architecture that are whole numbers, or one for each layer."""
+MOST_LAYERS = 1 << 16
+_ENTRY = 400  # bytes of an entry or a tensor, name and all
+_MOST_SIZE = (1 << 32) - 1
 _LENGTH = struct.Struct("<Q")
 
 
@@ -111,6 +119,36 @@ class GGUFHeader:
         """The value of `<architecture>.<suffix>`, None if there is none."""
         return self.metadata.get(f"{self.architecture}.{suffix}")
 
+    def sizes(self, suffix: str) -> list[int]:
+        """A field that is a whole number, or one for each layer: as a list, empty if there is none.
+
+        A list is read from the file. Raises GGUFError for whatever else is there, or FileNotFoundError if it is gone.
+        """
+        found = self.field(suffix)
+        if isinstance(found, GGUFArray):
+            found = found.values() if found.kind != STRING and len(found) <= MOST_LAYERS else [found]
+        sizes = [] if found is None else found if isinstance(found, list) else [found]
+        if not all(map(_is_size, sizes)):
+            raise GGUFError(f"{self.architecture}.{suffix} is no whole number")
+        return sizes
+
+    def size(self, suffix: str, default: int = 0) -> int:
+        """As `sizes`, the largest of them; `default` if there is none."""
+        return max(self.sizes(suffix), default=default)
+
+    def require_sizes(self) -> None:
+        """Check all fields that are sizes. Raises GGUFError."""
+        for suffix in SIZES:
+            self.sizes(suffix)
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes it takes while it is kept."""
+        values = self.metadata.values()
+        texts = sum(len(value) for value in values if isinstance(value, str))
+        marks = sum(len(value.marks) for value in values if isinstance(value, GGUFArray))
+        return texts + _ENTRY * (len(self.metadata) + len(self.tensors) + marks)
+
     @property
     def parameter_count(self) -> int:
         """How many numbers the tensors hold."""
@@ -125,7 +163,7 @@ class GGUFHeader:
     def file_type(self) -> str:
         """What most of the weights are, by `general.file_type`. A 0 is as good as nothing: Ollama reads it so."""
         value = self.metadata.get("general.file_type")
-        return FILE_TYPES.get(value, UNKNOWN) if isinstance(value, int) and value else UNKNOWN
+        return FILE_TYPES.get(value, UNKNOWN) if _is_size(value) and value else UNKNOWN
 
 
 def require_complete(headers: Sequence[GGUFHeader]) -> None:
@@ -134,6 +172,10 @@ def require_complete(headers: Sequence[GGUFHeader]) -> None:
     numbers = {header.metadata.get("split.no") for header in headers}
     if counts != {len(headers)} or numbers != set(range(len(headers))):
         raise GGUFError("the parts of a split model do not belong together")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_SIZE
 
 
 def _numbers(data: bytes, kind: int, count: int) -> list[Any]:

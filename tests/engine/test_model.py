@@ -5,7 +5,8 @@ from __future__ import annotations
 import tracemalloc
 from pathlib import Path
 
-from engine.model import NO_HEADER, Models
+from engine.model import KEPT, NO_HEADER, Models
+from registry.gguf import read_header
 from tests.engine.test_engine import make_engine, store_model
 from tests.registry.gguf.test_reader import VOCABULARY
 
@@ -37,3 +38,31 @@ def test_weights_in_common_are_read_once(tmp_path: Path) -> None:
     assert (models.resolve("one").header, models.resolve("two").header) == (NO_HEADER, NO_HEADER)
     store_model(store, "one", VOCABULARY.read_bytes())
     assert models.resolve("two").header == two.header
+
+
+def test_what_was_read_is_kept_within_bounds(tmp_path: Path) -> None:
+    """However long the texts are that strangers put into their files."""
+    store = make_engine(tmp_path).store
+    models = Models(store)
+    system = "x" * (LITTLE * 12)
+    tracemalloc.start()
+    try:
+        for number in range(6):
+            store_model(store, f"m{number}", VOCABULARY.read_bytes(), system=f"{number}{system}")
+            assert models.resolve(f"m{number}").system[0] == str(number)
+        assert tracemalloc.get_traced_memory()[0] < 1.5 * KEPT
+    finally:
+        tracemalloc.stop()
+    assert models.resolve("m5") is models.resolve("m5")
+
+
+def test_the_memory_of_a_header_is_about_what_it_takes(tmp_path: Path) -> None:
+    path = Path(tmp_path / "x.gguf")
+    path.write_bytes(VOCABULARY.read_bytes())
+    tracemalloc.start()
+    try:
+        header = read_header(path)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken / 3 < header.memory < taken * 3

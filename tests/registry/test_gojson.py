@@ -98,3 +98,19 @@ def test_it_is_json(value: object) -> None:
 )
 def test_the_digests_of_small_layers(value: object, digest: str) -> None:
     assert Digest.of(gojson.encode(value) + b"\n").hex == digest
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (rb'"\ud800"', "\ufffd"),
+        (rb'"a\uDC00b"', "a\ufffdb"),
+        (rb'"\ud83d\ude00"', "😀"),
+        (rb'"\ud83d\ud83d\ude00"', "\ufffd😀"),
+        (rb'"\\ud800"', "\\ud800"),
+        (rb'"\\\ud800"', "\\\ufffd"),
+        (rb'"\u00e9"', "é"),
+    ],
+)
+def test_half_a_character(text: bytes, expected: str) -> None:
+    assert json.loads(gojson.without_lone_surrogates(text)) == expected
