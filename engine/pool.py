@@ -298,7 +298,7 @@ class RunnerPool:
         resident = self._residents.get(key)
         if resident is None or resident.process is not process:
             return
-        log.error("the process of %s (pid %d) has died: %s", resident.model.name.shortest, process.pid, process.ending)
+        log.error("the process of %s (pid %d) has ended: %s", resident.model.name.shortest, process.pid, process.ending)
         del self._residents[key]
         self._apply(self._scheduler.crashed(key, time.monotonic()))
         await process.close()

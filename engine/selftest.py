@@ -38,13 +38,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """What came of one quantisation. `deviation` is the largest of its logits, `tolerance` what is allowed: both in
-    standard deviations of a row; `best` counts rows in which another token won. A deviation of -1: not a number."""
+    """What came of one quantisation. `deviation` is the root mean square of how far its logits are off, `largest` the
+    most, `tolerance` and `limit` what is allowed: all in standard deviations of a row, -1 for what is no number; `best`
+    counts rows in which another token won."""
 
     name: str
     ok: bool
     deviation: float
     tolerance: float
+    largest: float
+    limit: float
     best: int
 
 
@@ -187,7 +190,9 @@ def _timed_out(timeout: float, stderr: bytes) -> SelfTest:
 def _how_wrong(quantization: Quantization) -> str:
     if quantization.deviation < 0:
         return f"{quantization.name} gives what is no number"
-    off = f"{quantization.name} is off by {quantization.deviation:.3g} (allowed: {quantization.tolerance:g})"
+    mean, most = f"{quantization.deviation:.2g}", f"{quantization.largest:.2g}"
+    off = f"{quantization.name} is off by {mean} (allowed: {quantization.tolerance:g}), "
+    off += f"at most by {most} (allowed: {quantization.limit:g})"
     return f"{off}, {quantization.best} best tokens are others" if quantization.best else off
 
 

@@ -17,6 +17,11 @@ def llama_get_logits(context, _real=llama_get_logits):
     logits[0] += {by}
     return logits
 """
+TURNS_TOO_FAR = """
+def llama_init_from_model(model, params, _real=llama_init_from_model):
+    params.rope_freq_scale = {by}
+    return _real(model, params)
+"""
 DIES_AT_LOAD = """
 def llama_model_load_from_file(path, params, _real=llama_model_load_from_file):
     import os, signal

@@ -11,7 +11,7 @@ import pytest
 from engine import selftest
 from engine.runner.selftest import QUANTIZATIONS, REFERENCE
 from engine.selftest import Outcome
-from tests.engine.broken_library import COMPUTES_WRONGLY, DIES, broken_library
+from tests.engine.broken_library import COMPUTES_WRONGLY, DIES, TURNS_TOO_FAR, broken_library
 
 NAMES = [quantization.name for quantization in QUANTIZATIONS]
 
@@ -20,7 +20,7 @@ async def test_the_installed_library_is_right() -> None:
     found = await selftest.run_async()
     assert found.ok, found
     assert [each.name for each in found.quantizations] == NAMES == ["Q8_0", "Q4_0", "Q4_K_M", "F16", "BF16"]
-    assert all(each.deviation <= each.tolerance for each in found.quantizations)
+    assert all(each.deviation <= each.tolerance and each.largest <= each.limit for each in found.quantizations)
     assert found.library == "0.3.36"
     assert "CPU" in found.features
     assert found.sentence.startswith("the engine's self-test passed: Q8_0, Q4_0, Q4_K_M, F16, BF16 on ")
@@ -40,6 +40,13 @@ def test_one_that_computes_other_numbers(tmp_path: Path) -> None:
     assert found.outcome is Outcome.DIFFERS
     assert not any(each.ok for each in found.quantizations)
     assert "Q8_0 is off by" in found.sentence
+
+
+def test_one_that_computes_slightly_other_numbers(tmp_path: Path) -> None:
+    """The best tokens may well stay the same."""
+    found = selftest.run(environ=os.environ | broken_library(tmp_path, TURNS_TOO_FAR.format(by=1.01)))
+    assert found.outcome is Outcome.DIFFERS
+    assert not any(each.ok for each in found.quantizations)
 
 
 def test_one_that_computes_what_is_no_number(tmp_path: Path) -> None:
@@ -75,7 +82,10 @@ def test_it_needs_nothing_but_the_library_and_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     foreign = set(done.stdout.split()) - sys.stdlib_module_names
-    assert foreign <= {"engine", "numpy", "llama_cpp", "typing_extensions", "__main__"} | _from_the_environment()
+    assert (
+        foreign
+        <= {"engine", "modelfile", "numpy", "llama_cpp", "typing_extensions", "__main__"} | _from_the_environment()
+    )
 
 
 def test_the_reference_is_small() -> None:
