@@ -42,12 +42,13 @@ def main() -> int:
     counts = QUICK if options.quick else FULL
     started = time.monotonic()
     lines: list[Line] = []
+    report = ""
     for number in options.only or RUNS:
         lines += _run(number, RUNS[number], counts)
-    report = _report(lines, counts, time.monotonic() - started)
+        report = _report(lines, counts, time.monotonic() - started)
+        if options.write:  # after each, for half an hour is long
+            options.write.write_text(f"{_PREFACE}\n{report}\n", encoding="utf-8")
     print(report)
-    if options.write:
-        options.write.write_text(f"{_PREFACE}\n{report}\n")
     return int(any(line.broken for line in lines))
 
 
