@@ -13,6 +13,7 @@ import pytest
 
 from modelfile import backends
 from modelfile.backends import VARIANT, best_first, module_folder, variants
+from tests.outside import needs
 from tests.serving import ROOT
 
 LIBRARY = r"""
@@ -51,12 +52,11 @@ from modelfile.backends import load
 print(repr(load(ctypes.CDLL(sys.argv[1]))))
 """
 
-needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
-
 
 def compile_library(path: Path, source: str, *options: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    command = ["cc", "-shared", "-fPIC", "-o", str(path), *options, "-x", "c", "-"]
+    [compiler] = needs("cc")
+    command = [compiler, "-shared", "-fPIC", "-o", str(path), *options, "-x", "c", "-"]
     subprocess.run(command, input=source, text=True, check=True)
 
 
@@ -92,23 +92,19 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@needs_compiler
 def test_the_best_variant_from_the_packages_own_folder(site: Path) -> None:
     assert loaded(site)[:2] == ("'best'", ["cpu-best"])
 
 
-@needs_compiler
 def test_a_variant_by_name_and_all_that_is_not_for_the_cpu(site: Path) -> None:
     assert loaded(site, **{VARIANT: "good"})[:2] == ("'good'", ["cuda", "cpu-good"])
 
 
-@needs_compiler
 def test_nothing_is_loaded_that_the_environment_names(site: Path) -> None:
     path = site / "cwd/libggml-cpu-planted.so"
     assert loaded(site, GGML_BACKEND_PATH=str(path))[1] == ["cpu-best"]
 
 
-@needs_compiler
 def test_a_variant_that_is_not_there(site: Path) -> None:
     _, modules, said = loaded(site, **{VARIANT: "nonesuch"})
     assert modules == ["cuda"]
@@ -116,7 +112,6 @@ def test_a_variant_that_is_not_there(site: Path) -> None:
     assert "failed to load" in said
 
 
-@needs_compiler
 def test_no_modules_at_all(site: Path) -> None:
     """Then nobody may go on: the library itself would look for them in the working directory."""
     shutil.rmtree(site / "bin")
@@ -125,7 +120,6 @@ def test_no_modules_at_all(site: Path) -> None:
     assert "NoBackend: there are no modules of llama.cpp beside " in said
 
 
-@needs_compiler
 def test_variants_by_score(site: Path) -> None:
     folder = site / "llama_cpp/lib"
     command = [sys.executable, "-P", "-m", backends.__name__, str(folder)]
@@ -156,7 +150,6 @@ assert C.llama_print_system_info().startswith(b"CPU")
 """
 
 
-@needs_compiler
 def test_what_lies_in_the_working_directory_is_not_loaded(tmp_path: Path) -> None:
     """By the library that is installed, whichever way it is built."""
     compile_module(tmp_path, "cpu-planted", 1 << 30)
