@@ -129,8 +129,9 @@ class Engine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
         """Complete a prompt; without one, load or unload. Raises EngineError and what reading a model raises."""
         started = time.perf_counter_ns()
-        model = await asyncio.to_thread(self._find, request.model)
-        if not request.prompt and request.keep_alive == 0:
+        unload = not request.prompt and request.keep_alive == 0
+        model = await asyncio.to_thread(self._find, request.model, install=not unload)
+        if unload:
             self._pool.expire(str(model.weights))
             yield Final(done_reason="unload")
             return
@@ -156,8 +157,9 @@ class Engine:
     async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """Continue a conversation; without messages, load or unload. Raises as `generate` does."""
         started = time.perf_counter_ns()
-        model = await asyncio.to_thread(self._find, request.model)
-        if not request.messages and request.keep_alive == 0:
+        unload = not request.messages and request.keep_alive == 0
+        model = await asyncio.to_thread(self._find, request.model, install=not unload)
+        if unload:
             self._pool.expire(str(model.weights))
             yield Final(done_reason="unload")
             return
@@ -185,10 +187,11 @@ class Engine:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors of texts; without texts, load or unload. Raises as `generate` does."""
         started = time.perf_counter_ns()
-        model = await asyncio.to_thread(self._find, request.model)
+        unload = not request.texts and request.keep_alive == 0
+        model = await asyncio.to_thread(self._find, request.model, install=not unload)
         if not model.weights.is_file():
             raise ModelNotFound(request.model)
-        if not request.texts and request.keep_alive == 0:
+        if unload:
             self._pool.expire(str(model.weights))
             return Embeddings()
         options = resolve_options(model.parameters, request.options)
@@ -203,9 +206,9 @@ class Engine:
                 vectors, tokens = await embed(process, request, options, longest, normalize=normalize)
         return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
 
-    def _find(self, name: str) -> Model:
+    def _find(self, name: str, *, install: bool) -> Model:
         """The model under a name, with all that its prompts need read here and not on the event loop."""
-        model = self.models.resolve(name)
+        model = self.models.resolve(name, install=install)
         _ = model.capabilities, model.layout
         return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Model:
     parent_model: str
     weights: Path
     header: GGUFHeader
+    identity: tuple[int, int] | None = None
     projectors: tuple[Path, ...] = ()
     adapters: tuple[Path, ...] = ()
     drafts: tuple[Path, ...] = ()
@@ -62,7 +64,7 @@ class Model:
     @property
     def is_current(self) -> bool:
         """Whether the weights are there, and were when this was read."""
-        return self.header is not NO_HEADER and self.weights.is_file()
+        return self.header is not NO_HEADER and self.identity == _identity(self.weights)
 
     @property
     def chat_template(self) -> str:
@@ -178,14 +180,16 @@ class Models:
         self._store = store
         self._go_templates = go_templates
         self._read: _Kept[tuple[ModelName, str], Model] = _Kept(KEPT)
-        self._headers: _Kept[Path, GGUFHeader] = _Kept(KEPT)
+        self._headers: _Kept[tuple[Path, int, int], GGUFHeader] = _Kept(KEPT)
 
-    def resolve(self, name: str) -> Model:
-        """The model under a name. Raises InvalidName, ModelNotFound, CloudModel, InvalidRequest, ManifestError,
-        StoreError or GGUFError."""
+    def resolve(self, name: str, *, install: bool = True) -> Model:
+        """The model under a name; with `install` also one that comes with the program and is not stored.
+
+        Raises InvalidName, ModelNotFound, CloudModel, InvalidRequest, ManifestError, StoreError or GGUFError.
+        """
         parsed = ModelName.parse(local_name(name))
         try:
-            stored = self._store.find(parsed)
+            stored = self._store.find(parsed, install=install)
         except ModelMissing:
             raise ModelNotFound(name) from None
         key = (stored.name, stored.digest)
@@ -208,6 +212,7 @@ class Models:
             config=config,
             parent_model=weights[-1].from_ if weights else "",
             weights=path,
+            identity=_identity(path),
             header=self._header(path),
             projectors=self._paths(manifest, kinds.PROJECTOR),
             adapters=self._paths(manifest, kinds.ADAPTER),
@@ -221,12 +226,13 @@ class Models:
         )
 
     def _header(self, path: Path) -> GGUFHeader:
-        if not path.is_file():
+        if (identity := _identity(path)) is None:
             return NO_HEADER
-        header = self._headers.get(path)
+        key = (path, *identity)
+        header = self._headers.get(key)
         if header is None:
             header = read_header(path)
-            self._headers.put(path, header, header.memory)
+            self._headers.put(key, header, header.memory)
         return header
 
     def _paths(self, manifest: Manifest, kind: str) -> tuple[Path, ...]:
@@ -246,6 +252,15 @@ class Models:
     def _messages(self, manifest: Manifest) -> list[Message]:
         texts = self._texts(manifest, kinds.MESSAGES)
         return [each.restored() for text in texts for each in _decode(text, list[StoredMessage], "messages")]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another that has taken its place; None if it is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_size) if stat.S_ISREG(status.st_mode) else None
 
 
 def _decode(text: str, kind: type[Any], what: str) -> Any:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, require_going, without_paths
 from registry.files import PendingFile, is_abandoned, make_directory, publish, remove_older
@@ -72,6 +72,67 @@ class BlobWriter:
         with without_paths(_WRITING):
             self._file.publish(self._folder / digest.filename)
         return Blob(digest, self._size)
+
+
+class BlobMender:
+    """Compares a blob that is there with what is sent again, and lets that take its place if the blob has changed.
+
+    One thread at a time. `mended` is set once it has. Methods raise StoreError when the disk refuses.
+    """
+
+    def __init__(self, path: Path, digest: Digest) -> None:
+        self.mended = False
+        self._path = path
+        self._digest = digest
+        self._hash = hashlib.sha256()
+        self._equal = 0  # bytes up to the first that differs
+        self._present: BinaryIO | None = None
+        self._new: PendingFile | None = None
+        with suppress(OSError):  # one that cannot be opened differs from the first byte on
+            self._present = path.open("rb")
+
+    def write(self, data: bytes) -> None:
+        """The next bytes that are sent."""
+        self._hash.update(data)
+        with without_paths(_WRITING):
+            if self._new is None and self._bytes(self._equal, len(data)) == data:
+                self._equal += len(data)
+            else:
+                self._replacement().write(data)
+
+    def commit(self) -> None:
+        """Let what was sent take the blob's place if it is right and the blob is not."""
+        if self._hash.hexdigest() != self._digest.hex:
+            return
+        with without_paths(_WRITING):
+            if self._new is not None or self._bytes(self._equal, 1):  # or the blob is longer than what was sent
+                self._replacement().publish(self._path)
+                self.mended = True
+
+    def close(self) -> None:
+        """Let go of both."""
+        if self._present is not None:
+            self._present.close()
+        if self._new is not None:
+            self._new.close()
+
+    def _bytes(self, start: int, count: int) -> bytes:
+        """Bytes of the blob; none of one that cannot be read."""
+        if self._present is None:
+            return b""
+        try:
+            self._present.seek(start)
+            return self._present.read(count)
+        except OSError:
+            return b""
+
+    def _replacement(self) -> PendingFile:
+        """The file that may take the blob's place; what was equal is in it from the start."""
+        if self._new is None:
+            self._new = PendingFile(self._path.parent, _PREFIX)
+            for start in range(0, self._equal, _PIECE):
+                self._new.write(self._bytes(start, min(_PIECE, self._equal - start)))
+        return self._new
 
 
 class Blobs:
@@ -148,6 +209,15 @@ class Blobs:
             yield BlobWriter(self._folder, file, expected, lease)
         finally:
             file.close()
+
+    @contextmanager
+    def mend(self, digest: Digest) -> Iterator[BlobMender]:
+        """A blob that is there, to be compared with what is sent again."""
+        mender = BlobMender(self.path(digest), digest)
+        try:
+            yield mender
+        finally:
+            mender.close()
 
     def adopt(self, path: Path, lease: Callable[[Digest], None], stopping: threading.Event | None) -> tuple[Blob, bool]:
         """Make a complete file on the same disk a blob; and whether the blob was there, so that the file is left.

@@ -17,12 +17,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
 from registry.files import try_lock
 from registry.names import Digest, InvalidDigest
+
+T = TypeVar("T")
 
 _PREFIX: Final = "lease-"
 _MODE: Final = 0o644
@@ -140,13 +142,12 @@ class Leases:
 
 
 @asynccontextmanager
-async def held(lease: AbstractContextManager[None]) -> AsyncIterator[None]:
-    """Hold a lease without making the event loop wait for the disk or for other programs."""
+async def held(lease: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Hold a lease, or what comes with one, without making the event loop wait for the disk or for other programs."""
     stack = ExitStack()
     taking = asyncio.ensure_future(asyncio.to_thread(stack.enter_context, lease))
     try:
-        await asyncio.shield(taking)
-        yield
+        yield await asyncio.shield(taking)
     finally:
         await asyncio.wait((taking,))
         await asyncio.shield(asyncio.to_thread(stack.close))

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.blobs import Blob, Blobs, BlobWriter, Check, digest_of, owner_of
+from registry.blobs import Blob, BlobMender, Blobs, BlobWriter, Check, digest_of, owner_of
 from registry.bundled import MODELS
 from registry.catalog import Catalog
 from registry.derived import Derived
@@ -28,6 +28,7 @@ from registry.stamps import Stamp
 
 __all__ = [
     "Blob",
+    "BlobMender",
     "BlobMissing",
     "BlobTooLarge",
     "BlobWriter",
@@ -101,13 +102,13 @@ class Store:
         except StoreError as error:
             log.warning("%s", error)
 
-    def find(self, name: ModelName) -> StoredModel:
-        """What is stored under a name, in any case. A model that comes with the program is stored first.
+    def find(self, name: ModelName, *, install: bool = True) -> StoredModel:
+        """What is stored under a name, in any case. A model that comes with the program is stored first (`install`).
 
         Raises ModelMissing.
         """
         stored = self._catalog.spelling(name)
-        if stored is None and name in MODELS:
+        if stored is None and name in MODELS and install:
             stored = self._install(name)
         if stored is None:
             raise ModelMissing(name)
@@ -305,6 +306,16 @@ class Store:
         """A blob to write and commit. Until it is committed it is not there, and if it is not, nothing is left."""
         with self.lease((digest,)), self._blobs.put(digest) as writer:
             yield writer
+
+    @contextmanager
+    def mend_blob(self, digest: Digest) -> Iterator[BlobMender]:
+        """A blob that is there and is sent again: what is sent takes its place if its bytes have changed."""
+        with self.lease((digest,)), self._blobs.mend(digest) as mender:
+            yield mender
+            if mender.mended:
+                log.warning("blob %s had changed, and was replaced by what was uploaded", digest)
+                with self._lock:
+                    self.derived.remove(digest)
 
     @contextmanager
     def new_blob(self, holder: ExitStack | None = None) -> Iterator[BlobWriter]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
 
 from fastapi import APIRouter, Request, Response
 
 from engine.errors import ModelNotFound
 from engine.names import stored_name
+from registry.leases import held
 from registry.names import Digest, InvalidName, ModelName
-from registry.store import DigestMismatch, ModelMissing
+from registry.store import BlobMender, BlobWriter, DigestMismatch, ModelMissing
 from server.deps import engine_of, settings_of
 from server.errors import HTTPError, NotFound
 from server.gotext import quote
@@ -60,21 +62,22 @@ async def has_blob(request: Request, digest: str) -> Response:
 
 @router.post("/api/blobs/{digest}")
 async def put_blob(request: Request, digest: str) -> Response:
-    """Store a blob, however large: it is written as it arrives and checked before it counts."""
+    """Store a blob, however large: it is written as it arrives and checked before it counts.
+
+    One that is there is compared with what is sent, which mends it if the disk has changed its bytes.
+    """
     parsed = Digest.parse(digest)
     store = engine_of(request).store
-    if await asyncio.to_thread(store.has_blob, parsed):
-        async for _ in request.stream():
-            continue  # an answer before the end of the body would break the connection of a client that is sending
-        return empty_response()
+    there = await asyncio.to_thread(store.has_blob, parsed)
+    opened: AbstractContextManager[BlobMender | BlobWriter] = (store.mend_blob if there else store.put_blob)(parsed)
     try:
-        with store.put_blob(parsed) as blob:
+        async with held(opened) as blob:
             async for part in _pieces(request):
                 await asyncio.to_thread(blob.write, part)
             await asyncio.to_thread(blob.commit)
     except DigestMismatch as error:
         raise HTTPError(str(error)) from None
-    return empty_response(201)
+    return empty_response(200 if there else 201)
 
 
 async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:

@@ -24,7 +24,7 @@ from engine.errors import (
     ServerBusy,
     Unsupported,
 )
-from engine.requests import ChatRequest, Delta, Final, GenerateRequest, Message, Rendered
+from engine.requests import ChatRequest, Delta, EmbedRequest, Final, GenerateRequest, Message, Rendered
 from modelfile.gotemplate import TemplateSyntaxError
 from modelfile.parameters import OptionError
 from registry import bundled
@@ -142,6 +142,19 @@ async def test_an_answer_that_has_begun_goes_on(engine: Engine, begun: dict[str,
     content, thinking, final = await collect(engine.chat(request))
     assert (content, thinking) == ("1, 2, 3, 4, 5, 6, 7, 8, 9", thought)
     assert final.done_reason == "stop"
+
+
+async def test_unloading_stores_no_bundled_model_that_was_deleted(engine: Engine) -> None:
+    engine.store.find(TINYCHAT)
+    engine.store.delete(TINYCHAT)
+    for unload in (
+        collect(engine.generate(GenerateRequest(model="tinychat", keep_alive=0))),
+        collect(engine.chat(ChatRequest(model="tinychat", keep_alive=0))),
+        engine.embed(EmbedRequest(model="tinychat", keep_alive=0)),
+    ):
+        with pytest.raises(ModelNotFound):
+            await unload
+    assert engine.store.list() == []
 
 
 async def test_load_keep_alive_and_unload(engine: Engine) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.model import KEPT, NO_HEADER, Models
 from registry.gguf import read_header
+from registry.names import Digest
 from tests.engine.test_engine import make_engine, store_model
 from tests.registry.gguf.test_reader import VOCABULARY
 
@@ -66,3 +67,19 @@ def test_the_memory_of_a_header_is_about_what_it_takes(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert taken / 3 < header.memory < taken * 3
+
+
+def test_weights_that_were_mended_are_read_anew(tmp_path: Path) -> None:
+    store = make_engine(tmp_path).store
+    models = Models(store)
+    data = VOCABULARY.read_bytes()
+    store_model(store, "one", data)
+    path = models.resolve("one").weights
+    changed = data.replace(b"general.architecture", b"general.architectura", 1)
+    path.write_bytes(changed)
+    models = Models(store)
+    assert "general.architectura" in models.resolve("one").header.metadata
+    with store.mend_blob(Digest.parse(path.name)) as blob:
+        blob.write(data)
+        blob.commit()
+    assert "general.architecture" in models.resolve("one").header.metadata

@@ -1,20 +1,21 @@
 """A disk that is full before, or gets full on the way: a clear error, and nothing of what is there is lost."""
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from registry.errors import DiskFull, StoreError
+from registry.errors import DiskFull, ModelMissing, StoreError
 from registry.names import Digest
 from registry.store import Store
 from tests.disks import small_disk
 from tests.registry.pulling import pull, statuses
 from tests.registry.servers.http import Answer, Request, serving
 from tests.registry.servers.registry import MemoryRegistry
-from tests.registry.stores import add_model, check_whole, names
+from tests.registry.stores import HOUR, add_model, check_whole, name, names
 
 SIZE = 1 << 20
 DATA = random.Random(1).randbytes(SIZE * 6 // 10)
@@ -74,3 +75,38 @@ async def test_a_disk_that_gets_full_on_the_way(disk: Path, registry: MemoryRegi
         assert sum(last + 1 - first for first, last in ranges) <= len(DATA) - kept + 2
     assert names(store)[0].endswith("/lib/fits:latest")
     check_whole(disk / "models")
+
+
+def test_a_full_disk_keeps_nobody_from_deleting(disk: Path) -> None:
+    store = Store(disk / "models")
+    models = ["a", "b", "user/c:1", "d"]
+    for number, text in enumerate(models):
+        add_model(store, text, b"shared", b"%d" % number)
+    store.add_blob(b"orphan")
+    fill(disk / "hog")
+    broken = disk / "models" / "manifests" / "registry.ollama.ai" / "library" / "d" / "latest"
+    broken.write_bytes(b"")
+    fill(disk / "hog2")
+    with pytest.raises(StoreError, match="cannot write a model: No space left on device"):
+        store.copy(name("a"), name("x/copy"))
+    for text in models:
+        store.delete(name(text))
+        with pytest.raises(ModelMissing):
+            store.delete(name(text))
+    store.prune(time.time() + 2 * HOUR)
+    assert not list((disk / "models").rglob("sha256-*"))
+    assert store.list() == []
+
+
+def test_a_bundled_model_that_was_deleted_stays_so(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 16 << 20) as disk:
+        store = Store(disk / "models")
+        store.find(name("tinychat"))
+        fill(disk / "hog")
+        store.delete(name("tinychat"))
+        for _ in range(2):
+            with pytest.raises(ModelMissing):
+                store.delete(name("tinychat"))
+            with pytest.raises(ModelMissing):
+                store.find(name("tinychat"), install=False)
+        assert store.list() == []

@@ -101,6 +101,17 @@ async def test_blobs(client: httpx.AsyncClient, settings: Settings) -> None:
     assert "content-type" not in answer.headers
 
 
+async def test_an_upload_mends_a_blob_that_has_changed(client: httpx.AsyncClient, settings: Settings) -> None:
+    assert (await client.post(f"/api/blobs/{HELLO}", content=b"hello")).status_code == 201
+    path = settings.models / "blobs" / HELLO.replace(":", "-")
+    path.write_bytes(b"hullo")
+    for body, found in ((b"other", b"hullo"), (b"", b"hullo"), (b"hello", b"hello")):
+        answer = await client.post(f"/api/blobs/{HELLO}", content=body)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert path.read_bytes() == found
+    assert blobs(settings) == [path]
+
+
 async def test_a_blob_may_be_larger_than_any_json(client: httpx.AsyncClient, settings: Settings) -> None:
     data = bytes(3_000_000)
     assert len(data) > settings.max_body
