@@ -187,6 +187,7 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
 
     `adds_bos`: each prompt gets a start token in front. A pass takes `n_batch` tokens at most. Of the weights `mapped`
     bytes are the file's pages, and `host` bytes are in other memory of this machine: copies, where the file is mapped.
+    `cpu_variant` names llama.cpp's CPU backend, if there is a choice.
     """
 
     n_ctx: int
@@ -198,6 +199,7 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
     n_batch: int
     mapped: int = 0
     host: int = 0
+    cpu_variant: str = ""
 
 
 class LoadFailed(msgspec.Struct, array_like=True, frozen=True, tag=35):

@@ -408,7 +408,7 @@ def _log_load(resident: _Resident, plan: memory.Plan, seconds: float) -> None:
     assert loaded is not None
     log.info(
         "loaded %s in %.2f s: pid %d, %s planned, %s resident; weights %s mapped and %s %s, KV cache %s for %d tokens, "
-        "%d sequences of %d; %.0f%% of the layers on a GPU",
+        "%d sequences of %d; %.0f%% of the layers on a GPU%s",
         resident.model.name.shortest,
         seconds,
         process.pid,
@@ -422,6 +422,7 @@ def _log_load(resident: _Resident, plan: memory.Plan, seconds: float) -> None:
         loaded.n_parallel,
         loaded.n_ctx,
         100 * loaded.gpu_share,
+        f", CPU variant {loaded.cpu_variant}" if loaded.cpu_variant else "",
     )
 
 

@@ -247,6 +247,9 @@ def check_server(image: Container) -> None:
             if has_variants(image):
                 found = VARIANT.search(server.log())
                 assert found, server.log()
+                assert f"on a GPU, CPU variant {found[1]}\n" in server.log(), (
+                    "the load's line does not name the variant"
+                )
                 say(f"the log names the variant {found[1]}")
         with running(image, models) as server:
             assert "Hello" in server.ask("kept")

@@ -35,8 +35,6 @@ def run(sock: socket.socket) -> None:
     mailbox = Mailbox(sock)
     _die_loudly(mailbox)
     C.llama_backend_init()
-    if CPU_VARIANT:
-        log.info("CPU variant %s of llama.cpp", CPU_VARIANT)
     mailbox.send([Hello(version(), C.llama_supports_gpu_offload(), copied_types())])
     spec = mailbox.receive_load()
     # One pass must take one token of each running answer at least.
@@ -74,7 +72,7 @@ def turn(context: Context, work: Work, mailbox: Mailbox) -> None:
 def _loaded(context: Context, spec: Load) -> Loaded:
     adds_bos = context.vocabulary.adds_bos
     sizes = spec.n_ctx, spec.n_cells, spec.n_parallel, context.weights
-    return Loaded(*sizes, context.gpu_share, adds_bos, context.n_batch, context.mapped, context.host)
+    return Loaded(*sizes, context.gpu_share, adds_bos, context.n_batch, context.mapped, context.host, CPU_VARIANT)
 
 
 def _make_loop(context: Context, spec: Load, mailbox: Mailbox) -> Loop:
