@@ -10,11 +10,13 @@ from engine import devices
 from engine.chat.render import Prompt
 from engine.devices import Device
 from engine.errors import PROMPT_TOO_LONG, ContextExceeded
-from engine.messages import Grammar, Sampling, Submit
+from engine.memory import Plan
+from engine.messages import Grammar, Load, Sampling, Submit
 from engine.model import Model
 from engine.pooling import LONGEST_BESIDE
 from engine.requests import InferenceRequest
 from engine.residency import LoadSpec
+from engine.weights import Weights
 from modelfile.parameters import Options
 from registry.gguf import GGUFArray
 
@@ -23,6 +25,7 @@ DEFAULT_CONTEXT = 4096
 CONTEXT_BY_VRAM = ((47 << 30, 262_144), (23 << 30, 32_768))  # from so many bytes on all GPUs together
 NEVER_SHIFTING = ("deepseek2",)
 ALWAYS_TOKENIZED = 4 << 20  # characters of a text that are looked at however small the context is
+BATCH_CPU, BATCH_GPU = 512, 2048  # tokens of one forward pass
 MOST_TEXT = 64 << 20  # characters that are looked at however large it is
 log = logging.getLogger("pronk.engine")
 
@@ -71,6 +74,31 @@ def load_spec(model: Model, options: Options, num_ctx: int, gpus: int) -> LoadSp
         main_gpu=options.main_gpu if 0 < (options.main_gpu or 0) < gpus else None,
         use_mmap=None if options.use_mmap else options.use_mmap,
         adapters=tuple(map(str, model.adapters)),
+    )
+
+
+def load_message(
+    model: Model, weights: Weights, spec: LoadSpec, plan: Plan, cache_type: str, flash_attention: bool | None
+) -> Load:
+    """The message that loads a model as planned; `flash_attention` None lets llama.cpp choose."""
+    batch = BATCH_GPU if plan.gpu_layers else BATCH_CPU
+    if not model.generates:
+        batch = 1  # what is never used need not be large
+    return Load(
+        path=str(weights.path),
+        n_ctx=spec.num_ctx,
+        n_cells=plan.n_cells,
+        n_parallel=plan.n_parallel,
+        n_batch=max(batch, plan.n_parallel),
+        n_threads=devices.compute_threads(),
+        n_gpu_layers=plan.gpu_layers,
+        main_gpu=spec.main_gpu or 0,
+        use_mmap=spec.use_mmap,
+        adapters=spec.adapters,
+        cache_type=cache_type,
+        flash_attention=-1 if flash_attention is None else int(flash_attention),
+        embedding=plan.embedding,
+        overrides=tuple(weights.overrides.items()),
     )
 
 

@@ -298,6 +298,21 @@ def frames(events: list[FromRunner]) -> Iterator[bytes]:
         yield encode_frame([Failed(id, "request", "what it asks for is too large")])
 
 
+def take_events(buffer: bytearray) -> Iterator[FromRunner]:
+    """Take every whole frame out of what a child has sent so far. Raises msgspec.DecodeError for what is none."""
+    at = 0
+    while len(buffer) - at >= FRAME_HEADER.size:
+        (size,) = FRAME_HEADER.unpack_from(buffer, at)
+        if size > MAX_FRAME:
+            raise msgspec.DecodeError("a frame that is too large")
+        start, at = at + FRAME_HEADER.size, at + FRAME_HEADER.size + size
+        if len(buffer) < at:
+            at = start - FRAME_HEADER.size
+            break
+        yield from from_runner_decoder.decode(bytes(buffer[start:at]))
+    del buffer[:at]
+
+
 def encode_frame(message: ToRunner | list[FromRunner]) -> bytes:
     """The bytes of one frame, header included."""
     body = _encoder.encode(message)

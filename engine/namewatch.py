@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from engine.pool import RunnerPool
 from registry.store import Store
-
-log = logging.getLogger("pronk.engine")
 
 
 class NameWatch:
@@ -43,7 +40,6 @@ class NameWatch:
             self._changed.clear()
             keys = self._pool.keys()
             for key in keys - await asyncio.to_thread(self._named) if keys else ():
-                log.info("%s is unloaded when it is idle: no name leads to it any more", self._pool.name_of(key))
                 self._pool.expire(key)
 
     def _named(self) -> set[str]:

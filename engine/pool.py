@@ -14,9 +14,9 @@ from typing import Any
 
 from engine import devices, memory, selftest
 from engine.crashes import LoadCrashes
+from engine.demand import load_message
 from engine.devices import Device
 from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, ServerBusy
-from engine.messages import Load as LoadMessage
 from engine.model import Model
 from engine.process import RunnerProcess, child_environment
 from engine.requests import RunningModel
@@ -39,8 +39,6 @@ from engine.weights import Weights
 LOADED_PER_DEVICE = 3
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
 HOST_SHARE = 0.9  # of the host's memory that models may take together
-BATCH_CPU, BATCH_GPU = 512, 2048  # tokens of one forward pass
-_FLASH_ATTENTION = {None: -1, False: 0, True: 1}
 _INCOMPATIBLE = (
     ": this model may be incompatible with your version of Ollama. If you previously pulled this model, "
     "try updating it by running `ollama pull {name}`"
@@ -165,10 +163,6 @@ class RunnerPool:
         """What is loaded or being loaded: the paths of the weights."""
         return {view.key for view in self._scheduler.runners()}
 
-    def name_of(self, key: str) -> str:
-        """The name that a model was last loaded for, as users know it."""
-        return self._wanted[key][0].name.shortest
-
     def running(self) -> list[RunningModel]:
         """The loaded models, in the order in which they were loaded."""
         ready = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
@@ -213,10 +207,8 @@ class RunnerPool:
 
     def _tell_place(self, wanted: LoadSpec) -> None:
         """Say in the log what the scheduler did with a wish."""
-        resident = self._residents.get(wanted.key)
-        if resident is not None and resident.spec.placement != wanted.placement:
-            name = resident.model.name.shortest
-            log.warning("%s stays loaded as it is for a request with other num_gpu, main_gpu or use_mmap", name)
+        if (found := self._residents.get(wanted.key)) and found.spec.placement != wanted.placement:
+            log.warning("%s stays where it is for other num_gpu, main_gpu or use_mmap", found.model.name.shortest)
 
     def _grant(self, ticket: int, process: RunnerProcess) -> None:
         waiter = self._waiters[ticket]
@@ -248,7 +240,7 @@ class RunnerPool:
             await process.greeted.wait()
             self._copied_types = process.copied_types
             plan = await asyncio.to_thread(self._plan_load, model, weights, spec)
-            message = self._message(model, weights, spec, plan)
+            message = load_message(model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention)
             try:
                 loaded = await process.load(message, self._config.load_timeout)
             except LoadCrashed as error:
@@ -368,27 +360,6 @@ class RunnerPool:
             num_gpu=spec.num_gpu,
             copied=copied,
             generates=model.generates,
-        )
-
-    def _message(self, model: Model, weights: Weights, spec: LoadSpec, plan: memory.Plan) -> LoadMessage:
-        batch = BATCH_GPU if plan.gpu_layers else BATCH_CPU
-        if not model.generates:
-            batch = 1  # what is never used need not be large
-        return LoadMessage(
-            path=str(weights.path),
-            n_ctx=spec.num_ctx,
-            n_cells=plan.n_cells,
-            n_parallel=plan.n_parallel,
-            n_batch=max(batch, plan.n_parallel),
-            n_threads=devices.compute_threads(),
-            n_gpu_layers=plan.gpu_layers,
-            main_gpu=spec.main_gpu or 0,
-            use_mmap=spec.use_mmap,
-            adapters=spec.adapters,
-            cache_type=self._config.kv_cache_type,
-            flash_attention=_FLASH_ATTENTION[self._config.flash_attention],
-            embedding=plan.embedding,
-            overrides=tuple(weights.overrides.items()),
         )
 
     @staticmethod

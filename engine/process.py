@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -51,7 +51,7 @@ from engine.messages import (
     Tokens,
     ToRunner,
     encode_frame,
-    from_runner_decoder,
+    take_events,
 )
 from engine.messages import LoadFailed as LoadRefused
 from engine.selftest import name_of
@@ -65,6 +65,8 @@ STUCK_FACTOR = 10  # times the patience that one forward pass may take
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 WITHHELD = ("GGML_BACKEND_PATH",)  # llama.cpp would load a library from there
 PASSED_PREFIXES = ("CUDA_", "NVIDIA_", "GGML_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_", "PRONK_RUNNER_")
+OWN_PATH = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_ERRORS: dict[str, Callable[[str], EngineError]] = {"context": ContextExceeded, "request": InvalidRequest}
 
 
 class RunnerProcess(asyncio.Protocol):
@@ -236,26 +238,12 @@ class RunnerProcess(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop: take every whole frame out of the buffer."""
-        buffer = self._buffer
-        buffer += data
-        at = 0
-        while len(buffer) - at >= FRAME_HEADER.size:
-            (size,) = FRAME_HEADER.unpack_from(buffer, at)
-            if size > MAX_FRAME:
-                self._give_up("it sent what is no message")
-                return
-            end = at + FRAME_HEADER.size + size
-            if len(buffer) < end:
-                break
-            try:
-                events = from_runner_decoder.decode(bytes(buffer[at + FRAME_HEADER.size : end]))
-            except msgspec.DecodeError:
-                self._give_up("it sent what is no message")
-                return
-            for event in events:
+        self._buffer += data
+        try:
+            for event in take_events(self._buffer):
                 self._receive(event)
-            at = end
-        del buffer[:at]
+        except msgspec.DecodeError:
+            self._give_up("it sent what is no message")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop: the child has gone, or we closed the socket."""
@@ -398,12 +386,8 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     env.setdefault("GOMP_SPINCOUNT", "1000")
     # Otherwise a failed assertion forks a debugger for each thread that meets it, and they wait for each other.
     env["GGML_NO_BACKTRACE"] = "1"
-    env["PYTHONPATH"] = os.pathsep.join(p for p in (*_own_path(), env.get("PYTHONPATH", "")) if p)
+    env["PYTHONPATH"] = os.pathsep.join(p for p in (OWN_PATH, env.get("PYTHONPATH", "")) if p)
     return env
-
-
-def _own_path() -> tuple[str, ...]:
-    return (os.path.dirname(os.path.dirname(os.path.abspath(__file__))),)
 
 
 def _died_loading(detail: str, signal_number: int) -> LoadFailed:
@@ -412,8 +396,4 @@ def _died_loading(detail: str, signal_number: int) -> LoadFailed:
 
 
 def _error(event: Failed) -> EngineError:
-    if event.kind == "context":
-        return ContextExceeded(event.detail)
-    if event.kind == "request":
-        return InvalidRequest(event.detail)
-    return RunnerError(event.detail)
+    return _ERRORS.get(event.kind, RunnerError)(event.detail)
