@@ -89,7 +89,15 @@ def prepare() -> None:
         for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
             done = subprocess.run(["apt-get", "-q", *command], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Unable(f"{' and '.join(missing)} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+            raise Unable(f"{' and '.join(missing)} cannot be installed: {_last(done.stderr)}")
+    # In a container without the right to mount, the tools are there and do not work.
+    CACHE.mkdir(parents=True, exist_ok=True)
+    try:
+        made = buildah("from", "scratch", capture=True).strip()
+        buildah("mount", made, capture=True)
+        buildah("rm", made, capture=True)
+    except subprocess.CalledProcessError as error:
+        raise Unable(f"buildah cannot make a container here: {_last(error.stderr)}") from None
 
 
 # The image.
@@ -97,7 +105,6 @@ def prepare() -> None:
 
 def build(*, quick: bool) -> None:
     """Build the image below, then the image."""
-    CACHE.mkdir(parents=True, exist_ok=True)
     base = QUICK_BASE if quick else BASE
     if base not in buildah("images", "--format", "{{.Name}}", capture=True).splitlines():
         make_base(base, *([f"--include={QUICK_PACKAGES}"] if quick else []))
@@ -127,7 +134,8 @@ def make_base(name: str, *options: str) -> None:
     say(f"making a base of Debian {suite}")
     with (CACHE / "debootstrap.log").open("w") as log:
         command = ["debootstrap", "--variant=minbase", *options, suite, str(folder), mirror]
-        subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
+        if subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode:
+            raise SystemExit(f"debootstrap failed; its output is in {CACHE / 'debootstrap.log'}")
     made = buildah("from", "scratch", capture=True).strip()
     buildah("add", "--quiet", made, str(folder), "/")
     buildah("commit", "--quiet", made, name)
@@ -439,12 +447,16 @@ def buildah(command: str, *arguments: str, capture: bool = False) -> str:
 
 def output(command: Sequence[str]) -> str:
     """What a program that must succeed writes to standard output."""
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def say(line: str) -> None:
     """Tell how far it is."""
     print(line, flush=True)
+
+
+def _last(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
 
 
 def _children(pid: int) -> list[psutil.Process]:
