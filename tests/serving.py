@@ -32,7 +32,7 @@ class Served:
     store: Path
 
     def runners(self) -> list[psutil.Process]:
-        """Its child processes that have a model loaded or wait for one."""
+        """Its child processes: those that have a model loaded or wait for one, and those that do other work."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
 

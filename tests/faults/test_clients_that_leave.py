@@ -9,6 +9,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.processes import descendants
 from tests.serving import GREEDY, Served
 
 ABANDONED, AT_ONCE = 1000, 8
@@ -29,7 +30,7 @@ async def leave_after_the_first_line(port: int, body: object) -> None:
 async def spare_is_back(server: Served) -> None:
     """Wait for the second child: beside the one with the model a spare one is started a little later."""
     async with asyncio.timeout(30):
-        while len(server.runners()) < 2:  # noqa: ASYNC110 - what is waited for is inside the server
+        while len(descendants(server.process.pid, "engine.runner")) < 2:  # noqa: ASYNC110 - what is waited for is inside the server
             await asyncio.sleep(0.05)
 
 
