@@ -173,6 +173,7 @@ def _models(settings: Settings, *, verify: bool, progress: Progress) -> Iterator
         folder = settings.models_folder
     except HomeMissing as error:
         yield Finding("models", Level.WRONG, str(error))
+        yield Finding("store", Level.NOTE, "not looked at")
         return
     yield _room(folder)
     if not os.path.isdir(folder):  # also where it may not be looked at, which the line before says
@@ -284,13 +285,19 @@ def environment(settings: Settings) -> Finding:
     strangers = sorted(name for name in environ if _OURS.match(name) and name not in known)
     unknown = {name: _nearest(name, known) for name in strangers if name not in OLLAMA_ONLY}
     unused = [name for name in strangers if name in OLLAMA_ONLY]
-    wrong = [*map(without_secrets, (*settings.warnings, *Proxies.from_env(settings.environ).warnings))]
+    warnings = (*settings.warnings, *settings.missing_files, *Proxies.from_env(settings.environ).warnings)
+    wrong = [without_secrets(warning) for warning in warnings]
     wrong += [f"{name} is not known; {nearest} is" for name, nearest in unknown.items() if nearest]
     notes = [f"{name} is not known" for name, nearest in unknown.items() if not nearest]
     notes += [f"{name} changes nothing here" for name in unused]
     level = Level.WRONG if wrong else Level.NOTE if notes else Level.OK
     text = ", ".join(f"{name}={value}" for name, value in in_force.items()) or "no variables set"
-    details = {"in_force": in_force, "unknown": unknown, "unused": unused, "invalid": list(settings.warnings)}
+    details = {
+        "in_force": in_force,
+        "unknown": unknown,
+        "unused": unused,
+        "invalid": [without_secrets(warning) for warning in warnings],
+    }
     return Finding("environment", level, text, tuple(wrong), tuple(notes), details)
 
 

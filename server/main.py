@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from server.stopping import exit_on_signals, leave_on_signals
 
@@ -38,7 +36,7 @@ def run(settings: Settings) -> int:
     leave_on_signals()
     _open_standard_streams()
     log.configure(settings.debug)
-    for warning in (*settings.warnings, *Proxies.from_env(settings.environ).warnings, *_missing_files(settings)):
+    for warning in (*settings.warnings, *Proxies.from_env(settings.environ).warnings, *settings.missing_files):
         _logger.warning(warning)
     try:
         sock = listen(settings.address)
@@ -79,14 +77,6 @@ def _open_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
-
-
-def _missing_files(settings: Settings) -> Iterator[str]:
-    """Files that the TLS library is told to use, and that are not there: it says nothing and trusts nobody new."""
-    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        path = settings.environ.get(variable)
-        if path and not Path(path).exists():
-            yield f"{variable} names what is not there: {path!r}"
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -151,6 +151,13 @@ class Settings:
             return self.models_folder
 
     @property
+    def missing_files(self) -> tuple[str, ...]:
+        """Files that the TLS library is told to use and that are not there, in words: it says nothing itself."""
+        named = {variable: self.environ.get(variable, "") for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+        missing = {variable: path for variable, path in named.items() if path and not os.path.exists(path)}
+        return tuple(f"{variable} names what is not there: {path!r}" for variable, path in missing.items())
+
+    @property
     def client_url(self) -> str:
         """The base URL under which a client on this machine finds the server."""
         return self.address.url

@@ -195,3 +195,9 @@ def test_a_bar_at_a_terminal(patient: Pronk, tinychat: StoredModel) -> None:
         terminal.expect("all digests right")
         terminal.expect("none runs at")
         assert terminal.leave() == 0
+
+
+def test_a_file_of_certificates_that_is_not_there(patient: Pronk, tinychat: StoredModel) -> None:
+    code, report = examined(patient, "--no-verify", SSL_CERT_FILE="/no/such/file")
+    assert code == 1
+    assert report["checks"]["environment"]["problems"] == ["SSL_CERT_FILE names what is not there: '/no/such/file'"]
