@@ -115,8 +115,8 @@ class Store:
         return self._read(stored)
 
     def bundled(self, name: ModelName) -> StoredModel:
-        """A model that comes with the program; stored anew if there is none that can be read."""
-        return self.stored(name) or self._read(self._install(name))
+        """A model that comes with the program; stored anew if none can be read, or blobs of it are gone."""
+        return self._whole(name) or self._read(self._install(name))
 
     def stored(self, name: ModelName) -> StoredModel | None:
         """What is stored under a name, in any case; None if nothing is, or nothing that can be read."""
@@ -373,11 +373,19 @@ class Store:
     def _install(self, name: ModelName) -> ModelName:
         model = MODELS[name]
         with self._lock:
-            if self.stored(name) is None:
+            if self._whole(name) is None:
                 with ExitStack() as holder:
                     weights, config = self.add_file(model.path, holder), self.add_blob(model.config().encode())
                     self.write_manifest(model.name, Manifest(Layer(CONFIG, *config), (Layer(MODEL, *weights),)))
         return model.name
+
+    def _whole(self, name: ModelName) -> StoredModel | None:
+        """What is stored under a name, if all its blobs are there and have the size that its manifest tells."""
+        found = self.stored(name)
+        if found is None:
+            return None
+        layers = (*found.manifest.layers, found.manifest.config)
+        return found if all(self._blobs.size(layer.digest) == layer.size for layer in layers) else None
 
     def _read(self, name: ModelName) -> StoredModel:
         known = self._known.get(name)

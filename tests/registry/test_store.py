@@ -501,6 +501,17 @@ def test_a_broken_manifest_gives_way_to_a_new_one(store: Store, root: Path, spoi
         assert names(store) == ["bad:latest", "good:latest"]
 
 
+def test_a_bundled_model_whose_weights_are_gone(store: Store, root: Path) -> None:
+    weights = store.blob_path(store.bundled(name("tinychat")).manifest.layers[0].digest)
+    whole = weights.read_bytes()
+    weights.unlink()
+    store.bundled(name("tinychat"))
+    assert weights.read_bytes() == whole
+    weights.write_bytes(whole[:-1])
+    store.bundled(name("tinychat"))
+    assert weights.read_bytes() == whole
+
+
 def test_a_bundled_model_that_is_broken(store: Store, root: Path) -> None:
     store.find(name("tinychat"))
     empty(root / "manifests" / "registry.ollama.ai" / "library" / "tinychat" / "latest")
