@@ -7,19 +7,11 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Final
 
 from engine.errors import LoadCrashed
-from engine.selftest import REBUILD, Outcome, SelfTest, name_of, processor
+from engine.selftest import Outcome, SelfTest
+from modelfile.crashes import CRASHES, REBUILD, advice, name_of, processor
 
 IN_A_ROW: Final = 3  # deaths while the same model is loaded the same way, until the library is tested
 REMEMBERED: Final = 100  # models that are known to kill, at most
-_ADVICE: Final = {
-    signal.SIGILL: f"the engine does not fit this processor; `{REBUILD}` compiles it anew",
-    signal.SIGSEGV: "`pronk doctor` tests whether the engine works on it",
-    signal.SIGFPE: "`pronk doctor` tests whether the engine works on it",
-    signal.SIGBUS: "a file of the model was cut short, or its disk failed",
-    signal.SIGABRT: "llama.cpp gave up; the server's log has its last words",
-}
-CRASHES: Final = frozenset(_ADVICE)
-"""The signals of a program that goes wrong by itself."""
 
 
 def how_it_ended(code: int, last_words: str = "") -> str:
@@ -28,7 +20,7 @@ def how_it_ended(code: int, last_words: str = "") -> str:
         return last_words or f"it ended with exit status {code}"
     number = -code
     if number in CRASHES:
-        why = f"llama.cpp gave up: {last_words}" if last_words else _ADVICE[signal.Signals(number)]
+        why = f"llama.cpp gave up: {last_words}" if last_words else advice(number)
         return f"it died of {name_of(number)} on {processor()}: {why}"
     if last_words:
         return last_words

@@ -17,7 +17,7 @@ from contextlib import suppress
 import msgspec
 
 from engine.answer import Answer
-from engine.crashes import CRASHES, how_it_ended
+from engine.crashes import how_it_ended
 from engine.errors import (
     ContextExceeded,
     EngineError,
@@ -54,7 +54,7 @@ from engine.messages import (
     take_events,
 )
 from engine.messages import LoadFailed as LoadRefused
-from engine.selftest import name_of
+from modelfile.crashes import CRASHES, name_of
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang

@@ -6,10 +6,7 @@ Standard library only: set-up runs this before anything else is installed.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
-import platform
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,12 +16,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from modelfile.crashes import REBUILD, name_of, processor
+
+__all__ = ["REBUILD", "Outcome", "Quantization", "SelfTest", "judge", "name_of", "processor", "run", "run_async"]
+
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "engine.runner.selftest"
 STAGE = "stage: "  # as engine/runner/selftest.py writes it
 TIMEOUT = 300.0  # seconds; on two slow cores it takes five
-REBUILD = "make engine"  # compiles the library anew
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 class Outcome(StrEnum):
@@ -154,27 +153,6 @@ def judge(code: int, stdout: bytes, stderr: bytes) -> SelfTest:
     wrong = "; ".join(_how_wrong(each) for each in quantizations if not each.ok)
     detail = "; ".join(text for text in (found.detail, wrong) if text)
     return SelfTest(Outcome.DIFFERS, detail, found.library, found.features, quantizations)
-
-
-def name_of(number: int) -> str:
-    """A signal's name and what it means: `SIGILL (Illegal instruction)`."""
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-    return f"{name} ({signal.strsignal(number)})"
-
-
-@functools.cache
-def processor() -> str:
-    """The processor's name, as the machine gives it."""
-    try:
-        lines = _CPUINFO.read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    fields = (line.partition(":") for line in lines)
-    named = (value.strip() for key, _, value in fields if key.strip() in ("model name", "Model", "cpu model"))
-    return next(named, "") or platform.processor() or platform.machine()
 
 
 def _command(python: str, lib_dir: Path | None, folder: str) -> Sequence[str]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from modelfile import jobs
+from modelfile.crashes import CRASHES, advice, processor
 from modelfile.jobs import Failed, Finished, Job, Progress
 
 _LONGEST_LINE = 1 << 20
@@ -97,4 +98,7 @@ def _kill_group(process: asyncio.subprocess.Process) -> None:
 
 async def _end(process: asyncio.subprocess.Process) -> str:
     code = await process.wait()
-    return f"exit status {code}" if code >= 0 else signal.strsignal(-code) or f"signal {-code}"
+    if code >= 0:
+        return f"exit status {code}"
+    meaning = signal.strsignal(-code) or f"signal {-code}"
+    return f"{meaning} on {processor()}: {advice(-code)}" if -code in CRASHES else meaning

@@ -31,6 +31,13 @@ async def test_a_worker_that_dies_is_missed_also_when_a_fork_keeps_its_pipes_ope
     _await_end(int(forks.read_text()))
 
 
+async def test_a_worker_that_the_library_kills_says_what_helps(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
+    environ = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PATH": os.environ["PATH"]}
+    with pytest.raises(JobFailed, match=r"stopped: Illegal instruction on .+: .* `make engine` compiles it anew$"):
+        await asyncio.wait_for(work(Verify(path="x"), environ, lambda _completed, _total: None), 60)
+
+
 def _await_end(pid: int) -> None:
     """Wait until an orphan has ended; who reaps it here is not ours to say."""
     deadline = time.monotonic() + 60

@@ -1,0 +1,53 @@
+"""Processes that die of a signal: its name, the processor on which that happened, and what helps.
+
+Standard library only, as whoever proves an installation needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import signal
+from pathlib import Path
+from typing import Final
+
+REBUILD: Final = "make engine"
+"""The command that compiles the library anew."""
+
+_TEST: Final = "`pronk doctor` tests whether the engine works on it"
+_ADVICE: Final = {
+    signal.SIGILL: f"the engine does not fit this processor; `{REBUILD}` compiles it anew",
+    signal.SIGSEGV: _TEST,
+    signal.SIGFPE: _TEST,
+    signal.SIGBUS: "a file of the model was cut short, or its disk failed",
+    signal.SIGABRT: "llama.cpp gave up; the server's log has its last words",
+}
+CRASHES: Final = frozenset(_ADVICE)
+"""The signals of a program that goes wrong by itself."""
+_CPUINFO: Final = Path("/proc/cpuinfo")
+
+
+def advice(number: int) -> str:
+    """What to do about a signal that is among `CRASHES`."""
+    return _ADVICE[signal.Signals(number)]
+
+
+def name_of(number: int) -> str:
+    """A signal's name and what it means: `SIGILL (Illegal instruction)`."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    return f"{name} ({signal.strsignal(number)})"
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's name, as the machine gives it."""
+    try:
+        lines = _CPUINFO.read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    fields = (line.partition(":") for line in lines)
+    named = (value.strip() for key, _, value in fields if key.strip() in ("model name", "Model", "cpu model"))
+    return next(named, "") or platform.processor() or platform.machine()
