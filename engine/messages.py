@@ -86,12 +86,30 @@ class Grammar(msgspec.Struct, array_like=True, frozen=True):
     Each of the `marks`, numbered from 0, is a text that may be one control token of the model: the runner defines
     `mark_N`, which is the mark, and `until_N`, any text up to this mark without the others, and with them `GAP`, some
     white space, and `TEXT`, any text. Terminals may end with `MARK_N`, rules go on behind them with `tail_N`: the mark
-    is in the one or the other. `closings` are texts by which lists and values end that may go on for long.
+    is in the one or the other. `closings` are texts by which lists and values end that may go on for long,
+    `examples` those by which texts of JSON match a pattern.
     """
 
     rules: str
     marks: tuple[str, ...] = ()
     closings: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+
+class ToJudge(msgspec.Struct, array_like=True, frozen=True):
+    """Ask the judge whether a grammar can be used, for so many seconds of processor time. Answered by `Judged`."""
+
+    id: int
+    seconds: float
+    grammar: Grammar
+
+
+class Judged(msgspec.Struct, array_like=True, frozen=True):
+    """Why a grammar cannot be used, "" if it can. Not `in_time`: that is not known yet."""
+
+    id: int
+    in_time: bool
+    reason: str
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):

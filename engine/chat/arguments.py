@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.chat.lines import FINITE, Lines, is_limited, quoted
-from engine.chat.schema import ON_ONE_LINE, UnusableSchema, count, grammar_schema
+from engine.chat.schema import UnusableSchema, count
 from engine.chat.tools.branches import DEFINITIONS, Branch, branches
 from engine.chat.tools.shape import KEY, KIND, NAME, ArgumentShape, Values
 from engine.chat.tools.typed import typed
@@ -169,7 +169,7 @@ class Arguments:
         definitions = {key: self._root[key] for key in DEFINITIONS if key in self._root}
         if '"$ref"' in json.dumps(schema):
             schema = {**schema, **definitions}
-        return self._lines.rule(f"%json {grammar_schema(schema, ON_ONE_LINE, self._reserved)}")
+        return self._lines.json(schema, self._reserved)
 
 
 _KINDS = ("string", "number", "boolean", "null", "array", "object")

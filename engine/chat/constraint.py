@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.chat.json_grammar import JsonRules, json_rules
 from engine.chat.lines import literal
 from engine.chat.rules import call_rules, marks, name_of, until
-from engine.chat.schema import UnusableSchema, grammar_schema
+from engine.chat.schema import UnusableSchema
 from engine.chat.tools import Format, Turn
 from engine.chat.tools.shape import Thoughts
 from engine.errors import InvalidRequest
@@ -23,8 +24,8 @@ _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 class Constraint:
     """Rules for the answer behind its reasoning, in a format. `what` names them to the user.
 
-    `rules` define `answer`; `body` is what follows where the prompt has begun the answer already. `closings` are the
-    texts by which lists and bare values end.
+    `rules` define `answer`; `body` is what follows where the prompt has begun the answer already. `closings` and
+    `examples` as in `Grammar`.
     """
 
     what: str
@@ -32,6 +33,7 @@ class Constraint:
     body: str
     format: Format
     closings: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
 
     def grammar(self, turn: Turn) -> Grammar:
         """The grammar of the answer to a prompt, reasoning included where it has its place."""
@@ -46,7 +48,7 @@ class Constraint:
             case Thoughts.NONE:
                 start = self.body if turn.continues else "answer"
         closings = self.closings if thoughts is Thoughts.NONE else (closing, *self.closings)
-        return Grammar(f"start: {start}\n{self.rules}", known, closings)
+        return Grammar(f"start: {start}\n{self.rules}", known, closings, self.examples)
 
 
 def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint | None:
@@ -66,13 +68,16 @@ def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], fo
     rules = content.rules.replace("answer:", "answer: calls |", 1)
     as_it_likes = {name_of(tool): {"additionalProperties": True} for tool in tools}
     called = call_rules(tools, as_it_likes, format)
-    return replace(content, rules=f"{rules}\n{called.text}", closings=called.closings)
+    return replace(
+        content, rules=f"{rules}\n{called.text}", closings=called.closings, examples=content.examples + called.examples
+    )
 
 
 def content_constraint(wanted: str, format: Format) -> Constraint:
     """What the request's `format`, a JSON text, asks of the answer's content. Raises InvalidRequest."""
-    rules = f"answer: {literal(format.shape.content, marks(format))} content\ncontent: %json {_schema(wanted)}"
-    return Constraint("invalid format", rules, "content", format)
+    found = _content(wanted)
+    rules = f"answer: {literal(format.shape.content, marks(format))} content\n{found.text}"
+    return Constraint("invalid format", rules, "content", format, examples=found.examples)
 
 
 def _forced(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint:
@@ -86,14 +91,15 @@ def _forced(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Fo
         raise InvalidRequest(f'tool_choice "{choice}" needs tools')
     called = call_rules(tools, request.schemas, format, only)
     rules = f"answer: calls\n{called.text}"
-    return Constraint("tool_choice cannot be enforced", rules, "calls", format, called.closings)
+    return Constraint("tool_choice cannot be enforced", rules, "calls", format, called.closings, called.examples)
 
 
-def _schema(wanted: str) -> str:
+def _content(wanted: str) -> JsonRules:
+    """The rule `content` and those that it needs."""
     try:
         value = _ANY_OBJECT if wanted == '"json"' else json.loads(wanted)
         if isinstance(value, Mapping):
-            return grammar_schema(value)
+            return json_rules(value, "content")
     except UnusableSchema as error:
         raise InvalidRequest(f"invalid format: {error}") from None
     except RecursionError:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine.chat.schema import LOOKS_AROUND, count
+from engine.chat.assertions import search
+from engine.chat.json_grammar import ON_ONE_LINE, json_rules
+from engine.chat.regex_nodes import NEVER, Untranslatable, terminal
+from engine.chat.schema import count
 from engine.chat.tools.shape import BLANK, KEY, LINE, NUMBER
+
+log = logging.getLogger("pronk.engine")
 
 _PLACES = {NUMBER: "NUMBER", KEY: "KEY", BLANK: "BLANK?", LINE: "LINE?"}
 _SHARED = (r"NUMBER: /[0-9]{1,6}/", 'BLANK: " "', r'LINE: "\n"', r"KEY: /[A-Za-z_][A-Za-z0-9_]{0,63}/")
@@ -35,6 +41,7 @@ class Lines:
         self._names: dict[str, str] = {}
         self._bodies: dict[str, str] = {}
         self._closings: dict[str, None] = {}
+        self.examples: dict[str, None] = {}  # of what patterns find
 
     def add_closing(self, text: str) -> None:
         """Say that something that may go on ends with this text."""
@@ -64,6 +71,16 @@ class Lines:
         if key not in self._names:
             self._names[key] = f"{prefix}_{len(self._names)}"
             self._bodies[self._names[key]] = body() or '""'
+        return self._names[key]
+
+    def json(self, schema: Any, reserved: Sequence[str]) -> str:
+        """The name of the rule for a value in JSON, on one line and without the reserved texts."""
+        key = f"json: {json.dumps(schema)}"
+        if key not in self._names:
+            self._names[key] = name = f"json_{len(self._names)}"
+            found = json_rules(schema, name, ON_ONE_LINE, reserved)
+            self._bodies[name] = found.text.removeprefix(f"{name}: ")
+            self.examples |= dict.fromkeys(found.examples)
         return self._names[key]
 
     def text(self, end: str, reserved: Sequence[str], schema: Mapping[str, Any], *, nullable: bool) -> str:
@@ -96,17 +113,19 @@ def _limits(schema: Mapping[str, Any]) -> list[str]:
     if least or most is not None:
         limits.append(rf"/(.|\n){{{least},{'' if most is None else most}}}/")
     pattern = schema.get("pattern")
-    if isinstance(pattern, str) and not LOOKS_AROUND.search(pattern):
-        limits.append(_searched(pattern))
+    if isinstance(pattern, str) and (found := _searched(pattern)):
+        limits.append(found)
     return [*limits, f"~{_LINES_AROUND}"] if len(limits) > 1 else limits
 
 
 def _searched(pattern: str) -> str:
-    """A terminal for texts in which a pattern is found."""
-    starts, ends = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith("\\$")
-    inside = pattern[starts : len(pattern) - ends]
-    written = re.sub(r"(?<!\\)/", r"\/", inside).replace("\n", "\\n")
-    return f"({'' if starts else 'TEXT '}/({written})/{'' if ends else ' TEXT'})"
+    """A terminal for texts in which a pattern is found; "" where none can be made."""
+    try:
+        found = search(pattern)
+        return "" if found == NEVER else terminal(found, quoted=False)
+    except Untranslatable as error:
+        log.warning("JSON schema: cannot be enforced, left out: pattern %.80r: %s", pattern, error)
+        return ""
 
 
 def _split(text: str, marks: Sequence[str]) -> tuple[str, str, str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.chat.arguments import Arguments
+from engine.chat.json_grammar import ON_ONE_LINE, json_rules
 from engine.chat.lines import Lines, literal
-from engine.chat.schema import LARGEST, ON_ONE_LINE, UnusableSchema, grammar_schema
+from engine.chat.schema import LARGEST, UnusableSchema
 from engine.chat.tools import Format
 from engine.chat.tools.shape import CallShape
 from engine.errors import InvalidRequest
@@ -19,10 +21,11 @@ MOST_CALLS = 16  # of one answer: a small model might never stop calling
 
 @dataclass(frozen=True, slots=True)
 class CallRules:
-    """The rule `calls` and those that it needs; `closings` are the texts by which lists and bare values end."""
+    """The rule `calls` and those that it needs; `closings` and `examples` as in `Grammar`."""
 
     text: str
     closings: tuple[str, ...]
+    examples: tuple[str, ...] = ()
 
 
 def marks(format: Format) -> tuple[str, ...]:
@@ -56,11 +59,11 @@ def call_rules(
     rules.append(f"call: {' | '.join(f'call_{number}' for number in range(len(parameters)))}")
     for number, (name, schema) in enumerate(parameters.items()):
         head, closing = lines.literal(shape.head(called[name])), lines.literal(shape.closing)
-        arguments = _arguments(name, schema, shape, lines)
-        rules += [f"call_{number}: {head} arguments_{number} {closing}", f"arguments_{number}: {arguments}"]
+        arguments = _arguments(name, schema, shape, lines, f"arguments_{number}")
+        rules += [f"call_{number}: {head} arguments_{number} {closing}", arguments]
     for end in (shape.closing + shape.after, shape.after):  # behind those of texts, which might take them in
         lines.add_closing(end)
-    return CallRules("\n".join([*rules, *lines.rules]), lines.closings)
+    return CallRules("\n".join([*rules, *lines.rules]), lines.closings, tuple(lines.examples))
 
 
 def name_of(tool: Mapping[str, Any]) -> str:
@@ -79,7 +82,7 @@ def _parameters(
     for name in found:
         if not re.fullmatch(shape.names, name):
             raise InvalidRequest(f"tool_choice cannot be enforced: this model cannot write the name {name}")
-    if sum(len(_schema(name, schema)) for name, schema in found.items()) > LARGEST:
+    if sum(len(_written(name, schema)) for name, schema in found.items()) > LARGEST:
         raise InvalidRequest(f"the parameters of the tools are too large: at most {LARGEST} characters are accepted")
     return found
 
@@ -89,20 +92,21 @@ def _said(given: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {}, **said}
 
 
-def _schema(name: str, schema: dict[str, Any], reserved: Sequence[str] = ()) -> str:
-    """The schema of a tool's arguments in JSON."""
+def _written(name: str, schema: dict[str, Any]) -> str:
     try:
-        return grammar_schema(schema, ON_ONE_LINE, reserved)
-    except UnusableSchema as error:
-        raise InvalidRequest(f"the parameters of {name}: {error}") from None
+        return json.dumps(schema, ensure_ascii=False)
+    except RecursionError:
+        raise InvalidRequest(f"the parameters of {name}: it is nested too deeply") from None
 
 
-def _arguments(name: str, schema: dict[str, Any], shape: CallShape, lines: Lines) -> str:
-    """The items of a rule for a tool's arguments."""
-    if shape.arguments is None:
-        return f"%json {_schema(name, schema, shape.reserved)}"
+def _arguments(name: str, schema: dict[str, Any], shape: CallShape, lines: Lines, rule: str) -> str:
+    """The rule for a tool's arguments, and those that it needs."""
     try:
-        return Arguments(lines, shape.arguments, shape.reserved, schema).items()
+        if shape.arguments is None:
+            found = json_rules(schema, rule, ON_ONE_LINE, shape.reserved)
+            lines.examples |= dict.fromkeys(found.examples)
+            return found.text
+        return f"{rule}: {Arguments(lines, shape.arguments, shape.reserved, schema).items()}"
     except RecursionError:
         raise InvalidRequest(f"the parameters of {name}: it is nested too deeply") from None
     except UnusableSchema as error:

@@ -11,15 +11,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from engine.messages import Grammar
-from engine.runner.ending import Ending, Goals
-from engine.runner.matcher import Matcher, reason
+from engine.runner.ending import BYTES, END, FIRST_MARK, MOST_MARKS, STEPS, Ending
+from engine.runner.matcher import Matcher, Steps, reason
 
 if TYPE_CHECKING:
-    from llguidance import LLParserLimits, LLTokenizer
+    from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 STACK = 16 << 20  # bytes that the thread which compiles needs for schemas of nested references
 LARGEST = 50_000  # symbols of a compiled grammar
 MOST_STATES = 50_000  # of its lexer, a kilobyte or two each
+MOST_ITEMS = 20_000  # ways that are open at one place: hundreds of alternatives, which begin alike
 _SHARED_RULES = r"""
 GAP: /[ \t\r\n]{1,4}/
 TEXT: /(.|\n)*/
@@ -52,17 +53,19 @@ class Grammars:
 
     def matcher(self, grammar: Grammar) -> Matcher:
         """The beginning of an answer. Raises GrammarRejected."""
-        from llguidance import LLMatcher
-
         words = self._words
         tokens = {text.decode(): token for token, text in self._vocabulary.preserved(grammar.marks).items()}
         control = {mark: token for mark, token in tokens.items() if token in words.control}
-        matcher = LLMatcher(words.tokenizer, lark(grammar, control), log_level=0, limits=limits())
-        if matcher.is_error():
-            raise GrammarRejected(reason(matcher))
-        closing = (tokens[mark] for n, mark in enumerate(grammar.marks) if mark in tokens and _ends(grammar, n))
-        closings = [self._vocabulary.tokenize(text, add_special=False).tolist() for text in grammar.closings]
-        return Matcher(matcher, words.ending, Goals(words.ending.tokens(closing), closings))
+        steps = {token: FIRST_MARK + n for n, token in enumerate(list(control.values())[:MOST_MARKS])}
+        matcher = _compiled(words.tokenizer, lark(grammar, control))
+        shadow = _compiled(
+            words.stepper, lark(grammar, {mark: steps[token] for mark, token in control.items() if token in steps})
+        )
+        closings = dict.fromkeys([*grammar.closings, *(m for n, m in enumerate(grammar.marks) if _ends(grammar, n))])
+        found = Steps(
+            words.pieces, steps, [text.encode() for text in closings], [text.encode() for text in grammar.examples]
+        )
+        return Matcher(matcher, shadow, words.ending, found, self._vocabulary.size)
 
     @cached_property
     def _words(self) -> _Words:
@@ -75,16 +78,31 @@ class Grammars:
             tokenizer = LLTokenizer(TokenizerWrapper(table), eos_token=table.ends)
         except ValueError as error:
             raise GrammarRejected(f"the model's vocabulary does not suit grammars: {error}") from None
-        return _Words(tokenizer, Ending(table.tokens, table.ends), frozenset(table.special_token_ids))
+        control = frozenset(table.special_token_ids)
+        stepper = LLTokenizer(TokenizerWrapper(_StepTable()), eos_token=[END])
+        silent = control | {*table.ends}
+        pieces = [b"" if token in silent else piece for token, piece in enumerate(table.tokens)]
+        return _Words(tokenizer, stepper, pieces, Ending(pieces), control)
 
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """What grammars need of a vocabulary."""
+    """What grammars need of a vocabulary; `stepper` is the one of the search for an end."""
 
     tokenizer: LLTokenizer
+    stepper: LLTokenizer
+    pieces: list[bytes]
     ending: Ending
     control: frozenset[int]
+
+
+def _compiled(tokenizer: LLTokenizer, rules: str) -> LLMatcher:
+    from llguidance import LLMatcher
+
+    matcher = LLMatcher(tokenizer, rules, log_level=0, limits=limits())
+    if matcher.is_error():
+        raise GrammarRejected(reason(matcher))
+    return matcher
 
 
 def lark(grammar: Grammar, control: Mapping[str, int]) -> str:
@@ -105,7 +123,9 @@ def limits() -> LLParserLimits:
     """What a grammar may cost."""
     from llguidance import LLParserLimits
 
-    return LLParserLimits(max_grammar_size=LARGEST, max_lexer_states=MOST_STATES, verbose_errors=False)
+    return LLParserLimits(
+        max_grammar_size=LARGEST, max_lexer_states=MOST_STATES, max_items_in_row=MOST_ITEMS, verbose_errors=False
+    )
 
 
 def _until(number: int, mark: str, words: Mapping[str, str], texts: Sequence[str]) -> list[str]:
@@ -149,3 +169,18 @@ class _Table:
     def __call__(self, text: str | bytes) -> list[int]:
         written = text if isinstance(text, str) else text.decode("utf-8", "replace")
         return self._vocabulary.tokenize(written, add_special=False).tolist()
+
+
+class _StepTable:
+    """The steps of the search for an end as a vocabulary."""
+
+    bos_token_id = None
+    eos_token_id = END
+
+    def __init__(self) -> None:
+        self.tokens = [bytes([byte]) for byte in range(BYTES)]
+        self.tokens += [f"<step {step}>".encode() for step in range(BYTES, STEPS)]
+        self.special_token_ids = list(range(BYTES, STEPS))
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return list(text.encode() if isinstance(text, str) else text)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.runner.ending import Ending, Goals
+from engine.runner.ending import BYTES, END, LONGEST, Ending, Path
 from engine.runner.recent import Logits
 
 if TYPE_CHECKING:
@@ -15,36 +17,68 @@ if TYPE_CHECKING:
 
 _PLACE = re.compile(r"^(?:at )?\d+\(\d+\): (?:failed to compile JSON schema: )?")
 _SHOWN = re.compile(r"^ *(?:\d+ \| .*|\^+)$|<non-verbose/>", re.MULTILINE)
-WINDOW = 64  # tokens by which one token may take the end further away, besides all that the grammar demands
+_AT_FIRST, _AT_LENGTH, _BETWEEN_TOKENS = 1.0, 0.25, 0.03  # seconds of a search for an end; in the last two others wait
+_LONG_SEARCHES = 4  # of one answer, between tokens
+_SPACES = b" \t\r\n"
+_CLOSERS = (b"", b'"', b'"]', b'"}', b"]", b"}", b'":""')
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A model's tokens as steps of the search for an end: `pieces` by token, `marks` those that are one step each.
+
+    `closings` are texts by which parts end that may have anything in them, `examples` those that patterns ask for.
+    """
+
+    pieces: Sequence[bytes]
+    marks: Mapping[int, int]
+    closings: Sequence[bytes] = ()
+    examples: Sequence[bytes] = ()
+
+    def of(self, token: int) -> Path:
+        """The steps of a token; none for those that end an answer."""
+        mark = self.marks.get(token)
+        return tuple(self.pieces[token]) if mark is None else (mark,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How an answer can end from here."""
+
+    path: Path
+    tokens: list[int]
 
 
 class Matcher:
     """How far one answer has come in its grammar. Made on any thread, then owned by the loop's.
 
     Near its last token an answer keeps an end of the grammar in reach: a token behind which there would be none is
-    replaced, and from there on the answer is `cut_short`. `goals` say by what its texts end. `fault` says why no token
-    can follow, "" as long as one can.
+    replaced, and from there on the answer is `cut_short`. `shadow` is a matcher of the same grammar that takes steps
+    (see `Ending`). `fault` says why no token can follow, "" as long as one can.
     """
 
-    def __init__(self, matcher: LLMatcher, ending: Ending, goals: Goals) -> None:
+    def __init__(self, matcher: LLMatcher, shadow: LLMatcher, ending: Ending, steps: Steps, n_tokens: int) -> None:
         self._matcher = matcher
+        self._shadow = shadow
         self._ending = ending
-        self._goals = goals
-        self._mask = np.empty_like(goals.marks)
+        self._steps = steps
+        self._marks = sorted(steps.marks, key=lambda token: steps.marks[token])
+        self._mask = np.zeros(-(-n_tokens // 32), np.uint32)
         self._address = self._mask.ctypes.data
         self._left = 0
-        self._window = WINDOW
-        self._next_look = 0
-        self._way: list[int] = []  # to the end from here, where that is near
+        self._unseen: list[int] = []  # tokens, by the shadow
+        self._next_look = LONGEST + 1
+        self._way: _Way | None = None
         self._bound = False  # to this way
+        self._long_searches = 0
         self.cut_short = False
         self.fault = ""
 
-    def allow(self, tokens: int) -> None:
-        """Say how many tokens the answer may have."""
+    def allow(self, tokens: int, seconds: float = _AT_FIRST) -> None:
+        """Say how many tokens the answer may have, and how long an end may be searched for if those are few."""
         self._left = tokens
-        self._window = WINDOW + len(self._ending.plan(self._matcher, self._goals) or ())
-        self._look()
+        if tokens <= LONGEST + 1:
+            self._way = self._find(seconds)
 
     @property
     def finished(self) -> bool:
@@ -56,9 +90,9 @@ class Matcher:
 
         Tokens that end the generation may come where the grammar may end.
         """
-        if self._bound and self._way:
+        if self._bound and self._way is not None and self._way.tokens:
             row.fill(-np.inf)
-            row[self._way[0]] = 0
+            row[self._way.tokens[0]] = 0
             return
         self._matcher.unsafe_compute_mask_ptr(self._address, self._mask.nbytes)
         if self._matcher.is_error():
@@ -70,10 +104,12 @@ class Matcher:
 
     def accept(self, token: int) -> int:
         """Go on by the token that was chosen, or by another if no end can be reached behind it; which one it is."""
-        if self._bound:
-            del self._way[:1]
+        if self._bound and self._way is not None:
+            del self._way.tokens[:1]
         elif self._left <= self._next_look:
             token = self._steer(token)
+        else:
+            self._unseen.append(token)
         self._matcher.consume_token(token)
         self._left -= 1
         return token
@@ -81,41 +117,69 @@ class Matcher:
     def hurry(self) -> bool:
         """Lead the answer to its end now; False where no end is known."""
         if not self._bound:
-            self._way = self._ending.plan(self._matcher, self._goals) or []
-            self._bound = bool(self._way)
+            self._way = self._find(_AT_LENGTH)
+            self._bound = self._way is not None and bool(self._way.tokens)
         return self._bound
 
-    def _look(self) -> bool:
-        """Find a way to the end, and keep it if that is near; else say when to look again."""
-        way = self._ending.plan(self._matcher, self._goals)
-        if way is None or len(way) > self._left:
-            self._next_look = self._left // 2
-            return False
-        near = len(way) + self._window
-        self._next_look = max(near, (near + self._left) // 2)
-        if self._left <= near:
-            self._way = way
-        return bool(self._way)
-
     def _steer(self, token: int) -> int:
-        if not self._way and not self._look():
+        """The token, if an end can still be reached behind it; else the first one of the way that is known."""
+        if self._way is None:
+            self._way = self._find(_BETWEEN_TOKENS)
+            if self._way is None or len(self._way.tokens) > self._left:
+                self._way, self._next_look = None, self._left * 3 // 4
+                self._unseen.append(token)
+                return token
+        steps = self._steps.of(token)
+        if not steps or not self._shadow.consume_tokens(list(steps)):
             return token
-        way = self._way_behind(token)
-        if way is not None and len(way) < self._left:
+        way = self._way_behind(self._way, steps)
+        if way is not None and len(way.tokens) < self._left:
             self._way = way
             return token
+        self._shadow.rollback(len(steps))
         self._bound = self.cut_short = True
-        return self._way.pop(0)
+        return self._way.tokens.pop(0)
 
-    def _way_behind(self, token: int) -> list[int] | None:
-        """How the answer could end behind a token: mostly as it could before it."""
-        if token == self._way[0]:
-            return self._way[1:]
-        ahead = self._matcher.deep_copy()
-        ahead.consume_token(token)
-        if ahead.validate_tokens(self._way) == len(self._way):
-            return self._way
-        return self._ending.plan(ahead, self._goals)
+    def _way_behind(self, way: _Way, steps: Path) -> _Way | None:
+        """How the answer can end behind steps that the shadow has gone: mostly much as it could before them."""
+        if way.path[: len(steps)] == steps:
+            return self._written(way.path[len(steps) :])
+        for path in self._guesses(way.path, steps):
+            if self._shadow.validate_tokens([*path, END]) == len(path) + 1:
+                if (found := self._written(path)) is not None and len(found.tokens) < self._left:
+                    return found
+                break
+        found = self._search(_BETWEEN_TOKENS)
+        if found is None and self._long_searches < _LONG_SEARCHES:
+            self._long_searches += 1
+            found = self._search(_AT_LENGTH)
+        return found
+
+    def _guesses(self, path: Path, steps: Path) -> list[Path]:
+        """What may be left of a way behind some steps: they are text before it, or its beginning with other spaces."""
+        found = [path]
+        bare = tuple(step for step in steps if step >= BYTES or step not in _SPACES)
+        if bare != steps and path[: len(bare)] == bare:
+            found.insert(0, path[len(bare) :])
+        return [*found, *(tuple(closer) + path for closer in _CLOSERS[1:])]
+
+    def _find(self, seconds: float) -> _Way | None:
+        """An end from here, where nothing was known of one."""
+        for token in self._unseen:
+            if not self._shadow.consume_tokens(list(self._steps.of(token))):
+                break
+        self._unseen.clear()
+        return self._search(seconds)
+
+    def _search(self, seconds: float) -> _Way | None:
+        if self._shadow.is_error():
+            return None
+        path = self._ending.shortest(self._shadow, self._steps.closings, self._steps.examples, seconds)
+        return None if path is None else self._written(path)
+
+    def _written(self, path: Path) -> _Way | None:
+        tokens = self._ending.written(path, self._marks)
+        return None if tokens is None or len(tokens) > LONGEST else _Way(path, tokens)
 
 
 def reason(matcher: LLMatcher) -> str:

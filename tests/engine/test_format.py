@@ -110,6 +110,9 @@ SCHEMAS = {
 }
 
 
+HEAVY = "x?" * 150 + "x" * 150  # an automaton of too many states
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
@@ -206,9 +209,8 @@ async def test_what_is_no_format(engine: Engine, value: Any) -> None:
     ("schema", "why"),
     [
         ({"type": "nosuch"}, "Invalid type: nosuch"),
-        ({"type": "integer", "minimum": 5, "maximum": 3}, r"minimum \(5\) is greater than maximum \(3\)"),
+        ({"type": "integer", "minimum": 5, "maximum": 3}, "it contradicts itself: no value would do"),
         ({"$ref": "#/$defs/nosuch"}, "does not exist"),
-        ({"type": "integer", "multipleOf": 99_999_989}, "it is too complex"),
     ],
 )
 async def test_a_schema_that_is_none_is_refused_before_the_model_is_loaded(
@@ -223,7 +225,7 @@ async def test_a_hostile_schema_disturbs_nobody(engine: Engine) -> None:
     asked = [generation(COUNTRY), GenerateRequest(model="tinychat", prompt="Count to 20", options=dict(GREEDY))]
     alone = [(await collect(engine.generate(request)))[0] for request in asked]
     links = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}, {"type": "null"}]} for n in range(3_000)}
-    hostile = [{"$defs": links | {"d3000": {}}, "$ref": "#/$defs/d0"}, {"type": "integer", "multipleOf": 99_999_989}]
+    hostile = [{"$defs": links | {"d3000": {}}, "$ref": "#/$defs/d0"}, {"type": "string", "pattern": HEAVY}]
     events = [*(engine.generate(generation(schema)) for schema in hostile), *map(engine.generate, asked)]
     outcomes = await asyncio.gather(*map(collect, events), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [InvalidRequest, InvalidRequest, tuple, tuple]

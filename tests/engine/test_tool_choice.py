@@ -196,11 +196,11 @@ async def test_eight_at_once_with_different_choices(engine: Engine) -> None:
         ({"choice": "required", "tools": [{"type": "function"}]}, "^the tools have no names$"),
         (
             {"choice": "required", "schemas": {"place_order": {"properties": {"a": {"type": "nosuch"}}}}},
-            "^tool_choice cannot be enforced: Invalid type: nosuch$",
+            "^the parameters of place_order: Invalid type: nosuch$",
         ),
         (
             {"choice": "required", "schemas": {"place_order": {"enum": ["x" * 300_000]}}},
-            "^the parameters of place_order: it is too large",
+            "^the parameters of the tools are too large",
         ),
     ],
 )

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.chat.references import References
+
 DEFINITIONS = ("$defs", "definitions")
 _CHOICES = ("anyOf", "oneOf")
 _DEEPEST = 20  # references and choices inside of each other
 _MOST = 500  # schemas that are looked at for one
-_LOCAL = "#/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class _Reading:
     """Takes one schema apart. Behind so many parts all is taken for anything: few lines can mean millions."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
-        self._root = root
+        self._references = References(root)
         self._left = _MOST
 
     def branches(self, schema: Any, depth: int) -> Iterator[Branch]:
@@ -58,7 +59,8 @@ class _Reading:
         self._left -= 1
         if not depth or self._left < 0:
             return rest
-        parts = [_referred(schema["$ref"], self._root)] if "$ref" in schema else []
+        target = self._references.target(schema.get("$ref"))
+        parts = [target] if isinstance(target, Mapping) else []
         together = schema.get("allOf")
         parts += [part for part in together if isinstance(part, Mapping)] if isinstance(together, list) else []
         return _joined([*(self._flat(part, depth - 1) for part in parts), rest])
@@ -89,17 +91,6 @@ def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _both(one: Mapping[str, Any], other: Mapping[str, Any], key: str, kind: type) -> bool:
     return isinstance(one.get(key), kind) and isinstance(other.get(key), kind)
-
-
-def _referred(reference: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a reference into `root` points at; nothing, if it points elsewhere."""
-    if not isinstance(reference, str) or not reference.startswith(_LOCAL):
-        return {}
-    found: Any = root
-    for step in reference.removeprefix(_LOCAL).split("/"):
-        name = step.replace("~1", "/").replace("~0", "~")
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
 
 
 def _listed(schema: Mapping[str, Any]) -> list[Any]:

@@ -108,7 +108,7 @@ def test_a_tree() -> None:
 
 
 @pytest.mark.parametrize("parser", FAMILIES)
-@pytest.mark.parametrize("depth", [40, 150])
+@pytest.mark.parametrize("depth", [40, 5_000])
 def test_depth(parser: str, depth: int) -> None:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(depth):

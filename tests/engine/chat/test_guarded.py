@@ -1,4 +1,4 @@
-"""Schemas without reserved texts."""
+"""Texts without reserved ones in them, by themselves and in JSON."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.chat.guarded import guarded_schema, without
-from engine.chat.schema import ON_ONE_LINE, grammar_schema
+from engine.chat.guarded import without
+from engine.chat.json_grammar import ON_ONE_LINE, json_rules
 from engine.messages import Grammar
 from engine.runner.grammar import Grammars
 from engine.runner.judge import ByteVocabulary
@@ -31,14 +31,9 @@ def test_the_pattern_is_exact(text: str) -> None:
     assert (re.fullmatch(python, text) is not None) == all(tag not in text for tag in TAGS)
 
 
-def test_nothing_is_reserved() -> None:
-    schema = {"type": "string"}
-    assert guarded_schema(schema, ()) is schema
-
-
 def allowed(schema: Any, value: Any) -> bool:
     """Whether the grammar of a guarded schema allows a value."""
-    matcher = GRAMMARS.matcher(Grammar(f"start: %json {grammar_schema(schema, ON_ONE_LINE, TAGS)}"))
+    matcher = GRAMMARS.matcher(Grammar(f"start: value\n{json_rules(schema, 'value', ON_ONE_LINE, TAGS).text}"))
     matcher.allow(4096)
     row = np.zeros(ByteVocabulary.size, np.float32)
     for byte in json.dumps(value, ensure_ascii=False).encode():

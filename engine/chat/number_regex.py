@@ -1,0 +1,214 @@
+"""Terminals for the numbers of JSON: finite, of a length that readers take, within bounds and in steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from math import floor
+
+LONGEST = 18  # digits before the point, and behind it: every such number fits 64 bits and a float64
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
+_EXPONENT = 289  # 18 digits and this are still a finite float64
+_WIDE = 10**19  # bounds from here on are kept by the exponent, so that no number needs hundreds of digits
+_STEPS = 2_000  # numbers that may be listed one by one
+_LONGEST_STEP = 4  # last digits that a step may depend on
+
+_FRACTION = rf"(?:\.[0-9]{{1,{LONGEST}}})?"
+_SOME_FRACTION = rf"\.0{{0,{LONGEST - 1}}}[1-9][0-9]{{0,{LONGEST - 1}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An end of a range, which belongs to it unless it is `open`."""
+
+    value: Decimal
+    open: bool = False
+
+
+def integer(low: int | None, high: int | None) -> str | None:
+    """A regular expression for integers from `low` to `high`, of 64 bits where a bound is missing; None for none."""
+    low = min(SMALLEST_INTEGER, high - 1 if high is not None else 0) if low is None else low
+    high = max(LARGEST_INTEGER, low + 1) if high is None else high
+    ways = []
+    if low < 0:
+        ways += [f"-{way}" for way in _between(max(-high, 1), -low)]
+    if high >= 0:
+        ways += _between(max(low, 0), high)
+    return _either(ways) if ways else None
+
+
+def number(low: Bound | None, high: Bound | None) -> str | None:
+    """An expression for numbers between two bounds, as part of a terminal's definition; None for none."""
+    if low is not None and high is not None and _is_above(low, high):
+        return None
+    ways = []
+    if high is None or high.value > 0 or (high.value == 0 and not high.open):
+        least = low if low is not None and low.value >= 0 else Bound(Decimal(0))
+        ways += _positive(least, high)
+    if low is None or low.value < 0:
+        least = Bound(-high.value, high.open) if high is not None and high.value < 0 else Bound(Decimal(0), True)
+        ways += [f'("-" {way})' for way in _positive(least, None if low is None else Bound(-low.value, low.open))]
+    return f"({' | '.join(ways)})" if ways else None
+
+
+def multiples(step: Decimal, low: Bound | None, high: Bound | None, *, whole: bool) -> str | None:
+    """An expression that numbers in such steps match, to be intersected with their range; None if there is none."""
+    places = max(-int(step.normalize().as_tuple().exponent), 0)
+    unit = int(step.scaleb(places))  # step == unit / 10**places
+    listed = _listed(step, low, high)
+    if listed is not None:
+        texts = sorted({_written(value) for value in listed if not whole or value == value.to_integral_value()})
+        return f"/{_either(texts)}/" if texts else "NONE"
+    if unit == 1:
+        return rf"/-?[0-9]+(?:\.[0-9]{{1,{places}}}0*)?/" if places else r"/-?[0-9]+(?:\.0+)?/"
+    for digits in range(places, places + _LONGEST_STEP + 1):
+        if 10**digits % unit == 0 and 10**digits // unit <= _STEPS:
+            return _by_last_digits(unit, digits, places)
+    return None
+
+
+def _listed(step: Decimal, low: Bound | None, high: Bound | None) -> list[Decimal] | None:
+    """All multiples between bounds, if there are few; None otherwise."""
+    if low is None or high is None or (high.value - low.value) / step > _STEPS:
+        return None
+    first = (low.value / step).to_integral_value("ROUND_CEILING")
+    found = [(first + n) * step for n in range(_STEPS + 2)]
+    return [
+        value
+        for value in found
+        if (value > low.value or (value == low.value and not low.open))
+        and (value < high.value or (value == high.value and not high.open))
+    ]
+
+
+def _written(value: Decimal) -> str:
+    text = f"{value:f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return ("0" if text in ("-0", "") else text).replace(".", r"\.")
+
+
+def _by_last_digits(unit: int, digits: int, places: int) -> str:
+    """Numbers whose last `digits`, `places` of them behind the point, are a multiple of `unit`."""
+    endings = [f"{value:0{digits}d}" for value in range(0, 10**digits, unit)] if digits else [""]
+    ways = []
+    for ending in endings:
+        whole, fraction = ending[: digits - places], ending[digits - places :].rstrip("0")
+        point = rf"(?:\.{fraction}0*)" if fraction else (r"(?:\.0+)?" if places else "")
+        ways.append(f"[0-9]*{whole}{point}")
+        if not whole.strip("0"):
+            ways.append(f"0{point}")
+        elif stripped := whole.lstrip("0"):
+            ways.append(f"{stripped}{point}")
+    return f"/-?{_either(ways)}/"
+
+
+def _positive(low: Bound, high: Bound | None) -> list[str]:
+    """Ways to write numbers from `low` (at least 0) to `high`, without a sign."""
+    if high is not None and _is_above(low, high):
+        return []
+    if high is None or high.value >= _WIDE:
+        most = _EXPONENT if high is None else min(floor(high.value.log10()) - LONGEST - 1, _EXPONENT)
+        if low.value == 0:
+            return [_wide(most, zero=not low.open)]
+        if low.value < _WIDE:
+            return [f"/{_at_least(low)}/"]
+        high = high or Bound(low.value * 10)
+    return [f"(/{_at_least(low, len(str(int(high.value))))}/ & /{_at_most(high)}/)"]
+
+
+def _wide(exponent: int, *, zero: bool) -> str:
+    """Numbers of any size, with an exponent of no more than this."""
+    powers = _either(_between(0, max(exponent, 0)))
+    tail = rf"(?:[eE](?:\+?0{{0,2}}(?:{powers})|-0{{0,2}}(?:{_either(_between(0, _EXPONENT))})))?"
+    whole = rf"[1-9][0-9]{{0,{LONGEST - 1}}}{_FRACTION}"
+    if zero:
+        return rf"/(?:0{_FRACTION}|{whole}){tail}/"
+    return rf"/(?:0{_SOME_FRACTION}|{whole}){tail}/"
+
+
+def _is_above(low: Bound, high: Bound) -> bool:
+    return low.value > high.value or (low.value == high.value and (low.open or high.open))
+
+
+def _split(value: Decimal) -> tuple[int, str]:
+    """The whole part, and the digits behind the point without zeros at their end."""
+    whole, _, fraction = f"{value:f}".partition(".")
+    return int(whole), fraction.rstrip("0")
+
+
+def _at_least(low: Bound, longest: int = LONGEST) -> str:
+    whole, fraction = _split(low.value)
+    longest = max(longest, len(str(whole)), LONGEST)
+    larger = [f"{way}{_FRACTION}" for way in _between(whole + 1, 10**longest - 1)]
+    return _either([*larger, f"{whole}{_fraction_at_least(fraction, low.open)}"])
+
+
+def _fraction_at_least(digits: str, is_open: bool) -> str:
+    if not digits:
+        return _SOME_FRACTION if is_open else _FRACTION
+    ways, any_ = [], rf"[0-9]{{0,{LONGEST}}}"
+    for place, digit in enumerate(digits):
+        if digit < "9":
+            ways.append(f"{digits[:place]}[{int(digit) + 1}-9]{any_}")
+    ways.append(digits + (rf"0{{0,{LONGEST}}}[1-9]{any_}" if is_open else any_))
+    return rf"\.{_either(ways)}"
+
+
+def _at_most(high: Bound) -> str:
+    whole, fraction = _split(high.value)
+    smaller = [f"{way}{_FRACTION}" for way in _between(0, whole - 1)] if whole else []
+    ways, any_ = [], rf"[0-9]{{0,{LONGEST}}}"
+    for place, digit in enumerate(fraction):
+        before = fraction[:place]
+        if digit > "0":
+            ways.append(f"{before}[0-{int(digit) - 1}]{any_}")
+        if before:
+            ways.append(before)  # nothing behind it: zeros
+    if not high.open:
+        ways.append(f"{fraction}0*")
+    elif not fraction:
+        return _either(smaller) if smaller else "[^\\x{0}-\\x{10FFFF}]"
+    tail = rf"(?:\.{_either([way for way in ways if way != '0*'] + ['0+'] * ('0*' in ways))})?"
+    return _either([*smaller, f"{whole}{tail}"])
+
+
+def _between(low: int, high: int) -> list[str]:
+    """Ways to write the integers from `low` (at least 0) to `high`."""
+    if low > high:
+        return []
+    ways = []
+    while low <= high:  # one length of digits at a time, or all those lengths of which every number may be
+        size, whole = len(str(low)), len(str(high + 1)) - 1
+        if low == 10 ** (size - 1) and whole >= size:
+            ways.append("[1-9]" + (f"[0-9]{{{size - 1},{whole - 1}}}" if whole > 1 else ""))
+            low = 10**whole
+            continue
+        end = min(high, 10**size - 1)
+        ways += _of_one_length(str(low), str(end))
+        low = end + 1
+    return ways
+
+
+def _of_one_length(low: str, high: str) -> Iterator[str]:
+    if not low:
+        yield ""
+        return
+    if low[0] == high[0]:
+        yield from (low[0] + rest for rest in _of_one_length(low[1:], high[1:]))
+        return
+    size = len(low) - 1
+    first, last = int(low[0]), int(high[0])
+    if set(low[1:]) - {"0"}:
+        yield from (low[0] + rest for rest in _of_one_length(low[1:], "9" * size))
+        first += 1
+    if set(high[1:]) - {"9"}:
+        last -= 1
+    if first <= last:
+        yield (str(first) if first == last else f"[{first}-{last}]") + (f"[0-9]{{{size}}}" if size else "")
+    if set(high[1:]) - {"9"}:
+        yield from (high[0] + rest for rest in _of_one_length("0" * size, high[1:]))
+
+
+def _either(ways: Sequence[str]) -> str:
+    return ways[0] if len(ways) == 1 else f"(?:{'|'.join(ways)})"
