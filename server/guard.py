@@ -6,11 +6,13 @@ judged, then the host, then unknown paths and methods are answered. What is left
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from engine.client import CLIENT
 from server.hosts import Hosts, InvalidHost, IPAddress, parse_host
 from server.origins import Headers, Origins
 from server.paths import PathTable, Redirect, allow_header
@@ -36,6 +38,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         answer = Answered(scope, send)
+        CLIENT.set(_client(scope))
         try:
             await self._guard(scope, receive, answer)
         finally:
@@ -106,6 +109,13 @@ class Answered:
 def _header(scope: Scope, name: bytes) -> str:
     """The header of this name, or an empty text. Several count as one, as HTTP has it."""
     return b", ".join(value for key, value in scope["headers"] if key == name).decode("latin-1")
+
+
+def _client(scope: Scope) -> str:
+    """Who is treated as one client: an address, and a key if one is shown."""
+    address, _ = scope.get("client") or ("", 0)
+    key = _header(scope, b"authorization") or _header(scope, b"x-api-key")
+    return f"{address} {hashlib.sha256(key.encode()).hexdigest()}" if key else str(address)
 
 
 async def _send_redirect(send: Send, method: str, redirect: Redirect) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.errors import EngineError, EngineStopped, InvalidRequest
+from engine.errors import EngineError, EngineStopped, InvalidRequest, ServerBusy
 from engine.judge import Judge
 from engine.messages import Grammar
 from tests.processes import descendants
@@ -101,6 +102,46 @@ async def test_a_good_grammar_is_remembered(judge: Judge) -> None:
     await judge.check(Grammar('start: "another"'), "x")
 
 
+async def test_a_bad_grammar_is_remembered(judge: Judge) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidRequest, match=r'^x: unknown name: "nothing"$'):
+            await judge.check(Grammar("start: nothing"), "x")
+    assert judge._ids == 1
+
+
+async def test_the_same_grammar_is_judged_once_at_a_time(judge: Judge) -> None:
+    await asyncio.gather(*(judge.check(GOOD, "x") for _ in range(20)))
+    assert judge._ids == 1
+
+
+async def test_slow_grammars_hold_up_nobody(judge: Judge) -> None:
+    await judge.check(GOOD, "x")
+    slow = [of_schema({"type": "integer", "multipleOf": 99_999_989 - n}) for n in range(12)]
+    checks = [asyncio.create_task(judge.check(grammar, "x")) for grammar in slow]
+    await asyncio.sleep(0.05)
+    await judge.check(Grammar('start: "another"'), "x")
+    assert not all(check.done() for check in checks)
+    for check in checks:
+        check.cancel()
+    await asyncio.gather(*checks, return_exceptions=True)
+
+
+async def test_a_line_that_is_too_long_is_refused(judge: Judge) -> None:
+    checks = [judge.check(Grammar(f'start: "{n}"'), "x") for n in range(80)]
+    outcomes = await asyncio.gather(*checks, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {type(None), ServerBusy}
+    assert all(outcome is None for outcome in outcomes[:34]), "half of the line is one client's"
+
+
+async def test_a_judge_that_hangs_is_replaced(judge: Judge) -> None:
+    await judge.check(GOOD, "x")
+    assert judge._process is not None
+    os.kill(judge._process.pid, signal.SIGSTOP)
+    stopped = judge._process.pid
+    await judge.check(Grammar('start: "another"'), "x")
+    assert judge._process.pid != stopped
+
+
 async def test_a_check_that_is_given_up_leaves_its_verdict_to_nobody(judge: Judge) -> None:
     await judge.check(GOOD, "x")
     given_up = asyncio.create_task(judge.check(of_schema(HOSTILE["time"][0]), "x"))
@@ -115,7 +156,7 @@ async def test_a_check_that_is_given_up_leaves_its_verdict_to_nobody(judge: Judg
 async def test_a_judge_that_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "llguidance.py").write_text("raise ImportError")
     judge = Judge(os.environ | {"PYTHONPATH": str(tmp_path)})
-    with pytest.raises(EngineError, match=r"^what checks grammars does not start$"):
+    with pytest.raises(EngineError, match=r"^the grammar checker does not start$"):
         await judge.check(GOOD, "x")
     await judge.close()
 
