@@ -143,10 +143,13 @@ class Matcher:
     def _way_behind(self, way: _Way, steps: Path) -> _Way | None:
         """How the answer can end behind steps that the shadow has gone: mostly much as it could before them."""
         if way.path[: len(steps)] == steps:
-            return self._written(way.path[len(steps) :])
+            rest = way.path[len(steps) :]
+            whole = bool(way.tokens) and self._steps.of(way.tokens[0]) == steps
+            return _Way(rest, way.tokens[1:]) if whole else self._written(rest)
         for path in self._guesses(way.path, steps):
             if self._shadow.validate_tokens([*path, END]) == len(path) + 1:
-                if (found := self._written(path)) is not None and len(found.tokens) < self._left:
+                found = way if path == way.path else self._written(path)
+                if found is not None and len(found.tokens) < self._left:
                     return found
                 break
         found = self._search(_BETWEEN_TOKENS)
