@@ -41,7 +41,7 @@ class Judge:
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
-        self._quick = FairLine(2, 64)
+        self._quick = FairLine(2, 256)
         self._slow = FairLine(1, 32)
         self._verdicts: dict[bytes, tuple[str, float]] = {}  # and until when they hold
         self._judging: dict[bytes, asyncio.Task[str]] = {}
