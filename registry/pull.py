@@ -95,7 +95,7 @@ class Pulls:
                 yield step
         offer = asking.result
         replaced = old.manifest.digests if old is not None and not self._keep_unused else frozenset()
-        async with held(self._store.lease(offer.digests)), held(self._store.lease(replaced, made=True)):
+        async with held(self._store.doomed(replaced)), held(self._store.lease(offer.digests)):
             async with aclosing(self._fetch(offer)) as steps:
                 async for step in steps:
                     yield step

@@ -143,8 +143,11 @@ class Store:
         """The file names of what is among the blobs; the same object as before if nothing has come or gone."""
         return self._blobs.stored()
 
-    def write_manifest(self, name: ModelName, manifest: Manifest | bytes) -> StoredModel:
-        """Store a model whose blobs are there; bytes are kept as they are. Raises BlobMissing or ManifestError."""
+    def write_manifest(self, name: ModelName, manifest: Manifest | bytes, *, prune: bool = False) -> StoredModel:
+        """Store a model whose blobs are there; bytes are kept as they are. Raises BlobMissing or ManifestError.
+
+        With `prune`, the blobs go that only the model needed which had the name.
+        """
         data = manifest if isinstance(manifest, bytes) else manifest.encode()
         needed = Manifest.decode(data).digests
         with self.lease(needed), self._lock:
@@ -152,18 +155,21 @@ class Store:
                 if not self._blobs.has(digest):
                     raise BlobMissing(digest)
             stored = self._catalog.spelling(name) or name
-            modified_at = self._catalog.write(stored, data)
+            modified_at = self._write(stored, data, prune=prune)
         self.changed()
         return StoredModel(stored, Manifest.decode(data), hashlib.sha256(data).hexdigest(), modified_at)
 
-    def copy(self, source: ModelName, destination: ModelName) -> None:
-        """Store a model under a second name, in place of what has it. Raises ModelMissing."""
+    def copy(self, source: ModelName, destination: ModelName, *, prune: bool = False) -> None:
+        """Store a model under a second name, in place of what has it. Raises ModelMissing.
+
+        With `prune`, the blobs go that only the model needed which had the name.
+        """
         with self._lock:
             found = self.find(source)
             target = self._catalog.spelling(destination) or destination
             if target != found.name:
                 with self.lease(found.manifest.digests):
-                    self._catalog.write(target, self._catalog.read(found.name).data)
+                    self._write(target, self._catalog.read(found.name).data, prune=prune)
         self.changed()
 
     def delete(self, name: ModelName) -> None:
@@ -247,6 +253,17 @@ class Store:
         finally:
             with self._lock:
                 self._leases.give_back(leased, file)
+
+    @contextmanager
+    def doomed(self, digests: Iterable[Digest]) -> Iterator[None]:
+        """Blobs that are about to go: if this program dies meanwhile, others remove those that no model needs."""
+        with self._lock:
+            note = self._leases.note(digests, made=True)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._leases.forget(note)
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether a blob is there."""
@@ -369,6 +386,20 @@ class Store:
                 if lease.made:
                     self.remove_unused(lease.digests)
                 lease.path.unlink(missing_ok=True)
+
+    def _write(self, name: ModelName, data: bytes, *, prune: bool) -> int:
+        """Write a manifest, and remove what only the one in its place needed. Returns when it was written."""
+        old = self.stored(name) if prune else None
+        replaced = frozenset() if old is None else old.manifest.digests
+        note = self._leases.note(replaced, made=True)
+        try:
+            modified_at = self._catalog.write(name, data)
+            if replaced:
+                with suppress(StoreError):  # the model is stored, whatever becomes of the old one's blobs
+                    self.remove_unused(replaced)
+        finally:
+            self._leases.forget(note)
+        return modified_at
 
     def _install(self, name: ModelName) -> ModelName:
         model = MODELS[name]

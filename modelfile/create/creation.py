@@ -22,6 +22,7 @@ from modelfile.create.workbench import Workbench
 from modelfile.create.workspace import Workspace
 from modelfile.quantize import Quantization, quantization
 from registry import manifest as kinds
+from registry.leases import held
 from registry.manifest import Manifest, ModelConfig
 from registry.names import ModelName
 from registry.steps import Step
@@ -51,15 +52,14 @@ def create(
     async def make(tell: Tell) -> None:
         await in_thread(check, request)
         before = await in_thread(store.stored, request.name)
+        replaced = before.manifest.digests if prune and before is not None else frozenset()
         workspace = Workspace(store, stopping)
-        try:
-            if prune and before is not None:
-                await in_thread(workspace.replace, before.manifest.digests)
-            await Creation(workspace, request, Workbench(workspace, environ, tell), tell, pull).run()
-        finally:
-            await in_thread(workspace.close)
-        if prune and before is not None:
-            await in_thread(store.remove_unused, before.manifest.digests)
+        async with held(store.doomed(replaced)):
+            try:
+                await Creation(workspace, request, Workbench(workspace, environ, tell), tell, pull).run(prune=prune)
+            finally:
+                await in_thread(workspace.close)
+            await in_thread(store.remove_unused, replaced)
         tell({"status": _SUCCESS})
 
     return told(make, stopping.set)
@@ -77,8 +77,8 @@ class Creation:
         self._tell = tell
         self._pull = pull
 
-    async def run(self) -> None:
-        """Make the model."""
+    async def run(self, *, prune: bool) -> None:
+        """Make the model; with `prune`, what only the model needed goes that had the name."""
         request = self._request
         uploads = await in_thread(open_uploads, self._workspace, request)
         base = await self._inherit()
@@ -88,7 +88,7 @@ class Creation:
         kept = [part for part in parts if part.layer.media_type not in replaced]
         _check_layers(len(kept) + len(request.licenses) + _TEXT_LAYERS)
         texts = await in_thread(text_parts, self._workspace, request, parameters)
-        await self._publish([*kept, *texts], make_config(request, parts, base.config))
+        await self._publish([*kept, *texts], make_config(request, parts, base.config), prune=prune)
 
     async def _inherit(self) -> Base:
         name = self._request.base
@@ -132,13 +132,13 @@ class Creation:
         stops = own_stops(self._request, parts, inherited)
         return {"stop": stops} if stops else {}
 
-    async def _publish(self, parts: list[Part], config: ModelConfig) -> None:
+    async def _publish(self, parts: list[Part], config: ModelConfig, *, prune: bool) -> None:
         for part in parts:
             self._tell({"status": part.status})
         about = await in_thread(self._workspace.add, kinds.CONFIG, config.encode())
         self._tell({"status": "writing manifest"})
         manifest = Manifest(about.layer, tuple(part.layer for part in parts))
-        await in_thread(self._workspace.store.write_manifest, self._request.name, manifest)
+        await in_thread(self._workspace.store.write_manifest, self._request.name, manifest, prune=prune)
 
 
 def _check_layers(count: int) -> None:

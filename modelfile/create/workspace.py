@@ -32,18 +32,15 @@ class Workspace:
 
     def close(self) -> None:
         """Let go of everything, and remove what was added for nothing."""
-        self._leases.close()
-        self.store.remove_unused(self._added)
+        with self.store.doomed(self._added):
+            self._leases.close()
+            self.store.remove_unused(self._added)
 
     def new_folder(self) -> Path:
         """An empty folder for files on their way to becoming blobs."""
         if self._folder is None:
             self._folder = self._leases.enter_context(self.store.scratch())
         return Path(tempfile.mkdtemp(dir=self._folder))
-
-    def replace(self, digests: Iterable[Digest]) -> None:
-        """Note the blobs of a model that is being replaced: they go with it, also if this program dies meanwhile."""
-        self._leases.enter_context(self.store.lease(digests, made=True))
 
     def keep(self, digests: Iterable[Digest]) -> None:
         """Keep blobs of a stored model. Raises BlobMissing if one is not there."""

@@ -32,7 +32,8 @@ async def copy(request: Request) -> Response:
     destination = _parse(body.destination, f"destination {quote(body.destination)} is invalid")
     if source != destination:
         try:
-            await asyncio.to_thread(engine_of(request).store.copy, source, destination)
+            prune = not settings_of(request).no_prune
+            await asyncio.to_thread(engine_of(request).store.copy, source, destination, prune=prune)
         except ModelMissing:
             raise NotFound(f"model {quote(body.source)} not found") from None
     return empty_response()

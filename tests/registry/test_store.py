@@ -572,3 +572,15 @@ def test_a_mended_blob_may_be_large(store: Store) -> None:
         blob.commit()
     assert blob.mended
     assert store.blob_path(digest).read_bytes() == data
+
+
+def test_what_is_replaced_goes_if_that_is_wanted(store: Store, root: Path) -> None:
+    model = add_model(store, "m", b"new", b"both")
+    add_model(store, "n", b"old", b"both")
+    store.copy(name("m"), name("N"), prune=True)
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"new", b"both")
+    add_model(store, "n", b"other")
+    store.write_manifest(name("n"), model.manifest, prune=True)
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"new", b"both")
+    assert names(store) == ["m:latest", "n:latest"]
+    assert not list(root.glob("lease-*"))
