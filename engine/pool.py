@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -37,6 +37,7 @@ from engine.selftest import SelfTest
 from engine.weights import Weights
 
 LOADED_PER_DEVICE = 3
+GREETING = 10.0  # seconds that a plan waits for what the child knows of the processor
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
 HOST_SHARE = 0.9  # of the host's memory that models may take together
 _INCOMPATIBLE = (
@@ -237,8 +238,9 @@ class RunnerPool:
             if (verdict := self._crashes.verdict(load)) is not None:
                 raise LoadFailed(verdict)
             process = await self._take_spare()
-            await process.greeted.wait()
-            self._copied_types = process.copied_types
+            with suppress(TimeoutError):  # one that hangs is the load's matter
+                await asyncio.wait_for(process.greeted.wait(), min(GREETING, self._config.load_timeout))
+                self._copied_types = process.copied_types
             plan = await asyncio.to_thread(self._plan_load, model, weights, spec)
             message = load_message(model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention)
             try:
