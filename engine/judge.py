@@ -86,11 +86,11 @@ class Judge:
             task.exception()  # has been seen, should nobody wait any more
 
     async def _judge(self, key: bytes, grammar: Grammar) -> str:
-        client = CLIENT.get()
-        async with self._quick.place(client):
+        client, size = CLIENT.get(), len(grammar.rules)
+        async with self._quick.place(client, size):
             found = await self._ask(grammar, QUICK)
         if not found.in_time:
-            async with self._slow.place(client):
+            async with self._slow.place(client, size):
                 found = await self._ask(grammar, SLOW)
         reason = found.reason if found.in_time else TOO_MUCH
         while len(self._verdicts) >= REMEMBERED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 LAST = 0x10FFFF
 _SURROGATES = (0xD800, 0xDFFF)
@@ -91,6 +92,7 @@ class CharClass:
         """The class as a regular expression."""
         return f"[{'^' if self.negative else ''}{self._members()}]"
 
+    @lru_cache(4096)  # noqa: B019 - of frozen values
     def quoted(self) -> str:
         """The class as a regular expression for characters as they stand in a text of JSON."""
         if self == ANY_CHAR:

@@ -23,6 +23,18 @@ async def test_clients_take_turns() -> None:
     assert line.length == 0
 
 
+async def test_a_client_has_its_smallest_first() -> None:
+    line, served = FairLine(1, 20), list[int]()
+
+    async def stand_with(size: int) -> None:
+        async with line.place("a", size):
+            served.append(size)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*map(stand_with, (5, 9, 3, 3, 7)))
+    assert served == [5, 3, 3, 7, 9]
+
+
 async def test_as_many_at_once_as_there_is_room_for() -> None:
     line = FairLine(2, 4)
     async with line.place("a"), line.place("a"):
