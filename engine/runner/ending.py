@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -100,17 +99,21 @@ class Ending:
         self._longest = max(map(len, self._tokens), default=0)
 
     def shortest(
-        self, matcher: LLMatcher, closings: Sequence[bytes], examples: Sequence[bytes], seconds: float
+        self, matcher: LLMatcher, closings: Sequence[bytes], examples: Sequence[bytes], tries: int
     ) -> Path | None:
-        """The steps of a shortest end; None where none is found in time, which is the thread's own.
+        """The steps of a shortest end; None where so many tries find none.
 
         The matcher stays as it is.
 
         `closings` are texts by which parts end that may have anything in them, `examples` those that patterns ask for.
         """
-        deadline = time.thread_time() + seconds
-        searches = (_Search(closings, examples, deadline, *plan).run(matcher) for plan in _PLANS)
-        return next((found for found in searches if found is not None), None)
+        for plan in _PLANS:
+            search = _Search(closings, examples, min(tries, MOST_TRIED), *plan)
+            found = search.run(matcher)
+            if found is not None:
+                return found
+            tries -= search.tried
+        return None
 
     def written(self, path: Path, marks: Sequence[int]) -> list[int] | None:
         """A path in as few tokens as can be, `marks` being the control tokens; None if it cannot be written."""
@@ -158,14 +161,13 @@ class _Search:
     """
 
     def __init__(
-        self, closings: Sequence[bytes], examples: Sequence[bytes], deadline: float, memory: Memory, stale: int
+        self, closings: Sequence[bytes], examples: Sequence[bytes], tries: int, memory: Memory, stale: int
     ) -> None:
         self._closings = closings
         self._examples = [tuple(way) for text in examples for way in (text, b" " + text)]
-        self._deadline = deadline
         self._memory = memory
         self._stale = stale
-        self._left = MOST_TRIED
+        self._left = self._given = tries
         self._mask = np.zeros(_WORDS, np.uint32)
         self._address = self._mask.ctypes.data
         self._telling: dict[Hashable, list[int]] = {}  # the steps that lead to different states, by what is allowed
@@ -174,6 +176,11 @@ class _Search:
         self._left_at: dict[int, int] = {}  # how far away each origin was left behind for the first time
         self._closed_at: dict[int, int] = {}  # and each bracket closed, by the number of the state behind it
         self._found: Path | None = None
+
+    @property
+    def tried(self) -> int:
+        """How many steps were tried."""
+        return self._given - self._left
 
     def run(self, matcher: LLMatcher) -> Path | None:
         """The shortest path to the end."""
@@ -194,7 +201,7 @@ class _Search:
                 states.sort(key=lambda state: often[state.allowed])
                 states = [state for state in states if not self._is_late(state, level)]
             for state in states[:MOST_STATES]:
-                if self._left <= 0 or time.thread_time() > self._deadline:
+                if self._left <= 0:
                     return None
                 self._expand(state)
                 if self._found is not None:

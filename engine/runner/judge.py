@@ -24,7 +24,7 @@ from engine.runner.grammar import STACK, GrammarRejected, Grammars
 
 MEMORY_LIMIT = 1 << 30  # bytes of address space of each process
 TOO_MUCH = "it is too complex"
-ANSWER, SEARCH = 500, 0.03  # tokens that an answer may have here, and seconds that its end is searched for
+ANSWER, SEARCH = 500, 2_500  # tokens that an answer may have here, and tries to find its end
 MOST_SAID = 1024  # bytes of a verdict: a pipe holds it
 BYTES = 256
 

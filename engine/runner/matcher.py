@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PLACE = re.compile(r"^(?:at )?\d+\(\d+\): (?:failed to compile JSON schema: )?")
 _SHOWN = re.compile(r"^ *(?:\d+ \| .*|\^+)$|<non-verbose/>", re.MULTILINE)
-_AT_FIRST, _AT_LENGTH, _BETWEEN_TOKENS = 1.0, 0.25, 0.03  # seconds of a search for an end; in the last two others wait
+_AT_FIRST, _AT_LENGTH, _BETWEEN_TOKENS = 60_000, 15_000, 2_500  # tries, of 10 us; in the last two others wait
 _LONG_SEARCHES = 4  # of one answer, between tokens
 _SPACES = b" \t\r\n"
 _CLOSERS = (b"", b'"', b'"]', b'"}', b"]", b"}", b'":""')
@@ -74,11 +74,11 @@ class Matcher:
         self.cut_short = False
         self.fault = ""
 
-    def allow(self, tokens: int, seconds: float = _AT_FIRST) -> None:
-        """Say how many tokens the answer may have, and how long an end may be searched for if those are few."""
+    def allow(self, tokens: int, tries: int = _AT_FIRST) -> None:
+        """Say how many tokens the answer may have, and how hard an end is searched for if those are few."""
         self._left = tokens
         if tokens <= LONGEST + 1:
-            self._way = self._find(seconds)
+            self._way = self._find(tries)
 
     @property
     def finished(self) -> bool:
@@ -166,18 +166,18 @@ class Matcher:
             found.insert(0, path[len(bare) :])
         return [*found, *(tuple(closer) + path for closer in _CLOSERS[1:])]
 
-    def _find(self, seconds: float) -> _Way | None:
+    def _find(self, tries: int) -> _Way | None:
         """An end from here, where nothing was known of one."""
         for token in self._unseen:
             if not self._shadow.consume_tokens(list(self._steps.of(token))):
                 break
         self._unseen.clear()
-        return self._search(seconds)
+        return self._search(tries)
 
-    def _search(self, seconds: float) -> _Way | None:
+    def _search(self, tries: int) -> _Way | None:
         if self._shadow.is_error():
             return None
-        path = self._ending.shortest(self._shadow, self._steps.closings, self._steps.examples, seconds)
+        path = self._ending.shortest(self._shadow, self._steps.closings, self._steps.examples, tries)
         return None if path is None else self._written(path)
 
     def _written(self, path: Path) -> _Way | None:
