@@ -14,15 +14,13 @@ from engine import cpu_variant
 from engine.process import child_environment
 from engine.selftest import Outcome, SelfTest
 from modelfile.backends import VARIANT
-from tests.modelfile.test_backends import compile_module, needs_compiler
+from tests.modelfile.test_backends import compile_module
 
 PASSED = SelfTest(Outcome.OK)
 ILL = SelfTest(Outcome.DIED, "SIGILL (Illegal instruction) in Q8_0")
 KILLED = SelfTest(Outcome.DIED, "SIGKILL (Killed)")
 WRONG = SelfTest(Outcome.DIFFERS, "Q8_0 is off by 3")
 LATE = SelfTest(Outcome.FAILED, "it did not end within 300 seconds")
-
-pytestmark = needs_compiler
 
 
 class Machine:
