@@ -267,9 +267,9 @@ class _Grammar:
         if not others or high == 0:
             return None if low else ""
         if n:
-            return f"({self._comma} {others}){times(low, high)}"
-        more = f"{others} ({self._comma} {others}){times(max(low - 1, 0), None if high is None else high - 1)}"
-        return more if low else f"({more})?"
+            return _repeated(f"{self._comma} {others}", low, high)
+        more = _repeated(f"{self._comma} {others}", max(low - 1, 0), None if high is None else high - 1)
+        return f"{others} {more}" if low else f"({others} {more})?"
 
     # Arrays
 
@@ -301,10 +301,11 @@ class _Grammar:
         if most == n:
             found = ""
         elif n:
-            found = f"({self._comma} {self._value(rest)}){times(max(least - n, 0), None if most is None else most - n)}"
+            more = max(least - n, 0), None if most is None else most - n
+            found = _repeated(f"{self._comma} {self._value(rest)}", *more)
         else:
-            more = times(max(least - 1, 0), None if most is None else most - 1)
-            found = f"{self._value(rest)} ({self._comma} {self._value(rest)}){more}"
+            more = max(least - 1, 0), None if most is None else most - 1
+            found = f"{self._value(rest)} {_repeated(f'{self._comma} {self._value(rest)}', *more)}"
             return found if least else f"({found})?"
         for place in reversed(range(n)):
             found = f"{self._comma if place else ''} {self._value(prefix[place])} {found}"
@@ -358,3 +359,8 @@ class _Grammar:
 
 def _key(parts: Parts) -> tuple[int, ...]:
     return tuple(sorted({id(part) for part in parts if part is not True and part != {}}))
+
+
+def _repeated(item: str, least: int, most: int | None) -> str:
+    """The items of a rule that repeats one; none where it may not come: the grammar library refuses `{0,0}`."""
+    return "" if most == 0 else f"({item}){times(least, most)}"
