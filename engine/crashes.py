@@ -6,7 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final
 
-from engine.errors import LoadCrashed
+from engine.errors import LoadCrashed, LoadFailed
 from engine.selftest import Outcome, SelfTest
 from modelfile.crashes import CRASHES, REBUILD, advice, name_of, processor
 
@@ -27,6 +27,12 @@ def how_it_ended(code: int, last_words: str = "") -> str:
     if number == signal.SIGKILL:
         return "it was killed (SIGKILL), maybe because the system ran out of memory"
     return f"it was ended by {name_of(number)}"
+
+
+def died_loading(detail: str, signal_number: int) -> LoadFailed:
+    """The end of a child while it loaded: how it ended, and the signal that killed it, 0 if none did."""
+    text = f"llama-server process has terminated: {detail}"
+    return LoadCrashed(text, name_of(signal_number)) if signal_number in CRASHES else LoadFailed(text)
 
 
 class LoadCrashes:

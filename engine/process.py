@@ -17,12 +17,11 @@ from contextlib import suppress
 import msgspec
 
 from engine.answer import Answer
-from engine.crashes import how_it_ended
+from engine.crashes import died_loading, how_it_ended
 from engine.errors import (
     ContextExceeded,
     EngineError,
     InvalidRequest,
-    LoadCrashed,
     LoadFailed,
     RunnerDied,
     RunnerError,
@@ -54,7 +53,6 @@ from engine.messages import (
     take_events,
 )
 from engine.messages import LoadFailed as LoadRefused
-from modelfile.crashes import CRASHES, name_of
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
@@ -93,8 +91,9 @@ class RunnerProcess(asyncio.Protocol):
         self._stall: asyncio.Timeout | None = None
         self._stall_timeout = math.inf
         self.ending = ""  # how it ended, once it has
-        self._signal = 0  # that killed it
+        self._signal = 0
         self._last_words = ""
+        self._told = ""  # why requests fail, once they do
         self._gone = False
         self._disconnected = asyncio.Event()
         self._buffer = bytearray()
@@ -147,7 +146,7 @@ class RunnerProcess(asyncio.Protocol):
         if self._gone:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.exited.wait(), 2 * EXIT_GRACE)
-            raise _died_loading(f"the process had ended before: {self.ending}", self._signal)
+            raise died_loading(f"the process had ended before: {self.ending}", self._signal)
         self._load = asyncio.get_running_loop().create_future()
         self._stall_timeout = stall_timeout
         self._send(spec)
@@ -164,10 +163,10 @@ class RunnerProcess(asyncio.Protocol):
     def submit(self, build: Submit) -> tuple[int, Answer]:
         """Hand over a prompt (its `id` is replaced by ours); returns the id for `cancel` and the answer to read."""
         id, answer = next(self._ids), Answer()
-        if self._gone:
-            answer.finish(RunnerDied())
+        if self._told:
+            answer.finish(RunnerDied(self._told))
             return id, answer
-        self._answers[id] = answer
+        self._answers[id] = answer  # that of one that has just gone ends as soon as its cause is known
         try:
             self._send(msgspec.structs.replace(build, id=id))
         except InvalidRequest as error:
@@ -285,13 +284,14 @@ class RunnerProcess(asyncio.Protocol):
         self.kill()
 
     def _fail_all(self, detail: str) -> None:
+        self._told = detail
         for answer in self._answers.values():
             answer.finish(RunnerDied(detail))
         self._answers.clear()
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(RunnerDied(detail))
-        self._settle(_died_loading(detail, self._signal))
+        self._settle(died_loading(detail, self._signal))
         self.greeted.set()
 
     async def _watch(self) -> None:
@@ -347,8 +347,8 @@ class RunnerProcess(asyncio.Protocol):
             self._load.set_exception(outcome)
 
     async def _ask(self, id: int, message: ToRunner) -> FromRunner:
-        if self._gone:
-            raise RunnerDied
+        if self._told:
+            raise RunnerDied(self._told)
         reply: asyncio.Future[FromRunner] = asyncio.get_running_loop().create_future()
         self._replies[id] = reply
         try:
@@ -388,11 +388,6 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     env["GGML_NO_BACKTRACE"] = "1"
     env["PYTHONPATH"] = os.pathsep.join(p for p in (OWN_PATH, env.get("PYTHONPATH", "")) if p)
     return env
-
-
-def _died_loading(detail: str, signal_number: int) -> LoadFailed:
-    text = f"llama-server process has terminated: {detail}"
-    return LoadCrashed(text, name_of(signal_number)) if signal_number in CRASHES else LoadFailed(text)
 
 
 def _error(event: Failed) -> EngineError:

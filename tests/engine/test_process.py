@@ -112,9 +112,25 @@ async def test_a_child_that_dies_fails_everybody_in_it_and_is_reaped(process: Ru
     await process.exited.wait()
     assert not process.alive
     assert gone(process.pid)
-    assert isinstance(await failure(process.submit(ENDLESS)[1]), RunnerDied)
-    with pytest.raises(RunnerDied):
+    error = await failure(process.submit(ENDLESS)[1])
+    assert isinstance(error, RunnerDied)
+    assert signal.Signals(how).name in str(error)
+    with pytest.raises(RunnerDied, match=signal.Signals(how).name):
         await process.ping()
+
+
+async def test_a_child_that_dies_before_it_is_given_a_prompt_says_of_what(process: RunnerProcess) -> None:
+    os.kill(process.pid, signal.SIGSEGV)
+    await process._disconnected.wait()  # and the process is not buried yet
+    at_once = process.submit(ENDLESS)[1], asyncio.create_task(process.ping())
+    await process.exited.wait()
+    later = process.submit(ENDLESS)[1], asyncio.create_task(process.tokenize("x"))
+    told = r"it died of SIGSEGV \(Segmentation fault\) on .+: `pronk doctor` tests"
+    for answer, question in (at_once, later):
+        with pytest.raises(RunnerDied, match=told):
+            await asyncio.wait_for(answer.read(), 60)
+        with pytest.raises(RunnerDied, match=told):
+            await asyncio.wait_for(question, 60)
 
 
 async def test_a_child_that_hangs_is_found_out_and_killed() -> None:
