@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ MOST_MARKS = 63
 STEPS = FIRST_MARK + MOST_MARKS
 """A step is a byte of text, the end, or one of the marks that are control tokens."""
 
-MOST_TRIED = 15_000  # steps of a search
+_PARTS, _LEAST_TRIED = 4, 2_500  # of all tries, what one search may have, and what it has at least
 MOST_STATES = 100  # that are as far from the beginning
 _MANY = 80  # characters; where more may come any text may
 _LONGEST_TOKEN = 48  # bytes of tokens that an ending is written in
@@ -30,6 +31,8 @@ _WORDS = -(-STEPS // 32)
 _SIGN = 4
 _SPACE, _PRINTABLE = frozenset(b" \t\r\n"), frozenset(range(0x21, 0x7F))
 _STRUCTURE, _OPENING, _CLOSING = frozenset(b"{}[],:"), frozenset(b"{["), frozenset(b"}]")
+_UNQUOTED = frozenset(b'{}[],:"-+.0123456789truefalsnE')  # all that JSON has outside of texts
+_DIGITS, _BEGINNING, _TAG = frozenset(b"0123456789"), frozenset(b"-{["), ord("<")
 _LATE = 32  # steps by which one of several values may be longer than another
 _LATE_TO_END = 8  # the same for the rest of a text or a number
 _LATE_TO_CLOSE = 4  # the same for all that is between two brackets
@@ -70,14 +73,16 @@ _PLANS = (
 class _State:
     """Where a search has come to, and what it remembers of the text since the last quote.
 
-    `origin` is the number of the state behind the last bracket, comma or colon of JSON, `open` are those behind the
-    brackets that are still open; `quoted`: in a text.
+    `forced` are the next steps as long as only one may come, `_FAR` at most. `origin` is the number of the state behind
+    the last bracket, comma or colon of JSON, `open` are those behind the brackets that are still open; `quoted`: in a
+    text.
     """
 
     matcher: LLMatcher
     path: Path
     allowed: bytes
     memory: Path
+    forced: Path
     origin: int
     open: tuple[int, ...]
     quoted: bool
@@ -99,17 +104,19 @@ class Ending:
         self._longest = max(map(len, self._tokens), default=0)
 
     def shortest(
-        self, matcher: LLMatcher, closings: Sequence[bytes], examples: Sequence[bytes], tries: int
+        self, matcher: LLMatcher, closings: Sequence[bytes], examples: Sequence[bytes], signs: bytes, tries: int
     ) -> Path | None:
         """The steps of a shortest end; None where so many tries find none.
 
         The matcher stays as it is.
 
         `closings` are texts by which parts end that may have anything in them, `examples` those that patterns ask for.
+        `signs` stand in marks that are text: they say nothing of where JSON has come to.
         """
-        for plan in _PLANS:
-            search = _Search(closings, examples, min(tries, MOST_TRIED), *plan)
-            found = search.run(matcher)
+        most = max(tries // _PARTS, _LEAST_TRIED)
+        for plan, guess in product(_PLANS, (True, False)):
+            search = _Search(closings, examples, _STRUCTURE.difference(signs), min(tries, most), *plan)
+            found = search.run(matcher, trusts_quotes=guess)
             if found is not None:
                 return found
             tries -= search.tried
@@ -161,9 +168,16 @@ class _Search:
     """
 
     def __init__(
-        self, closings: Sequence[bytes], examples: Sequence[bytes], tries: int, memory: Memory, stale: int
+        self,
+        closings: Sequence[bytes],
+        examples: Sequence[bytes],
+        structure: frozenset[int],
+        tries: int,
+        memory: Memory,
+        stale: int,
     ) -> None:
         self._closings = closings
+        self._structure = structure
         self._examples = [tuple(way) for text in examples for way in (text, b" " + text)]
         self._memory = memory
         self._stale = stale
@@ -182,8 +196,8 @@ class _Search:
         """How many steps were tried."""
         return self._given - self._left
 
-    def run(self, matcher: LLMatcher) -> Path | None:
-        """The shortest path to the end."""
+    def run(self, matcher: LLMatcher, *, trusts_quotes: bool) -> Path | None:
+        """The shortest path to the end. Whether it begins within a text of JSON is guessed, and the guess trusted."""
         level = last_news = known = 0
         start = matcher.deep_copy()
         allowed = self._following(start)
@@ -191,11 +205,15 @@ class _Search:
             return None
         if _has(allowed, END):
             return ()
-        self._add(_State(start, (), allowed, (), 0, (-1,), _is_quoted(allowed)))
+        forced = self._ahead(start)
+        quoted = self._begins_quoted(start, allowed, forced) is trusts_quotes
+        self._add(_State(start, (), allowed, (), forced, 0, (-1,), quoted))
         while self._levels and level - last_news < self._stale:
             if known < len(self._telling) + len(self._reached):
                 known, last_news = len(self._telling) + len(self._reached), level
             states = list(self._levels.pop(level, {}).values())
+            if all(state.forced for state in states):  # on the way from one choice to the next
+                last_news += 1
             if len(states) > 1:
                 often = Counter(state.allowed for state in states)
                 states.sort(key=lambda state: often[state.allowed])
@@ -209,6 +227,21 @@ class _Search:
             level += 1
         return None
 
+    def _begins_quoted(self, matcher: LLMatcher, allowed: bytes, forced: Path) -> bool:
+        """Whether this seems to be within a text of JSON: what comes would not do outside, or a quote ends it."""
+        if _QUOTE not in forced:
+            steps = frozenset(forced or _steps(allowed))
+            if _TAG in steps or _is_free(allowed):
+                return False
+            return bool(steps & _PRINTABLE - _UNQUOTED) or (
+                _QUOTE in steps and bool(steps & _DIGITS) and not steps & _BEGINNING
+            )
+        ahead = forced[: forced.index(_QUOTE) + 1]
+        matcher.consume_tokens(list(ahead))
+        following = _steps(self._following(matcher))
+        matcher.rollback(len(ahead))
+        return all(step in _STRUCTURE or step in _SPACE for step in following)
+
     def _is_late(self, state: _State, level: int) -> bool:
         """Whether the same place has been reached by a shorter way long ago."""
         chosen = self._memory is not Memory.NOTHING or state.memory  # among names or values, it may lead elsewhere
@@ -217,7 +250,7 @@ class _Search:
         return any(level - self._closed_at.get(bracket, level) > _LATE_TO_CLOSE for bracket in state.open)
 
     def _add(self, state: _State) -> bool:
-        key = (state.allowed, state.memory, state.origin)
+        key = (state.allowed, state.memory, state.forced, state.origin)
         return self._levels.setdefault(len(state.path), {}).setdefault(key, state) is state
 
     def _expand(self, state: _State) -> None:
@@ -253,16 +286,32 @@ class _Search:
         others = [step for step in steps if step < BYTES and step not in _PRINTABLE and step not in _SPACE]
         others += [_BACKSLASH] if _has(state.allowed, _BACKSLASH) else []
         if plain and not state.quoted and self._memory is Memory.NOTHING:
-            spaces = []  # between the parts of JSON they only make the way longer
+            spaces = self._leading_on(state, spaces)
+        else:
+            spaces = spaces[-1:]
         if len(plain) < _MANY:  # a pattern's text, which may need any of them
-            return [*marks, *plain, *spaces[-1:], *others[:_MANY]]
-        return [*marks, *plain, *spaces[-1:]]
+            return [*marks, *plain, *spaces, *others[:_MANY]]
+        return [*marks, *plain, *spaces]
+
+    def _leading_on(self, state: _State, spaces: Sequence[int]) -> list[int]:
+        """The spaces behind which something may come that may not come here.
+
+        Others, between the parts of JSON, only make the way longer.
+        """
+        found: list[int] = []
+        for step in spaces:
+            self._left -= 1
+            if state.matcher.consume_tokens([step]):
+                following = self._following(state.matcher)
+                state.matcher.rollback(1)
+                found += [step] if any(new & ~old for new, old in zip(following, state.allowed, strict=False)) else []
+        return found
 
     def _try(self, state: _State, steps: Path) -> bytes:
         """Go on by some steps; what may follow them, nothing if they cannot be gone."""
         self._left -= 1
         matcher = state.matcher
-        if len(steps) > 1 and matcher.validate_tokens(list(steps)) < len(steps):
+        if matcher.validate_tokens(list(steps)) < len(steps):  # a wrong step would put the matcher in error for good
             return b""
         if not matcher.consume_tokens(list(steps)):
             return b""
@@ -281,19 +330,22 @@ class _Search:
         origin, brackets = state.origin, state.open
         if step == _QUOTE and state.path[-1:] != (_BACKSLASH,):
             quoted = not quoted
-        elif step in _STRUCTURE and not quoted:
+        elif step in self._structure and not quoted:
             if step in _CLOSING:  # whatever was between the brackets
                 origin, brackets = brackets[-1], brackets[:-1]
                 self._closed_at.setdefault(origin, len(state.path))
                 brackets = brackets or (min(origin, 0) - 1,)  # those that were open before
-            place = (origin, step, allowed, self._ahead(matcher), () if step in _CLOSING else memory)
+            ahead = self._ahead(matcher, passed=_SPACE)
+            place = (origin, step, allowed, ahead, () if step in _CLOSING else memory)
             if place in self._reached:
                 return
             self._reached.add(place)
             self._left_at.setdefault(state.origin, len(state.path))
             origin, memory = len(self._reached), ()
             brackets += (origin,) if step in _OPENING else ()
-        following = _State(matcher, state.path + steps, allowed, memory, origin, brackets, quoted)
+        alone = len(_steps(allowed)) == 1
+        forced = (state.forced[len(steps) :] or self._ahead(matcher)) if alone else ()
+        following = _State(matcher, state.path + steps, allowed, memory, forced, origin, brackets, quoted)
         if self._add(following):
             following.matcher = matcher.deep_copy()
 
@@ -309,11 +361,11 @@ class _Search:
             return before
         return (*before[-1:], step)
 
-    def _ahead(self, matcher: LLMatcher) -> Path:
-        """The steps that are the only ones to follow, but for spaces."""
+    def _ahead(self, matcher: LLMatcher, passed: frozenset[int] = frozenset()) -> Path:
+        """The steps that are the only ones to follow, but for those that are passed over."""
         found: list[int] = []
         while len(found) < _FAR:
-            steps = [step for step in _steps(self._following(matcher)) if step not in _SPACE]
+            steps = [step for step in _steps(self._following(matcher)) if step not in passed]
             if len(steps) != 1 or steps[0] == END or not matcher.consume_tokens(steps):
                 break
             found += steps

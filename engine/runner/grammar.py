@@ -63,9 +63,13 @@ class Grammars:
         )
         closings = dict.fromkeys([*grammar.closings, *(m for n, m in enumerate(grammar.marks) if _ends(grammar, n))])
         found = Steps(
-            words.pieces, steps, [text.encode() for text in closings], [text.encode() for text in grammar.examples]
+            words.pieces,
+            steps,
+            [text.encode() for text in closings],
+            [text.encode() for text in grammar.examples],
+            "".join(mark for mark in grammar.marks if mark not in control).encode(),
         )
-        return Matcher(matcher, shadow, words.ending, found, self._vocabulary.size)
+        return Matcher(matcher, shadow, words.ending, found, self._vocabulary.size, words.end_token)
 
     @cached_property
     def _words(self) -> _Words:
@@ -82,7 +86,7 @@ class Grammars:
         stepper = LLTokenizer(TokenizerWrapper(_StepTable()), eos_token=[END])
         silent = control | {*table.ends}
         pieces = [b"" if token in silent else piece for token, piece in enumerate(table.tokens)]
-        return _Words(tokenizer, stepper, pieces, Ending(pieces), control)
+        return _Words(tokenizer, stepper, pieces, Ending(pieces), control, table.ends[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class _Words:
     pieces: list[bytes]
     ending: Ending
     control: frozenset[int]
+    end_token: int
 
 
 def _compiled(tokenizer: LLTokenizer, rules: str) -> LLMatcher:

@@ -27,13 +27,15 @@ _CLOSERS = (b"", b'"', b'"]', b'"}', b"]", b"}", b'":""')
 class Steps:
     """A model's tokens as steps of the search for an end: `pieces` by token, `marks` those that are one step each.
 
-    `closings` are texts by which parts end that may have anything in them, `examples` those that patterns ask for.
+    `closings` are texts by which parts end that may have anything in them, `examples` those that patterns ask for,
+    `signs` those in marks that are text.
     """
 
     pieces: Sequence[bytes]
     marks: Mapping[int, int]
     closings: Sequence[bytes] = ()
     examples: Sequence[bytes] = ()
+    signs: bytes = b""
 
     def of(self, token: int) -> Path:
         """The steps of a token; none for those that end an answer."""
@@ -57,11 +59,14 @@ class Matcher:
     (see `Ending`). `fault` says why no token can follow, "" as long as one can.
     """
 
-    def __init__(self, matcher: LLMatcher, shadow: LLMatcher, ending: Ending, steps: Steps, n_tokens: int) -> None:
+    def __init__(
+        self, matcher: LLMatcher, shadow: LLMatcher, ending: Ending, steps: Steps, n_tokens: int, end_token: int
+    ) -> None:
         self._matcher = matcher
         self._shadow = shadow
         self._ending = ending
         self._steps = steps
+        self._end_token = end_token
         self._marks = sorted(steps.marks, key=lambda token: steps.marks[token])
         self._mask = np.zeros(-(-n_tokens // 32), np.uint32)
         self._address = self._mask.ctypes.data
@@ -82,15 +87,16 @@ class Matcher:
 
     @property
     def finished(self) -> bool:
-        """Whether the answer is complete and nothing may follow."""
-        return self._matcher.is_stopped() and not self._matcher.is_error()
+        """Whether the answer is complete, and nothing may follow or it has been led here."""
+        led = self._bound and self._way is not None and not self._way.tokens
+        return led or (self._matcher.is_stopped() and not self._matcher.is_error())
 
     def restrict(self, row: Logits) -> None:
         """Take the chance from every token that may not come next, in place; from all of them where there is a fault.
 
         Tokens that end the generation may come where the grammar may end.
         """
-        if self._bound and self._way is not None and self._way.tokens:
+        if self._bound and self._way is not None:
             row.fill(-np.inf)
             row[self._way.tokens[0]] = 0
             return
@@ -138,7 +144,7 @@ class Matcher:
             return token
         self._shadow.rollback(len(steps))
         self._bound = self.cut_short = True
-        return self._way.tokens.pop(0)
+        return self._way.tokens.pop(0) if self._way.tokens else self._end_token
 
     def _way_behind(self, way: _Way, steps: Path) -> _Way | None:
         """How the answer can end behind steps that the shadow has gone: mostly much as it could before them."""
@@ -177,7 +183,8 @@ class Matcher:
     def _search(self, tries: int) -> _Way | None:
         if self._shadow.is_error():
             return None
-        path = self._ending.shortest(self._shadow, self._steps.closings, self._steps.examples, tries)
+        steps = self._steps
+        path = self._ending.shortest(self._shadow, steps.closings, steps.examples, steps.signs, tries)
         return None if path is None else self._written(path)
 
     def _written(self, path: Path) -> _Way | None:

@@ -13,6 +13,7 @@ from engine.chat.json_grammar import json_rules
 from engine.messages import Grammar
 from engine.runner.ending import Ending
 from engine.runner.grammar import Grammars
+from engine.runner.matcher import _BETWEEN_TOKENS
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.chat.grammars import schema_matcher, written_at_random
 
@@ -162,6 +163,35 @@ def test_from_anywhere(grammars: Grammars, vocabulary: Vocabulary, schema: Any) 
         if found is not None or len(begun) < 100:
             assert found is not None, begun
             jsonschema.validate(json.loads(found), schema)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "begun", "end"),
+    [
+        ("^[0-9]+$", "12", ""),
+        (r"^\d{1,3}$", "1", ""),
+        ("^[A-Z]+$", "", "A"),
+        ("^[A-Z]+$", "AB", ""),
+        ("^a+b*c?$", "abb", ""),
+        ("^[aelr]+$", "le", ""),
+        ("@", "Canada", "@"),
+        ("[0-9]", "x", "0"),
+        (r"\d$", "1x", "0"),
+        ("^[0-9]+-[0-9]+$", "1", "-0"),
+        (r"^[A-Z]{3}-[0-9]{2}$", "AB", "A-00"),
+    ],
+)
+def test_from_within_the_text_of_a_pattern(
+    grammars: Grammars, vocabulary: Vocabulary, pattern: str, begun: str, end: str
+) -> None:
+    found = json_rules(object_of(v={"type": "string", "pattern": pattern}), "value")
+    matcher = grammars.matcher(Grammar(f"start: value\n{found.text}", examples=found.examples))
+    matcher.allow(10_000)
+    for token in vocabulary.tokenize(f'{{"v":"{begun}', add_special=False).tolist():
+        assert matcher.accept(token) == token
+    way = matcher._find(_BETWEEN_TOKENS)
+    assert way is not None
+    assert vocabulary.detokenize(way.tokens) == f'{end}"}}'
 
 
 def test_a_mark_ends_text_and_never_a_string(grammars: Grammars, vocabulary: Vocabulary) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from engine.messages import Failed, Grammar, Sampling
 from engine.runner.grammar import GrammarRejected, Grammars, lark
+from engine.runner.judge import BYTES, ByteVocabulary
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.runner.harness import PLAIN, Runner, chat
 
@@ -181,6 +182,32 @@ def test_an_answer_in_a_loop_is_completed(runner: Runner) -> None:
     jsonschema.validate(json.loads(runner.text(seq)), PERSON)
     assert " the" * 30 in runner.text(seq)
     assert (runner.done(seq).reason, runner.done(seq).tokens < 100) == ("stop", True)
+
+
+def test_an_answer_that_may_go_on_ends_where_there_is_no_room_for_more() -> None:
+    matcher = Grammars(ByteVocabulary()).matcher(Grammar('start: "ab" ("\\nab"){0,3}'))
+    matcher.allow(3)
+    assert [matcher.accept(byte) for byte in b"ab"] == list(b"ab")
+    assert matcher.accept(ord("\n")) == BYTES  # the token that ends an answer
+    assert matcher.finished
+    assert matcher.cut_short
+
+
+def test_an_answer_that_is_led_to_its_end_ends_there() -> None:
+    matcher = Grammars(ByteVocabulary()).matcher(Grammar('start: "ab" ("\\nab"){0,3} "\\n"?'))
+    matcher.allow(4096)
+    matcher.accept(ord("a"))
+    assert matcher.hurry()
+    assert not matcher.finished
+    assert matcher.accept(ord("b")) == ord("b")
+    assert matcher.finished
+
+
+def test_of_lists_that_end_by_a_space_the_shortest_is_found() -> None:
+    matcher = Grammars(ByteVocabulary()).matcher(Grammar('start: "[" "1" (", 1"){0,15} "\\n]"'))
+    matcher.allow(5)
+    text = [matcher.accept(byte) for byte in b"[1"]
+    assert bytes([*text, matcher.accept(ord(",")), matcher.accept(ord("]"))]) == b"[1\n]"
 
 
 def test_a_grammar_that_becomes_too_much_fails_its_answer_alone(runner: Runner) -> None:
