@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, require_going, without_paths
-from registry.files import PendingFile, is_abandoned, make_directory, publish, remove_older
+from registry.files import PendingFile, is_abandoned, make_directory, publish, remove_older, without_waiting
 from registry.names import Digest, InvalidDigest
 from registry.partials import SUFFIX, Partial
 from registry.space import require_space
@@ -89,7 +91,7 @@ class BlobMender:
         self._present: BinaryIO | None = None
         self._new: PendingFile | None = None
         with suppress(OSError):  # one that cannot be opened differs from the first byte on
-            self._present = path.open("rb")
+            self._present = _opened(path)
 
     def write(self, data: bytes) -> None:
         """The next bytes that are sent."""
@@ -155,15 +157,20 @@ class Blobs:
         """The bytes of a blob, None if it is not there."""
         with without_paths(_READING):
             try:
-                return self.path(digest).stat().st_size
+                status = self.path(digest).stat()
             except FileNotFoundError:
                 return None
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    return None
+                raise
+            return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def read(self, digest: Digest, limit: int) -> bytes:
         """All of a small blob. Raises BlobMissing, BlobTooLarge or StoreError."""
         with without_paths(_READING):
             try:
-                with self.path(digest).open("rb") as file:
+                with _opened(self.path(digest)) as file:
                     data = file.read(limit + 1)
             except FileNotFoundError:
                 raise BlobMissing(digest) from None
@@ -180,7 +187,7 @@ class Blobs:
         completed = total = 0
         found = hashlib.sha256()
         try:
-            with self.path(digest).open("rb") as file:
+            with _opened(self.path(digest)) as file:
                 total = os.fstat(file.fileno()).st_size
                 while data := file.read(_PIECE):
                     found.update(data)
@@ -266,7 +273,9 @@ class Blobs:
                 return known[1]
             entries = self._files()
             links = [entry for entry in entries if entry.is_symlink()]
-            found = frozenset(entry.name for entry in entries) - {link.name for link in links if not link.is_file()}
+            found = frozenset(entry.name for entry in entries) - {
+                link.name for link in links if not _leads_to_file(link)
+            }
         if known is not None and known[1] == found:
             found = known[1]
         # What a link leads to may go without a change of this folder.
@@ -301,7 +310,8 @@ class Blobs:
             for entry in self._files():
                 digest = digest_of(entry.name)
                 if digest is not None and ":" in entry.name:
-                    Path(entry).replace(self.path(digest))
+                    with suppress(IsADirectoryError):  # something else is in its place
+                        Path(entry).replace(self.path(digest))
 
     def _files(self) -> list[os.DirEntry[str]]:
         try:
@@ -309,6 +319,25 @@ class Blobs:
                 return [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A blob to read. Raises OSError, also for what is no file: a pipe or a device may never end."""
+    descriptor = without_waiting(str(path), os.O_RDONLY)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _leads_to_file(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_file()
+    except OSError:  # it leads in a circle, or where we may not look
+        return False
 
 
 def owner_of(filename: str) -> Digest | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import stat
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from registry.errors import ModelMissing, without_paths
-from registry.files import PendingFile, is_abandoned, make_directory, sync_directory
+from registry.files import PendingFile, is_abandoned, make_directory, sync_directory, without_waiting
 from registry.manifest import MAX_BYTES, ManifestError
 from registry.names import InvalidName, ModelName
 from registry.stamps import Stamp
@@ -23,7 +24,8 @@ _WRITING = "write a model"
 _PREFIX = ".incoming-"
 _ANY = ("", "", "", "")
 _TRIES = 100
-_BROKEN = frozenset({errno.EISDIR, errno.ELOOP, errno.EACCES, errno.ENXIO, errno.ENODEV})
+_BROKEN = frozenset({errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV})
+log = logging.getLogger("pronk.registry")
 
 
 class Entry(NamedTuple):
@@ -54,11 +56,15 @@ class Catalog:
         self._folder = folder
         self._root = str(folder)
         self._known: dict[str, _Folder] = {}
+        self._warned: set[str] = set()
 
-    def names(self) -> Iterator[ModelName]:
-        """All stored names, also of what cannot be read. Files whose place is no valid name are passed over."""
+    def names(self, *, strict: bool = False) -> Iterator[ModelName]:
+        """All stored names, also of what cannot be read. Files whose place is no valid name are passed over.
+
+        So are folders that cannot be read, with a warning; if `strict`, they raise StoreError.
+        """
         with without_paths(_READING):
-            yield from self._matching(_ANY)
+            yield from self._matching(_ANY, strict=strict)
 
     def stamps(self) -> Iterator[tuple[ModelName, Stamp | None]]:
         """All stored names, and the stamps of their manifests as they are now."""
@@ -78,7 +84,7 @@ class Catalog:
         path = self._path(name)
         with without_paths(_READING):
             try:
-                with open(path, "rb", opener=_without_waiting) as file:
+                with open(path, "rb", opener=without_waiting) as file:
                     now, status = time.time_ns(), os.fstat(file.fileno())
                     if not stat.S_ISREG(status.st_mode):
                         raise ManifestError("not a regular file")
@@ -141,7 +147,8 @@ class Catalog:
         with without_paths("remove old manifests"):
             for file in self._folder.glob(f"{_PREFIX}*"):
                 if is_abandoned(file, before):
-                    file.unlink(missing_ok=True)
+                    with suppress(OSError):  # a folder that somebody named so
+                        file.unlink(missing_ok=True)
             for folder, _, _ in os.walk(self._folder, topdown=False):
                 if folder != str(self._folder):
                     with suppress(OSError):
@@ -150,26 +157,35 @@ class Catalog:
     def _path(self, name: ModelName) -> Path:
         return self._folder.joinpath(*name.parts)
 
-    def _matching(self, wanted: Sequence[str], *, folders: bool = False) -> Iterator[ModelName]:
+    def _matching(self, wanted: Sequence[str], *, folders: bool = False, strict: bool = False) -> Iterator[ModelName]:
         """The names whose parts are the wanted ones in any case; an empty one is anything.
 
         They name files, links of any kind, and `folders` if wanted.
         """
-        return self._below(self._root, wanted, (), folders=folders)
+        return self._below(self._root, wanted, (), folders=folders, strict=strict)
 
-    def _below(self, path: str, wanted: Sequence[str], parts: tuple[str, ...], *, folders: bool) -> Iterator[ModelName]:
+    def _below(
+        self, path: str, wanted: Sequence[str], parts: tuple[str, ...], *, folders: bool, strict: bool
+    ) -> Iterator[ModelName]:
         first, *rest = wanted
-        folder = self._read_folder(path, parts)
+        try:
+            folder = self._read_folder(path, parts)
+        except OSError as error:
+            # What is below such a folder nobody knows, but a link that leads in a circle has nothing below it.
+            if not parts or (strict and error.errno != errno.ELOOP):
+                raise
+            self._warn(path, error)
+            folder = None
         if rest:
             for entry in folder.entries if folder else ():
                 if first in ("", entry.lower()):
-                    yield from self._below(f"{path}/{entry}", rest, (*parts, entry), folders=folders)
+                    yield from self._below(f"{path}/{entry}", rest, (*parts, entry), folders=folders, strict=strict)
         elif folder:
             names = (*folder.names, *folder.folders) if folders else folder.names
             yield from (name for name in names if first in ("", name.tag.lower()))
 
     def _read_folder(self, path: str, parts: tuple[str, ...]) -> _Folder | None:
-        """A folder whose path has these parts of a name; None if there is none."""
+        """A folder whose path has these parts of a name; None if there is none. Raises OSError."""
         known = self._known.get(path)
         try:
             now = time.time_ns()
@@ -178,16 +194,27 @@ class Catalog:
                 return known
             with os.scandir(path) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
             self._known.pop(path, None)
-            return None
+            if isinstance(error, NotADirectoryError) or (
+                isinstance(error, FileNotFoundError) and not os.path.islink(path)
+            ):
+                return None
+            raise
         files = [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
         folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
         names = tuple(_names(files, parts)), tuple(_names(folders, parts))
         folder = _Folder(stamp, tuple(entry.name for entry in entries), *names)
         if stamp.tells(now):
             self._known[path] = folder
+        self._warned.discard(path)
         return folder
+
+    def _warn(self, path: str, error: OSError) -> None:
+        """Say once that a folder is passed over."""
+        if path not in self._warned:
+            self._warned.add(path)
+            log.warning("no model below %s is seen: %s", path, (error.strerror or "unreadable").lower())
 
 
 def _names(entries: Sequence[os.DirEntry[str]], parts: tuple[str, ...]) -> Iterator[ModelName]:
@@ -207,10 +234,6 @@ def _publish(file: PendingFile, path: Path) -> None:
             _remove_folder(path)
             return file.publish(path)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would keep us waiting for its other end
 
 
 def _remove_folder(path: Path) -> bool:

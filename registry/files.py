@@ -41,6 +41,11 @@ class PendingFile:
         self._path.unlink(missing_ok=True)
 
 
+def without_waiting(path: str, flags: int) -> int:
+    """An opener for `open`: a pipe would keep us waiting for its other end."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def publish(descriptor: int, path: Path, target: Path) -> None:
     """Give an open, complete file its final name; once this has returned, both last."""
     os.fchmod(descriptor, _MODE)

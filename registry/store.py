@@ -183,7 +183,9 @@ class Store:
                 raise ModelMissing(name)
             try:
                 digests = self._read(stored).manifest.digests
-            except BrokenManifest:
+            except ModelMissing:
+                raise
+            except (BrokenManifest, StoreError):
                 digests = frozenset()
             note = self._leases.note(digests, made=True)
             try:
@@ -207,8 +209,11 @@ class Store:
             note = self._leases.note(unused, made=True)
             try:
                 for digest in unused:
-                    self._blobs.remove(digest)
-                    self.derived.remove(digest)
+                    try:
+                        self._blobs.remove(digest)
+                        self.derived.remove(digest)
+                    except StoreError as error:  # the others go all the same
+                        log.warning("%s: %s", digest, error)
             finally:
                 self._leases.forget(note)
 
@@ -230,7 +235,10 @@ class Store:
             if digest_of(filename) not in needed:
                 with self._lock:
                     leased = owner_of(filename) in self._leases.held()
-                    removed += not leased and self._blobs.remove_older(filename, before)
+                    try:
+                        removed += not leased and self._blobs.remove_older(filename, before)
+                    except StoreError as error:  # the others go all the same
+                        log.warning("%s: %s", filename, error)
         self._scratch.remove_abandoned(before)
         with self._lock:
             self.derived.prune(needed | self._leases.held(), before)
@@ -445,12 +453,11 @@ class Store:
     def _needed(self) -> set[Digest] | None:
         """The blobs that models need; None if that cannot be known."""
         needed: set[Digest] = set()
-        for name in self._catalog.names():
-            try:
-                needed |= self._read(name).manifest.digests
-            except ModelMissing:
-                continue
-            except (ManifestError, StoreError) as error:
-                log.warning("what models need cannot be known, so nothing is removed: %s", error)
-                return None
+        try:
+            for name in self._catalog.names(strict=True):
+                with suppress(ModelMissing):
+                    needed |= self._read(name).manifest.digests
+        except (ManifestError, StoreError) as error:
+            log.warning("what models need cannot be known, so nothing is removed: %s", error)
+            return None
         return needed

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -584,3 +585,113 @@ def test_what_is_replaced_goes_if_that_is_wanted(store: Store, root: Path) -> No
     assert blobs(root) == blob_names(CONFIG_BLOB, b"new", b"both")
     assert names(store) == ["m:latest", "n:latest"]
     assert not list(root.glob("lease-*"))
+
+
+def looping_folder(library: Path) -> None:
+    (library / "odd").symlink_to("odd")
+
+
+def folder_elsewhere(library: Path) -> None:
+    (library / "odd").symlink_to("/nowhere")
+
+
+def unreadable_folder(library: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    (library / "odd").mkdir(mode=0)
+
+
+def pipes(library: Path) -> None:
+    os.mkfifo(library / "odd")
+    os.mkfifo(library.parent / "pipe")
+    os.mkfifo(library.parent.parent / "pipe")
+
+
+def socket_file(library: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        before = os.getcwd()
+        os.chdir(library)  # the path of a socket may not be long
+        try:
+            sock.bind("odd")
+        finally:
+            os.chdir(before)
+
+
+def long_names(library: Path) -> None:
+    (library / ("x" * 255)).mkdir()
+    (library / ("x" * 255) / ("y" * 255)).touch()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "hides"),
+    [
+        (looping_folder, False),
+        (folder_elsewhere, True),
+        (unreadable_folder, True),
+        (pipes, False),
+        (socket_file, False),
+        (long_names, False),
+    ],
+)
+def test_odd_things_beside_models(store: Store, root: Path, spoil: Callable[[Path], None], *, hides: bool) -> None:
+    add_model(store, "good", b"good")
+    add_model(store, "other", b"other")
+    everything = blobs(root)
+    spoil(root / "manifests" / "registry.ollama.ai" / "library")
+    assert names(store) == ["good:latest", "other:latest"]
+    assert [stored.shortest for stored in store.digests()[Digest.of(b"good")]] == ["good:latest"]
+    with pytest.raises(ModelMissing):
+        store.find(name("odd"))
+    store.delete(name("good"))
+    assert names(store) == ["other:latest"]
+    store.prune(time.time() + 2 * HOUR)  # what a model may need that cannot be seen stays
+    assert blobs(root) == (everything if hides else blob_names(CONFIG_BLOB, b"other"))
+
+
+def test_a_folder_that_is_passed_over_is_told_once(store: Store, root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add_model(store, "good", b"good")
+    looping_folder(root / "manifests" / "registry.ollama.ai" / "library")
+    for _ in range(3):
+        store.list()
+    assert [record.levelname for record in caplog.records if "library/odd is seen: too many" in record.message] == [
+        "WARNING"
+    ]
+
+
+def test_odd_things_among_blobs(store: Store, root: Path) -> None:
+    good = add_model(store, "good", b"good")
+    add_model(store, "other", b"other")
+    loop, pipe, folder = (Digest.of(text) for text in (b"loop", b"pipe", b"folder"))
+    (root / "blobs" / loop.filename).symlink_to(loop.filename)
+    os.mkfifo(root / "blobs" / pipe.filename)
+    (root / "blobs" / folder.filename).mkdir()
+    (root / "blobs" / ("x" * 255)).touch()
+    for digest in (loop, pipe, folder):
+        assert not store.has_blob(digest)
+        assert store.blob_size(digest) is None
+        with pytest.raises(StoreError):
+            store.read_blob(digest, 10)
+        assert [check.done for check in store.verify([digest])] == [True]
+    assert names(store) == ["good:latest", "other:latest"]
+    path = store.blob_path(good.manifest.layers[0].digest)
+    path.unlink()
+    path.mkdir()
+    store.delete(name("good"))
+    assert names(store) == ["other:latest"]
+    store.prune(time.time() + 2 * HOUR)
+    assert blobs(root) == blob_names(CONFIG_BLOB, b"other")
+    with store.put_blob(pipe) as writer:
+        writer.write(b"pipe")
+        writer.commit()
+    assert store.read_blob(pipe, 10) == b"pipe"
+
+
+def test_a_pipe_in_the_place_of_a_config(store: Store) -> None:
+    good = add_model(store, "good", b"good")
+    path = store.blob_path(good.manifest.config.digest)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(StoreError, match="cannot read a blob: not a regular file"):
+        store.read_blob(good.manifest.config.digest, 10)
+    store.delete(name("good"))
+    assert not os.path.lexists(path)
