@@ -8,12 +8,12 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, require_going, without_paths
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, StoreError, require_going, without_paths
 from registry.files import PendingFile, is_abandoned, make_directory, publish, remove_older, without_waiting
 from registry.names import Digest, InvalidDigest
 from registry.partials import SUFFIX, Partial
@@ -25,6 +25,8 @@ _WRITING = "write a blob"
 _TIDYING = "remove old blobs"
 _PREFIX = "incoming-"
 _PIECE = 4 << 20
+_SMALL = 1 << 20
+"""Bytes of a blob that is hashed as soon as somebody asks for it."""
 
 
 class Blob(NamedTuple):
@@ -48,12 +50,18 @@ class BlobWriter:
     """A blob on its way in. One thread at a time. Methods raise StoreError when the disk refuses."""
 
     def __init__(
-        self, folder: Path, file: PendingFile, expected: Digest | None, lease: Callable[[Digest], None] | None
+        self,
+        folder: Path,
+        file: PendingFile,
+        expected: Digest | None,
+        lease: Callable[[Digest], None] | None,
+        sizes: dict[Digest, int],
     ) -> None:
         self._folder = folder
         self._file = file
         self._expected = expected
         self._lease = lease
+        self._sizes = sizes
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -73,6 +81,7 @@ class BlobWriter:
             self._lease(digest)
         with without_paths(_WRITING):
             self._file.publish(self._folder / digest.filename)
+        self._sizes[digest] = self._size
         return Blob(digest, self._size)
 
 
@@ -143,6 +152,8 @@ class Blobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: tuple[Stamp | None, frozenset[str]] | None = None
+        self._written: dict[Digest, int] = {}
+        """The sizes of blobs that were written here, in bytes."""
 
     def path(self, digest: Digest) -> Path:
         """Where the blob is, if it is there."""
@@ -165,6 +176,21 @@ class Blobs:
                     return None
                 raise
             return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def seems_whole(self, digest: Digest, sizes: Collection[int]) -> bool:
+        """Whether the blob is there, of one of the `sizes` that it may have; no sizes mean that nothing is known.
+
+        A small one is hashed. One that cannot be read is none.
+        """
+        try:
+            size = self.size(digest)
+            if size is not None and size <= _SMALL:
+                return Digest.of(self.read(digest, _SMALL)) == digest
+        except StoreError:
+            return False
+        written = self._written.get(digest)
+        sizes = {*sizes, *([] if written is None else [written])}
+        return size is not None and (not sizes or size in sizes)
 
     def read(self, digest: Digest, limit: int) -> bytes:
         """All of a small blob. Raises BlobMissing, BlobTooLarge or StoreError."""
@@ -213,7 +239,7 @@ class Blobs:
             make_directory(self._folder)
             file = PendingFile(self._folder, _PREFIX)
         try:
-            yield BlobWriter(self._folder, file, expected, lease)
+            yield BlobWriter(self._folder, file, expected, lease, self._written)
         finally:
             file.close()
 
@@ -254,6 +280,7 @@ class Blobs:
         """Remove a blob; one that is not there is no error."""
         with without_paths("remove a blob"):
             self.path(digest).unlink(missing_ok=True)
+        self._written.pop(digest, None)
 
     def filenames(self) -> list[str]:
         """The names of all files, blobs or not."""

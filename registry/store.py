@@ -277,6 +277,15 @@ class Store:
         """Whether a blob is there."""
         return self._blobs.has(digest)
 
+    def seems_whole(self, digest: Digest) -> bool:
+        """Whether a blob is there, and as large as it must be as far as that is known. Only a small one is read."""
+        sizes = set()
+        for name in self._catalog.names():
+            with suppress(StoreError, ManifestError):
+                manifest = self._read(name).manifest
+                sizes |= {layer.size for layer in (*manifest.layers, manifest.config) if layer.digest == digest}
+        return self._blobs.seems_whole(digest, sizes)
+
     def blob_size(self, digest: Digest) -> int | None:
         """The bytes of a blob, None if it is not there."""
         return self._blobs.size(digest)

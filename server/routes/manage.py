@@ -55,8 +55,11 @@ async def delete(request: Request) -> Response:
 
 @router.head("/api/blobs/{digest}")
 async def has_blob(request: Request, digest: str) -> Response:
-    """Whether a blob is there."""
-    if not await asyncio.to_thread(engine_of(request).store.has_blob, Digest.parse(digest)):
+    """Whether a blob is there.
+
+    One that has been cut is not: a client that is told so sends it again.
+    """
+    if not await asyncio.to_thread(engine_of(request).store.seems_whole, Digest.parse(digest)):
         raise NotFound(f"blob {quote(digest)} not found")
     return empty_response()
 

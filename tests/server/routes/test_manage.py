@@ -7,7 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from registry.store import Store
 from server.settings import Settings
+from tests.registry.stores import add_model
 
 REFUSED = 'pull model manifest: Get "http://127.0.0.1:1/v2/library/zz/manifests/latest": connection refused'
 TWO_PLACES = 'use either :local or :cloud, not both: "a:local:cloud"'
@@ -110,6 +112,28 @@ async def test_an_upload_mends_a_blob_that_has_changed(client: httpx.AsyncClient
         assert (answer.status_code, answer.content) == (200, b"")
         assert path.read_bytes() == found
     assert blobs(settings) == [path]
+
+
+@pytest.mark.parametrize("known", ["written", "named"])
+async def test_a_blob_that_was_cut_is_asked_for_again(
+    client: httpx.AsyncClient, settings: Settings, known: str
+) -> None:
+    data = bytes(3_000_000)
+    large, empty = (f"sha256:{hashlib.sha256(content).hexdigest()}" for content in (data, b""))
+    if known == "named":
+        add_model(Store(settings.models), "large", data)
+        add_model(Store(settings.models), "small", b"hello")
+    for digest, whole in ((HELLO, b"hello"), (large, data), (empty, b"")):
+        assert (await client.post(f"/api/blobs/{digest}", content=whole)).status_code in (200, 201)
+        assert (await client.head(f"/api/blobs/{digest}")).status_code == 200
+        path = settings.models / "blobs" / digest.replace(":", "-")
+        for spoilt in (b"", whole[: len(whole) * 2 // 3], whole + b"x"):
+            path.write_bytes(spoilt)
+            if spoilt != whole:
+                assert (await client.head(f"/api/blobs/{digest}")).status_code == 404
+            assert (await client.post(f"/api/blobs/{digest}", content=whole)).status_code == 200
+            assert (await client.head(f"/api/blobs/{digest}")).status_code == 200
+            assert path.read_bytes() == whole
 
 
 async def test_a_blob_may_be_larger_than_any_json(client: httpx.AsyncClient, settings: Settings) -> None:
