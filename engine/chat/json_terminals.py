@@ -10,7 +10,7 @@ from engine.chat.assertions import search
 from engine.chat.char_class import ANY_CHAR
 from engine.chat.ecma_regex import parse
 from engine.chat.guarded import without
-from engine.chat.number_regex import Bound, integer, multiples, number
+from engine.chat.number_regex import Bound, integer, multiples, needs_exponent, number
 from engine.chat.regex_nodes import NEVER, Untranslatable, example, terminal
 from engine.chat.schema import LARGEST, UnusableSchema, Values
 from engine.chat.string_formats import FORMATS
@@ -20,6 +20,7 @@ _LARGEST_GRAMMAR = 4 * LARGEST  # characters of all rules and terminals
 _CHAR = ANY_CHAR.quoted()
 ANY_TEXT = f'/"{_CHAR}*"/'
 _LONGEST_EXAMPLE = 200  # characters
+_VAST = 10**25  # whole numbers beyond it are written with an exponent
 _REMAINDERS = 100  # the largest number whose multiples are told by counting
 
 Drop = Callable[[str], None]
@@ -107,15 +108,15 @@ class JsonTerminals:
     def number(self, values: Values) -> str:
         """The terminal of a number, "" if there is none."""
         low, high = values.low, values.high
-        if values.whole:
-            limit = integer(_ceiling(low), _floor(high))
-            limit = None if limit is None else f"/{limit}/"
-        else:
-            limit = number(low, high)
+        limit = self._range(values)
         if limit is None:
             return ""
         parts = [limit]
+        with_exponent = _is_vast(low, high) if values.whole else needs_exponent(low, high)
         for step in values.steps:
+            if with_exponent:  # which the numbers of a step do not have
+                self._drop("multipleOf")
+                continue
             steps = multiples(step, low, high, whole=values.whole)
             if steps == "NONE":
                 return ""
@@ -126,6 +127,19 @@ class JsonTerminals:
         if texts := [text for text in values.excluded if text[0] in "-0123456789"]:
             parts.append(f"~({any_of(texts)})")
         return self.named(" & ".join(parts))
+
+    def _range(self, values: Values) -> str | None:
+        low, high = values.low, values.high
+        if values.whole and not _is_vast(low, high):
+            low = None if low is not None and low.value < -_VAST else low
+            high = None if high is not None and high.value > _VAST else high
+            limit = integer(_ceiling(low), _floor(high))
+            return None if limit is None else f"/{limit}/"
+        limit = number(low, high)
+        if limit is None and low is not None and high is not None and low.value < high.value:
+            self._drop("maximum: no float64 is between it and the minimum")
+            return number(low, None)
+        return limit
 
 
 def times(least: int, most: int | None) -> str:
@@ -148,6 +162,10 @@ def counted_step(values: Values) -> int | None:
     if low is not None and low.value != 0 and (low.value != 1 or low.open):
         return None
     return None if multiples(step, low, None, whole=values.whole) else int(step)
+
+
+def _is_vast(low: Bound | None, high: Bound | None) -> bool:
+    return (low is not None and low.value > _VAST) or (high is not None and high.value < -_VAST)
 
 
 def _ceiling(bound: Bound | None) -> int | None:

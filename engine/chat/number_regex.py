@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from math import floor
+from math import floor, inf, nextafter
 
 LONGEST = 18  # digits before the point, and behind it: every such number fits 64 bits and a float64
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 _EXPONENT = 289  # 18 digits and this are still a finite float64
 _WIDE = 10**19  # bounds from here on are kept by the exponent, so that no number needs hundreds of digits
+_NARROW = Decimal("1e-15")  # and so are upper ones that are smaller than this
+_LEAST_FRACTION = Decimal(10) ** -LONGEST
+_LEAST, _MOST = Decimal("5e-324"), Decimal("1.7976931348623157e308")  # of float64
+_EXACT = 2**53  # whole numbers up to here are float64
 _STEPS = 2_000  # numbers that may be listed one by one
 _LONGEST_STEP = 4  # last digits that a step may depend on
 
@@ -39,17 +43,52 @@ def integer(low: int | None, high: int | None) -> str | None:
 
 
 def number(low: Bound | None, high: Bound | None) -> str | None:
-    """An expression for numbers between two bounds, as part of a terminal's definition; None for none."""
+    """An expression for numbers between two bounds, as part of a terminal's definition; None for none.
+
+    They are within the bounds once they are read as float64, too.
+    """
     if low is not None and high is not None and _is_above(low, high):
         return None
+    if low is None or high is None or low.value != high.value:
+        low, high = _as_read(low, inf), _as_read(high, -inf)
     ways = []
     if high is None or high.value > 0 or (high.value == 0 and not high.open):
         least = low if low is not None and low.value >= 0 else Bound(Decimal(0))
         ways += _positive(least, high)
     if low is None or low.value < 0:
-        least = Bound(-high.value, high.open) if high is not None and high.value < 0 else Bound(Decimal(0), True)
-        ways += [f'("-" {way})' for way in _positive(least, None if low is None else Bound(-low.value, low.open))]
+        least = _negative(high) if high is not None and high.value < 0 else Bound(Decimal(0), True)
+        ways += [f'("-" {way})' for way in _positive(least, None if low is None else _negative(low))]
     return f"({' | '.join(ways)})" if ways else None
+
+
+def needs_exponent(low: Bound | None, high: Bound | None) -> bool:
+    """Whether the numbers between two bounds, or all but zero, are written with an exponent."""
+    if low is not None and (low.value >= _WIDE or (-_NARROW < low.value < 0 and high is not None and high.value <= 0)):
+        return True
+    return high is not None and (
+        high.value <= -_WIDE or (0 < high.value < _NARROW and low is not None and low.value > -_NARROW)
+    )
+
+
+def _as_read(bound: Bound | None, inwards: float) -> Bound | None:
+    """The same bound, closed and one that float64 has; zero stays as it is."""
+    if bound is None or bound.value == 0:
+        return bound
+    near = float(bound.value)
+    while True:
+        value = Decimal(repr(near))
+        read = {value} if abs(value) <= _EXACT else {value, Decimal(near)}  # a large one may be compared with either
+        if all(_is_within(each, bound, inwards) for each in read):
+            return Bound(value)
+        near = nextafter(near, inwards)
+
+
+def _is_within(value: Decimal, bound: Bound, inwards: float) -> bool:
+    return not bound.open if value == bound.value else (value > bound.value) is (inwards > 0)
+
+
+def _negative(bound: Bound) -> Bound:
+    return Bound(bound.value.copy_negate(), bound.open)
 
 
 def multiples(step: Decimal, low: Bound | None, high: Bound | None, *, whole: bool) -> str | None:
@@ -107,14 +146,34 @@ def _positive(low: Bound, high: Bound | None) -> list[str]:
     """Ways to write numbers from `low` (at least 0) to `high`, without a sign."""
     if high is not None and _is_above(low, high):
         return []
+    if low.value >= _WIDE or (high is not None and 0 < high.value < _NARROW):
+        return _with_exponent(low, high)
+    if 0 < low.value < _LEAST_FRACTION:
+        low = Bound(_LEAST_FRACTION)
     if high is None or high.value >= _WIDE:
         most = _EXPONENT if high is None else min(floor(high.value.log10()) - LONGEST - 1, _EXPONENT)
-        if low.value == 0:
-            return [_wide(most, zero=not low.open)]
-        if low.value < _WIDE:
-            return [f"/{_at_least(low)}/"]
-        high = high or Bound(low.value * 10)
+        return [_wide(most, zero=not low.open)] if low.value == 0 else [f"/{_at_least(low)}/"]
     return [f"(/{_at_least(low, len(str(int(high.value))))}/ & /{_at_most(high)}/)"]
+
+
+def _with_exponent(low: Bound, high: Bound | None) -> list[str]:
+    """Ways to write numbers from `low` (at least 0) to `high` with one digit before the point, and an exponent."""
+    ways = ["/0/"] if low.value == 0 and not low.open else []
+    least, most = low.value or _LEAST, _MOST if high is None else high.value
+    first, last = least.adjusted(), most.adjusted()
+    one_digit = rf"/[1-9]{_FRACTION}/"
+    from_, to = f"/{_at_least(Bound(least.scaleb(-first)))}/", f"/{_at_most(Bound(most.scaleb(-last)))}/"
+    if first == last:
+        return [*ways, f"(({one_digit} & {from_} & {to}) /{_power(first, last)}/)"]
+    ways.append(f"(({one_digit} & {from_}) /{_power(first, first)}/)")
+    if last - first > 1:
+        ways.append(f"({one_digit} /{_power(first + 1, last - 1)}/)")
+    return [*ways, f"(({one_digit} & {to}) /{_power(last, last)}/)"]
+
+
+def _power(first: int, last: int) -> str:
+    below, above = _between(max(1, -last), -first), _between(max(0, first), last)
+    return "[eE]" + _either([f"-{way}" for way in below] + [rf"\+?{way}" for way in above])
 
 
 def _wide(exponent: int, *, zero: bool) -> str:

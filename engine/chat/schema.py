@@ -15,7 +15,8 @@ LARGEST = 256 << 10  # characters of schema in one request
 DEEPEST = 100  # schemas inside of each other
 _MOST_WAYS = 512  # alternatives of one schema, where choices are combined
 _MOST_WORK = 50_000  # schemas that are read for one, again where they are needed again
-_SMALLEST, _LARGEST = Decimal("1e-30"), Decimal("1e308")  # of bounds; smaller ones are zero, larger ones none
+_LARGEST = Decimal("1e308")  # of bounds; larger ones are none
+_SMALLEST_STEP = Decimal("1e-30")
 
 KINDS = ("object", "array", "string", "number", "boolean", "null")
 _ABOUT = {
@@ -257,8 +258,6 @@ class SchemaReader:
         found = ends[0] if ends else None
         for end in ends[1:]:
             found = _tighter(found, end, sign)
-        if found is not None and 0 < abs(found.value) < _SMALLEST:
-            return Bound(Decimal(0), (found.value > 0) == (sign > 0))
         return found
 
     def _decimal(self, schema: Mapping[str, Any], key: str) -> Decimal | None:
@@ -276,7 +275,7 @@ class SchemaReader:
         if schema.get("multipleOf") is None:
             return ()
         number = _decimal(schema["multipleOf"])
-        if number is None or not _SMALLEST < abs(number) < _LARGEST:
+        if number is None or not _SMALLEST_STEP < abs(number) < _LARGEST:
             self.drop("multipleOf")
             return ()
         return (abs(number),)

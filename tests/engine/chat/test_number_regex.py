@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
+import random
 from decimal import Decimal
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.chat.number_regex import Bound, integer, multiples, number
-from tests.engine.chat.grammars import allows, matcher_of
+from engine.chat.schema import UnusableSchema
+from tests.engine.chat.grammars import allows, allows_value, matcher_of, schema_matcher, written_at_random
 
 SMALL = st.integers(-3000, 3000)
 WHOLE = st.none() | SMALL | st.integers(-(2**70), 2**70)
@@ -87,3 +92,82 @@ def test_few_steps_are_listed() -> None:
     matcher = matcher_of(f"start: V\nV: {found}")
     assert [text for text in map(str, range(-7, 30)) if allows(matcher, text)] == ["7", "14", "21"]
     assert multiples(Decimal(7), None, None, whole=True) is None
+
+
+EXTREMES: list[dict[str, float]] = [
+    {"exclusiveMinimum": 0, "exclusiveMaximum": 1e-31},
+    {"minimum": 5e-324, "maximum": 1e-300},
+    {"minimum": 1e-40, "maximum": 1e-40},
+    {"minimum": 1e-31, "maximum": 1e-30},
+    {"minimum": 1.5e300, "maximum": 1.5e300},
+    {"exclusiveMinimum": 1e-5, "exclusiveMaximum": 1.0000000001e-5},
+    {"minimum": 1, "exclusiveMaximum": 1.0000000000000002},
+    {"exclusiveMinimum": 1, "maximum": 1.0000000000000002},
+    {"exclusiveMinimum": 0.3, "exclusiveMaximum": 0.30000000000000016},
+    {"exclusiveMinimum": 2**53 + 1, "exclusiveMaximum": 2**53 + 11},
+    *(
+        {f"{'exclusiveM' if open_ else 'm'}{end}": sign * size}
+        for open_ in (False, True)
+        for end in ("inimum", "aximum")
+        for sign in (1, -1)
+        for size in (5e-324, 1e-300, 1e-31, 1e-16, 1e-5, 1, 1e15, 2**53 + 1, 1e18, 1e19, 1e23, 10**23, 1e38, 1e300)
+    ),
+    *(
+        {f"{'exclusiveM' if open_ else 'm'}inimum": low, f"{'exclusiveM' if open_ else 'm'}aximum": high}
+        for open_ in (False, True)
+        for low, high in [
+            (-1e-31, 0),
+            (-1e-31, 1e-31),
+            (-1e300, -1e299),
+            (-1e300, 1e300),
+            (1e-300, 1e300),
+            (1e-31, 1),
+            (-1e38, 1e-31),
+            (1e19, 2e19),
+            (9e18, 1e20),
+            (0, 1),
+            (-1e38, 5),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize("type_", ["number", "integer"])
+@pytest.mark.parametrize("bounds", EXTREMES, ids=str)
+def test_extreme_bounds_are_held_to_as_float64(bounds: dict[str, float], type_: str) -> None:
+    schema = {"type": type_, **bounds}
+    try:
+        matcher = schema_matcher(schema)
+    except UnusableSchema:  # no whole number is there
+        low, high = (next((v for k, v in bounds.items() if end in k), None) for end in ("inimum", "aximum"))
+        assert type_ == "integer"
+        assert low is not None
+        assert high is not None
+        assert high - low <= 1
+        return
+    chance = random.Random(7)
+    found = [written_at_random(matcher, chance) for _ in range(12)]
+    for text in found:
+        assert text is not None, schema
+        assert len(text) <= 60
+        value = json.loads(text)
+        assert math.isfinite(value)
+        jsonschema.validate(value, schema)
+
+
+def test_a_range_without_a_float64_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    schema = {"type": "number", "exclusiveMinimum": 1, "exclusiveMaximum": 1.0000000000000002}
+    assert allows_value(schema, 2)
+    assert "no float64" in caplog.text
+
+
+def test_steps_beyond_all_digits_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    schema = {"type": "number", "minimum": 1e30, "multipleOf": 7}
+    assert allows(schema_matcher(schema), "7e30")
+    assert "multipleOf" in caplog.text
+
+
+def test_steps_of_large_integers_are_held_to() -> None:
+    matcher = schema_matcher({"type": "integer", "minimum": 10**19, "maximum": 10**20, "multipleOf": 5})
+    assert allows(matcher, str(10**19 + 5))
+    assert not allows(matcher, str(10**19 + 6))
