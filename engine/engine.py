@@ -124,7 +124,7 @@ class Engine:
 
     def running(self) -> list[RunningModel]:
         """The loaded models."""
-        return self._pool.running()
+        return self._names.current(self._pool.running())
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
         """Complete a prompt; without one, load or unload. Raises EngineError and what reading a model raises."""
@@ -251,6 +251,7 @@ class Engine:
         weights = await self._derivations.weights(model)
         spec = load_spec(model, options, num_ctx, len(self._pool.gpus))
         async with self._pool.lease(model, weights, spec, keep_alive, embeds=embeds) as process:
+            self._names.loaded(model)
             yield process
 
     async def _completion(self, job: _Job, request: GenerateRequest, process: RunnerProcess) -> tuple[Prompt, Reader]:

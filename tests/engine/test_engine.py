@@ -196,6 +196,31 @@ async def test_a_model_goes_with_its_last_name(engine: Engine) -> None:
     await until_loaded(engine, "tinychat")
 
 
+async def test_a_model_is_shown_under_a_name_that_it_still_has(engine: Engine) -> None:
+    for name in ("one", "two", "three"):
+        store_model(engine.store, name, other_weights(1), system=name)
+    await collect(engine.generate(ask("", model="one", keep_alive=math.inf)))
+    for gone_name, left in (("one", "three"), ("three", "two")):
+        await until_loaded(engine, gone_name)
+        engine.store.delete(ModelName.parse(gone_name))
+        await until_loaded(engine, left)
+        assert engine.running()[0].digest == engine.store.find(ModelName.parse(left)).digest
+    await collect(engine.generate(ask("", model="two", keep_alive=0)))
+    await gone(engine)
+
+
+async def test_a_name_that_goes_while_its_model_is_loaded(engine: Engine) -> None:
+    for name in ("one", "two"):
+        store_model(engine.store, name, other_weights(1), system=name)
+    load = asyncio.ensure_future(collect(engine.generate(ask("", model="one", keep_alive=math.inf))))
+    async with asyncio.timeout(60):
+        while not engine._pool.keys():  # noqa: ASYNC110 - the pool has no event for it
+            await asyncio.sleep(0)
+    engine.store.delete(ModelName.parse("one"))
+    await load
+    await until_loaded(engine, "two")
+
+
 async def test_a_model_goes_when_its_name_is_deleted_or_copied_over(engine: Engine) -> None:
     for number, name in enumerate(("one", "two")):
         store_model(engine.store, name, other_weights(number))
