@@ -11,7 +11,7 @@ from engine.chat.char_class import ANY_CHAR
 from engine.chat.ecma_regex import parse
 from engine.chat.guarded import without
 from engine.chat.number_regex import Bound, integer, multiples, needs_exponent, number
-from engine.chat.regex_nodes import NEVER, Untranslatable, example, terminal
+from engine.chat.regex_nodes import Lengths, Untranslatable, common, example, lengths, terminal
 from engine.chat.schema import LARGEST, UnusableSchema, Values
 from engine.chat.string_formats import FORMATS
 
@@ -69,18 +69,19 @@ class JsonTerminals:
                 self._drop(key)
         least, most = (0 if least > MOST_REPEATS else least), (None if (most or 0) > MOST_REPEATS else most)
         limits = [f'/"{_CHAR}{times(least, most)}"/']
-        for format in values.formats:
-            if format in FORMATS:
-                limits.append(self.matching(FORMATS[format]))
-        for pattern in values.patterns:
+        spans: list[Lengths | None] = [(least, most)]
+        for pattern in [*(FORMATS[each] for each in values.formats if each in FORMATS), *values.patterns]:
             try:
                 body = self.matching(pattern)
+                if not body:
+                    raise Untranslatable("no text matches it")
             except Untranslatable as error:
                 self._drop(f"pattern {pattern[:80]!r}: {error}")
                 continue
-            if not body:
-                return ""
             limits.append(body)
+            spans.append(lengths(search(pattern)))
+        if common(spans) is None:
+            return ""
         if texts := [text for text in values.excluded if text.startswith('"')]:
             limits.append(f"~({any_of(texts)})")
         return self.text(limits)
@@ -96,7 +97,7 @@ class JsonTerminals:
         found = search(pattern)
         if text := example(parse(pattern))[:_LONGEST_EXAMPLE]:
             self.examples[json.dumps(text, ensure_ascii=False)[1:-1]] = None
-        if found == NEVER:
+        if lengths(found) is None:
             return ""
         return rf'("\"" {terminal(found, quoted=True)} "\"")'
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.chat.assertions import search
 from engine.chat.json_grammar import ON_ONE_LINE, json_rules
-from engine.chat.regex_nodes import NEVER, Untranslatable, terminal
+from engine.chat.regex_nodes import Untranslatable, lengths, terminal
 from engine.chat.schema import count
 from engine.chat.tools.shape import BLANK, KEY, LINE, NUMBER
 
@@ -122,7 +122,9 @@ def _searched(pattern: str) -> str:
     """A terminal for texts in which a pattern is found; "" where none can be made."""
     try:
         found = search(pattern)
-        return "" if found == NEVER else terminal(found, quoted=False)
+        if lengths(found) is None:
+            raise Untranslatable("no text matches it")
+        return terminal(found, quoted=False)
     except Untranslatable as error:
         log.warning("JSON schema: cannot be enforced, left out: pattern %.80r: %s", pattern, error)
         return ""

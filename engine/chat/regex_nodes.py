@@ -127,6 +127,48 @@ def size(node: Node) -> int:
     return 1
 
 
+Lengths = tuple[int, int | None]
+"""The fewest and the most characters of texts; None for any number."""
+
+
+@cache
+def lengths(node: Node) -> Lengths | None:
+    """How long texts are that a pattern matches, at least and at most; None where none can be."""
+    match node:
+        case Cat(parts):
+            known = [found for part in parts if (found := lengths(part)) is not None]
+            return _added(known) if len(known) == len(parts) else None
+        case Or(ways):
+            some = [found for way in ways if (found := lengths(way)) is not None]
+            ends = [most for _, most in some if most is not None]
+            return (min(least for least, _ in some), max(ends) if len(ends) == len(some) else None) if some else None
+        case Repeat(body, least, most):
+            one = lengths(body)
+            if one is None:
+                return None if least else (0, 0)
+            longest = 0 if one[1] == 0 or most == 0 else None if most is None or one[1] is None else one[1] * most
+            return one[0] * least, longest
+        case And(parts):
+            return common([lengths(part) for part in parts])
+    return (1, 1) if isinstance(node, CharClass) else (0, None)
+
+
+def common(all_: Iterable[Lengths | None]) -> Lengths | None:
+    """The lengths that texts of all these lengths have; None where none has."""
+    least, most = 0, None
+    for each in all_:
+        if each is None:
+            return None
+        least = max(least, each[0])
+        most = each[1] if most is None else most if each[1] is None else min(most, each[1])
+    return None if most is not None and most < least else (least, most)
+
+
+def _added(parts: list[Lengths]) -> Lengths:
+    ends = [most for _, most in parts if most is not None]
+    return sum(least for least, _ in parts), sum(ends) if len(ends) == len(parts) else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Writer:
     quoted: bool

@@ -36,6 +36,8 @@ VALID: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "not a type": ({"not": {"type": "object"}}, [1, "x", []], [{}]),
     "limits of a text": ({"type": "string", "minLength": 2, "maxLength": 3.0}, ["ab", "é\n€"], ["a", "abcd"]),
     "pattern and limits": ({"type": "string", "pattern": "^a+$", "maxLength": 2}, ["a", "aa"], ["aaa", "b"]),
+    "a pattern of the only length": ({"type": "string", "pattern": "^a{2,}|bb$", "maxLength": 2}, ["aa", "bb"], ["b"]),
+    "a text that cannot be": ({"anyOf": [{"pattern": "^a{3}$", "maxLength": 2}, WHOLE]}, [1], ["aa", "aaa"]),
     "limits of a number": ({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, [0.5, 1], [0, 1.1, -1]),
     "old exclusive": ({"type": "integer", "minimum": 3, "exclusiveMinimum": True, "maximum": 5}, [4, 5], [3, 6]),
     "int64": ({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, [2**63 - 1, -(2**63)], [2**63]),
@@ -178,6 +180,11 @@ def test_any_dialect(dialect: Any) -> None:
     ("said", "keyword"),
     [
         ({"type": "string", "pattern": r"(a)\1"}, "pattern '(a)\\\\1': it refers back"),
+        *(
+            ({"type": "string", "pattern": never}, f"pattern {never!r}: no text matches it")
+            for never in ["[]", "a^b", "a$b", "x[]+", "^[^\\s\\S]$"]
+        ),
+        ({"type": "string", "pattern": "^a{10001}$"}, "pattern '^a{10001}$': it repeats too often"),
         ({"type": "array", "uniqueItems": True}, "uniqueItems"),
         ({"type": "array", "contains": {"const": 1}}, "contains"),
         ({"type": "array", "minItems": 10**12}, "minItems"),
@@ -234,6 +241,12 @@ def test_formats(format: str) -> None:
         ({"type": "nosuch"}, "^Invalid type: nosuch$"),
         ({"type": "integer", "minimum": 5, "maximum": 3}, "^it contradicts itself: no value would do$"),
         ({"type": "string", "minLength": 5, "maxLength": 3}, "^it contradicts itself"),
+        ({"type": "string", "pattern": "^[a-z]{3}$", "minLength": 5}, "^it contradicts itself: no value would do$"),
+        ({"type": "string", "pattern": "^a{10}$", "maxLength": 5}, "^it contradicts itself"),
+        ({"type": "string", "pattern": "(ab|cd?)+x{4,}", "maxLength": 4}, "^it contradicts itself"),
+        ({"allOf": [{"pattern": "^a{3}$"}, {"pattern": "^(b|[^c]){4,9}$"}]}, "^it contradicts itself"),
+        ({"format": "date", "maxLength": 9}, "^it contradicts itself"),
+        (object_of(a={"pattern": "^(?=...)a?b?c*$", "maxLength": 2}), "^it contradicts itself"),
         ({"allOf": [TEXT, WHOLE]}, "^it contradicts itself"),
         (False, "^it contradicts itself"),
         ({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "^it contradicts itself"),
