@@ -26,7 +26,7 @@ from registry.huggingface import HuggingFace
 from registry.names import DEFAULT_HOST, Digest, ModelName
 from registry.proxies import Proxies
 from registry.reach import answered
-from registry.space import Room, room
+from registry.space import Room, hindrance, room
 from registry.store import Store
 from registry.transport import Network
 from server.settings import HomeMissing, Settings, variables
@@ -187,9 +187,10 @@ def _models(settings: Settings, *, verify: bool, progress: Progress) -> Iterator
 
 def _room(folder: Path) -> Finding:
     found: Room = room(folder)
-    details = {"folder": str(folder), "free": found.free, "writable": not found.hindrance}
-    if found.hindrance:
-        return Finding("models", Level.WRONG, f"{folder} cannot be written: {found.hindrance}", details=details)
+    hindered = hindrance(folder)
+    details = {"folder": str(folder), "free": found.free, "writable": hindered is None}
+    if hindered is not None:
+        return Finding("models", Level.WRONG, f"{hindered[0]} cannot be written: {hindered[1]}", details=details)
     text = f"{folder}{'' if found.exists else ' (will be made)'}, writable, {size(found.free)} free"
     level = Level.WRONG if found.free < NO_ROOM else Level.NOTE if found.free < LITTLE_ROOM else Level.OK
     return Finding("models", level, text + ("" if level is Level.OK else ", little room"), details=details)

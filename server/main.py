@@ -17,6 +17,7 @@ import uvicorn
 from engine import cpu_variant
 from engine.engine import Engine, EngineConfig
 from registry.proxies import Proxies
+from registry.space import hindrance
 from registry.store import Store
 from server import log
 from server.app import create_app
@@ -40,6 +41,7 @@ def run(settings: Settings) -> int:
         _logger.warning(warning)
     try:
         sock = listen(settings.address)
+        _warn_of_hindrance(settings)
         with exit_on_signals():
             chosen = cpu_variant.choose(settings.environ, settings.models_folder)
         settings = replace(settings, environ={**settings.environ, **chosen})
@@ -63,6 +65,17 @@ def run(settings: Settings) -> int:
         _logger.warning("no authentication: whoever can reach this address can use and change the models")
     Server(config, settings.drain_timeout).run([sock])
     return 0
+
+
+def _warn_of_hindrance(settings: Settings) -> None:
+    """Say if the models cannot be changed. A store that is for reading only can be served all the same."""
+    if (found := hindrance(settings.models_folder)) is not None:
+        folder, reason = found
+        _logger.warning(
+            "%s cannot be written: %s; models can be run, but not pulled, created or deleted, "
+            "unless the user %d may write there or OLLAMA_MODELS names another folder",
+            *(folder, reason, os.geteuid()),
+        )
 
 
 def _open_standard_streams() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.serving import serving
+
 PATIENCE = 60  # seconds
 
 
@@ -44,6 +46,18 @@ def test_a_bad_origin(tmp_path: Path) -> None:
     code, message = fail(environment(tmp_path, free_port(), OLLAMA_ORIGINS="evil.example"))
     assert code == 1
     assert message.startswith("Error: bad origin: 'evil.example'")
+
+
+@pytest.mark.parametrize("place", ["models", "models/blobs", ""])
+def test_a_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
+    if place:
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("a file")
+    with serving(tmp_path / "models") as served:
+        log = served.log.read_text()
+    said = f"level=WARNING {tmp_path / place} cannot be written: Not a directory; models can be run, but not pulled"
+    assert (said in log) is bool(place)
+    assert ("cannot be written" in log) is bool(place)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
