@@ -6,6 +6,8 @@ second chance. Where a proxy stands between, it looks names up itself; ours are 
 
 from __future__ import annotations
 
+import os
+import re
 import ssl
 from collections.abc import AsyncIterable, Callable, Sequence
 
@@ -21,6 +23,7 @@ REACH = "reach"
 PUBLIC = "public"
 """A response's extension: whether it came from a public address."""
 _PORTS = {"http": 80, "https": 443}
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
 PoolMaker = Callable[[ssl.SSLContext, Proxy | None], httpx.AsyncBaseTransport]
 """Makes the pool of connections to one host, perhaps through a proxy."""
@@ -45,7 +48,7 @@ class Connections(httpx.AsyncBaseTransport):
         addresses = await self._look_up(url.host, port, known=proxy is None)
         _check(addresses, request.extensions[REACH])
         if proxy is not None:
-            response = await pool.handle_async_request(request)
+            response = await _answer_through(proxy, pool, request)
         else:
             response, addresses = await _first_answer(pool, request, addresses)
         response.extensions[PUBLIC] = all(is_public(address) for address in addresses)
@@ -83,6 +86,27 @@ def system_tls() -> ssl.SSLContext:
         context.load_default_certs()
     context.load_verify_locations(certifi.where())
     return context
+
+
+def reason(error: BaseException) -> str:
+    """What the system said in the first place, else the error's own text."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and (cause.errno or 0) > 0:
+            return os.strerror(cause.errno or 0).lower()
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or "the connection was closed"
+
+
+async def _answer_through(proxy: Proxy, pool: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:
+    """Send a request through a proxy; errors name it, for it may well be what is wrong."""
+    try:
+        return await pool.handle_async_request(request)
+    except httpx.ConnectTimeout:
+        failure = "no connection for too long"
+    except (httpx.NetworkError, httpx.ProtocolError, httpx.ProxyError) as error:
+        failure = _NUMBER.sub("", reason(error))
+    raise httpx.ProxyError(f"through the proxy {proxy.url}: {failure}")
 
 
 def _check(addresses: Sequence[str], reach: Reach) -> None:

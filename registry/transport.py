@@ -6,7 +6,6 @@ This is where connections to registries are made, and nowhere else.
 from __future__ import annotations
 
 import asyncio
-import os
 import platform
 import re
 import ssl
@@ -20,7 +19,7 @@ from typing import Any, Final, Self
 import httpx
 
 from registry.addresses import Reach, Resolver, resolve
-from registry.connections import PUBLIC, REACH, Connections, PoolMaker, system_tls
+from registry.connections import PUBLIC, REACH, Connections, PoolMaker, reason, system_tls
 from registry.errors import BadAnswer, BadStatus, NotFound, Stalled, Unreachable, Untrusted
 from registry.pool import Pool
 from registry.proxies import Proxies
@@ -233,14 +232,4 @@ def _explained(method: str, url: httpx.URL) -> Iterator[None]:
     except httpx.TimeoutException:
         raise Stalled(f"{request}: the connection stood still for too long") from None
     except httpx.HTTPError as error:
-        raise Unreachable(f"{request}: {_reason(error)}") from None
-
-
-def _reason(error: BaseException) -> str:
-    """What the system said in the first place, else the error's own text."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and (cause.errno or 0) > 0:
-            return os.strerror(cause.errno or 0).lower()
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or "the connection was closed"
+        raise Unreachable(f"{request}: {reason(error)}") from None

@@ -226,6 +226,27 @@ async def test_a_proxy() -> None:
         assert proxy.requests[0].target == "http://registry.example/v2/"
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_an_error_names_the_proxy(scheme: str) -> None:
+    refusing = Proxies.from_env({"ALL_PROXY": "http://u:secret@127.0.0.1:1"})
+    with pytest.raises(Unreachable) as caught:
+        await get(Network(stall=20, proxies=refusing, resolve=Internet().resolve), f"{scheme}://registry.example/v2/")
+    assert str(caught.value) == (
+        f'Get "{scheme}://registry.example/v2/": through the proxy http://127.0.0.1:1: connection refused'
+    )
+    unknown = Proxies.from_env({"ALL_PROXY": "u:secret@no.such.proxy.invalid"})
+    with pytest.raises(Unreachable, match=r"through the proxy http://no\.such\.proxy\.invalid:80: [A-Z]") as caught:
+        await get(Network(stall=20, proxies=unknown, resolve=Internet().resolve), f"{scheme}://registry.example/v2/")
+    assert "secret" not in str(caught.value)
+
+
+async def test_an_error_names_the_proxy_that_refuses() -> None:
+    async with serving(lambda _: Answer(status=407)) as proxy:
+        network = Network(stall=20, proxies=Proxies({"https": f"http://{proxy.host}"}), resolve=Internet().resolve)
+        with pytest.raises(Unreachable, match=rf"through the proxy http://{proxy.host}: 407"):
+            await get(network, "https://registry.example/v2/")
+
+
 async def test_a_proxy_is_not_sent_inside_either() -> None:
     async with serving(lambda request: hop("http://inside.example/x")(request)) as proxy:
         internet = Internet({"inside.example": [["10.0.0.1"]], "registry.example": [[PUBLIC]]})
