@@ -12,7 +12,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/pronk
 WORKDIR /src
-# llama.cpp first: it takes half an hour on two cores, and does not change with our own code. A wheel of
+# llama.cpp first: it takes about 20 minutes of a processor's time, and does not change with our own code. A wheel of
 # llama-cpp-python in /wheels is taken instead, if whoever builds mounts one there.
 ARG ENGINE_DIGEST=""
 COPY pyproject.toml ./

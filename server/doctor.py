@@ -20,7 +20,6 @@ from typing import Any
 from engine import cpu_variant, devices, selftest
 from engine.process import child_environment
 from engine.selftest import REBUILD, Outcome, SelfTest
-from modelfile.backends import VARIANT
 from registry.errors import RegistryError, StoreError
 from registry.huggingface import HuggingFace
 from registry.names import DEFAULT_HOST, Digest, ModelName
@@ -29,16 +28,13 @@ from registry.reach import answered
 from registry.space import Room, hindrance, room
 from registry.store import Store
 from registry.transport import Network
-from server.settings import HomeMissing, Settings, variables
+from server.settings import ELSEWHERE, HomeMissing, Settings, variables
 
 LIBRARY = "llama-cpp-python"
 LITTLE_ROOM = 4 << 30  # bytes; less than most models take
 NO_ROOM = 64 << 20  # bytes; less than a server needs for anything
 REACH_SECONDS = 5.0
-READ_ELSEWHERE = (
-    *("HF_ENDPOINT", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CUDA_VISIBLE_DEVICES", "OLLAMA_API_KEY", "PRONK_RUNNER_LOG", VARIANT),
-)
+READ_ELSEWHERE = (*(name for name, _, _ in ELSEWHERE), "OLLAMA_API_KEY")
 """Variables in force that are no field of Settings."""
 OLLAMA_ONLY = (
     *("OLLAMA_AUTH", "OLLAMA_CLOUD_BASE_URL", "OLLAMA_DEBUG_LOG_REQUESTS", "OLLAMA_EDITOR", "OLLAMA_EXPERIMENT"),

@@ -163,6 +163,22 @@ class Settings:
         return self.address.url
 
 
+ELSEWHERE = (
+    ("HTTPS_PROXY", "", "the proxy on the way to https URLs: `[scheme://][name:password@]host[:port]`; also small"),
+    ("HTTP_PROXY", "", "the same for http URLs; schemes are http, https, socks5"),
+    ("ALL_PROXY", "", "the proxy where neither of the two is set"),
+    ("NO_PROXY", "", "hosts, domains and networks that are reached without; `*`: all; this machine always is"),
+    ("SSL_CERT_FILE", "the system's", "a file of certificates that registries are checked with"),
+    ("SSL_CERT_DIR", "the system's", "a folder of them"),
+    ("HF_ENDPOINT", "https://huggingface.co", "where models of Hugging Face come from"),
+    ("HF_TOKEN", "", "the token for models there that not everybody may have"),
+    ("CUDA_VISIBLE_DEVICES", "all", "the NVIDIA GPUs that are used"),
+    ("PRONK_RUNNER_CPU_VARIANT", "the best that proves right", "the variant of llama.cpp's CPU backend, by its name"),
+    ("PRONK_RUNNER_LOG", "warning", "how much the processes of models say: debug, info, warning, error"),
+)
+"""Variables that others than `Settings` read: name, default and meaning."""
+
+
 @contextmanager
 def without_environment() -> Iterator[None]:
     """The process environment is empty inside, for libraries that act on it while they are imported."""
@@ -183,7 +199,8 @@ def variables() -> dict[str, Variable]:
 def markdown() -> str:
     """The table of all variables, for the documentation."""
     head = ["| variable | default | meaning |", "|---|---|---|"]
-    return "\n".join(head + [f"| `{row.name}` | {row.shown} | {row.meaning} |" for row in variables().values()])
+    rows = [*((row.name, row.shown, row.meaning) for row in variables().values()), *ELSEWHERE]
+    return "\n".join(head + [f"| `{name}` | {shown} | {meaning} |" for name, shown, meaning in rows])
 
 
 if __name__ == "__main__":

@@ -27,14 +27,14 @@ async def signout() -> Response:
 
 @router.post("/api/experimental/web_search")
 async def web_search(request: Request) -> Response:
-    """Search the web through the cloud."""
+    """Search the web: always refused, for it needs a cloud."""
     await read_body(request, ANY, settings_of(request).max_body)
     raise Forbidden(f"{CLOUD_DISABLED}: web search is unavailable")
 
 
 @router.post("/api/experimental/web_fetch")
 async def web_fetch(request: Request) -> Response:
-    """Fetch a page through the cloud."""
+    """Fetch a page: always refused, for it needs a cloud."""
     await read_body(request, ANY, settings_of(request).max_body)
     raise Forbidden(f"{CLOUD_DISABLED}: web fetch is unavailable")
 

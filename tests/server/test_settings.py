@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from server.env import Address
-from server.settings import HomeMissing, Settings, markdown, variables, without_environment
+from server.settings import ELSEWHERE, HomeMissing, Settings, markdown, variables, without_environment
 
 
 def test_defaults() -> None:
@@ -88,5 +88,5 @@ def test_every_default_that_is_shown_is_the_default() -> None:
 
 def test_markdown_has_a_row_for_each() -> None:
     lines = markdown().splitlines()
-    assert len(lines) == 2 + len(variables())
+    assert len(lines) == 2 + len(variables()) + len(ELSEWHERE)
     assert all(line.count("|") == 4 for line in lines)
