@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final
 
@@ -12,6 +14,8 @@ from modelfile.crashes import CRASHES, REBUILD, advice, name_of, processor
 
 IN_A_ROW: Final = 3  # deaths while the same model is loaded the same way, until the library is tested
 REMEMBERED: Final = 100  # models that are known to kill, at most
+VERDICT_LASTS: Final = 300.0  # seconds
+_REBUILD_TOO: Final = f"; `{REBUILD}` compiles it anew"  # is said once
 
 
 def how_it_ended(code: int, last_words: str = "") -> str:
@@ -29,52 +33,90 @@ def how_it_ended(code: int, last_words: str = "") -> str:
     return f"it was ended by {name_of(number)}"
 
 
-def died_loading(detail: str, signal_number: int) -> LoadFailed:
-    """The end of a child while it loaded: how it ended, and the signal that killed it, 0 if none did."""
+def died_loading(detail: str, signal_number: int, *, given: bool = True) -> LoadFailed:
+    """The end of a child that was to load: how it ended, and the signal that killed it, 0 if none did.
+
+    `given`: it had been given the model.
+    """
     text = f"llama-server process has terminated: {detail}"
-    return LoadCrashed(text, name_of(signal_number)) if signal_number in CRASHES else LoadFailed(text)
+    return LoadCrashed(text, name_of(signal_number), given=given) if signal_number in CRASHES else LoadFailed(text)
 
 
 class LoadCrashes:
-    """Counts deaths in a row while a model is loaded. Owned by the event loop.
+    """Counts deaths in a row while a model is loaded or does its first request. Owned by the event loop; `close` it.
 
     At the third of the same load `prove` runs the self-test, once while the server runs. If that passes, the model is
-    at fault and is not tried again as it is; if not, the installation is.
+    at fault and is not tried again as it is for `VERDICT_LASTS` seconds; if not, the installation is.
     """
 
-    def __init__(self, prove: Callable[[], Awaitable[SelfTest]]) -> None:
+    def __init__(self, prove: Callable[[], Awaitable[SelfTest]], clock: Callable[[], float] = time.monotonic) -> None:
         self._prove = prove
+        self._clock = clock
+        self._proving = asyncio.Lock()
         self._self_test: SelfTest | None = None
         self._deaths: dict[Hashable, int] = {}
-        self._verdicts: dict[Hashable, str] = {}
+        self._verdicts: dict[Hashable, tuple[str, float]] = {}  # and when they end
+        self._counting: set[asyncio.Task[str]] = set()
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the installation; empty if nothing is known to be."""
+        found = self._self_test
+        if found is None or found.outcome in (Outcome.OK, Outcome.FAILED):
+            return ""
+        return f"{found.sentence}: the installation is at fault, `{REBUILD}` compiles the engine anew"
 
     def verdict(self, load: Hashable) -> str | None:
         """Why this load is not worth another process; None if it is."""
-        return self._verdicts.get(load)
+        told, end = self._verdicts.get(load, ("", 0.0))
+        if told and self._clock() >= end:
+            del self._verdicts[load]
+            return None
+        return told or None
 
     def survived(self, load: Hashable) -> None:
-        """This load has succeeded."""
+        """This load has succeeded, and so has a request."""
         self._deaths.pop(load, None)
+        self._deaths.pop(None, None)
 
     async def died(self, load: Hashable, model: str, error: LoadCrashed) -> str:
         """This load has ended with the death of its process; returns what the user is told."""
+        if error.given:
+            return await self._count(load, f"loading '{model}'", error.cause, str(error))
+        return await self._count(None, "", error.cause, str(error))  # no model's doing
+
+    def died_at_work(self, load: Hashable, model: str, cause: str) -> None:
+        """The process has died of its first requests. Whose fault that was is found out by and by."""
+        task = asyncio.create_task(self._count(load, f"the first request to '{model}'", cause, ""))
+        self._counting.add(task)
+        task.add_done_callback(self._counting.discard)
+
+    async def close(self) -> None:
+        """Give up what is being found out."""
+        for task in self._counting:
+            task.cancel()
+        await asyncio.gather(*self._counting, return_exceptions=True)
+
+    async def _count(self, load: Hashable, what: str, cause: str, told: str) -> str:
         self._deaths[load] = deaths = self._deaths.get(load, 0) + 1
-        if deaths < IN_A_ROW and (self._self_test is None or self._self_test.ok):
-            return str(error)
-        if self._self_test is None:
-            self._self_test = await self._prove()
+        if deaths < IN_A_ROW and not self.fault:
+            return told
+        async with self._proving:
+            if self._self_test is None:
+                self._self_test = await self._prove()
         found = self._self_test
-        if found.outcome is Outcome.FAILED:
-            return f"{error}; {found.sentence}"
-        if not found.ok:
-            return f"{error}; {found.sentence}: the installation is at fault, `{REBUILD}` compiles the engine anew"
+        if fault := self.fault:
+            return f"{told.replace(_REBUILD_TOO, '')}; {fault}"
+        if found.outcome is Outcome.FAILED or load is None:
+            return f"{told}; {found.sentence}"
         for oldest in list(self._verdicts)[: len(self._verdicts) - REMEMBERED + 1]:
             del self._verdicts[oldest]
         told = (
-            f"loading '{model}' has killed its process {deaths} times, last by {error.cause}, and the engine's "
-            f"self-test passes on {processor()}: the model is at fault, its file may be damaged or of a kind that "
-            f"llama.cpp does not know"
+            f"{what} has killed its process {deaths} times, last by {cause}, and the engine's self-test passes on "
+            f"{processor()}: the model is at fault, its file may be damaged or of a kind that llama.cpp does not know; "
+            f"it is tried again after {VERDICT_LASTS / 60:.0f} minutes, or once another version of it is pulled or "
+            "created"
         )
-        self._verdicts[load] = told
-        self._deaths.pop(load)
+        self._verdicts[load] = told, self._clock() + VERDICT_LASTS
+        self._deaths.pop(load, None)
         return told

@@ -348,13 +348,13 @@ class Engine:
 
     @contextmanager
     def _telling_a_stop(self) -> Iterator[None]:
-        """A process that ends because the engine stops has not died."""
+        """A process that ends because the engine stops has not died; of others all is told that is known."""
         try:
             yield
-        except RunnerDied:
+        except RunnerDied as error:
             if self._pool.stopping:
                 raise EngineStopped from None
-            raise
+            raise self._pool.explained(error) from None
 
 
 def _without_eyes(job: _Job) -> EngineError:

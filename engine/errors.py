@@ -71,22 +71,28 @@ class LoadFailed(EngineError):
 
 
 class LoadCrashed(LoadFailed):
-    """A defect, of the model or the library, ended the process that loaded it. `cause` names the signal."""
+    """A defect, of the model or the library, ended the process that was to load it.
 
-    def __init__(self, text: str, cause: str) -> None:
+    `cause` names the signal; `given` says whether the process had been given the model by then.
+    """
+
+    def __init__(self, text: str, cause: str, *, given: bool = True) -> None:
         super().__init__(text)
         self.cause = cause
+        self.given = given
 
 
 class RunnerDied(EngineError):
-    """The model's process ended while requests were in it."""
+    """The model's process ended while requests were in it. `crashed`: by a defect, of the model or the library."""
 
-    def __init__(self, detail: str = "") -> None:
+    def __init__(self, detail: str = "", *, crashed: bool = False) -> None:
         text = (
             "model runner has unexpectedly stopped, this may be due to resource limitations "
             "or an internal error, check ollama server logs for details"
         )
         super().__init__(f"{text}: {detail}" if detail else text)
+        self.detail = detail
+        self.crashed = crashed
 
 
 class RunnerError(EngineError):

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from engine import devices, memory, selftest
 from engine.crashes import LoadCrashes
 from engine.demand import load_message
 from engine.devices import Device
-from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, ServerBusy
+from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, RunnerDied, ServerBusy
 from engine.model import Model
 from engine.process import RunnerProcess, child_environment
 from engine.requests import RunningModel
@@ -126,6 +126,7 @@ class RunnerPool:
             (spare,) = await asyncio.gather(self._spare, return_exceptions=True)
             processes += [spare] if isinstance(spare, RunnerProcess) else []
         await asyncio.gather(*(process.close() for process in processes))
+        await self._crashes.close()
         await asyncio.gather(*self._tasks)
 
     @asynccontextmanager
@@ -159,6 +160,12 @@ class RunnerPool:
     def expire(self, key: str) -> None:
         """Unload a model as soon as nothing runs in it."""
         self._apply(self._scheduler.expire(key, time.monotonic()))
+
+    def explained(self, error: RunnerDied) -> RunnerDied:
+        """The same, with what is wrong with the installation if that is known."""
+        if not error.crashed or not (fault := self._crashes.fault):
+            return error
+        return RunnerDied(f"{error.detail}; {fault}", crashed=True)
 
     def keys(self) -> set[str]:
         """What is loaded or being loaded: the paths of the weights."""
@@ -234,20 +241,21 @@ class RunnerPool:
         model, weights = self._wanted[key]
         process = None
         try:
-            load = (replace(spec, bytes_needed=0), await asyncio.to_thread(weights.stamp))
+            load = (replace(spec, bytes_needed=0), model.digest, await asyncio.to_thread(weights.stamp))
             if (verdict := self._crashes.verdict(load)) is not None:
                 raise LoadFailed(verdict)
             process = await self._take_spare()
-            with suppress(TimeoutError):  # one that hangs is the load's matter
-                await asyncio.wait_for(process.greeted.wait(), min(GREETING, self._config.load_timeout))
-                self._copied_types = process.copied_types
+            await self._greeting(process)
+            if not process.alive:  # it died while it had nothing to do, so another one may live
+                self._run(process.close())
+                process = await RunnerProcess.spawn(self._config.environ)
+                await self._greeting(process)
             plan = await asyncio.to_thread(self._plan_load, model, weights, spec)
             message = load_message(model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention)
             try:
                 loaded = await process.load(message, self._config.load_timeout)
             except LoadCrashed as error:
                 raise LoadFailed(await self._crashes.died(load, model.name.shortest, error)) from None
-            self._crashes.survived(load)
         except (EngineError, OSError) as error:
             await self._end(process)
             reason = self._reason(error, model)
@@ -268,7 +276,7 @@ class RunnerPool:
         if not loaded.gpu_share:  # all is in memory of this machine, and known by now
             size += loaded.mapped + loaded.host - plan.weights
         self._residents[key] = resident = _Resident(model, process, spec, size, plan.beside, loaded.gpu_share)
-        self._run(self._watch(key, process))
+        self._run(self._watch(key, process, load))
         now = time.monotonic()
         _log_load(resident, plan, now - started)
         self._apply(self._scheduler.loaded(key, now, now - started, size))
@@ -286,20 +294,29 @@ class RunnerPool:
         await resident.process.close()
         self._apply(self._scheduler.unloaded(key, time.monotonic()))
 
-    async def _watch(self, key: str, process: RunnerProcess) -> None:
-        """Notice the end of a process that nobody asked for."""
+    async def _watch(self, key: str, process: RunnerProcess, load: Hashable) -> None:
+        """Notice the end of a process that nobody asked for. `load` is what it has loaded, as crashes are counted."""
         await process.exited.wait()
+        if process.answered or not process.cause:
+            self._crashes.survived(load)
         resident = self._residents.get(key)
         if resident is None or resident.process is not process:
             return
         log.error("the process of %s (pid %d) has ended: %s", resident.model.name.shortest, process.pid, process.ending)
         del self._residents[key]
         self._apply(self._scheduler.crashed(key, time.monotonic()))
+        if process.cause and not process.answered and not self.stopping:
+            self._crashes.died_at_work(load, resident.model.name.shortest, process.cause)
         await process.close()
 
     async def _end(self, process: RunnerProcess | None) -> None:
         if process is not None:
             await process.close()
+
+    async def _greeting(self, process: RunnerProcess) -> None:
+        with suppress(TimeoutError):  # one that hangs is the load's matter
+            await asyncio.wait_for(process.greeted.wait(), min(GREETING, self._config.load_timeout))
+            self._copied_types = process.copied_types
 
     async def _take_spare(self) -> RunnerProcess:
         self._prepare_spare()

@@ -53,6 +53,7 @@ from engine.messages import (
     take_events,
 )
 from engine.messages import LoadFailed as LoadRefused
+from modelfile.crashes import CRASHES, name_of
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
@@ -92,6 +93,7 @@ class RunnerProcess(asyncio.Protocol):
         self._stall_timeout = math.inf
         self.ending = ""  # how it ended, once it has
         self._signal = 0
+        self.answered = False  # whether it has done any request to its end
         self._last_words = ""
         self._told = ""  # why requests fail, once they do
         self._gone = False
@@ -141,12 +143,17 @@ class RunnerProcess(asyncio.Protocol):
         """Whether the child still listens."""
         return not self._gone
 
+    @property
+    def cause(self) -> str:
+        """The signal that a defect has killed it with, in words; empty if it lives or ended otherwise."""
+        return name_of(self._signal) if self._signal in CRASHES else ""
+
     async def load(self, spec: Load, stall_timeout: float) -> Loaded:
         """Load the model. Raises LoadFailed: refused, died, or no progress for `stall_timeout` seconds (inf: wait)."""
         if self._gone:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.exited.wait(), 2 * EXIT_GRACE)
-            raise died_loading(f"the process had ended before: {self.ending}", self._signal)
+            raise died_loading(f"the process had ended before: {self.ending}", self._signal, given=False)
         self._load = asyncio.get_running_loop().create_future()
         self._stall_timeout = stall_timeout
         self._send(spec)
@@ -164,7 +171,7 @@ class RunnerProcess(asyncio.Protocol):
         """Hand over a prompt (its `id` is replaced by ours); returns the id for `cancel` and the answer to read."""
         id, answer = next(self._ids), Answer()
         if self._told:
-            answer.finish(RunnerDied(self._told))
+            answer.finish(self._death())
             return id, answer
         self._answers[id] = answer  # that of one that has just gone ends as soon as its cause is known
         try:
@@ -286,13 +293,16 @@ class RunnerProcess(asyncio.Protocol):
     def _fail_all(self, detail: str) -> None:
         self._told = detail
         for answer in self._answers.values():
-            answer.finish(RunnerDied(detail))
+            answer.finish(self._death())
         self._answers.clear()
         for reply in self._replies.values():
             if not reply.done():
-                reply.set_exception(RunnerDied(detail))
+                reply.set_exception(self._death())
         self._settle(died_loading(detail, self._signal))
         self.greeted.set()
+
+    def _death(self) -> RunnerDied:
+        return RunnerDied(self._told, crashed=self._signal in CRASHES)
 
     async def _watch(self) -> None:
         """Kill the child when it does not answer a ping, or is busy without ever finishing a pass."""
@@ -319,9 +329,11 @@ class RunnerProcess(asyncio.Protocol):
             case Done(id=id):
                 if answer := self._answers.pop(id, None):
                     answer.finish(event)
+                self.answered = True
             case Failed(id=id) if id in self._answers:
                 self._answers.pop(id).finish(_error(event))
             case Tokens(id=id) | Text(id=id) | Pong(id=id) | Embedded(id=id) | Failed(id=id):
+                self.answered |= isinstance(event, Embedded)
                 if (reply := self._replies.pop(id, None)) and not reply.done():
                     reply.set_result(event)
             case Hello(gpu_offload=gpu_offload, copied=copied):
@@ -348,7 +360,7 @@ class RunnerProcess(asyncio.Protocol):
 
     async def _ask(self, id: int, message: ToRunner) -> FromRunner:
         if self._told:
-            raise RunnerDied(self._told)
+            raise self._death()
         reply: asyncio.Future[FromRunner] = asyncio.get_running_loop().create_future()
         self._replies[id] = reply
         try:
