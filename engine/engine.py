@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
-from engine.chat.constraint import Constraint, chat_constraint, content_constraint
+from engine.chat.constraint import Constraint
 from engine.chat.fitting import render_to_fit
 from engine.chat.golang import GoRenderer
 from engine.chat.images import in_front, tagged
@@ -22,6 +22,7 @@ from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
 from engine.chat.templates import Templates
 from engine.chat.thinking import ThinkingSplitter
 from engine.chat.tools import Format, OutputParser, Shape, Toolbox, Turn
+from engine.constraints import Constraints
 from engine.demand import (
     ALWAYS_TOKENIZED,
     both_ends,
@@ -105,6 +106,7 @@ class Engine:
         self._config = config
         self._pool = RunnerPool(config)
         self._derivations = Derivations(store, config.environ)
+        self._constraints = Constraints()
         self._judge = Judge(config.environ)
         self._templates = Templates(config.environ)
         self._names = NameWatch(store, self._pool)
@@ -117,6 +119,7 @@ class Engine:
     async def stop(self) -> None:
         """End all processes. Answers that run end with EngineStopped, and so does what comes later."""
         await self._names.stop()
+        self._constraints.close()
         await self._judge.close()
         await self._templates.close()
         await self._derivations.close()
@@ -141,7 +144,7 @@ class Engine:
         constraint = None
         if request.prompt and request.format is not None:
             format = _completion_format(model, request)
-            constraint = await self._checked(await asyncio.to_thread(content_constraint, request.format, format))
+            constraint = await self._checked(await self._constraints.content(request.format, format))
         async with self._loaded(model, job.options, job.num_ctx, request.keep_alive) as process:
             if not request.prompt:
                 yield Final(done_reason="load")
@@ -167,8 +170,7 @@ class Engine:
         job = self._job(model, request, "chat", ["tools"] if tools else [], started)
         constraint = None
         if request.messages:
-            found = await asyncio.to_thread(chat_constraint, request, tools, model.route.format)
-            constraint = await self._checked(found)
+            constraint = await self._checked(await self._constraints.chat(request, tools, model.route.format))
         async with self._loaded(model, job.options, job.num_ctx, request.keep_alive) as process:
             if not request.messages:
                 yield Final(done_reason="load")
