@@ -55,6 +55,13 @@ def choose(environ: Mapping[str, str], models: Path) -> dict[str, str]:
     return _chosen(library, folder, child_environment(environ), Memory(models / MEMORY), _prove)
 
 
+def available() -> list[str]:
+    """The names of the variants that the library has, in order of the alphabet; none if it has no choice."""
+    library = library_folder()
+    folder = backends.module_folder(library) if library else None
+    return backends.variants(folder) if folder else []
+
+
 def library_folder() -> Path | None:
     """Where llama-cpp-python has its libraries, found without importing it."""
     found = importlib.util.find_spec(_PACKAGE)

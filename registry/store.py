@@ -49,13 +49,14 @@ log = logging.getLogger("pronk.registry")
 
 
 class BrokenManifest(ManifestError):
-    """The manifest of a stored model cannot be read; `str()` says why, and how to mend it."""
+    """The manifest of a stored model cannot be read; `str()` says why, and how to mend it, `reason` only why."""
 
     def __init__(self, name: ModelName, reason: str) -> None:
         super().__init__(
             f"model '{name.shortest}' is broken, its manifest cannot be read ({reason}): "
             "pull or create it again, or delete it"
         )
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +317,7 @@ class Store:
             except ModelMissing:
                 continue
             except (ManifestError, StoreError) as error:
-                found[name] = str(error)
+                found[name] = error.reason if isinstance(error, BrokenManifest) else str(error)
         return found
 
     def verify(self, digests: Iterable[Digest]) -> Iterator[Check]:

@@ -20,6 +20,7 @@ from typing import Any
 from engine import cpu_variant, devices, selftest
 from engine.process import child_environment
 from engine.selftest import REBUILD, Outcome, SelfTest
+from modelfile.backends import VARIANT
 from registry.errors import RegistryError, StoreError
 from registry.huggingface import HuggingFace
 from registry.names import DEFAULT_HOST, Digest, ModelName
@@ -43,6 +44,8 @@ OLLAMA_ONLY = (
     *("OLLAMA_VULKAN",),
 )
 """Variables of Ollama that change nothing here."""
+FOREIGN_BACKENDS = "GGML_BACKEND_PATH"
+"""llama.cpp's own variable for one more backend, which would be code from anywhere."""
 _OURS = re.compile(r"(OLLAMA|PRONK)_", re.IGNORECASE)
 _SECRET = re.compile(r"_(TOKEN|KEYS?|SECRET|PASSWORD)$")
 _USER_INFO = re.compile(r"//[^/@]*@")
@@ -119,7 +122,7 @@ def _library(found: SelfTest) -> Finding:
     details = {"version": installed, "features": found.features}
     if not found.features:
         return Finding(
-            "library", Level.NOTE, f"{LIBRARY} {installed}, compiled for what it cannot tell", details=details
+            "library", Level.NOTE, f"{LIBRARY} {installed}; it does not say what is compiled in", details=details
         )
     return Finding(
         "library", Level.OK, f"{LIBRARY} {installed}, compiled in: {_short(found.features)}", details=details
@@ -247,7 +250,8 @@ def _damage(store: Store, digest: Digest, fault: str, models: set[ModelName]) ->
 
 
 def _unreadable(name: ModelName, reason: str) -> str:
-    return f"{name.shortest}: {reason}; pronk pull {name.shortest} or pronk rm {name.shortest}"
+    shown = name.shortest
+    return f"{shown}: its manifest cannot be read ({reason}); pronk pull {shown} or pronk rm {shown}"
 
 
 async def _network(settings: Settings) -> list[Finding]:
@@ -287,6 +291,14 @@ def environment(settings: Settings) -> Finding:
     wrong += [f"{name} is not known; {nearest} is" for name, nearest in unknown.items() if nearest]
     notes = [f"{name} is not known" for name, nearest in unknown.items() if not nearest]
     notes += [f"{name} changes nothing here" for name in unused]
+    if FOREIGN_BACKENDS in environ:
+        notes.append(f"{FOREIGN_BACKENDS} changes nothing here: only llama.cpp's own backends are loaded")
+    if variant := environ.get(VARIANT):
+        available = cpu_variant.available()
+        if not available:
+            notes.append(f"{VARIANT} has no effect: this engine has no variants")
+        elif variant not in available:
+            wrong.append(f"{VARIANT} names no variant of this engine, which has {', '.join(available)}: {variant!r}")
     level = Level.WRONG if wrong else Level.NOTE if notes else Level.OK
     text = ", ".join(f"{name}={value}" for name, value in in_force.items()) or "no variables set"
     details = {

@@ -133,8 +133,9 @@ def test_a_manifest_that_cannot_be_read(patient: Pronk, models: Path, tinychat: 
     (folder / "latest").write_text("{")
     code, found = lines(patient)
     assert code == 1
-    assert found["store"][1].startswith("wrong broken:latest: ")
-    assert found["store"][1].endswith("; pronk pull broken:latest or pronk rm broken:latest")
+    assert found["store"][1].startswith("wrong broken:latest: its manifest cannot be read (")
+    assert found["store"][1].endswith("); pronk pull broken:latest or pronk rm broken:latest")
+    assert found["store"][1].count("pull") == 1
 
 
 def test_variables_that_nobody_reads(patient: Pronk) -> None:

@@ -122,10 +122,12 @@ def test_a_variant_that_the_user_names(machine: Machine, caplog: pytest.LogCaptu
 
 
 def test_a_library_without_variants(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    assert cpu_variant.available() == ["best", "middle", "simple", "unfit"]
     for path in machine.library.parents[1].glob("bin/*"):
         path.unlink()
     (machine.library / "libggml-cpu.so").touch()
     assert (machine.choose(), machine.proved, caplog.text) == ("", [], "")
+    assert cpu_variant.available() == []
 
 
 def test_children_do_not_learn_of_other_modules() -> None:
