@@ -135,7 +135,7 @@ def verdict(grammars: Grammars, grammar: Grammar) -> str:
         return str(error)
     matcher.allow(ANSWER, SEARCH)
     matcher.restrict(np.zeros(ByteVocabulary.size, np.float32))
-    return "no answer would do" if matcher.fault else ""
+    return "it contradicts itself: no answer would do" if matcher.fault else ""
 
 
 def _receive() -> ToJudge | None:

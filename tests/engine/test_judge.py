@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from engine.chat.json_grammar import json_rules
 from engine.errors import EngineError, EngineStopped, InvalidRequest, ServerBusy
 from engine.judge import Judge
 from engine.messages import Grammar
@@ -83,6 +84,13 @@ async def test_hostile_schemas_are_refused_in_time(judge: Judge, name: str) -> N
     with pytest.raises(InvalidRequest, match=f"^invalid format: .*(?:{why})"):
         await judge.check(of_schema(schema), "invalid format")
     await judge.check(Grammar('start: "another"'), "x")
+
+
+@pytest.mark.parametrize("patterns", [["^[a-z]+$", "^[0-9]+$"], ["^(?=.*[0-9])[a-z]+$"]], ids=str)
+async def test_patterns_that_contradict_each_other_are_refused(judge: Judge, patterns: list[str]) -> None:
+    rules = json_rules({"type": "string", "allOf": [{"pattern": each} for each in patterns]}, "value").text
+    with pytest.raises(InvalidRequest, match=r"^invalid format: it contradicts itself: no answer would do$"):
+        await judge.check(Grammar(f"start: value\n{rules}"), "invalid format")
 
 
 async def test_a_hostile_schema_takes_no_other_request_with_it(judge: Judge) -> None:
