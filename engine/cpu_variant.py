@@ -9,7 +9,6 @@ beside the models, for this library and this processor.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -30,7 +29,6 @@ log = logging.getLogger(__name__)
 MEMORY = "cpu-variants.json"
 """The file in the folder of the models: the variant by a digest of library and processor."""
 
-_PACKAGE = "llama_cpp"
 _TIMEOUT = 60.0  # seconds for loading all variants once
 _CPUINFO = Path("/proc/cpuinfo")
 _ENDED = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
@@ -45,7 +43,7 @@ def choose(environ: Mapping[str, str], models: Path) -> dict[str, str]:
     Empty if the library has no variants. `environ` is the server's environment, `models` the folder of the models.
     Blocks: for some seconds where nothing is remembered.
     """
-    library = library_folder()
+    library = backends.library_folder()
     folder = backends.module_folder(library) if library else None
     if library is None or folder is None or not backends.variants(folder):
         return {}
@@ -57,16 +55,9 @@ def choose(environ: Mapping[str, str], models: Path) -> dict[str, str]:
 
 def available() -> list[str]:
     """The names of the variants that the library has, in order of the alphabet; none if it has no choice."""
-    library = library_folder()
+    library = backends.library_folder()
     folder = backends.module_folder(library) if library else None
     return backends.variants(folder) if folder else []
-
-
-def library_folder() -> Path | None:
-    """Where llama-cpp-python has its libraries, found without importing it."""
-    found = importlib.util.find_spec(_PACKAGE)
-    places = found.submodule_search_locations if found else None
-    return Path(next(iter(places))) / "lib" if places else None
 
 
 class Memory:

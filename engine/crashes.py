@@ -10,12 +10,11 @@ from typing import Final
 
 from engine.errors import LoadCrashed, LoadFailed
 from engine.selftest import Outcome, SelfTest
-from modelfile.crashes import CRASHES, REBUILD, advice, name_of, processor
+from modelfile.crashes import CRASHES, advice, name_of, processor, remedy
 
 IN_A_ROW: Final = 3  # deaths while the same model is loaded the same way, until the library is tested
 REMEMBERED: Final = 100  # models that are known to kill, at most
 VERDICT_LASTS: Final = 300.0  # seconds
-_REBUILD_TOO: Final = f"; `{REBUILD}` compiles it anew"  # is said once
 
 
 def how_it_ended(code: int, last_words: str = "") -> str:
@@ -64,7 +63,7 @@ class LoadCrashes:
         found = self._self_test
         if found is None or found.outcome in (Outcome.OK, Outcome.FAILED):
             return ""
-        return f"{found.sentence}: the installation is at fault, `{REBUILD}` compiles the engine anew"
+        return f"{found.sentence}: the installation is at fault; {remedy()}"
 
     def verdict(self, load: Hashable) -> str | None:
         """Why this load is not worth another process; None if it is."""
@@ -106,7 +105,7 @@ class LoadCrashes:
                 self._self_test = await self._prove()
         found = self._self_test
         if fault := self.fault:
-            return f"{told.replace(_REBUILD_TOO, '')}; {fault}"
+            return f"{told.replace(f'; {remedy()}', '')}; {fault}"  # what helps is said once
         if found.outcome is Outcome.FAILED or load is None:
             return f"{told}; {found.sentence}"
         for oldest in list(self._verdicts)[: len(self._verdicts) - REMEMBERED + 1]:

@@ -16,9 +16,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from modelfile.crashes import REBUILD, name_of, processor
+from modelfile.crashes import name_of, processor, remedy
 
-__all__ = ["REBUILD", "Outcome", "Quantization", "SelfTest", "judge", "name_of", "processor", "run", "run_async"]
+__all__ = ["Outcome", "Quantization", "SelfTest", "judge", "name_of", "processor", "remedy", "run", "run_async"]
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "engine.runner.selftest"

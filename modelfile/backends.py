@@ -12,6 +12,7 @@ list in JSON, the best one first. That loads all of them: a matter for a process
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from pathlib import Path
 VARIANT = "PRONK_RUNNER_CPU_VARIANT"
 """The environment variable with the name of the variant to load; without it the best one is taken."""
 
+_PACKAGE = "llama_cpp"
 _CPU = "libggml-cpu"
 _SUFFIX = ".so"  # also on macOS
 _LOADED = re.compile(rb"loaded \S+ backend from (.+)")
@@ -54,6 +56,13 @@ def load(library: ctypes.CDLL) -> str:
         said = b"".join(lines).decode("utf-8", "replace").strip()
         raise NoBackend(f"llama.cpp has no backend for this processor in {folder}{said and f': {said}'}")
     return _name(cpu)
+
+
+def library_folder() -> Path | None:
+    """Where llama-cpp-python has its libraries, found without importing it."""
+    found = importlib.util.find_spec(_PACKAGE)
+    places = found.submodule_search_locations if found else None
+    return Path(next(iter(places))) / "lib" if places else None
 
 
 def module_folder(library_folder: Path) -> Path | None:

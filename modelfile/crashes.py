@@ -11,12 +11,14 @@ import signal
 from pathlib import Path
 from typing import Final
 
-REBUILD: Final = "make engine"
-"""The command that compiles the library anew."""
+from modelfile import backends
+
+MAKEFILE: Final = Path(__file__).resolve().parents[1] / "Makefile"
+"""Is there in a checkout only."""
 
 _TEST: Final = "`pronk doctor` tests whether the engine works on it"
 _ADVICE: Final = {
-    signal.SIGILL: f"the engine does not fit this processor; `{REBUILD}` compiles it anew",
+    signal.SIGILL: "the engine does not fit this processor",
     signal.SIGSEGV: _TEST,
     signal.SIGFPE: _TEST,
     signal.SIGBUS: "a file of the model was cut short, or its disk failed",
@@ -29,7 +31,19 @@ _CPUINFO: Final = Path("/proc/cpuinfo")
 
 def advice(number: int) -> str:
     """What to do about a signal that is among `CRASHES`."""
-    return _ADVICE[signal.Signals(number)]
+    text = _ADVICE[signal.Signals(number)]
+    return f"{text}; {remedy()}" if number == signal.SIGILL else text
+
+
+def remedy() -> str:
+    """What helps against an engine that is broken, for the way it was installed: the end of a sentence."""
+    if MAKEFILE.is_file():
+        return "`make engine` compiles it anew"
+    library = backends.library_folder()
+    folder = backends.module_folder(library) if library else None
+    if folder and backends.variants(folder):
+        return f"rebuild the image, or name another {backends.VARIANT}"
+    return "install llama-cpp-python again"
 
 
 def name_of(number: int) -> str:

@@ -188,7 +188,7 @@ class Installer:
         found = selftest.run(python=self._python, environ=self._environ)
         if found.outcome is selftest.Outcome.FAILED and not taken:
             # It may need what this machine lacks, as a GPU's driver, which no flags will bring.
-            _say(f"Not proved: {found.sentence}. `{selftest.REBUILD}` compiles it anew.")
+            _say(f"Not proved: {found.sentence}; {selftest.remedy()}.")
             return None
         unused = build_flags.unused(self._facts, found.features) if taken and found.ok and self._facts.compiler else []
         if found.ok and not unused:

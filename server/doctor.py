@@ -19,7 +19,7 @@ from typing import Any
 
 from engine import cpu_variant, devices, selftest
 from engine.process import child_environment
-from engine.selftest import REBUILD, Outcome, SelfTest
+from engine.selftest import Outcome, SelfTest, remedy
 from modelfile.backends import VARIANT
 from registry.errors import RegistryError, StoreError
 from registry.huggingface import HuggingFace
@@ -99,7 +99,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     if found.ok:
         yield Finding("selftest", Level.OK, found.sentence, details=details)
     else:
-        yield Finding("selftest", Level.WRONG, f"{found.sentence}; to compile it anew: {REBUILD}", details=details)
+        yield Finding("selftest", Level.WRONG, f"{found.sentence}; {remedy()}", details=details)
     yield _devices(found)
 
 
@@ -118,7 +118,7 @@ def _library(found: SelfTest) -> Finding:
     try:
         installed = version(LIBRARY)
     except PackageNotFoundError:
-        return Finding("library", Level.WRONG, f"{LIBRARY} is not installed; to compile it: {REBUILD}")
+        return Finding("library", Level.WRONG, f"{LIBRARY} is not installed; {remedy()}")
     details = {"version": installed, "features": found.features}
     if not found.features:
         return Finding(

@@ -158,7 +158,7 @@ def test_a_broken_library(patient: Pronk, tmp_path: Path, fault: str) -> None:
     assert code == 1
     assert list(found) == NAMES
     assert found["selftest"][0].startswith("wrong the engine's self-test ")
-    assert found["selftest"][0].endswith("; to compile it anew: make engine")
+    assert found["selftest"][0].endswith("; `make engine` compiles it anew")
     assert "file too short" in found["selftest"][0] or "SIGABRT" in found["selftest"][0]
     assert found["library"][0].startswith("note llama-cpp-python 0.3.36")
 

@@ -13,6 +13,7 @@ import pytest
 from engine import cpu_variant
 from engine.process import child_environment
 from engine.selftest import Outcome, SelfTest
+from modelfile import backends
 from modelfile.backends import VARIANT
 from tests.modelfile.test_backends import compile_module
 
@@ -34,7 +35,7 @@ class Machine:
         self.models = site / "models"
         self.outcomes: dict[str, SelfTest] = {}
         self.proved: list[str] = []
-        monkeypatch.setattr(cpu_variant, "library_folder", lambda: self.library)
+        monkeypatch.setattr(backends, "library_folder", lambda: self.library)
         monkeypatch.setattr(cpu_variant, "_prove", self._prove)
 
     def choose(self, **environ: str) -> str:

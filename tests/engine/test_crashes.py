@@ -119,7 +119,7 @@ async def test_a_library_that_kills_at_each_load_is_the_installations_fault(
         for _ in range(2):
             told = await failed(engine, "tinychat")
             assert "the engine's self-test died on " in told
-            assert told.endswith("the installation is at fault, `make engine` compiles the engine anew")
+            assert told.endswith("the installation is at fault; `make engine` compiles it anew")
 
 
 async def test_a_library_that_kills_at_the_first_prompt_is_the_installations_fault(
