@@ -108,7 +108,7 @@ def clamped(options: Options, n_batch: int) -> Options:
     What asks for more gets what there is, and the log says so.
     """
     if options.num_thread and options.num_thread > (processors := devices.usable_processors()):
-        log.warning("num_thread %d: there are %d processors to use", options.num_thread, processors)
+        log.warning("num_thread %d: there are %d processors to use; using %d", options.num_thread, *2 * (processors,))
         options = replace(options, num_thread=processors)
     if options.num_batch and options.num_batch > n_batch:
         log.warning("num_batch %d: a pass takes %d tokens at most", options.num_batch, n_batch)

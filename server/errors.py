@@ -14,6 +14,7 @@ answer.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -35,6 +36,8 @@ from registry.manifest import ManifestError
 from registry.names import InvalidDigest, InvalidName
 from registry.store import ModelMissing, StoreError
 from server import gojson
+
+log = logging.getLogger("pronk.server")
 
 INTERNAL = "internal server error"
 CLOUD_DISABLED = "ollama cloud is disabled"
@@ -164,6 +167,8 @@ def error_body(path: str, status: int, message: str) -> dict[str, Any]:
 async def error_response(request: Request, error: Exception) -> Response:
     """The answer to a request that ended in `error`. Registered for every exception there is."""
     status = status_of(error)
+    if status >= 500 and isinstance(error, KNOWN):  # others come with a traceback
+        log.warning("%s: %d: %s", request.url.path, status, _one_line(message_of(error)))
     path = "" if isinstance(error, Forbidden | engine.CloudModel) else request.url.path
     body = gojson.encode(error_body(path, status, message_of(error)))
     headers = {"content-type": "application/json; charset=utf-8"}
@@ -175,6 +180,12 @@ async def error_response(request: Request, error: Exception) -> Response:
     return Response(body, status, headers)
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def error_line(error: Exception) -> bytes:
-    """The last line of a native stream that failed on its way."""
+    """The last line of a native stream that failed on its way, which the log tells too."""
+    if isinstance(error, KNOWN):
+        log.warning("an answer broke off: %s", _one_line(message_of(error)))
     return gojson.encode({"error": message_of(error)}) + b"\n"

@@ -1,8 +1,10 @@
 """The table of errors: every exception has a status, in every dialect a shape."""
 
 import pytest
+from starlette.requests import Request
 
 from engine import errors as engine
+from registry.errors import RegistryError
 from registry.names import InvalidDigest, InvalidName
 from server import errors
 from server.errors import error_body, message_of, status_of
@@ -53,6 +55,19 @@ def test_anthropic_shape(status: int, kind: str) -> None:
     body = error_body("/v1/messages", status, "m")
     assert len(body.pop("request_id")) == len("req_") + 24
     assert body == {"type": "error", "error": {"type": kind, "message": "m"}}
+
+
+async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    request = Request({"type": "http", "path": "/api/chat", "headers": [], "server": ("x", 1), "query_string": b""})
+    await errors.error_response(request, engine.RunnerDied("it died\nof SIGSEGV"))
+    errors.error_line(RegistryError("pull model manifest: no such host"))
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("/api/chat: 500: model runner has unexpectedly stopped")
+    assert first.endswith(": it died of SIGSEGV")
+    assert second == "an answer broke off: pull model manifest: no such host"
+    caplog.clear()
+    await errors.error_response(request, engine.InvalidRequest("a mistake of the client"))
+    assert not caplog.records
 
 
 def test_native_shape() -> None:
