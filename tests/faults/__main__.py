@@ -49,7 +49,9 @@ def main() -> int:
         if options.write:  # after each, for half an hour is long
             options.write.write_text(f"{_PREFACE}\n{report}\n", encoding="utf-8")
     print(report)
-    return int(any(line.broken for line in lines))
+    broken = [line for line in lines if line.broken]
+    _say(_verdict(broken))
+    return int(bool(broken))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,6 +88,13 @@ def _report(lines: list[Line], counts: Counts, seconds: float) -> str:
     rows = [(line.number, line.goal, line.measured, _reached(line)) for line in lines]
     took = f"{kind}; {seconds / 60:.1f} minutes; load average at its end {load}."
     return f"{machine}.\n\n{took}\n\n{markdown([HEAD, *rows])}"
+
+
+def _verdict(broken: list[Line]) -> str:
+    if not broken:
+        return "exit code 0: nothing was lost or left over; a NO is a time that this machine did not reach"
+    which = "; ".join(f"{line.number}: {line.goal}: {line.measured}" for line in broken)
+    return f"exit code 1: something was lost or left over, or a run broke: {which}"
 
 
 def _reached(line: Line) -> str:

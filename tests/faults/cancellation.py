@@ -154,6 +154,7 @@ def handles(folder: Path, counts: Counts) -> Iterator[Line]:
 
 
 async def _cycles(server: Served, report: Path, counts: Counts) -> list[Line]:
+    ask(server, report)  # from now on its pool of threads grows no more
     await _leave_often(server, 100)
     before = await _settled(server, report, None)
     await _leave_often(server, counts.cycles)

@@ -38,15 +38,21 @@ def run(monkeypatch: pytest.MonkeyPatch, target: Path, **runs: program.Run) -> i
     return program.main()
 
 
-def test_a_goal_that_is_missed_is_told_and_breaks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_goal_that_is_missed_is_told_and_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(monkeypatch, tmp_path / "faults.md", R1=promises) == 0
     written = (tmp_path / "faults.md").read_text()
     assert "| R1 | nobody is lost | 0 of 5 | yes |\n| R1 | at once | later | NO |\n" in written
     assert "A quick look" in written
+    assert "exit code 0: nothing was lost or left over; " in capsys.readouterr().err
 
 
-def test_a_loss_or_an_accident_fails_and_the_others_are_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_loss_or_an_accident_fails_and_the_others_are_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(monkeypatch, tmp_path / "faults.md", R2=losses, R1=promises) == 1
+    assert "exit code 1: something was lost or left over, or a run broke: R2: nobody is" in capsys.readouterr().err
     assert run(monkeypatch, tmp_path / "faults.md", R3=accident, R1=promises) == 1
     written = (tmp_path / "faults.md").read_text()
     assert "| R3 | the run comes to its end | ConnectionError: the server has gone | NO |" in written

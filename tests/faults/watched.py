@@ -11,13 +11,16 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from server.main import run
 from server.settings import Settings
 
 _TICK = 0.01  # seconds
+_PATIENCE = 5.0  # seconds for a pool to start its threads
 
 
 class Watch:
@@ -30,8 +33,10 @@ class Watch:
         self._due = 0.0
 
     def tell(self, *_: object) -> None:
-        """Write the report; the first time, begin to measure stalls."""
+        """Write the report; the first time, begin to measure stalls and fill the pool of threads."""
         loop = asyncio.get_running_loop()
+        if not self._ticking:
+            fill_pool(loop)
         partial = self._report.with_suffix(".partial")
         partial.write_text(json.dumps({"tasks": len(asyncio.all_tasks(loop)), "stall": self._stall}))
         partial.replace(self._report)
@@ -46,6 +51,19 @@ class Watch:
         self._stall = max(self._stall, now - self._due)
         self._due = now + _TICK
         loop.call_later(_TICK, self._tick, loop)
+
+
+def fill_pool(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the loop's pool start all of its threads: it starts one whenever none is idle, and never ends one."""
+    most = min(32, (os.cpu_count() or 1) + 4)  # as concurrent.futures has it
+    together = threading.Barrier(most)
+
+    def wait() -> None:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(_PATIENCE)
+
+    for _ in range(most):
+        loop.run_in_executor(None, wait)
 
 
 if __name__ == "__main__":
