@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from server.stopping import exit_on_signals, leave_on_signals
 
@@ -14,8 +16,9 @@ if __name__ == "__main__":
 
 import uvicorn
 
-from engine import cpu_variant
+from engine import cpu_variant, devices
 from engine.engine import Engine, EngineConfig
+from engine.selftest import processor
 from registry.proxies import Proxies
 from registry.space import hindrance
 from registry.store import Store
@@ -45,6 +48,7 @@ def run(settings: Settings) -> int:
         with exit_on_signals():
             chosen = cpu_variant.choose(settings.environ, settings.models_folder)
         settings = replace(settings, environ={**settings.environ, **chosen})
+        _logger.info("%s", start_line(settings.models_folder))
         app = create_app(settings, build_engine(settings))
     except (CannotListen, HomeMissing, InvalidOrigin) as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -90,6 +94,20 @@ def _open_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def start_line(models: Path) -> str:
+    """What serves and on what, in one line."""
+    gpus = ", ".join(f"{gpu.name} with {gpu.total / 2**30:.1f} GiB" for gpu in devices.gpus()) or "none"
+    threads = devices.compute_threads()
+    try:
+        release = version("pronk")
+    except PackageNotFoundError:
+        release = "(not installed)"
+    return (
+        f"Pronk {release}, models in {models}, processor {processor()}, {threads} "
+        f"thread{'s' * (threads != 1)}, {devices.host().total / 2**30:.1f} GiB memory, GPUs: {gpus}"
+    )
 
 
 def build_engine(settings: Settings) -> Engine:

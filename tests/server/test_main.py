@@ -1,6 +1,7 @@
 """The real server process: it starts, says why if it cannot, and stops."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -79,6 +80,8 @@ def test_start_and_stop(tmp_path: Path, number: signal.Signals) -> None:
         _, log = child.communicate(timeout=PATIENCE)
     assert child.returncode == 0
     assert f"listening on 127.0.0.1:{port}" in log
+    machine = r"processor .+, \d+ threads?, \d+\.\d GiB memory, GPUs: .+"
+    assert len(re.findall(rf"level=INFO Pronk \S+, models in {re.escape(str(tmp_path))}/models, {machine}\n", log)) == 1
     assert "invalid value of OLLAMA_MAX_QUEUE" in log
     assert "method=GET path='/api/version' status=200" in log
     assert "Traceback" not in log
