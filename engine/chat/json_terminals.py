@@ -82,6 +82,10 @@ class JsonTerminals:
             spans.append(lengths(search(pattern)))
         if common(spans) is None:
             return ""
+        known = common(spans[1:])
+        if known is not None and known[1] is not None and known == common(spans):
+            plain = not any("~(" in each for each in limits)  # which says itself what a character is
+            limits[:1] = [] if plain else [ANY_TEXT]  # the library gives up where long counts meet others
         if texts := [text for text in values.excluded if text.startswith('"')]:
             limits.append(f"~({any_of(texts)})")
         return self.text(limits)

@@ -37,6 +37,11 @@ VALID: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "limits of a text": ({"type": "string", "minLength": 2, "maxLength": 3.0}, ["ab", "é\n€"], ["a", "abcd"]),
     "pattern and limits": ({"type": "string", "pattern": "^a+$", "maxLength": 2}, ["a", "aa"], ["aaa", "b"]),
     "a pattern of the only length": ({"type": "string", "pattern": "^a{2,}|bb$", "maxLength": 2}, ["aa", "bb"], ["b"]),
+    "a long pattern and limits": (
+        {"type": "string", "pattern": "^a{1001}$", "minLength": 3, "maxLength": 2000},
+        ["a" * 1001],
+        ["a" * 1000, "a" * 1002, "a"],
+    ),
     "a text that cannot be": ({"anyOf": [{"pattern": "^a{3}$", "maxLength": 2}, WHOLE]}, [1], ["aa", "aaa"]),
     "limits of a number": ({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, [0.5, 1], [0, 1.1, -1]),
     "old exclusive": ({"type": "integer", "minimum": 3, "exclusiveMinimum": True, "maximum": 5}, [4, 5], [3, 6]),
