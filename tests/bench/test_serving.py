@@ -35,7 +35,8 @@ def test_a_created_model_answers_and_is_metered(store: Path) -> None:
         metered = Metered(client, server)
         assert metered.run(["a"], 4).tokens == (4,)
         assert metered.run(["b", "c"], 4).tokens == (4, 4)
-        assert metered.cost * 12 / 1e3 <= server.cpu_seconds() - before
+        rounding = 1e-6  # of sums in another order; the clock itself goes in steps of 10 ms
+        assert metered.cost * 12 / 1e3 <= server.cpu_seconds() - before + rounding
         assert cold_load(api, client, "bench-tinychat", 0) > 0
         resident, own = server.memory()
         assert 0 < own <= resident
