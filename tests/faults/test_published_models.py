@@ -128,6 +128,7 @@ def test_the_server_is_killed(large: Path) -> None:
         assert not alive
         assert isinstance(answer.exception(), httpx.TransportError)
     check_whole(large / "models")
+    assert len(list((large / "models").glob("derived/*.incoming-*"))) == 1
     with serving(large / "models") as server:
         deadline = time.monotonic() + PATIENCE  # what the dead one left goes at the start
         while list(server.store.glob("derived/*.incoming-*")):
