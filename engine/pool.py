@@ -323,11 +323,10 @@ class RunnerPool:
         spare, self._spare = self._spare, None
         assert spare is not None
         try:
-            process = await asyncio.shield(spare)
+            return await asyncio.shield(spare)
         except asyncio.CancelledError:
             self._spare = spare
             raise
-        return process if process.alive else await RunnerProcess.spawn(self._config.environ)
 
     def _prepare_spare(self) -> None:
         if self._spare is None and not self.stopping:

@@ -110,23 +110,8 @@ class RunnerProcess(asyncio.Protocol):
 
         Once loaded, a child that gives no sign of life for `patience` seconds is killed.
         """
-        ours, theirs = _socket_pair()
         self = cls(patience)
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-P", "-m", "engine.runner", str(theirs)),  # -P: never import from where we were started
-                pass_fds=[theirs],
-                env=child_environment(environ),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            os.close(theirs)
+        self._process, ours = await start_child("engine.runner", environ)
         transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         self._transport = transport
         self._burial = asyncio.create_task(self._bury())
@@ -379,6 +364,30 @@ class RunnerProcess(asyncio.Protocol):
             if len(frame) > FRAME_HEADER.size + MAX_FRAME:
                 raise InvalidRequest("the request is too large")
             self._transport.write(frame)
+
+
+async def start_child(module: str, environ: Mapping[str, str]) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    """Start `python -m module FD` in a session of its own; the process, and our end of the socket that FD is of.
+
+    `environ` is the server's environment, of which only what the child needs is passed on. Raises OSError.
+    """
+    ours, theirs = _socket_pair()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-P", "-m", module, str(theirs)),  # -P: never import from where we were started
+            pass_fds=[theirs],
+            env=child_environment(environ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        os.close(theirs)
+    return process, ours
 
 
 def _socket_pair() -> tuple[socket.socket, int]:

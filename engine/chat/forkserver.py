@@ -10,14 +10,13 @@ import itertools
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from engine.chat.template_messages import ENDED, FORK, FORK_SLOW, KILL, LARGEST, ORDER
 from engine.errors import EngineError
 from engine.messages import FRAME_HEADER
-from engine.process import child_environment
+from engine.process import start_child
 
 DOES_NOT_START = "what renders chat templates does not start"
 MODULE = "engine.chat.worker"
@@ -110,7 +109,6 @@ class ForkServer:
         self._buffer = b""
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
-        orders.setblocking(False)
         self._loop.add_reader(orders, self._read)
 
     @classmethod
@@ -121,21 +119,7 @@ class ForkServer:
 
         `environ` is the server's environment, of which only what a child needs is passed on.
         """
-        ours, theirs = socket.socketpair()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", MODULE, str(theirs.fileno())),
-                pass_fds=[theirs.fileno()],
-                env=child_environment(environ),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        process, ours = await start_child(MODULE, environ)
         server = cls(process, ours, ended, lost)
         try:
             async with asyncio.timeout(_START_GRACE):
