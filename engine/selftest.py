@@ -18,7 +18,7 @@ from typing import Any
 
 from modelfile.crashes import name_of, processor, remedy
 
-__all__ = ["Outcome", "Quantization", "SelfTest", "judge", "name_of", "processor", "remedy", "run", "run_async"]
+__all__ = ["Outcome", "QuantizationResult", "SelfTest", "judge", "name_of", "processor", "remedy", "run", "run_async"]
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "engine.runner.selftest"
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Quantization:
+class QuantizationResult:
     """What came of one quantisation. `deviation` is the root mean square of how far its logits are off, `largest` the
     most, `tolerance` and `limit` what is allowed: all in standard deviations of a row, -1 for what is no number; `best`
     counts rows in which another token won."""
@@ -59,7 +59,7 @@ class SelfTest:
     detail: str = ""
     library: str = ""
     features: str = ""
-    quantizations: tuple[Quantization, ...] = ()
+    quantizations: tuple[QuantizationResult, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -144,7 +144,7 @@ def judge(code: int, stdout: bytes, stderr: bytes) -> SelfTest:
         return SelfTest(Outcome.DIED, f"{name_of(-code)}{_stage(lines)}{_last_words(lines)}")
     try:
         report = json.loads(stdout)
-        quantizations = tuple(Quantization(**each) for each in report["quantizations"])
+        quantizations = tuple(QuantizationResult(**each) for each in report["quantizations"])
         found = SelfTest(Outcome.OK, report["error"], report["library"], report["features"], quantizations)
     except (ValueError, KeyError, TypeError):
         return SelfTest(Outcome.FAILED, f"exit status {code}{_stage(lines)}{_last_words(lines)}")
@@ -165,7 +165,7 @@ def _timed_out(timeout: float, stderr: bytes) -> SelfTest:
     return SelfTest(Outcome.FAILED, f"it did not end within {timeout:.0f} seconds{stage}")
 
 
-def _how_wrong(quantization: Quantization) -> str:
+def _how_wrong(quantization: QuantizationResult) -> str:
     if quantization.deviation < 0:
         return f"{quantization.name} gives what is no number"
     mean, most = f"{quantization.deviation:.2g}", f"{quantization.largest:.2g}"

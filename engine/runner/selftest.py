@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.selftest import QuantizationResult
+
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "registry" / "bundled" / "tinychat.gguf"
 REFERENCE = Path(__file__).with_name("selftest.npz")
@@ -82,22 +84,7 @@ QUANTIZATIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a quantisation fared. `deviation` and `largest` are in the units of `tolerance` and `limit`, -1 if not even
-    numbers; `best` counts rows with another best token than the stored one, where that stands clearly before the
-    second."""
-
-    name: str
-    ok: bool
-    deviation: float
-    tolerance: float
-    largest: float
-    limit: float
-    best: int
-
-
-def compare(logits: Logits, stored: Mapping[str, npt.NDArray[Any]], quantization: Quantization) -> Result:
+def compare(logits: Logits, stored: Mapping[str, npt.NDArray[Any]], quantization: Quantization) -> QuantizationResult:
     """Judge all rows of a quantisation (rows × n_vocab) by `stored`, which `condense` made."""
     rows = np.arange(len(logits))[:, None]
     spread = stored["values"].std(axis=1, keepdims=True)
@@ -112,7 +99,9 @@ def compare(logits: Logits, stored: Mapping[str, npt.NDArray[Any]], quantization
     ok = deviation <= quantization.tolerance and largest <= quantization.limit and not wrong
     if not np.isfinite(deviation):
         deviation = largest = -1.0
-    return Result(quantization.name, ok, deviation, quantization.tolerance, largest, quantization.limit, wrong)
+    return QuantizationResult(
+        quantization.name, ok, deviation, quantization.tolerance, largest, quantization.limit, wrong
+    )
 
 
 def condense(logits: Logits) -> dict[str, npt.NDArray[Any]]:
@@ -198,7 +187,7 @@ def _run(folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = {"ok": False, "library": version(), "features": "", "quantizations": [], "error": ""}
     silent = start()
     report["features"] = C.llama_print_system_info().decode().strip()
-    results: list[Result] = []
+    results: list[QuantizationResult] = []
     with np.load(REFERENCE) as stored:
         for quantization in QUANTIZATIONS:
             print(STAGE + quantization.name, file=sys.stderr, flush=True)
