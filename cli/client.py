@@ -15,7 +15,7 @@ from socksio import ProtocolError
 from cli.errors import CommandError
 from registry.connections import system_tls
 from registry.proxies import Proxies, UnusableProxy
-from server.hosts import is_loopback
+from server.http.hosts import is_loopback
 from server.settings import Settings, without_environment
 
 with without_environment():  # it makes a client when it is imported, of whatever the environment holds

@@ -1,4 +1,4 @@
-"""Everything the engine can refuse or fail with. No HTTP here: `server/errors.py` maps each type to a status.
+"""Everything the engine can refuse or fail with. No HTTP here: `server/http/errors.py` maps each type to a status.
 
 EngineError
 ├── InvalidRequest          the caller's mistake; the message says which

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from server.listen import CannotListen, listen
+from server.http.listen import CannotListen, listen
 from server.settings import Settings
 
 PRONK = Path(sys.executable).with_name("pronk")

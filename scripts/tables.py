@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 
 import modelfile.parameters
 import server.settings
-from server.routes import ROUTERS
+from server.routers import ROUTERS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BEGIN = "<!-- Written by `make tables`; edits are lost. -->"

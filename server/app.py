@@ -13,17 +13,17 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from registry.store import Store
-from server.deps import EngineSurface
-from server.disconnect import no_answer
-from server.errors import KNOWN, error_response, message_of
-from server.guard import Guard
-from server.hosts import Hosts
+from server.context import EngineSurface
+from server.http.cors import Origins
+from server.http.errors import KNOWN, error_response, message_of
+from server.http.guard import Guard
+from server.http.hosts import Hosts
+from server.http.paths import PathTable
+from server.http.streaming import no_answer
 from server.listing import Listing
-from server.origins import Origins
-from server.paths import PathTable
-from server.registries import Registries
-from server.routes import ROUTERS
+from server.routers import ROUTERS
 from server.settings import Settings
+from server.transfers import Registries
 
 log = logging.getLogger("pronk.server")
 

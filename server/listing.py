@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from engine.model import Model, Models
 from registry.names import Digest, ModelName
 from registry.store import Store, StoredModel
-from server import clock, gojson
-from server.details import details
-from server.errors import KNOWN, message_of
+from server import gojson
+from server.http.errors import KNOWN, message_of
+from server.ollama import clock
+from server.ollama.details import details
 
 log = logging.getLogger("pronk.server")
 

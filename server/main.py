@@ -24,11 +24,11 @@ from registry.space import hindrance
 from registry.store import Store
 from server import log
 from server.app import create_app
-from server.hosts import is_loopback
-from server.listen import CannotListen, listen
-from server.origins import InvalidOrigin
-from server.protocol import BoundedHttpProtocol
-from server.serve import Server
+from server.http.cors import InvalidOrigin
+from server.http.hosts import is_loopback
+from server.http.listen import CannotListen, listen
+from server.http.protocol import BoundedHttpProtocol
+from server.http.serve import Server
 from server.settings import HomeMissing, Settings
 
 _KEEP_ALIVE = 120  # seconds that an idle connection stays open; clients pool them

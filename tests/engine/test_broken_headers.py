@@ -20,8 +20,8 @@ from registry.gguf import GGUFError, GGUFHeader, read_header
 from registry.gguf.header import SIZES
 from registry.gguf.raw import encode_header, read_entries
 from registry.manifest import ModelConfig
-from server.routes.show import _model_info
-from server.wire import json_response
+from server.http.body import json_response
+from server.ollama.show import _model_info
 from tests.engine.running import make_engine
 from tests.engine.test_engine import store_model
 from tests.fuzz.models import WRONG, mutated

@@ -8,8 +8,8 @@ from random import Random
 
 from server import gojson
 from server.gotypes import decode_as
-from server.schemas.create import CREATE
-from server.schemas.native import CHAT, GENERATE
+from server.ollama.create_schema import CREATE
+from server.ollama.schemas import CHAT, GENERATE
 from tests.engine.chat.reading import TOOLS
 from tests.fuzz.trials import Trial, broken
 

@@ -13,9 +13,9 @@ import uvicorn
 
 from server.app import create_app
 from server.env import Address
-from server.listen import listen
-from server.protocol import BoundedHttpProtocol
-from server.serve import Server
+from server.http.listen import listen
+from server.http.protocol import BoundedHttpProtocol
+from server.http.serve import Server
 from server.settings import Settings
 from tests.server.fake_engine import FakeEngine
 

@@ -17,9 +17,9 @@ from engine.errors import EngineStopped
 from engine.requests import ChatRequest, Delta, Event, Final, GenerateRequest
 from server.app import create_app
 from server.env import Address
-from server.listen import listen
-from server.protocol import BoundedHttpProtocol
-from server.serve import Server
+from server.http.listen import listen
+from server.http.protocol import BoundedHttpProtocol
+from server.http.serve import Server
 from server.settings import Settings
 from tests.server.fake_engine import FakeEngine
 

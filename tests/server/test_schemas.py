@@ -9,11 +9,11 @@ import pytest
 
 from engine.requests import ChatRequest, Message, NamedTool, ToolCall, ToolChoice
 from server import gojson
+from server.anthropic.schemas import MESSAGES
 from server.gotypes import Kind, decode_as
-from server.schemas.anthropic import MESSAGES
-from server.schemas.create import CREATE
-from server.schemas.native import CHAT, EMBED, GENERATE, PULL
-from server.schemas.openai import CHAT_COMPLETION
+from server.ollama.create_schema import CREATE
+from server.ollama.schemas import CHAT, EMBED, GENERATE, PULL
+from server.openai.schemas import CHAT_COMPLETION
 
 FIELD = "json: cannot unmarshal {} into Go struct field {} of type {}"
 MALFORMED = "Value looks like object, but can't find closing '}' symbol"

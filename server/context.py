@@ -1,0 +1,64 @@
+"""What the routes need of the rest: the engine and the settings that the application was made with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from starlette.requests import Request
+
+from engine.model import Models
+from engine.requests import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, RunningModel
+from registry.store import Store
+from server.listing import Listing
+from server.settings import Settings
+from server.transfers import Registries
+
+
+class EngineSurface(Protocol):
+    """The part of the engine that the HTTP layer uses."""
+
+    models: Models
+    store: Store
+
+    async def start(self) -> None:
+        """Get ready; called once, before the first request."""
+
+    async def stop(self) -> None:
+        """End everything that runs; what is asked from now on fails with EngineStopped."""
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
+        """The events of one completion."""
+
+    def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
+        """The events of one turn."""
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """The vectors of texts."""
+
+    def running(self) -> list[RunningModel]:
+        """The loaded models."""
+
+
+def engine_of(request: Request) -> EngineSurface:
+    """The engine of the application that serves this request."""
+    engine: EngineSurface = request.app.state.engine
+    return engine
+
+
+def settings_of(request: Request) -> Settings:
+    """The settings of the application that serves this request."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def registries_of(request: Request) -> Registries:
+    """The way to registries of the application that serves this request."""
+    registries: Registries = request.app.state.registries
+    return registries
+
+
+def listing_of(request: Request) -> Listing:
+    """The list of models of the application that serves this request."""
+    listing: Listing = request.app.state.listing
+    return listing

@@ -1,0 +1,1 @@
+"""HTTP itself: connections, the guard, bodies, answers and errors, the same for all dialects."""

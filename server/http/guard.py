@@ -1,0 +1,132 @@
+"""What happens to a request before any route sees it, as plain ASGI.
+
+In this order, which clients can observe: odd spellings of a path are redirected, `Allow` is worked out, the origin is
+judged, then the host, then unknown paths and methods are answered. What is left goes on to the application.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engine.client import CLIENT
+from server.http.cors import Headers, Origins
+from server.http.hosts import Hosts, InvalidHost, IPAddress, parse_host
+from server.http.paths import PathTable, Redirect, allow_header
+
+_TEXT = (b"content-type", b"text/plain")
+_JSON = (b"content-type", b"application/json; charset=utf-8")
+_HTML = (b"content-type", b"text/html; charset=utf-8")
+log = logging.getLogger("pronk.access")
+
+
+class Guard:
+    """The outermost middleware. Holds no state of a request; one line of log for each answer."""
+
+    def __init__(self, app: ASGIApp, paths: PathTable, origins: Origins, hosts: Hosts) -> None:
+        self.app = app
+        self.paths = paths
+        self.origins = origins
+        self.hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry; other scopes than HTTP pass through."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        answer = Answered(scope, send)
+        CLIENT.set(_client(scope))
+        try:
+            await self._guard(scope, receive, answer)
+        finally:
+            answer.log()
+
+    async def _guard(self, scope: Scope, receive: Receive, answer: Answered) -> None:
+        method, path = scope["method"], scope["path"]
+        redirect = self.paths.redirect(method, scope["raw_path"], scope["query_string"].decode("latin-1"))
+        if redirect is not None:
+            await _send_redirect(answer, method, redirect)
+            return
+        methods = self.paths.methods(path)
+        allow: Headers = []
+        if methods and method not in methods:
+            allow = [(b"allow", allow_header(methods).encode())]
+        header, origin = _header(scope, b"host"), _header(scope, b"origin")
+        try:
+            host = parse_host(header)
+        except InvalidHost:
+            await _send_whole(answer, 400, [_JSON], b'{"error":"invalid Host header"}')
+            return
+        verdict = self.origins.judge(method, origin, header)
+        from_browser = bool(origin or _header(scope, b"sec-fetch-site"))
+        status = verdict.status or self._judge_host(method, host, from_browser=from_browser)
+        if status is not None:
+            await _send_whole(answer, status, verdict.headers + allow)
+        elif not methods:
+            await _send_whole(answer, 404, [_TEXT, *verdict.headers], b"404 page not found")
+        elif allow:
+            await _send_whole(answer, 405, [_TEXT, *verdict.headers, *allow], b"405 method not allowed")
+        else:
+            answer.extra = verdict.headers
+            await self.app(scope, receive, answer)
+
+    def _judge_host(self, method: str, host: str | IPAddress, *, from_browser: bool) -> int | None:
+        if not self.hosts.allows(host, from_browser=from_browser):
+            log.warning("refused for its Host: %s; to serve it, name it in OLLAMA_ALLOWED_HOSTS", host)
+            return 403
+        by_name = self.hosts.on_loopback and isinstance(host, str)
+        return 204 if by_name and method == "OPTIONS" else None
+
+
+class Answered:
+    """The `send` of one request: adds the headers that the guard decided on, and remembers the status for the log."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.extra: Headers = []
+        self._scope = scope
+        self._send = send
+        self._status = 0
+        self._start = time.perf_counter()
+
+    async def __call__(self, message: Message) -> None:
+        """Pass a message on."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            if self.extra:
+                message["headers"] = [*message.get("headers", ()), *self.extra]
+        await self._send(message)
+
+    def log(self) -> None:
+        """One line about the answer; status 0 means that the client left before there was one."""
+        milliseconds = (time.perf_counter() - self._start) * 1000
+        method, path = self._scope["method"], self._scope["path"]
+        log.info("method=%s path=%r status=%d ms=%.1f", method, path, self._status, milliseconds)
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """The header of this name, or an empty text. Several count as one, as HTTP has it."""
+    return b", ".join(value for key, value in scope["headers"] if key == name).decode("latin-1")
+
+
+def _client(scope: Scope) -> str:
+    """Who is treated as one client: an address, and a key if one is shown."""
+    address, _ = scope.get("client") or ("", 0)
+    key = _header(scope, b"authorization") or _header(scope, b"x-api-key")
+    return f"{address} {hashlib.sha256(key.encode()).hexdigest()}" if key else str(address)
+
+
+async def _send_redirect(send: Send, method: str, redirect: Redirect) -> None:
+    headers = [(b"location", redirect.location.encode())]
+    if method in ("GET", "HEAD"):
+        headers.append(_HTML)
+    await _send_whole(send, redirect.status, headers, redirect.body)
+
+
+async def _send_whole(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
+    if status != 204:
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,64 @@
+"""`POST /api/create`: make a model."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from fastapi import APIRouter, Request, Response
+
+from engine.process import child_environment
+from modelfile.create import CreateRequest, References, read_modelfile, with_modelfile
+from modelfile.create import create as make
+from modelfile.places import expand, working_folder
+from registry.store import Store
+from server.context import engine_of, registries_of, settings_of
+from server.gotypes import TypeMismatch
+from server.http.body import read_body
+from server.http.errors import HTTPError, InvalidBody
+from server.http.hosts import is_loopback
+from server.http.streaming import Progress
+from server.ollama.create_schema import CREATE, CreateBody
+
+router = APIRouter()
+
+
+@router.post("/api/create")
+async def create(request: Request) -> Response:
+    """Make a model of uploaded files, or of another model."""
+    settings, store = settings_of(request), engine_of(request).store
+    body = await read_body(request, CREATE, settings.max_body)
+    wanted = await asyncio.to_thread(_wanted, store, body, trusted=settings.local_paths and _is_local(request))
+    environ, pull = child_environment(settings.environ), partial(registries_of(request).pull, insecure=False)
+    steps = make(store, wanted, environ, pull=pull, prune=not settings.no_prune)
+    return Progress(steps, stream=body.stream)
+
+
+def _is_local(request: Request) -> bool:
+    """Whether the client is on this machine."""
+    return request.client is not None and is_loopback(request.client.host)
+
+
+def _wanted(store: Store, body: CreateBody, *, trusted: bool) -> CreateRequest:
+    """What is to be made. Only a trusted client may name files of this machine: it could read them all."""
+    try:
+        request = body.request()
+    except TypeMismatch as error:
+        raise InvalidBody(str(error)) from None
+    if not body.is_old:
+        return request
+    if not trusted:
+        return with_modelfile(request, _text(body), References(store, ()))
+    here = working_folder()
+    if not body.path:
+        return with_modelfile(request, body.modelfile, References(store, (here,)))
+    path = expand(body.path, here)
+    text = body.modelfile or read_modelfile(path)
+    return with_modelfile(request, text, References(store, (path.parent, here)))
+
+
+def _text(body: CreateBody) -> str:
+    """The Modelfile that the request holds."""
+    if not body.modelfile:
+        raise HTTPError(f"invalid model reference: {body.path}")
+    return body.modelfile

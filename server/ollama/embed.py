@@ -1,0 +1,130 @@
+"""`POST /api/embed` and `/api/embeddings`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from engine.errors import EngineError, InvalidRequest, ModelNotFound
+from engine.model import Models
+from engine.names import local_name
+from engine.requests import Embeddings, EmbedRequest
+from registry.names import ModelName
+from server.context import EngineSurface, engine_of, settings_of
+from server.embedding_json import as_float32, as_float64
+from server.gotext import quote
+from server.http.body import json_response, read_body
+from server.http.errors import HTTPError, NotFound
+from server.http.streaming import Whole
+from server.ollama.schemas import EMBED, EMBEDDINGS, EmbedBody, EmbeddingsBody
+
+MAX_TEXTS = 16_384
+
+router = APIRouter()
+
+
+@router.post("/api/embed")
+async def embed(request: Request) -> Response:
+    """Vectors of texts; without texts, load or unload the model."""
+    started = time.perf_counter_ns()
+    body = await read_body(request, EMBED, settings_of(request).max_body)
+    if not body.model_name.strip():
+        raise ModelNotFound(body.model_name)
+    ModelName.parse(local_name(body.model_name))
+    wanted = _embed_request(body, texts_of(body.input))
+
+    async def work() -> Response:
+        found = await vectors(engine_of(request), wanted)
+        return await asyncio.to_thread(_answer, wanted.model, found, started)
+
+    return Whole(work)
+
+
+@router.post("/api/embeddings")
+async def embeddings(request: Request) -> Response:
+    """The vector of one text; without a text, load or unload the model."""
+    body = await read_body(request, EMBEDDINGS, settings_of(request).max_body)
+    if not body.model_name.strip():
+        raise HTTPError("model is required")
+    engine = engine_of(request)
+    await asyncio.to_thread(_require_spelling, engine.models, body.model_name)
+
+    async def work() -> Response:
+        try:
+            found = await vectors(engine, _legacy_request(body))
+        except InvalidRequest as error:  # a text that does not fit: here that is a failure of the model
+            raise EngineError(str(error)) from None
+        return json_response({"embedding": as_float64(found.vectors[0]) if found.vectors else []})
+
+    return Whole(work)
+
+
+def texts_of(value: Any) -> list[str]:
+    """One text or several; nothing and an empty text alone are none. Raises HTTPError."""
+    texts = value if isinstance(value, list) else [value] if value not in (None, "") else []
+    if not all(isinstance(text, str) for text in texts):
+        raise HTTPError("invalid input type")
+    if len(texts) > MAX_TEXTS:
+        raise HTTPError(f"too many texts: {len(texts)}, at most {MAX_TEXTS} are accepted")
+    return texts
+
+
+def _embed_request(body: EmbedBody, texts: list[str]) -> EmbedRequest:
+    return EmbedRequest(
+        model=body.model_name,
+        texts=texts,
+        truncate=body.truncate,
+        dimensions=body.dimensions,
+        options=dict(body.options),
+        keep_alive=body.keep_alive,
+    )
+
+
+def _legacy_request(body: EmbeddingsBody) -> EmbedRequest:
+    return EmbedRequest(
+        model=body.model_name,
+        texts=[body.prompt] if body.prompt else [],
+        truncate=False,
+        normalize=False,
+        options=dict(body.options),
+        keep_alive=body.keep_alive,
+    )
+
+
+async def vectors(engine: EngineSurface, wanted: EmbedRequest) -> Embeddings:
+    """What the engine finds. Raises what it raises, an unknown model in this endpoint's words."""
+    try:
+        return await engine.embed(wanted)
+    except ModelNotFound:
+        raise _not_found(wanted.model) from None
+
+
+def _answer(model: str, found: Embeddings, started: int) -> Response:
+    if not found.vectors:
+        return json_response({"model": model, "embeddings": []})
+    return json_response(
+        {
+            "model": model,
+            "embeddings": [as_float32(vector) for vector in found.vectors],
+            "total_duration": time.perf_counter_ns() - started,
+            "load_duration": found.load_duration,
+            "prompt_eval_count": found.prompt_eval_count,
+        }
+    )
+
+
+def _require_spelling(models: Models, name: str) -> None:
+    """Of all endpoints this one alone takes no other spelling of a name than the stored one."""
+    try:
+        model = models.resolve(name)
+    except ModelNotFound:
+        raise _not_found(name) from None
+    if model.name != ModelName.parse(local_name(name)):
+        raise _not_found(name)
+
+
+def _not_found(name: str) -> NotFound:
+    return NotFound(f"model {quote(name)} not found, try pulling it first")

@@ -1,0 +1,104 @@
+"""What changes the store: copy, delete, blobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
+
+from fastapi import APIRouter, Request, Response
+
+from engine.errors import ModelNotFound
+from engine.names import stored_name
+from registry.leases import held
+from registry.names import Digest, InvalidName, ModelName
+from registry.store import BlobMender, BlobWriter, DigestMismatch, ModelMissing
+from server.context import engine_of, settings_of
+from server.gotext import quote
+from server.http.body import empty_response, read_body
+from server.http.errors import HTTPError, NotFound
+from server.ollama.schemas import COPY, DELETE
+
+_PIECE = 1 << 20  # bytes
+
+router = APIRouter()
+
+
+@router.post("/api/copy")
+async def copy(request: Request) -> Response:
+    """Give a model a second name."""
+    body = await read_body(request, COPY, settings_of(request).max_body)
+    source = _parse(body.source, f"source {quote(body.source)} is invalid")
+    destination = _parse(body.destination, f"destination {quote(body.destination)} is invalid")
+    if source != destination:
+        try:
+            prune = not settings_of(request).no_prune
+            await asyncio.to_thread(engine_of(request).store.copy, source, destination, prune=prune)
+        except ModelMissing:
+            raise NotFound(f"model {quote(body.source)} not found") from None
+    return empty_response()
+
+
+@router.delete("/api/delete")
+async def delete(request: Request) -> Response:
+    """Remove a name, and the blobs that no other name needs."""
+    body = await read_body(request, DELETE, settings_of(request).max_body)
+    if not body.model_name.strip():
+        raise HTTPError("model is required")
+    parsed = _parse(stored_name(body.model_name), f"name {quote(body.model_name)} is invalid")
+    try:
+        await asyncio.to_thread(engine_of(request).store.delete, parsed)
+    except ModelMissing:
+        raise ModelNotFound(body.model_name) from None
+    return empty_response()
+
+
+@router.head("/api/blobs/{digest}")
+async def has_blob(request: Request, digest: str) -> Response:
+    """Whether a blob is there.
+
+    One that has been cut is not: a client that is told so sends it again.
+    """
+    if not await asyncio.to_thread(engine_of(request).store.seems_whole, Digest.parse(digest)):
+        raise NotFound(f"blob {quote(digest)} not found")
+    return empty_response()
+
+
+@router.post("/api/blobs/{digest}")
+async def put_blob(request: Request, digest: str) -> Response:
+    """Store a blob, however large: it is written as it arrives and checked before it counts.
+
+    One that is there is compared with what is sent, which mends it if the disk has changed its bytes.
+    """
+    parsed = Digest.parse(digest)
+    store = engine_of(request).store
+    there = await asyncio.to_thread(store.has_blob, parsed)
+    opened: AbstractContextManager[BlobMender | BlobWriter] = (store.mend_blob if there else store.put_blob)(parsed)
+    try:
+        async with held(opened) as blob:
+            async for part in _pieces(request):
+                await asyncio.to_thread(blob.write, part)
+            await asyncio.to_thread(blob.commit)
+    except DigestMismatch as error:
+        raise HTTPError(str(error)) from None
+    return empty_response(200 if there else 201)
+
+
+async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
+    """The body in pieces that are worth a thread's while."""
+    parts, size = [], 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size >= _PIECE:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
+
+
+def _parse(text: str, refusal: str) -> ModelName:
+    try:
+        return ModelName.parse(text)
+    except InvalidName:
+        raise HTTPError(refusal) from None

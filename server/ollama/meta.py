@@ -1,0 +1,81 @@
+"""What the server says about itself and its models: `/`, version, status, tags, ps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from engine.model import Model, Models
+from engine.requests import RunningModel
+from registry.names import ModelName
+from server.context import engine_of, listing_of, settings_of
+from server.http.body import JSON, json_response
+from server.http.errors import KNOWN, message_of
+from server.ollama import clock
+from server.ollama.details import NO_DETAILS, details
+
+log = logging.getLogger("pronk.server")
+router = APIRouter()
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+async def root() -> Response:
+    """A sign of life; clients compare the text."""
+    return PlainTextResponse("Ollama is running")
+
+
+@router.api_route("/api/version", methods=["GET", "HEAD"])
+async def version(request: Request) -> Response:
+    """The version that clients check features against."""
+    return json_response({"version": settings_of(request).version})
+
+
+@router.get("/api/status")
+async def status() -> Response:
+    """Whether models of a cloud can be used: never."""
+    return json_response({"cloud": {"disabled": True, "source": "env"}})
+
+
+@router.api_route("/api/tags", methods=["GET", "HEAD"])
+async def tags(request: Request) -> Response:
+    """The stored models, newest first."""
+    return Response(await listing_of(request).json(), headers={"content-type": JSON})
+
+
+@router.get("/api/ps")
+async def ps(request: Request) -> Response:
+    """The loaded models, the one that stays longest first."""
+    engine = engine_of(request)
+    running = sorted(engine.running(), key=lambda model: model.expires_at, reverse=True)
+    return json_response({"models": await asyncio.to_thread(_running, running, engine.models)})
+
+
+def _running(running: list[RunningModel], models: Models) -> list[dict[str, Any]]:
+    """Blocking."""
+    return [_process(entry, _resolve(models, entry.name)) for entry in running]
+
+
+def _process(entry: RunningModel, model: Model | None) -> dict[str, Any]:
+    name = ModelName.parse(entry.name).shortest
+    return {
+        "name": name,
+        "model": name,
+        "size": entry.size,
+        "digest": entry.digest,
+        "details": NO_DETAILS if model is None else details(model) | {"parent_model": ""},
+        "expires_at": clock.local(entry.expires_at),
+        "size_vram": entry.size_vram,
+        "context_length": entry.context_length,
+    }
+
+
+def _resolve(models: Models, name: str) -> Model | None:
+    try:
+        return models.resolve(name)
+    except KNOWN as error:
+        log.warning("skipping model %s: %s", name, message_of(error))
+        return None

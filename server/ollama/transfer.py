@@ -1,0 +1,40 @@
+"""`POST /api/pull` and `POST /api/push`: models from and to registries."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from engine.errors import ModelNotFound
+from engine.names import stored_name
+from registry.names import ModelName
+from registry.store import ModelMissing
+from server.context import registries_of, settings_of
+from server.http.body import read_body
+from server.http.errors import HTTPError
+from server.http.streaming import Progress
+from server.ollama.schemas import PULL, PUSH
+
+router = APIRouter()
+
+
+@router.post("/api/pull")
+async def pull(request: Request) -> Response:
+    """Fetch a model; those that come with the program need no network."""
+    body = await read_body(request, PULL, settings_of(request).max_body)
+    name = ModelName.parse(stored_name(body.model_name))
+    return Progress(registries_of(request).pull(name, insecure=body.insecure), stream=body.stream)
+
+
+@router.post("/api/push")
+async def push(request: Request) -> Response:
+    """Send a model to the registry that its name says."""
+    body = await read_body(request, PUSH, settings_of(request).max_body)
+    if not body.model_name.strip():
+        raise HTTPError("model is required")
+    name = ModelName.parse(body.model_name)
+    registries = registries_of(request)
+    try:
+        await registries.require(name)
+    except ModelMissing:
+        raise ModelNotFound(body.model_name) from None
+    return Progress(registries.push(name, insecure=body.insecure), stream=body.stream)

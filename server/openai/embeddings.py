@@ -1,0 +1,72 @@
+"""`POST /v1/embeddings`."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from base64 import b64encode
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from engine.requests import Embeddings, EmbedRequest
+from server.context import engine_of, settings_of
+from server.embedding_json import as_float32
+from server.gojson import encode
+from server.http.body import read_body
+from server.http.errors import HTTPError
+from server.http.streaming import Whole
+from server.ollama.embed import texts_of, vectors
+from server.openai.schemas import EMBEDDING, EmbeddingBody
+
+router = APIRouter()
+_JSON = {"content-type": "application/json"}
+
+
+@router.post("/v1/embeddings")
+async def embeddings(request: Request) -> Response:
+    """Vectors of texts in OpenAI's dialect."""
+    body = await read_body(request, EMBEDDING, settings_of(request).max_body, empty="EOF")
+    wanted = _request(body)
+    in_base64 = _is_base64(body.encoding_format)
+
+    async def work() -> Response:
+        found = await vectors(engine_of(request), wanted)
+        return await asyncio.to_thread(_answer, body.model, found, in_base64=in_base64)
+
+    return Whole(work)
+
+
+def _request(body: EmbeddingBody) -> EmbedRequest:
+    if body.input in (None, []):
+        raise HTTPError("invalid input")
+    return EmbedRequest(
+        model=body.model,
+        texts=texts_of(body.input) or [""],  # here an empty text alone is one
+        dimensions=body.dimensions,
+        options=dict(body.options),
+        keep_alive=body.keep_alive,
+    )
+
+
+def _is_base64(encoding: str) -> bool:
+    if encoding.lower() not in ("", "float", "base64"):
+        raise HTTPError(f"Invalid value for 'encoding_format' = {encoding}. Supported values: ['float', 'base64'].")
+    return encoding.lower() == "base64"
+
+
+def _answer(model: str, found: Embeddings, *, in_base64: bool) -> Response:
+    tokens = found.prompt_eval_count
+    answer = {
+        "object": "list",
+        "data": [_item(index, vector, in_base64=in_base64) for index, vector in enumerate(found.vectors)],
+        "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    return Response(encode(answer) + b"\n", headers=_JSON)
+
+
+def _item(index: int, vector: array[float], *, in_base64: bool) -> dict[str, Any]:
+    written: str | msgspec.Raw = b64encode(vector.tobytes()).decode() if in_base64 else as_float32(vector)
+    return {"object": "embedding", "embedding": written, "index": index}

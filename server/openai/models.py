@@ -1,0 +1,98 @@
+"""`/v1/*`: the list of models, and for now the refusals of the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from engine.errors import CloudModel, ModelNotFound
+from engine.names import local_name
+from registry.names import ModelName
+from registry.store import ModelMissing, Store, StoredModel
+from server.context import engine_of, settings_of
+from server.http.body import json_response, read_body
+from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, NotSupported
+from server.openai.schemas import CHAT_COMPLETION, COMPLETION, RESPONSES
+
+router = APIRouter()
+_JSON = "application/json"
+_NO_FORM = "failed to parse multipart form: request Content-Type isn't multipart/form-data"
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> Response:
+    """The stored models, newest first."""
+    return await asyncio.to_thread(_list, engine_of(request).store)
+
+
+@router.get("/v1/models/{model}")
+async def model(request: Request, model: str) -> Response:
+    """One stored model, under the name it was asked for."""
+    stored = await asyncio.to_thread(_find, engine_of(request).store, model)
+    return json_response(_model(model, stored), media_type=_JSON)
+
+
+@router.post("/v1/chat/completions")
+async def chat_completions(request: Request) -> Response:
+    """A chat in OpenAI's dialect; not there yet."""
+    body = await read_body(request, CHAT_COMPLETION, settings_of(request).max_body, empty="EOF")
+    if not body.messages:
+        raise HTTPError("[] is too short - 'messages'")
+    if not body.model.strip():
+        raise HTTPError("model is required")
+    return await _refuse(request, body.model, "/v1/chat/completions")
+
+
+@router.post("/v1/completions")
+async def completions(request: Request) -> Response:
+    """A completion in OpenAI's dialect; not there yet."""
+    body = await read_body(request, COMPLETION, settings_of(request).max_body, empty="EOF")
+    if not body.model.strip():
+        raise ModelNotFound(body.model)
+    return await _refuse(request, body.model, "/v1/completions")
+
+
+@router.post("/v1/responses")
+async def responses(request: Request) -> Response:
+    """OpenAI's newer dialect; not there yet."""
+    body = await read_body(request, RESPONSES, settings_of(request).max_body, empty="EOF")
+    return await _refuse(request, body.model, "/v1/responses")
+
+
+@router.post("/v1/audio/transcriptions")
+async def transcriptions(request: Request) -> Response:
+    """Speech to text; not there yet."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise HTTPError(_NO_FORM)
+    raise NotSupported("/v1/audio/transcriptions")
+
+
+async def _refuse(request: Request, name: str, path: str) -> Response:
+    """Tell a wrong name first, as the real answer would."""
+    await asyncio.to_thread(engine_of(request).models.resolve, name)
+    raise NotSupported(path)
+
+
+def _list(store: Store) -> Response:
+    data = [_model(model.name.shortest, model) for model in store.list()]
+    return json_response({"object": "list", "data": data}, media_type=_JSON)
+
+
+def _find(store: Store, name: str) -> StoredModel:
+    if not name.strip():
+        raise HTTPError("model is required")
+    try:
+        parsed = ModelName.parse(local_name(name))
+    except CloudModel:
+        raise Forbidden(f"{CLOUD_DISABLED}: remote model details are unavailable") from None
+    try:
+        return store.find(parsed)
+    except ModelMissing:
+        raise NotFound(f"model '{parsed.shortest}' not found") from None
+
+
+def _model(name: str, stored: StoredModel) -> dict[str, Any]:
+    owner = stored.name.namespace
+    return {"id": name, "object": "model", "created": stored.second, "owned_by": owner}

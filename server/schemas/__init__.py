@@ -1,1 +1,0 @@
-"""Request bodies, one file per API family."""

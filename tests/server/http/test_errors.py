@@ -1,0 +1,74 @@
+"""The table of errors: every exception has a status, in every dialect a shape."""
+
+import pytest
+from starlette.requests import Request
+
+from engine import errors as engine
+from registry.errors import RegistryError
+from registry.names import InvalidDigest, InvalidName
+from server.http import errors
+from server.http.errors import error_body, message_of, status_of
+
+
+def subclasses(kind: type[Exception]) -> set[type[Exception]]:
+    return {kind} | {found for child in kind.__subclasses__() for found in subclasses(child)}
+
+
+def test_every_engine_error_is_known() -> None:
+    assert all(issubclass(kind, errors.KNOWN) for kind in subclasses(engine.EngineError))
+
+
+@pytest.mark.parametrize("kind", sorted(subclasses(errors.HTTPError), key=lambda kind: kind.__name__))
+def test_every_http_error_is_a_refusal(kind: type[errors.HTTPError]) -> None:
+    assert kind.status in range(400, 600)
+
+
+def test_a_subclass_counts_as_its_nearest_ancestor() -> None:
+    assert status_of(engine.ContextExceeded("x")) == 400
+    assert status_of(type("Odd", (engine.EngineError,), {})("x")) == 500
+
+
+def test_fixed_texts() -> None:
+    assert message_of(InvalidName("a//b")) == "invalid model name"
+    assert message_of(InvalidDigest("x")) == "invalid digest format"
+
+
+@pytest.mark.parametrize("error", [OSError(2, "No such file", "/secret"), KeyError("x"), RuntimeError("/secret")])
+def test_what_is_unknown_is_not_told(error: Exception) -> None:
+    assert (status_of(error), message_of(error)) == (500, "internal server error")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, "invalid_request_error"), (404, "not_found_error"), (500, "api_error"), (503, "api_error")],
+)
+def test_openai_shape(status: int, kind: str) -> None:
+    body = error_body("/v1/chat/completions", status, "m")
+    assert body == {"error": {"message": "m", "type": kind, "param": None, "code": None}}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, "invalid_request_error"), (403, "permission_error"), (503, "overloaded_error"), (501, "api_error")],
+)
+def test_anthropic_shape(status: int, kind: str) -> None:
+    body = error_body("/v1/messages", status, "m")
+    assert len(body.pop("request_id")) == len("req_") + 24
+    assert body == {"type": "error", "error": {"type": kind, "message": "m"}}
+
+
+async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    request = Request({"type": "http", "path": "/api/chat", "headers": [], "server": ("x", 1), "query_string": b""})
+    await errors.error_response(request, engine.RunnerDied("it died\nof SIGSEGV"))
+    errors.error_line(RegistryError("pull model manifest: no such host"))
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("/api/chat: 500: model runner has unexpectedly stopped")
+    assert first.endswith(": it died of SIGSEGV")
+    assert second == "an answer broke off: pull model manifest: no such host"
+    caplog.clear()
+    await errors.error_response(request, engine.InvalidRequest("a mistake of the client"))
+    assert not caplog.records
+
+
+def test_native_shape() -> None:
+    assert error_body("/api/chat", 500, "m") == {"error": "m"}

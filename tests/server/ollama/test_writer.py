@@ -1,0 +1,122 @@
+"""The objects of generate and chat: which keys, in which order, and none too many."""
+
+import json
+import time
+
+from engine.requests import Delta, Final, Rendered, ToolCall
+from server.ollama.writer import ChatWriter, GenerateWriter
+
+FINAL = Final(
+    done_reason="stop",
+    context=[1, 2],
+    load_duration=5,
+    prompt_eval_count=7,
+    prompt_eval_duration=8,
+    eval_count=9,
+    eval_duration=10,
+)
+METRICS = [
+    "total_duration",
+    "load_duration",
+    "prompt_eval_count",
+    "prompt_eval_duration",
+    "eval_count",
+    "eval_duration",
+]
+CALLS = (ToolCall("f", {"b": 1, "a": "<"}, id="call_1"), ToolCall("g", {}, index=1))
+
+
+def test_generate_line() -> None:
+    line = GenerateWriter('T"x').line(Delta("He<llo\n"))
+    assert line.endswith(b'"response":"He\\u003cllo\\n","done":false}\n')
+    assert list(json.loads(line)) == ["model", "created_at", "response", "done"]
+    assert json.loads(line)["model"] == 'T"x'
+
+
+def test_generate_thinking_line() -> None:
+    line = json.loads(GenerateWriter("t").line(Delta(thinking="hm")))
+    assert list(line) == ["model", "created_at", "response", "thinking", "done"]
+    assert (line["response"], line["thinking"]) == ("", "hm")
+
+
+def test_generate_last_line() -> None:
+    line = json.loads(GenerateWriter("t").last_line(FINAL))
+    assert list(line) == ["model", "created_at", "response", "done", "done_reason", "context", *METRICS]
+    assert (line["done"], line["context"], line["eval_duration"]) == (True, [1, 2], 10)
+    assert line["total_duration"] > 0
+
+
+def test_generate_whole() -> None:
+    whole = GenerateWriter("t").whole(Delta("text", "thought"), FINAL)
+    assert not whole.endswith(b"\n")
+    body = json.loads(whole)
+    assert list(body)[:6] == ["model", "created_at", "response", "thinking", "done", "done_reason"]
+    assert body["response"] == "text"
+
+
+def test_zero_metrics_and_no_context_are_left_out() -> None:
+    line = json.loads(GenerateWriter("t").last_line(Final(done_reason="length", context=None)))
+    assert list(line) == ["model", "created_at", "response", "done", "done_reason", "total_duration"]
+
+
+def test_cached_tokens_are_reported() -> None:
+    line = json.loads(ChatWriter("t").last_line(Final(done_reason="stop", prompt_eval_count=9, prompt_eval_cached=4)))
+    assert line["prompt_eval_cached"] == 4
+
+
+def test_generate_keeps_tool_calls_for_the_end() -> None:
+    writer = GenerateWriter("t")
+    assert "tool_calls" not in json.loads(writer.line(Delta(tool_calls=CALLS)))
+    assert [call["function"]["name"] for call in json.loads(writer.last_line(FINAL))["tool_calls"]] == ["f", "g"]
+
+
+def test_chat_lines() -> None:
+    line = json.loads(ChatWriter("t").line(Delta("Hi", "hm")))
+    assert list(line) == ["model", "created_at", "message", "done"]
+    assert list(line["message"].items()) == [("role", "assistant"), ("content", "Hi"), ("thinking", "hm")]
+    last = json.loads(ChatWriter("t").last_line(FINAL))
+    assert list(last) == ["model", "created_at", "message", "done", "done_reason", *METRICS]
+    assert last["message"] == {"role": "assistant", "content": ""}
+
+
+def test_chat_gives_each_tool_call_a_line() -> None:
+    lines = ChatWriter("t").line(Delta("text", tool_calls=CALLS)).splitlines()
+    messages = [json.loads(line)["message"] for line in lines]
+    assert messages[0] == {"role": "assistant", "content": "text"}
+    first = {"id": "call_1", "function": {"index": 0, "name": "f", "arguments": {"b": 1, "a": "<"}}}
+    assert messages[1]["tool_calls"] == [first]
+    assert list(messages[1]["tool_calls"][0]["function"]["arguments"]) == ["b", "a"]
+    assert messages[2]["tool_calls"] == [{"function": {"index": 1, "name": "g", "arguments": {}}}]
+
+
+def test_chat_whole_has_all_tool_calls() -> None:
+    body = json.loads(ChatWriter("t").whole(Delta(tool_calls=CALLS), FINAL))
+    assert len(body["message"]["tool_calls"]) == 2
+    assert body["message"]["content"] == ""
+
+
+def test_notices() -> None:
+    load = json.loads(GenerateWriter("t").notice(Final(done_reason="load", load_duration=5)))
+    assert list(load) == ["model", "created_at", "response", "done", "done_reason"]
+    unload = json.loads(ChatWriter("t").notice(Final(done_reason="unload")))
+    assert unload["message"] == {"role": "assistant", "content": ""}
+    assert (unload["done"], unload["done_reason"]) == (True, "unload")
+
+
+def test_rendered() -> None:
+    body = json.loads(GenerateWriter("t").notice(Rendered("<|im_start|>", 1)))
+    assert list(body) == ["model", "created_at", "response", "done", "_debug_info"]
+    assert body["_debug_info"] == {"rendered_template": "<|im_start|>", "image_count": 1}
+    body = json.loads(ChatWriter("t").notice(Rendered("p")))
+    assert (body["message"], body["done"]) == ({"role": "", "content": ""}, False)
+    assert body["_debug_info"] == {"rendered_template": "p"}
+
+
+def test_created_at_is_stamped_for_each_line() -> None:
+    writer = ChatWriter("t")
+    stamps = []
+    for _ in range(3):
+        stamps.append(json.loads(writer.line(Delta("x")))["created_at"])
+        time.sleep(0.001)
+    assert len(set(stamps)) == 3
+    assert all(stamp.endswith("Z") for stamp in stamps)

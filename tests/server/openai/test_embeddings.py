@@ -1,0 +1,71 @@
+"""`/v1/embeddings`: what it refuses, what it asks the engine, what it answers."""
+
+import base64
+from array import array
+from typing import Any
+
+import httpx
+import pytest
+
+from engine.errors import ModelNotFound
+from engine.requests import Embeddings, EmbedRequest
+from tests.server.fake_engine import FakeEngine
+from tests.server.openai.test_models import openai
+
+FOUND = Embeddings(vectors=[array("f", [0.1, -1.5]), array("f", [1.0, 0.25])], prompt_eval_count=7, load_duration=5)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"model": "m"}, "invalid input"),
+        ({"model": "m", "input": None}, "invalid input"),
+        ({"model": "m", "input": []}, "invalid input"),
+        ({"model": "m", "input": 5}, "invalid input type"),
+        ({"model": "m", "input": [[1, 2]]}, "invalid input type"),
+        (
+            {"model": "m", "input": "a", "encoding_format": "int8"},
+            "Invalid value for 'encoding_format' = int8. Supported values: ['float', 'base64'].",
+        ),
+    ],
+)
+async def test_refusals(client: httpx.AsyncClient, engine: FakeEngine, body: object, message: str) -> None:
+    answer = await client.post("/v1/embeddings", json=body)
+    assert (answer.status_code, answer.json()) == (400, openai(message))
+    assert not engine.asked
+
+
+async def test_an_unknown_model(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.script = [ModelNotFound("zz")]
+    answer = await client.post("/v1/embeddings", json={"model": "zz", "input": "a"})
+    assert answer.status_code == 404
+    assert answer.json() == openai('model "zz" not found, try pulling it first', "not_found_error")
+
+
+@pytest.mark.parametrize(("input", "texts"), [("a", ["a"]), ("", [""]), (["a", ""], ["a", ""])])
+async def test_the_request(client: httpx.AsyncClient, engine: FakeEngine, input: Any, texts: list[str]) -> None:
+    engine.script = [FOUND]
+    body = {"model": "T", "input": input, "dimensions": 2, "options": {"num_ctx": 9}, "keep_alive": 60, "user": "me"}
+    await client.post("/v1/embeddings", json=body)
+    assert engine.asked == [EmbedRequest(model="T", texts=texts, dimensions=2, options={"num_ctx": 9}, keep_alive=60.0)]
+
+
+@pytest.mark.parametrize("encoding", [None, "float", "FLOAT", "base64", "Base64"])
+async def test_the_answer(client: httpx.AsyncClient, engine: FakeEngine, encoding: str | None) -> None:
+    engine.script = [FOUND]
+    body = {"model": "T", "input": ["a", "b"], "encoding_format": encoding}
+    answer = await client.post("/v1/embeddings", json=body)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.text.endswith("}\n")
+    found = answer.json()
+    vectors = [item.pop("embedding") for item in found["data"]]
+    if encoding and encoding.lower() == "base64":
+        assert [array("f", base64.b64decode(vector)) for vector in vectors] == FOUND.vectors
+    else:
+        assert [array("f", vector) for vector in vectors] == FOUND.vectors
+    assert found == {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0}, {"object": "embedding", "index": 1}],
+        "model": "T",
+        "usage": {"prompt_tokens": 7, "total_tokens": 7},
+    }
