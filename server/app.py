@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -21,7 +22,7 @@ from server.http.hosts import Hosts
 from server.http.paths import PathTable
 from server.http.streaming import no_answer
 from server.listing import Listing
-from server.routers import ROUTERS
+from server.routers import ROUTERS, error_object_of
 from server.settings import Settings
 from server.transfers import Registries
 
@@ -32,11 +33,11 @@ def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
     """The server's ASGI application; its lifespan starts and stops the engine. Raises InvalidOrigin."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         await engine.start()
         pruning = asyncio.create_task(_prune(engine.store, enabled=not settings.no_prune))
         try:
-            yield
+            yield {"error_object_of": error_object_of}  # for what is refused before there is a request
         finally:
             await engine.stop()
             await pruning
@@ -48,6 +49,7 @@ def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
         app.include_router(router)
     app.state.settings = settings
     app.state.engine = engine
+    app.state.error_object_of = error_object_of
     app.state.listing = Listing(engine.store, engine.models)
     app.state.registries = Registries(engine.store, settings)
     for kind in (*KNOWN, Exception):

@@ -15,8 +15,7 @@ answer.
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -122,17 +121,6 @@ STATUS: Mapping[type[Exception], int] = {
 
 KNOWN: tuple[type[Exception], ...] = (HTTPError, *STATUS)
 
-_ANTHROPIC_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    529: "overloaded_error",
-}
-_OPENAI_TYPES = {400: "invalid_request_error", 404: "not_found_error", 413: "invalid_request_error"}
 _FIXED_TEXTS: Mapping[type[Exception], str] = {
     InvalidName: "invalid model name",
     InvalidDigest: "invalid digest format",
@@ -153,31 +141,33 @@ def message_of(error: Exception) -> str:
     return next((text for kind, text in _FIXED_TEXTS.items() if isinstance(error, kind)), str(error))
 
 
-def error_body(path: str, status: int, message: str) -> dict[str, Any]:
-    """The error object in the dialect of the API that `path` belongs to."""
-    if path == "/v1/messages" or path.startswith("/v1/messages/"):
-        detail = {"type": _ANTHROPIC_TYPES.get(status, "api_error"), "message": message}
-        return {"type": "error", "error": detail, "request_id": f"req_{secrets.token_hex(12)}"}
-    if path.startswith("/v1/"):
-        kind = _OPENAI_TYPES.get(status, "api_error")
-        return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+ErrorObject = Callable[[int, str], dict[str, Any]]
+"""Makes an API's error object of a status and a message."""
+
+
+def plain_error(_: int, message: str) -> dict[str, Any]:
+    """The error object of Ollama's API, and of what belongs to no API."""
     return {"error": message}
 
 
 async def error_response(request: Request, error: Exception) -> Response:
-    """The answer to a request that ended in `error`. Registered for every exception there is."""
+    """The answer to a request that ended in `error`, in the shape of its API. Registered for every exception there is.
+
+    `app.state.error_object_of` says which shape the errors of a path have.
+    """
     status = status_of(error)
     if status >= 500 and isinstance(error, KNOWN):  # others come with a traceback
         log.warning("%s: %d: %s", request.url.path, status, _one_line(message_of(error)))
-    path = "" if isinstance(error, Forbidden | engine.CloudModel) else request.url.path
-    body = gojson.encode(error_body(path, status, message_of(error)))
+    error_object: ErrorObject = request.app.state.error_object_of(request.url.path)
+    if isinstance(error, Forbidden | engine.CloudModel):
+        error_object = plain_error
     headers = {"content-type": "application/json; charset=utf-8"}
     if status == 503:
         headers["retry-after"] = _RETRY_AFTER
     if isinstance(error, BodyTooLarge) or not isinstance(error, KNOWN):
         # The rest of the body is not worth reading; and after a defect the server closes the connection anyway.
         headers["connection"] = "close"
-    return Response(body, status, headers)
+    return Response(gojson.encode(error_object(status, message_of(error))), status, headers)
 
 
 def _one_line(text: str) -> str:

@@ -15,7 +15,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from server import gojson
-from server.http.errors import error_body
+from server.http.errors import plain_error
 from server.http.target import InvalidTarget, Target
 
 if TYPE_CHECKING:
@@ -299,7 +299,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _send_refusal(self, status: int, message: str) -> None:
         path = self.url.decode("latin-1").partition("?")[0] if self.scope is not None else ""
-        body = gojson.encode(error_body(path, status, message))
+        error_object_of = self.app_state.get("error_object_of")  # what the lifespan gives
+        error_object = plain_error if error_object_of is None else error_object_of(path)
+        body = gojson.encode(error_object(status, message))
         fields = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json; charset=utf-8"),

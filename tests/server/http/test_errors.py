@@ -1,13 +1,22 @@
 """The table of errors: every exception has a status, in every dialect a shape."""
 
+import json
+from collections.abc import Iterator
+
+import httpx
 import pytest
 from starlette.requests import Request
 
 from engine import errors as engine
 from registry.errors import RegistryError
 from registry.names import InvalidDigest, InvalidName
+from server.app import create_app
 from server.http import errors
-from server.http.errors import error_body, message_of, status_of
+from server.http.errors import message_of, status_of
+from server.routers import error_object_of
+from server.settings import Settings
+from tests.server.conftest import Live
+from tests.server.fake_engine import FakeEngine
 
 
 def subclasses(kind: type[Exception]) -> set[type[Exception]]:
@@ -43,7 +52,7 @@ def test_what_is_unknown_is_not_told(error: Exception) -> None:
     [(400, "invalid_request_error"), (404, "not_found_error"), (500, "api_error"), (503, "api_error")],
 )
 def test_openai_shape(status: int, kind: str) -> None:
-    body = error_body("/v1/chat/completions", status, "m")
+    body = error_object_of("/v1/chat/completions")(status, "m")
     assert body == {"error": {"message": "m", "type": kind, "param": None, "code": None}}
 
 
@@ -52,13 +61,15 @@ def test_openai_shape(status: int, kind: str) -> None:
     [(400, "invalid_request_error"), (403, "permission_error"), (503, "overloaded_error"), (501, "api_error")],
 )
 def test_anthropic_shape(status: int, kind: str) -> None:
-    body = error_body("/v1/messages", status, "m")
+    body = error_object_of("/v1/messages")(status, "m")
     assert len(body.pop("request_id")) == len("req_") + 24
     assert body == {"type": "error", "error": {"type": kind, "message": "m"}}
 
 
-async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    request = Request({"type": "http", "path": "/api/chat", "headers": [], "server": ("x", 1), "query_string": b""})
+async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFixture, settings: Settings) -> None:
+    app = create_app(settings, FakeEngine(settings.models))
+    scope = {"type": "http", "path": "/api/chat", "headers": [], "server": ("x", 1), "query_string": b"", "app": app}
+    request = Request(scope)
     await errors.error_response(request, engine.RunnerDied("it died\nof SIGSEGV"))
     errors.error_line(RegistryError("pull model manifest: no such host"))
     first, second = (record.getMessage() for record in caplog.records)
@@ -71,4 +82,40 @@ async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFix
 
 
 def test_native_shape() -> None:
-    assert error_body("/api/chat", 500, "m") == {"error": "m"}
+    assert error_object_of("/api/chat")(500, "m") == {"error": "m"}
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ("/api/chat", ["error"]),
+        ("/nowhere", ["error"]),
+        ("/v1/models", ["error/message", "error/type", "error/param", "error/code"]),
+        ("/v1/nowhere", ["error/message", "error/type", "error/param", "error/code"]),
+        ("/v1/messages", ["type", "error/type", "error/message", "request_id"]),
+        ("/v1/messages/nowhere", ["type", "error/type", "error/message", "request_id"]),
+    ],
+)
+async def test_what_is_refused_before_there_is_a_request_has_the_shape_of_its_path(
+    live: Live, path: str, keys: list[str]
+) -> None:
+    [(status, body)] = await live.converse(f"POST {path} HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".encode())
+    assert status == 400
+    assert list(_keys(json.loads(body))) == keys
+
+
+async def test_what_asks_for_a_cloud_is_refused_in_the_plain_shape(client: httpx.AsyncClient) -> None:
+    for path, body in (
+        ("/v1/completions", {"model": "m:cloud"}),
+        ("/v1/messages", {"model": "m:cloud", "max_tokens": 1, "messages": [{}]}),
+    ):
+        answer = await client.post(path, json=body)
+        assert (answer.status_code, answer.json()) == (403, {"error": str(engine.CloudModel())})
+
+
+def _keys(value: dict[str, object]) -> Iterator[str]:
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from (f"{key}/{name}" for name in _keys(inner))
+        else:
+            yield key
