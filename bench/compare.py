@@ -18,8 +18,8 @@ from bench.rawloop import RawLoop
 from bench.rounds import EIGHT, ONE, SHORT, TINY_EIGHT, TINY_ONE, WARM_UP, Rounds
 from bench.serving import LocalServer
 from bench.workload import interleave
-from engine.devices import compute_threads
-from engine.process import child_environment
+from engine.loading.devices import compute_threads
+from engine.loading.process import child_environment
 
 MIB = 1 << 20
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from engine.devices import compute_threads
+from engine.loading.devices import compute_threads
 
 CPU_INFO = Path("/proc/cpuinfo")
 

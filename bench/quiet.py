@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.runner.bindings import C
+from engine.runner.llamacpp import C
 
 _lines: list[str] = []
 

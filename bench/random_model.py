@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.quiet import last_words, quiet
-from engine.runner.bindings import C
+from engine.runner.llamacpp import C
 
 VOCABULARY = Path(__file__).parent / "data" / "qwen2-vocab.gguf"
 FILE_TYPES = {"q8_0": C.LLAMA_FTYPE_MOSTLY_Q8_0, "q4_k_m": C.LLAMA_FTYPE_MOSTLY_Q4_K_M}

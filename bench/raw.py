@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import options
 from bench.quiet import last_words
 from bench.run import Run
-from engine.runner.bindings import C
+from engine.runner.llamacpp import C
 
 N_BATCH = 2048  # llama.cpp's default; the joint prefill must fit
 SEED = 1

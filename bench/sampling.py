@@ -18,7 +18,7 @@ from bench.quiet import quiet
 from bench.raw import Loop, Model, default_chain
 from bench.workload import Workload
 from engine.messages import Sampling
-from engine.runner.bindings import C
+from engine.runner.llamacpp import C
 from engine.runner.sampling import BatchSampler, TokenSampler
 
 STEPS = 60

@@ -13,8 +13,8 @@ import httpx
 from socksio import ProtocolError
 
 from cli.errors import CommandError
-from registry.connections import system_tls
-from registry.proxies import Proxies, UnusableProxy
+from registry.remote.connections import system_tls
+from registry.remote.proxies import Proxies, UnusableProxy
 from server.http.hosts import is_loopback
 from server.settings import Settings, without_environment
 

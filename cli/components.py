@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelfile.parser import ModelfileError
-from modelfile.places import expand, files_at
-from modelfile.recipe import Recipe
+from modelfile.paths import expand, files_at
+from modelfile.spec import Recipe
 
 Files = dict[str, Path]
 

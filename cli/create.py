@@ -13,8 +13,8 @@ from cli.progress import Show, display
 from cli.upload import upload
 from modelfile.encoding import decode
 from modelfile.parser import Command, Keyword, ModelfileError, parse
-from modelfile.places import working_folder
-from modelfile.recipe import Recipe, recipe
+from modelfile.paths import working_folder
+from modelfile.spec import Recipe, recipe
 
 DEFAULT = "Modelfile"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from engine.pooling import ENCODERS
+from engine.loading.memory import ENCODERS
 from modelfile.gotemplate import ChatTemplate, infer_think_tags
 from registry.gguf import GGUFHeader
 from registry.manifest import ModelConfig

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from engine.chat.constraint import Constraint, chat_constraint, content_constraint
-from engine.chat.tools import Format
-from engine.client import CLIENT
-from engine.fairline import FairLine
-from engine.requests import ChatRequest
+from engine.api import ChatRequest
+from engine.chat.grammar.constraint import Constraint, chat_constraint, content_constraint
+from engine.chat.output import Format
+from engine.fair_queue import CLIENT, FairLine
 
 REMEMBERED = 32 << 20  # characters of rules; clients send the same schemas again and again
 WIDTH, WAITING = 2, 256  # schemas that are translated at once, and that may wait for it

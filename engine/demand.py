@@ -6,17 +6,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from engine import devices
-from engine.chat.render import Prompt
-from engine.devices import Device
+from engine.api import InferenceRequest
+from engine.chat.prompt import Prompt
 from engine.errors import PROMPT_TOO_LONG, ContextExceeded
-from engine.memory import Plan
+from engine.loading import devices
+from engine.loading.derivations import Weights
+from engine.loading.devices import Device
+from engine.loading.memory import LONGEST_BESIDE, Plan
+from engine.loading.state import LoadSpec
 from engine.messages import Grammar, Load, Sampling, Submit
 from engine.model import Model
-from engine.pooling import LONGEST_BESIDE
-from engine.requests import InferenceRequest
-from engine.residency import LoadSpec
-from engine.weights import Weights
 from modelfile.parameters import Options
 from registry.gguf import GGUFArray
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
+from engine.api import EmbedRequest
 from engine.demand import clamped
+from engine.loading.process import RunnerProcess
 from engine.messages import Embed
-from engine.process import RunnerProcess
-from engine.requests import EmbedRequest
 from modelfile.parameters import MOST_TOKENS, Options
 
 SLICE = 256  # texts of one message: what it brings back is some megabytes at most

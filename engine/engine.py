@@ -12,48 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
-from engine.chat.constraint import Constraint
-from engine.chat.fitting import render_to_fit
-from engine.chat.golang import GoRenderer
-from engine.chat.images import in_front, tagged
-from engine.chat.messages import conversation, forgets_thinking, without_old_thoughts
-from engine.chat.render import Prompt, rendered
-from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
-from engine.chat.templates import Templates
-from engine.chat.thinking import ThinkingSplitter
-from engine.chat.tools import Format, OutputParser, Shape, Toolbox, Turn
-from engine.constraints import Constraints
-from engine.demand import (
-    ALWAYS_TOKENIZED,
-    both_ends,
-    clamped,
-    default_context,
-    effective_context,
-    load_spec,
-    longest_text,
-    most_text,
-    submission,
-)
-from engine.derivations import Derivations
-from engine.embeddings import embed
-from engine.errors import (
-    CapabilityMissing,
-    EngineError,
-    EngineStopped,
-    InvalidRequest,
-    ModelNotFound,
-    RunnerDied,
-    Unsupported,
-)
-from engine.generation import Generation, PlainText, Reader, WithoutCalls
-from engine.judge import Judge
-from engine.messages import Grammar
-from engine.model import Model, Models
-from engine.namewatch import NameWatch
-from engine.pool import PoolConfig, RunnerPool
-from engine.pooling import normalizes
-from engine.process import RunnerProcess
-from engine.requests import (
+from engine.api import (
     ChatRequest,
     Embeddings,
     EmbedRequest,
@@ -66,9 +25,49 @@ from engine.requests import (
     RunningModel,
     Think,
 )
+from engine.chat.conversation import conversation, forgets_thinking, without_old_thoughts
+from engine.chat.go_template import GoRenderer
+from engine.chat.grammar.constraint import Constraint
+from engine.chat.jinja.service import Templates
+from engine.chat.output import Format, OutputParser, Shape, Toolbox, Turn
+from engine.chat.output.reasoning import ThinkingSplitter
+from engine.chat.prompt import Prompt, in_front, rendered, tagged
+from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
+from engine.chat.truncate import render_to_fit
+from engine.constraints import Constraints
+from engine.demand import (
+    ALWAYS_TOKENIZED,
+    both_ends,
+    clamped,
+    default_context,
+    effective_context,
+    load_spec,
+    longest_text,
+    most_text,
+    submission,
+)
+from engine.embeddings import embed
+from engine.errors import (
+    CapabilityMissing,
+    EngineError,
+    EngineStopped,
+    InvalidRequest,
+    ModelNotFound,
+    RunnerDied,
+    Unsupported,
+)
+from engine.generation import Generation, PlainText, Reader, WithoutCalls
+from engine.grammar_check import Judge
+from engine.loading.derivations import Derivations
+from engine.loading.loaded_names import NameWatch
+from engine.loading.memory import normalizes
+from engine.loading.pool import PoolConfig, RunnerPool
+from engine.loading.process import RunnerProcess
+from engine.messages import Grammar
+from engine.model import Model, Models
 from modelfile.gotemplate import ChatTemplate
 from modelfile.parameters import Options, resolve_options
-from registry.store import Store
+from registry.storage.store import Store
 
 IMAGE_TOKENS = 768  # that an image counts for while a conversation is trimmed
 ONE_IMAGE_FAMILY = "mllama"

@@ -6,10 +6,10 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from typing import Protocol
 
-from engine.chat.render import Prompt
+from engine.api import Delta, Final
+from engine.chat.prompt import Prompt
+from engine.loading.process import RunnerProcess
 from engine.messages import Done, Submit
-from engine.process import RunnerProcess
-from engine.requests import Delta, Final
 
 
 class Reader(Protocol):

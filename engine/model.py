@@ -12,11 +12,11 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from engine.api import Message
 from engine.capabilities import TemplateTraits, all_capabilities, go_template_traits
 from engine.chat.route import Route, choose_route, parser_capabilities
 from engine.errors import ModelNotFound
 from engine.names import local_name
-from engine.requests import Message
 from modelfile.gotemplate import ChatTemplate
 from modelfile.messages import StoredMessage
 from modelfile.published import Layout, Unloadable, layout_of
@@ -25,7 +25,7 @@ from registry import manifest as kinds
 from registry.gguf import GGUFArray, GGUFHeader, read_header
 from registry.manifest import Manifest, ManifestError, ModelConfig
 from registry.names import ModelName
-from registry.store import ModelMissing, Store, StoredModel
+from registry.storage.store import ModelMissing, Store, StoredModel
 
 MAX_TEXT = 16 << 20  # bytes of a layer of text
 SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from registry import gojson
+from registry.gguf import GGUFHeader
 from registry.names import Digest, InvalidDigest
 
 T = TypeVar("T")
@@ -170,3 +171,17 @@ def _decode(data: bytes, kind: type[T], what: str) -> T:
         return msgspec.json.decode(gojson.without_lone_surrogates(data), type=kind)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"invalid {what}: {error}") from None
+
+
+# What a model made of one GGUF file is, as its config blob says it.
+
+
+def config_of(header: GGUFHeader) -> ModelConfig:
+    """The config of a model with these weights."""
+    return ModelConfig(
+        model_format="gguf",
+        model_family=header.architecture,
+        model_families=(header.architecture,),
+        model_type=header.parameter_size,
+        file_type=header.file_type,
+    )

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from registry.store import Store
+from registry.storage.store import Store
 from server.context import EngineSurface
 from server.http.cors import Origins
 from server.http.errors import KNOWN, error_response, message_of

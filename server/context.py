@@ -7,9 +7,9 @@ from typing import Protocol
 
 from starlette.requests import Request
 
+from engine.api import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, RunningModel
 from engine.model import Models
-from engine.requests import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, RunningModel
-from registry.store import Store
+from registry.storage.store import Store
 from server.listing import Listing
 from server.settings import Settings
 from server.transfers import Registries

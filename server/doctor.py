@@ -17,18 +17,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from engine import cpu_variant, devices, selftest
-from engine.process import child_environment
+from engine import cpu_variant, selftest
+from engine.loading import devices
+from engine.loading.process import child_environment
 from engine.selftest import Outcome, SelfTest, remedy
 from modelfile.backends import VARIANT
 from registry.errors import RegistryError, StoreError
-from registry.huggingface import HuggingFace
 from registry.names import DEFAULT_HOST, Digest, ModelName
-from registry.proxies import Proxies
-from registry.reach import answered
-from registry.space import Room, hindrance, room
-from registry.store import Store
-from registry.transport import Network
+from registry.remote.huggingface import HuggingFace
+from registry.remote.proxies import Proxies
+from registry.remote.transport import Network, answered
+from registry.storage.files import Room, hindrance, room
+from registry.storage.store import Store
 from server.settings import ELSEWHERE, HomeMissing, Settings, variables
 
 LIBRARY = "llama-cpp-python"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from engine.model import Model, Models
 from registry.names import Digest, ModelName
-from registry.store import Store, StoredModel
+from registry.storage.store import Store, StoredModel
 from server import gojson
 from server.http.errors import KNOWN, message_of
 from server.ollama import clock

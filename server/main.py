@@ -16,12 +16,13 @@ if __name__ == "__main__":
 
 import uvicorn
 
-from engine import cpu_variant, devices
+from engine import cpu_variant
 from engine.engine import Engine, EngineConfig
+from engine.loading import devices
 from engine.selftest import processor
-from registry.proxies import Proxies
-from registry.space import hindrance
-from registry.store import Store
+from registry.remote.proxies import Proxies
+from registry.storage.files import hindrance
+from registry.storage.store import Store
 from server import log
 from server.app import create_app
 from server.http.cors import InvalidOrigin

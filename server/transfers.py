@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from registry.names import ModelName
-from registry.steps import Step
-from registry.store import Store
+from registry.progress import Step
+from registry.storage.store import Store
 from server.settings import Settings
 
 if TYPE_CHECKING:
-    from registry.download import Policy
-    from registry.pull import Pulls
+    from registry.remote.download import Policy
+    from registry.remote.pull import Pulls
 
 
 class Registries:
@@ -33,8 +33,8 @@ class Registries:
 
     def push(self, name: ModelName, *, insecure: bool) -> AsyncGenerator[Step, None]:
         """The steps of a push. Raises ModelMissing, RegistryError or StoreError on the way."""
-        from registry.auth import Authority
-        from registry.push import push
+        from registry.remote.auth import Authority
+        from registry.remote.push import push
 
         return push(self._store, name, Authority(self._settings.keys_folder), self._policy, insecure=insecure)
 
@@ -44,17 +44,17 @@ class Registries:
 
     @cached_property
     def _policy(self) -> Policy:
-        from registry.download import Policy
-        from registry.proxies import Proxies
-        from registry.transport import Network
+        from registry.remote.download import Policy
+        from registry.remote.proxies import Proxies
+        from registry.remote.transport import Network
 
         settings = self._settings
         return Policy(network=Network(proxies=Proxies.from_env(settings.environ), version=settings.version))
 
     @cached_property
     def _pulls(self) -> Pulls:
-        from registry.huggingface import HuggingFace
-        from registry.pull import Pulls
+        from registry.remote.huggingface import HuggingFace
+        from registry.remote.pull import Pulls
 
         settings = self._settings
         hub = HuggingFace.from_env(settings.environ)

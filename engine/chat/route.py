@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.api import Message, Think
 from engine.capabilities import TemplateTraits, chat_template_traits, go_template_traits, prefers_chat_template
-from engine.chat.golang import PLAIN, GoRenderer
-from engine.chat.render import Prompt, Renderer
+from engine.chat.go_template import PLAIN, GoRenderer
+from engine.chat.jinja.messages import CHATML, ChatTemplates
+from engine.chat.output import NAMED, Format, native_format, template_format
+from engine.chat.prompt import Prompt, Renderer
 from engine.chat.renderers import NAMES, renderer, resolved
-from engine.chat.template_messages import CHATML, ChatTemplates
-from engine.chat.tools import NAMED, Format, native_format, template_format
 from engine.errors import InvalidRequest
-from engine.requests import Message, Think
 from modelfile import gotemplate
 from modelfile.gotemplate.quoting import quote
 from registry.manifest import ModelConfig

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.runner.bindings import C
+from engine.runner.llamacpp import C
 
 
 class Batch:

@@ -10,12 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.messages import Load
-from engine.runner.abort import AbortFlag
 from engine.runner.batch import Batch
-from engine.runner.bindings import C
-from engine.runner.layouts import layout_names
-from engine.runner.librarylog import library_log
-from engine.runner.overrides import metadata_overrides
+from engine.runner.llamacpp import AbortFlag, C, library_log, metadata_overrides
+from engine.runner.repacking import layout_names
 from engine.runner.vocabulary import Vocabulary
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}

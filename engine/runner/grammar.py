@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from engine.messages import Grammar
-from engine.runner.ending import BYTES, END, FIRST_MARK, MOST_MARKS, STEPS, Ending
+from engine.runner.forced_end import BYTES, END, FIRST_MARK, MOST_MARKS, STEPS, Ending
 from engine.runner.matcher import Matcher, Steps, reason
 
 if TYPE_CHECKING:

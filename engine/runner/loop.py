@@ -15,9 +15,8 @@ from typing import Literal
 from engine.messages import Chunk, Failed, FromRunner
 from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
-from engine.runner.kvcache import KVCache
-from engine.runner.pace import Pace
-from engine.runner.prefix import common_prefix
+from engine.runner.kvcache import KVCache, common_prefix
+from engine.runner.prefill_budget import Pace
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.runner.ending import BYTES, END, LONGEST, Ending, Path
-from engine.runner.recent import Logits
+from engine.runner.forced_end import BYTES, END, LONGEST, Ending, Path
+from engine.runner.penalties import Logits
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.messages import Sampling
-from engine.runner.bindings import C
-from engine.runner.chain import CANDIDATE, Chain, NothingToChoose
+from engine.runner.llamacpp import C
 from engine.runner.matcher import Matcher
-from engine.runner.recent import Logits, Recent, penalize
+from engine.runner.penalties import Logits, Recent, penalize
+from engine.runner.sampler_chain import CANDIDATE, Chain, NothingToChoose
 
 BLOCK = 128  # logits per maximum, at most
 BLOCKS_PER_CANDIDATE = 4  # blocks that there must be for each wanted candidate, or the bound is a poor one

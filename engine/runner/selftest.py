@@ -122,7 +122,7 @@ def columns(vocabulary: int) -> npt.NDArray[np.int64]:
 def compute(path: Path) -> Logits:
     """The logits of a file: of the prompt's tokens, of batches of rows, of single rows, below each other."""
     from engine.runner.batch import Batch
-    from engine.runner.bindings import C
+    from engine.runner.llamacpp import C
     from engine.runner.vocabulary import Vocabulary
 
     with _model(path) as model, _context(model) as context:
@@ -162,7 +162,7 @@ def compute(path: Path) -> Logits:
 
 def quantize(target: Path, quantization: Quantization) -> None:
     """Write the bundled model in another quantisation."""
-    from engine.runner.bindings import C
+    from engine.runner.llamacpp import C
 
     parameters = C.llama_model_quantize_default_params()
     parameters.ftype = quantization.number
@@ -173,7 +173,7 @@ def quantize(target: Path, quantization: Quantization) -> None:
 
 def start() -> Any:
     """Load the library and keep it quiet. Returns what must live as long as it is used."""
-    from engine.runner.bindings import C
+    from engine.runner.llamacpp import C
 
     silent = C.llama_log_callback(lambda _level, _text, _user_data: None)
     C.llama_log_set(silent, None)
@@ -182,7 +182,7 @@ def start() -> Any:
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    from engine.runner.bindings import C, version
+    from engine.runner.llamacpp import C, version
 
     report: dict[str, Any] = {"ok": False, "library": version(), "features": "", "quantizations": [], "error": ""}
     silent = start()
@@ -208,7 +208,7 @@ def _run(folder: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def _model(path: Path) -> Iterator[Any]:
     """On the CPU alone, GPUs or not: it is what all machines have, and what a compiler gets wrong."""
-    from engine.runner.bindings import C
+    from engine.runner.llamacpp import C
 
     params = C.llama_model_default_params()
     params.n_gpu_layers = 0
@@ -225,7 +225,7 @@ def _model(path: Path) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _context(model: Any) -> Iterator[Any]:
-    from engine.runner.bindings import C
+    from engine.runner.llamacpp import C
 
     params = C.llama_context_default_params()
     params.n_ctx = CONTEXT

@@ -7,8 +7,8 @@ from array import array
 from dataclasses import dataclass, field
 
 from engine.messages import Done
+from engine.runner.detokenizer import TextStream
 from engine.runner.sampling import TokenSampler
-from engine.runner.text import TextStream
 
 
 @dataclass(slots=True, eq=False)

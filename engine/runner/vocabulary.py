@@ -6,7 +6,7 @@ import ctypes
 from array import array
 from collections.abc import Sequence
 
-from engine.runner.bindings import C
+from engine.runner.llamacpp import C
 
 
 class Vocabulary:

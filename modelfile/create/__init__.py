@@ -5,10 +5,9 @@
 
 from modelfile.create.checks import check_names
 from modelfile.create.creation import Pull, create
-from modelfile.create.errors import CreateError
-from modelfile.create.oldform import read_modelfile, with_modelfile
+from modelfile.create.legacy import read_modelfile, with_modelfile
 from modelfile.create.references import References
-from modelfile.create.request import CreateRequest, FileMap
+from modelfile.create.request import CreateError, CreateRequest, FileMap
 
 __all__ = [
     "CreateError",

@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping, Sized
 from typing import Any, Final
 
 from modelfile import gotemplate, parameters
-from modelfile.create.errors import CreateError
-from modelfile.create.info import read_info
-from modelfile.create.request import CreateRequest
-from modelfile.create.texts import encode_messages, encode_parameters
+from modelfile.create.layers import encode_messages, encode_parameters
+from modelfile.create.request import CreateError, CreateRequest, read_info
 from modelfile.quantize import quantization
 
 MOST_FILES: Final = 1024

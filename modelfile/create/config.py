@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelfile.create.info import Info, read_info
-from modelfile.create.known import known_stops
-from modelfile.create.part import Part, of_type
-from modelfile.create.request import CreateRequest
+from modelfile.create.request import CreateRequest, Info, read_info
+from modelfile.create.stock_templates import known_stops
+from modelfile.create.transaction import Part, of_type
 from registry import manifest as kinds
 from registry.gguf import GGUFHeader
 from registry.manifest import DraftConfig, ModelConfig

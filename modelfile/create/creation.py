@@ -9,24 +9,20 @@ from pathlib import Path
 
 from modelfile.create.checks import check
 from modelfile.create.config import make_config, own_stops
-from modelfile.create.errors import CreateError
+from modelfile.create.files import Uploads, open_uploads
 from modelfile.create.inherit import Base, inherit
-from modelfile.create.part import Part, of_type
-from modelfile.create.request import CreateRequest
-from modelfile.create.steps import Tell, told
-from modelfile.create.texts import replaced_types, text_parts
-from modelfile.create.threads import in_thread
-from modelfile.create.uploads import Uploads, open_uploads
-from modelfile.create.weights import Weights
-from modelfile.create.workbench import Workbench
-from modelfile.create.workspace import Workspace
+from modelfile.create.layers import replaced_types, text_parts
+from modelfile.create.request import CreateError, CreateRequest
+from modelfile.create.transaction import Part, Workspace, of_type
+from modelfile.create.weights import Weights, Workbench
 from modelfile.quantize import Quantization, quantization
+from modelfile.threads import in_thread
 from registry import manifest as kinds
-from registry.leases import held
 from registry.manifest import Manifest, ModelConfig
 from registry.names import ModelName
-from registry.steps import Step
-from registry.store import ModelMissing, Store, StoredModel
+from registry.progress import Step, Tell, told
+from registry.storage.leases import held
+from registry.storage.store import ModelMissing, Store, StoredModel
 
 Pull = Callable[[ModelName], AsyncGenerator[Step, None]]
 """Fetches a model, step by step; the last one says `success`."""

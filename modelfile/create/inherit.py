@@ -7,14 +7,13 @@ from typing import Any
 
 import msgspec
 
-from modelfile.create.part import Part, existing
-from modelfile.create.workspace import Workspace
+from modelfile.create.transaction import Part, Workspace, existing
 from registry import gojson
 from registry import manifest as kinds
 from registry.gguf import GGUFHeader, read_header
 from registry.manifest import Layer, ManifestError, ModelConfig
 from registry.names import ModelName
-from registry.store import StoredModel
+from registry.storage.store import StoredModel
 
 _WITH_HEADER = (kinds.MODEL, kinds.DRAFT)
 

@@ -7,13 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelfile.create.errors import CreateError
-from modelfile.create.gguf import media_type, read_gguf
-from modelfile.create.request import FileMap
-from modelfile.places import expand, files_at, is_absolute
+from modelfile.create.files import media_type, read_gguf
+from modelfile.create.request import CreateError, FileMap
+from modelfile.paths import expand, files_at, is_absolute
 from registry import manifest as kinds
 from registry.names import Digest, InvalidName, ModelName
-from registry.store import ModelMissing, Store
+from registry.storage.store import ModelMissing, Store
 
 _BLOB = "@"
 

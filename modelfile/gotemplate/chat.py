@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from modelfile.gotemplate.errors import TemplateSyntaxError
@@ -11,12 +11,61 @@ from modelfile.gotemplate.evaluator import MissingKey
 from modelfile.gotemplate.inspection import calls_without_argument
 from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer, Limits
 from modelfile.gotemplate.messages import MESSAGES, Message, collate, system_text
-from modelfile.gotemplate.nodes import Action, Command, Field, Pipe
-from modelfile.gotemplate.prefill import cut_after_response
+from modelfile.gotemplate.nodes import Action, Body, Branch, Command, Field, Node, Pipe
 from modelfile.gotemplate.strings import printable
 from modelfile.gotemplate.template import Template
 from modelfile.gotemplate.tools import TOOLS, Tool
 from modelfile.gotemplate.values import Value
+
+# Where a legacy template is cut so that the model can go on: behind the first `.Response`.
+
+
+def cut_after_response(body: Body) -> Body:
+    """The body up to and with the first `.Response` that is written.
+
+    Conditions are not looked into, and an action that hands the response on to another command goes as a whole.
+    """
+    return _Cut().body(body)
+
+
+class _Cut:
+    def __init__(self) -> None:
+        self._done = False
+
+    def body(self, body: Body) -> Body:
+        kept = (self._node(node) for node in body)
+        return tuple(node for node in kept if node is not None)
+
+    def _node(self, node: Node) -> Node | None:
+        if self._done:
+            return None
+        if isinstance(node, Branch):
+            body = self.body(node.body)
+            otherwise = None if node.otherwise is None else self.body(node.otherwise)
+            return replace(node, body=body, otherwise=otherwise)
+        if isinstance(node, Action):
+            pipe = self._pipe(node.pipe)
+            return None if pipe is None else replace(node, pipe=pipe)
+        return node
+
+    def _pipe(self, pipe: Pipe) -> Pipe | None:
+        """The pipeline without the words behind the response; None if that leaves a command without any."""
+        commands: list[Command] = []
+        for command in pipe.commands:
+            words = [word for word in map(self._word, command.words) if word is not None]
+            if not words:
+                return None
+            commands.append(Command(command.at, words[0], tuple(words[1:])))
+        return replace(pipe, commands=tuple(commands))
+
+    def _word(self, word: Node) -> Node | None:
+        if isinstance(word, Field) and "Response" in word.path:
+            self._done = True
+            return word
+        if self._done:
+            return None
+        return self._pipe(word) if isinstance(word, Pipe) else word
+
 
 Think = bool | Literal["low", "medium", "high", "max"] | None
 """Whether and how hard to think; None if nobody said."""

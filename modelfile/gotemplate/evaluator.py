@@ -22,13 +22,15 @@ from modelfile.gotemplate.nodes import (
 )
 from modelfile.gotemplate.quoting import quote
 from modelfile.gotemplate.scope import Scope
-from modelfile.gotemplate.signature import Function, FunctionError, Parameter
 from modelfile.gotemplate.strings import byte_length
 from modelfile.gotemplate.values import (
     ANY,
     NO_VALUE,
     STRING,
+    Function,
+    FunctionError,
     MapType,
+    Parameter,
     PointerType,
     StructType,
     Value,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from modelfile.gotemplate.directive import Directive
 from modelfile.gotemplate.evaluator import Evaluator
+from modelfile.gotemplate.fmt_print import show, write
+from modelfile.gotemplate.fmt_scalars import Directive
 from modelfile.gotemplate.limits import Buffer
 from modelfile.gotemplate.nodes import (
     Action,
@@ -23,7 +24,6 @@ from modelfile.gotemplate.nodes import (
 )
 from modelfile.gotemplate.quoting import quote
 from modelfile.gotemplate.values import INT, NO_VALUE, STRING, UINT8, MapType, SliceType, Value
-from modelfile.gotemplate.verbs import show, write
 
 _TURN = 5  # steps
 _CALL = 5  # steps

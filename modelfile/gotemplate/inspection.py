@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from modelfile.gotemplate.nodes import Action, Body, Branch, Call, Field, If, Node, Pipe, Text
+from modelfile.gotemplate.nodes import Action, Body, Branch, Call, Field, If, Node, Pipe, Text, names, pipes
 from modelfile.gotemplate.strings import SPACES
 from modelfile.gotemplate.template import Template
-from modelfile.gotemplate.walk import names, pipes
 
 
 def calls_without_argument(template: Template) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelfile.gotemplate.quoting import quote
@@ -217,3 +218,32 @@ def source(body: Body) -> str:
 
 def _argument(node: Node) -> str:
     return f"({node})" if isinstance(node, Pipe) else str(node)
+
+
+# Walks over trees that several readers of templates share.
+
+Place = tuple[Pipe, Body, Range | None]
+"""A pipeline, the body in which it stands, and the innermost loop around it (which may be its own)."""
+
+
+def pipes(body: Body, loop: Range | None = None) -> Iterator[Place]:
+    """All pipelines of actions, branches and calls, in the order of the source."""
+    for node in body:
+        match node:
+            case Action(pipe=pipe) | Call(pipe=Pipe() as pipe):
+                yield pipe, body, loop
+            case Branch():
+                inner = node if isinstance(node, Range) else loop
+                yield node.pipe, body, inner
+                yield from pipes(node.body, inner)
+                yield from pipes(node.otherwise or (), inner)
+
+
+def names(pipe: Pipe) -> Iterator[Field | Variable]:
+    """The fields and variables that a pipeline uses, also in parentheses, but not what is asked of those."""
+    for command in pipe.commands:
+        for word in command.words:
+            if isinstance(word, Field | Variable):
+                yield word
+            elif isinstance(word, Pipe):
+                yield from names(word)

@@ -6,12 +6,11 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from modelfile.gotemplate.lexer import Kind, Token
+from modelfile.gotemplate.lexer import Kind, Token, TokenStream
 from modelfile.gotemplate.nodes import Action, Body, Branch, Break, Call, Continue, If, Node, Range, Text, With
 from modelfile.gotemplate.pipelines import PipelineParser
 from modelfile.gotemplate.quoting import quote, unquote
 from modelfile.gotemplate.scope import Scope
-from modelfile.gotemplate.stream import TokenStream
 from modelfile.gotemplate.strings import SPACES
 
 _NAMES = (Kind.STRING, Kind.RAW_STRING)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modelfile.gotemplate.directive import Directive
+from modelfile.gotemplate.fmt_print import write
+from modelfile.gotemplate.fmt_scalars import Directive
 from modelfile.gotemplate.limits import Buffer
 from modelfile.gotemplate.values import INT, STRING, UINT8, Value
-from modelfile.gotemplate.verbs import write
 
 _LARGEST = 1_000_000  # as width or precision
 _STEPS = 8  # that reading a directive costs

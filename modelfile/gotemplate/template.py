@@ -10,11 +10,10 @@ from modelfile.gotemplate.evaluator import Evaluator, MissingKey
 from modelfile.gotemplate.executor import Executor
 from modelfile.gotemplate.functions import FUNCTIONS
 from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer, Limits
-from modelfile.gotemplate.nodes import Body
+from modelfile.gotemplate.nodes import Body, names, pipes
 from modelfile.gotemplate.parser import parse
 from modelfile.gotemplate.strings import printable
 from modelfile.gotemplate.values import value_of
-from modelfile.gotemplate.walk import names, pipes
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, NamedTuple
 
 from modelfile.gotemplate.limits import Budget
@@ -201,3 +202,40 @@ def _float(number: float) -> float:
         return float(number)
     except OverflowError:
         return float("inf") if number > 0 else float("-inf")
+
+
+# How functions look to the evaluator: what they take, how they fail.
+
+
+class FunctionError(ValueError):
+    """A function cannot do what it was asked; becomes `error calling NAME: …`."""
+
+
+class Parameter(Enum):
+    """The type of a parameter, by its name in Go."""
+
+    VALUE = "reflect.Value"
+    """Anything, as it is stored: nil in an interface is not the same as no value."""
+    ANY = "interface {}"
+    """Anything, as what it is."""
+    STRING = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function: `run` takes the budget and the arguments, and may raise FunctionError."""
+
+    run: Callable[..., Value]
+    fixed: tuple[Parameter, ...] = ()
+    rest: Parameter | None = None
+    """The type of any number of further arguments."""
+    stops_at: bool | None = None
+    """The truth of an argument that ends the evaluation: it is the result, those behind it are not evaluated."""
+    shows_callee: bool = False
+    """The source of the first argument is passed in front of it."""
+
+    def parameter(self, place: int) -> Parameter:
+        """The type of the argument at this place."""
+        if place < len(self.fixed) or self.rest is None:
+            return self.fixed[place]
+        return self.rest

@@ -2,54 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from modelfile.published import (
-    bert,
-    embedding_gemma,
-    gemma3,
-    gemma3n,
-    gemma4,
-    glm4moelite,
-    gptoss,
-    laguna,
-    lfm2,
-    llama3,
-    llama4,
-    mistral3,
-    nemotron,
-    olmo3,
-    qwen3vl,
-    qwen25vl,
-    qwen35,
-)
+from modelfile.published import gemma, llama, nemotron, others, qwen
 from modelfile.published.layout import Layout
-from modelfile.published.unloadable import Unloadable, is_unloadable
 from registry.gguf import GGUFHeader
 
+# Layouts that are known only so far as that llama.cpp cannot load them.
+
+_NAMES: Final = frozenset(("deepseekocr", "glmocr"))
+"""Architectures that llama.cpp has under other names, with other tensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unloadable:
+    """A file that llama.cpp cannot load, and of which it is not known what would have to change."""
+
+    architecture: str
+
+    @property
+    def reason(self) -> str:
+        """What a user is told."""
+        return (
+            f"failed to load model: the architecture '{self.architecture}' "
+            "in the layout of Ollama's own engine is not supported yet"
+        )
+
+
+def is_unloadable(header: GGUFHeader) -> bool:
+    """Whether llama.cpp is known to fail at this file."""
+    return header.architecture in _NAMES
+
+
 LAYOUTS: Final = (
-    bert.LAYOUT,
-    embedding_gemma.LAYOUT,  # before Gemma 3, which it passes for
-    gemma3.LAYOUT,
-    gemma3n.LAYOUT,
-    gemma4.LAYOUT,
-    glm4moelite.LAYOUT,
-    gptoss.LAYOUT,
-    laguna.LAYOUT,
-    lfm2.LAYOUT,
-    llama3.LAYOUT,
-    llama4.LAYOUT,
-    mistral3.LAYOUT,
+    others.BERT,
+    gemma.EMBEDDING_GEMMA,  # before Gemma 3, which it passes for
+    gemma.GEMMA3,
+    gemma.GEMMA3N,
+    gemma.GEMMA4,
+    others.GLM4_MOE_LITE,
+    others.GPT_OSS,
+    others.LAGUNA,
+    others.LFM2,
+    llama.LLAMA3,
+    llama.LLAMA4,
+    llama.MISTRAL3,
     nemotron.WITH_EXPERTS,
     nemotron.OMNI_WITH_EXPERTS,
     nemotron.OMNI,
-    olmo3.LAYOUT,
-    qwen3vl.DENSE,
-    qwen3vl.WITH_EXPERTS,
-    qwen35.NEXT,
-    qwen35.DENSE,
-    qwen35.WITH_EXPERTS,
-    qwen25vl.LAYOUT,
+    others.OLMO3,
+    qwen.QWEN3VL,
+    qwen.QWEN3VL_MOE,
+    qwen.QWEN3_NEXT,
+    qwen.QWEN35,
+    qwen.QWEN35_MOE,
+    qwen.QWEN25VL,
 )
 
 

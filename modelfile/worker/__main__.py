@@ -13,11 +13,11 @@ import sys
 import threading
 from typing import BinaryIO
 
-from modelfile import jobs
+from modelfile import worker_protocol
 from modelfile.convert import ConvertError, UnsupportedType
-from modelfile.jobs import Convert, ConvertAdapter, Derive, Failed, Finished, Job, Quantize, Verify
 from modelfile.worker.errors import WorkError
 from modelfile.worker.reporter import Reporter
+from modelfile.worker_protocol import Convert, ConvertAdapter, Derive, Failed, Finished, Job, Quantize, Verify
 
 _NICENESS = 10  # answers that are being written come first
 _PR_SET_PDEATHSIG = 1
@@ -31,7 +31,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would be as large as a model
     os.nice(_NICENESS)
     reporter = Reporter(_own_output())
-    job = jobs.decode_job(sys.stdin.buffer.readline())
+    job = worker_protocol.decode_job(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
     try:
         _do(job, reporter)

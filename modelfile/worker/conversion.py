@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modelfile.convert import ConvertError, convert, convert_adapter
 from modelfile.convert.writer import Progress
-from modelfile.jobs import Convert, ConvertAdapter
+from modelfile.worker_protocol import Convert, ConvertAdapter
 from registry.gguf import GGUFError, read_header
 
 

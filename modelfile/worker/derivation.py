@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from modelfile.jobs import Derive
 from modelfile.published import Layout, layout_of, plan
 from modelfile.published.writing import contents
 from modelfile.worker.errors import WorkError
-from registry.derived import Derived
+from modelfile.worker_protocol import Derive
 from registry.errors import StoreError
 from registry.gguf import GGUFError, read_header
 from registry.names import Digest
+from registry.storage.derived import Derived
 
 Progress = Callable[[int, int], None]
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import llama_cpp.llama_cpp as C
 
 from modelfile import backends
-from modelfile.jobs import Quantize, Verify
 from modelfile.worker.errors import WorkError
+from modelfile.worker_protocol import Quantize, Verify
 
 backends.load(C._lib)  # before any other call
 

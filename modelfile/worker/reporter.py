@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import BinaryIO
 
-from modelfile import jobs
-from modelfile.jobs import Progress, Report
+from modelfile import worker_protocol
+from modelfile.worker_protocol import Progress, Report
 
 _PAUSE = 0.06  # seconds between two reports of progress
 
@@ -20,7 +20,7 @@ class Reporter:
 
     def send(self, report: Report) -> None:
         """Write one report."""
-        self._output.write(jobs.encode(report) + b"\n")
+        self._output.write(worker_protocol.encode(report) + b"\n")
         self._output.flush()
 
     def progress(self, completed: int, total: int) -> None:

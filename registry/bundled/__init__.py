@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.describe import config_of
 from registry.gguf import read_header
-from registry.manifest import ModelConfig
+from registry.manifest import ModelConfig, config_of
 from registry.names import ModelName
 
 

@@ -22,18 +22,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine import errors as engine
-from engine.chat.render import TemplateError
+from engine.chat.prompt import TemplateError
 from modelfile import gotemplate
 from modelfile.create import CreateError
 from modelfile.parameters import OptionError
 from modelfile.parser import ModelfileError
 from modelfile.quantize import QuantizeError
-from modelfile.work import JobFailed, JobUnsupported
+from modelfile.worker_client import JobFailed, JobUnsupported
 from registry.errors import RegistryError
 from registry.gguf import GGUFError
 from registry.manifest import ManifestError
 from registry.names import InvalidDigest, InvalidName
-from registry.store import ModelMissing, StoreError
+from registry.storage.store import ModelMissing, StoreError
 from server import gojson
 
 log = logging.getLogger("pronk.server")

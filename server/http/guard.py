@@ -12,7 +12,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.client import CLIENT
+from engine.fair_queue import CLIENT
 from server.http.cors import Headers, Origins
 from server.http.hosts import Hosts, InvalidHost, IPAddress, parse_host
 from server.http.paths import PathTable, Redirect, allow_header

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from engine.requests import Delta, Event, Final, Rendered, ToolCall
-from registry.steps import Step
+from engine.api import Delta, Event, Final, Rendered, ToolCall
+from registry.progress import Step
 from server.gojson import encode
 from server.http.body import JSON, NDJSON
 from server.http.errors import KNOWN, error_line, error_response

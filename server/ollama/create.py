@@ -7,11 +7,11 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from engine.process import child_environment
+from engine.loading.process import child_environment
 from modelfile.create import CreateRequest, References, read_modelfile, with_modelfile
 from modelfile.create import create as make
-from modelfile.places import expand, working_folder
-from registry.store import Store
+from modelfile.paths import expand, working_folder
+from registry.storage.store import Store
 from server.context import engine_of, registries_of, settings_of
 from server.gotypes import TypeMismatch
 from server.http.body import read_body

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.api import Message
 from engine.errors import InvalidRequest
 from engine.names import local_name
-from engine.requests import Message
 from modelfile.create import CreateRequest, FileMap, check_names
 from modelfile.messages import StoredCall, StoredFunction, StoredMessage
 from registry.names import Digest, InvalidName, ModelName

@@ -8,10 +8,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from engine.api import Embeddings, EmbedRequest
 from engine.errors import EngineError, InvalidRequest, ModelNotFound
 from engine.model import Models
 from engine.names import local_name
-from engine.requests import Embeddings, EmbedRequest
 from registry.names import ModelName
 from server.context import EngineSurface, engine_of, settings_of
 from server.embedding_json import as_float32, as_float64

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.requests import Message, NamedTool, Think, ToolCall, ToolChoice
+from engine.api import Message, NamedTool, Think, ToolCall, ToolChoice
 from server.gojson import Object, plain
 from server.gotext import parse_duration, quote
 from server.gotypes import ANY, IMAGE, INT, STRING, Cursor, Kind, custom, decode_as, list_of, member, struct

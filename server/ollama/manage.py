@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request, Response
 
 from engine.errors import ModelNotFound
 from engine.names import stored_name
-from registry.leases import held
 from registry.names import Digest, InvalidName, ModelName
-from registry.store import BlobMender, BlobWriter, DigestMismatch, ModelMissing
+from registry.storage.leases import held
+from registry.storage.store import BlobMender, BlobWriter, DigestMismatch, ModelMissing
 from server.context import engine_of, settings_of
 from server.gotext import quote
 from server.http.body import empty_response, read_body

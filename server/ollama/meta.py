@@ -9,8 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from engine.api import RunningModel
 from engine.model import Model, Models
-from engine.requests import RunningModel
 from registry.names import ModelName
 from server.context import engine_of, listing_of, settings_of
 from server.http.body import JSON, json_response

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.requests import ChatRequest, GenerateRequest, Message, Think, ToolChoice
+from engine.api import ChatRequest, GenerateRequest, Message, Think, ToolChoice
 from server.gotypes import ANY, BOOL, INT, STRING, list_of, map_of, member, struct
 from server.ollama.fields import FORMAT, IMAGES, KEEP_ALIVE, MESSAGES, THINK, TOOL_CHOICE, TOOLS, Tool
 

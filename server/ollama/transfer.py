@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from engine.errors import ModelNotFound
 from engine.names import stored_name
 from registry.names import ModelName
-from registry.store import ModelMissing
+from registry.storage.store import ModelMissing
 from server.context import registries_of, settings_of
 from server.http.body import read_body
 from server.http.errors import HTTPError

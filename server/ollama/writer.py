@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from engine.requests import Delta, Final, Rendered, ToolCall
+from engine.api import Delta, Final, Rendered, ToolCall
 from server.gojson import encode, encode_text
 from server.ollama.clock import utc_now
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from engine.requests import Embeddings, EmbedRequest
+from engine.api import Embeddings, EmbedRequest
 from server.context import engine_of, settings_of
 from server.embedding_json import as_float32
 from server.gojson import encode

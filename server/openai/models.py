@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from engine.errors import CloudModel, ModelNotFound
 from engine.names import local_name
 from registry.names import ModelName
-from registry.store import ModelMissing, Store, StoredModel
+from registry.storage.store import ModelMissing, Store, StoredModel
 from server.context import engine_of, settings_of
 from server.http.body import json_response, read_body
 from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, NotSupported

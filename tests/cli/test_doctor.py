@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from registry.names import ModelName
-from registry.store import Store, StoredModel
+from registry.storage.store import Store, StoredModel
 from tests.cli.conftest import COMMAND, Pronk
 from tests.cli.terminal import Terminal
 from tests.serving import Served

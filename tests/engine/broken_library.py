@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.runner import bindings
+from engine.runner import llamacpp
 
 DIES = """
 def llama_decode(context, batch, _real=llama_decode):
@@ -41,7 +41,7 @@ globals().update(vars(_module))
 
 def broken_library(folder: Path, text: str) -> dict[str, str]:
     """Make one in `folder`; returns the environment variable that puts it before the real one."""
-    real = Path(bindings.C.__file__)
+    real = Path(llamacpp.C.__file__)
     package = folder / "llama_cpp"
     package.mkdir()
     (package / "__init__.py").write_text('__version__ = "0.0.1"\n')

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from engine.api import Delta, Event, Final
 from engine.engine import Engine, EngineConfig
-from engine.requests import Delta, Event, Final
-from registry.store import Store
+from registry.storage.store import Store
 
 
 def make_engine(root: Path, **settings: Any) -> Engine:

@@ -8,18 +8,16 @@ from pathlib import Path
 import pytest
 
 from engine.capabilities import TemplateTraits, all_capabilities
-from engine.devices import Device
-from engine.memory import plan
+from engine.loading.devices import Device
+from engine.loading.memory import normalizes, plan
 from engine.model import Models
-from engine.pooling import normalizes
-from modelfile.create.gguf import media_type
+from modelfile.create.files import media_type
 from modelfile.published import layout_of
 from modelfile.quantize import default_quantization
-from registry.describe import config_of
 from registry.gguf import GGUFError, GGUFHeader, read_header
 from registry.gguf.header import SIZES
 from registry.gguf.raw import encode_header, read_entries
-from registry.manifest import ModelConfig
+from registry.manifest import ModelConfig, config_of
 from server.http.body import json_response
 from server.ollama.show import _model_info
 from tests.engine.running import make_engine

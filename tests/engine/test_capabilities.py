@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.capabilities import TemplateTraits, all_capabilities
-from engine.pooling import ENCODERS
+from engine.loading.memory import ENCODERS
 from registry.gguf import GGUFHeader
 from registry.manifest import ModelConfig
 

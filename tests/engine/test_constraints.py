@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from engine import constraints as module
-from engine.chat.tools import NAMED
-from engine.client import CLIENT
+from engine.api import ChatRequest, Message
+from engine.chat.output import NAMED
 from engine.constraints import WAITING, Constraints
 from engine.errors import InvalidRequest, ServerBusy
-from engine.requests import ChatRequest, Message
+from engine.fair_queue import CLIENT
 from tests.engine.running import collect, running
 
 FORMAT = NAMED["qwen3"]

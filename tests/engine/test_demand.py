@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from engine.demand import MOST_TEXT, both_ends, clamped, load_spec, most_text
-from engine.devices import usable_processors
+from engine.loading.devices import usable_processors
 from engine.model import Model, Models
 from modelfile.parameters import resolve_options
-from registry.store import Store
+from registry.storage.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from engine.api import ChatRequest, Delta, Embeddings, EmbedRequest, Message
 from engine.embeddings import SLICE
 from engine.engine import Engine
 from engine.errors import (
@@ -25,7 +26,6 @@ from engine.errors import (
     ModelNotFound,
     RunnerDied,
 )
-from engine.requests import ChatRequest, Delta, Embeddings, EmbedRequest, Message
 from modelfile.convert import convert
 from modelfile.parameters import OptionError
 from registry.names import ModelName

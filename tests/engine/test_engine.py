@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine.api import ChatRequest, Delta, EmbedRequest, Final, GenerateRequest, Message, Rendered
 from engine.engine import Engine
 from engine.errors import (
     CapabilityMissing,
@@ -24,13 +25,12 @@ from engine.errors import (
     ServerBusy,
     Unsupported,
 )
-from engine.requests import ChatRequest, Delta, EmbedRequest, Final, GenerateRequest, Message, Rendered
 from modelfile.gotemplate import TemplateSyntaxError
 from modelfile.parameters import OptionError
 from registry import bundled
 from registry.manifest import MODEL, SYSTEM, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
-from registry.store import Store
+from registry.storage.store import Store
 from tests.engine.running import collect, make_engine, running
 from tests.processes import descendants
 from tests.serving import GREEDY

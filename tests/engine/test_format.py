@@ -11,9 +11,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from engine.api import ChatRequest, GenerateRequest, Message
 from engine.engine import Engine
 from engine.errors import InvalidRequest
-from engine.requests import ChatRequest, GenerateRequest, Message
 from tests.engine.running import collect, running
 from tests.serving import GREEDY
 

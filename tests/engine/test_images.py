@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.api import ChatRequest, GenerateRequest, InferenceRequest, Message, Rendered
 from engine.engine import Engine
 from engine.errors import EngineError, InvalidRequest, Unsupported
-from engine.requests import ChatRequest, GenerateRequest, InferenceRequest, Message, Rendered
 from registry.manifest import CONFIG, TEMPLATE, Layer, ModelConfig
 from registry.names import ModelName
-from registry.store import Store
+from registry.storage.store import Store
 from tests.engine.running import running
 
 ASKED = Message("user", "Compare", images=(b"0", b"1"))

@@ -11,14 +11,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from engine.chat.tools import NAMED
+from engine.api import ChatRequest, Delta, Event, Final, Message, NamedTool, ToolCall, ToolChoice
+from engine.chat.output import NAMED
 from engine.engine import Engine
 from engine.errors import CapabilityMissing, InvalidRequest
-from engine.requests import ChatRequest, Delta, Event, Final, Message, NamedTool, ToolCall, ToolChoice
 from registry import bundled
 from registry.manifest import MODEL, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
-from registry.store import Store
+from registry.storage.store import Store
 from tests.engine.chat.renderers.test_forced import PARSERS
 from tests.engine.running import running
 from tests.serving import GREEDY

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from registry.names import Digest
-from registry.store import Store
+from registry.storage.store import Store
 from tests.engine.test_engine import store_model
 from tests.fuzz.models import WRONG
 from tests.modelfile.create.models import TINYCHAT

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.engine.test_derivations import add
+from tests.engine.loading.test_derivations import add
 from tests.modelfile.published.models import Model
 from tests.modelfile.published.pairs import PAIRS
 from tests.registry.stores import check_whole, files

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from engine.chat.tools import Toolbox, Turn
+from engine.chat.output import Toolbox, Turn
+from tests.engine.chat.output.test_detect import EXCERPTS
 from tests.engine.chat.reading import TOOLS, cut
 from tests.engine.chat.tools.test_chunks import FORMATS, LAST, PIECES, PROMPTS, outcome
-from tests.engine.chat.tools.test_detected import EXCERPTS
 from tests.fuzz.trials import Trial, broken
 
 _ANSWERS = dict(EXCERPTS)

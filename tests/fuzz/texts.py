@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 
-from engine.chat.jinja import CHATML, ChatTemplate, TemplateError
+from engine.chat.jinja.template import CHATML, ChatTemplate, TemplateError
 from modelfile import gotemplate
 from modelfile.gotemplate import Conversation, Tool
 from modelfile.parser import ModelfileError, parse

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from modelfile.parser import ROLES, Command, Keyword, ModelfileError, parse
 from modelfile.printer import parameter_commands, print_modelfile
-from modelfile.recipe import recipe
+from modelfile.spec import recipe
 
 PLAIN = [keyword for keyword in Keyword if keyword not in (Keyword.PARAMETER, Keyword.MESSAGE)]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from bench.random_model import Shape, write_model
-from modelfile.jobs import Quantize
 from modelfile.quantize import SOURCES, Precision, Quantization, QuantizeError, exceptions, quantization, source_type
 from modelfile.worker.errors import WorkError
 from modelfile.worker.llamacpp import quantize
+from modelfile.worker_protocol import Quantize
 from registry.gguf import GGUFHeader, read_header
 from registry.gguf.types import FILE_TYPES
 from tests.modelfile.create.models import F16, TINYCHAT

@@ -16,8 +16,8 @@ from types import FrameType
 from typing import Any
 
 from registry.names import Digest
-from registry.parts import Division
-from registry.store import Store
+from registry.storage.parts import Division
+from registry.storage.store import Store
 from tests.registry.stores import HOUR, add_model, blobs, check_whole, name, names
 
 CHANGES = {"open", "write", "pwrite", "truncate", "ftruncate", "chmod", "fchmod", "fsync", "link", "rename", "replace"}

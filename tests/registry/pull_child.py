@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from registry.store import Store
+from registry.storage.store import Store
 from tests.registry.pulling import pull
 
 

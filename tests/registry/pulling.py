@@ -8,14 +8,14 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from registry.download import Policy
 from registry.names import ModelName
-from registry.parts import Division
-from registry.pull import Pulls
-from registry.retries import Retries
-from registry.steps import Step
-from registry.store import Store
-from registry.transport import Network
+from registry.progress import Step
+from registry.remote.download import Policy
+from registry.remote.pull import Pulls
+from registry.remote.retries import Retries
+from registry.remote.transport import Network
+from registry.storage.parts import Division
+from registry.storage.store import Store
 
 SMALL_PARTS = Division(count=4, smallest=1000, largest=100_000)
 

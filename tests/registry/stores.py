@@ -7,7 +7,7 @@ from pathlib import Path
 
 from registry.manifest import CONFIG, MODEL, Layer, Manifest
 from registry.names import Digest, ModelName
-from registry.store import Store, StoredModel
+from registry.storage.store import Store, StoredModel
 
 HOUR = 3600
 

@@ -9,7 +9,7 @@ import pytest
 from registry.bundled import MODELS
 from registry.manifest import MODEL, ModelConfig
 from registry.names import Digest
-from registry.store import ModelMissing, Store
+from registry.storage.store import ModelMissing, Store
 from tests.registry.stores import add_model, blobs, check_whole, name, names
 
 CONFIG_OF_OLLAMA = "3943d147577a526ad9c7fb2e2a615dec5e682e00bd022757f2141d13253639eb"

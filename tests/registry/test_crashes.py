@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.store import Store
+from registry.storage.store import Store
 from tests.registry.crashes import change, check
 from tests.registry.power import Disk, Recorder
 from tests.registry.stores import names

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.auth import Authority
 from registry.errors import CorruptDownload
 from registry.names import ModelName
-from registry.parts import Division
-from registry.push import push
-from registry.store import Store
+from registry.remote.auth import Authority
+from registry.remote.push import push
+from registry.storage.parts import Division
+from registry.storage.store import Store
 from tests.registry.pulling import collect, policy, pull, statuses
 from tests.registry.servers.cncf import CNCFRegistry, cncf_registry
 from tests.registry.servers.http import Answer, Handler, Request, serving

@@ -10,7 +10,7 @@ import pytest
 
 from registry.errors import DiskFull, ModelMissing, StoreError
 from registry.names import Digest
-from registry.store import Store
+from registry.storage.store import Store
 from tests.disks import small_disk
 from tests.registry.pulling import pull, statuses
 from tests.registry.servers.http import Answer, Request, serving

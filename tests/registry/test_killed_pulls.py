@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from registry.names import Digest
-from registry.partials import JOURNAL_EVERY
-from registry.store import Store
+from registry.storage.partials import JOURNAL_EVERY
+from registry.storage.store import Store
 from tests.registry.pulling import pull, statuses, until
 from tests.registry.servers.http import Answer, Request, Server, serving
 from tests.registry.servers.registry import MemoryRegistry

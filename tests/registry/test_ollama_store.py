@@ -10,7 +10,7 @@ import pytest
 
 from registry.gguf import read_header
 from registry.manifest import MODEL, PARAMS, SYSTEM, Manifest, ModelConfig
-from registry.store import Store
+from registry.storage.store import Store
 from tests.registry.stores import HOUR, check_whole, files, name, names
 
 WRITTEN_BY_OLLAMA = Path(__file__).parents[1] / "data" / "ollama-store"

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from registry.auth import Authority
 from registry.bundled import MODELS
-from registry.download import Policy
-from registry.huggingface import HuggingFace
 from registry.names import ModelName
-from registry.pull import ManifestUnavailable, Pulls
-from registry.push import push
-from registry.retries import Retries
-from registry.steps import Step
-from registry.store import Store
+from registry.progress import Step
+from registry.remote.auth import Authority
+from registry.remote.download import Policy
+from registry.remote.huggingface import HuggingFace
+from registry.remote.pull import ManifestUnavailable, Pulls
+from registry.remote.push import push
+from registry.remote.retries import Retries
+from registry.storage.store import Store
 from tests.registry.pulling import collect, policy, statuses, until
 from tests.registry.servers.http import Answer, Handler, Request, serving
 from tests.registry.servers.hub import Hub

@@ -10,10 +10,10 @@ import pytest
 
 from registry.errors import RegistryError, Unreachable, Untrusted
 from registry.names import ModelName
-from registry.proxies import Proxies
-from registry.pull import ManifestUnavailable, Pulls
-from registry.store import Store
-from registry.transport import Network, Transport
+from registry.remote.proxies import Proxies
+from registry.remote.pull import ManifestUnavailable, Pulls
+from registry.remote.transport import Network, Transport
+from registry.storage.store import Store
 from tests.registry.pulling import collect, policy
 from tests.registry.servers.certificates import tls_contexts
 from tests.registry.servers.http import Answer, Request, serving

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.store import Store
+from registry.storage.store import Store
 from tests.registry.stores import add_model, name, names
 
 
@@ -23,8 +23,8 @@ def store(root: Path) -> Store:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if all that is read had been written long before."""
-    monkeypatch.setattr("registry.stamps._TICK", -(10**18))
-    monkeypatch.setattr("registry.stamps._COARSE_TICK", -(10**18))
+    monkeypatch.setattr("registry.storage.files._TICK", -(10**18))
+    monkeypatch.setattr("registry.storage.files._COARSE_TICK", -(10**18))
 
 
 def tick() -> None:

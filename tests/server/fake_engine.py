@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.api import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, RunningModel
 from engine.model import Models
-from engine.requests import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, RunningModel
-from registry.store import Store
+from registry.storage.store import Store
 
 Step = Event | Embeddings | BaseException | float
 """An event or vectors to give, an error to raise, or seconds to wait."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import uvicorn
 
+from engine.api import ChatRequest, Delta, Event, Final, GenerateRequest
 from engine.errors import EngineStopped
-from engine.requests import ChatRequest, Delta, Event, Final, GenerateRequest
 from server.app import create_app
 from server.env import Address
 from server.http.listen import listen

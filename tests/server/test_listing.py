@@ -9,14 +9,14 @@ import pytest
 
 from registry.manifest import MODEL, Layer, Manifest
 from registry.names import ModelName
-from registry.store import Store
+from registry.storage.store import Store
 from tests.server.fake_engine import FakeEngine
 
 
 @pytest.fixture(autouse=True)
 def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registry.stamps._TICK", -(10**18))
-    monkeypatch.setattr("registry.stamps._COARSE_TICK", -(10**18))
+    monkeypatch.setattr("registry.storage.files._TICK", -(10**18))
+    monkeypatch.setattr("registry.storage.files._COARSE_TICK", -(10**18))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.requests import ChatRequest, Message, NamedTool, ToolCall, ToolChoice
+from engine.api import ChatRequest, Message, NamedTool, ToolCall, ToolChoice
 from server import gojson
 from server.anthropic.schemas import MESSAGES
 from server.gotypes import Kind, decode_as

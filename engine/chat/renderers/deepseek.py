@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from engine.chat.renderers.declarations import parameters_json
-from engine.chat.renderers.family import Chat, NamedRenderer, last_user
-from engine.chat.renderers.jsontext import compact
-from engine.chat.renderers.marks import END_THINK, THINK
-from engine.chat.renderers.values import arguments_json
-from engine.requests import Message, ToolCall
+from engine.api import Message, ToolCall
+from engine.chat.renderers.declarations import parameters_json, tool_json
+from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer, fold_results, last_user
+from engine.chat.renderers.jsontext import arguments_json, compact, indented
 from modelfile.gotemplate import Tool
 
 BOS, END = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
@@ -84,3 +82,56 @@ def _answer(message: Message, previous: str, is_new: bool) -> str:
 def _call(call: ToolCall) -> str:
     arguments = compact(arguments_json(call))
     return f"<｜tool▁call▁begin｜>{call.name}<｜tool▁sep｜>{arguments}<｜tool▁call▁end｜>"
+
+
+# Cogito: DeepSeek's tokens, with a preamble of its own.
+
+_PREAMBLE = (
+    "You are Cogito, an AI assistant created by Deep Cogito, which is an AI research lab based in San Francisco."
+)
+_DEEP = "Enable deep thinking subroutine.\n\n"
+_ROLES = ("user", "assistant", "tool")
+_FUNCTIONS = "\nYou have the following functions available:\n"
+
+
+class Cogito(NamedRenderer):
+    """An answer is never continued. System messages but the first are left out."""
+
+    bos = BOS
+
+    def parts(self, chat: Chat) -> Iterator[str]:
+        """The preamble, then the turns."""
+        thinks = chat.thinks(unless_said=False)
+        system, rest = chat.split_system("system")
+        yield BOS + (_DEEP if thinks else "") + _PREAMBLE
+        if system:
+            yield f"\n\n{system}" + ("\n\n" if thinks else "")
+        if chat.tools:
+            yield _FUNCTIONS
+            yield from (f"```json\n{indented(tool_json(tool))}\n```\n" for tool in chat.tools)
+        spoken = [message for message in fold_results(rest, _results) if message.role in _ROLES]
+        yield from map(_turn, spoken)
+        if not spoken or spoken[-1].role != "user":
+            yield ASSISTANT
+        if thinks:
+            yield f"{THINK}\n"
+
+
+def _turn(message: Message) -> str:
+    match message.role:
+        case "user":
+            return f"{USER}{message.content}{ASSISTANT}"
+        case "tool":
+            return message.content
+    calls = calls_text("\n".join(map(_cogito_call, message.tool_calls))) if message.tool_calls else ""
+    return message.content + calls + END
+
+
+def _cogito_call(call: ToolCall) -> str:
+    arguments = compact(arguments_json(call))
+    return f"<｜tool▁call▁begin｜>function<｜tool▁sep｜>{call.name}\n```json\n{arguments}\n```<｜tool▁call▁end｜>"
+
+
+def _results(results: Sequence[Message]) -> str:
+    texts = "\n".join(map(result_text, results))
+    return f"<｜tool▁outputs▁begin｜>{texts}<｜tool▁outputs▁end｜>"

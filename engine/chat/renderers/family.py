@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, ClassVar
 
-from engine.chat.render import Prompt, TemplateError
+from engine.api import Message, Think
+from engine.chat.prompt import Prompt, TemplateError
 from engine.chat.renderers.declarations import read_tool
-from engine.requests import Message, Think
 from modelfile.gotemplate import Tool
 
 
@@ -57,3 +58,34 @@ class NamedRenderer(ABC):
 def last_user(messages: Sequence[Message]) -> int:
     """Where the user last said something; -1, if nowhere."""
     return max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
+
+
+# What most families put around reasoning.
+
+THINK, END_THINK = "<think>", "</think>"
+
+
+# ChatML, which many families write with small differences: `<|im_start|>role`, a text, `<|im_end|>`.
+
+START = "<|im_start|>"
+END = "<|im_end|>\n"
+ANSWER = f"{START}assistant\n"
+
+
+def turn(role: str, text: str) -> str:
+    """One whole message."""
+    return f"{START}{role}\n{text}{END}"
+
+
+# Results of tools: several in a row answer one message, and most families write them as one.
+
+
+def fold_results(messages: Iterable[Message], write: Callable[[Sequence[Message]], str]) -> list[Message]:
+    """The messages with each run of results as one of role `tool`, whose content is what `write` makes of the run."""
+    folded: list[Message] = []
+    for is_result, run in groupby(messages, lambda message: message.role == "tool"):
+        if is_result:
+            folded.append(Message("tool", write(list(run))))
+        else:
+            folded += run
+    return folded

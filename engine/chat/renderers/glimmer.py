@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import Any
 
-from engine.chat.images import in_front_apart, tagged
+from engine.api import Message, Think, ToolCall
+from engine.chat.prompt import in_front_apart, tagged
 from engine.chat.renderers.declarations import parameters_markup
 from engine.chat.renderers.family import Chat, NamedRenderer
-from engine.chat.renderers.jsontext import free, spaced_markup
-from engine.chat.renderers.values import is_composite, scalar_text
-from engine.requests import Message, Think, ToolCall
+from engine.chat.renderers.jsontext import free, is_composite, scalar_text, spaced_markup
 from modelfile.gotemplate import Tool
 
 _BOS, _START, _MESSAGE, _END_MESSAGE, _END = "<|begin_of_text|>", "<|start|>", "<|message|>", "<|eom|>", "<|eot|>"

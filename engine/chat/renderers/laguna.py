@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from engine.api import Message, ToolCall
 from engine.chat.renderers.declarations import tool_json
-from engine.chat.renderers.family import Chat, NamedRenderer
+from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer
 from engine.chat.renderers.jsontext import free, spaced
-from engine.chat.renderers.marks import END_THINK, THINK
-from engine.requests import Message, ToolCall
 from modelfile.gotemplate import Tool
 from modelfile.gotemplate.strings import SPACES
 
@@ -96,3 +95,35 @@ def _split(message: Message) -> tuple[str, str]:
         return message.content, message.thinking
     before = message.content.partition(END_THINK)[0].rpartition(THINK)[2]
     return message.content.rpartition(END_THINK)[2], message.thinking or before
+
+
+# Poolside v1: Laguna's tags without line breaks in them.
+
+
+class Poolside(NamedRenderer):
+    """An answer is never continued. All thoughts are shown again, but only with reasoning on."""
+
+    bos = BOS
+
+    def parts(self, chat: Chat) -> Iterator[str]:
+        """The system text and the tools, then the turns."""
+        thinks = chat.thinks(unless_said=False)
+        system, rest = chat.split_system("system")
+        yield BOS + _poolside_system(DEFAULT_SYSTEM if system is None else system, chat.tools, thinks)
+        for message in rest:
+            if message.role == "assistant":
+                yield _poolside_answer(message, thinks)
+            elif tag := TAGS.get(message.role):
+                yield f"<{tag}>{message.content}</{tag}>\n"
+        yield "<assistant>" + (THINK if thinks else END_THINK)
+
+
+def _poolside_system(text: str, tools: Sequence[Tool], thinks: bool) -> str:
+    said = "\n\n".join(filter(None, (text.rstrip(SPACES), tools_text(tools) if tools else "")))
+    return f"<system>{said}</system>\n" if said or thinks else ""
+
+
+def _poolside_answer(message: Message, thinks: bool) -> str:
+    thoughts = f"{THINK}{message.thinking}{END_THINK}" if thinks else END_THINK
+    calls = "".join(call_text(call, "") for call in message.tool_calls)
+    return f"<assistant>{thoughts}{message.content}{calls}</assistant>\n"

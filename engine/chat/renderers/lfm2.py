@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from engine.chat.images import in_front_apart, tagged
-from engine.chat.renderers.chatml import ANSWER, END, START
+from engine.api import Message, ToolCall
+from engine.chat.prompt import in_front_apart, tagged
 from engine.chat.renderers.declarations import parameters_markup, tool_json
-from engine.chat.renderers.family import Chat, NamedRenderer
-from engine.chat.renderers.jsontext import free, spaced_markup
-from engine.chat.renderers.marks import END_THINK, THINK
-from engine.chat.renderers.values import sorted_arguments
-from engine.requests import Message, ToolCall
+from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer
+from engine.chat.renderers.jsontext import free, sorted_arguments, spaced_markup
 from modelfile.gotemplate import Tool
 from modelfile.gotemplate.strings import SPACES
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.chat.renderers.chatml import ANSWER, END, turn
+from engine.api import Message, ToolCall
 from engine.chat.renderers.declarations import tool_json
-from engine.chat.renderers.family import Chat, NamedRenderer
-from engine.chat.renderers.jsontext import compact, free, spaced
-from engine.chat.renderers.values import sorted_arguments
-from engine.requests import Message, ToolCall
+from engine.chat.renderers.family import ANSWER, END, THINK, Chat, NamedRenderer, turn
+from engine.chat.renderers.jsontext import compact, free, sorted_arguments, spaced
 
 ASSISTANT = "You are a helpful function-calling AI assistant."
 OLMO = (
@@ -70,3 +68,24 @@ def _answer(message: Message, *, continued: bool) -> str:
 def _call(call: ToolCall) -> str:
     arguments = (f"{name}={compact(free(value))}" for name, value in sorted_arguments(call))
     return f"{call.name}({', '.join(arguments)})"
+
+
+# OLMo 3 Think: ChatML, always with reasoning, never with tools.
+
+HELPFUL = "You are a helpful AI assistant."
+
+
+class Olmo3Think(NamedRenderer):
+    """The first system message counts, and `persona` without any. Results of tools are left out."""
+
+    def __init__(self, persona: str) -> None:
+        self._persona = persona
+
+    def parts(self, chat: Chat) -> Iterator[str]:
+        """The turns, each as ChatML."""
+        system = first_system(chat)
+        yield turn("system", self._persona if system is None else f"{system} {NO_FUNCTIONS}")
+        for message in chat.messages:
+            if message.role in ("user", "assistant"):
+                yield turn(message.role, message.content)
+        yield ANSWER + THINK

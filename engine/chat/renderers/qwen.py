@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.chat.renderers.jsontext import compact, free
-from engine.chat.renderers.values import is_composite, scalar_text
-from engine.requests import Message, ToolCall
+from engine.api import Message, ToolCall
+from engine.chat.renderers.jsontext import compact, free, is_composite, scalar_text
 from modelfile.gotemplate import Property, Tool
 
 FUNCTIONS = "# Tools\n\nYou have access to the following functions:\n\n<tools>"

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from engine.chat.images import in_front_apart, tagged
-from engine.chat.renderers.chatml import ANSWER, END, START, turn
+from engine.api import Message, Think
+from engine.chat.prompt import TemplateError, in_front_apart, tagged
 from engine.chat.renderers.declarations import tool_json
-from engine.chat.renderers.family import Chat, NamedRenderer
+from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, fold_results, turn
 from engine.chat.renderers.jsontext import spaced
-from engine.chat.renderers.marks import END_THINK, THINK
-from engine.chat.renderers.qwen import CALL_FORMAT, FUNCTIONS, last_question, results_text, value_text, xml_call
-from engine.chat.renderers.results import fold_results
-from engine.requests import Message
+from engine.chat.renderers.qwen import (
+    CALL_FORMAT,
+    FUNCTIONS,
+    is_question,
+    last_question,
+    results_text,
+    value_text,
+    xml_call,
+)
 from modelfile.gotemplate import Tool
 from modelfile.gotemplate.strings import SPACES
 
@@ -89,3 +94,57 @@ def tools_text(tools: Sequence[Tool]) -> str:
 def stripped(message: Message) -> Message:
     """The message without blanks around its content."""
     return replace(message, content=message.content.strip(SPACES))
+
+
+# Qwen3.8: as Qwen3.5, with one system turn for all instructions and a word on how hard to think.
+
+_INSTRUCTING = ("system", "developer")
+_THOROUGH = (
+    "Reasoning effort is set to xhigh. Please think carefully through the task, validate key assumptions, consider "
+    "plausible alternatives, and prioritize correctness, consistency, and clarity in the final answer."
+)
+_BRIEF = (
+    "Reasoning effort is set to low. Keep your thinking brief and focused, moving directly to the conclusion without "
+    "unnecessary elaboration."
+)
+
+
+class Qwen38(Qwen35):
+    """Every answer has its thinking block; thoughts that a client left in the content stay there."""
+
+    def parts(self, chat: Chat) -> Iterator[str]:
+        """The turns. Raises TemplateError for what the family refuses."""
+        instructions = [message for message in chat.messages if message.role in _INSTRUCTING]
+        if illustrated := next((message for message in instructions if message.images), None):
+            raise TemplateError(f"{illustrated.role} message cannot contain images")
+        if not chat.messages:
+            raise TemplateError("no messages provided")
+        if not any(map(is_question, tagged(map(stripped, chat.messages), in_front_apart))):
+            raise TemplateError("no user query found in messages")
+        texts = filter(None, (stripped(message).content for message in instructions))
+        spoken = [message for message in chat.messages if message.role not in _INSTRUCTING]
+        return super().parts(replace(chat, messages=[Message("system", "\n\n".join(texts)), *spoken]))
+
+    def system(self, text: str | None, chat: Chat) -> str:
+        """The first turn: how hard to think, tools, then the system text; none if there is nothing to say."""
+        tools = tools_text(chat.tools) if chat.tools else ""
+        said = "\n\n".join(filter(None, (_effort(chat.think), tools, text)))
+        return turn("system", said) if said else ""
+
+    def hears(self, role: str) -> bool:
+        """All roles are heard."""
+        return True
+
+    def shows_thoughts(self, is_new: bool) -> bool:
+        """Always."""
+        return True
+
+    def split(self, content: str) -> tuple[str, str]:
+        """All is content."""
+        return "", content
+
+
+def _effort(think: Think | None) -> str:
+    if think in (None, "high", "max"):
+        return _THOROUGH
+    return _BRIEF if think == "low" else ""

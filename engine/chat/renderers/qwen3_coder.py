@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from engine.chat.renderers.chatml import ANSWER, END, START, turn
+from engine.api import Message
 from engine.chat.renderers.declarations import parameters_json, property_json, types_text
-from engine.chat.renderers.family import Chat, NamedRenderer
-from engine.chat.renderers.jsontext import compact, free
+from engine.chat.renderers.family import ANSWER, END, START, Chat, NamedRenderer, fold_results, turn
+from engine.chat.renderers.jsontext import compact, free, is_composite, scalar_text
 from engine.chat.renderers.qwen import XMLTools, results_text, value_text, xml_call
-from engine.chat.renderers.results import fold_results
-from engine.chat.renderers.values import is_composite, scalar_text
-from engine.requests import Message
 from modelfile.gotemplate import Property, Tool
 
 _DEFAULT_SYSTEM = "You are Qwen, a helpful AI assistant that can interact with a computer to solve tasks."

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from engine.chat.images import in_front_apart, tagged
-from engine.chat.renderers.chatml import ANSWER, END, START, turn
+from engine.api import Message, ToolCall
+from engine.chat.prompt import in_front_apart, tagged
 from engine.chat.renderers.declarations import tool_json
-from engine.chat.renderers.family import Chat, NamedRenderer
-from engine.chat.renderers.jsontext import spaced
-from engine.chat.renderers.marks import END_THINK, THINK
+from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, fold_results, turn
+from engine.chat.renderers.jsontext import arguments_json, spaced
 from engine.chat.renderers.qwen import last_question, results_text
-from engine.chat.renderers.results import fold_results
-from engine.chat.renderers.values import arguments_json
-from engine.requests import Message, ToolCall
 from modelfile.gotemplate import Tool
 
 _TOOLS = (

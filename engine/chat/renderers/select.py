@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.chat.renderers.cogito import Cogito
 from engine.chat.renderers.cohere import Cohere
-from engine.chat.renderers.deepseek import DeepSeek31
+from engine.chat.renderers.deepseek import Cogito, DeepSeek31
 from engine.chat.renderers.family import NamedRenderer
-from engine.chat.renderers.functiongemma import FunctionGemma
-from engine.chat.renderers.gemma4 import Gemma4
+from engine.chat.renderers.gemma import FunctionGemma, Gemma4
 from engine.chat.renderers.glimmer import Glimmer
-from engine.chat.renderers.glm import GLM47
-from engine.chat.renderers.glm_ocr import GLMOcr
-from engine.chat.renderers.laguna import Laguna
+from engine.chat.renderers.glm import GLM47, GLMOcr
+from engine.chat.renderers.laguna import Laguna, Poolside
 from engine.chat.renderers.lfm2 import LFM2, LFM2Thinking
 from engine.chat.renderers.nemotron import Nemotron3, Nemotron35
-from engine.chat.renderers.olmo import ASSISTANT, OLMO, Olmo3
-from engine.chat.renderers.olmo_think import HELPFUL, Olmo3Think
-from engine.chat.renderers.poolside import Poolside
-from engine.chat.renderers.qwen3_5 import Ornith, Qwen35
-from engine.chat.renderers.qwen3_8 import Qwen38
+from engine.chat.renderers.olmo import ASSISTANT, HELPFUL, OLMO, Olmo3, Olmo3Think
+from engine.chat.renderers.qwen3_5 import Ornith, Qwen35, Qwen38
 from engine.chat.renderers.qwen3_coder import Qwen3Coder
 from engine.chat.renderers.qwen3_vl import Qwen3VL
 from engine.errors import InvalidRequest

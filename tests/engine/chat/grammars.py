@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from llguidance import LLMatcher
 
-from engine.chat.json_grammar import INDENTED, json_rules
+from engine.chat.grammar.json_grammar import INDENTED, json_rules
 from engine.runner.grammar import Grammars, limits
-from engine.runner.judge import BYTES, ByteVocabulary
+from engine.runner.grammar_check import BYTES, ByteVocabulary
 
 GRAMMARS = Grammars(ByteVocabulary())
 _CLOSING = b'"}]'

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from engine.chat.tape import Machine
-from engine.chat.tools import Format, OutputParser, Toolbox, Turn
-from engine.chat.tools.format import Reader
-from engine.requests import Delta
+from engine.api import Delta
+from engine.chat.output import Format, OutputParser, Toolbox, Turn
+from engine.chat.output.format import Reader
+from engine.chat.output.stream import Machine
 
 
 def steps(machine: Machine, chunks: Iterable[str]) -> Iterator[Delta]:

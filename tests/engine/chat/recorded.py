@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine.chat.thinking import ThinkingSplitter
-from engine.chat.tools import NAMED, MalformedCall, OutputParser, Toolbox, Turn, template_format
-from engine.requests import Message
+from engine.api import Message
+from engine.chat.output import NAMED, MalformedCall, OutputParser, Toolbox, Turn, template_format
+from engine.chat.output.reasoning import ThinkingSplitter
 from modelfile import gotemplate
 from modelfile.gotemplate import ChatTemplate, Conversation, infer_think_tags, tool_tag
 from tests.engine.chat.reading import joined, steps

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from engine.chat.conduct import Limits
-from engine.chat.render import TemplateError
-from engine.chat.template_messages import ChatTemplates
-from engine.chat.templates import Templates
-from engine.requests import Message
+from engine.api import Message
+from engine.chat.jinja.limits import Limits
+from engine.chat.jinja.messages import ChatTemplates
+from engine.chat.jinja.service import Templates
+from engine.chat.prompt import TemplateError
 from tests.processes import descendants
 
 WIDE = "{% set w = 'x' * 8000000 %}"
@@ -178,4 +178,4 @@ async def test_hostile_templates_end_and_others_go_on(hasty: Templates, name: st
         await asyncio.wait([hostile], timeout=0.02)
     with pytest.raises(TemplateError, match=r"^chat template: "):
         await hostile
-    assert len(descendants(os.getpid(), "engine.chat.worker")) <= 6
+    assert len(descendants(os.getpid(), "engine.chat.jinja.worker")) <= 6

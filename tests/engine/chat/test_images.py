@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from engine.chat.golang import GoRenderer
-from engine.chat.images import Placing, behind, images_of, in_front, in_front_apart, tagged, without_images
-from engine.chat.jinja import ChatTemplate
-from engine.chat.native import NativeRenderer
-from engine.requests import Message
+from engine.api import Message
+from engine.chat.go_template import GoRenderer
+from engine.chat.jinja.renderer import NativeRenderer
+from engine.chat.jinja.template import ChatTemplate
+from engine.chat.prompt import Placing, behind, images_of, in_front, in_front_apart, tagged, without_images
 from modelfile import gotemplate
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from engine.chat.golang import GoRenderer
+from engine.api import Message
+from engine.chat.go_template import GoRenderer
+from engine.chat.jinja.messages import ChatTemplates
+from engine.chat.jinja.worker import renderer_of
 from engine.chat.route import Route, choose_route, completion_route
-from engine.chat.template_messages import ChatTemplates
-from engine.chat.worker import renderer_of
 from engine.errors import InvalidRequest
-from engine.requests import Message
 from registry.manifest import ModelConfig
 
 GO = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}"

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from engine.messages import Chunk, Done, Failed, FromRunner, Load, Sampling, Submit
 from engine.runner.context import Context
 from engine.runner.grammar import Grammars
-from engine.runner.intake import make_sequence, padded
 from engine.runner.kvcache import KVCache
 from engine.runner.loop import Loop
+from engine.runner.preprocess import make_sequence, padded
 from engine.runner.sequence import Sequence
 
 TINYCHAT = Path(__file__).parents[3] / "registry" / "bundled" / "tinychat.gguf"

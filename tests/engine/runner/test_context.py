@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from engine.memory import MAX_PARALLEL, copied_bytes
+from engine.loading.memory import MAX_PARALLEL, copied_bytes
 from engine.runner.batch import Batch
-from engine.runner.bindings import C
 from engine.runner.context import ABORTED, NO_SLOT, Context, ModelError
-from engine.runner.layouts import copied_types
+from engine.runner.llamacpp import C
+from engine.runner.repacking import copied_types
 from engine.runner.selftest import QUANTIZATIONS, Quantization, quantize
 from registry.gguf import read_header
 from tests.engine.runner.harness import TINYCHAT, Runner, chat, load

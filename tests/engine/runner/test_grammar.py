@@ -12,7 +12,7 @@ import pytest
 
 from engine.messages import Failed, Grammar, Sampling
 from engine.runner.grammar import GrammarRejected, Grammars, lark
-from engine.runner.judge import BYTES, ByteVocabulary
+from engine.runner.grammar_check import BYTES, ByteVocabulary
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.runner.harness import PLAIN, Runner, chat
 

@@ -9,8 +9,8 @@ import pytest
 
 from engine.messages import Failed, Sampling
 from engine.runner.batch import Batch
-from engine.runner.bindings import C
 from engine.runner.context import DecodeError
+from engine.runner.llamacpp import C
 from tests.engine.runner.harness import PLAIN, Runner, chat
 
 QUESTIONS = [

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.runner.bindings import C
-from engine.runner.overrides import metadata_overrides
+from engine.runner.llamacpp import C, metadata_overrides
 
 
 @pytest.mark.parametrize(

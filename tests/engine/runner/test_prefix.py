@@ -5,7 +5,7 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.runner.prefix import CHUNK, common_prefix
+from engine.runner.kvcache import CHUNK, common_prefix
 
 
 @given(st.integers(0, 3 * CHUNK), st.integers(0, 300), st.integers(0, 300), st.integers(0, 4 * CHUNK))

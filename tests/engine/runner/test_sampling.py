@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.messages import Sampling
-from engine.runner.bindings import C
-from engine.runner.chain import CANDIDATE
-from engine.runner.recent import Logits
+from engine.runner.llamacpp import C
+from engine.runner.penalties import Logits
+from engine.runner.sampler_chain import CANDIDATE
 from engine.runner.sampling import NO_TOKEN, BatchSampler, TokenSampler
 from engine.runner.vocabulary import Vocabulary
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from engine.messages import Embed, Embedded, EmbeddingSizes
-from engine.runner.embedding import Embedding
-from engine.runner.passage import make_job
-from engine.runner.work import Work
+from engine.runner.child import Work
+from engine.runner.embed_loop import Embedding
+from engine.runner.embed_request import make_job
 from tests.engine.runner.harness import Runner, chat
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.store import Store
+from registry.storage.store import Store
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from modelfile.messages import StoredMessage
-from registry.store import Store
+from registry.storage.store import Store
 from tests.modelfile.create.models import PROJECTOR, gguf, make, name, upload
 from tests.registry.crashes import Death
 from tests.registry.stores import HOUR, blobs, check_whole, names

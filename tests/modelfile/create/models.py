@@ -10,7 +10,7 @@ import registry.bundled
 from modelfile.create import CreateRequest, create
 from registry.manifest import Manifest
 from registry.names import Digest, ModelName
-from registry.store import Store
+from registry.storage.store import Store
 from tests.registry.gguf.files import BOOL, F32, STRING, UINT32, File, entry, tensor, text, uint32
 from tests.serving import ROOT
 

@@ -21,7 +21,7 @@ from modelfile.create.request import CreateRequest
 from modelfile.messages import StoredMessage
 from registry.manifest import MAX_LAYERS
 from registry.names import Digest, ModelName
-from registry.store import Store
+from registry.storage.store import Store
 from tests.modelfile.create.models import make
 from tests.registry.stores import blobs, name, names
 

@@ -3,8 +3,8 @@
 import pytest
 
 from modelfile.create.config import make_config, own_stops
-from modelfile.create.part import Part, existing
 from modelfile.create.request import CreateRequest
+from modelfile.create.transaction import Part, existing
 from registry import manifest as kinds
 from registry.gguf import GGUFHeader
 from registry.manifest import DraftConfig, Layer, ModelConfig

@@ -14,7 +14,7 @@ from modelfile.parameters import OptionError
 from registry import manifest as kinds
 from registry.manifest import ManifestError
 from registry.names import Digest
-from registry.store import BlobMissing, ModelMissing, Store
+from registry.storage.store import BlobMissing, ModelMissing, Store
 from tests.modelfile.create.models import (
     ADAPTER,
     ENVIRON,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from modelfile.create.errors import CreateError
-from modelfile.create.gguf import media_type, read_gguf
+from modelfile.create.files import media_type, read_gguf
+from modelfile.create.request import CreateError
 from registry import manifest as kinds
 from tests.modelfile.create.models import ADAPTER, PROJECTOR, flag, gguf, number, string
 

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from modelfile.create.errors import CreateError
-from modelfile.create.info import Info, read_info
+from modelfile.create.request import CreateError, Info, read_info
 
 
 def test_what_is_known_is_read() -> None:

@@ -10,13 +10,13 @@ import psutil
 import pytest
 
 from modelfile.create import CreateError, CreateRequest, create
-from modelfile.jobs import Quantize
-from modelfile.work import JobFailed, JobUnsupported
 from modelfile.worker.llamacpp import quantize
+from modelfile.worker_client import JobFailed, JobUnsupported
+from modelfile.worker_protocol import Quantize
 from registry import manifest as kinds
 from registry.gguf import GGUFHeader, read_header
 from registry.names import Digest
-from registry.store import Store
+from registry.storage.store import Store
 from tests.golden.probes import ROUNDED
 from tests.modelfile.convert.test_fp8 import WEIGHT, blocks, checkpoint, scaled, write
 from tests.modelfile.create.models import ADAPTER, CHECKPOINT, ENVIRON, F16, gguf, make, manifest, name, number, upload

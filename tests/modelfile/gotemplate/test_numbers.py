@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfile.gotemplate.numbers import parse_complex, parse_number
+from modelfile.gotemplate.pipelines import parse_complex, parse_number
 from modelfile.gotemplate.values import COMPLEX128, FLOAT64, INT, GoType, Value
 
 

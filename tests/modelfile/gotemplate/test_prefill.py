@@ -2,8 +2,8 @@
 
 import pytest
 
+from modelfile.gotemplate.chat import cut_after_response
 from modelfile.gotemplate.nodes import source
-from modelfile.gotemplate.prefill import cut_after_response
 from modelfile.gotemplate.template import Template
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import psutil
 import pytest
 
-from modelfile.jobs import Derive
-from modelfile.work import JobFailed, work
+from modelfile.worker_client import JobFailed, work
+from modelfile.worker_protocol import Derive
 from registry.gguf import read_header
 from registry.names import Digest
-from registry.store import Store
+from registry.storage.store import Store
 from tests.disks import small_disk
 from tests.modelfile.published.pairs import PAIRS
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from registry.pool import Pool
-from registry.proxies import Proxy
+from registry.remote.connections import Pool
+from registry.remote.proxies import Proxy
 
 
 @dataclass(slots=True)

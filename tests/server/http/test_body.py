@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from engine.requests import Final
+from engine.api import Final
 from server.settings import Settings
 from tests.server.fake_engine import FakeEngine
 

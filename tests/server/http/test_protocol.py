@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from engine.requests import Delta, Final
+from engine.api import Delta, Final
 from server.http.protocol import MAX_HEADER_BYTES, MAX_HEADERS, BoundedHttpProtocol
 from server.settings import Settings
 from tests.server.conftest import Live, answers

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from engine import errors
-from engine.requests import Delta, Final, Rendered
+from engine.api import Delta, Final, Rendered
 from tests.server.conftest import Live
 from tests.server.fake_engine import FakeEngine, Step
 

@@ -13,7 +13,7 @@ import pytest
 
 from registry.manifest import Manifest
 from registry.names import Digest, ModelName
-from registry.store import Store
+from registry.storage.store import Store
 from server.app import create_app
 from server.settings import Settings
 from tests.modelfile.convert.checkpoints import files_in

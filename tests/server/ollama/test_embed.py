@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from engine.api import Embeddings, EmbedRequest
 from engine.errors import ContextExceeded, LoadFailed, RunnerDied
-from engine.requests import Embeddings, EmbedRequest
 from server.ollama.embed import MAX_TEXTS
 from tests.server.conftest import Live
 from tests.server.fake_engine import FakeEngine

@@ -5,7 +5,7 @@ import base64
 import httpx
 import pytest
 
-from engine.requests import ChatRequest, Delta, Final, GenerateRequest, Message
+from engine.api import ChatRequest, Delta, Final, GenerateRequest, Message
 from tests.server.fake_engine import FakeEngine
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from registry.store import Store
+from registry.storage.store import Store
 from server.settings import Settings
 from tests.registry.stores import add_model
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import httpx
 
-from engine.requests import RunningModel
+from engine.api import RunningModel
 from tests.server.fake_engine import FakeEngine
 
 DETAILS = ["parent_model", "format", "family", "families", "parameter_size", "quantization_level"]

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from engine.api import Message
 from engine.model import Model
-from engine.requests import Message
 from registry.names import ModelName
 from server.ollama.modelfile_text import modelfile, parameter_lines
 

@@ -3,7 +3,7 @@
 import json
 import time
 
-from engine.requests import Delta, Final, Rendered, ToolCall
+from engine.api import Delta, Final, Rendered, ToolCall
 from server.ollama.writer import ChatWriter, GenerateWriter
 
 FINAL = Final(

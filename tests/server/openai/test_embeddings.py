@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from engine.api import Embeddings, EmbedRequest
 from engine.errors import ModelNotFound
-from engine.requests import Embeddings, EmbedRequest
 from tests.server.fake_engine import FakeEngine
 from tests.server.openai.test_models import openai
 

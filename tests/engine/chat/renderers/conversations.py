@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from engine.requests import Message, ToolCall
+from engine.api import Message, ToolCall
 
 ROLES = ("user", "assistant", "tool", "system", "developer", "critic", "")
 THINK = (None, True, False, "low", "medium", "high", "max")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.chat.jinja import TemplateError
+from engine.chat.jinja.template import TemplateError
 from engine.chat.renderers import NAMES, NamedRenderer, renderer
 from engine.chat.renderers.glimmer import Glimmer
 from tests.engine.chat.renderers.conversations import messages

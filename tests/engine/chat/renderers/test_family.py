@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.chat.jinja import TemplateError
+from engine.api import Message, Think, ToolCall
+from engine.chat.jinja.template import TemplateError
 from engine.chat.renderers import NAMES, renderer
-from engine.requests import Message, Think, ToolCall
 from tests.engine.chat.renderers.conversations import MESSAGES, THINK, TOOLS
 
 WITH_IMAGES = (

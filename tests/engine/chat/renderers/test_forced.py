@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from engine.chat.constraint import chat_constraint
+from engine.api import ChatRequest, Message, ToolCall
+from engine.chat.grammar.constraint import chat_constraint
+from engine.chat.output import NAMED, Toolbox, Turn
 from engine.chat.renderers.select import renderer
-from engine.chat.tools import NAMED, Toolbox, Turn
-from engine.requests import ChatRequest, Message, ToolCall
+from tests.engine.chat.output.test_shape import GRAMMARS, allowed, may_end
 from tests.engine.chat.reading import said
-from tests.engine.chat.tools.test_shape import GRAMMARS, allowed, may_end
 
 PARSERS = {
     **{name: name for name in ("qwen3-coder", "qwen3-vl-instruct", "qwen3.5", "ornith", "cogito", "olmo3")},

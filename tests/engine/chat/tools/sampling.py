@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.messages import Grammar
 from engine.runner.grammar import Grammars
-from engine.runner.judge import BYTES, ByteVocabulary
+from engine.runner.grammar_check import BYTES, ByteVocabulary
 
 NAMES = ("city", "days", "is_new", "x1", "zone-2")
 DEFINITIONS = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.chat.tools import NAMED, Format, MalformedCall, OutputParser, Toolbox, Turn, native_format, template_format
-from engine.requests import Delta, Message
+from engine.api import Delta, Message
+from engine.chat.output import NAMED, Format, MalformedCall, OutputParser, Toolbox, Turn, native_format, template_format
+from tests.engine.chat.output.test_detect import EXCERPTS
 from tests.engine.chat.reading import TOOLS, cut, joined
-from tests.engine.chat.tools.test_detected import EXCERPTS
 
 FORMATS: dict[str, Format] = {
     **NAMED,

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.chat.constraint import chat_constraint
-from engine.chat.tools import Toolbox, Turn
-from engine.requests import ChatRequest
+from engine.api import ChatRequest
+from engine.chat.grammar.constraint import chat_constraint
+from engine.chat.output import Toolbox, Turn
+from tests.engine.chat.output.test_shape import FORCED
 from tests.engine.chat.reading import said
 from tests.engine.chat.tools.sampling import PARAMETERS, sample
-from tests.engine.chat.tools.test_shape import FORCED
 
 DISTINCT = list({format.shape.calls: name for name, format in FORCED.items()}.values())
 FUNCTIONS = ("get_weather", "add")

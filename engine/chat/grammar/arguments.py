@@ -1,0 +1,199 @@
+"""Rules for the arguments of one function, where they are not one object of JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from engine.chat.grammar.builder import FINITE, Lines, is_limited, quoted
+from engine.chat.output.format import KEY, KIND, NAME, ArgumentShape, Values
+from engine.chat.output.values import typed
+from engine.chat.schema.schema import UnusableSchema, count
+from engine.chat.schema.variants import DEFINITIONS, Branch, branches
+
+_TEXT, _ANYTHING = "string", ""
+_OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties")
+_NUMERIC = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+_BOOLEANS = ("true", "false", "True", "False")
+
+Member = Callable[[str, Any], str]
+"""The items of a member of an object, of this name and schema."""
+
+
+class Arguments:
+    """Writes the rules for the arguments that a schema wants, an object, into `lines`. Raises UnusableSchema."""
+
+    def __init__(self, lines: Lines, shape: ArgumentShape, reserved: Sequence[str], schema: Mapping[str, Any]) -> None:
+        self._lines = lines
+        self._shape = shape
+        self._reserved = reserved
+        self._root = schema
+
+    def items(self) -> str:
+        """All arguments, as the items of a rule."""
+        members: Mapping[Values, Member] = {
+            Values.JSON: self._json_member,
+            Values.BARE: self._bare_member,
+            Values.QUOTED: self._quoted_member,
+        }
+        return self._members(self._root, members[self._shape.values])
+
+    def _members(self, schema: Mapping[str, Any], member: Member) -> str:
+        """The members of an object in their order; those that are not required may be left out."""
+        properties = _properties(schema)
+        names = sorted(properties) if self._shape.values is Values.QUOTED else [*properties]
+        required = _required(schema)
+        between = self._lines.literal(self._shape.between)
+        first = behind = ""
+        if not names and (others := self._others(schema)) is not False and NAME not in self._shape.closing:
+            one = member(KEY, others)
+            behind = f"({between} {one})*"
+            first = f"({one} {behind})?"
+        for name in reversed(names):
+            one, after = self._named_member(name, properties[name], member), self._lines.rule(behind)
+            if name in required:
+                first, behind = f"{one} {after}", f"{between} {one} {after}"
+            else:
+                first, behind = f"{one} {after} | {self._lines.rule(first)}", f"({between} {one})? {after}"
+        return self._lines.rule(first)
+
+    def _others(self, schema: Mapping[str, Any]) -> Any:
+        """What members are that the schema does not list; False if there are none."""
+        return schema.get("additionalProperties", True) if any(schema.get(key) for key in _OPEN) else False
+
+    def _named_member(self, name: str, schema: Any, member: Member) -> str:
+        if not re.fullmatch(self._shape.names, name):
+            raise UnusableSchema(f"this model cannot write the name {name}")
+        return member(name, schema)
+
+    def _json_member(self, name: str, schema: Any) -> str:
+        opening, closing = self._shape.ends(name)
+        return f"{self._lines.literal(opening)} {self._json(schema)} {self._lines.literal(closing)}"
+
+    def _bare_member(self, name: str, schema: Any) -> str:
+        opening, closing = self._shape.ends(name)
+        found = branches(schema, self._root)
+        kinds = frozenset(branch.kind for branch in found)
+        ways: dict[str, list[Branch]] = {}
+        for branch in found:
+            ways.setdefault(opening.replace(KIND, self._shape.kind(branch.kind or _TEXT)), []).append(branch)
+        values = {head: self._bare_values(group, kinds, closing) for head, group in ways.items()}
+        if not any(values.values()):
+            raise UnusableSchema(f"this model cannot write any value of {name}")
+        return _either(f"{self._lines.literal(head)} {_either(items)}" for head, items in values.items() if items)
+
+    def _bare_values(self, group: Sequence[Branch], kinds: frozenset[str], closing: str) -> list[str]:
+        """The values with the same beginning. A text may be anything, so what may be one is nothing else."""
+        free = [each for each in group if each.kind in (_TEXT, _ANYTHING) and not each.values]
+        group = next(([each] for each in free if not is_limited(each.schema)), group)
+        return [items for branch in group for items in self._bare(branch, kinds, closing)]
+
+    def _bare(self, branch: Branch, kinds: frozenset[str], closing: str) -> list[str]:
+        """Values of a kind, with what ends them; `kinds` are all that the reader expects."""
+        if branch.values:
+            texts = {_bare_text(value): value for value in branch.values}
+            return [
+                self._lines.literal(text + closing)
+                for text, value in texts.items()
+                if typed(text, kinds - {_ANYTHING}) == value and not any(mark in text for mark in self._reserved)
+            ]
+        match branch.kind:
+            case "string" | "":
+                nullable = not kinds.isdisjoint(("null", _ANYTHING))
+                return [self._lines.text(closing, self._reserved, branch.schema, nullable=nullable)]
+            case "number" if _NUMERIC.isdisjoint(branch.schema):
+                return [f"{self._lines.rule(FINITE, 'FINITE')} {self._lines.literal(closing)}"]
+            case "boolean":
+                return [self._lines.literal(word + closing) for word in _BOOLEANS]
+        return [f"{self._json(branch.schema)} {self._lines.literal(closing)}"]
+
+    def _quoted_member(self, name: str, schema: Any) -> str:
+        opening, closing = self._shape.ends(name)
+        return f"{self._lines.literal(opening)} {self._quoted(schema)} {self._lines.literal(closing)}"
+
+    def _quoted(self, schema: Any) -> str:
+        """The rule for any value that is as the schema says."""
+        key = f"value: {json.dumps(schema, sort_keys=True)} in {id(self._root)}"
+        found = branches(schema, self._root)
+        return self._lines.named(key, lambda: _either(map(self._quoted_branch, found)))
+
+    def _quoted_branch(self, branch: Branch) -> str:
+        if branch.values:
+            return _either(map(self._quoted_value, branch.values))
+        match branch.kind:
+            case "string":
+                quote = self._shape.quote
+                text = self._lines.text(quote, self._reserved, branch.schema, nullable=True)
+                return f"{self._lines.literal(quote)} {text}"
+            case "array":
+                return f'"[" {self._elements(branch.schema)} "]"'
+            case "object":
+                return f'"{{" {self._members(_opened(branch.schema), self._quoted_member)} "}}"'
+            case "":
+                return _either(self._quoted({"type": kind}) for kind in _KINDS)
+        return self._json(branch.schema)
+
+    def _elements(self, schema: Mapping[str, Any]) -> str:
+        """What stands in an array."""
+        between = self._lines.literal(self._shape.between)
+        if isinstance(schema.get("prefixItems"), list):
+            return f" {between} ".join(map(self._quoted, schema["prefixItems"]))
+        one = self._quoted(schema.get("items", {}))
+        least, most = count(schema, "minItems") or 0, count(schema, "maxItems")
+        if most is not None and most < 2:
+            return {0: ""}.get(most, one if least else f"{one}?")
+        more = f"({between} {one}){{{max(least - 1, 0)},{'' if most is None else most - 1}}}"
+        return f"{one} {more}" if least else f"({one} {more})?"
+
+    def _quoted_value(self, value: Any) -> str:
+        """One value."""
+        match value:
+            case str():
+                return self._lines.literal(f"{self._shape.quote}{value}{self._shape.quote}")
+            case list():
+                return f'"[" {self._joined(map(self._quoted_value, value))} "]"'
+            case dict():
+                pairs = (f"{quoted(f'{name}:')} {self._quoted_value(value[name])}" for name in sorted(value))
+                return f'"{{" {self._joined(pairs)} "}}"'
+        return quoted(json.dumps(value))
+
+    def _joined(self, items: Iterable[str]) -> str:
+        return f" {self._lines.literal(self._shape.between)} ".join(items)
+
+    def _json(self, schema: Any) -> str:
+        """The rule for a value in JSON."""
+        if not isinstance(schema, Mapping):
+            schema = {}
+        definitions = {key: self._root[key] for key in DEFINITIONS if key in self._root}
+        if '"$ref"' in json.dumps(schema):
+            schema = {**schema, **definitions}
+        return self._lines.json(schema, self._reserved)
+
+
+_KINDS = ("string", "number", "boolean", "null", "array", "object")
+
+
+def _opened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of an object, which may have anything in it if nothing is said."""
+    return schema if "properties" in schema else {"additionalProperties": True, **schema}
+
+
+def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
+    listed = schema.get("properties")
+    named = dict(listed) if isinstance(listed, Mapping) else {}
+    return named | {name: {} for name in _required(schema) if name not in named}
+
+
+def _required(schema: Mapping[str, Any]) -> list[str]:
+    names = schema.get("required")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _bare_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _either(items: Iterable[str]) -> str:
+    return f"({' | '.join(items)})"

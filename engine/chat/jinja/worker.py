@@ -1,0 +1,245 @@
+"""Renders chat templates in processes that may be killed: `python -m engine.chat.jinja.worker FD`, FD is its socket.
+
+The first process imports all that is slow to import and forks the others: that takes milliseconds, and they share its
+memory. It never meets a template itself. Each of the others renders what comes on its own socket, one conversation
+after the other, and has limits of CPU time and memory; what takes more ends it, whatever C code that hangs in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from engine.chat.jinja.messages import (
+    ENDED,
+    FORK,
+    FORK_SLOW,
+    KILL,
+    ORDER,
+    ChatTemplates,
+    Prompted,
+    Refused,
+    Render,
+    Reply,
+    decode_conversation,
+    encode_frame,
+    render_decoder,
+)
+from engine.chat.jinja.renderer import NativeRenderer
+from engine.chat.jinja.sandbox import allowance
+from engine.chat.jinja.template import ChatTemplate
+from engine.chat.output import native_format
+from engine.chat.prompt import Overstayed, TemplateError
+from engine.messages import FRAME_HEADER
+
+MEMORY_LIMIT = 256 << 20  # bytes of address space on top of what a fresh process has
+MEMORY_KEPT = 96 << 20  # bytes of memory; a process that ever had more on top is replaced by a fresh one
+TIME_FACTOR = 1.25  # of the CPU time after which a template is told to stop, it is stopped
+TEMPLATES_KEPT = 64
+SOURCES_KEPT = 4 << 20  # characters of theirs
+NICENESS = 5
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Fork until the other end of the socket is closed, then kill what is left."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the server decides
+    _die_with_parent()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold what users wrote
+    gc.collect()
+    gc.freeze()  # or the collector would touch, and so copy, the memory that all have in common
+    Forks(socket.socket(fileno=int(sys.argv[1]))).serve()
+
+
+class Forks:
+    """The processes that were forked, by the numbers that the server gave them."""
+
+    def __init__(self, orders: socket.socket) -> None:
+        self._orders = orders
+        self._alarm, alarms = socket.socketpair()
+        alarms.setblocking(False)
+        self._alarms = alarms
+        self._numbers: dict[int, int] = {}
+
+    def serve(self) -> None:
+        """Follow orders until there are no more."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._alarms.fileno(), warn_on_full_buffer=False)
+        self._orders.sendall(ENDED.pack(0, 0))
+        while True:
+            ready, _, _ = select.select([self._orders, self._alarm], [], [])
+            if self._alarm in ready:
+                self._alarm.recv(4096)
+                with suppress(ConnectionError):
+                    self._tell_ends()
+            if self._orders in ready and not self._follow():
+                break
+        for pid in self._numbers:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+    def _follow(self) -> bool:
+        """Do what is said; whether anybody speaks."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self._orders, ORDER.size, 1)
+        except ConnectionError:
+            return False
+        if len(data) < ORDER.size:
+            return False
+        order, number = ORDER.unpack(data)
+        if order == KILL:
+            for pid in (pid for pid, known in self._numbers.items() if known == number):
+                os.kill(pid, signal.SIGKILL)
+            return True
+        assert order in (FORK, FORK_SLOW)
+        connection = socket.socket(fileno=fds[0])
+        pid = os.fork()
+        if pid == 0:
+            self._be_forked(connection, NICENESS if order == FORK_SLOW else 0)
+        self._numbers[pid] = number
+        connection.close()
+        return True
+
+    def _tell_ends(self) -> None:
+        while self._numbers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            self._orders.sendall(ENDED.pack(self._numbers.pop(pid), os.waitstatus_to_exitcode(status)))
+
+    def _be_forked(self, connection: socket.socket, niceness: int) -> None:
+        """All that a forked process does. Does not return."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for inherited in (self._orders, self._alarm, self._alarms):
+                inherited.close()
+            _die_with_parent()
+            _limit_memory()
+            os.nice(niceness)
+            serve(connection)
+            os._exit(0)
+        except ConnectionError:
+            pass  # nobody wants to know any more
+        except Exception:  # noqa: BLE001 - what is behind us is the loop that forks
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+
+def serve(connection: socket.socket) -> None:
+    """Render what comes until no more does, or this process has grown too large."""
+    writer = Writer()
+    received = connection.makefile("rb")
+    while len(head := received.read(FRAME_HEADER.size)) == FRAME_HEADER.size:
+        (size,) = FRAME_HEADER.unpack(head)
+        if len(body := received.read(size)) < size:
+            return
+        render = render_decoder.decode(body)
+        signal.setitimer(signal.ITIMER_PROF, render.seconds * TIME_FACTOR)  # nobody handles its signal: it kills
+        frame, last = writer.reply(render)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        connection.sendall(frame)
+        if last:
+            return
+
+
+class Writer:
+    """Renders conversations; keeps the templates that were used last, compiled."""
+
+    def __init__(self) -> None:
+        self._renderers: OrderedDict[bytes, tuple[int, NativeRenderer]] = OrderedDict()
+        self._most = _largest_so_far() + MEMORY_KEPT
+
+    def reply(self, render: Render) -> tuple[bytes, bool]:
+        """The frame of what came of it, and whether that is the last one."""
+        reply = self._try(render)
+        try:
+            frame = encode_frame(reply)
+        except UnicodeEncodeError:
+            reply = Refused("template", "chat template: it makes what is no text", last=reply.last)
+            frame = encode_frame(reply)
+        except MemoryError:
+            reply = Refused("memory", "", last=True)
+            frame = encode_frame(reply)
+        return frame, reply.last
+
+    def _try(self, render: Render) -> Reply:
+        try:
+            return self._render(render)
+        except MemoryError:
+            return Refused("memory", "", last=True)
+        except Overstayed:
+            return self._refused("time", "")
+        except TemplateError as error:
+            return self._refused("template", str(error))
+        except RecursionError:
+            return self._refused("template", "chat template: too deeply nested")
+        except Exception:  # noqa: BLE001 - ours; the server tells it
+            return self._refused("defect", traceback.format_exc())
+
+    def _render(self, render: Render) -> Reply:
+        renderer = self._renderer(render.key, render.templates)
+        if renderer is None:
+            return self._refused("unknown", "")
+        allowance.set(render.seconds)
+        messages, tools, think = decode_conversation(render.conversation)
+        prompt = renderer.render(messages, tools, think)
+        return Prompted(prompt.text, prompt.begun, prompt.reject_overflow, _largest_so_far() > self._most)
+
+    def _refused(self, why: Literal["template", "time", "unknown", "defect"], text: str) -> Refused:
+        return Refused(why, text, _largest_so_far() > self._most)
+
+    def _renderer(self, key: bytes, templates: ChatTemplates | None) -> NativeRenderer | None:
+        if templates is None:
+            if key not in self._renderers:
+                return None
+            self._renderers.move_to_end(key)
+            return self._renderers[key][1]
+        renderer = renderer_of(templates)
+        self._renderers[key] = len(templates.usual) + len(templates.with_tools), renderer
+        while len(self._renderers) > TEMPLATES_KEPT or sum(size for size, _ in self._renderers.values()) > SOURCES_KEPT:
+            self._renderers.popitem(last=False)
+        return renderer
+
+
+def renderer_of(templates: ChatTemplates) -> NativeRenderer:
+    """What renders with these templates, for the format in which the model answers."""
+    usual, with_tools = (
+        ChatTemplate(source, bos=templates.bos, eos=templates.eos) for source in (templates.usual, templates.with_tools)
+    )
+    format_ = native_format(templates.with_tools or templates.usual)
+    return NativeRenderer(usual, format_.shape, with_tools if templates.with_tools else None)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _limit_memory() -> None:
+    if sys.platform == "linux":  # elsewhere a process has far more addresses than memory
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + MEMORY_LIMIT
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _largest_so_far() -> int:
+    """Bytes of memory that this process ever had at once."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Gemma's calls: `call:f{k:v}` between tags, strings between quotes of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine.api import ToolCall
+from engine.chat.output.format import ArgumentShape, CallShape, Shape, Turn, Values
+from engine.chat.output.stream import Script, Tape, Unreadable, content, emitted, nothing, thought
+from engine.chat.output.values import NAME, Literals
+
+CHANNEL, END_CHANNEL = "<|channel>", "<channel|>"
+CALL, END_CALL, RESPONSE = "<|tool_call>", "<tool_call|>", "<|tool_response>"
+QUOTE = '<|"|>'
+PRESERVED = (CHANNEL, END_CHANNEL, CALL, END_CALL, RESPONSE, QUOTE)
+FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE = "<start_function_call>", "<end_function_call>", "<escape>"
+PRESERVED_FUNCTION = (FUNCTION_CALL, END_FUNCTION_CALL)
+
+
+def _calls(opening: str, closing: str, quote: str, *reserved: str) -> CallShape:
+    arguments = ArgumentShape("", ":", between=",", values=Values.QUOTED, quote=quote, names=NAME)
+    return CallShape(
+        f"{opening}call:",
+        "{",
+        f"}}{closing}",
+        between="",
+        arguments=arguments,
+        reserved=(quote, *reserved),
+        names=NAME,
+    )
+
+
+SHAPE = Shape((f"{CHANNEL}thought\n", END_CHANNEL), calls=_calls(CALL, END_CALL, QUOTE))
+SHAPE_FUNCTION = Shape(calls=_calls(FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE, END_FUNCTION_CALL))
+
+
+def read_function_gemma(tape: Tape, turn: Turn) -> Script[None]:
+    """Read an answer of FunctionGemma."""
+    while (yield from tape.pour(content, FUNCTION_CALL)):
+        body, end = yield from tape.until(END_FUNCTION_CALL)
+        try:
+            yield from emitted([_read(body, ESCAPE)])
+        except Unreadable:
+            yield content(FUNCTION_CALL + body + end)
+
+
+def read_gemma4(tape: Tape, turn: Turn) -> Script[None]:
+    """Read an answer of Gemma 4, reasoning in it too; that is dropped when nobody asked for it."""
+    if turn.opened(f"{CHANNEL}thought"):
+        tape.unread(CHANNEL)
+    while tag := (yield from tape.pour(content, CHANNEL, CALL)):
+        if tag == CALL:
+            yield from _read_call(tape)
+        else:
+            yield from tape.accept("thought\n")
+            yield from tape.pour(thought if turn.think else nothing, END_CHANNEL, trim=True)
+            yield from tape.skip_space()
+
+
+def read_gemma4_silent(tape: Tape, turn: Turn) -> Script[None]:
+    """Read an answer of a Gemma 4 that is not meant to think."""
+    yield from read_gemma4(tape, replace(turn, think=False))
+
+
+def _read_call(tape: Tape) -> Script[None]:
+    """Emit one call of Gemma 4; its opening tag is consumed, the closing one may be missing."""
+    body, end = yield from tape.upto(END_CALL, CALL, RESPONSE)
+    while end and body.count(QUOTE) % 2:  # the tag stands in a string
+        body += tape.take(len(end))
+        more, end = yield from tape.upto(END_CALL, CALL, RESPONSE)
+        body += more
+    if not end and END_CALL in body:  # it did not: the string has no end
+        body, end, rest = body.partition(END_CALL)
+        tape.unread(end + rest)
+    for text in (body, _repaired(body)) if end else (body,):
+        try:
+            yield from emitted([_read(text, QUOTE)])
+        except Unreadable:
+            continue
+        yield from _skip_noise(tape)
+        return
+    yield content(CALL + body)
+
+
+def _skip_noise(tape: Tape) -> Script[None]:
+    """Consume what follows a call: tags that close it, more than once at times, or that begin a made-up result."""
+    while (yield from tape.accept(END_CALL, RESPONSE, after_space=True)):
+        pass
+    yield from tape.skip_space()
+
+
+def _read(text: str, quote: str) -> ToolCall:
+    reader = Literals(text, quotes=(quote,))
+    if not reader.accept("call:"):
+        raise Unreadable("no call")
+    name = reader.name()
+    if not reader.accept("{"):
+        raise Unreadable("no arguments")
+    return ToolCall(name, reader.pairs(":", "}"))
+
+
+def _repaired(text: str) -> str:
+    """A call whose last string or object was not closed, closed."""
+    text = text.rstrip()
+    if text.count(QUOTE) % 2:
+        inside = text.rstrip("}")
+        return inside + QUOTE + (text[len(inside) :] or "}")
+    return text if text.endswith("}") else text + "}"

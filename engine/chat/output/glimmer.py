@@ -1,0 +1,75 @@
+"""Muse Glimmer: messages whose header says to whom they go, calls of tools as ATEM markup."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine.chat.output.format import NAME, Shape, Turn
+from engine.chat.output.markup import ATEM, ATEM_CALL
+from engine.chat.output.stream import MalformedCall, Script, Tape, content, emitted, nothing, thought
+from engine.chat.output.toolset import Toolbox
+
+START, MESSAGE, END_MESSAGE, END_TURN = "<|start|>", "<|message|>", "<|eom|>", "<|eot|>"
+PRESERVED = (START, MESSAGE, END_MESSAGE, END_TURN)
+_ASSISTANT = f"{START}assistant"
+_CALLS = replace(
+    ATEM_CALL,
+    opening=" to=",
+    middle=f"{MESSAGE}{ATEM.opening}\n{ATEM_CALL.opening}{NAME}{ATEM_CALL.middle}",
+    closing=f"{ATEM_CALL.closing}{ATEM.closing}",
+    between=f"{END_MESSAGE}{_ASSISTANT}",
+    reserved=(*ATEM_CALL.reserved, END_MESSAGE, END_TURN, _ASSISTANT),
+    trims=False,
+)
+SHAPE = Shape((f" to=self{MESSAGE}", f"{END_MESSAGE}{_ASSISTANT}"), f" to=user{MESSAGE}", _CALLS)
+_ENDS = (END_MESSAGE, END_TURN, _ASSISTANT)
+
+
+def read_glimmer(tape: Tape, turn: Turn) -> Script[None]:
+    """Read an answer, whose first header begins behind `<|start|>assistant`. Raises MalformedCall."""
+    originals = {alias: name for name in turn.tools.names for alias in (name, _in_namespace(name))}
+    tools = turn.tools.aliased(originals)
+    if _in_text(turn):
+        yield from _read_text(tape, tools)
+    while True:
+        yield from tape.accept(_ASSISTANT)
+        header, tag = yield from tape.until(MESSAGE)
+        if not tag:
+            break
+        recipient = header.strip().removeprefix("to=").strip()
+        if recipient == "self":
+            yield from tape.pour(thought if turn.think else nothing, *_ENDS)
+        elif recipient in originals:
+            yield from _read_call(tape, originals[recipient], tools)
+        else:
+            yield from _read_text(tape, tools)
+    yield content(header)
+
+
+def _in_text(turn: Turn) -> bool:
+    """Whether the prompt ends in the middle of a message to the user."""
+    _, separator, text = turn.prompt.rpartition(_ASSISTANT)[2].partition(MESSAGE)
+    return bool(turn.continues and separator) and not any(end in text for end in _ENDS)
+
+
+def _in_namespace(name: str) -> str:
+    """The name with the namespace that the template derives from it."""
+    return f"{name.partition('.')[0]}.{name}"
+
+
+def _read_call(tape: Tape, name: str, tools: Toolbox) -> Script[None]:
+    body, end = yield from tape.until(*_ENDS)
+    whole = end or body.rstrip().endswith((ATEM.last, ATEM.closing))
+    calls = ATEM.calls(body, tools) if whole else []
+    if not calls and end:
+        raise MalformedCall(f"parse Glimmer call to {name}: missing ATEM function_calls wrapper")
+    yield from emitted(replace(call, name=name) for call in calls)
+    if not calls:
+        yield content(body)
+
+
+def _read_text(tape: Tape, tools: Toolbox) -> Script[None]:
+    """Emit a message to the user; calls end up in one at times."""
+    if tools and (yield from tape.accept(ATEM.opening, after_space=True)):
+        yield from ATEM.read_block(tape, tools)
+    yield from tape.pour(content, *_ENDS)

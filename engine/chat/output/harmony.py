@@ -1,0 +1,94 @@
+"""gpt-oss: messages with a channel and perhaps a recipient in their headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from engine.api import ToolCall
+from engine.chat.output.format import CallShape, Shape, Turn
+from engine.chat.output.json_calls import CutJSON, as_arguments, parse
+from engine.chat.output.stream import MalformedCall, Script, Tape, Unreadable, content, emitted, thought
+
+START, END, MESSAGE, CHANNEL = "<|start|>", "<|end|>", "<|message|>", "<|channel|>"
+PRESERVED = (START, END, MESSAGE, CHANNEL, "<|constrain|>")
+_ENDS = (END, START, "<|call|>", "<|return|>")
+_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
+_RECIPIENT = re.compile(r"\bto=(.+?)(?=<\||\s|\Z)")
+_BUILTIN = frozenset({"browser.open", "browser.search", "browser.find", "python"})
+
+
+def identifiers(names: Iterable[str]) -> dict[str, str]:
+    """For each function, in order, the identifier by which the model knows it; the renderer's tools bear these."""
+    found: dict[str, str] = {}
+    for name in names:
+        plain = _identifier(name)
+        unique, count = plain, 1
+        while unique in found.values():
+            count += 1
+            unique = f"{plain}_{count}"
+        found[name] = unique
+    return found
+
+
+SHAPE = Shape(
+    (f"{CHANNEL}analysis{MESSAGE}", f"{END}{START}assistant"),
+    f"{CHANNEL}final{MESSAGE}",
+    CallShape(
+        f"{CHANNEL}commentary to=functions.",
+        f" <|constrain|>json{MESSAGE}",
+        "",
+        known_as=identifiers,
+        reserved=_ENDS,
+    ),
+)
+
+
+def read_harmony(tape: Tape, turn: Turn) -> Script[None]:
+    """Read an answer, whose first header begins behind `<|start|>assistant`. Raises MalformedCall.
+
+    An assistant's message that is continued has left the body of its last channel open.
+    """
+    if turn.continues:
+        yield from tape.pour(content, *_ENDS)
+    elif turn.last is not None and turn.last.role == "assistant" and turn.last.thinking:
+        yield from tape.pour(thought, *_ENDS)
+    originals = {identifier: name for name, identifier in identifiers(turn.tools.names).items()}
+    while True:
+        header, tag = yield from tape.until(MESSAGE)
+        if not tag:
+            break
+        yield from _read_message(tape, header.rpartition(START)[2], originals)
+    if "<|" not in header:  # else it is a header that was cut off
+        yield content(header)
+
+
+def _read_message(tape: Tape, header: str, originals: dict[str, str]) -> Script[None]:
+    channel = _CHANNEL.search(header)
+    recipient = _RECIPIENT.search(header)
+    if recipient is not None and (channel is None or channel[1] != "final"):
+        name = recipient[1].removeprefix("functions.")
+        yield from _read_call(tape, originals.get(name, name))
+    else:
+        thinks = channel is not None and channel[1] == "analysis"
+        yield from tape.pour(thought if thinks else content, *_ENDS)
+
+
+def _read_call(tape: Tape, name: str) -> Script[None]:
+    body, end = yield from tape.until(*_ENDS)
+    try:
+        yield from emitted([ToolCall(name, as_arguments(parse(body)))])
+    except CutJSON:
+        yield content(body + end)
+    except Unreadable as error:
+        raise MalformedCall(f"error parsing tool call: raw='{body}', err={error}") from None
+
+
+def _identifier(name: str) -> str:
+    if name in _BUILTIN:
+        return name
+    plain = "".join("_" if letter in " -." else letter for letter in name)
+    plain = "".join(letter for letter in plain if letter.isalnum() or letter in "_$")
+    if not plain:
+        return "unnamed"
+    return f"_{plain}" if plain[0].isdigit() else plain

@@ -1,0 +1,202 @@
+"""JSON inside a model's answer: where an object ends, what it holds, and what Go would say of a broken one."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from engine.api import ToolCall
+from engine.chat.output.stream import Script, Tape, Unreadable
+from engine.chat.output.toolset import Toolbox
+
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+_BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[][{}]', re.DOTALL)
+_PLACES = {
+    "Expecting property name": "looking for beginning of object key string",
+    "Illegal trailing comma before end of object": "looking for beginning of object key string",
+    "Illegal trailing comma before end of array": "looking for beginning of value",
+    "Expecting value": "looking for beginning of value",
+    "Expecting ':'": "after object key",
+    "Extra data": "after top-level value",
+    "Invalid \\escape": "in string escape code",
+    "Invalid \\uXXXX": "in \\u hexadecimal character escape",
+}
+"""Python's words for a fault and Go's."""
+
+
+class BadJSON(Unreadable):
+    """The text is not JSON; `str()` is what Go's decoder says, because clients read it."""
+
+
+class CutJSON(BadJSON):
+    """The text ends before its value does."""
+
+    def __init__(self) -> None:
+        super().__init__("unexpected end of JSON input")
+
+
+def parse(text: str) -> Any:
+    """The value of a JSON text; lone surrogates become U+FFFD, numbers too large the largest. Raises BadJSON.
+
+    Raw line breaks inside strings are let pass: models write them, and they can mean only one thing.
+    """
+    try:
+        return _DECODER.decode(_ESCAPE.sub(lambda match: r"\ufffd" if match[1] else match[0], text))
+    except json.JSONDecodeError as error:
+        raise _in_go_words(error) from None
+    except RecursionError:
+        raise BadJSON("exceeded max depth") from None
+    except ValueError as error:
+        raise BadJSON(str(error)) from None
+
+
+def read_object(tape: Tape, stop: str = "") -> Script[tuple[str, bool]]:
+    """Consume the object that the text begins with: its text, and whether it is complete.
+
+    It is not when the answer ends first, or when `stop` comes first outside of a string (it is not consumed).
+    """
+    scan = _ObjectEnd(stop)
+    while (end := scan.find(tape.text)) is None and not tape.ended:
+        yield None
+    if end is None:
+        return tape.take(len(tape.text)), False
+    return tape.take(end), scan.depth == 0
+
+
+class _ObjectEnd:
+    """Looks for the end of the object at the start of a growing text; each character is looked at once."""
+
+    def __init__(self, stop: str) -> None:
+        self.depth = 0
+        self._quoted = False
+        self._seen = 0
+        self._stop = stop
+        self._marks = re.compile(rf'\\.|["{{}}]{"|" + re.escape(stop) if stop else ""}', re.DOTALL)
+
+    def find(self, text: str) -> int | None:
+        """How long the object is, or where the stop stands; None while neither is there."""
+        for match in self._marks.finditer(text, self._seen):
+            self._seen = match.end()
+            if self._quoted:
+                self._quoted = match[0] != '"'
+            elif match[0] == self._stop:
+                return match.start()
+            elif self._count(match[0]):
+                return match.end()
+        # What could be the start of a longer mark is looked at again.
+        self._seen = max(self._seen, len(text) - max(1, len(self._stop) - 1))
+        return None
+
+    def _count(self, mark: str) -> bool:
+        self._quoted = mark == '"'
+        self.depth += {"{": 1, "}": -1}.get(mark, 0)
+        return mark == "}" and self.depth == 0
+
+
+def _in_go_words(error: json.JSONDecodeError) -> BadJSON:
+    if error.msg.startswith("Unterminated"):
+        return CutJSON()
+    at = error.pos + ("escape" in error.msg or "trailing comma" in error.msg)
+    while at < len(error.doc) and error.doc[at] in " \t\r\n":
+        at += 1
+    if at >= len(error.doc):
+        return CutJSON()
+    place = next((words for start, words in _PLACES.items() if error.msg.startswith(start)), None)
+    shown = error.doc[at] if error.doc[at] == '"' else json.dumps(error.doc[at], ensure_ascii=False)[1:-1]
+    return BadJSON(f"invalid character '{shown}' {place or _after_item(error.doc[:at])}")
+
+
+def _after_item(text: str) -> str:
+    """Which kind of comma is missing at the end of `text`."""
+    open_brackets = []
+    for match in _BRACKETS.finditer(text):
+        if match[0] in "{[":
+            open_brackets.append(match[0])
+        elif match[0] in "}]":
+            open_brackets.pop()
+    return "after array element" if open_brackets[-1] == "[" else "after object key:value pair"
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"invalid character '{constant[0]}' looking for beginning of value")  # NaN is Python's, not JSON's
+
+
+def _finite(text: str) -> float:
+    """A number; an infinite one could not be written as JSON again."""
+    return max(-sys.float_info.max, min(float(text), sys.float_info.max))
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse, parse_float=_finite)
+
+
+# Calls as JSON objects: the many ways in which models spell a name and its arguments.
+
+_NAME_KEYS = ("name", "tool_name", "function")
+_ARGUMENT_KEYS = ("arguments", "parameters")
+
+
+class NotACall(Unreadable):
+    """Valid JSON, but no call of a function."""
+
+
+def read_call(value: dict[str, Any]) -> ToolCall:
+    """The call that an object with a name spells; without arguments it has none. Raises Unreadable."""
+    if not (name := name_of(value)):
+        raise NotACall("empty function name")
+    arguments = next((value[key] for key in _ARGUMENT_KEYS if key in value), None)
+    return ToolCall(name, as_arguments(arguments))
+
+
+def read_calls(value: Any, tools: Toolbox) -> list[ToolCall]:
+    """The calls in a JSON value: `{name, arguments}`, `{tool: arguments}`, or either of them further inside.
+
+    Raises Unreadable when there is none.
+    """
+    if isinstance(value, dict) and name_of(value):
+        return [read_call(value)]
+    if isinstance(value, dict) and (named := [name for name in value if name in tools]):
+        return [ToolCall(name, as_arguments(value[name])) for name in named]
+    calls = [call for child in _children(value) for call in _calls_inside(child, tools)]
+    if not calls:
+        raise NotACall("empty function name")
+    return calls
+
+
+def name_of(value: dict[str, Any]) -> str:
+    """The function's name in an object that spells a call, or ""."""
+    return next((name for key in _NAME_KEYS if isinstance(name := value.get(key), str) and name), "")
+
+
+def has_arguments(value: dict[str, Any]) -> bool:
+    """Whether an object that spells a call says something about arguments."""
+    return any(key in value for key in _ARGUMENT_KEYS)
+
+
+def as_arguments(value: Any) -> dict[str, Any]:
+    """Arguments as an object; a text may hold it, nothing is an empty one. Raises Unreadable for anything else."""
+    if isinstance(value, str):
+        value = parse(value or "{}")
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise NotACall("arguments are not an object")
+    return value
+
+
+def _children(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+
+
+def _calls_inside(value: Any, tools: Toolbox) -> list[ToolCall]:
+    try:
+        return read_calls(value, tools)
+    except Unreadable:
+        return []

@@ -1,0 +1,88 @@
+"""MiniMax M3: elements named after the arguments, nested for objects, `<item>` for each member of an array."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.api import ToolCall
+from engine.chat.output.format import NAME, ArgumentShape, CallShape, Shape, Turn, bare_name
+from engine.chat.output.stream import Script, Tape, content, emitted
+from engine.chat.output.toolset import Toolbox
+from engine.chat.output.values import JSON_TYPES, typed
+
+SPACE = "]<]minimax[>["
+"""Stands before every tag, so that no value can be mistaken for one."""
+
+OPENING, CLOSING = f"{SPACE}<tool_call>", f"{SPACE}</tool_call>"
+SHAPE = Shape(
+    calls=CallShape(
+        f'{SPACE}<invoke name="',
+        '">',
+        f"{SPACE}</invoke>\n",
+        f"{OPENING}\n",
+        CLOSING,
+        "",
+        arguments=ArgumentShape(f"{SPACE}<", ">", f"{SPACE}</{NAME}>", names=r"[^/<>\s]+"),
+        reserved=(SPACE.lstrip("]"),),
+        names=bare_name('"'),
+        trims=True,
+    )
+)
+_TAG = re.compile(
+    rf'{re.escape(SPACE)}<(?P<end>/)?(?P<name>[^/<>\s]{{1,256}})(?: name="(?P<function>[^"]{{1,256}})")?>'
+)
+_DEEPEST = 100
+
+
+def read_minimax3(tape: Tape, turn: Turn) -> Script[None]:
+    """Read the content of an answer."""
+    while (yield from tape.pour(content, OPENING, trim=True)):
+        body, end = yield from tape.until(CLOSING)
+        calls = _calls(body, turn.tools) if end else []
+        yield from emitted(calls)
+        if not calls:
+            yield content(OPENING + body + end)
+
+
+@dataclass(slots=True)
+class _Element:
+    name: str = ""
+    function: str = ""
+    text: str = ""
+    children: list[_Element] = field(default_factory=list)
+
+
+def _calls(body: str, tools: Toolbox) -> list[ToolCall]:
+    invocations = [element for element in _tree(body).children if element.function]
+    return [ToolCall(element.function, _arguments(element, tools)) for element in invocations]
+
+
+def _tree(body: str) -> _Element:
+    """The elements of a block. A closing tag ends everything that was opened behind its own opening one."""
+    stack, at = [_Element()], 0
+    for match in _TAG.finditer(body):
+        stack[-1].text += body[at : match.start()]
+        at = match.end()
+        if not match["end"] and len(stack) < _DEEPEST:
+            stack.append(_Element(match["name"], match["function"] or ""))
+            stack[-2].children.append(stack[-1])
+        elif match["end"] and match["name"] in [element.name for element in stack]:
+            while stack.pop().name != match["name"]:
+                pass
+    return stack[0]
+
+
+def _arguments(invocation: _Element, tools: Toolbox) -> dict[str, Any]:
+    return {
+        element.name: _value(element, tools.types(invocation.function, element.name)) for element in invocation.children
+    }
+
+
+def _value(element: _Element, types: frozenset[str]) -> Any:
+    if not element.children:
+        return typed(element.text, types)
+    if all(child.name == "item" for child in element.children):
+        return [_value(child, JSON_TYPES) for child in element.children]
+    return {child.name: _value(child, JSON_TYPES) for child in element.children}

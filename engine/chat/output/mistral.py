@@ -1,0 +1,75 @@
+"""Mistral's calls: `[TOOL_CALLS]f[ARGS]{…}` of its newer models, `[TOOL_CALLS][{"name": …, "arguments": …}]` before."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from engine.api import ToolCall
+from engine.chat.output import json_calls
+from engine.chat.output.format import CallShape, Shape, Turn, json_list
+from engine.chat.output.json_calls import parse, read_object
+from engine.chat.output.stream import MalformedCall, Script, Tape, Unreadable, content, emitted, thought
+from engine.chat.output.toolset import Toolbox
+
+CALLS, THINK, END_THINK = "[TOOL_CALLS]", "[THINK]", "[/THINK]"
+PRESERVED = (CALLS, THINK, END_THINK, "[ARGS]")
+SHAPE = Shape((THINK, END_THINK), calls=CallShape(CALLS, "[ARGS]", "", between=""))
+SHAPE_LISTED = Shape((THINK, END_THINK), calls=json_list(CALLS))
+_HEAD = re.compile(r"(?P<name>[\w.-]+)(?:\s*\[CALL_ID\](?P<id>\w+))?(?:\s*\[ARGS\])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Mistral:
+    """A reader of both. `strict`: a call of an undeclared function, or one that is no JSON, fails the answer."""
+
+    strict: bool = False
+
+    def __call__(self, tape: Tape, turn: Turn) -> Script[None]:
+        """Read an answer, reasoning in it too. Raises MalformedCall."""
+        if turn.opened(THINK):
+            tape.unread(THINK)
+        while tag := (yield from tape.pour(content, CALLS, THINK, trim=True)):
+            if tag == CALLS:
+                yield from self._read_calls(tape, turn.tools)
+            else:
+                yield from tape.pour(thought, END_THINK)
+                yield from tape.skip_space()
+
+    def _read_calls(self, tape: Tape, tools: Toolbox) -> Script[None]:
+        """Emit what stands behind the tag: a name and arguments, or the objects of an array."""
+        head, brace = yield from tape.upto("{", CALLS)
+        named = _HEAD.fullmatch(head.strip())
+        if brace != "{" or not (named or head.strip() in ("", "[")):
+            yield content(CALLS + head)
+            return
+        yield from self._read_object(tape, tools, CALLS + head, named)
+        while not named and (yield from self._another(tape)):
+            yield from self._read_object(tape, tools, "", None)
+
+    def _another(self, tape: Tape) -> Script[bool]:
+        """Whether one more object follows in an array. Consumes what stands between, or the array's end."""
+        if not (yield from tape.accept(",", after_space=True)):
+            yield from tape.accept("]", after_space=True)
+            return False
+        brace = yield from tape.accept("{", after_space=True)
+        tape.unread(brace)
+        return bool(brace)
+
+    def _read_object(self, tape: Tape, tools: Toolbox, before: str, named: re.Match[str] | None) -> Script[None]:
+        """Emit the calls of the next object, or give it back with what stood before it."""
+        body, whole = yield from read_object(tape)
+        try:
+            value = parse(body)
+            calls = (
+                [ToolCall(named["name"], value, named["id"] or "")] if named else json_calls.read_calls(value, tools)
+            )
+        except Unreadable as error:
+            if self.strict and whole:
+                raise MalformedCall(str(error)) from None
+            yield content(before + body)
+            return
+        unknown = [call.name for call in calls if call.name not in tools]
+        if self.strict and unknown:
+            raise MalformedCall(f"tool '{unknown[0]}' not found")
+        yield from emitted(calls)

@@ -1,0 +1,185 @@
+"""JSON between two tags: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, one object, several, or an array.
+
+Written by Hermes, Qwen 2.5 and 3, Granite, Phi 4, Nemotron, Apertus, Jamba, Command R and many more.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+
+from engine.api import Delta, ToolCall
+from engine.chat.output import json_calls
+from engine.chat.output.format import CallShape, Format, Reader, Shape, Turn, json_call, json_list
+from engine.chat.output.json_calls import BadJSON, parse, read_object
+from engine.chat.output.reasoning import after_thinking, with_tools
+from engine.chat.output.stream import MalformedCall, Script, Tape, Unreadable, content, emitted
+from engine.chat.output.toolset import Toolbox
+
+HERMES_CALLS = json_call("<tool_call>\n", "\n</tool_call>", between="\n")
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedJSON:
+    """A reader of such calls. `closing` may be "" where calls are the last thing in an answer; `also` are other
+    spellings of the opening tag.
+
+    A block without a readable call is given back as content, or fails the answer where `complaint` is set: the words
+    before the fault in its JSON. `trim_after`: whitespace behind a block is dropped.
+    """
+
+    opening: str = "<tool_call>"
+    closing: str = "</tool_call>"
+    complaint: str | None = None
+    trim_after: bool = False
+    also: tuple[str, ...] = ()
+
+    def __call__(self, tape: Tape, turn: Turn) -> Script[None]:
+        """Read the content of an answer. Raises MalformedCall."""
+        while (yield from tape.pour(content, self.opening, *self.also, trim=True)):
+            yield from self.read_block(tape, turn.tools)
+            if self.trim_after:
+                yield from tape.skip_space()
+
+    def read_block(self, tape: Tape, tools: Toolbox) -> Script[None]:
+        """Emit the calls of one block, each at its last brace. The opening tag is consumed."""
+        unsaid, called = "", False
+        while True:
+            lead, mark = yield from tape.upto(*filter(None, ("{", self.closing)))
+            unsaid += lead
+            if mark != "{":
+                break
+            body, _ = yield from read_object(tape, self.closing)
+            try:
+                calls = json_calls.read_calls(parse(body), tools)
+            except Unreadable:
+                unsaid += body
+            else:
+                yield from emitted(calls)
+                unsaid, called = "", True
+        closing = tape.take(len(mark))
+        if not called:
+            yield self._without_call(unsaid, closing, tools)
+        elif "{" in unsaid:
+            yield content(unsaid[unsaid.index("{") :] + closing)
+
+    def _without_call(self, text: str, closing: str, tools: Toolbox) -> Delta:
+        """A block that calls nothing; one that the end of the answer has cut off is never a fault."""
+        if self.complaint is not None and closing:
+            try:
+                json_calls.read_calls(parse(text), tools)
+            except BadJSON as error:
+                raise MalformedCall(self.complaint + str(error)) from None
+            except Unreadable as error:
+                raise MalformedCall(str(error)) from None
+        return content(self.opening + text + closing)
+
+
+# The format of models whose Go template tells only how a call begins: a tag, then objects with name and arguments.
+
+_BARE = ("{", "[")
+
+
+def tagged(tag: str) -> Reader:
+    """The reader for calls that begin with `tag`. `{` and `[` are no tags: such a call is the whole answer."""
+    return with_tools(_read_bare if tag in _BARE else partial(_read_tagged, tags=spellings(tag)))
+
+
+def template_format(tag: str, thinking: tuple[str, str] = ("", "")) -> Format:
+    """The format of a model whose Go template shows `tag` before calls, and these tags, if both, around reasoning."""
+    end = {"<": ">", "[": "]"}.get(tag[0], "")
+    preserved = (tag[: tag.index(end) + 1],) if end in tag[1:] and end else ()
+    read = tagged(tag)
+    if not all(thinking):
+        return Format(read, True, False, preserved, Shape(calls=tagged_calls(tag)))
+    shape = Shape(thinking, calls=tagged_calls(tag), asks=True)
+    return Format(after_thinking(read, *thinking, ask=True), True, True, preserved, shape)
+
+
+def tagged_calls(tag: str) -> CallShape:
+    """A way of writing calls that begin with `tag`, which the reader of `tagged` reads."""
+    if tag == "{":
+        return json_call()
+    if tag.endswith("["):
+        return json_list(tag[:-1])
+    closing = f"\n</{tag[1:]}" if tag.startswith("<") and tag.endswith(">") else ""
+    return json_call(f"{tag}\n", closing, between="\n")
+
+
+def spellings(tag: str) -> tuple[str, ...]:
+    """A tag as models write it: whitespace inside may be missing or of another kind."""
+    words = tag.split()
+    return tuple({glue.join(words): None for glue in ("", " ", "\n")} | {tag: None})
+
+
+def _read_tagged(tape: Tape, turn: Turn, tags: tuple[str, ...]) -> Script[None]:
+    while found := (yield from tape.pour(content, *tags)):
+        yield from _Calls(turn.tools, found, found).read(tape)
+
+
+def _read_bare(tape: Tape, turn: Turn) -> Script[None]:
+    yield content((yield from tape.skip_space()))
+    opening = yield from tape.accept("[")
+    opening += yield from tape.skip_space()
+    if brace := (yield from tape.accept("{")):
+        tape.unread(brace)
+        yield from _Calls(turn.tools, "", opening).read(tape)
+    else:
+        yield content(opening)
+    yield from tape.pour(content)
+
+
+class _Calls:
+    """Reads the objects of one answer, or those behind one tag ("": the answer began with them).
+
+    What turns out to be no call is given back as content. Behind a call all is silent up to the next tag or object,
+    because the ends of calls are not known.
+    """
+
+    def __init__(self, tools: Toolbox, tag: str, consumed: str) -> None:
+        self._tools = tools
+        self._tag = tag
+        self._unsaid = consumed
+        self._called = False
+        names = "|".join(re.escape(name) for name in sorted(tools.names, key=len, reverse=True))
+        self._names = re.compile(rf"(?<![\w-])(?:{names})(?![\w-])")
+
+    def read(self, tape: Tape) -> Script[None]:
+        """Emit calls until the answer ends, or something that is no call was given back."""
+        while True:
+            lead, _ = yield from tape.upto("{")
+            self._unsaid += lead
+            body, complete = yield from read_object(tape, self._tag)
+            self._unsaid += body
+            if not tape.text and not complete:
+                break
+            calls = self._interpret(lead, body)
+            if calls is None and (self._tag or self._called):
+                continue
+            if not calls:
+                yield content(self._rest())
+                return
+            self._unsaid, self._called = "", True
+            yield from emitted(calls)
+        yield content(self._rest())
+
+    def _interpret(self, lead: str, body: str) -> list[ToolCall] | None:
+        """The calls of tools in an object; None if it cannot be read."""
+        try:
+            value = parse(body)
+            name = json_calls.name_of(value)
+            if name in self._tools and json_calls.has_arguments(value):
+                return [json_calls.read_call(value)]
+            if before := self._names.findall(lead.rpartition(self._tag)[2] if self._tag else lead):
+                return [ToolCall(before[-1], value)]
+            return [call for call in json_calls.read_calls(value, self._tools) if call.name in self._tools]
+        except Unreadable:
+            return None
+
+    def _rest(self) -> str:
+        """What was read, was no call, and is not just what follows a call."""
+        if not self._called:
+            return self._unsaid
+        start = self._unsaid.rfind(self._tag) if self._tag and self._tag in self._unsaid else self._unsaid.find("{")
+        return self._unsaid[start:] if start >= 0 else ""

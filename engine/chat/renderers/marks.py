@@ -1,5 +1,0 @@
-"""What most families put around reasoning."""
-
-from __future__ import annotations
-
-THINK, END_THINK = "<think>", "</think>"

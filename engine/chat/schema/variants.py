@@ -1,0 +1,128 @@
+"""A JSON schema taken apart into the kinds of values that it allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.chat.schema.references import References
+
+DEFINITIONS = ("$defs", "definitions")
+_CHOICES = ("anyOf", "oneOf")
+_DEEPEST = 20  # references and choices inside of each other
+_MOST = 500  # schemas that are looked at for one
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Values of one kind, a JSON type or "" for any, and what the schema says of them; only `values` if it lists them.
+
+    Whole numbers that are listed are integers.
+    """
+
+    kind: str
+    schema: Mapping[str, Any]
+    values: tuple[Any, ...] = ()
+
+
+def branches(schema: Any, root: Mapping[str, Any]) -> list[Branch]:
+    """The kinds of values that a schema allows, one at least; references are looked up in `root`."""
+    return list(_Reading(root).branches(schema, _DEEPEST))
+
+
+class _Reading:
+    """Takes one schema apart. Behind so many parts all is taken for anything: few lines can mean millions."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._references = References(root)
+        self._left = _MOST
+
+    def branches(self, schema: Any, depth: int) -> Iterator[Branch]:
+        """The kinds of values, where choices may still be so deep inside of each other."""
+        if not isinstance(schema, Mapping) or not depth:
+            yield Branch("", {})
+            return
+        flat = self._flat(schema, depth)
+        choice = next((key for key in _CHOICES if isinstance(flat.get(key), list) and flat[key]), None)
+        if choice is None:
+            yield from _simple(flat)
+            return
+        rest = {key: value for key, value in flat.items() if key != choice}
+        for option in flat[choice]:
+            if isinstance(option, Mapping):
+                yield from self.branches(_joined([rest, option]), depth - 1)
+
+    def _flat(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        """The schema with what it refers to, and all of which it must be, as part of it."""
+        rest = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
+        self._left -= 1
+        if not depth or self._left < 0:
+            return rest
+        target = self._references.target(schema.get("$ref"))
+        parts = [target] if isinstance(target, Mapping) else []
+        together = schema.get("allOf")
+        parts += [part for part in together if isinstance(part, Mapping)] if isinstance(together, list) else []
+        return _joined([*(self._flat(part, depth - 1) for part in parts), rest])
+
+
+def _simple(schema: Mapping[str, Any]) -> Iterator[Branch]:
+    """The kinds of a schema that leaves no choice but of types and values."""
+    values = _listed(schema)
+    for kind in dict.fromkeys(map(_kind, values)):
+        yield Branch(kind, schema, tuple(value for value in values if _kind(value) == kind))
+    if not values:
+        for kind in _kinds(schema):
+            yield Branch(kind, {**schema, "type": kind} if kind else schema)
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several schemas as one; where they disagree the last one counts."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        before = dict(found)
+        found |= part
+        if _both(before, part, "properties", Mapping):
+            found["properties"] = {**before["properties"], **part["properties"]}
+        if _both(before, part, "required", list):
+            found["required"] = [*before["required"], *part["required"]]
+    return found
+
+
+def _both(one: Mapping[str, Any], other: Mapping[str, Any], key: str, kind: type) -> bool:
+    return isinstance(one.get(key), kind) and isinstance(other.get(key), kind)
+
+
+def _listed(schema: Mapping[str, Any]) -> list[Any]:
+    if "const" in schema:
+        return [schema["const"]]
+    values = schema.get("enum")
+    return values if isinstance(values, list) else []
+
+
+def _kinds(schema: Mapping[str, Any]) -> list[str]:
+    kinds = schema.get("type")
+    if isinstance(kinds, str) and kinds:
+        return [kinds]
+    if isinstance(kinds, list) and kinds:
+        return [kind for kind in kinds if isinstance(kind, str)]
+    if "properties" in schema:
+        return ["object"]
+    return ["array"] if "items" in schema or "prefixItems" in schema else [""]
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case None:
+            return "null"
+        case list():
+            return "array"
+    return "object"

@@ -1,0 +1,181 @@
+"""Asks a child process whether a grammar can be used, before any model meets it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from engine.errors import EngineError, EngineStopped, InvalidRequest
+from engine.fair_queue import CLIENT, FairLine
+from engine.loading.process import child_environment
+from engine.messages import FRAME_HEADER, Grammar, Judged, ToJudge
+
+REMEMBERED = 4096  # verdicts; clients send the same grammars again and again
+TOO_MUCH = "it is too complex"
+QUICK, SLOW = 0.1, 1.2  # seconds of processor time: what needs more than the first waits for those that do not
+WALL = 10  # times as long a verdict may take on a busy machine, then the process is replaced
+LAST_WORDS = 1.0  # seconds in which the process ends by itself
+FORGIVEN = 300.0  # seconds after which what was too complex is tried again: the machine may have been short of memory
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # more reserve what the process may not have
+
+
+class Judge:
+    """Checks grammars, those of different clients in turns. Lives on the server's event loop; `close` ends its process.
+
+    A grammar is tried for a moment first, and again at length if that was too short: slow ones wait in a line of
+    their own, behind which no other does. Verdicts are remembered. The process starts with the first check, and is
+    replaced when it has died.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._process: asyncio.subprocess.Process | None = None
+        self._starting = asyncio.Lock()
+        self._reader: asyncio.Task[None] | None = None
+        self._quick = FairLine(2, 256)
+        self._slow = FairLine(1, 32)
+        self._verdicts: dict[bytes, tuple[str, float]] = {}  # and until when they hold
+        self._judging: dict[bytes, asyncio.Task[str]] = {}
+        self._asked: dict[int, asyncio.Future[Judged]] = {}
+        self._ids = 0
+        self._closed = False
+
+    async def check(self, grammar: Grammar, what: str) -> None:
+        """Return if the grammar can be used; else raise InvalidRequest, which names it as `what`. Raises ServerBusy."""
+        key = hashlib.sha256(msgspec.msgpack.encode(grammar)).digest()
+        reason, until = self._verdicts.get(key, ("", 0.0))
+        if until <= time.monotonic():
+            reason = await self._judged(key, grammar)
+        if reason:
+            raise InvalidRequest(f"{what}: {reason}")
+
+    async def close(self) -> None:
+        """End the process; checks that wait and later ones raise EngineStopped."""
+        self._closed = True
+        await self._end()
+        tasks = list(self._judging.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _judged(self, key: bytes, grammar: Grammar) -> str:
+        """The verdict on a grammar, which is judged once however many ask."""
+        task = self._judging.get(key)
+        if task is None:
+            task = self._judging[key] = asyncio.create_task(self._judge(key, grammar))
+            task.add_done_callback(lambda done: self._finished(key, done))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._closed:
+                raise EngineStopped from None
+            raise
+
+    def _finished(self, key: bytes, task: asyncio.Task[str]) -> None:
+        del self._judging[key]
+        if not task.cancelled():
+            task.exception()  # has been seen, should nobody wait any more
+
+    async def _judge(self, key: bytes, grammar: Grammar) -> str:
+        client, size = CLIENT.get(), len(grammar.rules)
+        async with self._quick.place(client, size):
+            found = await self._ask(grammar, QUICK)
+        if not found.in_time:
+            async with self._slow.place(client, size):
+                found = await self._ask(grammar, SLOW)
+        reason = found.reason if found.in_time else TOO_MUCH
+        while len(self._verdicts) >= REMEMBERED:
+            del self._verdicts[next(iter(self._verdicts))]
+        self._verdicts[key] = reason, time.monotonic() + FORGIVEN if reason == TOO_MUCH else float("inf")
+        return reason
+
+    async def _ask(self, grammar: Grammar, seconds: float) -> Judged:
+        """What the process says of a grammar that it tries for some seconds."""
+        if self._closed:
+            raise EngineStopped
+        process = await self._running()
+        self._ids += 1
+        id_ = self._ids
+        answer: asyncio.Future[Judged] = asyncio.get_running_loop().create_future()
+        self._asked[id_] = answer
+        try:
+            body = msgspec.msgpack.encode(ToJudge(id_, seconds, grammar))
+            assert process.stdin is not None
+            process.stdin.write(FRAME_HEADER.pack(len(body)) + body)
+            async with asyncio.timeout(seconds * WALL):
+                return await answer
+        except TimeoutError:
+            await self._end()
+            return Judged(id_, False, "")
+        except ConnectionError:
+            if self._closed:
+                raise EngineStopped from None
+            return Judged(id_, True, TOO_MUCH)
+        finally:
+            self._asked.pop(id_, None)
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                await self._end()
+                await self._start()
+            assert self._process is not None
+            return self._process
+
+    async def _start(self) -> None:
+        if self._closed:
+            raise EngineStopped
+        self._process = process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "engine.runner.grammar_check"),
+            env=child_environment(self._environ) | _ONE_THREAD,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            await _read(process)
+        except asyncio.IncompleteReadError:
+            await self._end()
+            raise EngineError("the grammar checker does not start") from None
+        self._reader = asyncio.create_task(self._read_verdicts(process))
+
+    async def _read_verdicts(self, process: asyncio.subprocess.Process) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                found = await _read(process)
+                answer = self._asked.get(found.id)
+                if answer is not None and not answer.done():
+                    answer.set_result(found)
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(ConnectionResetError())
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()  # it ends what it has started, and itself
+        try:
+            await asyncio.wait_for(process.wait(), LAST_WORDS)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        if self._reader is not None:
+            await self._reader
+            self._reader = None
+
+
+async def _read(process: asyncio.subprocess.Process) -> Judged:
+    assert process.stdout is not None
+    (size,) = FRAME_HEADER.unpack(await process.stdout.readexactly(FRAME_HEADER.size))
+    return msgspec.msgpack.decode(await process.stdout.readexactly(size), type=Judged)

@@ -1,0 +1,1 @@
+"""Which models are loaded: the scheduler, the child processes, memory and devices."""

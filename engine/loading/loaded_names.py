@@ -1,0 +1,91 @@
+"""Loaded models and their names, which may come and go.
+
+Models go when no name leads to them any more: a deleted or replaced one could not be told to unload by anybody. One
+that was loaded under a name that has gone is shown under another that leads to the same weights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from engine.api import RunningModel
+from engine.loading.pool import RunnerPool
+from engine.model import Model
+from registry.manifest import ManifestError
+from registry.names import ModelName
+from registry.storage.store import Store, StoreError
+
+_Loaded = tuple[str, str]
+"""A model as it is shown: its full name, and the digest of its manifest."""
+
+
+class NameWatch:
+    """Unloads models whose weights no stored model has, once nothing runs in them. Owned by the event loop."""
+
+    def __init__(self, store: Store, pool: RunnerPool) -> None:
+        self._store = store
+        self._pool = pool
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._used: dict[_Loaded, str] = {}  # the paths of the weights
+        self._others: Mapping[_Loaded, _Loaded] = {}  # for those whose name has gone
+
+    def start(self) -> None:
+        """Look after each change of the store."""
+        loop = asyncio.get_running_loop()
+
+        def changed() -> None:
+            loop.call_soon_threadsafe(self._changed.set)
+
+        self._store.changed = changed
+        self._task = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Look no more."""
+        self._store.changed = lambda: None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def loaded(self, model: Model) -> None:
+        """A process has loaded these weights, perhaps for this model; its name may have gone meanwhile."""
+        used = model.name.full, model.digest
+        if used not in self._used:
+            self._used[used] = str(model.weights)
+            self._changed.set()
+
+    def current(self, running: list[RunningModel]) -> list[RunningModel]:
+        """The same models, under names that they have now."""
+        shown = [self._others.get((model.name, model.digest), (model.name, model.digest)) for model in running]
+        return [replace(model, name=name, digest=digest) for model, (name, digest) in zip(running, shown, strict=True)]
+
+    async def _watch(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            keys = self._pool.keys()
+            self._used = {used: key for used, key in self._used.items() if key in keys}
+            if not keys:
+                continue
+            named = await asyncio.to_thread(self._named)
+            for key in keys - set(named):
+                self._pool.expire(key)
+            self._others = await asyncio.to_thread(self._replacements, dict(self._used), named)
+
+    def _named(self) -> dict[str, set[ModelName]]:
+        """The paths of all that models need, and which models those are. Blocking."""
+        return {str(self._store.blob_path(digest)): names for digest, names in self._store.digests().items() if names}
+
+    def _replacements(self, used: Mapping[_Loaded, str], named: Mapping[str, set[ModelName]]) -> dict[_Loaded, _Loaded]:
+        """What to show for models whose name leads to their weights no more. Blocking."""
+        found = {}
+        for loaded, key in used.items():
+            names = sorted(named.get(key, ()), key=lambda name: name.full)
+            if names and all(name.full != loaded[0] for name in names):
+                try:
+                    found[loaded] = names[0].full, self._store.find(names[0], install=False).digest
+                except (StoreError, ManifestError):  # it has gone too, of which we hear next
+                    continue
+        return found

@@ -1,0 +1,420 @@
+"""Carries out what the scheduler decides: starts, feeds and ends the child processes. Clock and timers live here."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from engine import selftest
+from engine.api import RunningModel
+from engine.demand import load_message
+from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, RunnerDied, ServerBusy
+from engine.loading import devices, memory
+from engine.loading.crashes import LoadCrashes
+from engine.loading.derivations import Weights
+from engine.loading.devices import Device
+from engine.loading.process import RunnerProcess, child_environment
+from engine.loading.scheduler import (
+    AbortLoad,
+    Action,
+    Grant,
+    Load,
+    LoadSpec,
+    Refusal,
+    Refuse,
+    RunnerView,
+    Scheduler,
+    State,
+    Unload,
+)
+from engine.model import Model
+from engine.selftest import SelfTest
+
+LOADED_PER_DEVICE = 3
+GREETING = 10.0  # seconds that a plan waits for what the child knows of the processor
+SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
+HOST_SHARE = 0.9  # of the host's memory that models may take together
+_INCOMPATIBLE = (
+    ": this model may be incompatible with your version of Ollama. If you previously pulled this model, "
+    "try updating it by running `ollama pull {name}`"
+)
+log = logging.getLogger("pronk.engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig:
+    """Limits of all processes together. Times in seconds, sizes in bytes; 0 and None mean "as the machine allows"."""
+
+    keep_alive: float = 300.0
+    load_timeout: float = 300.0
+    num_parallel: int = 0
+    max_loaded_models: int = 0
+    max_queue: int = 512
+    flash_attention: bool | None = None
+    kv_cache_type: str = "f16"
+    gpu_overhead: int = 0
+    environ: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Resident:
+    """A loaded model with its process. `beside` is what embedding will add to its size, 0 once it has."""
+
+    model: Model
+    process: RunnerProcess
+    spec: LoadSpec
+    size: int
+    beside: int
+    gpu_share: float
+
+
+class RunnerPool:
+    """All child processes. Owned by the event loop; `start` before and `stop` after everything else.
+
+    One more process than there are models waits with the library imported, so that a load need not wait for that.
+    """
+
+    def __init__(self, config: PoolConfig) -> None:
+        self._config = config
+        self._host = devices.host()
+        self._gpus: Sequence[Device] = ()
+        self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
+        self._tickets = itertools.count(1)
+        self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}
+        self._wanted: dict[str, tuple[Model, Weights]] = {}  # by key: what the next load of it is for
+        self._residents: dict[str, _Resident] = {}
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spare: asyncio.Task[RunnerProcess] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._copied_types: frozenset[str] = frozenset()  # as the last child has said
+        self._crashes = LoadCrashes(self._prove)
+        self.stopping = False
+
+    @property
+    def gpus(self) -> Sequence[Device]:
+        """The GPUs as they were at the start."""
+        return self._gpus
+
+    async def start(self) -> None:
+        """Look at the machine and start the spare process."""
+        self._gpus = await asyncio.to_thread(devices.gpus)
+        config = self._config
+        most = config.max_loaded_models or LOADED_PER_DEVICE * max(1, len(self._gpus))
+        self._scheduler = Scheduler(most, config.max_queue, self._budget())
+        self._prepare_spare()
+
+    async def stop(self) -> None:
+        """End all processes; whoever waits gets EngineStopped."""
+        self.stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiter in self._waiters.values():
+            _fail(waiter, EngineStopped())
+        for load in self._loads.values():
+            load.cancel()
+        await asyncio.gather(*self._loads.values(), return_exceptions=True)
+        processes = [resident.process for resident in self._residents.values()]
+        self._residents.clear()
+        if self._spare is not None:  # only now: a load that was given up puts it back
+            (spare,) = await asyncio.gather(self._spare, return_exceptions=True)
+            processes += [spare] if isinstance(spare, RunnerProcess) else []
+        await asyncio.gather(*(process.close() for process in processes))
+        await self._crashes.close()
+        await asyncio.gather(*self._tasks)
+
+    @asynccontextmanager
+    async def lease(
+        self, model: Model, weights: Weights, spec: LoadSpec, keep_alive: float | None, *, embeds: bool = False
+    ) -> AsyncIterator[RunnerProcess]:
+        """A process with this model loaded, for as long as the context lasts. Raises what a load can end with.
+
+        `embeds`: it is for vectors, which may take memory that the model has not taken so far.
+        """
+        if self.stopping:
+            raise EngineStopped
+        plan = self._plan(model, weights, spec, parallel_limit=1, host=self._host, gpus=self._gpus)
+        spec = replace(spec, bytes_needed=plan.total + plan.beside if embeds else plan.total)
+        ticket = next(self._tickets)
+        waiter: asyncio.Future[RunnerProcess] = asyncio.get_running_loop().create_future()
+        self._waiters[ticket] = waiter
+        self._wanted[spec.key] = model, weights
+        try:
+            default = self._config.keep_alive
+            self._apply(self._scheduler.request(ticket, spec, keep_alive, default, time.monotonic()))
+            process = await waiter
+            self._tell_place(spec)
+            if embeds:
+                self._count_embedding(spec.key)
+            yield process
+        finally:
+            self._waiters.pop(ticket, None)
+            self._apply(self._scheduler.finished(ticket, time.monotonic()))
+
+    def expire(self, key: str) -> None:
+        """Unload a model as soon as nothing runs in it."""
+        self._apply(self._scheduler.expire(key, time.monotonic()))
+
+    def explained(self, error: RunnerDied) -> RunnerDied:
+        """The same, with what is wrong with the installation if that is known."""
+        if not error.crashed or not (fault := self._crashes.fault):
+            return error
+        return RunnerDied(f"{error.detail}; {fault}", crashed=True)
+
+    def keys(self) -> set[str]:
+        """What is loaded or being loaded: the paths of the weights."""
+        return {view.key for view in self._scheduler.runners()}
+
+    def running(self) -> list[RunningModel]:
+        """The loaded models, in the order in which they were loaded."""
+        ready = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
+        return [self._running(view) for view in ready if view.key in self._residents]
+
+    def _running(self, view: RunnerView) -> RunningModel:
+        resident = self._residents[view.key]
+        now = time.monotonic()
+        return RunningModel(
+            name=resident.model.name.full,
+            digest=resident.model.digest,
+            size=resident.size,
+            size_vram=round(resident.size * resident.gpu_share),
+            context_length=view.spec.num_ctx,
+            expires_at=time.time() + view.expiry(now) - now,
+        )
+
+    def _apply(self, actions: Sequence[Action]) -> None:
+        if self.stopping:
+            return
+        for action in actions:
+            match action:
+                case Load(key=key, spec=spec):
+                    self._loads[key] = load = asyncio.create_task(self._load(key, spec))
+                    load.add_done_callback(partial(self._load_ended, key))
+                case Unload(key=key):
+                    self._run(self._unload(key))
+                case AbortLoad(key=key):
+                    self._loads[key].cancel()
+                case Grant(ticket=ticket, key=key):
+                    self._grant(ticket, self._residents[key].process)
+                case Refuse(ticket=ticket, reason=reason, detail=detail):
+                    error = ServerBusy() if reason is Refusal.BUSY else LoadFailed(detail)
+                    _fail(self._waiters[ticket], error)
+        self._set_timer()
+
+    def _count_embedding(self, key: str) -> None:
+        if resident := self._residents.get(key):
+            resident.size += resident.beside
+            resident.beside = 0
+            self._scheduler.grown(key, resident.size)
+
+    def _tell_place(self, wanted: LoadSpec) -> None:
+        """Say in the log what the scheduler did with a wish."""
+        if (found := self._residents.get(wanted.key)) and found.spec.placement != wanted.placement:
+            log.warning("%s stays where it is for other num_gpu, main_gpu or use_mmap", found.model.name.shortest)
+
+    def _grant(self, ticket: int, process: RunnerProcess) -> None:
+        waiter = self._waiters[ticket]
+        if not waiter.done():
+            waiter.set_result(process)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._scheduler.next_deadline()
+        if deadline is not None:
+            delay = max(0.0, deadline - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._apply(self._scheduler.tick(time.monotonic()))
+
+    async def _load(self, key: str, spec: LoadSpec) -> None:
+        """Load one model and tell the scheduler how that ended; cancelled when nobody waits for it any more."""
+        started = time.monotonic()
+        model, weights = self._wanted[key]
+        process = None
+        try:
+            load = (replace(spec, bytes_needed=0), model.digest, await asyncio.to_thread(weights.stamp))
+            if (verdict := self._crashes.verdict(load)) is not None:
+                raise LoadFailed(verdict)
+            process = await self._take_spare()
+            await self._greeting(process)
+            if not process.alive:  # it died while it had nothing to do, so another one may live
+                self._run(process.close())
+                process = await RunnerProcess.spawn(self._config.environ)
+                await self._greeting(process)
+            plan = await asyncio.to_thread(self._plan_load, model, weights, spec)
+            message = load_message(model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention)
+            try:
+                loaded = await process.load(message, self._config.load_timeout)
+            except LoadCrashed as error:
+                raise LoadFailed(await self._crashes.died(load, model.name.shortest, error)) from None
+        except (EngineError, OSError) as error:
+            await self._end(process)
+            reason = self._reason(error, model)
+            log.error("failed to load %s: %s", model.name.shortest, reason)
+            self._loads.pop(key, None)
+            self._apply(self._scheduler.load_failed(key, time.monotonic(), reason))
+            return
+        except asyncio.CancelledError:
+            await asyncio.shield(self._end(process))
+            self._loads.pop(key, None)
+            self._apply(self._scheduler.unloaded(key, time.monotonic()))
+            raise
+        finally:
+            # Not at once: importing the library would take a core from the first answer.
+            asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare)
+        self._loads.pop(key, None)
+        size = plan.total
+        if not loaded.gpu_share:  # all is in memory of this machine, and known by now
+            size += loaded.mapped + loaded.host - plan.weights
+        self._residents[key] = resident = _Resident(model, process, spec, size, plan.beside, loaded.gpu_share)
+        self._run(self._watch(key, process, load))
+        now = time.monotonic()
+        _log_load(resident, plan, now - started)
+        self._apply(self._scheduler.loaded(key, now, now - started, size))
+
+    def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
+        """A load that ends in a way that nobody thought of must not let others wait for ever."""
+        if load.cancelled() or load.exception() is None:
+            return
+        log.error("a load has failed unexpectedly", exc_info=load.exception())
+        self._loads.pop(key, None)
+        self._apply(self._scheduler.load_failed(key, time.monotonic(), "internal error while loading"))
+
+    async def _unload(self, key: str) -> None:
+        resident = self._residents.pop(key)
+        await resident.process.close()
+        self._apply(self._scheduler.unloaded(key, time.monotonic()))
+
+    async def _watch(self, key: str, process: RunnerProcess, load: Hashable) -> None:
+        """Notice the end of a process that nobody asked for. `load` is what it has loaded, as crashes are counted."""
+        await process.exited.wait()
+        if process.answered or not process.cause:
+            self._crashes.survived(load)
+        resident = self._residents.get(key)
+        if resident is None or resident.process is not process:
+            return
+        log.error("the process of %s (pid %d) has ended: %s", resident.model.name.shortest, process.pid, process.ending)
+        del self._residents[key]
+        self._apply(self._scheduler.crashed(key, time.monotonic()))
+        if process.cause and not process.answered and not self.stopping:
+            self._crashes.died_at_work(load, resident.model.name.shortest, process.cause)
+        await process.close()
+
+    async def _end(self, process: RunnerProcess | None) -> None:
+        if process is not None:
+            await process.close()
+
+    async def _greeting(self, process: RunnerProcess) -> None:
+        with suppress(TimeoutError):  # one that hangs is the load's matter
+            await asyncio.wait_for(process.greeted.wait(), min(GREETING, self._config.load_timeout))
+            self._copied_types = process.copied_types
+
+    async def _take_spare(self) -> RunnerProcess:
+        self._prepare_spare()
+        spare, self._spare = self._spare, None
+        assert spare is not None
+        try:
+            return await asyncio.shield(spare)
+        except asyncio.CancelledError:
+            self._spare = spare
+            raise
+
+    def _prepare_spare(self) -> None:
+        if self._spare is None and not self.stopping:
+            self._spare = asyncio.create_task(RunnerProcess.spawn(self._config.environ))
+
+    async def _prove(self) -> SelfTest:
+        log.warning("loads die: testing the engine")
+        found = await selftest.run_async(environ=child_environment(self._config.environ))
+        log.log(logging.INFO if found.ok else logging.ERROR, "%s", found.sentence)
+        return found
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _budget(self) -> int:
+        if self._gpus:
+            return sum(max(0, gpu.total - self._config.gpu_overhead) for gpu in self._gpus)
+        return int(self._host.total * HOST_SHARE)
+
+    def _plan_load(self, model: Model, weights: Weights, spec: LoadSpec) -> memory.Plan:
+        """Blocking: asks the devices what is free now."""
+        limit = self._config.num_parallel or None
+        gpus = devices.gpus() if self._gpus else []
+        return self._plan(model, weights, spec, parallel_limit=limit, host=devices.host(), gpus=gpus)
+
+    def _plan(
+        self,
+        model: Model,
+        weights: Weights,
+        spec: LoadSpec,
+        *,
+        parallel_limit: int | None,
+        host: Device,
+        gpus: Sequence[Device],
+    ) -> memory.Plan:
+        copied = memory.copied_bytes(
+            weights.header, self._copied_types, mapped=spec.use_mmap is not False, generates=model.generates
+        )
+        return memory.plan(
+            weights.header,
+            weights=weights.path.stat().st_size,
+            num_ctx=spec.num_ctx,
+            cache_type=self._config.kv_cache_type,
+            parallel_limit=parallel_limit,
+            host=host,
+            gpus=list(gpus),
+            num_gpu=spec.num_gpu,
+            copied=copied,
+            generates=model.generates,
+        )
+
+    @staticmethod
+    def _reason(error: Exception, model: Model) -> str:
+        text = str(error) if isinstance(error, EngineError) else "the runner could not be started"
+        return text + _INCOMPATIBLE.format(name=model.name.shortest) if "failed to load model" in text else text
+
+
+def _fail(waiter: asyncio.Future[RunnerProcess], error: EngineError) -> None:
+    if not waiter.done():
+        waiter.set_exception(error)
+
+
+def _log_load(resident: _Resident, plan: memory.Plan, seconds: float) -> None:
+    """One line on what was planned and what it has become."""
+    process, loaded = resident.process, resident.process.loaded
+    assert loaded is not None
+    log.info(
+        "loaded %s in %.2f s: pid %d, %s planned, %s resident; weights %s mapped and %s %s, KV cache %s for %d tokens, "
+        "%d sequences of %d; %.0f%% of the layers on a GPU%s",
+        resident.model.name.shortest,
+        seconds,
+        process.pid,
+        _mebibytes(plan.total),
+        _mebibytes(devices.resident_bytes(process.pid)),
+        _mebibytes(loaded.mapped),
+        _mebibytes(loaded.host),
+        "copied" if loaded.mapped else "read",
+        _mebibytes(plan.cache),
+        loaded.n_cells,
+        loaded.n_parallel,
+        loaded.n_ctx,
+        100 * loaded.gpu_share,
+        f", CPU variant {loaded.cpu_variant}" if loaded.cpu_variant else "",
+    )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"

@@ -1,0 +1,415 @@
+"""One child process: start it, talk to it, end it. Lives on the server's event loop; nothing here blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import itertools
+import math
+import os
+import signal
+import socket
+import sys
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from engine.errors import (
+    ContextExceeded,
+    EngineError,
+    InvalidRequest,
+    LoadFailed,
+    RunnerDied,
+    RunnerError,
+)
+from engine.loading.crashes import died_loading, how_it_ended
+from engine.loading.token_stream import Answer
+from engine.messages import (
+    FRAME_HEADER,
+    MAX_FRAME,
+    Cancel,
+    Chunk,
+    Crashed,
+    Detokenize,
+    Done,
+    Embed,
+    Embedded,
+    Failed,
+    FromRunner,
+    Hello,
+    Load,
+    Loaded,
+    Loading,
+    Ping,
+    Pong,
+    Submit,
+    Text,
+    Tokenize,
+    Tokens,
+    ToRunner,
+    encode_frame,
+    take_events,
+)
+from engine.messages import LoadFailed as LoadRefused
+from modelfile.crashes import CRASHES, name_of
+
+EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
+PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
+PINGS_PER_PATIENCE = 3
+MOST_TOKENS = 1 << 31  # of any vocabulary
+FIRST_FREE = 3  # number of a file behind the standard streams
+STUCK_FACTOR = 10  # times the patience that one forward pass may take
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+WITHHELD = ("GGML_BACKEND_PATH",)  # llama.cpp would load a library from there
+PASSED_PREFIXES = ("CUDA_", "NVIDIA_", "GGML_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_", "PRONK_RUNNER_")
+OWN_PATH = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_ERRORS: dict[str, Callable[[str], EngineError]] = {"context": ContextExceeded, "request": InvalidRequest}
+
+
+class RunnerProcess(asyncio.Protocol):
+    """A child process and its socket.
+
+    `spawn` returns as soon as it is started; `load` waits for its library and then for its model. When it ends,
+    however that comes, every request in it fails with RunnerDied and `exited` is set; by then it has been reaped and
+    what it had forked is gone too.
+    `greeted` is set once its library is imported (or it has ended before): then `gpu_offload` says whether that can
+    use a GPU at all, and `copied_types` which weights it copies.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self.exited = asyncio.Event()
+        self.greeted = asyncio.Event()
+        self.gpu_offload = False
+        self.copied_types: frozenset[str] = frozenset()
+        self.loaded: Loaded | None = None
+        self._patience = patience
+        self._ids = itertools.count(1)
+        self._answers: dict[int, Answer] = {}
+        self._replies: dict[int, asyncio.Future[FromRunner]] = {}
+        self._load: asyncio.Future[Loaded] | None = None
+        self._stall: asyncio.Timeout | None = None
+        self._stall_timeout = math.inf
+        self.ending = ""  # how it ended, once it has
+        self._signal = 0
+        self.answered = False  # whether it has done any request to its end
+        self._last_words = ""
+        self._told = ""  # why requests fail, once they do
+        self._gone = False
+        self._disconnected = asyncio.Event()
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._watchdog: asyncio.Task[None] | None = None
+        self._burial: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def spawn(cls, environ: Mapping[str, str], patience: float = PATIENCE) -> RunnerProcess:
+        """Start a child. `environ` is the server's environment, of which only what the child needs is passed on.
+
+        Once loaded, a child that gives no sign of life for `patience` seconds is killed.
+        """
+        self = cls(patience)
+        self._process, ours = await start_child("engine.runner", environ)
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        self._transport = transport
+        self._burial = asyncio.create_task(self._bury())
+        return self
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child still listens."""
+        return not self._gone
+
+    @property
+    def cause(self) -> str:
+        """The signal that a defect has killed it with, in words; empty if it lives or ended otherwise."""
+        return name_of(self._signal) if self._signal in CRASHES else ""
+
+    async def load(self, spec: Load, stall_timeout: float) -> Loaded:
+        """Load the model. Raises LoadFailed: refused, died, or no progress for `stall_timeout` seconds (inf: wait)."""
+        if self._gone:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.exited.wait(), 2 * EXIT_GRACE)
+            raise died_loading(f"the process had ended before: {self.ending}", self._signal, given=False)
+        self._load = asyncio.get_running_loop().create_future()
+        self._stall_timeout = stall_timeout
+        self._send(spec)
+        try:
+            async with asyncio.timeout(None if math.isinf(stall_timeout) else stall_timeout) as self._stall:
+                self.loaded = await self._load
+        except TimeoutError:
+            raise LoadFailed("timed out waiting for llama-server to start - the load made no progress") from None
+        finally:
+            self._load = self._stall = None
+        self._watchdog = asyncio.create_task(self._watch())
+        return self.loaded
+
+    def submit(self, build: Submit) -> tuple[int, Answer]:
+        """Hand over a prompt (its `id` is replaced by ours); returns the id for `cancel` and the answer to read."""
+        id, answer = next(self._ids), Answer()
+        if self._told:
+            answer.finish(self._death())
+            return id, answer
+        self._answers[id] = answer  # that of one that has just gone ends as soon as its cause is known
+        try:
+            self._send(msgspec.structs.replace(build, id=id))
+        except InvalidRequest as error:
+            self._answers.pop(id).finish(error)
+        return id, answer
+
+    def cancel(self, id: int) -> None:
+        """Nobody reads this answer any more; does nothing if it has ended."""
+        if self._answers.pop(id, None) is not None:
+            self._send(Cancel(id))
+
+    async def tokenize(self, text: str, *, add_special: bool = False) -> list[int]:
+        """The text's token ids; special tokens in it are parsed.
+
+        Raises RunnerDied, and InvalidRequest for what is too large to be sent, as all that follow.
+        """
+        id = next(self._ids)
+        reply = await self._ask(id, Tokenize(id, text, add_special))
+        assert isinstance(reply, Tokens)
+        return array("i", reply.tokens).tolist()
+
+    async def count_tokens(self, text: str) -> int:
+        """How many tokens a text has; special tokens in it are parsed."""
+        id = next(self._ids)
+        reply = await self._ask(id, Tokenize(id, text, only_count=True))
+        assert isinstance(reply, Tokens)
+        return reply.count
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, special tokens written out. What is no token is left out."""
+        id = next(self._ids)
+        reply = await self._ask(id, Detokenize(id, [token for token in tokens if 0 <= token < MOST_TOKENS]))
+        assert isinstance(reply, Text)
+        return reply.text
+
+    async def embed(self, build: Embed) -> Embedded:
+        """The vectors of texts (the message's `id` is replaced by ours); a caller that is cancelled gives them up.
+
+        Raises ContextExceeded, InvalidRequest or RunnerError too.
+        """
+        id = next(self._ids)
+        try:
+            reply = await self._ask(id, msgspec.structs.replace(build, id=id))
+        except asyncio.CancelledError:
+            self._send(Cancel(id))
+            raise
+        assert isinstance(reply, Embedded)
+        return reply
+
+    async def ping(self) -> Pong:
+        """Ask for a sign of life and the runner's counters."""
+        id = next(self._ids)
+        reply = await self._ask(id, Ping(id))
+        assert isinstance(reply, Pong)
+        return reply
+
+    async def close(self) -> None:
+        """End the child: it goes when its socket closes, and is killed if it does not. Safe to call twice."""
+        assert self._transport is not None
+        self._transport.abort()  # a child that reads no more must not keep us from closing
+        await self.exited.wait()
+
+    def kill(self) -> None:
+        """SIGKILL for a child that hangs, and for whatever it has forked."""
+        if not self.exited.is_set():  # afterwards the number may be somebody else's
+            with suppress(ProcessLookupError, PermissionError):  # nobody is left; a zombie, as macOS says it
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop: take every whole frame out of the buffer."""
+        self._buffer += data
+        try:
+            for event in take_events(self._buffer):
+                self._receive(event)
+        except msgspec.DecodeError:
+            self._give_up("it sent what is no message")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop: the child has gone, or we closed the socket."""
+        self._gone = True
+        self._disconnected.set()
+
+    async def _bury(self) -> None:
+        """Wait for the end of the process, see to it that nothing is left, and tell everybody who waits for it.
+
+        The end shows in two ways, and each may come alone: a child can close its socket and live on, and what it has
+        forked can keep its socket open when it is dead.
+        """
+        assert self._process is not None
+        assert self._transport is not None
+        ended = asyncio.create_task(self._process.wait())
+        closed = asyncio.create_task(self._disconnected.wait())
+        await asyncio.wait((ended, closed), return_when=asyncio.FIRST_COMPLETED)
+        self._gone = True
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        await asyncio.wait((ended,), timeout=EXIT_GRACE)
+        if not ended.done():  # that it is killed is our own doing
+            self._last_words = self._last_words or "it closed its connection and did not end"
+        self.kill()
+        await asyncio.wait((ended, closed), timeout=EXIT_GRACE)  # what it had said is still to be read
+        self._transport.abort()
+        code = self._process.returncode
+        self.ending = self._last_words if code is None else how_it_ended(code, self._last_words)
+        self._signal = -(code or 0)
+        self._fail_all(self.ending or "it does not end")
+        await asyncio.wait((ended, closed))  # one that waits for a disk cannot even be killed
+        self.exited.set()
+
+    def _give_up(self, reason: str) -> None:
+        """The child is of no use any more: tell everybody at once, however long its end takes."""
+        self._gone = True
+        self._last_words = reason
+        self._fail_all(reason)
+        self.kill()
+
+    def _fail_all(self, detail: str) -> None:
+        self._told = detail
+        for answer in self._answers.values():
+            answer.finish(self._death())
+        self._answers.clear()
+        for reply in self._replies.values():
+            if not reply.done():
+                reply.set_exception(self._death())
+        self._settle(died_loading(detail, self._signal))
+        self.greeted.set()
+
+    def _death(self) -> RunnerDied:
+        return RunnerDied(self._told, crashed=self._signal in CRASHES)
+
+    async def _watch(self) -> None:
+        """Kill the child when it does not answer a ping, or is busy without ever finishing a pass."""
+        steps, since = -1, 0
+        while True:
+            await asyncio.sleep(self._patience / PINGS_PER_PATIENCE)
+            try:
+                pong = await asyncio.wait_for(self.ping(), self._patience)
+            except TimeoutError:
+                break
+            except RunnerDied:
+                return
+            since = since + 1 if pong.busy and pong.steps == steps else 0
+            steps = pong.steps
+            if since > STUCK_FACTOR * PINGS_PER_PATIENCE:
+                break
+        self._give_up("it gave no sign of life")
+
+    def _receive(self, event: FromRunner) -> None:
+        match event:
+            case Chunk(id=id, text=text):
+                if answer := self._answers.get(id):
+                    answer.add(text)
+            case Done(id=id):
+                if answer := self._answers.pop(id, None):
+                    answer.finish(event)
+                self.answered = True
+            case Failed(id=id) if id in self._answers:
+                self._answers.pop(id).finish(_error(event))
+            case Tokens(id=id) | Text(id=id) | Pong(id=id) | Embedded(id=id) | Failed(id=id):
+                self.answered |= isinstance(event, Embedded)
+                if (reply := self._replies.pop(id, None)) and not reply.done():
+                    reply.set_result(event)
+            case Hello(gpu_offload=gpu_offload, copied=copied):
+                self.gpu_offload = gpu_offload
+                self.copied_types = frozenset(copied)
+                self.greeted.set()
+            case Loading():
+                if self._stall is not None and self._stall.when() is not None:
+                    self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_timeout)
+            case Loaded():
+                self._settle(event)
+            case LoadRefused(reason=reason):
+                self._settle(LoadFailed(reason))
+            case Crashed(detail=detail):
+                self._last_words = detail
+
+    def _settle(self, outcome: Loaded | LoadFailed) -> None:
+        if self._load is None or self._load.done():
+            return
+        if isinstance(outcome, Loaded):
+            self._load.set_result(outcome)
+        else:
+            self._load.set_exception(outcome)
+
+    async def _ask(self, id: int, message: ToRunner) -> FromRunner:
+        if self._told:
+            raise self._death()
+        reply: asyncio.Future[FromRunner] = asyncio.get_running_loop().create_future()
+        self._replies[id] = reply
+        try:
+            self._send(message)
+            found = await reply
+        finally:
+            self._replies.pop(id, None)
+        if isinstance(found, Failed):
+            raise _error(found)
+        return found
+
+    def _send(self, message: ToRunner) -> None:
+        """Write one message. Raises InvalidRequest if it is too large for any peer to read."""
+        if self._transport is not None and not self._transport.is_closing():
+            frame = encode_frame(message)
+            if len(frame) > FRAME_HEADER.size + MAX_FRAME:
+                raise InvalidRequest("the request is too large")
+            self._transport.write(frame)
+
+
+async def start_child(module: str, environ: Mapping[str, str]) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    """Start `python -m module FD` in a session of its own; the process, and our end of the socket that FD is of.
+
+    `environ` is the server's environment, of which only what the child needs is passed on. Raises OSError.
+    """
+    ours, theirs = _socket_pair()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-P", "-m", module, str(theirs)),  # -P: never import from where we were started
+            pass_fds=[theirs],
+            env=child_environment(environ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        os.close(theirs)
+    return process, ours
+
+
+def _socket_pair() -> tuple[socket.socket, int]:
+    """Our end, and the number of the child's: never a standard stream's, in whose place the child has another file."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        return ours, fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a child needs of the environment: no keys, no proxies, no credentials."""
+    env = {k: v for k, v in environ.items() if k in PASSED_ON or (k.startswith(PASSED_PREFIXES) and k not in WITHHELD)}
+    # llama.cpp's threads wait for each other some hundred times per pass. Spinning for long is ruinous as soon as
+    # anybody else needs a core: a pass then lasts as long as the scheduler's time slices. Never spinning costs half
+    # of the speed on idle cores. This many rounds are some ten microseconds: as fast as the one, as safe as the other.
+    env.setdefault("GOMP_SPINCOUNT", "1000")
+    # Otherwise a failed assertion forks a debugger for each thread that meets it, and they wait for each other.
+    env["GGML_NO_BACKTRACE"] = "1"
+    env["PYTHONPATH"] = os.pathsep.join(p for p in (OWN_PATH, env.get("PYTHONPATH", "")) if p)
+    return env
+
+
+def _error(event: Failed) -> EngineError:
+    return _ERRORS.get(event.kind, RunnerError)(event.detail)

@@ -1,0 +1,287 @@
+"""Who is loaded, who waits, who goes: pure decisions without I/O and without a clock.
+
+Every method takes an event and its time (seconds, any origin) and gives the actions to carry out, in order. The end of
+a process is reported once, by `load_failed`, `unloaded` or `crashed`. The rules:
+
+- A request that a loaded model can serve runs at once, however many wait.
+- Whoever needs a load waits in line. Loads come one after the other; the head of the line decides what is loaded next.
+  Once a model is loaded, all that wait for it run, wherever they stand: a mixed line costs one load for each model.
+- Room is made by unloading idle models, first those that were idle longest for what loading them costs; then by
+  draining busy ones: they take nothing new until they are idle. Only the head drains, so nobody waits for ever.
+- A wish about the place of the weights (`num_gpu`, `main_gpu`, `use_mmap`) loads a model again only when it is idle,
+  and then not again for REST_SHARE times as long as that took: whoever sends other wishes each time is served as the
+  model is. Who has no wish gets the model without one, and waits for that until it is idle.
+- A model goes when it was idle for its keep-alive time. A request without a keep-alive time leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from engine.loading.state import (
+    AbortLoad,
+    Action,
+    Grant,
+    Load,
+    LoadSpec,
+    Refusal,
+    Refuse,
+    Runner,
+    RunnerView,
+    State,
+    Unload,
+)
+
+__all__ = [
+    "AbortLoad",
+    "Action",
+    "Grant",
+    "Load",
+    "LoadSpec",
+    "Refusal",
+    "Refuse",
+    "RunnerView",
+    "Scheduler",
+    "State",
+    "Unload",
+]
+
+
+REST = 30.0  # seconds at least between two loads of a model for wishes about the place of its weights
+REST_SHARE = 20  # times as long as such a load takes
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request in line. `keep_alive` None leaves a loaded model's as it is."""
+
+    ticket: int
+    spec: LoadSpec
+    keep_alive: float | None
+    default_keep_alive: float
+
+
+class Scheduler:
+    """Decides over all processes of one machine. Not thread-safe; owned by the engine's event loop.
+
+    `max_loaded` is the most processes at a time, `max_queue` how many may wait behind the head of the line, `budget`
+    the bytes that all models together may take (None: as many as there are). A model that is alone may exceed it.
+    """
+
+    def __init__(self, max_loaded: int, max_queue: int, budget: int | None) -> None:
+        self._max_loaded = max(1, max_loaded)
+        self._max_queue = max_queue
+        self._budget = math.inf if budget is None else budget
+        self._runners: dict[str, Runner] = {}
+        self._line: dict[int, _Waiting] = {}  # by ticket, in order of arrival
+        self._granted: dict[int, Runner] = {}
+        self._head: int | None = None  # the ticket that the draining is for
+        self._draining: set[str] = set()
+        self._resting: dict[str, float] = {}  # by key: until when no wish about its place loads it again
+
+    def request(
+        self, ticket: int, spec: LoadSpec, keep_alive: float | None, default_keep_alive: float, now: float
+    ) -> list[Action]:
+        """A request wants to run. Its ticket is answered by Grant or Refuse, now or later, unless it finishes first."""
+        waiting = _Waiting(ticket, spec, keep_alive, default_keep_alive)
+        runner = self._runners.get(spec.key)
+        if runner is not None and self._takes(runner, spec, now):
+            return [self._grant(waiting, runner)]
+        if len(self._line) > self._max_queue:
+            return [Refuse(ticket, Refusal.BUSY)]
+        self._line[ticket] = waiting
+        return self._settle(now)
+
+    def loaded(self, key: str, now: float, cost: float, size: int) -> list[Action]:
+        """A load has succeeded; it took `cost` seconds and occupies `size` bytes."""
+        runner = self._runners.get(key)
+        if runner is None or runner.state is not State.LOADING:
+            return []
+        if not self._riders(runner):
+            runner.expires_at = now + runner.keep_alive
+        runner.state, runner.cost, runner.size, runner.last_used = State.READY, cost, size, now
+        if runner.spec.placed_by_wish:
+            self._rest(key, now, cost)
+        return self._settle(now)
+
+    def grown(self, key: str, size: int) -> None:
+        """A loaded model has come to occupy `size` bytes; does nothing if it is not loaded."""
+        if (runner := self._runners.get(key)) is not None and runner.state is State.READY:
+            runner.size = size
+
+    def load_failed(self, key: str, now: float, reason: str) -> list[Action]:
+        """A load has failed and its process is gone: whoever it would have served is refused with `reason`."""
+        runner = self._runners.get(key)
+        if runner is None or runner.state is State.READY:
+            return []
+        del self._runners[key]
+        refused: list[Action] = []
+        for waiting in self._riders(runner) if runner.state is State.LOADING else []:
+            del self._line[waiting.ticket]
+            refused.append(Refuse(waiting.ticket, Refusal.LOAD_FAILED, reason))
+        return refused + self._settle(now)
+
+    def finished(self, ticket: int, now: float) -> list[Action]:
+        """A request has ended: answered, failed, or given up, also while it waited. Unknown tickets are ignored."""
+        if (waiting := self._line.pop(ticket, None)) is not None:
+            return self._abandoned(waiting.spec.key) + self._settle(now)
+        runner = self._granted.pop(ticket, None)
+        if runner is None:
+            return []
+        runner.active.discard(ticket)
+        runner.last_used = now
+        if runner.idle:
+            runner.expires_at = now + runner.keep_alive
+        return self._settle(now)
+
+    def expire(self, key: str, now: float) -> list[Action]:
+        """Unload as soon as nothing runs in it; does nothing if it is not loaded."""
+        runner = self._runners.get(key)
+        if runner is None:
+            return []
+        runner.keep_alive, runner.expires_at = 0.0, now
+        return self._settle(now)
+
+    def unloaded(self, key: str, now: float) -> list[Action]:
+        """A process that was told to go is gone."""
+        runner = self._runners.get(key)
+        if runner is not None and runner.state is State.LEAVING:
+            del self._runners[key]
+        return self._settle(now)
+
+    def crashed(self, key: str, now: float) -> list[Action]:
+        """A process is gone that nobody told to go. What ran in it has failed and needs no `finished`."""
+        runner = self._runners.get(key)
+        if runner is None:
+            return []
+        if runner.state is State.LOADING:
+            return self.load_failed(key, now, "the process ended while loading")
+        for ticket in runner.active:
+            del self._granted[ticket]
+        del self._runners[key]
+        return self._settle(now)
+
+    def tick(self, now: float) -> list[Action]:
+        """Time has passed; call it at `next_deadline`."""
+        return self._settle(now)
+
+    def next_deadline(self) -> float | None:
+        """When the next idle model expires; None if none will."""
+        times = [runner.expires_at for runner in self._runners.values() if runner.idle]
+        return min((time for time in times if time is not None and time < math.inf), default=None)
+
+    def runners(self) -> list[RunnerView]:
+        """All processes, in the order in which they were started."""
+        return [runner.view() for runner in self._runners.values()]
+
+    def waiting(self) -> int:
+        """How many requests are neither granted nor refused."""
+        return len(self._line)
+
+    def _settle(self, now: float) -> list[Action]:
+        """Bring everything to rest: grant, make room, load, expire."""
+        if self._head not in self._line:
+            self._draining.clear()
+        actions = self._grant_all(now)
+        self._head = next(iter(self._line), None)
+        if self._head is None:
+            self._draining.clear()
+        else:
+            actions += self._advance(self._line[self._head], now)
+            actions += self._grant_all(now)
+        return actions + self._expire_idle(now)
+
+    def _takes(self, runner: Runner, spec: LoadSpec, now: float) -> bool:
+        """Whether a request can run in a process at once."""
+        if runner.key in self._draining:
+            return False
+        must_wait = bool(runner.active) or now < self._resting.get(runner.key, 0.0)
+        return runner.serves(spec, anywhere=spec.placed_by_wish and must_wait)
+
+    def _rest(self, key: str, now: float, cost: float = 0.0) -> None:
+        """A wish about the place of a model's weights is granted: others must wait."""
+        self._resting = {other: until for other, until in self._resting.items() if until > now}
+        self._resting[key] = now + max(REST, REST_SHARE * cost)
+
+    def _grant_all(self, now: float) -> list[Action]:
+        """Let run whoever a loaded model serves that is not draining."""
+        granted: list[Action] = []
+        for waiting in list(self._line.values()):
+            runner = self._runners.get(waiting.spec.key)
+            if runner is not None and self._takes(runner, waiting.spec, now):
+                del self._line[waiting.ticket]
+                granted.append(self._grant(waiting, runner))
+        return granted
+
+    def _grant(self, waiting: _Waiting, runner: Runner) -> Action:
+        if waiting.keep_alive is not None:
+            runner.keep_alive = waiting.keep_alive
+        runner.active.add(waiting.ticket)
+        self._granted[waiting.ticket] = runner
+        return Grant(waiting.ticket, runner.key)
+
+    def _advance(self, head: _Waiting, now: float) -> list[Action]:
+        """One step towards loading what the head of the line needs."""
+        runner = self._runners.get(head.spec.key)
+        if runner is not None:
+            return self._replace(runner, head.spec, now)
+        if any(other.state is State.LOADING for other in self._runners.values()):
+            self._draining.clear()
+            return []
+        actions = self._make_room(head.spec, now)
+        if self._fits(head.spec, list(self._runners.values())):
+            self._draining.clear()
+            actions.append(self._load(head))
+        return actions
+
+    def _replace(self, runner: Runner, wanted: LoadSpec, now: float) -> list[Action]:
+        """The head's model is there, but not as the head wants it."""
+        if runner.idle and wanted.placed_by_wish:
+            self._rest(runner.key, now)  # also if the load fails
+        self._draining = {runner.key} if runner.state is State.READY else set()
+        return [self._unload(runner)] if runner.idle else []
+
+    def _make_room(self, spec: LoadSpec, now: float) -> list[Action]:
+        """Unload idle models, then drain busy ones, until what stays leaves room."""
+        staying = [runner for runner in self._runners.values() if runner.state is State.READY]
+        # A model that already drains goes on draining: changing one's mind would leave all of them half drained.
+        staying.sort(key=lambda runner: (not runner.idle, runner.key not in self._draining, runner.worth(now)))
+        self._draining = set()
+        actions: list[Action] = []
+        while staying and not self._fits(spec, staying):
+            victim = staying.pop(0)
+            if victim.idle:
+                actions.append(self._unload(victim))
+            else:
+                self._draining.add(victim.key)
+        return actions
+
+    def _fits(self, spec: LoadSpec, beside: list[Runner]) -> bool:
+        taken = sum(runner.size for runner in beside)
+        return not beside or (len(beside) < self._max_loaded and taken + spec.bytes_needed <= self._budget)
+
+    def _load(self, head: _Waiting) -> Action:
+        keep_alive = head.default_keep_alive if head.keep_alive is None else head.keep_alive
+        self._runners[head.spec.key] = Runner(head.spec, keep_alive, head.spec.bytes_needed)
+        return Load(head.spec.key, head.spec)
+
+    def _unload(self, runner: Runner) -> Action:
+        runner.state = State.LEAVING
+        self._draining.discard(runner.key)
+        return Unload(runner.key)
+
+    def _riders(self, runner: Runner) -> list[_Waiting]:
+        return [waiting for waiting in self._line.values() if runner.spec.serves(waiting.spec)]
+
+    def _abandoned(self, key: str) -> list[Action]:
+        """Stop a load that nobody waits for any more."""
+        runner = self._runners.get(key)
+        if runner is None or runner.state is not State.LOADING or self._riders(runner):
+            return []
+        runner.state = State.LEAVING
+        return [AbortLoad(key)]
+
+    def _expire_idle(self, now: float) -> list[Action]:
+        idle = [runner for runner in self._runners.values() if runner.idle and runner.expires_at is not None]
+        return [self._unload(runner) for runner in idle if runner.expires_at is not None and runner.expires_at <= now]

@@ -1,0 +1,207 @@
+"""The child's end of the socket: one thread reads, one turns texts into tokens; any thread may send."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import NoReturn, Protocol
+
+from engine.messages import (
+    FRAME_HEADER,
+    MAX_FRAME,
+    Cancel,
+    Detokenize,
+    Embed,
+    Failed,
+    FromRunner,
+    Load,
+    Ping,
+    Pong,
+    Submit,
+    Text,
+    Tokenize,
+    Tokens,
+    ToRunner,
+    frames,
+    to_runner_decoder,
+)
+from engine.runner.embed_request import EmbedJob, make_job
+from engine.runner.grammar import STACK, GrammarRejected, Grammars
+from engine.runner.llamacpp import AbortFlag
+from engine.runner.preprocess import PromptRejected, make_sequence
+from engine.runner.sequence import Sequence
+from engine.runner.vocabulary import Vocabulary
+
+
+class Counters(Protocol):
+    """What the reading thread may see of the loop."""
+
+    @property
+    def interruptible(self) -> frozenset[int]: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def busy(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def cached_tokens(self) -> int: ...
+
+
+def _leave() -> NoReturn:
+    os._exit(0)  # whatever runs here has nobody to answer
+
+
+class Mailbox:
+    """Reads and writes frames. When the parent's end is closed, however that came, `leave` ends the process at once.
+
+    The reading thread never waits for llama.cpp: cancels and pings are answered while the other one tokenises.
+    """
+
+    def __init__(self, sock: socket.socket, leave: Callable[[], NoReturn] = _leave) -> None:
+        self._sock = sock
+        self._leave = leave
+        self._sending = threading.Lock()
+        self._inbox: SimpleQueue[Sequence | EmbedJob | Cancel] = SimpleQueue()
+        self._texts: SimpleQueue[Submit | Embed | Tokenize | Detokenize] = SimpleQueue()
+        self._constrained: SimpleQueue[Submit] = SimpleQueue()
+        self._wanted: set[int] = set()  # submitted, not cancelled, not yet in the inbox
+        self._handing_over = threading.Lock()
+
+    def send(self, events: list[FromRunner]) -> None:
+        """Send events, in one frame if they have room there; safe from any thread. Blocks while nobody reads."""
+        try:
+            with self._sending:
+                for frame in frames(events):
+                    self._sock.sendall(frame)
+        except OSError:
+            self._leave()
+
+    def receive_load(self) -> Load:
+        """Block for the first message, which says what to load."""
+        message = self._read()
+        if not isinstance(message, Load):
+            raise TypeError(f"expected Load, got {type(message).__name__}")
+        return message
+
+    def serve(self, vocabulary: Vocabulary, abort: AbortFlag, counters: Counters, n_ctx: int) -> None:
+        """Start the threads; the loop takes what arrives with `take`. `n_ctx` is the largest context, padded."""
+        _start("reader", lambda: self._serve(abort, counters))
+        _start("tokenizer", lambda: self._tokenize(vocabulary, n_ctx))
+        before = threading.stack_size(STACK)
+        _start("grammars", lambda: self._constrain(vocabulary, n_ctx))
+        threading.stack_size(before)
+
+    def take(self, *, block: bool) -> Sequence | EmbedJob | Cancel | None:
+        """The next thing for the loop to do; None if there is none and `block` is false."""
+        if not block and self._inbox.empty():
+            return None
+        return self._inbox.get()
+
+    def _serve(self, abort: AbortFlag, counters: Counters) -> None:
+        while True:
+            message = self._read()
+            match message:
+                case Submit() if message.grammar is not None:
+                    self._wanted.add(message.id)
+                    self._constrained.put(message)
+                case Submit() | Embed():
+                    self._wanted.add(message.id)
+                    self._texts.put(message)
+                case Tokenize() | Detokenize():
+                    self._texts.put(message)
+                case Cancel(id=id):
+                    self._cancel(message)
+                    if id in counters.interruptible:
+                        abort.set()
+                case Ping(id=id):
+                    c = counters
+                    self.send([Pong(id, c.steps, c.busy, c.waiting, c.cached_tokens)])
+
+    def _cancel(self, message: Cancel) -> None:
+        with self._handing_over:
+            if message.id in self._wanted:
+                self._wanted.remove(message.id)
+            else:
+                self._inbox.put(message)
+
+    def _tokenize(self, vocabulary: Vocabulary, n_ctx: int) -> None:
+        while True:
+            message = self._texts.get()
+            match message:
+                case Submit() | Embed():
+                    self._prepare(vocabulary, message, n_ctx)
+                case Tokenize():
+                    tokens = vocabulary.tokenize(message.text, add_special=message.add_special)
+                    self.send([Tokens(message.id, len(tokens), b"" if message.only_count else tokens.tobytes())])
+                case Detokenize():
+                    self.send([Text(message.id, vocabulary.detokenize(message.tokens))])
+
+    def _constrain(self, vocabulary: Vocabulary, n_ctx: int) -> None:
+        """Prepare what has a grammar, apart from the rest: compiling one can take long."""
+        grammars = Grammars(vocabulary)
+        while True:
+            self._prepare(vocabulary, self._constrained.get(), n_ctx, grammars)
+
+    def _prepare(
+        self, vocabulary: Vocabulary, message: Submit | Embed, n_ctx: int, grammars: Grammars | None = None
+    ) -> None:
+        if message.id not in self._wanted:
+            return
+        try:
+            item = (
+                make_job(vocabulary, message)
+                if isinstance(message, Embed)
+                else _sequence(vocabulary, message, n_ctx, grammars)
+            )
+        except PromptRejected as error:
+            self._refuse(Failed(message.id, "context", str(error)))
+            return
+        except GrammarRejected as error:
+            self._refuse(Failed(message.id, "request", str(error)))
+            return
+        with self._handing_over:
+            if message.id in self._wanted:
+                self._wanted.remove(message.id)
+                self._inbox.put(item)
+                return
+        if isinstance(item, Sequence):
+            item.sampler.close()
+
+    def _refuse(self, answer: Failed) -> None:
+        self._wanted.discard(answer.id)
+        self.send([answer])
+
+    def _read(self) -> ToRunner:
+        (size,) = FRAME_HEADER.unpack(self._read_exactly(FRAME_HEADER.size))
+        if size > MAX_FRAME:
+            raise ValueError("frame too large")
+        message: ToRunner = to_runner_decoder.decode(self._read_exactly(size))
+        return message
+
+    def _read_exactly(self, size: int) -> bytearray:
+        buffer = bytearray(size)
+        view = memoryview(buffer)
+        got = 0
+        while got < size:
+            try:
+                n = self._sock.recv_into(view[got:])
+            except OSError:  # it went without having read all that we sent
+                n = 0
+            if n == 0:
+                self._leave()
+            got += n
+        return buffer
+
+
+def _start(name: str, run: Callable[[], None]) -> None:
+    threading.Thread(target=run, name=name, daemon=True).start()
+
+
+def _sequence(vocabulary: Vocabulary, message: Submit, n_ctx: int, grammars: Grammars | None) -> Sequence:
+    tokens = vocabulary.tokenize(message.prompt, add_special=True)
+    matcher = grammars.matcher(message.grammar) if grammars is not None and message.grammar is not None else None
+    return make_sequence(vocabulary, message, tokens, n_ctx, matcher)

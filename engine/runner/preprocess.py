@@ -1,0 +1,79 @@
+"""From a submitted prompt to a sequence: the checks that need its tokens."""
+
+from __future__ import annotations
+
+from array import array
+
+from engine.errors import PROMPT_TOO_LONG
+from engine.messages import Submit
+from engine.runner.detokenizer import TextStream
+from engine.runner.matcher import Matcher
+from engine.runner.sampling import TokenSampler
+from engine.runner.sequence import Sequence
+from engine.runner.vocabulary import Vocabulary
+
+PADDING = 256  # llama.cpp rounds a context up to a multiple of this
+LEAST_AFTER_KEEP = 4  # tokens of a context that a shift can always take something from
+NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts
+
+
+class PromptRejected(ValueError):
+    """The prompt does not fit its context and may not be cut; the message is for the user."""
+
+
+def padded(n_ctx: int) -> int:
+    """The context that llama.cpp really makes for `n_ctx` tokens."""
+    return -(-n_ctx // PADDING) * PADDING
+
+
+def make_sequence(
+    vocabulary: Vocabulary, submit: Submit, tokens: array[int], n_ctx: int, matcher: Matcher | None = None
+) -> Sequence:
+    """Cut or reject an over-long prompt, then build the sequence with its sampler. Raises PromptRejected.
+
+    `n_ctx` is the largest context that the model was loaded for, padded; `matcher` holds the answer to a grammar.
+    """
+    limit = min(padded(submit.num_ctx), n_ctx)
+    keep = _kept(submit, len(tokens), vocabulary.adds_bos)
+    if submit.overflow == "cut":
+        tokens = _cut(tokens, keep, min(submit.num_ctx, n_ctx), shift=submit.shift)
+    if len(tokens) >= limit:
+        raise PromptRejected(
+            f"request ({len(tokens)} tokens) exceeds the available context size ({limit} tokens), try increasing it"
+        )
+    if not tokens:
+        raise PromptRejected("the prompt has no tokens")
+    longest = NO_LIMIT_FACTOR * submit.num_ctx
+    max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else longest
+    if matcher is not None:
+        matcher.allow(max_new if submit.shift else min(max_new, limit - len(tokens)))
+    return Sequence(
+        id=submit.id,
+        tokens=tokens,
+        n_prompt=len(tokens),
+        limit=limit,
+        max_new=max_new,
+        shift=submit.shift,
+        n_keep=max(0, min(keep, limit - LEAST_AFTER_KEEP)),
+        sampler=TokenSampler(submit.sampling, vocabulary.handle, vocabulary.size, limit, tokens, matcher),
+        text=TextStream(submit.stop),
+        preserved=vocabulary.preserved(submit.preserved),
+        n_threads=submit.num_thread,
+        n_batch=submit.num_batch,
+    )
+
+
+def _kept(submit: Submit, n_prompt: int, adds_bos: bool) -> int:
+    """Tokens at the beginning that are never cut out: a start token the tokenizer adds is not counted."""
+    return n_prompt if submit.num_keep < 0 else submit.num_keep + adds_bos
+
+
+def _cut(tokens: array[int], keep: int, n_ctx: int, *, shift: bool) -> array[int]:
+    """Take the middle out of a prompt that fills its context: the first `keep` tokens and the newest stay."""
+    if len(tokens) <= n_ctx - 1:
+        return tokens
+    if not shift:
+        raise PromptRejected(PROMPT_TOO_LONG)
+    keep = max(0, min(keep, n_ctx - 1))
+    total = n_ctx - max((n_ctx - keep) // 2, 1)
+    return tokens[:keep] + tokens[len(tokens) - (total - keep) :]

@@ -1,0 +1,96 @@
+"""Which weights llama.cpp copies: some processors compute faster with a layout of their own (AMX, repacked rows).
+
+Asked of the library as its loader asks it, by an operation on a small tensor: what it answers depends on how it was
+compiled, on the processor and on the type of the weights.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+from engine.runner.llamacpp import C
+
+CPU_DEVICE = 0
+SIDE = 256  # of the matrix: a multiple of every block and tile
+TENSORS = 8  # in a ggml context, at most
+
+_Pointer = ctypes.c_void_p
+_GetExtraBuffers = ctypes.CFUNCTYPE(ctypes.POINTER(_Pointer), _Pointer)
+
+
+class _InitParams(ctypes.Structure):
+    _fields_ = (("mem_size", ctypes.c_size_t), ("mem_buffer", _Pointer), ("no_alloc", ctypes.c_bool))
+
+
+def copied_types() -> tuple[str, ...]:
+    """The types of weights, as GGUF names them, of which a copy is made beside the file. Call after
+    `llama_backend_init`."""
+    device = _processor()
+    layouts = list(_layouts(device))
+    numbers = range(C.GGML_TYPE_COUNT)
+    found = [number for number in numbers if any(_is_copied(device, layout, number) for layout in layouts)]
+    return tuple(_call("ggml_type_name", ctypes.c_char_p, number).decode().upper() for number in found)
+
+
+def layout_names() -> tuple[str, ...]:
+    """The names of the memory that such copies are in, as the library's log has them."""
+    layouts = _layouts(_processor())
+    return tuple(_call("ggml_backend_buft_name", ctypes.c_char_p, _Pointer(layout)).decode() for layout in layouts)
+
+
+def _processor() -> int:
+    device: int = _call("ggml_backend_dev_by_type", _Pointer, CPU_DEVICE)
+    return device
+
+
+def _layouts(device: int) -> Iterator[int]:
+    """The buffer types for layouts other than the file's."""
+    registry = _call("ggml_backend_dev_backend_reg", _Pointer, _Pointer(device))
+    name = b"ggml_backend_dev_get_extra_bufts"
+    address = _call("ggml_backend_reg_get_proc_address", _Pointer, _Pointer(registry), ctypes.c_char_p(name))
+    if not address:
+        return
+    layouts = _GetExtraBuffers(address)(device)
+    index = 0
+    while layouts and layouts[index]:
+        yield layouts[index]
+        index += 1
+
+
+def _is_copied(device: int, layout: int, number: int) -> bool:
+    """Whether a matrix of this type is multiplied in this layout."""
+    if not _call("ggml_blck_size", ctypes.c_int64, number):
+        return False  # a type that is no more
+    weights, operation = _context(), _context()
+    buffer = None
+    try:
+        matrix = _tensor(weights, number)
+        buffer = _call("ggml_backend_alloc_ctx_tensors_from_buft", _Pointer, weights, _Pointer(layout))
+        if not buffer:
+            return False
+        product = _call("ggml_mul_mat", _Pointer, operation, matrix, _tensor(operation, C.GGML_TYPE_F32))
+        return bool(_call("ggml_backend_dev_supports_op", ctypes.c_bool, _Pointer(device), _Pointer(product)))
+    finally:
+        if buffer:
+            _call("ggml_backend_buffer_free", None, _Pointer(buffer))
+        _call("ggml_free", None, operation)
+        _call("ggml_free", None, weights)
+
+
+def _context() -> ctypes.c_void_p:
+    size = TENSORS * _call("ggml_tensor_overhead", ctypes.c_size_t)
+    return _Pointer(_call("ggml_init", _Pointer, _InitParams(size, None, True)))
+
+
+def _tensor(context: ctypes.c_void_p, number: int) -> ctypes.c_void_p:
+    side = ctypes.c_int64(SIDE)
+    return _Pointer(_call("ggml_new_tensor_2d", _Pointer, context, number, side, side))
+
+
+def _call(name: str, result: Any, *arguments: object) -> Any:
+    """Call a function of ggml, which llama-cpp-python does not bind."""
+    function = C._lib[name]  # a new object: what others do with it does not concern us
+    function.restype = result
+    return function(*arguments)

@@ -1,0 +1,106 @@
+"""llama.cpp's own samplers for one sequence, in llama.cpp's usual order."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.messages import Sampling
+from engine.runner.llamacpp import C
+
+CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
+SEEDS = 0xFFFFFFFF  # the seed of this value means "random" to llama.cpp: ours end below it
+MIROSTAT_M = 100  # tokens that Mirostat estimates from, as in its paper
+MAX_BREAKERS = 64
+
+Candidates = npt.NDArray[np.void]
+
+
+class NothingToChoose(RuntimeError):
+    """No candidate has a probability: the model computed numbers that are none."""
+
+
+class Chain:
+    """What is done to the candidates after bias and penalties, and the random numbers for it.
+
+    `vocab` is the C pointer of the vocabulary. Owned by one thread at a time; `close` frees the C objects.
+    """
+
+    def __init__(self, params: Sampling, vocab: int, n_vocab: int, n_ctx: int) -> None:
+        self._chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
+        for sampler in _samplers(params, vocab, n_vocab, n_ctx):
+            C.llama_sampler_chain_add(self._chain, sampler)
+        self._array = C.llama_token_data_array()
+        self._pointer = ctypes.byref(self._array)
+
+    def choose(self, address: int, size: int) -> int:
+        """Choose among `size` candidates (dtype CANDIDATE, any order) at a memory address, which it reorders.
+
+        Returns a token id. Raises NothingToChoose.
+        """
+        array = self._array
+        array.data = ctypes.cast(address, C.llama_token_data_p)
+        array.size = size
+        array.selected = -1
+        array.sorted = False
+        if size:
+            C.llama_sampler_apply(self._chain, self._pointer)
+        if array.selected < 0:
+            raise NothingToChoose
+        return int(array.data[array.selected].id)
+
+    def accept(self, token: int) -> None:
+        """Tell the samplers which token was chosen, or stood in the prompt."""
+        C.llama_sampler_accept(self._chain, token)
+
+    def close(self) -> None:
+        """Free the chain; it must not be used afterwards."""
+        if self._chain is not None:
+            C.llama_sampler_free(self._chain)
+            self._chain = None
+
+
+def seed_of(params: Sampling) -> int:
+    """The seed for llama.cpp: the request's, folded into what it can take, or a random one."""
+    return params.seed % SEEDS if params.seed >= 0 else int.from_bytes(os.urandom(4), "little") % SEEDS
+
+
+def _samplers(p: Sampling, vocab: int, n_vocab: int, n_ctx: int) -> Iterator[C.llama_sampler_p]:
+    seed = seed_of(p)
+    if p.mirostat == 1:
+        yield C.llama_sampler_init_temp(p.temperature)
+        yield C.llama_sampler_init_mirostat(n_vocab, seed, p.mirostat_tau, p.mirostat_eta, MIROSTAT_M)
+        return
+    if p.mirostat == 2:
+        yield C.llama_sampler_init_temp(p.temperature)
+        yield C.llama_sampler_init_mirostat_v2(seed, p.mirostat_tau, p.mirostat_eta)
+        return
+    if p.dry_multiplier > 0:
+        yield _dry(p, vocab, n_ctx)
+    if p.top_n_sigma > 0:
+        yield C.llama_sampler_init_top_n_sigma(p.top_n_sigma)
+    if p.top_k > 0:
+        yield C.llama_sampler_init_top_k(min(p.top_k, n_vocab))
+    if p.typical_p < 1.0:
+        yield C.llama_sampler_init_typical(p.typical_p, 1)
+    if p.top_p < 1.0:
+        yield C.llama_sampler_init_top_p(p.top_p, 1)
+    if p.min_p > 0.0:
+        yield C.llama_sampler_init_min_p(p.min_p, 1)
+    if p.xtc_probability > 0.0:
+        yield C.llama_sampler_init_xtc(p.xtc_probability, p.xtc_threshold, 1, seed)
+    yield C.llama_sampler_init_temp_ext(p.temperature, p.dynatemp_range, p.dynatemp_exponent)
+    yield C.llama_sampler_init_dist(seed)
+
+
+def _dry(p: Sampling, vocab: int, n_ctx: int) -> C.llama_sampler_p:
+    breakers = [text.encode() for text in p.dry_sequence_breakers[:MAX_BREAKERS]]
+    words = (ctypes.c_char_p * len(breakers))(*breakers)
+    last_n = n_ctx if p.dry_penalty_last_n < 0 else min(p.dry_penalty_last_n, n_ctx)
+    return C.llama_sampler_init_dry(
+        vocab, p.dry_multiplier, p.dry_base, p.dry_allowed_length, last_n, words, len(breakers)
+    )

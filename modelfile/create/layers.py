@@ -1,0 +1,71 @@
+"""The small layers: template, system prompt, licenses, parameters, messages. Their bytes decide their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from modelfile.create.request import CreateRequest
+from modelfile.create.transaction import Part, Workspace
+from modelfile.messages import StoredMessage
+from registry import gojson
+from registry import manifest as kinds
+
+
+def replaced_types(request: CreateRequest, parameters: Mapping[str, Any]) -> set[str]:
+    """The kinds of inherited layers that give way. Parameters are written anew even if they are the same."""
+    found = {kinds.PARAMS} if parameters else set()
+    if request.template:
+        found |= {kinds.TEMPLATE, kinds.PROMPT}
+    if request.system:
+        found.add(kinds.SYSTEM)
+    if request.messages:
+        found.add(kinds.MESSAGES)
+    return found
+
+
+def text_parts(workspace: Workspace, request: CreateRequest, parameters: Mapping[str, Any]) -> list[Part]:
+    """The layers of texts that the request adds, in their order; blocking. `parameters` has the inherited ones too."""
+    texts = [(kinds.TEMPLATE, request.template), (kinds.SYSTEM, request.system)]
+    blobs = [(kind, text.encode()) for kind, text in texts if text]
+    blobs += [(kinds.LICENSE, text.encode()) for text in request.licenses]
+    if parameters:
+        blobs.append((kinds.PARAMS, encode_parameters(parameters)))
+    if request.messages:
+        blobs.append((kinds.MESSAGES, encode_messages(request.messages)))
+    return [workspace.add(kind, data) for kind, data in blobs]
+
+
+def encode_parameters(parameters: Mapping[str, Any]) -> bytes:
+    """The bytes of a layer of parameters: keys sorted, every number a float64."""
+    return gojson.encode(_sorted(_as_float64(parameters))) + b"\n"
+
+
+def encode_messages(messages: Iterable[StoredMessage]) -> bytes:
+    """The bytes of a layer of messages."""
+    return gojson.encode([_message(message) for message in messages]) + b"\n"
+
+
+def _message(message: StoredMessage) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(message)
+    for call in fields.get("tool_calls", ()):
+        given = _as_float64(call["function"]["arguments"])
+        # Arguments stay in the order in which they came; what lies inside of them does not.
+        call["function"]["arguments"] = {key: _sorted(value) for key, value in given.items()}
+    return fields
+
+
+def _as_float64(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {key: _as_float64(item) for key, item in value.items()}
+    return [_as_float64(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,120 @@
+"""The store as one creation uses it."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelfile.create.request import CreateError
+from registry.gguf import GGUFHeader
+from registry.manifest import Layer
+from registry.names import Digest
+from registry.storage.store import BlobMissing, Store
+
+# A layer of the model in the making.
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A layer, the line that tells of it, and the header if it is a GGUF that matters for what the model is."""
+
+    layer: Layer
+    status: str
+    header: GGUFHeader | None = None
+
+
+def existing(layer: Layer, header: GGUFHeader | None = None) -> Part:
+    """A layer whose blob was there before."""
+    return Part(layer, f"using existing layer {layer.digest}", header)
+
+
+def created(layer: Layer, header: GGUFHeader | None = None) -> Part:
+    """A layer whose blob has just been made."""
+    return Part(layer, f"creating new layer {layer.digest}", header)
+
+
+def of_type(parts: Iterable[Part], media_type: str) -> list[Part]:
+    """The parts of one media type, in order."""
+    return [part for part in parts if part.layer.media_type == media_type]
+
+
+def digests(parts: Iterable[Part]) -> set[Digest]:
+    """The blobs of these parts."""
+    return {part.layer.digest for part in parts}
+
+
+class Workspace:
+    """Blobs that a creation takes or adds: they stay until it has ended, and what was added for nothing goes then.
+
+    Its methods block and may be called from any thread, by one at a time; `close` it in the end.
+    Once `stopping` is set, what takes long ends with an error.
+    """
+
+    def __init__(self, store: Store, stopping: threading.Event | None = None) -> None:
+        self.store = store
+        self._stopping = stopping or threading.Event()
+        self._leases = ExitStack()
+        self._added: set[Digest] = set()
+        self._folder: Path | None = None
+
+    def close(self) -> None:
+        """Let go of everything, and remove what was added for nothing."""
+        with self.store.doomed(self._added):
+            self._leases.close()
+            self.store.remove_unused(self._added)
+
+    def new_folder(self) -> Path:
+        """An empty folder for files on their way to becoming blobs."""
+        if self._folder is None:
+            self._folder = self._leases.enter_context(self.store.scratch())
+        return Path(tempfile.mkdtemp(dir=self._folder))
+
+    def keep(self, digests: Iterable[Digest]) -> None:
+        """Keep blobs of a stored model. Raises BlobMissing if one is not there."""
+        wanted = frozenset(digests)
+        self._leases.enter_context(self.store.lease(wanted))
+        for digest in wanted:
+            if not self.store.has_blob(digest):
+                raise BlobMissing(digest)
+
+    def take(self, source: Digest | Path) -> Digest:
+        """The blob that was uploaded, or that a file becomes. Raises CreateError if it is not there."""
+        if isinstance(source, Path):
+            return self._copied(source)
+        try:
+            self.keep((source,))
+        except BlobMissing:
+            raise CreateError(f"open {source.filename}: no such file or directory") from None
+        return source
+
+    def add(self, media_type: str, data: bytes) -> Part:
+        """A layer of these bytes."""
+        digest = Digest.of(data)
+        known = self.store.has_blob(digest)
+        self._leases.enter_context(self.store.lease((digest,), made=not known))
+        return self._part(Layer(media_type, *self.store.add_blob(data)), known=known)
+
+    def adopt(self, media_type: str, path: Path, header: GGUFHeader) -> Part:
+        """A layer of a file that was made in the folder."""
+        blob, known = self.store.adopt(path, self._leases, self._stopping)
+        return self._part(Layer(media_type, *blob), header, known=known)
+
+    def _copied(self, path: Path) -> Digest:
+        try:
+            if not path.is_file():  # a device or a pipe might never end
+                raise CreateError(f"open {path.name}: not a regular file")
+            digest = self.store.add_file(path, self._leases, self._stopping).digest
+        except OSError as error:
+            raise CreateError(f"open {path.name}: {error.strerror}") from None
+        self._added.add(digest)
+        return digest
+
+    def _part(self, layer: Layer, header: GGUFHeader | None = None, *, known: bool) -> Part:
+        if known:
+            return existing(layer, header)
+        self._added.add(layer.digest)
+        return created(layer, header)

@@ -1,0 +1,1 @@
+"""Registries and the Hugging Face hub: pull and push."""

@@ -1,0 +1,232 @@
+"""One blob on its way in: parts side by side, each tried again until it is there, then checked, then stored."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Final, ParamSpec, TypeVar
+
+from registry.errors import BadStatus, NotFound, RegistryError, Unreachable
+from registry.manifest import Layer
+from registry.names import Digest
+from registry.remote.ranges import BlobSource, Origin
+from registry.remote.retries import Attempts, Retries, Waiting
+from registry.remote.tasks import together
+from registry.remote.transport import Body, Network
+from registry.storage.partials import Partial
+from registry.storage.parts import DIVISION, Division, Part
+from registry.storage.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PIECE: Final = 256 << 10
+"""Bytes that are worth a thread's while."""
+_PATIENCE: Final = 0.1
+"""Seconds for which fewer bytes are kept back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How blobs travel: over which network, in which parts, so many of them at a time, and how often again."""
+
+    network: Network = field(default_factory=Network)
+    division: Division = DIVISION
+    parallel: int = 16
+    retries: Retries = field(default_factory=Retries)
+
+
+class Download:
+    """One blob, from a registry into the store. Belongs to one event loop; `run` it once.
+
+    `total` and `completed` are bytes. `arrived` is set when all of them are there, before they are checked;
+    `waiting` says why nothing comes.
+    """
+
+    def __init__(self, store: Store, policy: Policy, origin: Origin, digest: Digest, size: int) -> None:
+        self.digest = digest
+        self.total = size
+        self.completed = 0
+        self.arrived = asyncio.Event()
+        self.waiting = Waiting()
+        self._store = store
+        self._policy = policy
+        self._origin = origin
+        self._alone = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="download")
+
+    async def run(self) -> None:
+        """Fetch, check and store. Raises RegistryError or StoreError; what is there stays, also when cancelled."""
+        try:
+            async with self._origin.connect(self._policy.network) as connection:
+                await self._fetch(BlobSource(connection, self.digest))
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _fetch(self, source: BlobSource) -> None:
+        if await self._blocking(self._store.blob_size, self.digest) == self.total:  # somebody else's has just ended
+            self.arrived.set()
+            return
+        partial = self._store.partial(self.digest)
+        try:
+            if not await self._blocking(lambda: partial.kept):
+                await self._ask_size(source)
+            await self._blocking(partial.open, self.total, self._policy.division)
+            self.completed = partial.completed
+            await self._fill(partial, source)
+            self.arrived.set()
+            await self._blocking(partial.commit)
+        finally:
+            partial.stop()
+            await self._blocking(partial.close)
+
+    async def _ask_size(self, source: BlobSource) -> None:
+        """Believe the registry's size rather than the manifest's, if it fits."""
+        try:
+            size = await self._policy.retries.run(source.size, self.waiting)
+        except NotFound:
+            raise
+        except BadStatus:
+            return
+        if size not in (0, self.total):
+            await self._blocking(self._store.require_space, size)
+            self.total = size
+
+    async def _fill(self, partial: Partial, source: BlobSource) -> None:
+        waiting = deque(part for part in partial.parts if part.left)
+        async with together() as tasks:
+            for _ in range(min(self._policy.parallel, len(waiting))):
+                tasks.append(asyncio.create_task(self._work(waiting, partial, source)))
+
+    async def _work(self, waiting: deque[Part], partial: Partial, source: BlobSource) -> None:
+        while waiting:
+            await self._complete(waiting.popleft(), partial, source)
+
+    async def _complete(self, part: Part, partial: Partial, source: BlobSource) -> None:
+        """Fetch a part, again and again. Only tries that bring nothing count."""
+        attempts = Attempts(self._policy.retries, self.waiting)
+        while part.left:
+            before = part.completed
+            try:
+                await self._attempt(part, partial, source)
+            except RegistryError as error:
+                if part.completed > before:
+                    attempts.succeeded()
+                await attempts.failed(error)
+
+    async def _attempt(self, part: Part, partial: Partial, source: BlobSource) -> None:
+        """One answer's worth of a part. Where ranges are ignored, one answer at a time fills all of them."""
+        whole = source.whole
+        async with self._alone if whole else nullcontext():
+            if not part.left:
+                return
+            async with source.bytes(part.start, part.end - 1) as (place, body):
+                if place == part.start or whole:
+                    await self._take(partial, partial.parts if whole else [part], body, place)
+                    if part.left:
+                        raise Unreachable("the registry's answer ended too early")
+
+    async def _take(self, partial: Partial, parts: Sequence[Part], body: Body, place: int) -> None:
+        """Write what comes, until the parts are whole or nothing more comes."""
+        waiting = bytearray()
+        since = time.monotonic()
+        try:
+            async for piece in body:
+                waiting += piece
+                now = time.monotonic()
+                if len(waiting) >= _PIECE or now - since > _PATIENCE:
+                    data, waiting, since = waiting, bytearray(), now
+                    place = await self._write(partial, parts, data, place)
+                    if not any(part.left for part in parts):
+                        return
+        finally:
+            await self._write(partial, parts, waiting, place)
+
+    async def _write(self, partial: Partial, parts: Sequence[Part], data: bytearray, place: int) -> int:
+        """Write what the parts still lack of these bytes. Returns the place of the byte after them."""
+        end = place + len(data)
+        for part in parts:
+            if place <= part.start < min(end, part.end):
+                await self._blocking(partial.write, part, data[part.start - place :])
+        self.completed = partial.completed
+        return end
+
+    async def _blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what waits for the disk. One thread does all of it, so the calls never meet."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+
+# Downloads that several clients watch: one for each blob, started by the first, stopped when the last has gone.
+
+TICK: Final = 0.06
+"""Seconds between two looks at a download."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """A running download and how many watch it."""
+
+    download: Download
+    task: asyncio.Task[None] = field(init=False)
+    watchers: int = 0
+
+    def __post_init__(self) -> None:
+        self.task = asyncio.create_task(self.download.run())
+
+    async def progress(self) -> AsyncGenerator[tuple[int, int], None]:
+        """Bytes completed and in total, again and again until all have arrived. Raises what the download raises."""
+        arrived = asyncio.create_task(self.download.arrived.wait())
+        try:
+            while not (self.task.done() or arrived.done()):
+                yield self.download.completed, self.download.total
+                await asyncio.wait((self.task, arrived), timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            arrived.cancel()
+        if self.task.done():
+            await self.finished()
+        yield self.download.total, self.download.total
+
+    async def finished(self) -> None:
+        """Wait until the blob is stored. Raises what the download raises."""
+        await asyncio.shield(self.task)
+
+
+class Downloads:
+    """All running downloads into a store. Belongs to one event loop."""
+
+    def __init__(self, store: Store, policy: Policy) -> None:
+        self._store = store
+        self._policy = policy
+        self._running: dict[Digest, Shared] = {}
+
+    @asynccontextmanager
+    async def watch(self, layer: Layer, origin: Origin) -> AsyncIterator[tuple[Shared, bool]]:
+        """The download of a blob, and whether it was started for this watcher. Whoever leaves last stops it."""
+        shared = self._running.get(layer.digest)
+        while shared is not None and not shared.watchers:
+            shared = await self._end(shared)
+        started = shared is None or shared.task.done()
+        if shared is None or started:
+            shared = Shared(Download(self._store, self._policy, origin, layer.digest, layer.size))
+            self._running[layer.digest] = shared
+        shared.watchers += 1
+        try:
+            yield shared, started
+        finally:
+            shared.watchers -= 1
+            if not shared.watchers:
+                shared.task.cancel()
+                await self._end(shared)
+
+    async def _end(self, shared: Shared) -> Shared | None:
+        """Wait for a download that is being stopped. Returns the one that somebody else has started since."""
+        await asyncio.gather(shared.task, return_exceptions=True)
+        digest = shared.download.digest
+        if self._running.get(digest) is shared:
+            del self._running[digest]
+        return self._running.get(digest)

@@ -1,0 +1,250 @@
+"""Pull: a model from its registry into the store, with progress on the way.
+
+The order is fixed: blobs are fetched, checked, stored; then the manifest is; then goes what only the old one needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from registry.bundled import MODELS
+from registry.errors import BadStatus, RegistryError, StoreError
+from registry.manifest import TENSOR, Layer, Manifest, ManifestError
+from registry.names import Digest, ModelName
+from registry.progress import Step, blob_step
+from registry.remote.auth import Authority
+from registry.remote.download import Downloads, Policy, Shared
+from registry.remote.huggingface import HuggingFace
+from registry.remote.ranges import Origin
+from registry.remote.repository import Repository
+from registry.remote.retries import Attended, Waiting
+from registry.storage.leases import held
+from registry.storage.store import Store, StoredModel
+
+# What a place elsewhere offers under a name: blobs to fetch, and the manifest that they make up.
+
+
+class Offer(Protocol):
+    """A model that can be fetched."""
+
+    @property
+    def origin(self) -> Origin:
+        """Where the blobs come from."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The blobs to fetch, in this order."""
+
+    @property
+    def digests(self) -> frozenset[Digest]:
+        """The blobs to keep from being removed meanwhile."""
+
+    @property
+    def extra_size(self) -> int:
+        """Bytes that are needed besides those of the blobs."""
+
+    @property
+    def work(self) -> str:
+        """What there is to do once the blobs are there, for people; empty if there is nothing that takes time."""
+
+    async def manifest(self, store: Store) -> bytes:
+        """Make the manifest, once the blobs are there. Raises GGUFError or StoreError."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestOffer:
+    """A model whose manifest is there already, and is kept as it stands."""
+
+    origin: Origin
+    data: bytes
+    decoded: Manifest
+    extra_size: int = 0
+    work: str = ""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All that the manifest names, the config last."""
+        return (*self.decoded.layers, self.decoded.config)
+
+    @property
+    def digests(self) -> frozenset[Digest]:
+        """All that the manifest names."""
+        return self.decoded.digests
+
+    async def manifest(self, store: Store) -> bytes:
+        """The manifest as it came."""
+        return self.data
+
+
+class ManifestUnavailable(RegistryError):
+    """The registry gives no manifest that can be used; the text has the reason."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(f"pull model manifest: {reason}")
+
+
+class NeedsMLX(RegistryError):
+    """The model is one of those that only MLX runs."""
+
+    def __init__(self) -> None:
+        super().__init__("this model requires MLX support, but the MLX runtime is not available")
+
+
+class Pulls:
+    """Pulls models into a store. Those that run at the same time share what they fetch. Belongs to one event loop.
+
+    `keys` is the folder of the key that registries know us by. With `keep_unused`, layers of replaced models stay.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Path,
+        policy: Policy,
+        *,
+        hub: HuggingFace = HuggingFace(),  # noqa: B008 - a constant
+        keep_unused: bool = False,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._policy = policy
+        self._hub = hub
+        self._keep_unused = keep_unused
+        self._downloads = Downloads(store, policy)
+
+    async def pull(self, name: ModelName, *, insecure: bool = False) -> AsyncGenerator[Step, None]:
+        """Fetch a model. Raises RegistryError or StoreError; closing it stops what nobody else waits for."""
+        yield {"status": "pulling manifest"}
+        if name in MODELS:
+            steps = self._pull_bundled(name)
+        else:
+            repository = Repository.of(name, Authority(self._keys), insecure=insecure)
+            steps = self._pull_from(repository)
+        async with aclosing(steps):
+            async for step in steps:
+                yield step
+        yield {"status": "success"}
+
+    async def _pull_bundled(self, name: ModelName) -> AsyncGenerator[Step, None]:
+        stored = await asyncio.to_thread(self._store.bundled, name)
+        for layer in (*stored.manifest.layers, stored.manifest.config):
+            yield blob_step("pulling", layer.digest, layer.size, layer.size)
+        yield {"status": "verifying sha256 digest"}
+        yield {"status": "writing manifest"}
+
+    async def _pull_from(self, repository: Repository) -> AsyncGenerator[Step, None]:
+        old = await asyncio.to_thread(self._store.stored, repository.name)
+        if old is not None:
+            repository = replace(repository, name=old.name)
+        waiting = Waiting()
+        asking = Attended(self._offer(repository, old, waiting), waiting)
+        async with aclosing(asking.steps()) as steps:
+            async for step in steps:
+                yield step
+        offer = asking.result
+        replaced = old.manifest.digests if old is not None and not self._keep_unused else frozenset()
+        async with held(self._store.doomed(replaced)), held(self._store.lease(offer.digests)):
+            async with aclosing(self._fetch(offer)) as steps:
+                async for step in steps:
+                    yield step
+            if offer.work:
+                yield {"status": offer.work}
+            data = await offer.manifest(self._store)
+            yield {"status": "writing manifest"}
+            new = await asyncio.to_thread(self._store.write_manifest, repository.name, data)
+        async with aclosing(self._remove((replaced | offer.digests) - new.manifest.digests)) as steps:
+            async for step in steps:
+                yield step
+
+    async def _offer(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> Offer:
+        """What there is to fetch: from the registry, or from the hub behind it where the registry refuses."""
+        try:
+            return await self._ask(repository, old, waiting)
+        except (RegistryError, ManifestError) as error:
+            raise ManifestUnavailable(error) from error
+
+    async def _ask(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> Offer:
+        hub = self._hub
+        if not hub.serves(repository.name):
+            return await self._ask_registry(repository, waiting)
+        if not hub.mirrored:
+            try:
+                return await self._ask_registry(repository, waiting)
+            except RegistryError as error:
+                if not hub.may_help(error):
+                    raise
+        network = self._policy.network
+        return await self._policy.retries.run(
+            lambda: hub.offer(repository.name, network, self._store, old), waiting, _is_refusal
+        )
+
+    async def _ask_registry(self, repository: Repository, waiting: Waiting) -> Offer:
+        async with repository.connect(self._policy.network) as connection:
+            data = await self._policy.retries.run(connection.manifest, waiting, _is_refusal)
+        return ManifestOffer(repository, data, Manifest.decode(data))
+
+    async def _fetch(self, offer: Offer) -> AsyncGenerator[Step, None]:
+        """Fetch the blobs that are missing, one after the other; each is checked while the next one travels."""
+        if any(layer.media_type == TENSOR for layer in offer.layers):
+            raise NeedsMLX
+        missing = await asyncio.to_thread(self._missing, offer)
+        async with AsyncExitStack() as stack:
+            watched: list[Shared] = []
+            for layer in offer.layers:
+                if layer.digest not in missing:
+                    yield blob_step("pulling", layer.digest, layer.size, layer.size)
+                    continue
+                async with aclosing(self._watch(stack, watched, layer, offer.origin)) as steps:
+                    async for step in steps:
+                        yield step
+            yield {"status": "verifying sha256 digest"}
+            for shared in watched:
+                await shared.finished()
+
+    async def _watch(
+        self, stack: AsyncExitStack, watched: list[Shared], layer: Layer, origin: Origin
+    ) -> AsyncGenerator[Step, None]:
+        """Show a download until everything has arrived; the stack holds on to it. Another's that fails is not ours."""
+        shown = told = 0
+        while True:
+            shared, ours = await stack.enter_async_context(self._downloads.watch(layer, origin))
+            try:
+                async with aclosing(shared.progress()) as progress:
+                    async for completed, total in progress:
+                        if shared.download.waiting.count != told:
+                            told = shared.download.waiting.count
+                            yield {"status": shared.download.waiting.status}
+                        shown = max(shown, completed)
+                        yield blob_step("pulling", layer.digest, total, shown)
+                watched.append(shared)
+                return
+            except (RegistryError, StoreError):
+                if ours:
+                    raise
+
+    def _missing(self, offer: Offer) -> set[Digest]:
+        """The blobs that are not there, or not as long as they should be. Raises DiskFull if they do not fit."""
+        store = self._store
+        missing = {layer.digest: layer.size for layer in offer.layers if store.blob_size(layer.digest) != layer.size}
+        kept = sum(store.partial(digest).kept for digest in missing)
+        store.require_space(sum(missing.values()) - kept + offer.extra_size)
+        return set(missing)
+
+    async def _remove(self, digests: Iterable[Digest]) -> AsyncGenerator[Step, None]:
+        """Remove what only the replaced model needed. That this fails is no failure of the pull."""
+        try:
+            if unused := await asyncio.to_thread(self._store.unused, digests):
+                yield {"status": "removing unused layers"}
+                await asyncio.to_thread(self._store.remove_unused, unused)
+        except StoreError as error:
+            yield {"status": f"couldn't remove unused layers: {error}"}
+
+
+def _is_refusal(error: RegistryError) -> bool:
+    """Whether somebody has answered, and said no: who cannot be reached in the first place is not asked again."""
+    return isinstance(error, BadStatus)

@@ -1,0 +1,139 @@
+"""When something that failed is tried again: at once a few times, and for long where a registry asks for patience."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from registry.errors import BadAnswer, BadStatus, RegistryError, Unreachable
+from registry.progress import Step
+
+T = TypeVar("T")
+
+_TEMPORARY: Final = frozenset({408, 425, 429})
+_BUSY: Final = frozenset({429, 502, 503, 504})
+_TICK: Final = 0.06
+"""Seconds between two looks at what is waited for."""
+
+
+class RetriesExceeded(RegistryError):
+    """It failed again and again; the text has the last failure."""
+
+    def __init__(self, last: RegistryError) -> None:
+        later = last.retry_after if isinstance(last, BadStatus) else None
+        hint = f" (it asks to be left alone for {later:.0f} seconds)" if later else ""
+        super().__init__(f"max retries exceeded: {last}{hint}")
+
+
+@dataclass(slots=True)
+class Waiting:
+    """What an operation waited for last, for people; `count` grows each time that it begins to wait."""
+
+    status: str = ""
+    count: int = 0
+
+    def tell(self, status: str) -> None:
+        """Say what is waited for from now on."""
+        self.status = status
+        self.count += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often in a row something may fail, and how many seconds pass: `pause`, then twice that, up to `longest`.
+
+    A registry that is busy may be so for `patience` seconds; if it says for how long, that is what is waited.
+    """
+
+    tries: int = 6
+    pause: float = 1.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    longest: float = 60.0
+    patience: float = 900.0
+
+    async def run(
+        self,
+        work: Callable[[], Awaitable[T]],
+        waiting: Waiting | None = None,
+        worthwhile: Callable[[RegistryError], bool] = lambda _: True,
+    ) -> T:
+        """Do something until it succeeds. Raises what makes another try useless, or RetriesExceeded."""
+        attempts = Attempts(self, waiting)
+        while True:
+            try:
+                return await work()
+            except RegistryError as error:
+                if not worthwhile(error):
+                    raise
+                await attempts.failed(error)
+
+
+class Attempts:
+    """The tries of one thing, in a row."""
+
+    def __init__(self, retries: Retries, waiting: Waiting | None = None) -> None:
+        self._retries = retries
+        self._waiting = waiting
+        self._failures = 0
+        self._waited = 0.0
+
+    def succeeded(self) -> None:
+        """Something has come of it: the next failure is the first one again."""
+        self._failures = 0
+        self._waited = 0.0
+
+    async def failed(self, error: RegistryError) -> None:
+        """Wait before the next try, or raise what makes another one useless."""
+        if not is_temporary(error):
+            raise error
+        self._failures += 1
+        pause = self._pause(error)
+        if pause is None:
+            raise RetriesExceeded(error) from error
+        self._waited += pause
+        if self._waiting is not None and isinstance(error, BadStatus):
+            self._waiting.tell(f"registry is busy ({error.status}), trying again in {pause:.0f}s")
+        await self._retries.sleep(pause)
+
+    def _pause(self, error: RegistryError) -> float | None:
+        """Seconds to the next try; None if there is none."""
+        retries = self._retries
+        pause = min(retries.pause * 2.0 ** min(self._failures - 1, 30), retries.longest)
+        if isinstance(error, BadStatus) and (error.status in _BUSY or error.retry_after is not None):
+            pause = max(pause, error.retry_after or 0.0)
+            return pause if self._waited + pause <= retries.patience else None
+        return pause if self._failures < retries.tries else None
+
+
+class Attended(Generic[T]):
+    """Some work, and what it waits for meanwhile. `result` is there once all steps were taken."""
+
+    result: T
+
+    def __init__(self, work: Coroutine[Any, Any, T], waiting: Waiting) -> None:
+        self._work = work
+        self._waiting = waiting
+
+    async def steps(self) -> AsyncGenerator[Step, None]:
+        """A step each time that it begins to wait. Raises what the work raises; closed early, it cancels it."""
+        task = asyncio.ensure_future(self._work)
+        told = self._waiting.count
+        try:
+            while not task.done():
+                await asyncio.wait((task,), timeout=_TICK)
+                if self._waiting.count != told:
+                    told = self._waiting.count
+                    yield {"status": self._waiting.status}
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+        self.result = task.result()
+
+
+def is_temporary(error: RegistryError) -> bool:
+    """Whether the same request may succeed a little later."""
+    if isinstance(error, BadStatus):
+        return error.status >= 500 or error.status in _TEMPORARY
+    return isinstance(error, Unreachable | BadAnswer)

@@ -1,0 +1,1 @@
+"""Models on disk: blobs, manifests, partial downloads."""

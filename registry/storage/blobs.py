@@ -1,0 +1,387 @@
+"""The blobs: files named by the digest of their content."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, StoreError, require_going, without_paths
+from registry.names import Digest, InvalidDigest
+from registry.storage.files import (
+    PendingFile,
+    Stamp,
+    is_abandoned,
+    make_directory,
+    publish,
+    remove_older,
+    require_space,
+    without_waiting,
+)
+from registry.storage.partials import SUFFIX, Partial
+
+_READING = "read a blob"
+_WRITING = "write a blob"
+_TIDYING = "remove old blobs"
+_PREFIX = "incoming-"
+_PIECE = 4 << 20
+_SMALL = 1 << 20
+"""Bytes of a blob that is hashed as soon as somebody asks for it."""
+
+
+class Blob(NamedTuple):
+    """A stored blob: its digest, and its size in bytes."""
+
+    digest: Digest
+    size: int
+
+
+class Check(NamedTuple):
+    """How far the check of one blob is, in bytes. `fault` says what is wrong with it, once `done`; empty if nothing."""
+
+    digest: Digest
+    completed: int
+    total: int
+    done: bool = False
+    fault: str = ""
+
+
+class BlobWriter:
+    """A blob on its way in. One thread at a time. Methods raise StoreError when the disk refuses."""
+
+    def __init__(
+        self,
+        folder: Path,
+        file: PendingFile,
+        expected: Digest | None,
+        lease: Callable[[Digest], None] | None,
+        sizes: dict[Digest, int],
+    ) -> None:
+        self._folder = folder
+        self._file = file
+        self._expected = expected
+        self._lease = lease
+        self._sizes = sizes
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._hash.update(data)
+        self._size += len(data)
+        with without_paths(_WRITING):
+            self._file.write(data)
+
+    def commit(self) -> Blob:
+        """Check the digest, then let the blob count. Raises DigestMismatch."""
+        digest = Digest(self._hash.hexdigest())
+        if self._expected is not None and self._expected != digest:
+            raise DigestMismatch(self._expected, digest)
+        if self._lease is not None:
+            self._lease(digest)
+        with without_paths(_WRITING):
+            self._file.publish(self._folder / digest.filename)
+        self._sizes[digest] = self._size
+        return Blob(digest, self._size)
+
+
+class BlobMender:
+    """Compares a blob that is there with what is sent again, and lets that take its place if the blob has changed.
+
+    One thread at a time. `mended` is set once it has. Methods raise StoreError when the disk refuses.
+    """
+
+    def __init__(self, path: Path, digest: Digest) -> None:
+        self.mended = False
+        self._path = path
+        self._digest = digest
+        self._hash = hashlib.sha256()
+        self._equal = 0  # bytes up to the first that differs
+        self._present: BinaryIO | None = None
+        self._new: PendingFile | None = None
+        with suppress(OSError):  # one that cannot be opened differs from the first byte on
+            self._present = _opened(path)
+
+    def write(self, data: bytes) -> None:
+        """The next bytes that are sent."""
+        self._hash.update(data)
+        with without_paths(_WRITING):
+            if self._new is None and self._bytes(self._equal, len(data)) == data:
+                self._equal += len(data)
+            else:
+                self._replacement().write(data)
+
+    def commit(self) -> None:
+        """Let what was sent take the blob's place if it is right and the blob is not."""
+        if self._hash.hexdigest() != self._digest.hex:
+            return
+        with without_paths(_WRITING):
+            if self._new is not None or self._bytes(self._equal, 1):  # or the blob is longer than what was sent
+                self._replacement().publish(self._path)
+                self.mended = True
+
+    def close(self) -> None:
+        """Let go of both."""
+        if self._present is not None:
+            self._present.close()
+        if self._new is not None:
+            self._new.close()
+
+    def _bytes(self, start: int, count: int) -> bytes:
+        """Bytes of the blob; none of one that cannot be read."""
+        if self._present is None:
+            return b""
+        try:
+            self._present.seek(start)
+            return self._present.read(count)
+        except OSError:
+            return b""
+
+    def _replacement(self) -> PendingFile:
+        """The file that may take the blob's place; what was equal is in it from the start."""
+        if self._new is None:
+            self._new = PendingFile(self._path.parent, _PREFIX)
+            for start in range(0, self._equal, _PIECE):
+                self._new.write(self._bytes(start, min(_PIECE, self._equal - start)))
+        return self._new
+
+
+class Blobs:
+    """The folder of blobs. Methods may be called from any thread; nothing is ever changed in place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: tuple[Stamp | None, frozenset[str]] | None = None
+        self._written: dict[Digest, int] = {}
+        """The sizes of blobs that were written here, in bytes."""
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob is, if it is there."""
+        return self._folder / digest.filename
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the blob is there."""
+        with without_paths(_READING):
+            return self.path(digest).is_file()
+
+    def size(self, digest: Digest) -> int | None:
+        """The bytes of a blob, None if it is not there."""
+        with without_paths(_READING):
+            try:
+                status = self.path(digest).stat()
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    return None
+                raise
+            return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def seems_whole(self, digest: Digest, sizes: Collection[int]) -> bool:
+        """Whether the blob is there, of one of the `sizes` that it may have; no sizes mean that nothing is known.
+
+        A small one is hashed. One that cannot be read is none.
+        """
+        try:
+            size = self.size(digest)
+            if size is not None and size <= _SMALL:
+                return Digest.of(self.read(digest, _SMALL)) == digest
+        except StoreError:
+            return False
+        written = self._written.get(digest)
+        sizes = {*sizes, *([] if written is None else [written])}
+        return size is not None and (not sizes or size in sizes)
+
+    def read(self, digest: Digest, limit: int) -> bytes:
+        """All of a small blob. Raises BlobMissing, BlobTooLarge or StoreError."""
+        with without_paths(_READING):
+            try:
+                with _opened(self.path(digest)) as file:
+                    data = file.read(limit + 1)
+            except FileNotFoundError:
+                raise BlobMissing(digest) from None
+        if len(data) > limit:
+            raise BlobTooLarge(digest, limit)
+        return data
+
+    def digests(self) -> list[Digest]:
+        """All blobs that are there."""
+        return [digest for name in self.filenames() if (digest := digest_of(name)) and digest.filename == name]
+
+    def check(self, digest: Digest) -> Iterator[Check]:
+        """Hash a blob, step by step; the last step is done and says what is wrong. Raises nothing."""
+        completed = total = 0
+        found = hashlib.sha256()
+        try:
+            with _opened(self.path(digest)) as file:
+                total = os.fstat(file.fileno()).st_size
+                while data := file.read(_PIECE):
+                    found.update(data)
+                    completed += len(data)
+                    yield Check(digest, completed, total)
+        except FileNotFoundError:
+            yield Check(digest, completed, total, done=True, fault="missing")
+        except OSError as error:
+            yield Check(digest, completed, total, done=True, fault=f"cannot be read: {error.strerror}")
+        else:
+            intact = found.hexdigest() == digest.hex
+            yield Check(digest, completed, total, done=True, fault="" if intact else "its bytes have changed")
+
+    @contextmanager
+    def put(
+        self, expected: Digest | None = None, lease: Callable[[Digest], None] | None = None
+    ) -> Iterator[BlobWriter]:
+        """A blob to write, with a digest to check it against if there is one. Uncommitted, it leaves nothing.
+
+        `lease` is called with its digest before it counts.
+        """
+        with without_paths(_WRITING):
+            make_directory(self._folder)
+            file = PendingFile(self._folder, _PREFIX)
+        try:
+            yield BlobWriter(self._folder, file, expected, lease, self._written)
+        finally:
+            file.close()
+
+    @contextmanager
+    def mend(self, digest: Digest) -> Iterator[BlobMender]:
+        """A blob that is there, to be compared with what is sent again."""
+        mender = BlobMender(self.path(digest), digest)
+        try:
+            yield mender
+        finally:
+            mender.close()
+
+    def adopt(self, path: Path, lease: Callable[[Digest], None], stopping: threading.Event | None) -> tuple[Blob, bool]:
+        """Make a complete file on the same disk a blob; and whether the blob was there, so that the file is left.
+
+        `lease` is called with its digest before it counts. Raises Stopped once `stopping` is set.
+        """
+        found = hashlib.sha256()
+        with without_paths(_WRITING), path.open("rb") as file:
+            while data := file.read(_PIECE):
+                require_going(stopping)
+                found.update(data)
+            digest = Digest(found.hexdigest())
+            blob = Blob(digest, os.fstat(file.fileno()).st_size)
+            lease(digest)
+            if self.path(digest).is_file():
+                return blob, True
+            make_directory(self._folder)
+            publish(file.fileno(), path, self.path(digest))
+        return blob, False
+
+    def touch(self, digest: Digest) -> None:
+        """Make a blob young again: programs that share the folder do not remove young blobs."""
+        with suppress(OSError):  # it may be missing, or another user's
+            os.utime(self.path(digest))
+
+    def remove(self, digest: Digest) -> None:
+        """Remove a blob; one that is not there is no error."""
+        with without_paths("remove a blob"):
+            self.path(digest).unlink(missing_ok=True)
+        self._written.pop(digest, None)
+
+    def filenames(self) -> list[str]:
+        """The names of all files, blobs or not."""
+        with without_paths(_TIDYING):
+            return [entry.name for entry in self._files()]
+
+    def stored(self) -> frozenset[str]:
+        """The names of all files; the same object as before if there are the same files as before."""
+        with without_paths(_READING):
+            try:
+                now = time.time_ns()
+                stamp = Stamp.of(self._folder.stat())
+            except (FileNotFoundError, NotADirectoryError):
+                return frozenset()
+            known = self._known
+            if known is not None and known[0] == stamp:
+                return known[1]
+            entries = self._files()
+            links = [entry for entry in entries if entry.is_symlink()]
+            found = frozenset(entry.name for entry in entries) - {
+                link.name for link in links if not _leads_to_file(link)
+            }
+        if known is not None and known[1] == found:
+            found = known[1]
+        # What a link leads to may go without a change of this folder.
+        self._known = (stamp if stamp.tells(now) and not links else None, found)
+        return found
+
+    def remove_older(self, filename: str, than: float) -> bool:
+        """Remove a file that was last written before a time, in Unix seconds. Whether it was removed.
+
+        What was being written by a program that died goes however old it is.
+        """
+        path = self._folder / filename
+        with without_paths(_TIDYING):
+            if filename.startswith(_PREFIX) and is_abandoned(path, than):
+                path.unlink(missing_ok=True)
+                return True
+            return not filename.startswith(_PREFIX) and remove_older(path, than)
+
+    def partial(self, digest: Digest) -> Partial:
+        """A blob to download by parts."""
+        return Partial(self._folder, digest)
+
+    def require_space(self, needed: int) -> None:
+        """Raise DiskFull if so many bytes do not fit."""
+        with without_paths(_WRITING):
+            make_directory(self._folder)
+            require_space(self._folder, needed)
+
+    def rename_legacy(self) -> None:
+        """Give blobs of the old form `sha256:HEX` the names that they have today."""
+        with without_paths("rename old blobs"):
+            for entry in self._files():
+                digest = digest_of(entry.name)
+                if digest is not None and ":" in entry.name:
+                    with suppress(IsADirectoryError):  # something else is in its place
+                        Path(entry).replace(self.path(digest))
+
+    def _files(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self._folder) as entries:
+                return [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A blob to read. Raises OSError, also for what is no file: a pipe or a device may never end."""
+    descriptor = without_waiting(str(path), os.O_RDONLY)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _leads_to_file(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_file()
+    except OSError:  # it leads in a circle, or where we may not look
+        return False
+
+
+def owner_of(filename: str) -> Digest | None:
+    """The digest of the blob that a file is, or is a part of."""
+    return digest_of(filename.partition(SUFFIX)[0])
+
+
+def digest_of(filename: str) -> Digest | None:
+    """The digest that a file is named by, if it is named by one."""
+    try:
+        return Digest.parse(filename)
+    except InvalidDigest:
+        return None

@@ -1,0 +1,472 @@
+"""The models directory: names, manifests and blobs as one thing that stays whole.
+
+A directory of Ollama's works as it stands, also while Ollama uses it. Blobs come before the manifest that needs them
+and go after it, and each of them appears complete or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.bundled import MODELS
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError, require_going
+from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
+from registry.names import Digest, ModelName
+from registry.storage.blobs import Blob, BlobMender, Blobs, BlobWriter, Check, digest_of, owner_of
+from registry.storage.catalog import Catalog
+from registry.storage.derived import Derived
+from registry.storage.files import Scratch, Stamp
+from registry.storage.leases import FolderLock, Leases
+from registry.storage.partials import Partial
+
+__all__ = [
+    "Blob",
+    "BlobMender",
+    "BlobMissing",
+    "BlobTooLarge",
+    "BlobWriter",
+    "BrokenManifest",
+    "Check",
+    "DigestMismatch",
+    "ModelMissing",
+    "Partial",
+    "Store",
+    "StoreError",
+    "StoredModel",
+]
+
+GRACE = 3600
+"""Seconds for which a blob that no model needs is kept: somebody may be about to write the manifest."""
+_PIECE = 1 << 20
+log = logging.getLogger("pronk.registry")
+
+
+class BrokenManifest(ManifestError):
+    """The manifest of a stored model cannot be read; `str()` says why, and how to mend it, `reason` only why."""
+
+    def __init__(self, name: ModelName, reason: str) -> None:
+        super().__init__(
+            f"model '{name.shortest}' is broken, its manifest cannot be read ({reason}): "
+            "pull or create it again, or delete it"
+        )
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A name and what is stored under it: `digest` is the manifest's in hexadecimal, `modified_at` Unix nanoseconds."""
+
+    name: ModelName
+    manifest: Manifest
+    digest: str
+    modified_at: int
+
+    @property
+    def second(self) -> int:
+        """The second in which it was stored, in Unix time."""
+        return self.modified_at // 10**9
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers and the config."""
+        return self.manifest.size
+
+
+class Store:
+    """Owns a models directory. Every method may be called from any thread; all of them block.
+
+    `derived` are files made of blobs, which go with their blob.
+    Raises StoreError when the disk refuses, BrokenManifest for a model whose manifest cannot be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.derived = Derived(root / "derived")
+        self._catalog = Catalog(root / "manifests")
+        self._blobs = Blobs(root / "blobs")
+        self._scratch = Scratch(root)
+        self._known: dict[ModelName, tuple[Stamp, StoredModel]] = {}
+        """Manifests that were read. They count while their stamps are the same: Ollama may write to them too."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when a name has come, gone, or been given other contents; from whatever thread did that."""
+        self._leases = Leases(root)
+        self._lock = FolderLock(root)
+        """Held while manifests and leases change, and from looking which blobs are needed until the others are gone."""
+        try:
+            self._blobs.rename_legacy()
+        except StoreError as error:
+            log.warning("%s", error)
+
+    def find(self, name: ModelName, *, install: bool = True) -> StoredModel:
+        """What is stored under a name, in any case. A model that comes with the program is stored first (`install`).
+
+        Raises ModelMissing.
+        """
+        stored = self._catalog.spelling(name)
+        if stored is None and name in MODELS and install:
+            stored = self._install(name)
+        if stored is None:
+            raise ModelMissing(name)
+        return self._read(stored)
+
+    def bundled(self, name: ModelName) -> StoredModel:
+        """A model that comes with the program; stored anew if none can be read, or blobs of it are gone."""
+        return self._whole(name) or self._read(self._install(name))
+
+    def stored(self, name: ModelName) -> StoredModel | None:
+        """What is stored under a name, in any case; None if nothing is, or nothing that can be read."""
+        stored = self._catalog.spelling(name)
+        try:
+            return None if stored is None else self._read(stored)
+        except (ModelMissing, ManifestError):
+            return None
+
+    def list(self) -> list[StoredModel]:
+        """All models that can be read, the newest first. Those that have not changed are the same objects as before."""
+        stamps, blobs = dict(self._catalog.stamps()), self._blobs.stored()
+        for gone in set(self._known).difference(stamps):
+            self._known.pop(gone, None)
+        found = []
+        for name, stamp in stamps.items():
+            known = self._known.get(name)
+            model = known[1] if known is not None and known[0] == stamp else self._listed(name)
+            if model is not None and model.manifest.config.digest.filename in blobs:
+                found.append(model)
+        return sorted(found, key=lambda model: (-model.second, model.name.full))
+
+    def blobs(self) -> frozenset[str]:
+        """The file names of what is among the blobs; the same object as before if nothing has come or gone."""
+        return self._blobs.stored()
+
+    def write_manifest(self, name: ModelName, manifest: Manifest | bytes, *, prune: bool = False) -> StoredModel:
+        """Store a model whose blobs are there; bytes are kept as they are. Raises BlobMissing or ManifestError.
+
+        With `prune`, the blobs go that only the model needed which had the name.
+        """
+        data = manifest if isinstance(manifest, bytes) else manifest.encode()
+        needed = Manifest.decode(data).digests
+        with self.lease(needed), self._lock:
+            for digest in needed:
+                if not self._blobs.has(digest):
+                    raise BlobMissing(digest)
+            stored = self._catalog.spelling(name) or name
+            modified_at = self._write(stored, data, prune=prune)
+        self.changed()
+        return StoredModel(stored, Manifest.decode(data), hashlib.sha256(data).hexdigest(), modified_at)
+
+    def copy(self, source: ModelName, destination: ModelName, *, prune: bool = False) -> None:
+        """Store a model under a second name, in place of what has it. Raises ModelMissing.
+
+        With `prune`, the blobs go that only the model needed which had the name.
+        """
+        with self._lock:
+            found = self.find(source)
+            target = self._catalog.spelling(destination) or destination
+            if target != found.name:
+                with self.lease(found.manifest.digests):
+                    self._write(target, self._catalog.read(found.name).data, prune=prune)
+        self.changed()
+
+    def delete(self, name: ModelName) -> None:
+        """Remove a name, and the blobs that nothing else needs. Raises ModelMissing.
+
+        Nobody can say which blobs a broken manifest needs: they go when the store is pruned.
+        """
+        with self._lock:
+            stored = self._catalog.spelling(name)
+            if stored is None:
+                raise ModelMissing(name)
+            try:
+                digests = self._read(stored).manifest.digests
+            except ModelMissing:
+                raise
+            except (BrokenManifest, StoreError):
+                digests = frozenset()
+            note = self._leases.note(digests, made=True)
+            try:
+                self._catalog.remove(stored)
+                self._known.pop(stored, None)
+                self.remove_unused(digests)
+            finally:
+                self._leases.forget(note)
+        self.changed()
+
+    def unused(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of these blobs that no model needs and nobody has leased."""
+        with self._lock:
+            needed = self._needed()
+            return set() if needed is None else set(digests) - needed - self._leases.held()
+
+    def remove_unused(self, digests: Iterable[Digest]) -> None:
+        """Remove those of these blobs that no model needs and nobody has leased."""
+        with self._lock:
+            unused = self.unused(digests)
+            note = self._leases.note(unused, made=True)
+            try:
+                for digest in unused:
+                    try:
+                        self._blobs.remove(digest)
+                        self.derived.remove(digest)
+                    except StoreError as error:  # the others go all the same
+                        log.warning("%s: %s", digest, error)
+            finally:
+                self._leases.forget(note)
+
+    def prune(self, now: float) -> None:
+        """Remove what no model needs and nobody touched for the time of grace; `now` is in Unix seconds.
+
+        What programs that died were making goes at once: nobody can go on with it. What they were downloading, and
+        what was uploaded, stays for the time of grace. Does nothing if a manifest cannot be read: its blobs could not
+        be told from the others.
+        """
+        # Without the lock, for it takes long: whatever a manifest comes to need meanwhile has been touched since.
+        needed = self._needed()
+        if needed is None:
+            return
+        before = now - GRACE
+        self._remove_abandoned()
+        removed = 0
+        for filename in self._blobs.filenames():
+            if digest_of(filename) not in needed:
+                with self._lock:
+                    leased = owner_of(filename) in self._leases.held()
+                    try:
+                        removed += not leased and self._blobs.remove_older(filename, before)
+                    except StoreError as error:  # the others go all the same
+                        log.warning("%s: %s", filename, error)
+        self._scratch.remove_abandoned(before)
+        with self._lock:
+            self.derived.prune(needed | self._leases.held(), before)
+            self._catalog.tidy(before)
+        log.info("removed %d unused files", removed)
+
+    @contextmanager
+    def lease(self, digests: Iterable[Digest], *, made: bool = False) -> Iterator[None]:
+        """Keep blobs, stored or still to come, from being removed before a manifest names them, by whichever program.
+
+        Of `made` ones nobody can make use but the holder of the lease: if its program dies, they go.
+        """
+        leased = frozenset(digests)
+        with self._lock:
+            file = self._leases.take(leased, made=made)
+            for digest in leased:
+                self._blobs.touch(digest)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._leases.give_back(leased, file)
+
+    @contextmanager
+    def doomed(self, digests: Iterable[Digest]) -> Iterator[None]:
+        """Blobs that are about to go: if this program dies meanwhile, others remove those that no model needs."""
+        with self._lock:
+            note = self._leases.note(digests, made=True)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._leases.forget(note)
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether a blob is there."""
+        return self._blobs.has(digest)
+
+    def seems_whole(self, digest: Digest) -> bool:
+        """Whether a blob is there, and as large as it must be as far as that is known. Only a small one is read."""
+        sizes = set()
+        for name in self._catalog.names():
+            with suppress(StoreError, ManifestError):
+                manifest = self._read(name).manifest
+                sizes |= {layer.size for layer in (*manifest.layers, manifest.config) if layer.digest == digest}
+        return self._blobs.seems_whole(digest, sizes)
+
+    def blob_size(self, digest: Digest) -> int | None:
+        """The bytes of a blob, None if it is not there."""
+        return self._blobs.size(digest)
+
+    def blob_path(self, digest: Digest) -> Path:
+        """Where a blob is, if it is there; to be read only."""
+        return self._blobs.path(digest)
+
+    def read_blob(self, digest: Digest, limit: int) -> bytes:
+        """All of a blob of up to `limit` bytes. Raises BlobMissing or BlobTooLarge."""
+        return self._blobs.read(digest, limit)
+
+    def digests(self) -> dict[Digest, set[ModelName]]:
+        """All blobs that are there or that a model needs, and the models that need each. Broken models need none."""
+        users: dict[Digest, set[ModelName]] = {digest: set() for digest in self._blobs.digests()}
+        for name in self._catalog.names():
+            with suppress(StoreError, ManifestError):
+                for digest in self._read(name).manifest.digests:
+                    users.setdefault(digest, set()).add(name)
+        return users
+
+    def unreadable(self) -> dict[ModelName, str]:
+        """The models whose manifest cannot be read, and why."""
+        found = {}
+        for name in self._catalog.names():
+            try:
+                self._read(name)
+            except ModelMissing:
+                continue
+            except (ManifestError, StoreError) as error:
+                found[name] = error.reason if isinstance(error, BrokenManifest) else str(error)
+        return found
+
+    def verify(self, digests: Iterable[Digest]) -> Iterator[Check]:
+        """Compare blobs with their digests, one after the other, with a step for every few megabytes.
+
+        The last step of each blob is `done` and says what is wrong with it: missing, unreadable, or changed.
+        """
+        for digest in digests:
+            yield from self._blobs.check(digest)
+
+    def partial(self, digest: Digest) -> Partial:
+        """A blob to download by parts; until it is committed it is not there. Whoever downloads it holds a lease."""
+        return self._blobs.partial(digest)
+
+    def require_space(self, needed: int) -> None:
+        """Raise DiskFull if so many bytes do not fit."""
+        self._blobs.require_space(needed)
+
+    @contextmanager
+    def put_blob(self, digest: Digest) -> Iterator[BlobWriter]:
+        """A blob to write and commit. Until it is committed it is not there, and if it is not, nothing is left."""
+        with self.lease((digest,)), self._blobs.put(digest) as writer:
+            yield writer
+
+    @contextmanager
+    def mend_blob(self, digest: Digest) -> Iterator[BlobMender]:
+        """A blob that is there and is sent again: what is sent takes its place if its bytes have changed."""
+        with self.lease((digest,)), self._blobs.mend(digest) as mender:
+            yield mender
+            if mender.mended:
+                log.warning("blob %s had changed, and was replaced by what was uploaded", digest)
+                with self._lock:
+                    self.derived.remove(digest)
+
+    @contextmanager
+    def new_blob(self, holder: ExitStack | None = None) -> Iterator[BlobWriter]:
+        """A blob to write and commit whose digest is not known before. Once it counts, `holder` has a lease on it."""
+        with ExitStack() as own, self._blobs.put(lease=self._lessor(holder or own)) as writer:
+            yield writer
+
+    def add_blob(self, data: bytes) -> Blob:
+        """Store these bytes, unless they are there."""
+        blob = Blob(Digest.of(data), len(data))
+        with self.lease((blob.digest,)):
+            if not self._blobs.has(blob.digest):
+                with self._blobs.put(blob.digest) as writer:
+                    writer.write(data)
+                    writer.commit()
+        return blob
+
+    def add_file(self, path: Path, holder: ExitStack | None = None, stopping: threading.Event | None = None) -> Blob:
+        """Store a copy of a file from outside, on which `holder` gets a lease.
+
+        Raises OSError if it cannot be read, Stopped once `stopping` is set.
+        """
+        with path.open("rb") as file, self.new_blob(holder) as writer:
+            while data := file.read(_PIECE):
+                require_going(stopping)
+                writer.write(data)
+            return writer.commit()
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A folder for files on their way to becoming blobs; it goes, with all that is still in it."""
+        return self._scratch.folder()
+
+    def adopt(
+        self, path: Path, holder: ExitStack | None = None, stopping: threading.Event | None = None
+    ) -> tuple[Blob, bool]:
+        """Make a complete file of a scratch folder a blob, without copying it; and whether the blob was there.
+
+        `holder` gets a lease on it. Raises Stopped once `stopping` is set.
+        """
+        with ExitStack() as own:
+            return self._blobs.adopt(path, self._lessor(holder or own), stopping)
+
+    def _lessor(self, holder: ExitStack) -> Callable[[Digest], None]:
+        """What gives a lease on a blob that is being made to its holder."""
+        return lambda digest: holder.enter_context(self.lease((digest,), made=True))
+
+    def _remove_abandoned(self) -> None:
+        """Remove what programs that died have made for nothing, and their leases."""
+        with self._lock:
+            for lease in self._leases.abandoned():
+                if lease.made:
+                    self.remove_unused(lease.digests)
+                lease.path.unlink(missing_ok=True)
+
+    def _write(self, name: ModelName, data: bytes, *, prune: bool) -> int:
+        """Write a manifest, and remove what only the one in its place needed. Returns when it was written."""
+        old = self.stored(name) if prune else None
+        replaced = frozenset() if old is None else old.manifest.digests
+        note = self._leases.note(replaced, made=True)
+        try:
+            modified_at = self._catalog.write(name, data)
+            if replaced:
+                with suppress(StoreError):  # the model is stored, whatever becomes of the old one's blobs
+                    self.remove_unused(replaced)
+        finally:
+            self._leases.forget(note)
+        return modified_at
+
+    def _install(self, name: ModelName) -> ModelName:
+        model = MODELS[name]
+        with self._lock:
+            if self._whole(name) is None:
+                with ExitStack() as holder:
+                    weights, config = self.add_file(model.path, holder), self.add_blob(model.config().encode())
+                    self.write_manifest(model.name, Manifest(Layer(CONFIG, *config), (Layer(MODEL, *weights),)))
+        return model.name
+
+    def _whole(self, name: ModelName) -> StoredModel | None:
+        """What is stored under a name, if all its blobs are there and have the size that its manifest tells."""
+        found = self.stored(name)
+        if found is None:
+            return None
+        layers = (*found.manifest.layers, found.manifest.config)
+        return found if all(self._blobs.size(layer.digest) == layer.size for layer in layers) else None
+
+    def _read(self, name: ModelName) -> StoredModel:
+        known = self._known.get(name)
+        if known is not None and known[0] == self._catalog.stamp(name):
+            return known[1]
+        try:
+            entry = self._catalog.read(name)
+            manifest = Manifest.decode(entry.data)
+        except ManifestError as error:
+            raise BrokenManifest(name, str(error).removeprefix("invalid manifest: ")) from None
+        model = StoredModel(name, manifest, hashlib.sha256(entry.data).hexdigest(), entry.modified_at)
+        if entry.stamp is not None:
+            self._known[name] = (entry.stamp, model)
+        return model
+
+    def _listed(self, name: ModelName) -> StoredModel | None:
+        """None if the model has gone, or cannot be read."""
+        try:
+            return self._read(name)
+        except ModelMissing:
+            return None
+        except (ManifestError, StoreError) as error:
+            log.warning("model %s is not listed: %s", name.shortest, error)
+            return None
+
+    def _needed(self) -> set[Digest] | None:
+        """The blobs that models need; None if that cannot be known."""
+        needed: set[Digest] = set()
+        try:
+            for name in self._catalog.names(strict=True):
+                with suppress(ModelMissing):
+                    needed |= self._read(name).manifest.digests
+        except (ManifestError, StoreError) as error:
+            log.warning("what models need cannot be known, so nothing is removed: %s", error)
+            return None
+        return needed

@@ -1,0 +1,189 @@
+"""Which grammar a request's answer gets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from engine.api import ChatRequest, Message, NamedTool, ToolChoice
+from engine.chat.grammar.constraint import chat_constraint, content_constraint
+from engine.chat.output import NAMED, Format, Shape, Turn, native_format, template_format
+from engine.chat.output.stream import Script, Tape
+from engine.errors import InvalidRequest
+from engine.messages import Grammar
+
+ANYTHING = "{}"
+
+
+def read(tape: Tape, turn: Turn) -> Script[None]:
+    yield None
+
+
+PLAIN = Format(read)
+TAGS = Format(read, preserved=("<call>",), shape=Shape(("<think>", "</think>")))
+
+
+def start(grammar: Grammar) -> str:
+    """The first rule, its marks spelled out."""
+    rule = grammar.rules.partition("\n")[0]
+    for number, mark in reversed(list(enumerate(grammar.marks))):
+        rule = rule.replace(f"mark_{number}", mark).replace(f"until_{number}", f"…{mark}")
+    return " ".join(rule.split())
+
+
+def test_content_without_reasoning() -> None:
+    grammar = content_constraint(ANYTHING, PLAIN).grammar(Turn())
+    assert start(grammar) == "start: answer"
+    assert "answer:  content\ncontent: content_any\n" in grammar.rules
+    assert grammar.marks == ()
+
+
+@pytest.mark.parametrize(
+    ("turn", "rule"),
+    [
+        (Turn(think=True, prompt="Hi"), "start: (<think> …</think> GAP?)? answer"),
+        (Turn(think=False, prompt="Hi"), "start: answer"),
+        (Turn(think=True, prompt="Hi<think>\n"), "start: …</think> GAP? answer"),
+        (Turn(think=False, prompt="Hi<think>\n"), "start: …</think> GAP? answer"),
+        (Turn(think=False, prompt="Hi<think>\n\n</think>\n\n"), "start: answer"),
+        (Turn(think=True, prompt="So", last=Message("assistant", "So")), "start: content"),
+    ],
+)
+def test_reasoning_before_it(turn: Turn, rule: str) -> None:
+    assert start(content_constraint(ANYTHING, TAGS).grammar(turn)) == rule
+
+
+def test_harmony_has_a_header_for_everything() -> None:
+    constraint = content_constraint(ANYTHING, NAMED["harmony"])
+    grammar = constraint.grammar(Turn(prompt="<|start|>assistant"))
+    marks = grammar.marks
+    analysis = f'(mark_{marks.index("<|channel|>")} "analysis" mark_{marks.index("<|message|>")}'
+    after = f'until_{marks.index("<|end|>")} mark_{marks.index("<|start|>")} "assistant" GAP?)? answer'
+    assert grammar.rules.startswith(f"start: {analysis} {after}\n")
+    final = f'mark_{marks.index("<|channel|>")} "final" mark_{marks.index("<|message|>")} content'
+    assert f"answer: {final}\n" in grammar.rules
+    assert start(constraint.grammar(Turn(last=Message("assistant", "So")))) == "start: content"
+
+
+def test_json_is_any_object() -> None:
+    assert content_constraint('"json"', PLAIN).rules == content_constraint('{"type": "object"}', PLAIN).rules
+
+
+@pytest.mark.parametrize("wanted", ['"xml"', "7", "null", "[]", '"JSON"'])
+def test_what_is_no_format(wanted: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        content_constraint(wanted, PLAIN)
+    assert str(caught.value) == (f'invalid format: {json.dumps(wanted)}; expected "json" or a valid JSON Schema object')
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ('{"anyOf":[' * 500 + "{}" + "]}" * 500, "it is nested too deeply"),
+        ('{"items":' * 5_000 + "{}" + "}" * 5_000, "it is nested too deeply"),
+        (json.dumps({"enum": ["x" * 300_000]}), "it is too large: at most 262144 characters are accepted"),
+    ],
+)
+def test_what_is_too_much(wanted: str, why: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^invalid format: {why}$"):
+        content_constraint(wanted, PLAIN)
+
+
+def test_tags_of_a_chat_template() -> None:
+    template = "{{ tools }}<tool_call></tool_call><think></think>"
+    constraint = content_constraint(ANYTHING, native_format(template))
+    assert start(constraint.grammar(Turn(prompt="Hi"))) == "start: (<think> …</think> GAP?)? answer"
+
+
+def quoted(name: str) -> str:
+    """A property's name as grammars have it."""
+    return json.dumps(json.dumps(name))
+
+
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"a": {}}}}}
+    for name in ("first", "second")
+]
+HERMES = NAMED["qwen3"]
+
+
+def rules_of(choice: ToolChoice, reader: Format = HERMES, **fields: object) -> str:
+    request = ChatRequest(model="", tools=TOOLS, tool_choice=choice, **fields)
+    constraint = chat_constraint(request, [] if choice == "none" else TOOLS, reader)
+    assert constraint is not None
+    return constraint.rules
+
+
+def test_nothing_is_asked_of_an_answer() -> None:
+    for choice in ("auto", "none"):
+        assert chat_constraint(ChatRequest(model="", tool_choice=choice), TOOLS, HERMES) is None
+
+
+def test_required_allows_all_tools_and_several_calls() -> None:
+    rules = rules_of("required")
+    assert 'calls:  call ("\\n" call){0,15} \n' in rules
+    assert "call: call_0 | call_1\n" in rules
+    assert '\\"name\\": \\"first\\"' in rules
+    assert '\\"name\\": \\"second\\"' in rules
+
+
+def test_a_name_allows_one_call() -> None:
+    rules = rules_of(NamedTool("second"))
+    assert "calls:  call  \n" in rules
+    assert "call: call_0\n" in rules
+    assert "first" not in rules
+
+
+def test_a_format_with_one_call_an_answer() -> None:
+    assert "calls:  call  \n" in rules_of("required", NAMED["harmony"])
+
+
+def test_parameters_as_they_were_sent_win() -> None:
+    rules = rules_of("required", schemas={"first": {"properties": {"b": {"$ref": "#/$defs/x"}}, "$defs": {"x": {}}}})
+    first, second = (rules.partition(f"\narguments_{n}: ")[2].partition("\ncall_")[0] for n in (0, 1))
+    assert quoted("b") in first
+    assert quoted("a") not in first
+    assert quoted("a") in second
+
+
+def tool_with(parameters: object) -> dict[str, object]:
+    return {"function": {"name": "f", "parameters": parameters}}
+
+
+@pytest.mark.parametrize("sent", [None, [], "x", {}, {"type": "", "properties": None}])
+def test_a_tool_without_parameters_gets_none(sent: object) -> None:
+    constraint = chat_constraint(ChatRequest(model="", tool_choice="required"), [tool_with(sent)], HERMES)
+    assert constraint is not None
+    nothing = chat_constraint(ChatRequest(model="", tool_choice="required"), [tool_with({"properties": {}})], HERMES)
+    assert nothing is not None
+    assert constraint.rules == nothing.rules
+
+
+def test_the_name_of_a_function_is_escaped_where_it_is_json() -> None:
+    tool = {"function": {"name": 'say "x"'}}
+    request = ChatRequest(model="", tool_choice="required")
+    constraint = chat_constraint(request, [tool], HERMES)
+    assert constraint is not None
+    assert json.dumps('\n{"name": "say \\"x\\"", "arguments": ') in constraint.rules
+
+
+def test_content_to_a_format_or_a_call() -> None:
+    rules = rules_of("auto", format=ANYTHING, schemas={"first": {"type": "nosuch"}})
+    assert rules.startswith("answer: calls |  content\n")
+    assert "nosuch" not in rules, "a call that is not demanded need not be to its schema"
+    assert rules_of("none", format=ANYTHING).startswith("answer:  content\n")
+
+
+def test_content_to_a_format_where_a_call_looks_like_content() -> None:
+    assert rules_of("auto", template_format("{"), format=ANYTHING).startswith("answer:  content\n")
+
+
+def test_a_demanded_call_leaves_no_content_to_have_a_format() -> None:
+    assert rules_of("required", format='"xml"') == rules_of("required")
+
+
+def test_tools_with_too_large_parameters() -> None:
+    sent = {name: {"properties": {"a": {"enum": ["x" * 200_000]}}} for name in ("first", "second")}
+    with pytest.raises(InvalidRequest, match=r"^the parameters of the tools are too large"):
+        rules_of("required", schemas=sent)

@@ -1,0 +1,237 @@
+"""What goes into a chat template, and what is done around it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from engine.api import Delta, Message, Think, ToolCall
+from engine.chat.jinja.renderer import NativeRenderer
+from engine.chat.jinja.sandbox import TemplateError
+from engine.chat.jinja.template import CHATML, ChatTemplate
+from engine.chat.output import Shape, native_format
+from engine.chat.output.format import NO_SHAPE
+from engine.chat.prompt import Prompt
+
+ALL = "{{ messages | tojson }}{{ tools | tojson if tools }}|{{ enable_thinking }}|{{ reasoning_effort }}|{{ thinking }}"
+
+
+def render(source: str, *messages: Message, tools: Any = (), think: Think | None = None) -> str:
+    return NativeRenderer(ChatTemplate(source)).render(messages, tools, think).text
+
+
+@pytest.mark.parametrize(("think", "shown"), [(None, "on"), (True, "on"), ("low", "on"), (False, "off")])
+@pytest.mark.parametrize(
+    "off",
+    ["reasoning is defined and not reasoning", "thinking_mode == 'disabled'", "thinking_budget == 0"],
+)
+def test_other_names_for_thinking(off: str, think: Think | None, shown: str) -> None:
+    assert render(f"{{{{ 'off' if {off} else 'on' }}}}", Message("user", "Hi"), think=think) == shown
+
+
+@pytest.mark.parametrize(
+    ("think", "shown"),
+    [(None, "True||True"), (True, "True||True"), (False, "False||False"), ("high", "True|high|True")],
+)
+def test_thinking(think: Think | None, shown: str) -> None:
+    assert render(ALL, Message("user", "Hi"), think=think) == f'[{{"role": "user", "content": "Hi"}}]|{shown}'
+
+
+def test_a_developer_is_the_system() -> None:
+    assert render("{{ messages | tojson }}", Message("developer", "D")) == '[{"role": "system", "content": "D"}]'
+
+
+@pytest.mark.parametrize(
+    ("known", "think", "said"),
+    [
+        ("low xhigh", "high", "xhigh"),
+        ("low xhigh", "max", "xhigh"),
+        ("low high no_think", "medium", "high"),
+        ("low medium high max", "max", "max"),
+    ],
+)
+def test_words_for_how_hard_to_think(known: str, think: Think, said: str) -> None:
+    source = f"{{% if reasoning_effort not in {known.split()} %}}{{{{ raise_exception('no!') }}}}{{% endif %}}"
+    assert render(source + "{{ reasoning_effort }}", Message("user", "Hi"), think=think) == said
+
+
+def test_a_word_that_no_template_can_take_is_refused() -> None:
+    with pytest.raises(TemplateError, match=r"^not medium$"):
+        render("{{ raise_exception('not ' ~ reasoning_effort) }}", Message("user", "Hi"), think="medium")
+
+
+def test_results_are_tied_to_calls() -> None:
+    call = ToolCall("f", {})
+    text = render(
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}={{ c.id }};{% endfor %}"
+        "{% if m.role == 'tool' %}{{ m.name }}={{ m.tool_call_id }}:{{ m.content }};{% endif %}{% endfor %}",
+        Message("user", "Hi"),
+        Message("assistant", tool_calls=(call, call)),
+        Message("tool", "1"),
+        Message("tool", "2"),
+    )
+    assert text == "f=call_1_0;f=call_1_1;f=call_1_0:1;f=call_1_1:2;"
+
+
+def continued(source: str, answer: Message, think: Think | None = None, shape: Shape = NO_SHAPE) -> Prompt:
+    return NativeRenderer(ChatTemplate(source), shape).render([Message("user", "Hi"), answer], [], think)
+
+
+def test_the_last_answer_is_continued() -> None:
+    prompt = continued(CHATML + "{{ enable_thinking }}|", Message("assistant", "Well", thinking="Hm"))
+    assert prompt.text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nTrue|Well"
+    assert prompt.begun == Delta("Well")
+
+
+@pytest.mark.parametrize(("end", "text"), [("", "<|TEXT|>Well"), ("<|TEXT|>", "<|TEXT|>Well")])
+def test_what_is_continued_is_content(end: str, text: str) -> None:
+    source, shape = f"A:{{{{ {end!r} }}}}", Shape(content="<|TEXT|>")
+    assert continued(source, Message("assistant", "Well"), shape=shape).text == f"A:{text}"
+    assert continued(source, Message("assistant", ""), shape=shape).text == f"A:{end}"
+
+
+THINKS = Shape(("<think>", "</think>"))
+OPEN = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}assistant:{{ '<think>\n' }}"
+CLOSED = OPEN.replace("'<think>\n'", "'' if enable_thinking else '<think>\n\n</think>\n'")
+SHOWN = CLOSED.replace(
+    "{{ m.content", "{{ '<think> %s </think> ' % m.reasoning_content if m.reasoning_content }}{{ m.content"
+)
+SOURCES = pytest.mark.parametrize(
+    ("source", "opening", "closing"),
+    [
+        (OPEN, "<think>\n", "\n</think>\n\n"),
+        (CLOSED, "<think>\n", "\n</think>\n"),
+        (SHOWN, "<think> ", " </think> "),
+    ],
+)
+
+
+@SOURCES
+@pytest.mark.parametrize("think", [None, True, False])
+def test_content_is_continued_behind_its_thoughts(source: str, opening: str, closing: str, think: Think | None) -> None:
+    prompt = continued(source, Message("assistant", "Well"), think, THINKS)
+    assert prompt.text == f"user:Hi;assistant:{opening}{closing}Well"
+    assert prompt.lead == prompt.text.removesuffix("Well")
+    assert prompt.begun == Delta("Well")
+    prompt = continued(source, Message("assistant", "Well", thinking="Hm"), think, THINKS)
+    assert prompt.text == f"user:Hi;assistant:{opening}Hm{closing}Well"
+    assert prompt.begun == Delta("Well", "Hm")
+
+
+@SOURCES
+def test_thoughts_are_continued(source: str, opening: str, closing: str) -> None:
+    prompt = continued(source, Message("assistant", "", thinking="Hm"), shape=THINKS)
+    assert prompt.text == f"user:Hi;assistant:{opening}Hm"
+    assert prompt.lead == f"user:Hi;assistant:{opening}"
+    assert prompt.begun == Delta(thinking="Hm")
+
+
+def test_an_empty_block_of_the_templates_own() -> None:
+    source = "{{ messages[0].content }}:{{ '' if enable_thinking else '<think>\n</think>' }}"
+    assert continued(source, Message("assistant", "Well"), shape=THINKS).text == "Hi:<think>\n</think>Well"
+
+
+def test_a_block_that_is_only_closed_is_replaced() -> None:
+    source = "{{ messages[0].content }}:</think>{{ '<think>' if false }}"
+    for asked in ("Hi", "What does <think> mean?"):
+        prompt = NativeRenderer(ChatTemplate(source), THINKS).render(
+            [Message("user", asked), Message("assistant", "Well")], [], False
+        )
+        assert prompt.text == f"{asked}:<think>\n\n</think>\n\nWell"
+
+
+MARKED = Shape((" to=self|", "<end><start>assistant"), " to=user|")
+
+
+@pytest.mark.parametrize(
+    ("end", "thinking", "text"),
+    [
+        ("", "", " to=user|Well"),
+        ("", "Hm", " to=self|Hm<end><start>assistant to=user|Well"),
+        (" to=self|", "", " to=self|<end><start>assistant to=user|Well"),
+        (" to=self|<end><start>assistant", "", " to=self|<end><start>assistant to=user|Well"),
+    ],
+)
+def test_content_with_a_mark_of_its_own(end: str, thinking: str, text: str) -> None:
+    source = f"{{{{ messages[0].content }}}}<end><start>assistant{end}"
+    prompt = continued(source, Message("assistant", "Well", thinking=thinking), shape=MARKED)
+    assert prompt.text == f"Hi<end><start>assistant{text}"
+
+
+def test_a_template_that_always_begins_to_think_is_stopped() -> None:
+    def asked(think: Think | None) -> str:
+        return NativeRenderer(ChatTemplate(OPEN), THINKS).render([Message("user", "Hi")], [], think).text
+
+    assert asked(False) == "user:Hi;assistant:<think>\n\n</think>\n\n"
+    assert asked(True) == asked(None) == "user:Hi;assistant:<think>\n"
+
+
+def test_an_empty_answer_begins_as_any_other() -> None:
+    prompt = continued(OPEN, Message("assistant", ""), shape=THINKS)
+    assert prompt == Prompt("user:Hi;assistant:<think>\n", reject_overflow=True)
+
+
+def test_calls_cannot_be_continued() -> None:
+    with pytest.raises(TemplateError):
+        render(CHATML, Message("user", "Hi"), Message("assistant", tool_calls=(ToolCall("f", {}),)))
+
+
+def test_a_template_without_a_system_role() -> None:
+    source = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}"
+        "{% endif %}{{ m.role }}:{{ m.content }};{% endfor %}"
+    )
+    assert render(source, Message("system", "S"), Message("user", "U")) == "user:S\nU;"
+    assert render(source, Message("developer", "S"), Message("user", "U")) == "user:S\nU;"
+
+
+def test_a_template_with_a_place_for_one_system_message() -> None:
+    source = (
+        "{% if messages[0].role == 'system' %}{{ messages[0].content }}!{% endif %}"
+        "{% for m in messages if m.role != 'system' %}{{ m.role }}:{{ m.content }};{% endfor %}"
+    )
+    asked = [Message("system", "S"), Message("system", "T"), Message("user", "U"), Message("system", "V")]
+    assert render(source, *asked, Message("user", "W")) == "S\n\nT!user:U;user:V\nW;"
+    assert render(source, *asked[:1], Message("user", "U")) == "S!user:U;"
+
+
+def test_a_template_with_one_call_for_each_message() -> None:
+    source = (
+        "{% for m in messages %}{{ m.role }}:{{ m.content }}"
+        "{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{% endif %};{% endfor %}"
+    )
+    calls = (ToolCall("f", {}), ToolCall("g", {}))
+    asked = [Message("assistant", "x", tool_calls=calls), Message("tool", "1"), Message("tool", "2")]
+    assert render(source, *asked) == "assistant:xf;tool:1;assistant:g;tool:2;"
+
+
+def test_a_template_that_leaves_calls_out() -> None:
+    source = "<tool_call>{{ tools }}{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
+    renderer = NativeRenderer(ChatTemplate(source), native_format(source).shape)
+    called = Message("assistant", "So: ", tool_calls=(ToolCall("f", {"a": 1}),))
+    text = renderer.render([Message("user", "Hi"), called, Message("tool", "2")], [], None).text
+    call = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    assert text == f"<tool_call>user:Hi;assistant:So: {call};tool:2;"
+
+
+def test_a_template_that_wants_functions_as_text() -> None:
+    source = "{{ 'functions: ' + functions }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert json.loads(render(source, tools=tools).removeprefix("functions: ")) == tools
+    assert render(source, Message("user", "U")) == "functions: U"
+
+
+def test_a_template_that_wants_arguments_as_text() -> None:
+    source = (
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}"
+        "{% if c.function.arguments is not string %}{{ raise_exception('text!') }}{% endif %}"
+        "{{ c.function.name }}{{ c.function.arguments }}{% endfor %}{% endfor %}"
+    )
+    called = Message("assistant", tool_calls=(ToolCall("f", {"a": "é"}),))
+    assert render(source, called, Message("user")) == 'f{"a": "é"}'
+
+
+def test_a_refusal_is_told() -> None:
+    source = "{{ raise_exception('roles: ' ~ messages | map(attribute='role') | join(' ')) }}"
+    with pytest.raises(TemplateError, match=r"^roles: system user$"):
+        render(source, Message("system", "S"), Message("user", "U"))

@@ -1,0 +1,76 @@
+"""The parsers by name: where their answers begin, and what each says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.api import Message
+from engine.chat.output import NAMED, Toolbox, Turn
+from tests.engine.chat.reading import TOOLS, said
+
+XML = "<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"
+CALL = ("add", {"a": 1})
+TEXT = "why\n</think>\n\nso"
+
+
+def test_all_names() -> None:
+    assert len(NAMED) == 27
+    assert {name for name, format in NAMED.items() if not format.tools} == {"olmo3-think", "passthrough"}
+
+
+@pytest.mark.parametrize("name", ["qwen3-thinking", "qwen3.5", "ornith", "nemotron-3-nano", "deepseek3", "glm-4.7"])
+def test_thinking_is_read_if_asked_for(name: str) -> None:
+    assert said(NAMED[name], TEXT, Turn()) == ("so", "why", [])
+    assert said(NAMED[name], "so", Turn(think=False)) == ("so", "", [])
+
+
+@pytest.mark.parametrize(
+    "name", ["qwen3.5", "nemotron-3.5-nano", "deepseek3", "olmo3-think", "qwen3-vl-thinking", "cogito"]
+)
+def test_an_answer_that_goes_on_with_a_text_does_not_think(name: str) -> None:
+    assert said(NAMED[name], "so on", Turn(last=Message("assistant", "and"))) == ("so on", "", [])
+    assert said(NAMED[name], TEXT, Turn(last=Message("user", "and"))) == ("so", "why", [])
+
+
+@pytest.mark.parametrize("name", ["olmo3-think", "qwen3-vl-thinking"])
+def test_thinking_that_cannot_be_turned_off(name: str) -> None:
+    assert said(NAMED[name], TEXT, Turn(think=False)) == ("so", "why", [])
+
+
+@pytest.mark.parametrize("name", ["qwen3.5", "nemotron-3-nano"])
+def test_a_call_ends_thinking(name: str) -> None:
+    assert said(NAMED[name], f"<think>\nwhy\n{XML}") == ("", "why", [CALL])
+
+
+def test_cogito_does_not_think_with_tools() -> None:
+    assert said(NAMED["cogito"], TEXT, Turn(Toolbox(TOOLS))) == (TEXT, "", [])
+    assert said(NAMED["cogito"], TEXT, Turn()) == ("so", "why", [])
+
+
+def test_lfm_thinks_when_it_wants() -> None:
+    format = NAMED["lfm2-thinking"]
+    assert said(format, "<think>\nwhy</think>\nso", Turn()) == ("so", "why", [])
+    assert said(format, "so", Turn()) == ("so", "", [])
+    text = "<think>why</think>so"
+    assert said(format, text, Turn(think=False)) == (text, "", [])
+    assert said(NAMED["lfm2"], text, Turn()) == (text, "", [])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("qwen3-coder", f"ok\n{XML}", ("ok", "", [CALL])),
+        (
+            "qwen3-vl-instruct",
+            '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>\n\nok',
+            ("ok", "", [CALL]),
+        ),
+        ("glm-ocr", "<think>x", ("<think>x", "", [])),
+        ("passthrough", XML, (XML, "", [])),
+        ("gemma4-no-thinking", "<|channel>thought\nx<channel|>ok", ("ok", "", [])),
+    ],
+)
+def test_some_answers(name: str, text: str, expected: tuple[str, str, list[Any]]) -> None:
+    assert said(NAMED[name], text) == expected

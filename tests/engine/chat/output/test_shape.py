@@ -1,0 +1,197 @@
+"""Answers put together as their formats' shapes say: grammars allow them, and readers read them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.api import ChatRequest, NamedTool
+from engine.chat.grammar.constraint import Constraint, chat_constraint, content_constraint
+from engine.chat.output import NAMED, Format, Toolbox, Turn, native_format, template_format
+from engine.chat.output.format import BLANK, KIND, LINE, NUMBER, ArgumentShape, CallShape, Thoughts, Values
+from engine.messages import Grammar
+from engine.runner.grammar import Grammars
+from engine.runner.grammar_check import BYTES, ByteVocabulary
+from engine.runner.matcher import Matcher
+from tests.engine.chat.output.test_detect import EXCERPTS
+from tests.engine.chat.reading import TOOLS, said, tool
+
+TAGS = ("{", "[", "<tool_call>", "[TOOL_CALLS] [", "```json", "functools[", "<|python_tag|>")
+FORMATS = {
+    **{f"named {name}": format for name, format in NAMED.items()},
+    **{f"native {template}": native_format(template) for template, _ in EXCERPTS},
+    "native with thoughts": native_format("<think>{{ reasoning }}</think> <tool_call>{{ tools }}"),
+    "native fenced": native_format("<｜tool▁calls▁begin｜> ```json"),
+    **{f"Go {tag}": template_format(tag) for tag in TAGS},
+    "Go with thoughts": template_format("<tool_call>", ("<think>", "</think>")),
+}
+FORCED = {name: format for name, format in FORMATS.items() if format.shape.calls is not None}
+SEVERAL = {name: format for name, format in FORCED.items() if format.shape.calls.between is not None}
+THINKING = {name: format for name, format in FORMATS.items() if format.shape.thinking[0]}
+ARGUMENTS = {"get_weather": {"city": "Paris {]\nx", "days": 2}, "add": {"a": 1.5, "b": -2}, "now": {}}
+GRAMMARS = Grammars(ByteVocabulary())
+
+
+def forced(format: Format) -> Constraint:
+    found = chat_constraint(ChatRequest(model="", tools=TOOLS, tool_choice="required"), TOOLS, format)
+    assert found is not None
+    return found
+
+
+def after(grammar: Grammar, text: str) -> Matcher:
+    """The grammar's state behind a text, which it must allow."""
+    matcher = GRAMMARS.matcher(grammar)
+    matcher.allow(4096)
+    for at, byte in enumerate(text.encode()):
+        assert byte in allowed(matcher), f"{text.encode()[:at]!r} may not go on with {bytes([byte])!r}"
+        matcher.accept(byte)
+    return matcher
+
+
+def allowed(matcher: Matcher) -> list[int]:
+    row = np.zeros(ByteVocabulary.size, np.float32)
+    matcher.restrict(row)
+    return np.flatnonzero(row == 0).tolist()
+
+
+def may_end(matcher: Matcher) -> bool:
+    return matcher.finished or BYTES in allowed(matcher)
+
+
+def shortest(grammar: Grammar, begun: str = "") -> str:
+    """A short text of the grammar."""
+    matcher, text = after(grammar, begun), begun.encode()
+    assert matcher.hurry()
+    while not matcher.finished:
+        (byte,) = allowed(matcher)
+        if byte == BYTES:
+            break
+        text += bytes([matcher.accept(byte)])
+    return text.decode()
+
+
+def written(format: Format, *names: str) -> str:
+    """These calls, in the format's words."""
+    shape = format.shape.calls
+    assert shape is not None
+    known = shape.known_as([each["function"]["name"] for each in TOOLS])
+    calls = [f"{shape.head(known[name])}{arguments(shape, ARGUMENTS[name])}{shape.closing}" for name in names]
+    return spelled(shape.before + (shape.between or "").join(calls) + shape.after)
+
+
+def arguments(shape: CallShape, values: dict[str, Any]) -> str:
+    """Arguments, in the format's words."""
+    if (form := shape.arguments) is None:
+        return json.dumps(values)
+    ends = {name: form.ends(name) for name in sorted(values)}
+    kinds = {str: "string", float: "number", int: "integer"}
+    return form.between.join(
+        ends[name][0].replace(KIND, form.kind(kinds[type(values[name])])) + value(form, values[name]) + ends[name][1]
+        for name in ends
+    )
+
+
+def value(form: ArgumentShape, value: Any) -> str:
+    quote = {Values.JSON: None, Values.BARE: "", Values.QUOTED: form.quote}[form.values]
+    return json.dumps(value) if quote is None or not isinstance(value, str) else f"{quote}{value}{quote}"
+
+
+def spelled(text: str) -> str:
+    """A text of a shape, with something in its places."""
+    return text.replace(NUMBER, "0").replace(BLANK, " ").replace(LINE, "\n")
+
+
+def begun(format: Format, turn: Turn) -> str:
+    """The reasoning that an answer to this turn begins with, because its reader takes what comes for that."""
+    thinks = format.shape.thoughts(turn) is Thoughts.BEGUN
+    return f"so {{be}} it\n{format.shape.thinking[1]}\n" if thinks else ""
+
+
+PLAIN = Turn(Toolbox(TOOLS), think=False)
+
+
+@pytest.mark.parametrize("name", FORCED)
+@pytest.mark.parametrize("function", ARGUMENTS)
+def test_a_call_is_allowed_and_read(name: str, function: str) -> None:
+    format = FORCED[name]
+    text = begun(format, PLAIN) + written(format, function)
+    assert may_end(after(forced(format).grammar(PLAIN), text))
+    content, _, calls = said(format, text, PLAIN)
+    assert (content, calls) == ("", [(function, ARGUMENTS[function])])
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_calls_are_allowed_and_read(name: str) -> None:
+    format = SEVERAL[name]
+    text = begun(format, PLAIN) + written(format, *ARGUMENTS)
+    assert may_end(after(forced(format).grammar(PLAIN), text))
+    content, _, calls = said(format, text, PLAIN)
+    assert (content, calls) == ("", list(ARGUMENTS.items()))
+
+
+@pytest.mark.parametrize("name", FORCED)
+def test_the_shortest_answer_is_a_call(name: str) -> None:
+    format = FORCED[name]
+    text = shortest(forced(format).grammar(PLAIN), begun(format, PLAIN))
+    content, _, calls = said(format, text, PLAIN)
+    assert content == ""
+    assert [called for called, _ in calls] in [[each["function"]["name"]] for each in TOOLS]
+
+
+@pytest.mark.parametrize("name", THINKING)
+@pytest.mark.parametrize("prompt", ["Hi", "opened"])
+def test_thoughts_are_allowed_and_read(name: str, prompt: str) -> None:
+    format = THINKING[name]
+    opening, closing = format.shape.thinking
+    turn = Turn(think=True, prompt=opening if prompt == "opened" else prompt)
+    thoughts = format.shape.thoughts(turn)
+    if prompt == "opened" and (name == "named lfm2-thinking" or "<|message|>" in opening):
+        pytest.skip("no prompt of this format opens a block")
+    assert thoughts is not Thoughts.NONE
+    start = opening if thoughts is Thoughts.ALLOWED else ""
+    text = shortest(content_constraint('"json"', format).grammar(turn), f"{start}so {{be}} it\n{closing}\n")
+    content, thinking, _ = said(format, text, turn)
+    assert (thinking.strip(), isinstance(json.loads(content), dict)) == ("so {be} it", True)
+
+
+@pytest.mark.parametrize("name", sorted({*THINKING} & {*FORCED}))
+def test_a_call_behind_thoughts(name: str) -> None:
+    format = FORCED[name]
+    opening, closing = format.shape.thinking
+    turn = Turn(Toolbox(TOOLS), think=True)
+    thoughts = format.shape.thoughts(turn)
+    start = {Thoughts.ALLOWED: f"{opening}so\n{closing}\n", Thoughts.BEGUN: f"so\n{closing}\n"}.get(thoughts, "")
+    content, thinking, calls = said(format, shortest(forced(format).grammar(turn), start), turn)
+    assert (content, thinking.strip(), len(calls)) == ("", "so" if start else "", 1)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_content_is_allowed_and_read(name: str) -> None:
+    format = FORMATS[name]
+    before = begun(format, PLAIN)
+    text = shortest(content_constraint('{"const": {"a": [1, "x"]}}', format).grammar(PLAIN), before)
+    assert text[len(before) :].startswith(format.shape.content)
+    assert json.loads(said(format, text, PLAIN)[0]) == {"a": [1, "x"]}
+
+
+def test_functions_whose_names_are_alike_to_the_model() -> None:
+    format, tools = NAMED["harmony"], [tool("get time"), tool("get-time")]
+    asked = Turn(Toolbox(tools), think=False)
+    for name in ("get time", "get-time"):
+        request = ChatRequest(model="", tools=tools, tool_choice=NamedTool(name))
+        constraint = chat_constraint(request, tools, format)
+        assert constraint is not None
+        assert said(format, shortest(constraint.grammar(asked)), asked) == ("", "", [(name, {})])
+
+
+def test_thoughts_hold_no_call() -> None:
+    format = NAMED["qwen3-thinking"]
+    matcher = after(forced(format).grammar(Turn(Toolbox(TOOLS))), "I could <tool_call")
+    assert ord(">") not in allowed(matcher)
+
+
+def test_what_cannot_be_forced() -> None:
+    assert {name for name in FORMATS if name not in FORCED} == {"named olmo3-think", "named passthrough"}

@@ -1,0 +1,114 @@
+"""How a conversation is made to fit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.api import Message
+from engine.chat.conversation import newest
+from engine.chat.go_template import GoRenderer
+from engine.chat.jinja import template
+from engine.chat.jinja.renderer import NativeRenderer
+from engine.chat.prompt import Prompt
+from engine.chat.truncate import render_to_fit
+from modelfile.gotemplate import ChatTemplate
+
+S, U, A = (Message(role, role[0]) for role in ("system", "user", "assistant"))
+
+
+class Spelled:
+    """Renders a conversation as the contents of its messages, one word each."""
+
+    def __init__(self, trims_single: bool) -> None:
+        self.trims_single = trims_single
+        self.rendered = 0
+
+    def render(self, messages: list[Message], tools: object, think: object) -> Prompt:
+        self.rendered += 1
+        return Prompt(" ".join(message.content for message in messages))
+
+
+async def count(text: str) -> int:
+    return len(text.split())
+
+
+@pytest.mark.parametrize(("limit", "text"), [(4, "s u a u"), (3, "s a u"), (2, "s u"), (1, "s u")])
+async def test_fitting(limit: int, text: str) -> None:
+    prompt = await render_to_fit(Spelled(True), [S, U, A, U], [], None, limit=limit, count=count)
+    assert prompt.text == text
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(2048, ("a", "b")), (1536 + 2, ("a", "b")), (1537, ("b",)), (1, ("b",))])
+async def test_images_count_while_a_conversation_is_fitted(limit: int, kept: tuple[str, ...]) -> None:
+    messages = [Message("user", name, images=(name.encode(),)) for name in ("a", "b")]
+    prompt = await render_to_fit(Spelled(True), messages, [], None, limit=limit, count=count, image_tokens=768)
+    assert prompt.text == " ".join(kept)
+    assert prompt.images == tuple(name.encode() for name in kept)
+
+
+async def test_tags_of_images_do_not_count() -> None:
+    renderer = GoRenderer(ChatTemplate.parse("{{ range .Messages }}{{ .Content }}{{ end }}"))
+    messages = [Message("user", "a", images=(b"0",)), Message("assistant", "b"), Message("user", "c")]
+    prompt = await render_to_fit(renderer, messages, [], None, limit=3, count=count)
+    assert prompt.text == "[img-0]abc"
+
+
+ALTERNATING = (
+    "{% for m in messages if m.role != 'system' %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }} {% endfor %}"
+)
+
+
+@pytest.mark.parametrize(("limit", "text"), [(5, "u a u a u "), (4, "u a u "), (2, "u "), (0, "u ")])
+async def test_ends_that_a_template_refuses_are_passed_over(limit: int, text: str) -> None:
+    renderer = NativeRenderer(template.ChatTemplate(ALTERNATING))
+    prompt = await render_to_fit(renderer, [U, A, U, A, U], [], None, limit=limit, count=count)
+    assert prompt.text == text
+
+
+async def test_a_refusal_of_the_whole_is_told() -> None:
+    renderer = NativeRenderer(template.ChatTemplate(ALTERNATING))
+    with pytest.raises(template.TemplateError, match="roles must alternate"):
+        await render_to_fit(renderer, [U, U, A], [], None, limit=9, count=count)
+    with pytest.raises(template.TemplateError, match="roles must alternate"):
+        await render_to_fit(renderer, [A, U, U], [], None, limit=9, count=count)
+
+
+async def test_where_only_too_long_prompts_can_be_made_the_shortest_of_them_is() -> None:
+    source = "{{ raise_exception('no question') if 'user' not in messages | map(attribute='role') }}many words"
+    renderer = NativeRenderer(template.ChatTemplate(source))
+    prompt = await render_to_fit(renderer, [U, A, Message("tool", "x")], [], None, limit=1, count=count)
+    assert prompt.text == "many words"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.integers(0, 5)), min_size=1, max_size=40),
+    st.integers(0, 60),
+)
+async def test_as_many_as_fit_are_kept_and_few_are_tried(told: list[tuple[str, int]], limit: int) -> None:
+    messages = [Message(role, f"{at} " * words) for at, (role, words) in enumerate(told)]
+    renderer = Spelled(True)
+    prompt = await render_to_fit(renderer, messages, [], None, limit=limit, count=count)
+    ends = [newest(messages, start) for start in range(len(messages))]
+    lengths = [sum(len(message.content.split()) for message in end) for end in ends]
+    longest = next((end for end, length in zip(ends, lengths, strict=True) if length <= limit), ends[-1])
+    assert prompt.text.split() == " ".join(message.content for message in longest).split()
+    assert renderer.rendered <= 3 + len(messages).bit_length()
+
+
+async def test_a_template_that_refuses_what_is_left_is_not_asked_for_ever() -> None:
+    asked = 0
+
+    class Choosy(Spelled):
+        def render(self, messages: list[Message], tools: object, think: object) -> Prompt:
+            nonlocal asked
+            asked += 1
+            if messages[0] != U:
+                raise template.TemplateError("no question")
+            return super().render(messages, tools, think)
+
+    prompt = await render_to_fit(Choosy(True), [U, *[A] * 2000], [], None, limit=5, count=count)
+    assert len(prompt.text.split()) == 2001
+    assert asked < 200

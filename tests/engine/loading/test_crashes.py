@@ -1,0 +1,233 @@
+"""What is said of children that die, and whose fault it is found to be: real ones, killed by real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.api import ChatRequest, Message
+from engine.engine import Engine
+from engine.errors import LoadCrashed, LoadFailed, RunnerDied
+from engine.loading.crashes import IN_A_ROW, VERDICT_LASTS, LoadCrashes, how_it_ended
+from engine.selftest import Outcome, SelfTest, processor
+from registry.manifest import MODEL, SYSTEM, Layer, Manifest
+from registry.names import ModelName
+from registry.storage.store import Store
+from tests.engine.broken_library import DIES, DIES_AT_LOAD, broken_library
+from tests.engine.running import collect, running
+from tests.modelfile.create.models import TINYCHAT
+from tests.serving import GREEDY
+
+
+@pytest.mark.parametrize(
+    ("code", "last_words", "told"),
+    [
+        (0, "", "it ended with exit status 0"),
+        (1, "internal error: KeyError", "internal error: KeyError"),
+        (
+            -4,
+            "",
+            "it died of SIGILL (Illegal instruction) on CPU: the engine does not fit this processor; `make engine` ",
+        ),
+        (-11, "", "it died of SIGSEGV (Segmentation fault) on CPU: `pronk doctor` tests "),
+        (-8, "", "it died of SIGFPE (Floating point exception) on CPU: `pronk doctor` tests "),
+        (-7, "", "it died of SIGBUS (Bus error) on CPU: a file of the model was cut short, or its disk failed"),
+        (-6, "", "it died of SIGABRT (Aborted) on CPU: llama.cpp gave up; the server's log has its last words"),
+        (
+            -6,
+            "ops.cpp:1: GGML_ASSERT(x) failed",
+            "it died of SIGABRT (Aborted) on CPU: llama.cpp gave up: ops.cpp:1: GGM",
+        ),
+        (-9, "", "it was killed (SIGKILL), maybe because the system ran out of memory"),
+        (-9, "it gave no sign of life", "it gave no sign of life"),
+        (-15, "", "it was ended by SIGTERM (Terminated)"),
+    ],
+)
+def test_one_line_for_each_end(code: int, last_words: str, told: str) -> None:
+    if code in (-signal.SIGBUS, -7):
+        code = -signal.SIGBUS  # its number is not the same everywhere
+    assert how_it_ended(code, last_words).replace(processor(), "CPU").startswith(told)
+
+
+def store_copy(store: Store, name: str) -> str:
+    """Store tinychat under another name, with other weights; returns the name of their file."""
+    base = store.find(ModelName.parse("tinychat")).manifest
+    layer = Layer(MODEL, *store.add_blob(TINYCHAT.read_bytes() + bytes(32)))
+    store.write_manifest(ModelName.parse(name), Manifest(base.config, (layer,)))
+    return store.blob_path(layer.digest).name
+
+
+def deadly_layers(store: Store) -> tuple[Layer, ...]:
+    """Those of the deadly model, and a system prompt."""
+    layers = store.find(ModelName.parse("deadly")).manifest.layers
+    return (*layers, Layer(SYSTEM, *store.add_blob(b"Be brief.")))
+
+
+async def ask(engine: Engine, model: str) -> str:
+    messages = [Message("user", "What is the capital of France?")]
+    request = ChatRequest(model=model, messages=messages, options=GREEDY, think=False)
+    return (await collect(engine.chat(request)))[0]
+
+
+async def failed(engine: Engine, model: str) -> str:
+    with pytest.raises(LoadFailed) as caught:
+        await ask(engine, model)
+    return str(caught.value)
+
+
+async def test_a_model_that_kills_at_each_load_is_found_out_and_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = tmp_path / "models"
+    async with running(models) as engine:
+        deadly = store_copy(engine.store, "deadly")
+    library = broken_library(tmp_path, DIES_AT_LOAD.format(which=deadly.encode()))
+    monkeypatch.setenv("PYTHONPATH", library["PYTHONPATH"])
+    async with running(models) as engine:
+        for _ in range(IN_A_ROW - 1):
+            told = await failed(engine, "deadly")
+            assert told.startswith("llama-server process has terminated: it died of SIGSEGV (Segmentation fault) on ")
+        told = await failed(engine, "deadly")
+        assert told.startswith("loading 'deadly:latest' has killed its process 3 times, last by SIGSEGV (")
+        assert told.endswith("; it is tried again after 5 minutes, or once another version of it is pulled or created")
+        assert "the engine's self-test passes on " in told
+        children = len(psutil.Process().children())
+        assert await failed(engine, "deadly") == told, "at once, without another process"
+        assert len(psutil.Process().children()) == children
+        assert await ask(engine, "tinychat") == "The capital of France is Paris."
+        other = Manifest(engine.store.find(ModelName.parse("deadly")).manifest.config, deadly_layers(engine.store))
+        engine.store.write_manifest(ModelName.parse("deadly"), other)
+        assert (await failed(engine, "deadly")).startswith("llama-server process has terminated"), "it is tried again"
+    assert "failed to load deadly:latest: llama-server process has terminated: it died of SIGSEGV" in caplog.text
+    assert str(tmp_path) not in told
+
+
+async def test_a_library_that_kills_at_each_load_is_the_installations_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = broken_library(tmp_path, DIES_AT_LOAD.format(which=b"/"))
+    monkeypatch.setenv("PYTHONPATH", library["PYTHONPATH"])
+    async with running(tmp_path / "models") as engine:
+        for _ in range(IN_A_ROW - 1):
+            assert "self-test" not in await failed(engine, "tinychat")
+        for _ in range(2):
+            told = await failed(engine, "tinychat")
+            assert "the engine's self-test died on " in told
+            assert told.endswith("the installation is at fault; `make engine` compiles it anew")
+
+
+async def test_a_library_that_kills_at_the_first_prompt_is_the_installations_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = broken_library(tmp_path, DIES.format(signal="SIGILL"))
+    monkeypatch.setenv("PYTHONPATH", library["PYTHONPATH"])
+    async with running(tmp_path / "models") as engine:
+        for _ in range(IN_A_ROW):
+            with pytest.raises(RunnerDied, match=r": it died of SIGILL \(Illegal instruction\) on "):
+                await ask(engine, "tinychat")
+        for _ in range(1000):  # it is found out by and by
+            if "the engine's self-test died on " in caplog.text:
+                break
+            await asyncio.sleep(0.1)
+        with pytest.raises(RunnerDied, match=r"it died of SIGILL .*; the engine's self-test died on .*: the installa"):
+            await ask(engine, "tinychat")
+
+
+async def test_deaths_of_a_process_that_has_nothing_to_do_are_no_models_fault(tmp_path: Path) -> None:
+    async with running(tmp_path / "models") as engine:
+        for _ in range(IN_A_ROW + 1):
+            assert await ask(engine, "tinychat") == "The capital of France is Paris."
+            engine._pool._prepare_spare()
+            spare = engine._pool._spare
+            assert spare is not None
+            os.kill((await spare).pid, signal.SIGSEGV)
+            (model,) = engine.running()
+            (resident,) = engine._pool._residents.values()
+            engine._pool.expire(str(engine.models.resolve(model.name).weights))
+            await resident.process.exited.wait()
+
+
+SEGFAULT = LoadCrashed("it died", "SIGSEGV (Segmentation fault)")
+
+
+async def count(crashes: LoadCrashes, load: str, times: int, error: LoadCrashed = SEGFAULT) -> str:
+    told = [await crashes.died(load, "deadly", error) for _ in range(times)]
+    return told[-1]
+
+
+async def passes() -> SelfTest:
+    return SelfTest(Outcome.OK)
+
+
+async def dies() -> SelfTest:
+    return SelfTest(Outcome.DIED, "SIGILL (Illegal instruction)")
+
+
+async def test_a_verdict_ends_by_itself() -> None:
+    now = 0.0
+    crashes = LoadCrashes(passes, lambda: now)
+    told = await count(crashes, "load", IN_A_ROW)
+    assert crashes.verdict("load") == told
+    assert crashes.verdict("another") is None
+    now = VERDICT_LASTS - 1
+    assert crashes.verdict("load") == told
+    now = VERDICT_LASTS
+    assert crashes.verdict("load") is None
+    assert await count(crashes, "load", IN_A_ROW - 1) == "it died", "it has all its tries again"
+    assert "3 times" in await count(crashes, "load", 1)
+
+
+async def test_deaths_before_a_model_was_given_are_not_its_fault() -> None:
+    crashes = LoadCrashes(passes)
+    told = await count(crashes, "load", IN_A_ROW, LoadCrashed("it died", "SIGSEGV", given=False))
+    assert told.startswith("it died; the engine's self-test passed")
+    assert crashes.verdict("load") is None
+    assert await count(crashes, "load", IN_A_ROW - 1) == "it died"
+
+
+async def test_what_helps_is_said_once() -> None:
+    text = how_it_ended(-signal.SIGILL)
+    assert text.count("make engine") == 1
+    told = await count(LoadCrashes(dies), "load", IN_A_ROW, LoadCrashed(text, "SIGILL"))
+    assert told.startswith("it died of SIGILL")
+    assert told.count("make engine") == 1
+
+
+async def test_deaths_at_first_requests_count_too() -> None:
+    crashes = LoadCrashes(passes)
+    for _ in range(IN_A_ROW - 1):
+        crashes.died_at_work("load", "deadly", "SIGABRT (Aborted)")
+    await asyncio.sleep(0)
+    assert crashes.verdict("load") is None
+    crashes.died_at_work("load", "deadly", "SIGABRT (Aborted)")
+    await asyncio.gather(*crashes._counting)
+    told = crashes.verdict("load")
+    assert told is not None
+    assert told.startswith("the first request to 'deadly' has killed its process 3 times, last by SIGABRT (Aborted), ")
+    await crashes.close()
+
+
+async def test_one_line_for_each_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pronk.engine")
+    async with running(tmp_path / "models") as engine:
+        await ask(engine, "tinychat")
+        (running_model,) = engine.running()
+    (line,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("loaded ")]
+    number = r"(\d+\.\d) MiB"
+    found = re.fullmatch(
+        rf"loaded tinychat:latest in \d+\.\d\d s: pid \d+, {number} planned, {number} resident; "
+        rf"weights {number} mapped and {number} copied, KV cache {number} for \d+ tokens, \d+ sequences of \d+; "
+        r"\d+% of the layers on a GPU",
+        line,
+    )
+    assert found, line
+    planned, resident, mapped, copied, cache = map(float, found.groups())
+    assert mapped + copied + cache < resident
+    assert 0.5 < planned / resident < 2
+    assert abs(running_model.size / (1 << 20) - planned) < 2 * mapped

@@ -1,0 +1,207 @@
+"""Models in published layouts, as the engine runs them: like the same models in llama.cpp's own layout."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from engine.api import ChatRequest, EmbedRequest, Final, GenerateRequest, Message
+from engine.engine import Engine
+from engine.errors import EngineStopped, LoadFailed, ModelNotFound
+from engine.loading.derivations import Derivations
+from engine.model import Models
+from registry.manifest import CONFIG, MODEL, Layer, Manifest
+from registry.names import ModelName
+from registry.storage.store import Store
+from tests.engine.running import collect, make_engine
+from tests.modelfile.published.llama3 import END_OF_TURN, llama3
+from tests.modelfile.published.models import Model
+from tests.modelfile.published.pairs import PAIRS
+from tests.serving import PATIENCE
+
+BULK = 32 << 10  # rows of a kilobyte: so much that it can be given up before it is copied
+MAKING = "making files of"
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    engine = make_engine(tmp_path / "models")
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+@pytest.fixture
+async def derivations(tmp_path: Path) -> AsyncIterator[Derivations]:
+    derivations = Derivations(Store(tmp_path / "models"), os.environ)
+    yield derivations
+    await derivations.close()
+    assert not psutil.Process().children()
+
+
+def add(root: Path, name: str, model: Model) -> None:
+    """Store a model of these weights."""
+    store = Store(root / "models")
+    weights = store.add_file(model.write(root / "model.gguf"))
+    config = store.add_blob(b'{"model_format":"gguf"}')
+    store.write_manifest(ModelName.parse(name), Manifest(Layer(CONFIG, *config), (Layer(MODEL, *weights),)))
+
+
+def large() -> Model:
+    """A published model that takes a moment to copy."""
+    model = PAIRS["gemma3"]().published
+    model.weights["mm.bulk"] = np.zeros((BULK, 512), np.float16)
+    return model
+
+
+def ask(model: str, **options: object) -> GenerateRequest:
+    wishes = {"temperature": 0, "num_predict": 8, "num_ctx": 64} | options
+    return GenerateRequest(model=model, prompt="hello ab", raw=True, options=wishes)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+
+
+async def answer(engine: Engine, model: str) -> tuple[str, Final]:
+    content, _, final = await collect(engine.generate(ask(model)))
+    return content, final
+
+
+@pytest.mark.parametrize("name", ["gemma3", "gptoss", "qwen25vl", "mistral3"])
+async def test_answers(engine: Engine, tmp_path: Path, name: str) -> None:
+    pair = PAIRS[name]()
+    add(tmp_path, "published", pair.published)
+    add(tmp_path, "expected", pair.expected)
+    content, final = await answer(engine, "published")
+    expected, other = await answer(engine, "expected")
+    assert content == expected
+    assert final.prompt_eval_count == other.prompt_eval_count
+    running = {model.name.rpartition("/")[2]: model.size for model in engine.running()}
+    assert running["published:latest"] == pytest.approx(running["expected:latest"], rel=0.01)
+
+
+async def test_vectors(engine: Engine, tmp_path: Path) -> None:
+    pair = PAIRS["embeddinggemma"]()
+    add(tmp_path, "published", pair.published)
+    add(tmp_path, "expected", pair.expected)
+    found, expected = [
+        (await engine.embed(EmbedRequest(model=model, texts=["hello ab"]))).vectors
+        for model in ("published", "expected")
+    ]
+    assert list(found[0]) == pytest.approx(list(expected[0]), abs=1e-5)
+
+
+async def test_llama_3_stops_where_a_turn_ends(engine: Engine, tmp_path: Path) -> None:
+    add(tmp_path, "published", llama3())
+    request = ask("published", logit_bias={str(END_OF_TURN): 100.0})
+    content, _, final = await collect(engine.generate(request))
+    assert (content, final.done_reason) == ("", "stop")
+    assert not Store(tmp_path / "models").derived.folder.exists()
+
+
+async def test_llama_3_gets_one_start_of_text(engine: Engine, tmp_path: Path) -> None:
+    model = llama3()
+    del model.metadata["tokenizer.ggml.add_bos_token"]
+    model.metadata["tokenizer.chat_template"] = "{{ bos_token }}zebra"
+    add(tmp_path, "published", model)
+    request = ChatRequest(model="published", messages=[Message("user", "Hi")], options={"num_predict": 1})
+    _, _, final = await collect(engine.chat(request))
+    assert final.prompt_eval_count == len(["<|begin_of_text|>", "zebra"])
+
+
+async def test_what_was_made_stays(engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pronk.engine")
+    add(tmp_path, "published", PAIRS["gptoss"]().published)
+    first, _ = await answer(engine, "published")
+    await engine.stop()
+    again = make_engine(tmp_path / "models")
+    await again.start()
+    assert (await answer(again, "published"))[0] == first
+    await again.stop()
+    assert caplog.text.count(MAKING) == 1
+
+
+async def test_two_loads_at_once(derivations: Derivations, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pronk.engine")
+    for name in ("one", "other"):
+        add(tmp_path, name, large())
+    models = [Models(Store(tmp_path / "models")).resolve(name) for name in ("one", "other")]
+    first, second = await asyncio.gather(*map(derivations.weights, models))
+    assert first.path == second.path
+    assert first.header.architecture == "gemma3"
+    assert caplog.text.count(MAKING) == 1
+
+
+async def test_it_is_finished_for_the_next(
+    derivations: Derivations, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pronk.engine")
+    add(tmp_path, "m", large())
+    model = Models(Store(tmp_path / "models")).resolve("m")
+    waiter = asyncio.create_task(derivations.weights(model))
+    await until(lambda: MAKING in caplog.text)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert (await derivations.weights(model)).path.is_file()
+    assert caplog.text.count(MAKING) == 1
+
+
+async def test_it_is_given_up_at_the_end(derivations: Derivations, tmp_path: Path) -> None:
+    add(tmp_path, "m", large())
+    model = Models(Store(tmp_path / "models")).resolve("m")
+    waiter = asyncio.create_task(derivations.weights(model))
+    await until(lambda: bool(psutil.Process().children()))
+    await derivations.close()
+    with pytest.raises(EngineStopped):
+        await waiter
+    with pytest.raises(EngineStopped):
+        await derivations.weights(model)
+
+
+async def test_its_blob_stays_until_it_is_made(derivations: Derivations, tmp_path: Path) -> None:
+    add(tmp_path, "m", large())
+    store = derivations._store
+    model = Models(store).resolve("m")
+    waiter = asyncio.create_task(derivations.weights(model))
+    await until(lambda: bool(psutil.Process().children()))
+    await asyncio.to_thread(store.delete, ModelName.parse("m"))
+    assert (await waiter).path.is_file()
+
+
+async def test_a_failure_is_told_and_not_remembered(derivations: Derivations, tmp_path: Path) -> None:
+    add(tmp_path, "m", PAIRS["gptoss"]().published)
+    model = Models(Store(tmp_path / "models")).resolve("m")
+    folder = tmp_path / "models" / "derived"
+    folder.write_text("in the way")
+    with pytest.raises(LoadFailed, match="failed to load model: cannot write a derived file: File exists"):
+        await derivations.weights(model)
+    folder.unlink()
+    assert (await derivations.weights(model)).header.architecture == "gpt-oss"
+
+
+async def test_a_model_that_has_gone(derivations: Derivations, tmp_path: Path) -> None:
+    add(tmp_path, "m", PAIRS["gptoss"]().published)
+    model = Models(Store(tmp_path / "models")).resolve("m")
+    model.weights.unlink()
+    with pytest.raises(ModelNotFound):
+        await derivations.weights(model)
+
+
+async def test_an_unknown_layout_is_refused_before_a_process_tries(engine: Engine, tmp_path: Path) -> None:
+    add(tmp_path, "m", Model("deepseekocr", {"deepseekocr.block_count": 1}, {"x": np.zeros(32, np.float32)}))
+    with pytest.raises(LoadFailed, match="'deepseekocr' in the layout of Ollama's own engine is not supported yet"):
+        await answer(engine, "m")
+    assert engine.running() == []

@@ -1,0 +1,109 @@
+"""What files say about vectors, and what that comes to in bytes."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from engine.loading.devices import Device
+from engine.loading.memory import BATCH, GPU_BATCH, LEAST_BATCH, LONGEST_BESIDE, Plan, embedding_sizes, normalizes, plan
+from engine.loading.process import RunnerProcess
+from engine.messages import Embed
+from registry.gguf import GGUFHeader, read_header
+from tests.engine.berts import tiny_bert
+from tests.engine.runner.harness import TINYCHAT, load
+
+MIB = 1 << 20
+
+
+def header(architecture: str, **metadata: Any) -> GGUFHeader:
+    """Of a file with nothing but these values."""
+    return GGUFHeader(3, {"general.architecture": architecture, **metadata}, (), 0)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (header("bert", **{"tokenizer.ggml.model": "bert"}), True),
+        (header("bert", **{"tokenizer.ggml.model": "bert", "bert.normalize_embeddings": False}), False),
+        (header("bert", **{"tokenizer.ggml.model": "t5"}), False),
+        (header("nomic-bert"), False),
+        (header("nomic-bert", **{"nomic-bert.normalize_embeddings": True}), True),
+        (header("nomic-bert-moe"), False),
+        (header("qwen3"), True),
+        (header("gemma3"), True),
+    ],
+)
+def test_whose_vectors_have_length_one_unasked(found: GGUFHeader, expected: bool) -> None:
+    assert normalizes(found) is expected
+
+
+@pytest.mark.parametrize(("pooling", "mean"), [(None, True), (0, True), (4, True), (1, False), (2, False), (3, False)])
+def test_what_does_not_pool_is_pooled_by_the_mean(pooling: int | None, mean: bool) -> None:
+    found = header("qwen3", **({} if pooling is None else {"qwen3.pooling_type": pooling}))
+    assert embedding_sizes(found, 4096, generates=False, on_gpu=False).mean is mean
+
+
+def test_the_longest_text_of_a_model_that_also_generates_has_a_limit() -> None:
+    for n_ctx, generates, longest in [(512, True, 512), (32768, True, LONGEST_BESIDE), (32768, False, 32768)]:
+        assert embedding_sizes(header("qwen3"), n_ctx, generates=generates, on_gpu=False).longest == longest
+
+
+def test_a_pass_is_small_where_words_are_many(tmp_path: Path) -> None:
+    few = read_header(TINYCHAT)
+    many = header("bert", **{"bert.embedding_length": 1 << 20})
+    sizes = {"n_ctx": 512, "generates": True}
+    assert embedding_sizes(few, on_gpu=False, **sizes).batch == BATCH
+    assert embedding_sizes(few, on_gpu=True, **sizes).batch == GPU_BATCH
+    assert embedding_sizes(many, on_gpu=False, **sizes).batch == LEAST_BATCH
+
+
+def planned(path: Path, *, generates: bool, num_ctx: int) -> Plan:
+    host = Device("cpu", "cpu", 1 << 40, 1 << 40)
+    return plan(
+        read_header(path),
+        weights=path.stat().st_size,
+        num_ctx=num_ctx,
+        cache_type="f16",
+        parallel_limit=None,
+        host=host,
+        gpus=[],
+        num_gpu=-1,
+        generates=generates,
+    )
+
+
+def resident(process: RunnerProcess) -> int:
+    """Bytes of the child's own, and of what it has mapped."""
+    return int(psutil.Process(process.pid).memory_info().rss)
+
+
+@pytest.mark.parametrize("kind", ["bert", "chat"])
+async def test_what_is_planned_is_what_it_takes(tmp_path: Path, kind: str) -> None:
+    path = tiny_bert(tmp_path / "bert.gguf") if kind == "bert" else TINYCHAT
+    num_ctx = 128 if kind == "bert" else 1024
+    found = planned(path, generates=kind == "chat", num_ctx=num_ctx)
+    process = await RunnerProcess.spawn(os.environ)
+    n_batch = 512 if kind == "chat" else 1
+    sizes = {"n_ctx": num_ctx, "n_cells": found.n_cells, "n_parallel": found.n_parallel, "n_batch": n_batch}
+    await process.load(load(path=str(path), embedding=found.embedding, **sizes), math.inf)
+    loaded = resident(process)
+    await process.embed(Embed(0, ["the dog and the fox " * 400] * 9, num_ctx, True, 0, True, 0))
+    grown = resident(process) - loaded
+    await process.close()
+    assert abs(grown - found.beside) < 8 * MIB
+    assert loaded + grown < (found.total + found.beside) * 1.02
+
+
+def test_what_only_embeds_takes_no_room_for_answers(tmp_path: Path) -> None:
+    path = tiny_bert(tmp_path / "bert.gguf")
+    found = planned(path, generates=False, num_ctx=4096)
+    assert (found.n_parallel, found.cache, found.beside) == (1, 0, 0)
+    assert found.n_cells < 4096
+    assert found.embedding.longest == 4096
+    assert found.total < planned(path, generates=True, num_ctx=4096).total

@@ -1,0 +1,53 @@
+"""The text of a request between the child and its reader."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from engine.errors import RunnerDied
+from engine.loading.token_stream import Answer
+from engine.messages import Done
+
+DONE = Done(1, "stop", 1, 0, 1, 1, 1)
+
+
+async def test_what_has_piled_up_is_read_at_once() -> None:
+    answer = Answer()
+    answer.add("a")
+    answer.add("b")
+    assert await answer.read() == ("ab", None)
+    answer.add("c")
+    answer.finish(DONE)
+    assert await answer.read() == ("c", DONE)
+    assert answer.ended
+
+
+async def test_a_reader_waits_for_what_comes() -> None:
+    answer = Answer()
+    reading = asyncio.create_task(answer.read())
+    await asyncio.sleep(0)
+    answer.add("a")
+    assert await reading == ("a", None)
+
+
+async def test_text_comes_before_the_failure_that_ended_it() -> None:
+    answer = Answer()
+    answer.add("a")
+    answer.finish(RunnerDied("first"))
+    answer.finish(RunnerDied("second"))
+    assert await answer.read() == ("a", None)
+    with pytest.raises(RunnerDied, match="first"):
+        await answer.read()
+
+
+async def test_a_reader_that_is_cancelled_can_come_back() -> None:
+    answer = Answer()
+    reading = asyncio.create_task(answer.read())
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    answer.finish(DONE)
+    assert await answer.read() == ("", DONE)

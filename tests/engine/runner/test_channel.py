@@ -1,0 +1,240 @@
+"""Both ends of the socket, in one process."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from array import array
+from collections.abc import Iterator
+from typing import NoReturn
+
+import msgspec
+import pytest
+
+from engine import messages
+from engine.messages import (
+    FRAME_HEADER,
+    Cancel,
+    Detokenize,
+    Embed,
+    Failed,
+    FromRunner,
+    Grammar,
+    Load,
+    Ping,
+    Pong,
+    Text,
+    Tokenize,
+    Tokens,
+    ToRunner,
+    encode_frame,
+    from_runner_decoder,
+)
+from engine.runner.channel import Mailbox
+from engine.runner.embed_request import EmbedJob
+from engine.runner.llamacpp import AbortFlag
+from engine.runner.sequence import Sequence
+from engine.runner.vocabulary import Vocabulary
+from tests.engine.runner.harness import load, submit
+
+SLOW_TEXT = "the quick brown fox " * 100_000  # takes long to tokenise, and is not refused
+
+
+class Counts:
+    interruptible = frozenset({7})
+    steps = 11
+    busy = 2
+    waiting = 3
+    cached_tokens = 99
+
+
+class Parent:
+    """The other end."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def send(self, *messages: ToRunner) -> None:
+        self.sock.sendall(b"".join(map(encode_frame, messages)))
+
+    def receive(self) -> list[FromRunner]:
+        (size,) = FRAME_HEADER.unpack(self.sock.recv(FRAME_HEADER.size, socket.MSG_WAITALL))
+        return from_runner_decoder.decode(self.sock.recv(size, socket.MSG_WAITALL))
+
+
+def park() -> NoReturn:
+    """Where the real one ends the process, this thread ends its work."""
+    while True:
+        threading.Event().wait()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Mailbox, Parent]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Mailbox(theirs, leave=park), Parent(ours)
+        ours.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def abort() -> AbortFlag:
+    return AbortFlag()
+
+
+@pytest.fixture
+def served(pair: tuple[Mailbox, Parent], vocabulary: Vocabulary, abort: AbortFlag) -> tuple[Mailbox, Parent]:
+    pair[0].serve(vocabulary, abort, Counts(), 1024)
+    return pair
+
+
+def numbered(id: int, prompt: str = "Hello") -> ToRunner:
+    return msgspec.structs.replace(submit(prompt), id=id)
+
+
+def taken(mailbox: Mailbox) -> int:
+    item = mailbox.take(block=True)
+    assert isinstance(item, Sequence)
+    item.sampler.close()
+    return item.id
+
+
+def test_the_first_message_says_what_to_load(pair: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = pair
+    parent.send(load())
+    assert isinstance(mailbox.receive_load(), Load)
+    parent.send(Ping(1))
+    with pytest.raises(TypeError, match="Ping"):
+        mailbox.receive_load()
+
+
+def test_prompts_arrive_as_sequences_in_order(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    parent.send(numbered(1), numbered(2))
+    assert [taken(mailbox), taken(mailbox)] == [1, 2]
+    assert mailbox.take(block=False) is None
+
+
+def test_a_cancelled_prompt_never_arrives(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    parent.send(numbered(1, SLOW_TEXT), numbered(2), Cancel(2), numbered(3), Cancel(1), numbered(4))
+    assert [taken(mailbox), taken(mailbox)] == [3, 4]
+    assert mailbox.take(block=False) is None
+
+
+def test_cancels_of_what_has_arrived_are_passed_on(served: tuple[Mailbox, Parent], abort: AbortFlag) -> None:
+    mailbox, parent = served
+    parent.send(numbered(1))
+    assert taken(mailbox) == 1
+    parent.send(Cancel(1))
+    assert mailbox.take(block=True) == Cancel(1)
+    assert not abort.is_set()
+
+
+def test_the_cancel_of_a_prefill_aborts_the_pass(served: tuple[Mailbox, Parent], abort: AbortFlag) -> None:
+    mailbox, parent = served
+    parent.send(Cancel(7), Ping(1))
+    parent.receive()
+    assert abort.is_set()
+    assert mailbox.take(block=True) == Cancel(7)
+
+
+def test_pings_are_answered_while_a_text_is_tokenised(served: tuple[Mailbox, Parent]) -> None:
+    _, parent = served
+    parent.send(Tokenize(1, SLOW_TEXT), Ping(2))
+    assert parent.receive() == [Pong(2, 11, 2, 3, 99)]
+    (tokens,) = parent.receive()
+    assert isinstance(tokens, Tokens)
+
+
+def test_texts_and_tokens(served: tuple[Mailbox, Parent]) -> None:
+    _, parent = served
+    parent.send(Tokenize(1, "Hello there"))
+    (tokens,) = parent.receive()
+    assert isinstance(tokens, Tokens)
+    assert tokens.count == len(tokens.tokens) // 4
+    parent.send(Tokenize(3, "Hello there", only_count=True))
+    assert parent.receive() == [Tokens(3, tokens.count)]
+    parent.send(Detokenize(2, array("i", tokens.tokens).tolist()))
+    assert parent.receive() == [Text(2, "Hello there")]
+
+
+def test_what_is_too_large_for_a_frame_is_split_or_fails_alone(
+    served: tuple[Mailbox, Parent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailbox, parent = served
+    monkeypatch.setattr(messages, "MAX_FRAME", 64)
+    mailbox.send([Text(1, "a" * 40), Text(2, "b" * 40), Text(3, "c" * 70)])
+    assert parent.receive() == [Text(1, "a" * 40)]
+    assert parent.receive() == [Text(2, "b" * 40)]
+    (failed,) = parent.receive()
+    assert isinstance(failed, Failed)
+    assert (failed.id, failed.kind) == (3, "request")
+
+
+def test_a_refused_prompt_fails_alone(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    refused = msgspec.structs.replace(submit("word " * 2000), id=1, overflow="reject")
+    parent.send(refused, numbered(2))
+    (failed,) = parent.receive()
+    assert isinstance(failed, Failed)
+    assert (failed.id, failed.kind) == (1, "context")
+    assert taken(mailbox) == 2
+
+
+def test_texts_for_vectors_arrive_in_one_piece_or_are_refused(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    texts = ["one", "two three four"]
+    parent.send(Embed(1, texts, 2, False, 0, True, 0), Embed(2, texts, 9, False, 0, True, 0), Cancel(2))
+    parent.send(Embed(3, texts, 2, True, 0, True, 0))
+    assert parent.receive() == [Failed(1, "context", "the input length exceeds the context length: input[1]")]
+    job = mailbox.take(block=True)
+    if isinstance(job, EmbedJob) and job.id == 2:  # its tokens were there before the cancel came
+        assert mailbox.take(block=True) == Cancel(2)
+        job = mailbox.take(block=True)
+    assert isinstance(job, EmbedJob)
+    assert (job.id, [len(passage.tokens) for passage in job.passages]) == (3, [1, 2])
+
+
+@pytest.mark.parametrize("unread", [[], [Text(1, "nobody reads this")]])
+def test_it_leaves_when_the_parent_goes(unread: list[FromRunner], vocabulary: Vocabulary, abort: AbortFlag) -> None:
+    ours, theirs = socket.socketpair()
+    left = threading.Event()
+
+    def leave() -> NoReturn:
+        left.set()
+        park()
+
+    mailbox = Mailbox(theirs, leave)
+    mailbox.serve(vocabulary, abort, Counts(), 1024)
+    if unread:
+        mailbox.send(unread)
+    ours.close()
+    assert left.wait(10)
+    theirs.close()
+
+
+def test_a_prompt_with_a_grammar_arrives_with_its_beginning(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=Grammar('start: "yes" | "no"')))
+    item = mailbox.take(block=True)
+    assert isinstance(item, Sequence)
+    assert item.sampler.grammar is not None
+    item.sampler.close()
+
+
+def test_a_grammar_that_is_none_is_refused(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=Grammar("start: nothing")), numbered(2))
+    (failed,) = parent.receive()
+    assert isinstance(failed, Failed)
+    assert (failed.id, failed.kind) == (1, "request")
+    assert taken(mailbox) == 2
+
+
+def test_a_grammar_that_takes_long_holds_up_nobody_else(served: tuple[Mailbox, Parent]) -> None:
+    mailbox, parent = served
+    patterns = {f"^{n}(a|b)*$": {"type": "string"} for n in range(150)}
+    slow = Grammar(f"start: %json {json.dumps({'type': 'object', 'patternProperties': patterns})}")
+    parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=slow), numbered(2))
+    assert [taken(mailbox), taken(mailbox)] == [2, 1]

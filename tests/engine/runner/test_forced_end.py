@@ -1,0 +1,235 @@
+"""Shortest ways to the end of a grammar, found by search."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import jsonschema
+import pytest
+
+from engine.chat.grammar.json_grammar import json_rules
+from engine.messages import Grammar
+from engine.runner.forced_end import Ending
+from engine.runner.grammar import Grammars
+from engine.runner.matcher import _BETWEEN_TOKENS
+from engine.runner.vocabulary import Vocabulary
+from tests.engine.chat.grammars import schema_matcher, written_at_random
+
+PATIENCE = 200_000  # tries; a search between two tokens has far fewer
+TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
+
+
+def object_of(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+PLACE = {
+    "type": "object",
+    "properties": {
+        "city": TEXT,
+        "population": WHOLE,
+        "climate": {"enum": ["mild", "harsh"]},
+        "twins": {"type": "array", "items": {"type": "string", "minLength": 3}, "minItems": 2},
+        "note": TEXT,
+        "capital": {"type": "boolean"},
+    },
+    "required": ["city", "population", "climate", "twins", "capital"],
+    "additionalProperties": False,
+}
+NODE = object_of(v=WHOLE, next={"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]})
+SUM = {"anyOf": [object_of(op={"enum": ["+"]}, l={"$ref": "#/$defs/e"}, r={"$ref": "#/$defs/e"}), object_of(num=WHOLE)]}
+MANY = [f"property_{n}" for n in range(30)]
+NO_SIGN = r'[^<>()[\]\.,;:\s@"]'
+SHORTEST: dict[str, tuple[Any, str]] = {
+    "anything": ({}, "0"),
+    "an object": ({"type": "object"}, "{}"),
+    "no array": ({"type": "array", "items": TEXT}, "[]"),
+    "a few": ({"type": "array", "items": object_of(a=TEXT), "minItems": 3}, json.dumps([{"a": ""}] * 3)),
+    "one certain character": ({"type": "string", "pattern": "^[0-9]+-[0-9]+$"}, '"0-0"'),
+    "a blank": ({"type": "string", "pattern": "^[a-z]+ [a-z]+$"}, '"a a"'),
+    "an umlaut": ({"type": "string", "pattern": "^[a-z]+é$"}, '"aé"'),
+    "a backslash": ({"type": "string", "pattern": r"^[a-z]+\\x$"}, r'"a\\x"'),
+    "a telephone": ({"type": "string", "pattern": r"^\(\d{3}\) \d{3}-\d{4}$"}, '"(000) 000-0000"'),
+    "a host": ({"type": "string", "pattern": r"^(?!.*--)[a-z0-9][a-z0-9-]*[a-z0-9]\.(com|org)$"}, '"aa.com"'),
+    "an uncommon character": ({"type": "string", "pattern": "Q.*7"}, '"Q7"'),
+    "a word": ({"type": "string", "pattern": r"\bfoo\b"}, '"foo"'),
+    "a long text": ({"type": "string", "minLength": 400}, json.dumps("a" * 400)),
+    "a tree": ({"$defs": {"node": NODE}, "$ref": "#/$defs/node"}, '{"v":0,"next":null}'),
+    "an expression": ({"$defs": {"e": SUM}, "$ref": "#/$defs/e"}, '{"num":0}'),
+    "a number": ({"type": "number", "minimum": 1_000_000}, "1000000"),
+    "a choice": ({"anyOf": [object_of(a=TEXT, b=TEXT), object_of(c=TEXT), {"minLength": 30}]}, '{"c":""}'),
+    "many": (object_of(**dict.fromkeys(MANY, TEXT)), json.dumps(dict.fromkeys(MANY, ""))),
+}  # fmt: skip
+SOME: dict[str, Any] = {
+    "a password": {"type": "string", "pattern": r"^(?=.*[a-z])(?=.*[A-Z])(?=.*\d)(?=.*[^A-Za-z0-9]).{8,}$"},
+    "an address": {
+        "type": "string",
+        "pattern": rf'^(({NO_SIGN}+(\.{NO_SIGN}+)*)|(".+"))@(({NO_SIGN}+\.)+{NO_SIGN}{{2,}})$',
+    },
+    "formats": object_of(
+        **{name: {"type": "string", "format": name} for name in ("date-time", "uri", "ipv4", "ipv6", "uuid", "email")}
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def grammars(vocabulary: Vocabulary) -> Grammars:
+    return Grammars(vocabulary)
+
+
+def finish(
+    grammars: Grammars,
+    vocabulary: Vocabulary,
+    rules: str | Grammar,
+    begun: str,
+    marks: tuple[str, ...] = (),
+    *closings: str,
+) -> str | None:
+    """The whole text, if an end is found for what has begun."""
+    matcher = grammars.matcher(Grammar(rules, marks, closings) if isinstance(rules, str) else rules)
+    matcher.allow(10_000)
+    tokens = vocabulary.tokenize(begun, add_special=False).tolist()
+    for token in tokens:
+        assert matcher.accept(token) == token
+    way = matcher._find(PATIENCE)
+    if way is None:
+        return None
+    assert matcher._matcher.consume_tokens(way.tokens)
+    assert matcher._matcher.is_accepting()
+    return vocabulary.detokenize([*tokens, *way.tokens])
+
+
+def finish_json(grammars: Grammars, vocabulary: Vocabulary, schema: Any, begun: str) -> str | None:
+    """The whole JSON, if an end is found for what has begun."""
+    found = json_rules(schema, "value")
+    grammar = Grammar(f"start: value\n{found.text}", examples=found.examples)
+    return finish(grammars, vocabulary, grammar, begun)
+
+
+@pytest.mark.parametrize("name", SHORTEST)
+def test_the_shortest_answer(grammars: Grammars, vocabulary: Vocabulary, name: str) -> None:
+    schema, text = SHORTEST[name]
+    found = finish_json(grammars, vocabulary, schema, "")
+    assert found is not None
+    assert json.loads(found) == json.loads(text)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_some_answer(grammars: Grammars, vocabulary: Vocabulary, name: str) -> None:
+    found = finish_json(grammars, vocabulary, SOME[name], "")
+    assert found is not None
+    jsonschema.validate(json.loads(found), SOME[name])
+
+
+@pytest.mark.parametrize(
+    ("begun", "end"),
+    [
+        ('{"a', '{"a":0}'),
+        ('{"a": 1', '{"a": 1}'),
+        ('{"a": -', '{"a": -0}'),
+        ('{"a": [[[', '{"a": [[[]]]}'),
+        ('{"a": [1,', '{"a": [1,0]}'),
+        ('{"a": {"b": "x \\', '{"a": {"b": "x \\""}}'),
+        ('{"a": "one } two ]', '{"a": "one } two ]"}'),
+        ('{"a": tr', '{"a": true}'),
+    ],
+)
+def test_what_is_open_is_closed(grammars: Grammars, vocabulary: Vocabulary, begun: str, end: str) -> None:
+    found = finish_json(grammars, vocabulary, {"type": "object"}, begun)
+    assert found is not None
+    assert found.startswith(begun)
+    assert len(found) == len(end)
+    json.loads(found)
+
+
+@pytest.mark.parametrize("begun", ["", '{"city": "Par', '{"city":"","population":-1', '{"city":"","population":1,"cl'])
+def test_what_is_required_is_there(grammars: Grammars, vocabulary: Vocabulary, begun: str) -> None:
+    text = finish_json(grammars, vocabulary, PLACE, begun)
+    assert text is not None
+    assert text.startswith(begun)
+    jsonschema.validate(json.loads(text), PLACE)
+    assert "note" not in json.loads(text)
+
+
+@pytest.mark.parametrize("schema", [PLACE, *(schema for schema, _ in SHORTEST.values())])
+def test_from_anywhere(grammars: Grammars, vocabulary: Vocabulary, schema: Any) -> None:
+    chance = random.Random(7)
+    text = written_at_random(schema_matcher(schema), chance) or ""
+    for size in sorted(chance.randrange(len(text) + 1) for _ in range(3)):
+        begun = text[:size]
+        found = finish_json(grammars, vocabulary, schema, begun)
+        if found is not None or len(begun) < 100:
+            assert found is not None, begun
+            jsonschema.validate(json.loads(found), schema)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "begun", "end"),
+    [
+        ("^[0-9]+$", "12", ""),
+        (r"^\d{1,3}$", "1", ""),
+        ("^[A-Z]+$", "", "A"),
+        ("^[A-Z]+$", "AB", ""),
+        ("^a+b*c?$", "abb", ""),
+        ("^[aelr]+$", "le", ""),
+        ("@", "Canada", "@"),
+        ("[0-9]", "x", "0"),
+        (r"\d$", "1x", "0"),
+        ("^[0-9]+-[0-9]+$", "1", "-0"),
+        (r"^[A-Z]{3}-[0-9]{2}$", "AB", "A-00"),
+    ],
+)
+def test_from_within_the_text_of_a_pattern(
+    grammars: Grammars, vocabulary: Vocabulary, pattern: str, begun: str, end: str
+) -> None:
+    found = json_rules(object_of(v={"type": "string", "pattern": pattern}), "value")
+    matcher = grammars.matcher(Grammar(f"start: value\n{found.text}", examples=found.examples))
+    matcher.allow(10_000)
+    for token in vocabulary.tokenize(f'{{"v":"{begun}', add_special=False).tolist():
+        assert matcher.accept(token) == token
+    way = matcher._find(_BETWEEN_TOKENS)
+    assert way is not None
+    assert vocabulary.detokenize(way.tokens) == f'{end}"}}'
+
+
+def test_a_mark_ends_text_and_never_a_string(grammars: Grammars, vocabulary: Vocabulary) -> None:
+    rules = 'start: until_0 mark_1 %json {"type":"object"} mark_2'
+    text = finish(grammars, vocabulary, rules, 'Well, "so', ("</think>", "<tool_call>", "</tool_call>"))
+    assert text == 'Well, "so</think><tool_call>{}</tool_call>'
+
+
+BARE = """start: "<p>" VALUE "<p>" VALUE
+VALUE: (TEXT & ~(TEXT "</p>" TEXT)) "</p>\\n\""""
+
+
+@pytest.mark.parametrize("begun", ["", "<p>", "<p>so {it", "<p>\n</", '<p>a</p>\n<p>"quoted'])
+def test_a_value_without_quotes_ends_with_its_tag(grammars: Grammars, vocabulary: Vocabulary, begun: str) -> None:
+    text = finish(grammars, vocabulary, BARE, begun, (), "</p>\n")
+    assert text is not None
+    assert text.startswith(begun)
+    assert text.count("</p>\n") == 2
+
+
+def test_thoughts_end_with_their_own_tag_however_many_others_there_are(
+    grammars: Grammars, vocabulary: Vocabulary
+) -> None:
+    rules = 'start: thoughts "<p>" VALUE\nthoughts[lazy]: /(.|\\n)*<\\/t>/\nVALUE: /[^<]*/ "</p>"'
+    text = finish(grammars, vocabulary, rules, "", (), "</p>", "</t>")
+    assert text is not None
+    assert text.endswith("</t><p></p>")
+
+
+def test_where_there_is_no_end(grammars: Grammars) -> None:
+    matcher = grammars.matcher(
+        Grammar(f"start: value\n{json_rules({'type': 'string', 'minLength': 9_000}, 'value').text}")
+    )
+    assert matcher._find(5_000) is None
+
+
+def test_a_text_is_written_in_few_tokens() -> None:
+    ending = Ending([b"a", b"b", b"ab", b"abc", b"cd", b""])
+    assert ending.written(tuple(b"abcd"), ()) == [2, 4]
+    assert ending.written(tuple(b"abx"), ()) is None
+    assert ending.written((*b"ab", 257, *b"b"), (5,)) == [2, 5, 1]

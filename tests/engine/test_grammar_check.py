@@ -1,0 +1,187 @@
+"""Grammars that are good, bad and hostile, before a real judge."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from engine.chat.grammar.json_grammar import json_rules
+from engine.errors import EngineError, EngineStopped, InvalidRequest, ServerBusy
+from engine.grammar_check import Judge
+from engine.messages import Grammar
+from tests.processes import descendants
+
+GOOD = Grammar('start: "yes" | "no"')
+
+
+def chain(length: int) -> dict[str, Any]:
+    """References to references: what follows them runs out of stack."""
+    links = {
+        f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}, {"properties": {"x": {"$ref": f"#/$defs/d{n + 1}"}}}]}
+        for n in range(length)
+    }
+    return {"$defs": links | {f"d{length}": {}}, "$ref": "#/$defs/d0"}
+
+
+def nested(depth: int) -> Any:
+    schema: Any = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    return schema
+
+
+HOSTILE: dict[str, tuple[Any, str]] = {
+    "stack": (chain(2_000), "too complex"),
+    "time": ({"type": "integer", "multipleOf": 99_999_989}, "too complex"),
+    "patterns": ({"patternProperties": {f"^a{n}(b|c)*$": {} for n in range(1_000)}}, "too complex|too large"),
+    "combinations": (
+        {"allOf": [{"anyOf": [{"properties": {f"{ab}{n}": {}}} for ab in "ab"]} for n in range(24)]},
+        "too large",
+    ),
+    "parentheses": ({"type": "string", "pattern": "(" * 5_000 + ")" * 5_000}, "regex parse error"),
+    "nesting": (nested(90), "recursion limit"),
+    "itself": ({"$ref": "#"}, "no answer would do"),
+    "breadth": ({"oneOf": [{"properties": {"k": {"const": n}, "v": {}}} for n in range(6_000)]}, "too large"),
+    "elsewhere": ({"$ref": "http://127.0.0.1:1/schema"}, "not present"),
+}
+
+
+def of_schema(schema: Any) -> Grammar:
+    return Grammar(f"start: %json {json.dumps({**schema, 'x-guidance': {'lenient': True}})}")
+
+
+@pytest.fixture
+async def judge() -> AsyncIterator[Judge]:
+    judge = Judge(os.environ)
+    yield judge
+    await judge.close()
+    assert not judges()
+
+
+def judges() -> list[psutil.Process]:
+    """This process' own."""
+    return descendants(os.getpid(), "engine.runner.grammar_check")
+
+
+async def test_a_good_grammar(judge: Judge) -> None:
+    await judge.check(GOOD, "x")
+    await judge.check(Grammar('start: mark_0 until_1 GAP? "done"', ("<a>", "</a>")), "x")
+    assert len(judges()) == 1
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_schemas_are_refused_in_time(judge: Judge, name: str) -> None:
+    schema, why = HOSTILE[name]
+    await judge.check(GOOD, "x")
+    with pytest.raises(InvalidRequest, match=f"^invalid format: .*(?:{why})"):
+        await judge.check(of_schema(schema), "invalid format")
+    await judge.check(Grammar('start: "another"'), "x")
+
+
+@pytest.mark.parametrize("patterns", [["^[a-z]+$", "^[0-9]+$"], ["^(?=.*[0-9])[a-z]+$"]], ids=str)
+async def test_patterns_that_contradict_each_other_are_refused(judge: Judge, patterns: list[str]) -> None:
+    rules = json_rules({"type": "string", "allOf": [{"pattern": each} for each in patterns]}, "value").text
+    with pytest.raises(InvalidRequest, match=r"^invalid format: it contradicts itself: no answer would do$"):
+        await judge.check(Grammar(f"start: value\n{rules}"), "invalid format")
+
+
+async def test_a_hostile_schema_takes_no_other_request_with_it(judge: Judge) -> None:
+    hostile = of_schema(HOSTILE["stack"][0])
+    checks = [judge.check(hostile if n % 2 else Grammar(f'start: "{n}"'), "x") for n in range(6)]
+    outcomes = await asyncio.gather(*checks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(None), InvalidRequest] * 3
+
+
+async def test_a_good_grammar_is_remembered(judge: Judge) -> None:
+    await judge.check(GOOD, "x")
+    assert judge._process is not None
+    judge._process.kill()
+    await judge._process.wait()
+    await judge.check(GOOD, "x")
+    assert not judges()
+    await judge.check(Grammar('start: "another"'), "x")
+
+
+async def test_a_bad_grammar_is_remembered(judge: Judge) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidRequest, match=r'^x: unknown name: "nothing"$'):
+            await judge.check(Grammar("start: nothing"), "x")
+    assert judge._ids == 1
+
+
+async def test_the_same_grammar_is_judged_once_at_a_time(judge: Judge) -> None:
+    await asyncio.gather(*(judge.check(GOOD, "x") for _ in range(20)))
+    assert judge._ids == 1
+
+
+async def test_slow_grammars_hold_up_nobody(judge: Judge) -> None:
+    await judge.check(GOOD, "x")
+    slow = [of_schema({"type": "integer", "multipleOf": 99_999_989 - n}) for n in range(12)]
+    checks = [asyncio.create_task(judge.check(grammar, "x")) for grammar in slow]
+    await asyncio.sleep(0.05)
+    await judge.check(Grammar('start: "another"'), "x")
+    assert not all(check.done() for check in checks)
+    for check in checks:
+        check.cancel()
+    await asyncio.gather(*checks, return_exceptions=True)
+
+
+async def test_a_line_that_is_too_long_is_refused(judge: Judge) -> None:
+    checks = [judge.check(Grammar(f'start: "{n}"'), "x") for n in range(200)]
+    outcomes = await asyncio.gather(*checks, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {type(None), ServerBusy}
+    assert all(outcome is None for outcome in outcomes[:130]), "half of the line is one client's"
+
+
+async def test_a_judge_that_hangs_is_replaced(judge: Judge) -> None:
+    await judge.check(GOOD, "x")
+    assert judge._process is not None
+    os.kill(judge._process.pid, signal.SIGSTOP)
+    stopped = judge._process.pid
+    await judge.check(Grammar('start: "another"'), "x")
+    assert judge._process.pid != stopped
+
+
+async def test_a_check_that_is_given_up_leaves_its_verdict_to_nobody(judge: Judge) -> None:
+    await judge.check(GOOD, "x")
+    given_up = asyncio.create_task(judge.check(of_schema(HOSTILE["time"][0]), "x"))
+    await asyncio.sleep(0.1)
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+    await judge.check(Grammar('start: "another"'), "x")
+    with pytest.raises(InvalidRequest, match=r'^x: unknown name: "nothing"$'):
+        await judge.check(Grammar("start: nothing"), "x")
+
+
+async def test_a_judge_that_cannot_start(tmp_path: Path) -> None:
+    (tmp_path / "llguidance.py").write_text("raise ImportError")
+    judge = Judge(os.environ | {"PYTHONPATH": str(tmp_path)})
+    with pytest.raises(EngineError, match=r"^the grammar checker does not start$"):
+        await judge.check(GOOD, "x")
+    await judge.close()
+
+
+async def test_nothing_is_checked_after_the_end() -> None:
+    judge = Judge(os.environ)
+    await judge.close()
+    with pytest.raises(EngineStopped):
+        await judge.check(GOOD, "x")
+
+
+async def test_stopping_ends_a_check() -> None:
+    judge = Judge(os.environ)
+    await judge.check(GOOD, "x")
+    checking = asyncio.create_task(judge.check(of_schema(HOSTILE["time"][0]), "x"))
+    await asyncio.sleep(0.1)
+    await judge.close()
+    with pytest.raises(EngineStopped):
+        await checking
+    assert not judges()

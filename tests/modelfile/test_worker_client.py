@@ -1,0 +1,46 @@
+"""Workers that end in ways of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from modelfile.worker_client import JobFailed, work
+from modelfile.worker_protocol import Verify
+from tests.serving import ROOT
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the end of a process shows in its pipes only")
+async def test_a_worker_that_dies_is_missed_also_when_a_fork_keeps_its_pipes_open(tmp_path: Path) -> None:
+    forks = tmp_path / "forks"
+    lines = [
+        "import os, pathlib, time",
+        f"if not os.fork(): pathlib.Path({str(forks)!r}).write_text(str(os.getpid())); time.sleep(600)",
+        f"while not pathlib.Path({str(forks)!r}).exists(): time.sleep(0.01)",
+        "os.abort()",
+    ]
+    (tmp_path / "sitecustomize.py").write_text("\n".join(lines))
+    environ = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PATH": os.environ["PATH"]}
+    with pytest.raises(JobFailed, match="unexpectedly stopped: Aborted"):
+        await asyncio.wait_for(work(Verify(path="x"), environ, lambda _completed, _total: None), 60)
+    _await_end(int(forks.read_text()))
+
+
+async def test_a_worker_that_the_library_kills_says_what_helps(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
+    environ = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PATH": os.environ["PATH"]}
+    with pytest.raises(JobFailed, match=r"stopped: Illegal instruction on .+: .* `make engine` compiles it anew$"):
+        await asyncio.wait_for(work(Verify(path="x"), environ, lambda _completed, _total: None), 60)
+
+
+def _await_end(pid: int) -> None:
+    """Wait until an orphan has ended; who reaps it here is not ours to say."""
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
