@@ -143,7 +143,7 @@ def test_where_modules_are(tmp_path: Path) -> None:
 PLANTED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from engine.runner.bindings import C
+from engine.runner.llamacpp import C
 import modelfile.worker.llamacpp
 C.llama_backend_init()
 assert C.llama_print_system_info().startswith(b"CPU")

@@ -352,7 +352,7 @@ async def test_the_environment_is_scrubbed(process: RunnerProcess) -> None:
 
 PARENT = f"""
 import asyncio, math, os, sys
-from engine.process import RunnerProcess
+from engine.loading.process import RunnerProcess
 from tests.engine.runner.harness import load
 from tests.engine.test_process import ENDLESS, LONG_PROMPT
 
@@ -374,7 +374,7 @@ WITHOUT_STREAMS = """
 import asyncio, math, os
 
 async def main():
-    from engine.process import RunnerProcess
+    from engine.loading.process import RunnerProcess
     from tests.engine.runner.harness import load
     for number in range(3):
         os.close(number)

@@ -36,7 +36,7 @@ def test_the_parent_never_imports_the_library(module: str) -> None:
 
 def test_the_package_can_still_be_imported_afterwards_and_is_the_same_library() -> None:
     modules = imported(
-        "from engine.runner.bindings import C, version\n"
+        "from engine.runner.llamacpp import C, version\n"
         "import llama_cpp\n"
         "assert llama_cpp.llama_cpp is C and llama_cpp.__version__ == version() and llama_cpp.Llama"
     )
