@@ -354,7 +354,7 @@ PARENT = f"""
 import asyncio, math, os, sys
 from engine.loading.process import RunnerProcess
 from tests.engine.runner.harness import load
-from tests.engine.test_process import ENDLESS, LONG_PROMPT
+from tests.engine.loading.test_process import ENDLESS, LONG_PROMPT
 
 async def main():
     spare = await RunnerProcess.spawn(os.environ)
