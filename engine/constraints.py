@@ -11,7 +11,7 @@ from typing import Any
 from engine.api import ChatRequest
 from engine.chat.grammar.constraint import Constraint, chat_constraint, content_constraint
 from engine.chat.output import Format
-from engine.fair_queue import CLIENT, FairLine
+from engine.fair_queue import CLIENT, FairQueue
 
 REMEMBERED = 32 << 20  # characters of rules; clients send the same schemas again and again
 WIDTH, WAITING = 2, 256  # schemas that are translated at once, and that may wait for it
@@ -28,7 +28,7 @@ class Constraints:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(WIDTH, "constraints")  # of its own: nothing else waits for them
-        self._line = FairLine(WIDTH, WAITING)
+        self._line = FairQueue(WIDTH, WAITING)
         self._known: dict[Key, Constraint] = {}  # the one that was used last at the end
         self._size = 0
 

@@ -12,9 +12,9 @@ from engine.errors import PROMPT_TOO_LONG, ContextExceeded
 from engine.loading import devices
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
-from engine.loading.memory import LONGEST_BESIDE, Plan
+from engine.loading.memory import LONGEST_BESIDE, MemoryPlan
 from engine.loading.state import LoadSpec
-from engine.messages import Grammar, Load, Sampling, Submit
+from engine.messages import Grammar, LoadModel, Sampling, Submit
 from engine.model import Model
 from modelfile.parameters import Options
 from registry.gguf import GGUFArray
@@ -42,7 +42,7 @@ def effective_context(model: Model, options: Options, default: int) -> int:
     return min(wanted, model.context_length) if model.context_length else wanted
 
 
-def longest_text(model: Model, options: Options, num_ctx: int) -> int:
+def max_embedding_tokens(model: Model, options: Options, num_ctx: int) -> int:
     """Tokens of a text that is to become a vector, in a context of `num_ctx` tokens: here no wish is too small."""
     trained = model.header.size("context_length")
     limits = [num_ctx, num_ctx if options.num_ctx is None else options.num_ctx]
@@ -77,13 +77,13 @@ def load_spec(model: Model, options: Options, num_ctx: int, gpus: int) -> LoadSp
 
 
 def load_message(
-    model: Model, weights: Weights, spec: LoadSpec, plan: Plan, cache_type: str, flash_attention: bool | None
-) -> Load:
+    model: Model, weights: Weights, spec: LoadSpec, plan: MemoryPlan, cache_type: str, flash_attention: bool | None
+) -> LoadModel:
     """The message that loads a model as planned; `flash_attention` None lets llama.cpp choose."""
     batch = BATCH_GPU if plan.gpu_layers else BATCH_CPU
     if not model.generates:
         batch = 1  # what is never used need not be large
-    return Load(
+    return LoadModel(
         path=str(weights.path),
         n_ctx=spec.num_ctx,
         n_cells=plan.n_cells,
@@ -115,7 +115,7 @@ def clamped(options: Options, n_batch: int) -> Options:
     return options
 
 
-def submission(
+def build_submit(
     model: Model,
     request: InferenceRequest,
     options: Options,

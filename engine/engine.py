@@ -28,8 +28,8 @@ from engine.api import (
 from engine.chat.conversation import conversation, forgets_thinking, without_old_thoughts
 from engine.chat.go_template import GoRenderer
 from engine.chat.grammar.constraint import Constraint
-from engine.chat.jinja.service import Templates
-from engine.chat.output import Format, OutputParser, Shape, Toolbox, Turn
+from engine.chat.jinja.service import TemplateService
+from engine.chat.output import Format, FormatSpec, OutputParser, ParseContext, ToolSet
 from engine.chat.output.reasoning import ThinkingSplitter
 from engine.chat.prompt import Prompt, in_front, rendered, tagged
 from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
@@ -38,13 +38,13 @@ from engine.constraints import Constraints
 from engine.demand import (
     ALWAYS_TOKENIZED,
     both_ends,
+    build_submit,
     clamped,
     default_context,
     effective_context,
     load_spec,
-    longest_text,
+    max_embedding_tokens,
     most_text,
-    submission,
 )
 from engine.embeddings import embed
 from engine.errors import (
@@ -57,9 +57,9 @@ from engine.errors import (
     Unsupported,
 )
 from engine.generation import Generation, PlainText, Reader, WithoutCalls
-from engine.grammar_check import Judge
-from engine.loading.derivations import Derivations
-from engine.loading.loaded_names import NameWatch
+from engine.grammar_check import GrammarValidator
+from engine.loading.derivations import RepackCache
+from engine.loading.loaded_names import LoadedNames
 from engine.loading.memory import normalizes
 from engine.loading.pool import PoolConfig, RunnerPool
 from engine.loading.process import RunnerProcess
@@ -104,11 +104,11 @@ class Engine:
         self.models = Models(store, config.go_templates)
         self._config = config
         self._pool = RunnerPool(config)
-        self._derivations = Derivations(store, config.environ)
+        self._repack_cache = RepackCache(store, config.environ)
         self._constraints = Constraints()
-        self._judge = Judge(config.environ)
-        self._templates = Templates(config.environ)
-        self._names = NameWatch(store, self._pool)
+        self._validator = GrammarValidator(config.environ)
+        self._templates = TemplateService(config.environ)
+        self._names = LoadedNames(store, self._pool)
 
     async def start(self) -> None:
         """Get ready to load."""
@@ -119,9 +119,9 @@ class Engine:
         """End all processes. Answers that run end with EngineStopped, and so does what comes later."""
         await self._names.stop()
         self._constraints.close()
-        await self._judge.close()
+        await self._validator.close()
         await self._templates.close()
-        await self._derivations.close()
+        await self._repack_cache.close()
         await self._pool.stop()
 
     def running(self) -> list[RunningModel]:
@@ -149,7 +149,7 @@ class Engine:
                 yield Final(done_reason="load")
                 return
             prompt, reader = await self._completion(job, request, process)
-            turn = Turn(think=bool(job.think), prompt=prompt.text)
+            turn = ParseContext(think=bool(job.think), prompt=prompt.text)
             grammar = None if constraint is None else constraint.grammar(turn)
             answer = self._answer(job, prompt, reader, grammar, process, with_context=not request.raw)
             async with aclosing(answer) as events:
@@ -176,7 +176,7 @@ class Engine:
                 return
             messages = conversation(model.system, model.messages, request.messages)
             prompt = await self._render(job, model.route, messages, tools, process)
-            turn = Turn(Toolbox(tools, request.schemas), bool(job.think), messages[-1], prompt.lead)
+            turn = ParseContext(ToolSet(tools, request.schemas), bool(job.think), messages[-1], prompt.lead)
             reader: Reader = OutputParser(model.route.format, turn)
             if request.tool_choice == "none":
                 reader = WithoutCalls(reader)
@@ -200,7 +200,7 @@ class Engine:
         async with self._loaded(model, options, num_ctx, request.keep_alive, embeds=bool(request.texts)) as process:
             load_duration = time.perf_counter_ns() - started
             normalize = request.normalize or normalizes(model.header)
-            longest = longest_text(model, options, num_ctx)
+            longest = max_embedding_tokens(model, options, num_ctx)
             most = max(ALWAYS_TOKENIZED, most_text(model, longest))  # what is beyond would be cut, or is refused so too
             request = replace(request, texts=[text[:most] for text in request.texts])
             with self._telling_a_stop():
@@ -239,7 +239,7 @@ class Engine:
     async def _checked(self, constraint: Constraint | None) -> Constraint | None:
         """The same, once its grammar is known to be harmless. Raises InvalidRequest."""
         if constraint is not None:
-            await self._judge.check(constraint.grammar(Turn()), constraint.what)
+            await self._validator.check(constraint.grammar(ParseContext()), constraint.what)
         return constraint
 
     @asynccontextmanager
@@ -249,7 +249,7 @@ class Engine:
         """A process that has loaded a model, for as long as the context lasts."""
         if model.route.native and not embeds:
             self._templates.warm()
-        weights = await self._derivations.weights(model)
+        weights = await self._repack_cache.weights(model)
         spec = load_spec(model, options, num_ctx, len(self._pool.gpus))
         async with self._pool.lease(model, weights, spec, keep_alive, embeds=embeds) as process:
             self._names.loaded(model)
@@ -279,7 +279,7 @@ class Engine:
             messages = tagged(messages, in_front)
         found = await self._render(job, route, messages, [], process)
         prompt = Prompt(past + found.text, images=found.images)
-        return prompt, OutputParser(route.format, Turn(Toolbox(), bool(think), messages[-1], prompt.text))
+        return prompt, OutputParser(route.format, ParseContext(ToolSet(), bool(think), messages[-1], prompt.text))
 
     async def _render(
         self,
@@ -339,7 +339,7 @@ class Engine:
         assert process.loaded is not None
         sizes = job.num_ctx, process.loaded.n_ctx
         options = clamped(job.options, process.loaded.n_batch)
-        submit = submission(job.model, job.request, options, prompt, *sizes, preserved, grammar)
+        submit = build_submit(job.model, job.request, options, prompt, *sizes, preserved, grammar)
         with self._telling_a_stop():
             async with aclosing(generation.deltas(submit, prompt, reader)) as deltas:
                 async for delta in deltas:
@@ -381,8 +381,8 @@ def _completion_format(model: Model, request: GenerateRequest) -> Format:
     """The format of an answer of `generate`: what the route did not write the prompt of has reasoning at most."""
     route = completion_route(model.route, model.chat_template)
     if request.raw or request.template:
-        return replace(route.format, shape=Shape(route.think_tags))
-    return replace(route.format, shape=Shape()) if request.suffix else route.format
+        return replace(route.format, spec=FormatSpec(route.think_tags))
+    return replace(route.format, spec=FormatSpec()) if request.suffix else route.format
 
 
 def _splitter(route: Route, think: Think | None, prompt: str) -> Reader:

@@ -15,7 +15,7 @@ Place = tuple[int, int, "asyncio.Future[None]"]
 """A size, a number that tells who came first, and what is done when it is his turn."""
 
 
-class FairLine:
+class FairQueue:
     """Lets `width` in at once and up to `most` wait; no client has more than half of the waiting places.
 
     Of one client's, the smallest comes first: one that sends large work holds up its own small one least.

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 import msgspec
 
 from engine.errors import EngineError, EngineStopped, InvalidRequest
-from engine.fair_queue import CLIENT, FairLine
+from engine.fair_queue import CLIENT, FairQueue
 from engine.loading.process import child_environment
-from engine.messages import FRAME_HEADER, Grammar, Judged, ToJudge
+from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
 
 REMEMBERED = 4096  # verdicts; clients send the same grammars again and again
 TOO_MUCH = "it is too complex"
@@ -27,7 +27,7 @@ FORGIVEN = 300.0  # seconds after which what was too complex is tried again: the
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # more reserve what the process may not have
 
 
-class Judge:
+class GrammarValidator:
     """Checks grammars, those of different clients in turns. Lives on the server's event loop; `close` ends its process.
 
     A grammar is tried for a moment first, and again at length if that was too short: slow ones wait in a line of
@@ -40,11 +40,11 @@ class Judge:
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
-        self._quick = FairLine(2, 256)
-        self._slow = FairLine(1, 32)
+        self._quick = FairQueue(2, 256)
+        self._slow = FairQueue(1, 32)
         self._verdicts: dict[bytes, tuple[str, float]] = {}  # and until when they hold
-        self._judging: dict[bytes, asyncio.Task[str]] = {}
-        self._asked: dict[int, asyncio.Future[Judged]] = {}
+        self._validating: dict[bytes, asyncio.Task[str]] = {}
+        self._asked: dict[int, asyncio.Future[GrammarVerdict]] = {}
         self._ids = 0
         self._closed = False
 
@@ -53,7 +53,7 @@ class Judge:
         key = hashlib.sha256(msgspec.msgpack.encode(grammar)).digest()
         reason, until = self._verdicts.get(key, ("", 0.0))
         if until <= time.monotonic():
-            reason = await self._judged(key, grammar)
+            reason = await self._validated(key, grammar)
         if reason:
             raise InvalidRequest(f"{what}: {reason}")
 
@@ -61,16 +61,16 @@ class Judge:
         """End the process; checks that wait and later ones raise EngineStopped."""
         self._closed = True
         await self._end()
-        tasks = list(self._judging.values())
+        tasks = list(self._validating.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _judged(self, key: bytes, grammar: Grammar) -> str:
+    async def _validated(self, key: bytes, grammar: Grammar) -> str:
         """The verdict on a grammar, which is judged once however many ask."""
-        task = self._judging.get(key)
+        task = self._validating.get(key)
         if task is None:
-            task = self._judging[key] = asyncio.create_task(self._judge(key, grammar))
+            task = self._validating[key] = asyncio.create_task(self._validate(key, grammar))
             task.add_done_callback(lambda done: self._finished(key, done))
         try:
             return await asyncio.shield(task)
@@ -80,11 +80,11 @@ class Judge:
             raise
 
     def _finished(self, key: bytes, task: asyncio.Task[str]) -> None:
-        del self._judging[key]
+        del self._validating[key]
         if not task.cancelled():
             task.exception()  # has been seen, should nobody wait any more
 
-    async def _judge(self, key: bytes, grammar: Grammar) -> str:
+    async def _validate(self, key: bytes, grammar: Grammar) -> str:
         client, size = CLIENT.get(), len(grammar.rules)
         async with self._quick.place(client, size):
             found = await self._ask(grammar, QUICK)
@@ -97,28 +97,28 @@ class Judge:
         self._verdicts[key] = reason, time.monotonic() + FORGIVEN if reason == TOO_MUCH else float("inf")
         return reason
 
-    async def _ask(self, grammar: Grammar, seconds: float) -> Judged:
+    async def _ask(self, grammar: Grammar, seconds: float) -> GrammarVerdict:
         """What the process says of a grammar that it tries for some seconds."""
         if self._closed:
             raise EngineStopped
         process = await self._running()
         self._ids += 1
         id_ = self._ids
-        answer: asyncio.Future[Judged] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[GrammarVerdict] = asyncio.get_running_loop().create_future()
         self._asked[id_] = answer
         try:
-            body = msgspec.msgpack.encode(ToJudge(id_, seconds, grammar))
+            body = msgspec.msgpack.encode(ValidateGrammar(id_, seconds, grammar))
             assert process.stdin is not None
             process.stdin.write(FRAME_HEADER.pack(len(body)) + body)
             async with asyncio.timeout(seconds * WALL):
                 return await answer
         except TimeoutError:
             await self._end()
-            return Judged(id_, False, "")
+            return GrammarVerdict(id_, False, "")
         except ConnectionError:
             if self._closed:
                 raise EngineStopped from None
-            return Judged(id_, True, TOO_MUCH)
+            return GrammarVerdict(id_, True, TOO_MUCH)
         finally:
             self._asked.pop(id_, None)
 
@@ -175,7 +175,7 @@ class Judge:
             self._reader = None
 
 
-async def _read(process: asyncio.subprocess.Process) -> Judged:
+async def _read(process: asyncio.subprocess.Process) -> GrammarVerdict:
     assert process.stdout is not None
     (size,) = FRAME_HEADER.unpack(await process.stdout.readexactly(FRAME_HEADER.size))
-    return msgspec.msgpack.decode(await process.stdout.readexactly(size), type=Judged)
+    return msgspec.msgpack.decode(await process.stdout.readexactly(size), type=GrammarVerdict)

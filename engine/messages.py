@@ -57,7 +57,7 @@ class EmbeddingSizes(msgspec.Struct, array_like=True, frozen=True):
     mean: bool = True
 
 
-class Load(msgspec.Struct, array_like=True, frozen=True, tag=1):
+class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """Load one model. `n_ctx` is the largest context of one sequence, `n_cells` the size of the cache they share.
 
     `cache_type` is a ggml type name for K and V ("f16", "q8_0", …); `flash_attention` -1 lets llama.cpp choose;
@@ -96,15 +96,15 @@ class Grammar(msgspec.Struct, array_like=True, frozen=True):
     examples: tuple[str, ...] = ()
 
 
-class ToJudge(msgspec.Struct, array_like=True, frozen=True):
-    """Ask the judge whether a grammar can be used, for so many seconds of processor time. Answered by `Judged`."""
+class ValidateGrammar(msgspec.Struct, array_like=True, frozen=True):
+    """Ask whether a grammar can be used, within so many seconds of processor time. Answered by `GrammarVerdict`."""
 
     id: int
     seconds: float
     grammar: Grammar
 
 
-class Judged(msgspec.Struct, array_like=True, frozen=True):
+class GrammarVerdict(msgspec.Struct, array_like=True, frozen=True):
     """Why a grammar cannot be used, "" if it can. Not `in_time`: that is not known yet."""
 
     id: int
@@ -180,11 +180,11 @@ class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
     num_thread: int = 0
 
 
-ToRunner = Load | Submit | Cancel | Tokenize | Detokenize | Ping | Embed
+ToRunner = LoadModel | Submit | Cancel | Tokenize | Detokenize | Ping | Embed
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):
-    """The library is imported and the child waits for `Load`.
+    """The library is imported and the child waits for `LoadModel`.
 
     `copied` are the types of weights, as GGUF names them, that it copies into a layout of the processor's own.
     """
@@ -220,7 +220,7 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
     cpu_variant: str = ""
 
 
-class LoadFailed(msgspec.Struct, array_like=True, frozen=True, tag=35):
+class LoadRefused(msgspec.Struct, array_like=True, frozen=True, tag=35):
     """The model cannot be loaded; the child ends after this."""
 
     reason: str
@@ -295,7 +295,7 @@ class Embedded(msgspec.Struct, array_like=True, frozen=True, tag=43):
     tokens: int
 
 
-FromRunner = Hello | Loading | Loaded | LoadFailed | Chunk | Done | Failed | Tokens | Text | Pong | Crashed | Embedded
+FromRunner = Hello | Loading | Loaded | LoadRefused | Chunk | Done | Failed | Tokens | Text | Pong | Crashed | Embedded
 
 _encoder = msgspec.msgpack.Encoder()
 to_runner_decoder = msgspec.msgpack.Decoder(ToRunner)

@@ -19,7 +19,7 @@ from engine.errors import ModelNotFound
 from engine.names import local_name
 from modelfile.gotemplate import ChatTemplate
 from modelfile.messages import StoredMessage
-from modelfile.published import Layout, Unloadable, layout_of
+from modelfile.published import OllamaLayout, Unloadable, layout_of
 from registry import gojson
 from registry import manifest as kinds
 from registry.gguf import GGUFArray, GGUFHeader, read_header
@@ -95,7 +95,7 @@ class Model:
         )
 
     @cached_property
-    def layout(self) -> Layout | Unloadable | None:
+    def layout(self) -> OllamaLayout | Unloadable | None:
         """The layout of its file, if llama.cpp does not load that as it is. May read the vocabulary the first time."""
         return layout_of(self.header)
 

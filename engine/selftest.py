@@ -18,7 +18,17 @@ from typing import Any
 
 from modelfile.crashes import name_of, processor, remedy
 
-__all__ = ["Outcome", "QuantizationResult", "SelfTest", "judge", "name_of", "processor", "remedy", "run", "run_async"]
+__all__ = [
+    "Outcome",
+    "QuantizationResult",
+    "SelfTest",
+    "name_of",
+    "processor",
+    "remedy",
+    "run",
+    "run_async",
+    "verdict_of",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "engine.runner.selftest"
@@ -108,7 +118,7 @@ def run(
             return _timed_out(timeout, error.stderr or b"")
         except OSError as error:
             return SelfTest(Outcome.FAILED, f"{python}: {error.strerror}")
-    return judge(done.returncode, done.stdout, done.stderr)
+    return verdict_of(done.returncode, done.stdout, done.stderr)
 
 
 async def run_async(*, lib_dir: Path | None = None, environ: Mapping[str, str] | None = None) -> SelfTest:
@@ -134,10 +144,10 @@ async def run_async(*, lib_dir: Path | None = None, environ: Mapping[str, str] |
                 child.kill()
                 await child.wait()
     assert child.returncode is not None
-    return judge(child.returncode, out, err)
+    return verdict_of(child.returncode, out, err)
 
 
-def judge(code: int, stdout: bytes, stderr: bytes) -> SelfTest:
+def verdict_of(code: int, stdout: bytes, stderr: bytes) -> SelfTest:
     """What a child's exit code (negative: the signal that killed it) and output mean."""
     lines = stderr.decode("utf-8", "replace").splitlines()
     if code < 0:

@@ -24,7 +24,7 @@ NO_TAGS = ("", "")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One model's way in and out. `native`: by the chat template in the model's file, which `Templates` renders.
+    """One model's way in and out. `native`: by the chat template in the model's file, which `TemplateService` renders.
 
     `traits` are those of the template that is used, `think_tags` what surrounds reasoning in an answer that no
     format of its own describes ("" if nothing does), `go` the Go template, if that is what is used, `bos` the text of

@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.errors import EngineStopped, LoadFailed, ModelNotFound
 from engine.loading.process import child_environment
 from engine.model import Model
-from modelfile.published import Layout, Unloadable, plan
+from modelfile.published import OllamaLayout, Unloadable, plan
 from modelfile.threads import in_thread
 from modelfile.worker_client import JobFailed, work
 from modelfile.worker_protocol import Derive
@@ -44,7 +44,7 @@ class Weights:
 log = logging.getLogger("pronk.engine")
 
 
-class Derivations:
+class RepackCache:
     """Has files made, by processes of their own, one for each model at a time. Owned by the event loop; `close` it.
 
     What has been begun is finished also when nobody waits for it any more: the next request finds it.
@@ -64,7 +64,7 @@ class Derivations:
                 return Weights(model.weights, model.header)
             case Unloadable(reason=reason):
                 raise LoadFailed(reason)
-            case Layout() as layout:
+            case OllamaLayout() as layout:
                 return await self._derived(model, layout)
 
     async def close(self) -> None:
@@ -75,7 +75,7 @@ class Derivations:
             task.cancel()
         await asyncio.gather(*making, return_exceptions=True)
 
-    async def _derived(self, model: Model, layout: Layout) -> Weights:
+    async def _derived(self, model: Model, layout: OllamaLayout) -> Weights:
         try:
             found = await asyncio.to_thread(self._look, model, layout)
             if found is None:
@@ -88,7 +88,7 @@ class Derivations:
         self._found[model.weights] = found
         return found
 
-    def _look(self, model: Model, layout: Layout) -> Weights | None:
+    def _look(self, model: Model, layout: OllamaLayout) -> Weights | None:
         """What there is to load; None if it must be made first. Blocking."""
         known = self._found.get(model.weights)
         if known is not None and known.path.is_file():

@@ -21,7 +21,7 @@ _Loaded = tuple[str, str]
 """A model as it is shown: its full name, and the digest of its manifest."""
 
 
-class NameWatch:
+class LoadedNames:
     """Unloads models whose weights no stored model has, once nothing runs in them. Owned by the event loop."""
 
     def __init__(self, store: Store, pool: RunnerPool) -> None:

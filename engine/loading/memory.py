@@ -83,7 +83,7 @@ PADDING = 256  # llama.cpp rounds contexts up to a multiple of this
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MemoryPlan:
     """How a model will be loaded. `n_cells` is the shared cache in tokens; the others are bytes.
 
     `weights` are resident with the copies that the processor's own layout needs; `total` includes them and `cache`.
@@ -133,7 +133,7 @@ def plan(
     num_gpu: int,
     copied: int = 0,
     generates: bool = True,
-) -> Plan:
+) -> MemoryPlan:
     """Choose cache size and number of sequences from the memory there is.
 
     One sequence of `num_ctx` always gets its cells; more are added while they fit. `parallel_limit` caps the
@@ -150,7 +150,9 @@ def plan(
         cache = 0 if header.architecture in ENCODERS else PADDING * per_token
         layers = _gpu_layers(header, weights + cache, beside, gpus, num_gpu) if on_gpu else 0
         weights += _on_processor(header, copied, layers)
-        return Plan(1, PADDING, weights, cache, weights + cache + beside + COMPUTE_FLOOR, layers, embedding, beside=0)
+        return MemoryPlan(
+            1, PADDING, weights, cache, weights + cache + beside + COMPUTE_FLOOR, layers, embedding, beside=0
+        )
     overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD)
     if on_gpu:
         free = sum(gpu.free for gpu in gpus)
@@ -164,7 +166,7 @@ def plan(
     weights += _on_processor(header, copied, layers)
     # A pool smaller than `most` full contexts still serves as many short ones: who outgrows it is preempted.
     n_parallel = max(1, min(most, cells // min(n_ctx, TYPICAL_LENGTH)))
-    return Plan(n_parallel, cells, weights, cache, weights + cache + overhead, layers, embedding, beside)
+    return MemoryPlan(n_parallel, cells, weights, cache, weights + cache + overhead, layers, embedding, beside)
 
 
 def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: list[Device], wish: int) -> int:

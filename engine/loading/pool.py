@@ -25,12 +25,12 @@ from engine.loading.scheduler import (
     AbortLoad,
     Action,
     Grant,
-    Load,
     LoadSpec,
     Refusal,
     Refuse,
     RunnerView,
     Scheduler,
+    StartLoad,
     State,
     Unload,
 )
@@ -64,7 +64,7 @@ class PoolConfig:
 
 
 @dataclass(slots=True)
-class _Resident:
+class _LoadedModel:
     """A loaded model with its process. `beside` is what embedding will add to its size, 0 once it has."""
 
     model: Model
@@ -89,7 +89,7 @@ class RunnerPool:
         self._tickets = itertools.count(1)
         self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}
         self._wanted: dict[str, tuple[Model, Weights]] = {}  # by key: what the next load of it is for
-        self._residents: dict[str, _Resident] = {}
+        self._residents: dict[str, _LoadedModel] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._spare: asyncio.Task[RunnerProcess] | None = None
@@ -194,7 +194,7 @@ class RunnerPool:
             return
         for action in actions:
             match action:
-                case Load(key=key, spec=spec):
+                case StartLoad(key=key, spec=spec):
                     self._loads[key] = load = asyncio.create_task(self._load(key, spec))
                     load.add_done_callback(partial(self._load_ended, key))
                 case Unload(key=key):
@@ -212,7 +212,7 @@ class RunnerPool:
         if resident := self._residents.get(key):
             resident.size += resident.beside
             resident.beside = 0
-            self._scheduler.grown(key, resident.size)
+            self._scheduler.resized(key, resident.size)
 
     def _tell_place(self, wanted: LoadSpec) -> None:
         """Say in the log what the scheduler did with a wish."""
@@ -276,7 +276,7 @@ class RunnerPool:
         size = plan.total
         if not loaded.gpu_share:  # all is in memory of this machine, and known by now
             size += loaded.mapped + loaded.host - plan.weights
-        self._residents[key] = resident = _Resident(model, process, spec, size, plan.beside, loaded.gpu_share)
+        self._residents[key] = resident = _LoadedModel(model, process, spec, size, plan.beside, loaded.gpu_share)
         self._run(self._watch(key, process, load))
         now = time.monotonic()
         _log_load(resident, plan, now - started)
@@ -349,7 +349,7 @@ class RunnerPool:
             return sum(max(0, gpu.total - self._config.gpu_overhead) for gpu in self._gpus)
         return int(self._host.total * HOST_SHARE)
 
-    def _plan_load(self, model: Model, weights: Weights, spec: LoadSpec) -> memory.Plan:
+    def _plan_load(self, model: Model, weights: Weights, spec: LoadSpec) -> memory.MemoryPlan:
         """Blocking: asks the devices what is free now."""
         limit = self._config.num_parallel or None
         gpus = devices.gpus() if self._gpus else []
@@ -364,7 +364,7 @@ class RunnerPool:
         parallel_limit: int | None,
         host: Device,
         gpus: Sequence[Device],
-    ) -> memory.Plan:
+    ) -> memory.MemoryPlan:
         copied = memory.copied_bytes(
             weights.header, self._copied_types, mapped=spec.use_mmap is not False, generates=model.generates
         )
@@ -392,7 +392,7 @@ def _fail(waiter: asyncio.Future[RunnerProcess], error: EngineError) -> None:
         waiter.set_exception(error)
 
 
-def _log_load(resident: _Resident, plan: memory.Plan, seconds: float) -> None:
+def _log_load(resident: _LoadedModel, plan: memory.MemoryPlan, seconds: float) -> None:
     """One line on what was planned and what it has become."""
     process, loaded = resident.process, resident.process.loaded
     assert loaded is not None

@@ -25,7 +25,7 @@ from engine.errors import (
     RunnerError,
 )
 from engine.loading.crashes import died_loading, how_it_ended
-from engine.loading.token_stream import Answer
+from engine.loading.token_stream import TokenStream
 from engine.messages import (
     FRAME_HEADER,
     MAX_FRAME,
@@ -39,9 +39,10 @@ from engine.messages import (
     Failed,
     FromRunner,
     Hello,
-    Load,
     Loaded,
     Loading,
+    LoadModel,
+    LoadRefused,
     Ping,
     Pong,
     Submit,
@@ -52,7 +53,6 @@ from engine.messages import (
     encode_frame,
     take_events,
 )
-from engine.messages import LoadFailed as LoadRefused
 from modelfile.crashes import CRASHES, name_of
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
@@ -86,7 +86,7 @@ class RunnerProcess(asyncio.Protocol):
         self.loaded: Loaded | None = None
         self._patience = patience
         self._ids = itertools.count(1)
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, TokenStream] = {}
         self._replies: dict[int, asyncio.Future[FromRunner]] = {}
         self._load: asyncio.Future[Loaded] | None = None
         self._stall: asyncio.Timeout | None = None
@@ -133,7 +133,7 @@ class RunnerProcess(asyncio.Protocol):
         """The signal that a defect has killed it with, in words; empty if it lives or ended otherwise."""
         return name_of(self._signal) if self._signal in CRASHES else ""
 
-    async def load(self, spec: Load, stall_timeout: float) -> Loaded:
+    async def load(self, spec: LoadModel, stall_timeout: float) -> Loaded:
         """Load the model. Raises LoadFailed: refused, died, or no progress for `stall_timeout` seconds (inf: wait)."""
         if self._gone:
             with suppress(TimeoutError):
@@ -152,9 +152,9 @@ class RunnerProcess(asyncio.Protocol):
         self._watchdog = asyncio.create_task(self._watch())
         return self.loaded
 
-    def submit(self, build: Submit) -> tuple[int, Answer]:
+    def submit(self, build: Submit) -> tuple[int, TokenStream]:
         """Hand over a prompt (its `id` is replaced by ours); returns the id for `cancel` and the answer to read."""
-        id, answer = next(self._ids), Answer()
+        id, answer = next(self._ids), TokenStream()
         if self._told:
             answer.finish(self._death())
             return id, answer

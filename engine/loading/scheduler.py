@@ -23,12 +23,12 @@ from engine.loading.state import (
     AbortLoad,
     Action,
     Grant,
-    Load,
     LoadSpec,
     Refusal,
     Refuse,
     Runner,
     RunnerView,
+    StartLoad,
     State,
     Unload,
 )
@@ -37,12 +37,12 @@ __all__ = [
     "AbortLoad",
     "Action",
     "Grant",
-    "Load",
     "LoadSpec",
     "Refusal",
     "Refuse",
     "RunnerView",
     "Scheduler",
+    "StartLoad",
     "State",
     "Unload",
 ]
@@ -74,7 +74,7 @@ class Scheduler:
         self._max_queue = max_queue
         self._budget = math.inf if budget is None else budget
         self._runners: dict[str, Runner] = {}
-        self._line: dict[int, _Waiting] = {}  # by ticket, in order of arrival
+        self._queue: dict[int, _Waiting] = {}  # by ticket, in order of arrival
         self._granted: dict[int, Runner] = {}
         self._head: int | None = None  # the ticket that the draining is for
         self._draining: set[str] = set()
@@ -88,24 +88,24 @@ class Scheduler:
         runner = self._runners.get(spec.key)
         if runner is not None and self._takes(runner, spec, now):
             return [self._grant(waiting, runner)]
-        if len(self._line) > self._max_queue:
+        if len(self._queue) > self._max_queue:
             return [Refuse(ticket, Refusal.BUSY)]
-        self._line[ticket] = waiting
-        return self._settle(now)
+        self._queue[ticket] = waiting
+        return self._reconcile(now)
 
     def loaded(self, key: str, now: float, cost: float, size: int) -> list[Action]:
         """A load has succeeded; it took `cost` seconds and occupies `size` bytes."""
         runner = self._runners.get(key)
         if runner is None or runner.state is not State.LOADING:
             return []
-        if not self._riders(runner):
+        if not self._waiters_for(runner):
             runner.expires_at = now + runner.keep_alive
         runner.state, runner.cost, runner.size, runner.last_used = State.READY, cost, size, now
         if runner.spec.placed_by_wish:
             self._rest(key, now, cost)
-        return self._settle(now)
+        return self._reconcile(now)
 
-    def grown(self, key: str, size: int) -> None:
+    def resized(self, key: str, size: int) -> None:
         """A loaded model has come to occupy `size` bytes; does nothing if it is not loaded."""
         if (runner := self._runners.get(key)) is not None and runner.state is State.READY:
             runner.size = size
@@ -117,15 +117,15 @@ class Scheduler:
             return []
         del self._runners[key]
         refused: list[Action] = []
-        for waiting in self._riders(runner) if runner.state is State.LOADING else []:
-            del self._line[waiting.ticket]
+        for waiting in self._waiters_for(runner) if runner.state is State.LOADING else []:
+            del self._queue[waiting.ticket]
             refused.append(Refuse(waiting.ticket, Refusal.LOAD_FAILED, reason))
-        return refused + self._settle(now)
+        return refused + self._reconcile(now)
 
     def finished(self, ticket: int, now: float) -> list[Action]:
         """A request has ended: answered, failed, or given up, also while it waited. Unknown tickets are ignored."""
-        if (waiting := self._line.pop(ticket, None)) is not None:
-            return self._abandoned(waiting.spec.key) + self._settle(now)
+        if (waiting := self._queue.pop(ticket, None)) is not None:
+            return self._abandoned(waiting.spec.key) + self._reconcile(now)
         runner = self._granted.pop(ticket, None)
         if runner is None:
             return []
@@ -133,7 +133,7 @@ class Scheduler:
         runner.last_used = now
         if runner.idle:
             runner.expires_at = now + runner.keep_alive
-        return self._settle(now)
+        return self._reconcile(now)
 
     def expire(self, key: str, now: float) -> list[Action]:
         """Unload as soon as nothing runs in it; does nothing if it is not loaded."""
@@ -141,14 +141,14 @@ class Scheduler:
         if runner is None:
             return []
         runner.keep_alive, runner.expires_at = 0.0, now
-        return self._settle(now)
+        return self._reconcile(now)
 
     def unloaded(self, key: str, now: float) -> list[Action]:
         """A process that was told to go is gone."""
         runner = self._runners.get(key)
         if runner is not None and runner.state is State.LEAVING:
             del self._runners[key]
-        return self._settle(now)
+        return self._reconcile(now)
 
     def crashed(self, key: str, now: float) -> list[Action]:
         """A process is gone that nobody told to go. What ran in it has failed and needs no `finished`."""
@@ -160,11 +160,11 @@ class Scheduler:
         for ticket in runner.active:
             del self._granted[ticket]
         del self._runners[key]
-        return self._settle(now)
+        return self._reconcile(now)
 
     def tick(self, now: float) -> list[Action]:
         """Time has passed; call it at `next_deadline`."""
-        return self._settle(now)
+        return self._reconcile(now)
 
     def next_deadline(self) -> float | None:
         """When the next idle model expires; None if none will."""
@@ -177,18 +177,18 @@ class Scheduler:
 
     def waiting(self) -> int:
         """How many requests are neither granted nor refused."""
-        return len(self._line)
+        return len(self._queue)
 
-    def _settle(self, now: float) -> list[Action]:
+    def _reconcile(self, now: float) -> list[Action]:
         """Bring everything to rest: grant, make room, load, expire."""
-        if self._head not in self._line:
+        if self._head not in self._queue:
             self._draining.clear()
         actions = self._grant_all(now)
-        self._head = next(iter(self._line), None)
+        self._head = next(iter(self._queue), None)
         if self._head is None:
             self._draining.clear()
         else:
-            actions += self._advance(self._line[self._head], now)
+            actions += self._step(self._queue[self._head], now)
             actions += self._grant_all(now)
         return actions + self._expire_idle(now)
 
@@ -207,10 +207,10 @@ class Scheduler:
     def _grant_all(self, now: float) -> list[Action]:
         """Let run whoever a loaded model serves that is not draining."""
         granted: list[Action] = []
-        for waiting in list(self._line.values()):
+        for waiting in list(self._queue.values()):
             runner = self._runners.get(waiting.spec.key)
             if runner is not None and self._takes(runner, waiting.spec, now):
-                del self._line[waiting.ticket]
+                del self._queue[waiting.ticket]
                 granted.append(self._grant(waiting, runner))
         return granted
 
@@ -221,7 +221,7 @@ class Scheduler:
         self._granted[waiting.ticket] = runner
         return Grant(waiting.ticket, runner.key)
 
-    def _advance(self, head: _Waiting, now: float) -> list[Action]:
+    def _step(self, head: _Waiting, now: float) -> list[Action]:
         """One step towards loading what the head of the line needs."""
         runner = self._runners.get(head.spec.key)
         if runner is not None:
@@ -246,7 +246,7 @@ class Scheduler:
         """Unload idle models, then drain busy ones, until what stays leaves room."""
         staying = [runner for runner in self._runners.values() if runner.state is State.READY]
         # A model that already drains goes on draining: changing one's mind would leave all of them half drained.
-        staying.sort(key=lambda runner: (not runner.idle, runner.key not in self._draining, runner.worth(now)))
+        staying.sort(key=lambda runner: (not runner.idle, runner.key not in self._draining, runner.eviction_score(now)))
         self._draining = set()
         actions: list[Action] = []
         while staying and not self._fits(spec, staying):
@@ -264,20 +264,20 @@ class Scheduler:
     def _load(self, head: _Waiting) -> Action:
         keep_alive = head.default_keep_alive if head.keep_alive is None else head.keep_alive
         self._runners[head.spec.key] = Runner(head.spec, keep_alive, head.spec.bytes_needed)
-        return Load(head.spec.key, head.spec)
+        return StartLoad(head.spec.key, head.spec)
 
     def _unload(self, runner: Runner) -> Action:
         runner.state = State.LEAVING
         self._draining.discard(runner.key)
         return Unload(runner.key)
 
-    def _riders(self, runner: Runner) -> list[_Waiting]:
-        return [waiting for waiting in self._line.values() if runner.spec.serves(waiting.spec)]
+    def _waiters_for(self, runner: Runner) -> list[_Waiting]:
+        return [waiting for waiting in self._queue.values() if runner.spec.serves(waiting.spec)]
 
     def _abandoned(self, key: str) -> list[Action]:
         """Stop a load that nobody waits for any more."""
         runner = self._runners.get(key)
-        if runner is None or runner.state is not State.LOADING or self._riders(runner):
+        if runner is None or runner.state is not State.LOADING or self._waiters_for(runner):
             return []
         runner.state = State.LEAVING
         return [AbortLoad(key)]

@@ -63,7 +63,7 @@ class Refusal(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class StartLoad:
     """Start a process and load this model; answered by `loaded` or `load_failed`."""
 
     key: str
@@ -101,7 +101,7 @@ class Refuse:
     detail: str = ""
 
 
-Action = Load | Unload | AbortLoad | Grant | Refuse
+Action = StartLoad | Unload | AbortLoad | Grant | Refuse
 
 
 class State(Enum):
@@ -157,7 +157,7 @@ class Runner:
         spec = self.spec
         return self.state is State.READY and (spec.suffices if anywhere else spec.serves)(wanted)
 
-    def worth(self, now: float) -> tuple[bool, float]:
+    def eviction_score(self, now: float) -> tuple[bool, float]:
         """The lowest goes first: what is pinned goes last; then what was long idle for what loading it again costs."""
         return math.isinf(self.keep_alive), -(now - self.last_used) / max(self.cost, 0.001)
 

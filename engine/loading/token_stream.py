@@ -8,7 +8,7 @@ from engine.errors import EngineError
 from engine.messages import Done
 
 
-class Answer:
+class TokenStream:
     """Collects what arrives until it is read. Created by `RunnerProcess.submit`, read by one task of the same loop.
 
     The child is never held up for a slow reader, who would keep others from its sequence: what piles up here is at

@@ -1,6 +1,6 @@
 """Entry of the child process: `python -m engine.runner FD`, FD being its end of a socket pair.
 
-It imports the library, says hello and waits for one `Load`: a spare child has all slow imports behind it.
+It imports the library, says hello and waits for one `LoadModel`: a spare child has all slow imports behind it.
 """
 
 from __future__ import annotations

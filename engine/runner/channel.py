@@ -17,7 +17,7 @@ from engine.messages import (
     Embed,
     Failed,
     FromRunner,
-    Load,
+    LoadModel,
     Ping,
     Pong,
     Submit,
@@ -80,10 +80,10 @@ class Mailbox:
         except OSError:
             self._leave()
 
-    def receive_load(self) -> Load:
+    def receive_load(self) -> LoadModel:
         """Block for the first message, which says what to load."""
         message = self._read()
-        if not isinstance(message, Load):
+        if not isinstance(message, LoadModel):
             raise TypeError(f"expected Load, got {type(message).__name__}")
         return message
 

@@ -12,7 +12,7 @@ from types import TracebackType
 
 import msgspec
 
-from engine.messages import Cancel, Crashed, Hello, Load, Loaded, LoadFailed, Loading
+from engine.messages import Cancel, Crashed, Hello, Loaded, Loading, LoadModel, LoadRefused
 from engine.runner.channel import Mailbox
 from engine.runner.context import Context, ModelError
 from engine.runner.embed_loop import Embedding
@@ -95,7 +95,7 @@ def run(sock: socket.socket) -> None:
     try:
         context = Context(spec, spec.n_parallel + EXTRA_SLOTS, lambda progress: mailbox.send([Loading(progress)]))
     except ModelError as error:
-        mailbox.send([LoadFailed(str(error))])
+        mailbox.send([LoadRefused(str(error))])
         return
     work = Work(_make_loop(context, spec, mailbox), Embedding(context, spec.embedding, mailbox.send))
     mailbox.serve(context.vocabulary, context.abort, work, padded(spec.n_ctx))
@@ -122,13 +122,13 @@ def turn(context: Context, work: Work, mailbox: Mailbox) -> None:
         work.embedding.step(crowded=crowded)
 
 
-def _loaded(context: Context, spec: Load) -> Loaded:
+def _loaded(context: Context, spec: LoadModel) -> Loaded:
     adds_bos = context.vocabulary.adds_bos
     sizes = spec.n_ctx, spec.n_cells, spec.n_parallel, context.weights
     return Loaded(*sizes, context.gpu_share, adds_bos, context.n_batch, context.mapped, context.host, CPU_VARIANT)
 
 
-def _make_loop(context: Context, spec: Load, mailbox: Mailbox) -> Loop:
+def _make_loop(context: Context, spec: LoadModel, mailbox: Mailbox) -> Loop:
     cache = KVCache(context, spec.n_parallel + EXTRA_SLOTS, int(IDLE_CONTEXTS * padded(spec.n_ctx)))
     return Loop(context, cache, n_parallel=spec.n_parallel, n_cells=spec.n_cells, emit=mailbox.send)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from engine.messages import Load
+from engine.messages import LoadModel
 from engine.runner.batch import Batch
 from engine.runner.llamacpp import AbortFlag, C, library_log, metadata_overrides
 from engine.runner.repacking import layout_names
@@ -56,7 +56,7 @@ class Threads:
 class Context:
     """A loaded model with its context. Raises ModelError from the constructor; `close` frees everything."""
 
-    def __init__(self, spec: Load, n_seq_max: int, progress: Callable[[float], None]) -> None:
+    def __init__(self, spec: LoadModel, n_seq_max: int, progress: Callable[[float], None]) -> None:
         self._log = library_log()
         self._log.clear()
         self._private = (spec.path, *spec.adapters)
@@ -135,7 +135,7 @@ class Context:
         C.llama_free(self._ctx)
         C.llama_model_free(self._model)
 
-    def _load(self, spec: Load, progress: Callable[[float], None]) -> C.llama_model_p:
+    def _load(self, spec: LoadModel, progress: Callable[[float], None]) -> C.llama_model_p:
         params = C.llama_model_default_params()
         params.n_gpu_layers = spec.n_gpu_layers
         params.main_gpu = spec.main_gpu
@@ -208,11 +208,11 @@ def _memory_of(buffers: Mapping[str, int]) -> tuple[int, int]:
     return mapped, host
 
 
-def _cache_type(spec: Load) -> str:
+def _cache_type(spec: LoadModel) -> str:
     return spec.cache_type if spec.cache_type in CACHE_TYPES else "f16"
 
 
-def _value_type(spec: Load) -> str:
+def _value_type(spec: LoadModel) -> str:
     """Values as bfloat16 beside float16 keys where that is cheap, else the type that was asked for.
 
     llama.cpp's CPU attention has three ways to add up the same numbers, two of them in float16, and takes one by how

@@ -10,7 +10,7 @@ REPEAT_LIMIT = 30  # equal pieces in a row after which an answer is taken to be 
 _new_decoder = codecs.getincrementaldecoder("utf-8")
 
 
-class TextStream:
+class IncrementalDetokenizer:
     """Turns the pieces of one sequence into text to emit. Owned by the loop thread.
 
     `feed` returns what may be shown now and sets `stopped` when a stop string was completed; the stop string and

@@ -12,14 +12,14 @@ from engine.messages import EmbeddingSizes, Failed, FromRunner
 from engine.runner.batch import Batch
 from engine.runner.context import Context, DecodeError, ModelError
 from engine.runner.embed_context import Embedder
-from engine.runner.embed_request import EmbedJob, Passage
-from engine.runner.prefill_budget import Pace
+from engine.runner.embed_request import EmbedJob, EmbedText
+from engine.runner.prefill_budget import PrefillBudget
 
 SHARED_GOAL = 0.1  # seconds of a pass while answers wait for its end
 NO_NUMBERS = "embedding contains NaN or Inf values"
-NOBODY: frozenset[int] = frozenset()
+NO_IDS: frozenset[int] = frozenset()
 
-Share = tuple[EmbedJob, Passage, int]
+Share = tuple[EmbedJob, EmbedText, int]
 """A text in a pass, and how many of its tokens are in it."""
 
 
@@ -35,9 +35,9 @@ class Embedding:
         self._sizes = sizes
         self._emit = emit
         self._jobs: deque[EmbedJob] = deque()
-        self._spread: Passage | None = None  # the one text that is spread over passes
+        self._spread: EmbedText | None = None  # the one text that is spread over passes
         self._rest_until = 0.0  # in time.perf_counter's seconds
-        self.computing = NOBODY
+        self.computing = NO_IDS
         self.steps = 0
 
     @cached_property
@@ -49,8 +49,8 @@ class Embedding:
         return Batch(self._embedder.capacity)
 
     @cached_property
-    def _pace(self) -> Pace:
-        return Pace(self._sizes.batch, SHARED_GOAL)
+    def _pace(self) -> PrefillBudget:
+        return PrefillBudget(self._sizes.batch, SHARED_GOAL)
 
     @cached_property
     def _slots(self) -> list[int]:
@@ -87,7 +87,7 @@ class Embedding:
             events = self._compute(shares)
         except ModelError as error:
             events = [self._fail(job, "internal", str(error)) for job in list(self._jobs)]
-        self.computing = NOBODY
+        self.computing = NO_IDS
         if events:
             self._emit(events)
 
@@ -101,33 +101,33 @@ class Embedding:
         self._batch.clear()
         shares: list[Share] = []
         for job in self._jobs:
-            for passage in job.pending:
-                count = self._share(passage, shares, budget - self._batch.size)
+            for text in job.pending:
+                count = self._share(text, shares, budget - self._batch.size)
                 if not count:
                     break
-                self._add(passage, count)
-                shares.append((job, passage, count))
+                self._add(text, count)
+                shares.append((job, text, count))
         self._jobs.rotate(-1)
         return shares
 
-    def _share(self, passage: Passage, shares: list[Share], room: int) -> int:
+    def _share(self, text: EmbedText, shares: list[Share], room: int) -> int:
         """How many of a text's tokens may join what is in the pass already."""
-        if shares and (passage.alone or shares[0][1].alone or len(shares) == self._embedder.sequences):
+        if shares and (text.alone or shares[0][1].alone or len(shares) == self._embedder.sequences):
             return 0
-        if passage.n_left <= room:
-            return passage.n_left
+        if text.n_left <= room:
+            return text.n_left
         if not self._embedder.splits:
-            return 0 if shares else passage.n_left
-        if self._spread not in (None, passage):
+            return 0 if shares else text.n_left
+        if self._spread not in (None, text):
             return 0
-        self._spread = passage
+        self._spread = text
         return room
 
-    def _add(self, passage: Passage, count: int) -> None:
-        if passage.slot < 0:
-            passage.slot = self._slots.pop()
-        start = passage.n_done
-        self._batch.add_all(passage.slot, passage.tokens[start : start + count], start)
+    def _add(self, text: EmbedText, count: int) -> None:
+        if text.slot < 0:
+            text.slot = self._slots.pop()
+        start = text.n_done
+        self._batch.add_all(text.slot, text.tokens[start : start + count], start)
 
     def _compute(self, shares: list[Share]) -> list[FromRunner]:
         usual = self._embedder.threads.use(job.request.num_thread for job, _, _ in shares)
@@ -149,35 +149,35 @@ class Embedding:
         return self._advance(shares)
 
     def _advance(self, shares: list[Share]) -> list[FromRunner]:
-        for _, passage, count in shares:
-            passage.add(self._embedder.vector(passage.slot), count, mean=self._embedder.mean)
-        unsound = [(job, passage) for job, passage, _ in shares if not passage.sound]
+        for _, text, count in shares:
+            text.add(self._embedder.vector(text.slot), count, mean=self._embedder.mean)
+        unsound = [(job, text) for job, text, _ in shares if not text.sound]
         if unsound and len(shares) == 1:
-            return [self._fail(job, "request", job.named(NO_NUMBERS, passage)) for job, passage in unsound]
-        for _, passage in unsound:
+            return [self._fail(job, "request", job.named(NO_NUMBERS, text)) for job, text in unsound]
+        for _, text in unsound:
             # What is no number makes none of all that shares its pass: whose fault it is shows only when it is alone.
-            passage.alone = True
-            passage.restart()
-        for _, passage, _ in shares:
-            if not passage.n_left:
-                self._release(passage)
+            text.alone = True
+            text.restart()
+        for _, text, _ in shares:
+            if not text.n_left:
+                self._release(text)
         if unsound:
             self._start_over()
         return [self._answer(job) for job in _jobs(shares) if not job.pending]
 
     def _start_over(self) -> None:
         """Forget how far unfinished texts have come: what they left behind cannot be trusted, or not be cut."""
-        for passage in (passage for job in self._jobs for passage in job.pending):
-            self._release(passage)
-            passage.restart()
+        for text in (text for job in self._jobs for text in job.pending):
+            self._release(text)
+            text.restart()
         self._embedder.wipe()
 
-    def _release(self, passage: Passage) -> None:
-        if passage.slot >= 0:
-            self._embedder.forget(passage.slot)
-            self._slots.append(passage.slot)
-            passage.slot = -1
-        if passage is self._spread:
+    def _release(self, text: EmbedText) -> None:
+        if text.slot >= 0:
+            self._embedder.forget(text.slot)
+            self._slots.append(text.slot)
+            text.slot = -1
+        if text is self._spread:
             self._spread = None
 
     def _answer(self, job: EmbedJob) -> FromRunner:
@@ -190,8 +190,8 @@ class Embedding:
 
     def _drop(self, job: EmbedJob) -> None:
         self._jobs.remove(job)
-        for passage in job.passages:
-            self._release(passage)
+        for text in job.texts:
+            self._release(text)
 
 
 def _jobs(shares: list[Share]) -> list[EmbedJob]:

@@ -17,7 +17,7 @@ NO_ROOM = "input after truncation exceeds maximum context length"
 
 
 @dataclass(slots=True, eq=False)
-class Passage:
+class EmbedText:
     """One text. The first `n_done` of its tokens were computed and came to `vector`, a sum where the mean is wanted.
 
     `slot` is its sequence id while it has one. `alone`: it must not share a pass, as one that it shared was spoilt.
@@ -58,7 +58,7 @@ class EmbedJob:
     """A request for vectors. Owned by the loop thread once it is made."""
 
     request: Embed
-    passages: list[Passage]
+    texts: list[EmbedText]
 
     @property
     def id(self) -> int:
@@ -66,33 +66,33 @@ class EmbedJob:
         return self.request.id
 
     @property
-    def pending(self) -> list[Passage]:
+    def pending(self) -> list[EmbedText]:
         """The texts that have no vector yet."""
-        return [passage for passage in self.passages if passage.n_left]
+        return [text for text in self.texts if text.n_left]
 
     def answer(self) -> Embedded:
         """All vectors, shaped as the request wants them; every text must have its own."""
-        vectors = np.stack([passage.vector for passage in self.passages if passage.vector is not None])
+        vectors = np.stack([text.vector for text in self.texts if text.vector is not None])
         if 0 < self.request.dimensions < vectors.shape[1]:
             vectors = vectors[:, : self.request.dimensions]
         if self.request.normalize:
             vectors = _normalized(vectors)
-        return Embedded(self.id, vectors.astype(np.float32).tobytes(), sum(len(p.tokens) for p in self.passages))
+        return Embedded(self.id, vectors.astype(np.float32).tobytes(), sum(len(p.tokens) for p in self.texts))
 
-    def named(self, error: str, passage: Passage) -> str:
+    def named(self, error: str, text: EmbedText) -> str:
         """The text of an error, with the place of its text in the request."""
-        return _named(error, self.request, self.passages.index(passage))
+        return _named(error, self.request, self.texts.index(text))
 
 
 def make_job(vocabulary: Vocabulary, request: Embed) -> EmbedJob:
     """Turn texts into tokens and cut what is too long. Raises PromptRejected. Safe from any thread."""
-    passages = []
+    texts = []
     for index, text in enumerate(request.texts):
         try:
-            passages.append(Passage(_tokens(vocabulary, text, request)))
+            texts.append(EmbedText(_tokens(vocabulary, text, request)))
         except PromptRejected as error:
             raise PromptRejected(_named(str(error), request, index)) from None
-    return EmbedJob(request, passages)
+    return EmbedJob(request, texts)
 
 
 def _tokens(vocabulary: Vocabulary, text: str, request: Embed) -> array[int]:

@@ -88,7 +88,7 @@ class _State:
     quoted: bool
 
 
-class Ending:
+class EndFinder:
     """Finds short ends of answers in one vocabulary, whose `pieces` are the texts of its tokens, "" for control tokens.
 
     Immutable; may be used from any thread.

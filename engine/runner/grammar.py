@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from engine.messages import Grammar
-from engine.runner.forced_end import BYTES, END, FIRST_MARK, MOST_MARKS, STEPS, Ending
+from engine.runner.forced_end import BYTES, END, FIRST_MARK, MOST_MARKS, STEPS, EndFinder
 from engine.runner.matcher import Matcher, Steps, reason
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Grammars:
         stepper = LLTokenizer(TokenizerWrapper(_StepTable()), eos_token=[END])
         silent = control | {*table.ends}
         pieces = [b"" if token in silent else piece for token, piece in enumerate(table.tokens)]
-        return _Words(tokenizer, stepper, pieces, Ending(pieces), control, table.ends[0])
+        return _Words(tokenizer, stepper, pieces, EndFinder(pieces), control, table.ends[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class _Words:
     tokenizer: LLTokenizer
     stepper: LLTokenizer
     pieces: list[bytes]
-    ending: Ending
+    ending: EndFinder
     control: frozenset[int]
     end_token: int
 

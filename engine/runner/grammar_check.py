@@ -19,7 +19,7 @@ from selectors import EVENT_READ, BaseSelector, DefaultSelector
 import msgspec
 import numpy as np
 
-from engine.messages import FRAME_HEADER, Grammar, Judged, ToJudge
+from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
 from engine.runner.grammar import STACK, GrammarRejected, Grammars
 
 MEMORY_LIMIT = 1 << 30  # bytes of address space of each process
@@ -59,7 +59,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     grammars = Grammars(ByteVocabulary())
     verdict(grammars, Grammar('start: "a"'))  # all that is slow the first time
-    _send(Judged(0, True, ""))
+    _send(GrammarVerdict(0, True, ""))
     with DefaultSelector() as selector:
         selector.register(sys.stdin, EVENT_READ, None)
         while _serve(selector, grammars):
@@ -93,7 +93,7 @@ class Trial:
     pipe: int
 
     @classmethod
-    def started(cls, grammars: Grammars, asked: ToJudge) -> Trial:
+    def started(cls, grammars: Grammars, asked: ValidateGrammar) -> Trial:
         """Begin, with all that is loaded already."""
         pipe, end = os.pipe()
         pid = os.fork()
@@ -108,15 +108,15 @@ class Trial:
         finally:
             os._exit(0)
 
-    def outcome(self) -> Judged:
+    def outcome(self) -> GrammarVerdict:
         """What has come of it."""
         with open(self.pipe, "rb") as pipe:
             said = pipe.read()
         _, status = os.waitpid(self.pid, 0)
         if said.endswith(b"."):
-            return Judged(self.id, True, said[:-1].decode("utf-8", "replace"))
+            return GrammarVerdict(self.id, True, said[:-1].decode("utf-8", "replace"))
         slow = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF
-        return Judged(self.id, not slow, TOO_MUCH)
+        return GrammarVerdict(self.id, not slow, TOO_MUCH)
 
 
 def _in_thread(work: Callable[[], object]) -> None:
@@ -133,18 +133,18 @@ def verdict(grammars: Grammars, grammar: Grammar) -> str:
         matcher = grammars.matcher(grammar)
     except GrammarRejected as error:
         return str(error)
-    matcher.allow(ANSWER, SEARCH)
+    matcher.set_budget(ANSWER, SEARCH)
     matcher.restrict(np.zeros(ByteVocabulary.size, np.float32))
     return "it contradicts itself: no answer would do" if matcher.fault else ""
 
 
-def _receive() -> ToJudge | None:
+def _receive() -> ValidateGrammar | None:
     """The next grammar, None at the end. Nothing is read beyond it, for the selector would not know of that."""
     head = _read(FRAME_HEADER.size)
     if head is None:
         return None
     body = _read(FRAME_HEADER.unpack(head)[0])
-    return None if body is None else msgspec.msgpack.decode(body, type=ToJudge)
+    return None if body is None else msgspec.msgpack.decode(body, type=ValidateGrammar)
 
 
 def _read(size: int) -> bytes | None:
@@ -157,7 +157,7 @@ def _read(size: int) -> bytes | None:
     return bytes(found)
 
 
-def _send(found: Judged) -> None:
+def _send(found: GrammarVerdict) -> None:
     data = msgspec.msgpack.encode(found)
     sys.stdout.buffer.write(FRAME_HEADER.pack(len(data)) + data)
     sys.stdout.buffer.flush()

@@ -41,21 +41,21 @@ class Memory(Protocol):
 
 
 @dataclass(slots=True)
-class _Holding:
+class _SequenceCells:
     """What a running sequence has in cells: the first `cached` of its tokens.
 
-    Only the first `exact` of them were computed from these very tokens: what a context shift has moved still
+    Only the first `clean_prefix` of them were computed from these very tokens: what a context shift has moved still
     remembers what was cut out, so nobody else may have it.
     """
 
     tokens: array[int]
     cached: int
-    exact: int | None = None
+    clean_prefix: int | None = None
 
     @property
     def reusable(self) -> int:
         """How many tokens another sequence may take over."""
-        return self.cached if self.exact is None else min(self.cached, self.exact)
+        return self.cached if self.clean_prefix is None else min(self.cached, self.clean_prefix)
 
 
 class KVCache:
@@ -71,7 +71,7 @@ class KVCache:
         self._idle_limit = idle_limit
         self._free = list(range(n_slots - 1, -1, -1))
         self._idle: OrderedDict[int, array[int]] = OrderedDict()
-        self._busy: dict[int, _Holding] = {}
+        self._busy: dict[int, _SequenceCells] = {}
 
     @property
     def busy(self) -> int:
@@ -98,7 +98,7 @@ class KVCache:
             slot = self._take_free(keep=donor)
             if length:
                 self._memory.share(donor, slot, length)
-        self._busy[slot] = _Holding(tokens, length)
+        self._busy[slot] = _SequenceCells(tokens, length)
         return slot, length
 
     def shared_with_busy(self, tokens: array[int]) -> int:
@@ -132,8 +132,8 @@ class KVCache:
             n_cached = 0
         holding = self._busy[slot]
         holding.cached = n_cached
-        if holding.exact is not None and n_cached <= holding.exact:
-            holding.exact = None
+        if holding.clean_prefix is not None and n_cached <= holding.clean_prefix:
+            holding.clean_prefix = None
         return n_cached
 
     def evict(self) -> bool:
@@ -160,7 +160,7 @@ class KVCache:
         self._memory.remove(slot, keep, keep + count)
         self._memory.shift(slot, keep + count, end, -count)
         holding.cached = end - count
-        holding.exact = keep if holding.exact is None else min(holding.exact, keep)
+        holding.clean_prefix = keep if holding.clean_prefix is None else min(holding.clean_prefix, keep)
         return True
 
     def _shares_with_busy(self, slot: int, keep: int) -> bool:
@@ -201,5 +201,5 @@ class KVCache:
         self._free.append(slot)
 
 
-def _overlap(mine: _Holding, known: array[int], length: int) -> int:
+def _overlap(mine: _SequenceCells, known: array[int], length: int) -> int:
     return common_prefix(mine.tokens, known, min(mine.cached, length))

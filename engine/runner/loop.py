@@ -16,7 +16,7 @@ from engine.messages import Chunk, Failed, FromRunner
 from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
 from engine.runner.kvcache import KVCache, common_prefix
-from engine.runner.prefill_budget import Pace
+from engine.runner.prefill_budget import PrefillBudget
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
 
@@ -24,11 +24,11 @@ ADMISSION_MARGIN = 32  # cells left for each running sequence to grow into befor
 WORTH_WAITING = 32  # tokens of a common beginning that a prompt waits for while another computes them
 MUCH_SHORTER = 4  # times: such a prompt overtakes a longer one
 STRETCH = 1.5  # times the chunk that a prompt may have to be taken in one pass
-NOBODY: frozenset[int] = frozenset()
+NO_IDS: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
-class Plan:
+class BatchPlan:
     """Who is in a pass: one token of each of `rows`, then `count` tokens of each of the prompts."""
 
     rows: list[Sequence]
@@ -65,12 +65,12 @@ class Loop:
         self._n_cells = n_cells
         self._emit = emit
         self._batch = Batch(context.n_batch)
-        self._pace = Pace(context.n_batch)
+        self._pace = PrefillBudget(context.n_batch)
         self._sampler = BatchSampler(context.vocabulary.size)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self._events: list[FromRunner] = []
-        self.prefilling = NOBODY
+        self.prefilling = NO_IDS
         self.steps = 0
 
     @property
@@ -105,11 +105,11 @@ class Loop:
             self._waiting.remove(seq)
             seq.sampler.close()
 
-    def plan(self) -> Plan:
+    def plan(self) -> BatchPlan:
         """Fill the batch: who decodes, then prompts; also announces whose prefill may be aborted."""
         if self._waiting:
             self._admit()
-        plan = Plan([seq for seq in self._running if seq.decoding])
+        plan = BatchPlan([seq for seq in self._running if seq.decoding])
         self._batch.clear()
         if plan.rows:
             rows = plan.rows
@@ -118,10 +118,10 @@ class Loop:
             self._add_prompts(plan)
             self.prefilling = frozenset(seq.id for seq, _ in plan.prompts)
         elif self.prefilling:
-            self.prefilling = NOBODY
+            self.prefilling = NO_IDS
         return plan
 
-    def step(self, plan: Plan) -> None:
+    def step(self, plan: BatchPlan) -> None:
         """Run the planned pass and emit what came of it."""
         usual = self._context.threads.use(seq.n_threads for seq in plan.sequences())
         started = time.perf_counter()
@@ -170,7 +170,7 @@ class Loop:
         """Whether a prompt takes less of a pass than it could, because its request wants that."""
         return 0 < seq.n_batch < min(seq.n_pending, self._pace.chunk(crowded=True))
 
-    def _add_prompts(self, plan: Plan) -> None:
+    def _add_prompts(self, plan: BatchPlan) -> None:
         """Prompts go one after the other; much shorter ones overtake the oldest, which keeps half of the chunk.
 
         Those that are slow by their own wish keep nobody waiting: they come along with little.
@@ -195,7 +195,7 @@ class Loop:
     def _overtakes(self, seq: Sequence, oldest: Sequence) -> bool:
         return self._is_slow(seq) or seq.n_pending * MUCH_SHORTER <= oldest.n_pending
 
-    def _add_prompt(self, plan: Plan, seq: Sequence, room: int) -> int:
+    def _add_prompt(self, plan: BatchPlan, seq: Sequence, room: int) -> int:
         """Put as much of a prompt as there is room for into the batch; returns how many tokens that is."""
         count = min(seq.n_pending, room, seq.n_batch or room)
         if count <= 0:
@@ -214,7 +214,7 @@ class Loop:
         self.steps += 1
         return code
 
-    def _advance(self, plan: Plan, started: float, *, usual: bool) -> None:
+    def _advance(self, plan: BatchPlan, started: float, *, usual: bool) -> None:
         """Take what a pass has computed; a `usual` one tells how fast passes are."""
         outputs = plan.rows
         for seq in plan.rows:
@@ -251,7 +251,7 @@ class Loop:
         stream = seq.text
         if text := stream.feed(seq.preserved.get(token) or self._vocabulary.piece(token)):
             self._events.append(Chunk(seq.id, text))
-        if stream.stopped or seq.sampler.finished or (stream.looping and not seq.sampler.hurry()):
+        if stream.stopped or seq.sampler.finished or (stream.looping and not seq.sampler.force_end()):
             self._end(seq, seq.sampler.end_reason, now)
         elif seq.n_generated >= seq.max_new or (seq.full and not seq.shift):
             self._end(seq, "length", now)
@@ -286,7 +286,7 @@ class Loop:
             seq.n_cached = self._cache.rollback(seq.slot, keep)
         del seq.tokens[keep : keep + count]
 
-    def _undo(self, plan: Plan, code: int) -> None:
+    def _undo(self, plan: BatchPlan, code: int) -> None:
         """An aborted pass may have left parts of itself behind; a full cache means that somebody must wait."""
         if code == ABORTED:
             for seq in plan.sequences():

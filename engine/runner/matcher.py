@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.runner.forced_end import BYTES, END, LONGEST, Ending, Path
+from engine.runner.forced_end import BYTES, END, LONGEST, EndFinder, Path
 from engine.runner.penalties import Logits
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ class Matcher:
 
     Near its last token an answer keeps an end of the grammar in reach: a token behind which there would be none is
     replaced, and from there on the answer is `cut_short`. `shadow` is a matcher of the same grammar that takes steps
-    (see `Ending`). `fault` says why no token can follow, "" as long as one can.
+    (see `EndFinder`). `fault` says why no token can follow, "" as long as one can.
     """
 
     def __init__(
-        self, matcher: LLMatcher, shadow: LLMatcher, ending: Ending, steps: Steps, n_tokens: int, end_token: int
+        self, matcher: LLMatcher, shadow: LLMatcher, ending: EndFinder, steps: Steps, n_tokens: int, end_token: int
     ) -> None:
         self._matcher = matcher
         self._shadow = shadow
@@ -73,22 +73,22 @@ class Matcher:
         self._left = 0
         self._unseen: list[int] = []  # tokens, by the shadow
         self._next_look = LONGEST + 1
-        self._way: _Way | None = None
-        self._bound = False  # to this way
+        self._end_path: _Way | None = None
+        self._forced = False  # to this way
         self._long_searches = 0
         self.cut_short = False
         self.fault = ""
 
-    def allow(self, tokens: int, tries: int = _AT_FIRST) -> None:
+    def set_budget(self, tokens: int, tries: int = _AT_FIRST) -> None:
         """Say how many tokens the answer may have, and how hard an end is searched for if those are few."""
         self._left = tokens
         if tokens <= LONGEST + 1:
-            self._way = self._find(tries)
+            self._end_path = self._find(tries)
 
     @property
     def finished(self) -> bool:
         """Whether the answer is complete, and nothing may follow or it has been led here."""
-        led = self._bound and self._way is not None and not self._way.tokens
+        led = self._forced and self._end_path is not None and not self._end_path.tokens
         return led or (self._matcher.is_stopped() and not self._matcher.is_error())
 
     def restrict(self, row: Logits) -> None:
@@ -96,9 +96,9 @@ class Matcher:
 
         Tokens that end the generation may come where the grammar may end.
         """
-        if self._bound and self._way is not None:
+        if self._forced and self._end_path is not None:
             row.fill(-np.inf)
-            row[self._way.tokens[0]] = 0
+            row[self._end_path.tokens[0]] = 0
             return
         self._matcher.unsafe_compute_mask_ptr(self._address, self._mask.nbytes)
         if self._matcher.is_error():
@@ -110,41 +110,41 @@ class Matcher:
 
     def accept(self, token: int) -> int:
         """Go on by the token that was chosen, or by another if no end can be reached behind it; which one it is."""
-        if self._bound and self._way is not None:
-            del self._way.tokens[:1]
+        if self._forced and self._end_path is not None:
+            del self._end_path.tokens[:1]
         elif self._left <= self._next_look:
-            token = self._steer(token)
+            token = self._guard_end(token)
         else:
             self._unseen.append(token)
         self._matcher.consume_token(token)
         self._left -= 1
         return token
 
-    def hurry(self) -> bool:
+    def force_end(self) -> bool:
         """Lead the answer to its end now; False where no end is known."""
-        if not self._bound:
-            self._way = self._find(_AT_LENGTH)
-            self._bound = self._way is not None and bool(self._way.tokens)
-        return self._bound
+        if not self._forced:
+            self._end_path = self._find(_AT_LENGTH)
+            self._forced = self._end_path is not None and bool(self._end_path.tokens)
+        return self._forced
 
-    def _steer(self, token: int) -> int:
+    def _guard_end(self, token: int) -> int:
         """The token, if an end can still be reached behind it; else the first one of the way that is known."""
-        if self._way is None:
-            self._way = self._find(_BETWEEN_TOKENS)
-            if self._way is None or len(self._way.tokens) > self._left:
-                self._way, self._next_look = None, self._left * 3 // 4
+        if self._end_path is None:
+            self._end_path = self._find(_BETWEEN_TOKENS)
+            if self._end_path is None or len(self._end_path.tokens) > self._left:
+                self._end_path, self._next_look = None, self._left * 3 // 4
                 self._unseen.append(token)
                 return token
         steps = self._steps.of(token)
         if not steps or not self._shadow.consume_tokens(list(steps)):
             return token
-        way = self._way_behind(self._way, steps)
+        way = self._way_behind(self._end_path, steps)
         if way is not None and len(way.tokens) < self._left:
-            self._way = way
+            self._end_path = way
             return token
         self._shadow.rollback(len(steps))
-        self._bound = self.cut_short = True
-        return self._way.tokens.pop(0) if self._way.tokens else self._end_token
+        self._forced = self.cut_short = True
+        return self._end_path.tokens.pop(0) if self._end_path.tokens else self._end_token
 
     def _way_behind(self, way: _Way, steps: Path) -> _Way | None:
         """How the answer can end behind steps that the shadow has gone: mostly much as it could before them."""

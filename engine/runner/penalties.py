@@ -13,7 +13,7 @@ Logits = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
 
 
-class Recent:
+class PenaltyWindow:
     """One sequence's last tokens, as many as its penalties look back. The order of tokens does not matter to them.
 
     `history` are the prompt's tokens: penalties look back into the prompt, as llama-server's do. `exempt` is a token
@@ -50,7 +50,7 @@ class Recent:
         return tokens, counts.astype(np.float32) * np.float32(self.frequency) + np.float32(self.presence)
 
 
-def penalize(logits: Logits, recents: Sequence[tuple[int, Recent]]) -> None:
+def penalize(logits: Logits, recents: Sequence[tuple[int, PenaltyWindow]]) -> None:
     """Apply the penalties of several rows of `logits`, in place and in float32 arithmetic as llama.cpp's.
 
     `recents` are row numbers with what they look back at; `logits` must be contiguous.
@@ -68,7 +68,7 @@ def penalize(logits: Logits, recents: Sequence[tuple[int, Recent]]) -> None:
     flat[where] = np.where(before <= 0, before * factor, before / factor) - np.concatenate([s for _, s in found])
 
 
-def _penalties(recent: Recent) -> tuple[Tokens, Logits]:
+def _penalties(recent: PenaltyWindow) -> tuple[Tokens, Logits]:
     if recent.frequency:
         return recent.counted()
     tokens = recent.tokens()

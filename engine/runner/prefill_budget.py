@@ -10,7 +10,7 @@ MEASURABLE = 16  # tokens; shorter prefills say nothing about the rate
 SMOOTHING = 0.3
 
 
-class Pace:
+class PrefillBudget:
     """Measures the prefill rate of this model on this machine and sizes the chunks. Owned by the loop thread.
 
     `shared_goal`: seconds that a step should take while others wait for its end.

@@ -6,7 +6,7 @@ from array import array
 
 from engine.errors import PROMPT_TOO_LONG
 from engine.messages import Submit
-from engine.runner.detokenizer import TextStream
+from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.matcher import Matcher
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence
@@ -46,7 +46,7 @@ def make_sequence(
     longest = NO_LIMIT_FACTOR * submit.num_ctx
     max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else longest
     if matcher is not None:
-        matcher.allow(max_new if submit.shift else min(max_new, limit - len(tokens)))
+        matcher.set_budget(max_new if submit.shift else min(max_new, limit - len(tokens)))
     return Sequence(
         id=submit.id,
         tokens=tokens,
@@ -56,7 +56,7 @@ def make_sequence(
         shift=submit.shift,
         n_keep=max(0, min(keep, limit - LEAST_AFTER_KEEP)),
         sampler=TokenSampler(submit.sampling, vocabulary.handle, vocabulary.size, limit, tokens, matcher),
-        text=TextStream(submit.stop),
+        text=IncrementalDetokenizer(submit.stop),
         preserved=vocabulary.preserved(submit.preserved),
         n_threads=submit.num_thread,
         n_batch=submit.num_batch,

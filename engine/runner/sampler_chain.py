@@ -24,7 +24,7 @@ class NothingToChoose(RuntimeError):
     """No candidate has a probability: the model computed numbers that are none."""
 
 
-class Chain:
+class SamplerChain:
     """What is done to the candidates after bias and penalties, and the random numbers for it.
 
     `vocab` is the C pointer of the vocabulary. Owned by one thread at a time; `close` frees the C objects.

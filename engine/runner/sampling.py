@@ -19,8 +19,8 @@ import numpy.typing as npt
 from engine.messages import Sampling
 from engine.runner.llamacpp import C
 from engine.runner.matcher import Matcher
-from engine.runner.penalties import Logits, Recent, penalize
-from engine.runner.sampler_chain import CANDIDATE, Chain, NothingToChoose
+from engine.runner.penalties import Logits, PenaltyWindow, penalize
+from engine.runner.sampler_chain import CANDIDATE, NothingToChoose, SamplerChain
 
 BLOCK = 128  # logits per maximum, at most
 BLOCKS_PER_CANDIDATE = 4  # blocks that there must be for each wanted candidate, or the bound is a poor one
@@ -56,7 +56,7 @@ class TokenSampler:
         self.bias = _bias(params, vocab, n_vocab)
         self.recent = _recent(params, vocab, n_ctx, history)
         self._dry = not self.greedy and params.dry_multiplier > 0
-        self._chain = None if self.greedy else Chain(params, vocab, n_vocab, n_ctx)
+        self._chain = None if self.greedy else SamplerChain(params, vocab, n_vocab, n_ctx)
         if self._dry:
             for token in history:
                 self._accept_in_chain(token)
@@ -86,12 +86,12 @@ class TokenSampler:
             self.recent.append(token)
         return token
 
-    def hurry(self) -> bool:
+    def force_end(self) -> bool:
         """Lead the answer to an end that its grammar allows; False where there is none to go for."""
-        return self.grammar is not None and self.grammar.hurry()
+        return self.grammar is not None and self.grammar.force_end()
 
     def choose(self, address: int, size: int) -> int:
-        """Run the chain over candidates at a memory address; see `Chain.choose`."""
+        """Run the chain over candidates at a memory address; see `SamplerChain.choose`."""
         assert self._chain is not None
         return self._chain.choose(address, size)
 
@@ -222,9 +222,9 @@ def _bias(params: Sampling, vocab: int, n_vocab: int) -> tuple[npt.NDArray[np.in
     return np.array(list(amounts), np.int64), np.array(list(amounts.values()), np.float32)
 
 
-def _recent(params: Sampling, vocab: int, n_ctx: int, history: Seq[int]) -> Recent | None:
+def _recent(params: Sampling, vocab: int, n_ctx: int, history: Seq[int]) -> PenaltyWindow | None:
     on = params.repeat_penalty != 1.0 or params.frequency_penalty != 0.0 or params.presence_penalty != 0.0
     last_n = n_ctx if params.repeat_last_n < 0 else min(params.repeat_last_n, n_ctx)
     if not on or not last_n:
         return None
-    return Recent(params, last_n, history, -1 if params.penalize_newline else C.llama_vocab_nl(vocab))
+    return PenaltyWindow(params, last_n, history, -1 if params.penalize_newline else C.llama_vocab_nl(vocab))

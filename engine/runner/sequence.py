@@ -7,7 +7,7 @@ from array import array
 from dataclasses import dataclass, field
 
 from engine.messages import Done
-from engine.runner.detokenizer import TextStream
+from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.sampling import TokenSampler
 
 
@@ -30,7 +30,7 @@ class Sequence:
     shift: bool
     n_keep: int
     sampler: TokenSampler
-    text: TextStream
+    text: IncrementalDetokenizer
     preserved: dict[int, bytes]
     n_threads: int = 0
     n_batch: int = 0

@@ -6,8 +6,8 @@ tensors and of metadata, and by the vision model that is in the same file; so mo
 
 from __future__ import annotations
 
-from modelfile.published.layout import Layout
+from modelfile.published.layout import OllamaLayout
 from modelfile.published.layouts import Unloadable, layout_of
-from modelfile.published.plan import Plan, plan
+from modelfile.published.plan import RewritePlan, plan
 
-__all__ = ["Layout", "Plan", "Unloadable", "layout_of", "plan"]
+__all__ = ["OllamaLayout", "RewritePlan", "Unloadable", "layout_of", "plan"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from modelfile.published.layout import AsF32, Layout, Rewrite
+from modelfile.published.layout import AsF32, GGUFRewrite, OllamaLayout
 from modelfile.published.reading import VISION, has_key, has_tensor, numbers, rows, tensor, texts, vision_sizes
 from registry.gguf import GGUFArray, GGUFHeader
 
@@ -34,11 +34,11 @@ def _is_long(header: GGUFHeader) -> bool:
     return isinstance(context, int) and context >= _LONG_CONTEXT
 
 
-GEMMA3 = Layout(
+GEMMA3 = OllamaLayout(
     name="gemma3",
     version=1,
-    marks=_is_gemma3,
-    text=Rewrite(
+    matches=_is_gemma3,
+    text=GGUFRewrite(
         architecture="gemma3",
         without_tensors=VISION,
         moved={
@@ -54,7 +54,7 @@ GEMMA3 = Layout(
         },
         vocabulary=_EMBEDDINGS,
     ),
-    projector=Rewrite(
+    projector=GGUFRewrite(
         architecture="clip",
         tensors=VISION,
         renamed={
@@ -117,11 +117,11 @@ def _token_types(header: GGUFHeader) -> list[int] | None:
     return types or None
 
 
-GEMMA3N = Layout(
+GEMMA3N = OllamaLayout(
     name="gemma3n",
     version=1,
-    marks=_is_gemma3n,
-    text=Rewrite(
+    matches=_is_gemma3n,
+    text=GGUFRewrite(
         architecture="gemma3n",
         shortened={_PER_LAYER_EMBEDDINGS: _OF_LAYERS},
         values={"tokenizer.ggml.model": "llama", "tokenizer.ggml.token_type": _token_types},
@@ -147,11 +147,11 @@ def _is_gemma4(header: GGUFHeader) -> bool:
     return header.architecture == "gemma4" and (has_tensor(header, rf"{_SENSES}|{_SCALES}") or _is_misread(header))
 
 
-GEMMA4 = Layout(
+GEMMA4 = OllamaLayout(
     name="gemma4",
     version=1,
-    marks=_is_gemma4,
-    text=Rewrite(
+    matches=_is_gemma4,
+    text=GGUFRewrite(
         architecture="gemma4",
         without_tensors=_SENSES,
         renamed={r"\.ffn_gate_inp\.per_expert_scale$": ".ffn_down_exps.scale"},
@@ -167,11 +167,11 @@ def _is_embedding_gemma(header: GGUFHeader) -> bool:
     return header.architecture == "gemma3" and tensor(header, "dense.0.weight") is not None
 
 
-EMBEDDING_GEMMA = Layout(
+EMBEDDING_GEMMA = OllamaLayout(
     name="embeddinggemma",
     version=1,
-    marks=_is_embedding_gemma,
-    text=Rewrite(
+    matches=_is_embedding_gemma,
+    text=GGUFRewrite(
         architecture="gemma-embedding",
         renamed={r"^dense\.0\.": "dense_2.", r"^dense\.1\.": "dense_3.", r"^norm\.": "output_norm."},
         without_keys=("gemma3.attention.causal", "gemma3.attention.sliding_window_pattern"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from registry.gguf import GGUFHeader
 from registry.gguf.raw import Value
 
-Wish = Value | Callable[[GGUFHeader], Value | None]
+MetadataValue = Value | Callable[[GGUFHeader], Value | None]
 """A value, or how it is read off the published header; None leaves the metadata as they are."""
 
 
@@ -28,7 +28,7 @@ Change = AsF32 | PairedRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rewrite:
+class GGUFRewrite:
     """How one file is made of a published one. Tensors are named by patterns of the published names.
 
     `architecture` is the new one, and the prefix that takes the old one's place where the metadata are kept. Then, by
@@ -48,24 +48,24 @@ class Rewrite:
     keeps_metadata: bool = True
     without_keys: tuple[str, ...] = ()
     moved: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, Wish] = field(default_factory=dict)
-    values: Mapping[str, Wish] = field(default_factory=dict)
+    defaults: Mapping[str, MetadataValue] = field(default_factory=dict)
+    values: Mapping[str, MetadataValue] = field(default_factory=dict)
     vocabulary: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """A layout of published files. `marks` knows one by its header; `version` grows when what is made changes."""
+class OllamaLayout:
+    """A layout of published files. `matches` knows one by its header; `version` grows when what is made changes."""
 
     name: str
     version: int
-    marks: Callable[[GGUFHeader], bool]
-    text: Rewrite
-    projector: Rewrite | None = None
+    matches: Callable[[GGUFHeader], bool]
+    text: GGUFRewrite
+    projector: GGUFRewrite | None = None
 
-    def forms(self, header: GGUFHeader) -> dict[str, Rewrite]:
+    def forms(self, header: GGUFHeader) -> dict[str, GGUFRewrite]:
         """What is made of a file of this layout, by its name in the store; the language model last."""
-        made: dict[str, Rewrite] = {}
+        made: dict[str, GGUFRewrite] = {}
         if self.projector is not None and any(tensor.name.startswith("v.") for tensor in header.tensors):
             made["projector"] = self.projector
         made["text"] = self.text

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from modelfile.published import gemma, llama, nemotron, others, qwen
-from modelfile.published.layout import Layout
+from modelfile.published.layout import OllamaLayout
 from registry.gguf import GGUFHeader
 
 # Layouts that are known only so far as that llama.cpp cannot load them.
@@ -61,7 +61,7 @@ LAYOUTS: Final = (
 )
 
 
-def layout_of(header: GGUFHeader) -> Layout | Unloadable | None:
+def layout_of(header: GGUFHeader) -> OllamaLayout | Unloadable | None:
     """The layout of a published file, None for one that llama.cpp loads as it is. May read the vocabulary."""
-    found = next((layout for layout in LAYOUTS if layout.marks(header)), None)
+    found = next((layout for layout in LAYOUTS if layout.matches(header)), None)
     return Unloadable(header.architecture) if found is None and is_unloadable(header) else found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelfile.published.layout import AsF32, Layout, PairedRows, Rewrite
+from modelfile.published.layout import AsF32, GGUFRewrite, OllamaLayout, PairedRows
 from modelfile.published.reading import VISION, has_key, has_tensor, pre_unless_known, vision_sizes
 from registry.gguf import GGUFArray, GGUFHeader
 
@@ -24,11 +24,11 @@ def _end(header: GGUFHeader, key: str) -> int | None:
     return _END_OF_TURN if header.metadata.get(key, _END_OF_TEXT) == _END_OF_TEXT else None
 
 
-LLAMA3 = Layout(
+LLAMA3 = OllamaLayout(
     name="llama3",
     version=1,
-    marks=_is_llama3,
-    text=Rewrite(
+    matches=_is_llama3,
+    text=GGUFRewrite(
         architecture="llama",
         values={
             "tokenizer.ggml.pre": _pre,
@@ -46,7 +46,9 @@ def _is_llama4(header: GGUFHeader) -> bool:
     return header.architecture == "llama4" and has_tensor(header, VISION)
 
 
-LLAMA4 = Layout(name="llama4", version=1, marks=_is_llama4, text=Rewrite(architecture="llama4", without_tensors=VISION))
+LLAMA4 = OllamaLayout(
+    name="llama4", version=1, matches=_is_llama4, text=GGUFRewrite(architecture="llama4", without_tensors=VISION)
+)
 
 
 # Mistral 3, with its vision model, which is Pixtral's, in the same file, or with other keys for long contexts.
@@ -64,17 +66,17 @@ def _is_mistral3(header: GGUFHeader) -> bool:
     return header.architecture == "mistral3" and (has_tensor(header, VISION) or has_key(header, *_MOVED.values()))
 
 
-MISTRAL3 = Layout(
+MISTRAL3 = OllamaLayout(
     name="mistral3",
     version=1,
-    marks=_is_mistral3,
-    text=Rewrite(
+    matches=_is_mistral3,
+    text=GGUFRewrite(
         architecture="mistral3",
         without_tensors=VISION,
         moved=_MOVED,
         values={"tokenizer.ggml.pre": pre_unless_known("tekken")},
     ),
-    projector=Rewrite(
+    projector=GGUFRewrite(
         architecture="clip",
         tensors=VISION,
         renamed={

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from modelfile.published.layout import Layout, Rewrite
+from modelfile.published.layout import GGUFRewrite, OllamaLayout
 from modelfile.published.reading import has_tensor, is_of, rows
 from registry.gguf import GGUFHeader
 
@@ -33,12 +33,12 @@ def _is_old(header: GGUFHeader) -> bool:
     return header.architecture == "nemotron_h_moe" and has_old
 
 
-def _layout(name: str, marks: Callable[[GGUFHeader], bool], architecture: str) -> Layout:
-    return Layout(
+def _layout(name: str, matches: Callable[[GGUFHeader], bool], architecture: str) -> OllamaLayout:
+    return OllamaLayout(
         name=name,
         version=1,
-        marks=marks,
-        text=Rewrite(
+        matches=matches,
+        text=GGUFRewrite(
             architecture=architecture,
             without_tensors=_FURTHER,
             renamed={r"\.ffn_latent_in\.": ".ffn_latent_down.", r"\.ffn_latent_out\.": ".ffn_latent_up."},

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable
 from typing import Final
 
-from modelfile.published.layout import Layout, Rewrite
+from modelfile.published.layout import GGUFRewrite, OllamaLayout
 from modelfile.published.reading import has_key, has_tensor, is_of, numbers, rows, tensor, texts
 from registry.gguf import GGUFError, GGUFHeader
 
@@ -28,11 +28,11 @@ def _end(place: int) -> Callable[[GGUFHeader], int | None]:
     return lambda header: dict(enumerate(numbers(header, _ENDS))).get(place)
 
 
-GLM4_MOE_LITE = Layout(
+GLM4_MOE_LITE = OllamaLayout(
     name="glm4moelite",
     version=1,
-    marks=is_of("glm4moelite"),
-    text=Rewrite(
+    matches=is_of("glm4moelite"),
+    text=GGUFRewrite(
         architecture="deepseek2",
         defaults={
             "deepseek2.expert_group_count": 1,
@@ -54,11 +54,11 @@ GLM4_MOE_LITE = Layout(
 
 # gpt-oss without the hyphen.
 
-GPT_OSS = Layout(
+GPT_OSS = OllamaLayout(
     name="gptoss",
     version=1,
-    marks=is_of("gptoss"),
-    text=Rewrite(
+    matches=is_of("gptoss"),
+    text=GGUFRewrite(
         architecture="gpt-oss",
         renamed={
             r"\.attn_out\.": ".attn_output.",
@@ -87,11 +87,11 @@ def _is_laguna(header: GGUFHeader) -> bool:
     return header.architecture == "laguna" and is_old
 
 
-LAGUNA = Layout(
+LAGUNA = OllamaLayout(
     name="laguna",
     version=1,
-    marks=_is_laguna,
-    text=Rewrite(architecture="laguna", renamed={r"\.attn_g\.": ".attn_gate."}, moved=_MOVED),
+    matches=_is_laguna,
+    text=GGUFRewrite(architecture="laguna", renamed={r"\.attn_g\.": ".attn_gate."}, moved=_MOVED),
 )
 
 
@@ -107,11 +107,11 @@ def _is_lfm2(header: GGUFHeader) -> bool:
     )
 
 
-LFM2 = Layout(
+LFM2 = OllamaLayout(
     name="lfm2",
     version=1,
-    marks=_is_lfm2,
-    text=Rewrite(
+    matches=_is_lfm2,
+    text=GGUFRewrite(
         architecture="lfm2",
         renamed={r"^output_norm\.": "token_embd_norm."},
         values={
@@ -124,7 +124,7 @@ LFM2 = Layout(
 
 # OLMo 3, which llama.cpp knows as OLMo 2 with a window.
 
-OLMO3 = Layout(name="olmo3", version=1, marks=is_of("olmo3"), text=Rewrite(architecture="olmo2"))
+OLMO3 = OllamaLayout(name="olmo3", version=1, matches=is_of("olmo3"), text=GGUFRewrite(architecture="olmo2"))
 
 
 # Snowflake Arctic Embed 2, a BERT with a tokenizer whose table for normalising is written as text.
@@ -145,9 +145,9 @@ def _table(header: GGUFHeader) -> bytes:
         raise GGUFError("the table by which texts are normalised is not in base 64") from None
 
 
-BERT = Layout(
+BERT = OllamaLayout(
     name="bert",
     version=1,
-    marks=_is_bert,
-    text=Rewrite(architecture="bert", values={_TABLE: _table}),
+    matches=_is_bert,
+    text=GGUFRewrite(architecture="bert", values={_TABLE: _table}),
 )

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from modelfile.published.layout import AsF32, Change, Rewrite, Wish
+from modelfile.published.layout import AsF32, Change, GGUFRewrite, MetadataValue
 from modelfile.published.reading import rows
 from registry.gguf import GGUFHeader, TensorInfo
 from registry.gguf.raw import Scalar, aligned, cut_array, decode_scalar, encode_header, encode_value, read_entries
@@ -32,7 +32,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RewritePlan:
     """A file to make of the published `source`. `entries` are its metadata, each as its bytes."""
 
     source: Path
@@ -68,12 +68,12 @@ class Plan:
         return found if len(found) == len(changed) and all(map(_is_short, found.values())) else None
 
 
-def plan(rewrite: Rewrite, source: Path, header: GGUFHeader) -> Plan:
+def plan(rewrite: GGUFRewrite, source: Path, header: GGUFHeader) -> RewritePlan:
     """Plan a file that is made of a published one. Raises GGUFError, or FileNotFoundError if that is gone."""
-    return Plan(source, header, _entries(rewrite, source, header), tuple(_parts(rewrite, header)))
+    return RewritePlan(source, header, _entries(rewrite, source, header), tuple(_parts(rewrite, header)))
 
 
-def _entries(rewrite: Rewrite, source: Path, header: GGUFHeader) -> dict[str, bytes]:
+def _entries(rewrite: GGUFRewrite, source: Path, header: GGUFHeader) -> dict[str, bytes]:
     published = dict(read_entries(source, header))
     found = dict(_kept(rewrite, published, header.architecture)) if rewrite.keeps_metadata else {}
     for new, old in rewrite.moved.items():
@@ -89,7 +89,7 @@ def _entries(rewrite: Rewrite, source: Path, header: GGUFHeader) -> dict[str, by
     return {_ARCHITECTURE: encode_value(rewrite.architecture)} | found
 
 
-def _kept(rewrite: Rewrite, published: Mapping[str, bytes], architecture: str) -> Iterator[tuple[str, bytes]]:
+def _kept(rewrite: GGUFRewrite, published: Mapping[str, bytes], architecture: str) -> Iterator[tuple[str, bytes]]:
     """The metadata that are taken over, under the prefix of the new architecture."""
     old = f"{architecture}."
     for key, value in published.items():
@@ -98,13 +98,13 @@ def _kept(rewrite: Rewrite, published: Mapping[str, bytes], architecture: str) -
             yield (key if rest == key else f"{rewrite.architecture}.{rest}"), value
 
 
-def _set(entries: dict[str, bytes], key: str, wish: Wish, header: GGUFHeader) -> None:
+def _set(entries: dict[str, bytes], key: str, wish: MetadataValue, header: GGUFHeader) -> None:
     value = wish(header) if callable(wish) else wish
     if value is not None:
         entries[key] = encode_value(value)
 
 
-def _parts(rewrite: Rewrite, header: GGUFHeader) -> Iterator[Part]:
+def _parts(rewrite: GGUFRewrite, header: GGUFHeader) -> Iterator[Part]:
     """The tensors, one behind the other."""
     offset = 0
     for part in (*_taken(rewrite, header), *_zeros(rewrite, header)):
@@ -112,7 +112,7 @@ def _parts(rewrite: Rewrite, header: GGUFHeader) -> Iterator[Part]:
         offset += aligned(part.tensor.size, ALIGNMENT)
 
 
-def _taken(rewrite: Rewrite, header: GGUFHeader) -> Iterator[Part]:
+def _taken(rewrite: GGUFRewrite, header: GGUFHeader) -> Iterator[Part]:
     for tensor in header.tensors:
         if re.match(rewrite.tensors, tensor.name) and not re.match(rewrite.without_tensors, tensor.name):
             change = _change(rewrite, tensor)
@@ -121,7 +121,7 @@ def _taken(rewrite: Rewrite, header: GGUFHeader) -> Iterator[Part]:
             yield Part(made._replace(name=_renamed(rewrite, tensor.name)), source, change)
 
 
-def _change(rewrite: Rewrite, tensor: TensorInfo) -> Change | None:
+def _change(rewrite: GGUFRewrite, tensor: TensorInfo) -> Change | None:
     for pattern, change in rewrite.changed.items():
         if re.match(pattern, tensor.name) and (not isinstance(change, AsF32) or tensor.type in _WIDTHS):
             return change
@@ -139,13 +139,13 @@ def _in_32_bits(tensor: TensorInfo) -> TensorInfo:
     return tensor._replace(type="F32", size=tensor.size // _WIDTHS[tensor.type] * _F32_WIDTH)
 
 
-def _renamed(rewrite: Rewrite, name: str) -> str:
+def _renamed(rewrite: GGUFRewrite, name: str) -> str:
     for pattern, replacement in rewrite.renamed.items():
         name = re.sub(pattern, replacement, name, count=1)
     return name
 
 
-def _zeros(rewrite: Rewrite, header: GGUFHeader) -> Iterator[Part]:
+def _zeros(rewrite: GGUFRewrite, header: GGUFHeader) -> Iterator[Part]:
     for name, key in rewrite.zeros.items():
         count = header.metadata.get(key)
         if isinstance(count, int) and count > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from modelfile.published.layout import AsF32, Layout, Rewrite
+from modelfile.published.layout import AsF32, GGUFRewrite, OllamaLayout
 from modelfile.published.reading import VISION, has_key, has_tensor, is_of, numbers, rows, vision_sizes
 from registry.gguf import GGUFHeader
 
@@ -24,16 +24,16 @@ def _window_pattern(header: GGUFHeader) -> int:
     return whole[0] + 1 if whole else _WINDOWED
 
 
-QWEN25VL = Layout(
+QWEN25VL = OllamaLayout(
     name="qwen25vl",
     version=1,
-    marks=is_of("qwen25vl"),
-    text=Rewrite(
+    matches=is_of("qwen25vl"),
+    text=GGUFRewrite(
         architecture="qwen2vl",
         without_tensors=VISION,
         defaults={"qwen2vl.rope.dimension_sections": _sections},
     ),
-    projector=Rewrite(
+    projector=GGUFRewrite(
         architecture="clip",
         tensors=VISION,
         renamed={
@@ -90,13 +90,13 @@ def _blocks(header: GGUFHeader) -> int | None:
     return max(found) + 1 if found and has_tensor(header, _GUESSING) else None
 
 
-def _qwen35(name: str, *, sections: bool) -> Layout:
+def _qwen35(name: str, *, sections: bool) -> OllamaLayout:
     """The layout of the architecture of this name; `sections` says whether positions have several dimensions."""
     places, heads, ahead = (
         f"{name}.{key}" for key in ("rope.dimension_sections", "attention.head_count_kv", "nextn_predict_layers")
     )
 
-    def marks(header: GGUFHeader) -> bool:
+    def matches(header: GGUFHeader) -> bool:
         if header.architecture != name:
             return False
         is_short = sections and len(numbers(header, places)) == len("thw")
@@ -106,11 +106,11 @@ def _qwen35(name: str, *, sections: bool) -> Layout:
         found = numbers(header, places)
         return [*found, 0] if len(found) == len("thw") else None
 
-    return Layout(
+    return OllamaLayout(
         name=name,
         version=1,
-        marks=marks,
-        text=Rewrite(
+        matches=matches,
+        text=GGUFRewrite(
             architecture=name,
             without_tensors=_FURTHER,
             renamed={r"\.ssm_dt$": ".ssm_dt.bias"},
@@ -135,22 +135,22 @@ _VL_SECTIONS = [24, 20, 20, 0]
 """How many pairs of a head's numbers turn with the time, the height and the width of an image's parts."""
 
 
-def _qwen3vl(name: str) -> Layout:
+def _qwen3vl(name: str) -> OllamaLayout:
     """The layout of the architecture of this name."""
     sections = f"{name}.rope.dimension_sections"
 
-    def marks(header: GGUFHeader) -> bool:
+    def matches(header: GGUFHeader) -> bool:
         return header.architecture == name and (has_tensor(header, VISION) or not has_key(header, sections))
 
     def levels(header: GGUFHeader) -> int:
         """How many layers take something from the vision model."""
         return len(numbers(header, f"{name}.vision.deepstack_visual_indexes"))
 
-    return Layout(
+    return OllamaLayout(
         name=name,
         version=1,
-        marks=marks,
-        text=Rewrite(
+        matches=matches,
+        text=GGUFRewrite(
             architecture=name,
             without_tensors=VISION,
             defaults={sections: _VL_SECTIONS, f"{name}.n_deepstack_layers": levels},

@@ -9,14 +9,14 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from modelfile.published.layout import AsF32, PairedRows
-from modelfile.published.plan import ALIGNMENT, Part, Plan
+from modelfile.published.plan import ALIGNMENT, Part, RewritePlan
 from registry.gguf import GGUFError, GGUFHeader, TensorInfo
 from registry.gguf.raw import aligned
 
 PIECE: Final = 4 << 20
 
 
-def contents(plan: Plan) -> Iterator[bytes]:
+def contents(plan: RewritePlan) -> Iterator[bytes]:
     """The bytes of the file, in pieces. Blocking. Raises GGUFError, also on the way, or OSError."""
     yield plan.header
     with plan.source.open("rb") as file:

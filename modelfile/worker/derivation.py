@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from modelfile.published import Layout, layout_of, plan
+from modelfile.published import OllamaLayout, layout_of, plan
 from modelfile.published.writing import contents
 from modelfile.worker.errors import WorkError
 from modelfile.worker_protocol import Derive
@@ -30,7 +30,7 @@ def run(job: Derive, progress: Progress) -> None:
 def _run(blob: Path, derived: Derived, progress: Progress) -> None:
     digest, header = Digest.parse(blob.name), read_header(blob)
     layout = layout_of(header)
-    forms = layout.forms(header) if isinstance(layout, Layout) else {}
+    forms = layout.forms(header) if isinstance(layout, OllamaLayout) else {}
     with derived.making(blob):
         missing = {form: rewrite for form, rewrite in forms.items() if not derived.path(digest, form).is_file()}
         plans = {form: plan(rewrite, blob, header) for form, rewrite in missing.items()}

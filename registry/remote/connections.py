@@ -176,7 +176,7 @@ class DuplexBackend(httpcore.AsyncNetworkBackend):
         """A connection; raises httpcore's errors."""
         stream = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
         self._open.add(stream)
-        return DuplexStream(stream, lambda: self._open.discard(stream))
+        return EarlyResponseStream(stream, lambda: self._open.discard(stream))
 
     async def aclose(self) -> None:
         """Close what is still open: httpcore forgets connections to proxies that do not let it through."""
@@ -189,7 +189,7 @@ class DuplexBackend(httpcore.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
-class DuplexStream(httpcore.AsyncNetworkStream):
+class EarlyResponseStream(httpcore.AsyncNetworkStream):
     """One connection. From the second write in a row on, something that can be read ends the writing.
 
     `closed` is called when it is closed.
@@ -244,7 +244,7 @@ class DuplexStream(httpcore.AsyncNetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         """The same connection, encrypted from now on."""
-        return DuplexStream(await self._inner.start_tls(ssl_context, server_hostname, timeout), self._closed)
+        return EarlyResponseStream(await self._inner.start_tls(ssl_context, server_hostname, timeout), self._closed)
 
     def get_extra_info(self, info: str) -> Any:
         """What the connection knows about itself."""

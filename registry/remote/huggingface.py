@@ -93,7 +93,7 @@ class HubOffer:
         return frozenset(layer.digest for layer in self.layers) | {Digest.of(text) for _, text in self.texts}
 
     @property
-    def extra_size(self) -> int:
+    def extra_bytes(self) -> int:
         """Parts are there twice for a while."""
         return sum(part.size for part in self._parts) if self.work else 0
 

@@ -29,7 +29,7 @@ from registry.storage.store import Store, StoredModel
 # What a place elsewhere offers under a name: blobs to fetch, and the manifest that they make up.
 
 
-class Offer(Protocol):
+class RemoteModel(Protocol):
     """A model that can be fetched."""
 
     @property
@@ -45,7 +45,7 @@ class Offer(Protocol):
         """The blobs to keep from being removed meanwhile."""
 
     @property
-    def extra_size(self) -> int:
+    def extra_bytes(self) -> int:
         """Bytes that are needed besides those of the blobs."""
 
     @property
@@ -63,7 +63,7 @@ class ManifestOffer:
     origin: Origin
     data: bytes
     decoded: Manifest
-    extra_size: int = 0
+    extra_bytes: int = 0
     work: str = ""
 
     @property
@@ -161,14 +161,14 @@ class Pulls:
             async for step in steps:
                 yield step
 
-    async def _offer(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> Offer:
+    async def _offer(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> RemoteModel:
         """What there is to fetch: from the registry, or from the hub behind it where the registry refuses."""
         try:
             return await self._ask(repository, old, waiting)
         except (RegistryError, ManifestError) as error:
             raise ManifestUnavailable(error) from error
 
-    async def _ask(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> Offer:
+    async def _ask(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> RemoteModel:
         hub = self._hub
         if not hub.serves(repository.name):
             return await self._ask_registry(repository, waiting)
@@ -183,12 +183,12 @@ class Pulls:
             lambda: hub.offer(repository.name, network, self._store, old), waiting, _is_refusal
         )
 
-    async def _ask_registry(self, repository: Repository, waiting: Waiting) -> Offer:
+    async def _ask_registry(self, repository: Repository, waiting: Waiting) -> RemoteModel:
         async with repository.connect(self._policy.network) as connection:
             data = await self._policy.retries.run(connection.manifest, waiting, _is_refusal)
         return ManifestOffer(repository, data, Manifest.decode(data))
 
-    async def _fetch(self, offer: Offer) -> AsyncGenerator[Step, None]:
+    async def _fetch(self, offer: RemoteModel) -> AsyncGenerator[Step, None]:
         """Fetch the blobs that are missing, one after the other; each is checked while the next one travels."""
         if any(layer.media_type == TENSOR for layer in offer.layers):
             raise NeedsMLX
@@ -227,12 +227,12 @@ class Pulls:
                 if ours:
                     raise
 
-    def _missing(self, offer: Offer) -> set[Digest]:
+    def _missing(self, offer: RemoteModel) -> set[Digest]:
         """The blobs that are not there, or not as long as they should be. Raises DiskFull if they do not fit."""
         store = self._store
         missing = {layer.digest: layer.size for layer in offer.layers if store.blob_size(layer.digest) != layer.size}
         kept = sum(store.partial(digest).kept for digest in missing)
-        store.require_space(sum(missing.values()) - kept + offer.extra_size)
+        store.require_space(sum(missing.values()) - kept + offer.extra_bytes)
         return set(missing)
 
     async def _remove(self, digests: Iterable[Digest]) -> AsyncGenerator[Step, None]:

@@ -64,7 +64,7 @@ class Origins:
         """Whether a page of this origin may call."""
         return self._all or origin in self._exact or any(pattern.fullmatch(origin) for pattern in self._wild)
 
-    def judge(self, method: str, origin: str, host: str) -> Verdict:
+    def check(self, method: str, origin: str, host: str) -> Verdict:
         """The verdict on a request with these headers; no origin, or the server's own, is none of our business."""
         if not origin or origin in (f"http://{host}", f"https://{host}"):
             return _PASS

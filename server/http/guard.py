@@ -60,9 +60,9 @@ class Guard:
         except InvalidHost:
             await _send_whole(answer, 400, [_JSON], b'{"error":"invalid Host header"}')
             return
-        verdict = self.origins.judge(method, origin, header)
+        verdict = self.origins.check(method, origin, header)
         from_browser = bool(origin or _header(scope, b"sec-fetch-site"))
-        status = verdict.status or self._judge_host(method, host, from_browser=from_browser)
+        status = verdict.status or self._check_host(method, host, from_browser=from_browser)
         if status is not None:
             await _send_whole(answer, status, verdict.headers + allow)
         elif not methods:
@@ -73,7 +73,7 @@ class Guard:
             answer.extra = verdict.headers
             await self.app(scope, receive, answer)
 
-    def _judge_host(self, method: str, host: str | IPAddress, *, from_browser: bool) -> int | None:
+    def _check_host(self, method: str, host: str | IPAddress, *, from_browser: bool) -> int | None:
         if not self.hosts.allows(host, from_browser=from_browser):
             log.warning("refused for its Host: %s; to serve it, name it in OLLAMA_ALLOWED_HOSTS", host)
             return 403

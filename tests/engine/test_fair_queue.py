@@ -7,24 +7,24 @@ import asyncio
 import pytest
 
 from engine.errors import ServerBusy
-from engine.fair_queue import FairLine
+from engine.fair_queue import FairQueue
 
 
-async def stand(line: FairLine, client: str, served: list[str]) -> None:
+async def stand(line: FairQueue, client: str, served: list[str]) -> None:
     async with line.place(client):
         served.append(client)
         await asyncio.sleep(0)
 
 
 async def test_clients_take_turns() -> None:
-    line, served = FairLine(1, 20), list[str]()
+    line, served = FairQueue(1, 20), list[str]()
     await asyncio.gather(*(stand(line, client, served) for client in "aaaaaabcb"))
     assert "".join(served) == "aabcabaaa"
     assert line.length == 0
 
 
 async def test_a_client_has_its_smallest_first() -> None:
-    line, served = FairLine(1, 20), list[int]()
+    line, served = FairQueue(1, 20), list[int]()
 
     async def stand_with(size: int) -> None:
         async with line.place("a", size):
@@ -36,7 +36,7 @@ async def test_a_client_has_its_smallest_first() -> None:
 
 
 async def test_as_many_at_once_as_there_is_room_for() -> None:
-    line = FairLine(2, 4)
+    line = FairQueue(2, 4)
     async with line.place("a"), line.place("a"):
         waiting = asyncio.create_task(stand(line, "a", []))
         await asyncio.sleep(0)
@@ -47,7 +47,7 @@ async def test_as_many_at_once_as_there_is_room_for() -> None:
 
 
 async def test_no_client_has_more_than_half_of_the_line() -> None:
-    line, served = FairLine(1, 4), list[str]()
+    line, served = FairQueue(1, 4), list[str]()
     async with line.place("x"):
         tasks = [asyncio.create_task(stand(line, client, served)) for client in "aabb"]
         await asyncio.sleep(0)
@@ -59,7 +59,7 @@ async def test_no_client_has_more_than_half_of_the_line() -> None:
 
 
 async def test_who_leaves_the_line_leaves_his_place() -> None:
-    line, served = FairLine(1, 4), list[str]()
+    line, served = FairQueue(1, 4), list[str]()
     async with line.place("x"):
         tasks = [asyncio.create_task(stand(line, client, served)) for client in "abc"]
         await asyncio.sleep(0)

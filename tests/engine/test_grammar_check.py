@@ -15,7 +15,7 @@ import pytest
 
 from engine.chat.grammar.json_grammar import json_rules
 from engine.errors import EngineError, EngineStopped, InvalidRequest, ServerBusy
-from engine.grammar_check import Judge
+from engine.grammar_check import GrammarValidator
 from engine.messages import Grammar
 from tests.processes import descendants
 
@@ -59,10 +59,10 @@ def of_schema(schema: Any) -> Grammar:
 
 
 @pytest.fixture
-async def judge() -> AsyncIterator[Judge]:
-    judge = Judge(os.environ)
-    yield judge
-    await judge.close()
+async def validator() -> AsyncIterator[GrammarValidator]:
+    validator = GrammarValidator(os.environ)
+    yield validator
+    await validator.close()
     assert not judges()
 
 
@@ -71,117 +71,119 @@ def judges() -> list[psutil.Process]:
     return descendants(os.getpid(), "engine.runner.grammar_check")
 
 
-async def test_a_good_grammar(judge: Judge) -> None:
-    await judge.check(GOOD, "x")
-    await judge.check(Grammar('start: mark_0 until_1 GAP? "done"', ("<a>", "</a>")), "x")
+async def test_a_good_grammar(validator: GrammarValidator) -> None:
+    await validator.check(GOOD, "x")
+    await validator.check(Grammar('start: mark_0 until_1 GAP? "done"', ("<a>", "</a>")), "x")
     assert len(judges()) == 1
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_schemas_are_refused_in_time(judge: Judge, name: str) -> None:
+async def test_hostile_schemas_are_refused_in_time(validator: GrammarValidator, name: str) -> None:
     schema, why = HOSTILE[name]
-    await judge.check(GOOD, "x")
+    await validator.check(GOOD, "x")
     with pytest.raises(InvalidRequest, match=f"^invalid format: .*(?:{why})"):
-        await judge.check(of_schema(schema), "invalid format")
-    await judge.check(Grammar('start: "another"'), "x")
+        await validator.check(of_schema(schema), "invalid format")
+    await validator.check(Grammar('start: "another"'), "x")
 
 
 @pytest.mark.parametrize("patterns", [["^[a-z]+$", "^[0-9]+$"], ["^(?=.*[0-9])[a-z]+$"]], ids=str)
-async def test_patterns_that_contradict_each_other_are_refused(judge: Judge, patterns: list[str]) -> None:
+async def test_patterns_that_contradict_each_other_are_refused(
+    validator: GrammarValidator, patterns: list[str]
+) -> None:
     rules = json_rules({"type": "string", "allOf": [{"pattern": each} for each in patterns]}, "value").text
     with pytest.raises(InvalidRequest, match=r"^invalid format: it contradicts itself: no answer would do$"):
-        await judge.check(Grammar(f"start: value\n{rules}"), "invalid format")
+        await validator.check(Grammar(f"start: value\n{rules}"), "invalid format")
 
 
-async def test_a_hostile_schema_takes_no_other_request_with_it(judge: Judge) -> None:
+async def test_a_hostile_schema_takes_no_other_request_with_it(validator: GrammarValidator) -> None:
     hostile = of_schema(HOSTILE["stack"][0])
-    checks = [judge.check(hostile if n % 2 else Grammar(f'start: "{n}"'), "x") for n in range(6)]
+    checks = [validator.check(hostile if n % 2 else Grammar(f'start: "{n}"'), "x") for n in range(6)]
     outcomes = await asyncio.gather(*checks, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [type(None), InvalidRequest] * 3
 
 
-async def test_a_good_grammar_is_remembered(judge: Judge) -> None:
-    await judge.check(GOOD, "x")
-    assert judge._process is not None
-    judge._process.kill()
-    await judge._process.wait()
-    await judge.check(GOOD, "x")
+async def test_a_good_grammar_is_remembered(validator: GrammarValidator) -> None:
+    await validator.check(GOOD, "x")
+    assert validator._process is not None
+    validator._process.kill()
+    await validator._process.wait()
+    await validator.check(GOOD, "x")
     assert not judges()
-    await judge.check(Grammar('start: "another"'), "x")
+    await validator.check(Grammar('start: "another"'), "x")
 
 
-async def test_a_bad_grammar_is_remembered(judge: Judge) -> None:
+async def test_a_bad_grammar_is_remembered(validator: GrammarValidator) -> None:
     for _ in range(2):
         with pytest.raises(InvalidRequest, match=r'^x: unknown name: "nothing"$'):
-            await judge.check(Grammar("start: nothing"), "x")
-    assert judge._ids == 1
+            await validator.check(Grammar("start: nothing"), "x")
+    assert validator._ids == 1
 
 
-async def test_the_same_grammar_is_judged_once_at_a_time(judge: Judge) -> None:
-    await asyncio.gather(*(judge.check(GOOD, "x") for _ in range(20)))
-    assert judge._ids == 1
+async def test_the_same_grammar_is_judged_once_at_a_time(validator: GrammarValidator) -> None:
+    await asyncio.gather(*(validator.check(GOOD, "x") for _ in range(20)))
+    assert validator._ids == 1
 
 
-async def test_slow_grammars_hold_up_nobody(judge: Judge) -> None:
-    await judge.check(GOOD, "x")
+async def test_slow_grammars_hold_up_nobody(validator: GrammarValidator) -> None:
+    await validator.check(GOOD, "x")
     slow = [of_schema({"type": "integer", "multipleOf": 99_999_989 - n}) for n in range(12)]
-    checks = [asyncio.create_task(judge.check(grammar, "x")) for grammar in slow]
+    checks = [asyncio.create_task(validator.check(grammar, "x")) for grammar in slow]
     await asyncio.sleep(0.05)
-    await judge.check(Grammar('start: "another"'), "x")
+    await validator.check(Grammar('start: "another"'), "x")
     assert not all(check.done() for check in checks)
     for check in checks:
         check.cancel()
     await asyncio.gather(*checks, return_exceptions=True)
 
 
-async def test_a_line_that_is_too_long_is_refused(judge: Judge) -> None:
-    checks = [judge.check(Grammar(f'start: "{n}"'), "x") for n in range(200)]
+async def test_a_line_that_is_too_long_is_refused(validator: GrammarValidator) -> None:
+    checks = [validator.check(Grammar(f'start: "{n}"'), "x") for n in range(200)]
     outcomes = await asyncio.gather(*checks, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {type(None), ServerBusy}
     assert all(outcome is None for outcome in outcomes[:130]), "half of the line is one client's"
 
 
-async def test_a_judge_that_hangs_is_replaced(judge: Judge) -> None:
-    await judge.check(GOOD, "x")
-    assert judge._process is not None
-    os.kill(judge._process.pid, signal.SIGSTOP)
-    stopped = judge._process.pid
-    await judge.check(Grammar('start: "another"'), "x")
-    assert judge._process.pid != stopped
+async def test_a_judge_that_hangs_is_replaced(validator: GrammarValidator) -> None:
+    await validator.check(GOOD, "x")
+    assert validator._process is not None
+    os.kill(validator._process.pid, signal.SIGSTOP)
+    stopped = validator._process.pid
+    await validator.check(Grammar('start: "another"'), "x")
+    assert validator._process.pid != stopped
 
 
-async def test_a_check_that_is_given_up_leaves_its_verdict_to_nobody(judge: Judge) -> None:
-    await judge.check(GOOD, "x")
-    given_up = asyncio.create_task(judge.check(of_schema(HOSTILE["time"][0]), "x"))
+async def test_a_check_that_is_given_up_leaves_its_verdict_to_nobody(validator: GrammarValidator) -> None:
+    await validator.check(GOOD, "x")
+    given_up = asyncio.create_task(validator.check(of_schema(HOSTILE["time"][0]), "x"))
     await asyncio.sleep(0.1)
     given_up.cancel()
     await asyncio.gather(given_up, return_exceptions=True)
-    await judge.check(Grammar('start: "another"'), "x")
+    await validator.check(Grammar('start: "another"'), "x")
     with pytest.raises(InvalidRequest, match=r'^x: unknown name: "nothing"$'):
-        await judge.check(Grammar("start: nothing"), "x")
+        await validator.check(Grammar("start: nothing"), "x")
 
 
 async def test_a_judge_that_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "llguidance.py").write_text("raise ImportError")
-    judge = Judge(os.environ | {"PYTHONPATH": str(tmp_path)})
+    validator = GrammarValidator(os.environ | {"PYTHONPATH": str(tmp_path)})
     with pytest.raises(EngineError, match=r"^the grammar checker does not start$"):
-        await judge.check(GOOD, "x")
-    await judge.close()
+        await validator.check(GOOD, "x")
+    await validator.close()
 
 
 async def test_nothing_is_checked_after_the_end() -> None:
-    judge = Judge(os.environ)
-    await judge.close()
+    validator = GrammarValidator(os.environ)
+    await validator.close()
     with pytest.raises(EngineStopped):
-        await judge.check(GOOD, "x")
+        await validator.check(GOOD, "x")
 
 
 async def test_stopping_ends_a_check() -> None:
-    judge = Judge(os.environ)
-    await judge.check(GOOD, "x")
-    checking = asyncio.create_task(judge.check(of_schema(HOSTILE["time"][0]), "x"))
+    validator = GrammarValidator(os.environ)
+    await validator.check(GOOD, "x")
+    checking = asyncio.create_task(validator.check(of_schema(HOSTILE["time"][0]), "x"))
     await asyncio.sleep(0.1)
-    await judge.close()
+    await validator.close()
     with pytest.raises(EngineStopped):
         await checking
     assert not judges()

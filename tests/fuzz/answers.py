@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from engine.chat.output import Toolbox, Turn
+from engine.chat.output import ParseContext, ToolSet
+from tests.engine.chat.output.test_chunks import FORMATS, LAST, PIECES, PROMPTS, outcome
 from tests.engine.chat.output.test_detect import EXCERPTS
 from tests.engine.chat.reading import TOOLS, cut
-from tests.engine.chat.tools.test_chunks import FORMATS, LAST, PIECES, PROMPTS, outcome
 from tests.fuzz.trials import Trial, broken
 
 _ANSWERS = dict(EXCERPTS)
@@ -19,8 +19,8 @@ def answers(random: Random) -> Trial:
     """Reads one in a piece and in several: both must say the same, and a fault is a MalformedCall."""
     name = random.choice(_NAMES)
     text = _answer(name, random)
-    turn = Turn(
-        random.choice((Toolbox(TOOLS), Toolbox())),
+    turn = ParseContext(
+        random.choice((ToolSet(TOOLS), ToolSet())),
         random.random() < 0.5,
         random.choice(LAST),
         random.choice(PROMPTS),
@@ -37,7 +37,7 @@ def _answer(name: str, random: Random) -> str:
     return broken(["".join(pieces), answer], [*own, *PIECES, *_ODD], random)
 
 
-def _check(name: str, turn: Turn, text: str, places: list[int]) -> None:
+def _check(name: str, turn: ParseContext, text: str, places: list[int]) -> None:
     whole = outcome(FORMATS[name], turn, [text])
     assert outcome(FORMATS[name], turn, cut(text, places)) == whole
     assert outcome(FORMATS[name], turn, [*text, ""]) == whole

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.chat.grammar.builder import FINITE, Lines, is_limited, quoted
-from engine.chat.output.format import KEY, KIND, NAME, ArgumentShape, Values
+from engine.chat.grammar.builder import FINITE, GrammarBuilder, is_limited, quoted
+from engine.chat.output.format import KEY, KIND, NAME, ArgumentSpec, Values
 from engine.chat.output.values import typed
 from engine.chat.schema.schema import UnusableSchema, count
-from engine.chat.schema.variants import DEFINITIONS, Branch, branches
+from engine.chat.schema.variants import DEFINITIONS, SchemaVariant, variants
 
 _TEXT, _ANYTHING = "string", ""
 _OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties")
@@ -25,9 +25,11 @@ Member = Callable[[str, Any], str]
 class Arguments:
     """Writes the rules for the arguments that a schema wants, an object, into `lines`. Raises UnusableSchema."""
 
-    def __init__(self, lines: Lines, shape: ArgumentShape, reserved: Sequence[str], schema: Mapping[str, Any]) -> None:
+    def __init__(
+        self, lines: GrammarBuilder, spec: ArgumentSpec, reserved: Sequence[str], schema: Mapping[str, Any]
+    ) -> None:
         self._lines = lines
-        self._shape = shape
+        self._shape = spec
         self._reserved = reserved
         self._root = schema
 
@@ -74,9 +76,9 @@ class Arguments:
 
     def _bare_member(self, name: str, schema: Any) -> str:
         opening, closing = self._shape.ends(name)
-        found = branches(schema, self._root)
+        found = variants(schema, self._root)
         kinds = frozenset(branch.kind for branch in found)
-        ways: dict[str, list[Branch]] = {}
+        ways: dict[str, list[SchemaVariant]] = {}
         for branch in found:
             ways.setdefault(opening.replace(KIND, self._shape.kind(branch.kind or _TEXT)), []).append(branch)
         values = {head: self._bare_values(group, kinds, closing) for head, group in ways.items()}
@@ -84,13 +86,13 @@ class Arguments:
             raise UnusableSchema(f"this model cannot write any value of {name}")
         return _either(f"{self._lines.literal(head)} {_either(items)}" for head, items in values.items() if items)
 
-    def _bare_values(self, group: Sequence[Branch], kinds: frozenset[str], closing: str) -> list[str]:
+    def _bare_values(self, group: Sequence[SchemaVariant], kinds: frozenset[str], closing: str) -> list[str]:
         """The values with the same beginning. A text may be anything, so what may be one is nothing else."""
         free = [each for each in group if each.kind in (_TEXT, _ANYTHING) and not each.values]
         group = next(([each] for each in free if not is_limited(each.schema)), group)
         return [items for branch in group for items in self._bare(branch, kinds, closing)]
 
-    def _bare(self, branch: Branch, kinds: frozenset[str], closing: str) -> list[str]:
+    def _bare(self, branch: SchemaVariant, kinds: frozenset[str], closing: str) -> list[str]:
         """Values of a kind, with what ends them; `kinds` are all that the reader expects."""
         if branch.values:
             texts = {_bare_text(value): value for value in branch.values}
@@ -116,10 +118,10 @@ class Arguments:
     def _quoted(self, schema: Any) -> str:
         """The rule for any value that is as the schema says."""
         key = f"value: {json.dumps(schema, sort_keys=True)} in {id(self._root)}"
-        found = branches(schema, self._root)
+        found = variants(schema, self._root)
         return self._lines.named(key, lambda: _either(map(self._quoted_branch, found)))
 
-    def _quoted_branch(self, branch: Branch) -> str:
+    def _quoted_branch(self, branch: SchemaVariant) -> str:
         if branch.values:
             return _either(map(self._quoted_value, branch.values))
         match branch.kind:

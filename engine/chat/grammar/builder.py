@@ -33,7 +33,7 @@ def literal(text: str, known: Sequence[str]) -> str:
     return " ".join(words.get(piece) or quoted(piece) for piece in pieces if piece)
 
 
-class Lines:
+class GrammarBuilder:
     """Collects the rules of one grammar, each of them once. `closings` are the ends of what may go on."""
 
     def __init__(self, known: Sequence[str]) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.chat.grammar.arguments import Arguments
-from engine.chat.grammar.builder import Lines, literal
+from engine.chat.grammar.builder import GrammarBuilder, literal
 from engine.chat.grammar.json_grammar import ON_ONE_LINE, json_rules
 from engine.chat.output import Format
-from engine.chat.output.format import CallShape
+from engine.chat.output.format import ToolCallSpec
 from engine.chat.schema.schema import LARGEST, UnusableSchema
 from engine.errors import InvalidRequest
 
@@ -30,7 +30,7 @@ class CallRules:
 
 def marks(format: Format) -> tuple[str, ...]:
     """The texts of a format that may be single tokens of the model; tags of reasoning begin with one."""
-    tags = (tag for tag in format.shape.thinking if tag and not tag.startswith(format.preserved))
+    tags = (tag for tag in format.spec.thinking if tag and not tag.startswith(format.preserved))
     return tuple(dict.fromkeys([*format.preserved, *tags]))
 
 
@@ -47,21 +47,21 @@ def call_rules(
 
     `schemas` are parameters by name, which win over those in the definitions. Raises InvalidRequest.
     """
-    shape, lines = format.shape.calls, Lines(marks(format))
-    assert shape is not None
-    parameters = _parameters(tools, schemas, shape, only)
-    called = shape.known_as(name for tool in tools if (name := name_of(tool)))
+    spec, lines = format.spec.calls, GrammarBuilder(marks(format))
+    assert spec is not None
+    parameters = _parameters(tools, schemas, spec, only)
+    called = spec.aliases(name for tool in tools if (name := name_of(tool)))
     more = ""
-    if shape.between is not None and only is None:
-        more = f"({lines.literal(shape.between)} call){{0,{MOST_CALLS - 1}}}"
-    gap = "GAP? " if shape.trims else ""
-    rules = [f"calls: {gap}{lines.literal(shape.before)} call {more} {lines.literal(shape.after)}"]
+    if spec.between is not None and only is None:
+        more = f"({lines.literal(spec.between)} call){{0,{MOST_CALLS - 1}}}"
+    gap = "GAP? " if spec.strips_leading_space else ""
+    rules = [f"calls: {gap}{lines.literal(spec.before)} call {more} {lines.literal(spec.after)}"]
     rules.append(f"call: {' | '.join(f'call_{number}' for number in range(len(parameters)))}")
     for number, (name, schema) in enumerate(parameters.items()):
-        head, closing = lines.literal(shape.head(called[name])), lines.literal(shape.closing)
-        arguments = _arguments(name, schema, shape, lines, f"arguments_{number}")
+        head, closing = lines.literal(spec.head(called[name])), lines.literal(spec.closing)
+        arguments = _arguments(name, schema, spec, lines, f"arguments_{number}")
         rules += [f"call_{number}: {head} arguments_{number} {closing}", arguments]
-    for end in (shape.closing + shape.after, shape.after):  # behind those of texts, which might take them in
+    for end in (spec.closing + spec.after, spec.after):  # behind those of texts, which might take them in
         lines.add_closing(end)
     return CallRules("\n".join([*rules, *lines.rules]), lines.closings, tuple(lines.examples))
 
@@ -72,7 +72,7 @@ def name_of(tool: Mapping[str, Any]) -> str:
 
 
 def _parameters(
-    tools: Sequence[Mapping[str, Any]], schemas: Mapping[str, Any], shape: CallShape, only: str | None
+    tools: Sequence[Mapping[str, Any]], schemas: Mapping[str, Any], spec: ToolCallSpec, only: str | None
 ) -> dict[str, dict[str, Any]]:
     """The schemas of the arguments of those functions that may be called, objects all of them."""
     wanted = {name: tool for tool in tools if (name := name_of(tool)) and only in (None, name)}
@@ -80,7 +80,7 @@ def _parameters(
         raise InvalidRequest("the tools have no names")
     found = {name: _said(schemas.get(name) or tool["function"].get("parameters")) for name, tool in wanted.items()}
     for name in found:
-        if not re.fullmatch(shape.names, name):
+        if not re.fullmatch(spec.names, name):
             raise InvalidRequest(f"tool_choice cannot be enforced: this model cannot write the name {name}")
     if sum(len(_written(name, schema)) for name, schema in found.items()) > LARGEST:
         raise InvalidRequest(f"the parameters of the tools are too large: at most {LARGEST} characters are accepted")
@@ -99,14 +99,14 @@ def _written(name: str, schema: dict[str, Any]) -> str:
         raise InvalidRequest(f"the parameters of {name}: it is nested too deeply") from None
 
 
-def _arguments(name: str, schema: dict[str, Any], shape: CallShape, lines: Lines, rule: str) -> str:
+def _arguments(name: str, schema: dict[str, Any], spec: ToolCallSpec, lines: GrammarBuilder, rule: str) -> str:
     """The rule for a tool's arguments, and those that it needs."""
     try:
-        if shape.arguments is None:
-            found = json_rules(schema, rule, ON_ONE_LINE, shape.reserved)
+        if spec.arguments is None:
+            found = json_rules(schema, rule, ON_ONE_LINE, spec.reserved)
             lines.examples |= dict.fromkeys(found.examples)
             return found.text
-        return f"{rule}: {Arguments(lines, shape.arguments, shape.reserved, schema).items()}"
+        return f"{rule}: {Arguments(lines, spec.arguments, spec.reserved, schema).items()}"
     except RecursionError:
         raise InvalidRequest(f"the parameters of {name}: it is nested too deeply") from None
     except UnusableSchema as error:

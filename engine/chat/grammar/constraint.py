@@ -11,8 +11,8 @@ from engine.api import ChatRequest, NamedTool
 from engine.chat.grammar.builder import literal
 from engine.chat.grammar.calls import call_rules, marks, name_of, until
 from engine.chat.grammar.json_grammar import JsonRules, json_rules
-from engine.chat.output import Format, Turn
-from engine.chat.output.format import Thoughts
+from engine.chat.output import Format, ParseContext
+from engine.chat.output.format import ReasoningMode
 from engine.chat.schema.schema import UnusableSchema
 from engine.errors import InvalidRequest
 from engine.messages import Grammar
@@ -35,19 +35,19 @@ class Constraint:
     closings: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
 
-    def grammar(self, turn: Turn) -> Grammar:
+    def grammar(self, turn: ParseContext) -> Grammar:
         """The grammar of the answer to a prompt, reasoning included where it has its place."""
-        opening, closing = self.format.shape.thinking
+        opening, closing = self.format.spec.thinking
         known = marks(self.format)
-        thoughts = self.format.shape.thoughts(turn)
-        match thoughts:
-            case Thoughts.BEGUN:
+        reasoning_mode = self.format.spec.reasoning_mode(turn)
+        match reasoning_mode:
+            case ReasoningMode.BEGUN:
                 start = f"{until(closing, known)} GAP? answer"
-            case Thoughts.ALLOWED:
+            case ReasoningMode.ALLOWED:
                 start = f"({literal(opening, known)} {until(closing, known)} GAP?)? answer"
-            case Thoughts.NONE:
+            case ReasoningMode.NONE:
                 start = self.body if turn.continues else "answer"
-        closings = self.closings if thoughts is Thoughts.NONE else (closing, *self.closings)
+        closings = self.closings if reasoning_mode is ReasoningMode.NONE else (closing, *self.closings)
         return Grammar(f"start: {start}\n{self.rules}", known, closings, self.examples)
 
 
@@ -62,7 +62,7 @@ def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], fo
     if request.format is None:
         return None
     content = content_constraint(request.format, format)
-    calls = format.shape.calls
+    calls = format.spec.calls
     if not tools or calls is None or (calls.before + calls.opening).startswith(("{", "[")):
         return content  # content in JSON could not be told from a call that is nothing else
     rules = content.rules.replace("answer:", "answer: calls |", 1)
@@ -76,13 +76,13 @@ def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], fo
 def content_constraint(wanted: str, format: Format) -> Constraint:
     """What the request's `format`, a JSON text, asks of the answer's content. Raises InvalidRequest."""
     found = _content(wanted)
-    rules = f"answer: {literal(format.shape.content, marks(format))} content\n{found.text}"
+    rules = f"answer: {literal(format.spec.content, marks(format))} content\n{found.text}"
     return Constraint("invalid format", rules, "content", format, examples=found.examples)
 
 
 def _forced(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint:
     choice = request.tool_choice
-    if format.shape.calls is None:
+    if format.spec.calls is None:
         raise InvalidRequest("tool_choice cannot be enforced: this model has no way to call tools")
     only = choice.name if isinstance(choice, NamedTool) else None
     if only is not None and only not in map(name_of, tools):

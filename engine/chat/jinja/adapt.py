@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import Any
 
 from engine.api import Message, ToolCall
-from engine.chat.output.format import BLANK, KEY, KIND, LINE, NUMBER, ArgumentShape, CallShape, Values
+from engine.chat.output.format import BLANK, KEY, KIND, LINE, NUMBER, ArgumentSpec, ToolCallSpec, Values
 
 # Tool calls and their results, tied together: many clients send neither ids nor names with a result.
 
@@ -99,7 +99,7 @@ def _short(id_: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class MessageDialect:
     """One template's dialect.
 
     `parts`: contents are lists of typed parts. `null_content`: a message that only calls has none at all.
@@ -168,44 +168,41 @@ def one_system(messages: Sequence[Message]) -> list[Message]:
 # Calls as the model writes them, for chat templates that leave those of earlier turns out.
 
 _FREE = {BLANK: " ", LINE: "\n", NUMBER: "0", KEY: "0"}
-"""What is written where a shape leaves the choice to the model."""
+"""What is written where a spec leaves the choice to the model."""
 
 _KINDS = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object", type(None): "null"}
 
 
-def with_spelled_calls(messages: Sequence[Message], shape: CallShape) -> list[Message]:
+def with_spelled_calls(messages: Sequence[Message], spec: ToolCallSpec) -> list[Message]:
     """The same messages; those with calls say so in their content."""
     return [
-        replace(message, content=message.content + spelled(message.tool_calls, shape))
-        if message.tool_calls
-        else message
+        replace(message, content=message.content + spelled(message.tool_calls, spec)) if message.tool_calls else message
         for message in messages
     ]
 
 
-def spelled(calls: Sequence[ToolCall], shape: CallShape) -> str:
+def spelled(calls: Sequence[ToolCall], spec: ToolCallSpec) -> str:
     """The text of these calls; empty for formats with quotes of their own, whose templates show calls."""
-    if shape.arguments is not None and shape.arguments.values is Values.QUOTED:
+    if spec.arguments is not None and spec.arguments.values is Values.QUOTED:
         return ""
-    names = shape.known_as(call.name for call in calls)
+    names = spec.aliases(call.name for call in calls)
     texts = [
-        _plain(shape.head(names[call.name])) + _arguments(call.arguments, shape) + _plain(shape.closing)
-        for call in calls
+        _plain(spec.head(names[call.name])) + _arguments(call.arguments, spec) + _plain(spec.closing) for call in calls
     ]
-    return _plain(shape.before) + _plain(shape.between or "").join(texts) + _plain(shape.after)
+    return _plain(spec.before) + _plain(spec.between or "").join(texts) + _plain(spec.after)
 
 
-def _arguments(arguments: dict[str, Any], shape: CallShape) -> str:
-    if shape.arguments is None:
+def _arguments(arguments: dict[str, Any], spec: ToolCallSpec) -> str:
+    if spec.arguments is None:
         return _json(arguments)
-    each = shape.arguments
+    each = spec.arguments
     return _plain(each.between).join(_argument(name, value, each) for name, value in arguments.items())
 
 
-def _argument(name: str, value: Any, shape: ArgumentShape) -> str:
-    opening, closing = shape.ends(name)
-    bare = shape.values is Values.BARE and isinstance(value, str)
-    kind = shape.kind(_KINDS.get(type(value), "string"))
+def _argument(name: str, value: Any, spec: ArgumentSpec) -> str:
+    opening, closing = spec.ends(name)
+    bare = spec.values is Values.BARE and isinstance(value, str)
+    kind = spec.kind(_KINDS.get(type(value), "string"))
     return _plain(opening.replace(KIND, kind)) + (value if bare else _json(value)) + _plain(closing)
 
 

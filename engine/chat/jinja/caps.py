@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from engine.api import Message, ToolCall
-from engine.chat.jinja.adapt import Wording
+from engine.chat.jinja.adapt import MessageDialect
 from engine.chat.jinja.template import ChatTemplate
 from engine.chat.prompt import TemplateError
 
@@ -24,7 +24,7 @@ _PYTHON = "{'keyalpha'"
 """How arguments look where a template prints the object that it was given and not JSON."""
 
 
-class Habits:
+class TemplateCaps:
     """What one template needs. Each question is answered when it is first asked, by a rendering or a few.
 
     A template that refuses whatever it is asked counts as one that has no special needs. May be asked by any thread.
@@ -38,18 +38,18 @@ class Habits:
     @cached_property
     def functions(self) -> bool:
         """Whether it cannot do without `functions`, the tools as a JSON text."""
-        wording = Wording().write([_QUESTION])
-        return not self._render(wording) and bool(self._render(wording, functions=""))
+        dialect = MessageDialect().write([_QUESTION])
+        return not self._render(dialect) and bool(self._render(dialect, functions=""))
 
     @cached_property
-    def text(self) -> Wording:
+    def text(self) -> MessageDialect:
         """How it wants what people say."""
-        plain = Wording(short_ids=any(mark in self.template.source for mark in _SHORT_ID_MARKS))
+        plain = MessageDialect(short_ids=any(mark in self.template.source for mark in _SHORT_ID_MARKS))
         parts = replace(plain, parts=True)
         return parts if not self._shows(plain, [_QUESTION], _TEXT) and self._shows(parts, [_QUESTION], _TEXT) else plain
 
     @cached_property
-    def calls(self) -> Wording:
+    def calls(self) -> MessageDialect:
         """How it wants conversations in which the model called tools."""
         dialects = [
             replace(self.text, named_ids=named, null_content=null, text_arguments=text)
@@ -110,9 +110,9 @@ class Habits:
         half = (len(space) + 1) // 2
         return opening + space[:half], space[half:] + closing + behind
 
-    def _shows(self, wording: Wording, messages: Sequence[Message], *texts: str) -> bool:
+    def _shows(self, dialect: MessageDialect, messages: Sequence[Message], *texts: str) -> bool:
         """Whether a prompt of these messages has all of the texts in it."""
-        prompt = self._render(wording.write(messages), **({"functions": ""} if self.functions else {}))
+        prompt = self._render(dialect.write(messages), **({"functions": ""} if self.functions else {}))
         return all(text in prompt for text in texts) and _PYTHON not in prompt
 
     def _render(self, messages: Sequence[dict[str, Any]], **variables: Any) -> str:

@@ -83,7 +83,7 @@ class _Process:
     overdue: bool = False
 
 
-class Templates:
+class TemplateService:
     """Renders with the chat templates of all models. Lives on the server's event loop; `close` ends its processes.
 
     They start with the first conversation, or with `warm`.

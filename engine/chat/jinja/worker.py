@@ -220,7 +220,7 @@ def renderer_of(templates: ChatTemplates) -> NativeRenderer:
         ChatTemplate(source, bos=templates.bos, eos=templates.eos) for source in (templates.usual, templates.with_tools)
     )
     format_ = native_format(templates.with_tools or templates.usual)
-    return NativeRenderer(usual, format_.shape, with_tools if templates.with_tools else None)
+    return NativeRenderer(usual, format_.spec, with_tools if templates.with_tools else None)
 
 
 def _die_with_parent() -> None:

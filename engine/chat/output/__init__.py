@@ -5,22 +5,22 @@ template in a model's file (`native_format`); an `OutputParser` reads one answer
 """
 
 from engine.chat.output.detect import native_format
-from engine.chat.output.format import Format, Shape, Turn
+from engine.chat.output.format import Format, FormatSpec, ParseContext
 from engine.chat.output.harmony import identifiers
 from engine.chat.output.named import NAMED
 from engine.chat.output.parser import OutputParser
 from engine.chat.output.stream import MalformedCall
 from engine.chat.output.tagged_json import template_format
-from engine.chat.output.toolset import Toolbox
+from engine.chat.output.toolset import ToolSet
 
 __all__ = [
     "NAMED",
     "Format",
+    "FormatSpec",
     "MalformedCall",
     "OutputParser",
-    "Shape",
-    "Toolbox",
-    "Turn",
+    "ParseContext",
+    "ToolSet",
     "identifiers",
     "native_format",
     "template_format",

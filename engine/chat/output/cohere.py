@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.chat.output.format import LINE, NUMBER, CallShape, Shape, Turn
-from engine.chat.output.stream import Script, Tape, content, thought
+from engine.chat.output.format import LINE, NUMBER, FormatSpec, ParseContext, ToolCallSpec
+from engine.chat.output.stream import ParserCoroutine, TextBuffer, content, reasoning
 from engine.chat.output.tagged_json import TaggedJSON
 
 THINKING, END_THINKING = "<|START_THINKING|>", "<|END_THINKING|>"
@@ -15,10 +15,10 @@ ACTION, END_ACTION = "<|START_ACTION|>", "<|END_ACTION|>"
 END_OF_TURN = "<|END_OF_TURN_TOKEN|>"
 PRESERVED = (THINKING, END_THINKING, TEXT, END_TEXT, ACTION, END_ACTION, RESPONSE, END_RESPONSE)
 
-SHAPE = Shape(
+SHAPE = FormatSpec(
     (THINKING, END_THINKING),
     TEXT,
-    CallShape(
+    ToolCallSpec(
         f'{{"tool_call_id": "{NUMBER}", "tool_name": "',
         '", "parameters": ',
         "}",
@@ -32,46 +32,46 @@ SHAPE_RESPONSE = replace(SHAPE, content=RESPONSE)
 _CALLS = TaggedJSON(ACTION, END_ACTION)
 
 
-def read_cohere(tape: Tape, turn: Turn) -> Script[None]:
+def read_cohere(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer. The renderer's prompt opens the reasoning, or a text that is continued."""
     if turn.continues:
-        yield from _read_text(tape)
+        yield from _read_text(buffer)
     elif turn.think:
-        yield from _read_thinking(tape)
-    yield from _read_blocks(tape, turn)
+        yield from _read_thinking(buffer)
+    yield from _read_blocks(buffer, turn)
 
 
-def read_command(tape: Tape, turn: Turn) -> Script[None]:
+def read_command(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer behind the model's own template, whose prompt may have opened any block."""
     if turn.opened(THINKING):
-        yield from _read_thinking(tape)
+        yield from _read_thinking(buffer)
     elif turn.opened(TEXT) or turn.opened(RESPONSE):
-        yield from _read_text(tape)
-    yield from _read_blocks(tape, turn)
+        yield from _read_text(buffer)
+    yield from _read_blocks(buffer, turn)
 
 
-def _read_blocks(tape: Tape, turn: Turn) -> Script[None]:
+def _read_blocks(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     while True:
-        tag = yield from tape.accept(THINKING, TEXT, RESPONSE, ACTION, END_OF_TURN, after_space=True)
+        tag = yield from buffer.accept(THINKING, TEXT, RESPONSE, ACTION, END_OF_TURN, after_space=True)
         if tag == THINKING:
-            yield from _read_thinking(tape)
+            yield from _read_thinking(buffer)
         elif tag == ACTION:
-            yield from _CALLS.read_block(tape, turn.tools)
+            yield from _CALLS.read_block(buffer, turn.tools)
         elif tag in (TEXT, RESPONSE):
-            yield from _read_text(tape)
+            yield from _read_text(buffer)
         elif not tag:
-            yield from tape.skip_space()
-            if not tape.text:
+            yield from buffer.skip_space()
+            if not buffer.text:
                 return
-            yield from _read_text(tape)
+            yield from _read_text(buffer)
 
 
-def _read_thinking(tape: Tape) -> Script[None]:
+def _read_thinking(buffer: TextBuffer) -> ParserCoroutine[None]:
     """Emit a block of reasoning; the model may repeat the tag that the prompt has opened it with."""
-    yield from tape.accept(THINKING, after_space=True)
-    yield from tape.pour(thought, END_THINKING, trim=True)
+    yield from buffer.accept(THINKING, after_space=True)
+    yield from buffer.emit_until(reasoning, END_THINKING, trim=True)
 
 
-def _read_text(tape: Tape) -> Script[None]:
-    if (yield from tape.pour(content, END_TEXT, END_RESPONSE, END_OF_TURN, ACTION)) == ACTION:
-        tape.unread(ACTION)
+def _read_text(buffer: TextBuffer) -> ParserCoroutine[None]:
+    if (yield from buffer.emit_until(content, END_TEXT, END_RESPONSE, END_OF_TURN, ACTION)) == ACTION:
+        buffer.push_back(ACTION)

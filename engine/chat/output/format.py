@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from engine.api import Message
-from engine.chat.output.stream import Script, Tape
-from engine.chat.output.toolset import Toolbox
+from engine.chat.output.stream import ParserCoroutine, TextBuffer
+from engine.chat.output.toolset import ToolSet
 
 # How answers in a format are put together, for grammars that hold a model to it.
 
@@ -35,7 +35,7 @@ class Values(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ArgumentShape:
+class ArgumentSpec:
     """How one argument is written, where all of them are not one object of JSON.
 
     It is `opening`, its name, `middle`, its value, `closing`; `between` stands between two. `kind` is the format's word
@@ -57,13 +57,13 @@ class ArgumentShape:
 
 
 @dataclass(frozen=True, slots=True)
-class CallShape:
+class ToolCallSpec:
     """How calls are written: each is `opening`, a name, `middle`, arguments, `closing`; the name may come again there.
 
     `before` and `after` stand around all of them, `between` two of them; without it an answer has one call only.
-    `known_as` maps the functions' names to those by which the model knows them, `names` matches those that can be
+    `aliases` maps the functions' names to those by which the model knows them, `names` matches those that can be
     written. Arguments are one object of JSON unless there are `arguments`. No text in them may contain one of the
-    `reserved`: the reader would take it for its own. `trims`: the reader drops white space before calls.
+    `reserved`: the reader would take it for its own. `strips_leading_space`: the reader drops white space before calls.
     """
 
     opening: str
@@ -72,11 +72,11 @@ class CallShape:
     before: str = ""
     after: str = ""
     between: str | None = None
-    known_as: Callable[[Iterable[str]], Mapping[str, str]] = field(default=_themselves)
-    arguments: ArgumentShape | None = None
+    aliases: Callable[[Iterable[str]], Mapping[str, str]] = field(default=_themselves)
+    arguments: ArgumentSpec | None = None
     reserved: tuple[str, ...] = ()
     names: str = r"(?s:.*)"
-    trims: bool = False
+    strips_leading_space: bool = False
 
     def head(self, name: str) -> str:
         """What stands before the arguments of a call; a name in JSON has its quotes in `opening` and `middle`."""
@@ -85,7 +85,7 @@ class CallShape:
         return self.opening + written + self.middle.replace(NAME, name)
 
 
-class Thoughts(Enum):
+class ReasoningMode(Enum):
     """Where reasoning has its place in an answer: nowhere, at its beginning if the model likes, or it has begun."""
 
     NONE = auto()
@@ -94,7 +94,7 @@ class Thoughts(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class FormatSpec:
     """What surrounds reasoning ("" where there is none), what stands before content, and how calls are written.
 
     `calls` is None where the model has no way to call tools. `begins` is for formats whose readers take the
@@ -104,23 +104,23 @@ class Shape:
 
     thinking: tuple[str, str] = ("", "")
     content: str = ""
-    calls: CallShape | None = None
-    begins: Callable[[Turn], bool] | None = None
+    calls: ToolCallSpec | None = None
+    begins: Callable[[ParseContext], bool] | None = None
     asks: bool = False
 
-    def thoughts(self, turn: Turn) -> Thoughts:
+    def reasoning_mode(self, turn: ParseContext) -> ReasoningMode:
         """What the answer to a turn begins with."""
         opening, _ = self.thinking
         if turn.continues or not opening or (self.asks and not turn.think):
-            return Thoughts.NONE
+            return ReasoningMode.NONE
         if self.begins is not None:
-            return Thoughts.BEGUN if self.begins(turn) else Thoughts.NONE
+            return ReasoningMode.BEGUN if self.begins(turn) else ReasoningMode.NONE
         if turn.opened(opening.rstrip()):
-            return Thoughts.BEGUN
-        return Thoughts.ALLOWED if turn.think else Thoughts.NONE
+            return ReasoningMode.BEGUN
+        return ReasoningMode.ALLOWED if turn.think else ReasoningMode.NONE
 
 
-NO_SHAPE = Shape()
+CONTENT_ONLY = FormatSpec()
 """Everything is content."""
 
 
@@ -131,14 +131,14 @@ def json_call(
     between: str | None = None,
     name: str = "name",
     arguments: str = "arguments",
-) -> CallShape:
+) -> ToolCallSpec:
     """Objects, each of them between tags: `<tool_call>{"name": "f", "arguments": {}}</tool_call>`."""
-    return CallShape(f'{opening}{{"{name}": "', f'", "{arguments}": ', f"}}{closing}", between=between)
+    return ToolCallSpec(f'{opening}{{"{name}": "', f'", "{arguments}": ', f"}}{closing}", between=between)
 
 
-def json_list(before: str = "", after: str = "", *, name: str = "name", arguments: str = "arguments") -> CallShape:
+def json_list(before: str = "", after: str = "", *, name: str = "name", arguments: str = "arguments") -> ToolCallSpec:
     """One array of objects: `[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]`."""
-    return CallShape(f'{{"{name}": "', f'", "{arguments}": ', "}", f"{before}[", f"]{after}", ", ")
+    return ToolCallSpec(f'{{"{name}": "', f'", "{arguments}": ', "}", f"{before}[", f"]{after}", ", ")
 
 
 def bare_name(excluded: str) -> str:
@@ -147,14 +147,14 @@ def bare_name(excluded: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ParseContext:
     """The request that is being answered.
 
     `think`: whether reasoning was asked for. `last` is the last message of the conversation: an assistant's is
     continued by the answer. `prompt` is the text the model got; only its end matters.
     """
 
-    tools: Toolbox = field(default_factory=Toolbox)
+    tools: ToolSet = field(default_factory=ToolSet)
     think: bool = True
     last: Message | None = None
     prompt: str = ""
@@ -169,7 +169,7 @@ class Turn:
         return self.prompt[-len(tag) - 64 :].rstrip().endswith(tag)
 
 
-Reader = Callable[[Tape, Turn], Script[None]]
+Reader = Callable[[TextBuffer, ParseContext], ParserCoroutine[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +177,11 @@ class Format:
     """A way of writing answers. `tools` and `thinking` say what it can express.
 
     `preserved` are special tokens that mean something to the reader: they must reach it as text, while other
-    special tokens are nobody's business. `shape` tells how such an answer is written.
+    special tokens are nobody's business. `spec` tells how such an answer is written.
     """
 
     read: Reader
     tools: bool = True
     thinking: bool = False
     preserved: tuple[str, ...] = ()
-    shape: Shape = NO_SHAPE
+    spec: FormatSpec = CONTENT_ONLY

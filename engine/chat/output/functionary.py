@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 from engine.api import ToolCall
-from engine.chat.output.format import CallShape, Shape, Turn
+from engine.chat.output.format import FormatSpec, ParseContext, ToolCallSpec
 from engine.chat.output.json_calls import as_arguments, parse, read_object
-from engine.chat.output.stream import Script, Tape, Unreadable, content, emitted
+from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, emitted
 
 RECIPIENT = ">>>"
 FUNCTION, END_FUNCTION = "<function=", "</function>"
 
-SHAPE = Shape(content="all\n", calls=CallShape("", "\n", "", between=RECIPIENT))
-SHAPE_TAGS = Shape(calls=CallShape(FUNCTION, ">", END_FUNCTION, between="", reserved=(END_FUNCTION,)))
-SHAPE_LINE = Shape(calls=CallShape("", "\n", ""))
+SHAPE = FormatSpec(content="all\n", calls=ToolCallSpec("", "\n", "", between=RECIPIENT))
+SHAPE_TAGS = FormatSpec(calls=ToolCallSpec(FUNCTION, ">", END_FUNCTION, between="", reserved=(END_FUNCTION,)))
+SHAPE_LINE = FormatSpec(calls=ToolCallSpec("", "\n", ""))
 
 
-def read_functionary(tape: Tape, turn: Turn) -> Script[None]:
+def read_functionary(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of Functionary 3.2, a text `>>>all` or calls `>>>f`; the prompt ends with the first mark."""
-    yield from tape.accept(RECIPIENT)
+    yield from buffer.accept(RECIPIENT)
     tag = RECIPIENT
     while tag:
-        if not (yield from tape.accept("all\n")):
-            yield from _read_named(tape, turn)
-        tag = yield from tape.pour(content, RECIPIENT, trim=True)
+        if not (yield from buffer.accept("all\n")):
+            yield from _read_named(buffer, turn)
+        tag = yield from buffer.emit_until(content, RECIPIENT, trim=True)
 
 
-def read_glm4(tape: Tape, turn: Turn) -> Script[None]:
+def read_glm4(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of GLM-4, either a call or content."""
-    yield from tape.accept("\n")
-    yield from _read_named(tape, turn)
-    yield from tape.pour(content)
+    yield from buffer.accept("\n")
+    yield from _read_named(buffer, turn)
+    yield from buffer.emit_until(content)
 
 
-def read_function_tags(tape: Tape, turn: Turn) -> Script[None]:
+def read_function_tags(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read the content of an answer of Functionary 3.1: `<function=f>{…}</function>`."""
-    while (yield from tape.pour(content, FUNCTION, trim=True)):
-        body, end = yield from tape.until(END_FUNCTION)
+    while (yield from buffer.emit_until(content, FUNCTION, trim=True)):
+        body, end = yield from buffer.read_until(END_FUNCTION)
         name, _, arguments = body.partition(">")
         try:
             calls = [ToolCall(name, as_arguments(arguments.strip()))] if end else []
@@ -46,14 +46,14 @@ def read_function_tags(tape: Tape, turn: Turn) -> Script[None]:
             yield content(FUNCTION + body + end)
 
 
-def _read_named(tape: Tape, turn: Turn) -> Script[None]:
+def _read_named(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Emit a call if the text begins with the name of a tool on a line of its own."""
-    if not (head := (yield from tape.accept(*(f"{name}\n" for name in turn.tools.names)))):
+    if not (head := (yield from buffer.accept(*(f"{name}\n" for name in turn.tools.names)))):
         return
-    head += yield from tape.skip_space()
-    brace = yield from tape.accept("{")
-    tape.unread(brace)
-    body, _ = (yield from read_object(tape, RECIPIENT)) if brace else ("", False)
+    head += yield from buffer.skip_space()
+    brace = yield from buffer.accept("{")
+    buffer.push_back(brace)
+    body, _ = (yield from read_object(buffer, RECIPIENT)) if brace else ("", False)
     try:
         yield from emitted([ToolCall(head.rstrip(), as_arguments(parse(body)))])
     except Unreadable:

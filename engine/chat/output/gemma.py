@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.api import ToolCall
-from engine.chat.output.format import ArgumentShape, CallShape, Shape, Turn, Values
-from engine.chat.output.stream import Script, Tape, Unreadable, content, emitted, nothing, thought
+from engine.chat.output.format import ArgumentSpec, FormatSpec, ParseContext, ToolCallSpec, Values
+from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, discard, emitted, reasoning
 from engine.chat.output.values import NAME, Literals
 
 CHANNEL, END_CHANNEL = "<|channel>", "<channel|>"
@@ -17,9 +17,9 @@ FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE = "<start_function_call>", "<end_functi
 PRESERVED_FUNCTION = (FUNCTION_CALL, END_FUNCTION_CALL)
 
 
-def _calls(opening: str, closing: str, quote: str, *reserved: str) -> CallShape:
-    arguments = ArgumentShape("", ":", between=",", values=Values.QUOTED, quote=quote, names=NAME)
-    return CallShape(
+def _calls(opening: str, closing: str, quote: str, *reserved: str) -> ToolCallSpec:
+    arguments = ArgumentSpec("", ":", between=",", values=Values.QUOTED, quote=quote, names=NAME)
+    return ToolCallSpec(
         f"{opening}call:",
         "{",
         f"}}{closing}",
@@ -30,63 +30,63 @@ def _calls(opening: str, closing: str, quote: str, *reserved: str) -> CallShape:
     )
 
 
-SHAPE = Shape((f"{CHANNEL}thought\n", END_CHANNEL), calls=_calls(CALL, END_CALL, QUOTE))
-SHAPE_FUNCTION = Shape(calls=_calls(FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE, END_FUNCTION_CALL))
+SHAPE = FormatSpec((f"{CHANNEL}thought\n", END_CHANNEL), calls=_calls(CALL, END_CALL, QUOTE))
+SHAPE_FUNCTION = FormatSpec(calls=_calls(FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE, END_FUNCTION_CALL))
 
 
-def read_function_gemma(tape: Tape, turn: Turn) -> Script[None]:
+def read_function_gemma(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of FunctionGemma."""
-    while (yield from tape.pour(content, FUNCTION_CALL)):
-        body, end = yield from tape.until(END_FUNCTION_CALL)
+    while (yield from buffer.emit_until(content, FUNCTION_CALL)):
+        body, end = yield from buffer.read_until(END_FUNCTION_CALL)
         try:
             yield from emitted([_read(body, ESCAPE)])
         except Unreadable:
             yield content(FUNCTION_CALL + body + end)
 
 
-def read_gemma4(tape: Tape, turn: Turn) -> Script[None]:
+def read_gemma4(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of Gemma 4, reasoning in it too; that is dropped when nobody asked for it."""
     if turn.opened(f"{CHANNEL}thought"):
-        tape.unread(CHANNEL)
-    while tag := (yield from tape.pour(content, CHANNEL, CALL)):
+        buffer.push_back(CHANNEL)
+    while tag := (yield from buffer.emit_until(content, CHANNEL, CALL)):
         if tag == CALL:
-            yield from _read_call(tape)
+            yield from _read_call(buffer)
         else:
-            yield from tape.accept("thought\n")
-            yield from tape.pour(thought if turn.think else nothing, END_CHANNEL, trim=True)
-            yield from tape.skip_space()
+            yield from buffer.accept("thought\n")
+            yield from buffer.emit_until(reasoning if turn.think else discard, END_CHANNEL, trim=True)
+            yield from buffer.skip_space()
 
 
-def read_gemma4_silent(tape: Tape, turn: Turn) -> Script[None]:
+def read_gemma4_silent(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of a Gemma 4 that is not meant to think."""
-    yield from read_gemma4(tape, replace(turn, think=False))
+    yield from read_gemma4(buffer, replace(turn, think=False))
 
 
-def _read_call(tape: Tape) -> Script[None]:
+def _read_call(buffer: TextBuffer) -> ParserCoroutine[None]:
     """Emit one call of Gemma 4; its opening tag is consumed, the closing one may be missing."""
-    body, end = yield from tape.upto(END_CALL, CALL, RESPONSE)
+    body, end = yield from buffer.read_until(END_CALL, CALL, RESPONSE, keep=True)
     while end and body.count(QUOTE) % 2:  # the tag stands in a string
-        body += tape.take(len(end))
-        more, end = yield from tape.upto(END_CALL, CALL, RESPONSE)
+        body += buffer.take(len(end))
+        more, end = yield from buffer.read_until(END_CALL, CALL, RESPONSE, keep=True)
         body += more
     if not end and END_CALL in body:  # it did not: the string has no end
         body, end, rest = body.partition(END_CALL)
-        tape.unread(end + rest)
+        buffer.push_back(end + rest)
     for text in (body, _repaired(body)) if end else (body,):
         try:
             yield from emitted([_read(text, QUOTE)])
         except Unreadable:
             continue
-        yield from _skip_noise(tape)
+        yield from _skip_noise(buffer)
         return
     yield content(CALL + body)
 
 
-def _skip_noise(tape: Tape) -> Script[None]:
+def _skip_noise(buffer: TextBuffer) -> ParserCoroutine[None]:
     """Consume what follows a call: tags that close it, more than once at times, or that begin a made-up result."""
-    while (yield from tape.accept(END_CALL, RESPONSE, after_space=True)):
+    while (yield from buffer.accept(END_CALL, RESPONSE, after_space=True)):
         pass
-    yield from tape.skip_space()
+    yield from buffer.skip_space()
 
 
 def _read(text: str, quote: str) -> ToolCall:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.chat.output.format import NAME, Shape, Turn
+from engine.chat.output.format import NAME, FormatSpec, ParseContext
 from engine.chat.output.markup import ATEM, ATEM_CALL
-from engine.chat.output.stream import MalformedCall, Script, Tape, content, emitted, nothing, thought
-from engine.chat.output.toolset import Toolbox
+from engine.chat.output.stream import MalformedCall, ParserCoroutine, TextBuffer, content, discard, emitted, reasoning
+from engine.chat.output.toolset import ToolSet
 
 START, MESSAGE, END_MESSAGE, END_TURN = "<|start|>", "<|message|>", "<|eom|>", "<|eot|>"
 PRESERVED = (START, MESSAGE, END_MESSAGE, END_TURN)
@@ -19,34 +19,34 @@ _CALLS = replace(
     closing=f"{ATEM_CALL.closing}{ATEM.closing}",
     between=f"{END_MESSAGE}{_ASSISTANT}",
     reserved=(*ATEM_CALL.reserved, END_MESSAGE, END_TURN, _ASSISTANT),
-    trims=False,
+    strips_leading_space=False,
 )
-SHAPE = Shape((f" to=self{MESSAGE}", f"{END_MESSAGE}{_ASSISTANT}"), f" to=user{MESSAGE}", _CALLS)
+SHAPE = FormatSpec((f" to=self{MESSAGE}", f"{END_MESSAGE}{_ASSISTANT}"), f" to=user{MESSAGE}", _CALLS)
 _ENDS = (END_MESSAGE, END_TURN, _ASSISTANT)
 
 
-def read_glimmer(tape: Tape, turn: Turn) -> Script[None]:
+def read_glimmer(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer, whose first header begins behind `<|start|>assistant`. Raises MalformedCall."""
     originals = {alias: name for name in turn.tools.names for alias in (name, _in_namespace(name))}
     tools = turn.tools.aliased(originals)
     if _in_text(turn):
-        yield from _read_text(tape, tools)
+        yield from _read_text(buffer, tools)
     while True:
-        yield from tape.accept(_ASSISTANT)
-        header, tag = yield from tape.until(MESSAGE)
+        yield from buffer.accept(_ASSISTANT)
+        header, tag = yield from buffer.read_until(MESSAGE)
         if not tag:
             break
         recipient = header.strip().removeprefix("to=").strip()
         if recipient == "self":
-            yield from tape.pour(thought if turn.think else nothing, *_ENDS)
+            yield from buffer.emit_until(reasoning if turn.think else discard, *_ENDS)
         elif recipient in originals:
-            yield from _read_call(tape, originals[recipient], tools)
+            yield from _read_call(buffer, originals[recipient], tools)
         else:
-            yield from _read_text(tape, tools)
+            yield from _read_text(buffer, tools)
     yield content(header)
 
 
-def _in_text(turn: Turn) -> bool:
+def _in_text(turn: ParseContext) -> bool:
     """Whether the prompt ends in the middle of a message to the user."""
     _, separator, text = turn.prompt.rpartition(_ASSISTANT)[2].partition(MESSAGE)
     return bool(turn.continues and separator) and not any(end in text for end in _ENDS)
@@ -57,8 +57,8 @@ def _in_namespace(name: str) -> str:
     return f"{name.partition('.')[0]}.{name}"
 
 
-def _read_call(tape: Tape, name: str, tools: Toolbox) -> Script[None]:
-    body, end = yield from tape.until(*_ENDS)
+def _read_call(buffer: TextBuffer, name: str, tools: ToolSet) -> ParserCoroutine[None]:
+    body, end = yield from buffer.read_until(*_ENDS)
     whole = end or body.rstrip().endswith((ATEM.last, ATEM.closing))
     calls = ATEM.calls(body, tools) if whole else []
     if not calls and end:
@@ -68,8 +68,8 @@ def _read_call(tape: Tape, name: str, tools: Toolbox) -> Script[None]:
         yield content(body)
 
 
-def _read_text(tape: Tape, tools: Toolbox) -> Script[None]:
+def _read_text(buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[None]:
     """Emit a message to the user; calls end up in one at times."""
-    if tools and (yield from tape.accept(ATEM.opening, after_space=True)):
-        yield from ATEM.read_block(tape, tools)
-    yield from tape.pour(content, *_ENDS)
+    if tools and (yield from buffer.accept(ATEM.opening, after_space=True)):
+        yield from ATEM.read_block(buffer, tools)
+    yield from buffer.emit_until(content, *_ENDS)

@@ -6,9 +6,17 @@ import re
 from collections.abc import Iterable
 
 from engine.api import ToolCall
-from engine.chat.output.format import CallShape, Shape, Turn
+from engine.chat.output.format import FormatSpec, ParseContext, ToolCallSpec
 from engine.chat.output.json_calls import CutJSON, as_arguments, parse
-from engine.chat.output.stream import MalformedCall, Script, Tape, Unreadable, content, emitted, thought
+from engine.chat.output.stream import (
+    MalformedCall,
+    ParserCoroutine,
+    TextBuffer,
+    Unreadable,
+    content,
+    emitted,
+    reasoning,
+)
 
 START, END, MESSAGE, CHANNEL = "<|start|>", "<|end|>", "<|message|>", "<|channel|>"
 PRESERVED = (START, END, MESSAGE, CHANNEL, "<|constrain|>")
@@ -31,51 +39,51 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-SHAPE = Shape(
+SHAPE = FormatSpec(
     (f"{CHANNEL}analysis{MESSAGE}", f"{END}{START}assistant"),
     f"{CHANNEL}final{MESSAGE}",
-    CallShape(
+    ToolCallSpec(
         f"{CHANNEL}commentary to=functions.",
         f" <|constrain|>json{MESSAGE}",
         "",
-        known_as=identifiers,
+        aliases=identifiers,
         reserved=_ENDS,
     ),
 )
 
 
-def read_harmony(tape: Tape, turn: Turn) -> Script[None]:
+def read_harmony(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer, whose first header begins behind `<|start|>assistant`. Raises MalformedCall.
 
     An assistant's message that is continued has left the body of its last channel open.
     """
     if turn.continues:
-        yield from tape.pour(content, *_ENDS)
+        yield from buffer.emit_until(content, *_ENDS)
     elif turn.last is not None and turn.last.role == "assistant" and turn.last.thinking:
-        yield from tape.pour(thought, *_ENDS)
+        yield from buffer.emit_until(reasoning, *_ENDS)
     originals = {identifier: name for name, identifier in identifiers(turn.tools.names).items()}
     while True:
-        header, tag = yield from tape.until(MESSAGE)
+        header, tag = yield from buffer.read_until(MESSAGE)
         if not tag:
             break
-        yield from _read_message(tape, header.rpartition(START)[2], originals)
+        yield from _read_message(buffer, header.rpartition(START)[2], originals)
     if "<|" not in header:  # else it is a header that was cut off
         yield content(header)
 
 
-def _read_message(tape: Tape, header: str, originals: dict[str, str]) -> Script[None]:
+def _read_message(buffer: TextBuffer, header: str, originals: dict[str, str]) -> ParserCoroutine[None]:
     channel = _CHANNEL.search(header)
     recipient = _RECIPIENT.search(header)
     if recipient is not None and (channel is None or channel[1] != "final"):
         name = recipient[1].removeprefix("functions.")
-        yield from _read_call(tape, originals.get(name, name))
+        yield from _read_call(buffer, originals.get(name, name))
     else:
         thinks = channel is not None and channel[1] == "analysis"
-        yield from tape.pour(thought if thinks else content, *_ENDS)
+        yield from buffer.emit_until(reasoning if thinks else content, *_ENDS)
 
 
-def _read_call(tape: Tape, name: str) -> Script[None]:
-    body, end = yield from tape.until(*_ENDS)
+def _read_call(buffer: TextBuffer, name: str) -> ParserCoroutine[None]:
+    body, end = yield from buffer.read_until(*_ENDS)
     try:
         yield from emitted([ToolCall(name, as_arguments(parse(body)))])
     except CutJSON:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.api import ToolCall
-from engine.chat.output.stream import Script, Tape, Unreadable
-from engine.chat.output.toolset import Toolbox
+from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable
+from engine.chat.output.toolset import ToolSet
 
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
@@ -55,17 +55,17 @@ def parse(text: str) -> Any:
         raise BadJSON(str(error)) from None
 
 
-def read_object(tape: Tape, stop: str = "") -> Script[tuple[str, bool]]:
+def read_object(buffer: TextBuffer, stop: str = "") -> ParserCoroutine[tuple[str, bool]]:
     """Consume the object that the text begins with: its text, and whether it is complete.
 
     It is not when the answer ends first, or when `stop` comes first outside of a string (it is not consumed).
     """
     scan = _ObjectEnd(stop)
-    while (end := scan.find(tape.text)) is None and not tape.ended:
+    while (end := scan.find(buffer.text)) is None and not buffer.ended:
         yield None
     if end is None:
-        return tape.take(len(tape.text)), False
-    return tape.take(end), scan.depth == 0
+        return buffer.take(len(buffer.text)), False
+    return buffer.take(end), scan.depth == 0
 
 
 class _ObjectEnd:
@@ -152,7 +152,7 @@ def read_call(value: dict[str, Any]) -> ToolCall:
     return ToolCall(name, as_arguments(arguments))
 
 
-def read_calls(value: Any, tools: Toolbox) -> list[ToolCall]:
+def read_calls(value: Any, tools: ToolSet) -> list[ToolCall]:
     """The calls in a JSON value: `{name, arguments}`, `{tool: arguments}`, or either of them further inside.
 
     Raises Unreadable when there is none.
@@ -195,7 +195,7 @@ def _children(value: Any) -> Iterator[Any]:
         yield from value
 
 
-def _calls_inside(value: Any, tools: Toolbox) -> list[ToolCall]:
+def _calls_inside(value: Any, tools: ToolSet) -> list[ToolCall]:
     try:
         return read_calls(value, tools)
     except Unreadable:

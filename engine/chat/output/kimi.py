@@ -6,16 +6,16 @@ import re
 
 from engine.api import ToolCall
 from engine.chat.output.delimited import Sentinels
-from engine.chat.output.format import KIND, NUMBER, ArgumentShape, CallShape, Shape, Turn, bare_name
+from engine.chat.output.format import KIND, NUMBER, ArgumentSpec, FormatSpec, ParseContext, ToolCallSpec, bare_name
 from engine.chat.output.json_calls import as_arguments, parse
 from engine.chat.output.markup import Markup
-from engine.chat.output.stream import Script, Tape, Unreadable, content, thought
+from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, reasoning
 
 CALLS, END_CALLS = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
 CALL, ARGUMENTS, END_CALL = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
 PRESERVED = (CALLS, END_CALLS, CALL, ARGUMENTS, END_CALL)
-SHAPE = Shape(
-    calls=CallShape(
+SHAPE = FormatSpec(
+    calls=ToolCallSpec(
         f"{CALL}functions.",
         f":{NUMBER}{ARGUMENTS}",
         END_CALL,
@@ -53,17 +53,17 @@ _TOOLS = Markup(
     ),
 )
 
-SHAPE_K3 = Shape(
+SHAPE_K3 = FormatSpec(
     (THINK, END_THINK),
     RESPONSE,
-    CallShape(
+    ToolCallSpec(
         '<|open|>call tool="',
         f'" index="{NUMBER}"<|sep|>',
         "<|close|>call<|sep|>",
         _TOOLS.opening,
         _TOOLS.closing,
         "",
-        arguments=ArgumentShape(
+        arguments=ArgumentSpec(
             '<|open|>argument key="',
             f'" type="{KIND}"<|sep|>',
             "<|close|>argument<|sep|>",
@@ -76,22 +76,22 @@ SHAPE_K3 = Shape(
 )
 
 
-def read_kimi(tape: Tape, turn: Turn) -> Script[None]:
+def read_kimi(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read the content of an answer of Kimi K2."""
-    while tag := (yield from tape.pour(content, CALLS, CALL)):
-        yield from _LIST.read_list(tape, tag)
+    while tag := (yield from buffer.emit_until(content, CALLS, CALL)):
+        yield from _LIST.read_list(buffer, tag)
 
 
-def read_kimi3(tape: Tape, turn: Turn) -> Script[None]:
+def read_kimi3(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of Kimi K3, reasoning in it too."""
     if turn.opened(THINK):
-        tape.unread(THINK)
-    while tag := (yield from tape.pour(content, THINK, RESPONSE, END_RESPONSE, END_MESSAGE, _TOOLS.opening)):
+        buffer.push_back(THINK)
+    while tag := (yield from buffer.emit_until(content, THINK, RESPONSE, END_RESPONSE, END_MESSAGE, _TOOLS.opening)):
         if tag == THINK:
-            yield from tape.pour(thought, END_THINK)
-            yield from tape.skip_space()
+            yield from buffer.emit_until(reasoning, END_THINK)
+            yield from buffer.skip_space()
         elif tag == _TOOLS.opening:
-            yield from _TOOLS.read_block(tape, turn.tools)
+            yield from _TOOLS.read_block(buffer, turn.tools)
 
 
 def _read(body: str) -> ToolCall:

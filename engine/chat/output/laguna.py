@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from engine.chat.output.format import Turn
+from engine.chat.output.format import ParseContext
 from engine.chat.output.markup import ARGUMENT_TAGS, GLM
 from engine.chat.output.reasoning import read_opened_thinking
-from engine.chat.output.stream import Script, Tape, content, nothing, thought
+from engine.chat.output.stream import ParserCoroutine, TextBuffer, content, discard, reasoning
 
 THINK, END_THINK = "<think>", "</think>"
 PRESERVED = (
@@ -14,31 +14,31 @@ PRESERVED = (
 )
 
 
-def thinks(turn: Turn) -> bool:
+def thinks(turn: ParseContext) -> bool:
     """Whether an answer of Laguna begins with reasoning."""
     return turn.think and not (turn.last is not None and turn.last.role == "assistant")
 
 
-def read_laguna(tape: Tape, turn: Turn) -> Script[None]:
+def read_laguna(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer; one that continues an assistant's message begins with content."""
-    yield from _read(tape, turn, thinks=thinks(turn))
+    yield from _read(buffer, turn, thinks=thinks(turn))
 
 
-def read_poolside(tape: Tape, turn: Turn) -> Script[None]:
+def read_poolside(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer; its renderer closes an assistant's last message and begins a new one."""
-    yield from _read(tape, turn, thinks=turn.think)
+    yield from _read(buffer, turn, thinks=turn.think)
 
 
-def _read(tape: Tape, turn: Turn, thinks: bool) -> Script[None]:
+def _read(buffer: TextBuffer, turn: ParseContext, thinks: bool) -> ParserCoroutine[None]:
     if thinks:
-        yield from read_opened_thinking(tape, GLM.opening, strip=True)
-    yield from tape.accept(END_THINK, after_space=True)  # the prompt has closed the block already
-    yield from tape.skip_space()
-    while tag := (yield from tape.pour(content, THINK, GLM.opening, trim=True)):
+        yield from read_opened_thinking(buffer, GLM.opening, strip=True)
+    yield from buffer.accept(END_THINK, after_space=True)  # the prompt has closed the block already
+    yield from buffer.skip_space()
+    while tag := (yield from buffer.emit_until(content, THINK, GLM.opening, trim=True)):
         if tag == THINK:
-            yield from tape.skip_space()
-            end = yield from tape.pour(thought if turn.think else nothing, END_THINK, GLM.opening, trim=True)
-            tape.unread(end.removeprefix(END_THINK))
+            yield from buffer.skip_space()
+            end = yield from buffer.emit_until(reasoning if turn.think else discard, END_THINK, GLM.opening, trim=True)
+            buffer.push_back(end.removeprefix(END_THINK))
         else:
-            yield from GLM.read_block(tape, turn.tools)
-        yield from tape.skip_space()
+            yield from GLM.read_block(buffer, turn.tools)
+        yield from buffer.skip_space()

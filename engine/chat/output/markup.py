@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from engine.api import ToolCall
 from engine.chat.output import json_calls
-from engine.chat.output.format import KIND, LINE, ArgumentShape, CallShape, Shape, Turn, bare_name
+from engine.chat.output.format import KIND, LINE, ArgumentSpec, FormatSpec, ParseContext, ToolCallSpec, bare_name
 from engine.chat.output.json_calls import parse
-from engine.chat.output.stream import MalformedCall, Script, Tape, Unreadable, content, emitted
-from engine.chat.output.toolset import Toolbox
+from engine.chat.output.stream import MalformedCall, ParserCoroutine, TextBuffer, Unreadable, content, emitted
+from engine.chat.output.toolset import ToolSet
 from engine.chat.output.values import JSON_TYPES, typed
 
 
@@ -35,16 +35,16 @@ class Markup:
     complaint: str | None = None
     trim_after: bool = False
 
-    def __call__(self, tape: Tape, turn: Turn) -> Script[None]:
+    def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
         """Read the content of an answer. Raises MalformedCall."""
-        while (yield from tape.pour(content, self.opening, trim=True)):
-            yield from self.read_block(tape, turn.tools)
+        while (yield from buffer.emit_until(content, self.opening, trim=True)):
+            yield from self.read_block(buffer, turn.tools)
             if self.trim_after:
-                yield from tape.skip_space()
+                yield from buffer.skip_space()
 
-    def read_block(self, tape: Tape, tools: Toolbox) -> Script[None]:
+    def read_block(self, buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[None]:
         """Emit the calls of one block. The opening tag is consumed. Raises MalformedCall."""
-        body, closing = yield from tape.until(self.closing)
+        body, closing = yield from buffer.read_until(self.closing)
         block = self.opening + body + closing
         calls = self.calls(block, tools) if closing or body.rstrip().endswith(self.last) else []
         if not calls and closing and self.complaint is not None:
@@ -53,7 +53,7 @@ class Markup:
         if not calls:
             yield content(block)
 
-    def calls(self, block: str, tools: Toolbox) -> list[ToolCall]:
+    def calls(self, block: str, tools: ToolSet) -> list[ToolCall]:
         """The calls in a whole block. Models that mix up their formats write JSON in it."""
         found = [
             ToolCall(name, self._arguments(name, match["body"], tools))
@@ -62,13 +62,13 @@ class Markup:
         ]
         return found or self._spoken(block, tools)
 
-    def _spoken(self, block: str, tools: Toolbox) -> list[ToolCall]:
+    def _spoken(self, block: str, tools: ToolSet) -> list[ToolCall]:
         try:
             return json_calls.read_calls(parse(block.removeprefix(self.opening).removesuffix(self.closing)), tools)
         except Unreadable:
             return []
 
-    def _arguments(self, function: str, body: str, tools: Toolbox) -> dict[str, object]:
+    def _arguments(self, function: str, body: str, tools: ToolSet) -> dict[str, object]:
         return {
             (name := match["name"].strip()): typed(match["value"], tools.types(function, name) or _stated(match))
             for match in self.parameter.finditer(body)
@@ -102,26 +102,26 @@ QWEN_XML = Markup("<tool_call>", "</tool_call>", "</function>", _FUNCTION, _PARA
 SEED_XML = Markup("<seed:tool_call>", "</seed:tool_call>", "</function>", _FUNCTION, _PARAMETER)
 """Seed-OSS."""
 
-QWEN_CALLS = CallShape(
+QWEN_CALLS = ToolCallSpec(
     "<tool_call>\n<function=",
     ">\n",
     "</function>\n</tool_call>",
     between="\n",
-    arguments=ArgumentShape("<parameter=", ">\n", "\n</parameter>\n", names=_NAMES),
+    arguments=ArgumentSpec("<parameter=", ">\n", "\n</parameter>\n", names=_NAMES),
     reserved=(*_RESERVED, QWEN_XML.closing),
     names=_NAMES,
-    trims=True,
+    strips_leading_space=True,
 )
 
-SEED_CALLS = CallShape(
+SEED_CALLS = ToolCallSpec(
     "<seed:tool_call>\n<function=",
     ">\n",
     "</function>\n</seed:tool_call>",
     between="\n",
-    arguments=ArgumentShape("<parameter=", ">", "</parameter>\n", names=_NAMES),
+    arguments=ArgumentSpec("<parameter=", ">", "</parameter>\n", names=_NAMES),
     reserved=(*_RESERVED, SEED_XML.closing),
     names=_NAMES,
-    trims=True,
+    strips_leading_space=True,
 )
 
 
@@ -142,15 +142,15 @@ GLM = Markup(
 
 ARGUMENT_TAGS = ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
 
-GLM_CALLS = CallShape(
+GLM_CALLS = ToolCallSpec(
     GLM.opening,
     LINE,
     GLM.closing,
     between=LINE,
-    arguments=ArgumentShape("<arg_key>", f"</arg_key>{LINE}<arg_value>", f"</arg_value>{LINE}", names=bare_name("<")),
+    arguments=ArgumentSpec("<arg_key>", f"</arg_key>{LINE}<arg_value>", f"</arg_value>{LINE}", names=bare_name("<")),
     reserved=("</arg_value>", "<arg_key>", GLM.closing),
     names=r"[\w.:/-]+",
-    trims=True,
+    strips_leading_space=True,
 )
 """On lines of their own, as GLM 4.5 writes the tags, or not, as 4.7 does."""
 
@@ -179,16 +179,16 @@ PRESERVED = (
     *(HUNYUAN.opening, HUNYUAN.closing, HUNYUAN.last),
     *(f"<{tag}{_SUFFIX}>" for tag in ("tool_call", "tool_sep", "arg_key", "/arg_key", "arg_value", "/arg_value")),
 )
-SHAPE = Shape(
+SHAPE = FormatSpec(
     THINKING,
-    calls=CallShape(
+    calls=ToolCallSpec(
         f"<tool_call{_SUFFIX}>",
         f"<tool_sep{_SUFFIX}>{LINE}",
         f"{HUNYUAN.last}{LINE}",
         f"{HUNYUAN.opening}{LINE}",
         HUNYUAN.closing,
         "",
-        arguments=ArgumentShape(
+        arguments=ArgumentSpec(
             f"<arg_key{_SUFFIX}>",
             f"</arg_key{_SUFFIX}>{LINE}<arg_value{_SUFFIX}>",
             f"</arg_value{_SUFFIX}>{LINE}",
@@ -199,7 +199,7 @@ SHAPE = Shape(
             *(f"<tool_call{_SUFFIX}>", HUNYUAN.last, HUNYUAN.closing),
         ),
         names=r"[^<\s]+",
-        trims=True,
+        strips_leading_space=True,
     ),
 )
 
@@ -228,28 +228,30 @@ def _markup(opening: str, closing: str, namespace: str, newline: str) -> Markup:
     )
 
 
-def _calls(markup: Markup, namespace: str = "", attribute: str = "", around: tuple[str, str] = ("", "")) -> CallShape:
+def _calls(
+    markup: Markup, namespace: str = "", attribute: str = "", around: tuple[str, str] = ("", "")
+) -> ToolCallSpec:
     """How calls are written in a namespace; `attribute` says what kind of value an argument has."""
     invoke, parameter = f"{namespace}invoke", f"{namespace}parameter"
     before, after = around
     tags = (f"</{parameter}>", f"<{parameter} ", f"</{invoke}>", f"<{invoke} ", markup.closing)
-    return CallShape(
+    return ToolCallSpec(
         f'<{invoke} name="',
         '">\n',
         f"</{invoke}>\n",
         before,
         after,
         "",
-        arguments=ArgumentShape(
+        arguments=ArgumentSpec(
             f'<{parameter} name="', f'"{attribute}>', f"</{parameter}>\n", kind=_is_string, names=_QUOTED_NAMES
         ),
         reserved=(f"<{namespace}", f"</{namespace}") if namespace else tags,
         names=_QUOTED_NAMES,
-        trims=True,
+        strips_leading_space=True,
     )
 
 
-def _dsml(markup: Markup) -> CallShape:
+def _dsml(markup: Markup) -> ToolCallSpec:
     return _calls(markup, DSML, f' string="{KIND}"', (f"{markup.opening}\n", markup.closing))
 
 
@@ -291,13 +293,13 @@ MINICPM = Markup(
 )
 """MiniCPM 5."""
 
-MINICPM_CALLS = CallShape(
+MINICPM_CALLS = ToolCallSpec(
     MINICPM.opening,
     '">',
     MINICPM.closing,
     between="\n",
-    arguments=ArgumentShape('<param name="', '">', "</param>", names=_QUOTED_NAMES),
+    arguments=ArgumentSpec('<param name="', '">', "</param>", names=_QUOTED_NAMES),
     reserved=("</param>", "<param ", MINICPM.closing),
     names=_QUOTED_NAMES,
-    trims=True,
+    strips_leading_space=True,
 )

@@ -7,27 +7,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.api import ToolCall
-from engine.chat.output.format import NAME, ArgumentShape, CallShape, Shape, Turn, bare_name
-from engine.chat.output.stream import Script, Tape, content, emitted
-from engine.chat.output.toolset import Toolbox
+from engine.chat.output.format import NAME, ArgumentSpec, FormatSpec, ParseContext, ToolCallSpec, bare_name
+from engine.chat.output.stream import ParserCoroutine, TextBuffer, content, emitted
+from engine.chat.output.toolset import ToolSet
 from engine.chat.output.values import JSON_TYPES, typed
 
 SPACE = "]<]minimax[>["
 """Stands before every tag, so that no value can be mistaken for one."""
 
 OPENING, CLOSING = f"{SPACE}<tool_call>", f"{SPACE}</tool_call>"
-SHAPE = Shape(
-    calls=CallShape(
+SHAPE = FormatSpec(
+    calls=ToolCallSpec(
         f'{SPACE}<invoke name="',
         '">',
         f"{SPACE}</invoke>\n",
         f"{OPENING}\n",
         CLOSING,
         "",
-        arguments=ArgumentShape(f"{SPACE}<", ">", f"{SPACE}</{NAME}>", names=r"[^/<>\s]+"),
+        arguments=ArgumentSpec(f"{SPACE}<", ">", f"{SPACE}</{NAME}>", names=r"[^/<>\s]+"),
         reserved=(SPACE.lstrip("]"),),
         names=bare_name('"'),
-        trims=True,
+        strips_leading_space=True,
     )
 )
 _TAG = re.compile(
@@ -36,10 +36,10 @@ _TAG = re.compile(
 _DEEPEST = 100
 
 
-def read_minimax3(tape: Tape, turn: Turn) -> Script[None]:
+def read_minimax3(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read the content of an answer."""
-    while (yield from tape.pour(content, OPENING, trim=True)):
-        body, end = yield from tape.until(CLOSING)
+    while (yield from buffer.emit_until(content, OPENING, trim=True)):
+        body, end = yield from buffer.read_until(CLOSING)
         calls = _calls(body, turn.tools) if end else []
         yield from emitted(calls)
         if not calls:
@@ -54,7 +54,7 @@ class _Element:
     children: list[_Element] = field(default_factory=list)
 
 
-def _calls(body: str, tools: Toolbox) -> list[ToolCall]:
+def _calls(body: str, tools: ToolSet) -> list[ToolCall]:
     invocations = [element for element in _tree(body).children if element.function]
     return [ToolCall(element.function, _arguments(element, tools)) for element in invocations]
 
@@ -74,7 +74,7 @@ def _tree(body: str) -> _Element:
     return stack[0]
 
 
-def _arguments(invocation: _Element, tools: Toolbox) -> dict[str, Any]:
+def _arguments(invocation: _Element, tools: ToolSet) -> dict[str, Any]:
     return {
         element.name: _value(element, tools.types(invocation.function, element.name)) for element in invocation.children
     }

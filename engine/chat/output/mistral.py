@@ -7,15 +7,23 @@ from dataclasses import dataclass
 
 from engine.api import ToolCall
 from engine.chat.output import json_calls
-from engine.chat.output.format import CallShape, Shape, Turn, json_list
+from engine.chat.output.format import FormatSpec, ParseContext, ToolCallSpec, json_list
 from engine.chat.output.json_calls import parse, read_object
-from engine.chat.output.stream import MalformedCall, Script, Tape, Unreadable, content, emitted, thought
-from engine.chat.output.toolset import Toolbox
+from engine.chat.output.stream import (
+    MalformedCall,
+    ParserCoroutine,
+    TextBuffer,
+    Unreadable,
+    content,
+    emitted,
+    reasoning,
+)
+from engine.chat.output.toolset import ToolSet
 
 CALLS, THINK, END_THINK = "[TOOL_CALLS]", "[THINK]", "[/THINK]"
 PRESERVED = (CALLS, THINK, END_THINK, "[ARGS]")
-SHAPE = Shape((THINK, END_THINK), calls=CallShape(CALLS, "[ARGS]", "", between=""))
-SHAPE_LISTED = Shape((THINK, END_THINK), calls=json_list(CALLS))
+SHAPE = FormatSpec((THINK, END_THINK), calls=ToolCallSpec(CALLS, "[ARGS]", "", between=""))
+SHAPE_LISTED = FormatSpec((THINK, END_THINK), calls=json_list(CALLS))
 _HEAD = re.compile(r"(?P<name>[\w.-]+)(?:\s*\[CALL_ID\](?P<id>\w+))?(?:\s*\[ARGS\])?")
 
 
@@ -25,40 +33,42 @@ class Mistral:
 
     strict: bool = False
 
-    def __call__(self, tape: Tape, turn: Turn) -> Script[None]:
+    def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
         """Read an answer, reasoning in it too. Raises MalformedCall."""
         if turn.opened(THINK):
-            tape.unread(THINK)
-        while tag := (yield from tape.pour(content, CALLS, THINK, trim=True)):
+            buffer.push_back(THINK)
+        while tag := (yield from buffer.emit_until(content, CALLS, THINK, trim=True)):
             if tag == CALLS:
-                yield from self._read_calls(tape, turn.tools)
+                yield from self._read_calls(buffer, turn.tools)
             else:
-                yield from tape.pour(thought, END_THINK)
-                yield from tape.skip_space()
+                yield from buffer.emit_until(reasoning, END_THINK)
+                yield from buffer.skip_space()
 
-    def _read_calls(self, tape: Tape, tools: Toolbox) -> Script[None]:
+    def _read_calls(self, buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[None]:
         """Emit what stands behind the tag: a name and arguments, or the objects of an array."""
-        head, brace = yield from tape.upto("{", CALLS)
+        head, brace = yield from buffer.read_until("{", CALLS, keep=True)
         named = _HEAD.fullmatch(head.strip())
         if brace != "{" or not (named or head.strip() in ("", "[")):
             yield content(CALLS + head)
             return
-        yield from self._read_object(tape, tools, CALLS + head, named)
-        while not named and (yield from self._another(tape)):
-            yield from self._read_object(tape, tools, "", None)
+        yield from self._read_object(buffer, tools, CALLS + head, named)
+        while not named and (yield from self._another(buffer)):
+            yield from self._read_object(buffer, tools, "", None)
 
-    def _another(self, tape: Tape) -> Script[bool]:
+    def _another(self, buffer: TextBuffer) -> ParserCoroutine[bool]:
         """Whether one more object follows in an array. Consumes what stands between, or the array's end."""
-        if not (yield from tape.accept(",", after_space=True)):
-            yield from tape.accept("]", after_space=True)
+        if not (yield from buffer.accept(",", after_space=True)):
+            yield from buffer.accept("]", after_space=True)
             return False
-        brace = yield from tape.accept("{", after_space=True)
-        tape.unread(brace)
+        brace = yield from buffer.accept("{", after_space=True)
+        buffer.push_back(brace)
         return bool(brace)
 
-    def _read_object(self, tape: Tape, tools: Toolbox, before: str, named: re.Match[str] | None) -> Script[None]:
+    def _read_object(
+        self, buffer: TextBuffer, tools: ToolSet, before: str, named: re.Match[str] | None
+    ) -> ParserCoroutine[None]:
         """Emit the calls of the next object, or give it back with what stood before it."""
-        body, whole = yield from read_object(tape)
+        body, whole = yield from read_object(buffer)
         try:
             value = parse(body)
             calls = (

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from engine.api import Delta
-from engine.chat.output.format import Format, Turn
-from engine.chat.output.stream import Machine
+from engine.chat.output.format import Format, ParseContext
+from engine.chat.output.stream import StreamParser
 
 _LETTERS = string.ascii_lowercase + string.digits
 
@@ -19,14 +19,14 @@ def random_id() -> str:
     return "call_" + "".join(secrets.choice(_LETTERS) for _ in range(8))
 
 
-class OutputParser(Machine):
+class OutputParser(StreamParser):
     """Reads one answer. Not thread safe: belongs to the task that reads the answer.
 
     A delta has one call at most, and each is given out as soon as it is complete.
     """
 
-    def __init__(self, format: Format, turn: Turn, new_id: Callable[[], str] = random_id) -> None:
-        super().__init__(lambda tape: format.read(tape, turn))
+    def __init__(self, format: Format, turn: ParseContext, new_id: Callable[[], str] = random_id) -> None:
+        super().__init__(lambda buffer: format.read(buffer, turn))
         self._new_id = new_id
         self._calls = 0
 

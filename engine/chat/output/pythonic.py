@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.api import ToolCall
-from engine.chat.output.format import BLANK, ArgumentShape, CallShape, Turn, Values
-from engine.chat.output.stream import Script, Tape, Unreadable, content, emitted
+from engine.chat.output.format import BLANK, ArgumentSpec, ParseContext, ToolCallSpec, Values
+from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, emitted
 from engine.chat.output.values import NAME, Literals
 
 
@@ -34,22 +34,22 @@ class TaggedPython:
     closing: str
     trim_after: bool = False
 
-    def __call__(self, tape: Tape, turn: Turn) -> Script[None]:
+    def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
         """Read the content of an answer."""
-        while (yield from tape.pour(content, self.opening)):
-            body, end = yield from tape.until(self.closing)
+        while (yield from buffer.emit_until(content, self.opening)):
+            body, end = yield from buffer.read_until(self.closing)
             try:
                 yield from emitted(python_calls(body))
             except Unreadable:
                 yield content(self.opening + body + end)
             if self.trim_after:
-                yield from tape.skip_space()
+                yield from buffer.skip_space()
 
 
-def _calls(before: str, after: str, between: str) -> CallShape:
-    arguments = ArgumentShape("", "=", between=f",{BLANK}", values=Values.JSON, names=NAME)
+def _calls(before: str, after: str, between: str) -> ToolCallSpec:
+    arguments = ArgumentSpec("", "=", between=f",{BLANK}", values=Values.JSON, names=NAME)
     reserved = (after.removeprefix("]"),) if after != "]" else ()
-    return CallShape("", "(", ")", before, after, between, arguments=arguments, reserved=reserved, names=NAME)
+    return ToolCallSpec("", "(", ")", before, after, between, arguments=arguments, reserved=reserved, names=NAME)
 
 
 OLMO = TaggedPython("<function_calls>", "</function_calls>")
@@ -66,26 +66,26 @@ BARE_CALLS = _calls("[", "]", f",{BLANK}")
 """Llama 4."""
 
 
-def read_lfm(tape: Tape, turn: Turn) -> Script[None]:
+def read_lfm(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read the content of an answer of LFM2, which forgets its tags at times."""
-    if not (yield from _read_bare(tape, turn)):
-        yield from LFM(tape, turn)
+    if not (yield from _read_bare(buffer, turn)):
+        yield from LFM(buffer, turn)
 
 
-def read_bare_python(tape: Tape, turn: Turn) -> Script[None]:
+def read_bare_python(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer that is either calls or content, as Llama 4 writes it."""
-    if not (yield from _read_bare(tape, turn)):
-        yield from tape.pour(content)
+    if not (yield from _read_bare(buffer, turn)):
+        yield from buffer.emit_until(content)
 
 
-def _read_bare(tape: Tape, turn: Turn) -> Script[bool]:
+def _read_bare(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[bool]:
     """Read an answer that begins like a call of a known tool to its end; false, and nothing read, if it does not."""
-    space = yield from tape.skip_space()
-    start = yield from tape.accept(*(f"{bracket}{name}(" for name in turn.tools.names for bracket in ("[", "")))
-    tape.unread(space + start)
+    space = yield from buffer.skip_space()
+    start = yield from buffer.accept(*(f"{bracket}{name}(" for name in turn.tools.names for bracket in ("[", "")))
+    buffer.push_back(space + start)
     if not start:
         return False
-    text, _ = yield from tape.upto()
+    text, _ = yield from buffer.read_until(keep=True)
     try:
         calls = python_calls(text)
     except Unreadable:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from engine.chat.output.format import Reader, Turn
-from engine.chat.output.stream import Machine, Script, Tape, content, thought
+from engine.chat.output.format import ParseContext, Reader
+from engine.chat.output.stream import ParserCoroutine, StreamParser, TextBuffer, content, reasoning
 
 
-class ThinkingSplitter(Machine):
+class ThinkingSplitter(StreamParser):
     """Splits an answer into thinking and content; both routes, Go template and Jinja, read it alike.
 
     One block counts, and only at the start: after the first text outside of it everything is content. Whitespace
@@ -15,54 +15,54 @@ class ThinkingSplitter(Machine):
     """
 
     def __init__(self, opening: str = "<think>", closing: str = "</think>", *, opened: bool = False) -> None:
-        super().__init__(lambda tape: _split(tape, opening, closing, opened))
+        super().__init__(lambda buffer: _split(buffer, opening, closing, opened))
 
 
-def read_thinking(tape: Tape, opening: str, closing: str, opened: bool) -> Script[None]:
+def read_thinking(buffer: TextBuffer, opening: str, closing: str, opened: bool) -> ParserCoroutine[None]:
     """Emit the block at the start of an answer, if there is one, and stop where the content begins."""
-    if not opened and not (yield from tape.accept(opening, after_space=True)):
+    if not opened and not (yield from buffer.accept(opening, after_space=True)):
         return
-    yield from tape.skip_space()
-    yield from tape.pour(thought, closing)
-    yield from tape.skip_space()
+    yield from buffer.skip_space()
+    yield from buffer.emit_until(reasoning, closing)
+    yield from buffer.skip_space()
 
 
 def read_opened_thinking(
-    tape: Tape, *interrupts: str, opening: str = "<think>", closing: str = "</think>", strip: bool = False
-) -> Script[None]:
+    buffer: TextBuffer, *interrupts: str, opening: str = "<think>", closing: str = "</think>", strip: bool = False
+) -> ParserCoroutine[None]:
     """Emit a block that the prompt has opened, and stop where the content begins.
 
     The model may repeat the opening tag. One of the `interrupts`, which belong to the content, ends the block too.
     Whitespace before the closing tag is dropped, after the opening one with `strip`.
     """
-    yield from tape.accept(opening, after_space=True)
+    yield from buffer.accept(opening, after_space=True)
     if strip:
-        yield from tape.skip_space()
-    end = yield from tape.pour(thought, closing, *interrupts, trim=True)
+        yield from buffer.skip_space()
+    end = yield from buffer.emit_until(reasoning, closing, *interrupts, trim=True)
     if end == closing:
-        yield from tape.skip_space()
+        yield from buffer.skip_space()
     else:
-        tape.unread(end)
+        buffer.push_back(end)
 
 
-def _split(tape: Tape, opening: str, closing: str, opened: bool) -> Script[None]:
-    yield from read_thinking(tape, opening, closing, opened)
-    yield from tape.pour(content)
+def _split(buffer: TextBuffer, opening: str, closing: str, opened: bool) -> ParserCoroutine[None]:
+    yield from read_thinking(buffer, opening, closing, opened)
+    yield from buffer.emit_until(content)
 
 
 # Readers made of readers: reasoning first, calls only where there are tools.
 
 
-def read_content(tape: Tape, turn: Turn) -> Script[None]:
+def read_content(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Everything is content."""
-    yield from tape.pour(content)
+    yield from buffer.emit_until(content)
 
 
 def with_tools(read: Reader) -> Reader:
     """A reader that looks for calls only when the request has tools."""
 
-    def read_if_tools(tape: Tape, turn: Turn) -> Script[None]:
-        yield from (read if turn.tools else read_content)(tape, turn)
+    def read_if_tools(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+        yield from (read if turn.tools else read_content)(buffer, turn)
 
     return read_if_tools
 
@@ -73,9 +73,9 @@ def after_thinking(read: Reader, opening: str, closing: str, *, ask: bool) -> Re
     `ask`: the block is left in the content unless reasoning was asked for.
     """
 
-    def read_both(tape: Tape, turn: Turn) -> Script[None]:
+    def read_both(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
         if turn.think or not ask:
-            yield from read_thinking(tape, opening, closing, turn.opened(opening))
-        yield from read(tape, turn)
+            yield from read_thinking(buffer, opening, closing, turn.opened(opening))
+        yield from read(buffer, turn)
 
     return read_both

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from engine.api import ToolCall
 from engine.chat.output.delimited import Sentinels
-from engine.chat.output.format import NUMBER, CallShape, Shape, Turn
+from engine.chat.output.format import NUMBER, FormatSpec, ParseContext, ToolCallSpec
 from engine.chat.output.json_calls import as_arguments, parse
-from engine.chat.output.stream import Script, Tape, Unreadable, content, thought
+from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, reasoning
 
 BEGIN, END, CONTENT, THINK = "<|begin|>", "<|end|>", "<|content|>", "<|think|>"
 CALLS, END_CALLS = "<|tool_calls|>", "<|calls|>"
 CALL, NAME, ARGUMENTS, END_CALL = (f"<|tool_call:{part}|>" for part in ("begin", "name", "args", "end"))
 PRESERVED = (BEGIN, END, CONTENT, THINK, CALLS, END_CALLS, CALL, NAME, ARGUMENTS, END_CALL)
 _ASSISTANT = f"{BEGIN}assistant"
-SHAPE = Shape(
+SHAPE = FormatSpec(
     (THINK, f"{END}{_ASSISTANT}"),
     CONTENT,
-    CallShape(
+    ToolCallSpec(
         f"{CALL}call{NUMBER}{NAME}",
         ARGUMENTS,
         END_CALL,
@@ -28,17 +28,17 @@ SHAPE = Shape(
 )
 
 
-def read_solar(tape: Tape, turn: Turn) -> Script[None]:
+def read_solar(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     """Read an answer, which goes on behind `<|begin|>assistant`; whitespace between two parts is dropped."""
     if turn.opened(THINK):
-        tape.unread(THINK)
-    while tag := (yield from tape.pour(content, THINK, CONTENT, CALLS, END, _ASSISTANT)):
+        buffer.push_back(THINK)
+    while tag := (yield from buffer.emit_until(content, THINK, CONTENT, CALLS, END, _ASSISTANT)):
         if tag == THINK:
-            yield from tape.pour(thought, END)
+            yield from buffer.emit_until(reasoning, END)
         elif tag == CALLS:
-            yield from _LIST.read_list(tape, tag)
+            yield from _LIST.read_list(buffer, tag)
         if tag != CONTENT:
-            yield from tape.skip_space()
+            yield from buffer.skip_space()
 
 
 def _read(body: str) -> ToolCall:

@@ -2,7 +2,7 @@
 
 A format is written as a script: a generator that reads the tape from left to right and yields what it recognised.
 Where it needs more text it yields None, and the machine resumes it with the next piece. A script sees text only
-through the methods of `Tape`, and these decide nothing that later text could overturn: how an answer is cut into
+through the methods of `TextBuffer`, and these decide nothing that later text could overturn: how an answer is cut into
 pieces never changes what comes out. What a script yields may be empty; the machine drops it.
 """
 
@@ -15,11 +15,11 @@ from engine.api import Delta, ToolCall
 from engine.errors import EngineError
 
 T = TypeVar("T")
-Script = Generator[Delta | None, None, T]
+ParserCoroutine = Generator[Delta | None, None, T]
 _EMPTY = Delta()
 
 
-class Tape:
+class TextBuffer:
     """Text that has arrived and was not consumed yet. `ended` says that no more will come.
 
     Tags given to one call must not be the beginning of one another. Belongs to one machine.
@@ -34,17 +34,17 @@ class Tape:
         taken, self.text = self.text[:length], self.text[length:]
         return taken
 
-    def unread(self, text: str) -> None:
+    def push_back(self, text: str) -> None:
         """Put back what was consumed last."""
         self.text = text + self.text
 
-    def skip_space(self) -> Script[str]:
+    def skip_space(self) -> ParserCoroutine[str]:
         """Consume whitespace up to the first character that is none, or to the end; what it was."""
         while not (rest := self.text.lstrip()) and not self.ended:
             yield None
         return self.take(len(self.text) - len(rest))
 
-    def accept(self, *tags: str, after_space: bool = False) -> Script[str]:
+    def accept(self, *tags: str, after_space: bool = False) -> ParserCoroutine[str]:
         """Consume the tag that the text begins with and return it; "" (and nothing consumed) if it begins otherwise.
 
         `after_space`: whitespace may stand before the tag and is consumed with it.
@@ -59,26 +59,23 @@ class Tape:
                 return ""
             yield None
 
-    def upto(self, *tags: str) -> Script[tuple[str, str]]:
-        """Consume silently up to the first of the tags, which stays: (text before, tag), or (rest, "") at the end.
+    def read_until(self, *tags: str, keep: bool = False) -> ParserCoroutine[tuple[str, str]]:
+        """Consume silently up to the first of the tags: (text before, tag), or (rest, "") at the end.
 
-        Without tags that is all there is.
+        The tag is consumed too, or left where it is with `keep`. Without tags that is all there is.
         """
         searched = 0
         while True:
             at, tag = find_first(self.text, tags, searched)
             if tag or self.ended:
-                return self.take(at), tag
+                before = self.take(at)
+                if not keep:
+                    self.take(len(tag))
+                return before, tag
             searched = max(0, len(self.text) - max(map(len, tags), default=1) + 1)
             yield None
 
-    def until(self, *tags: str) -> Script[tuple[str, str]]:
-        """As `upto`, with the tag consumed."""
-        before, tag = yield from self.upto(*tags)
-        self.take(len(tag))
-        return before, tag
-
-    def pour(self, emit: Callable[[str], Delta], *tags: str, trim: bool = False) -> Script[str]:
+    def emit_until(self, emit: Callable[[str], Delta], *tags: str, trim: bool = False) -> ParserCoroutine[str]:
         """Emit text as it comes up to the first of the tags; the tag is consumed and returned, "" at the end.
 
         What may be the start of a tag waits until that is clear. `trim`: whitespace waits too, and is dropped
@@ -87,7 +84,7 @@ class Tape:
         while True:
             at, tag = find_first(self.text, tags)
             settled = bool(tag) or self.ended
-            ready = self.text[: at if settled else at - held(self.text, tags)]
+            ready = self.text[: at if settled else at - partial_match_len(self.text, tags)]
             if trim:
                 ready = ready.rstrip()
             self.take(at + len(tag) if settled else len(ready))
@@ -97,12 +94,12 @@ class Tape:
             yield None
 
 
-class Machine:
+class StreamParser:
     """Reads one answer with one script. Not thread safe: belongs to the task that reads the answer."""
 
-    def __init__(self, script: Callable[[Tape], Script[None]]) -> None:
-        self._tape = Tape()
-        self._steps = script(self._tape)
+    def __init__(self, script: Callable[[TextBuffer], ParserCoroutine[None]]) -> None:
+        self._buffer = TextBuffer()
+        self._steps = script(self._buffer)
 
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
         """What the answer says, now that it goes on with `text`; iterate to the end before the next call.
@@ -110,8 +107,8 @@ class Machine:
         `final`: nothing comes after `text`, so what was held back is given out too. Raises what the script raises,
         after everything that stood before the fault.
         """
-        self._tape.text += text
-        self._tape.ended = final
+        self._buffer.text += text
+        self._buffer.ended = final
         for delta in self._steps:
             if delta is None:
                 return
@@ -125,7 +122,7 @@ def find_first(text: str, tags: tuple[str, ...], start: int = 0) -> tuple[int, s
     return min(places, default=(len(text), ""))
 
 
-def held(text: str, tags: tuple[str, ...]) -> int:
+def partial_match_len(text: str, tags: tuple[str, ...]) -> int:
     """How many characters at the end of `text` could be the beginning of a tag."""
     longest = max(map(len, tags), default=1) - 1
     for length in range(min(longest, len(text)), 0, -1):
@@ -134,7 +131,7 @@ def held(text: str, tags: tuple[str, ...]) -> int:
     return 0
 
 
-def nothing(text: str) -> Delta:
+def discard(text: str) -> Delta:
     """A piece of the answer that nobody reads."""
     return _EMPTY
 
@@ -144,7 +141,7 @@ def content(text: str) -> Delta:
     return Delta(content=text)
 
 
-def thought(text: str) -> Delta:
+def reasoning(text: str) -> Delta:
     """A piece of the model's reasoning."""
     return Delta(thinking=text)
 

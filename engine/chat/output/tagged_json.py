@@ -11,11 +11,11 @@ from functools import partial
 
 from engine.api import Delta, ToolCall
 from engine.chat.output import json_calls
-from engine.chat.output.format import CallShape, Format, Reader, Shape, Turn, json_call, json_list
+from engine.chat.output.format import Format, FormatSpec, ParseContext, Reader, ToolCallSpec, json_call, json_list
 from engine.chat.output.json_calls import BadJSON, parse, read_object
 from engine.chat.output.reasoning import after_thinking, with_tools
-from engine.chat.output.stream import MalformedCall, Script, Tape, Unreadable, content, emitted
-from engine.chat.output.toolset import Toolbox
+from engine.chat.output.stream import MalformedCall, ParserCoroutine, TextBuffer, Unreadable, content, emitted
+from engine.chat.output.toolset import ToolSet
 
 HERMES_CALLS = json_call("<tool_call>\n", "\n</tool_call>", between="\n")
 
@@ -35,22 +35,22 @@ class TaggedJSON:
     trim_after: bool = False
     also: tuple[str, ...] = ()
 
-    def __call__(self, tape: Tape, turn: Turn) -> Script[None]:
+    def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
         """Read the content of an answer. Raises MalformedCall."""
-        while (yield from tape.pour(content, self.opening, *self.also, trim=True)):
-            yield from self.read_block(tape, turn.tools)
+        while (yield from buffer.emit_until(content, self.opening, *self.also, trim=True)):
+            yield from self.read_block(buffer, turn.tools)
             if self.trim_after:
-                yield from tape.skip_space()
+                yield from buffer.skip_space()
 
-    def read_block(self, tape: Tape, tools: Toolbox) -> Script[None]:
+    def read_block(self, buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[None]:
         """Emit the calls of one block, each at its last brace. The opening tag is consumed."""
         unsaid, called = "", False
         while True:
-            lead, mark = yield from tape.upto(*filter(None, ("{", self.closing)))
+            lead, mark = yield from buffer.read_until(*filter(None, ("{", self.closing)), keep=True)
             unsaid += lead
             if mark != "{":
                 break
-            body, _ = yield from read_object(tape, self.closing)
+            body, _ = yield from read_object(buffer, self.closing)
             try:
                 calls = json_calls.read_calls(parse(body), tools)
             except Unreadable:
@@ -58,13 +58,13 @@ class TaggedJSON:
             else:
                 yield from emitted(calls)
                 unsaid, called = "", True
-        closing = tape.take(len(mark))
+        closing = buffer.take(len(mark))
         if not called:
             yield self._without_call(unsaid, closing, tools)
         elif "{" in unsaid:
             yield content(unsaid[unsaid.index("{") :] + closing)
 
-    def _without_call(self, text: str, closing: str, tools: Toolbox) -> Delta:
+    def _without_call(self, text: str, closing: str, tools: ToolSet) -> Delta:
         """A block that calls nothing; one that the end of the answer has cut off is never a fault."""
         if self.complaint is not None and closing:
             try:
@@ -92,12 +92,12 @@ def template_format(tag: str, thinking: tuple[str, str] = ("", "")) -> Format:
     preserved = (tag[: tag.index(end) + 1],) if end in tag[1:] and end else ()
     read = tagged(tag)
     if not all(thinking):
-        return Format(read, True, False, preserved, Shape(calls=tagged_calls(tag)))
-    shape = Shape(thinking, calls=tagged_calls(tag), asks=True)
-    return Format(after_thinking(read, *thinking, ask=True), True, True, preserved, shape)
+        return Format(read, True, False, preserved, FormatSpec(calls=tagged_calls(tag)))
+    spec = FormatSpec(thinking, calls=tagged_calls(tag), asks=True)
+    return Format(after_thinking(read, *thinking, ask=True), True, True, preserved, spec)
 
 
-def tagged_calls(tag: str) -> CallShape:
+def tagged_calls(tag: str) -> ToolCallSpec:
     """A way of writing calls that begin with `tag`, which the reader of `tagged` reads."""
     if tag == "{":
         return json_call()
@@ -113,21 +113,21 @@ def spellings(tag: str) -> tuple[str, ...]:
     return tuple({glue.join(words): None for glue in ("", " ", "\n")} | {tag: None})
 
 
-def _read_tagged(tape: Tape, turn: Turn, tags: tuple[str, ...]) -> Script[None]:
-    while found := (yield from tape.pour(content, *tags)):
-        yield from _Calls(turn.tools, found, found).read(tape)
+def _read_tagged(buffer: TextBuffer, turn: ParseContext, tags: tuple[str, ...]) -> ParserCoroutine[None]:
+    while found := (yield from buffer.emit_until(content, *tags)):
+        yield from _Calls(turn.tools, found, found).read(buffer)
 
 
-def _read_bare(tape: Tape, turn: Turn) -> Script[None]:
-    yield content((yield from tape.skip_space()))
-    opening = yield from tape.accept("[")
-    opening += yield from tape.skip_space()
-    if brace := (yield from tape.accept("{")):
-        tape.unread(brace)
-        yield from _Calls(turn.tools, "", opening).read(tape)
+def _read_bare(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    yield content((yield from buffer.skip_space()))
+    opening = yield from buffer.accept("[")
+    opening += yield from buffer.skip_space()
+    if brace := (yield from buffer.accept("{")):
+        buffer.push_back(brace)
+        yield from _Calls(turn.tools, "", opening).read(buffer)
     else:
         yield content(opening)
-    yield from tape.pour(content)
+    yield from buffer.emit_until(content)
 
 
 class _Calls:
@@ -137,7 +137,7 @@ class _Calls:
     because the ends of calls are not known.
     """
 
-    def __init__(self, tools: Toolbox, tag: str, consumed: str) -> None:
+    def __init__(self, tools: ToolSet, tag: str, consumed: str) -> None:
         self._tools = tools
         self._tag = tag
         self._unsaid = consumed
@@ -145,14 +145,14 @@ class _Calls:
         names = "|".join(re.escape(name) for name in sorted(tools.names, key=len, reverse=True))
         self._names = re.compile(rf"(?<![\w-])(?:{names})(?![\w-])")
 
-    def read(self, tape: Tape) -> Script[None]:
+    def read(self, buffer: TextBuffer) -> ParserCoroutine[None]:
         """Emit calls until the answer ends, or something that is no call was given back."""
         while True:
-            lead, _ = yield from tape.upto("{")
+            lead, _ = yield from buffer.read_until("{", keep=True)
             self._unsaid += lead
-            body, complete = yield from read_object(tape, self._tag)
+            body, complete = yield from read_object(buffer, self._tag)
             self._unsaid += body
-            if not tape.text and not complete:
+            if not buffer.text and not complete:
                 break
             calls = self._interpret(lead, body)
             if calls is None and (self._tag or self._called):

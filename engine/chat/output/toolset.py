@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.chat.schema.variants import branches
+from engine.chat.schema.variants import variants
 
 
-class Toolbox:
+class ToolSet:
     """Names and parameter types of the declared tools. Empty (false) when the request has none. Immutable.
 
     `schemas` are parameters by name, which win over those in the definitions.
@@ -34,9 +34,9 @@ class Toolbox:
     def __bool__(self) -> bool:
         return bool(self._schemas)
 
-    def aliased(self, names: Mapping[str, str]) -> Toolbox:
+    def aliased(self, names: Mapping[str, str]) -> ToolSet:
         """The same tools under other names: alias to declared name."""
-        other = Toolbox()
+        other = ToolSet()
         other._schemas = {alias: self._schemas[name] for alias, name in names.items()}
         return other
 
@@ -46,4 +46,4 @@ class Toolbox:
         properties = schema.get("properties") if isinstance(schema, Mapping) else None
         if not isinstance(schema, Mapping) or not isinstance(properties, Mapping):
             return frozenset()
-        return frozenset(branch.kind for branch in branches(properties.get(parameter), schema) if branch.kind)
+        return frozenset(branch.kind for branch in variants(properties.get(parameter), schema) if branch.kind)

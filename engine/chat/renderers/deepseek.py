@@ -34,10 +34,10 @@ class DeepSeek31(NamedRenderer):
         yield BOS + "\n\n".join(message.content for message in chat.messages if message.role == "system")
         yield _tools(chat.tools) if chat.tools else ""
         thinks = chat.thinks(unless_said=False)
-        spoken = [message for message in chat.messages if message.role in ("user", "assistant", "tool")]
-        question = last_user(spoken)
+        messages = [message for message in chat.messages if message.role in ("user", "assistant", "tool")]
+        question = last_user(messages)
         previous = ""
-        for at, message in enumerate(spoken):
+        for at, message in enumerate(messages):
             if message.role == "assistant":
                 yield _answer(message, previous, thinks and at > question)
             else:
@@ -109,9 +109,9 @@ class Cogito(NamedRenderer):
         if chat.tools:
             yield _FUNCTIONS
             yield from (f"```json\n{indented(tool_json(tool))}\n```\n" for tool in chat.tools)
-        spoken = [message for message in fold_results(rest, _results) if message.role in _ROLES]
-        yield from map(_turn, spoken)
-        if not spoken or spoken[-1].role != "user":
+        messages = [message for message in fold_results(rest, _results) if message.role in _ROLES]
+        yield from map(_turn, messages)
+        if not messages or messages[-1].role != "user":
             yield ASSISTANT
         if thinks:
             yield f"{THINK}\n"

@@ -32,13 +32,13 @@ class Olmo3(NamedRenderer):
     def parts(self, chat: Chat) -> Iterator[str]:
         """The turns, each as ChatML."""
         yield turn("system", self._system(chat))
-        spoken = [message for message in chat.messages if message.role != "system"]
-        for at, message in enumerate(spoken):
+        messages = [message for message in chat.messages if message.role != "system"]
+        for at, message in enumerate(messages):
             if message.role == "assistant":
-                yield _answer(message, continued=at == len(spoken) - 1)
+                yield _answer(message, continued=at == len(messages) - 1)
             elif message.role in _ROLES:
                 yield turn(_ROLES[message.role], message.content)
-        if not (spoken and _is_continued(spoken[-1])):
+        if not (messages and _is_continued(messages[-1])):
             yield ANSWER
 
     def _system(self, chat: Chat) -> str:

@@ -122,8 +122,8 @@ class Qwen38(Qwen35):
         if not any(map(is_question, tagged(map(stripped, chat.messages), in_front_apart))):
             raise TemplateError("no user query found in messages")
         texts = filter(None, (stripped(message).content for message in instructions))
-        spoken = [message for message in chat.messages if message.role not in _INSTRUCTING]
-        return super().parts(replace(chat, messages=[Message("system", "\n\n".join(texts)), *spoken]))
+        messages = [message for message in chat.messages if message.role not in _INSTRUCTING]
+        return super().parts(replace(chat, messages=[Message("system", "\n\n".join(texts)), *messages]))
 
     def system(self, text: str | None, chat: Chat) -> str:
         """The first turn: how hard to think, tools, then the system text; none if there is nothing to say."""

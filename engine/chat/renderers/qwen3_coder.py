@@ -21,10 +21,10 @@ class Qwen3Coder(NamedRenderer):
     def parts(self, chat: Chat) -> Iterator[str]:
         """The turns, each as ChatML."""
         yield _system(chat)
-        spoken = fold_results((message for message in chat.messages if message.role != "system"), results_text)
-        for at, message in enumerate(spoken):
-            yield _turn(message, continued=at == len(spoken) - 1)
-        if spoken and spoken[-1].role != "assistant":
+        messages = fold_results((message for message in chat.messages if message.role != "system"), results_text)
+        for at, message in enumerate(messages):
+            yield _turn(message, continued=at == len(messages) - 1)
+        if messages and messages[-1].role != "assistant":
             yield ANSWER
 
 

@@ -15,7 +15,7 @@ _MOST = 500  # schemas that are looked at for one
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class SchemaVariant:
     """Values of one kind, a JSON type or "" for any, and what the schema says of them; only `values` if it lists them.
 
     Whole numbers that are listed are integers.
@@ -26,9 +26,9 @@ class Branch:
     values: tuple[Any, ...] = ()
 
 
-def branches(schema: Any, root: Mapping[str, Any]) -> list[Branch]:
+def variants(schema: Any, root: Mapping[str, Any]) -> list[SchemaVariant]:
     """The kinds of values that a schema allows, one at least; references are looked up in `root`."""
-    return list(_Reading(root).branches(schema, _DEEPEST))
+    return list(_Reading(root).variants(schema, _DEEPEST))
 
 
 class _Reading:
@@ -38,10 +38,10 @@ class _Reading:
         self._references = References(root)
         self._left = _MOST
 
-    def branches(self, schema: Any, depth: int) -> Iterator[Branch]:
+    def variants(self, schema: Any, depth: int) -> Iterator[SchemaVariant]:
         """The kinds of values, where choices may still be so deep inside of each other."""
         if not isinstance(schema, Mapping) or not depth:
-            yield Branch("", {})
+            yield SchemaVariant("", {})
             return
         flat = self._flat(schema, depth)
         choice = next((key for key in _CHOICES if isinstance(flat.get(key), list) and flat[key]), None)
@@ -51,7 +51,7 @@ class _Reading:
         rest = {key: value for key, value in flat.items() if key != choice}
         for option in flat[choice]:
             if isinstance(option, Mapping):
-                yield from self.branches(_joined([rest, option]), depth - 1)
+                yield from self.variants(_joined([rest, option]), depth - 1)
 
     def _flat(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         """The schema with what it refers to, and all of which it must be, as part of it."""
@@ -66,14 +66,14 @@ class _Reading:
         return _joined([*(self._flat(part, depth - 1) for part in parts), rest])
 
 
-def _simple(schema: Mapping[str, Any]) -> Iterator[Branch]:
+def _simple(schema: Mapping[str, Any]) -> Iterator[SchemaVariant]:
     """The kinds of a schema that leaves no choice but of types and values."""
     values = _listed(schema)
     for kind in dict.fromkeys(map(_kind, values)):
-        yield Branch(kind, schema, tuple(value for value in values if _kind(value) == kind))
+        yield SchemaVariant(kind, schema, tuple(value for value in values if _kind(value) == kind))
     if not values:
         for kind in _kinds(schema):
-            yield Branch(kind, {**schema, "type": kind} if kind else schema)
+            yield SchemaVariant(kind, {**schema, "type": kind} if kind else schema)
 
 
 def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

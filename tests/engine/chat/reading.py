@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from engine.api import Delta
-from engine.chat.output import Format, OutputParser, Toolbox, Turn
+from engine.chat.output import Format, OutputParser, ParseContext, ToolSet
 from engine.chat.output.format import Reader
-from engine.chat.output.stream import Machine
+from engine.chat.output.stream import StreamParser
 
 
-def steps(machine: Machine, chunks: Iterable[str]) -> Iterator[Delta]:
+def steps(machine: StreamParser, chunks: Iterable[str]) -> Iterator[Delta]:
     """What each chunk makes the machine say, and at last what the end makes it say."""
     for chunk in chunks:
         yield joined(machine.feed(chunk))
     yield joined(machine.feed("", final=True))
 
 
-def answer(machine: Machine, chunks: Iterable[str]) -> Delta:
+def answer(machine: StreamParser, chunks: Iterable[str]) -> Delta:
     """The whole answer."""
     return joined(steps(machine, chunks))
 
@@ -48,10 +48,12 @@ def tool(name: str, **types: str | list[str]) -> dict[str, Any]:
 TOOLS = [tool("get_weather", city="string", days="integer"), tool("add", a="number", b="number"), tool("now")]
 
 
-TURN = Turn(Toolbox(TOOLS))
+TURN = ParseContext(ToolSet(TOOLS))
 
 
-def said(format: Format | Reader, text: str, turn: Turn = TURN) -> tuple[str, str, list[tuple[str, dict[str, Any]]]]:
+def said(
+    format: Format | Reader, text: str, turn: ParseContext = TURN
+) -> tuple[str, str, list[tuple[str, dict[str, Any]]]]:
     """Content, thinking and calls of an answer, which must not depend on how it is cut."""
     if not isinstance(format, Format):
         format = Format(format)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from engine.api import Message
-from engine.chat.output import NAMED, MalformedCall, OutputParser, Toolbox, Turn, template_format
+from engine.chat.output import NAMED, MalformedCall, OutputParser, ParseContext, ToolSet, template_format
 from engine.chat.output.reasoning import ThinkingSplitter
 from modelfile import gotemplate
 from modelfile.gotemplate import ChatTemplate, Conversation, infer_think_tags, tool_tag
@@ -117,7 +117,7 @@ def test_thinking(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", TOOL_CASES["cases"], ids=lambda case: case["name"])
 def test_generic_calls(case: dict[str, Any]) -> None:
-    turn = Turn(Toolbox([{"function": {"name": name}} for name in TOOL_CASES["tools"]]))
+    turn = ParseContext(ToolSet([{"function": {"name": name}} for name in TOOL_CASES["tools"]]))
     ours = read(OutputParser(template_format(case["tag"]), turn), [*case["chunks"], ""])
     theirs = [*map(recorded, case["steps"]), Step("", case["final_content"])]
     objects = list(_objects("".join(case["chunks"])))
@@ -146,13 +146,13 @@ UNSET_MEANS_OFF = ("cogito", "deepseek3", "gemma4", "gemma4-no-thinking", "lagun
 """Parsers that do not expect reasoning when a request says nothing; through the API it always says something."""
 
 
-def named_turn(given: dict[str, Any]) -> Turn:
+def named_turn(given: dict[str, Any]) -> ParseContext:
     """The request of a case with a parser's name."""
     think = given.get("Think")
     messages = given.get("Messages") or []
     last = Message(messages[-1]["role"], messages[-1].get("content", "")) if messages else None
-    return Turn(
-        Toolbox(given.get("Tools") or ()), given["Name"] not in UNSET_MEANS_OFF if think is None else think, last
+    return ParseContext(
+        ToolSet(given.get("Tools") or ()), given["Name"] not in UNSET_MEANS_OFF if think is None else think, last
     )
 
 
@@ -188,7 +188,7 @@ def _chat_parser(given: dict[str, Any]) -> OutputParser:
     messages = [gotemplate.Message(message["role"], message["content"]) for message in given["Messages"]]
     prompt = template.render(Conversation(messages=messages, think=given.get("Think")))
     format = template_format(tool_tag(template.template), infer_think_tags(template.template))
-    return OutputParser(format, Turn(Toolbox(given.get("Tools") or ()), bool(given.get("Think")), None, prompt))
+    return OutputParser(format, ParseContext(ToolSet(given.get("Tools") or ()), bool(given.get("Think")), None, prompt))
 
 
 def _without_silence(said: list[Step]) -> list[Step]:

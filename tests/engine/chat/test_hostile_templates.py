@@ -12,7 +12,7 @@ import pytest_asyncio
 from engine.api import Message
 from engine.chat.jinja.limits import Limits
 from engine.chat.jinja.messages import ChatTemplates
-from engine.chat.jinja.service import Templates
+from engine.chat.jinja.service import TemplateService
 from engine.chat.prompt import TemplateError
 from tests.processes import descendants
 
@@ -157,21 +157,21 @@ HOSTILE: dict[str, str] = {
 GOOD = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 
-async def ask(templates: Templates, source: str) -> str:
+async def ask(templates: TemplateService, source: str) -> str:
     return (await templates.render(ChatTemplates(source), [Message("user", "Hi")], [], None)).text
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def hasty() -> AsyncIterator[Templates]:
+async def hasty() -> AsyncIterator[TemplateService]:
     """Processes that have little time."""
-    templates = Templates(os.environ, Limits(quick=0.02, first=0.05))
+    templates = TemplateService(os.environ, Limits(quick=0.02, first=0.05))
     yield templates
     await templates.close()
 
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_templates_end_and_others_go_on(hasty: Templates, name: str) -> None:
+async def test_hostile_templates_end_and_others_go_on(hasty: TemplateService, name: str) -> None:
     hostile = asyncio.create_task(ask(hasty, HOSTILE[name]))
     while not hostile.done():
         assert await ask(hasty, GOOD) == "Hi"

@@ -15,7 +15,7 @@ import pytest
 from engine.api import ChatRequest, EmbedRequest, Final, GenerateRequest, Message
 from engine.engine import Engine
 from engine.errors import EngineStopped, LoadFailed, ModelNotFound
-from engine.loading.derivations import Derivations
+from engine.loading.derivations import RepackCache
 from engine.model import Models
 from registry.manifest import CONFIG, MODEL, Layer, Manifest
 from registry.names import ModelName
@@ -39,8 +39,8 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
-async def derivations(tmp_path: Path) -> AsyncIterator[Derivations]:
-    derivations = Derivations(Store(tmp_path / "models"), os.environ)
+async def derivations(tmp_path: Path) -> AsyncIterator[RepackCache]:
+    derivations = RepackCache(Store(tmp_path / "models"), os.environ)
     yield derivations
     await derivations.close()
     assert not psutil.Process().children()
@@ -133,7 +133,7 @@ async def test_what_was_made_stays(engine: Engine, tmp_path: Path, caplog: pytes
     assert caplog.text.count(MAKING) == 1
 
 
-async def test_two_loads_at_once(derivations: Derivations, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_two_loads_at_once(derivations: RepackCache, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pronk.engine")
     for name in ("one", "other"):
         add(tmp_path, name, large())
@@ -145,7 +145,7 @@ async def test_two_loads_at_once(derivations: Derivations, tmp_path: Path, caplo
 
 
 async def test_it_is_finished_for_the_next(
-    derivations: Derivations, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    derivations: RepackCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "pronk.engine")
     add(tmp_path, "m", large())
@@ -159,7 +159,7 @@ async def test_it_is_finished_for_the_next(
     assert caplog.text.count(MAKING) == 1
 
 
-async def test_it_is_given_up_at_the_end(derivations: Derivations, tmp_path: Path) -> None:
+async def test_it_is_given_up_at_the_end(derivations: RepackCache, tmp_path: Path) -> None:
     add(tmp_path, "m", large())
     model = Models(Store(tmp_path / "models")).resolve("m")
     waiter = asyncio.create_task(derivations.weights(model))
@@ -171,7 +171,7 @@ async def test_it_is_given_up_at_the_end(derivations: Derivations, tmp_path: Pat
         await derivations.weights(model)
 
 
-async def test_its_blob_stays_until_it_is_made(derivations: Derivations, tmp_path: Path) -> None:
+async def test_its_blob_stays_until_it_is_made(derivations: RepackCache, tmp_path: Path) -> None:
     add(tmp_path, "m", large())
     store = derivations._store
     model = Models(store).resolve("m")
@@ -181,7 +181,7 @@ async def test_its_blob_stays_until_it_is_made(derivations: Derivations, tmp_pat
     assert (await waiter).path.is_file()
 
 
-async def test_a_failure_is_told_and_not_remembered(derivations: Derivations, tmp_path: Path) -> None:
+async def test_a_failure_is_told_and_not_remembered(derivations: RepackCache, tmp_path: Path) -> None:
     add(tmp_path, "m", PAIRS["gptoss"]().published)
     model = Models(Store(tmp_path / "models")).resolve("m")
     folder = tmp_path / "models" / "derived"
@@ -192,7 +192,7 @@ async def test_a_failure_is_told_and_not_remembered(derivations: Derivations, tm
     assert (await derivations.weights(model)).header.architecture == "gpt-oss"
 
 
-async def test_a_model_that_has_gone(derivations: Derivations, tmp_path: Path) -> None:
+async def test_a_model_that_has_gone(derivations: RepackCache, tmp_path: Path) -> None:
     add(tmp_path, "m", PAIRS["gptoss"]().published)
     model = Models(Store(tmp_path / "models")).resolve("m")
     model.weights.unlink()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.loading.devices import Device
-from engine.loading.memory import Plan, cache_bytes_per_token, copied_bytes, plan
+from engine.loading.memory import MemoryPlan, cache_bytes_per_token, copied_bytes, plan
 from registry.gguf import GGUFHeader, read_header
 from tests.engine.runner.harness import TINYCHAT
 
@@ -32,8 +32,8 @@ def gpu(free: int) -> Device:
 
 
 @pytest.fixture
-def planned(header: GGUFHeader) -> Callable[..., Plan]:
-    def planned(**wishes: Any) -> Plan:
+def planned(header: GGUFHeader) -> Callable[..., MemoryPlan]:
+    def planned(**wishes: Any) -> MemoryPlan:
         fields: dict[str, Any] = {"weights": GIB, "num_ctx": 4096, "cache_type": "f16", "parallel_limit": None}
         fields |= {"host": cpu(64 * GIB), "gpus": [], "num_gpu": -1}
         return plan(header, **(fields | wishes))
@@ -46,22 +46,22 @@ def test_a_token_takes_what_its_keys_and_values_take(header: GGUFHeader, cache_t
     assert cache_bytes_per_token(header, cache_type) == expected  # 6 layers × 2 heads × 64, twice
 
 
-def test_with_plenty_of_memory_everybody_gets_a_full_context(planned: Callable[..., Plan]) -> None:
+def test_with_plenty_of_memory_everybody_gets_a_full_context(planned: Callable[..., MemoryPlan]) -> None:
     assert (planned().n_parallel, planned().n_cells) == (8, 8 * 4096)
 
 
-def test_the_limit_of_sequences_is_kept(planned: Callable[..., Plan]) -> None:
+def test_the_limit_of_sequences_is_kept(planned: Callable[..., MemoryPlan]) -> None:
     assert (planned(parallel_limit=3).n_parallel, planned(parallel_limit=3).n_cells) == (3, 3 * 4096)
     assert (planned(parallel_limit=1).n_parallel, planned(parallel_limit=1).n_cells) == (1, 4096)
     assert planned(parallel_limit=100_000, num_ctx=256).n_parallel == 128  # more than llama.cpp has ids for
 
 
-def test_contexts_are_padded_as_llama_cpp_does(planned: Callable[..., Plan]) -> None:
+def test_contexts_are_padded_as_llama_cpp_does(planned: Callable[..., MemoryPlan]) -> None:
     assert planned(num_ctx=300, parallel_limit=1).n_cells == 512
 
 
 def test_one_sequence_gets_its_context_whatever_the_memory_and_short_ones_share_it(
-    planned: Callable[..., Plan],
+    planned: Callable[..., MemoryPlan],
 ) -> None:
     tight = planned(host=cpu(GIB), num_ctx=16384)
     assert (tight.n_parallel, tight.n_cells) == (8, 16384)
@@ -69,7 +69,7 @@ def test_one_sequence_gets_its_context_whatever_the_memory_and_short_ones_share_
     assert (small.n_parallel, small.n_cells) == (1, 2048)
 
 
-def test_a_gpu_takes_more_sequences_and_all_layers_that_fit(planned: Callable[..., Plan]) -> None:
+def test_a_gpu_takes_more_sequences_and_all_layers_that_fit(planned: Callable[..., MemoryPlan]) -> None:
     assert planned(gpus=[gpu(80 * GIB)]).n_parallel == 32
     assert planned(gpus=[gpu(80 * GIB)]).gpu_layers == -1
     assert planned(gpus=[gpu(80 * GIB)], num_gpu=0).gpu_layers == 0
@@ -107,17 +107,17 @@ def _fields(header: GGUFHeader) -> dict[str, Any]:
     return {name: getattr(header, name) for name in header.__dataclass_fields__}
 
 
-def test_copied_weights_are_there_twice(planned: Callable[..., Plan]) -> None:
+def test_copied_weights_are_there_twice(planned: Callable[..., MemoryPlan]) -> None:
     once, twice = planned(parallel_limit=1), planned(parallel_limit=1, copied=GIB // 2)
     assert (twice.weights, twice.total - once.total) == (GIB + GIB // 2, GIB // 2)
 
 
-def test_what_copies_take_is_not_there_for_the_cache(planned: Callable[..., Plan]) -> None:
+def test_what_copies_take_is_not_there_for_the_cache(planned: Callable[..., MemoryPlan]) -> None:
     tight = {"host": cpu(6 * GIB), "num_ctx": 65536}
     assert planned(**tight, copied=GIB).n_cells < planned(**tight).n_cells
 
 
-def test_only_the_processors_layers_are_copied(planned: Callable[..., Plan]) -> None:
+def test_only_the_processors_layers_are_copied(planned: Callable[..., MemoryPlan]) -> None:
     assert planned(gpus=[gpu(64 * GIB)], copied=GIB).weights == GIB
     assert planned(gpus=[gpu(64 * GIB)], num_gpu=2, copied=7 * 1024).weights == GIB + 5 * 1024  # of 7 layers
 

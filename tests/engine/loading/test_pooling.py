@@ -11,7 +11,16 @@ import psutil
 import pytest
 
 from engine.loading.devices import Device
-from engine.loading.memory import BATCH, GPU_BATCH, LEAST_BATCH, LONGEST_BESIDE, Plan, embedding_sizes, normalizes, plan
+from engine.loading.memory import (
+    BATCH,
+    GPU_BATCH,
+    LEAST_BATCH,
+    LONGEST_BESIDE,
+    MemoryPlan,
+    embedding_sizes,
+    normalizes,
+    plan,
+)
 from engine.loading.process import RunnerProcess
 from engine.messages import Embed
 from registry.gguf import GGUFHeader, read_header
@@ -63,7 +72,7 @@ def test_a_pass_is_small_where_words_are_many(tmp_path: Path) -> None:
     assert embedding_sizes(many, on_gpu=False, **sizes).batch == LEAST_BATCH
 
 
-def planned(path: Path, *, generates: bool, num_ctx: int) -> Plan:
+def planned(path: Path, *, generates: bool, num_ctx: int) -> MemoryPlan:
     host = Device("cpu", "cpu", 1 << 40, 1 << 40)
     return plan(
         read_header(path),
@@ -94,10 +103,10 @@ async def test_what_is_planned_is_what_it_takes(tmp_path: Path, kind: str) -> No
     await process.load(load(path=str(path), embedding=found.embedding, **sizes), math.inf)
     loaded = resident(process)
     await process.embed(Embed(0, ["the dog and the fox " * 400] * 9, num_ctx, True, 0, True, 0))
-    grown = resident(process) - loaded
+    resized = resident(process) - loaded
     await process.close()
-    assert abs(grown - found.beside) < 8 * MIB
-    assert loaded + grown < (found.total + found.beside) * 1.02
+    assert abs(resized - found.beside) < 8 * MIB
+    assert loaded + resized < (found.total + found.beside) * 1.02
 
 
 def test_what_only_embeds_takes_no_room_for_answers(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from engine.errors import ContextExceeded, EngineError, InvalidRequest, LoadCrashed, LoadFailed, RunnerDied
 from engine.loading.process import RunnerProcess, child_environment
-from engine.loading.token_stream import Answer
+from engine.loading.token_stream import TokenStream
 from engine.messages import Done, Sampling
 from tests.engine.runner.harness import TINYCHAT, chat, load, submit
 
@@ -44,7 +44,7 @@ async def process(spare: RunnerProcess) -> RunnerProcess:
     return spare
 
 
-async def whole(answer: Answer) -> tuple[str, Done]:
+async def whole(answer: TokenStream) -> tuple[str, Done]:
     """All that a request is answered."""
     texts, done = [], None
     while done is None:
@@ -53,7 +53,7 @@ async def whole(answer: Answer) -> tuple[str, Done]:
     return "".join(texts), done
 
 
-async def begun(process: RunnerProcess, count: int = 1) -> list[Answer]:
+async def begun(process: RunnerProcess, count: int = 1) -> list[TokenStream]:
     """Endless answers of which the first text has come."""
     answers = [process.submit(ENDLESS)[1] for _ in range(count)]
     for answer in answers:
@@ -61,7 +61,7 @@ async def begun(process: RunnerProcess, count: int = 1) -> list[Answer]:
     return answers
 
 
-async def failure(answer: Answer) -> EngineError:
+async def failure(answer: TokenStream) -> EngineError:
     with pytest.raises(EngineError) as failed:
         await whole(answer)
     return failed.value

@@ -9,7 +9,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine.loading.scheduler import AbortLoad, Action, Grant, Load, LoadSpec, Refusal, Refuse, Scheduler, State, Unload
+from engine.loading.scheduler import (
+    AbortLoad,
+    Action,
+    Grant,
+    LoadSpec,
+    Refusal,
+    Refuse,
+    Scheduler,
+    StartLoad,
+    State,
+    Unload,
+)
 
 
 def spec(key: str, **wishes: Any) -> LoadSpec:
@@ -39,7 +50,7 @@ class Driver:
 
     def serve(self, key: str, cost: float = 1.0, size: int = 0, **wishes: Any) -> None:
         """Load a model for one request and finish that."""
-        assert any(isinstance(action, Load) for action in self.ask(key, **wishes))
+        assert any(isinstance(action, StartLoad) for action in self.ask(key, **wishes))
         assert self.loaded(key, cost, size) == [Grant(self.tickets, key)]
         self.finish(self.tickets)
 
@@ -53,7 +64,7 @@ class Driver:
 
 def test_a_first_request_loads_and_later_ones_run_at_once() -> None:
     driver = Driver()
-    assert driver.ask("a") == [Load("a", spec("a"))]
+    assert driver.ask("a") == [StartLoad("a", spec("a"))]
     assert driver.ask("a") == []
     assert driver.loaded("a") == [Grant(1, "a"), Grant(2, "a")]
     assert driver.ask("a") == [Grant(3, "a")]
@@ -64,8 +75,8 @@ def test_loads_are_serial_and_in_order() -> None:
     driver.ask("a")
     assert driver.ask("b") == []
     assert driver.ask("c") == []
-    assert driver.loaded("a") == [Grant(1, "a"), Load("b", spec("b"))]
-    assert driver.loaded("b") == [Grant(2, "b"), Load("c", spec("c"))]
+    assert driver.loaded("a") == [Grant(1, "a"), StartLoad("b", spec("b"))]
+    assert driver.loaded("b") == [Grant(2, "b"), StartLoad("c", spec("c"))]
 
 
 def test_the_line_is_bounded_but_not_for_loaded_models() -> None:
@@ -88,7 +99,7 @@ def test_a_failed_load_refuses_those_it_would_have_served() -> None:
     assert driver.scheduler.load_failed("a", 0.0, "no memory") == [
         Refuse(1, Refusal.LOAD_FAILED, "no memory"),
         Refuse(2, Refusal.LOAD_FAILED, "no memory"),
-        Load("a", bigger),
+        StartLoad("a", bigger),
     ]
 
 
@@ -98,7 +109,7 @@ def test_sixty_mixed_requests_cost_three_loads() -> None:
     loads = granted = 0
     while actions:
         action = actions.pop(0)
-        if isinstance(action, Load):
+        if isinstance(action, StartLoad):
             loads += 1
             actions += driver.loaded(action.key)
         elif isinstance(action, Grant):
@@ -116,10 +127,10 @@ def test_a_busy_model_is_drained_for_the_head_of_the_line() -> None:
     assert driver.ask("b") == []
     assert driver.ask("a") == [], "what drains takes nothing new"
     assert driver.finish(1) == [Unload("a")]
-    assert driver.unloaded("a") == [Load("b", spec("b"))]
+    assert driver.unloaded("a") == [StartLoad("b", spec("b"))]
     assert driver.loaded("b") == [Grant(2, "b")]
     assert driver.finish(2) == [Unload("b")]
-    assert driver.unloaded("b") == [Load("a", spec("a"))]
+    assert driver.unloaded("b") == [StartLoad("a", spec("a"))]
 
 
 def test_draining_ends_when_the_head_gives_up() -> None:
@@ -173,14 +184,14 @@ def test_room_is_counted_in_bytes() -> None:
     driver.serve("b", bytes_needed=40, size=30)
     assert driver.ask("c", bytes_needed=90) == [Unload("a"), Unload("b")], "all that must go goes at once"
     assert driver.unloaded("b") == []
-    assert driver.unloaded("a") == [Load("c", spec("c", bytes_needed=90))]
+    assert driver.unloaded("a") == [StartLoad("c", spec("c", bytes_needed=90))]
 
 
 def test_a_model_that_has_grown_counts_as_what_it_is() -> None:
     driver = Driver(max_loaded=10, budget=100)
     driver.serve("a", bytes_needed=40, size=40)
-    driver.scheduler.grown("a", 70)
-    driver.scheduler.grown("unknown", 70)
+    driver.scheduler.resized("a", 70)
+    driver.scheduler.resized("unknown", 70)
     assert [view.size for view in driver.scheduler.runners()] == [70]
     assert driver.ask("b", bytes_needed=40) == [Unload("a")]
 
@@ -189,7 +200,7 @@ def test_a_model_too_large_for_the_budget_is_loaded_alone() -> None:
     driver = Driver(budget=100)
     driver.serve("a", bytes_needed=10, size=10)
     assert driver.ask("big", bytes_needed=500) == [Unload("a")]
-    assert driver.unloaded("a") == [Load("big", spec("big", bytes_needed=500))]
+    assert driver.unloaded("a") == [StartLoad("big", spec("big", bytes_needed=500))]
 
 
 def test_another_wish_drains_and_loads_again() -> None:
@@ -199,7 +210,7 @@ def test_another_wish_drains_and_loads_again() -> None:
     bigger = spec("a", num_ctx=8192, num_ctx_auto=False)
     assert driver.ask("a", num_ctx=8192, num_ctx_auto=False) == []
     assert driver.finish(1) == [Unload("a")]
-    assert driver.unloaded("a") == [Load("a", bigger)]
+    assert driver.unloaded("a") == [StartLoad("a", bigger)]
     assert driver.loaded("a") == [Grant(2, "a")]
     assert driver.ask("a", num_ctx=2048, num_ctx_auto=False) == [Grant(3, "a")]
 
@@ -237,14 +248,14 @@ def test_a_wish_about_the_place_of_weights_loads_an_idle_model_again() -> None:
     driver = Driver()
     driver.serve("a")
     assert driver.ask("a", **READ) == [Unload("a")]
-    assert driver.unloaded("a") == [Load("a", spec("a", **READ))]
+    assert driver.unloaded("a") == [StartLoad("a", spec("a", **READ))]
     assert driver.loaded("a") == [Grant(2, "a")]
     assert driver.ask("a", **READ) == [Grant(3, "a")]
     assert driver.ask("a") == [], "no wish: the default again, when the others are done"
     assert driver.ask("a", **READ) == []
     driver.finish(2)
     assert driver.finish(3) == [Unload("a")]
-    assert driver.unloaded("a") == [Load("a", spec("a"))]
+    assert driver.unloaded("a") == [StartLoad("a", spec("a"))]
     assert driver.loaded("a") == [Grant(4, "a"), Grant(5, "a")], "one wish in a while"
 
 
@@ -280,7 +291,7 @@ def test_who_wishes_otherwise_each_time_takes_a_tenth_of_the_time(cost: float) -
                 if actions == [Unload("a")]:
                     actions = driver.unloaded("a")
                 else:
-                    assert isinstance(actions[0], Load)
+                    assert isinstance(actions[0], StartLoad)
                     driver.now += cost
                     loading += cost
                     actions = driver.loaded("a", cost)
@@ -344,7 +355,7 @@ def test_a_request_for_a_model_that_is_going_loads_it_again() -> None:
     driver.serve("a")
     driver.scheduler.expire("a", 0.0)
     assert driver.ask("a") == []
-    assert driver.unloaded("a") == [Load("a", spec("a"))]
+    assert driver.unloaded("a") == [StartLoad("a", spec("a"))]
 
 
 def test_a_load_that_nobody_waits_for_is_aborted() -> None:
@@ -353,7 +364,7 @@ def test_a_load_that_nobody_waits_for_is_aborted() -> None:
     driver.ask("a")
     driver.ask("b")
     assert driver.finish(1) == []
-    assert driver.finish(2) == [AbortLoad("a"), Load("b", spec("b"))]
+    assert driver.finish(2) == [AbortLoad("a"), StartLoad("b", spec("b"))]
     assert driver.loaded("a") == [], "it was too late"
     assert driver.states() == {"a": State.LEAVING, "b": State.LOADING}
     assert driver.unloaded("a") == []
@@ -366,7 +377,7 @@ def test_a_crash_forgets_what_ran_and_the_next_request_loads_anew() -> None:
     driver.loaded("a")
     assert driver.scheduler.crashed("a", 0.0) == []
     assert driver.finish(1) == []
-    assert driver.ask("a") == [Load("a", spec("a"))]
+    assert driver.ask("a") == [StartLoad("a", spec("a"))]
     assert driver.scheduler.crashed("a", 0.0) == [
         Refuse(2, Refusal.LOAD_FAILED, "the process ended while loading"),
     ]
@@ -377,7 +388,7 @@ def test_a_crash_makes_room() -> None:
     driver.ask("a")
     driver.loaded("a")
     driver.ask("b")
-    assert driver.scheduler.crashed("a", 0.0) == [Load("b", spec("b"))]
+    assert driver.scheduler.crashed("a", 0.0) == [StartLoad("b", spec("b"))]
 
 
 keys = st.sampled_from("abcd")
@@ -411,7 +422,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def carry_out(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case Load(key, wanted):
+                case StartLoad(key, wanted):
                     assert key not in self.processes
                     assert not [p for p in self.processes.values() if p.state == "loading"], "loads are serial"
                     self.processes[key] = Process("loading", wanted)

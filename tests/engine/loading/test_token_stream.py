@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from engine.errors import RunnerDied
-from engine.loading.token_stream import Answer
+from engine.loading.token_stream import TokenStream
 from engine.messages import Done
 
 DONE = Done(1, "stop", 1, 0, 1, 1, 1)
 
 
 async def test_what_has_piled_up_is_read_at_once() -> None:
-    answer = Answer()
+    answer = TokenStream()
     answer.add("a")
     answer.add("b")
     assert await answer.read() == ("ab", None)
@@ -25,7 +25,7 @@ async def test_what_has_piled_up_is_read_at_once() -> None:
 
 
 async def test_a_reader_waits_for_what_comes() -> None:
-    answer = Answer()
+    answer = TokenStream()
     reading = asyncio.create_task(answer.read())
     await asyncio.sleep(0)
     answer.add("a")
@@ -33,7 +33,7 @@ async def test_a_reader_waits_for_what_comes() -> None:
 
 
 async def test_text_comes_before_the_failure_that_ended_it() -> None:
-    answer = Answer()
+    answer = TokenStream()
     answer.add("a")
     answer.finish(RunnerDied("first"))
     answer.finish(RunnerDied("second"))
@@ -43,7 +43,7 @@ async def test_text_comes_before_the_failure_that_ended_it() -> None:
 
 
 async def test_a_reader_that_is_cancelled_can_come_back() -> None:
-    answer = Answer()
+    answer = TokenStream()
     reading = asyncio.create_task(answer.read())
     await asyncio.sleep(0)
     reading.cancel()

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 
-from engine.messages import Chunk, Done, Failed, FromRunner, Load, Sampling, Submit
+from engine.messages import Chunk, Done, Failed, FromRunner, LoadModel, Sampling, Submit
 from engine.runner.context import Context
 from engine.runner.grammar import Grammars
 from engine.runner.kvcache import KVCache
@@ -23,10 +23,10 @@ EXTRA_SLOTS = 8
 PLAIN = Sampling(temperature=0, repeat_penalty=1.0)
 
 
-def load(**wishes: Any) -> Load:
+def load(**wishes: Any) -> LoadModel:
     """A small CPU load; one thread, as cores are shared with other tests."""
     spec: dict[str, Any] = {"n_ctx": 1024, "n_cells": 4096, "n_parallel": 8, "n_batch": 512, "n_threads": 1}
-    return Load(**{"path": str(TINYCHAT), "n_gpu_layers": 0, **spec, **wishes})
+    return LoadModel(**{"path": str(TINYCHAT), "n_gpu_layers": 0, **spec, **wishes})
 
 
 def submit(prompt: str, **wishes: Any) -> Submit:

@@ -21,7 +21,7 @@ from engine.messages import (
     Failed,
     FromRunner,
     Grammar,
-    Load,
+    LoadModel,
     Ping,
     Pong,
     Text,
@@ -102,7 +102,7 @@ def taken(mailbox: Mailbox) -> int:
 def test_the_first_message_says_what_to_load(pair: tuple[Mailbox, Parent]) -> None:
     mailbox, parent = pair
     parent.send(load())
-    assert isinstance(mailbox.receive_load(), Load)
+    assert isinstance(mailbox.receive_load(), LoadModel)
     parent.send(Ping(1))
     with pytest.raises(TypeError, match="Ping"):
         mailbox.receive_load()
@@ -193,7 +193,7 @@ def test_texts_for_vectors_arrive_in_one_piece_or_are_refused(served: tuple[Mail
         assert mailbox.take(block=True) == Cancel(2)
         job = mailbox.take(block=True)
     assert isinstance(job, EmbedJob)
-    assert (job.id, [len(passage.tokens) for passage in job.passages]) == (3, [1, 2])
+    assert (job.id, [len(passage.tokens) for passage in job.texts]) == (3, [1, 2])
 
 
 @pytest.mark.parametrize("unread", [[], [Text(1, "nobody reads this")]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.runner.detokenizer import REPEAT_LIMIT, TextStream
+from engine.runner.detokenizer import REPEAT_LIMIT, IncrementalDetokenizer
 
 texts = st.text(alphabet="ab<|é你🎉 \n", max_size=60)
 stops = st.lists(st.text(alphabet="ab<|é你🎉", min_size=1, max_size=5), max_size=3)
@@ -23,7 +23,7 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
 
 def shown(pieces: list[bytes], stops: list[str]) -> list[str]:
     """What the stream shows, piece by piece, until a stop string or the end."""
-    stream = TextStream(stops)
+    stream = IncrementalDetokenizer(stops)
     found = []
     for piece in pieces:
         found.append(stream.feed(piece))
@@ -62,20 +62,20 @@ def test_without_stop_strings_every_cut_shows_the_same(text: str, sizes: list[in
 
 
 def test_what_may_become_a_stop_string_waits_until_that_is_decided() -> None:
-    stream = TextStream(["</s>"])
+    stream = IncrementalDetokenizer(["</s>"])
     assert [stream.feed(piece) for piece in (b"a<", b"/", b"x<", b"/s")] == ["a", "", "</x", ""]
     assert stream.flush() == "</s"
 
 
 def test_bytes_that_are_no_text_become_replacement_characters_and_half_a_character_is_dropped() -> None:
-    stream = TextStream([])
+    stream = IncrementalDetokenizer([])
     assert stream.feed(b"a\xff") == "a�"
     assert stream.feed(b"\xe4\xbd") == ""
     assert stream.flush() == ""
 
 
 def test_the_same_piece_over_and_over_is_a_loop() -> None:
-    stream = TextStream([])
+    stream = IncrementalDetokenizer([])
     for _ in range(REPEAT_LIMIT):
         stream.feed(b" la")
     assert not stream.looping
@@ -84,7 +84,7 @@ def test_the_same_piece_over_and_over_is_a_loop() -> None:
 
 
 def test_other_pieces_between_are_no_loop() -> None:
-    stream = TextStream([])
+    stream = IncrementalDetokenizer([])
     for _ in range(REPEAT_LIMIT):
         stream.feed(b"la")
         stream.feed(b"li")

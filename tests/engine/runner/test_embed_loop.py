@@ -98,7 +98,7 @@ def test_a_bert_gives_what_its_authors_library_gives(desks: Embedders, bert: Pat
     expected = json.loads((DATA / "bert/logits.json").read_text())
     desk = desks(bert, **BERT)
     job = make_job(desk.context.vocabulary, Embed(1, ["a"], 128, True, 0, False, None))
-    job.passages[0].tokens[:] = job.passages[0].tokens[:0] + type(job.passages[0].tokens)("i", expected["ids"])
+    job.texts[0].tokens[:] = job.texts[0].tokens[:0] + type(job.texts[0].tokens)("i", expected["ids"])
     desk.embedding.submit(job)
     desk.run()
     assert desk.vectors(1) == pytest.approx(np.array(expected["values"]), abs=2e-3)

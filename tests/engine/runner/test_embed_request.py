@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.messages import Embed
 from engine.runner.context import Context
-from engine.runner.embed_request import NO_ROOM, TOO_LONG, EmbedJob, Passage, make_job
+from engine.runner.embed_request import NO_ROOM, TOO_LONG, EmbedJob, EmbedText, make_job
 from engine.runner.preprocess import PromptRejected
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.berts import tiny_bert
@@ -34,7 +34,7 @@ def embed(*texts: str, **wishes: Any) -> Embed:
 
 
 def tokens(job: EmbedJob) -> list[list[int]]:
-    return [passage.tokens.tolist() for passage in job.passages]
+    return [passage.tokens.tolist() for passage in job.texts]
 
 
 def test_texts_become_tokens_between_special_ones(vocabulary: Vocabulary) -> None:
@@ -87,7 +87,7 @@ VECTORS = st.lists(st.lists(st.floats(-8, 8, width=32), min_size=3, max_size=3),
 @given(rows=VECTORS, counts=st.lists(st.integers(1, 50), min_size=6, max_size=6))
 def test_the_mean_of_a_text_is_that_of_its_parts(rows: list[list[float]], counts: list[int]) -> None:
     parts = list(zip(rows, counts, strict=False))
-    passage = Passage(array("i", range(sum(count for _, count in parts))))
+    passage = EmbedText(array("i", range(sum(count for _, count in parts))))
     for row, count in parts:
         passage.add(np.array(row, np.float32), count, mean=True)
     expected = np.average([row for row, _ in parts], axis=0, weights=[count for _, count in parts])
@@ -96,7 +96,7 @@ def test_the_mean_of_a_text_is_that_of_its_parts(rows: list[list[float]], counts
 
 
 def test_without_a_mean_the_last_part_counts() -> None:
-    passage = Passage(array("i", range(5)))
+    passage = EmbedText(array("i", range(5)))
     passage.add(np.array([1, 2], np.float32), 3, mean=False)
     passage.add(np.array([3, 4], np.float32), 2, mean=False)
     assert passage.vector is not None
@@ -104,8 +104,8 @@ def test_without_a_mean_the_last_part_counts() -> None:
 
 
 def answer(vectors: list[list[float]], **wishes: Any) -> list[list[float]]:
-    job = EmbedJob(embed(*["a"] * len(vectors), **wishes), [Passage(array("i", [7])) for _ in vectors])
-    for passage, vector in zip(job.passages, vectors, strict=True):
+    job = EmbedJob(embed(*["a"] * len(vectors), **wishes), [EmbedText(array("i", [7])) for _ in vectors])
+    for passage, vector in zip(job.texts, vectors, strict=True):
         passage.add(np.array(vector, np.float32), 1, mean=True)
     found = job.answer()
     assert found.tokens == len(vectors)

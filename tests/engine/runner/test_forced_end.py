@@ -11,7 +11,7 @@ import pytest
 
 from engine.chat.grammar.json_grammar import json_rules
 from engine.messages import Grammar
-from engine.runner.forced_end import Ending
+from engine.runner.forced_end import EndFinder
 from engine.runner.grammar import Grammars
 from engine.runner.matcher import _BETWEEN_TOKENS
 from engine.runner.vocabulary import Vocabulary
@@ -89,7 +89,7 @@ def finish(
 ) -> str | None:
     """The whole text, if an end is found for what has begun."""
     matcher = grammars.matcher(Grammar(rules, marks, closings) if isinstance(rules, str) else rules)
-    matcher.allow(10_000)
+    matcher.set_budget(10_000)
     tokens = vocabulary.tokenize(begun, add_special=False).tolist()
     for token in tokens:
         assert matcher.accept(token) == token
@@ -186,7 +186,7 @@ def test_from_within_the_text_of_a_pattern(
 ) -> None:
     found = json_rules(object_of(v={"type": "string", "pattern": pattern}), "value")
     matcher = grammars.matcher(Grammar(f"start: value\n{found.text}", examples=found.examples))
-    matcher.allow(10_000)
+    matcher.set_budget(10_000)
     for token in vocabulary.tokenize(f'{{"v":"{begun}', add_special=False).tolist():
         assert matcher.accept(token) == token
     way = matcher._find(_BETWEEN_TOKENS)
@@ -229,7 +229,7 @@ def test_where_there_is_no_end(grammars: Grammars) -> None:
 
 
 def test_a_text_is_written_in_few_tokens() -> None:
-    ending = Ending([b"a", b"b", b"ab", b"abc", b"cd", b""])
+    ending = EndFinder([b"a", b"b", b"ab", b"abc", b"cd", b""])
     assert ending.written(tuple(b"abcd"), ()) == [2, 4]
     assert ending.written(tuple(b"abx"), ()) is None
     assert ending.written((*b"ab", 257, *b"b"), (5,)) == [2, 5, 1]

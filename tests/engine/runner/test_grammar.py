@@ -186,7 +186,7 @@ def test_an_answer_in_a_loop_is_completed(runner: Runner) -> None:
 
 def test_an_answer_that_may_go_on_ends_where_there_is_no_room_for_more() -> None:
     matcher = Grammars(ByteVocabulary()).matcher(Grammar('start: "ab" ("\\nab"){0,3}'))
-    matcher.allow(3)
+    matcher.set_budget(3)
     assert [matcher.accept(byte) for byte in b"ab"] == list(b"ab")
     assert matcher.accept(ord("\n")) == BYTES  # the token that ends an answer
     assert matcher.finished
@@ -195,9 +195,9 @@ def test_an_answer_that_may_go_on_ends_where_there_is_no_room_for_more() -> None
 
 def test_an_answer_that_is_led_to_its_end_ends_there() -> None:
     matcher = Grammars(ByteVocabulary()).matcher(Grammar('start: "ab" ("\\nab"){0,3} "\\n"?'))
-    matcher.allow(4096)
+    matcher.set_budget(4096)
     matcher.accept(ord("a"))
-    assert matcher.hurry()
+    assert matcher.force_end()
     assert not matcher.finished
     assert matcher.accept(ord("b")) == ord("b")
     assert matcher.finished
@@ -205,7 +205,7 @@ def test_an_answer_that_is_led_to_its_end_ends_there() -> None:
 
 def test_of_lists_that_end_by_a_space_the_shortest_is_found() -> None:
     matcher = Grammars(ByteVocabulary()).matcher(Grammar('start: "[" "1" (", 1"){0,15} "\\n]"'))
-    matcher.allow(5)
+    matcher.set_budget(5)
     text = [matcher.accept(byte) for byte in b"[1"]
     assert bytes([*text, matcher.accept(ord(",")), matcher.accept(ord("]"))]) == b"[1\n]"
 

@@ -1,22 +1,22 @@
 """Chunks as long as the machine is fast."""
 
-from engine.runner.prefill_budget import ALONE_GOAL, FIRST_GUESS, SHARED_GOAL, SMALLEST, Pace
+from engine.runner.prefill_budget import ALONE_GOAL, FIRST_GUESS, SHARED_GOAL, SMALLEST, PrefillBudget
 
 
 def test_a_first_chunk_is_small() -> None:
-    assert Pace(4096).chunk(crowded=False) == FIRST_GUESS
-    assert Pace(64).chunk(crowded=False) == 64
+    assert PrefillBudget(4096).chunk(crowded=False) == FIRST_GUESS
+    assert PrefillBudget(64).chunk(crowded=False) == 64
 
 
 def test_chunks_take_about_the_time_that_others_can_wait() -> None:
-    pace = Pace(4096)
+    pace = PrefillBudget(4096)
     pace.measured(200, 1.0)
     assert pace.chunk(crowded=True) == int(200 * SHARED_GOAL)
     assert pace.chunk(crowded=False) == int(200 * ALONE_GOAL)
 
 
 def test_chunks_follow_a_machine_that_becomes_slower() -> None:
-    pace = Pace(4096)
+    pace = PrefillBudget(4096)
     pace.measured(1000, 1.0)
     before = pace.chunk(crowded=True)
     for _ in range(30):
@@ -25,12 +25,12 @@ def test_chunks_follow_a_machine_that_becomes_slower() -> None:
 
 
 def test_a_slow_machine_still_gets_on() -> None:
-    pace = Pace(4096)
+    pace = PrefillBudget(4096)
     pace.measured(16, 100.0)
     assert pace.chunk(crowded=True) == SMALLEST
 
 
 def test_a_few_tokens_say_nothing() -> None:
-    pace = Pace(4096)
+    pace = PrefillBudget(4096)
     pace.measured(2, 1.0)
     assert pace.chunk(crowded=True) == FIRST_GUESS

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 
-from modelfile.published import Layout, layout_of, plan
+from modelfile.published import OllamaLayout, layout_of, plan
 from modelfile.published.layouts import LAYOUTS
 from modelfile.published.writing import contents
 from registry.gguf import GGUFArray, read_header
@@ -27,7 +27,7 @@ def derive(source: Path) -> dict[str, Path]:
     """The files that are made of a published one, by what they are."""
     header = read_header(source)
     layout = layout_of(header)
-    assert isinstance(layout, Layout)
+    assert isinstance(layout, OllamaLayout)
     made = {}
     for form, rewrite in layout.forms(header).items():
         planned = plan(rewrite, source, header)
@@ -87,7 +87,7 @@ def test_what_is_made_needs_no_more(name: str, tmp_path: Path) -> None:
     for made in derive(pair.published.write(tmp_path / "published.gguf")).values():
         header = read_header(made)
         match layout_of(header):
-            case Layout(text=text):
+            case OllamaLayout(text=text):
                 assert plan(text, made, header).overrides() == {}
             case layout:
                 assert layout is None
@@ -103,7 +103,7 @@ def test_a_layout_that_differs_in_what_it_says_only(tmp_path: Path) -> None:
     source = Model("mistral3", pair.published.metadata, weights).write(tmp_path / "published.gguf")
     header = read_header(source)
     layout = layout_of(header)
-    assert isinstance(layout, Layout)
+    assert isinstance(layout, OllamaLayout)
     assert plan(layout.text, source, header).overrides() == {
         "mistral3.rope.scaling.yarn_beta_fast": 32.0,
         "mistral3.rope.scaling.yarn_beta_slow": 2.0,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfile.published import Layout, layout_of, plan
+from modelfile.published import OllamaLayout, layout_of, plan
 from registry.gguf import read_header
 from tests.modelfile.published.llama3 import END_OF_TEXT, END_OF_TURN, llama3
 from tests.modelfile.published.models import Model
@@ -30,7 +30,7 @@ def test_what_is_said_beside(pre: str | None, eos: int, said: dict[str, str | in
     path = write(tmp_path, llama3(pre, eos))
     header = read_header(path)
     layout = layout_of(header)
-    assert isinstance(layout, Layout)
+    assert isinstance(layout, OllamaLayout)
     assert plan(layout.text, path, header).overrides() == said | SAID
 
 

@@ -81,20 +81,20 @@ def test_bad_entries(entry: str) -> None:
 
 def test_no_origin_or_the_own_one_is_no_cors() -> None:
     for origin in ("", "http://evil.example:1", "https://evil.example:1"):
-        assert Origins().judge("GET", origin, "evil.example:1").status is None
-        assert not Origins().judge("OPTIONS", origin, "evil.example:1").headers
+        assert Origins().check("GET", origin, "evil.example:1").status is None
+        assert not Origins().check("OPTIONS", origin, "evil.example:1").headers
 
 
 def test_verdicts() -> None:
     origins = Origins()
-    assert origins.judge("POST", "http://evil.example", "h").status == 403
-    assert origins.judge("OPTIONS", "http://evil.example", "h").status == 403
-    plain = origins.judge("GET", "app://x", "h")
+    assert origins.check("POST", "http://evil.example", "h").status == 403
+    assert origins.check("OPTIONS", "http://evil.example", "h").status == 403
+    plain = origins.check("GET", "app://x", "h")
     assert (plain.status, plain.headers) == (
         None,
         [(b"access-control-allow-origin", b"app://x"), (b"vary", b"Origin")],
     )
-    preflight = origins.judge("OPTIONS", "app://x", "h")
+    preflight = origins.check("OPTIONS", "app://x", "h")
     assert preflight.status == 204
     headers = dict(preflight.headers)
     assert headers[b"access-control-max-age"] == b"43200"
@@ -110,7 +110,7 @@ def test_verdicts() -> None:
 
 def test_a_star_allows_all() -> None:
     origins = Origins(("*",))
-    assert origins.judge("GET", "http://evil.example", "h").headers == [(b"access-control-allow-origin", b"*")]
-    preflight = origins.judge("OPTIONS", "http://evil.example", "h")
+    assert origins.check("GET", "http://evil.example", "h").headers == [(b"access-control-allow-origin", b"*")]
+    preflight = origins.check("OPTIONS", "http://evil.example", "h")
     assert dict(preflight.headers)[b"access-control-allow-origin"] == b"*"
     assert b"vary" not in dict(preflight.headers)

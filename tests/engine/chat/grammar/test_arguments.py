@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.api import ChatRequest
 from engine.chat.grammar.constraint import chat_constraint
-from engine.chat.output import NAMED, Toolbox, Turn
+from engine.chat.output import NAMED, ParseContext, ToolSet
 from engine.errors import InvalidRequest
 from engine.runner.grammar import GrammarRejected, Grammars
 from engine.runner.grammar_check import ByteVocabulary
@@ -25,7 +25,7 @@ def grammar(parser: str, parameters: Any) -> Any:
     tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
     constraint = chat_constraint(ChatRequest(model="", tools=tools, tool_choice="required"), tools, NAMED[parser])
     assert constraint is not None
-    return constraint.grammar(Turn(Toolbox(tools), think=False))
+    return constraint.grammar(ParseContext(ToolSet(tools), think=False))
 
 
 def allows(parser: str, parameters: Any, arguments: str) -> bool:
@@ -36,7 +36,7 @@ def allows(parser: str, parameters: Any, arguments: str) -> bool:
         "olmo3": ("<function_calls>f(", ")</function_calls>"),
     }[parser]
     matcher = GRAMMARS.matcher(grammar(parser, parameters))
-    matcher.allow(4096)
+    matcher.set_budget(4096)
     for byte in f"{begin}{arguments}{end}".encode():
         row = np.zeros(ByteVocabulary.size, np.float32)
         matcher.restrict(row)

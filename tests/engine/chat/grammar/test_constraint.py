@@ -8,20 +8,20 @@ import pytest
 
 from engine.api import ChatRequest, Message, NamedTool, ToolChoice
 from engine.chat.grammar.constraint import chat_constraint, content_constraint
-from engine.chat.output import NAMED, Format, Shape, Turn, native_format, template_format
-from engine.chat.output.stream import Script, Tape
+from engine.chat.output import NAMED, Format, FormatSpec, ParseContext, native_format, template_format
+from engine.chat.output.stream import ParserCoroutine, TextBuffer
 from engine.errors import InvalidRequest
 from engine.messages import Grammar
 
 ANYTHING = "{}"
 
 
-def read(tape: Tape, turn: Turn) -> Script[None]:
+def read(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
     yield None
 
 
 PLAIN = Format(read)
-TAGS = Format(read, preserved=("<call>",), shape=Shape(("<think>", "</think>")))
+TAGS = Format(read, preserved=("<call>",), spec=FormatSpec(("<think>", "</think>")))
 
 
 def start(grammar: Grammar) -> str:
@@ -33,7 +33,7 @@ def start(grammar: Grammar) -> str:
 
 
 def test_content_without_reasoning() -> None:
-    grammar = content_constraint(ANYTHING, PLAIN).grammar(Turn())
+    grammar = content_constraint(ANYTHING, PLAIN).grammar(ParseContext())
     assert start(grammar) == "start: answer"
     assert "answer:  content\ncontent: content_any\n" in grammar.rules
     assert grammar.marks == ()
@@ -42,28 +42,28 @@ def test_content_without_reasoning() -> None:
 @pytest.mark.parametrize(
     ("turn", "rule"),
     [
-        (Turn(think=True, prompt="Hi"), "start: (<think> …</think> GAP?)? answer"),
-        (Turn(think=False, prompt="Hi"), "start: answer"),
-        (Turn(think=True, prompt="Hi<think>\n"), "start: …</think> GAP? answer"),
-        (Turn(think=False, prompt="Hi<think>\n"), "start: …</think> GAP? answer"),
-        (Turn(think=False, prompt="Hi<think>\n\n</think>\n\n"), "start: answer"),
-        (Turn(think=True, prompt="So", last=Message("assistant", "So")), "start: content"),
+        (ParseContext(think=True, prompt="Hi"), "start: (<think> …</think> GAP?)? answer"),
+        (ParseContext(think=False, prompt="Hi"), "start: answer"),
+        (ParseContext(think=True, prompt="Hi<think>\n"), "start: …</think> GAP? answer"),
+        (ParseContext(think=False, prompt="Hi<think>\n"), "start: …</think> GAP? answer"),
+        (ParseContext(think=False, prompt="Hi<think>\n\n</think>\n\n"), "start: answer"),
+        (ParseContext(think=True, prompt="So", last=Message("assistant", "So")), "start: content"),
     ],
 )
-def test_reasoning_before_it(turn: Turn, rule: str) -> None:
+def test_reasoning_before_it(turn: ParseContext, rule: str) -> None:
     assert start(content_constraint(ANYTHING, TAGS).grammar(turn)) == rule
 
 
 def test_harmony_has_a_header_for_everything() -> None:
     constraint = content_constraint(ANYTHING, NAMED["harmony"])
-    grammar = constraint.grammar(Turn(prompt="<|start|>assistant"))
+    grammar = constraint.grammar(ParseContext(prompt="<|start|>assistant"))
     marks = grammar.marks
     analysis = f'(mark_{marks.index("<|channel|>")} "analysis" mark_{marks.index("<|message|>")}'
     after = f'until_{marks.index("<|end|>")} mark_{marks.index("<|start|>")} "assistant" GAP?)? answer'
     assert grammar.rules.startswith(f"start: {analysis} {after}\n")
     final = f'mark_{marks.index("<|channel|>")} "final" mark_{marks.index("<|message|>")} content'
     assert f"answer: {final}\n" in grammar.rules
-    assert start(constraint.grammar(Turn(last=Message("assistant", "So")))) == "start: content"
+    assert start(constraint.grammar(ParseContext(last=Message("assistant", "So")))) == "start: content"
 
 
 def test_json_is_any_object() -> None:
@@ -93,7 +93,7 @@ def test_what_is_too_much(wanted: str, why: str) -> None:
 def test_tags_of_a_chat_template() -> None:
     template = "{{ tools }}<tool_call></tool_call><think></think>"
     constraint = content_constraint(ANYTHING, native_format(template))
-    assert start(constraint.grammar(Turn(prompt="Hi"))) == "start: (<think> …</think> GAP?)? answer"
+    assert start(constraint.grammar(ParseContext(prompt="Hi"))) == "start: (<think> …</think> GAP?)? answer"
 
 
 def quoted(name: str) -> str:

@@ -34,7 +34,7 @@ def test_the_pattern_is_exact(text: str) -> None:
 def allowed(schema: Any, value: Any) -> bool:
     """Whether the grammar of a guarded schema allows a value."""
     matcher = GRAMMARS.matcher(Grammar(f"start: value\n{json_rules(schema, 'value', ON_ONE_LINE, TAGS).text}"))
-    matcher.allow(4096)
+    matcher.set_budget(4096)
     row = np.zeros(ByteVocabulary.size, np.float32)
     for byte in json.dumps(value, ensure_ascii=False).encode():
         row.fill(0)

@@ -9,8 +9,8 @@ from engine.api import Delta, Message, Think, ToolCall
 from engine.chat.jinja.renderer import NativeRenderer
 from engine.chat.jinja.sandbox import TemplateError
 from engine.chat.jinja.template import CHATML, ChatTemplate
-from engine.chat.output import Shape, native_format
-from engine.chat.output.format import NO_SHAPE
+from engine.chat.output import FormatSpec, native_format
+from engine.chat.output.format import CONTENT_ONLY
 from engine.chat.prompt import Prompt
 
 ALL = "{{ messages | tojson }}{{ tools | tojson if tools }}|{{ enable_thinking }}|{{ reasoning_effort }}|{{ thinking }}"
@@ -73,7 +73,7 @@ def test_results_are_tied_to_calls() -> None:
     assert text == "f=call_1_0;f=call_1_1;f=call_1_0:1;f=call_1_1:2;"
 
 
-def continued(source: str, answer: Message, think: Think | None = None, shape: Shape = NO_SHAPE) -> Prompt:
+def continued(source: str, answer: Message, think: Think | None = None, shape: FormatSpec = CONTENT_ONLY) -> Prompt:
     return NativeRenderer(ChatTemplate(source), shape).render([Message("user", "Hi"), answer], [], think)
 
 
@@ -85,12 +85,12 @@ def test_the_last_answer_is_continued() -> None:
 
 @pytest.mark.parametrize(("end", "text"), [("", "<|TEXT|>Well"), ("<|TEXT|>", "<|TEXT|>Well")])
 def test_what_is_continued_is_content(end: str, text: str) -> None:
-    source, shape = f"A:{{{{ {end!r} }}}}", Shape(content="<|TEXT|>")
+    source, shape = f"A:{{{{ {end!r} }}}}", FormatSpec(content="<|TEXT|>")
     assert continued(source, Message("assistant", "Well"), shape=shape).text == f"A:{text}"
     assert continued(source, Message("assistant", ""), shape=shape).text == f"A:{end}"
 
 
-THINKS = Shape(("<think>", "</think>"))
+THINKS = FormatSpec(("<think>", "</think>"))
 OPEN = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}assistant:{{ '<think>\n' }}"
 CLOSED = OPEN.replace("'<think>\n'", "'' if enable_thinking else '<think>\n\n</think>\n'")
 SHOWN = CLOSED.replace(
@@ -140,7 +140,7 @@ def test_a_block_that_is_only_closed_is_replaced() -> None:
         assert prompt.text == f"{asked}:<think>\n\n</think>\n\nWell"
 
 
-MARKED = Shape((" to=self|", "<end><start>assistant"), " to=user|")
+MARKED = FormatSpec((" to=self|", "<end><start>assistant"), " to=user|")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_template_with_one_call_for_each_message() -> None:
 
 def test_a_template_that_leaves_calls_out() -> None:
     source = "<tool_call>{{ tools }}{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
-    renderer = NativeRenderer(ChatTemplate(source), native_format(source).shape)
+    renderer = NativeRenderer(ChatTemplate(source), native_format(source).spec)
     called = Message("assistant", "So: ", tool_calls=(ToolCall("f", {"a": 1}),))
     text = renderer.render([Message("user", "Hi"), called, Message("tool", "2")], [], None).text
     call = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'

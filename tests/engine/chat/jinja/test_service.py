@@ -16,7 +16,7 @@ import pytest
 from engine.api import Message, ToolCall
 from engine.chat.jinja.limits import Limits
 from engine.chat.jinja.messages import CHATML, LARGEST, ChatTemplates
-from engine.chat.jinja.service import Templates
+from engine.chat.jinja.service import TemplateService
 from engine.chat.jinja.worker import TEMPLATES_KEPT, renderer_of
 from engine.chat.prompt import Overstayed, RemoteRenderer, TemplateError, rendered
 from engine.errors import EngineError, EngineStopped
@@ -39,15 +39,15 @@ def workers() -> list[psutil.Process]:
     return processes()[1:]
 
 
-async def ask(templates: Templates, source: str | ChatTemplates, text: str = "Hi") -> str:
+async def ask(templates: TemplateService, source: str | ChatTemplates, text: str = "Hi") -> str:
     """What a template makes of one message."""
     sources = ChatTemplates(source) if isinstance(source, str) else source
     return (await templates.render(sources, [Message("user", text)], [], None)).text
 
 
 @asynccontextmanager
-async def made(**limits: float) -> AsyncIterator[Templates]:
-    templates = Templates(os.environ, Limits(**limits))
+async def made(**limits: float) -> AsyncIterator[TemplateService]:
+    templates = TemplateService(os.environ, Limits(**limits))
     try:
         yield templates
     finally:
@@ -56,12 +56,12 @@ async def made(**limits: float) -> AsyncIterator[Templates]:
 
 
 @pytest.fixture
-async def templates() -> AsyncIterator[Templates]:
+async def templates() -> AsyncIterator[TemplateService]:
     async with made() as templates:
         yield templates
 
 
-async def test_prompts_are_those_of_the_renderer(templates: Templates) -> None:
+async def test_prompts_are_those_of_the_renderer(templates: TemplateService) -> None:
     sources = ChatTemplates(
         CHATML, "{{ bos_token }}{{ tools | tojson }}{{ messages | tojson }}{{ eos_token }}", "<s>", "</s>"
     )
@@ -81,7 +81,7 @@ async def test_prompts_are_those_of_the_renderer(templates: Templates) -> None:
     assert (await rendered(renderer, [seen], [], None)).images == (b"1", b"2")
 
 
-async def test_what_templates_say_is_told(templates: Templates) -> None:
+async def test_what_templates_say_is_told(templates: TemplateService) -> None:
     with pytest.raises(TemplateError, match=r"^roles must alternate$"):
         await ask(templates, "{{ raise_exception('roles must alternate') }}")
     with pytest.raises(TemplateError, match=r"^chat template: unexpected 'end of template'$"):
@@ -91,7 +91,7 @@ async def test_what_templates_say_is_told(templates: Templates) -> None:
     assert len(workers()) == 3
 
 
-async def test_what_cannot_be_sent(templates: Templates) -> None:
+async def test_what_cannot_be_sent(templates: TemplateService) -> None:
     with pytest.raises(TemplateError, match=r"^chat template: the conversation is no text: "):
         await ask(templates, GOOD, "\ud800")
     with pytest.raises(TemplateError, match=r"^chat template: the conversation is too long$"):
@@ -103,7 +103,7 @@ async def test_what_cannot_be_sent(templates: Templates) -> None:
         await templates.render(GOOD, [Message("user", "Hi")], [deep], None)
 
 
-async def test_the_largest_conversation(templates: Templates) -> None:
+async def test_the_largest_conversation(templates: TemplateService) -> None:
     for text in ("x" * LARGEST, "é" * LARGEST, "😀" * (LARGEST // 2)):
         assert await ask(templates, GOOD, text) == text
         assert await ask(templates, GOOD) == "Hi"
@@ -149,7 +149,7 @@ async def test_many_hostile_templates_at_once_and_a_known_good_one() -> None:
         assert asked > 12
 
 
-async def test_no_template_takes_all_processes(templates: Templates) -> None:
+async def test_no_template_takes_all_processes(templates: TemplateService) -> None:
     source = ChatTemplates(COUNTS)
     assert [await ask(templates, source, "1"), await ask(templates, GOOD)] == ["done", "Hi"]
     asked = [asyncio.create_task(ask(templates, source, "1000")) for _ in range(6)]
@@ -176,7 +176,7 @@ async def test_a_giant_conversation_does_not_lock_out_its_template() -> None:
         assert await ask(templates, sources, "1") == "done"
 
 
-async def test_what_is_rendered_when_a_process_is_killed_is_rendered_again(templates: Templates) -> None:
+async def test_what_is_rendered_when_a_process_is_killed_is_rendered_again(templates: TemplateService) -> None:
     assert await ask(templates, GOOD) == "Hi"
     asked = [asyncio.create_task(ask(templates, ChatTemplates(COUNTS), "1000")) for _ in range(3)]
     await asyncio.sleep(0.05)
@@ -186,7 +186,7 @@ async def test_what_is_rendered_when_a_process_is_killed_is_rendered_again(templ
     assert await ask(templates, GOOD) == "Hi"
 
 
-async def test_what_is_rendered_when_all_processes_are_killed_is_rendered_again(templates: Templates) -> None:
+async def test_what_is_rendered_when_all_processes_are_killed_is_rendered_again(templates: TemplateService) -> None:
     for _ in range(2):
         asked = [asyncio.create_task(ask(templates, ChatTemplates(COUNTS), "1000")) for _ in range(3)]
         await asyncio.sleep(0.05)
@@ -206,7 +206,7 @@ async def test_processes_that_are_stopped_are_replaced(all_of_them: bool) -> Non
         assert await asyncio.gather(*(ask(templates, GOOD, str(n)) for n in range(5))) == list("01234")
 
 
-async def test_a_process_that_has_grown_is_replaced(templates: Templates) -> None:
+async def test_a_process_that_has_grown_is_replaced(templates: TemplateService) -> None:
     assert await ask(templates, GOOD) == "Hi"
     before = set(workers())
     source = (
@@ -217,14 +217,14 @@ async def test_a_process_that_has_grown_is_replaced(templates: Templates) -> Non
     assert len(set(workers()) & before) == 2
 
 
-async def test_templates_that_a_process_has_forgotten_are_sent_again(templates: Templates) -> None:
+async def test_templates_that_a_process_has_forgotten_are_sent_again(templates: TemplateService) -> None:
     sources = [ChatTemplates(f"{{{{ {n} }}}}") for n in range(TEMPLATES_KEPT + 3)]
     for _ in range(2):
         for number, each in enumerate(sources):
             assert await ask(templates, each) == str(number)
 
 
-async def test_who_leaves_leaves_the_prompt_to_nobody(templates: Templates) -> None:
+async def test_who_leaves_leaves_the_prompt_to_nobody(templates: TemplateService) -> None:
     leaving = [asyncio.create_task(ask(templates, ChatTemplates(COUNTS), "500")) for _ in range(4)]
     await asyncio.sleep(0.02)
     for task in leaving:
@@ -234,7 +234,7 @@ async def test_who_leaves_leaves_the_prompt_to_nobody(templates: Templates) -> N
 
 
 async def test_processes_know_no_secrets_and_nothing_else_of_ours() -> None:
-    templates = Templates(os.environ | {"PRONK_SECRET": "x", "HF_TOKEN": "y"})
+    templates = TemplateService(os.environ | {"PRONK_SECRET": "x", "HF_TOKEN": "y"})
     listening = os.open(os.devnull, os.O_RDONLY)
     os.set_inheritable(listening, True)
     assert await ask(templates, GOOD) == "Hi"
@@ -247,20 +247,20 @@ async def test_processes_know_no_secrets_and_nothing_else_of_ours() -> None:
 
 async def test_what_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "jinja2.py").write_text("raise ImportError")
-    templates = Templates(os.environ | {"PYTHONPATH": str(tmp_path)})
+    templates = TemplateService(os.environ | {"PYTHONPATH": str(tmp_path)})
     with pytest.raises(EngineError, match=r"^what renders chat templates does not start$"):
         await ask(templates, GOOD)
     await templates.close()
 
 
-async def test_nothing_is_rendered_after_the_end(templates: Templates) -> None:
+async def test_nothing_is_rendered_after_the_end(templates: TemplateService) -> None:
     await templates.close()
     templates.warm()
     with pytest.raises(EngineStopped):
         await ask(templates, GOOD)
 
 
-async def test_the_end_ends_what_is_rendered(templates: Templates) -> None:
+async def test_the_end_ends_what_is_rendered(templates: TemplateService) -> None:
     asked = [asyncio.create_task(ask(templates, HOSTILE["shared printed"])) for _ in range(3)]
     await asyncio.sleep(0.1)
     await templates.close()
@@ -269,7 +269,7 @@ async def test_the_end_ends_what_is_rendered(templates: Templates) -> None:
             await task
 
 
-async def test_the_end_while_the_processes_start(templates: Templates) -> None:
+async def test_the_end_while_the_processes_start(templates: TemplateService) -> None:
     templates.warm()
     await asyncio.sleep(0)
     await templates.close()

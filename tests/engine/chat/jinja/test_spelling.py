@@ -6,7 +6,7 @@ import pytest
 
 from engine.api import ToolCall
 from engine.chat.jinja.adapt import spelled
-from engine.chat.output import Format, Toolbox, Turn, native_format
+from engine.chat.output import Format, ParseContext, ToolSet, native_format
 from engine.chat.output.format import Values
 from tests.engine.chat.output.test_detect import EXCERPTS
 from tests.engine.chat.reading import said, tool
@@ -18,17 +18,17 @@ CALLS = (
     ToolCall("say", {"text": 'Tea, "please"!', "tags": ["a", "b"], "loud": True}),
     ToolCall("now", {}),
 )
-TURN = Turn(Toolbox(TOOLS), think=False)
+TURN = ParseContext(ToolSet(TOOLS), think=False)
 
 
 def writes(format: Format) -> bool:
-    calls = format.shape.calls
+    calls = format.spec.calls
     return calls is not None and (calls.arguments is None or calls.arguments.values is not Values.QUOTED)
 
 
 @pytest.mark.parametrize("name", [name for name, format in FORMATS.items() if writes(format)])
 def test_spelled_calls_can_be_read(name: str) -> None:
-    shape = FORMATS[name].shape.calls
+    shape = FORMATS[name].spec.calls
     assert shape is not None
     for call in CALLS:
         assert said(FORMATS[name], spelled([call], shape), TURN)[2] == [(call.name, call.arguments)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.api import Message
-from engine.chat.output import Turn
+from engine.chat.output import ParseContext
 from engine.chat.output.cohere import read_cohere, read_command
 from tests.engine.chat.reading import said
 
@@ -29,12 +29,16 @@ CALL = ("add", {"a": 1})
 )
 def test_answers(text: str, content: str, thinking: str, calls: list[Any]) -> None:
     assert said(read_cohere, text) == (content, thinking, calls)
-    assert said(read_command, text, Turn(prompt="<|START_THINKING|>")) == (content, thinking, calls)
+    assert said(read_command, text, ParseContext(prompt="<|START_THINKING|>")) == (content, thinking, calls)
 
 
 def test_where_an_answer_begins() -> None:
     text = "<|START_TEXT|>Yes<|END_TEXT|>"
-    assert said(read_cohere, text, Turn(think=False)) == ("Yes", "", [])
-    assert said(read_command, text, Turn(prompt="<|END_THINKING|>")) == ("Yes", "", [])
-    assert said(read_cohere, " and no<|END_TEXT|>", Turn(last=Message("assistant", "Yes"))) == (" and no", "", [])
-    assert said(read_command, " and no<|END_TEXT|>", Turn(prompt="<|START_TEXT|>")) == (" and no", "", [])
+    assert said(read_cohere, text, ParseContext(think=False)) == ("Yes", "", [])
+    assert said(read_command, text, ParseContext(prompt="<|END_THINKING|>")) == ("Yes", "", [])
+    assert said(read_cohere, " and no<|END_TEXT|>", ParseContext(last=Message("assistant", "Yes"))) == (
+        " and no",
+        "",
+        [],
+    )
+    assert said(read_command, " and no<|END_TEXT|>", ParseContext(prompt="<|START_TEXT|>")) == (" and no", "", [])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.chat.output import Toolbox, Turn, native_format
+from engine.chat.output import ParseContext, ToolSet, native_format
 from tests.engine.chat.reading import TOOLS, said
 
 JSON = '{"name": "add", "arguments": {"a": 1}}'
@@ -148,7 +148,7 @@ def test_hunyuan_reasons_in_tags_with_a_suffix() -> None:
 
 def test_without_tools_text_that_looks_like_a_call_is_content() -> None:
     for template, answer in (("<tool_call>", f"<tool_call>{JSON}</tool_call>"), ("{{ tools }}", JSON)):
-        assert said(native_format(template), answer, Turn()) == (answer, "", [])
+        assert said(native_format(template), answer, ParseContext()) == (answer, "", [])
 
 
 @pytest.mark.parametrize(
@@ -162,15 +162,15 @@ def test_thinking(opening: str, closing: str) -> None:
     assert {opening, closing} < set(format.preserved)
     assert said(format, f"{opening}{text}") == ("", "hm\n", [CALL])
     for prompt in (f"assistant\n{opening}", f"assistant\n{opening}\n"):
-        assert said(format, text, Turn(Toolbox(TOOLS), prompt=prompt)) == ("", "hm\n", [CALL])
+        assert said(format, text, ParseContext(ToolSet(TOOLS), prompt=prompt)) == ("", "hm\n", [CALL])
     assert said(format, f"{closing}\n\nyes") == ("yes", "", [])
-    assert said(format, f"yes {closing}", Turn(think=False)) == (f"yes {closing}", "", [])
+    assert said(format, f"yes {closing}", ParseContext(think=False)) == (f"yes {closing}", "", [])
 
 
 def test_reasoning_steps() -> None:
     format = native_format("Here are my reasoning steps: [BEGIN FINAL RESPONSE] <tool_calls>")
     text = f"hm\n[BEGIN FINAL RESPONSE]\n<tool_calls>[{JSON}]</tool_calls>"
-    turn = Turn(Toolbox(TOOLS), prompt="<|begin_assistant|>\nHere are my reasoning steps:\n")
+    turn = ParseContext(ToolSet(TOOLS), prompt="<|begin_assistant|>\nHere are my reasoning steps:\n")
     assert said(format, text, turn) == ("", "hm\n", [CALL])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.chat.output import Turn
+from engine.chat.output import ParseContext
 from engine.chat.output.gemma import read_function_gemma, read_gemma4, read_gemma4_silent
 from tests.engine.chat.reading import said
 
@@ -59,12 +59,12 @@ def test_what_is_no_call_is_content(call: str) -> None:
 
 def test_reasoning_that_nobody_wants() -> None:
     text = "<|channel>thought\nhm<channel|>Hi"
-    assert said(read_gemma4, text, Turn(think=False)) == ("Hi", "", [])
+    assert said(read_gemma4, text, ParseContext(think=False)) == ("Hi", "", [])
     assert said(read_gemma4_silent, text) == ("Hi", "", [])
 
 
 def test_reasoning_that_the_prompt_has_opened() -> None:
-    assert said(read_gemma4, "hm<channel|>Hi", Turn(prompt="…<|channel>thought\n")) == ("Hi", "hm", [])
+    assert said(read_gemma4, "hm<channel|>Hi", ParseContext(prompt="…<|channel>thought\n")) == ("Hi", "hm", [])
 
 
 def test_function_gemma() -> None:

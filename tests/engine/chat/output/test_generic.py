@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.chat.output import OutputParser, Toolbox, Turn, template_format
+from engine.chat.output import OutputParser, ParseContext, ToolSet, template_format
 from engine.chat.output.tagged_json import spellings
 from tests.engine.chat.reading import TOOLS, TURN, said, steps
 
@@ -83,21 +83,21 @@ def test_a_call_is_emitted_at_its_last_brace() -> None:
 
 def test_without_tools_everything_is_content() -> None:
     for tag in ("{", "<tool_call>"):
-        assert said(template_format(tag), f"<tool_call>{PARIS}", Turn()) == (f"<tool_call>{PARIS}", "", [])
+        assert said(template_format(tag), f"<tool_call>{PARIS}", ParseContext()) == (f"<tool_call>{PARIS}", "", [])
 
 
 def test_names_of_tools_that_are_parts_of_one_another() -> None:
-    tools = Toolbox([{"function": {"name": name}} for name in ("say", "say_hello", "say-hello-world")])
+    tools = ToolSet([{"function": {"name": name}} for name in ("say", "say_hello", "say-hello-world")])
     for name in tools.names:
-        assert said(template_format("<call>"), f"<call>{name}({{}})", Turn(tools)) == ("", "", [(name, {})])
+        assert said(template_format("<call>"), f"<call>{name}({{}})", ParseContext(tools)) == ("", "", [(name, {})])
 
 
 def test_thinking_comes_before_calls_and_only_when_asked_for() -> None:
     format = template_format("<tool_call>", ("<think>", "</think>"))
     text = f"<think>\nhm\n</think>\n\n<tool_call>{PARIS}</tool_call>"
     assert said(format, text) == ("", "hm\n", [CALL])
-    assert said(format, text, Turn(Toolbox(TOOLS), think=False)) == ("<think>\nhm\n</think>\n\n", "", [CALL])
-    assert said(format, "hm</think>x", Turn(prompt="user: hi <think>\n")) == ("x", "hm", [])
+    assert said(format, text, ParseContext(ToolSet(TOOLS), think=False)) == ("<think>\nhm\n</think>\n\n", "", [CALL])
+    assert said(format, "hm</think>x", ParseContext(prompt="user: hi <think>\n")) == ("x", "hm", [])
 
 
 def test_tokens_that_must_arrive_as_text() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.api import Message
-from engine.chat.output import MalformedCall, Turn
+from engine.chat.output import MalformedCall, ParseContext
 from engine.chat.output.glimmer import read_glimmer
 from tests.engine.chat.reading import said
 
@@ -36,7 +36,7 @@ def test_answers(text: str, content: str, thinking: str, calls: list[Any]) -> No
 
 
 def test_reasoning_that_nobody_wants() -> None:
-    assert said(read_glimmer, " to=self<|message|>hm<|eom|>", Turn(think=False)) == ("", "", [])
+    assert said(read_glimmer, " to=self<|message|>hm<|eom|>", ParseContext(think=False)) == ("", "", [])
 
 
 def test_a_message_to_a_tool_that_is_no_call() -> None:
@@ -46,7 +46,7 @@ def test_a_message_to_a_tool_that_is_no_call() -> None:
 
 def test_a_text_that_is_continued() -> None:
     last = Message("assistant", "We")
-    inside = Turn(last=last, prompt="<|start|>user<|message|>Hi<|eot|><|start|>assistant to=user<|message|>We")
+    inside = ParseContext(last=last, prompt="<|start|>user<|message|>Hi<|eot|><|start|>assistant to=user<|message|>We")
     assert said(read_glimmer, "ll<|eot|>", inside) == ("ll", "", [])
-    behind = Turn(last=last, prompt="<|start|>assistant to=user<|message|>We<|eot|><|start|>assistant")
+    behind = ParseContext(last=last, prompt="<|start|>assistant to=user<|message|>We<|eot|><|start|>assistant")
     assert said(read_glimmer, " to=user<|message|>ll", behind) == ("ll", "", [])

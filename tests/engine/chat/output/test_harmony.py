@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.api import Message
-from engine.chat.output import MalformedCall, Toolbox, Turn, identifiers
+from engine.chat.output import MalformedCall, ParseContext, ToolSet, identifiers
 from engine.chat.output.harmony import read_harmony
 from tests.engine.chat.reading import said, tool
 
@@ -47,13 +47,13 @@ def test_a_call_that_is_no_json() -> None:
 
 
 def test_an_answer_that_goes_on_with_a_message() -> None:
-    assert said(read_harmony, "more", Turn(last=Message("assistant", "some"))) == ("more", "", [])
+    assert said(read_harmony, "more", ParseContext(last=Message("assistant", "some"))) == ("more", "", [])
     text = f"more<|end|><|start|>assistant{FINAL}Ans"
-    assert said(read_harmony, text, Turn(last=Message("assistant", thinking="some"))) == ("Ans", "more", [])
+    assert said(read_harmony, text, ParseContext(last=Message("assistant", thinking="some"))) == ("Ans", "more", [])
 
 
 def test_names_are_mapped_back() -> None:
-    turn = Turn(Toolbox([tool("get-weather.v2")]))
+    turn = ParseContext(ToolSet([tool("get-weather.v2")]))
     text = "<|channel|>commentary to=functions.get_weather_v2<|message|>{}"
     assert said(read_harmony, text, turn) == ("", "", [("get-weather.v2", {})])
 

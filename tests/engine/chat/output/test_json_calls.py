@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.chat.output.json_calls import BadJSON, CutJSON, parse, read_object
-from engine.chat.output.stream import Machine, Script, Tape, content
+from engine.chat.output.stream import ParserCoroutine, StreamParser, TextBuffer, content
 from tests.engine.chat.reading import answer, cut
 
 
@@ -49,12 +49,12 @@ def test_what_python_would_not_take_or_should_not() -> None:
 
 
 def raw_object(stop: str, text: str, places: list[int]) -> str:
-    def script(tape: Tape) -> Script[None]:
-        body, complete = yield from read_object(tape, stop)
+    def script(buffer: TextBuffer) -> ParserCoroutine[None]:
+        body, complete = yield from read_object(buffer, stop)
         yield content(f"{body}|{complete}|")
-        yield from tape.pour(content)
+        yield from buffer.emit_until(content)
 
-    return answer(Machine(script), cut(text, places)).content
+    return answer(StreamParser(script), cut(text, places)).content
 
 
 @pytest.mark.parametrize(

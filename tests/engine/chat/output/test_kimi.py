@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.chat.output import Toolbox, Turn
+from engine.chat.output import ParseContext, ToolSet
 from engine.chat.output.kimi import THINK, read_kimi3
 from tests.engine.chat.reading import TOOLS, said
 
@@ -13,7 +13,7 @@ CALL = (
     "<|close|>call<|sep|>"
 )
 ARGUMENTS = {"city": "Paris", "tags": ["a"]}
-TURN = Turn(Toolbox(TOOLS), prompt=f"…{THINK}")
+TURN = ParseContext(ToolSet(TOOLS), prompt=f"…{THINK}")
 
 
 def test_thinking_text_and_calls() -> None:

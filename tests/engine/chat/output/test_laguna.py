@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.api import Message
-from engine.chat.output import Toolbox, Turn
+from engine.chat.output import ParseContext, ToolSet
 from engine.chat.output.laguna import read_laguna, read_poolside
 from tests.engine.chat.reading import TOOLS, said
 
@@ -31,11 +31,11 @@ def test_answers(text: str, content: str, thinking: str, calls: list[Any]) -> No
 
 
 def test_reasoning_that_nobody_wants() -> None:
-    turn = Turn(Toolbox(TOOLS), think=False)
+    turn = ParseContext(ToolSet(TOOLS), think=False)
     assert said(read_laguna, f"</think>\nA <think>ha</think>B{ADD}", turn) == ("AB", "", [CALL])
 
 
 def test_an_answer_that_goes_on_with_a_message() -> None:
-    turn = Turn(last=Message("assistant", "A"))
+    turn = ParseContext(last=Message("assistant", "A"))
     assert said(read_laguna, "B", turn) == ("B", "", [])
     assert said(read_poolside, "hm</think>B", turn) == ("B", "hm", [])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from engine.chat.output import Toolbox, Turn
+from engine.chat.output import ParseContext, ToolSet
 from engine.chat.output.minimax import SPACE, read_minimax3
 from tests.engine.chat.reading import said, tool
 
-TURN = Turn(Toolbox([tool("f", n="integer", s="string", o="object")]))
+TURN = ParseContext(ToolSet([tool("f", n="integer", s="string", o="object")]))
 
 
 def block(text: str) -> str:

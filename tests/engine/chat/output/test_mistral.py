@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.api import Delta
-from engine.chat.output import Format, MalformedCall, OutputParser, Turn
+from engine.chat.output import Format, MalformedCall, OutputParser, ParseContext
 from engine.chat.output.mistral import Mistral
 from tests.engine.chat.reading import TURN, answer, said, steps
 
@@ -64,7 +64,7 @@ def test_not_strict() -> None:
 
 def test_thinking() -> None:
     assert said(Mistral(), "[THINK]hm [/THINK]\n yes") == ("yes", "hm ", [])
-    assert said(Mistral(), "hm[/THINK]yes", Turn(prompt="…[THINK]")) == ("yes", "hm", [])
+    assert said(Mistral(), "hm[/THINK]yes", ParseContext(prompt="…[THINK]")) == ("yes", "hm", [])
 
 
 def test_calls_of_an_array_are_emitted_one_by_one() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.api import Message
-from engine.chat.output import NAMED, Toolbox, Turn
+from engine.chat.output import NAMED, ParseContext, ToolSet
 from tests.engine.chat.reading import TOOLS, said
 
 XML = "<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"
@@ -22,21 +22,21 @@ def test_all_names() -> None:
 
 @pytest.mark.parametrize("name", ["qwen3-thinking", "qwen3.5", "ornith", "nemotron-3-nano", "deepseek3", "glm-4.7"])
 def test_thinking_is_read_if_asked_for(name: str) -> None:
-    assert said(NAMED[name], TEXT, Turn()) == ("so", "why", [])
-    assert said(NAMED[name], "so", Turn(think=False)) == ("so", "", [])
+    assert said(NAMED[name], TEXT, ParseContext()) == ("so", "why", [])
+    assert said(NAMED[name], "so", ParseContext(think=False)) == ("so", "", [])
 
 
 @pytest.mark.parametrize(
     "name", ["qwen3.5", "nemotron-3.5-nano", "deepseek3", "olmo3-think", "qwen3-vl-thinking", "cogito"]
 )
 def test_an_answer_that_goes_on_with_a_text_does_not_think(name: str) -> None:
-    assert said(NAMED[name], "so on", Turn(last=Message("assistant", "and"))) == ("so on", "", [])
-    assert said(NAMED[name], TEXT, Turn(last=Message("user", "and"))) == ("so", "why", [])
+    assert said(NAMED[name], "so on", ParseContext(last=Message("assistant", "and"))) == ("so on", "", [])
+    assert said(NAMED[name], TEXT, ParseContext(last=Message("user", "and"))) == ("so", "why", [])
 
 
 @pytest.mark.parametrize("name", ["olmo3-think", "qwen3-vl-thinking"])
 def test_thinking_that_cannot_be_turned_off(name: str) -> None:
-    assert said(NAMED[name], TEXT, Turn(think=False)) == ("so", "why", [])
+    assert said(NAMED[name], TEXT, ParseContext(think=False)) == ("so", "why", [])
 
 
 @pytest.mark.parametrize("name", ["qwen3.5", "nemotron-3-nano"])
@@ -45,17 +45,17 @@ def test_a_call_ends_thinking(name: str) -> None:
 
 
 def test_cogito_does_not_think_with_tools() -> None:
-    assert said(NAMED["cogito"], TEXT, Turn(Toolbox(TOOLS))) == (TEXT, "", [])
-    assert said(NAMED["cogito"], TEXT, Turn()) == ("so", "why", [])
+    assert said(NAMED["cogito"], TEXT, ParseContext(ToolSet(TOOLS))) == (TEXT, "", [])
+    assert said(NAMED["cogito"], TEXT, ParseContext()) == ("so", "why", [])
 
 
 def test_lfm_thinks_when_it_wants() -> None:
     format = NAMED["lfm2-thinking"]
-    assert said(format, "<think>\nwhy</think>\nso", Turn()) == ("so", "why", [])
-    assert said(format, "so", Turn()) == ("so", "", [])
+    assert said(format, "<think>\nwhy</think>\nso", ParseContext()) == ("so", "why", [])
+    assert said(format, "so", ParseContext()) == ("so", "", [])
     text = "<think>why</think>so"
-    assert said(format, text, Turn(think=False)) == (text, "", [])
-    assert said(NAMED["lfm2"], text, Turn()) == (text, "", [])
+    assert said(format, text, ParseContext(think=False)) == (text, "", [])
+    assert said(NAMED["lfm2"], text, ParseContext()) == (text, "", [])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.chat.output import Turn
+from engine.chat.output import ParseContext
 from engine.chat.output.pythonic import LFM, OLMO, python_calls, read_bare_python, read_lfm
 from engine.chat.output.stream import Unreadable
 from tests.engine.chat.reading import said
@@ -67,4 +67,4 @@ def test_what_is_content(text: str) -> None:
 
 
 def test_without_tools_nothing_is_a_call() -> None:
-    assert said(read_bare_python, "[now()]", Turn()) == ("[now()]", "", [])
+    assert said(read_bare_python, "[now()]", ParseContext()) == ("[now()]", "", [])

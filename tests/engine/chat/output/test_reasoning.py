@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.api import Delta
 from engine.chat.output.reasoning import ThinkingSplitter, read_opened_thinking
-from engine.chat.output.stream import Machine, Script, Tape
+from engine.chat.output.stream import ParserCoroutine, StreamParser, TextBuffer
 from engine.chat.output.stream import content as say
 from tests.engine.chat.reading import answer, cut, steps
 
@@ -94,15 +94,15 @@ def test_where_it_is_cut_does_not_matter(parts: list[str], places: list[int], op
     ],
 )
 def test_a_block_that_the_prompt_opens(text: str, thinking: str, content: str) -> None:
-    def script(tape: Tape) -> Script[None]:
-        yield from read_opened_thinking(tape, "<tool_call>")
-        yield from tape.pour(say)
+    def script(buffer: TextBuffer) -> ParserCoroutine[None]:
+        yield from read_opened_thinking(buffer, "<tool_call>")
+        yield from buffer.emit_until(say)
 
     expected = Delta(thinking=thinking, content=content)
-    assert answer(Machine(script), [text]) == expected
-    assert answer(Machine(script), text) == expected
+    assert answer(StreamParser(script), [text]) == expected
+    assert answer(StreamParser(script), text) == expected
 
 
 def test_a_block_whose_first_whitespace_is_dropped() -> None:
-    machine = Machine(lambda tape: read_opened_thinking(tape, strip=True))
+    machine = StreamParser(lambda buffer: read_opened_thinking(buffer, strip=True))
     assert answer(machine, ["<think>\n", " why"]) == Delta(thinking="why")

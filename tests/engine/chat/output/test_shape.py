@@ -10,8 +10,8 @@ import pytest
 
 from engine.api import ChatRequest, NamedTool
 from engine.chat.grammar.constraint import Constraint, chat_constraint, content_constraint
-from engine.chat.output import NAMED, Format, Toolbox, Turn, native_format, template_format
-from engine.chat.output.format import BLANK, KIND, LINE, NUMBER, ArgumentShape, CallShape, Thoughts, Values
+from engine.chat.output import NAMED, Format, ParseContext, ToolSet, native_format, template_format
+from engine.chat.output.format import BLANK, KIND, LINE, NUMBER, ArgumentSpec, ReasoningMode, ToolCallSpec, Values
 from engine.messages import Grammar
 from engine.runner.grammar import Grammars
 from engine.runner.grammar_check import BYTES, ByteVocabulary
@@ -28,9 +28,9 @@ FORMATS = {
     **{f"Go {tag}": template_format(tag) for tag in TAGS},
     "Go with thoughts": template_format("<tool_call>", ("<think>", "</think>")),
 }
-FORCED = {name: format for name, format in FORMATS.items() if format.shape.calls is not None}
-SEVERAL = {name: format for name, format in FORCED.items() if format.shape.calls.between is not None}
-THINKING = {name: format for name, format in FORMATS.items() if format.shape.thinking[0]}
+FORCED = {name: format for name, format in FORMATS.items() if format.spec.calls is not None}
+SEVERAL = {name: format for name, format in FORCED.items() if format.spec.calls.between is not None}
+THINKING = {name: format for name, format in FORMATS.items() if format.spec.thinking[0]}
 ARGUMENTS = {"get_weather": {"city": "Paris {]\nx", "days": 2}, "add": {"a": 1.5, "b": -2}, "now": {}}
 GRAMMARS = Grammars(ByteVocabulary())
 
@@ -44,7 +44,7 @@ def forced(format: Format) -> Constraint:
 def after(grammar: Grammar, text: str) -> Matcher:
     """The grammar's state behind a text, which it must allow."""
     matcher = GRAMMARS.matcher(grammar)
-    matcher.allow(4096)
+    matcher.set_budget(4096)
     for at, byte in enumerate(text.encode()):
         assert byte in allowed(matcher), f"{text.encode()[:at]!r} may not go on with {bytes([byte])!r}"
         matcher.accept(byte)
@@ -64,7 +64,7 @@ def may_end(matcher: Matcher) -> bool:
 def shortest(grammar: Grammar, begun: str = "") -> str:
     """A short text of the grammar."""
     matcher, text = after(grammar, begun), begun.encode()
-    assert matcher.hurry()
+    assert matcher.force_end()
     while not matcher.finished:
         (byte,) = allowed(matcher)
         if byte == BYTES:
@@ -75,16 +75,16 @@ def shortest(grammar: Grammar, begun: str = "") -> str:
 
 def written(format: Format, *names: str) -> str:
     """These calls, in the format's words."""
-    shape = format.shape.calls
-    assert shape is not None
-    known = shape.known_as([each["function"]["name"] for each in TOOLS])
-    calls = [f"{shape.head(known[name])}{arguments(shape, ARGUMENTS[name])}{shape.closing}" for name in names]
-    return spelled(shape.before + (shape.between or "").join(calls) + shape.after)
+    spec = format.spec.calls
+    assert spec is not None
+    known = spec.aliases([each["function"]["name"] for each in TOOLS])
+    calls = [f"{spec.head(known[name])}{arguments(spec, ARGUMENTS[name])}{spec.closing}" for name in names]
+    return spelled(spec.before + (spec.between or "").join(calls) + spec.after)
 
 
-def arguments(shape: CallShape, values: dict[str, Any]) -> str:
+def arguments(spec: ToolCallSpec, values: dict[str, Any]) -> str:
     """Arguments, in the format's words."""
-    if (form := shape.arguments) is None:
+    if (form := spec.arguments) is None:
         return json.dumps(values)
     ends = {name: form.ends(name) for name in sorted(values)}
     kinds = {str: "string", float: "number", int: "integer"}
@@ -94,7 +94,7 @@ def arguments(shape: CallShape, values: dict[str, Any]) -> str:
     )
 
 
-def value(form: ArgumentShape, value: Any) -> str:
+def value(form: ArgumentSpec, value: Any) -> str:
     quote = {Values.JSON: None, Values.BARE: "", Values.QUOTED: form.quote}[form.values]
     return json.dumps(value) if quote is None or not isinstance(value, str) else f"{quote}{value}{quote}"
 
@@ -104,13 +104,13 @@ def spelled(text: str) -> str:
     return text.replace(NUMBER, "0").replace(BLANK, " ").replace(LINE, "\n")
 
 
-def begun(format: Format, turn: Turn) -> str:
+def begun(format: Format, turn: ParseContext) -> str:
     """The reasoning that an answer to this turn begins with, because its reader takes what comes for that."""
-    thinks = format.shape.thoughts(turn) is Thoughts.BEGUN
-    return f"so {{be}} it\n{format.shape.thinking[1]}\n" if thinks else ""
+    thinks = format.spec.reasoning_mode(turn) is ReasoningMode.BEGUN
+    return f"so {{be}} it\n{format.spec.thinking[1]}\n" if thinks else ""
 
 
-PLAIN = Turn(Toolbox(TOOLS), think=False)
+PLAIN = ParseContext(ToolSet(TOOLS), think=False)
 
 
 @pytest.mark.parametrize("name", FORCED)
@@ -145,13 +145,13 @@ def test_the_shortest_answer_is_a_call(name: str) -> None:
 @pytest.mark.parametrize("prompt", ["Hi", "opened"])
 def test_thoughts_are_allowed_and_read(name: str, prompt: str) -> None:
     format = THINKING[name]
-    opening, closing = format.shape.thinking
-    turn = Turn(think=True, prompt=opening if prompt == "opened" else prompt)
-    thoughts = format.shape.thoughts(turn)
+    opening, closing = format.spec.thinking
+    turn = ParseContext(think=True, prompt=opening if prompt == "opened" else prompt)
+    reasoning_mode = format.spec.reasoning_mode(turn)
     if prompt == "opened" and (name == "named lfm2-thinking" or "<|message|>" in opening):
         pytest.skip("no prompt of this format opens a block")
-    assert thoughts is not Thoughts.NONE
-    start = opening if thoughts is Thoughts.ALLOWED else ""
+    assert reasoning_mode is not ReasoningMode.NONE
+    start = opening if reasoning_mode is ReasoningMode.ALLOWED else ""
     text = shortest(content_constraint('"json"', format).grammar(turn), f"{start}so {{be}} it\n{closing}\n")
     content, thinking, _ = said(format, text, turn)
     assert (thinking.strip(), isinstance(json.loads(content), dict)) == ("so {be} it", True)
@@ -160,10 +160,12 @@ def test_thoughts_are_allowed_and_read(name: str, prompt: str) -> None:
 @pytest.mark.parametrize("name", sorted({*THINKING} & {*FORCED}))
 def test_a_call_behind_thoughts(name: str) -> None:
     format = FORCED[name]
-    opening, closing = format.shape.thinking
-    turn = Turn(Toolbox(TOOLS), think=True)
-    thoughts = format.shape.thoughts(turn)
-    start = {Thoughts.ALLOWED: f"{opening}so\n{closing}\n", Thoughts.BEGUN: f"so\n{closing}\n"}.get(thoughts, "")
+    opening, closing = format.spec.thinking
+    turn = ParseContext(ToolSet(TOOLS), think=True)
+    reasoning_mode = format.spec.reasoning_mode(turn)
+    start = {ReasoningMode.ALLOWED: f"{opening}so\n{closing}\n", ReasoningMode.BEGUN: f"so\n{closing}\n"}.get(
+        reasoning_mode, ""
+    )
     content, thinking, calls = said(format, shortest(forced(format).grammar(turn), start), turn)
     assert (content, thinking.strip(), len(calls)) == ("", "so" if start else "", 1)
 
@@ -173,13 +175,13 @@ def test_content_is_allowed_and_read(name: str) -> None:
     format = FORMATS[name]
     before = begun(format, PLAIN)
     text = shortest(content_constraint('{"const": {"a": [1, "x"]}}', format).grammar(PLAIN), before)
-    assert text[len(before) :].startswith(format.shape.content)
+    assert text[len(before) :].startswith(format.spec.content)
     assert json.loads(said(format, text, PLAIN)[0]) == {"a": [1, "x"]}
 
 
 def test_functions_whose_names_are_alike_to_the_model() -> None:
     format, tools = NAMED["harmony"], [tool("get time"), tool("get-time")]
-    asked = Turn(Toolbox(tools), think=False)
+    asked = ParseContext(ToolSet(tools), think=False)
     for name in ("get time", "get-time"):
         request = ChatRequest(model="", tools=tools, tool_choice=NamedTool(name))
         constraint = chat_constraint(request, tools, format)
@@ -189,7 +191,7 @@ def test_functions_whose_names_are_alike_to_the_model() -> None:
 
 def test_thoughts_hold_no_call() -> None:
     format = NAMED["qwen3-thinking"]
-    matcher = after(forced(format).grammar(Turn(Toolbox(TOOLS))), "I could <tool_call")
+    matcher = after(forced(format).grammar(ParseContext(ToolSet(TOOLS))), "I could <tool_call")
     assert ord(">") not in allowed(matcher)
 
 

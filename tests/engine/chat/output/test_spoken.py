@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.chat.output import Toolbox
+from engine.chat.output import ToolSet
 from engine.chat.output.json_calls import read_calls
 from engine.chat.output.stream import Unreadable
 from tests.engine.chat.reading import TOOLS
@@ -26,12 +26,12 @@ from tests.engine.chat.reading import TOOLS
     ],
 )
 def test_spellings_of_a_call(value: Any) -> None:
-    assert [(call.name, call.arguments) for call in read_calls(value, Toolbox(TOOLS))] == [("add", {"a": 1})]
+    assert [(call.name, call.arguments) for call in read_calls(value, ToolSet(TOOLS))] == [("add", {"a": 1})]
 
 
 @pytest.mark.parametrize("arguments", [None, "", {}, "{}"])
 def test_no_arguments(arguments: Any) -> None:
-    assert [call.arguments for call in read_calls({"name": "f", "arguments": arguments}, Toolbox())] == [{}]
+    assert [call.arguments for call in read_calls({"name": "f", "arguments": arguments}, ToolSet())] == [{}]
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_no_arguments(arguments: Any) -> None:
 )
 def test_what_is_no_call(value: Any) -> None:
     with pytest.raises(Unreadable):
-        read_calls(value, Toolbox(TOOLS))
+        read_calls(value, ToolSet(TOOLS))

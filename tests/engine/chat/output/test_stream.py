@@ -7,21 +7,29 @@ from collections.abc import Callable
 import pytest
 
 from engine.api import Delta
-from engine.chat.output.stream import Machine, Script, Tape, content, find_first, held, nothing
+from engine.chat.output.stream import (
+    ParserCoroutine,
+    StreamParser,
+    TextBuffer,
+    content,
+    discard,
+    find_first,
+    partial_match_len,
+)
 from tests.engine.chat.reading import answer, steps
 
 
-def quoted(read: Callable[[Tape], Script[object]]) -> Callable[[str], str]:
+def quoted(read: Callable[[TextBuffer], ParserCoroutine[object]]) -> Callable[[str], str]:
     """A function from a text, fed whole and letter by letter, to what `read` returns and then leaves."""
 
-    def script(tape: Tape) -> Script[None]:
-        result = yield from read(tape)
+    def script(buffer: TextBuffer) -> ParserCoroutine[None]:
+        result = yield from read(buffer)
         yield content(repr(result))
-        yield from tape.pour(content)
+        yield from buffer.emit_until(content)
 
     def run(text: str) -> str:
-        whole = answer(Machine(script), [text]).content
-        assert answer(Machine(script), text).content == whole
+        whole = answer(StreamParser(script), [text]).content
+        assert answer(StreamParser(script), text).content == whole
         return whole
 
     return run
@@ -32,12 +40,12 @@ def quoted(read: Callable[[Tape], Script[object]]) -> Callable[[str], str]:
     [("<a>x", "'<a>'x"), ("<b>", "'<b>'"), ("<c>x", "''<c>x"), ("<a", "''<a"), (" <a>", "'' <a>"), ("", "''")],
 )
 def test_accept(text: str, expected: str) -> None:
-    assert quoted(lambda tape: tape.accept("<a>", "<b>"))(text) == expected
+    assert quoted(lambda buffer: buffer.accept("<a>", "<b>"))(text) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [(" \n<a>x", "'<a>'x"), (" x", "'' x"), (" ", "'' ")])
 def test_accept_after_space(text: str, expected: str) -> None:
-    assert quoted(lambda tape: tape.accept("<a>", after_space=True))(text) == expected
+    assert quoted(lambda buffer: buffer.accept("<a>", after_space=True))(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -51,56 +59,56 @@ def test_accept_after_space(text: str, expected: str) -> None:
     ],
 )
 def test_until(text: str, expected: str) -> None:
-    assert quoted(lambda tape: tape.until("<a>", "<b>"))(text) == expected
+    assert quoted(lambda buffer: buffer.read_until("<a>", "<b>"))(text) == expected
 
 
-def test_upto_leaves_the_tag() -> None:
-    assert quoted(lambda tape: tape.upto("<a>"))("xy<a>z") == "('xy', '<a>')<a>z"
-    assert quoted(lambda tape: tape.upto())("xy<a>z") == "('xy<a>z', '')"
+def test_read_until_can_leave_the_tag() -> None:
+    assert quoted(lambda buffer: buffer.read_until("<a>", keep=True))("xy<a>z") == "('xy', '<a>')<a>z"
+    assert quoted(lambda buffer: buffer.read_until(keep=True))("xy<a>z") == "('xy<a>z', '')"
 
 
 @pytest.mark.parametrize(("text", "expected"), [(" \n x ", "' \\n 'x "), ("x", "''x"), ("  ", "'  '"), ("", "''")])
 def test_skip_space(text: str, expected: str) -> None:
-    assert quoted(lambda tape: tape.skip_space())(text) == expected
+    assert quoted(lambda buffer: buffer.skip_space())(text) == expected
 
 
 def test_unread() -> None:
-    def read(tape: Tape) -> Script[str]:
-        tag = yield from tape.accept("<a>")
-        tape.unread(tag)
+    def read(buffer: TextBuffer) -> ParserCoroutine[str]:
+        tag = yield from buffer.accept("<a>")
+        buffer.push_back(tag)
         return tag
 
     assert quoted(read)("<a>x") == "'<a>'<a>x"
 
 
 def test_pour_holds_back_what_may_be_a_tag() -> None:
-    machine = Machine(lambda tape: tape.pour(content, "<tag>"))
+    machine = StreamParser(lambda buffer: buffer.emit_until(content, "<tag>"))
     assert [delta.content for delta in steps(machine, ["a<t", "b <", "tag", "x"])] == ["a", "<tb ", "", "<tagx", ""]
 
 
 def test_pour_that_trims_holds_back_whitespace_too() -> None:
-    def script(tape: Tape) -> Script[None]:
-        tag = yield from tape.pour(content, "<tag>", trim=True)
+    def script(buffer: TextBuffer) -> ParserCoroutine[None]:
+        tag = yield from buffer.emit_until(content, "<tag>", trim=True)
         yield content(f"({tag})")
-        yield from tape.pour(content, trim=True)
+        yield from buffer.emit_until(content, trim=True)
 
     pieces = ["a ", "b\n <", "tag>", " c ", ""]
-    assert [delta.content for delta in steps(Machine(script), pieces)] == ["a", " b", "(<tag>)", " c", "", ""]
+    assert [delta.content for delta in steps(StreamParser(script), pieces)] == ["a", " b", "(<tag>)", " c", "", ""]
 
 
 def test_what_nobody_reads_is_not_said() -> None:
-    machine = Machine(lambda tape: tape.pour(nothing))
+    machine = StreamParser(lambda buffer: buffer.emit_until(discard))
     assert list(machine.feed("abc", final=True)) == []
 
 
 def test_a_fault_comes_after_what_stood_before_it() -> None:
-    def script(tape: Tape) -> Script[None]:
-        yield from tape.pour(content, "!")
+    def script(buffer: TextBuffer) -> ParserCoroutine[None]:
+        yield from buffer.emit_until(content, "!")
         raise ValueError("!")
 
     said: list[Delta] = []
     with pytest.raises(ValueError, match="!"):
-        said.extend(Machine(script).feed("abc!d"))
+        said.extend(StreamParser(script).feed("abc!d"))
     assert said == [Delta(content="abc")]
 
 
@@ -112,7 +120,7 @@ def test_find_first() -> None:
 
 
 def test_held() -> None:
-    assert held("abc<ta", ("<tag>", "<x>")) == 3
-    assert held("abc<tag>", ("<tag>",)) == 0
-    assert held("<<", ("<<tag",)) == 2
-    assert held("abc", ()) == 0
+    assert partial_match_len("abc<ta", ("<tag>", "<x>")) == 3
+    assert partial_match_len("abc<tag>", ("<tag>",)) == 0
+    assert partial_match_len("<<", ("<<tag",)) == 2
+    assert partial_match_len("abc", ()) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from engine.api import ChatRequest, Message, ToolCall
 from engine.chat.grammar.constraint import chat_constraint
-from engine.chat.output import NAMED, Toolbox, Turn
+from engine.chat.output import NAMED, ParseContext, ToolSet
 from engine.chat.renderers.select import renderer
 from tests.engine.chat.output.test_shape import GRAMMARS, allowed, may_end
 from tests.engine.chat.reading import said
@@ -58,8 +58,8 @@ def taken(parser: str, text: str) -> str:
     request = ChatRequest(model="", tools=TOOLS, tool_choice="required")
     constraint = chat_constraint(request, TOOLS, NAMED[parser])
     assert constraint is not None
-    matcher = GRAMMARS.matcher(constraint.grammar(Turn(Toolbox(TOOLS), think=False)))
-    matcher.allow(100_000)
+    matcher = GRAMMARS.matcher(constraint.grammar(ParseContext(ToolSet(TOOLS), think=False)))
+    matcher.set_budget(100_000)
     data, found, at = text.encode(), 0, 0
     while at < len(data) and not matcher.finished and data[at] in allowed(matcher):
         matcher.accept(data[at])
@@ -73,9 +73,9 @@ def taken(parser: str, text: str) -> str:
 @pytest.mark.parametrize("calls", [[WHOLE], [{"city": "Oslo"}, WHOLE, {"city": ""}]], ids=["one", "several"])
 def test_what_a_renderer_shows_is_allowed_and_read(name: str, calls: list[dict[str, Any]]) -> None:
     format = NAMED[PARSERS[name]]
-    shape, text = format.shape.calls, shown(name, *calls)
+    shape, text = format.spec.calls, shown(name, *calls)
     assert shape is not None
     start = text.index((shape.before + shape.opening).partition("\n")[0].partition("{")[0])
     answer = taken(PARSERS[name], text[start:])
-    turn = Turn(Toolbox(TOOLS), think=False)
+    turn = ParseContext(ToolSet(TOOLS), think=False)
     assert said(format, answer, turn) == ("", "", [("get_weather", arguments) for arguments in calls])

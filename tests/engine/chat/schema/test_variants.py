@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.chat.schema.variants import branches
+from engine.chat.schema.variants import variants
 
 ROOT = {
     "$defs": {
@@ -36,7 +36,7 @@ JUNK = st.recursive(
 
 
 def kinds(schema: Any) -> list[str]:
-    return [branch.kind for branch in branches(schema, ROOT)]
+    return [branch.kind for branch in variants(schema, ROOT)]
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,18 @@ def test_kinds(schema: Any, expected: list[str]) -> None:
 
 
 def test_what_is_listed() -> None:
-    text, number = branches({"enum": ["a", 1, "b"]}, ROOT)
+    text, number = variants({"enum": ["a", 1, "b"]}, ROOT)
     assert (text.values, number.values) == (("a", "b"), (1,))
 
 
 def test_what_is_said_beside_a_choice_counts_for_all_of_it() -> None:
-    first, second = branches({"minLength": 2, "anyOf": [{"type": "string"}, {"type": "string", "minLength": 5}]}, ROOT)
+    first, second = variants({"minLength": 2, "anyOf": [{"type": "string"}, {"type": "string", "minLength": 5}]}, ROOT)
     assert (first.schema["minLength"], second.schema["minLength"]) == (2, 5)
 
 
 def test_parts_are_put_together() -> None:
     more = {"properties": {"y": {}}, "required": ["y"]}
-    (branch,) = branches({"allOf": [{"$ref": "#/$defs/Point"}, more]}, ROOT)
+    (branch,) = variants({"allOf": [{"$ref": "#/$defs/Point"}, more]}, ROOT)
     assert (list(branch.schema["properties"]), branch.schema["required"]) == (["x", "y"], ["x", "y"])
 
 

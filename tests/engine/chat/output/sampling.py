@@ -57,7 +57,7 @@ def sample(grammar: Grammar, random: Random, temptations: Sequence[str], *, spel
     """One text of the grammar. Where it may be, what tempts is in it; `spelled`: marks are no tokens."""
     vocabulary = ByteVocabulary() if spelled else MarkedVocabulary(grammar.marks)
     matcher = Grammars(vocabulary).matcher(grammar)
-    matcher.allow(most)
+    matcher.set_budget(most)
     text, wanted = b"", array("i")
     while not matcher.finished:
         row = np.zeros(vocabulary.size, np.float32)

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.api import Delta, Message
-from engine.chat.output import NAMED, Format, MalformedCall, OutputParser, Toolbox, Turn, native_format, template_format
+from engine.chat.output import (
+    NAMED,
+    Format,
+    MalformedCall,
+    OutputParser,
+    ParseContext,
+    ToolSet,
+    native_format,
+    template_format,
+)
 from tests.engine.chat.output.test_detect import EXCERPTS
 from tests.engine.chat.reading import TOOLS, cut, joined
 
@@ -50,7 +59,7 @@ def answers(draw: st.DrawFn) -> tuple[str, str]:
     return name, "".join(draw(st.lists(pieces, max_size=10)))
 
 
-def outcome(format: Format, turn: Turn, chunks: list[str]) -> tuple[Delta, str]:
+def outcome(format: Format, turn: ParseContext, chunks: list[str]) -> tuple[Delta, str]:
     """All that an answer says, and the fault that ends it."""
     parser, said = OutputParser(format, turn, lambda: "id"), []
     try:
@@ -66,14 +75,14 @@ def outcome(format: Format, turn: Turn, chunks: list[str]) -> tuple[Delta, str]:
     answers(),
     st.lists(st.integers(0, 500), max_size=8),
     st.builds(
-        Turn,
-        st.sampled_from([Toolbox(TOOLS), Toolbox()]),
+        ParseContext,
+        st.sampled_from([ToolSet(TOOLS), ToolSet()]),
         st.booleans(),
         st.sampled_from(LAST),
         st.sampled_from(PROMPTS),
     ),
 )
-def test_cuts(given_answer: tuple[str, str], places: list[int], turn: Turn) -> None:
+def test_cuts(given_answer: tuple[str, str], places: list[int], turn: ParseContext) -> None:
     name, text = given_answer
     whole = outcome(FORMATS[name], turn, [text])
     assert outcome(FORMATS[name], turn, cut(text, places)) == whole
@@ -87,5 +96,5 @@ def test_cuts(given_answer: tuple[str, str], places: list[int], turn: Turn) -> N
 )
 def test_what_is_no_markup_is_content(name: str, parts: list[str]) -> None:
     text = "Well, " + "".join(parts)
-    said, fault = outcome(FORMATS[name], Turn(Toolbox(TOOLS), think=False), [text])
+    said, fault = outcome(FORMATS[name], ParseContext(ToolSet(TOOLS), think=False), [text])
     assert (said.content.split(), said.thinking, said.tool_calls, fault) == (text.split(), "", (), "")

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from engine.api import ChatRequest
 from engine.chat.grammar.constraint import chat_constraint
-from engine.chat.output import Toolbox, Turn
+from engine.chat.output import ParseContext, ToolSet
+from tests.engine.chat.output.sampling import PARAMETERS, sample
 from tests.engine.chat.output.test_shape import FORCED
 from tests.engine.chat.reading import said
-from tests.engine.chat.tools.sampling import PARAMETERS, sample
 
-DISTINCT = list({format.shape.calls: name for name, format in FORCED.items()}.values())
+DISTINCT = list({format.spec.calls: name for name, format in FORCED.items()}.values())
 FUNCTIONS = ("get_weather", "add")
 
 
@@ -33,9 +33,9 @@ def tools(schemas: dict[str, Any]) -> list[dict[str, Any]]:
     spelled=st.booleans(),
 )
 def test_every_answer_is_a_valid_call(name: str, schemas: dict[str, Any], seed: int, spelled: bool) -> None:
-    format, shape = FORCED[name], FORCED[name].shape.calls
+    format, shape = FORCED[name], FORCED[name].spec.calls
     assert shape is not None
-    turn = Turn(Toolbox(tools(schemas)), think=False)
+    turn = ParseContext(ToolSet(tools(schemas)), think=False)
     request = ChatRequest(model="", tools=tools(schemas), tool_choice="required")
     constraint = chat_constraint(request, tools(schemas), format)
     assert constraint is not None

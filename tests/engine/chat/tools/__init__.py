@@ -1,1 +1,0 @@
-"""Tests of the formats in which models call tools."""
