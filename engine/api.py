@@ -9,6 +9,7 @@ from typing import Any, Literal
 from modelfile.gotemplate import Message, ToolCall
 
 __all__ = [
+    "AnyRequest",
     "ChatRequest",
     "Delta",
     "DoneReason",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 Think = bool | Literal["low", "medium", "high", "max"]
-DoneReason = Literal["stop", "length", "load", "unload"]
+DoneReason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,7 +59,6 @@ class InferenceRequest:
     shift: bool | None = None
     logprobs: bool = False
     top_logprobs: int = 0
-    debug_render_only: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class ChatRequest(InferenceRequest):
 
 @dataclass(slots=True, kw_only=True)
 class EmbedRequest:
-    """Vectors of texts; without texts, load or unload. Fields that others have too mean what they mean there.
+    """Vectors of texts. Fields that others have too mean what they mean there.
 
     A text that is too long is cut if `truncate` allows it. 0 < `dimensions` < width leaves that many numbers of each
     vector. `normalize` False leaves the vectors of models that do not do so themselves at the length they have.
@@ -103,6 +103,9 @@ class EmbedRequest:
     normalize: bool = True
     options: dict[str, Any] = field(default_factory=dict)
     keep_alive: float | None = None
+
+
+AnyRequest = GenerateRequest | ChatRequest | EmbedRequest
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -127,7 +130,7 @@ class Delta:
 class Final:
     """The end of an answer. Durations are nanoseconds; `context` is None where the API shows none.
 
-    `done_reason` "load" and "unload" mean that no text was generated and no metrics exist.
+    `done_reason` is "tool_calls" for an answer that has some and was not cut short.
     """
 
     done_reason: DoneReason
@@ -142,13 +145,13 @@ class Final:
 
 @dataclass(slots=True, frozen=True)
 class Rendered:
-    """The answer to `debug_render_only`: the prompt that would have been run."""
+    """The prompt that a request would run."""
 
     prompt: str
     image_count: int = 0
 
 
-Event = Delta | Final | Rendered
+Event = Delta | Final
 
 
 @dataclass(slots=True, frozen=True)

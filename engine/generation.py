@@ -1,15 +1,28 @@
-"""One answer of a model: from the submitted prompt to the last event."""
+"""One answer of a model: what is submitted, and what comes of it up to the last event."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from engine.api import Delta, Final
+from engine.api import Delta, DoneReason, Final, InferenceRequest
 from engine.chat.prompt import Prompt
+from engine.errors import PROMPT_TOO_LONG, ContextExceeded
+from engine.loading import devices
+from engine.loading.memory import LONGEST_BESIDE
 from engine.loading.process import RunnerProcess
-from engine.messages import Done, Submit
+from engine.messages import Done, Grammar, Loaded, Sampling, Submit
+from engine.model import Model
+from modelfile.parameters import Options
+from registry.gguf import GGUFArray
+
+NEVER_SHIFTING = ("deepseek2",)
+ALWAYS_TOKENIZED = 4 << 20  # characters of a text that are looked at however small the context is
+MOST_TEXT = 64 << 20  # characters that are looked at however large it is
+log = logging.getLogger("pronk.engine")
 
 
 class Reader(Protocol):
@@ -50,6 +63,7 @@ class Generation:
         self._process = process
         self._load_duration = time.perf_counter_ns() - started
         self._texts: list[str] = []
+        self._calls = False
         self._done: Done | None = None
 
     @property
@@ -67,17 +81,19 @@ class Generation:
                 text, self._done = await answer.read()
                 self._texts.append(text)
                 for delta in reader.feed(text, self._done is not None):
+                    self._calls |= bool(delta.tool_calls)
                     yield delta
         finally:
             if not answer.ended:
                 self._process.cancel(id_)
 
     def final(self, context: list[int] | None = None) -> Final:
-        """The numbers of the answer."""
+        """How the answer ended, and its numbers."""
         done = self._done
         assert done is not None
+        reason: DoneReason = "tool_calls" if self._calls and done.reason == "stop" else done.reason
         return Final(
-            done_reason=done.reason,
+            done_reason=reason,
             context=context,
             load_duration=self._load_duration,
             prompt_eval_count=done.prompt_tokens,
@@ -95,3 +111,72 @@ def _begun(prompt: Prompt, reader: Reader) -> Iterator[Delta]:
     if not prompt.begun.content:  # the reader must know that thoughts have begun: at their beginning it skips spaces
         return reader.feed(prompt.begun.thinking)
     return iter((prompt.begun,))
+
+
+def max_embedding_tokens(model: Model, options: Options, num_ctx: int) -> int:
+    """Tokens of a text that is to become a vector, in a context of `num_ctx` tokens: here no wish is too small."""
+    trained = model.header.size("context_length")
+    limits = [num_ctx, num_ctx if options.num_ctx is None else options.num_ctx]
+    limits += [trained] if trained else []
+    limits += [LONGEST_BESIDE] if model.generates else []
+    return min(limits)
+
+
+def max_characters(model: Model, num_ctx: int) -> int:
+    """Characters that so many tokens might be at most, if each were the longest that the model knows."""
+    tokens = model.header.metadata.get("tokenizer.ggml.tokens")
+    longest = tokens.longest if isinstance(tokens, GGUFArray) else 0
+    return min(num_ctx * longest, MOST_TEXT) if longest else MOST_TEXT
+
+
+def both_ends(tokens: Sequence[int], num_ctx: int) -> Sequence[int]:
+    """Tokens of which a prompt of `num_ctx` tokens can use the first or the last: without their middle if very many."""
+    return tokens if len(tokens) <= 2 * num_ctx else [*tokens[:num_ctx], *tokens[-num_ctx:]]
+
+
+def clamped(options: Options, n_batch: int) -> Options:
+    """The options within the machine and the loaded model, which takes `n_batch` tokens in a pass.
+
+    What asks for more gets what there is, and the log says so.
+    """
+    if options.num_thread and options.num_thread > (processors := devices.usable_processors()):
+        log.warning("num_thread %d: there are %d processors to use; using %d", options.num_thread, *2 * (processors,))
+        options = replace(options, num_thread=processors)
+    if options.num_batch and options.num_batch > n_batch:
+        log.warning("num_batch %d: a pass takes %d tokens at most", options.num_batch, n_batch)
+        options = replace(options, num_batch=n_batch)
+    return options
+
+
+def build_submit(
+    model: Model,
+    request: InferenceRequest,
+    options: Options,
+    num_ctx: int,
+    prompt: Prompt,
+    loaded: Loaded,
+    grammar: Grammar | None,
+) -> Submit:
+    """The message that starts the generation; the process gives it its id. `grammar` is what the answer must match.
+
+    Raises ContextExceeded for a prompt that the context of the loaded model could not hold.
+    """
+    if len(prompt.text) > max(ALWAYS_TOKENIZED, max_characters(model, loaded.n_ctx)):
+        raise ContextExceeded(PROMPT_TOO_LONG)
+    options = clamped(options, loaded.n_batch)
+    shift = model.config.model_family not in NEVER_SHIFTING if request.shift is None else request.shift
+    return Submit(
+        id=0,
+        prompt=prompt.text,
+        num_ctx=num_ctx,
+        num_predict=options.num_predict,
+        num_keep=options.num_keep,
+        shift=shift,
+        overflow="reject" if prompt.reject_overflow or not request.truncate else "cut",
+        stop=options.stop,
+        sampling=Sampling(**{name: getattr(options, name) for name in Sampling.__struct_fields__}),
+        preserved=model.route.format.preserved,
+        grammar=grammar,
+        num_thread=options.num_thread,
+        num_batch=options.num_batch or 0,
+    )

@@ -7,7 +7,16 @@ from typing import Protocol
 
 from starlette.requests import Request
 
-from engine.api import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, RunningModel
+from engine.api import (
+    AnyRequest,
+    ChatRequest,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    GenerateRequest,
+    Rendered,
+    RunningModel,
+)
 from engine.model import Models
 from registry.storage.store import Store
 from server.listing import Listing
@@ -32,6 +41,15 @@ class EngineSurface(Protocol):
 
     def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
         """The events of one turn."""
+
+    async def load(self, request: AnyRequest) -> None:
+        """Load the model as this request needs it, and answer nothing."""
+
+    async def unload(self, name: str) -> None:
+        """Let a model go once nothing runs in it."""
+
+    async def render(self, request: GenerateRequest | ChatRequest) -> Rendered:
+        """The prompt that would be run."""
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors of texts."""

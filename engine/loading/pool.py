@@ -14,12 +14,12 @@ from typing import Any
 
 from engine import selftest
 from engine.api import RunningModel
-from engine.demand import load_message
 from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, RunnerDied, ServerBusy
 from engine.loading import devices, memory
 from engine.loading.crashes import LoadCrashes
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
+from engine.loading.load_options import load_message
 from engine.loading.process import RunnerProcess, child_environment
 from engine.loading.scheduler import (
     AbortLoad,

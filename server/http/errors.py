@@ -157,7 +157,7 @@ async def error_response(request: Request, error: Exception) -> Response:
     """
     status = status_of(error)
     if status >= 500 and isinstance(error, KNOWN):  # others come with a traceback
-        log.warning("%s: %d: %s", request.url.path, status, _one_line(message_of(error)))
+        log.warning("%s: %d: %s", request.url.path, status, one_line(message_of(error)))
     error_object: ErrorObject = request.app.state.error_object_of(request.url.path)
     if isinstance(error, Forbidden | engine.CloudModel):
         error_object = plain_error
@@ -170,12 +170,6 @@ async def error_response(request: Request, error: Exception) -> Response:
     return Response(gojson.encode(error_object(status, message_of(error))), status, headers)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A message as the log shows it."""
     return " ".join(text.split())
-
-
-def error_line(error: Exception) -> bytes:
-    """The last line of a native stream that failed on its way, which the log tells too."""
-    if isinstance(error, KNOWN):
-        log.warning("an answer broke off: %s", _one_line(message_of(error)))
-    return gojson.encode({"error": message_of(error)}) + b"\n"

@@ -17,8 +17,9 @@ from server.gotypes import TypeMismatch
 from server.http.body import read_body
 from server.http.errors import HTTPError, InvalidBody
 from server.http.hosts import is_loopback
-from server.http.streaming import Progress
+from server.http.streaming import StreamingAnswer
 from server.ollama.create_schema import CREATE, CreateBody
+from server.ollama.writer import ProgressWriter
 
 router = APIRouter()
 
@@ -31,7 +32,7 @@ async def create(request: Request) -> Response:
     wanted = await asyncio.to_thread(_wanted, store, body, trusted=settings.local_paths and _is_local(request))
     environ, pull = child_environment(settings.environ), partial(registries_of(request).pull, insecure=False)
     steps = make(store, wanted, environ, pull=pull, prune=not settings.no_prune)
-    return Progress(steps, stream=body.stream)
+    return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
 
 
 def _is_local(request: Request) -> bool:

@@ -15,10 +15,12 @@ from engine.names import local_name
 from registry.names import ModelName
 from server.context import EngineSurface, engine_of, settings_of
 from server.embedding_json import as_float32, as_float64
+from server.gojson import encode
 from server.gotext import quote
-from server.http.body import json_response, read_body
+from server.http.body import read_body
 from server.http.errors import HTTPError, NotFound
-from server.http.streaming import Whole
+from server.http.streaming import whole_answer
+from server.ollama.inference import load_or_unload
 from server.ollama.schemas import EMBED, EMBEDDINGS, EmbedBody, EmbeddingsBody
 
 MAX_TEXTS = 16_384
@@ -36,11 +38,11 @@ async def embed(request: Request) -> Response:
     ModelName.parse(local_name(body.model_name))
     wanted = _embed_request(body, texts_of(body.input))
 
-    async def work() -> Response:
+    async def work() -> bytes:
         found = await vectors(engine_of(request), wanted)
         return await asyncio.to_thread(_answer, wanted.model, found, started)
 
-    return Whole(work)
+    return whole_answer(work)
 
 
 @router.post("/api/embeddings")
@@ -52,14 +54,14 @@ async def embeddings(request: Request) -> Response:
     engine = engine_of(request)
     await asyncio.to_thread(_require_spelling, engine.models, body.model_name)
 
-    async def work() -> Response:
+    async def work() -> bytes:
         try:
             found = await vectors(engine, _legacy_request(body))
         except InvalidRequest as error:  # a text that does not fit: here that is a failure of the model
             raise EngineError(str(error)) from None
-        return json_response({"embedding": as_float64(found.vectors[0]) if found.vectors else []})
+        return encode({"embedding": as_float64(found.vectors[0]) if found.vectors else []})
 
-    return Whole(work)
+    return whole_answer(work)
 
 
 def texts_of(value: Any) -> list[str]:
@@ -95,17 +97,23 @@ def _legacy_request(body: EmbeddingsBody) -> EmbedRequest:
 
 
 async def vectors(engine: EngineSurface, wanted: EmbedRequest) -> Embeddings:
-    """What the engine finds. Raises what it raises, an unknown model in this endpoint's words."""
+    """The vectors of texts; without texts none, but a load or an unload.
+
+    Raises what the engine raises, an unknown model in this endpoint's words.
+    """
     try:
-        return await engine.embed(wanted)
+        if wanted.texts:
+            return await engine.embed(wanted)
+        await load_or_unload(engine, wanted)
+        return Embeddings()
     except ModelNotFound:
         raise _not_found(wanted.model) from None
 
 
-def _answer(model: str, found: Embeddings, started: int) -> Response:
+def _answer(model: str, found: Embeddings, started: int) -> bytes:
     if not found.vectors:
-        return json_response({"model": model, "embeddings": []})
-    return json_response(
+        return encode({"model": model, "embeddings": []})
+    return encode(
         {
             "model": model,
             "embeddings": [as_float32(vector) for vector in found.vectors],

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 
+from engine.api import AnyRequest, ChatRequest, GenerateRequest
 from engine.errors import ModelNotFound
-from server.context import engine_of, settings_of
+from server.context import EngineSurface, engine_of, settings_of
 from server.http.body import read_body
 from server.http.errors import HTTPError
-from server.http.streaming import Answer
+from server.http.streaming import StreamingAnswer, whole_answer
 from server.ollama.schemas import CHAT, GENERATE
 from server.ollama.writer import ChatWriter, GenerateWriter
 
@@ -18,6 +21,9 @@ MAX_MESSAGES = 4096
 MAX_IMAGES = 16
 MAX_IMAGE_BYTES = 20 << 20
 MAX_TOP_LOGPROBS = 20
+
+_Inference = GenerateRequest | ChatRequest
+_Writer = GenerateWriter | ChatWriter
 
 router = APIRouter()
 
@@ -30,8 +36,13 @@ async def generate(request: Request) -> Response:
     if not body.model_name.strip():
         raise ModelNotFound(body.model_name)
     _check_images(body.images)
-    writer = GenerateWriter(body.model_name)
-    return Answer(engine_of(request).generate(body.request()), writer, stream=body.stream)
+    wanted, writer = body.request(), GenerateWriter(body.model_name, stream=body.stream)
+    engine = engine_of(request)
+    if not wanted.prompt:
+        return whole_answer(partial(_load_or_unload, engine, wanted, writer))
+    if body.debug_render_only:
+        return whole_answer(partial(_render, engine, wanted, writer))
+    return StreamingAnswer(engine.generate(wanted), writer)
 
 
 @router.post("/api/chat")
@@ -44,8 +55,30 @@ async def chat(request: Request) -> Response:
     if len(body.messages) > MAX_MESSAGES:
         raise HTTPError(f"too many messages: {len(body.messages)}, at most {MAX_MESSAGES} are accepted")
     _check_images(image for message in body.messages for image in message.images)
-    writer = ChatWriter(body.model_name)
-    return Answer(engine_of(request).chat(body.request()), writer, stream=body.stream)
+    wanted, writer = body.request(), ChatWriter(body.model_name, stream=body.stream)
+    engine = engine_of(request)
+    if not wanted.messages:
+        return whole_answer(partial(_load_or_unload, engine, wanted, writer))
+    if body.debug_render_only:
+        return whole_answer(partial(_render, engine, wanted, writer))
+    return StreamingAnswer(engine.chat(wanted), writer)
+
+
+async def load_or_unload(engine: EngineSurface, request: AnyRequest) -> Literal["load", "unload"]:
+    """What a request means that asks for nothing; returns which. Raises what the engine raises."""
+    if request.keep_alive == 0:
+        await engine.unload(request.model)
+        return "unload"
+    await engine.load(request)
+    return "load"
+
+
+async def _load_or_unload(engine: EngineSurface, request: _Inference, writer: _Writer) -> bytes:
+    return writer.notice(await load_or_unload(engine, request))
+
+
+async def _render(engine: EngineSurface, request: _Inference, writer: _Writer) -> bytes:
+    return writer.rendered(await engine.render(request))
 
 
 def _check_logprobs(count: int) -> None:

@@ -53,7 +53,6 @@ class _Inference(Named):
             "shift": self.shift,
             "logprobs": self.logprobs,
             "top_logprobs": self.top_logprobs,
-            "debug_render_only": self.debug_render_only,
         }
 
 

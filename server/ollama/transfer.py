@@ -11,8 +11,9 @@ from registry.storage.store import ModelMissing
 from server.context import registries_of, settings_of
 from server.http.body import read_body
 from server.http.errors import HTTPError
-from server.http.streaming import Progress
+from server.http.streaming import StreamingAnswer
 from server.ollama.schemas import PULL, PUSH
+from server.ollama.writer import ProgressWriter
 
 router = APIRouter()
 
@@ -22,7 +23,8 @@ async def pull(request: Request) -> Response:
     """Fetch a model; those that come with the program need no network."""
     body = await read_body(request, PULL, settings_of(request).max_body)
     name = ModelName.parse(stored_name(body.model_name))
-    return Progress(registries_of(request).pull(name, insecure=body.insecure), stream=body.stream)
+    steps = registries_of(request).pull(name, insecure=body.insecure)
+    return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
 
 
 @router.post("/api/push")
@@ -37,4 +39,4 @@ async def push(request: Request) -> Response:
         await registries.require(name)
     except ModelMissing:
         raise ModelNotFound(body.model_name) from None
-    return Progress(registries.push(name, insecure=body.insecure), stream=body.stream)
+    return StreamingAnswer(registries.push(name, insecure=body.insecure), ProgressWriter(stream=body.stream))

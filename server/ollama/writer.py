@@ -1,26 +1,58 @@
-"""How `/api/generate` and `/api/chat` write an answer.
+"""How `/api/*` writes answers that take their time.
 
-A streamed token costs one call of `line`, so what stays the same in all lines is encoded once.
+A streamed token costs one call of `event`, so what stays the same in all lines is encoded once.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from abc import abstractmethod
+from typing import Any, Literal
 
-from engine.api import Delta, Final, Rendered, ToolCall
+from engine.api import Delta, Event, Final, Rendered, ToolCall
+from registry.progress import Step
 from server.gojson import encode, encode_text
+from server.http.body import JSON, NDJSON
+from server.http.streaming import Framing, Writer, joined
 from server.ollama.clock import utc_now
 
 _NOT_DONE = b',"done":false}\n'
 
 
-class _Writer:
+class _Writer(Writer[Event]):
     """What both endpoints share: the model's name as it was sent, the time of the start, the numbers at the end."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, stream: bool) -> None:
+        self.framing = Framing.NDJSON if stream else Framing.WHOLE
+        self.media_type = NDJSON if stream else JSON
+        self._kept: list[Delta] = []  # what the final object has
         self._start = time.perf_counter_ns()
         self._head = b'{"model":' + encode_text(model) + b',"created_at":"'
+
+    def event(self, event: Event) -> bytes:
+        """A line or lines of a piece, or the object with the numbers, which has the whole text without a stream."""
+        if isinstance(event, Final):
+            return self.framing.frame(self._last(joined(self._kept), event))
+        if self.framing is Framing.NDJSON:
+            return self._lines(event)
+        self._kept.append(event)
+        return b""
+
+    @abstractmethod
+    def notice(self, reason: Literal["load", "unload"]) -> bytes:
+        """The object for a load or an unload."""
+
+    @abstractmethod
+    def rendered(self, rendered: Rendered) -> bytes:
+        """The object for a prompt that would have been run."""
+
+    @abstractmethod
+    def _lines(self, delta: Delta) -> bytes:
+        """The line or lines of a piece of a stream."""
+
+    @abstractmethod
+    def _last(self, delta: Delta, final: Final) -> bytes:
+        """The object that ends the answer, with what has been kept of it."""
 
     def _object(self, body: bytes, fields: dict[str, Any]) -> bytes:
         """An object of the head, a piece of encoded JSON and further fields."""
@@ -43,66 +75,77 @@ class _Writer:
 class GenerateWriter(_Writer):
     """Answers of `/api/generate`. Tool calls, which few models make here, come with the final object."""
 
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self._calls: list[ToolCall] = []
+    def notice(self, reason: Literal["load", "unload"]) -> bytes:
+        """An object without text or numbers."""
+        return self._object(b'"response":""', {"done": True, "done_reason": reason})
 
-    def line(self, delta: Delta) -> bytes:
-        """One line for a piece of the answer."""
-        self._calls += delta.tool_calls
+    def rendered(self, rendered: Rendered) -> bytes:
+        """An object that is not done."""
+        return self._object(b'"response":""', {"done": False, "_debug_info": _debug_info(rendered)})
+
+    def _lines(self, delta: Delta) -> bytes:
+        if delta.tool_calls:
+            self._kept.append(Delta(tool_calls=delta.tool_calls))
         text = encode_text(delta.content)
         if delta.thinking:
             text += b',"thinking":' + encode_text(delta.thinking)
         return self._head + utc_now().encode() + b'","response":' + text + _NOT_DONE
 
-    def last_line(self, final: Final) -> bytes:
-        """The line with the numbers."""
-        return self._whole(Delta(tool_calls=tuple(self._calls)), final) + b"\n"
-
-    def whole(self, delta: Delta, final: Final) -> bytes:
-        """Text and numbers as one object."""
-        return self._whole(delta, final)
-
-    def notice(self, event: Final | Rendered) -> bytes:
-        """A load, an unload, or the prompt that would have been run."""
-        if isinstance(event, Rendered):
-            return self._object(b'"response":""', {"done": False, "_debug_info": _debug_info(event)})
-        return self._object(b'"response":""', {"done": True, "done_reason": event.done_reason})
-
-    def _whole(self, delta: Delta, final: Final) -> bytes:
+    def _last(self, delta: Delta, final: Final) -> bytes:
         text = b'"response":' + encode_text(delta.content)
         if delta.thinking:
             text += b',"thinking":' + encode_text(delta.thinking)
         context = {"context": final.context} if final.context else {}
         calls = {"tool_calls": [_tool_call(call) for call in delta.tool_calls]} if delta.tool_calls else {}
-        end = {"done": True, "done_reason": final.done_reason}
-        return self._object(text, {**end, **context, **self._metrics(final), **calls})
+        return self._object(text, {**_done(final), **context, **self._metrics(final), **calls})
 
 
 class ChatWriter(_Writer):
     """Answers of `/api/chat`."""
 
-    def line(self, delta: Delta) -> bytes:
-        """One line for a piece of the answer; one for each tool call, because some clients read only the first."""
+    def notice(self, reason: Literal["load", "unload"]) -> bytes:
+        """An object without text or numbers."""
+        return self._object(_message(Delta()), {"done": True, "done_reason": reason})
+
+    def rendered(self, rendered: Rendered) -> bytes:
+        """An object that is not done, with a message of nobody."""
+        empty = b'"message":{"role":"","content":""}'
+        return self._object(empty, {"done": False, "_debug_info": _debug_info(rendered)})
+
+    def _lines(self, delta: Delta) -> bytes:
+        """One line; one for each tool call, because some clients read only the first."""
         if len(delta.tool_calls) > 1:
-            text = [self.line(Delta(delta.content, delta.thinking))] if delta.content or delta.thinking else []
-            return b"".join(text + [self.line(Delta(tool_calls=(call,))) for call in delta.tool_calls])
+            text = [self._lines(Delta(delta.content, delta.thinking))] if delta.content or delta.thinking else []
+            return b"".join(text + [self._lines(Delta(tool_calls=(call,))) for call in delta.tool_calls])
         return self._head + utc_now().encode() + b'",' + _message(delta) + _NOT_DONE
 
-    def last_line(self, final: Final) -> bytes:
-        """The line with the numbers."""
-        return self.whole(Delta(), final) + b"\n"
+    def _last(self, delta: Delta, final: Final) -> bytes:
+        return self._object(_message(delta), {**_done(final), **self._metrics(final)})
 
-    def whole(self, delta: Delta, final: Final) -> bytes:
-        """Message and numbers as one object."""
-        return self._object(_message(delta), {"done": True, "done_reason": final.done_reason, **self._metrics(final)})
 
-    def notice(self, event: Final | Rendered) -> bytes:
-        """A load, an unload, or the prompt that would have been run."""
-        if isinstance(event, Rendered):
-            empty = b'"message":{"role":"","content":""}'
-            return self._object(empty, {"done": False, "_debug_info": _debug_info(event)})
-        return self._object(_message(Delta()), {"done": True, "done_reason": event.done_reason})
+class ProgressWriter(Writer[Step]):
+    """How far pull, push and create are: a line for each step, or only the last one."""
+
+    error_media_type = "application/json"
+
+    def __init__(self, *, stream: bool) -> None:
+        self.framing = Framing.NDJSON if stream else Framing.WHOLE
+        self.media_type = NDJSON if stream else "application/json"
+        self._last: Step = {}
+
+    def event(self, event: Step) -> bytes:
+        """A line, or nothing yet."""
+        self._last = event
+        return self.framing.frame(encode(event)) if self.framing is Framing.NDJSON else b""
+
+    def end(self) -> bytes:
+        """Nothing more, or the last step."""
+        return b"" if self.framing is Framing.NDJSON else encode(self._last)
+
+
+def _done(final: Final) -> dict[str, Any]:
+    """The end as this API writes it, which does not tell calls apart."""
+    return {"done": True, "done_reason": "stop" if final.done_reason == "tool_calls" else final.done_reason}
 
 
 def _message(delta: Delta) -> bytes:
@@ -119,6 +162,6 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "function": function} if call.id else {"function": function}
 
 
-def _debug_info(event: Rendered) -> dict[str, Any]:
-    count = {"image_count": event.image_count} if event.image_count else {}
-    return {"rendered_template": event.prompt, **count}
+def _debug_info(rendered: Rendered) -> dict[str, Any]:
+    count = {"image_count": rendered.image_count} if rendered.image_count else {}
+    return {"rendered_template": rendered.prompt, **count}

@@ -16,12 +16,12 @@ from server.embedding_json import as_float32
 from server.gojson import encode
 from server.http.body import read_body
 from server.http.errors import HTTPError
-from server.http.streaming import Whole
+from server.http.streaming import whole_answer
 from server.ollama.embed import texts_of, vectors
 from server.openai.schemas import EMBEDDING, EmbeddingBody
 
 router = APIRouter()
-_JSON = {"content-type": "application/json"}
+_JSON = "application/json"
 
 
 @router.post("/v1/embeddings")
@@ -31,11 +31,11 @@ async def embeddings(request: Request) -> Response:
     wanted = _request(body)
     in_base64 = _is_base64(body.encoding_format)
 
-    async def work() -> Response:
+    async def work() -> bytes:
         found = await vectors(engine_of(request), wanted)
         return await asyncio.to_thread(_answer, body.model, found, in_base64=in_base64)
 
-    return Whole(work)
+    return whole_answer(work, _JSON)
 
 
 def _request(body: EmbeddingBody) -> EmbedRequest:
@@ -56,7 +56,7 @@ def _is_base64(encoding: str) -> bool:
     return encoding.lower() == "base64"
 
 
-def _answer(model: str, found: Embeddings, *, in_base64: bool) -> Response:
+def _answer(model: str, found: Embeddings, *, in_base64: bool) -> bytes:
     tokens = found.prompt_eval_count
     answer = {
         "object": "list",
@@ -64,7 +64,7 @@ def _answer(model: str, found: Embeddings, *, in_base64: bool) -> Response:
         "model": model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
-    return Response(encode(answer) + b"\n", headers=_JSON)
+    return encode(answer) + b"\n"
 
 
 def _item(index: int, vector: array[float], *, in_base64: bool) -> dict[str, Any]:

@@ -131,12 +131,12 @@ async def test_vectors_of_some_models_keep_their_length_if_nobody_minds(engine: 
     assert length(chat) == pytest.approx(1)
 
 
-async def test_without_texts_a_model_is_loaded_or_goes(engine: Engine) -> None:
-    assert not (await embed(engine, keep_alive=math.inf)).vectors
+async def test_a_model_for_vectors_is_loaded_and_goes(engine: Engine) -> None:
+    await engine.load(EmbedRequest(model="bert", keep_alive=math.inf))
     (running,) = engine.running()
     assert running.context_length == 128
     assert math.isinf(running.expires_at)
-    await embed(engine, keep_alive=0)
+    await engine.unload("bert")
     await gone(engine)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.api import ChatRequest, Delta, EmbedRequest, Final, GenerateRequest, Message, Rendered
+from engine.api import ChatRequest, Delta, GenerateRequest, Message, Rendered
 from engine.engine import Engine
 from engine.errors import (
     CapabilityMissing,
@@ -96,16 +96,14 @@ async def test_go_templates_are_used(engine: Engine, tmp_path: Path) -> None:
     store_model(engine.store, "go", other_weights(1), template=template)
     forced = make_engine(tmp_path / "models", go_templates=True)
     await forced.start()
-    request = ChatRequest(model="go", messages=[Message("user", "Hi")], debug_render_only=True)
-    (event,) = [event async for event in forced.chat(request)]
-    assert event == Rendered("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+    request = ChatRequest(model="go", messages=[Message("user", "Hi")])
+    assert await forced.render(request) == Rendered("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
     await forced.stop()
 
 
 async def test_a_template_of_the_request(engine: Engine) -> None:
-    request = ask("Hi", template="{{ .System }}|{{ .Prompt }}|", system="S", debug_render_only=True)
-    (event,) = [event async for event in engine.generate(request)]
-    assert event == Rendered("S|Hi|")
+    request = ask("Hi", template="{{ .System }}|{{ .Prompt }}|", system="S")
+    assert await engine.render(request) == Rendered("S|Hi|")
     with pytest.raises(TemplateSyntaxError, match=r"^template: :1: unclosed action$"):
         await collect(engine.generate(ask("Hi", template="{{ .Foo")))
 
@@ -147,29 +145,21 @@ async def test_an_answer_that_has_begun_goes_on(engine: Engine, begun: dict[str,
 async def test_unloading_stores_no_bundled_model_that_was_deleted(engine: Engine) -> None:
     engine.store.find(TINYCHAT)
     engine.store.delete(TINYCHAT)
-    for unload in (
-        collect(engine.generate(GenerateRequest(model="tinychat", keep_alive=0))),
-        collect(engine.chat(ChatRequest(model="tinychat", keep_alive=0))),
-        engine.embed(EmbedRequest(model="tinychat", keep_alive=0)),
-    ):
-        with pytest.raises(ModelNotFound):
-            await unload
+    with pytest.raises(ModelNotFound):
+        await engine.unload("tinychat")
     assert engine.store.list() == []
 
 
 async def test_load_keep_alive_and_unload(engine: Engine) -> None:
     assert engine.running() == []
-    assert (await collect(engine.generate(GenerateRequest(model="tinychat", keep_alive=math.inf))))[2] == Final(
-        done_reason="load"
-    )
+    await engine.load(GenerateRequest(model="tinychat", keep_alive=math.inf))
     (running,) = engine.running()
     assert (running.name, running.context_length) == (TINYCHAT.full, 1024)
     assert math.isinf(running.expires_at)
     # A request that does not say how long leaves it as it was.
     await collect(engine.generate(ask("Hello!")))
     assert math.isinf(engine.running()[0].expires_at)
-    final = (await collect(engine.chat(ChatRequest(model="tinychat", keep_alive=0))))[2]
-    assert final.done_reason == "unload"
+    await engine.unload("tinychat")
     await gone(engine)
 
 
@@ -199,20 +189,20 @@ async def test_a_model_goes_with_its_last_name(engine: Engine) -> None:
 async def test_a_model_is_shown_under_a_name_that_it_still_has(engine: Engine) -> None:
     for name in ("one", "two", "three"):
         store_model(engine.store, name, other_weights(1), system=name)
-    await collect(engine.generate(ask("", model="one", keep_alive=math.inf)))
+    await engine.load(ask("", model="one", keep_alive=math.inf))
     for gone_name, left in (("one", "three"), ("three", "two")):
         await until_loaded(engine, gone_name)
         engine.store.delete(ModelName.parse(gone_name))
         await until_loaded(engine, left)
         assert engine.running()[0].digest == engine.store.find(ModelName.parse(left)).digest
-    await collect(engine.generate(ask("", model="two", keep_alive=0)))
+    await engine.unload("two")
     await gone(engine)
 
 
 async def test_a_name_that_goes_while_its_model_is_loaded(engine: Engine) -> None:
     for name in ("one", "two"):
         store_model(engine.store, name, other_weights(1), system=name)
-    load = asyncio.ensure_future(collect(engine.generate(ask("", model="one", keep_alive=math.inf))))
+    load = asyncio.ensure_future(engine.load(ask("", model="one", keep_alive=math.inf)))
     async with asyncio.timeout(60):
         while not engine._pool.keys():  # noqa: ASYNC110 - the pool has no event for it
             await asyncio.sleep(0)
@@ -224,7 +214,7 @@ async def test_a_name_that_goes_while_its_model_is_loaded(engine: Engine) -> Non
 async def test_a_model_goes_when_its_name_is_deleted_or_copied_over(engine: Engine) -> None:
     for number, name in enumerate(("one", "two")):
         store_model(engine.store, name, other_weights(number))
-        await collect(engine.generate(ask("", model=name, keep_alive=math.inf)))
+        await engine.load(ask("", model=name, keep_alive=math.inf))
     await asyncio.to_thread(engine.store.delete, ModelName.parse("one"))
     await until_loaded(engine, "two")
     await asyncio.to_thread(engine.store.copy, TINYCHAT, ModelName.parse("two"))
@@ -335,14 +325,11 @@ async def test_over_long_prompts(engine: Engine) -> None:
 async def test_a_long_conversation_is_trimmed(engine: Engine) -> None:
     turns = [Message(role, f"{role} {n}") for n in range(40) for role in ("user", "assistant")]
     messages = [Message("system", "You are Alice."), *turns, Message("user", "Who are you?")]
-    request = ChatRequest(
-        model="tinychat", messages=messages, options={"num_ctx": 128}, think=False, debug_render_only=True
-    )
-    (event,) = [event async for event in engine.chat(request)]
-    assert isinstance(event, Rendered)
-    assert event.prompt.startswith("<|im_start|>system\nYou are Alice.<|im_end|>\n")
-    assert "Who are you?" in event.prompt
-    assert "user 0" not in event.prompt
+    request = ChatRequest(model="tinychat", messages=messages, options={"num_ctx": 128}, think=False)
+    prompt = (await engine.render(request)).prompt
+    assert prompt.startswith("<|im_start|>system\nYou are Alice.<|im_end|>\n")
+    assert "Who are you?" in prompt
+    assert "user 0" not in prompt
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.api import ChatRequest, GenerateRequest, InferenceRequest, Message, Rendered
+from engine.api import ChatRequest, GenerateRequest, Message
 from engine.engine import Engine
 from engine.errors import EngineError, InvalidRequest, Unsupported
 from registry.manifest import CONFIG, TEMPLATE, Layer, ModelConfig
@@ -18,8 +18,8 @@ from registry.storage.store import Store
 from tests.engine.running import running
 
 ASKED = Message("user", "Compare", images=(b"0", b"1"))
-CHAT = ChatRequest(model="tinychat", messages=[ASKED], debug_render_only=True)
-GENERATE = GenerateRequest(model="tinychat", prompt="Compare", images=(b"0", b"1"), debug_render_only=True)
+CHAT = ChatRequest(model="tinychat", messages=[ASKED])
+GENERATE = GenerateRequest(model="tinychat", prompt="Compare", images=(b"0", b"1"))
 GO = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}"
 
 
@@ -38,18 +38,16 @@ def store_variant(store: Store, name: str, **config: object) -> None:
     store.write_manifest(ModelName.parse(name), written)
 
 
-async def outcome(engine: Engine, request: InferenceRequest) -> object:
-    """The only event of an answer."""
-    events = engine.chat(request) if isinstance(request, ChatRequest) else engine.generate(request)  # type: ignore[arg-type]
-    (event,) = [event async for event in events]
-    return event
+async def answer(engine: Engine, request: GenerateRequest | ChatRequest) -> object:
+    """All events of an answer."""
+    events = engine.chat(request) if isinstance(request, ChatRequest) else engine.generate(request)
+    return [event async for event in events]
 
 
-async def prompt(engine: Engine, request: InferenceRequest) -> tuple[str, int]:
-    """The prompt that would have been run, and how many images go with it."""
-    event = await outcome(engine, request)
-    assert isinstance(event, Rendered)
-    return event.prompt, event.image_count
+async def prompt(engine: Engine, request: GenerateRequest | ChatRequest) -> tuple[str, int]:
+    """The prompt that would be run, and how many images go with it."""
+    rendered = await engine.render(request)
+    return rendered.prompt, rendered.image_count
 
 
 async def test_prompts_of_a_chat_template(engine: Engine) -> None:
@@ -84,23 +82,23 @@ async def test_a_model_that_cannot_see(engine: Engine) -> None:
     store_variant(engine.store, "go")
     for request in (GENERATE, replace(GENERATE, raw=True), replace(CHAT, model="go")):
         with pytest.raises(InvalidRequest, match=r"^Multimodal data provided, but model does not support"):
-            await outcome(engine, replace(request, debug_render_only=False))
+            await answer(engine, request)
     with pytest.raises(EngineError, match=r"^image input is not supported - hint"):
-        await outcome(engine, replace(CHAT, debug_render_only=False))
+        await answer(engine, CHAT)
 
 
 async def test_a_model_that_could_see(engine: Engine) -> None:
     store_variant(engine.store, "eyes", capabilities=("vision",))
     for request in (GENERATE, CHAT):
         with pytest.raises(Unsupported, match=r"^image input is not supported yet$"):
-            await outcome(engine, replace(request, model="eyes", debug_render_only=False))
+            await answer(engine, replace(request, model="eyes"))
 
 
 async def test_a_family_with_one_eye(engine: Engine) -> None:
     store_variant(engine.store, "one", model_family="mllama")
     with pytest.raises(InvalidRequest, match=r"^this model only supports one image while more than one image"):
-        await outcome(engine, replace(GENERATE, model="one"))
+        await prompt(engine, replace(GENERATE, model="one"))
     with pytest.raises(EngineError, match=r"^this model only supports one image while more than one image"):
-        await outcome(engine, replace(CHAT, model="one"))
+        await prompt(engine, replace(CHAT, model="one"))
     single = replace(CHAT, model="one", messages=[replace(ASKED, images=(b"0",))])
     assert await prompt(engine, single) == ("user: [img-0]Compare\n", 1)

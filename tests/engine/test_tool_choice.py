@@ -103,7 +103,7 @@ async def test_a_named_function_is_called_once(engine: Engine, name: str, think:
         assert (call.name, content) == (name, "")
         jsonschema.validate(call.arguments, SCHEMAS[name])
         assert set(call.arguments) <= set(SCHEMAS[name]["properties"])
-        assert final.done_reason in ("stop", "length")
+        assert final.done_reason in ("tool_calls", "length")
 
 
 @pytest.mark.parametrize("think", [False, None])
@@ -120,7 +120,7 @@ async def test_the_model_says_what_it_would_have_said(engine: Engine) -> None:
     for choice in ("auto", "required", NamedTool("get_current_weather")):
         content, _, calls, final = await collect(engine.chat(ask(choice)))
         assert [(call.name, call.arguments) for call in calls] == [("get_current_weather", {"city": "Paris"})]
-        assert (content, final.done_reason) == ("", "stop")
+        assert (content, final.done_reason) == ("", "tool_calls")
 
 
 async def test_several_calls(engine: Engine) -> None:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.api import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, RunningModel
+from engine.api import AnyRequest, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, Rendered, RunningModel
 from engine.model import Models
 from registry.storage.store import Store
 
-Step = Event | Embeddings | BaseException | float
-"""An event or vectors to give, an error to raise, or seconds to wait."""
+Step = Event | Embeddings | Rendered | BaseException | float
+"""An event, vectors or a prompt to give, an error to raise, or seconds to wait."""
 
 
 class FakeEngine:
@@ -22,7 +22,8 @@ class FakeEngine:
         self.store = Store(root)
         self.models = Models(self.store)
         self.script = list(script)
-        self.asked: list[GenerateRequest | ChatRequest | EmbedRequest] = []
+        self.asked: list[AnyRequest] = []
+        self.unloaded: list[str] = []
         self.loaded: list[RunningModel] = []
         self.abandoned = 0
         self.started = self.stopped = 0
@@ -40,6 +41,19 @@ class FakeEngine:
     def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
         return self._play(request)
 
+    async def load(self, request: AnyRequest) -> None:
+        async for _ in self._play(request):
+            pass
+
+    async def unload(self, name: str) -> None:
+        self.unloaded.append(name)
+
+    async def render(self, request: GenerateRequest | ChatRequest) -> Rendered:
+        async for found in self._play(request):
+            assert isinstance(found, Rendered)
+            return found
+        raise AssertionError("the script has no prompt")
+
     async def embed(self, request: EmbedRequest) -> Embeddings:
         async for found in self._play(request):
             assert isinstance(found, Embeddings)
@@ -49,7 +63,7 @@ class FakeEngine:
     def running(self) -> list[RunningModel]:
         return self.loaded
 
-    async def _play(self, request: GenerateRequest | ChatRequest | EmbedRequest) -> AsyncIterator[Any]:
+    async def _play(self, request: AnyRequest) -> AsyncIterator[Any]:
         self.asked.append(request)
         complete = False
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from engine.api import ChatRequest, Delta, Event, Final, GenerateRequest
+from engine.api import AnyRequest, Delta, Event, Final, GenerateRequest
 from engine.errors import EngineStopped
 from server.app import create_app
 from server.env import Address
@@ -35,7 +35,7 @@ class EndlessEngine(FakeEngine):
         await super().stop()
         self.over.set()
 
-    async def _play(self, request: GenerateRequest | ChatRequest) -> AsyncIterator[Event]:
+    async def _play(self, request: AnyRequest) -> AsyncIterator[Event]:
         assert isinstance(request, GenerateRequest)
         for number in range(int(request.prompt)):
             yield Delta(str(number))

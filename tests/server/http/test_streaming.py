@@ -3,13 +3,19 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
+from fastapi import APIRouter, Response
 
 from engine import errors
-from engine.api import Delta, Final, Rendered
+from engine.api import Delta, Event, Final, GenerateRequest, Rendered
+from server.app import create_app
+from server.http.streaming import Framing, StreamingAnswer, Writer
+from server.ollama.writer import ProgressWriter
+from server.routers import ROUTERS
+from server.settings import Settings
 from tests.server.conftest import Live
 from tests.server.fake_engine import FakeEngine, Step
 
@@ -43,10 +49,10 @@ async def test_a_stream_may_be_only_its_end(client: httpx.AsyncClient, engine: F
     assert json.loads(answer.text)["done"] is True
 
 
-@pytest.mark.parametrize("event", [Final(done_reason="load"), Final(done_reason="unload"), Rendered("p")])
-async def test_notices_ignore_stream(client: httpx.AsyncClient, engine: FakeEngine, event: Final | Rendered) -> None:
-    engine.script = [event]
-    answer = await client.post("/api/generate", json=ASK)
+@pytest.mark.parametrize("asked", [{"prompt": ""}, {"prompt": "", "keep_alive": 0}, {"_debug_render_only": True}])
+async def test_notices_ignore_stream(client: httpx.AsyncClient, engine: FakeEngine, asked: dict[str, object]) -> None:
+    engine.script = [Rendered("p")]
+    answer = await client.post("/api/generate", json=ASK | asked)
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert not answer.text.endswith("\n")
 
@@ -76,13 +82,17 @@ async def test_a_failure_before_the_first_event_has_its_status(
     assert ("retry-after" in answer.headers) == (status == 503)
 
 
-async def test_a_failure_on_the_way_is_the_last_line(client: httpx.AsyncClient, engine: FakeEngine) -> None:
-    engine.script = [Delta("Hel"), errors.RunnerDied()]
+async def test_a_failure_on_the_way_is_the_last_line(
+    client: httpx.AsyncClient, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.script = [Delta("Hel"), errors.RunnerDied("it died\nof SIGSEGV")]
     answer = await client.post("/api/generate", json=ASK)
     assert answer.status_code == 200
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert lines[0]["response"] == "Hel"
-    assert lines[1:] == [{"error": str(errors.RunnerDied())}]
+    assert lines[1:] == [{"error": str(errors.RunnerDied("it died\nof SIGSEGV"))}]
+    [logged] = [record.getMessage() for record in caplog.records if "broke off" in record.getMessage()]
+    assert logged == f"an answer broke off: {errors.RunnerDied()}: it died of SIGSEGV"
 
 
 async def test_a_failure_on_the_way_of_a_whole_answer(client: httpx.AsyncClient, engine: FakeEngine) -> None:
@@ -137,15 +147,17 @@ async def until(condition: Callable[[], object]) -> None:
 @pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
 async def test_a_client_that_leaves_ends_the_answer(live: Live, engine: FakeEngine, path: str) -> None:
     engine.script = [Delta("x"), 60.0, Final(done_reason="stop")]
-    await leave_after_the_first_line(live, path, ASK)
+    await leave_after_the_first_line(live, path, {**ASK, "messages": [{"content": "hi"}]})
     await until(lambda: engine.abandoned)
     await until(lambda: not live.server.server_state.tasks)
 
 
-async def test_a_client_that_leaves_before_the_first_event(live: Live, engine: FakeEngine) -> None:
+@pytest.mark.parametrize("body", [{"model": "t"}, ASK])
+async def test_a_client_that_leaves_before_the_first_event(live: Live, engine: FakeEngine, body: object) -> None:
     engine.script = [60.0, Final(done_reason="stop")]
+    data = json.dumps(body).encode()
     _, writer = await asyncio.open_connection(live.host, live.port)
-    writer.write(b'POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\n\r\n{"model":"t"}')
+    writer.write(b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
     await until(lambda: engine.asked)
     writer.close()
     await until(lambda: engine.abandoned)
@@ -178,3 +190,76 @@ async def test_a_slow_reader_holds_up_only_itself(live: Live, engine: FakeEngine
     writer.close()
     await until(lambda: not live.server.server_state.tasks)
     assert engine.abandoned == 0
+
+
+class EventWriter(Writer[Event]):
+    """A dialect of server-sent events: named ones, several for one piece of an answer, an error in its own shape."""
+
+    framing = Framing.SSE
+    media_type = "text/event-stream"
+    error_media_type = "application/json"
+
+    @staticmethod
+    def error_object(status: int, message: str) -> dict[str, object]:
+        return {"oops": message, "code": status}
+
+    def event(self, event: Event) -> bytes:
+        if isinstance(event, Final):
+            return self.framing.frame(b'{"end":"%s"}' % event.done_reason.encode(), "stop")
+        frames = [self.framing.frame(json.dumps(text).encode(), "piece") for text in event.content.split(" ") if text]
+        return b"".join(frames)
+
+    def end(self) -> bytes:
+        return self.framing.frame(b"[DONE]")
+
+
+@pytest.fixture
+async def sse(
+    settings: Settings, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The application with a route more, of which nothing is its own but the writer."""
+    router = APIRouter()
+
+    @router.post("/v1/pieces")
+    async def pieces() -> Response:
+        return StreamingAnswer(engine.generate(GenerateRequest(model="t", prompt="p")), EventWriter())
+
+    monkeypatch.setattr("server.app.ROUTERS", (*ROUTERS, router))
+    transport = httpx.ASGITransport(app=create_app(settings, engine))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+async def test_server_sent_events(sse: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.script = [Delta("Hel lo"), Delta(" "), Delta("you"), Final(done_reason="length")]
+    answer = await sse.post("/v1/pieces")
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.text == (
+        'event: piece\ndata: "Hel"\n\nevent: piece\ndata: "lo"\n\nevent: piece\ndata: "you"\n\n'
+        'event: stop\ndata: {"end":"length"}\n\ndata: [DONE]\n\n'
+    )
+    assert engine.abandoned == 0
+
+
+async def test_server_sent_events_end_with_the_dialects_error(sse: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.script = [Delta("Hel"), errors.ServerBusy()]
+    answer = await sse.post("/v1/pieces")
+    assert answer.status_code == 200
+    first, last = answer.text.strip().split("\n\n")
+    assert first == 'event: piece\ndata: "Hel"'
+    assert json.loads(last.removeprefix("data: ")) == {"oops": str(errors.ServerBusy()), "code": 503}
+
+
+async def test_an_error_before_the_first_event_has_its_own_status(sse: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.script = [errors.ServerBusy()]
+    answer = await sse.post("/v1/pieces")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/json")
+    assert answer.json()["error"]["message"] == str(errors.ServerBusy())
+
+
+def test_progress_without_a_stream_is_its_last_step() -> None:
+    writer = ProgressWriter(stream=False)
+    assert [writer.event({"status": "one"}), writer.event({"status": "two"})] == [b"", b""]
+    assert writer.end() == b'{"status":"two"}'
+    writer = ProgressWriter(stream=True)
+    assert [writer.event({"status": "one"}), writer.end()] == [b'{"status":"one"}\n', b""]

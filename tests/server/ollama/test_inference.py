@@ -1,11 +1,12 @@
 """What generate and chat check themselves, and what they hand to the engine."""
 
 import base64
+import json
 
 import httpx
 import pytest
 
-from engine.api import ChatRequest, Delta, Final, GenerateRequest, Message
+from engine.api import ChatRequest, Delta, Final, GenerateRequest, Message, Rendered, ToolCall
 from tests.server.fake_engine import FakeEngine
 
 
@@ -53,7 +54,6 @@ async def test_generate_request(client: httpx.AsyncClient, engine: FakeEngine) -
         "shift": False,
         "logprobs": True,
         "top_logprobs": 2,
-        "_debug_render_only": True,
     }
     await client.post("/api/generate", json=body)
     assert engine.asked == [
@@ -74,13 +74,11 @@ async def test_generate_request(client: httpx.AsyncClient, engine: FakeEngine) -
             shift=False,
             logprobs=True,
             top_logprobs=2,
-            debug_render_only=True,
         )
     ]
 
 
 async def test_defaults(client: httpx.AsyncClient, engine: FakeEngine) -> None:
-    engine.script = [Final(done_reason="load")]
     await client.post("/api/generate", json={"model": "t"})
     await client.post("/api/chat", json={"name": "t", "messages": None, "temperature": 1, "tool_choice": "auto"})
     assert engine.asked == [GenerateRequest(model="t"), ChatRequest(model="t")]
@@ -91,3 +89,29 @@ async def test_the_name_comes_back_as_it_was_sent(client: httpx.AsyncClient, eng
     answer = await client.post("/api/chat", json={"model": "TinyChat", "messages": [{"content": "x"}], "stream": False})
     assert answer.json()["model"] == "TinyChat"
     assert engine.asked == [ChatRequest(model="TinyChat", messages=[Message(role="", content="x")])]
+
+
+@pytest.mark.parametrize(("path", "asked"), [("generate", {"prompt": "x"}), ("chat", {"messages": [{"content": "x"}]})])
+async def test_a_prompt_can_be_seen(client: httpx.AsyncClient, engine: FakeEngine, path: str, asked: object) -> None:
+    engine.script = [Rendered("<x>")]
+    answer = await client.post(f"/api/{path}", json={"model": "t", "_debug_render_only": True, **asked})  # type: ignore[dict-item]
+    assert (answer.json()["done"], answer.json()["_debug_info"]) == (False, {"rendered_template": "<x>"})
+    assert len(engine.asked) == 1
+
+
+@pytest.mark.parametrize("path", ["generate", "chat"])
+async def test_load_and_unload(client: httpx.AsyncClient, engine: FakeEngine, path: str) -> None:
+    for keep_alive, reason in ((None, "load"), (60, "load"), (0, "unload"), ("0s", "unload")):
+        answer = await client.post(f"/api/{path}", json={"model": "t", "keep_alive": keep_alive})
+        assert (answer.json()["done"], answer.json()["done_reason"]) == (True, reason)
+    assert [request.keep_alive for request in engine.asked] == [None, 60]
+    assert engine.unloaded == ["t", "t"]
+
+
+@pytest.mark.parametrize("path", ["generate", "chat"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_calls_are_a_stop_here(client: httpx.AsyncClient, engine: FakeEngine, path: str, stream: bool) -> None:
+    engine.script = [Delta(tool_calls=(ToolCall("f", {}),)), Final(done_reason="tool_calls")]
+    body = {"model": "t", "prompt": "x", "messages": [{"content": "x"}], "stream": stream}
+    answer = await client.post(f"/api/{path}", json=body)
+    assert json.loads(answer.text.splitlines()[-1])["done_reason"] == "stop"

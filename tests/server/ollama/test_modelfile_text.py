@@ -12,7 +12,7 @@ from engine.model import Model
 from registry.names import ModelName
 from server.ollama.modelfile_text import modelfile, parameter_lines
 
-RECORDED = Path(__file__).parents[1] / "data" / "golden" / "http.json"
+RECORDED = Path(__file__).parents[2] / "data" / "golden" / "http.json"
 PARAMETERS = {"num_ctx": 512, "repeat_penalty": 1, "seed": 1, "stop": ["<|im_end|>", "<|im_start|>"], "temperature": 0}
 
 

@@ -27,27 +27,29 @@ CALLS = (ToolCall("f", {"b": 1, "a": "<"}, id="call_1"), ToolCall("g", {}, index
 
 
 def test_generate_line() -> None:
-    line = GenerateWriter('T"x').line(Delta("He<llo\n"))
+    line = GenerateWriter('T"x', stream=True).event(Delta("He<llo\n"))
     assert line.endswith(b'"response":"He\\u003cllo\\n","done":false}\n')
     assert list(json.loads(line)) == ["model", "created_at", "response", "done"]
     assert json.loads(line)["model"] == 'T"x'
 
 
 def test_generate_thinking_line() -> None:
-    line = json.loads(GenerateWriter("t").line(Delta(thinking="hm")))
+    line = json.loads(GenerateWriter("t", stream=True).event(Delta(thinking="hm")))
     assert list(line) == ["model", "created_at", "response", "thinking", "done"]
     assert (line["response"], line["thinking"]) == ("", "hm")
 
 
 def test_generate_last_line() -> None:
-    line = json.loads(GenerateWriter("t").last_line(FINAL))
+    line = json.loads(GenerateWriter("t", stream=True).event(FINAL))
     assert list(line) == ["model", "created_at", "response", "done", "done_reason", "context", *METRICS]
     assert (line["done"], line["context"], line["eval_duration"]) == (True, [1, 2], 10)
     assert line["total_duration"] > 0
 
 
 def test_generate_whole() -> None:
-    whole = GenerateWriter("t").whole(Delta("text", "thought"), FINAL)
+    writer = GenerateWriter("t", stream=False)
+    assert [writer.event(Delta("te", "thought")), writer.event(Delta("xt"))] == [b"", b""]
+    whole = writer.event(FINAL)
     assert not whole.endswith(b"\n")
     body = json.loads(whole)
     assert list(body)[:6] == ["model", "created_at", "response", "thinking", "done", "done_reason"]
@@ -55,32 +57,34 @@ def test_generate_whole() -> None:
 
 
 def test_zero_metrics_and_no_context_are_left_out() -> None:
-    line = json.loads(GenerateWriter("t").last_line(Final(done_reason="length", context=None)))
+    line = json.loads(GenerateWriter("t", stream=True).event(Final(done_reason="length", context=None)))
     assert list(line) == ["model", "created_at", "response", "done", "done_reason", "total_duration"]
 
 
 def test_cached_tokens_are_reported() -> None:
-    line = json.loads(ChatWriter("t").last_line(Final(done_reason="stop", prompt_eval_count=9, prompt_eval_cached=4)))
+    line = json.loads(
+        ChatWriter("t", stream=True).event(Final(done_reason="stop", prompt_eval_count=9, prompt_eval_cached=4))
+    )
     assert line["prompt_eval_cached"] == 4
 
 
 def test_generate_keeps_tool_calls_for_the_end() -> None:
-    writer = GenerateWriter("t")
-    assert "tool_calls" not in json.loads(writer.line(Delta(tool_calls=CALLS)))
-    assert [call["function"]["name"] for call in json.loads(writer.last_line(FINAL))["tool_calls"]] == ["f", "g"]
+    writer = GenerateWriter("t", stream=True)
+    assert "tool_calls" not in json.loads(writer.event(Delta(tool_calls=CALLS)))
+    assert [call["function"]["name"] for call in json.loads(writer.event(FINAL))["tool_calls"]] == ["f", "g"]
 
 
 def test_chat_lines() -> None:
-    line = json.loads(ChatWriter("t").line(Delta("Hi", "hm")))
+    line = json.loads(ChatWriter("t", stream=True).event(Delta("Hi", "hm")))
     assert list(line) == ["model", "created_at", "message", "done"]
     assert list(line["message"].items()) == [("role", "assistant"), ("content", "Hi"), ("thinking", "hm")]
-    last = json.loads(ChatWriter("t").last_line(FINAL))
+    last = json.loads(ChatWriter("t", stream=True).event(FINAL))
     assert list(last) == ["model", "created_at", "message", "done", "done_reason", *METRICS]
     assert last["message"] == {"role": "assistant", "content": ""}
 
 
 def test_chat_gives_each_tool_call_a_line() -> None:
-    lines = ChatWriter("t").line(Delta("text", tool_calls=CALLS)).splitlines()
+    lines = ChatWriter("t", stream=True).event(Delta("text", tool_calls=CALLS)).splitlines()
     messages = [json.loads(line)["message"] for line in lines]
     assert messages[0] == {"role": "assistant", "content": "text"}
     first = {"id": "call_1", "function": {"index": 0, "name": "f", "arguments": {"b": 1, "a": "<"}}}
@@ -90,33 +94,35 @@ def test_chat_gives_each_tool_call_a_line() -> None:
 
 
 def test_chat_whole_has_all_tool_calls() -> None:
-    body = json.loads(ChatWriter("t").whole(Delta(tool_calls=CALLS), FINAL))
+    writer = ChatWriter("t", stream=False)
+    assert [writer.event(Delta(tool_calls=(call,))) for call in CALLS] == [b"", b""]
+    body = json.loads(writer.event(FINAL))
     assert len(body["message"]["tool_calls"]) == 2
     assert body["message"]["content"] == ""
 
 
 def test_notices() -> None:
-    load = json.loads(GenerateWriter("t").notice(Final(done_reason="load", load_duration=5)))
+    load = json.loads(GenerateWriter("t", stream=True).notice("load"))
     assert list(load) == ["model", "created_at", "response", "done", "done_reason"]
-    unload = json.loads(ChatWriter("t").notice(Final(done_reason="unload")))
+    unload = json.loads(ChatWriter("t", stream=True).notice("unload"))
     assert unload["message"] == {"role": "assistant", "content": ""}
     assert (unload["done"], unload["done_reason"]) == (True, "unload")
 
 
 def test_rendered() -> None:
-    body = json.loads(GenerateWriter("t").notice(Rendered("<|im_start|>", 1)))
+    body = json.loads(GenerateWriter("t", stream=True).rendered(Rendered("<|im_start|>", 1)))
     assert list(body) == ["model", "created_at", "response", "done", "_debug_info"]
     assert body["_debug_info"] == {"rendered_template": "<|im_start|>", "image_count": 1}
-    body = json.loads(ChatWriter("t").notice(Rendered("p")))
+    body = json.loads(ChatWriter("t", stream=True).rendered(Rendered("p")))
     assert (body["message"], body["done"]) == ({"role": "", "content": ""}, False)
     assert body["_debug_info"] == {"rendered_template": "p"}
 
 
 def test_created_at_is_stamped_for_each_line() -> None:
-    writer = ChatWriter("t")
+    writer = ChatWriter("t", stream=True)
     stamps = []
     for _ in range(3):
-        stamps.append(json.loads(writer.line(Delta("x")))["created_at"])
+        stamps.append(json.loads(writer.event(Delta("x")))["created_at"])
         time.sleep(0.001)
     assert len(set(stamps)) == 3
     assert all(stamp.endswith("Z") for stamp in stamps)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from engine.demand import MOST_TEXT, both_ends, clamped, load_spec, most_text
+from engine.generation import MOST_TEXT, both_ends, clamped, max_characters
 from engine.loading.devices import usable_processors
+from engine.loading.load_options import load_spec
 from engine.model import Model, Models
 from modelfile.parameters import resolve_options
 from registry.storage.store import Store
@@ -40,8 +41,8 @@ def test_a_models_own_threads_count_as_wished() -> None:
 
 def test_how_much_text_a_context_might_hold(model: Model) -> None:
     longest = max(len(text.encode()) for text in model.header.metadata["tokenizer.ggml.tokens"].values())
-    assert most_text(model, 1024) == 1024 * longest
-    assert most_text(model, 1 << 40) == MOST_TEXT
+    assert max_characters(model, 1024) == 1024 * longest
+    assert max_characters(model, 1 << 40) == MOST_TEXT
 
 
 def test_tokens_that_no_prompt_can_use_are_left_out() -> None:

@@ -1,0 +1,70 @@
+"""From a request's options to the message that loads its model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.loading import devices
+from engine.loading.derivations import Weights
+from engine.loading.devices import Device
+from engine.loading.memory import MemoryPlan
+from engine.loading.state import LoadSpec
+from engine.messages import LoadModel
+from engine.model import Model
+from modelfile.parameters import Options
+
+SMALLEST_CONTEXT = 4
+DEFAULT_CONTEXT = 4096
+CONTEXT_BY_VRAM = ((47 << 30, 262_144), (23 << 30, 32_768))  # from so many bytes on all GPUs together
+BATCH_CPU, BATCH_GPU = 512, 2048  # tokens of one forward pass
+
+
+def default_context(configured: int, gpus: Sequence[Device], overhead: int) -> int:
+    """Tokens of context where nobody asked for a number."""
+    vram = sum(max(0, gpu.total - overhead) for gpu in gpus)
+    by_vram = (context for least, context in CONTEXT_BY_VRAM if vram >= least)
+    return configured or next(by_vram, DEFAULT_CONTEXT)
+
+
+def effective_context(model: Model, options: Options, default: int) -> int:
+    """Tokens of context that a request gets: what it asks for, within what the model was trained for."""
+    num_ctx = max(default if options.num_ctx is None else options.num_ctx, SMALLEST_CONTEXT)
+    return min(num_ctx, model.context_length) if model.context_length else num_ctx
+
+
+def load_spec(model: Model, options: Options, num_ctx: int, gpus: int) -> LoadSpec:
+    """How the model must be loaded on a machine with so many GPUs; a wish that changes nothing there is none."""
+    return LoadSpec(
+        key=str(model.weights),
+        num_ctx=num_ctx,
+        num_ctx_auto=options.num_ctx_auto,
+        num_gpu=options.num_gpu if gpus else -1,
+        main_gpu=options.main_gpu if 0 < (options.main_gpu or 0) < gpus else None,
+        use_mmap=None if options.use_mmap else options.use_mmap,
+        adapters=tuple(map(str, model.adapters)),
+    )
+
+
+def load_message(
+    model: Model, weights: Weights, spec: LoadSpec, plan: MemoryPlan, cache_type: str, flash_attention: bool | None
+) -> LoadModel:
+    """The message that loads a model as planned; `flash_attention` None lets llama.cpp choose."""
+    batch = BATCH_GPU if plan.gpu_layers else BATCH_CPU
+    if not model.generates:
+        batch = 1  # what is never used need not be large
+    return LoadModel(
+        path=str(weights.path),
+        n_ctx=spec.num_ctx,
+        n_cells=plan.n_cells,
+        n_parallel=plan.n_parallel,
+        n_batch=max(batch, plan.n_parallel),
+        n_threads=devices.compute_threads(),
+        n_gpu_layers=plan.gpu_layers,
+        main_gpu=spec.main_gpu or 0,
+        use_mmap=spec.use_mmap,
+        adapters=spec.adapters,
+        cache_type=cache_type,
+        flash_attention=-1 if flash_attention is None else int(flash_attention),
+        embedding=plan.embedding,
+        overrides=tuple(weights.overrides.items()),
+    )

@@ -1,0 +1,238 @@
+"""From a request to a prompt, and to who reads the answer to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.api import AnyRequest, ChatRequest, EmbedRequest, GenerateRequest, Message, Think
+from engine.chat.conversation import conversation, forgets_thinking, without_old_thoughts
+from engine.chat.go_template import GoRenderer
+from engine.chat.grammar.constraint import Constraint
+from engine.chat.jinja.service import TemplateService
+from engine.chat.output import Format, FormatSpec, OutputParser, ParseContext, ToolSet
+from engine.chat.output.reasoning import ThinkingSplitter
+from engine.chat.prompt import Prompt, in_front, rendered, tagged
+from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
+from engine.chat.truncate import render_to_fit
+from engine.errors import CapabilityMissing, EngineError, InvalidRequest, ModelNotFound, Unsupported
+from engine.generation import PlainText, Reader, WithoutCalls, both_ends, max_characters
+from engine.loading.load_options import effective_context
+from engine.loading.process import RunnerProcess
+from engine.messages import Grammar
+from engine.model import Model
+from modelfile.gotemplate import ChatTemplate
+from modelfile.parameters import Options, resolve_options
+
+IMAGE_TOKENS = 768  # that an image counts for while a conversation is trimmed
+ONE_IMAGE_FAMILY = "mllama"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request that passed all checks: what it runs on, its options, its context in tokens, and whether it thinks.
+
+    `started` is when it came, in `perf_counter_ns` time.
+    """
+
+    model: Model
+    request: AnyRequest
+    options: Options
+    num_ctx: int
+    think: Think | None
+    started: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A job's prompt, who reads the answer to it, and the grammar that the answer must match, if any."""
+
+    prompt: Prompt
+    reader: Reader
+    grammar: Grammar | None
+
+
+def checked(model: Model, request: AnyRequest, default_context: int, started: int) -> Job:
+    """All checks that need no process. Blocking.
+
+    `default_context` is in tokens, for requests that do not ask. Raises InvalidRequest, CapabilityMissing,
+    ModelNotFound, Unsupported or OptionError.
+    """
+    think: Think | None = None
+    if isinstance(request, EmbedRequest):
+        if not model.weights.is_file():
+            raise ModelNotFound(request.model)
+    else:
+        think = _checked_think(model, request)
+        _require_capabilities(model, request)
+    options = resolve_options(model.parameters, request.options)
+    if not isinstance(request, EmbedRequest) and request.logprobs:
+        raise Unsupported("logprobs")
+    return Job(model, request, options, effective_context(model, options, default_context), think, started)
+
+
+def _checked_think(model: Model, request: GenerateRequest | ChatRequest) -> Think | None:
+    """Whether the model is to think, and how much."""
+    if isinstance(request, GenerateRequest) and request.raw and (request.template or request.system or request.context):
+        raise InvalidRequest("raw mode does not support template, system, or context")
+    thinks = "thinking" in model.capabilities
+    if request.think and not thinks:
+        raise InvalidRequest(f'"{request.model}" does not support thinking')
+    if request.think == "max" and model.config.model_family in HARMONY_FAMILIES:
+        return "high"  # the most that their prompts know
+    return True if request.think is None and thinks else request.think
+
+
+def _require_capabilities(model: Model, request: GenerateRequest | ChatRequest) -> None:
+    if isinstance(request, ChatRequest):
+        purpose, needed = "chat", ["tools"] if offered_tools(request) else []
+    else:
+        purpose, needed = "generate", ["insert"] if request.suffix else []
+    if "completion" not in model.capabilities:
+        raise CapabilityMissing(f'"{request.model}" does not support {purpose}')
+    missing = [name for name in needed if name not in model.capabilities]
+    if missing:
+        raise CapabilityMissing("\n".join(f"{model.name.full} does not support {name}" for name in missing))
+
+
+def offered_tools(request: ChatRequest) -> list[dict[str, Any]]:
+    """The tools that the model may call."""
+    return [] if request.tool_choice == "none" else request.tools
+
+
+def answer_format(model: Model, request: GenerateRequest | ChatRequest) -> Format:
+    """The format of an answer: what the route did not write the prompt of has reasoning at most."""
+    if isinstance(request, ChatRequest):
+        return model.route.format
+    route = completion_route(model.route, model.chat_template)
+    if request.raw or request.template:
+        return replace(route.format, spec=FormatSpec(route.think_tags))
+    return replace(route.format, spec=FormatSpec()) if request.suffix else route.format
+
+
+async def prompted(
+    job: Job,
+    request: GenerateRequest | ChatRequest,
+    constraint: Constraint | None,
+    process: RunnerProcess,
+    templates: TemplateService,
+) -> Prompted:
+    """The prompt of a job's request, as the loaded model needs it. Raises what rendering raises."""
+    if isinstance(request, ChatRequest):
+        prompt, reader, context = await _chat(job, request, process, templates)
+    else:
+        prompt, reader = await _completion(job, request, process, templates)
+        context = ParseContext(think=bool(job.think), prompt=prompt.text)
+    return Prompted(prompt, reader, None if constraint is None else constraint.grammar(context))
+
+
+async def _chat(
+    job: Job, request: ChatRequest, process: RunnerProcess, templates: TemplateService
+) -> tuple[Prompt, Reader, ParseContext]:
+    model, tools = job.model, offered_tools(request)
+    messages = conversation(model.system, model.messages, request.messages)
+    prompt = await _render(job, request, model.route, messages, tools, process, templates)
+    context = ParseContext(ToolSet(tools, request.schemas), bool(job.think), messages[-1], prompt.lead)
+    reader: Reader = OutputParser(model.route.format, context)
+    if request.tool_choice == "none":
+        reader = WithoutCalls(reader)
+    return prompt, reader, context
+
+
+async def _completion(
+    job: Job, request: GenerateRequest, process: RunnerProcess, templates: TemplateService
+) -> tuple[Prompt, Reader]:
+    """The prompt as it is, around a hole, or as a chat of one message, and who reads the answer."""
+    model, think = job.model, job.think
+    route = completion_route(model.route, model.chat_template)
+    if request.raw:
+        return Prompt(request.prompt, images=request.images), _splitter(route, think, request.prompt)
+    if request.suffix:
+        prompt = await asyncio.to_thread(_around, model, route, request, think)
+        return replace(prompt, images=request.images), PlainText()
+    assert process.loaded is not None
+    context = both_ends(request.context or (), process.loaded.n_ctx)
+    past = await process.detokenize(context) if context else ""
+    stored = model.messages if request.context is None else ()
+    asked = Message("user", request.prompt, images=request.images)
+    messages = conversation(request.system or model.system, stored, [asked])
+    if request.template:
+        renderer = GoRenderer(await asyncio.to_thread(ChatTemplate.parse, request.template))
+        prompt = await rendered(renderer, messages, [], think)
+        prompt = replace(prompt, text=past + prompt.text)
+        return prompt, _splitter(route, think, prompt.text)
+    if route.native:  # whose way with images is that of chats
+        messages = tagged(messages, in_front)
+    last = await _render(job, request, route, messages, [], process, templates)
+    prompt = Prompt(past + last.text, images=last.images)
+    return prompt, OutputParser(route.format, ParseContext(ToolSet(), bool(think), messages[-1], prompt.text))
+
+
+async def _render(
+    job: Job,
+    request: GenerateRequest | ChatRequest,
+    route: Route,
+    messages: Sequence[Message],
+    tools: Sequence[dict[str, Any]],
+    process: RunnerProcess,
+    templates: TemplateService,
+) -> Prompt:
+    """The prompt of a conversation, without its oldest messages if it is too long and may be cut."""
+    model, renderer = job.model, templates.renderer(route.renderer)
+    if forgets_thinking(model.config.model_family, model.name.model):
+        messages = without_old_thoughts(messages)
+    if model.config.model_family == ONE_IMAGE_FAMILY and any(len(message.images) > 1 for message in messages):
+        refusal = EngineError if isinstance(request, ChatRequest) else InvalidRequest
+        raise refusal("this model only supports one image while more than one image requested")
+    if not request.truncate:
+        prompt = await rendered(renderer, messages, tools, job.think)
+    else:
+
+        async def count(text: str) -> int:
+            if len(text) > max_characters(model, job.num_ctx):
+                return len(text)  # too many anyway
+            return await process.count_tokens(text)
+
+        prompt = await render_to_fit(
+            renderer,
+            messages,
+            tools,
+            job.think,
+            limit=job.num_ctx,
+            count=count,
+            image_tokens=IMAGE_TOKENS if model.projectors else 0,
+        )
+    assert process.loaded is not None
+    if process.loaded.adds_bos:  # by itself; a second one would only confuse the model
+        bos = route.bos or model.special_tokens.get("bos", "")
+        prompt = replace(prompt, text=prompt.text.removeprefix(bos))
+    return prompt
+
+
+def without_eyes(job: Job) -> EngineError:
+    """Why images cannot be shown to a model."""
+    if "vision" in job.model.capabilities:
+        return Unsupported("image input")
+    if isinstance(job.request, ChatRequest) and job.model.route.native:
+        return EngineError(
+            "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+        )
+    return InvalidRequest("Multimodal data provided, but model does not support multimodal requests.")
+
+
+def _around(model: Model, route: Route, request: GenerateRequest, think: Think | None) -> Prompt:
+    """The prompt that asks for a hole to be filled: by the Go template if it knows how, else by the model's tokens."""
+    if route.go is not None and route.traits.insert:
+        return route.go.around(request.prompt, request.suffix, think)
+    before, after, middle = (model.special_tokens.get(role, "") for role in ("fim_pre", "fim_suf", "fim_mid"))
+    return Prompt(f"{before}{request.prompt}{after}{request.suffix}{middle}")
+
+
+def _splitter(route: Route, think: Think | None, prompt: str) -> Reader:
+    """Who reads an answer to a prompt that the route did not write."""
+    opening, closing = route.think_tags
+    if not (think and opening):
+        return PlainText()
+    return ThinkingSplitter(opening, closing, opened=prompt.rstrip().endswith(opening))
