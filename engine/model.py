@@ -177,7 +177,7 @@ class Models:
     """
 
     def __init__(self, store: Store, go_templates: bool | None = None) -> None:
-        self._store = store
+        self.store = store
         self._go_templates = go_templates
         self._read: _Kept[tuple[ModelName, str], Model] = _Kept(KEPT)
         self._headers: _Kept[tuple[Path, int, int], GGUFHeader] = _Kept(KEPT)
@@ -189,7 +189,7 @@ class Models:
         """
         parsed = ModelName.parse(local_name(name))
         try:
-            stored = self._store.find(parsed, install=install)
+            stored = self.store.find(parsed, install=install)
         except ModelMissing:
             raise ModelNotFound(name) from None
         key = (stored.name, stored.digest)
@@ -202,9 +202,9 @@ class Models:
     def read(self, stored: StoredModel) -> Model:
         """The model that is stored, read anew. Raises ManifestError, StoreError or GGUFError."""
         manifest = stored.manifest
-        config = ModelConfig.decode(self._store.read_blob(manifest.config.digest, kinds.MAX_BYTES))
+        config = ModelConfig.decode(self.store.read_blob(manifest.config.digest, kinds.MAX_BYTES))
         weights = manifest.of_type(kinds.MODEL)
-        path = self._store.blob_path(weights[-1].digest) if weights else Path()
+        path = self.store.blob_path(weights[-1].digest) if weights else Path()
         return Model(
             name=stored.name,
             digest=stored.digest,
@@ -236,11 +236,11 @@ class Models:
         return header
 
     def _paths(self, manifest: Manifest, kind: str) -> tuple[Path, ...]:
-        return tuple(self._store.blob_path(layer.digest) for layer in manifest.of_type(kind))
+        return tuple(self.store.blob_path(layer.digest) for layer in manifest.of_type(kind))
 
     def _texts(self, manifest: Manifest, *types: str) -> list[str]:
         layers = (layer for type_ in types for layer in manifest.of_type(type_))
-        blobs = (self._store.read_blob(layer.digest, MAX_TEXT) for layer in layers)
+        blobs = (self.store.read_blob(layer.digest, MAX_TEXT) for layer in layers)
         return [blob.decode("utf-8", "replace") for blob in blobs]
 
     def _parameters(self, manifest: Manifest) -> dict[str, Any]:

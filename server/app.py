@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
+from engine.model import Models
 from registry.storage.store import Store
 from server.context import EngineSurface
 from server.http.cors import Origins
@@ -29,13 +30,17 @@ from server.transfers import Registries
 log = logging.getLogger("pronk.server")
 
 
-def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
-    """The server's ASGI application; its lifespan starts and stops the engine. Raises InvalidOrigin."""
+def create_app(settings: Settings, engine: EngineSurface, models: Models) -> FastAPI:
+    """The server's ASGI application; its lifespan starts and stops the engine. Raises InvalidOrigin.
+
+    `models` are those that the engine runs. An engine in this process has the same object: what was read is not read
+    again, and a deleted model is unloaded.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         await engine.start()
-        pruning = asyncio.create_task(_prune(engine.store, enabled=not settings.no_prune))
+        pruning = asyncio.create_task(_prune(models.store, enabled=not settings.no_prune))
         try:
             yield {"error_object_of": error_object_of}  # for what is refused before there is a request
         finally:
@@ -49,9 +54,10 @@ def create_app(settings: Settings, engine: EngineSurface) -> FastAPI:
         app.include_router(router)
     app.state.settings = settings
     app.state.engine = engine
+    app.state.models = models
     app.state.error_object_of = error_object_of
-    app.state.listing = Listing(engine.store, engine.models)
-    app.state.registries = Registries(engine.store, settings)
+    app.state.listing = Listing(models)
+    app.state.registries = Registries(models.store, settings)
     for kind in (*KNOWN, Exception):
         app.add_exception_handler(kind, error_response)
     app.add_exception_handler(ClientDisconnect, no_answer)

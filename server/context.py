@@ -1,7 +1,12 @@
-"""What the routes need of the rest: the engine and the settings that the application was made with."""
+"""What the routes need of the rest: what the application was made with.
+
+The engine is what runs; plain data goes in and comes out, so that one in another process can stand behind the same
+methods. What is stored is no matter of the engine: the server reads and changes the folder of models itself.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -17,7 +22,7 @@ from engine.api import (
     Rendered,
     RunningModel,
 )
-from engine.model import Models
+from engine.model import Model, Models
 from registry.storage.store import Store
 from server.listing import Listing
 from server.settings import Settings
@@ -26,9 +31,6 @@ from server.transfers import Registries
 
 class EngineSurface(Protocol):
     """The part of the engine that the HTTP layer uses."""
-
-    models: Models
-    store: Store
 
     async def start(self) -> None:
         """Get ready; called once, before the first request."""
@@ -62,6 +64,22 @@ def engine_of(request: Request) -> EngineSurface:
     """The engine of the application that serves this request."""
     engine: EngineSurface = request.app.state.engine
     return engine
+
+
+def models_of(request: Request) -> Models:
+    """The stored models of the application that serves this request."""
+    models: Models = request.app.state.models
+    return models
+
+
+def store_of(request: Request) -> Store:
+    """The folder that they are in."""
+    return models_of(request).store
+
+
+async def find_model(request: Request, name: str) -> Model:
+    """The stored model under a name, read in a thread. Raises what `Models.resolve` raises."""
+    return await asyncio.to_thread(models_of(request).resolve, name)
 
 
 def settings_of(request: Request) -> Settings:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from engine.model import Model, Models
 from registry.names import Digest, ModelName
-from registry.storage.store import Store, StoredModel
+from registry.storage.store import StoredModel
 from server import gojson
 from server.http.errors import KNOWN, message_of
 from server.ollama import clock
@@ -28,8 +28,7 @@ class _Line(NamedTuple):
 class Listing:
     """Remembers what it has listed, and makes anew what has changed. Belongs to the event loop; works in threads."""
 
-    def __init__(self, store: Store, models: Models) -> None:
-        self._store = store
+    def __init__(self, models: Models) -> None:
         self._models = models
         self._lines: dict[ModelName, _Line] = {}
         self._made_of: tuple[list[StoredModel], frozenset[str]] = ([], frozenset())
@@ -50,7 +49,7 @@ class Listing:
 
     def _list(self) -> bytes:
         """Blocking. A model that cannot be read is left out, not a reason to show none."""
-        made_of = self._store.list(), self._store.blobs()
+        made_of = self._models.store.list(), self._models.store.blobs()
         if made_of != self._made_of:
             lines = [line for stored in made_of[0] if (line := self._line(stored, made_of[1])) is not None]
             self._json = b'{"models":[' + b",".join(line.json for line in lines) + b"]}"

@@ -50,7 +50,8 @@ def run(settings: Settings) -> int:
             chosen = cpu_variant.choose(settings.environ, settings.models_folder)
         settings = replace(settings, environ={**settings.environ, **chosen})
         _logger.info("%s", start_line(settings.models_folder))
-        app = create_app(settings, build_engine(settings))
+        engine = build_engine(settings)
+        app = create_app(settings, engine, engine.models)
     except (CannotListen, HomeMissing, InvalidOrigin) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 
 from server.anthropic.schemas import MESSAGES
-from server.context import engine_of, settings_of
+from server.context import find_model, settings_of
 from server.http.body import read_body
 from server.http.errors import HTTPError, NotSupported
 
@@ -24,5 +22,5 @@ async def messages(request: Request) -> Response:
         raise HTTPError("max_tokens is required and must be positive")
     if not body.messages:
         raise HTTPError("messages is required")
-    await asyncio.to_thread(engine_of(request).models.resolve, body.model)
+    await find_model(request, body.model)
     raise NotSupported("/v1/messages")

@@ -12,7 +12,7 @@ from modelfile.create import CreateRequest, References, read_modelfile, with_mod
 from modelfile.create import create as make
 from modelfile.paths import expand, working_folder
 from registry.storage.store import Store
-from server.context import engine_of, registries_of, settings_of
+from server.context import registries_of, settings_of, store_of
 from server.gotypes import TypeMismatch
 from server.http.body import read_body
 from server.http.errors import HTTPError, InvalidBody
@@ -27,7 +27,7 @@ router = APIRouter()
 @router.post("/api/create")
 async def create(request: Request) -> Response:
     """Make a model of uploaded files, or of another model."""
-    settings, store = settings_of(request), engine_of(request).store
+    settings, store = settings_of(request), store_of(request)
     body = await read_body(request, CREATE, settings.max_body)
     wanted = await asyncio.to_thread(_wanted, store, body, trusted=settings.local_paths and _is_local(request))
     environ, pull = child_environment(settings.environ), partial(registries_of(request).pull, insecure=False)

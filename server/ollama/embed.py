@@ -10,10 +10,9 @@ from fastapi import APIRouter, Request, Response
 
 from engine.api import Embeddings, EmbedRequest
 from engine.errors import EngineError, InvalidRequest, ModelNotFound
-from engine.model import Models
 from engine.names import local_name
 from registry.names import ModelName
-from server.context import EngineSurface, engine_of, settings_of
+from server.context import EngineSurface, engine_of, find_model, settings_of
 from server.embedding_json import as_float32, as_float64
 from server.gojson import encode
 from server.gotext import quote
@@ -52,7 +51,7 @@ async def embeddings(request: Request) -> Response:
     if not body.model_name.strip():
         raise HTTPError("model is required")
     engine = engine_of(request)
-    await asyncio.to_thread(_require_spelling, engine.models, body.model_name)
+    await _require_spelling(request, body.model_name)
 
     async def work() -> bytes:
         try:
@@ -124,10 +123,10 @@ def _answer(model: str, found: Embeddings, started: int) -> bytes:
     )
 
 
-def _require_spelling(models: Models, name: str) -> None:
+async def _require_spelling(request: Request, name: str) -> None:
     """Of all endpoints this one alone takes no other spelling of a name than the stored one."""
     try:
-        model = models.resolve(name)
+        model = await find_model(request, name)
     except ModelNotFound:
         raise _not_found(name) from None
     if model.name != ModelName.parse(local_name(name)):

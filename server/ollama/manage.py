@@ -13,7 +13,7 @@ from engine.names import stored_name
 from registry.names import Digest, InvalidName, ModelName
 from registry.storage.leases import held
 from registry.storage.store import BlobMender, BlobWriter, DigestMismatch, ModelMissing
-from server.context import engine_of, settings_of
+from server.context import settings_of, store_of
 from server.gotext import quote
 from server.http.body import empty_response, read_body
 from server.http.errors import HTTPError, NotFound
@@ -33,7 +33,7 @@ async def copy(request: Request) -> Response:
     if source != destination:
         try:
             prune = not settings_of(request).no_prune
-            await asyncio.to_thread(engine_of(request).store.copy, source, destination, prune=prune)
+            await asyncio.to_thread(store_of(request).copy, source, destination, prune=prune)
         except ModelMissing:
             raise NotFound(f"model {quote(body.source)} not found") from None
     return empty_response()
@@ -47,7 +47,7 @@ async def delete(request: Request) -> Response:
         raise HTTPError("model is required")
     parsed = _parse(stored_name(body.model_name), f"name {quote(body.model_name)} is invalid")
     try:
-        await asyncio.to_thread(engine_of(request).store.delete, parsed)
+        await asyncio.to_thread(store_of(request).delete, parsed)
     except ModelMissing:
         raise ModelNotFound(body.model_name) from None
     return empty_response()
@@ -59,7 +59,7 @@ async def has_blob(request: Request, digest: str) -> Response:
 
     One that has been cut is not: a client that is told so sends it again.
     """
-    if not await asyncio.to_thread(engine_of(request).store.seems_whole, Digest.parse(digest)):
+    if not await asyncio.to_thread(store_of(request).seems_whole, Digest.parse(digest)):
         raise NotFound(f"blob {quote(digest)} not found")
     return empty_response()
 
@@ -71,7 +71,7 @@ async def put_blob(request: Request, digest: str) -> Response:
     One that is there is compared with what is sent, which mends it if the disk has changed its bytes.
     """
     parsed = Digest.parse(digest)
-    store = engine_of(request).store
+    store = store_of(request)
     there = await asyncio.to_thread(store.has_blob, parsed)
     opened: AbstractContextManager[BlobMender | BlobWriter] = (store.mend_blob if there else store.put_blob)(parsed)
     try:

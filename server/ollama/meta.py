@@ -12,7 +12,7 @@ from fastapi.responses import PlainTextResponse
 from engine.api import RunningModel
 from engine.model import Model, Models
 from registry.names import ModelName
-from server.context import engine_of, listing_of, settings_of
+from server.context import engine_of, listing_of, models_of, settings_of
 from server.http.body import JSON, json_response
 from server.http.errors import KNOWN, message_of
 from server.ollama import clock
@@ -49,9 +49,8 @@ async def tags(request: Request) -> Response:
 @router.get("/api/ps")
 async def ps(request: Request) -> Response:
     """The loaded models, the one that stays longest first."""
-    engine = engine_of(request)
-    running = sorted(engine.running(), key=lambda model: model.expires_at, reverse=True)
-    return json_response({"models": await asyncio.to_thread(_running, running, engine.models)})
+    running = sorted(engine_of(request).running(), key=lambda model: model.expires_at, reverse=True)
+    return json_response({"models": await asyncio.to_thread(_running, running, models_of(request))})
 
 
 def _running(running: list[RunningModel], models: Models) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from engine.errors import CloudModel, ModelNotFound
 from engine.model import Model, Models
 from registry.gguf import GGUFArray, GGUFHeader, TensorInfo, read_header
 from registry.names import ModelName
-from server.context import engine_of, settings_of
+from server.context import models_of, settings_of
 from server.gotext import json_float32
 from server.http.body import json_response, read_body
 from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound
@@ -35,7 +35,7 @@ async def show(request: Request) -> Response:
     body = await read_body(request, SHOW, settings_of(request).max_body)
     if not body.model_name.strip():
         raise HTTPError("model is required")
-    answer = await asyncio.to_thread(_describe, engine_of(request).models, body)
+    answer = await asyncio.to_thread(_describe, models_of(request), body)
     if request.headers.get("user-agent", "").startswith(_COPILOT):
         answer["model_info"]["general.basename"] = body.model_name
     return await asyncio.to_thread(json_response, answer)  # a vocabulary makes megabytes

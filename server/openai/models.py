@@ -11,7 +11,7 @@ from engine.errors import CloudModel, ModelNotFound
 from engine.names import local_name
 from registry.names import ModelName
 from registry.storage.store import ModelMissing, Store, StoredModel
-from server.context import engine_of, settings_of
+from server.context import find_model, settings_of, store_of
 from server.http.body import json_response, read_body
 from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, NotSupported
 from server.openai.schemas import CHAT_COMPLETION, COMPLETION, RESPONSES
@@ -24,13 +24,13 @@ _NO_FORM = "failed to parse multipart form: request Content-Type isn't multipart
 @router.get("/v1/models")
 async def models(request: Request) -> Response:
     """The stored models, newest first."""
-    return await asyncio.to_thread(_list, engine_of(request).store)
+    return await asyncio.to_thread(_list, store_of(request))
 
 
 @router.get("/v1/models/{model}")
 async def model(request: Request, model: str) -> Response:
     """One stored model, under the name it was asked for."""
-    stored = await asyncio.to_thread(_find, engine_of(request).store, model)
+    stored = await asyncio.to_thread(_find, store_of(request), model)
     return json_response(_model(model, stored), media_type=_JSON)
 
 
@@ -71,7 +71,7 @@ async def transcriptions(request: Request) -> Response:
 
 async def _refuse(request: Request, name: str, path: str) -> Response:
     """Tell a wrong name first, as the real answer would."""
-    await asyncio.to_thread(engine_of(request).models.resolve, name)
+    await find_model(request, name)
     raise NotSupported(path)
 
 

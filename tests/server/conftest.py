@@ -33,7 +33,7 @@ def engine(settings: Settings) -> FakeEngine:
 @pytest.fixture
 async def client(settings: Settings, engine: FakeEngine) -> AsyncIterator[httpx.AsyncClient]:
     """Asks the application without a socket; an exception that nobody handles becomes the 500 a client would see."""
-    transport = httpx.ASGITransport(app=create_app(settings, engine), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app=create_app(settings, engine, engine.models), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:11434") as client:
         yield client
 
@@ -109,7 +109,11 @@ async def live(settings: Settings, engine: FakeEngine) -> AsyncIterator[Live]:
     sock = listen(Address("127.0.0.1", 0))
     host, port = sock.getsockname()
     config = uvicorn.Config(
-        create_app(settings, engine), http=BoundedHttpProtocol, ws="none", log_config=None, access_log=False
+        create_app(settings, engine, engine.models),
+        http=BoundedHttpProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
     )
     server = Server(config, drain=0.0)
     running = asyncio.create_task(server.serve([sock]))

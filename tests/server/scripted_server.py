@@ -56,7 +56,7 @@ class StubbornEngine(EndlessEngine):
 async def main(root: Path, drain: float, *, stubborn: bool) -> None:
     sock = listen(Address("127.0.0.1", 0))
     engine = StubbornEngine(root) if stubborn else EndlessEngine(root)
-    app = create_app(Settings(models=root), engine)
+    app = create_app(Settings(models=root), engine, engine.models)
     config = uvicorn.Config(app, http=BoundedHttpProtocol, ws="none", log_config=None, access_log=False)
     server = Server(config, drain)
     serving = asyncio.create_task(server.serve([sock]))

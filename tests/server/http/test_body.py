@@ -62,7 +62,7 @@ async def test_a_large_body_under_the_limit(engine: FakeEngine, settings: Settin
     from server.app import create_app
 
     roomy = Settings(models=settings.models)
-    transport = httpx.ASGITransport(app=create_app(roomy, engine))
+    transport = httpx.ASGITransport(app=create_app(roomy, engine, engine.models))
     engine.script = [Final(done_reason="stop")]
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         body = json.dumps({"model": "t", "prompt": "é" * 3_000_000, "stream": False}).encode()

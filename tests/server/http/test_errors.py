@@ -22,7 +22,7 @@ def subclasses(kind: type[Exception]) -> set[type[Exception]]:
     return {kind} | {found for child in kind.__subclasses__() for found in subclasses(child)}
 
 
-def test_every_engine_error_is_known() -> None:
+def test_every_fakeerror_is_known() -> None:
     assert all(issubclass(kind, errors.KNOWN) for kind in subclasses(engine.EngineError))
 
 
@@ -66,7 +66,8 @@ def test_anthropic_shape(status: int, kind: str) -> None:
 
 
 async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFixture, settings: Settings) -> None:
-    app = create_app(settings, FakeEngine(settings.models))
+    fake = FakeEngine(settings.models)
+    app = create_app(settings, fake, fake.models)
     scope = {"type": "http", "path": "/api/chat", "headers": [], "server": ("x", 1), "query_string": b"", "app": app}
     request = Request(scope)
     await errors.error_response(request, engine.RunnerDied("it died\nof SIGSEGV"))

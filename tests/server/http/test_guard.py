@@ -91,7 +91,8 @@ async def test_options_is_answered_for_names_only(client: httpx.AsyncClient) -> 
 
 
 async def ask(settings: Settings, host: str, **headers: str) -> int:
-    app = create_app(settings, FakeEngine(settings.models))
+    engine = FakeEngine(settings.models)
+    app = create_app(settings, engine, engine.models)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client:
         answer = await client.get("/api/version", headers={"Host": host, **headers})
         assert answer.content or answer.status_code == 403

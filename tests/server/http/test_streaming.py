@@ -225,7 +225,7 @@ async def sse(
         return StreamingAnswer(engine.generate(GenerateRequest(model="t", prompt="p")), EventWriter())
 
     monkeypatch.setattr("server.app.ROUTERS", (*ROUTERS, router))
-    transport = httpx.ASGITransport(app=create_app(settings, engine))
+    transport = httpx.ASGITransport(app=create_app(settings, engine, engine.models))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client
 

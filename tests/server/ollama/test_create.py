@@ -249,7 +249,7 @@ class TestFilesOfThisMachine:
 
     @pytest.fixture
     async def stranger(self, settings: Settings, engine: FakeEngine) -> AsyncIterator[httpx.AsyncClient]:
-        transport = httpx.ASGITransport(app=create_app(settings, engine), client=("192.0.2.1", 9))
+        transport = httpx.ASGITransport(app=create_app(settings, engine, engine.models), client=("192.0.2.1", 9))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:11434") as client:
             yield client
 
@@ -289,7 +289,7 @@ class TestFilesOfThisMachine:
         await make(stranger, model="x", modelfile="FROM tinychat")
 
     async def test_where_it_is_forbidden(self, settings: Settings, engine: FakeEngine, modelfile: Path) -> None:
-        app = create_app(replace(settings, local_paths=False), engine)
+        app = create_app(replace(settings, local_paths=False), engine, engine.models)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:11434") as client:
             assert await refused(client, path=str(modelfile)) == f"invalid model reference: {modelfile}"
