@@ -21,7 +21,10 @@ engine:
 test: $(READY_TO_TEST)
 	scripts/install-test-packages
 	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest
+	@mkdir -p .cache
+	$(BIN)/coverage run -m pytest
+	@for room in cli server engine modelfile registry; do \
+		printf 'coverage of %-10s %s %%\n' $$room "$$($(BIN)/coverage report --format=total --include="$$room/*")"; done
 
 # What reads the code without running it.
 check: $(READY_TO_TEST)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.serving import ROOT
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 PATH = re.compile(r"`((?:cli|server|engine|modelfile|registry|bench|scripts|tests|docs)/[\w./-]*)`")
 

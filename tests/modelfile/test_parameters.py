@@ -108,7 +108,7 @@ def test_unknown_and_removed_options_are_ignored() -> None:
     assert resolve_options(removed, removed) == Options()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*PARAMETERS, "max_tokens", "other"]), json_values, max_size=4))
 def test_any_json_gives_safe_options_or_an_option_error(given_options: dict[str, Any]) -> None:
     try:

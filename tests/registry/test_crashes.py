@@ -41,7 +41,7 @@ def notes() -> list[tuple[object, ...]]:
     return recorder.notes
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_power_cut_at_any_point(notes: list[tuple[object, ...]], data: st.DataObject) -> None:
     disk = Disk(notes[: data.draw(st.integers(0, len(notes)))])

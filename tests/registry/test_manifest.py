@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.manifest import (
@@ -111,7 +111,6 @@ def test_a_model_of_many_tensors_is_a_model() -> None:
     assert len(Manifest.decode(manifest(layers=[LAYER] * MAX_LAYERS + tensors)).layers) == MAX_LAYERS + 2000
 
 
-@settings(deadline=None)
 @given(
     st.binary(max_size=200)
     | st.lists(st.sampled_from([b'{"config":', b'{"digest":"', b"}", b"\xff", b"1"])).map(b"".join)

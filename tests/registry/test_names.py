@@ -4,7 +4,7 @@ import hashlib
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.names import Digest, InvalidDigest, InvalidName, ModelName
@@ -93,7 +93,6 @@ def test_parts_are_checked_however_a_name_is_made(part: str) -> None:
             ModelName(*parts)
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("abAB_.-:/@~\\\n\0 ", max_size=30))
 def test_no_text_leads_outside(text: str) -> None:
     try:
@@ -133,7 +132,6 @@ def test_digits_are_checked_however_a_digest_is_made(text: str) -> None:
         Digest(text)
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("0123456789abcdefABCDEF:-./sh", max_size=80))
 def test_a_digest_never_names_anything_but_a_blob(text: str) -> None:
     try:

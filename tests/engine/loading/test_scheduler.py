@@ -558,5 +558,5 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
 
 TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase
 TestAnyOrderOfEvents.settings = settings(
-    deadline=None, max_examples=150, stateful_step_count=60, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=150, stateful_step_count=60, suppress_health_check=[HealthCheck.too_slow]
 )

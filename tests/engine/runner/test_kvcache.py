@@ -177,9 +177,7 @@ class Cache(RuleBasedStateMachine):
 
 
 TestCache = Cache.TestCase
-TestCache.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestCache.settings = settings(max_examples=80, stateful_step_count=40, suppress_health_check=list(HealthCheck))
 
 
 def computed(cache: KVCache, memory: FakeMemory, tokens: list[int]) -> tuple[int, int]:

@@ -129,7 +129,7 @@ def sampled(p: Sampling) -> Sampling:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     params=st.lists(options.map(sampled), min_size=1, max_size=4),
     n_vocab=st.sampled_from([41, 2048, 3001]),

@@ -202,7 +202,7 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.dictionaries(st.sampled_from([*SETTINGS, "rope_scaling", "text_config"]), json_values, min_size=1, max_size=2)
 )

@@ -107,7 +107,7 @@ def test_a_large_vocabulary() -> None:
     assert types.texts_at([0]) == {}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.sets(st.integers(0, 151935), max_size=9))
 def test_some_texts_of_a_large_vocabulary(places: set[int]) -> None:
     texts = TOKENS.values()
@@ -321,7 +321,7 @@ NUMBERS = st.sampled_from([0, 1, 7, 13, 32, 255, 1 << 31, (1 << 32) - 1, 1 << 61
 PIECES = st.binary(max_size=9) | NUMBERS | NUMBERS.map(lambda data: data[:4])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, len(small_model())), st.integers(0, 9), PIECES), min_size=1, max_size=4))
 def test_mutations(scratch: Path, changes: list[tuple[int, int, bytes]]) -> None:
     data = small_model()
@@ -330,7 +330,6 @@ def test_mutations(scratch: Path, changes: list[tuple[int, int, bytes]]) -> None
     read_everything(scratch, data)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_noise(scratch: Path, data: bytes) -> None:
     read_everything(scratch, b"GGUF" + struct.pack("<IQQ", 3, 1, 3) + data)

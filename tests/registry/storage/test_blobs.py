@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, StoreError
@@ -103,7 +103,6 @@ def test_a_full_disk(blobs: Blobs, folder: Path, room: int) -> None:
     assert put(blobs, data).size == 100_000
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_no_change_on_the_way_is_accepted(scratch: Blobs, data: st.DataObject) -> None:
     sent = data.draw(st.binary(min_size=1, max_size=200))

@@ -117,7 +117,7 @@ def test_a_wrong_blob_is_never_there(folder: Path) -> None:
     assert os.listdir(folder) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 999), st.integers(0, 7))
 def test_any_flipped_bit_is_seen(tmp_path_factory: pytest.TempPathFactory, place: int, bit: int) -> None:
     folder = tmp_path_factory.mktemp("blobs")

@@ -148,7 +148,7 @@ def test_what_cannot_be_written(parser: str, parameters: Any, why: str) -> None:
 
 
 @pytest.mark.parametrize("parser", FAMILIES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     junk=st.fixed_dictionaries(
         {},

@@ -70,7 +70,7 @@ def outcome(format: Format, turn: ParseContext, chunks: list[str]) -> tuple[Delt
     return joined(said), ""
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     answers(),
     st.lists(st.integers(0, 500), max_size=8),
@@ -89,7 +89,7 @@ def test_cuts(given_answer: tuple[str, str], places: list[int], turn: ParseConte
     assert outcome(FORMATS[name], turn, [*text, ""]) == whole
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(sorted(FORMATS.keys() - ALWAYS_THINKING)),
     st.lists(st.sampled_from(["a", "b ", "<", "[", ", ", "\n", "1"]), max_size=20),

@@ -26,7 +26,7 @@ def tools(schemas: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", DISTINCT)
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, suppress_health_check=list(HealthCheck))
 @given(
     schemas=st.fixed_dictionaries(dict.fromkeys(FUNCTIONS, PARAMETERS)),
     seed=st.integers(0, 2**32),

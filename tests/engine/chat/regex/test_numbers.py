@@ -30,7 +30,7 @@ def within(value: Decimal, low: Bound | None, high: Bound | None) -> bool:
     return above and (high is None or value < high.value or (value == high.value and not high.open))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(low=WHOLE, high=WHOLE, others=st.lists(SMALL | st.integers(-(2**70), 2**70), max_size=20))
 def test_integers_in_a_range(low: int | None, high: int | None, others: list[int]) -> None:
     found = integer(low, high)
@@ -46,7 +46,7 @@ def test_integers_in_a_range(low: int | None, high: int | None, others: list[int
         assert allows(matcher, str(value)) is (least <= value <= most), value
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(low=ENDS, high=ENDS, values=st.lists(st.decimals(-2100, 2100, places=4), max_size=20))
 def test_numbers_in_a_range(low: Bound | None, high: Bound | None, values: list[Decimal]) -> None:
     found = number(low, high)

@@ -20,7 +20,7 @@ WITH_IMAGES = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(name=st.sampled_from(NAMES), chat=st.lists(MESSAGES, max_size=5), tools=TOOLS, think=st.sampled_from(THINK))
 def test_nothing_but_a_template_error(
     name: str, chat: list[Message], tools: list[dict[str, Any]], think: Think | None
