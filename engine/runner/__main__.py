@@ -1,6 +1,6 @@
-"""Entry of the child process: `python -m engine.runner FD`, FD being its end of a socket pair.
+"""Entry point of a model's child process: `python -m engine.runner FD`, FD being its end of a socket pair.
 
-It imports the library, says hello and waits for one `LoadModel`: a spare child has all slow imports behind it.
+It imports llama.cpp, sends `Hello` and waits for one `LoadModel`: a spare child has all slow imports behind it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Make the process safe to leave alone, then serve."""
+    """Harden the process (no core files, dies with its parent), then serve."""
     _die_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold what users wrote
     levels = logging.getLevelNamesMapping()
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the parent dies, besides the end of file that the mailbox sees."""
+    """Ask the kernel for SIGKILL when the parent dies, besides the end of file that the channel sees."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the parent decides
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

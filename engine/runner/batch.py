@@ -1,4 +1,4 @@
-"""The tokens of one forward pass."""
+"""The tokens of one forward pass (`llama_batch`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.runner.llamacpp import C
 
 
 class Batch:
-    """At most `capacity` tokens, in memory that llama.cpp reads in place. Owned by the loop thread."""
+    """At most `capacity` tokens, in numpy arrays that llama.cpp reads in place. Owned by the loop thread."""
 
     def __init__(self, capacity: int) -> None:
         self.size = 0
@@ -43,7 +43,7 @@ class Batch:
         self.size = 0
 
     def add_row(self, seqs: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> None:
-        """Add one token of each of several sequences, all with their logits wanted."""
+        """Add one token of each of several sequences, all with logits."""
         end = self.size + len(tokens)
         self.token[self.size : end] = tokens
         self.pos[self.size : end] = positions
@@ -52,7 +52,7 @@ class Batch:
         self.size = end
 
     def add(self, seq: int, tokens: Sequence[int], pos: int, *, output: bool) -> None:
-        """Add consecutive tokens of one sequence, the first at `pos`; `output`: the last one's logits are wanted."""
+        """Add consecutive tokens of one sequence, the first at position `pos`; `output`: want the last one's logits."""
         end = self.size + len(tokens)
         self.token[self.size : end] = tokens
         self.pos[self.size : end] = self._offsets[: len(tokens)] + pos
@@ -62,12 +62,12 @@ class Batch:
         self.size = end
 
     def add_all(self, seq: int, tokens: Sequence[int], pos: int) -> None:
-        """Add consecutive tokens of one sequence, the first at `pos`, with what all of them give wanted."""
+        """Add consecutive tokens of one sequence, the first at position `pos`, with output of each: for embeddings."""
         start = self.size
         self.add(seq, tokens, pos, output=True)
         self.output[start : self.size] = 1
 
     def as_struct(self) -> C.llama_batch:
-        """The batch as llama.cpp takes it; valid until the next change."""
+        """The batch as llama.cpp takes it; valid until the batch changes."""
         self._struct.n_tokens = self.size
         return self._struct

@@ -1,4 +1,4 @@
-"""The child's end of the socket: one thread reads, one turns texts into tokens; any thread may send."""
+"""The child's end of the socket to the server. One thread reads, two prepare requests; any thread may send."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from engine.runner.vocabulary import Vocabulary
 
 
 class Counters(Protocol):
-    """What the reading thread may see of the loop."""
+    """What the reader thread may see of the loops; cancelling one of `interruptible` should abort the running pass."""
 
     @property
     def interruptible(self) -> frozenset[int]: ...
@@ -52,13 +52,13 @@ class Counters(Protocol):
 
 
 def _leave() -> NoReturn:
-    os._exit(0)  # whatever runs here has nobody to answer
+    os._exit(0)  # the parent is gone: nobody waits for what still runs
 
 
-class Mailbox:
-    """Reads and writes frames. When the parent's end is closed, however that came, `leave` ends the process at once.
+class Channel:
+    """Reads and writes frames; when the parent's end is closed, `leave` ends the process at once.
 
-    The reading thread never waits for llama.cpp: cancels and pings are answered while the other one tokenises.
+    The reader thread never waits for llama.cpp: it answers pings and passes on cancels while others tokenise.
     """
 
     def __init__(self, sock: socket.socket, leave: Callable[[], NoReturn] = _leave) -> None:
@@ -66,13 +66,13 @@ class Mailbox:
         self._leave = leave
         self._sending = threading.Lock()
         self._inbox: SimpleQueue[Sequence | EmbedJob | Cancel] = SimpleQueue()
-        self._texts: SimpleQueue[Submit | Embed | Tokenize | Detokenize] = SimpleQueue()
-        self._constrained: SimpleQueue[Submit] = SimpleQueue()
-        self._wanted: set[int] = set()  # submitted, not cancelled, not yet in the inbox
-        self._handing_over = threading.Lock()
+        self._tokenizer_queue: SimpleQueue[Submit | Embed | Tokenize | Detokenize] = SimpleQueue()
+        self._grammar_queue: SimpleQueue[Submit] = SimpleQueue()
+        self._preparing: set[int] = set()  # ids: submitted, not cancelled, not yet in the inbox
+        self._handover = threading.Lock()
 
     def send(self, events: list[FromRunner]) -> None:
-        """Send events, in one frame if they have room there; safe from any thread. Blocks while nobody reads."""
+        """Send events, in one frame if they fit. Safe from any thread; blocks while the parent does not read."""
         try:
             with self._sending:
                 for frame in frames(events):
@@ -81,14 +81,14 @@ class Mailbox:
             self._leave()
 
     def receive_load(self) -> LoadModel:
-        """Block for the first message, which says what to load."""
+        """Block for the first message, `LoadModel`. Raises TypeError if it is another."""
         message = self._read()
         if not isinstance(message, LoadModel):
             raise TypeError(f"expected Load, got {type(message).__name__}")
         return message
 
     def serve(self, vocabulary: Vocabulary, abort: AbortFlag, counters: Counters, n_ctx: int) -> None:
-        """Start the threads; the loop takes what arrives with `take`. `n_ctx` is the largest context, padded."""
+        """Start the threads that read and prepare requests. `n_ctx` is the loaded context in tokens, padded."""
         _start("reader", lambda: self._serve(abort, counters))
         _start("tokenizer", lambda: self._tokenize(vocabulary, n_ctx))
         before = threading.stack_size(STACK)
@@ -96,7 +96,7 @@ class Mailbox:
         threading.stack_size(before)
 
     def take(self, *, block: bool) -> Sequence | EmbedJob | Cancel | None:
-        """The next thing for the loop to do; None if there is none and `block` is false."""
+        """The next item for the loops, which may wait for one if `block`; None if there is none."""
         if not block and self._inbox.empty():
             return None
         return self._inbox.get()
@@ -106,31 +106,31 @@ class Mailbox:
             message = self._read()
             match message:
                 case Submit() if message.grammar is not None:
-                    self._wanted.add(message.id)
-                    self._constrained.put(message)
+                    self._preparing.add(message.id)
+                    self._grammar_queue.put(message)
                 case Submit() | Embed():
-                    self._wanted.add(message.id)
-                    self._texts.put(message)
+                    self._preparing.add(message.id)
+                    self._tokenizer_queue.put(message)
                 case Tokenize() | Detokenize():
-                    self._texts.put(message)
-                case Cancel(id=id):
+                    self._tokenizer_queue.put(message)
+                case Cancel(id=request_id):
                     self._cancel(message)
-                    if id in counters.interruptible:
+                    if request_id in counters.interruptible:
                         abort.set()
-                case Ping(id=id):
+                case Ping(id=ping_id):
                     c = counters
-                    self.send([Pong(id, c.steps, c.busy, c.waiting, c.cached_tokens)])
+                    self.send([Pong(ping_id, c.steps, c.busy, c.waiting, c.cached_tokens)])
 
     def _cancel(self, message: Cancel) -> None:
-        with self._handing_over:
-            if message.id in self._wanted:
-                self._wanted.remove(message.id)
+        with self._handover:
+            if message.id in self._preparing:
+                self._preparing.remove(message.id)
             else:
                 self._inbox.put(message)
 
     def _tokenize(self, vocabulary: Vocabulary, n_ctx: int) -> None:
         while True:
-            message = self._texts.get()
+            message = self._tokenizer_queue.get()
             match message:
                 case Submit() | Embed():
                     self._prepare(vocabulary, message, n_ctx)
@@ -141,15 +141,15 @@ class Mailbox:
                     self.send([Text(message.id, vocabulary.detokenize(message.tokens))])
 
     def _constrain(self, vocabulary: Vocabulary, n_ctx: int) -> None:
-        """Prepare what has a grammar, apart from the rest: compiling one can take long."""
+        """Prepare requests with a grammar, on a thread of their own: compiling one can take long."""
         grammars = Grammars(vocabulary)
         while True:
-            self._prepare(vocabulary, self._constrained.get(), n_ctx, grammars)
+            self._prepare(vocabulary, self._grammar_queue.get(), n_ctx, grammars)
 
     def _prepare(
         self, vocabulary: Vocabulary, message: Submit | Embed, n_ctx: int, grammars: Grammars | None = None
     ) -> None:
-        if message.id not in self._wanted:
+        if message.id not in self._preparing:
             return
         try:
             item = (
@@ -163,16 +163,16 @@ class Mailbox:
         except GrammarRejected as error:
             self._refuse(Failed(message.id, "request", str(error)))
             return
-        with self._handing_over:
-            if message.id in self._wanted:
-                self._wanted.remove(message.id)
+        with self._handover:
+            if message.id in self._preparing:
+                self._preparing.remove(message.id)
                 self._inbox.put(item)
                 return
         if isinstance(item, Sequence):
             item.sampler.close()
 
     def _refuse(self, answer: Failed) -> None:
-        self._wanted.discard(answer.id)
+        self._preparing.discard(answer.id)
         self.send([answer])
 
     def _read(self) -> ToRunner:

@@ -1,4 +1,4 @@
-"""The life of the child: say hello, load one model, answer until the parent goes."""
+"""The child's main function: say hello, load one model, then run passes until the parent goes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from types import TracebackType
 import msgspec
 
 from engine.messages import Cancel, Crashed, Hello, Loaded, Loading, LoadModel, LoadRefused
-from engine.runner.channel import Mailbox
+from engine.runner.channel import Channel
 from engine.runner.context import Context, ModelError
-from engine.runner.embed_loop import Embedding
+from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import EmbedJob
 from engine.runner.kvcache import KVCache
 from engine.runner.llamacpp import CPU_VARIANT, C, library_log, version
@@ -24,35 +24,41 @@ from engine.runner.preprocess import padded
 from engine.runner.repacking import copied_types
 from engine.runner.sequence import Sequence
 
-# All that a child has to do: answers and vectors, a pass of each in turn.
+log = logging.getLogger(__name__)
+
+EXTRA_SLOTS = 8  # sequence ids beyond the running ones, for what finished sequences leave behind
+IDLE_CONTEXTS = 0.5  # contexts' worth of cells that finished sequences may keep, besides the last one
 
 
-class Work:
-    """What runs and what waits, of both kinds. Owned by the loop thread; the mailbox' thread may read the counters."""
+class Loops:
+    """The loop that generates and the loop that embeds, as one. Owned by the loop thread.
 
-    def __init__(self, loop: Loop, embedding: Embedding) -> None:
+    The channel's reader thread may read the counters.
+    """
+
+    def __init__(self, loop: Loop, embed_loop: EmbedLoop) -> None:
         self.loop = loop
-        self.embedding = embedding
+        self.embed_loop = embed_loop
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return self.loop.idle and self.embedding.idle
+        return self.loop.idle and self.embed_loop.idle
 
     @property
     def interruptible(self) -> frozenset[int]:
-        """The ids for whose end the pass that runs is worth aborting: what it computes for them is long."""
-        return self.loop.prefilling | self.embedding.computing
+        """Request ids whose cancel should abort the running pass, because it computes much for them."""
+        return self.loop.prefilling | self.embed_loop.computing
 
     @property
     def steps(self) -> int:
-        """Passes since the load."""
-        return self.loop.steps + self.embedding.steps
+        """Forward passes since the load."""
+        return self.loop.steps + self.embed_loop.steps
 
     @property
     def busy(self) -> int:
         """Number of requests that are being answered."""
-        return self.loop.busy + self.embedding.busy
+        return self.loop.busy + self.embed_loop.busy
 
     @property
     def waiting(self) -> int:
@@ -61,65 +67,59 @@ class Work:
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens of finished answers that can still be reused."""
+        """Tokens of finished answers that later prompts can still reuse."""
         return self.loop.cached_tokens
 
     def submit(self, item: Sequence | EmbedJob) -> None:
-        """Queue a request."""
+        """Queue a request in its loop."""
         if isinstance(item, EmbedJob):
-            self.embedding.submit(item)
+            self.embed_loop.submit(item)
         else:
             self.loop.submit(item)
 
-    def cancel(self, id: int) -> None:
-        """Drop a request wherever it is; unknown ids are those that have just ended."""
-        self.loop.cancel(id)
-        self.embedding.cancel(id)
-
-
-log = logging.getLogger(__name__)
-
-EXTRA_SLOTS = 8  # sequence ids beyond the running ones, for what finished requests leave behind
-IDLE_CONTEXTS = 0.5  # what finished sequences may keep of the cache, in full contexts, besides the last one
+    def cancel(self, request_id: int) -> None:
+        """Drop a request from either loop. An unknown id is one that has just ended: nothing happens."""
+        self.loop.cancel(request_id)
+        self.embed_loop.cancel(request_id)
 
 
 def run(sock: socket.socket) -> None:
-    """Serve the parent at the other end of `sock`; returns only when the model cannot be loaded."""
-    mailbox = Mailbox(sock)
-    _die_loudly(mailbox)
+    """Serve the parent at the other end of `sock`. Returns only when the model cannot be loaded."""
+    channel = Channel(sock)
+    _exit_on_unhandled_errors(channel)
     C.llama_backend_init()
-    mailbox.send([Hello(version(), C.llama_supports_gpu_offload(), copied_types())])
-    spec = mailbox.receive_load()
-    # One pass must take one token of each running answer at least.
+    channel.send([Hello(version(), C.llama_supports_gpu_offload(), copied_types())])
+    spec = channel.receive_load()
+    # A pass must hold at least one token of each running answer.
     spec = msgspec.structs.replace(spec, n_batch=max(spec.n_batch, spec.n_parallel))
     try:
-        context = Context(spec, spec.n_parallel + EXTRA_SLOTS, lambda progress: mailbox.send([Loading(progress)]))
+        context = Context(spec, spec.n_parallel + EXTRA_SLOTS, lambda progress: channel.send([Loading(progress)]))
     except ModelError as error:
-        mailbox.send([LoadRefused(str(error))])
+        channel.send([LoadRefused(str(error))])
         return
-    work = Work(_make_loop(context, spec, mailbox), Embedding(context, spec.embedding, mailbox.send))
-    mailbox.serve(context.vocabulary, context.abort, work, padded(spec.n_ctx))
-    mailbox.send([_loaded(context, spec)])
+    loops = Loops(_make_loop(context, spec, channel), EmbedLoop(context, spec.embedding, channel.send))
+    channel.serve(context.vocabulary, context.abort, loops, padded(spec.n_ctx))
+    channel.send([_loaded(context, spec)])
     gc.collect()
     gc.freeze()  # what lives until now lives forever: keep the collector from walking it between tokens
     while True:
-        turn(context, work, mailbox)
+        run_once(context, loops, channel)
 
 
-def turn(context: Context, work: Work, mailbox: Mailbox) -> None:
-    """Take in what has arrived, then run one pass of answers and, if it is their turn, one of texts."""
-    # First of all: a cancel that arrives from here on must find the flag down and can leave it up.
+def run_once(context: Context, loops: Loops, channel: Channel) -> None:
+    """Take in what has arrived, then run one pass of answers and, if it is their turn, one of embeddings."""
+    # First, before anything is taken in: a cancel that arrives from here on may raise the flag again.
     context.abort.clear()
-    _take_all(work, mailbox)
-    plan = work.loop.plan()
+    _take_all(loops, channel)
+    plan = loops.loop.plan()
     # What arrived while planning may cancel a prefill in this very plan: look again before the long pass.
-    while _take_all(work, mailbox):
-        plan = work.loop.plan()
+    while _take_all(loops, channel):
+        plan = loops.loop.plan()
     if plan:
-        work.loop.step(plan)
-    crowded = not work.loop.idle
-    if work.embedding.ready(crowded=crowded):
-        work.embedding.step(crowded=crowded)
+        loops.loop.step(plan)
+    crowded = not loops.loop.idle
+    if loops.embed_loop.ready(crowded=crowded):
+        loops.embed_loop.step(crowded=crowded)
 
 
 def _loaded(context: Context, spec: LoadModel) -> Loaded:
@@ -128,31 +128,31 @@ def _loaded(context: Context, spec: LoadModel) -> Loaded:
     return Loaded(*sizes, context.gpu_share, adds_bos, context.n_batch, context.mapped, context.host, CPU_VARIANT)
 
 
-def _make_loop(context: Context, spec: LoadModel, mailbox: Mailbox) -> Loop:
+def _make_loop(context: Context, spec: LoadModel, channel: Channel) -> Loop:
     cache = KVCache(context, spec.n_parallel + EXTRA_SLOTS, int(IDLE_CONTEXTS * padded(spec.n_ctx)))
-    return Loop(context, cache, n_parallel=spec.n_parallel, n_cells=spec.n_cells, emit=mailbox.send)
+    return Loop(context, cache, n_parallel=spec.n_parallel, n_cells=spec.n_cells, emit=channel.send)
 
 
-def _take_all(work: Work, mailbox: Mailbox) -> bool:
-    """Take over what has arrived, waiting for something if there is nothing to do; whether there was any."""
+def _take_all(loops: Loops, channel: Channel) -> bool:
+    """Hand the loops all that has arrived, waiting if they are idle. Returns whether anything had."""
     changed = False
-    while (item := mailbox.take(block=work.idle)) is not None:
+    while (item := channel.take(block=loops.idle)) is not None:
         changed = True
         if isinstance(item, Cancel):
-            work.cancel(item.id)
+            loops.cancel(item.id)
         else:
-            work.submit(item)
+            loops.submit(item)
     return changed
 
 
-def _die_loudly(mailbox: Mailbox) -> None:
-    """An exception that nobody handles, on whatever thread, ends the process: never does a request wait in vain."""
+def _exit_on_unhandled_errors(channel: Channel) -> None:
+    """Tell the parent and end the process on an unhandled exception of any thread: no request may wait in vain."""
 
     def die(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
         log.critical("the runner fails", exc_info=(kind, error or kind(), trace))
-        mailbox.send([Crashed(f"internal error: {kind.__name__}")])
+        channel.send([Crashed(f"internal error: {kind.__name__}")])
         os._exit(1)
 
-    library_log().on_abort(lambda why: mailbox.send([Crashed(why)]))
+    library_log().on_abort(lambda why: channel.send([Crashed(why)]))
     sys.excepthook = die
     threading.excepthook = lambda args: die(args.exc_type, args.exc_value, args.exc_traceback)

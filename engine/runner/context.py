@@ -1,4 +1,4 @@
-"""One model and its llama.cpp context: decoding and the memory of what was decoded. Owned by the loop thread."""
+"""One loaded model and its llama.cpp context: forward passes and the KV cache's memory. Owned by the loop thread."""
 
 from __future__ import annotations
 
@@ -18,32 +18,31 @@ from engine.runner.vocabulary import Vocabulary
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 MICRO_BATCH = 512  # tokens that llama.cpp computes at once
 FLASH_ATTENTION_OFF = 0
-STEADY_CONTEXT = 2048  # tokens; attention grows with the context, and with it what steady numbers cost
+STEADY_CONTEXT = 2048  # tokens; up to this context the slower kernel with reproducible sums is affordable
 PROGRESS_STEP = 0.01
-MAPPED, PINNED = "_Mapped", "_Host"  # ends of llama.cpp's names for kinds of memory
-ABORTED = 2
-NO_SLOT = 1
+MAPPED, PINNED = "_Mapped", "_Host"  # suffixes of llama.cpp's buffer type names
+NO_SLOT, ABORTED = 1, 2  # what llama_decode returns
 
 
 class ModelError(RuntimeError):
-    """llama.cpp refused the model or could not make a context for it; the message names no file."""
+    """llama.cpp refused the model or its context. The message is for users and names no file."""
 
 
 class DecodeError(RuntimeError):
-    """A forward pass failed for a reason other than a full cache or an abort."""
+    """A forward pass failed, though the cache was not full and nobody aborted it."""
 
 
 class Threads:
-    """How many threads compute a context's passes: `default` of them where nobody has a wish."""
+    """The number of threads of one llama.cpp context: `default` unless all requests in a pass ask for another."""
 
     def __init__(self, context: C.llama_context_p, default: int) -> None:
         self._context = context
         self._default = self._current = default
 
     def use(self, wishes: Iterable[int]) -> bool:
-        """Take what all in the next pass wish for, else the default: who wants fewer must not slow the others.
+        """Set the threads of the next pass by its requests' `num_thread`, 0 for no wish. Returns if it is the default.
 
-        A wish of 0 is none. Returns whether it is the default.
+        A wish counts only if all share it: who asks for fewer threads must not slow the others.
         """
         distinct = set(wishes)
         wished = distinct.pop() if len(distinct) == 1 else 0
@@ -54,7 +53,12 @@ class Threads:
 
 
 class Context:
-    """A loaded model with its context. Raises ModelError from the constructor; `close` frees everything."""
+    """A loaded model with its context, for `n_seq_max` sequences. `progress` gets 0 to 1 while it loads.
+
+    The constructor raises ModelError; `close` frees everything. `mapped` and `host` are the bytes of its weights that
+    are the file's pages and that are in other memory of this machine; `weights` is their size in the file, `gpu_share`
+    the part of the layers on a GPU (0 to 1), `n_batch` the most tokens of a pass.
+    """
 
     def __init__(self, spec: LoadModel, n_seq_max: int, progress: Callable[[float], None]) -> None:
         self._log = library_log()
@@ -79,32 +83,32 @@ class Context:
         self.gpu_share = self._gpu_share(spec.n_gpu_layers)
 
     def decode(self, batch: Batch) -> int:
-        """One forward pass. Returns 0, NO_SLOT (nothing changed) or ABORTED (roll back what was in the batch)."""
+        """One forward pass. Returns 0, NO_SLOT (nothing changed) or ABORTED (roll back). Raises DecodeError."""
         code: int = C.llama_decode(self._ctx, batch.as_struct())
         if code in (0, NO_SLOT, ABORTED):
             return code
         raise DecodeError(f"llama_decode returned {code}")
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
-        """The logits of the last pass' outputs, in the batch's order: rows × n_vocab, llama.cpp's own memory."""
+        """Logits of the last pass's outputs in the batch's order: float32, rows × n_vocab, llama.cpp's own memory."""
         pointer = C.llama_get_logits(self._ctx)
         return np.ctypeslib.as_array(pointer, (rows, self.vocabulary.size))
 
     def remove(self, seq: int, start: int, end: int = -1) -> bool:
-        """Forget positions [start, end) of a sequence; False if this kind of memory cannot."""
+        """Remove positions [start, end) of a sequence, -1: to the end. False if this kind of memory cannot."""
         done: bool = C.llama_memory_seq_rm(self._memory, seq, start, end)
         return done
 
-    def share(self, source: int, target: int, length: int) -> None:
-        """Let `target` begin with the first `length` positions of `source`, in the same cells."""
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Let `target` share the cells of the first `length` positions of `source`."""
         C.llama_memory_seq_cp(self._memory, source, target, 0, length)
 
     def shift(self, seq: int, start: int, end: int, by: int) -> None:
-        """Move positions [start, end) of a sequence."""
+        """Move positions [start, end) of a sequence by `by`."""
         C.llama_memory_seq_add(self._memory, seq, start, end, by)
 
     def params(self) -> C.llama_context_params:
-        """What every context on this model has in common: threads, the types in its cache, the flag that aborts."""
+        """Parameters that every context on this model shares: threads, KV cache types, flash attention, abort flag."""
         spec = self._spec
         params = C.llama_context_default_params()
         params.n_threads = params.n_threads_batch = spec.n_threads
@@ -117,21 +121,18 @@ class Context:
         params.no_perf = True
         return params
 
-    def beside(self, params: C.llama_context_params) -> C.llama_context_p:
-        """A second context on the same weights and adapters. Raises ModelError.
-
-        Whoever asked for it frees it, before this one is closed.
-        """
+    def create_sibling(self, params: C.llama_context_params) -> C.llama_context_p:
+        """A second context on the same weights and adapters; the caller frees it before this one. Raises ModelError."""
         context = self._init_context(params)
         self._add_adapters(context)
         return context
 
-    def threads_beside(self, context: C.llama_context_p) -> Threads:
-        """The threads of such a context."""
+    def sibling_threads(self, context: C.llama_context_p) -> Threads:
+        """The thread count of a context from `create_sibling`."""
         return Threads(context, self._spec.n_threads)
 
     def close(self) -> None:
-        """Free context and model. Nothing may be called afterwards."""
+        """Free context and model; neither may be used afterwards."""
         C.llama_free(self._ctx)
         C.llama_model_free(self._model)
 
@@ -157,7 +158,7 @@ class Context:
         model = C.llama_model_load_from_file(spec.path.encode(), params)
         if not model:
             raise ModelError(self._log.reason("failed to load model", self._private))
-        if reported < 1:  # where weights are copied the library's own last number may be any below
+        if reported < 1:  # where weights are copied, the library's own last report may be lower
             progress(1.0)
         return model
 
@@ -193,15 +194,15 @@ class Context:
             handles = (C.llama_adapter_lora_p_ctypes * count)(*self._adapters)
             C.llama_set_adapters_lora(context, handles, count, (ctypes.c_float * count)(*[1.0] * count))
 
-    def _gpu_share(self, wanted: int) -> float:
+    def _gpu_share(self, n_gpu_layers: int) -> float:
         if not C.llama_supports_gpu_offload():
             return 0.0
         layers = C.llama_model_n_layer(self._model) + 1  # the output layer counts as one
-        return 1.0 if wanted < 0 else min(wanted, layers) / layers
+        return 1.0 if n_gpu_layers < 0 else min(n_gpu_layers, layers) / layers
 
 
 def _memory_of(buffers: Mapping[str, int]) -> tuple[int, int]:
-    """The bytes of the weights that are a file's pages, and those in other memory of this machine."""
+    """Bytes of the weights in mapped pages of the file, and in other memory of this machine, from llama.cpp's log."""
     mapped = sum(size for name, size in buffers.items() if name.endswith(MAPPED))
     own = ("CPU", *layout_names())
     host = sum(size for name, size in buffers.items() if name in own or name.endswith(PINNED))
@@ -213,13 +214,12 @@ def _cache_type(spec: LoadModel) -> str:
 
 
 def _value_type(spec: LoadModel) -> str:
-    """Values as bfloat16 beside float16 keys where that is cheap, else the type that was asked for.
+    """The type of the cache's values: bfloat16 beside float16 keys where that is cheap, else the type asked for.
 
-    llama.cpp's CPU attention has three ways to add up the same numbers, two of them in float16, and takes one by how
-    many tokens are in the pass and how full the cache is: near ties then turn out otherwise when others run beside
-    an answer, when a prompt is cut otherwise, when its beginning is reused. With two types of the same size in the
-    cache it has one way only, in float32, and the texts stay the same. That way is slow where much is attended to,
-    so it is for short contexts.
+    llama.cpp's CPU attention has three kernels, two of which add in float16, and picks one by the number of tokens in
+    the pass and the cache's fill. Near ties then turn out differently when other sequences run beside an answer or a
+    prompt is split or reused. With two different 16-bit types only the float32 kernel is left, and answers stay the
+    same. It is slow where much is attended to, hence the limit on the context.
     """
     on_cpu = spec.n_gpu_layers == 0 or not C.llama_supports_gpu_offload()
     fast = platform.machine() in ("x86_64", "AMD64")

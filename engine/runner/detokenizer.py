@@ -1,21 +1,20 @@
-"""From token bytes to text that may be shown: whole UTF-8 characters only, and never a part of a stop string."""
+"""Token bytes to text that may be shown: whole UTF-8 characters, and never a part of a stop string."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
 
-REPEAT_LIMIT = 30  # equal pieces in a row after which an answer is taken to be a loop
+REPEAT_LIMIT = 30  # more equal tokens in a row than this are taken for an endless loop
 
 _new_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class IncrementalDetokenizer:
-    """Turns the pieces of one sequence into text to emit. Owned by the loop thread.
+    """Decodes one sequence's tokens and looks for stop strings. Owned by the loop thread.
 
-    `feed` returns what may be shown now and sets `stopped` when a stop string was completed; the stop string and
-    all after it are dropped. What might still become a stop string is held back until that is decided. `looping` is
-    set when the same piece, white space aside, has come too many times in a row.
+    Text that may still become a stop string is held back. `stopped`: a stop string was completed; it and all behind it
+    are dropped. `looping`: more than REPEAT_LIMIT tokens in a row were equal, white space aside.
     """
 
     __slots__ = ("_decoder", "_held", "_last", "_repeats", "_stops", "looping", "stopped")
@@ -30,7 +29,7 @@ class IncrementalDetokenizer:
         self.looping = False
 
     def feed(self, piece: bytes) -> str:
-        """Add one token's bytes; returns the text that is certain by now, maybe empty."""
+        """Add one token's bytes; returns the text that can be shown now, maybe ""."""
         self._watch_for_loop(piece)
         text = self._decoder.decode(piece)
         if not self._stops:
@@ -46,16 +45,16 @@ class IncrementalDetokenizer:
         return text[: len(text) - keep]
 
     def flush(self) -> str:
-        """The end of the answer: what was held back after all. An incomplete character is dropped."""
+        """The text held back, at the end of the answer. An incomplete character is dropped."""
         held, self._held = self._held, ""
         return held
 
     def _find_stop(self, text: str) -> int:
-        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
-        return min(found, default=-1)
+        """Index of the first stop string in `text`, -1 if there is none."""
+        return min((at for stop in self._stops if (at := text.find(stop)) >= 0), default=-1)
 
     def _undecided(self, text: str) -> int:
-        """Length of the longest end of `text` with which a stop string begins."""
+        """Length of the longest suffix of `text` that is a prefix of a stop string."""
         longest = 0
         for stop in self._stops:
             at = text.find(stop[0], max(len(text) - len(stop) + 1, 0))

@@ -1,4 +1,4 @@
-"""Texts become vectors: many of several requests in a pass, one pass between two steps of the answers."""
+"""The loop that embeds: texts of several requests share a pass, and passes alternate with those of the answers."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from typing import Literal
 from engine.messages import EmbeddingSizes, Failed, FromRunner
 from engine.runner.batch import Batch
 from engine.runner.context import Context, DecodeError, ModelError
-from engine.runner.embed_context import Embedder
+from engine.runner.embed_context import EmbedContext
 from engine.runner.embed_request import EmbedJob, EmbedText
 from engine.runner.prefill_budget import PrefillBudget
 
-SHARED_GOAL = 0.1  # seconds of a pass while answers wait for its end
-NO_NUMBERS = "embedding contains NaN or Inf values"
+SHARED_GOAL = 0.1  # seconds that a pass should take while answers wait for its end
+NOT_FINITE = "embedding contains NaN or Inf values"
 NO_IDS: frozenset[int] = frozenset()
 
 Share = tuple[EmbedJob, EmbedText, int]
-"""A text in a pass, and how many of its tokens are in it."""
+"""A text's part of a pass: its job, the text, and how many of its tokens."""
 
 
-class Embedding:
-    """Owns all requests for vectors and, from the first of them on, the context for them. All on the loop thread.
+class EmbedLoop:
+    """Owns all embedding requests and, from the first one on, their llama.cpp context. Runs on the loop thread.
 
-    The exceptions are `computing`, which ids are in the pass that runs, and the counters: the mailbox' thread may read
-    them. `emit` is called once per step with all that the step produced.
+    The exceptions are `computing` (ids in the running pass) and the counters, which the channel's reader thread may
+    read. `emit` is called once per step with all its events.
     """
 
     def __init__(self, context: Context, sizes: EmbeddingSizes, emit: Callable[[list[FromRunner]], None]) -> None:
-        self._context = context
+        self._main_context = context
         self._sizes = sizes
         self._emit = emit
         self._jobs: deque[EmbedJob] = deque()
-        self._spread: EmbedText | None = None  # the one text that is spread over passes
+        self._split_text: EmbedText | None = None  # the one text that is split over several passes
         self._rest_until = 0.0  # in time.perf_counter's seconds
         self.computing = NO_IDS
         self.steps = 0
 
     @cached_property
-    def _embedder(self) -> Embedder:
-        return Embedder(self._context, self._sizes)
+    def _context(self) -> EmbedContext:
+        return EmbedContext(self._main_context, self._sizes)
 
     @cached_property
     def _batch(self) -> Batch:
-        return Batch(self._embedder.capacity)
+        return Batch(self._context.capacity)
 
     @cached_property
-    def _pace(self) -> PrefillBudget:
+    def _prefill_budget(self) -> PrefillBudget:
         return PrefillBudget(self._sizes.batch, SHARED_GOAL)
 
     @cached_property
     def _slots(self) -> list[int]:
-        return list(range(self._embedder.sequences))
+        return list(range(self._context.sequences))
 
     @property
     def busy(self) -> int:
-        """Number of requests that wait for their vectors."""
+        """Number of requests without their vectors."""
         return len(self._jobs)
 
     @property
@@ -67,22 +67,22 @@ class Embedding:
         return not self._jobs
 
     def ready(self, *, crowded: bool) -> bool:
-        """Whether to step now: beside answers (`crowded`) no sooner than they have had as long as the last pass."""
+        """Whether to step now: beside answers (`crowded`), only after they had as long as the last pass took."""
         return not self.idle and not (crowded and time.perf_counter() < self._rest_until)
 
     def submit(self, job: EmbedJob) -> None:
         """Queue a request."""
         self._jobs.append(job)
 
-    def cancel(self, id: int) -> None:
-        """Drop a request; unknown ids are those that have just ended."""
-        for job in [job for job in self._jobs if job.id == id]:
+    def cancel(self, request_id: int) -> None:
+        """Drop a request. An unknown id is one that has just ended: nothing happens."""
+        for job in [job for job in self._jobs if job.id == request_id]:
             self._drop(job)
 
     def step(self, *, crowded: bool) -> None:
-        """Fill a pass, compute it, and answer whose texts are all done; `crowded` when answers wait for its end."""
+        """Fill and compute one pass and answer completed requests; `crowded`: answers wait for its end."""
         try:
-            shares = self._fill(self._pace.chunk(crowded=crowded))
+            shares = self._fill(self._prefill_budget.chunk(crowded=crowded))
             self.computing = frozenset(job.id for job, _, _ in shares)
             events = self._compute(shares)
         except ModelError as error:
@@ -92,12 +92,12 @@ class Embedding:
             self._emit(events)
 
     def close(self) -> None:
-        """Free the context, if there is one. Nothing may be called afterwards."""
-        if "_embedder" in vars(self):
-            self._embedder.close()
+        """Free the context, if one was made; the loop must not be used afterwards."""
+        if "_context" in vars(self):
+            self._context.close()
 
     def _fill(self, budget: int) -> list[Share]:
-        """Texts for the next pass, first those of the request whose turn it is."""
+        """Fill the batch with at most `budget` tokens of texts, request by request in turn."""
         self._batch.clear()
         shares: list[Share] = []
         for job in self._jobs:
@@ -111,16 +111,16 @@ class Embedding:
         return shares
 
     def _share(self, text: EmbedText, shares: list[Share], room: int) -> int:
-        """How many of a text's tokens may join what is in the pass already."""
-        if shares and (text.alone or shares[0][1].alone or len(shares) == self._embedder.sequences):
+        """How many of a text's tokens may join the pass, of which `room` tokens are free."""
+        if shares and (text.alone or shares[0][1].alone or len(shares) == self._context.sequences):
             return 0
         if text.n_left <= room:
             return text.n_left
-        if not self._embedder.splits:
+        if not self._context.splits:
             return 0 if shares else text.n_left
-        if self._spread not in (None, text):
+        if self._split_text not in (None, text):
             return 0
-        self._spread = text
+        self._split_text = text
         return room
 
     def _add(self, text: EmbedText, count: int) -> None:
@@ -130,55 +130,55 @@ class Embedding:
         self._batch.add_all(text.slot, text.tokens[start : start + count], start)
 
     def _compute(self, shares: list[Share]) -> list[FromRunner]:
-        usual = self._embedder.threads.use(job.request.num_thread for job, _, _ in shares)
+        default_threads = self._context.threads.use(job.request.num_thread for job, _, _ in shares)
         started = time.perf_counter()
         try:
-            complete = self._embedder.compute(self._batch)
+            complete = self._context.compute(self._batch)
         except DecodeError as error:
             return [self._fail(job, "internal", str(error)) for job in _jobs(shares)]
         finally:
             self.steps += 1
         if not complete:
-            if not self._context.can_cut:
+            if not self._main_context.can_cut:
                 self._start_over()
             return []
         now = time.perf_counter()
-        if usual:
-            self._pace.measured(self._batch.size, now - started)
+        if default_threads:
+            self._prefill_budget.measured(self._batch.size, now - started)
         self._rest_until = now + now - started
-        return self._advance(shares)
+        return self._process_outputs(shares)
 
-    def _advance(self, shares: list[Share]) -> list[FromRunner]:
+    def _process_outputs(self, shares: list[Share]) -> list[FromRunner]:
         for _, text, count in shares:
-            text.add(self._embedder.vector(text.slot), count, mean=self._embedder.mean)
-        unsound = [(job, text) for job, text, _ in shares if not text.sound]
-        if unsound and len(shares) == 1:
-            return [self._fail(job, "request", job.named(NO_NUMBERS, text)) for job, text in unsound]
-        for _, text in unsound:
-            # What is no number makes none of all that shares its pass: whose fault it is shows only when it is alone.
+            text.add(self._context.vector(text.slot), count, mean=self._context.mean)
+        not_finite = [(job, text) for job, text, _ in shares if not text.is_finite]
+        if not_finite and len(shares) == 1:
+            return [self._fail(job, "request", job.locate_error(NOT_FINITE, text)) for job, text in not_finite]
+        for _, text in not_finite:
+            # NaN spreads to every text of the pass: which one causes it shows only when it runs alone.
             text.alone = True
             text.restart()
         for _, text, _ in shares:
             if not text.n_left:
                 self._release(text)
-        if unsound:
+        if not_finite:
             self._start_over()
         return [self._answer(job) for job in _jobs(shares) if not job.pending]
 
     def _start_over(self) -> None:
-        """Forget how far unfinished texts have come: what they left behind cannot be trusted, or not be cut."""
+        """Restart unfinished texts: the memory holds NaN, or a state that cannot be cut after an abort."""
         for text in (text for job in self._jobs for text in job.pending):
             self._release(text)
             text.restart()
-        self._embedder.wipe()
+        self._context.wipe()
 
     def _release(self, text: EmbedText) -> None:
         if text.slot >= 0:
-            self._embedder.forget(text.slot)
+            self._context.forget(text.slot)
             self._slots.append(text.slot)
             text.slot = -1
-        if text is self._spread:
-            self._spread = None
+        if text is self._split_text:
+            self._split_text = None
 
     def _answer(self, job: EmbedJob) -> FromRunner:
         self._jobs.remove(job)

@@ -1,4 +1,4 @@
-"""Texts that are to become vectors, and the requests that they came in."""
+"""Embedding requests: their tokenised texts, and the answer made of their vectors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NO_ROOM = "input after truncation exceeds maximum context length"
 
 @dataclass(slots=True, eq=False)
 class EmbedText:
-    """One text. The first `n_done` of its tokens were computed and came to `vector`, a sum where the mean is wanted.
+    """One text. Its first `n_done` tokens were computed and gave `vector`, for a mean a weighted sum so far.
 
-    `slot` is its sequence id while it has one. `alone`: it must not share a pass, as one that it shared was spoilt.
+    `slot` is its llama.cpp sequence id, -1 for none. `alone`: it must not share a pass, after one that gave NaN.
     """
 
     tokens: array[int]
@@ -31,16 +31,16 @@ class EmbedText:
 
     @property
     def n_left(self) -> int:
-        """Tokens that are still to be computed."""
+        """Tokens still to be computed."""
         return len(self.tokens) - self.n_done
 
     @property
-    def sound(self) -> bool:
-        """Whether what it came to so far are numbers."""
+    def is_finite(self) -> bool:
+        """Whether its vector holds neither NaN nor infinity."""
         return self.vector is not None and bool(np.isfinite(self.vector).all())
 
     def add(self, vector: Vector, count: int, *, mean: bool) -> None:
-        """The next `count` tokens have come to this."""
+        """Record the pass output `vector` of the next `count` tokens."""
         if mean:
             weighted = vector * np.float32(count / len(self.tokens))
             self.vector = weighted if self.vector is None else self.vector + weighted
@@ -49,20 +49,20 @@ class EmbedText:
         self.n_done += count
 
     def restart(self) -> None:
-        """As if nothing had been computed."""
+        """Forget all that was computed."""
         self.n_done, self.vector = 0, None
 
 
 @dataclass(slots=True, eq=False)
 class EmbedJob:
-    """A request for vectors. Owned by the loop thread once it is made."""
+    """A request for vectors and its texts. Owned by the loop thread once it is made."""
 
     request: Embed
     texts: list[EmbedText]
 
     @property
     def id(self) -> int:
-        """The request's number."""
+        """The request's id."""
         return self.request.id
 
     @property
@@ -71,7 +71,7 @@ class EmbedJob:
         return [text for text in self.texts if text.n_left]
 
     def answer(self) -> Embedded:
-        """All vectors, shaped as the request wants them; every text must have its own."""
+        """The reply with all vectors, cut to `dimensions` and normalised as asked. Every text must have its vector."""
         vectors = np.stack([text.vector for text in self.texts if text.vector is not None])
         if 0 < self.request.dimensions < vectors.shape[1]:
             vectors = vectors[:, : self.request.dimensions]
@@ -79,19 +79,19 @@ class EmbedJob:
             vectors = _normalized(vectors)
         return Embedded(self.id, vectors.astype(np.float32).tobytes(), sum(len(p.tokens) for p in self.texts))
 
-    def named(self, error: str, text: EmbedText) -> str:
-        """The text of an error, with the place of its text in the request."""
-        return _named(error, self.request, self.texts.index(text))
+    def locate_error(self, error: str, text: EmbedText) -> str:
+        """An error message that names the text's index in the request."""
+        return _located(error, self.request, self.texts.index(text))
 
 
 def make_job(vocabulary: Vocabulary, request: Embed) -> EmbedJob:
-    """Turn texts into tokens and cut what is too long. Raises PromptRejected. Safe from any thread."""
+    """Tokenise the texts, cutting those that are too long. Raises PromptRejected. Safe from any thread."""
     texts = []
     for index, text in enumerate(request.texts):
         try:
             texts.append(EmbedText(_tokens(vocabulary, text, request)))
         except PromptRejected as error:
-            raise PromptRejected(_named(str(error), request, index)) from None
+            raise PromptRejected(_located(str(error), request, index)) from None
     return EmbedJob(request, texts)
 
 
@@ -105,7 +105,7 @@ def _tokens(vocabulary: Vocabulary, text: str, request: Embed) -> array[int]:
 
 
 def _cut(vocabulary: Vocabulary, tokens: array[int], limit: int) -> array[int]:
-    """The first tokens of a text, between those that the tokenizer puts around every text."""
+    """The first tokens of a text, with those that the tokenizer puts before and behind every text."""
     around = len(vocabulary.tokenize("", add_special=True))
     if around >= limit:
         raise PromptRejected(NO_ROOM)
@@ -113,12 +113,12 @@ def _cut(vocabulary: Vocabulary, tokens: array[int], limit: int) -> array[int]:
     return tokens[: limit - behind] + tokens[len(tokens) - behind :]
 
 
-def _named(error: str, request: Embed, index: int) -> str:
+def _located(error: str, request: Embed, index: int) -> str:
     return error if request.first is None else f"{error}: input[{request.first + index}]"
 
 
 def _normalized(vectors: Vector) -> Vector:
-    """Each vector with length one; nothing but zeros stays as it is."""
+    """Vectors of L2 norm 1; zero vectors stay."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     shaped: Vector = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     return shaped

@@ -1,8 +1,8 @@
-"""Who holds which part of the cache: llama.cpp sequence ids, what each remembers, and what can be reused.
+"""The KV cache's book-keeping: which llama.cpp sequence id holds which tokens, and whose prefix can be reused.
 
-A finished sequence keeps its id and its cells until somebody needs them (least recently used goes first), so that
-the next request that begins with the same tokens need not compute them. Two sequences can share the cells of a
-common prefix; shared cells cannot be moved, which matters for context shift.
+A finished sequence keeps its id and cells until they are needed (LRU), so that the next prompt with the same
+beginning need not compute it. Two sequences can share the cells of a common prefix; shared cells cannot be moved,
+so a context shift is impossible for them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
-# Comparing beginnings of token lists.
-
-CHUNK = 256  # tokens compared at once
+CHUNK = 256  # tokens that `common_prefix` compares at once
 
 
 def common_prefix(a: array[int], b: array[int], limit: int) -> int:
-    """Length of the common beginning of two token arrays, at most `limit`."""
+    """Length of the common prefix of two token arrays, at most `limit`."""
     limit = min(limit, len(a), len(b))
     with memoryview(a) as left, memoryview(b) as right:
         at = 0
@@ -30,22 +28,22 @@ def common_prefix(a: array[int], b: array[int], limit: int) -> int:
 
 
 class Memory(Protocol):
-    """The part of llama.cpp's memory interface that is needed here; see `Context`."""
+    """The part of llama.cpp's memory API that the cache needs; `Context` implements it."""
 
     can_cut: bool
     can_shift: bool
 
     def remove(self, seq: int, start: int, end: int = -1) -> bool: ...
-    def share(self, source: int, target: int, length: int) -> None: ...
+    def copy_prefix(self, source: int, target: int, length: int) -> None: ...
     def shift(self, seq: int, start: int, end: int, by: int) -> None: ...
 
 
 @dataclass(slots=True)
 class _SequenceCells:
-    """What a running sequence has in cells: the first `cached` of its tokens.
+    """The cells of a running sequence: they hold the first `cached` of its `tokens`.
 
-    Only the first `clean_prefix` of them were computed from these very tokens: what a context shift has moved still
-    remembers what was cut out, so nobody else may have it.
+    After a context shift only the first `clean_prefix` tokens were computed from these very tokens: what was moved
+    still attends to what was cut out, so no other sequence may reuse it.
     """
 
     tokens: array[int]
@@ -54,16 +52,16 @@ class _SequenceCells:
 
     @property
     def reusable(self) -> int:
-        """How many tokens another sequence may take over."""
+        """How many leading tokens another sequence may reuse."""
         return self.cached if self.clean_prefix is None else min(self.cached, self.clean_prefix)
 
 
 class KVCache:
-    """Hands out sequence ids. Owned by the loop thread.
+    """Hands out sequence ids ("slots"). Owned by the loop thread.
 
-    Busy ids belong to a running sequence, idle ones only remember, `idle_limit` tokens in all: attention walks over
-    every cell in use, also for sequences that it does not belong to. `n_slots` must be two more than there are ever
-    running sequences: one to give out while another is the donor of its prefix.
+    A busy id belongs to a running sequence; an idle one keeps the cells of a finished one. Idle ids keep `idle_limit`
+    tokens in all: attention walks over every used cell, even for other sequences. `n_slots` must exceed the number of
+    running sequences by two: one id to give out while another is the donor of its prefix.
     """
 
     def __init__(self, memory: Memory, n_slots: int, idle_limit: int) -> None:
@@ -75,18 +73,18 @@ class KVCache:
 
     @property
     def busy(self) -> int:
-        """Number of ids that running sequences hold."""
+        """Number of ids held by running sequences."""
         return len(self._busy)
 
     @property
     def idle_tokens(self) -> int:
-        """Tokens that finished sequences still remember, shared ones counted for each."""
+        """Tokens kept for finished sequences; shared cells count once per sequence."""
         return sum(len(tokens) for tokens in self._idle.values())
 
     def acquire(self, tokens: array[int]) -> tuple[int, int]:
-        """Give an id to a sequence with these tokens; returns it and how many of them it already holds.
+        """Give an id to a sequence. Returns the id and how many of its leading tokens the cells already hold.
 
-        At least one token is left to compute, as its logits are needed.
+        At least one token stays to be computed, as its logits are needed.
         """
         donor, length = self._best_prefix(tokens)
         if donor in self._idle:
@@ -97,82 +95,84 @@ class KVCache:
         else:
             slot = self._take_free(keep=donor)
             if length:
-                self._memory.share(donor, slot, length)
+                self._memory.copy_prefix(donor, slot, length)
         self._busy[slot] = _SequenceCells(tokens, length)
         return slot, length
 
     def shared_with_busy(self, tokens: array[int]) -> int:
-        """How many cells a sequence with these tokens would share with one that runs."""
+        """How many cells a sequence with these tokens would share with a running one."""
         if not self._memory.can_cut:
             return 0
         prefixes = (common_prefix(other.tokens, tokens, other.reusable) for other in self._busy.values())
         return max(prefixes, default=0)
 
-    def advance(self, slot: int, n_cached: int) -> None:
-        """The first `n_cached` tokens of a busy id are in cells now."""
+    def set_cached(self, slot: int, n_cached: int) -> None:
+        """Record that a busy id's cells hold its first `n_cached` tokens now."""
         self._busy[slot].cached = n_cached
 
     def release(self, slot: int, *, remember: bool = True) -> None:
-        """A sequence has ended: keep what its id holds for others, or drop it."""
-        holding = self._busy.pop(slot)
-        kept = holding.reusable if remember else 0
-        if kept < holding.cached and not (kept and self._cut(slot, kept)):
+        """End a sequence: keep its reusable cells as an idle id, or drop all of them unless `remember`."""
+        cells = self._busy.pop(slot)
+        kept = cells.reusable if remember else 0
+        if kept < cells.cached and not (kept and self._cut(slot, kept)):
             kept = 0
         if not kept:
             self._drop(slot)
             return
-        self._idle[slot] = holding.tokens[:kept]
+        self._idle[slot] = cells.tokens[:kept]
         while self.idle_tokens > self._idle_limit and len(self._idle) > 1:
             self.evict()
 
     def rollback(self, slot: int, n_cached: int) -> int:
-        """Forget all behind the first `n_cached` tokens of a busy id; returns how many are really left."""
+        """Drop all but the first `n_cached` tokens of a busy id. Returns how many stay: 0 if memory cannot cut."""
         if not self._cut(slot, n_cached):
             self._memory.remove(slot, 0)
             n_cached = 0
-        holding = self._busy[slot]
-        holding.cached = n_cached
-        if holding.clean_prefix is not None and n_cached <= holding.clean_prefix:
-            holding.clean_prefix = None
+        cells = self._busy[slot]
+        cells.cached = n_cached
+        if cells.clean_prefix is not None and n_cached <= cells.clean_prefix:
+            cells.clean_prefix = None
         return n_cached
 
     def evict(self) -> bool:
-        """Free the cells of the finished sequence that was used least recently; False if there is none."""
+        """Drop the least recently used idle id; False if there is none."""
         if not self._idle:
             return False
         slot, _ = self._idle.popitem(last=False)
         self._drop(slot)
         return True
 
-    def discard(self, slot: int, keep: int, count: int) -> bool:
-        """Cut tokens [keep, keep + count) out of a busy id and close the gap by moving what follows.
+    def shift_out(self, slot: int, keep: int, count: int) -> bool:
+        """Cut tokens [keep, keep + count) out of a busy id's cells and move what follows into the gap.
 
-        False if that is impossible, because the memory cannot move or a running sequence may share the cells: then
-        nothing has changed and the caller computes the rest anew. The caller takes the tokens out of its list.
+        Returns False, with nothing changed, if the memory cannot move cells or a running sequence may share them; the
+        caller then computes the rest again. The caller also removes the tokens from its list.
         """
-        holding = self._busy[slot]
+        cells = self._busy[slot]
         if not self._memory.can_shift or self._shares_with_busy(slot, keep):
             return False
-        for other in [s for s, known in self._idle.items() if _overlap(holding, known, len(known)) > keep]:
+        for other in [s for s, known in self._idle.items() if _overlap(cells, known, len(known)) > keep]:
             del self._idle[other]
             self._drop(other)
-        end = holding.cached
+        end = cells.cached
         self._memory.remove(slot, keep, keep + count)
         self._memory.shift(slot, keep + count, end, -count)
-        holding.cached = end - count
-        holding.clean_prefix = keep if holding.clean_prefix is None else min(holding.clean_prefix, keep)
+        cells.cached = end - count
+        cells.clean_prefix = keep if cells.clean_prefix is None else min(cells.clean_prefix, keep)
         return True
 
     def _shares_with_busy(self, slot: int, keep: int) -> bool:
-        """Whether cells behind the first `keep` tokens may be another's too: they are if the tokens are the same."""
+        """Whether a running sequence may share cells behind the first `keep` tokens: it may if the tokens are equal."""
         mine = self._busy[slot]
         others = (other for s, other in self._busy.items() if s != slot)
         return any(_overlap(mine, other.tokens, other.cached) > keep for other in others)
 
     def _cut(self, slot: int, length: int) -> bool:
+        """Keep only the first `length` positions; False if the memory cannot."""
         return self._memory.can_cut and self._memory.remove(slot, length)
 
     def _best_prefix(self, tokens: array[int]) -> tuple[int, int]:
+        """The id with the longest reusable prefix of `tokens`, and its length; (-1, 0) if there is none."""
         best, longest = -1, 0
         limit = len(tokens) - 1
         for slot, known in self._idle.items():
@@ -189,7 +189,7 @@ class KVCache:
         return best, longest
 
     def _take_free(self, keep: int) -> int:
-        """An id nobody holds, made by forgetting the oldest idle one if need be, though never `keep`."""
+        """A free id; if there is none, the least recently used idle one other than `keep` is dropped."""
         if not self._free:
             victim = next(slot for slot in self._idle if slot != keep)
             del self._idle[victim]
@@ -202,4 +202,5 @@ class KVCache:
 
 
 def _overlap(mine: _SequenceCells, known: array[int], length: int) -> int:
+    """Length of the common prefix of what `mine` holds and the first `length` tokens of another."""
     return common_prefix(mine.tokens, known, min(mine.cached, length))

@@ -1,7 +1,7 @@
-"""llama-cpp-python's low-level bindings, and nothing else of it: `from engine.runner.bindings import C`.
+"""llama-cpp-python's ctypes bindings as `C`, and what goes with them: abort flag, metadata overrides, library log.
 
-The package's own start imports a chat layer, a template engine and a disk cache. A child needs none of them, and
-they are four fifths of its time to start and half of its memory.
+Importing `llama_cpp` itself would load a chat layer, a template engine and a disk cache, which no child needs: four
+fifths of its start time and half of its memory. So a stand-in takes the package's place while the bindings load.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PACKAGE = "llama_cpp"
 
 
 def _stand_in() -> ModuleType:
-    """A package whose modules are those of the real one, without what its `__init__` does."""
+    """An empty package with the real one's `__path__`, so that its `__init__` does not run."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.submodule_search_locations is None:
         raise ModuleNotFoundError("llama-cpp-python is not installed", name=PACKAGE)
@@ -44,27 +44,26 @@ else:
         del sys.modules[PACKAGE]
 
 CPU_VARIANT = backends.load(C._lib)
-"""Which of llama.cpp's CPU backends is in use; empty if it has but one."""
+"""Name of the llama.cpp CPU backend in use; empty if there is only one."""
 
-__all__ = ["CPU_VARIANT", "C", "version"]
+__all__ = ["CPU_VARIANT", "AbortFlag", "C", "LibraryLog", "library_log", "metadata_overrides", "version"]
 
 
 def version() -> str:
-    """The package's version, read from its source: looking up its metadata takes longer than all of the above."""
+    """The package's version, read from its source text: its metadata would take longer than all imports here."""
     source = Path(C.__file__).with_name("__init__.py").read_text()
-    found = re.search(r'__version__ = "([^"]*)"', source)
-    return found[1] if found else ""
+    match = re.search(r'__version__ = "([^"]*)"', source)
+    return match[1] if match else ""
 
-
-# The flag that ends a forward pass early.
 
 _libc = ctypes.CDLL(None)
 
 
 class AbortFlag:
-    """A flag that llama.cpp's CPU threads read without Python: libc's strlen over two bytes is the callback.
+    """Ends a running forward pass early. Any thread may set and clear it.
 
-    A Python callback would take the GIL at every graph node. Any thread may set and clear it.
+    llama.cpp's CPU threads call `strlen` of libc on its two bytes as abort callback: a Python callback would take the
+    GIL at every graph node.
     """
 
     def __init__(self) -> None:
@@ -73,7 +72,7 @@ class AbortFlag:
         self.data = ctypes.cast(self._bytes, ctypes.c_void_p)
 
     def set(self) -> None:
-        """Make the forward pass that is running return soon."""
+        """Make the running forward pass return soon."""
         self._bytes[0] = b"\1"
 
     def clear(self) -> None:
@@ -85,11 +84,11 @@ class AbortFlag:
         return self._bytes[0] != b"\0"
 
 
-# Entries of a file's metadata that count in place of those that are in it.
-
-
 def metadata_overrides(entries: Sequence[tuple[str, bool | int | float | str]]) -> ctypes.Array[Any]:
-    """The array that llama.cpp wants, which must live until the model is loaded; it ends with an empty entry."""
+    """GGUF metadata overrides (`llama_model_kv_override`), with the empty entry that ends them.
+
+    The array must live until the model is loaded.
+    """
     rows: ctypes.Array[Any] = (C.llama_model_kv_override * (len(entries) + 1))()
     for row, (key, value) in zip(rows, entries, strict=False):
         row.key = key.encode()
@@ -109,33 +108,35 @@ def _fill(row: C.llama_model_kv_override, value: bool | int | float | str) -> No
             row.tag, row.value.val_str = C.LLAMA_KV_OVERRIDE_TYPE_STR, value.encode()
 
 
-# What llama.cpp has to say: silent by default, its errors kept for the message of a failed load.
-
 log = logging.getLogger(__name__)
 
 ERROR_LEVEL = 4  # ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continuation
-KEPT = 16  # lines
+KEPT = 16  # errors
 _MODEL_BUFFER = re.compile(r"load_tensors: +(\S+) model buffer size = +([\d.]+) MiB")
 _ABORT_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
-_BUILD_FOLDER = re.compile(r"^\S*/(?=[^/\s]+:\d+: )")  # a failed assertion begins with its source file
+_BUILD_FOLDER = re.compile(r"^\S*/(?=[^/\s]+:\d+: )")  # a failed assertion's text begins with its source file
 
 
 class LibraryLog:
-    """Receives llama.cpp's log from whatever thread it logs on; made by `library_log` only."""
+    """Receives llama.cpp's log, on whatever thread it logs. Made by `library_log` only.
+
+    It keeps the errors, for the message of a failed load, and in `buffers` the bytes of the model loaded last, by
+    llama.cpp's names for kinds of memory.
+    """
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=KEPT)
-        self.buffers: dict[str, int] = {}  # bytes of the weights loaded last, by the kind of memory they are in
+        self.buffers: dict[str, int] = {}
         self._callback = C.llama_log_callback(self._receive)  # must stay referenced as long as the library logs
         C.llama_log_set(self._callback, None)
 
     def clear(self) -> None:
-        """Forget the errors and the buffers so far."""
+        """Forget errors and buffers."""
         self._errors.clear()
         self.buffers.clear()
 
     def reason(self, what: str, private: Sequence[str]) -> str:
-        """`what`, and why: the first error since `clear`, without the file paths named in `private`."""
+        """`what` with the first error since `clear`; the file paths in `private` are blotted out."""
         if not self._errors:
             return what
         why = self._errors[0]
@@ -144,7 +145,7 @@ class LibraryLog:
         return f"{what}: {why}"
 
     def on_abort(self, tell: Callable[[str], None]) -> None:
-        """Have `tell` called with what llama.cpp gives up for, on whatever thread that happens; then it aborts."""
+        """Call `tell` with llama.cpp's last words before it aborts the process, on whatever thread that happens."""
 
         def say(text: bytes) -> None:
             why = text.decode("utf-8", "replace").strip()
@@ -160,13 +161,13 @@ class LibraryLog:
             return
         if level == ERROR_LEVEL:
             self._errors.append(line)
-        elif found := _MODEL_BUFFER.match(line):
-            self.buffers[found[1]] = self.buffers.get(found[1], 0) + round(float(found[2]) * (1 << 20))
-        # An aborted pass is an error to the library, hence not to us: what matters is raised.
+        elif match := _MODEL_BUFFER.match(line):
+            self.buffers[match[1]] = self.buffers.get(match[1], 0) + round(float(match[2]) * (1 << 20))
+        # INFO for its errors: it counts aborted passes as such, and what matters to us is raised.
         log.log(logging.INFO if level == ERROR_LEVEL else logging.DEBUG, "%s", line)
 
 
 @functools.cache
 def library_log() -> LibraryLog:
-    """The one there is, for the whole life of the process, as the library has one log."""
+    """The process's only LibraryLog: the library has one log callback."""
     return LibraryLog()

@@ -1,7 +1,7 @@
-"""The runner's heart: one `step()` after the other, each one forward pass for everybody.
+"""The scheduler of continuous batching: every `step()` is one forward pass for all running sequences.
 
-A step admits who fits, batches one token of each running answer and then chunks of the prompts whose turn it is,
-decodes, samples, and emits what came of it in one message.
+`plan()` admits waiting sequences and fills the batch: one token of each sequence that decodes, then chunks of
+prompts. `step()` decodes it, samples, and emits all events of the pass in one message.
 """
 
 from __future__ import annotations
@@ -20,33 +20,34 @@ from engine.runner.prefill_budget import PrefillBudget
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
 
-ADMISSION_MARGIN = 32  # cells left for each running sequence to grow into before the next is let in
-WORTH_WAITING = 32  # tokens of a common beginning that a prompt waits for while another computes them
-MUCH_SHORTER = 4  # times: such a prompt overtakes a longer one
-STRETCH = 1.5  # times the chunk that a prompt may have to be taken in one pass
+ADMISSION_MARGIN = 32  # free cells that each running sequence must have left before another is admitted
+WORTH_WAITING = 32  # tokens; a prompt waits while another computes at least this much more of their common prefix
+MUCH_SHORTER = 4  # a prompt shorter by this factor overtakes a longer one
+STRETCH = 1.5  # a prompt up to this many chunks long is computed in one pass
 NO_IDS: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
 class BatchPlan:
-    """Who is in a pass: one token of each of `rows`, then `count` tokens of each of the prompts."""
+    """What one pass computes: one token of each sequence in `decoding`, then `count` tokens of each prompt."""
 
-    rows: list[Sequence]
+    decoding: list[Sequence]
     prompts: list[tuple[Sequence, int]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.prompts)
+        return bool(self.decoding or self.prompts)
 
     def sequences(self) -> list[Sequence]:
-        """Everybody in the pass."""
-        return [*self.rows, *(seq for seq, _ in self.prompts)]
+        """All sequences in the pass, in the batch's order."""
+        return [*self.decoding, *(seq for seq, _ in self.prompts)]
 
 
 class Loop:
-    """Owns the context, the cache and all sequences; everything here happens on one thread.
+    """Owns the context, the KV cache and all sequences. Everything runs on the loop thread.
 
-    The exceptions are `prefilling` and the counters, which the mailbox' thread may read. `emit` is called once per
-    step with all that the step produced.
+    The exceptions are `prefilling` (request ids in the running pass whose prompts are computed) and the counters, which
+    the channel's reader thread may read. `emit` is called once per step with all its events. `n_cells` is the size of
+    the KV cache in tokens, `n_parallel` the most sequences that run at once.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Loop:
         self._n_cells = n_cells
         self._emit = emit
         self._batch = Batch(context.n_batch)
-        self._pace = PrefillBudget(context.n_batch)
+        self._prefill_budget = PrefillBudget(context.n_batch)
         self._sampler = BatchSampler(context.vocabulary.size)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
@@ -80,7 +81,7 @@ class Loop:
 
     @property
     def waiting(self) -> int:
-        """Number of sequences that are not running yet."""
+        """Number of sequences that are not admitted yet."""
         return len(self._waiting)
 
     @property
@@ -90,31 +91,31 @@ class Loop:
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens of finished sequences that can still be reused."""
+        """Tokens of finished sequences that later prompts can still reuse."""
         return self._cache.idle_tokens
 
     def submit(self, seq: Sequence) -> None:
-        """Queue a request."""
+        """Queue a sequence."""
         self._waiting.append(seq)
 
-    def cancel(self, id: int) -> None:
-        """Drop a request wherever it is; unknown ids are those that have just ended."""
-        for seq in [s for s in self._running if s.id == id]:
+    def cancel(self, request_id: int) -> None:
+        """Drop a request, running or waiting. An unknown id is one that has just ended: nothing happens."""
+        for seq in [s for s in self._running if s.id == request_id]:
             self._finish(seq)
-        for seq in [s for s in self._waiting if s.id == id]:
+        for seq in [s for s in self._waiting if s.id == request_id]:
             self._waiting.remove(seq)
             seq.sampler.close()
 
     def plan(self) -> BatchPlan:
-        """Fill the batch: who decodes, then prompts; also announces whose prefill may be aborted."""
+        """Admit sequences and fill the batch; set `prefilling`, so that a cancel can abort the pass."""
         if self._waiting:
             self._admit()
         plan = BatchPlan([seq for seq in self._running if seq.decoding])
         self._batch.clear()
-        if plan.rows:
-            rows = plan.rows
-            self._batch.add_row([s.slot for s in rows], [s.tokens[-1] for s in rows], [s.n_cached for s in rows])
-        if len(plan.rows) < len(self._running):
+        if plan.decoding:
+            seqs = plan.decoding
+            self._batch.add_row([s.slot for s in seqs], [s.tokens[-1] for s in seqs], [s.n_cached for s in seqs])
+        if len(plan.decoding) < len(self._running):
             self._add_prompts(plan)
             self.prefilling = frozenset(seq.id for seq, _ in plan.prompts)
         elif self.prefilling:
@@ -122,8 +123,8 @@ class Loop:
         return plan
 
     def step(self, plan: BatchPlan) -> None:
-        """Run the planned pass and emit what came of it."""
-        usual = self._context.threads.use(seq.n_threads for seq in plan.sequences())
+        """Run the planned pass and emit its events."""
+        default_threads = self._context.threads.use(seq.n_threads for seq in plan.sequences())
         started = time.perf_counter()
         try:
             code = self._decode()
@@ -131,9 +132,9 @@ class Loop:
             self._fail(plan.sequences(), str(error))
         else:
             if code == 0:
-                self._advance(plan, started, usual=usual)
+                self._process_outputs(plan, started, default_threads=default_threads)
             else:
-                self._undo(plan, code)
+                self._rollback(plan, code)
         if self._events:
             events, self._events = self._events, []
             self._emit(events)
@@ -147,18 +148,19 @@ class Loop:
             self._running.append(seq)
 
     def _can_admit(self, seq: Sequence) -> bool:
+        """Whether a sequence may start: there is a free place, and enough cells for it and for all answers to grow."""
         if not self._running:
             return True
         if len(self._running) >= self._n_parallel or self._has_prefix_coming(seq):
             return False
         needed = len(seq.tokens) - self._cache.shared_with_busy(seq.tokens)
         if seq.n_generated:
-            needed += len(seq.tokens) // 4  # it had to leave for others: not back before that pays
+            needed += len(seq.tokens) // 4  # it was preempted: wait until there is room to spare
         held = sum(len(s.tokens) for s in self._running)
         return held + needed + ADMISSION_MARGIN * (len(self._running) + 1) <= self._n_cells
 
     def _has_prefix_coming(self, seq: Sequence) -> bool:
-        """Whether a prompt that is being computed begins as this one does, beyond what is there already."""
+        """Whether a prompt that is being computed shares a longer prefix with this one than the cache holds yet."""
         limit = len(seq.tokens) - 1
         return any(
             common_prefix(other.tokens, seq.tokens, limit) >= other.n_cached + WORTH_WAITING
@@ -167,28 +169,28 @@ class Loop:
         )
 
     def _is_slow(self, seq: Sequence) -> bool:
-        """Whether a prompt takes less of a pass than it could, because its request wants that."""
-        return 0 < seq.n_batch < min(seq.n_pending, self._pace.chunk(crowded=True))
+        """Whether the request's own `num_batch` gives its prompt less of a pass than it could have."""
+        return 0 < seq.n_batch < min(seq.n_pending, self._prefill_budget.chunk(crowded=True))
 
     def _add_prompts(self, plan: BatchPlan) -> None:
-        """Prompts go one after the other; much shorter ones overtake the oldest, which keeps half of the chunk.
+        """Add chunks of prompts: the oldest first, with at least half of the room; much shorter ones overtake it.
 
-        Those that are slow by their own wish keep nobody waiting: they come along with little.
+        Prompts slowed by their own `num_batch` hold up nobody: they join with their few tokens.
         """
         prompts = [seq for seq in self._running if not seq.decoding]
         oldest = next((seq for seq in prompts if not self._is_slow(seq)), prompts[0])
-        crowded = bool(plan.rows or self._waiting or len(prompts) > 1)
-        room = min(self._batch.room, self._pace.chunk(crowded=crowded))
+        crowded = bool(plan.decoding or self._waiting or len(prompts) > 1)
+        room = min(self._batch.room, self._prefill_budget.chunk(crowded=crowded))
         reserved = min(oldest.n_pending, (room + 1) // 2)
         short = [seq for seq in prompts if seq is not oldest and self._overtakes(seq, oldest)]
         short.sort(key=self._is_slow)
         for seq in short:
             room -= self._add_prompt(plan, seq, room - reserved)
         if oldest.n_pending <= room * STRETCH:
-            room = max(room, min(oldest.n_pending, self._batch.room))  # a small rest would need a pass of its own
+            room = max(room, min(oldest.n_pending, self._batch.room))  # else a small rest would cost another pass
         room -= self._add_prompt(plan, oldest, room)
         for seq in prompts:
-            # In part it would delay the others and not be ready itself.
+            # Only whole prompts: a part would delay the others without finishing this one.
             if seq is not oldest and seq not in short and seq.n_pending <= room:
                 room -= self._add_prompt(plan, seq, room)
 
@@ -196,7 +198,7 @@ class Loop:
         return self._is_slow(seq) or seq.n_pending * MUCH_SHORTER <= oldest.n_pending
 
     def _add_prompt(self, plan: BatchPlan, seq: Sequence, room: int) -> int:
-        """Put as much of a prompt as there is room for into the batch; returns how many tokens that is."""
+        """Add at most `room` tokens of a prompt to the batch; returns how many."""
         count = min(seq.n_pending, room, seq.n_batch or room)
         if count <= 0:
             return 0
@@ -208,41 +210,42 @@ class Loop:
         return count
 
     def _decode(self) -> int:
+        """Run the pass, evicting finished sequences while the cache is full. Returns `Context.decode`'s code."""
         code = self._context.decode(self._batch)
         while code == NO_SLOT and self._cache.evict():
             code = self._context.decode(self._batch)
         self.steps += 1
         return code
 
-    def _advance(self, plan: BatchPlan, started: float, *, usual: bool) -> None:
-        """Take what a pass has computed; a `usual` one tells how fast passes are."""
-        outputs = plan.rows
-        for seq in plan.rows:
+    def _process_outputs(self, plan: BatchPlan, started: float, *, default_threads: bool) -> None:
+        """Record what a pass computed and sample. Passes with `default_threads` measure the prefill rate."""
+        outputs = plan.decoding
+        for seq in plan.decoding:
             seq.n_cached += 1
-            self._cache.advance(seq.slot, seq.n_cached)
+            self._cache.set_cached(seq.slot, seq.n_cached)
         for seq, count in plan.prompts:
             seq.n_cached += count
-            self._cache.advance(seq.slot, seq.n_cached)
+            self._cache.set_cached(seq.slot, seq.n_cached)
         if plan.prompts:
             outputs = outputs + [seq for seq, _ in plan.prompts if not seq.n_pending]
         if outputs:
             logits = self._context.logits(len(outputs))
         now = time.perf_counter()
         if plan.prompts:
-            if usual:
-                self._pace.measured(self._batch.size, now - started)
-            for seq in outputs[len(plan.rows) :]:
+            if default_threads:
+                self._prefill_budget.measured(self._batch.size, now - started)
+            for seq in outputs[len(plan.decoding) :]:
                 seq.prompt_done = seq.prompt_done or now
         if outputs:
             tokens = self._sampler.sample([seq.sampler for seq in outputs], logits)
             now = time.perf_counter()
             for seq, token in zip(outputs, tokens, strict=True):
-                self._take(seq, token, now)
+                self._process_token(seq, token, now)
 
-    def _take(self, seq: Sequence, token: int, now: float) -> None:
-        """A sequence has its next token: show its text, end the answer, or make room for the one after."""
+    def _process_token(self, seq: Sequence, token: int, now: float) -> None:
+        """Add a sampled token to its sequence: emit its text, then end the answer or make room for the next token."""
         if token == NO_TOKEN:
-            self._give_up(seq)
+            self._fail_sampling(seq)
             return
         seq.accept(token)
         if self._vocabulary.ends(token):
@@ -264,8 +267,8 @@ class Loop:
         self._events.append(seq.done(reason, now))
         self._finish(seq)
 
-    def _give_up(self, seq: Sequence) -> None:
-        """No token can be chosen."""
+    def _fail_sampling(self, seq: Sequence) -> None:
+        """Fail a sequence for which no token can be sampled: its grammar allows none, or its logits are NaN."""
         if seq.sampler.fault:
             self._fail([seq], seq.sampler.fault, "request")
         else:
@@ -277,17 +280,17 @@ class Loop:
         seq.sampler.close()
 
     def _shift(self, seq: Sequence) -> None:
-        """The context is full: forget the older half of what follows the kept beginning."""
+        """Context shift: drop the older half of what follows the first `n_keep` tokens."""
         keep = seq.n_keep
         count = (seq.n_cached - keep) // 2
-        if self._cache.discard(seq.slot, keep, count):
+        if self._cache.shift_out(seq.slot, keep, count):
             seq.n_cached -= count
         else:
             seq.n_cached = self._cache.rollback(seq.slot, keep)
         del seq.tokens[keep : keep + count]
 
-    def _undo(self, plan: BatchPlan, code: int) -> None:
-        """An aborted pass may have left parts of itself behind; a full cache means that somebody must wait."""
+    def _rollback(self, plan: BatchPlan, code: int) -> None:
+        """Undo a pass that did not complete: cut what an abort left behind; preempt somebody if the cache is full."""
         if code == ABORTED:
             for seq in plan.sequences():
                 seq.n_cached = self._cache.rollback(seq.slot, seq.n_cached)
@@ -297,7 +300,7 @@ class Loop:
             self._preempt(self._running[-1])
 
     def _preempt(self, seq: Sequence) -> None:
-        """Take the youngest sequence's cells for the others; it is computed again when there is room."""
+        """Take a sequence's cells for the others and queue it again; it is computed anew when there is room."""
         self._running.remove(seq)
         self._cache.release(seq.slot)
         seq.slot, seq.n_cached = -1, 0

@@ -1,4 +1,4 @@
-"""The tokens that penalties look back at, and what they do to the logits of a whole step at once."""
+"""Repeat, presence and frequency penalties, applied to all rows of a step at once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Tokens = npt.NDArray[np.int64]
 
 
 class PenaltyWindow:
-    """One sequence's last tokens, as many as its penalties look back. The order of tokens does not matter to them.
+    """The last `last_n` tokens of one sequence, which its penalties look at. Their order does not matter.
 
-    `history` are the prompt's tokens: penalties look back into the prompt, as llama-server's do. `exempt` is a token
-    that takes its place among the last ones but is never penalised; -1 for none.
+    It begins with the end of `history`, the prompt's tokens: as in llama-server, penalties look back into the prompt.
+    `exempt` is a token that is never penalised, though it takes its place in the window; -1 for none.
     """
 
     __slots__ = ("_at", "_exempt", "_ring", "_size", "frequency", "presence", "repeat")
@@ -34,42 +34,42 @@ class PenaltyWindow:
         self._at = len(kept) % last_n
 
     def append(self, token: int) -> None:
-        """A new token; the oldest one is forgotten when there are enough."""
+        """Add a token; a full window drops its oldest."""
         self._ring[self._at] = token
         self._at = (self._at + 1) % len(self._ring)
         self._size = min(self._size + 1, len(self._ring))
 
     def tokens(self) -> Tokens:
-        """Those that are penalised; a token that occurred twice may be there twice, its penalty being the same."""
-        found = self._ring[: self._size]
-        return found[found != self._exempt] if self._exempt >= 0 else found
+        """The penalised tokens. Repeats may be left in: without a frequency penalty their number does not matter."""
+        tokens = self._ring[: self._size]
+        return tokens[tokens != self._exempt] if self._exempt >= 0 else tokens
 
     def counted(self) -> tuple[Tokens, Logits]:
-        """The same without doubles, and what is to be subtracted for how often each occurred."""
+        """Distinct tokens, and what frequency and presence penalties subtract from each one's logit."""
         tokens, counts = np.unique(self.tokens(), return_counts=True)
         return tokens, counts.astype(np.float32) * np.float32(self.frequency) + np.float32(self.presence)
 
 
-def penalize(logits: Logits, recents: Sequence[tuple[int, PenaltyWindow]]) -> None:
-    """Apply the penalties of several rows of `logits`, in place and in float32 arithmetic as llama.cpp's.
+def penalize(logits: Logits, windows: Sequence[tuple[int, PenaltyWindow]]) -> None:
+    """Apply penalties in place, in float32 as llama.cpp does; `logits` (rows × n_vocab) must be contiguous.
 
-    `recents` are row numbers with what they look back at; `logits` must be contiguous.
+    `windows` are (row, window) pairs; rows without penalties are left out.
     """
-    if not recents:
+    if not windows:
         return
     n_vocab = logits.shape[1]
-    found = [_penalties(recent) for _, recent in recents]
-    sizes = [len(tokens) for tokens, _ in found]
-    rows = np.repeat([row * n_vocab for row, _ in recents], sizes)
-    factor = np.repeat(np.array([recent.repeat for _, recent in recents], np.float32), sizes)
-    where = np.concatenate([tokens for tokens, _ in found]) + rows
+    penalties = [_penalties(window) for _, window in windows]
+    sizes = [len(tokens) for tokens, _ in penalties]
+    rows = np.repeat([row * n_vocab for row, _ in windows], sizes)
+    factor = np.repeat(np.array([window.repeat for _, window in windows], np.float32), sizes)
+    where = np.concatenate([tokens for tokens, _ in penalties]) + rows
     flat = logits.reshape(-1)
     before = flat[where]
-    flat[where] = np.where(before <= 0, before * factor, before / factor) - np.concatenate([s for _, s in found])
+    flat[where] = np.where(before <= 0, before * factor, before / factor) - np.concatenate([s for _, s in penalties])
 
 
-def _penalties(recent: PenaltyWindow) -> tuple[Tokens, Logits]:
-    if recent.frequency:
-        return recent.counted()
-    tokens = recent.tokens()
-    return tokens, np.full(len(tokens), recent.presence, np.float32)
+def _penalties(window: PenaltyWindow) -> tuple[Tokens, Logits]:
+    if window.frequency:
+        return window.counted()
+    tokens = window.tokens()
+    return tokens, np.full(len(tokens), window.presence, np.float32)

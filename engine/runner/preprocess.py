@@ -1,4 +1,4 @@
-"""From a submitted prompt to a sequence: the checks that need its tokens."""
+"""A submitted prompt becomes a sequence: the checks that need its tokens."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 
 PADDING = 256  # llama.cpp rounds a context up to a multiple of this
-LEAST_AFTER_KEEP = 4  # tokens of a context that a shift can always take something from
+LEAST_AFTER_KEEP = 4  # tokens behind `num_keep`, so that a context shift always has something to drop
 NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts
 
 
 class PromptRejected(ValueError):
-    """The prompt does not fit its context and may not be cut; the message is for the user."""
+    """The prompt does not fit its context and may not be cut. The message is for users."""
 
 
 def padded(n_ctx: int) -> int:
@@ -29,9 +29,9 @@ def padded(n_ctx: int) -> int:
 def make_sequence(
     vocabulary: Vocabulary, submit: Submit, tokens: array[int], n_ctx: int, matcher: Matcher | None = None
 ) -> Sequence:
-    """Cut or reject an over-long prompt, then build the sequence with its sampler. Raises PromptRejected.
+    """Cut or reject a prompt that is too long, then make the sequence and its sampler. Raises PromptRejected.
 
-    `n_ctx` is the largest context that the model was loaded for, padded; `matcher` holds the answer to a grammar.
+    `n_ctx` is the loaded context in tokens, padded; `matcher` constrains the answer to a grammar.
     """
     limit = min(padded(submit.num_ctx), n_ctx)
     keep = _kept(submit, len(tokens), vocabulary.adds_bos)
@@ -64,12 +64,12 @@ def make_sequence(
 
 
 def _kept(submit: Submit, n_prompt: int, adds_bos: bool) -> int:
-    """Tokens at the beginning that are never cut out: a start token the tokenizer adds is not counted."""
+    """How many leading tokens are never cut out: `num_keep`, plus the start token that the tokenizer adds."""
     return n_prompt if submit.num_keep < 0 else submit.num_keep + adds_bos
 
 
 def _cut(tokens: array[int], keep: int, n_ctx: int, *, shift: bool) -> array[int]:
-    """Take the middle out of a prompt that fills its context: the first `keep` tokens and the newest stay."""
+    """Take the middle out of a prompt that fills its context; its first `keep` tokens and the newest ones stay."""
     if len(tokens) <= n_ctx - 1:
         return tokens
     if not shift:

@@ -1,7 +1,7 @@
-"""Which weights llama.cpp copies: some processors compute faster with a layout of their own (AMX, repacked rows).
+"""Which weights llama.cpp copies because a CPU backend has a faster layout for them (AMX, repacked rows).
 
-Asked of the library as its loader asks it, by an operation on a small tensor: what it answers depends on how it was
-compiled, on the processor and on the type of the weights.
+The answer depends on the build, the processor and the tensor type, so the library is asked as its loader asks it:
+whether an operation on a small tensor is supported in that layout.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from engine.runner.llamacpp import C
 
 CPU_DEVICE = 0
-SIDE = 256  # of the matrix: a multiple of every block and tile
-TENSORS = 8  # in a ggml context, at most
+SIDE = 256  # of the test matrix: a multiple of every block and tile
+TENSORS = 8  # in one ggml context, at most
 
 _Pointer = ctypes.c_void_p
 _GetExtraBuffers = ctypes.CFUNCTYPE(ctypes.POINTER(_Pointer), _Pointer)
@@ -25,17 +25,16 @@ class _InitParams(ctypes.Structure):
 
 
 def copied_types() -> tuple[str, ...]:
-    """The types of weights, as GGUF names them, of which a copy is made beside the file. Call after
-    `llama_backend_init`."""
+    """The tensor types, by their GGUF names, that are copied into another layout. Needs `llama_backend_init`."""
     device = _processor()
     layouts = list(_layouts(device))
     numbers = range(C.GGML_TYPE_COUNT)
-    found = [number for number in numbers if any(_is_copied(device, layout, number) for layout in layouts)]
-    return tuple(_call("ggml_type_name", ctypes.c_char_p, number).decode().upper() for number in found)
+    copied = [number for number in numbers if any(_is_copied(device, layout, number) for layout in layouts)]
+    return tuple(_call("ggml_type_name", ctypes.c_char_p, number).decode().upper() for number in copied)
 
 
 def layout_names() -> tuple[str, ...]:
-    """The names of the memory that such copies are in, as the library's log has them."""
+    """The buffer types of such copies, by the names that llama.cpp's log has for them."""
     layouts = _layouts(_processor())
     return tuple(_call("ggml_backend_buft_name", ctypes.c_char_p, _Pointer(layout)).decode() for layout in layouts)
 
@@ -46,7 +45,7 @@ def _processor() -> int:
 
 
 def _layouts(device: int) -> Iterator[int]:
-    """The buffer types for layouts other than the file's."""
+    """Addresses of the CPU device's extra buffer types, one for each other layout."""
     registry = _call("ggml_backend_dev_backend_reg", _Pointer, _Pointer(device))
     name = b"ggml_backend_dev_get_extra_bufts"
     address = _call("ggml_backend_reg_get_proc_address", _Pointer, _Pointer(registry), ctypes.c_char_p(name))
@@ -60,9 +59,9 @@ def _layouts(device: int) -> Iterator[int]:
 
 
 def _is_copied(device: int, layout: int, number: int) -> bool:
-    """Whether a matrix of this type is multiplied in this layout."""
+    """Whether a matrix of type `number` can be multiplied in this layout."""
     if not _call("ggml_blck_size", ctypes.c_int64, number):
-        return False  # a type that is no more
+        return False  # a removed type
     weights, operation = _context(), _context()
     buffer = None
     try:
@@ -90,7 +89,7 @@ def _tensor(context: ctypes.c_void_p, number: int) -> ctypes.c_void_p:
 
 
 def _call(name: str, result: Any, *arguments: object) -> Any:
-    """Call a function of ggml, which llama-cpp-python does not bind."""
-    function = C._lib[name]  # a new object: what others do with it does not concern us
+    """Call a ggml function, which llama-cpp-python does not bind; `result` is its ctypes return type."""
+    function = C._lib[name]  # by index, ctypes gives a new object: its restype is ours alone
     function.restype = result
     return function(*arguments)

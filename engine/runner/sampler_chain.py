@@ -13,7 +13,7 @@ from engine.messages import Sampling
 from engine.runner.llamacpp import C
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
-SEEDS = 0xFFFFFFFF  # the seed of this value means "random" to llama.cpp: ours end below it
+SEEDS = 0xFFFFFFFF  # LLAMA_DEFAULT_SEED, which means "random": our seeds stay below it
 MIROSTAT_M = 100  # tokens that Mirostat estimates from, as in its paper
 MAX_BREAKERS = 64
 
@@ -21,13 +21,13 @@ Candidates = npt.NDArray[np.void]
 
 
 class NothingToChoose(RuntimeError):
-    """No candidate has a probability: the model computed numbers that are none."""
+    """No candidate has a probability: the logits are NaN, or all -inf."""
 
 
 class SamplerChain:
-    """What is done to the candidates after bias and penalties, and the random numbers for it.
+    """The llama.cpp samplers that follow bias and penalties, with their random state.
 
-    `vocab` is the C pointer of the vocabulary. Owned by one thread at a time; `close` frees the C objects.
+    `vocab` is the vocabulary's C pointer. Owned by one thread at a time; `close` frees the C objects.
     """
 
     def __init__(self, params: Sampling, vocab: int, n_vocab: int, n_ctx: int) -> None:
@@ -38,7 +38,7 @@ class SamplerChain:
         self._pointer = ctypes.byref(self._array)
 
     def choose(self, address: int, size: int) -> int:
-        """Choose among `size` candidates (dtype CANDIDATE, any order) at a memory address, which it reorders.
+        """Sample from `size` candidates (dtype CANDIDATE, any order) at a memory address, reordering them.
 
         Returns a token id. Raises NothingToChoose.
         """
@@ -54,7 +54,7 @@ class SamplerChain:
         return int(array.data[array.selected].id)
 
     def accept(self, token: int) -> None:
-        """Tell the samplers which token was chosen, or stood in the prompt."""
+        """Tell the samplers which token was chosen or stood in the prompt."""
         C.llama_sampler_accept(self._chain, token)
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class SamplerChain:
 
 
 def seed_of(params: Sampling) -> int:
-    """The seed for llama.cpp: the request's, folded into what it can take, or a random one."""
+    """A seed that llama.cpp takes: the request's, or a random one if it is negative."""
     return params.seed % SEEDS if params.seed >= 0 else int.from_bytes(os.urandom(4), "little") % SEEDS
 
 

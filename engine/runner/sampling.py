@@ -1,10 +1,9 @@
-"""Choosing the next token of every sequence of a step, with llama.cpp's own samplers on few candidates.
+"""Sampling: the next token of every sequence of a step, with llama.cpp's samplers on few candidates.
 
-llama.cpp's chain, run per sequence, walks the whole vocabulary several times. Here numpy walks it once for all
-sequences: bias and penalties touch only the tokens that they concern, in place; the maxima of blocks give a bound
-below which nothing can be among the top_k; what is left, some fifty tokens, is llama.cpp's chain. The result is that
-of the full chain. Options that need the whole vocabulary (top_k 0, Mirostat, DRY, top-n-sigma) get the chain over
-all of it; temperature 0 needs no chain.
+A llama.cpp sampler chain walks the whole vocabulary several times per sequence. Here numpy walks it once for all of
+them: bias and penalties change single logits in place, and block maxima bound what can be among the top_k. Some
+fifty candidates are left, and llama.cpp's chain samples from them as it would from all. Options that need the whole
+vocabulary (top_k 0, Mirostat, DRY, top-n-sigma) get the chain over all of it; temperature 0 needs none.
 """
 
 from __future__ import annotations
@@ -23,18 +22,17 @@ from engine.runner.penalties import Logits, PenaltyWindow, penalize
 from engine.runner.sampler_chain import CANDIDATE, NothingToChoose, SamplerChain
 
 BLOCK = 128  # logits per maximum, at most
-BLOCKS_PER_CANDIDATE = 4  # blocks that there must be for each wanted candidate, or the bound is a poor one
-NO_TOKEN = -1  # as llama.cpp says it
-LOWEST = np.finfo(np.float32).min  # of a token that has a chance at all
-COLDEST = 1e-6  # a temperature of no more than this is zero: logits divided by less are no numbers any more
+BLOCKS_PER_CANDIDATE = 4  # with fewer blocks for each of the top_k, the bound would let too much through
+NO_TOKEN = -1  # llama.cpp's LLAMA_TOKEN_NULL
+LOWEST = np.finfo(np.float32).min  # the least logit that is not -inf
+COLDEST = 1e-6  # temperatures up to this count as 0: dividing logits by them would overflow
 
 
 class TokenSampler:
-    """The sampling state of one sequence: what it has said recently and its llama.cpp chain with its random numbers.
+    """One sequence's sampling state: penalty window, grammar and llama.cpp chain. Call `close` at the end.
 
-    `vocab` is the C pointer of the model's vocabulary, `history` are the prompt's tokens. `greedy` rows need only
-    their largest logit, `full` ones all of them; `recent` is None without penalties, `grammar` where every text will
-    do. Call `close` at the end.
+    `vocab` is the vocabulary's C pointer, `history` the prompt's tokens. A `greedy` row needs only its largest logit, a
+    `full` one all of them. `penalty_window` is None without penalties, `grammar` None for free text.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class TokenSampler:
         self.full = not self.greedy and (needs_all or block == 0)
         self.block = block
         self.bias = _bias(params, vocab, n_vocab)
-        self.recent = _recent(params, vocab, n_ctx, history)
+        self.penalty_window = _penalty_window(params, vocab, n_ctx, history)
         self._dry = not self.greedy and params.dry_multiplier > 0
         self._chain = None if self.greedy else SamplerChain(params, vocab, n_vocab, n_ctx)
         if self._dry:
@@ -63,40 +61,40 @@ class TokenSampler:
 
     @property
     def finished(self) -> bool:
-        """Whether the grammar lets nothing follow."""
+        """Whether the grammar is complete and allows no further token."""
         return self.grammar is not None and self.grammar.finished
 
     @property
     def end_reason(self) -> Literal["stop", "length"]:
-        """Why the answer ends, if it does now: of itself, or because it was made to."""
+        """Why the answer ends if it ends now; "length" if its grammar had to force the end."""
         return "length" if self.grammar is not None and self.grammar.cut_short else "stop"
 
     @property
     def fault(self) -> str:
-        """Why the grammar allows no token, "" if it does."""
+        """Why the grammar allows no token; "" as long as it does."""
         return "" if self.grammar is None else self.grammar.fault
 
     def accept(self, token: int) -> int:
-        """Remember the token that was chosen, or the one that the grammar has in its place; which one it is."""
+        """Record the sampled token. Returns it, or the one that the grammar puts in its place."""
         if self.grammar is not None:
             token = self.grammar.accept(token)
         if self._dry:
             self._accept_in_chain(token)
-        if self.recent is not None:
-            self.recent.append(token)
+        if self.penalty_window is not None:
+            self.penalty_window.append(token)
         return token
 
     def force_end(self) -> bool:
-        """Lead the answer to an end that its grammar allows; False where there is none to go for."""
+        """Force the answer to end as its grammar allows; False if no such end is known."""
         return self.grammar is not None and self.grammar.force_end()
 
     def choose(self, address: int, size: int) -> int:
-        """Run the chain over candidates at a memory address; see `SamplerChain.choose`."""
+        """Run the chain; see `SamplerChain.choose`."""
         assert self._chain is not None
         return self._chain.choose(address, size)
 
     def close(self) -> None:
-        """Free the chain. The sampler must not be used afterwards."""
+        """Free the chain; the sampler must not be used afterwards."""
         if self._chain is not None:
             self._chain.close()
 
@@ -110,18 +108,18 @@ class BatchSampler:
 
     def __init__(self, n_vocab: int) -> None:
         self._n_vocab = n_vocab
-        self._everything = np.empty(n_vocab, CANDIDATE)
+        self._scratch = np.empty(n_vocab, CANDIDATE)
         self._ids = np.arange(n_vocab, dtype=np.int32)
 
     def sample(self, samplers: Seq[TokenSampler], logits: Logits) -> list[int]:
-        """One token id per row of `logits` (float32, rows × n_vocab, changed in place); the samplers remember it.
+        """One token id per row of `logits` (float32, rows × n_vocab, changed in place); the samplers record it.
 
-        NO_TOKEN for a row of numbers that are none, or whose grammar allows nothing.
+        NO_TOKEN for a row with NaN, or whose grammar allows nothing.
         """
         for row, sampler in enumerate(samplers):
             if sampler.bias is not None:
                 logits[row, sampler.bias[0]] += sampler.bias[1]
-        penalize(logits, [(row, s.recent) for row, s in enumerate(samplers) if s.recent is not None])
+        penalize(logits, [(row, s.penalty_window) for row, s in enumerate(samplers) if s.penalty_window is not None])
         for row, sampler in enumerate(samplers):
             if sampler.grammar is not None:
                 sampler.grammar.restrict(logits[row])
@@ -138,12 +136,12 @@ class BatchSampler:
         ]
 
     def _sample_cut(self, samplers: Seq[TokenSampler], logits: Logits, chosen: list[int]) -> None:
-        """The rows that need only candidates which may be among their top_k."""
+        """Sample the rows for which candidates for their top_k suffice, into `chosen`."""
         rows = [row for row, s in enumerate(samplers) if not s.greedy and not s.full]
         if not rows:
             return
         part = logits if len(rows) == len(samplers) else logits[rows]
-        flat = _possible(
+        flat = _top_k_superset(
             part, min(samplers[row].block for row in rows), max(samplers[row].params.top_k for row in rows)
         )
         bounds = np.searchsorted(flat, np.arange(len(rows) + 1) * self._n_vocab).tolist()
@@ -156,27 +154,29 @@ class BatchSampler:
             chosen[row] = _choose(samplers[row], address + start * CANDIDATE.itemsize, end - start)
 
     def _sample_all(self, sampler: TokenSampler, row: Logits) -> int:
+        """Sample one row from its whole vocabulary."""
         if np.isnan(row.max()):
             return NO_TOKEN
         if sampler.grammar is not None:
             return self._sample_allowed(sampler, row)
-        self._everything["id"] = self._ids
-        self._everything["logit"] = row
-        return _choose(sampler, self._everything.ctypes.data, self._n_vocab)
+        self._scratch["id"] = self._ids
+        self._scratch["logit"] = row
+        return _choose(sampler, self._scratch.ctypes.data, self._n_vocab)
 
     def _sample_allowed(self, sampler: TokenSampler, row: Logits) -> int:
-        """As `_sample_all` for a row with a grammar: some samplers count what has no chance as well."""
+        """Sample from the tokens that the grammar allows: some samplers would count the others too."""
         allowed = np.flatnonzero(row > -np.inf)
-        candidates = self._everything[: len(allowed)]
+        candidates = self._scratch[: len(allowed)]
         candidates["id"] = allowed
         candidates["logit"] = row[allowed]
         return _choose(sampler, candidates.ctypes.data, len(allowed))
 
 
-def _possible(logits: Logits, block: int, k: int) -> npt.NDArray[np.intp]:
-    """Flat indexes of a small superset of each row's k largest: k blocks hold a logit as large as the k-th maximum.
+def _top_k_superset(logits: Logits, block: int, k: int) -> npt.NDArray[np.intp]:
+    """Flat indexes of a small superset of each row's k largest logits.
 
-    A block is every n-th logit of a row, so that the maxima are those of columns, which numpy vectorises.
+    At least k blocks have a maximum as large as the k-th largest one, so that is a lower bound. A block is every n-th
+    logit of a row: its maximum is that of a column, which numpy vectorises.
     """
     n_rows, n_vocab = logits.shape
     n_blocks = n_vocab // block
@@ -186,7 +186,7 @@ def _possible(logits: Logits, block: int, k: int) -> npt.NDArray[np.intp]:
 
 
 def _block_size(n_vocab: int, k: int) -> int:
-    """The largest block that leaves enough blocks to tell k candidates from the rest; 0 if there is none."""
+    """The largest block size that leaves enough blocks for a bound on the top k; 0 if there is none."""
     if k <= 0:
         return 0
     block = BLOCK
@@ -208,7 +208,7 @@ def _largest(row: Logits) -> int:
 
 
 def _bias(params: Sampling, vocab: int, n_vocab: int) -> tuple[npt.NDArray[np.int64], Logits] | None:
-    """Tokens and what is added to their logits: the request's wish, and the tokens that a model must never say."""
+    """Tokens and what is added to their logits: the request's `logit_bias`, and -inf for suppressed tokens."""
     amounts: dict[int, float] = {}
     for token, amount in params.logit_bias:
         if 0 <= token < n_vocab:
@@ -222,7 +222,7 @@ def _bias(params: Sampling, vocab: int, n_vocab: int) -> tuple[npt.NDArray[np.in
     return np.array(list(amounts), np.int64), np.array(list(amounts.values()), np.float32)
 
 
-def _recent(params: Sampling, vocab: int, n_ctx: int, history: Seq[int]) -> PenaltyWindow | None:
+def _penalty_window(params: Sampling, vocab: int, n_ctx: int, history: Seq[int]) -> PenaltyWindow | None:
     on = params.repeat_penalty != 1.0 or params.frequency_penalty != 0.0 or params.presence_penalty != 0.0
     last_n = n_ctx if params.repeat_last_n < 0 else min(params.repeat_last_n, n_ctx)
     if not on or not last_n:

@@ -1,4 +1,4 @@
-"""One request inside the runner, from its prompt to its last token."""
+"""One generation request inside the child, from its prompt to its last token."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from engine.runner.sampling import TokenSampler
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A request's tokens and how many of them the cache holds. Owned by the loop thread.
+    """A request's tokens and how many of them the KV cache holds. Owned by the loop thread.
 
-    `tokens` are prompt and answer; the last one sampled is not in the cache yet. `n_prompt` is the prompt's length,
-    `limit` the context in tokens that this request may fill, `max_new` how many tokens the answer may have, `shift`
-    whether a full context goes on without its middle, `n_keep` how many tokens at its beginning survive that, `slot`
-    its llama.cpp sequence id while it has one. `preserved` are control tokens that count as text in this answer.
-    `n_threads` is the wish for a pass, `n_batch` how many prompt tokens it may take, 0 for none.
+    `tokens`: prompt and answer; the last one sampled is not in the cache yet. `n_prompt`: length of the prompt.
+    `limit`: tokens of context that this request may fill. `max_new`: most tokens of the answer. `shift`: whether a
+    full context continues without its middle; then `n_keep` tokens at its beginning stay. `preserved`: control tokens
+    that count as text, with their bytes. `n_threads`, `n_batch`: the request's wishes, 0 for none. `slot`: llama.cpp
+    sequence id, -1 for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are in
+    `time.perf_counter` seconds, 0 before the event.
     """
 
     id: int
@@ -44,17 +45,17 @@ class Sequence:
 
     @property
     def n_pending(self) -> int:
-        """Tokens that the cache does not hold yet: 1 while decoding, more while prefilling."""
+        """Tokens that are not in the cache yet: 1 while decoding, more while prefilling."""
         return len(self.tokens) - self.n_cached
 
     @property
     def decoding(self) -> bool:
-        """Whether one more token is all that the next pass needs of it."""
+        """Whether the next pass needs only its last token."""
         return self.n_generated > 0 and len(self.tokens) - self.n_cached == 1
 
     @property
     def full(self) -> bool:
-        """Whether the next token would no longer fit into its context."""
+        """Whether its context has no room for another token."""
         return len(self.tokens) >= self.limit
 
     def accept(self, token: int) -> None:
@@ -63,7 +64,7 @@ class Sequence:
         self.n_generated += 1
 
     def done(self, reason: str, now: float) -> Done:
-        """The closing message."""
+        """The message that ends the answer; `now` in perf_counter seconds."""
         prompt_done = self.prompt_done or now
         return Done(
             id=self.id,

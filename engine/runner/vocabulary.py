@@ -10,11 +10,9 @@ from engine.runner.llamacpp import C
 
 
 class Vocabulary:
-    """Reads one model's vocabulary; valid as long as the model. `handle` is its C pointer, for the samplers;
-    `end` the token that ends a text.
+    """One model's vocabulary; valid as long as the model. `handle` is its C pointer, `end` the end-of-sequence token.
 
-    Tokenising and detokenising are safe from any thread; `piece` and `ends` belong to the loop thread, which asks
-    for every token of every answer and has them remembered.
+    Safe from any thread, except `piece` and `ends`: they cache, as the loop thread asks for every sampled token.
     """
 
     def __init__(self, model: C.llama_model_p) -> None:
@@ -26,49 +24,49 @@ class Vocabulary:
         self._ends: dict[int, bool] = {}
 
     def tokenize(self, text: str, *, add_special: bool) -> array[int]:
-        """A text's token ids; special tokens written in the text are taken as such."""
+        """A text's token ids; special tokens in the text are parsed, `add_special` adds the model's own around it."""
         data = text.encode("utf-8", "replace")
         size = len(data) + 8
         while True:
             tokens = array("i", bytes(4 * size))
             buffer = (C.llama_token * size).from_buffer(tokens)
             n: int = C.llama_tokenize(self.handle, data, len(data), buffer, size, add_special, True)
-            del buffer  # an array that is lent out cannot change its length
+            del buffer  # an exported array cannot be resized
             if n >= 0:
                 del tokens[n:]
                 return tokens
             size = -n
 
     def detokenize(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, special ones written out. Ids outside the vocabulary are left out."""
-        known = (self.render(t, special=True) for t in tokens if 0 <= t < self.size)
-        return b"".join(known).decode("utf-8", "replace")
+        """The text of tokens, special ones written out; ids outside the vocabulary are skipped."""
+        pieces = (self.render(t, special=True) for t in tokens if 0 <= t < self.size)
+        return b"".join(pieces).decode("utf-8", "replace")
 
     def preserved(self, texts: Sequence[str]) -> dict[int, bytes]:
-        """The tokens that are exactly one of these texts, with the bytes of it."""
-        tokens = ((self.tokenize(text, add_special=False), text) for text in texts)
-        return {found[0]: text.encode() for found, text in tokens if len(found) == 1}
+        """The texts that are exactly one token each, as token → bytes."""
+        tokenized = ((self.tokenize(text, add_special=False), text) for text in texts)
+        return {tokens[0]: text.encode() for tokens, text in tokenized if len(tokens) == 1}
 
     def piece(self, token: int) -> bytes:
-        """The bytes that a generated token adds to the text: nothing for control tokens."""
-        found = self._pieces.get(token)
-        if found is None:
-            found = self._pieces[token] = self.render(token)
-        return found
+        """The bytes that a sampled token adds to the text: none for control tokens. Cached; loop thread only."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self.render(token)
+        return piece
 
     def ends(self, token: int) -> bool:
-        """Whether the token ends the generation."""
-        found = self._ends.get(token)
-        if found is None:
-            found = self._ends[token] = C.llama_vocab_is_eog(self.handle, token)
-        return found
+        """Whether a token ends the generation. Cached; loop thread only."""
+        ends = self._ends.get(token)
+        if ends is None:
+            ends = self._ends[token] = C.llama_vocab_is_eog(self.handle, token)
+        return ends
 
     def end_tokens(self) -> list[int]:
-        """All tokens that end the generation; safe from any thread."""
+        """All tokens that end the generation."""
         return [token for token in range(self.size) if C.llama_vocab_is_eog(self.handle, token)]
 
     def render(self, token: int, *, special: bool = False) -> bytes:
-        """As `piece`, safe from any thread and not remembered; `special`: control tokens by their names."""
+        """A token's bytes, not cached; `special`: control tokens give their names instead of nothing."""
         size = 64
         while True:
             buffer = ctypes.create_string_buffer(size)

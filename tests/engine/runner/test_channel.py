@@ -31,7 +31,7 @@ from engine.messages import (
     encode_frame,
     from_runner_decoder,
 )
-from engine.runner.channel import Mailbox
+from engine.runner.channel import Channel
 from engine.runner.embed_request import EmbedJob
 from engine.runner.llamacpp import AbortFlag
 from engine.runner.sequence import Sequence
@@ -70,10 +70,10 @@ def park() -> NoReturn:
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[Mailbox, Parent]]:
+def pair() -> Iterator[tuple[Channel, Parent]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Mailbox(theirs, leave=park), Parent(ours)
+        yield Channel(theirs, leave=park), Parent(ours)
         ours.shutdown(socket.SHUT_RDWR)
 
 
@@ -83,7 +83,7 @@ def abort() -> AbortFlag:
 
 
 @pytest.fixture
-def served(pair: tuple[Mailbox, Parent], vocabulary: Vocabulary, abort: AbortFlag) -> tuple[Mailbox, Parent]:
+def served(pair: tuple[Channel, Parent], vocabulary: Vocabulary, abort: AbortFlag) -> tuple[Channel, Parent]:
     pair[0].serve(vocabulary, abort, Counts(), 1024)
     return pair
 
@@ -92,54 +92,54 @@ def numbered(id: int, prompt: str = "Hello") -> ToRunner:
     return msgspec.structs.replace(submit(prompt), id=id)
 
 
-def taken(mailbox: Mailbox) -> int:
-    item = mailbox.take(block=True)
+def taken(channel: Channel) -> int:
+    item = channel.take(block=True)
     assert isinstance(item, Sequence)
     item.sampler.close()
     return item.id
 
 
-def test_the_first_message_says_what_to_load(pair: tuple[Mailbox, Parent]) -> None:
-    mailbox, parent = pair
+def test_the_first_message_says_what_to_load(pair: tuple[Channel, Parent]) -> None:
+    channel, parent = pair
     parent.send(load())
-    assert isinstance(mailbox.receive_load(), LoadModel)
+    assert isinstance(channel.receive_load(), LoadModel)
     parent.send(Ping(1))
     with pytest.raises(TypeError, match="Ping"):
-        mailbox.receive_load()
+        channel.receive_load()
 
 
-def test_prompts_arrive_as_sequences_in_order(served: tuple[Mailbox, Parent]) -> None:
-    mailbox, parent = served
+def test_prompts_arrive_as_sequences_in_order(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
     parent.send(numbered(1), numbered(2))
-    assert [taken(mailbox), taken(mailbox)] == [1, 2]
-    assert mailbox.take(block=False) is None
+    assert [taken(channel), taken(channel)] == [1, 2]
+    assert channel.take(block=False) is None
 
 
-def test_a_cancelled_prompt_never_arrives(served: tuple[Mailbox, Parent]) -> None:
-    mailbox, parent = served
+def test_a_cancelled_prompt_never_arrives(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
     parent.send(numbered(1, SLOW_TEXT), numbered(2), Cancel(2), numbered(3), Cancel(1), numbered(4))
-    assert [taken(mailbox), taken(mailbox)] == [3, 4]
-    assert mailbox.take(block=False) is None
+    assert [taken(channel), taken(channel)] == [3, 4]
+    assert channel.take(block=False) is None
 
 
-def test_cancels_of_what_has_arrived_are_passed_on(served: tuple[Mailbox, Parent], abort: AbortFlag) -> None:
-    mailbox, parent = served
+def test_cancels_of_what_has_arrived_are_passed_on(served: tuple[Channel, Parent], abort: AbortFlag) -> None:
+    channel, parent = served
     parent.send(numbered(1))
-    assert taken(mailbox) == 1
+    assert taken(channel) == 1
     parent.send(Cancel(1))
-    assert mailbox.take(block=True) == Cancel(1)
+    assert channel.take(block=True) == Cancel(1)
     assert not abort.is_set()
 
 
-def test_the_cancel_of_a_prefill_aborts_the_pass(served: tuple[Mailbox, Parent], abort: AbortFlag) -> None:
-    mailbox, parent = served
+def test_the_cancel_of_a_prefill_aborts_the_pass(served: tuple[Channel, Parent], abort: AbortFlag) -> None:
+    channel, parent = served
     parent.send(Cancel(7), Ping(1))
     parent.receive()
     assert abort.is_set()
-    assert mailbox.take(block=True) == Cancel(7)
+    assert channel.take(block=True) == Cancel(7)
 
 
-def test_pings_are_answered_while_a_text_is_tokenised(served: tuple[Mailbox, Parent]) -> None:
+def test_pings_are_answered_while_a_text_is_tokenised(served: tuple[Channel, Parent]) -> None:
     _, parent = served
     parent.send(Tokenize(1, SLOW_TEXT), Ping(2))
     assert parent.receive() == [Pong(2, 11, 2, 3, 99)]
@@ -147,7 +147,7 @@ def test_pings_are_answered_while_a_text_is_tokenised(served: tuple[Mailbox, Par
     assert isinstance(tokens, Tokens)
 
 
-def test_texts_and_tokens(served: tuple[Mailbox, Parent]) -> None:
+def test_texts_and_tokens(served: tuple[Channel, Parent]) -> None:
     _, parent = served
     parent.send(Tokenize(1, "Hello there"))
     (tokens,) = parent.receive()
@@ -160,11 +160,11 @@ def test_texts_and_tokens(served: tuple[Mailbox, Parent]) -> None:
 
 
 def test_what_is_too_large_for_a_frame_is_split_or_fails_alone(
-    served: tuple[Mailbox, Parent], monkeypatch: pytest.MonkeyPatch
+    served: tuple[Channel, Parent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mailbox, parent = served
+    channel, parent = served
     monkeypatch.setattr(messages, "MAX_FRAME", 64)
-    mailbox.send([Text(1, "a" * 40), Text(2, "b" * 40), Text(3, "c" * 70)])
+    channel.send([Text(1, "a" * 40), Text(2, "b" * 40), Text(3, "c" * 70)])
     assert parent.receive() == [Text(1, "a" * 40)]
     assert parent.receive() == [Text(2, "b" * 40)]
     (failed,) = parent.receive()
@@ -172,26 +172,26 @@ def test_what_is_too_large_for_a_frame_is_split_or_fails_alone(
     assert (failed.id, failed.kind) == (3, "request")
 
 
-def test_a_refused_prompt_fails_alone(served: tuple[Mailbox, Parent]) -> None:
-    mailbox, parent = served
+def test_a_refused_prompt_fails_alone(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
     refused = msgspec.structs.replace(submit("word " * 2000), id=1, overflow="reject")
     parent.send(refused, numbered(2))
     (failed,) = parent.receive()
     assert isinstance(failed, Failed)
     assert (failed.id, failed.kind) == (1, "context")
-    assert taken(mailbox) == 2
+    assert taken(channel) == 2
 
 
-def test_texts_for_vectors_arrive_in_one_piece_or_are_refused(served: tuple[Mailbox, Parent]) -> None:
-    mailbox, parent = served
+def test_texts_for_vectors_arrive_in_one_piece_or_are_refused(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
     texts = ["one", "two three four"]
     parent.send(Embed(1, texts, 2, False, 0, True, 0), Embed(2, texts, 9, False, 0, True, 0), Cancel(2))
     parent.send(Embed(3, texts, 2, True, 0, True, 0))
     assert parent.receive() == [Failed(1, "context", "the input length exceeds the context length: input[1]")]
-    job = mailbox.take(block=True)
+    job = channel.take(block=True)
     if isinstance(job, EmbedJob) and job.id == 2:  # its tokens were there before the cancel came
-        assert mailbox.take(block=True) == Cancel(2)
-        job = mailbox.take(block=True)
+        assert channel.take(block=True) == Cancel(2)
+        job = channel.take(block=True)
     assert isinstance(job, EmbedJob)
     assert (job.id, [len(passage.tokens) for passage in job.texts]) == (3, [1, 2])
 
@@ -205,36 +205,36 @@ def test_it_leaves_when_the_parent_goes(unread: list[FromRunner], vocabulary: Vo
         left.set()
         park()
 
-    mailbox = Mailbox(theirs, leave)
-    mailbox.serve(vocabulary, abort, Counts(), 1024)
+    channel = Channel(theirs, leave)
+    channel.serve(vocabulary, abort, Counts(), 1024)
     if unread:
-        mailbox.send(unread)
+        channel.send(unread)
     ours.close()
     assert left.wait(10)
     theirs.close()
 
 
-def test_a_prompt_with_a_grammar_arrives_with_its_beginning(served: tuple[Mailbox, Parent]) -> None:
-    mailbox, parent = served
+def test_a_prompt_with_a_grammar_arrives_with_its_beginning(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
     parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=Grammar('start: "yes" | "no"')))
-    item = mailbox.take(block=True)
+    item = channel.take(block=True)
     assert isinstance(item, Sequence)
     assert item.sampler.grammar is not None
     item.sampler.close()
 
 
-def test_a_grammar_that_is_none_is_refused(served: tuple[Mailbox, Parent]) -> None:
-    mailbox, parent = served
+def test_a_grammar_that_is_none_is_refused(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
     parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=Grammar("start: nothing")), numbered(2))
     (failed,) = parent.receive()
     assert isinstance(failed, Failed)
     assert (failed.id, failed.kind) == (1, "request")
-    assert taken(mailbox) == 2
+    assert taken(channel) == 2
 
 
-def test_a_grammar_that_takes_long_holds_up_nobody_else(served: tuple[Mailbox, Parent]) -> None:
-    mailbox, parent = served
+def test_a_grammar_that_takes_long_holds_up_nobody_else(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
     patterns = {f"^{n}(a|b)*$": {"type": "string"} for n in range(150)}
     slow = Grammar(f"start: %json {json.dumps({'type': 'object', 'patternProperties': patterns})}")
     parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=slow), numbered(2))
-    assert [taken(mailbox), taken(mailbox)] == [2, 1]
+    assert [taken(channel), taken(channel)] == [2, 1]

@@ -12,7 +12,7 @@ import pytest
 
 from engine.messages import Embed, Embedded, EmbeddingSizes, Failed, FromRunner
 from engine.runner.context import Context
-from engine.runner.embed_loop import NO_NUMBERS, Embedding
+from engine.runner.embed_loop import NOT_FINITE, EmbedLoop
 from engine.runner.embed_request import make_job
 from modelfile.convert import convert, convert_adapter
 from registry.gguf import read_header
@@ -28,7 +28,7 @@ class Embedders:
     """Makes what turns texts into vectors, and frees it at the end."""
 
     def __init__(self) -> None:
-        self._open: list[tuple[Embedding, Context]] = []
+        self._open: list[tuple[EmbedLoop, Context]] = []
 
     def __call__(self, path: Path = TINYCHAT, adapters: tuple[str, ...] = (), **sizes: Any) -> Desk:
         small = {"n_cells": 256, "n_parallel": 1, "n_batch": 1}
@@ -51,7 +51,7 @@ class Desk:
         self.context = context
         self.sizes = sizes
         self.events: list[FromRunner] = []
-        self.embedding = Embedding(context, sizes, self.events.extend)
+        self.embedding = EmbedLoop(context, sizes, self.events.extend)
         self._ids = 0
 
     def submit(self, *texts: str, first: int | None = 0) -> int:
@@ -224,8 +224,8 @@ def test_a_text_without_numbers_spoils_no_other(desks: Embedders, bert: Path, tm
     desk.run()
     failed = {event.id: event for event in desk.events if isinstance(event, Failed)}
     assert failed == {
-        mixed: Failed(mixed, "request", f"{NO_NUMBERS}: input[1]"),
-        alone: Failed(alone, "request", NO_NUMBERS),
+        mixed: Failed(mixed, "request", f"{NOT_FINITE}: input[1]"),
+        alone: Failed(alone, "request", NOT_FINITE),
     }
     assert (desk.vectors(good).reshape(len(texts), -1) * sound.ask(*texts)).sum(axis=1).min() > 0.9999
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine.runner.kvcache import KVCache
+from engine.runner.kvcache import CHUNK, KVCache, common_prefix
 
 N_SLOTS = 6
 MOST_RUNNING = 4
@@ -53,7 +53,7 @@ class FakeMemory:
         self.cells = [cell for cell in self.cells if cell.seqs]
         return True
 
-    def share(self, source: int, target: int, length: int) -> None:
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
         assert self.can_cut, "a recurrent state cannot be shared"
         assert not self.of(target)
         for cell in self.of(source):
@@ -105,7 +105,7 @@ class Cache(RuleBasedStateMachine):
         new = list(seq.tokens[seq.n_cached : seq.n_cached + count])
         self.memory.compute(seq.slot, new, seq.n_cached)
         seq.n_cached += len(new)
-        self.cache.advance(seq.slot, seq.n_cached)
+        self.cache.set_cached(seq.slot, seq.n_cached)
         if seq.n_cached == len(seq.tokens):
             seq.tokens.append(data.draw(st.integers(0, 1)))
 
@@ -125,7 +125,7 @@ class Cache(RuleBasedStateMachine):
         count = (seq.n_cached - keep) // 2
         if count < 1:
             return
-        if self.cache.discard(seq.slot, keep, count):
+        if self.cache.shift_out(seq.slot, keep, count):
             seq.n_cached -= count
             seq.shifted = True
         else:
@@ -185,7 +185,7 @@ def computed(cache: KVCache, memory: FakeMemory, tokens: list[int]) -> tuple[int
     prompt = array("i", tokens)
     slot, had = cache.acquire(prompt)
     memory.compute(slot, tokens[had:], had)
-    cache.advance(slot, len(tokens))
+    cache.set_cached(slot, len(tokens))
     return slot, had
 
 
@@ -241,9 +241,9 @@ def test_cells_that_a_running_sequence_shares_are_not_moved() -> None:
     cache, memory = make()
     first, _ = computed(cache, memory, [1, 2, 3, 4, 5, 6])
     second, _ = computed(cache, memory, [1, 2, 3, 4, 5, 7])
-    assert not cache.discard(first, 2, 2)
+    assert not cache.shift_out(first, 2, 2)
     cache.release(second)
-    assert cache.discard(first, 2, 2)
+    assert cache.shift_out(first, 2, 2)
     assert [cell.pos for cell in memory.of(first)] == [0, 1, 2, 3]
 
 
@@ -252,8 +252,8 @@ def test_what_was_shifted_is_not_reused() -> None:
     prompt = array("i", [1, 2, 3, 4, 5, 6])
     slot, _ = cache.acquire(prompt)
     memory.compute(slot, prompt.tolist(), 0)
-    cache.advance(slot, 6)
-    assert cache.discard(slot, 1, 2)
+    cache.set_cached(slot, 6)
+    assert cache.shift_out(slot, 1, 2)
     del prompt[1:3]
     assert computed(cache, memory, [1, 4, 5, 6, 7])[1] == 1
     cache.release(slot)
@@ -266,7 +266,7 @@ def test_a_finished_sequence_is_forgotten_when_cells_that_it_shares_move() -> No
     prompt = array("i", [1, 2, 3, 4, 5, 6, 9])
     slot, had = cache.acquire(prompt)
     assert had == 6
-    assert cache.discard(slot, 2, 2)
+    assert cache.shift_out(slot, 2, 2)
     del prompt[2:4]
     assert computed(cache, memory, [1, 2, 3, 4, 5, 6, 8])[1] == 2
 
@@ -276,10 +276,24 @@ def test_what_is_computed_again_after_a_shift_is_reused_again() -> None:
     prompt = array("i", [1, 2, 3, 4, 5, 6])
     slot, _ = cache.acquire(prompt)
     memory.compute(slot, prompt.tolist(), 0)
-    cache.advance(slot, 6)
-    assert cache.discard(slot, 1, 2)
+    cache.set_cached(slot, 6)
+    assert cache.shift_out(slot, 1, 2)
     del prompt[1:3]
     assert cache.rollback(slot, 1) == 1
     memory.compute(slot, [4, 5, 6], 1)
-    cache.advance(slot, 4)
+    cache.set_cached(slot, 4)
     assert computed(cache, memory, [1, 4, 5, 6, 7])[1] == 4
+
+
+@given(st.integers(0, 3 * CHUNK), st.integers(0, 300), st.integers(0, 300), st.integers(0, 4 * CHUNK))
+def test_a_common_prefix_is_as_long_as_the_tokens_are_equal(same: int, left: int, right: int, limit: int) -> None:
+    a = array("i", [7] * same + [1] * left)
+    b = array("i", [7] * same + [2] * right)
+    assert common_prefix(a, b, limit) == min(same, limit)
+
+
+def test_arrays_can_grow_after_they_were_compared() -> None:
+    a, b = array("i", [1, 2]), array("i", [1, 3])
+    common_prefix(a, b, 2)
+    a.append(4)
+    assert common_prefix(a, a, 9) == 3

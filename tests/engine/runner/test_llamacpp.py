@@ -1,4 +1,4 @@
-"""What a child imports, and what nobody else does."""
+"""What a child imports and nobody else does; metadata overrides."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+
+from engine.runner.llamacpp import C, metadata_overrides
 
 
 def imported(statement: str) -> set[str]:
@@ -41,3 +43,19 @@ def test_the_package_can_still_be_imported_afterwards_and_is_the_same_library() 
         "assert llama_cpp.llama_cpp is C and llama_cpp.__version__ == version() and llama_cpp.Llama"
     )
     assert "llama_cpp.llama" in modules
+
+
+@pytest.mark.parametrize(
+    ("value", "tag", "field"),
+    [
+        (True, C.LLAMA_KV_OVERRIDE_TYPE_BOOL, "val_bool"),
+        (128009, C.LLAMA_KV_OVERRIDE_TYPE_INT, "val_i64"),
+        (0.5, C.LLAMA_KV_OVERRIDE_TYPE_FLOAT, "val_f64"),
+        ("llama-bpe", C.LLAMA_KV_OVERRIDE_TYPE_STR, "val_str"),
+    ],
+)
+def test_metadata_overrides_of_each_type(value: bool | int | float | str, tag: int, field: str) -> None:
+    row, end = metadata_overrides([("the.key", value)])
+    assert (row.key, row.tag) == (b"the.key", tag)
+    assert getattr(row.value, field) == (value.encode() if isinstance(value, str) else value)
+    assert end.key == b""
