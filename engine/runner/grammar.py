@@ -1,4 +1,4 @@
-"""Grammars that answers are held to, compiled by llguidance for a model's vocabulary."""
+"""Grammars that constrain answers, compiled by llguidance for a model's vocabulary."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from engine.messages import Grammar
-from engine.runner.forced_end import BYTES, END, FIRST_MARK, MOST_MARKS, STEPS, EndFinder
-from engine.runner.matcher import Matcher, Steps, reason
+from engine.runner.end_steps import END, FIRST_MARK, MOST_MARKS, StepVocabulary
+from engine.runner.forced_end import EndFinder, EndTargets
+from engine.runner.matcher import Matcher, TokenSteps, reason
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-STACK = 16 << 20  # bytes that the thread which compiles needs for schemas of nested references
+STACK = 16 << 20  # bytes of stack for the compiling thread: nested references recurse
 LARGEST = 50_000  # symbols of a compiled grammar
-MOST_STATES = 50_000  # of its lexer, a kilobyte or two each
-MOST_ITEMS = 20_000  # ways that are open at one place: hundreds of alternatives, which begin alike
+MOST_STATES = 50_000  # lexer states, a kilobyte or two each
+MOST_ITEMS = 20_000  # Earley items in one row: hundreds of alternatives that begin alike
 _SHARED_RULES = r"""
 GAP: /[ \t\r\n]{1,4}/
 TEXT: /(.|\n)*/
@@ -28,11 +29,11 @@ TEXT: /(.|\n)*/
 
 
 class GrammarRejected(ValueError):
-    """The grammar cannot be used; the message is for the user."""
+    """The grammar cannot be used. The message is for users."""
 
 
-class Tokens(Protocol):
-    """What is asked of a vocabulary, from a thread that need not be the loop's; see `Vocabulary`."""
+class GrammarVocabulary(Protocol):
+    """What grammars need of a vocabulary, from any thread; see `Vocabulary`."""
 
     @property
     def size(self) -> int: ...
@@ -43,36 +44,36 @@ class Tokens(Protocol):
 
 
 class Grammars:
-    """Compiles grammars for the vocabulary of one model. Owned by one thread, which may be any.
+    """Compiles grammars for one model's vocabulary. Owned by one thread at a time, which may be any.
 
-    The first one takes long: llguidance sorts the vocabulary, some half a second for 150,000 tokens.
+    The first use takes long: llguidance sorts the vocabulary, half a second for 150,000 tokens.
     """
 
-    def __init__(self, vocabulary: Tokens) -> None:
+    def __init__(self, vocabulary: GrammarVocabulary) -> None:
         self._vocabulary = vocabulary
 
     def matcher(self, grammar: Grammar) -> Matcher:
-        """The beginning of an answer. Raises GrammarRejected."""
-        words = self._words
+        """A matcher at the beginning of an answer. Raises GrammarRejected."""
+        tables = self._tables
         tokens = {text.decode(): token for token, text in self._vocabulary.preserved(grammar.marks).items()}
-        control = {mark: token for mark, token in tokens.items() if token in words.control}
+        control = {mark: token for mark, token in tokens.items() if token in tables.control}
         steps = {token: FIRST_MARK + n for n, token in enumerate(list(control.values())[:MOST_MARKS])}
-        matcher = _compiled(words.tokenizer, lark(grammar, control))
+        matcher = _compiled(tables.tokenizer, lark(grammar, control))
         shadow = _compiled(
-            words.stepper, lark(grammar, {mark: steps[token] for mark, token in control.items() if token in steps})
+            tables.stepper, lark(grammar, {mark: steps[token] for mark, token in control.items() if token in steps})
         )
         closings = dict.fromkeys([*grammar.closings, *(m for n, m in enumerate(grammar.marks) if _ends(grammar, n))])
-        found = Steps(
-            words.pieces,
-            steps,
+        targets = EndTargets(
             [text.encode() for text in closings],
             [text.encode() for text in grammar.examples],
             "".join(mark for mark in grammar.marks if mark not in control).encode(),
         )
-        return Matcher(matcher, shadow, words.ending, found, self._vocabulary.size, words.end_token)
+        token_steps = TokenSteps(tables.pieces, steps)
+        size = self._vocabulary.size
+        return Matcher(matcher, shadow, tables.end_finder, targets, token_steps, size, tables.end_token)
 
     @cached_property
-    def _words(self) -> _Words:
+    def _tables(self) -> _Tables:
         from llguidance import LLTokenizer, TokenizerWrapper
 
         table = _Table(self._vocabulary)
@@ -83,20 +84,23 @@ class Grammars:
         except ValueError as error:
             raise GrammarRejected(f"the model's vocabulary does not suit grammars: {error}") from None
         control = frozenset(table.special_token_ids)
-        stepper = LLTokenizer(TokenizerWrapper(_StepTable()), eos_token=[END])
+        stepper = LLTokenizer(TokenizerWrapper(StepVocabulary()), eos_token=[END])
         silent = control | {*table.ends}
         pieces = [b"" if token in silent else piece for token, piece in enumerate(table.tokens)]
-        return _Words(tokenizer, stepper, pieces, EndFinder(pieces), control, table.ends[0])
+        return _Tables(tokenizer, stepper, pieces, EndFinder(pieces), control, table.ends[0])
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
-    """What grammars need of a vocabulary; `stepper` is the one of the search for an end."""
+class _Tables:
+    """What is made once of a vocabulary: for llguidance, and `stepper` for the search for an end.
+
+    `pieces` are the bytes of each token, b"" for those in `control` and for those that end an answer.
+    """
 
     tokenizer: LLTokenizer
     stepper: LLTokenizer
     pieces: list[bytes]
-    ending: EndFinder
+    end_finder: EndFinder
     control: frozenset[int]
     end_token: int
 
@@ -111,21 +115,21 @@ def _compiled(tokenizer: LLTokenizer, rules: str) -> LLMatcher:
 
 
 def lark(grammar: Grammar, control: Mapping[str, int]) -> str:
-    """The whole grammar for a vocabulary in which the marks in `control` are control tokens, the others text."""
-    words = {mark: f"<[{control[mark]}]>" if mark in control else _quoted(mark) for mark in grammar.marks}
+    """The whole Lark grammar for a vocabulary: the marks in `control` are its control tokens, the others text."""
+    symbols = {mark: f"<[{control[mark]}]>" if mark in control else _quoted(mark) for mark in grammar.marks}
     texts = [mark for mark in grammar.marks if mark not in control]
-    rules = [f"mark_{number}: {word}" for number, word in enumerate(words.values())]
+    rules = [f"mark_{number}: {word}" for number, word in enumerate(symbols.values())]
     for number, mark in enumerate(grammar.marks):
         if f"MARK_{number}" in grammar.rules:
-            inside, behind = ("", words[mark]) if mark in control else (mark, '""')
+            inside, behind = ("", symbols[mark]) if mark in control else (mark, '""')
             rules += [f"MARK_{number}: {_quoted(inside)}", f"tail_{number}: {behind}"]
     for number in filter(lambda number: _ends(grammar, number), range(len(grammar.marks))):
-        rules += _until(number, grammar.marks[number], words, texts)
+        rules += _until(number, grammar.marks[number], symbols, texts)
     return "\n".join([grammar.rules, _SHARED_RULES, *rules])
 
 
 def limits() -> LLParserLimits:
-    """What a grammar may cost."""
+    """What compiling and following one grammar may cost."""
     from llguidance import LLParserLimits
 
     return LLParserLimits(
@@ -133,12 +137,12 @@ def limits() -> LLParserLimits:
     )
 
 
-def _until(number: int, mark: str, words: Mapping[str, str], texts: Sequence[str]) -> list[str]:
-    """The rule `until_N` and what it needs: `texts` are the marks that are no tokens, but could be spelled out."""
-    others = " | ".join(words[text] for text in texts if text != mark)
+def _until(number: int, mark: str, symbols: Mapping[str, str], texts: Sequence[str]) -> list[str]:
+    """The rule `until_N`, any text up to a mark, and its terminal; `texts` are the marks that are plain text."""
+    others = " | ".join(symbols[text] for text in texts if text != mark)
     free = [f"FREE_{number}: TEXT & ~(TEXT ({others}) TEXT)" if others else f"FREE_{number}: TEXT"]
     lazy = "[lazy]" if mark in texts else ""  # a token ends it by itself
-    return [*free, f"until_{number}{lazy}: FREE_{number} {words[mark]}"]
+    return [*free, f"until_{number}{lazy}: FREE_{number} {symbols[mark]}"]
 
 
 def _quoted(text: str) -> str:
@@ -146,16 +150,16 @@ def _quoted(text: str) -> str:
 
 
 def _ends(grammar: Grammar, number: int) -> bool:
-    """Whether texts end with a mark in this grammar."""
+    """Whether the grammar uses `until_N` of this mark."""
     return re.search(rf"\buntil_{number}\b", grammar.rules) is not None
 
 
 class _Table:
-    """A vocabulary in the shape that llguidance's wrapper takes."""
+    """A vocabulary in the shape that llguidance's `TokenizerWrapper` takes."""
 
     bos_token_id = None
 
-    def __init__(self, vocabulary: Tokens) -> None:
+    def __init__(self, vocabulary: GrammarVocabulary) -> None:
         self._vocabulary = vocabulary
         self.tokens: list[bytes] = []
         self.special_token_ids: list[int] = []
@@ -172,20 +176,5 @@ class _Table:
         return self.ends[0]
 
     def __call__(self, text: str | bytes) -> list[int]:
-        written = text if isinstance(text, str) else text.decode("utf-8", "replace")
-        return self._vocabulary.tokenize(written, add_special=False).tolist()
-
-
-class _StepTable:
-    """The steps of the search for an end as a vocabulary."""
-
-    bos_token_id = None
-    eos_token_id = END
-
-    def __init__(self) -> None:
-        self.tokens = [bytes([byte]) for byte in range(BYTES)]
-        self.tokens += [f"<step {step}>".encode() for step in range(BYTES, STEPS)]
-        self.special_token_ids = list(range(BYTES, STEPS))
-
-    def __call__(self, text: str | bytes) -> list[int]:
-        return list(text.encode() if isinstance(text, str) else text)
+        decoded = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        return self._vocabulary.tokenize(decoded, add_special=False).tolist()

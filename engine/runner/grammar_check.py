@@ -1,7 +1,7 @@
-"""A child process that tries grammars out: `python -m engine.runner.grammar_check`, grammars in, verdicts out.
+"""A child process that validates grammars: `python -m engine.runner.grammar_check`, grammars in, verdicts out.
 
-What compiles them recurses as deep as they nest and may never come to an end. Here that ends this process, which has
-nothing else to do, and not a model's with all that it answers.
+Compiling a grammar recurses as deep as it nests and may never end. Here that kills a forked process, not a model's
+child with all its answers.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ import numpy as np
 from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
 from engine.runner.grammar import STACK, GrammarRejected, Grammars
 
-MEMORY_LIMIT = 1 << 30  # bytes of address space of each process
+MEMORY_LIMIT = 1 << 30  # bytes of address space of each trial
 TOO_MUCH = "it is too complex"
-ANSWER, SEARCH = 500, 2_500  # tokens that an answer may have here, and tries to find its end
-MOST_SAID = 1024  # bytes of a verdict: a pipe holds it
+ANSWER, SEARCH = 500, 2_500  # tokens of a trial's answer, and tries to find its end
+MAX_REASON = 1024  # bytes: a pipe holds them without a reader
 BYTES = 256
 
 
 class ByteVocabulary:
-    """One token for each byte, and one that ends the answer."""
+    """A vocabulary of one token per byte, and one that ends the answer."""
 
     size = BYTES + 1
 
     def render(self, token: int, *, special: bool = False) -> bytes:
-        """The bytes of a token; the last one is a control token."""
+        """The byte of a token; the last token is a control token."""
         if token < BYTES:
             return bytes([token])
         return b"<end>" if special else b""
@@ -54,11 +54,11 @@ class ByteVocabulary:
 
 
 def main() -> None:
-    """Judge what comes on standard input until that is closed, each grammar in a process of its own."""
+    """Validate grammars from standard input until it is closed, each in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     grammars = Grammars(ByteVocabulary())
-    verdict(grammars, Grammar('start: "a"'))  # all that is slow the first time
+    validate(grammars, Grammar('start: "a"'))  # do now what is slow the first time
     _send(GrammarVerdict(0, True, ""))
     with DefaultSelector() as selector:
         selector.register(sys.stdin, EVENT_READ, None)
@@ -71,13 +71,13 @@ def main() -> None:
 
 
 def _serve(selector: BaseSelector, grammars: Grammars) -> bool:
-    """Begin trials that are asked for and tell of those that have ended; False when nobody asks any more."""
+    """Start a trial for each request and report each one that has ended; False once standard input is closed."""
     for key, _ in selector.select():
         if key.data is not None:
             selector.unregister(key.fileobj)
             _send(key.data.outcome())
-        elif (asked := _receive()) is not None:
-            trial = Trial.started(grammars, asked)
+        elif (request := _receive()) is not None:
+            trial = Trial.started(grammars, request)
             selector.register(trial.pipe, EVENT_READ, trial)
         else:
             return False
@@ -86,48 +86,50 @@ def _serve(selector: BaseSelector, grammars: Grammars) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A process that judges one grammar; `pipe` can be read when it has come to an end."""
+    """A forked process that validates one grammar; `pipe` becomes readable when it ends."""
 
-    id: int
+    request_id: int
     pid: int
     pipe: int
 
     @classmethod
-    def started(cls, grammars: Grammars, asked: ValidateGrammar) -> Trial:
-        """Begin, with all that is loaded already."""
+    def started(cls, grammars: Grammars, request: ValidateGrammar) -> Trial:
+        """Fork a process for one grammar, which shares all that is loaded here."""
         pipe, end = os.pipe()
         pid = os.fork()
         if pid:
             os.close(end)
-            return cls(asked.id, pid, pipe)
+            return cls(request.id, pid, pipe)
         try:
             if sys.platform == "linux":  # elsewhere a process has far more addresses than memory
                 resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-            signal.setitimer(signal.ITIMER_PROF, asked.seconds)  # nobody handles its signal: it ends the process
-            _in_thread(lambda: os.write(end, verdict(grammars, asked.grammar).encode()[:MOST_SAID] + b"."))
+            signal.setitimer(
+                signal.ITIMER_PROF, request.seconds
+            )  # its signal, SIGPROF, is not handled: it ends the process
+            _in_thread(lambda: os.write(end, validate(grammars, request.grammar).encode()[:MAX_REASON] + b"."))
         finally:
             os._exit(0)
 
     def outcome(self) -> GrammarVerdict:
-        """What has come of it."""
+        """The verdict; blocks until the process has ended."""
         with open(self.pipe, "rb") as pipe:
-            said = pipe.read()
+            output = pipe.read()
         _, status = os.waitpid(self.pid, 0)
-        if said.endswith(b"."):
-            return GrammarVerdict(self.id, True, said[:-1].decode("utf-8", "replace"))
+        if output.endswith(b"."):
+            return GrammarVerdict(self.request_id, True, output[:-1].decode("utf-8", "replace"))
         slow = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF
-        return GrammarVerdict(self.id, not slow, TOO_MUCH)
+        return GrammarVerdict(self.request_id, not slow, TOO_MUCH)
 
 
-def _in_thread(work: Callable[[], object]) -> None:
-    """Do it with a stack that is smaller than where grammars are used: what passes here has room to spare there."""
+def _in_thread(function: Callable[[], object]) -> None:
+    """Run a function with half the stack that models' children have: what passes here has room to spare there."""
     threading.stack_size(STACK // 2)
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=function)
     thread.start()
     thread.join()
 
 
-def verdict(grammars: Grammars, grammar: Grammar) -> str:
+def validate(grammars: Grammars, grammar: Grammar) -> str:
     """Why a grammar cannot be used, "" if it can."""
     try:
         matcher = grammars.matcher(grammar)
@@ -139,7 +141,7 @@ def verdict(grammars: Grammars, grammar: Grammar) -> str:
 
 
 def _receive() -> ValidateGrammar | None:
-    """The next grammar, None at the end. Nothing is read beyond it, for the selector would not know of that."""
+    """The next request, None at the end. Reads nothing beyond it: the selector would not see what is buffered."""
     head = _read(FRAME_HEADER.size)
     if head is None:
         return None
@@ -148,17 +150,17 @@ def _receive() -> ValidateGrammar | None:
 
 
 def _read(size: int) -> bytes | None:
-    found = bytearray()
-    while len(found) < size:
-        part = os.read(sys.stdin.fileno(), size - len(found))
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(sys.stdin.fileno(), size - len(data))
         if not part:
             return None
-        found += part
-    return bytes(found)
+        data += part
+    return bytes(data)
 
 
-def _send(found: GrammarVerdict) -> None:
-    data = msgspec.msgpack.encode(found)
+def _send(verdict: GrammarVerdict) -> None:
+    data = msgspec.msgpack.encode(verdict)
     sys.stdout.buffer.write(FRAME_HEADER.pack(len(data)) + data)
     sys.stdout.buffer.flush()
 

@@ -1,4 +1,4 @@
-"""One answer on its way through a grammar: which tokens may come next, as llguidance computes it."""
+"""One answer's progress through its grammar: which tokens may follow, as llguidance computes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.runner.forced_end import BYTES, END, LONGEST, EndFinder, Path
+from engine.runner.end_steps import BYTES, END, SPACE, StepPath
+from engine.runner.forced_end import LONGEST, EndFinder, EndTargets
 from engine.runner.penalties import Logits
 
 if TYPE_CHECKING:
@@ -17,84 +18,84 @@ if TYPE_CHECKING:
 
 _PLACE = re.compile(r"^(?:at )?\d+\(\d+\): (?:failed to compile JSON schema: )?")
 _SHOWN = re.compile(r"^ *(?:\d+ \| .*|\^+)$|<non-verbose/>", re.MULTILINE)
-_AT_FIRST, _AT_LENGTH, _BETWEEN_TOKENS = 60_000, 15_000, 2_500  # tries, of 10 us; in the last two others wait
-_LONG_SEARCHES = 4  # of one answer, between tokens
-_SPACES = b" \t\r\n"
-_CLOSERS = (b"", b'"', b'"]', b'"}', b"]", b"}", b'":""')
+_AT_FIRST, _AT_LENGTH, _BETWEEN_TOKENS = 60_000, 15_000, 2_500  # tries of 10 us each; others wait for the last two
+_LONG_SEARCHES = 4  # between tokens of one answer
+_CLOSERS = (b'"', b'"]', b'"}', b"]", b"}", b'":""')
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
-    """A model's tokens as steps of the search for an end: `pieces` by token, `marks` those that are one step each.
-
-    `closings` are texts by which parts end that may have anything in them, `examples` those that patterns ask for,
-    `signs` those in marks that are text.
-    """
+class TokenSteps:
+    """A model's tokens as steps: `pieces` are their bytes, `marks` the steps of those that are one step each."""
 
     pieces: Sequence[bytes]
     marks: Mapping[int, int]
-    closings: Sequence[bytes] = ()
-    examples: Sequence[bytes] = ()
-    signs: bytes = b""
 
-    def of(self, token: int) -> Path:
+    def of(self, token: int) -> StepPath:
         """The steps of a token; none for those that end an answer."""
         mark = self.marks.get(token)
         return tuple(self.pieces[token]) if mark is None else (mark,)
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """How an answer can end from here."""
+class _EndPath:
+    """How an answer can end from here, in steps and in tokens."""
 
-    path: Path
+    path: StepPath
     tokens: list[int]
 
 
 class Matcher:
-    """How far one answer has come in its grammar. Made on any thread, then owned by the loop's.
+    """How far one answer has come in its grammar. Made on any thread, then owned by the loop thread.
 
-    Near its last token an answer keeps an end of the grammar in reach: a token behind which there would be none is
-    replaced, and from there on the answer is `cut_short`. `shadow` is a matcher of the same grammar that takes steps
-    (see `EndFinder`). `fault` says why no token can follow, "" as long as one can.
+    Near its last token it keeps an end of the grammar in reach: a token behind which none would be is replaced, and
+    from there on the end is forced and the answer `cut_short`. `shadow` is an llguidance matcher of the same grammar
+    that takes steps for tokens (see `end_steps`). `fault` says why no token can follow, "" as long as one can.
     """
 
     def __init__(
-        self, matcher: LLMatcher, shadow: LLMatcher, ending: EndFinder, steps: Steps, n_tokens: int, end_token: int
+        self,
+        matcher: LLMatcher,
+        shadow: LLMatcher,
+        end_finder: EndFinder,
+        targets: EndTargets,
+        steps: TokenSteps,
+        n_tokens: int,
+        end_token: int,
     ) -> None:
         self._matcher = matcher
         self._shadow = shadow
-        self._ending = ending
+        self._end_finder = end_finder
+        self._targets = targets
         self._steps = steps
         self._end_token = end_token
         self._marks = sorted(steps.marks, key=lambda token: steps.marks[token])
         self._mask = np.zeros(-(-n_tokens // 32), np.uint32)
         self._address = self._mask.ctypes.data
-        self._left = 0
-        self._unseen: list[int] = []  # tokens, by the shadow
-        self._next_look = LONGEST + 1
-        self._end_path: _Way | None = None
-        self._forced = False  # to this way
+        self._left = 0  # tokens that the answer may still have
+        self._unseen: list[int] = []  # tokens that the shadow has not followed yet
+        self._next_look = LONGEST + 1  # an end is searched for once no more tokens than this are left
+        self._end_path: _EndPath | None = None
+        self._forced = False  # to follow the end path
         self._long_searches = 0
         self.cut_short = False
         self.fault = ""
 
     def set_budget(self, tokens: int, tries: int = _AT_FIRST) -> None:
-        """Say how many tokens the answer may have, and how hard an end is searched for if those are few."""
+        """Set how many tokens the answer may have; if few, search for an end now, trying at most `tries` steps."""
         self._left = tokens
         if tokens <= LONGEST + 1:
             self._end_path = self._find(tries)
 
     @property
     def finished(self) -> bool:
-        """Whether the answer is complete, and nothing may follow or it has been led here."""
+        """Whether the answer is complete: nothing may follow, or its forced end is reached."""
         led = self._forced and self._end_path is not None and not self._end_path.tokens
         return led or (self._matcher.is_stopped() and not self._matcher.is_error())
 
     def restrict(self, row: Logits) -> None:
-        """Take the chance from every token that may not come next, in place; from all of them where there is a fault.
+        """Set the logits of all tokens that may not follow to -inf, in place; of every token if there is a fault.
 
-        Tokens that end the generation may come where the grammar may end.
+        Tokens that end the generation may follow where the grammar may end.
         """
         if self._forced and self._end_path is not None:
             row.fill(-np.inf)
@@ -109,7 +110,7 @@ class Matcher:
         np.copyto(row, -np.inf, where=allowed == 0)
 
     def accept(self, token: int) -> int:
-        """Go on by the token that was chosen, or by another if no end can be reached behind it; which one it is."""
+        """Advance by the sampled token, or by another one if no end could be reached behind it; returns which."""
         if self._forced and self._end_path is not None:
             del self._end_path.tokens[:1]
         elif self._left <= self._next_look:
@@ -121,14 +122,14 @@ class Matcher:
         return token
 
     def force_end(self) -> bool:
-        """Lead the answer to its end now; False where no end is known."""
+        """Force the answer to its end from here on; False if no end is known."""
         if not self._forced:
             self._end_path = self._find(_AT_LENGTH)
             self._forced = self._end_path is not None and bool(self._end_path.tokens)
         return self._forced
 
     def _guard_end(self, token: int) -> int:
-        """The token, if an end can still be reached behind it; else the first one of the way that is known."""
+        """The token, if an end can still be reached behind it; else the first token of the known end path."""
         if self._end_path is None:
             self._end_path = self._find(_BETWEEN_TOKENS)
             if self._end_path is None or len(self._end_path.tokens) > self._left:
@@ -138,61 +139,60 @@ class Matcher:
         steps = self._steps.of(token)
         if not steps or not self._shadow.consume_tokens(list(steps)):
             return token
-        way = self._way_behind(self._end_path, steps)
-        if way is not None and len(way.tokens) < self._left:
-            self._end_path = way
+        end_path = self._path_after(self._end_path, steps)
+        if end_path is not None and len(end_path.tokens) < self._left:
+            self._end_path = end_path
             return token
         self._shadow.rollback(len(steps))
         self._forced = self.cut_short = True
         return self._end_path.tokens.pop(0) if self._end_path.tokens else self._end_token
 
-    def _way_behind(self, way: _Way, steps: Path) -> _Way | None:
-        """How the answer can end behind steps that the shadow has gone: mostly much as it could before them."""
-        if way.path[: len(steps)] == steps:
-            rest = way.path[len(steps) :]
-            whole = bool(way.tokens) and self._steps.of(way.tokens[0]) == steps
-            return _Way(rest, way.tokens[1:]) if whole else self._written(rest)
-        for path in self._guesses(way.path, steps):
+    def _path_after(self, known: _EndPath, steps: StepPath) -> _EndPath | None:
+        """An end path behind steps that the shadow has followed: mostly close to the one known before them."""
+        if known.path[: len(steps)] == steps:
+            rest = known.path[len(steps) :]
+            whole = bool(known.tokens) and self._steps.of(known.tokens[0]) == steps
+            return _EndPath(rest, known.tokens[1:]) if whole else self._tokenize(rest)
+        for path in self._candidates(known.path, steps):
             if self._shadow.validate_tokens([*path, END]) == len(path) + 1:
-                found = way if path == way.path else self._written(path)
-                if found is not None and len(found.tokens) < self._left:
-                    return found
+                end_path = known if path == known.path else self._tokenize(path)
+                if end_path is not None and len(end_path.tokens) < self._left:
+                    return end_path
                 break
-        found = self._search(_BETWEEN_TOKENS)
-        if found is None and self._long_searches < _LONG_SEARCHES:
+        end_path = self._search(_BETWEEN_TOKENS)
+        if end_path is None and self._long_searches < _LONG_SEARCHES:
             self._long_searches += 1
-            found = self._search(_AT_LENGTH)
-        return found
+            end_path = self._search(_AT_LENGTH)
+        return end_path
 
-    def _guesses(self, path: Path, steps: Path) -> list[Path]:
-        """What may be left of a way behind some steps: they are text before it, or its beginning with other spaces."""
-        found = [path]
-        bare = tuple(step for step in steps if step >= BYTES or step not in _SPACES)
-        if bare != steps and path[: len(bare)] == bare:
-            found.insert(0, path[len(bare) :])
-        return [*found, *(tuple(closer) + path for closer in _CLOSERS[1:])]
+    def _candidates(self, path: StepPath, steps: StepPath) -> list[StepPath]:
+        """Likely ends behind some steps: the known path, as it is, without these steps, or with closers before it."""
+        paths = [path]
+        bare = tuple(step for step in steps if step >= BYTES or step not in SPACE)
+        if bare != steps and path[: len(bare)] == bare:  # the steps begin the path, but for their white space
+            paths.insert(0, path[len(bare) :])
+        return [*paths, *(tuple(closer) + path for closer in _CLOSERS)]
 
-    def _find(self, tries: int) -> _Way | None:
-        """An end from here, where nothing was known of one."""
+    def _find(self, tries: int) -> _EndPath | None:
+        """Search for an end from here, after letting the shadow catch up."""
         for token in self._unseen:
             if not self._shadow.consume_tokens(list(self._steps.of(token))):
                 break
         self._unseen.clear()
         return self._search(tries)
 
-    def _search(self, tries: int) -> _Way | None:
+    def _search(self, tries: int) -> _EndPath | None:
         if self._shadow.is_error():
             return None
-        steps = self._steps
-        path = self._ending.shortest(self._shadow, steps.closings, steps.examples, steps.signs, tries)
-        return None if path is None else self._written(path)
+        path = self._end_finder.shortest(self._shadow, self._targets, tries)
+        return None if path is None else self._tokenize(path)
 
-    def _written(self, path: Path) -> _Way | None:
-        tokens = self._ending.written(path, self._marks)
-        return None if tokens is None or len(tokens) > LONGEST else _Way(path, tokens)
+    def _tokenize(self, path: StepPath) -> _EndPath | None:
+        tokens = self._end_finder.tokenize(path, self._marks)
+        return None if tokens is None or len(tokens) > LONGEST else _EndPath(path, tokens)
 
 
 def reason(matcher: LLMatcher) -> str:
-    """Why a matcher has given up, on one line and without the rules that it shows."""
+    """Why a matcher has failed, on one line, without the rules that llguidance quotes."""
     text = _PLACE.sub("", _SHOWN.sub("", matcher.get_error()))
     return " ".join(text.split())[:300]

@@ -1,12 +1,11 @@
-"""Does the compiled library compute right numbers here? `python -m engine.runner.selftest` prints one JSON object.
+"""Checks that the compiled library computes right numbers here: `python -m engine.runner.selftest` prints JSON.
 
-A short-lived process of its own, for what it looks for kills: a library made for another processor, or one that a
-compiler got wrong. `engine/selftest.py` starts it and says how it ended. It runs before anything but
-llama-cpp-python is installed, so it needs no more than that and numpy.
+It runs in a short-lived process of its own, started by `engine/selftest.py`: a library built for another processor,
+or miscompiled, may kill it. It runs before anything but llama-cpp-python is installed and needs only that and numpy.
 
-The bundled model, in the quantisations that have code of their own in llama.cpp, computes a long prompt, a batch of
+The bundled model, in the quantisations for which llama.cpp has kernels of its own, computes a long prompt, batches of
 rows and single rows. Their logits are compared with stored ones (`selftest.npz`, made by
-`scripts/selftest_reference.py`), the best token only where it stands clearly before the second.
+`scripts/selftest_reference.py`), the best token only where it is clearly ahead of the second.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from engine.selftest import QuantizationResult
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "registry" / "bundled" / "tinychat.gguf"
 REFERENCE = Path(__file__).with_name("selftest.npz")
-STAGE = "stage: "  # on stderr before each quantisation, so that whoever finds this process dead knows in which
+STAGE = "stage: "  # on stderr before each quantisation: tells where a process that died was
 
 PROMPT_TOKENS = 200
-EVERY = 8  # of the prompt's tokens, the one whose logits are compared
+EVERY = 8  # logits of every n-th prompt token are compared
 SEQUENCES = 8
-STEPS = 3  # of all sequences together, then of one alone
+STEPS = 3  # passes of all sequences together, then of one alone
 COLUMNS = 32  # logits of a row that are compared, evenly spread
 CANDIDATES = 4  # best tokens of a row whose logits are stored besides
 CONTEXT = 512
@@ -61,12 +60,12 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """A quantisation and how far its logits may be from the stored ones, in standard deviations of a row.
+    """A quantisation and how far its logits may be off, in standard deviations of a row.
 
-    `number` is llama.cpp's `llama_ftype`; `tolerance` is for the root mean square of all, `limit` for each of them.
-    Quantised weights are multiplied with quantised activations, so that the last bit of a sum is amplified: builds
-    without AVX-512, kernels for other layouts and batches of other shapes were up to 0.018 off (0.11 at most), float
-    ones 0.004 (0.02). A rotation of positions that is wrong by 1 % gives 0.057, a cache of 4 bits 0.09.
+    `number` is llama.cpp's `llama_ftype`; `tolerance` bounds the root mean square over all logits, `limit` each one.
+    Quantised weights are multiplied with quantised activations, which amplifies the last bit of a sum: builds without
+    AVX-512, kernels for other layouts and batches of other shapes were up to 0.018 off (0.11 at most), float ones 0.004
+    (0.02). A position encoding that is wrong by 1 % gives 0.057, a 4-bit cache 0.09.
     """
 
     name: str
@@ -85,7 +84,7 @@ QUANTIZATIONS = (
 
 
 def compare(logits: Logits, stored: Mapping[str, npt.NDArray[Any]], quantization: Quantization) -> QuantizationResult:
-    """Judge all rows of a quantisation (rows × n_vocab) by `stored`, which `condense` made."""
+    """Compare all rows of a quantisation (float32, rows × n_vocab) with what `condense` stored of the reference."""
     rows = np.arange(len(logits))[:, None]
     spread = stored["values"].std(axis=1, keepdims=True)
     off = np.abs(logits[:, columns(logits.shape[1])] - stored["values"]) / spread
@@ -105,7 +104,7 @@ def compare(logits: Logits, stored: Mapping[str, npt.NDArray[Any]], quantization
 
 
 def condense(logits: Logits) -> dict[str, npt.NDArray[Any]]:
-    """What is stored of all rows of a quantisation."""
+    """What is stored of all rows of a quantisation: evenly spread logits, and the best tokens with theirs."""
     best = np.argsort(-logits, axis=1)[:, :CANDIDATES].astype(np.int32)
     return {
         "values": logits[:, columns(logits.shape[1])],
@@ -115,12 +114,12 @@ def condense(logits: Logits) -> dict[str, npt.NDArray[Any]]:
 
 
 def columns(vocabulary: int) -> npt.NDArray[np.int64]:
-    """The tokens whose logits are compared in each row."""
+    """Indexes of the tokens whose logits are compared in each row."""
     return np.linspace(0, vocabulary - 1, COLUMNS).astype(np.int64)
 
 
 def compute(path: Path) -> Logits:
-    """The logits of a file: of the prompt's tokens, of batches of rows, of single rows, below each other."""
+    """The logits of a GGUF file, rows × n_vocab: of prompt tokens, of batches of rows, then of single rows."""
     from engine.runner.batch import Batch
     from engine.runner.llamacpp import C
     from engine.runner.vocabulary import Vocabulary
@@ -148,7 +147,7 @@ def compute(path: Path) -> Logits:
         sequences = range(SEQUENCES)
         for sequence in sequences[1:]:
             C.llama_memory_seq_cp(memory, 0, sequence, 0, PROMPT_TOKENS)
-        # Each goes on as the prompt does at another place.
+        # Each sequence continues with the prompt's tokens from another place.
         starts = [sequence * (PROMPT_TOKENS // SEQUENCES) for sequence in sequences]
         for step in range(STEPS):
             position = PROMPT_TOKENS + step
@@ -161,7 +160,7 @@ def compute(path: Path) -> Logits:
 
 
 def quantize(target: Path, quantization: Quantization) -> None:
-    """Write the bundled model in another quantisation."""
+    """Write the bundled model in another quantisation. Raises RuntimeError."""
     from engine.runner.llamacpp import C
 
     parameters = C.llama_model_quantize_default_params()
@@ -172,7 +171,7 @@ def quantize(target: Path, quantization: Quantization) -> None:
 
 
 def start() -> Any:
-    """Load the library and keep it quiet. Returns what must live as long as it is used."""
+    """Load the library, silenced. The caller must keep what this returns as long as the library is used."""
     from engine.runner.llamacpp import C
 
     silent = C.llama_log_callback(lambda _level, _text, _user_data: None)
@@ -207,7 +206,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _model(path: Path) -> Iterator[Any]:
-    """On the CPU alone, GPUs or not: it is what all machines have, and what a compiler gets wrong."""
+    """The model on the CPU alone, GPUs or not: every machine has one, and its kernels are what compilers get wrong."""
     from engine.runner.llamacpp import C
 
     params = C.llama_model_default_params()
@@ -244,7 +243,7 @@ def _context(model: Any) -> Iterator[Any]:
 
 
 def main() -> int:
-    """Returns 0 if everything is right, 1 if not."""
+    """Print the report; returns 0 if all is right, 1 if not."""
     parser = argparse.ArgumentParser(prog="python -m engine.runner.selftest")
     parser.add_argument("--lib-dir", help="folder of the libraries, instead of llama-cpp-python's own")
     parser.add_argument("--folder", type=Path, help="where temporary files go; whoever names it removes it")

@@ -21,7 +21,7 @@ _MOST = 400  # bytes of an answer made at random
 
 def matcher_of(rules: str) -> LLMatcher:
     """The beginning of a text that a grammar allows."""
-    matcher = LLMatcher(GRAMMARS._words.tokenizer, rules, log_level=0, limits=limits())
+    matcher = LLMatcher(GRAMMARS._tables.tokenizer, rules, log_level=0, limits=limits())
     assert not matcher.is_error(), matcher.get_error()
     return matcher
 

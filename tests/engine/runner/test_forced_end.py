@@ -229,7 +229,7 @@ def test_where_there_is_no_end(grammars: Grammars) -> None:
 
 
 def test_a_text_is_written_in_few_tokens() -> None:
-    ending = EndFinder([b"a", b"b", b"ab", b"abc", b"cd", b""])
-    assert ending.written(tuple(b"abcd"), ()) == [2, 4]
-    assert ending.written(tuple(b"abx"), ()) is None
-    assert ending.written((*b"ab", 257, *b"b"), (5,)) == [2, 5, 1]
+    end_finder = EndFinder([b"a", b"b", b"ab", b"abc", b"cd", b""])
+    assert end_finder.tokenize(tuple(b"abcd"), ()) == [2, 4]
+    assert end_finder.tokenize(tuple(b"abx"), ()) is None
+    assert end_finder.tokenize((*b"ab", 257, *b"b"), (5,)) == [2, 5, 1]
