@@ -1,6 +1,6 @@
-"""The entry of the installed command, and of `python -m cli`.
+"""Entry point of the installed command `pronk` and of `python -m cli`.
 
-A server that is told to stop while it starts must end well, so that comes before all other imports.
+Signal handlers come before all other imports, so that a server told to stop while it starts ends cleanly.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from server.stopping import leave_on_signals
 
 
 def main() -> None:
-    """Carry a command out and end the process with its exit code."""
+    """Run one command and end the process with its exit code."""
     if sys.argv[1:2] in (["serve"], ["start"]):
         leave_on_signals()
-    from cli.main import main as carry_out
+    from cli.main import main as run_command
 
-    carry_out()
+    run_command()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Shows one answer while it comes in."""
+"""Prints one answer while it streams in, wrapped at the terminal's width."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TextIO
 
+from rich.cells import cell_len
+
 from cli import human
 from cli.client import ChatResponse, GenerateResponse
-from cli.wrap import WordWrap
 
 Response = GenerateResponse | ChatResponse
 
@@ -19,15 +20,15 @@ _MARGIN = 5  # cells left free at the right
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How answers are shown. `width` is the terminal's; 0 where the output is none, so nothing is dimmed or wrapped."""
+    """How answers are printed. `width` is the terminal's in cells; 0 (no terminal) turns wrapping and dimming off."""
 
     width: int = 0
     wrap: bool = True
     hide_thinking: bool = False
 
 
-class Answer:
-    """One answer: writes what comes in and remembers it."""
+class AnswerPrinter:
+    """Writes the pieces of one answer to `out` and keeps the whole text."""
 
     def __init__(self, out: TextIO, look: Look) -> None:
         self.content = ""
@@ -40,7 +41,7 @@ class Answer:
         self._wrap = self._new_wrap()
 
     def follow(self, responses: Iterable[Response]) -> None:
-        """Show all of an answer, as far as it comes."""
+        """Print every piece. An answer that breaks off is kept as far as it came."""
         try:
             for response in responses:
                 self._feed(response)
@@ -89,14 +90,14 @@ class Answer:
 
 
 def _texts(response: Response) -> tuple[str, str]:
-    """The thinking and the content of a piece."""
+    """The thinking and the content in a piece."""
     if isinstance(response, ChatResponse):
         return response.message.thinking or "", response.message.content or ""
     return response.thinking or "", response.response or ""
 
 
 def timings(final: Response) -> str:
-    """What an answer cost, for `--verbose`."""
+    """Durations, token counts and rates of an answer, for `--verbose`."""
     prompt, prompt_time = final.prompt_eval_count or 0, final.prompt_eval_duration or 0
     count, time = final.eval_count or 0, final.eval_duration or 0
     rows = {
@@ -110,3 +111,43 @@ def timings(final: Response) -> str:
         "eval rate": human.rate(count, time),
     }
     return "".join(f"{f'{name}:':<22}{value}\n" for name, value in rows.items())
+
+
+class WordWrap:
+    """Breaks streamed text between words, at `width` cells. A word is held back until it ends.
+
+    Characters two cells wide (Chinese, Japanese, Korean) are words of their own: those scripts write no blanks.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._column = 0
+        self._word = ""
+
+    def feed(self, text: str) -> str:
+        """The text to print now."""
+        return "".join(map(self._take, text))
+
+    def end(self) -> str:
+        """The word that was held back, with a line break before it if it needs one."""
+        word, self._word = self._word, ""
+        cells = cell_len(word)
+        new_line = self._column > 0 and self._column + cells > self._width
+        self._column = cells if new_line else self._column + cells
+        return f"\n{word}" if new_line else word
+
+    def _take(self, char: str) -> str:
+        if char == "\n":
+            shown = self.end()
+            self._column = 0
+            return shown + char
+        if char.isspace():
+            shown = self.end()
+            self._column += 1
+            return shown + char
+        if cell_len(char) > 1:
+            shown = self.end()
+            self._word = char
+            return shown + self.end()
+        self._word += char
+        return ""

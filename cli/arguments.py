@@ -1,4 +1,4 @@
-"""How many arguments a verb takes, in the words that users of Ollama know; and values that options may have."""
+"""Checks of command line arguments and option values, with the error texts of Ollama's command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 from contextlib import suppress
 from typing import Any, Literal
 
-from cli.errors import CommandError
+
+class CommandError(Exception):
+    """A command failed; `str()` is printed after `Error: `, and the exit code is 1."""
+
 
 Think = bool | str
 Format = Literal["json"] | dict[str, Any] | None
@@ -14,32 +17,29 @@ STANDING_ALONE = ("--think", "--truncate")
 LEVELS = ("low", "medium", "high", "max")
 
 
-def exactly(count: int, given: list[str]) -> list[str]:
-    """The arguments, which must be this many. Raises CommandError."""
-    if len(given) != count:
-        raise CommandError(f"accepts {count} arg(s), received {len(given)}")
-    return given
+def exactly(count: int, arguments: list[str]) -> list[str]:
+    """Return the arguments. Raises CommandError unless there are exactly `count`."""
+    if len(arguments) != count:
+        raise CommandError(f"accepts {count} arg(s), received {len(arguments)}")
+    return arguments
 
 
-def at_least(count: int, given: list[str]) -> list[str]:
-    """The arguments, which must be at least this many. Raises CommandError."""
-    if len(given) < count:
-        raise CommandError(f"requires at least {count} arg(s), only received {len(given)}")
-    return given
+def at_least(count: int, arguments: list[str]) -> list[str]:
+    """Return the arguments. Raises CommandError if there are fewer than `count`."""
+    if len(arguments) < count:
+        raise CommandError(f"requires at least {count} arg(s), only received {len(arguments)}")
+    return arguments
 
 
-def at_most(count: int, given: list[str]) -> list[str]:
-    """The arguments, which must not be more than this. Raises CommandError."""
-    if len(given) > count:
-        raise CommandError(f"accepts at most {count} arg(s), received {len(given)}")
-    return given
+def at_most(count: int, arguments: list[str]) -> list[str]:
+    """Return the arguments. Raises CommandError if there are more than `count`."""
+    if len(arguments) > count:
+        raise CommandError(f"accepts at most {count} arg(s), received {len(arguments)}")
+    return arguments
 
 
 def with_values(argv: list[str]) -> list[str]:
-    """The command line with `--think` written out as `--think=true`: it may stand alone, the next word is no value.
-
-    So may `--truncate`.
-    """
+    """The command line with `--think` and `--truncate` as `--think=true`: the word after them is not their value."""
     ends = argv.index("--") if "--" in argv else len(argv)
     return [f"{word}=true" if word in STANDING_ALONE else word for word in argv[:ends]] + argv[ends:]
 

@@ -1,4 +1,4 @@
-"""The way to the server: the official client, at the address that OLLAMA_HOST names."""
+"""The official Ollama client, connected to the server that OLLAMA_HOST names."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 from socksio import ProtocolError
 
-from cli.errors import CommandError
+from cli.arguments import CommandError
 from registry.remote.connections import system_tls
 from registry.remote.proxies import Proxies, UnusableProxy
 from server.http.hosts import is_loopback
 from server.settings import Settings, without_environment
 
-with without_environment():  # it makes a client when it is imported, of whatever the environment holds
+with without_environment():  # importing it creates a client from the environment, which may be unusable
     import ollama
     from ollama import ChatResponse, GenerateResponse, ProcessResponse, ProgressResponse, ResponseError
 
@@ -38,20 +38,23 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Description(ollama.ShowResponse):
-    """What the server knows about a model, with the fields that the official client leaves out."""
+    """The answer of `/api/show`, with the fields that the official client leaves out."""
 
     system: str = ""
     tensors: tuple[dict[str, Any], ...] = ()
 
 
 class Client(ollama.Client):
-    """The official client at the address of some settings; raises ResponseError, ConnectionError or httpx's errors."""
+    """The official client for the address in `settings`. Methods raise ResponseError, ConnectionError or httpx's own.
+
+    Raises CommandError for an address, a key or a proxy that cannot be used.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.url = settings.client_url
         try:
             settings.address.client_host.encode("idna")
-            # Not what the library makes of the environment: that may name a proxy for this machine itself.
+            # The library must not read the environment itself: it would use a proxy for this machine, too.
             with without_environment():
                 super().__init__(
                     self.url, headers=_headers(settings), trust_env=False, proxy=_proxy(settings), verify=_tls(settings)
@@ -60,16 +63,16 @@ class Client(ollama.Client):
             raise CommandError(f"OLLAMA_HOST is no address of a server: {self.url}") from None
 
     def get(self, path: str, timeout: float) -> httpx.Response:
-        """What a path answers, whatever that is, within some seconds."""
+        """The response to GET, whatever its status. `timeout` is in seconds."""
         response: httpx.Response = self._client.get(path, timeout=timeout)
         return response
 
     def describe(self, model: str, *, verbose: bool = False) -> Description:
-        """All that is known about a model; `verbose` includes the tensors and the vocabulary."""
+        """What `/api/show` says about a model; `verbose` includes tensors and vocabulary."""
         return self._request(Description, "POST", "/api/show", json={"model": model, "verbose": verbose})
 
     def has_blob(self, digest: str) -> bool:
-        """Whether the server has a blob."""
+        """Whether the server has this blob."""
         response = self._client.head(f"/api/blobs/{digest}")
         if response.status_code == MISSING:
             return False
@@ -77,16 +80,16 @@ class Client(ollama.Client):
         return True
 
     def send_blob(self, digest: str, content: Iterable[bytes]) -> None:
-        """Send a blob piece by piece."""
+        """Upload a blob, streamed."""
         _check(self._client.post(f"/api/blobs/{digest}", content=content))
 
     def make(self, request: dict[str, Any]) -> Iterator[ollama.ProgressResponse]:
-        """Have a model made, with all that a request may say, and not only what the official client knows."""
+        """Stream `/api/create` with any request body: the official client does not know every field."""
         return self._request(ollama.ProgressResponse, "POST", "/api/create", json=request, stream=True)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turns what a call raises into a CommandError that a user can act on."""
+        """Turn errors of calls into a CommandError that tells the user what to do."""
         try:
             yield
         except ResponseError as error:
@@ -96,14 +99,14 @@ class Client(ollama.Client):
         except (ConnectionError, httpx.ConnectError):
             hint = "is the server running? start it with: pronk serve"
             raise CommandError(f"could not connect to {self.url}, {hint}") from None
-        except (httpx.TransportError, ProtocolError) as error:  # the latter from a proxy that speaks no SOCKS
+        except (httpx.TransportError, ProtocolError) as error:  # ProtocolError: the proxy does not speak SOCKS
             raise CommandError(f"lost the connection to {self.url}: {error}") from None
         except json.JSONDecodeError:
             raise CommandError(f"what answers at {self.url} is no Ollama server") from None
 
 
 def _proxy(settings: Settings) -> httpx.Proxy | None:
-    """The proxy on the way to the server. Raises CommandError for one that cannot be used, where it is needed."""
+    """The proxy for the server's address, None without one. Raises CommandError if it is needed and unusable."""
     address = settings.address
     if address.scheme not in _PORTS:
         raise CommandError(f'OLLAMA_HOST has an unsupported protocol scheme "{address.scheme}"')
@@ -117,7 +120,7 @@ def _proxy(settings: Settings) -> httpx.Proxy | None:
 
 
 def _headers(settings: Settings) -> dict[str, str]:
-    """The key that a server may ask for. Raises CommandError for one that no header can hold."""
+    """The `Authorization` header with OLLAMA_API_KEY. Raises CommandError if the key cannot stand in a header."""
     key = settings.environ.get("OLLAMA_API_KEY", "").strip()
     if not (key.isascii() and key.isprintable()):
         raise CommandError("OLLAMA_API_KEY must be printable ASCII")
@@ -135,10 +138,10 @@ def _check(response: httpx.Response) -> None:
 
 @contextmanager
 def connect(settings: Settings | None = None) -> Iterator[Client]:
-    """A client for one command; what it raises inside becomes a CommandError."""
+    """A client for one command; errors raised inside become a CommandError."""
     settings = settings or Settings.from_env()
     for warning in settings.warnings:
-        if "OLLAMA_HOST" in warning:  # what else there is matters to the server
+        if "OLLAMA_HOST" in warning:  # the other warnings concern the server
             print(f"Warning: {warning}", file=sys.stderr)
     with Client(settings) as client, client.explained():
         yield client

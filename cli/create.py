@@ -1,26 +1,28 @@
-"""The verb create: read a Modelfile, upload the files that it names, have the server make the model."""
+"""`pronk create`: read a Modelfile, upload the files that it names, let the server create the model."""
 
 from __future__ import annotations
 
+import hashlib
+import os.path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from http.client import responses
 from pathlib import Path
 from typing import Any
 
+from cli.arguments import CommandError
 from cli.client import Client, ProgressResponse, ResponseError, connect
-from cli.components import gather
-from cli.errors import CommandError
 from cli.progress import Show, display
-from cli.upload import upload
 from modelfile.encoding import decode
 from modelfile.parser import Command, Keyword, ModelfileError, parse
-from modelfile.paths import working_folder
-from modelfile.spec import Recipe, recipe
+from modelfile.paths import expand, files_at, working_folder
+from modelfile.spec import ModelSpec, model_spec
 
 DEFAULT = "Modelfile"
 
 
 def create(name: str, file: str, quantize: str, draft_quantize: str) -> None:
-    """Make a model of a Modelfile, or, where there is none, of what lies in this folder."""
+    """Create a model from a Modelfile; without one, from the files in this folder. Raises CommandError."""
     commands, folder = _read(Path(file or DEFAULT))
     request = {"model": name, "quantize": quantize, "draft_quantize": draft_quantize}
     with connect() as client:
@@ -34,7 +36,7 @@ def create(name: str, file: str, quantize: str, draft_quantize: str) -> None:
 
 
 def _read(path: Path) -> tuple[tuple[Command, ...], Path]:
-    """The commands, and the folder from which their paths are seen."""
+    """The commands, and the folder that their relative paths start from."""
     if not path.is_absolute() and working_folder() is None:
         raise CommandError("the working directory has been deleted: name a Modelfile by an absolute path")
     if not path.is_file():
@@ -48,35 +50,110 @@ def _read(path: Path) -> tuple[tuple[Command, ...], Path]:
 
 
 def _make(client: Client, request: dict[str, Any], commands: tuple[Command, ...], folder: Path, show: Show) -> None:
-    """Do it and show how far it is. Raises ModelfileError or ResponseError."""
+    """Upload, create, and show progress. Raises ModelfileError or ResponseError."""
     show(ProgressResponse(status="gathering model components"))
-    wanted = recipe(commands)
-    for name in wanted.deprecated:
+    spec = model_spec(commands)
+    for name in spec.deprecated:
         print(f"warning: parameter {name} is deprecated")
-    components = gather(wanted, folder)
-    request = {**request, **_texts(wanted), "from": components.base}
+    components = find_components(spec, folder)
+    request = {**request, **_texts(spec), "from": components.base}
     for key, files in components.files.items():
         request[key] = {name: upload(client, path, show) for name, path in files.items()}
     for step in client.make({key: value for key, value in request.items() if value}):
         show(step)
 
 
-def _texts(wanted: Recipe) -> dict[str, Any]:
-    """What the Modelfile says, as the request has it."""
+def _texts(spec: ModelSpec) -> dict[str, Any]:
+    """The fields of the request that come straight from the Modelfile."""
     return {
-        "template": wanted.template,
-        "system": wanted.system,
-        "license": wanted.licenses,
-        "parameters": wanted.parameters,
-        "messages": [{"role": message.role, "content": message.content} for message in wanted.messages],
-        "renderer": wanted.renderer,
-        "parser": wanted.parser,
-        "requires": wanted.requires,
+        "template": spec.template,
+        "system": spec.system,
+        "license": spec.licenses,
+        "parameters": spec.parameters,
+        "messages": [{"role": message.role, "content": message.content} for message in spec.messages],
+        "renderer": spec.renderer,
+        "parser": spec.parser,
+        "requires": spec.requires,
     }
 
 
 def _with_status(error: ResponseError) -> str:
-    """The error as Ollama's command tells it; one that came as a line of a stream has no status."""
+    """The error as Ollama's command prints it. An error inside a stream has no status."""
     if error.status_code < 0:
         return error.error
     return f"{error.status_code} {responses.get(error.status_code, '')}: {error.error}"
+
+
+Files = dict[str, Path]
+
+
+@dataclass(slots=True)
+class Components:
+    """The base model's name, empty without one; and the local files by name, for each key of the request."""
+
+    base: str = ""
+    files: dict[str, Files] = field(default_factory=dict)
+
+
+def find_components(spec: ModelSpec, folder: Path) -> Components:
+    """Find what FROM, ADAPTER and DRAFT name. A FROM that is no file names a model. Raises ModelfileError."""
+    components = Components()
+    sources = [(text, expand(text, folder)) for text in spec.sources]
+    places = [path for _, path in sources if os.path.exists(path)]
+    components.base = next((text for text, path in reversed(sources) if not os.path.exists(path)), "")
+    if places:
+        components.files["files"] = _merged(map(files_at, places))
+    if spec.adapters:
+        components.files["adapters"] = files_at(_existing(spec.adapters[-1], folder))
+    if spec.drafts:
+        draft = _existing(spec.drafts[-1], folder)
+        if draft in places:
+            raise ModelfileError(f"DRAFT must not reference the same local path as FROM: {draft.absolute()}")
+        components.files["draft_files"] = files_at(draft)
+    return components
+
+
+def _existing(text: str, folder: Path) -> Path:
+    path = expand(text, folder)
+    if not os.path.exists(path):
+        raise ModelfileError(f"stat {path.absolute()}: no such file or directory")
+    return path
+
+
+def _merged(groups: Iterable[Files]) -> Files:
+    """The files of all groups, named relative to their common folder."""
+    file_sets = list(groups)
+    if len(file_sets) == 1:
+        return file_sets[0]
+    paths = [path.absolute() for files in file_sets for path in files.values()]
+    root = os.path.commonpath([path.parent for path in paths])
+    return {path.relative_to(root).as_posix(): path for path in paths}
+
+
+_PIECE = 1 << 20
+
+
+def upload(client: Client, path: Path, show: Show) -> str:
+    """Upload a file unless the server has it; returns `sha256:HEX`. Raises CommandError if it does not exist."""
+    try:
+        digest = _digest(path)
+        if not client.has_blob(digest):
+            client.send_blob(digest, _pieces(path, show))
+    except FileNotFoundError as error:
+        raise CommandError(f"open {path}: {error.strerror}") from None
+    return digest
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _pieces(path: Path, show: Show) -> Iterator[bytes]:
+    """The file's bytes in pieces; reports progress as they are taken."""
+    status, total, sent = f"copying {path.name}", path.stat().st_size, 0
+    with path.open("rb") as file:
+        while data := file.read(_PIECE):
+            yield data
+            sent += len(data)
+            show(ProgressResponse(status=status, total=total, completed=sent))

@@ -1,4 +1,4 @@
-"""`pronk doctor`: looks at the installation and the machine, says a line for each thing, works without a server."""
+"""`pronk doctor`: checks the installation and the machine, one line per check. Works without a server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from importlib.metadata import version
 
 import httpx
 
+from cli.arguments import CommandError
 from cli.client import Client, ProgressResponse
-from cli.errors import CommandError
 from cli.progress import Show, display
 from server.doctor import Finding, Level, examine
 from server.settings import Settings
@@ -20,7 +20,7 @@ _SERVER_SECONDS = 5.0
 
 
 def doctor(settings: Settings, *, verify: bool, as_json: bool) -> int:
-    """Say what is found; returns the exit code, 1 if anything is wrong."""
+    """Print the findings; returns the exit code, 1 if anything is wrong."""
     findings = []
     for finding in _findings(settings, verify=verify):
         findings.append(finding)
@@ -41,13 +41,13 @@ def _findings(settings: Settings, *, verify: bool) -> Iterator[Finding]:
             show(ProgressResponse(status="comparing digests", completed=completed, total=total))
 
         for finding in examine(settings, verify=verify, progress=progress):
-            bar.close()  # while it is there, it takes all that is printed to standard error
+            bar.close()  # an open bar redirects everything printed to standard error
             yield finding
     yield _server(settings)
 
 
 def _server(settings: Settings) -> Finding:
-    """Whether a server runs where OLLAMA_HOST says, and which."""
+    """Whether a server answers at OLLAMA_HOST, and its version."""
     url = settings.client_url
     details = {"url": url, "running": False, "version": ""}
     try:
@@ -62,11 +62,11 @@ def _server(settings: Settings) -> Finding:
             "server", Level.WRONG, f"{url} does not answer: {error or type(error).__name__}", details=details
         )
     try:
-        found = str(answer.json()["version"])
+        running = str(answer.json()["version"])
     except (ValueError, KeyError, TypeError):
         return Finding("server", Level.WRONG, f"another program answers at {url}", details=details)
     return Finding(
-        "server", Level.OK, f"runs at {url}, version {found}", details=details | {"running": True, "version": found}
+        "server", Level.OK, f"runs at {url}, version {running}", details=details | {"running": True, "version": running}
     )
 
 

@@ -1,8 +1,11 @@
-"""Sizes, times and durations as a person reads them. Pure."""
+"""Sizes, times, durations and tables, formatted for people. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+
+from rich.cells import cell_len
 
 _SIZES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
 _MINUTE = 60
@@ -12,7 +15,7 @@ _WEEK = 7 * _DAY
 _MONTH = 30 * _DAY
 _YEAR = 365 * _DAY
 _FOREVER = 20 * _YEAR
-# (below this many seconds, the words; `{}` is the number of units, the seconds in one unit)
+# (upper bound in seconds, text with `{}` for the number of units, seconds in one unit)
 _SPANS = (
     (1, "Less than a second", 1),
     (2, "1 second", 1),
@@ -28,14 +31,14 @@ _SPANS = (
 
 
 def size(count: int) -> str:
-    """Bytes in decimal units: `4.4 MB`, `13 MB`, `512 B`."""
+    """A number of bytes in decimal units: `4.4 MB`, `13 MB`, `512 B`."""
     unit, name = next(((unit, name) for unit, name in _SIZES if count >= unit), (1, "B"))
     value = count / unit
     return f"{value:.1f} {name}" if value < 10 and value != int(value) else f"{int(value)} {name}"
 
 
 def span(seconds: float) -> str:
-    """How long, in words: `About a minute`, `3 weeks`."""
+    """A length of time in words: `About a minute`, `3 weeks`."""
     for below, words, unit in _SPANS:
         if seconds < below:
             return words.format(int(seconds // unit))
@@ -43,7 +46,7 @@ def span(seconds: float) -> str:
 
 
 def moment(when: datetime, now: datetime) -> str:
-    """A point in time seen from now: `3 hours ago`, `4 minutes from now`, `Forever`."""
+    """A point in time relative to now: `3 hours ago`, `4 minutes from now`, `Forever`."""
     seconds = (when - now).total_seconds()
     if seconds > _FOREVER:
         return "Forever"
@@ -62,7 +65,7 @@ def duration(nanoseconds: int) -> str:
 
 
 def _decimal(value: int, unit: int) -> str:
-    """`value` in units, exact, no zeros at the end."""
+    """`value / unit`, exact, without trailing zeros."""
     whole, rest = divmod(value, unit)
     digits = str(rest).rjust(len(str(unit)) - 1, "0").rstrip("0")
     return f"{whole}.{digits}" if digits else str(whole)
@@ -71,3 +74,35 @@ def _decimal(value: int, unit: int) -> str:
 def rate(count: int, nanoseconds: int) -> str:
     """Tokens per second."""
     return f"{count * 1e9 / nanoseconds if nanoseconds else 0:.2f} tokens/s"
+
+
+_COLUMN_GAP = 4  # blanks after each column; the layout is that of Ollama's command, which scripts parse
+
+Row = Sequence[str]
+
+
+def table(head: Row, rows: Sequence[Row]) -> str:
+    """A table: the head, then one line per row."""
+    widths = _widths([head, *rows])
+    # Only the head's last column ends with a single blank.
+    last = f"{_pad(head[-1], widths[-1])} "
+    return _line(head[:-1], widths) + last + "\n" + "".join(f"{_line(row, widths)}\n" for row in rows)
+
+
+def section(title: str, rows: Sequence[Row]) -> str:
+    """A title, indented rows and an empty line; rows may differ in length."""
+    widths = _widths(rows)
+    return f"  {title}\n" + "".join(f"    {_line(row, widths)}\n" for row in rows) + "\n"
+
+
+def _widths(rows: Sequence[Row]) -> list[int]:
+    count = max(map(len, rows), default=0)
+    return [max(cell_len(row[at]) for row in rows if at < len(row)) for at in range(count)]
+
+
+def _line(row: Row, widths: Sequence[int]) -> str:
+    return "".join(_pad(cell, width) + " " * _COLUMN_GAP for cell, width in zip(row, widths, strict=False))
+
+
+def _pad(cell: str, width: int) -> str:
+    return cell + " " * (width - cell_len(cell))

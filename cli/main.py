@@ -1,6 +1,6 @@
-"""The command `pronk`: its verbs and their flags. What a verb does is in a module of its own, imported when called.
+"""The command `pronk`: its verbs and flags. Each verb's module is imported when the verb is called.
 
-`pronk serve` must not wait for what only the other verbs need, so nothing here imports the client.
+Nothing here imports the client at the top: `pronk serve` would wait for it.
 """
 
 from __future__ import annotations
@@ -12,28 +12,36 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from cli.arguments import at_least, at_most, exactly, parse_format, parse_think, parse_truncate, with_values
-from cli.errors import CommandError
+from cli.arguments import (
+    CommandError,
+    at_least,
+    at_most,
+    exactly,
+    parse_format,
+    parse_think,
+    parse_truncate,
+    with_values,
+)
 from server.settings import Settings
 
 NAME = "pronk"
 
 
 class Verbs(TyperGroup):
-    """The verbs; an unknown one is refused as Ollama's command does."""
+    """The verbs; reports an unknown one as Ollama's command does."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The verb that the first argument names. Raises CommandError."""
+        """Resolve the verb named by the first argument. Raises CommandError."""
         if args[0] not in self.commands:
             raise CommandError(f'unknown command "{args[0]}" for "{NAME}"')
         return super().resolve_command(ctx, args)
 
 
 class Verb(TyperCommand):
-    """A verb that counts its arguments itself; its usage line has them as their metavar says."""
+    """A verb that counts its arguments itself; its usage line shows their metavars."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The usage line after the name."""
+        """The parts of the usage line after the name."""
         return ["[OPTIONS]", *(param.metavar for param in self.params if param.metavar)]
 
 
@@ -60,7 +68,7 @@ def root(
     context: typer.Context,
     show_version: Annotated[bool, typer.Option("--version", "-v", help="Show the version.")] = False,
 ) -> None:
-    """What happens before the verb, or without one."""
+    """Runs before the verb, or without one."""
     if show_version:
         from importlib.metadata import version
 
@@ -109,20 +117,19 @@ def run(
     """Talk to a model, or have it answer a prompt; of a model that only embeds, print the prompt's vector."""
     model, *prompt = at_least(1, words or [])
     from cli.answer import Look
-    from cli.embed import Wishes
-    from cli.run import run, terminal_width
+    from cli.run import EmbedOptions, run, terminal_width
     from cli.session import Session
 
     session = Session(
         model=model,
         think=None if think is None else parse_think(think),
-        format=parse_format(format_),
+        output_format=parse_format(format_),
         keep_alive=keep_alive,
         verbose=verbose,
         look=Look(width=terminal_width(), wrap=not no_word_wrap, hide_thinking=hide_thinking),
     )
     cut = None if truncate is None else parse_truncate(truncate)
-    run(session, prompt, Wishes(dimensions=dimensions, truncate=cut, keep_alive=keep_alive), insecure=insecure)
+    run(session, prompt, EmbedOptions(dimensions=dimensions, truncate=cut, keep_alive=keep_alive), insecure=insecure)
 
 
 @app.command("embed", cls=Verb)
@@ -134,10 +141,10 @@ def embed(
 ) -> None:
     """Print the vectors of texts, or of the lines that are piped in."""
     model, *texts = at_least(1, words or [])
-    from cli.embed import Wishes, embed
+    from cli.run import EmbedOptions, embed
 
     cut = None if truncate is None else parse_truncate(truncate)
-    embed(model, texts, Wishes(dimensions=dimensions, truncate=cut, keep_alive=keep_alive))
+    embed(model, texts, EmbedOptions(dimensions=dimensions, truncate=cut, keep_alive=keep_alive))
 
 
 @app.command("show", cls=Verb)
@@ -154,15 +161,15 @@ def show(
     [name] = exactly(1, model or [])
     from cli.show import PARTS, show
 
-    wanted = (license_, modelfile, parameters, system, template)
-    show(name, [part for part, flag in zip(PARTS, wanted, strict=True) if flag], verbose=verbose)
+    flags = (license_, modelfile, parameters, system, template)
+    show(name, [part for part, flag in zip(PARTS, flags, strict=True) if flag], verbose=verbose)
 
 
 @app.command("pull", cls=Verb)
 def pull(model: Model = None, insecure: Insecure = False) -> None:
     """Fetch a model."""
     [name] = exactly(1, model or [])
-    from cli.pull import pull
+    from cli.models import pull
 
     pull(name, insecure=insecure)
 
@@ -171,7 +178,7 @@ def pull(model: Model = None, insecure: Insecure = False) -> None:
 def push(model: Model = None, insecure: Insecure = False) -> None:
     """Send a model to its registry."""
     [name] = exactly(1, model or [])
-    from cli.push import push
+    from cli.models import push
 
     push(name, insecure=insecure)
 
@@ -180,10 +187,10 @@ def push(model: Model = None, insecure: Insecure = False) -> None:
 @app.command("ls", cls=Verb, hidden=True)
 def list_(prefix: Annotated[list[str] | None, typer.Argument(metavar="[PREFIX]", hidden=True)] = None) -> None:
     """List the models."""
-    [wanted] = at_most(1, prefix or []) or [""]
+    [start] = at_most(1, prefix or []) or [""]
     from cli.models import list_models
 
-    list_models(wanted)
+    list_models(start)
 
 
 @app.command("ps", cls=Verb)
@@ -237,14 +244,14 @@ def doctor(
 
 
 def main() -> None:
-    """The entry of the installed command: carries one out and ends the process with its exit code."""
+    """Run the command line and end the process with its exit code."""
     try:
         code = app(with_values(sys.argv[1:]), prog_name=NAME, standalone_mode=False)
     except (CommandError, typer.TyperException) as error:
         print(f"Error: {error.format_message() if isinstance(error, typer.TyperException) else error}", file=sys.stderr)
         code = 1
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not try to write the rest.
+        # The reader of our output is gone; the interpreter must not flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)

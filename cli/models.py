@@ -1,4 +1,4 @@
-"""The verbs that look at models and handle them as wholes: list, ps, stop, rm, cp."""
+"""The verbs for whole models: list, ps, stop, rm, cp, pull, push."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from cli import human
-from cli.client import MISSING, ProcessResponse, ResponseError, connect
-from cli.columns import table
-from cli.errors import CommandError
+from cli.arguments import CommandError
+from cli.client import MISSING, Client, ProcessResponse, ResponseError, connect
+from cli.human import table
+from cli.progress import display
 
 _ID = 12  # digits of a digest that are shown
 
 
 def list_models(prefix: str) -> None:
-    """The stored models whose name starts with `prefix`, upper and lower case alike."""
+    """Print the stored models whose name starts with `prefix`, ignoring case."""
     with connect() as client:
         models = client.list().models
     now = datetime.now(UTC)
@@ -27,7 +28,7 @@ def list_models(prefix: str) -> None:
 
 
 def ps() -> None:
-    """The loaded models."""
+    """Print the loaded models."""
     with connect() as client:
         models = client.ps().models
     now = datetime.now(UTC)
@@ -66,7 +67,7 @@ def remove(models: list[str]) -> None:
     """Unload and delete models."""
     with connect() as client:
         for model in models:
-            with suppress(ResponseError):  # what cannot be loaded can be deleted all the same
+            with suppress(ResponseError):  # a model that cannot be loaded can still be deleted
                 client.generate(model, keep_alive=0)
             client.delete(model)
             print(f"deleted '{model}'")
@@ -77,3 +78,23 @@ def copy(source: str, destination: str) -> None:
     with connect() as client:
         client.copy(source, destination)
     print(f"copied '{source}' to '{destination}'")
+
+
+def pull(model: str, *, insecure: bool) -> None:
+    """Pull a model from its registry."""
+    with connect() as client:
+        fetch(client, model, insecure=insecure)
+
+
+def fetch(client: Client, model: str, *, insecure: bool) -> None:
+    """Pull a model and show progress."""
+    with display() as show:
+        for step in client.pull(model, insecure=insecure, stream=True):
+            show(step)
+
+
+def push(model: str, *, insecure: bool) -> None:
+    """Push a model to its registry."""
+    with connect() as client, display() as show:
+        for step in client.push(model, insecure=insecure, stream=True):
+            show(step)

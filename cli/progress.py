@@ -1,10 +1,11 @@
-"""What a long operation says while it is under way, on standard error."""
+"""Progress on standard error: bars or lines for long operations, a spinner before an answer."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -24,7 +25,7 @@ Show = Callable[[ProgressResponse], None]
 
 @contextmanager
 def display() -> Iterator[Show]:
-    """What shows the steps of one operation: bars at a terminal, lines elsewhere."""
+    """A function that shows the steps of one operation: bars on a terminal, lines elsewhere."""
     if not sys.stderr.isatty():
         yield _Lines().show
         return
@@ -40,7 +41,7 @@ def display() -> Iterator[Show]:
 
 
 class _Lines:
-    """One line for each new status: a file has no use for a bar."""
+    """One line for each new status."""
 
     def __init__(self) -> None:
         self._last: str | None = None
@@ -52,7 +53,7 @@ class _Lines:
 
 
 class _Bars:
-    """A bar for each layer or file, the other statuses as lines above."""
+    """A bar for each status with a total, lines for the others."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -66,3 +67,16 @@ class _Bars:
         if status not in self._bars:
             self._bars[status] = self._progress.add_task(status, total=step.total)
         self._progress.update(self._bars[status], completed=step.completed or 0)
+
+
+T = TypeVar("T")
+
+
+def spinning(items: Iterable[T]) -> Iterator[T]:
+    """The same items; on a terminal a spinner turns until the first one arrives."""
+    iterator = iter(items)
+    with Console(stderr=True).status("") if sys.stderr.isatty() else nullcontext():
+        first = next(iterator, None)
+    if first is not None:
+        yield first
+    yield from iterator

@@ -1,31 +1,31 @@
-"""The interactive session: read a message, show the answer, again."""
+"""The interactive session: read a message, print the answer, repeat."""
 
 from __future__ import annotations
 
 import sys
 
-from cli.answer import Answer, timings
+from cli.answer import AnswerPrinter, timings
+from cli.arguments import CommandError
 from cli.client import Client
 from cli.commands import Commands, Leave
-from cli.errors import CommandError
-from cli.lines import Lines
+from cli.input import LineReader
+from cli.progress import spinning
 from cli.session import Session
-from cli.spinner import spinning
 
 _GREETING = "Write a message; /? for help, /bye or Ctrl-D to leave."
 
 
 class Repl:
-    """Talks with the user until they leave. A failure or Ctrl-C ends an answer, not the session."""
+    """Runs until the user leaves. A failure or Ctrl-C ends an answer, not the session."""
 
-    def __init__(self, client: Client, session: Session, lines: Lines) -> None:
+    def __init__(self, client: Client, session: Session, lines: LineReader) -> None:
         self._client = client
         self._session = session
         self._lines = lines
         self._commands = Commands(client, session, lines.history)
 
     def run(self) -> None:
-        """The whole session."""
+        """Run the session."""
         print(_GREETING)
         while True:
             try:
@@ -45,7 +45,7 @@ class Repl:
                 self._turn(text)
 
     def _turn(self, text: str) -> None:
-        answer = Answer(sys.stdout, self._session.look)
+        answer = AnswerPrinter(sys.stdout, self._session.look)
         try:
             answer.follow(spinning(self._session.chat(self._client, text)))
         finally:

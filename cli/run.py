@@ -1,31 +1,35 @@
-"""The verb run: one answer, or a conversation where there is somebody to talk to."""
+"""`pronk run` (one answer, or a conversation on a terminal) and `pronk embed`."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+from dataclasses import dataclass
 
-from cli.answer import Answer, timings
+from cli.answer import AnswerPrinter, timings
+from cli.arguments import CommandError
 from cli.client import MISSING, Client, Description, ResponseError, connect
-from cli.embed import Wishes, print_vectors
-from cli.history import FILE, History
-from cli.lines import Lines
-from cli.pull import fetch
+from cli.input import FILE, History, LineReader
+from cli.models import fetch
+from cli.progress import spinning
 from cli.repl import Repl
 from cli.session import Session
-from cli.spinner import spinning
 from server.settings import Settings
 
 
-def run(session: Session, words: list[str], wishes: Wishes, *, insecure: bool) -> None:
-    """Answer the words and what is piped in; without either, talk. `wishes` are for a model that only embeds."""
+def run(session: Session, words: list[str], options: EmbedOptions, *, insecure: bool) -> None:
+    """Answer the words and piped input; on a terminal without words, start a session.
+
+    An embedding model prints a vector instead, made with `options`.
+    """
     settings = Settings.from_env()
     with connect(settings) as client:
         described = _find(client, session.model, insecure=insecure)
         capabilities = described.capabilities or ()
         if "embedding" in capabilities and "completion" not in capabilities:
             prompt = _prompt(words)
-            print_vectors(client, session.model, [prompt] if prompt else [], wishes)
+            print_vectors(client, session.model, [prompt] if prompt else [], options)
             return
         if session.think is None and "thinking" in capabilities:
             session.think = True
@@ -33,11 +37,11 @@ def run(session: Session, words: list[str], wishes: Wishes, *, insecure: bool) -
             _answer(client, session, _prompt(words))
         else:
             session.load(client)
-            Repl(client, session, Lines(History(FILE, kept=not settings.no_history))).run()
+            Repl(client, session, LineReader(History(FILE, kept=not settings.no_history))).run()
 
 
 def terminal_width() -> int:
-    """Cells in a line of the terminal; 0 where the output is none."""
+    """The terminal's width in cells; 0 if standard output is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
@@ -52,7 +56,7 @@ def _find(client: Client, model: str, *, insecure: bool) -> Description:
 
 
 def _prompt(words: list[str]) -> str:
-    """What is piped in, then what was given."""
+    """Piped input, then the words."""
     piped = "" if sys.stdin.isatty() else sys.stdin.read()
     return " ".join([piped, *words] if piped else words)
 
@@ -61,8 +65,36 @@ def _answer(client: Client, session: Session, prompt: str) -> None:
     if not prompt:
         session.load(client)
         return
-    answer = Answer(sys.stdout, session.look)
+    answer = AnswerPrinter(sys.stdout, session.look)
     answer.follow(spinning(session.generate(client, prompt)))
     print("\n")
     if session.verbose and answer.final is not None:
         print(timings(answer.final), end="", file=sys.stderr)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedOptions:
+    """Options of an embedding; None is the server's default. `dimensions` is the length of a vector."""
+
+    dimensions: int | None = None
+    truncate: bool | None = None
+    keep_alive: str | None = None
+
+
+def embed(model: str, texts: list[str], options: EmbedOptions) -> None:
+    """Embed the texts, or without any the lines of piped input."""
+    if not texts and not sys.stdin.isatty():
+        texts = sys.stdin.read().splitlines()
+    with connect() as client:
+        print_vectors(client, model, texts, options)
+
+
+def print_vectors(client: Client, model: str, texts: list[str], options: EmbedOptions) -> None:
+    """Print each text's vector as JSON, one per line. Raises CommandError if there are no texts."""
+    if not texts:
+        raise CommandError(f'embedding models require input text. Usage: pronk run {model} "your text here"')
+    response = client.embed(
+        model, texts, truncate=options.truncate, dimensions=options.dimensions, keep_alive=options.keep_alive
+    )
+    for vector in response.embeddings:
+        print(json.dumps(vector, separators=(",", ":")))

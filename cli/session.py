@@ -1,4 +1,4 @@
-"""A conversation: what was said, and with which settings the next answer is asked for."""
+"""A conversation: its messages, and the settings for the next answer."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from cli.answer import Answer, Look
+from cli.answer import AnswerPrinter, Look
 from cli.arguments import Format, Think
 from cli.client import ChatResponse, Client, GenerateResponse
 
 
 @dataclass(kw_only=True)
 class Session:
-    """The state of `pronk run`. `think` None leaves it to the model, `keep_alive` None to the server.
+    """The state of `pronk run`. `think` None is the model's default, `keep_alive` None the server's.
 
-    `verbose` tells after each answer what it cost, `look` how answers are shown.
+    `verbose` prints timings after each answer; `look` says how answers are printed.
     """
 
     model: str
     think: Think | None = None
-    format: Format = None
+    output_format: Format = None
     keep_alive: str | None = None
     system: str = ""
     verbose: bool = False
@@ -29,37 +29,37 @@ class Session:
     messages: list[dict[str, str]] = field(default_factory=list)
 
     def generate(self, client: Client, prompt: str) -> Iterator[GenerateResponse]:
-        """The answer to a single prompt."""
+        """Stream the answer to a single prompt."""
         return client.generate(
             self.model,
             prompt,
             stream=True,
             system=self.system,
             think=self.think,
-            format=self.format,
+            format=self.output_format,
             options=self.options or None,
             keep_alive=self.keep_alive,
         )
 
     def chat(self, client: Client, text: str) -> Iterator[ChatResponse]:
-        """The answer to the next message."""
+        """Stream the answer to the next message."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         return client.chat(
             self.model,
             [*system, *self.messages, {"role": "user", "content": text}],
             stream=True,
             think=self.think,
-            format=self.format,
+            format=self.output_format,
             options=self.options or None,
             keep_alive=self.keep_alive,
         )
 
     def load(self, client: Client) -> None:
-        """Have the model ready before the first message."""
+        """Load the model before the first message."""
         client.generate(self.model, keep_alive=self.keep_alive)
 
-    def remember(self, text: str, answer: Answer) -> None:
-        """Add a turn. Of an answer that was interrupted, what there is; of none at all, nothing."""
+    def remember(self, text: str, answer: AnswerPrinter) -> None:
+        """Add the message and its answer, which may be incomplete. Does nothing without an answer."""
         if not answer.content and not answer.thinking:
             return
         reply = {"role": "assistant", "content": answer.content, "thinking": answer.thinking}
@@ -67,5 +67,5 @@ class Session:
         self.messages.append({key: value for key, value in reply.items() if value or key != "thinking"})
 
     def forget(self) -> None:
-        """Start over with the same settings."""
+        """Forget the messages, keep the settings."""
         self.messages.clear()

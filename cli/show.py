@@ -1,4 +1,4 @@
-"""The verb show: what a model is, in sections or one part of it as it stands."""
+"""`pronk show`: an overview of a model in sections, or one part verbatim."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from cli.arguments import CommandError
 from cli.client import Client, Description, connect
-from cli.columns import Row, section
-from cli.errors import CommandError
+from cli.human import Row, section
 
 PARTS = ("license", "modelfile", "parameters", "system", "template")
 _LINES = 2  # lines of a system prompt or a license in the overview
-_ITEMS = 3  # of a long list in the details
+_ITEMS = 3  # items shown of a long list in the details
 
 
 def show(model: str, parts: list[str], *, verbose: bool) -> None:
-    """Print the overview, or the one part that was asked for."""
+    """Print the overview, or the one requested part. Raises CommandError for several parts."""
     if len(parts) > 1:
         names = [f"'--{name}'" for name in PARTS]
         raise CommandError(f"only one of {', '.join(names[:-1])}, or {names[-1]} can be specified")
@@ -29,14 +29,14 @@ def show(model: str, parts: list[str], *, verbose: bool) -> None:
 
 
 def print_part(client: Client, model: str, part: str) -> None:
-    """One of PARTS."""
+    """Print one of PARTS."""
     text = getattr(client.describe(model), part) or ""
-    # A prompt and a template are to be used as they are: no line end is added to them.
+    # System prompt and template are verbatim, without an added line end.
     sys.stdout.write(text if part in ("system", "template") else f"{text}\n")
 
 
 def print_overview(client: Client, model: str, *, verbose: bool = False) -> None:
-    """What a model is, in sections."""
+    """Print a model's sections; `verbose` adds metadata and tensors."""
     described = client.describe(model, verbose=verbose)
     sections = list(_sections(described))
     if verbose:

@@ -27,7 +27,7 @@ class Message:
 
 
 @dataclass(slots=True)
-class Recipe:
+class ModelSpec:
     """The commands of a Modelfile by kind, in their order. Of a text that a model has once, the last counts.
 
     `parameters` holds JSON values as they are stored; `deprecated` the names of parameters that nobody reads any more.
@@ -47,15 +47,15 @@ class Recipe:
     deprecated: list[str] = field(default_factory=list)
 
 
-def recipe(commands: Iterable[Command]) -> Recipe:
+def model_spec(commands: Iterable[Command]) -> ModelSpec:
     """Sort commands. Raises ModelfileError for the first parameter or version that is no good."""
-    found = Recipe()
+    found = ModelSpec()
     for command in commands:
         _add(found, command)
     return found
 
 
-def _add(found: Recipe, command: Command) -> None:
+def _add(found: ModelSpec, command: Command) -> None:
     value = command.value
     match command.keyword:
         case Keyword.FROM:
@@ -76,7 +76,7 @@ def _add(found: Recipe, command: Command) -> None:
             setattr(found, command.keyword.lower(), value)
 
 
-def _add_parameter(found: Recipe, name: str, text: str) -> None:
+def _add_parameter(found: ModelSpec, name: str, text: str) -> None:
     if name in DEPRECATED:
         found.deprecated.append(name)
         return

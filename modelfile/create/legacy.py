@@ -10,7 +10,7 @@ from modelfile.create.request import CreateError, CreateRequest, FileMap
 from modelfile.encoding import decode
 from modelfile.messages import StoredMessage
 from modelfile.parser import parse
-from modelfile.spec import Recipe, recipe
+from modelfile.spec import ModelSpec, model_spec
 from registry.names import Digest, ModelName
 
 _LONGEST = 4 << 20  # bytes
@@ -35,7 +35,7 @@ def with_modelfile(request: CreateRequest, text: str, references: References) ->
     """
     if len(text) > _LONGEST:
         raise CreateError(f"modelfile too long: at most {_LONGEST} characters are accepted")
-    wanted = recipe(parse(text))
+    wanted = model_spec(parse(text))
     if len(wanted.sources) + len(wanted.adapters) + len(wanted.drafts) > _MOST_SOURCES:
         raise CreateError(f"too many FROM, ADAPTER and DRAFT lines: at most {_MOST_SOURCES} are accepted")
     base, files = _sources(request, wanted, references)
@@ -59,7 +59,9 @@ def with_modelfile(request: CreateRequest, text: str, references: References) ->
     )
 
 
-def _sources(request: CreateRequest, wanted: Recipe, references: References) -> tuple[ModelName | None, FileMap | None]:
+def _sources(
+    request: CreateRequest, wanted: ModelSpec, references: References
+) -> tuple[ModelName | None, FileMap | None]:
     """The model below, which is the last one named, and all files. Beside a model there may be no other weights."""
     found = [(text, references.model_or_files(text, request.files or {})) for text in wanted.sources]
     names = [source for _, source in found if isinstance(source, ModelName)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from ollama import ChatResponse, GenerateResponse
 
-from cli.answer import Answer, Look, Response, timings
+from cli.answer import AnswerPrinter, Look, Response, timings
 
 
 def chat(content: str = "", thinking: str = "", *, done: bool = False) -> Response:
@@ -17,7 +17,7 @@ def chat(content: str = "", thinking: str = "", *, done: bool = False) -> Respon
 
 def shown(*responses: Response, width: int = 0) -> str:
     out = io.StringIO()
-    Answer(out, Look(width=width)).follow(responses)
+    AnswerPrinter(out, Look(width=width)).follow(responses)
     return out.getvalue()
 
 
@@ -43,7 +43,7 @@ def test_thinking_without_an_answer_leaves_the_terminal_as_it_was() -> None:
 
 def test_hidden_thinking_is_remembered() -> None:
     out = io.StringIO()
-    answer = Answer(out, Look(hide_thinking=True))
+    answer = AnswerPrinter(out, Look(hide_thinking=True))
     final = chat(done=True)
     answer.follow([chat(thinking="hm"), chat("so"), final])
     assert out.getvalue() == answer.content == "so"
@@ -53,7 +53,7 @@ def test_hidden_thinking_is_remembered() -> None:
 
 def test_what_came_before_a_failure_is_shown() -> None:
     out = io.StringIO()
-    answer = Answer(out, Look(width=80))
+    answer = AnswerPrinter(out, Look(width=80))
 
     def broken() -> Iterator[Response]:
         yield chat("one two")

@@ -2,8 +2,16 @@
 
 import pytest
 
-from cli.arguments import at_least, at_most, exactly, parse_format, parse_think, parse_truncate, with_values
-from cli.errors import CommandError
+from cli.arguments import (
+    CommandError,
+    at_least,
+    at_most,
+    exactly,
+    parse_format,
+    parse_think,
+    parse_truncate,
+    with_values,
+)
 
 
 def test_think_stands_alone() -> None:

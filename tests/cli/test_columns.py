@@ -1,6 +1,6 @@
 """The layout of tables, as recorded from Ollama's command."""
 
-from cli.columns import section, table
+from cli.human import section, table
 
 
 def test_a_table() -> None:

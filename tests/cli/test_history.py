@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.history import LIMIT, History
+from cli.input import LIMIT, History
 from tests.cli.conftest import COMMAND, Pronk
 from tests.cli.terminal import Terminal
 

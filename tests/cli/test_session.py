@@ -4,12 +4,12 @@ import io
 
 from ollama import ChatResponse, Message
 
-from cli.answer import Answer, Look
+from cli.answer import AnswerPrinter, Look
 from cli.session import Session
 
 
-def answered(content: str, thinking: str = "") -> Answer:
-    answer = Answer(io.StringIO(), Look())
+def answered(content: str, thinking: str = "") -> AnswerPrinter:
+    answer = AnswerPrinter(io.StringIO(), Look())
     answer.follow([ChatResponse(message=Message(role="assistant", content=content, thinking=thinking))])
     return answer
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from cli.errors import CommandError
-from cli.history import History
+from cli.arguments import CommandError
+from cli.commands import SET_HELP, change_setting
+from cli.input import History
 from cli.session import Session
-from cli.set_command import HELP, change
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def history(tmp_path: Path) -> History:
     ("text", "name", "value"),
     [
         ("system You are Alice.", "system", "You are Alice."),
-        ("format", "format", "json"),
-        ('format {"type": "object"}', "format", {"type": "object"}),
-        ("noformat", "format", None),
+        ("format", "output_format", "json"),
+        ('format {"type": "object"}', "output_format", {"type": "object"}),
+        ("noformat", "output_format", None),
         ("think", "think", True),
         ("think high", "think", "high"),
         ("nothink", "think", False),
@@ -39,13 +39,13 @@ def history(tmp_path: Path) -> History:
     ],
 )
 def test_a_setting(session: Session, history: History, text: str, name: str, value: Any) -> None:
-    change(session, history, text)
+    change_setting(session, history, text)
     assert getattr(session, name) == value
 
 
 def test_look_and_history(session: Session, history: History) -> None:
     for text, wrap, kept in (("nowordwrap", False, True), ("nohistory", False, False), ("wordwrap", True, False)):
-        change(session, history, text)
+        change_setting(session, history, text)
         assert (session.look.wrap, history.kept) == (wrap, kept)
 
 
@@ -64,12 +64,12 @@ def test_look_and_history(session: Session, history: History) -> None:
 def test_a_mistake(session: Session, history: History, text: str, message: str) -> None:
     before = vars(session).copy()
     with pytest.raises(CommandError, match=message):
-        change(session, history, text)
+        change_setting(session, history, text)
     assert vars(session) == before
 
 
 def test_help_names_every_setting(session: Session, history: History, capsys: pytest.CaptureFixture[str]) -> None:
-    change(session, history, "?")
-    assert capsys.readouterr().out == f"{HELP}\n"
+    change_setting(session, history, "?")
+    assert capsys.readouterr().out == f"{SET_HELP}\n"
     for name in ("parameter", "system", "format", "noformat", "think", "nothink", "verbose", "quiet"):
-        assert f"/set {name}" in HELP
+        assert f"/set {name}" in SET_HELP

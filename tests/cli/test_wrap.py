@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from cli.wrap import WordWrap
+from cli.answer import WordWrap
 
 WIDTH = 12
 TEXTS = st.text(st.sampled_from("ab \n天空,."), max_size=80)

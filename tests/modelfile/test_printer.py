@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from modelfile.parser import ROLES, Command, Keyword, ModelfileError, parse
 from modelfile.printer import parameter_commands, print_modelfile
-from modelfile.spec import recipe
+from modelfile.spec import model_spec
 
 PLAIN = [keyword for keyword in Keyword if keyword not in (Keyword.PARAMETER, Keyword.MESSAGE)]
 
@@ -107,6 +107,6 @@ parameters = st.fixed_dictionaries(
 
 @given(parameters)
 def test_parameters_survive_being_printed(stored: dict[str, object]) -> None:
-    stored = recipe(parameter_commands(stored)).parameters  # numbers of 32 bits in their shortest form
+    stored = model_spec(parameter_commands(stored)).parameters  # numbers of 32 bits in their shortest form
     commands = parse("FROM x\n" + print_modelfile(parameter_commands(stored)))
-    assert recipe(commands).parameters == stored
+    assert model_spec(commands).parameters == stored

@@ -9,7 +9,7 @@ import pytest
 
 from modelfile.encoding import decode
 from modelfile.parser import ModelfileError, parse
-from modelfile.spec import Message, Recipe, recipe
+from modelfile.spec import Message, ModelSpec, model_spec
 
 RECORDED = json.loads((Path(__file__).parents[1] / "data/golden/create-probes.json").read_text(encoding="utf-8"))
 CREATIONS = {probe["id"]: probe for probe in RECORDED if "modelfile" in probe or "modelfile_base64" in probe}
@@ -17,11 +17,11 @@ OF_THE_SERVER = {"mf-err-from-comment"}  # its Modelfile is well-formed; the nam
 INHERITING = {"mf-inherit-empty", "mf-inherit-replace", "mf-inherit-messages", "mf-replace-messages"}
 
 
-def read(probe: dict[str, Any]) -> Recipe:
+def read(probe: dict[str, Any]) -> ModelSpec:
     """The recipe of a recorded creation."""
     if "modelfile_base64" in probe:
-        return recipe(parse(decode(base64.b64decode(probe["modelfile_base64"]))))
-    return recipe(parse(decode(probe["modelfile"].encode())))
+        return model_spec(parse(decode(base64.b64decode(probe["modelfile_base64"]))))
+    return model_spec(parse(decode(probe["modelfile"].encode())))
 
 
 def layer_texts(probe: dict[str, Any], kind: str) -> list[str]:
@@ -58,7 +58,7 @@ def test_recorded_creations(id: str) -> None:
 
 def test_what_a_model_has_once() -> None:
     text = "FROM a\nFROM b\nSYSTEM 1\nSYSTEM 2\nRENDERER r\nPARSER p\nREQUIRES v0.14.0\nADAPTER c\nDRAFT d\nLICENSE l"
-    assert recipe(parse(text)) == Recipe(
+    assert model_spec(parse(text)) == ModelSpec(
         sources=["a", "b"],
         adapters=["c"],
         drafts=["d"],
@@ -73,17 +73,17 @@ def test_what_a_model_has_once() -> None:
 def test_messages_keep_their_order() -> None:
     text = 'FROM a\nMESSAGE user x: y\nMESSAGE assistant ""\nMESSAGE user z'
     wanted = [Message("user", "x: y"), Message("assistant", ""), Message("user", "z")]
-    assert recipe(parse(text)).messages == wanted
+    assert model_spec(parse(text)).messages == wanted
 
 
 def test_deprecated_parameters_are_named_and_not_read() -> None:
-    found = recipe(parse("FROM a\nPARAMETER low_vram maybe\nPARAMETER top_k 1"))
+    found = model_spec(parse("FROM a\nPARAMETER low_vram maybe\nPARAMETER top_k 1"))
     assert (found.deprecated, found.parameters) == (["low_vram"], {"top_k": 1})
 
 
 @pytest.mark.parametrize("version", ["0.14", "1", "v0.14.0", "0.14.0-rc1+b", "1.0.0-a.1+x.007", "1.0.0--"])
 def test_versions(version: str) -> None:
-    assert recipe(parse(f"FROM a\nREQUIRES {version}")).requires == version.removeprefix("v")
+    assert model_spec(parse(f"FROM a\nREQUIRES {version}")).requires == version.removeprefix("v")
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_versions(version: str) -> None:
 )
 def test_no_versions(version: str) -> None:
     with pytest.raises(ModelfileError, match=r"^requires must be a valid semver \(e\.g\. 0\.14\.0\)$"):
-        recipe(parse(f"FROM a\nREQUIRES {version}"))
+        model_spec(parse(f"FROM a\nREQUIRES {version}"))

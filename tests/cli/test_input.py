@@ -4,8 +4,7 @@ import io
 
 import pytest
 
-from cli.history import FILE, History
-from cli.lines import Lines
+from cli.input import FILE, History, LineReader
 
 
 @pytest.mark.parametrize(
@@ -21,7 +20,7 @@ from cli.lines import Lines
 )
 def test_one_message(monkeypatch: pytest.MonkeyPatch, typed: str, message: str) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-    lines = Lines(History(FILE, kept=False))
+    lines = LineReader(History(FILE, kept=False))
     assert lines.read() == message
     with pytest.raises(EOFError):
         lines.read()
