@@ -7,7 +7,7 @@ import math
 import socket
 from dataclasses import dataclass
 
-from server.gotext import parse_duration
+from server.duration import parse_duration
 
 DEFAULT_PORT = 11434
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")

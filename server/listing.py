@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from engine.model import Model, Models
 from registry.names import Digest, ModelName
 from registry.storage.store import StoredModel
-from server import gojson
 from server.http.errors import KNOWN, message_of
+from server.http.json_output import encode
 from server.ollama import clock
 from server.ollama.details import details
 
@@ -63,7 +63,7 @@ class Listing:
         if known is not None and known.stored == stored and known.missing == missing:
             return known
         try:
-            return _Line(stored, missing, gojson.encode(_tag(stored, self._models.read(stored))))
+            return _Line(stored, missing, encode(_tag(stored, self._models.read(stored))))
         except KNOWN as error:
             log.warning("skipping model %s: %s", stored.name.shortest, message_of(error))
             return None

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from server.anthropic.schemas import MESSAGES
-from server.context import find_model, settings_of
-from server.http.body import read_body
+from server.anthropic.schemas import MessagesBody, Route
+from server.context import find_model
 from server.http.errors import HTTPError, NotSupported
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 
 @router.post("/v1/messages")
-async def messages(request: Request) -> Response:
+async def messages(request: Request, body: MessagesBody) -> Response:
     """A chat in Anthropic's dialect; not there yet."""
-    body = await read_body(request, MESSAGES, settings_of(request).max_body, empty="EOF")
     if not body.model.strip():
         raise HTTPError("model is required")
     if body.max_tokens <= 0:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from server.gotypes import ANY, BOOL, INT, STRING, list_of, member, struct
+from pydantic import Field
+
+from server.http.body import FIRST_ERROR, Body, BodyRoute, go_list
+from server.ollama.fields import Int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessagesBody:
+class Route(BodyRoute):
+    """A route of `/v1/messages`."""
+
+    empty = "EOF"
+
+
+class MessagesBody(Body):
     """`POST /v1/messages`."""
 
-    model: str = member(STRING)
-    max_tokens: int = member(INT)
-    messages: tuple[Any, ...] = member(list_of(ANY, "[]anthropic.MessageParam"))
-    stream: bool = member(BOOL)
+    go: ClassVar[str] = "anthropic.MessagesRequest"
 
-
-MESSAGES = struct(MessagesBody, "anthropic.MessagesRequest")
+    model: str = ""
+    max_tokens: Int = 0
+    messages: Annotated[list[Any], FIRST_ERROR, go_list("[]anthropic.MessageParam", None)] = Field(default_factory=list)
+    stream: bool = False

@@ -1,57 +1,257 @@
-"""Request bodies in, JSON answers out."""
+"""Request bodies: pydantic models that take JSON as Go's decoder does, and its words for what they do not take."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, TypeVar
 
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server import gojson
-from server.gotypes import Kind, decode_as
+from server.context import settings_of
 from server.http.errors import BodyTooLarge, InvalidBody
+from server.http.json_input import SLICE, EmptyBody, Infinite, JSONError, JSONReader, OutOfRange
+from server.http.json_output import encode
 
-T = TypeVar("T")
+B = TypeVar("B", bound="Body")
 
 JSON = "application/json; charset=utf-8"
 NDJSON = "application/x-ndjson"
-_LONG = 1 << 20  # bytes; decoding more than this would hold up the event loop noticeably
+
+_GO_TYPES = {
+    "string_type": "string",
+    "bool_type": "bool",
+    "int_type": "int",
+    "greater_than_equal": "int",
+    "less_than_equal": "int",
+    "dict_type": "map[string]interface {}",
+}
+"""What pydantic calls a mismatch, and the Go type that Ollama has there. Other types name themselves."""
+
+_LITERAL = ("int", "uint8")  # whose errors tell the digits of a number
+_decoders = ThreadPoolExecutor(2, "decoder")  # large bodies: two at a time, apart from the work of others
 
 
-async def read_body(request: Request, kind: Kind[T], limit: int, empty: str = "missing request body") -> T:
-    """The JSON body as `kind`, whatever its Content-Type. Raises BodyTooLarge or InvalidBody."""
-    data = await _receive(request, limit)
+class Body(BaseModel):
+    """The body of a request, or an object in one.
+
+    Keys match in any case and unknown ones are ignored; `null` leaves the default; no type is made of another.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, protected_namespaces=())
+
+    go: ClassVar[str] = ""
+    """What Ollama calls it, as in `api.ChatRequest`: error texts say so."""
+    _names: ClassVar[dict[str, str]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Collect the keys."""
+        names = (field.alias or name for name, field in cls.model_fields.items())
+        cls._names = {name.lower(): name for name in names}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, value: Any) -> Any:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            if isinstance(value, cls):
+                return value
+            raise mismatch(value, cls.go)
+        names = cls._names
+        return {
+            name: item
+            for key, item in value.items()
+            if item is not None and (name := names.get(key.lower())) is not None
+        }
+
+
+class AnyBody(Body):
+    """Any JSON value; nothing of it is used."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing(cls, value: Any) -> Any:
+        return value if isinstance(value, cls) else {}
+
+
+class _FirstError(FailFast):
+    """As the original, and hashable, so that it can stand in a union."""
+
+    __hash__ = object.__hash__
+
+
+FIRST_ERROR = _FirstError()
+"""Lists end at their first wrong element: a million errors take more memory than the body."""
+
+
+def go_list(go: str, zero: Any) -> BeforeValidator:
+    """A Go slice: `go` is its type; a null element counts as `zero`."""
+
+    def checked(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise mismatch(value, go)
+        return [zero if item is None else item for item in value] if None in value else value
+
+    return BeforeValidator(checked)
+
+
+def text_map(value: Any) -> Any:
+    """A Go map of texts; null counts as an empty text."""
+    go = "map[string]string"
+    if not isinstance(value, dict):
+        raise mismatch(value, go)
+    for item in value.values():
+        if item is not None and not isinstance(item, str):
+            raise mismatch(item, "string")
+    return {key: item or "" for key, item in value.items()}
+
+
+def mismatch(value: Any, go: str) -> PydanticCustomError:
+    """The error for a value that should have been of the Go type `go`."""
+    return PydanticCustomError("go_type", "{got}, not {go}", {"got": describe(value, go), "go": go})
+
+
+def describe(value: Any, go: str) -> str:
+    """What Go calls a value where it expects `go`."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        literal = getattr(value, "literal", value)
+        return f"number {literal}" if go in _LITERAL or isinstance(value, Infinite) else "number"
+    if isinstance(value, str):
+        return "string"
+    return "object" if isinstance(value, dict) else "array"
+
+
+def go_text(got: str, place: str, go: str) -> str:
+    """The text of a mismatch; `place` is `Struct.field`, or empty for the body itself."""
+    return f"json: cannot unmarshal {got} into Go {f'struct field {place}' if place else 'value'} of type {go}"
+
+
+def decode(data: bytes, kind: type[B], limit: int = 64 << 20) -> B:
+    """A whole body. Raises ValueError with the text for the client, or BodyTooLarge."""
+    reader = JSONReader(limit)
+    reader.feed(data)
+    return _read(reader, kind)
+
+
+def _read(reader: JSONReader, kind: type[B]) -> B:
     try:
-        if len(data) > _LONG:
-            return await asyncio.to_thread(_decode, data, kind)
-        return _decode(data, kind)
-    except gojson.EmptyBody:
+        value = reader.value()
+    except OutOfRange as error:
+        value = _within_range(error.value, kind)
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(_words(error, kind, value)) from None
+
+
+def _words(error: ValidationError, kind: type[Body], value: Any) -> str:
+    """The first error, in Ollama's words. A field that reads itself ends Go's decoding, so its error comes first."""
+    errors = error.errors(include_url=False)
+    order = {key.lower(): place for place, key in enumerate(value)} if isinstance(value, dict) else {}
+    errors.sort(key=lambda each: order.get(str(each["loc"][0]).lower(), 0) if each["loc"] else 0)
+    for each in errors:
+        if each["type"] == "value_error":
+            return str(each["ctx"]["error"])
+    first = errors[0]
+    known = first.get("ctx", {}) if first["type"] == "go_type" else {}
+    go = known.get("go") or _GO_TYPES.get(first["type"], "interface {}")
+    path = [part for part in first["loc"] if isinstance(part, str)]
+    return go_text(
+        known.get("got") or describe(first["input"], go), ".".join([_struct(kind), *path]) if path else "", go
+    )
+
+
+def _struct(kind: type[Body]) -> str:
+    return kind.go.rpartition(".")[2]
+
+
+def _within_range(value: Any, kind: type[Body]) -> Any:
+    """`value` without the keys that nobody reads. Raises ValueError for a number that no float64 holds."""
+    fields = value.items() if isinstance(value, dict) else [("", value)]
+    for key, item in fields:
+        name = kind._names.get(key.lower())
+        if (number := _first_infinite(item)) is not None and (name or not key):
+            go = "int" if item is number else "float64"
+            raise ValueError(go_text(describe(number, go), f"{_struct(kind)}.{name}" if name else "", go))
+    return value
+
+
+def _first_infinite(value: Any) -> Infinite | None:
+    if isinstance(value, Infinite):
+        return value
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((number for child in children if (number := _first_infinite(child)) is not None), None)
+
+
+class BodyRoute(APIRoute):
+    """A route whose endpoint takes a `Body`: it is read here, whatever its Content-Type, not by FastAPI."""
+
+    empty = "missing request body"
+    """What a client is told that sends none."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Read the body, then go on as FastAPI does."""
+        handler = super().get_route_handler()
+        kind = None if self.body_field is None else self.body_field.field_info.annotation
+        if not isinstance(kind, type) or not issubclass(kind, Body):
+            return handler
+
+        async def read_and_handle(request: Request) -> Response:
+            body = await read_body(request, kind, settings_of(request).max_body, self.empty)
+            return await handler(_ReadRequest(request, body))
+
+        return read_and_handle
+
+
+class _ReadRequest(Request):
+    """A request whose body has been read. FastAPI finds it where it looks for JSON."""
+
+    def __init__(self, request: Request, body: Body) -> None:
+        headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+        super().__init__({**request.scope, "headers": [*headers, (b"content-type", b"application/json")]})
+        self._receive, self._read = request.receive, body
+
+    async def body(self) -> bytes:
+        """Not empty, so that FastAPI asks for the JSON."""
+        return b"{}"
+
+    async def json(self) -> Any:
+        """The body."""
+        return self._read
+
+
+async def read_body(request: Request, kind: type[B], limit: int, empty: str = BodyRoute.empty) -> B:
+    """The JSON body as `kind`. Raises BodyTooLarge or InvalidBody."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise BodyTooLarge(limit)
+    reader = JSONReader(limit)
+    try:
+        async for part in request.stream():
+            reader.feed(part)
+        if reader.size > SLICE:
+            return await asyncio.get_running_loop().run_in_executor(_decoders, _read, reader, kind)
+        return _read(reader, kind)
+    except EmptyBody:
         raise InvalidBody(empty) from None
+    except JSONError as error:
+        raise InvalidBody(str(error)) from None
     except ValueError as error:
         raise InvalidBody(str(error)) from None
 
 
-def _decode(data: bytes, kind: Kind[T]) -> T:
-    return decode_as(kind, gojson.decode(data))
-
-
-async def _receive(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise BodyTooLarge(limit)
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise BodyTooLarge(limit)
-        parts.append(part)
-    return b"".join(parts)
-
-
 def json_response(value: Any, status: int = 200, media_type: str = JSON) -> Response:
     """A whole JSON answer. `value` is made of dicts, lists, texts, numbers and `msgspec.Raw`."""
-    return Response(gojson.encode(value), status, media_type=None, headers={"content-type": media_type})
+    return Response(encode(value), status, media_type=None, headers={"content-type": media_type})
 
 
 def empty_response(status: int = 200) -> Response:

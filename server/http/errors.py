@@ -34,7 +34,7 @@ from registry.gguf import GGUFError
 from registry.manifest import ManifestError
 from registry.names import InvalidDigest, InvalidName
 from registry.storage.store import ModelMissing, StoreError
-from server import gojson
+from server.http.json_output import encode
 
 log = logging.getLogger("pronk.server")
 
@@ -167,7 +167,7 @@ async def error_response(request: Request, error: Exception) -> Response:
     if isinstance(error, BodyTooLarge) or not isinstance(error, KNOWN):
         # The rest of the body is not worth reading; and after a defect the server closes the connection anyway.
         headers["connection"] = "close"
-    return Response(gojson.encode(error_object(status, message_of(error))), status, headers)
+    return Response(encode(error_object(status, message_of(error))), status, headers)
 
 
 def one_line(text: str) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from server import gojson
 from server.http.errors import plain_error
+from server.http.json_output import encode
 from server.http.target import InvalidTarget, Target
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         path = self.url.decode("latin-1").partition("?")[0] if self.scope is not None else ""
         error_object_of = self.app_state.get("error_object_of")  # what the lifespan gives
         error_object = plain_error if error_object_of is None else error_object_of(path)
-        body = gojson.encode(error_object(status, message))
+        body = encode(error_object(status, message))
         fields = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json; charset=utf-8"),

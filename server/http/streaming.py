@@ -20,9 +20,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from engine.api import Delta, ToolCall
-from server.gojson import encode
 from server.http.body import JSON
 from server.http.errors import KNOWN, error_response, message_of, one_line, plain_error, status_of
+from server.http.json_output import encode
 
 E = TypeVar("E")
 log = logging.getLogger("pronk.server")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from server.context import settings_of
-from server.gotypes import ANY
-from server.http.body import json_response, read_body
+from server.http.body import AnyBody, BodyRoute, json_response
 from server.http.errors import CLOUD_DISABLED, Forbidden, Unauthorized
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.post("/api/me")
@@ -26,16 +24,14 @@ async def signout() -> Response:
 
 
 @router.post("/api/experimental/web_search")
-async def web_search(request: Request) -> Response:
+async def web_search(_: AnyBody) -> Response:
     """Search the web: always refused, for it needs a cloud."""
-    await read_body(request, ANY, settings_of(request).max_body)
     raise Forbidden(f"{CLOUD_DISABLED}: web search is unavailable")
 
 
 @router.post("/api/experimental/web_fetch")
-async def web_fetch(request: Request) -> Response:
+async def web_fetch(_: AnyBody) -> Response:
     """Fetch a page: always refused, for it needs a cloud."""
-    await read_body(request, ANY, settings_of(request).max_body)
     raise Forbidden(f"{CLOUD_DISABLED}: web fetch is unavailable")
 
 

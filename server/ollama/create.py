@@ -13,22 +13,20 @@ from modelfile.create import create as make
 from modelfile.paths import expand, working_folder
 from registry.storage.store import Store
 from server.context import registries_of, settings_of, store_of
-from server.gotypes import TypeMismatch
-from server.http.body import read_body
-from server.http.errors import HTTPError, InvalidBody
+from server.http.body import BodyRoute
+from server.http.errors import HTTPError
 from server.http.hosts import is_loopback
 from server.http.streaming import StreamingAnswer
-from server.ollama.create_schema import CREATE, CreateBody
+from server.ollama.create_schema import CreateBody
 from server.ollama.writer import ProgressWriter
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.post("/api/create")
-async def create(request: Request) -> Response:
+async def create(request: Request, body: CreateBody) -> Response:
     """Make a model of uploaded files, or of another model."""
     settings, store = settings_of(request), store_of(request)
-    body = await read_body(request, CREATE, settings.max_body)
     wanted = await asyncio.to_thread(_wanted, store, body, trusted=settings.local_paths and _is_local(request))
     environ, pull = child_environment(settings.environ), partial(registries_of(request).pull, insecure=False)
     steps = make(store, wanted, environ, pull=pull, prune=not settings.no_prune)
@@ -42,10 +40,7 @@ def _is_local(request: Request) -> bool:
 
 def _wanted(store: Store, body: CreateBody, *, trusted: bool) -> CreateRequest:
     """What is to be made. Only a trusted client may name files of this machine: it could read them all."""
-    try:
-        request = body.request()
-    except TypeMismatch as error:
-        raise InvalidBody(str(error)) from None
+    request = body.request()
     if not body.is_old:
         return request
     if not trusted:

@@ -1,12 +1,11 @@
 """The body of `POST /api/create`."""
 
-# ruff: noqa: RUF009 - `member` makes the dataclass fields; nothing mutable is shared
-
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field
 
 from engine.api import Message
 from engine.errors import InvalidRequest
@@ -14,39 +13,39 @@ from engine.names import local_name
 from modelfile.create import CreateRequest, FileMap, check_names
 from modelfile.messages import StoredCall, StoredFunction, StoredMessage
 from registry.names import Digest, InvalidName, ModelName
-from server.gotypes import ANY, BOOL, STRING, Kind, decode_as, list_of, map_of, member, struct
-from server.ollama.fields import MESSAGES
+from server.http.body import describe, go_text, text_map
+from server.http.errors import InvalidBody
+from server.ollama.fields import Messages, Options
 from server.ollama.schemas import Named
 
-_FILES = map_of(STRING)
-_MAP = map_of(ANY, "map[string]interface {}")
-_RAW: Kind[Any] = Kind("interface {}", None, lambda value, _: value)
+TextMap = Annotated[dict[str, str], BeforeValidator(text_map)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateBody(Named):
     """`POST /api/create`. `modelfile` and `path` are the form that old clients send; maps may be absent or empty."""
 
-    stream: bool = member(BOOL, default=True)
-    modelfile: str = member(STRING)
-    path: str = member(STRING)
-    quantize: str = member(STRING)
-    quantization: str = member(STRING)
-    draft_quantize: str = member(STRING)
-    from_: str = member(STRING, "from")
-    remote_host: str = member(STRING)
-    files: Mapping[str, str] | None = member(_FILES, default=None)
-    draft_files: Mapping[str, str] | None = member(_FILES, default=None)
-    adapters: Mapping[str, str] | None = member(_FILES, default=None)
-    template: str = member(STRING)
-    license: Any = member(_RAW)
-    system: str = member(STRING)
-    parameters: Mapping[str, Any] = member(_MAP)
-    messages: tuple[Message, ...] = member(MESSAGES)
-    renderer: str = member(STRING)
-    parser: str = member(STRING)
-    requires: str = member(STRING)
-    info: Mapping[str, Any] = member(_MAP)
+    go: ClassVar[str] = "api.CreateRequest"
+
+    stream: bool = True
+    modelfile: str = ""
+    path: str = ""
+    quantize: str = ""
+    quantization: str = ""
+    draft_quantize: str = ""
+    from_: str = Field(default="", alias="from")
+    remote_host: str = ""
+    files: TextMap | None = None
+    draft_files: TextMap | None = None
+    adapters: TextMap | None = None
+    template: str = ""
+    license: Any = None
+    system: str = ""
+    parameters: Options = Field(default_factory=dict)
+    messages: Messages = Field(default_factory=list)
+    renderer: str = ""
+    parser: str = ""
+    requires: str = ""
+    info: Options = Field(default_factory=dict)
 
     @property
     def is_old(self) -> bool:
@@ -54,7 +53,7 @@ class CreateBody(Named):
         return bool(self.modelfile or self.path)
 
     def request(self) -> CreateRequest:
-        """What is to be made. Raises InvalidName, InvalidDigest, CloudModel, CreateError, or TypeMismatch (license)."""
+        """What is to be made. Raises InvalidName, InvalidDigest, CloudModel, CreateError, or InvalidBody (license)."""
         files, adapters = _files(self.files), _files(self.adapters)
         check_names(files or ())
         return CreateRequest(
@@ -69,15 +68,12 @@ class CreateBody(Named):
             system=self.system,
             licenses=_licenses(self.license),
             parameters=self.parameters,
-            messages=tuple(_stored(message) for message in self.messages),
+            messages=tuple(_stored(message.message()) for message in self.messages),
             renderer=self.renderer,
             parser=self.parser,
             requires=self.requires,
             info=self.info,
         )
-
-
-CREATE = struct(CreateBody, "api.CreateRequest")
 
 
 def _source(text: str) -> ModelName:
@@ -96,7 +92,12 @@ def _licenses(value: Any) -> tuple[str, ...]:
     """A text or a list of texts; an empty text is none."""
     if isinstance(value, str):
         return (value,) if value else ()
-    return decode_as(list_of(STRING), value)
+    if value is not None and not isinstance(value, list):
+        raise InvalidBody(go_text(describe(value, "[]string"), "", "[]string"))
+    for item in value or ():
+        if item is not None and not isinstance(item, str):
+            raise InvalidBody(go_text(describe(item, "string"), "", "string"))
+    return tuple(item or "" for item in value or ())
 
 
 def _stored(message: Message) -> StoredMessage:

@@ -11,27 +11,26 @@ from fastapi import APIRouter, Request, Response
 from engine.api import Embeddings, EmbedRequest
 from engine.errors import EngineError, InvalidRequest, ModelNotFound
 from engine.names import local_name
+from modelfile.gotemplate.quoting import quote
 from registry.names import ModelName
-from server.context import EngineSurface, engine_of, find_model, settings_of
+from server.context import EngineSurface, engine_of, find_model
 from server.embedding_json import as_float32, as_float64
-from server.gojson import encode
-from server.gotext import quote
-from server.http.body import read_body
+from server.http.body import BodyRoute
 from server.http.errors import HTTPError, NotFound
+from server.http.json_output import encode
 from server.http.streaming import whole_answer
 from server.ollama.inference import load_or_unload
-from server.ollama.schemas import EMBED, EMBEDDINGS, EmbedBody, EmbeddingsBody
+from server.ollama.schemas import EmbedBody, EmbeddingsBody
 
 MAX_TEXTS = 16_384
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.post("/api/embed")
-async def embed(request: Request) -> Response:
+async def embed(request: Request, body: EmbedBody) -> Response:
     """Vectors of texts; without texts, load or unload the model."""
     started = time.perf_counter_ns()
-    body = await read_body(request, EMBED, settings_of(request).max_body)
     if not body.model_name.strip():
         raise ModelNotFound(body.model_name)
     ModelName.parse(local_name(body.model_name))
@@ -45,9 +44,8 @@ async def embed(request: Request) -> Response:
 
 
 @router.post("/api/embeddings")
-async def embeddings(request: Request) -> Response:
+async def embeddings(request: Request, body: EmbeddingsBody) -> Response:
     """The vector of one text; without a text, load or unload the model."""
-    body = await read_body(request, EMBEDDINGS, settings_of(request).max_body)
     if not body.model_name.strip():
         raise HTTPError("model is required")
     engine = engine_of(request)

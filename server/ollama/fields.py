@@ -1,25 +1,33 @@
-"""What several request bodies hold: `keep_alive`, `think`, `format`, messages and tools."""
+"""What several request bodies hold: `keep_alive`, `think`, `format`, `tool_choice`, pictures, messages and tools."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    PrivateAttr,
+    model_validator,
+)
 
 from engine.api import Message, NamedTool, Think, ToolCall, ToolChoice
-from server.gojson import Object, plain
-from server.gotext import parse_duration, quote
-from server.gotypes import ANY, IMAGE, INT, STRING, Cursor, Kind, custom, decode_as, list_of, member, struct
-
-# ruff: noqa: RUF009 - `member` makes the dataclass fields; nothing mutable is shared
-
+from modelfile.gotemplate.quoting import quote
+from server.duration import parse_duration
+from server.http.base64_text import decode_base64
+from server.http.body import FIRST_ERROR, Body, go_list, mismatch
 
 _MALFORMED = "Value looks like object, but can't find closing '}' symbol"
 _LEVELS = ("high", "medium", "low", "max")
 _THINK_HELP = '"high", "medium", "low", "max", true, or false'
 _LONGEST = (2**63 - 1) / 1e9  # seconds; what Go's duration holds
+_UINT8 = range(256)
 
 
 def parse_keep_alive(value: Any) -> float:
@@ -27,16 +35,16 @@ def parse_keep_alive(value: Any) -> float:
     if isinstance(value, str):
         seconds = parse_duration(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = value if abs(value) <= _LONGEST else math.copysign(math.inf, value)
     else:
         raise ValueError(f"Unsupported type: '{_go_type(value)}'")
-    return math.inf if seconds < 0 or seconds > _LONGEST else seconds
+    return math.inf if seconds < 0 or seconds > _LONGEST else float(seconds)
 
 
 def _go_type(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
-    return "map[string]interface {}" if isinstance(value, Object) else "[]interface {}"
+    return "map[string]interface {}" if isinstance(value, dict) else "[]interface {}"
 
 
 def parse_think(value: Any) -> Think:
@@ -52,176 +60,8 @@ def parse_think(value: Any) -> Think:
 
 def parse_format(value: Any) -> str | None:
     """The constraint as JSON text, keys in the order of the request; an empty text is none at all."""
-    return None if value == "" else json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
+    return None if value == "" else msgspec.json.encode(value).decode()
 
-
-KEEP_ALIVE: Kind[float | None] = custom("api.Duration", None, parse_keep_alive)
-THINK: Kind[Think | None] = custom("api.ThinkValue", None, parse_think)
-FORMAT: Kind[str | None] = custom("json.RawMessage", None, parse_format)
-IMAGES = list_of(IMAGE, "[]api.ImageData")
-
-
-def _parse_arguments(value: Any) -> dict[str, Any]:
-    if not isinstance(value, Object):
-        raise ValueError(_MALFORMED)
-    return {key: plain(item) for key, item in value}
-
-
-_ARGUMENTS: Kind[dict[str, Any]] = custom("api.ToolCallFunctionArguments", {}, _parse_arguments)
-
-
-@dataclass(frozen=True, slots=True)
-class _Function:
-    index: int = member(INT)
-    name: str = member(STRING)
-    arguments: dict[str, Any] = member(_ARGUMENTS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    id: str = member(STRING)
-    function: _Function = member(struct(_Function, "api.ToolCallFunction"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    role: str = member(STRING)
-    content: str = member(STRING)
-    thinking: str = member(STRING)
-    images: tuple[bytes, ...] = member(IMAGES)
-    tool_calls: tuple[_Call, ...] = member(list_of(struct(_Call, "api.ToolCall"), "[]api.ToolCall"))
-    tool_name: str = member(STRING)
-    tool_call_id: str = member(STRING)
-
-
-_ALIAS = struct(_Message, "api.Alias")
-
-
-def parse_message(value: Any) -> Message:
-    """One message; the role in lower case, otherwise as it is."""
-    raw = decode_as(_ALIAS, value)
-    return Message(
-        role=raw.role.lower(),
-        content=raw.content,
-        thinking=raw.thinking,
-        images=raw.images,
-        tool_calls=tuple(
-            ToolCall(call.function.name, call.function.arguments, call.id, call.function.index)
-            for call in raw.tool_calls
-        ),
-        tool_name=raw.tool_name,
-        tool_call_id=raw.tool_call_id,
-    )
-
-
-MESSAGES = list_of(custom("api.Message", Message(role=""), parse_message), "[]api.Message")
-
-
-def _parse_type(value: Any) -> str | tuple[str, ...]:
-    return value if isinstance(value, str) else decode_as(list_of(STRING), value)
-
-
-def _parse_properties(value: Any) -> dict[str, dict[str, Any]]:
-    if not isinstance(value, Object):
-        raise ValueError(_MALFORMED)
-    return {name: decode_as(_PROPERTY, item).as_dict() for name, item in value}
-
-
-def _parse_any_of(value: Any) -> list[dict[str, Any]]:
-    return [item.as_dict() for item in decode_as(list_of(_PROPERTY, "[]api.ToolProperty"), value)]
-
-
-_ANY_OF: Kind[list[dict[str, Any]] | None] = custom("[]api.ToolProperty", None, _parse_any_of)
-_PROPERTY_TYPE: Kind[str | tuple[str, ...]] = custom("api.PropertyType", (), _parse_type)
-_PROPERTIES: Kind[dict[str, dict[str, Any]] | None] = custom("api.ToolPropertiesMap", None, _parse_properties)
-
-
-@dataclass(frozen=True, slots=True)
-class _Property:
-    anyOf: Any = member(_ANY_OF)
-    type: str | tuple[str, ...] = member(_PROPERTY_TYPE)
-    items: Any = member(ANY)
-    description: str = member(STRING)
-    enum: tuple[Any, ...] = member(list_of(ANY, "[]interface {}"))
-    properties: dict[str, dict[str, Any]] | None = member(_PROPERTIES)
-    required: tuple[str, ...] = member(list_of(STRING))
-
-    def as_dict(self) -> dict[str, Any]:
-        """As a template sees it: known keys in the order above, empty ones left out."""
-        found = {name: getattr(self, name) for name in self.__slots__}
-        return {name: _listed(value) for name, value in found.items() if value not in (None, "", (), [])}
-
-
-_PROPERTY = struct(_Property, "api.ToolProperty")
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-@dataclass(frozen=True, slots=True)
-class _Parameters:
-    type: str = member(STRING)
-    defs: Any = member(ANY, "$defs")
-    items: Any = member(ANY)
-    required: tuple[str, ...] = member(list_of(STRING))
-    properties: dict[str, dict[str, Any]] | None = member(_PROPERTIES)
-
-    def as_dict(self) -> dict[str, Any]:
-        """`type` and `properties` always, the others where they are given."""
-        optional = {"$defs": self.defs, "items": self.items, "required": list(self.required)}
-        given = {name: value for name, value in optional.items() if value not in (None, [])}
-        return {"type": self.type, **given, "properties": self.properties}
-
-
-@dataclass(frozen=True, slots=True)
-class _Schema:
-    """The parameters of a tool as the API knows them, and as they were sent."""
-
-    known: _Parameters
-    sent: Any
-
-
-_KNOWN = struct(_Parameters, "api.ToolFunctionParameters")
-
-
-def _read_schema(value: Any, at: Cursor) -> _Schema | None:
-    known = _KNOWN.read(value, at)
-    return None if known is None else _Schema(known, plain(value))
-
-
-_SCHEMA = Kind("api.ToolFunctionParameters", _Schema(_KNOWN.zero, {}), _read_schema)
-
-
-@dataclass(frozen=True, slots=True)
-class _ToolFunction:
-    name: str = member(STRING)
-    description: str = member(STRING)
-    parameters: _Schema = member(_SCHEMA)
-
-
-@dataclass(frozen=True, slots=True)
-class _Tool:
-    type: str = member(STRING)
-    items: Any = member(ANY)
-    function: _ToolFunction = member(struct(_ToolFunction, "api.ToolFunction"))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The definition as a template sees it; what the API does not know is gone."""
-        items = {} if self.items is None else {"items": self.items}
-        function = {
-            "name": self.function.name,
-            "description": self.function.description,
-            "parameters": self.function.parameters.known.as_dict(),
-        }
-        return {"type": self.type, **items, "function": function}
-
-
-TOOLS = list_of(struct(_Tool, "api.Tool"), "api.Tools")
-Tool = _Tool
-
-
-# `tool_choice`, in the shape that OpenAI gave it.
 
 _HELP = '"auto", "none", "required" or {"type":"function","function":{"name":…}}'
 _WORDS: Mapping[str, ToolChoice] = {"": "auto", "auto": "auto", "none": "none", "required": "required"}
@@ -231,10 +71,234 @@ def parse_tool_choice(value: Any) -> ToolChoice:
     """A word, or the function that must be called; an empty text is as none given. Raises ValueError."""
     if isinstance(value, str) and value in _WORDS:
         return _WORDS[value]
-    match plain(value):
+    match value:
         case {"type": "function", "function": {"name": str(name)}}:
             return NamedTool(name)
-    raise ValueError(f"invalid tool_choice: {json.dumps(plain(value), ensure_ascii=False)} (must be {_HELP})")
+    raise ValueError(f"invalid tool_choice: {json.dumps(value, ensure_ascii=False)} (must be {_HELP})")
 
 
-TOOL_CHOICE: Kind[ToolChoice] = custom("api.ToolChoice", "auto", parse_tool_choice)
+def _parse_image(value: Any) -> bytes:
+    if isinstance(value, list):
+        return bytes(0 if item is None else _byte(item) for item in value)
+    if not isinstance(value, str):
+        raise mismatch(value, "api.ImageData")
+    return decode_base64(value)
+
+
+def _byte(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in _UINT8:
+        raise mismatch(value, "uint8")
+    return value
+
+
+def _object(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(_MALFORMED)
+    return value
+
+
+class NamedFunction(Body):
+    """The name in a `tool_choice`."""
+
+    name: str = ""
+
+
+class NamedToolChoice(Body):
+    """A `tool_choice` of one function. For the documentation: `parse_tool_choice` reads it."""
+
+    type: Literal["function"] = "function"
+    function: NamedFunction = NamedFunction()
+
+
+KeepAlive = Annotated[float | None, PlainValidator(parse_keep_alive, json_schema_input_type=float | str | None)]
+ThinkValue = Annotated[
+    Think | None, PlainValidator(parse_think, json_schema_input_type=bool | Literal["high", "medium", "low", "max"])
+]
+Format = Annotated[
+    str | None, PlainValidator(parse_format, json_schema_input_type=Literal["json"] | dict[str, Any] | None)
+]
+Choice = Annotated[
+    ToolChoice,
+    PlainValidator(
+        parse_tool_choice, json_schema_input_type=Literal["auto", "none", "required"] | NamedToolChoice | None
+    ),
+]
+Int = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Texts = Annotated[list[str], FIRST_ERROR, go_list("[]string", "")]
+Options = dict[str, Any]
+_Image = Annotated[bytes, PlainValidator(_parse_image, json_schema_input_type=str)]
+Images = Annotated[tuple[_Image, ...], Field(strict=False), FIRST_ERROR, go_list("[]api.ImageData", "")]
+
+
+class CalledFunction(Body):
+    """The function of a tool call."""
+
+    go: ClassVar[str] = "api.ToolCallFunction"
+
+    index: Int = 0
+    name: str = ""
+    arguments: Annotated[dict[str, Any], BeforeValidator(_object)] = Field(default_factory=dict)
+
+
+class Call(Body):
+    """A tool call of an earlier answer."""
+
+    go: ClassVar[str] = "api.ToolCall"
+
+    id: str = ""
+    function: CalledFunction = CalledFunction()
+
+
+class MessageBody(Body):
+    """One message of a conversation."""
+
+    go: ClassVar[str] = "api.Alias"
+
+    role: str = ""
+    content: str = ""
+    thinking: str = ""
+    images: Images = ()
+    tool_calls: Annotated[list[Call], FIRST_ERROR, go_list("[]api.ToolCall", {})] = Field(default_factory=list)
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+    def message(self) -> Message:
+        """The role in lower case, otherwise as it is."""
+        return Message(
+            role=self.role.lower(),
+            content=self.content,
+            thinking=self.thinking,
+            images=self.images,
+            tool_calls=tuple(
+                ToolCall(call.function.name, call.function.arguments, call.id, call.function.index)
+                for call in self.tool_calls
+            ),
+            tool_name=self.tool_name,
+            tool_call_id=self.tool_call_id,
+        )
+
+
+MAX_MESSAGES = 4096
+
+
+def _not_too_many(value: list[Any]) -> list[Any]:
+    if len(value) > MAX_MESSAGES:
+        raise ValueError(f"too many messages: {len(value)}, at most {MAX_MESSAGES} are accepted")
+    return value
+
+
+Messages = Annotated[list[MessageBody], FIRST_ERROR, BeforeValidator(_not_too_many), go_list("[]api.Message", {})]
+
+
+def _parse_property_type(value: Any) -> str | list[str]:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise mismatch(value, "[]string")
+    for item in value:
+        if item is not None and not isinstance(item, str):
+            raise mismatch(item, "string")
+    return [item or "" for item in value]
+
+
+class PropertyBody(Body):
+    """The schema of one argument of a tool: the keys that templates see."""
+
+    go: ClassVar[str] = "api.ToolProperty"
+
+    anyOf: Annotated[list[PropertyBody], FIRST_ERROR, go_list("[]api.ToolProperty", {})] = Field(default_factory=list)
+    type: Annotated[str | list[str], PlainValidator(_parse_property_type, json_schema_input_type=str | list[str])] = ""
+    items: Any = None
+    description: str = ""
+    enum: Annotated[list[Any], go_list("[]interface {}", None)] = Field(default_factory=list)
+    properties: Properties | None = None
+    required: Texts = Field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a template sees it: known keys in the order above, empty ones left out."""
+        nested = None if self.properties is None else properties_as_dict(self.properties)
+        fields = {
+            "anyOf": [each.as_dict() for each in self.anyOf],
+            "type": self.type,
+            "items": self.items,
+            "description": self.description,
+            "enum": self.enum,
+            "properties": nested,
+            "required": self.required,
+        }
+        return {name: value for name, value in fields.items() if value not in (None, "", [])}
+
+
+def properties_as_dict(properties: Mapping[str, PropertyBody]) -> dict[str, dict[str, Any]]:
+    """Properties as a template sees them."""
+    return {name: each.as_dict() for name, each in properties.items()}
+
+
+Properties = Annotated[dict[str, PropertyBody], BeforeValidator(_object)]
+PropertyBody.model_rebuild()
+
+
+class ParametersBody(Body):
+    """The parameters of a tool: the keys that templates see, and with them all that were sent."""
+
+    go: ClassVar[str] = "api.ToolFunctionParameters"
+
+    type: str = ""
+    defs: Any = Field(default=None, alias="$defs")
+    items: Any = None
+    required: Texts = Field(default_factory=list)
+    properties: Properties | None = None
+    _sent: Any = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep(cls, value: Any, handler: ModelWrapValidatorHandler[ParametersBody]) -> ParametersBody:
+        body = handler(value)
+        if isinstance(value, dict):
+            body._sent = value
+        return body
+
+    @property
+    def sent(self) -> Any:
+        """The schema as it was sent."""
+        return self._sent
+
+    def as_dict(self) -> dict[str, Any]:
+        """`type` and `properties` always, the others where they are given."""
+        optional = {"$defs": self.defs, "items": self.items, "required": self.required}
+        given = {name: value for name, value in optional.items() if value not in (None, [])}
+        properties = None if self.properties is None else properties_as_dict(self.properties)
+        return {"type": self.type, **given, "properties": properties}
+
+
+class FunctionBody(Body):
+    """The function that a tool is."""
+
+    go: ClassVar[str] = "api.ToolFunction"
+
+    name: str = ""
+    description: str = ""
+    parameters: ParametersBody = ParametersBody()
+
+
+class ToolBody(Body):
+    """A tool that the model may call."""
+
+    go: ClassVar[str] = "api.Tool"
+
+    type: str = ""
+    items: Any = None
+    function: FunctionBody = FunctionBody()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The definition as a template sees it; what the API does not know is gone."""
+        items = {} if self.items is None else {"items": self.items}
+        function = {
+            "name": self.function.name,
+            "description": self.function.description,
+            "parameters": self.function.parameters.as_dict(),
+        }
+        return {"type": self.type, **items, "function": function}
+
+
+Tools = Annotated[list[ToolBody], FIRST_ERROR, go_list("api.Tools", {})]

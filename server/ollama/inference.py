@@ -10,14 +10,13 @@ from fastapi import APIRouter, Request, Response
 
 from engine.api import AnyRequest, ChatRequest, GenerateRequest
 from engine.errors import ModelNotFound
-from server.context import EngineSurface, engine_of, settings_of
-from server.http.body import read_body
+from server.context import EngineSurface, engine_of
+from server.http.body import BodyRoute
 from server.http.errors import HTTPError
 from server.http.streaming import StreamingAnswer, whole_answer
-from server.ollama.schemas import CHAT, GENERATE
+from server.ollama.schemas import ChatBody, GenerateBody
 from server.ollama.writer import ChatWriter, GenerateWriter
 
-MAX_MESSAGES = 4096
 MAX_IMAGES = 16
 MAX_IMAGE_BYTES = 20 << 20
 MAX_TOP_LOGPROBS = 20
@@ -25,13 +24,12 @@ MAX_TOP_LOGPROBS = 20
 _Inference = GenerateRequest | ChatRequest
 _Writer = GenerateWriter | ChatWriter
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.post("/api/generate")
-async def generate(request: Request) -> Response:
+async def generate(request: Request, body: GenerateBody) -> Response:
     """Complete a prompt; without a prompt, load or unload the model."""
-    body = await read_body(request, GENERATE, settings_of(request).max_body)
     _check_logprobs(body.top_logprobs)
     if not body.model_name.strip():
         raise ModelNotFound(body.model_name)
@@ -46,14 +44,11 @@ async def generate(request: Request) -> Response:
 
 
 @router.post("/api/chat")
-async def chat(request: Request) -> Response:
+async def chat(request: Request, body: ChatBody) -> Response:
     """Continue a conversation; without messages, load or unload the model."""
-    body = await read_body(request, CHAT, settings_of(request).max_body)
     _check_logprobs(body.top_logprobs)
     if not body.model_name.strip():
         raise HTTPError("model is required")
-    if len(body.messages) > MAX_MESSAGES:
-        raise HTTPError(f"too many messages: {len(body.messages)}, at most {MAX_MESSAGES} are accepted")
     _check_images(image for message in body.messages for image in message.images)
     wanted, writer = body.request(), ChatWriter(body.model_name, stream=body.stream)
     engine = engine_of(request)

@@ -10,24 +10,23 @@ from fastapi import APIRouter, Request, Response
 
 from engine.errors import ModelNotFound
 from engine.names import stored_name
+from modelfile.gotemplate.quoting import quote
 from registry.names import Digest, InvalidName, ModelName
 from registry.storage.leases import held
 from registry.storage.store import BlobMender, BlobWriter, DigestMismatch, ModelMissing
 from server.context import settings_of, store_of
-from server.gotext import quote
-from server.http.body import empty_response, read_body
+from server.http.body import BodyRoute, empty_response
 from server.http.errors import HTTPError, NotFound
-from server.ollama.schemas import COPY, DELETE
+from server.ollama.schemas import CopyBody, DeleteBody
 
 _PIECE = 1 << 20  # bytes
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.post("/api/copy")
-async def copy(request: Request) -> Response:
+async def copy(request: Request, body: CopyBody) -> Response:
     """Give a model a second name."""
-    body = await read_body(request, COPY, settings_of(request).max_body)
     source = _parse(body.source, f"source {quote(body.source)} is invalid")
     destination = _parse(body.destination, f"destination {quote(body.destination)} is invalid")
     if source != destination:
@@ -40,9 +39,8 @@ async def copy(request: Request) -> Response:
 
 
 @router.delete("/api/delete")
-async def delete(request: Request) -> Response:
+async def delete(request: Request, body: DeleteBody) -> Response:
     """Remove a name, and the blobs that no other name needs."""
-    body = await read_body(request, DELETE, settings_of(request).max_body)
     if not body.model_name.strip():
         raise HTTPError("model is required")
     parsed = _parse(stored_name(body.model_name), f"name {quote(body.model_name)} is invalid")

@@ -1,26 +1,21 @@
 """Request bodies of `/api/*`. `name` is accepted for `model` everywhere; `model` wins."""
 
-# ruff: noqa: RUF009 - `member` makes the dataclass fields; nothing mutable is shared
-
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from engine.api import ChatRequest, GenerateRequest, Message, Think, ToolChoice
-from server.gotypes import ANY, BOOL, INT, STRING, list_of, map_of, member, struct
-from server.ollama.fields import FORMAT, IMAGES, KEEP_ALIVE, MESSAGES, THINK, TOOL_CHOICE, TOOLS, Tool
+from pydantic import Field
 
-OPTIONS = map_of(ANY, "map[string]interface {}")
+from engine.api import ChatRequest, GenerateRequest
+from server.http.body import FIRST_ERROR, Body, go_list
+from server.ollama.fields import Choice, Format, Images, Int, KeepAlive, Messages, Options, ThinkValue, Tools
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class Named(Body):
     """A body that names a model."""
 
-    model: str = member(STRING)
-    name: str = member(STRING)
+    model: str = ""
+    name: str = ""
 
     @property
     def model_name(self) -> str:
@@ -28,18 +23,19 @@ class Named:
         return self.model or self.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Inference(Named):
-    stream: bool = member(BOOL, default=True)
-    format: str | None = member(FORMAT)
-    keep_alive: float | None = member(KEEP_ALIVE)
-    options: Mapping[str, Any] = member(OPTIONS)
-    think: Think | None = member(THINK)
-    truncate: bool = member(BOOL, default=True)
-    shift: bool | None = member(BOOL, default=None)
-    logprobs: bool = member(BOOL)
-    top_logprobs: int = member(INT)
-    debug_render_only: bool = member(BOOL, "_debug_render_only")
+class InferenceBody(Named):
+    """What generate and chat have in common."""
+
+    stream: bool = True
+    format: Format = None
+    keep_alive: KeepAlive = None
+    options: Options = Field(default_factory=dict)
+    think: ThinkValue = None
+    truncate: bool = True
+    shift: bool | None = None
+    logprobs: bool = False
+    top_logprobs: Int = 0
+    debug_render_only: bool = Field(default=False, alias="_debug_render_only")
 
     def shared(self) -> dict[str, Any]:
         """The engine request's fields that generate and chat have in common."""
@@ -56,17 +52,21 @@ class _Inference(Named):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateBody(_Inference):
+Context = Annotated[list[Int], FIRST_ERROR, go_list("[]int", 0)]
+
+
+class GenerateBody(InferenceBody):
     """`POST /api/generate`."""
 
-    prompt: str = member(STRING)
-    suffix: str = member(STRING)
-    system: str = member(STRING)
-    template: str = member(STRING)
-    context: tuple[int, ...] | None = member(list_of(INT), default=None)
-    raw: bool = member(BOOL)
-    images: tuple[bytes, ...] = member(IMAGES)
+    go: ClassVar[str] = "api.GenerateRequest"
+
+    prompt: str = ""
+    suffix: str = ""
+    system: str = ""
+    template: str = ""
+    context: Context | None = None
+    raw: bool = False
+    images: Images = ()
 
     def request(self) -> GenerateRequest:
         """What the engine is asked."""
@@ -77,84 +77,89 @@ class GenerateBody(_Inference):
             system=self.system,
             template=self.template,
             raw=self.raw,
-            context=None if self.context is None else list(self.context),
+            context=self.context,
             images=self.images,
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatBody(_Inference):
+class ChatBody(InferenceBody):
     """`POST /api/chat`."""
 
-    messages: tuple[Message, ...] = member(MESSAGES)
-    tools: tuple[Tool, ...] = member(TOOLS)
-    tool_choice: ToolChoice = member(TOOL_CHOICE)
+    go: ClassVar[str] = "api.ChatRequest"
+
+    messages: Messages = Field(default_factory=list)
+    tools: Tools = Field(default_factory=list)
+    tool_choice: Choice = "auto"
 
     def request(self) -> ChatRequest:
         """What the engine is asked."""
         return ChatRequest(
             **self.shared(),
-            messages=list(self.messages),
+            messages=[message.message() for message in self.messages],
             tools=[tool.as_dict() for tool in self.tools],
             tool_choice=self.tool_choice,
             schemas={tool.function.name: tool.function.parameters.sent for tool in self.tools},
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedBody(Named):
     """`POST /api/embed`."""
 
-    input: Any = member(ANY)
-    truncate: bool = member(BOOL, default=True)
-    dimensions: int = member(INT)
-    keep_alive: float | None = member(KEEP_ALIVE)
-    options: Mapping[str, Any] = member(OPTIONS)
+    go: ClassVar[str] = "api.EmbedRequest"
+
+    input: Any = None
+    truncate: bool = True
+    dimensions: Int = 0
+    keep_alive: KeepAlive = None
+    options: Options = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingsBody(Named):
     """`POST /api/embeddings`."""
 
-    prompt: str = member(STRING)
-    keep_alive: float | None = member(KEEP_ALIVE)
-    options: Mapping[str, Any] = member(OPTIONS)
+    go: ClassVar[str] = "api.EmbeddingRequest"
+
+    prompt: str = ""
+    keep_alive: KeepAlive = None
+    options: Options = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ShowBody(Named):
     """`POST /api/show`."""
 
-    system: str = member(STRING)
-    template: str = member(STRING)
-    verbose: bool = member(BOOL)
-    options: Mapping[str, Any] = member(OPTIONS)
+    go: ClassVar[str] = "api.ShowRequest"
+
+    system: str = ""
+    template: str = ""
+    verbose: bool = False
+    options: Options = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyBody:
+class CopyBody(Body):
     """`POST /api/copy`."""
 
-    source: str = member(STRING)
-    destination: str = member(STRING)
+    go: ClassVar[str] = "api.CopyRequest"
+
+    source: str = ""
+    destination: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransferBody(Named):
-    """`POST /api/pull` and `/api/push`."""
+class DeleteBody(Named):
+    """`DELETE /api/delete`."""
 
-    insecure: bool = member(BOOL)
-    username: str = member(STRING)
-    password: str = member(STRING)
-    stream: bool = member(BOOL, default=True)
+    go: ClassVar[str] = "api.DeleteRequest"
 
 
-GENERATE = struct(GenerateBody, "api.GenerateRequest")
-CHAT = struct(ChatBody, "api.ChatRequest")
-EMBED = struct(EmbedBody, "api.EmbedRequest")
-EMBEDDINGS = struct(EmbeddingsBody, "api.EmbeddingRequest")
-SHOW = struct(ShowBody, "api.ShowRequest")
-COPY = struct(CopyBody, "api.CopyRequest")
-DELETE = struct(Named, "api.DeleteRequest")
-PULL = struct(TransferBody, "api.PullRequest")
-PUSH = struct(TransferBody, "api.PushRequest")
+class PullBody(Named):
+    """`POST /api/pull`."""
+
+    go: ClassVar[str] = "api.PullRequest"
+
+    insecure: bool = False
+    stream: bool = True
+
+
+class PushBody(PullBody):
+    """`POST /api/push`."""
+
+    go: ClassVar[str] = "api.PushRequest"

@@ -13,26 +13,25 @@ from engine.errors import CloudModel, ModelNotFound
 from engine.model import Model, Models
 from registry.gguf import GGUFArray, GGUFHeader, TensorInfo, read_header
 from registry.names import ModelName
-from server.context import models_of, settings_of
-from server.gotext import json_float32
-from server.http.body import json_response, read_body
+from server.context import models_of
+from server.embedding_json import json_float32
+from server.http.body import BodyRoute, json_response
 from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound
 from server.ollama import clock
 from server.ollama.details import details
 from server.ollama.modelfile_text import NO_TEMPLATE, modelfile, parameter_lines
-from server.ollama.schemas import SHOW, ShowBody
+from server.ollama.schemas import ShowBody
 
 _HIDDEN = ("general.name", "tokenizer.chat_template")
 _BLOCK = re.compile(r"blk\.(\d+)\.(.*)")
 _COPILOT = "GitHubCopilotChat/"
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.post("/api/show")
-async def show(request: Request) -> Response:
+async def show(request: Request, body: ShowBody) -> Response:
     """Describe a model."""
-    body = await read_body(request, SHOW, settings_of(request).max_body)
     if not body.model_name.strip():
         raise HTTPError("model is required")
     answer = await asyncio.to_thread(_describe, models_of(request), body)

@@ -8,29 +8,27 @@ from engine.errors import ModelNotFound
 from engine.names import stored_name
 from registry.names import ModelName
 from registry.storage.store import ModelMissing
-from server.context import registries_of, settings_of
-from server.http.body import read_body
+from server.context import registries_of
+from server.http.body import BodyRoute
 from server.http.errors import HTTPError
 from server.http.streaming import StreamingAnswer
-from server.ollama.schemas import PULL, PUSH
+from server.ollama.schemas import PullBody, PushBody
 from server.ollama.writer import ProgressWriter
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.post("/api/pull")
-async def pull(request: Request) -> Response:
+async def pull(request: Request, body: PullBody) -> Response:
     """Fetch a model; those that come with the program need no network."""
-    body = await read_body(request, PULL, settings_of(request).max_body)
     name = ModelName.parse(stored_name(body.model_name))
     steps = registries_of(request).pull(name, insecure=body.insecure)
     return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
 
 
 @router.post("/api/push")
-async def push(request: Request) -> Response:
+async def push(request: Request, body: PushBody) -> Response:
     """Send a model to the registry that its name says."""
-    body = await read_body(request, PUSH, settings_of(request).max_body)
     if not body.model_name.strip():
         raise HTTPError("model is required")
     name = ModelName.parse(body.model_name)

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from engine.api import Delta, Event, Final, Rendered, ToolCall
 from registry.progress import Step
-from server.gojson import encode, encode_text
 from server.http.body import JSON, NDJSON
+from server.http.json_output import encode, encode_text
 from server.http.streaming import Framing, Writer, joined
 from server.ollama.clock import utc_now
 

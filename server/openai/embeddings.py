@@ -11,23 +11,21 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from engine.api import Embeddings, EmbedRequest
-from server.context import engine_of, settings_of
+from server.context import engine_of
 from server.embedding_json import as_float32
-from server.gojson import encode
-from server.http.body import read_body
 from server.http.errors import HTTPError
+from server.http.json_output import encode
 from server.http.streaming import whole_answer
 from server.ollama.embed import texts_of, vectors
-from server.openai.schemas import EMBEDDING, EmbeddingBody
+from server.openai.schemas import EmbeddingBody, Route
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 _JSON = "application/json"
 
 
 @router.post("/v1/embeddings")
-async def embeddings(request: Request) -> Response:
+async def embeddings(request: Request, body: EmbeddingBody) -> Response:
     """Vectors of texts in OpenAI's dialect."""
-    body = await read_body(request, EMBEDDING, settings_of(request).max_body, empty="EOF")
     wanted = _request(body)
     in_base64 = _is_base64(body.encoding_format)
 

@@ -11,12 +11,12 @@ from engine.errors import CloudModel, ModelNotFound
 from engine.names import local_name
 from registry.names import ModelName
 from registry.storage.store import ModelMissing, Store, StoredModel
-from server.context import find_model, settings_of, store_of
-from server.http.body import json_response, read_body
+from server.context import find_model, store_of
+from server.http.body import json_response
 from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, NotSupported
-from server.openai.schemas import CHAT_COMPLETION, COMPLETION, RESPONSES
+from server.openai.schemas import ChatCompletionBody, CompletionBody, ResponsesBody, Route
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 _JSON = "application/json"
 _NO_FORM = "failed to parse multipart form: request Content-Type isn't multipart/form-data"
 
@@ -35,9 +35,8 @@ async def model(request: Request, model: str) -> Response:
 
 
 @router.post("/v1/chat/completions")
-async def chat_completions(request: Request) -> Response:
+async def chat_completions(request: Request, body: ChatCompletionBody) -> Response:
     """A chat in OpenAI's dialect; not there yet."""
-    body = await read_body(request, CHAT_COMPLETION, settings_of(request).max_body, empty="EOF")
     if not body.messages:
         raise HTTPError("[] is too short - 'messages'")
     if not body.model.strip():
@@ -46,18 +45,16 @@ async def chat_completions(request: Request) -> Response:
 
 
 @router.post("/v1/completions")
-async def completions(request: Request) -> Response:
+async def completions(request: Request, body: CompletionBody) -> Response:
     """A completion in OpenAI's dialect; not there yet."""
-    body = await read_body(request, COMPLETION, settings_of(request).max_body, empty="EOF")
     if not body.model.strip():
         raise ModelNotFound(body.model)
     return await _refuse(request, body.model, "/v1/completions")
 
 
 @router.post("/v1/responses")
-async def responses(request: Request) -> Response:
+async def responses(request: Request, body: ResponsesBody) -> Response:
     """OpenAI's newer dialect; not there yet."""
-    body = await read_body(request, RESPONSES, settings_of(request).max_body, empty="EOF")
     return await _refuse(request, body.model, "/v1/responses")
 
 

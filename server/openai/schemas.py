@@ -1,58 +1,59 @@
 """Request bodies of `/v1/*`: so far what is needed to refuse a wrong one."""
 
-# ruff: noqa: RUF009 - `member` makes the dataclass fields; nothing mutable is shared
-
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from server.gotypes import ANY, BOOL, INT, STRING, list_of, member, struct
-from server.ollama.fields import KEEP_ALIVE
-from server.ollama.schemas import OPTIONS
+from pydantic import Field
+
+from server.http.body import FIRST_ERROR, Body, BodyRoute, go_list
+from server.ollama.fields import Int, KeepAlive, Options
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatCompletionBody:
+class Route(BodyRoute):
+    """A route of `/v1/*`."""
+
+    empty = "EOF"
+
+
+class ChatCompletionBody(Body):
     """`POST /v1/chat/completions`."""
 
-    model: str = member(STRING)
-    messages: tuple[Any, ...] = member(list_of(ANY, "[]openai.Message"))
-    stream: bool = member(BOOL)
+    go: ClassVar[str] = "openai.ChatCompletionRequest"
+
+    model: str = ""
+    messages: Annotated[list[Any], FIRST_ERROR, go_list("[]openai.Message", None)] = Field(default_factory=list)
+    stream: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionBody:
+class CompletionBody(Body):
     """`POST /v1/completions`."""
 
-    model: str = member(STRING)
-    prompt: Any = member(ANY)
-    stream: bool = member(BOOL)
+    go: ClassVar[str] = "openai.CompletionRequest"
+
+    model: str = ""
+    prompt: Any = None
+    stream: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddingBody:
+class EmbeddingBody(Body):
     """`POST /v1/embeddings`."""
 
-    model: str = member(STRING)
-    input: Any = member(ANY)
-    dimensions: int = member(INT)
-    encoding_format: str = member(STRING)
-    options: Mapping[str, Any] = member(OPTIONS)
-    keep_alive: float | None = member(KEEP_ALIVE)
+    go: ClassVar[str] = "openai.EmbedRequest"
+
+    model: str = ""
+    input: Any = None
+    dimensions: Int = 0
+    encoding_format: str = ""
+    options: Options = Field(default_factory=dict)
+    keep_alive: KeepAlive = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponsesBody:
+class ResponsesBody(Body):
     """`POST /v1/responses`."""
 
-    model: str = member(STRING)
-    input: Any = member(ANY)
-    stream: bool = member(BOOL)
+    go: ClassVar[str] = "openai.ResponsesRequest"
 
-
-CHAT_COMPLETION = struct(ChatCompletionBody, "openai.ChatCompletionRequest")
-COMPLETION = struct(CompletionBody, "openai.CompletionRequest")
-EMBEDDING = struct(EmbeddingBody, "openai.EmbedRequest")
-RESPONSES = struct(ResponsesBody, "openai.ResponsesRequest")
+    model: str = ""
+    input: Any = None
+    stream: bool = False

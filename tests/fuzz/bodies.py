@@ -6,10 +6,9 @@ import json
 from contextlib import suppress
 from random import Random
 
-from server import gojson
-from server.gotypes import decode_as
-from server.ollama.create_schema import CREATE
-from server.ollama.schemas import CHAT, GENERATE
+from server.http.body import decode
+from server.ollama.create_schema import CreateBody
+from server.ollama.schemas import ChatBody, GenerateBody
 from tests.engine.chat.reading import TOOLS
 from tests.fuzz.trials import Trial, broken
 
@@ -50,9 +49,8 @@ def bodies(random: Random) -> Trial:
 
 
 def _read(data: bytes) -> None:
+    for kind in (GenerateBody, ChatBody):
+        with suppress(ValueError):
+            decode(data, kind).request()
     with suppress(ValueError):
-        value = gojson.decode(data)
-        for kind in (GENERATE, CHAT):
-            with suppress(ValueError):
-                decode_as(kind, value).request()
-        decode_as(CREATE, value)
+        decode(data, CreateBody)

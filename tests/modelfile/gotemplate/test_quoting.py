@@ -18,6 +18,29 @@ def test_what_is_quoted_can_be_read(text: str, ascii_only: bool) -> None:
     assert literal[1:-1].isprintable()
 
 
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("foo:", '"foo:"'),
+        ('a"b\\c', r'"a\"b\\c"'),
+        ("line\nbreak\t\a", r'"line\nbreak\t\a"'),
+        ("\x00\x7f", r'"\x00\x7f"'),
+        ("日本 é", '"日本 é"'),
+        ("\u200b", r'"\u200b"'),
+    ],
+)
+def test_quote_as_source(text: str, quoted: str) -> None:
+    assert quote(text) == quoted
+
+
+@pytest.mark.parametrize(
+    ("byte", "shown"),
+    [(ord("h"), "'h'"), (ord("'"), r"'\''"), (ord('"'), "'\"'"), (10, r"'\n'"), (0, r"'\x00'"), (0xEF, "'ï'")],
+)
+def test_quote_byte(byte: int, shown: str) -> None:
+    assert quote(chr(byte), "'") == shown
+
+
 @given(st.text())
 def test_raw_strings_can_be_read(text: str) -> None:
     if (literal := backquoted(text)) is not None:

@@ -1,6 +1,7 @@
 """The texts of show, compared with those that a real Ollama gave for the same model."""
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +11,7 @@ import pytest
 from engine.api import Message
 from engine.model import Model
 from registry.names import ModelName
-from server.ollama.modelfile_text import modelfile, parameter_lines
+from server.ollama.modelfile_text import format_number, modelfile, parameter_lines
 
 RECORDED = Path(__file__).parents[2] / "data" / "golden" / "http.json"
 PARAMETERS = {"num_ctx": 512, "repeat_penalty": 1, "seed": 1, "stop": ["<|im_end|>", "<|im_start|>"], "temperature": 0}
@@ -75,3 +76,23 @@ def test_parameter_lines() -> None:
 )
 def test_parameter_values(value: object, line: str) -> None:
     assert parameter_lines({"x": value}) == line
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (42, "42"),
+        (0.9, "0.9"),
+        (131072, "131072"),
+        (1e6, "1e+06"),
+        (1048576, "1.048576e+06"),
+        (1e-5, "1e-05"),
+        (0.0001, "0.0001"),
+        (-1, "-1"),
+        (0, "0"),
+        (1e100, "1e+100"),
+        (math.inf, "+Inf"),
+    ],
+)
+def test_format_number(value: float, shown: str) -> None:
+    assert format_number(value) == shown

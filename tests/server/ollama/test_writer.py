@@ -28,7 +28,7 @@ CALLS = (ToolCall("f", {"b": 1, "a": "<"}, id="call_1"), ToolCall("g", {}, index
 
 def test_generate_line() -> None:
     line = GenerateWriter('T"x', stream=True).event(Delta("He<llo\n"))
-    assert line.endswith(b'"response":"He\\u003cllo\\n","done":false}\n')
+    assert line.endswith(b'"response":"He<llo\\n","done":false}\n')
     assert list(json.loads(line)) == ["model", "created_at", "response", "done"]
     assert json.loads(line)["model"] == 'T"x'
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server import gojson
-from server.gosyntax import MAX_DEPTH, find_error
+from server.http import json_input
+from server.http.json_input import MAX_DEPTH, JSONReader
 
 ERRORS = [
     (b"{", "unexpected EOF"),
@@ -22,17 +22,9 @@ ERRORS = [
     (b"{'a':1}", r"invalid character '\'' looking for beginning of object key string"),
     (b'{"a":1 "b":2}', "invalid character '\"' after object key:value pair"),
     (b'{"a" 1}', "invalid character '1' after object key"),
-    (b'{"a":"x\ny"}', r"invalid character '\n' in string literal"),
-    (b'{"a":tru}', "invalid character '}' in literal true (expecting 'e')"),
-    (b'{"a":nul!}', "invalid character '!' in literal null (expecting 'l')"),
     (b"[1,]", "invalid character ']' looking for beginning of value"),
     (b"[1 2]", "invalid character '2' after array element"),
-    (b"[01]", "invalid character '1' after array element"),
-    (b"[1.]", "invalid character ']' after decimal point in numeric literal"),
-    (b"[1e]", "invalid character ']' in exponent of numeric literal"),
-    (b"[-]", "invalid character ']' in numeric literal"),
     (b"NaN", "invalid character 'N' looking for beginning of value"),
-    (b'{"a":-Infinity}', "invalid character 'I' in numeric literal"),
     (rb'"\x"', "invalid character 'x' in string escape code"),
     (rb'"\u12g4"', r"invalid character 'g' in \u hexadecimal character escape"),
     (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "exceeded max depth"),
@@ -43,15 +35,23 @@ ERRORS = [
 
 @pytest.mark.parametrize(("body", "message"), ERRORS, ids=lambda value: repr(value)[:40])
 def test_error_texts(body: bytes, message: str) -> None:
-    with pytest.raises(gojson.JSONError) as caught:
-        gojson.decode(body)
+    with pytest.raises(json_input.JSONError) as caught:
+        read(body)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":"x\ny"}', b'{"a":tru}', b'{"a":nul!}', b"[01]", b"[1.]", b"[1e]", b"[-]", b'{"a":-Infinity}']
+)
+def test_errors_whose_rest_is_our_own(body: bytes) -> None:
+    with pytest.raises(json_input.JSONError, match=r"^invalid character '"):
+        read(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"  \r\n\t "])
 def test_empty(body: bytes) -> None:
-    with pytest.raises(gojson.EmptyBody):
-        gojson.decode(body)
+    with pytest.raises(json_input.EmptyBody):
+        read(body)
 
 
 @pytest.mark.parametrize(
@@ -70,19 +70,28 @@ def test_empty(body: bytes) -> None:
     ids=lambda value: repr(value)[:30],
 )
 def test_what_is_accepted(body: bytes, value: Any) -> None:
-    assert gojson.plain(gojson.decode(body)) == value
+    assert read(body) == value
 
 
-def test_pairs_keep_their_order_and_duplicates() -> None:
-    assert gojson.decode(b'{"b":1,"a":2,"b":3}') == [("b", 1), ("a", 2), ("b", 3)]
+def read(body: bytes, piece: int = 1 << 20) -> Any:
+    """The value of a body that arrives in pieces of this many bytes."""
+    reader = JSONReader(64 << 20)
+    for start in range(0, len(body), piece):
+        reader.feed(body[start : start + piece])
+    return reader.value()
 
 
-def test_numbers_keep_how_they_were_written() -> None:
-    value = gojson.decode(b"[1.50,1e400," + b"9" * 5000 + b",7]")
-    assert value[0].literal == "1.50"
+def test_objects_keep_their_order() -> None:
+    assert list(read(b'{"b":1,"a":2,"b":3}').items()) == [("b", 3), ("a", 2)]
+
+
+def test_numbers_beyond_the_range_keep_how_they_were_written() -> None:
+    with pytest.raises(json_input.OutOfRange) as caught:
+        read(b"[1.50,1e400," + b"9" * 5000 + b",7]")
+    value = caught.value.value
     assert value[1].literal == "1e400"
     assert value[2].literal == "9" * 5000
-    assert value[3] == 7
+    assert (value[0], value[3]) == (1.5, 7)
 
 
 json_values = st.recursive(
@@ -95,21 +104,17 @@ json_values = st.recursive(
 @given(json_values, st.booleans())
 def test_decode_reads_all_json(value: Any, ascii_only: bool) -> None:
     body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8")
-    assert gojson.plain(gojson.decode(body)) == value
-
-
-@given(json_values)
-def test_encode_can_be_read_again(value: Any) -> None:
-    body = gojson.encode(value)
-    assert gojson.plain(gojson.decode(body)) == value
+    assert read(body) == value
 
 
 def complaint(body: bytes) -> str | None:
     """What the decoder says about a body, None if it takes it."""
     try:
-        gojson.decode(body)
-    except gojson.JSONError as error:
+        read(body)
+    except json_input.JSONError as error:
         return str(error)
+    except json_input.OutOfRange:
+        pass
     return None
 
 
@@ -118,25 +123,11 @@ def test_broken_json_is_always_explained(value: Any, data: st.DataObject) -> Non
     body = bytearray(json.dumps(value).encode())
     for _ in range(data.draw(st.integers(1, 3))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
-    expected = find_error(bytes(body)) if body.strip(b" \t\r\n") else "EOF"
-    assert complaint(bytes(body)) == expected
+    text = complaint(bytes(body))
+    assert text is None or text in ("EOF", "unexpected EOF") or text.startswith("invalid character '")
+    assert (text == "EOF") == (not body.strip(b" \t\r\n"))
 
 
 @given(st.binary())
 def test_no_bytes_break_the_decoder(body: bytes) -> None:
     assert complaint(body) != ""
-
-
-def test_encode_escapes_what_go_escapes() -> None:
-    assert gojson.encode({"a": "<b>&\u2028é"}) == '{"a":"\\u003cb\\u003e\\u0026\\u2028é"}'.encode()
-
-
-@given(st.text())
-def test_encode_text_never_breaks_a_line(text: str) -> None:
-    encoded = gojson.encode_text(text)
-    assert json.loads(encoded) == text
-    assert len(encoded.decode().splitlines()) == 1
-
-
-def test_encode_text_survives_a_lone_surrogate() -> None:
-    assert json.loads(gojson.encode_text("a\ud800b")) == "a?b"

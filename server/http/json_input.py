@@ -1,0 +1,326 @@
+"""JSON bodies, read as they arrive: bounds first, then objects.
+
+Depth, number of values and sizes are counted in slices before any object is made of them, so that a body beyond a bound
+is refused at once and costs no memory. Behind the first megabytes, long texts are taken out of the body slice by slice,
+because one call that decodes them all would hold up every other thread. What is left is decoded at once, and gets its
+texts back.
+
+Read as Go's decoder reads: the first value of a body counts and what follows is ignored, wrong UTF-8 and lone
+surrogates become U+FFFD.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import secrets
+from itertools import accumulate
+from typing import Any
+
+import msgspec
+
+from modelfile.gotemplate.quoting import quote
+from registry.gojson import without_lone_surrogates
+from server.http.errors import BodyTooLarge
+
+MAX_DEPTH = 64
+MAX_VALUES = 1 << 20
+"""Values in a body; the keys of objects count too."""
+MAX_CONTAINERS = 1 << 16
+"""Objects and lists in a body: they take more memory and time than other values."""
+MAX_SHORT = 16 << 20
+"""Bytes of a body without its long texts."""
+SLICE = 64 << 10
+_HEADER = 72  # bytes of a text that is not ASCII, beside its characters
+_TOO_DEEP = "exceeded max depth"
+_SMALL = 2 << 20  # bytes; not enough for more values than are accepted
+_AT_ONCE = 4 << 20  # bytes of a body that are decoded in one call
+_LONG = 512  # bytes; of what comes later, texts from here on are taken out
+
+_DECODER = msgspec.json.Decoder()
+_NOT_BRACKET = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_STEP = [1 if byte in b"[{" else -1 for byte in range(256)]
+_HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB]..", re.DOTALL)
+_POSITION = re.compile(r"\(byte (\d+)\)")
+_WORDS = {
+    "object keys must be strings": "looking for beginning of object key string",
+    "trailing comma in object": "looking for beginning of object key string",
+    "trailing comma in array": "looking for beginning of value",
+    "expected ',' or '}'": "after object key:value pair",
+    "expected ',' or ']'": "after array element",
+    "expected ':'": "after object key",
+    "invalid number": "in numeric literal",
+    "invalid escape character": "in string escape code",
+    "in unicode escape": r"in \u hexadecimal character escape",
+}
+"""What the decoder says, and how Go's scanner says it."""
+
+
+class JSONError(ValueError):
+    """The body is not JSON, or has more of something than is accepted; `str()` is the text for the client."""
+
+
+class EmptyBody(JSONError):
+    """There is no JSON value at all in the body."""
+
+    def __init__(self) -> None:
+        super().__init__("EOF")
+
+
+class OutOfRange(ValueError):
+    """A number is larger than a float64. `value` is the body with infinities (`Infinite`) for such."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("number out of range")
+        self.value = value
+
+
+class Infinite(float):
+    """A number beyond the range of a float64. `literal` is how it was written."""
+
+    literal: str
+
+    def __new__(cls, literal: str) -> Infinite:
+        self = super().__new__(cls, "-inf" if literal.startswith("-") else "inf")
+        self.literal = literal
+        return self
+
+
+class JSONReader:
+    """One body of at most `limit` bytes. Feed it as it arrives, then ask for its value."""
+
+    def __init__(self, limit: int) -> None:
+        self.size = 0
+        self._limit = limit
+        self._rest = bytearray()  # not yet scanned
+        self._short = bytearray()  # scanned, long texts replaced by marks
+        self._mark = b""  # stands for a text, followed by its number
+        self._texts: list[str] = []  # by the number of their mark
+        self._inside = 0  # 1 within a text
+        self._depth = self._values = self._containers = 0
+        self._text_size = self._text_length = self._text_width = 0
+
+    def feed(self, data: bytes) -> None:
+        """Scan a piece of the body. Raises BodyTooLarge or JSONError."""
+        self.size += len(data)
+        if self.size > self._limit:
+            raise BodyTooLarge(self._limit)
+        view = memoryview(data)
+        for start in range(0, len(data), SLICE):
+            self._rest += view[start : start + SLICE]
+            while self.size > _SMALL and len(self._rest) >= SLICE:
+                piece = bytes(self._rest[:SLICE])
+                end = _cut(piece)
+                del self._rest[:end]
+                self._scan(piece[:end])
+
+    def value(self) -> Any:
+        """The first JSON value of the body, to be asked for once. Raises EmptyBody, JSONError or OutOfRange."""
+        rest, self._rest = bytes(self._rest), bytearray()
+        if not self._short and (opened := rest.count(b"[") + rest.count(b"{")) <= MAX_CONTAINERS:
+            return _decode_small(rest, opened)
+        self._scan(rest)
+        short, self._short = self._short, bytearray()
+        if not self._texts:
+            return decode(short)
+        try:
+            return self._filled(decode(short))
+        except OutOfRange as error:
+            raise OutOfRange(self._filled(error.value)) from None
+
+    def _scan(self, data: bytes) -> None:
+        """Count what a slice holds, and keep it."""
+        bare = data.replace(rb"\\", b"__").replace(rb"\"", b"__") if b"\\" in data else data
+        parts = bare.split(b'"')
+        self._count(b"".join(parts[self._inside :: 2]))
+        if self.size > _AT_ONCE and max(map(len, parts[1 - self._inside :: 2]), default=0) >= _LONG:
+            self._take_out(data, parts)
+        else:
+            self._short += data
+            if len(parts) > 1:
+                self._end_text()
+        self._inside ^= (len(parts) - 1) & 1
+        if len(self._short) > MAX_SHORT:
+            raise JSONError(f"request body too complex: at most {MAX_SHORT} bytes beside long texts are accepted")
+
+    def _count(self, outside: bytes) -> None:
+        """Check the bounds; `outside` is what stands outside of texts."""
+        opened = outside.count(b"[") + outside.count(b"{")
+        self._containers += opened
+        self._values += opened + outside.count(b",") + outside.count(b":")
+        if self._depth + opened > MAX_DEPTH:
+            depths = accumulate(map(_STEP.__getitem__, outside.translate(None, _NOT_BRACKET)), initial=self._depth)
+            if max(depths) > MAX_DEPTH:
+                raise JSONError(_TOO_DEEP)
+        self._depth += opened - outside.count(b"]") - outside.count(b"}")
+        if self._values > MAX_VALUES:
+            raise JSONError(f"request body too complex: at most {MAX_VALUES} values are accepted")
+        if self._containers > MAX_CONTAINERS:
+            raise JSONError(f"request body too complex: at most {MAX_CONTAINERS} objects and lists are accepted")
+
+    def _take_out(self, data: bytes, parts: list[bytes]) -> None:
+        """Keep a slice, with marks for long texts. `parts` is the slice without escapes, split at its quotes."""
+        self._mark = self._mark or secrets.token_hex(16).encode()
+        at = 0
+        for number, part in enumerate(parts):
+            segment = data[at : at + len(part)]
+            at += len(part) + 1
+            if number:
+                self._short += b'"'
+                self._end_text()
+            if (number + self._inside) & 1 and len(part) >= _LONG:
+                self._short += b"%b%d;" % (self._mark, len(self._texts))
+                self._add_text(decode(b'"%b"' % segment))
+            else:
+                self._short += segment
+
+    def _add_text(self, text: str) -> None:
+        """A text takes as many bytes per character as its widest character needs."""
+        self._texts.append(text)
+        self._text_length += len(text)
+        if self._text_width < 4:
+            width = 1 if text.isascii() else round((text.__sizeof__() - _HEADER) / (len(text) + 1))
+            self._text_width = max(self._text_width, width)
+        if self._text_size + self._text_length * self._text_width > self._limit:
+            raise JSONError(f"request body too large: its texts take more than {self._limit} bytes")
+
+    def _end_text(self) -> None:
+        self._text_size += self._text_length * self._text_width
+        self._text_length = self._text_width = 0
+
+    def _filled(self, value: Any) -> Any:
+        """`value` with the long texts for their marks; lists and objects are changed in place."""
+        mark = self._mark.decode()
+
+        def filled(value: Any) -> Any:
+            if isinstance(value, str):
+                return self._text(value.split(mark)) if mark in value else value
+            if isinstance(value, list):
+                value[:] = map(filled, value)
+            elif isinstance(value, dict):
+                for key, item in value.items():
+                    value[key] = filled(item)
+                if any(mark in key for key in value):
+                    return {filled(key): item for key, item in value.items()}
+            return value
+
+        return filled(value)
+
+    def _text(self, pieces: list[str]) -> str:
+        whole = pieces[:1]
+        for piece in pieces[1:]:
+            number, _, short = piece.partition(";")
+            whole += (self._texts[int(number)], short)
+            self._texts[int(number)] = ""
+        return "".join(whole)
+
+
+def _cut(data: bytes) -> int:
+    """Where a slice may end: not within a character or an escape, nor between the halves of a surrogate pair."""
+    end = len(data)
+    at = data.rfind(b"\\", end - 6)
+    if at >= 0 and _starts_escape(data, at) and (at + 1 == end or data[at + 1] == ord("u")):
+        end = at
+    if _HIGH_SURROGATE.fullmatch(data, end - 6, end) and _starts_escape(data, end - 6):
+        end -= 6
+    for back in (1, 2, 3):
+        byte = data[end - back]
+        if byte >= 0xC0:  # it begins a character of two, three or four bytes
+            return end - back if back < 2 + (byte >= 0xE0) + (byte >= 0xF0) else end
+        if byte < 0x80:
+            break
+    return end
+
+
+def _starts_escape(data: bytes, at: int) -> bool:
+    """Whether the backslash at this place is not itself escaped."""
+    upto = data[: at + 1]
+    return (len(upto) - len(upto.rstrip(b"\\"))) % 2 == 1
+
+
+def _decode_small(data: bytes, opened: int) -> Any:
+    """A body that can only break the bound of depth, and is cheaper to decode than to scan."""
+    try:
+        value = decode(data)
+    except RecursionError:
+        raise JSONError(_TOO_DEEP) from None
+    if opened > MAX_DEPTH and _deeper(value):
+        raise JSONError(_TOO_DEEP)
+    return value
+
+
+def _deeper(value: Any) -> bool:
+    """Whether lists and objects are nested deeper than is accepted."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def decode(data: bytes | bytearray) -> Any:
+    """The first JSON value of `data`. Raises EmptyBody, JSONError or OutOfRange."""
+    try:
+        return _DECODER.decode(data)
+    except msgspec.ValidationError:
+        raise OutOfRange(_decode_beyond_range(_repaired(data))) from None
+    except msgspec.DecodeError as error:
+        problem = str(error)
+    position = _POSITION.search(problem)
+    if "trailing characters" in problem and position is not None and 0 < int(position[1]) <= len(data):
+        return decode(data[: int(position[1]) - 1])
+    if (repaired := _repaired(data)) != data:
+        return decode(repaired)
+    if not data.strip(b" \t\r\n"):
+        raise EmptyBody
+    raise JSONError("unexpected EOF" if position is None else _explain(problem, data, int(position[1])))
+
+
+def _explain(problem: str, data: bytes | bytearray, at: int) -> str:
+    place = next((words for key, words in _WORDS.items() if key in problem), "looking for beginning of value")
+    at -= "escape" in problem  # where it tells the place behind the character
+    return _invalid(chr(data[min(at, len(data) - 1)]), place)
+
+
+def _invalid(character: str, place: str = "looking for beginning of value") -> str:
+    shown = quote(character, "'")
+    return f"invalid character {shown} {place}"
+
+
+def _repaired(data: bytes | bytearray) -> bytes | bytearray:
+    """The same with U+FFFD for each byte that is no UTF-8 and for each half of a character."""
+    text = data.decode("utf-8", "surrogateescape")
+    if not text.isascii():
+        data = re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
+    return without_lone_surrogates(bytes(data)) if rb"\u" in data else data
+
+
+def _decode_beyond_range(data: bytes | bytearray) -> Any:
+    text = data.decode().lstrip(" \t\r\n")
+    try:
+        return _LENIENT.raw_decode(text)[0]
+    except json.JSONDecodeError as error:
+        if error.pos >= len(text):
+            raise JSONError("unexpected EOF") from None
+        raise JSONError(_invalid(text[error.pos])) from None
+
+
+def _number(literal: str) -> float | int:
+    if literal.lstrip("-").isdigit() and len(literal) <= 300:
+        return int(literal)
+    value = float(literal)
+    return Infinite(literal) if math.isinf(value) else value
+
+
+def _refuse(constant: str) -> None:
+    raise json.JSONDecodeError("constant", constant, 0)  # NaN and Infinity are Python's, not JSON's
+
+
+_LENIENT = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=_refuse)
