@@ -163,11 +163,11 @@ class Engine:
 
     async def _constraint(self, model: Model, request: GenerateRequest | ChatRequest) -> Constraint | None:
         """What the answer is held to, once its grammar is known to be harmless. Raises InvalidRequest."""
-        format = answer_format(model, request)
+        output_format = answer_format(model, request)
         if isinstance(request, ChatRequest):
-            constraint = await self._constraints.chat(request, offered_tools(request), format)
+            constraint = await self._constraints.chat(request, offered_tools(request), output_format)
         elif request.format is not None:
-            constraint = await self._constraints.content(request.format, format)
+            constraint = await self._constraints.content(request.format, output_format)
         else:
             return None
         if constraint is not None:

@@ -102,8 +102,8 @@ class Model:
     @cached_property
     def capabilities(self) -> frozenset[str]:
         """What it can do."""
-        found = all_capabilities(self.config, self.header, self._projector_headers, self.route.traits)
-        return found | self.route.parser_capabilities
+        own = all_capabilities(self.config, self.header, self._projector_headers, self.route.traits)
+        return own | self.route.parser_capabilities
 
     @property
     def generates(self) -> bool:
@@ -116,22 +116,22 @@ class Model:
         traits = TemplateTraits()
         if self.template is not None:
             traits = go_template_traits(ChatTemplate.parse(self.template), self.template)
-        found = all_capabilities(self.config, self.header, [NO_HEADER] * len(self.projectors), traits)
-        return found | parser_capabilities(self.config.parser)
+        own = all_capabilities(self.config, self.header, [NO_HEADER] * len(self.projectors), traits)
+        return own | parser_capabilities(self.config.parser)
 
     @cached_property
     def special_tokens(self) -> dict[str, str]:
         """The texts of the special tokens (`bos`, `eos`, `fim_pre`, …). Reads in the vocabulary the first time."""
         metadata = self.header.metadata
-        found = {key: metadata.get(f"tokenizer.ggml.{key}_token_id") for key in SPECIAL_TOKENS}
-        ids = {key: id_ for key, id_ in found.items() if isinstance(id_, int)}
+        values = {key: metadata.get(f"tokenizer.ggml.{key}_token_id") for key in SPECIAL_TOKENS}
+        ids = {key: id_ for key, id_ in values.items() if isinstance(id_, int)}
         tokens = metadata.get("tokenizer.ggml.tokens")
         texts = tokens.texts_at(ids.values()) if isinstance(tokens, GGUFArray) else {}
         return {key: texts[id_] for key, id_ in ids.items() if id_ in texts}
 
     def _text(self, key: str) -> str:
-        found = self.header.metadata.get(key)
-        return found if isinstance(found, str) else ""
+        value = self.header.metadata.get(key)
+        return value if isinstance(value, str) else ""
 
     @property
     def memory(self) -> int:
@@ -244,14 +244,14 @@ class Models:
         return [blob.decode("utf-8", "replace") for blob in blobs]
 
     def _parameters(self, manifest: Manifest) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        parameters: dict[str, Any] = {}
         for text in self._texts(manifest, kinds.PARAMS):
-            found |= _decode(text, dict[str, Any], "parameters")
-        return found
+            parameters |= _decode(text, dict[str, Any], "parameters")
+        return parameters
 
     def _messages(self, manifest: Manifest) -> list[Message]:
         texts = self._texts(manifest, kinds.MESSAGES)
-        return [each.restored() for text in texts for each in _decode(text, list[StoredMessage], "messages")]
+        return [message.restored() for text in texts for message in _decode(text, list[StoredMessage], "messages")]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
