@@ -25,7 +25,7 @@ from server.http.streaming import no_answer
 from server.listing import Listing
 from server.routers import ROUTERS, error_object_of
 from server.settings import Settings
-from server.transfers import Registries
+from server.transfers import Transfers
 
 log = logging.getLogger("pronk.server")
 
@@ -57,7 +57,7 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
     app.state.models = models
     app.state.error_object_of = error_object_of
     app.state.listing = Listing(models)
-    app.state.registries = Registries(models.store, settings)
+    app.state.transfers = Transfers(models.store, settings)
     for kind in (*KNOWN, Exception):
         app.add_exception_handler(kind, error_response)
     app.add_exception_handler(ClientDisconnect, no_answer)

@@ -26,7 +26,7 @@ from engine.model import Model, Models
 from registry.storage.store import Store
 from server.listing import Listing
 from server.settings import Settings
-from server.transfers import Registries
+from server.transfers import Transfers
 
 
 class EngineSurface(Protocol):
@@ -88,10 +88,10 @@ def settings_of(request: Request) -> Settings:
     return settings
 
 
-def registries_of(request: Request) -> Registries:
+def transfers_of(request: Request) -> Transfers:
     """The way to registries of the application that serves this request."""
-    registries: Registries = request.app.state.registries
-    return registries
+    transfers: Transfers = request.app.state.transfers
+    return transfers
 
 
 def listing_of(request: Request) -> Listing:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registry.remote.pull import Pulls
 
 
-class Registries:
+class Transfers:
     """Pulls into and pushes from one store. Belongs to the event loop.
 
     What talks to registries is imported when it is first needed: it would double the time of the server's start.

@@ -12,7 +12,7 @@ from modelfile.create import CreateRequest, References, read_modelfile, with_mod
 from modelfile.create import create as make
 from modelfile.paths import expand, working_folder
 from registry.storage.store import Store
-from server.context import registries_of, settings_of, store_of
+from server.context import settings_of, store_of, transfers_of
 from server.http.body import BodyRoute
 from server.http.errors import HTTPError
 from server.http.hosts import is_loopback
@@ -27,9 +27,11 @@ router = APIRouter(route_class=BodyRoute)
 async def create(request: Request, body: CreateBody) -> Response:
     """Make a model of uploaded files, or of another model."""
     settings, store = settings_of(request), store_of(request)
-    wanted = await asyncio.to_thread(_wanted, store, body, trusted=settings.local_paths and _is_local(request))
-    environ, pull = child_environment(settings.environ), partial(registries_of(request).pull, insecure=False)
-    steps = make(store, wanted, environ, pull=pull, prune=not settings.no_prune)
+    create_request = await asyncio.to_thread(
+        _create_request, store, body, trusted=settings.local_paths and _is_local(request)
+    )
+    environ, pull = child_environment(settings.environ), partial(transfers_of(request).pull, insecure=False)
+    steps = make(store, create_request, environ, pull=pull, prune=not settings.no_prune)
     return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
 
 
@@ -38,7 +40,7 @@ def _is_local(request: Request) -> bool:
     return request.client is not None and is_loopback(request.client.host)
 
 
-def _wanted(store: Store, body: CreateBody, *, trusted: bool) -> CreateRequest:
+def _create_request(store: Store, body: CreateBody, *, trusted: bool) -> CreateRequest:
     """What is to be made. Only a trusted client may name files of this machine: it could read them all."""
     request = body.request()
     if not body.is_old:

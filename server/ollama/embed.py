@@ -34,11 +34,11 @@ async def embed(request: Request, body: EmbedBody) -> Response:
     if not body.model_name.strip():
         raise ModelNotFound(body.model_name)
     ModelName.parse(local_name(body.model_name))
-    wanted = _embed_request(body, texts_of(body.input))
+    embed_request = _embed_request(body, texts_of(body.input))
 
     async def work() -> bytes:
-        found = await vectors(engine_of(request), wanted)
-        return await asyncio.to_thread(_answer, wanted.model, found, started)
+        result = await vectors(engine_of(request), embed_request)
+        return await asyncio.to_thread(_answer, embed_request.model, result, started)
 
     return whole_answer(work)
 
@@ -53,10 +53,10 @@ async def embeddings(request: Request, body: EmbeddingsBody) -> Response:
 
     async def work() -> bytes:
         try:
-            found = await vectors(engine, _legacy_request(body))
+            result = await vectors(engine, _legacy_request(body))
         except InvalidRequest as error:  # a text that does not fit: here that is a failure of the model
             raise EngineError(str(error)) from None
-        return encode({"embedding": as_float64(found.vectors[0]) if found.vectors else []})
+        return encode({"embedding": as_float64(result.vectors[0]) if result.vectors else []})
 
     return whole_answer(work)
 
@@ -93,30 +93,30 @@ def _legacy_request(body: EmbeddingsBody) -> EmbedRequest:
     )
 
 
-async def vectors(engine: EngineSurface, wanted: EmbedRequest) -> Embeddings:
+async def vectors(engine: EngineSurface, embed_request: EmbedRequest) -> Embeddings:
     """The vectors of texts; without texts none, but a load or an unload.
 
     Raises what the engine raises, an unknown model in this endpoint's words.
     """
     try:
-        if wanted.texts:
-            return await engine.embed(wanted)
-        await load_or_unload(engine, wanted)
+        if embed_request.texts:
+            return await engine.embed(embed_request)
+        await load_or_unload(engine, embed_request)
         return Embeddings()
     except ModelNotFound:
-        raise _not_found(wanted.model) from None
+        raise _not_found(embed_request.model) from None
 
 
-def _answer(model: str, found: Embeddings, started: int) -> bytes:
-    if not found.vectors:
+def _answer(model: str, result: Embeddings, started: int) -> bytes:
+    if not result.vectors:
         return encode({"model": model, "embeddings": []})
     return encode(
         {
             "model": model,
-            "embeddings": [as_float32(vector) for vector in found.vectors],
+            "embeddings": [as_float32(vector) for vector in result.vectors],
             "total_duration": time.perf_counter_ns() - started,
-            "load_duration": found.load_duration,
-            "prompt_eval_count": found.prompt_eval_count,
+            "load_duration": result.load_duration,
+            "prompt_eval_count": result.prompt_eval_count,
         }
     )
 

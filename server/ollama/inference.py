@@ -34,13 +34,13 @@ async def generate(request: Request, body: GenerateBody) -> Response:
     if not body.model_name.strip():
         raise ModelNotFound(body.model_name)
     _check_images(body.images)
-    wanted, writer = body.request(), GenerateWriter(body.model_name, stream=body.stream)
+    engine_request, writer = body.request(), GenerateWriter(body.model_name, stream=body.stream)
     engine = engine_of(request)
-    if not wanted.prompt:
-        return whole_answer(partial(_load_or_unload, engine, wanted, writer))
+    if not engine_request.prompt:
+        return whole_answer(partial(_load_or_unload, engine, engine_request, writer))
     if body.debug_render_only:
-        return whole_answer(partial(_render, engine, wanted, writer))
-    return StreamingAnswer(engine.generate(wanted), writer)
+        return whole_answer(partial(_render, engine, engine_request, writer))
+    return StreamingAnswer(engine.generate(engine_request), writer)
 
 
 @router.post("/api/chat")
@@ -50,13 +50,13 @@ async def chat(request: Request, body: ChatBody) -> Response:
     if not body.model_name.strip():
         raise HTTPError("model is required")
     _check_images(image for message in body.messages for image in message.images)
-    wanted, writer = body.request(), ChatWriter(body.model_name, stream=body.stream)
+    engine_request, writer = body.request(), ChatWriter(body.model_name, stream=body.stream)
     engine = engine_of(request)
-    if not wanted.messages:
-        return whole_answer(partial(_load_or_unload, engine, wanted, writer))
+    if not engine_request.messages:
+        return whole_answer(partial(_load_or_unload, engine, engine_request, writer))
     if body.debug_render_only:
-        return whole_answer(partial(_render, engine, wanted, writer))
-    return StreamingAnswer(engine.chat(wanted), writer)
+        return whole_answer(partial(_render, engine, engine_request, writer))
+    return StreamingAnswer(engine.chat(engine_request), writer)
 
 
 async def load_or_unload(engine: EngineSurface, request: AnyRequest) -> Literal["load", "unload"]:

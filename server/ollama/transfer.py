@@ -8,7 +8,7 @@ from engine.errors import ModelNotFound
 from engine.names import stored_name
 from registry.names import ModelName
 from registry.storage.store import ModelMissing
-from server.context import registries_of
+from server.context import transfers_of
 from server.http.body import BodyRoute
 from server.http.errors import HTTPError
 from server.http.streaming import StreamingAnswer
@@ -22,7 +22,7 @@ router = APIRouter(route_class=BodyRoute)
 async def pull(request: Request, body: PullBody) -> Response:
     """Fetch a model; those that come with the program need no network."""
     name = ModelName.parse(stored_name(body.model_name))
-    steps = registries_of(request).pull(name, insecure=body.insecure)
+    steps = transfers_of(request).pull(name, insecure=body.insecure)
     return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
 
 
@@ -32,9 +32,9 @@ async def push(request: Request, body: PushBody) -> Response:
     if not body.model_name.strip():
         raise HTTPError("model is required")
     name = ModelName.parse(body.model_name)
-    registries = registries_of(request)
+    transfers = transfers_of(request)
     try:
-        await registries.require(name)
+        await transfers.require(name)
     except ModelMissing:
         raise ModelNotFound(body.model_name) from None
-    return StreamingAnswer(registries.push(name, insecure=body.insecure), ProgressWriter(stream=body.stream))
+    return StreamingAnswer(transfers.push(name, insecure=body.insecure), ProgressWriter(stream=body.stream))

@@ -26,12 +26,12 @@ _JSON = "application/json"
 @router.post("/v1/embeddings")
 async def embeddings(request: Request, body: EmbeddingBody) -> Response:
     """Vectors of texts in OpenAI's dialect."""
-    wanted = _request(body)
+    embed_request = _request(body)
     in_base64 = _is_base64(body.encoding_format)
 
     async def work() -> bytes:
-        found = await vectors(engine_of(request), wanted)
-        return await asyncio.to_thread(_answer, body.model, found, in_base64=in_base64)
+        result = await vectors(engine_of(request), embed_request)
+        return await asyncio.to_thread(_answer, body.model, result, in_base64=in_base64)
 
     return whole_answer(work, _JSON)
 
@@ -54,11 +54,11 @@ def _is_base64(encoding: str) -> bool:
     return encoding.lower() == "base64"
 
 
-def _answer(model: str, found: Embeddings, *, in_base64: bool) -> bytes:
-    tokens = found.prompt_eval_count
+def _answer(model: str, result: Embeddings, *, in_base64: bool) -> bytes:
+    tokens = result.prompt_eval_count
     answer = {
         "object": "list",
-        "data": [_item(index, vector, in_base64=in_base64) for index, vector in enumerate(found.vectors)],
+        "data": [_item(index, vector, in_base64=in_base64) for index, vector in enumerate(result.vectors)],
         "model": model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
@@ -66,5 +66,5 @@ def _answer(model: str, found: Embeddings, *, in_base64: bool) -> bytes:
 
 
 def _item(index: int, vector: array[float], *, in_base64: bool) -> dict[str, Any]:
-    written: str | msgspec.Raw = b64encode(vector.tobytes()).decode() if in_base64 else as_float32(vector)
-    return {"object": "embedding", "embedding": written, "index": index}
+    embedding: str | msgspec.Raw = b64encode(vector.tobytes()).decode() if in_base64 else as_float32(vector)
+    return {"object": "embedding", "embedding": embedding, "index": index}
