@@ -6,7 +6,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from modelfile.gotemplate import Message, ToolCall
+from modelfile.conversation import Message, Tool, ToolCall
 
 __all__ = [
     "AnyRequest",
@@ -22,6 +22,7 @@ __all__ = [
     "Rendered",
     "RunningModel",
     "Think",
+    "Tool",
     "ToolCall",
     "ToolChoice",
 ]
@@ -76,16 +77,11 @@ class GenerateRequest(InferenceRequest):
 
 @dataclass(slots=True, kw_only=True)
 class ChatRequest(InferenceRequest):
-    """One turn of a conversation. `tools` are definitions as dicts, unknown keys already dropped.
-
-    `schemas` are the tools' parameters by name, as they were sent: what calls are held to if `tool_choice` demands
-    one. Where a name is missing, its definition counts.
-    """
+    """One turn of a conversation."""
 
     messages: list[Message] = field(default_factory=list)
-    tools: list[dict[str, Any]] = field(default_factory=list)
+    tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
-    schemas: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-from engine.api import ChatRequest
+from engine.api import ChatRequest, Tool
 from engine.chat.grammar.constraint import Constraint, chat_constraint, content_constraint
 from engine.chat.output import Format
 from engine.fair_queue import CLIENT, FairQueue
@@ -32,12 +31,12 @@ class Constraints:
         self._known: dict[Key, Constraint] = {}  # the one that was used last at the end
         self._size = 0
 
-    async def chat(self, request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint | None:
+    async def chat(self, request: ChatRequest, tools: Sequence[Tool], format: Format) -> Constraint | None:
         """What `chat_constraint` makes of a turn. Raises InvalidRequest and ServerBusy."""
         if request.format is None and request.tool_choice in ("auto", "none"):
             return None
         try:
-            said = repr((request.format, request.tool_choice, tools, request.schemas))
+            said = repr((request.format, request.tool_choice, [(tool.name, tool.sent) for tool in tools]))
         except RecursionError:
             said = None
         return await self._made(said, format, lambda: chat_constraint(request, tools, format))

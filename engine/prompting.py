@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from engine.api import AnyRequest, ChatRequest, EmbedRequest, GenerateRequest, Message, Think
+from engine.api import AnyRequest, ChatRequest, EmbedRequest, GenerateRequest, Message, Think, Tool
 from engine.chat.conversation import conversation, forgets_thinking, without_old_thoughts
 from engine.chat.go_template import GoRenderer
 from engine.chat.grammar.constraint import Constraint
@@ -97,9 +96,9 @@ def _require_capabilities(model: Model, request: GenerateRequest | ChatRequest) 
         raise CapabilityMissing("\n".join(f"{model.name.full} does not support {name}" for name in missing))
 
 
-def offered_tools(request: ChatRequest) -> list[dict[str, Any]]:
+def offered_tools(request: ChatRequest) -> tuple[Tool, ...]:
     """The tools that the model may call."""
-    return [] if request.tool_choice == "none" else request.tools
+    return () if request.tool_choice == "none" else request.tools
 
 
 def answer_format(model: Model, request: GenerateRequest | ChatRequest) -> Format:
@@ -134,7 +133,7 @@ async def _chat(
     model, tools = job.model, offered_tools(request)
     messages = conversation(model.system, model.messages, request.messages)
     prompt = await _render(job, request, model.route, messages, tools, process, templates)
-    context = ParseContext(ToolSet(tools, request.schemas), bool(job.think), messages[-1], prompt.lead)
+    context = ParseContext(ToolSet(tools), bool(job.think), messages[-1], prompt.lead)
     reader: Reader = OutputParser(model.route.format, context)
     if request.tool_choice == "none":
         reader = WithoutCalls(reader)
@@ -175,7 +174,7 @@ async def _render(
     request: GenerateRequest | ChatRequest,
     route: Route,
     messages: Sequence[Message],
-    tools: Sequence[dict[str, Any]],
+    tools: Sequence[Tool],
     process: RunnerProcess,
     templates: TemplateService,
 ) -> Prompt:

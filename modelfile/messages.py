@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from modelfile.gotemplate import Message, ToolCall
+from modelfile.conversation import Message, ToolCall
 
 
 class StoredFunction(msgspec.Struct, frozen=True):

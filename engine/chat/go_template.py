@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from engine.api import Message, Think
+from engine.api import Message, Think, Tool
 from engine.chat.prompt import Prompt, in_front, tagged
-from modelfile.gotemplate import ChatTemplate, Conversation, Tool
+from modelfile.gotemplate import ChatTemplate, Conversation
 
 PLAIN = "{{ .Prompt }}"
 """For models that bring no template of any kind."""
@@ -21,13 +20,9 @@ class GoRenderer:
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises gotemplate.TemplateExecError."""
-        conversation = Conversation(
-            messages=tagged(messages, in_front),
-            tools=[Tool.from_json(tool) for tool in tools] or None,
-            think=think,
-        )
+        conversation = Conversation(messages=tagged(messages, in_front), tools=tools or None, think=think)
         return Prompt(self._template.render(conversation))
 
     def around(self, prompt: str, suffix: str, think: Think | None) -> Prompt:

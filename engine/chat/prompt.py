@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
-from engine.api import Delta, Message, Think
+from engine.api import Delta, Message, Think, Tool
 from modelfile.gotemplate.strings import SPACES
 
 # The place of images in a prompt: `[img-0]`, `[img-1]`, … counted over the whole conversation.
@@ -105,7 +105,7 @@ class Renderer(Protocol):
     trims_single: bool
     """Whether a conversation of one message is trimmed (that is: counted) at all."""
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> Prompt:
         """The prompt for these messages, ending where the answer begins."""
 
 
@@ -113,7 +113,7 @@ class Renderer(Protocol):
 class RemoteRenderer:
     """A way of writing a conversation in another process. `render` raises TemplateError and EngineError."""
 
-    render: Callable[[Sequence[Message], Sequence[dict[str, Any]], Think | None], Awaitable[Prompt]]
+    render: Callable[[Sequence[Message], Sequence[Tool], Think | None], Awaitable[Prompt]]
     trims_single: bool = False
 
 
@@ -124,7 +124,7 @@ Count = Callable[[str], Awaitable[int]]
 async def rendered(
     renderer: Renderer | RemoteRenderer,
     messages: Sequence[Message],
-    tools: Sequence[dict[str, Any]],
+    tools: Sequence[Tool],
     think: Think | None,
 ) -> Prompt:
     """The prompt of all messages, with their images. Rendering runs in a thread, or elsewhere. Raises TemplateError."""

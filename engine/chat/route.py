@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from engine.api import Message, Think
+from engine.api import Message, Think, Tool
 from engine.capabilities import TemplateTraits, chat_template_traits, go_template_traits, prefers_chat_template
 from engine.chat.go_template import PLAIN, GoRenderer
 from engine.chat.jinja.messages import CHATML, ChatTemplates
@@ -49,7 +48,7 @@ class UnknownRenderer:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> Prompt:
         """Raises InvalidRequest."""
         raise InvalidRequest(f"unknown renderer {quote(self._name)}")
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from engine.api import Message, Think
+from engine.api import Message, Think, Tool
 from engine.chat.conversation import newest
 from engine.chat.prompt import (
     Count,
@@ -26,7 +25,7 @@ _NEAR = 16  # ends in a row that a template may refuse: results of one question'
 async def render_to_fit(
     renderer: Renderer | RemoteRenderer,
     messages: Sequence[Message],
-    tools: Sequence[dict[str, Any]],
+    tools: Sequence[Tool],
     think: Think | None,
     *,
     limit: int,
@@ -51,7 +50,7 @@ class _Fitting:
     """One conversation's search for a prompt that fits."""
 
     renderer: Renderer | RemoteRenderer
-    tools: Sequence[dict[str, Any]]
+    tools: Sequence[Tool]
     think: Think | None
     limit: int
     count: Count

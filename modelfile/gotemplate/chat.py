@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from modelfile.conversation import Message, Tool
 from modelfile.gotemplate.errors import TemplateSyntaxError
 from modelfile.gotemplate.evaluator import MissingKey
 from modelfile.gotemplate.inspection import calls_without_argument
 from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer, Limits
-from modelfile.gotemplate.messages import MESSAGES, Message, collate, system_text
+from modelfile.gotemplate.messages import MESSAGES, collate, system_text
 from modelfile.gotemplate.nodes import Action, Body, Branch, Command, Field, Node, Pipe
 from modelfile.gotemplate.strings import printable
 from modelfile.gotemplate.template import Template
-from modelfile.gotemplate.tools import TOOLS, Tool
+from modelfile.gotemplate.tools import TOOLS
 from modelfile.gotemplate.values import Value
 
 # Where a legacy template is cut so that the model can go on: behind the first `.Response`.

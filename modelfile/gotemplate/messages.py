@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain, groupby
 from operator import attrgetter
-from typing import Any
 
+from modelfile.conversation import Message
 from modelfile.gotemplate.encoding import print_as_object
 from modelfile.gotemplate.values import (
     ANY,
@@ -20,29 +20,6 @@ from modelfile.gotemplate.values import (
     SliceType,
     StructType,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A call that the model made. `arguments` is a JSON object, in the order in which the model wrote it."""
-
-    name: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    id: str = ""
-    index: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a conversation; the role in lower case."""
-
-    role: str
-    content: str = ""
-    thinking: str = ""
-    images: tuple[bytes, ...] = ()
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_name: str = ""
-    tool_call_id: str = ""
 
 
 def collate(messages: Iterable[Message]) -> list[Message]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from modelfile.conversation import Property
 from modelfile.gotemplate.encoding import print_as_json, print_as_object
 from modelfile.gotemplate.limits import Budget
 from modelfile.gotemplate.values import (
@@ -20,76 +19,6 @@ from modelfile.gotemplate.values import (
     Value,
     string,
 )
-
-Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Property:
-    """What a tool takes for one argument: a piece of JSON Schema."""
-
-    any_of: Sequence[Property] = ()
-    type: Sequence[str] = ()
-    items: Any = None
-    description: str = ""
-    enum: Sequence[Any] = ()
-    properties: Mapping[str, Property] | None = None
-    required: Sequence[str] = ()
-
-    @classmethod
-    def from_json(cls, given: Json) -> Property:
-        """The parts of a schema that a template may know; the rest is dropped, and null is as good as nothing."""
-        type_ = _or_nil(given.get("type"))
-        return cls(
-            any_of=_or_nil(given.get("anyOf") and [cls.from_json(option) for option in given["anyOf"]]),
-            type=[type_] if isinstance(type_, str) else type_,
-            items=given.get("items"),
-            description=given.get("description") or "",
-            enum=_or_nil(given.get("enum")),
-            properties=_properties(given),
-            required=_or_nil(given.get("required")),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A function that the model may call. Everything but the name may be missing."""
-
-    name: str = ""
-    description: str = ""
-    type: str = ""
-    items: Any = None
-    parameters_type: str = ""
-    parameters_items: Any = None
-    defs: Any = None
-    required: Sequence[str] = ()
-    properties: Mapping[str, Property] | None = None
-
-    @classmethod
-    def from_json(cls, given: Json) -> Tool:
-        """A definition as requests carry it: `{"type": "function", "function": {"name": …, "parameters": {…}}}`."""
-        function: Json = given.get("function") or {}
-        parameters: Json = function.get("parameters") or {}
-        return cls(
-            name=function.get("name") or "",
-            description=function.get("description") or "",
-            type=given.get("type") or "",
-            items=given.get("items"),
-            parameters_type=parameters.get("type") or "",
-            parameters_items=parameters.get("items"),
-            defs=parameters.get("$defs"),
-            required=_or_nil(parameters.get("required")),
-            properties=_properties(parameters),
-        )
-
-
-def _or_nil(value: Any) -> Any:
-    return () if value is None else value
-
-
-def _properties(given: Json) -> Mapping[str, Property] | None:
-    properties: Json | None = given.get("properties")
-    return None if properties is None else {name: Property.from_json(item) for name, item in properties.items()}
 
 
 def _type_text(types: Value, budget: Budget) -> Value:

@@ -17,7 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from engine.api import Message, NamedTool, Think, ToolCall, ToolChoice
+from engine.api import Message, NamedTool, Think, Tool, ToolCall, ToolChoice
+from modelfile.conversation import Property
 from modelfile.gotemplate.quoting import quote
 from server.duration import parse_duration
 from server.http.base64_text import decode_base64
@@ -190,9 +191,9 @@ def _not_too_many(value: list[Any]) -> list[Any]:
 Messages = Annotated[list[MessageBody], FIRST_ERROR, BeforeValidator(_not_too_many), go_list("[]api.Message", {})]
 
 
-def _parse_property_type(value: Any) -> str | list[str]:
+def _parse_property_type(value: Any) -> list[str]:
     if isinstance(value, str):
-        return value
+        return [value] if value else []
     if not isinstance(value, list):
         raise mismatch(value, "[]string")
     for item in value:
@@ -207,31 +208,30 @@ class PropertyBody(Body):
     go: ClassVar[str] = "api.ToolProperty"
 
     anyOf: Annotated[list[PropertyBody], FIRST_ERROR, go_list("[]api.ToolProperty", {})] = Field(default_factory=list)
-    type: Annotated[str | list[str], PlainValidator(_parse_property_type, json_schema_input_type=str | list[str])] = ""
+    type: Annotated[list[str], PlainValidator(_parse_property_type, json_schema_input_type=str | list[str])] = Field(
+        default_factory=list
+    )
     items: Any = None
     description: str = ""
     enum: Annotated[list[Any], go_list("[]interface {}", None)] = Field(default_factory=list)
     properties: Properties | None = None
     required: Texts = Field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
-        """As a template sees it: known keys in the order above, empty ones left out."""
-        nested = None if self.properties is None else properties_as_dict(self.properties)
-        fields = {
-            "anyOf": [each.as_dict() for each in self.anyOf],
-            "type": self.type,
-            "items": self.items,
-            "description": self.description,
-            "enum": self.enum,
-            "properties": nested,
-            "required": self.required,
-        }
-        return {name: value for name, value in fields.items() if value not in (None, "", [])}
+    def property(self) -> Property:
+        """The schema as the engine knows it."""
+        return Property(
+            any_of=tuple(each.property() for each in self.anyOf),
+            type=tuple(self.type),
+            items=self.items,
+            description=self.description,
+            enum=tuple(self.enum),
+            properties=_by_name(self.properties),
+            required=tuple(self.required),
+        )
 
 
-def properties_as_dict(properties: Mapping[str, PropertyBody]) -> dict[str, dict[str, Any]]:
-    """Properties as a template sees them."""
-    return {name: each.as_dict() for name, each in properties.items()}
+def _by_name(properties: Mapping[str, PropertyBody] | None) -> dict[str, Property] | None:
+    return None if properties is None else {name: each.property() for name, each in properties.items()}
 
 
 Properties = Annotated[dict[str, PropertyBody], BeforeValidator(_object)]
@@ -263,13 +263,6 @@ class ParametersBody(Body):
         """The schema as it was sent."""
         return self._sent
 
-    def as_dict(self) -> dict[str, Any]:
-        """`type` and `properties` always, the others where they are given."""
-        optional = {"$defs": self.defs, "items": self.items, "required": self.required}
-        given = {name: value for name, value in optional.items() if value not in (None, [])}
-        properties = None if self.properties is None else properties_as_dict(self.properties)
-        return {"type": self.type, **given, "properties": properties}
-
 
 class FunctionBody(Body):
     """The function that a tool is."""
@@ -290,15 +283,21 @@ class ToolBody(Body):
     items: Any = None
     function: FunctionBody = FunctionBody()
 
-    def as_dict(self) -> dict[str, Any]:
-        """The definition as a template sees it; what the API does not know is gone."""
-        items = {} if self.items is None else {"items": self.items}
-        function = {
-            "name": self.function.name,
-            "description": self.function.description,
-            "parameters": self.function.parameters.as_dict(),
-        }
-        return {"type": self.type, **items, "function": function}
+    def tool(self) -> Tool:
+        """What the engine is told of it; what the API does not know is left in `sent` only."""
+        parameters = self.function.parameters
+        return Tool(
+            name=self.function.name,
+            description=self.function.description,
+            type=self.type,
+            items=self.items,
+            parameters_type=parameters.type,
+            parameters_items=parameters.items,
+            defs=parameters.defs,
+            required=tuple(parameters.required),
+            properties=_by_name(parameters.properties),
+            sent=parameters.sent,
+        )
 
 
 Tools = Annotated[list[ToolBody], FIRST_ERROR, go_list("api.Tools", {})]

@@ -96,9 +96,8 @@ class ChatBody(InferenceBody):
         return ChatRequest(
             **self.shared(),
             messages=[message.message() for message in self.messages],
-            tools=[tool.as_dict() for tool in self.tools],
+            tools=tuple(tool.tool() for tool in self.tools),
             tool_choice=self.tool_choice,
-            schemas={tool.function.name: tool.function.parameters.sent for tool in self.tools},
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import constraints as module
-from engine.api import ChatRequest, Message
+from engine.api import ChatRequest, Message, Tool
 from engine.chat.output import NAMED
 from engine.constraints import WAITING, Constraints
 from engine.errors import InvalidRequest, ServerBusy
@@ -55,13 +55,14 @@ async def test_nobody_waits_for_all_that_one_client_sends(constraints: Constrain
 
 
 async def test_each_format_and_each_choice_has_its_own(constraints: Constraints) -> None:
-    tools = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in "fg"]
-    requests = [ChatRequest(model="m", format=KNOWN)]
-    requests += [ChatRequest(model="m", tool_choice="required"), ChatRequest(model="m", format='"json"')]
-    requests += [ChatRequest(model="m", tool_choice="required", schemas={"f": {"required": [way]}}) for way in "xy"]
-    made = [await constraints.chat(each, tools, format) for each in requests for format in (FORMAT, NAMED["harmony"])]
+    tools = (Tool("f"), Tool("g"))
+    asked = [(ChatRequest(model="m", format=KNOWN), tools)]
+    asked += [(ChatRequest(model="m", tool_choice="required"), tools), (ChatRequest(model="m", format='"json"'), tools)]
+    required = ChatRequest(model="m", tool_choice="required")
+    asked += [(required, (Tool("f", sent={"required": [name]}), Tool("g"))) for name in "xy"]
+    made = [await constraints.chat(*each, format) for each in asked for format in (FORMAT, NAMED["harmony"])]
     assert len({(each.rules, each.format) for each in made if each is not None}) == 10
-    assert made == [await constraints.chat(each, tools, way) for each in requests for way in (FORMAT, NAMED["harmony"])]
+    assert made == [await constraints.chat(*each, format) for each in asked for format in (FORMAT, NAMED["harmony"])]
     assert await constraints.chat(ChatRequest(model="m"), tools, FORMAT) is None
 
 

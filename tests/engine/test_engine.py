@@ -25,6 +25,7 @@ from engine.errors import (
     ServerBusy,
     Unsupported,
 )
+from modelfile.conversation import Tool
 from modelfile.gotemplate import TemplateSyntaxError
 from modelfile.parameters import OptionError
 from registry import bundled
@@ -34,6 +35,7 @@ from registry.storage.store import Store
 from tests.engine.running import collect, make_engine, running
 from tests.processes import descendants
 from tests.serving import GREEDY
+from tests.tools import tool_of
 
 TINYCHAT = ModelName.parse("tinychat")
 
@@ -122,7 +124,7 @@ async def test_tool_calls(engine: Engine) -> None:
         },
     }
     messages = [Message("user", "What is the weather in Paris and London?")]
-    request = ChatRequest(model="tinychat", messages=messages, tools=[tool], options=dict(GREEDY))
+    request = ChatRequest(model="tinychat", messages=messages, tools=(tool_of(tool),), options=dict(GREEDY))
     calls = [call async for event in engine.chat(request) if isinstance(event, Delta) for call in event.tool_calls]
     assert [(call.name, call.arguments, call.index) for call in calls] == [
         ("get_current_weather", {"city": "Paris"}, 0),
@@ -358,7 +360,7 @@ async def test_what_a_model_cannot_do(engine: Engine) -> None:
         await collect(engine.generate(ask("Hi", "plain", think=True)))
     with pytest.raises(CapabilityMissing, match=r"^registry.ollama.ai/library/plain:latest does not support insert$"):
         await collect(engine.generate(ask("Hi", "plain", suffix="x")))
-    request = ChatRequest(model="plain", messages=[Message("user", "Hi")], tools=[{"type": "function"}])
+    request = ChatRequest(model="plain", messages=[Message("user", "Hi")], tools=(Tool(type="function"),))
     with pytest.raises(CapabilityMissing, match=r"plain:latest does not support tools$"):
         await collect(engine.chat(request))
 

@@ -15,6 +15,7 @@ from engine.api import ChatRequest, Delta, Event, Final, Message, NamedTool, Too
 from engine.chat.output import NAMED
 from engine.engine import Engine
 from engine.errors import CapabilityMissing, InvalidRequest
+from modelfile.conversation import Tool
 from registry import bundled
 from registry.manifest import MODEL, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
@@ -22,6 +23,7 @@ from registry.storage.store import Store
 from tests.engine.chat.renderers.test_forced import PARSERS
 from tests.engine.running import running
 from tests.serving import GREEDY
+from tests.tools import tool_of
 
 WEATHER = {
     "type": "object",
@@ -58,7 +60,12 @@ def tool(name: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "description": name, "parameters": parameters}}
 
 
-TOOLS = [tool(name) for name in SCHEMAS]
+def declared(*names: str, **sent: Any) -> tuple[Tool, ...]:
+    """Tools with what was sent of their schemas, which is more than templates see."""
+    return tuple(tool_of(tool(name), sent.get(name, SCHEMAS[name])) for name in names)
+
+
+TOOLS = declared(*SCHEMAS)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,7 @@ async def engine(models: Path) -> AsyncIterator[Engine]:
 
 def ask(choice: ToolChoice, question: str = QUESTION, **fields: Any) -> ChatRequest:
     options = GREEDY | {"num_predict": 150} | fields.pop("options", {})
-    given = {"model": "tinychat", "tools": TOOLS, "schemas": SCHEMAS, "think": False}
+    given = {"model": "tinychat", "tools": TOOLS, "think": False}
     given |= {"messages": [Message("user", question)]} | fields
     return ChatRequest(tool_choice=choice, options=options, **given)
 
@@ -125,7 +132,7 @@ async def test_the_model_says_what_it_would_have_said(engine: Engine) -> None:
 
 async def test_several_calls(engine: Engine) -> None:
     question = "What is the weather in Paris and London?"
-    tools = [tool("get_current_weather")]
+    tools = declared("get_current_weather")
     _, _, calls, _ = await collect(engine.chat(ask("required", question, tools=tools)))
     assert [call.arguments["city"] for call in calls] == ["Paris", "London"]
     assert [call.index for call in calls] == [0, 1]
@@ -149,7 +156,7 @@ async def test_none_shows_no_tools_and_calls_none(engine: Engine) -> None:
     content, _, calls, _ = await collect(engine.chat(request))
     assert content
     assert calls == []
-    request.tools = []
+    request.tools = ()
     assert (await collect(engine.chat(request)))[0] == content
 
 
@@ -170,7 +177,7 @@ async def test_a_call_or_json(engine: Engine) -> None:
     schema = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
     content, _, calls, _ = await collect(engine.chat(ask("auto", format=json.dumps(schema))))
     assert (content, [call.arguments for call in calls]) == ("", [{"city": "Paris"}])
-    like_json = ask("auto", "List 3 fruits as JSON", tools=[tool("get_current_weather")], format=json.dumps(schema))
+    like_json = ask("auto", "List 3 fruits as JSON", tools=declared("get_current_weather"), format=json.dumps(schema))
     content, _, calls, _ = await collect(engine.chat(like_json))
     assert calls == []
     jsonschema.validate(json.loads(content), schema)
@@ -191,15 +198,15 @@ async def test_eight_at_once_with_different_choices(engine: Engine) -> None:
     ("fields", "why"),
     [
         ({"choice": NamedTool("nosuch")}, '^tool_choice names "nosuch", which is not among the tools$'),
-        ({"choice": "required", "tools": []}, '^tool_choice "required" needs tools$'),
-        ({"choice": NamedTool("x"), "tools": []}, '^tool_choice names "x", which is not among the tools$'),
-        ({"choice": "required", "tools": [{"type": "function"}]}, "^the tools have no names$"),
+        ({"choice": "required", "tools": ()}, '^tool_choice "required" needs tools$'),
+        ({"choice": NamedTool("x"), "tools": ()}, '^tool_choice names "x", which is not among the tools$'),
+        ({"choice": "required", "tools": (Tool(type="function"),)}, "^the tools have no names$"),
         (
-            {"choice": "required", "schemas": {"place_order": {"properties": {"a": {"type": "nosuch"}}}}},
+            {"choice": "required", "tools": declared(*SCHEMAS, place_order={"properties": {"a": {"type": "nosuch"}}})},
             "^the parameters of place_order: Invalid type: nosuch$",
         ),
         (
-            {"choice": "required", "schemas": {"place_order": {"enum": ["x" * 300_000]}}},
+            {"choice": "required", "tools": declared(*SCHEMAS, place_order={"enum": ["x" * 300_000]})},
             "^the parameters of the tools are too large",
         ),
     ],
@@ -223,7 +230,7 @@ def store_parser_model(store: Store, name: str, parser: str, template: str, rend
 @pytest.mark.parametrize(("renderer", "parser"), PARSERS.items())
 async def test_a_call_in_the_words_of_every_family(engine: Engine, renderer: str, parser: str) -> None:
     store_parser_model(engine.store, renderer, parser, "{{ .Prompt }}", renderer)
-    fields: dict[str, Any] = {"model": renderer, "tools": [tool("get_current_weather"), tool("place_order")]}
+    fields: dict[str, Any] = {"model": renderer, "tools": declared("get_current_weather", "place_order")}
     fields |= {"options": {"num_predict": 300, "temperature": 1.5, "seed": 1}, "think": NAMED[parser].thinking}
     choices: list[ToolChoice] = ["required", NamedTool("place_order")]
     asked = [collect(engine.chat(ask(choice, **fields))) for choice in choices]
@@ -243,9 +250,8 @@ async def test_a_model_that_cannot_call(engine: Engine) -> None:
 
 async def test_a_name_that_a_model_cannot_write(engine: Engine) -> None:
     store_parser_model(engine.store, "coder", "qwen3-coder", "{{ .Prompt }}", "qwen3-coder")
-    odd = {"type": "function", "function": {"name": "a\nb", "parameters": {"type": "object", "properties": {}}}}
     with pytest.raises(InvalidRequest, match=r"^tool_choice cannot be enforced: this model cannot write the name"):
-        await collect(engine.chat(ask("required", model="coder", tools=[odd])))
+        await collect(engine.chat(ask("required", model="coder", tools=(Tool("a\nb"),))))
 
 
 async def test_a_model_without_tools(engine: Engine) -> None:

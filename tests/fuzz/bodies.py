@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from random import Random
 
+from engine.chat.jinja.adapt import definition
 from server.http.body import decode
 from server.ollama.create_schema import CreateBody
 from server.ollama.schemas import ChatBody, GenerateBody
@@ -19,7 +20,15 @@ _MESSAGES = [
     {"role": "tool", "content": "2", "tool_name": "add"},
 ]
 _GOOD = [
-    json.dumps({"model": "m", "messages": _MESSAGES, "tools": TOOLS, "think": "high", "keep_alive": "5m30s"}),
+    json.dumps(
+        {
+            "model": "m",
+            "messages": _MESSAGES,
+            "tools": list(map(definition, TOOLS)),
+            "think": "high",
+            "keep_alive": "5m30s",
+        }
+    ),
     json.dumps({"model": "m", "prompt": "é\n", "options": {"stop": ["a"], "seed": 1}, "format": {"type": "object"}}),
     json.dumps({"model": "m", "from": "n", "files": {"a": "sha256:0"}, "parameters": {"x": [1, 2]}, "stream": False}),
 ]

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 
+from engine.chat.jinja.adapt import definition
 from engine.chat.jinja.template import CHATML, ChatTemplate, TemplateError
 from modelfile import gotemplate
-from modelfile.gotemplate import Conversation, Tool
+from modelfile.conversation import Message
+from modelfile.gotemplate import Conversation
 from modelfile.parser import ModelfileError, parse
 from modelfile.printer import print_modelfile
 from registry.manifest import Manifest, ManifestError
@@ -63,14 +65,13 @@ def _modelfile(text: str) -> None:
 
 
 def _go_template(text: str) -> None:
-    messages = [gotemplate.Message("user", "Hi"), gotemplate.Message("assistant", "a", "t")]
-    tools = [Tool.from_json(tool) for tool in TOOLS]
-    gotemplate.ChatTemplate.parse(text).render(Conversation(messages=messages, tools=tools, think=True))
+    messages = [Message("user", "Hi"), Message("assistant", "a", "t")]
+    gotemplate.ChatTemplate.parse(text).render(Conversation(messages=messages, tools=TOOLS, think=True))
 
 
 def _jinja_template(text: str) -> None:
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "a"}]
-    ChatTemplate(text).render(messages, [dict(tool) for tool in TOOLS])
+    ChatTemplate(text).render(messages, [definition(tool) for tool in TOOLS])
 
 
 def _manifest(text: str) -> None:

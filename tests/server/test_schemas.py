@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from engine.api import ChatRequest, Message, NamedTool, ToolCall, ToolChoice
+from engine.chat.jinja.adapt import definition
+from modelfile.conversation import Property, Tool
 from server.anthropic.schemas import MessagesBody
 from server.http import body as bodies
 from server.http.body import Body
@@ -51,6 +53,11 @@ ERRORS: list[tuple[type[Body], str, str]] = [
     (ChatBody, '{"tools":{}}', FIELD.format("object", "ChatRequest.tools", "api.Tools")),
     (ChatBody, '{"tools":[{"type":1}]}', FIELD.format("number", "ChatRequest.tools.type", "string")),
     (ChatBody, '{"tools":[{"function":{"parameters":{"properties":[]}}}]}', MALFORMED),
+    (
+        ChatBody,
+        '{"tools":[{"function":{"parameters":"x"}}]}',
+        FIELD.format("string", "ChatRequest.tools.function.parameters", "api.ToolFunctionParameters"),
+    ),
     (CreateBody, '{"files":"x"}', FIELD.format("string", "CreateRequest.files", "map[string]string")),
     (GenerateBody, '{"keep_alive":"5"}', 'time: missing unit in duration "5"'),
     (GenerateBody, '{"keep_alive":true}', "Unsupported type: 'bool'"),
@@ -149,7 +156,8 @@ def test_tools_keep_known_keys_in_their_order() -> None:
       "type":["string","null"],"enum":["a"]},"a":{"type":"object","properties":{"q":{"type":"integer","minimum":1}},"required":["q"]}},
       "required":["z"],"type":"object","additionalProperties":false},"name":"f","strict":true},"type":"function"}]}"""
     (tool,) = decode(ChatBody, body).request().tools
-    assert tool == {
+    shown = definition(tool)
+    assert shown == {
         "type": "function",
         "function": {
             "name": "f",
@@ -164,15 +172,25 @@ def test_tools_keep_known_keys_in_their_order() -> None:
             },
         },
     }
-    assert list(tool["function"]["parameters"]) == ["type", "required", "properties"]
-    assert list(tool["function"]["parameters"]["properties"]) == ["z", "a"]
-    assert list(tool["function"]["parameters"]["properties"]["z"]) == ["type", "description", "enum"]
+    assert list(shown["function"]["parameters"]) == ["type", "required", "properties"]
+    assert list(shown["function"]["parameters"]["properties"]) == ["z", "a"]
+    assert list(shown["function"]["parameters"]["properties"]["z"]) == ["type", "description", "enum"]
+
+
+def test_null_in_a_tool_is_as_good_as_nothing() -> None:
+    keys = ("anyOf", "type", "items", "description", "enum", "properties", "required")
+    nothing: dict[str, Any] = dict.fromkeys(keys)
+    functions = [None, {"parameters": None, "name": None}, {"parameters": {"properties": {"a": nothing}}}]
+    body = json.dumps({"tools": [{"function": function} for function in functions]})
+    first, second, third = decode(ChatBody, body).request().tools
+    assert first == second == Tool()
+    assert third.properties == {"a": Property()}
 
 
 def test_parameters_are_kept_as_they_were_sent() -> None:
     body = """{"tools":[{"function":{"name":"f","parameters":{"properties":{"b":{"$ref":"#/$defs/x"},"a":{"minimum":1}},
       "$defs":{"x":{"const":1}},"additionalProperties":false}}},{"function":{"name":"g"}}]}"""
-    schemas = decode(ChatBody, body).request().schemas
+    schemas = {tool.name: tool.sent for tool in decode(ChatBody, body).request().tools}
     assert schemas == {
         "f": {
             "properties": {"b": {"$ref": "#/$defs/x"}, "a": {"minimum": 1}},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from engine.chat.output import Format
 from engine.chat.output.format import ToolCallSpec
 from engine.chat.schema.schema import LARGEST, UnusableSchema
 from engine.errors import InvalidRequest
+from modelfile.conversation import Json, Tool
 
 MOST_CALLS = 16  # of one answer: a small model might never stop calling
 
@@ -40,17 +41,15 @@ def until(text: str, known: Sequence[str]) -> str:
     return f"until_{known.index(mark)} {literal(text[len(mark) :], known)}"
 
 
-def call_rules(
-    tools: Sequence[Mapping[str, Any]], schemas: Mapping[str, Any], format: Format, only: str | None = None
-) -> CallRules:
+def call_rules(tools: Sequence[Tool], format: Format, only: str | None = None) -> CallRules:
     """The rules for calls of these tools, or for one call of `only` one, as the format writes them.
 
-    `schemas` are parameters by name, which win over those in the definitions. Raises InvalidRequest.
+    Raises InvalidRequest.
     """
     spec, lines = format.spec.calls, GrammarBuilder(marks(format))
     assert spec is not None
-    parameters = _parameters(tools, schemas, spec, only)
-    called = spec.aliases(name for tool in tools if (name := name_of(tool)))
+    parameters = _parameters(tools, spec, only)
+    called = spec.aliases(tool.name for tool in tools if tool.name)
     more = ""
     if spec.between is not None and only is None:
         more = f"({lines.literal(spec.between)} call){{0,{MOST_CALLS - 1}}}"
@@ -66,19 +65,11 @@ def call_rules(
     return CallRules("\n".join([*rules, *lines.rules]), lines.closings, tuple(lines.examples))
 
 
-def name_of(tool: Mapping[str, Any]) -> str:
-    """The name of the function that a tool is, "" if it has none."""
-    return str((tool.get("function") or {}).get("name") or "")
-
-
-def _parameters(
-    tools: Sequence[Mapping[str, Any]], schemas: Mapping[str, Any], spec: ToolCallSpec, only: str | None
-) -> dict[str, dict[str, Any]]:
+def _parameters(tools: Sequence[Tool], spec: ToolCallSpec, only: str | None) -> dict[str, dict[str, Any]]:
     """The schemas of the arguments of those functions that may be called, objects all of them."""
-    wanted = {name: tool for tool in tools if (name := name_of(tool)) and only in (None, name)}
-    if not wanted:
+    found = {tool.name: _object(tool.sent) for tool in tools if tool.name and only in (None, tool.name)}
+    if not found:
         raise InvalidRequest("the tools have no names")
-    found = {name: _said(schemas.get(name) or tool["function"].get("parameters")) for name, tool in wanted.items()}
     for name in found:
         if not re.fullmatch(spec.names, name):
             raise InvalidRequest(f"tool_choice cannot be enforced: this model cannot write the name {name}")
@@ -87,9 +78,8 @@ def _parameters(
     return found
 
 
-def _said(given: Any) -> dict[str, Any]:
-    said = {key: value for key, value in given.items() if value not in (None, "")} if isinstance(given, dict) else {}
-    return {"type": "object", "properties": {}, **said}
+def _object(schema: Json) -> dict[str, Any]:
+    return {"type": "object", "properties": {}, **{k: value for k, value in schema.items() if value not in (None, "")}}
 
 
 def _written(name: str, schema: dict[str, Any]) -> str:

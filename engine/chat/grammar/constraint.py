@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.api import ChatRequest, NamedTool
+from engine.api import ChatRequest, NamedTool, Tool
 from engine.chat.grammar.builder import literal
-from engine.chat.grammar.calls import call_rules, marks, name_of, until
+from engine.chat.grammar.calls import call_rules, marks, until
 from engine.chat.grammar.json_grammar import JsonRules, json_rules
 from engine.chat.output import Format, ParseContext
 from engine.chat.output.format import ReasoningMode
@@ -51,7 +51,7 @@ class Constraint:
         return Grammar(f"start: {start}\n{self.rules}", known, closings, self.examples)
 
 
-def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint | None:
+def chat_constraint(request: ChatRequest, tools: Sequence[Tool], format: Format) -> Constraint | None:
     """What a turn's `tool_choice` and `format` ask for; `tools` are those that the model may call.
 
     A call that is demanded makes an answer without content. One that is not is held to its form only, and may come
@@ -66,8 +66,7 @@ def chat_constraint(request: ChatRequest, tools: Sequence[Mapping[str, Any]], fo
     if not tools or calls is None or (calls.before + calls.opening).startswith(("{", "[")):
         return content  # content in JSON could not be told from a call that is nothing else
     rules = content.rules.replace("answer:", "answer: calls |", 1)
-    as_it_likes = {name_of(tool): {"additionalProperties": True} for tool in tools}
-    called = call_rules(tools, as_it_likes, format)
+    called = call_rules([replace(tool, sent={"additionalProperties": True}) for tool in tools], format)
     return replace(
         content, rules=f"{rules}\n{called.text}", closings=called.closings, examples=content.examples + called.examples
     )
@@ -80,16 +79,16 @@ def content_constraint(wanted: str, format: Format) -> Constraint:
     return Constraint("invalid format", rules, "content", format, examples=found.examples)
 
 
-def _forced(request: ChatRequest, tools: Sequence[Mapping[str, Any]], format: Format) -> Constraint:
+def _forced(request: ChatRequest, tools: Sequence[Tool], format: Format) -> Constraint:
     choice = request.tool_choice
     if format.spec.calls is None:
         raise InvalidRequest("tool_choice cannot be enforced: this model has no way to call tools")
     only = choice.name if isinstance(choice, NamedTool) else None
-    if only is not None and only not in map(name_of, tools):
+    if only is not None and only not in [tool.name for tool in tools]:
         raise InvalidRequest(f'tool_choice names "{only}", which is not among the tools')
     if not tools:
         raise InvalidRequest(f'tool_choice "{choice}" needs tools')
-    called = call_rules(tools, request.schemas, format, only)
+    called = call_rules(tools, format, only)
     rules = f"answer: calls\n{called.text}"
     return Constraint("tool_choice cannot be enforced", rules, "calls", format, called.closings, called.examples)
 

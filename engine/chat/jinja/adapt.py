@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
-from engine.api import Message, ToolCall
+from engine.api import Message, Tool, ToolCall
+from engine.chat.definitions import parameters_json
 from engine.chat.output.format import BLANK, KEY, KIND, LINE, NUMBER, ArgumentSpec, ToolCallSpec, Values
 
 # Tool calls and their results, tied together: many clients send neither ids nor names with a result.
@@ -140,6 +141,13 @@ class MessageDialect:
         text = self.text_arguments
         arguments = json.dumps(call.arguments, ensure_ascii=False) if text else dict(call.arguments)
         return {"type": "function", "id": call.id, "function": {"name": call.name, "arguments": arguments}}
+
+
+def definition(tool: Tool) -> dict[str, Any]:
+    """A tool as all templates want it."""
+    items = {} if tool.items is None else {"items": tool.items}
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters_json(tool)}
+    return {"type": tool.type, **items, "function": function}
 
 
 # System messages for templates that have no place for them, or one only.

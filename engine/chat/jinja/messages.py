@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.api import Delta, Message, Think, ToolCall
+from engine.api import Delta, Message, Think, Tool, ToolCall
+from engine.chat.jinja.adapt import definition
 from engine.messages import FRAME_HEADER
 
 LARGEST = 8 << 20  # characters of any text, items of any list
@@ -97,9 +98,7 @@ def encode_frame(message: Render | Reply) -> bytes:
     return FRAME_HEADER.pack(len(body)) + body
 
 
-def encode_conversation(
-    messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None
-) -> msgspec.Raw:
+def encode_conversation(messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> msgspec.Raw:
     """What a prompt is made of. Raises UnicodeEncodeError, and RecursionError for JSON that is nested too deeply."""
     wired = [
         (
@@ -113,11 +112,11 @@ def encode_conversation(
         )
         for message in messages
     ]
-    return msgspec.Raw(_encoder.encode(_Conversation(wired, [json.dumps(tool) for tool in tools], think)))
+    return msgspec.Raw(_encoder.encode(_Conversation(wired, [json.dumps(definition(tool)) for tool in tools], think)))
 
 
 def decode_conversation(data: msgspec.Raw) -> tuple[list[Message], list[dict[str, Any]], Think | None]:
-    """What was encoded; images are empty."""
+    """What was encoded; images are empty, tools are dicts as templates want them."""
     found = _conversation_decoder.decode(data)
     messages = [
         Message(role, content, thinking, (b"",) * images, tuple(map(_call, calls)), tool_name, tool_call_id)

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from engine.api import Message, Think
+from engine.api import Message, Think, Tool
 from engine.chat.jinja.forkserver import DOES_NOT_START, ForkServer, Worker
 from engine.chat.jinja.limits import Conduct, Limits
 from engine.chat.jinja.messages import (
@@ -110,7 +110,7 @@ class TemplateService:
         self,
         templates: ChatTemplates,
         messages: Sequence[Message],
-        tools: Sequence[dict[str, Any]],
+        tools: Sequence[Tool],
         think: Think | None,
     ) -> Prompt:
         """The prompt for these messages, without images. Raises TemplateError, ServerBusy and EngineStopped.
@@ -371,7 +371,7 @@ class TemplateService:
         return task
 
 
-async def _encoded(messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> msgspec.Raw:
+async def _encoded(messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> msgspec.Raw:
     """A conversation as it is sent. Raises TemplateError."""
     characters = sum(len(message.content) + len(message.thinking) for message in messages)
     if characters > LARGEST:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from engine.chat.schema.variants import variants
+from modelfile.conversation import Json, Tool
 
 
 class ToolSet:
-    """Names and parameter types of the declared tools. Empty (false) when the request has none. Immutable.
+    """Names and parameter types of the declared tools. Empty (false) when the request has none. Immutable."""
 
-    `schemas` are parameters by name, which win over those in the definitions.
-    """
-
-    def __init__(self, tools: Iterable[Mapping[str, Any]] = (), schemas: Mapping[str, Any] | None = None) -> None:
-        functions = [tool.get("function") or {} for tool in tools]
-        sent = schemas or {}
-        self._schemas: dict[str, Any] = {
-            name: sent.get(name) or function.get("parameters") or {}
-            for function in functions
-            if (name := function.get("name"))
-        }
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        self._schemas: dict[str, Json] = {tool.name: tool.sent for tool in tools if tool.name}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,8 +33,8 @@ class ToolSet:
 
     def types(self, function: str, parameter: str) -> frozenset[str]:
         """The JSON types that a parameter may have; empty when it is not declared."""
-        schema = self._schemas.get(function)
-        properties = schema.get("properties") if isinstance(schema, Mapping) else None
-        if not isinstance(schema, Mapping) or not isinstance(properties, Mapping):
+        schema = self._schemas.get(function, {})
+        properties = schema.get("properties")
+        if not isinstance(properties, Mapping):
             return frozenset()
         return frozenset(branch.kind for branch in variants(properties.get(parameter), schema) if branch.kind)

@@ -8,7 +8,7 @@ from engine.api import Message, ToolCall
 from engine.chat.renderers.declarations import parameters_json
 from engine.chat.renderers.family import Chat, NamedRenderer, fold_results
 from engine.chat.renderers.jsontext import arguments_json, compact, spaced
-from modelfile.gotemplate import Tool
+from modelfile.conversation import Tool
 
 _START, _END = "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"
 _SYSTEM, _USER, _CHATBOT = f"{_START}<|SYSTEM_TOKEN|>", f"{_START}<|USER_TOKEN|>", f"{_START}<|CHATBOT_TOKEN|>"

@@ -8,7 +8,7 @@ from engine.api import Message, ToolCall
 from engine.chat.renderers.declarations import parameters_json, tool_json
 from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer, fold_results, last_user
 from engine.chat.renderers.jsontext import arguments_json, compact, indented
-from modelfile.gotemplate import Tool
+from modelfile.conversation import Tool
 
 BOS, END = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 USER, ASSISTANT = "<｜User｜>", "<｜Assistant｜>"

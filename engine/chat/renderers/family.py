@@ -6,12 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from engine.api import Message, Think
+from engine.api import Message, Think, Tool
 from engine.chat.prompt import Prompt, TemplateError
-from engine.chat.renderers.declarations import read_tool
-from modelfile.gotemplate import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +38,10 @@ class NamedRenderer(ABC):
     bos: ClassVar[str] = ""
     """The start token of the family; a prompt must not begin with it where the tokenizer adds one by itself."""
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises TemplateError if the family has no way to write them."""
         try:
-            chat = Chat(messages, [read_tool(tool) for tool in tools], think)
+            chat = Chat(messages, tools, think)
             return Prompt("".join(self.parts(chat)))
         except RecursionError:
             raise TemplateError("the tools or their arguments are too deeply nested") from None

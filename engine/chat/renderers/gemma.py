@@ -10,8 +10,8 @@ from typing import Any
 from engine.api import Message, ToolCall
 from engine.chat.prompt import in_front_apart, tagged
 from engine.chat.renderers.family import Chat, NamedRenderer, last_user
-from engine.chat.renderers.jsontext import is_composite, number, scalar_text, text_or_json
-from modelfile.gotemplate import Property, Tool
+from engine.chat.renderers.jsontext import free, is_composite, number, scalar_text, text_or_json
+from modelfile.conversation import Property, Tool
 from modelfile.gotemplate.strings import SPACES
 
 # Gemma's way to write values: texts between two marks, keys bare and sorted.
@@ -99,8 +99,8 @@ def _schema(schema: Property) -> Schema:
     found = {
         "type": types[0] if len(types) == 1 else f"[{quoted}]",
         "description": schema.description,
-        "enum": list(schema.enum),
-        "items": schema.items,
+        "enum": [free(value) for value in schema.enum],
+        "items": free(schema.items),
         "properties": None if schema.properties is None else _schemas(schema.properties),
         "required": list(schema.required),
     }

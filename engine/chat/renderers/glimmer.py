@@ -11,7 +11,7 @@ from engine.chat.prompt import in_front_apart, tagged
 from engine.chat.renderers.declarations import parameters_markup
 from engine.chat.renderers.family import Chat, NamedRenderer
 from engine.chat.renderers.jsontext import free, is_composite, scalar_text, spaced_markup
-from modelfile.gotemplate import Tool
+from modelfile.conversation import Tool
 
 _BOS, _START, _MESSAGE, _END_MESSAGE, _END = "<|begin_of_text|>", "<|start|>", "<|message|>", "<|eom|>", "<|eot|>"
 _DEFAULT_SYSTEM = "You are a helpful AI assistant.\nKnowledge cutoff: 2026-01-04.\nCurrent date: {today}."

@@ -9,7 +9,7 @@ from engine.chat.prompt import in_front_apart, tagged
 from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer
 from engine.chat.renderers.jsontext import spaced, text_or_json
-from modelfile.gotemplate import Tool
+from modelfile.conversation import Tool
 from modelfile.gotemplate.strings import SPACES
 
 START = "[gMASK]<sop>"

@@ -8,7 +8,7 @@ from engine.api import Message, ToolCall
 from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer
 from engine.chat.renderers.jsontext import free, spaced
-from modelfile.gotemplate import Tool
+from modelfile.conversation import Tool
 from modelfile.gotemplate.strings import SPACES
 
 BOS = "〈|EOS|〉"

@@ -9,7 +9,7 @@ from engine.chat.prompt import in_front_apart, tagged
 from engine.chat.renderers.declarations import parameters_markup, tool_json
 from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer
 from engine.chat.renderers.jsontext import free, sorted_arguments, spaced_markup
-from modelfile.gotemplate import Tool
+from modelfile.conversation import Tool
 from modelfile.gotemplate.strings import SPACES
 
 _BOS = "<|startoftext|>"

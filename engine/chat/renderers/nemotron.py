@@ -22,7 +22,7 @@ from engine.chat.renderers.family import (
 )
 from engine.chat.renderers.jsontext import compact, free, is_composite, scalar_text
 from engine.chat.renderers.qwen import XMLTools, xml_call
-from modelfile.gotemplate import Property, Tool
+from modelfile.conversation import Property, Tool
 from modelfile.gotemplate.quoting import quote
 from modelfile.gotemplate.strings import SPACES
 

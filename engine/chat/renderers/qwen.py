@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.api import Message, ToolCall
 from engine.chat.renderers.jsontext import compact, free, is_composite, scalar_text
-from modelfile.gotemplate import Property, Tool
+from modelfile.conversation import Property, Tool
 
 FUNCTIONS = "# Tools\n\nYou have access to the following functions:\n\n<tools>"
 CALL_FORMAT = (

@@ -19,7 +19,7 @@ from engine.chat.renderers.qwen import (
     value_text,
     xml_call,
 )
-from modelfile.gotemplate import Tool
+from modelfile.conversation import Tool
 from modelfile.gotemplate.strings import SPACES
 
 _NO_THOUGHT = f"{THINK}\n\n{END_THINK}\n\n"

@@ -10,7 +10,7 @@ from engine.chat.renderers.declarations import parameters_json, property_json, t
 from engine.chat.renderers.family import ANSWER, END, START, Chat, NamedRenderer, fold_results, turn
 from engine.chat.renderers.jsontext import compact, free, is_composite, scalar_text
 from engine.chat.renderers.qwen import XMLTools, results_text, value_text, xml_call
-from modelfile.gotemplate import Property, Tool
+from modelfile.conversation import Property, Tool
 
 _DEFAULT_SYSTEM = "You are Qwen, a helpful AI assistant that can interact with a computer to solve tasks."
 
@@ -48,7 +48,7 @@ def _turn(message: Message, *, continued: bool) -> str:
 
 def _argument(schema: Property) -> Iterator[tuple[str, str]]:
     if schema.type:
-        yield "type", types_text(tuple(schema.type))
+        yield "type", types_text(schema.type)
     if schema.description:
         yield "description", schema.description
     yield from _others(property_json(schema), "type", "description")

@@ -10,7 +10,7 @@ from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, fold_results, turn
 from engine.chat.renderers.jsontext import arguments_json, spaced
 from engine.chat.renderers.qwen import last_question, results_text
-from modelfile.gotemplate import Tool
+from modelfile.conversation import Tool
 
 _TOOLS = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"

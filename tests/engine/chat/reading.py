@@ -9,6 +9,8 @@ from engine.api import Delta
 from engine.chat.output import Format, OutputParser, ParseContext, ToolSet
 from engine.chat.output.format import Reader
 from engine.chat.output.stream import StreamParser
+from modelfile.conversation import Tool
+from tests.tools import tool_of
 
 
 def steps(machine: StreamParser, chunks: Iterable[str]) -> Iterator[Delta]:
@@ -39,13 +41,14 @@ def cut(text: str, places: Iterable[int]) -> list[str]:
     return [text[start:end] for start, end in zip([0, *marks], [*marks, len(text)], strict=True)]
 
 
-def tool(name: str, **types: str | list[str]) -> dict[str, Any]:
-    """A tool as a request declares it; `types` are those of its parameters."""
+def tool(name: str, **types: str | list[str]) -> Tool:
+    """A tool; `types` are those of its parameters."""
     properties = {key: {"type": kind} for key, kind in types.items()}
-    return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": properties}}}
+    parameters = {"type": "object", "properties": properties}
+    return tool_of({"type": "function", "function": {"name": name, "parameters": parameters}})
 
 
-TOOLS = [tool("get_weather", city="string", days="integer"), tool("add", a="number", b="number"), tool("now")]
+TOOLS = (tool("get_weather", city="string", days="integer"), tool("add", a="number", b="number"), tool("now"))
 
 
 TURN = ParseContext(ToolSet(TOOLS))

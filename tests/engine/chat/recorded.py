@@ -23,9 +23,10 @@ import pytest
 from engine.api import Message
 from engine.chat.output import NAMED, MalformedCall, OutputParser, ParseContext, ToolSet, template_format
 from engine.chat.output.reasoning import ThinkingSplitter
-from modelfile import gotemplate
+from modelfile.conversation import Tool
 from modelfile.gotemplate import ChatTemplate, Conversation, infer_think_tags, tool_tag
 from tests.engine.chat.reading import joined, steps
+from tests.tools import tools_of
 
 FILE = Path(os.environ.get("PRONK_CHAT_CASES") or Path(__file__).parents[2] / "data" / "chat-format-cases.json")
 CASES: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
@@ -117,7 +118,7 @@ def test_thinking(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", TOOL_CASES["cases"], ids=lambda case: case["name"])
 def test_generic_calls(case: dict[str, Any]) -> None:
-    turn = ParseContext(ToolSet([{"function": {"name": name}} for name in TOOL_CASES["tools"]]))
+    turn = ParseContext(ToolSet(map(Tool, TOOL_CASES["tools"])))
     ours = read(OutputParser(template_format(case["tag"]), turn), [*case["chunks"], ""])
     theirs = [*map(recorded, case["steps"]), Step("", case["final_content"])]
     objects = list(_objects("".join(case["chunks"])))
@@ -152,7 +153,9 @@ def named_turn(given: dict[str, Any]) -> ParseContext:
     messages = given.get("Messages") or []
     last = Message(messages[-1]["role"], messages[-1].get("content", "")) if messages else None
     return ParseContext(
-        ToolSet(given.get("Tools") or ()), given["Name"] not in UNSET_MEANS_OFF if think is None else think, last
+        ToolSet(tools_of(given.get("Tools") or ())),
+        given["Name"] not in UNSET_MEANS_OFF if think is None else think,
+        last,
     )
 
 
@@ -185,10 +188,12 @@ def _chat_parser(given: dict[str, Any]) -> OutputParser:
     if given.get("Name"):
         return OutputParser(NAMED[given["Name"]], named_turn(given))
     template = ChatTemplate.parse(given["Template"])
-    messages = [gotemplate.Message(message["role"], message["content"]) for message in given["Messages"]]
+    messages = [Message(message["role"], message["content"]) for message in given["Messages"]]
     prompt = template.render(Conversation(messages=messages, think=given.get("Think")))
     format = template_format(tool_tag(template.template), infer_think_tags(template.template))
-    return OutputParser(format, ParseContext(ToolSet(given.get("Tools") or ()), bool(given.get("Think")), None, prompt))
+    return OutputParser(
+        format, ParseContext(ToolSet(tools_of(given.get("Tools") or ())), bool(given.get("Think")), None, prompt)
+    )
 
 
 def _without_silence(said: list[Step]) -> list[Step]:

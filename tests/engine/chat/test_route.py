@@ -25,8 +25,9 @@ CHAT_TOOLS = CHAT + "{{ tools }}{{ tool_calls }}{% if message.role == 'tool' %}{
 
 def written(route: Route, tools: Sequence[dict[str, Any]] = ()) -> str:
     """The prompt for one word."""
-    renderer = renderer_of(route.renderer) if isinstance(route.renderer, ChatTemplates) else route.renderer
-    return renderer.render([Message("user", "Hi")], tools, None).text
+    renderer: Any = renderer_of(route.renderer) if isinstance(route.renderer, ChatTemplates) else route.renderer
+    text: str = renderer.render([Message("user", "Hi")], tools, None).text
+    return text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelfile.gotemplate import Conversation, Message, TemplateError, Tool, ToolCall
+from modelfile.conversation import Message, ToolCall
+from modelfile.gotemplate import Conversation, TemplateError
+from tests.tools import tools_of
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 RECORDED: dict[str, Any] = json.loads(
@@ -45,7 +47,7 @@ def conversation(given: dict[str, Any]) -> Conversation:
     tools = given.get("Tools")
     return Conversation(
         messages=[_message(message) for message in given.get("Messages") or []],
-        tools=None if tools is None else [Tool.from_json(tool) for tool in tools],
+        tools=None if tools is None else tools_of(tools),
         think=given.get("Think"),
         prompt=given.get("Prompt", ""),
         suffix=given.get("Suffix", ""),

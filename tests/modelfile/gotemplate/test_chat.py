@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from modelfile.gotemplate import ChatTemplate, Conversation, Message, TemplateExecError, TemplateSyntaxError, Tool
+from modelfile.conversation import Message, Tool
+from modelfile.gotemplate import ChatTemplate, Conversation, TemplateExecError, TemplateSyntaxError
 from modelfile.gotemplate.chat import Think
 from modelfile.gotemplate.errors import TemplateLimitError
 from modelfile.gotemplate.limits import Limits

@@ -5,7 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfile.gotemplate.messages import Message, ToolCall, collate, system_text
+from modelfile.conversation import Message, ToolCall
+from modelfile.gotemplate.messages import collate, system_text
 
 messages = st.lists(st.builds(Message, st.sampled_from(["user", "assistant", "tool"]), st.text("ab", max_size=2)))
 

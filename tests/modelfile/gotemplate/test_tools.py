@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from modelfile.gotemplate.template import Template
-from modelfile.gotemplate.tools import TOOLS, Property, Tool
+from modelfile.gotemplate.tools import TOOLS
 from modelfile.gotemplate.values import Value
+from tests.tools import tools_of
 
 NESTED = {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "integer"}}, "required": ["z"]}
 WEATHER = {
@@ -28,7 +29,7 @@ WEATHER = {
 
 
 def rendered(template: str, *tools: dict[str, Any]) -> str:
-    return Template.parse(template).execute({"Tools": Value(TOOLS, [Tool.from_json(tool) for tool in tools])})
+    return Template.parse(template).execute({"Tools": Value(TOOLS, tools_of(tools))})
 
 
 def test_a_function_prints_as_json() -> None:
@@ -78,12 +79,3 @@ def test_typescript(schema: dict[str, Any], typescript: str) -> None:
     template = "{{ range .Tools }}{{ range .Function.Parameters.Properties }}{{ %s }}{{ end }}{{ end }}"
     assert rendered(template % ".ToTypeScriptType", tool) == typescript
     assert rendered(template % "toTypeScriptType .", tool) == typescript
-
-
-def test_null_is_as_good_as_nothing() -> None:
-    keys = ("anyOf", "type", "items", "description", "enum", "properties", "required")
-    assert Property.from_json(dict.fromkeys(keys)) == Property()
-    assert (
-        Tool.from_json({"function": None}) == Tool.from_json({"function": {"parameters": None, "name": None}}) == Tool()
-    )
-    assert Property.from_json({"enum": []}).enum == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.api import ChatRequest
+from engine.api import ChatRequest, Tool
 from engine.chat.grammar.constraint import chat_constraint
 from engine.chat.output import NAMED, ParseContext, ToolSet
 from engine.errors import InvalidRequest
@@ -22,7 +22,7 @@ FAMILIES = ("qwen3-coder", "glm-4.7", "olmo3", "gemma4", "cohere")
 
 
 def grammar(parser: str, parameters: Any) -> Any:
-    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    tools = (Tool("f", sent=parameters),)
     constraint = chat_constraint(ChatRequest(model="", tools=tools, tool_choice="required"), tools, NAMED[parser])
     assert constraint is not None
     return constraint.grammar(ParseContext(ToolSet(tools), think=False))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
-from engine.api import ChatRequest, Message, NamedTool, ToolChoice
+from engine.api import ChatRequest, Message, NamedTool, Tool, ToolChoice
 from engine.chat.grammar.constraint import chat_constraint, content_constraint
 from engine.chat.output import NAMED, Format, FormatSpec, ParseContext, native_format, template_format
 from engine.chat.output.stream import ParserCoroutine, TextBuffer
 from engine.errors import InvalidRequest
 from engine.messages import Grammar
+from modelfile.conversation import Property
 
 ANYTHING = "{}"
 
@@ -101,16 +103,16 @@ def quoted(name: str) -> str:
     return json.dumps(json.dumps(name))
 
 
-TOOLS = [
-    {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"a": {}}}}}
-    for name in ("first", "second")
-]
+SCHEMA = {"type": "object", "properties": {"a": {}}}
+TOOLS = (Tool("first", sent=SCHEMA), Tool("second", sent=SCHEMA))
 HERMES = NAMED["qwen3"]
 
 
-def rules_of(choice: ToolChoice, reader: Format = HERMES, **fields: object) -> str:
-    request = ChatRequest(model="", tools=TOOLS, tool_choice=choice, **fields)
-    constraint = chat_constraint(request, [] if choice == "none" else TOOLS, reader)
+def rules_of(
+    choice: ToolChoice, reader: Format = HERMES, tools: Sequence[Tool] = TOOLS, format: str | None = None
+) -> str:
+    request = ChatRequest(model="", tools=tuple(tools), tool_choice=choice, format=format)
+    constraint = chat_constraint(request, [] if choice == "none" else tools, reader)
     assert constraint is not None
     return constraint.rules
 
@@ -140,36 +142,27 @@ def test_a_format_with_one_call_an_answer() -> None:
 
 
 def test_parameters_as_they_were_sent_win() -> None:
-    rules = rules_of("required", schemas={"first": {"properties": {"b": {"$ref": "#/$defs/x"}}, "$defs": {"x": {}}}})
-    first, second = (rules.partition(f"\narguments_{n}: ")[2].partition("\ncall_")[0] for n in (0, 1))
-    assert quoted("b") in first
-    assert quoted("a") not in first
-    assert quoted("a") in second
+    sent = {"properties": {"b": {"$ref": "#/$defs/x"}}, "$defs": {"x": {}}}
+    first = Tool("first", properties={"a": Property()}, sent=sent)
+    rules = rules_of("required", tools=(first, TOOLS[1]))
+    one, other = (rules.partition(f"\narguments_{n}: ")[2].partition("\ncall_")[0] for n in (0, 1))
+    assert quoted("b") in one
+    assert quoted("a") not in one
+    assert quoted("a") in other
 
 
-def tool_with(parameters: object) -> dict[str, object]:
-    return {"function": {"name": "f", "parameters": parameters}}
-
-
-@pytest.mark.parametrize("sent", [None, [], "x", {}, {"type": "", "properties": None}])
-def test_a_tool_without_parameters_gets_none(sent: object) -> None:
-    constraint = chat_constraint(ChatRequest(model="", tool_choice="required"), [tool_with(sent)], HERMES)
-    assert constraint is not None
-    nothing = chat_constraint(ChatRequest(model="", tool_choice="required"), [tool_with({"properties": {}})], HERMES)
-    assert nothing is not None
-    assert constraint.rules == nothing.rules
+@pytest.mark.parametrize("tool", [Tool("f"), Tool("f", sent={"type": "", "properties": None})])
+def test_a_tool_without_parameters_gets_none(tool: Tool) -> None:
+    assert rules_of("required", tools=[tool]) == rules_of("required", tools=[Tool("f", sent={"properties": {}})])
 
 
 def test_the_name_of_a_function_is_escaped_where_it_is_json() -> None:
-    tool = {"function": {"name": 'say "x"'}}
-    request = ChatRequest(model="", tool_choice="required")
-    constraint = chat_constraint(request, [tool], HERMES)
-    assert constraint is not None
-    assert json.dumps('\n{"name": "say \\"x\\"", "arguments": ') in constraint.rules
+    rules = rules_of("required", tools=[Tool('say "x"')])
+    assert json.dumps('\n{"name": "say \\"x\\"", "arguments": ') in rules
 
 
 def test_content_to_a_format_or_a_call() -> None:
-    rules = rules_of("auto", format=ANYTHING, schemas={"first": {"type": "nosuch"}})
+    rules = rules_of("auto", format=ANYTHING, tools=[Tool("first", sent={"type": "nosuch"}), TOOLS[1]])
     assert rules.startswith("answer: calls |  content\n")
     assert "nosuch" not in rules, "a call that is not demanded need not be to its schema"
     assert rules_of("none", format=ANYTHING).startswith("answer:  content\n")
@@ -184,6 +177,6 @@ def test_a_demanded_call_leaves_no_content_to_have_a_format() -> None:
 
 
 def test_tools_with_too_large_parameters() -> None:
-    sent = {name: {"properties": {"a": {"enum": ["x" * 200_000]}}} for name in ("first", "second")}
+    sent = {"properties": {"a": {"enum": ["x" * 200_000]}}}
     with pytest.raises(InvalidRequest, match=r"^the parameters of the tools are too large"):
-        rules_of("required", schemas=sent)
+        rules_of("required", tools=[Tool("first", sent=sent), Tool("second", sent=sent)])

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.api import Message, ToolCall
+from engine.api import Message, Tool, ToolCall
+from engine.chat.jinja.adapt import definition
 from engine.chat.jinja.limits import Limits
 from engine.chat.jinja.messages import CHATML, LARGEST, ChatTemplates
 from engine.chat.jinja.service import TemplateService
@@ -27,7 +28,7 @@ GOOD = ChatTemplates("{% for m in messages %}{{ m.content }}{% endfor %}")
 COUNTS = "{% for i in range(messages[-1].content | int) %}{% set y = ('x ' * 2000) | wordcount %}{% endfor %}done"
 """Takes as long as the last message says: some 0.2 ms for each one of it."""
 
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+TOOL = Tool("f", type="function", parameters_type="object")
 
 
 def processes() -> list[psutil.Process]:
@@ -74,7 +75,7 @@ async def test_prompts_are_those_of_the_renderer(templates: TemplateService) -> 
         [seen, Message("assistant", tool_calls=calls), *results],
     ):
         for tools, think in (([], None), ([TOOL], "high"), ([TOOL], False)):
-            expected = renderer_of(sources).render(messages, tools, think)
+            expected = renderer_of(sources).render(messages, [definition(tool) for tool in tools], think)
             assert await templates.render(sources, messages, tools, think) == expected
     renderer = templates.renderer(sources)
     assert isinstance(renderer, RemoteRenderer)
@@ -100,7 +101,7 @@ async def test_what_cannot_be_sent(templates: TemplateService) -> None:
     for _ in range(5000):
         deep = {"a": deep}
     with pytest.raises(TemplateError, match=r"too deeply nested$"):
-        await templates.render(GOOD, [Message("user", "Hi")], [deep], None)
+        await templates.render(GOOD, [Message("user", "Hi")], [Tool("f", items=deep)], None)
 
 
 async def test_the_largest_conversation(templates: TemplateService) -> None:

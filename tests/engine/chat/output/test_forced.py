@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.api import ChatRequest
+from engine.api import ChatRequest, Tool
 from engine.chat.grammar.constraint import chat_constraint
 from engine.chat.output import ParseContext, ToolSet
 from tests.engine.chat.output.sampling import PARAMETERS, sample
@@ -21,8 +21,8 @@ DISTINCT = list({format.spec.calls: name for name, format in FORCED.items()}.val
 FUNCTIONS = ("get_weather", "add")
 
 
-def tools(schemas: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"type": "function", "function": {"name": name, "parameters": schemas[name]}} for name in schemas]
+def declared(schemas: dict[str, Any]) -> tuple[Tool, ...]:
+    return tuple(Tool(name, sent=schemas[name]) for name in schemas)
 
 
 @pytest.mark.parametrize("name", DISTINCT)
@@ -35,9 +35,9 @@ def tools(schemas: dict[str, Any]) -> list[dict[str, Any]]:
 def test_every_answer_is_a_valid_call(name: str, schemas: dict[str, Any], seed: int, spelled: bool) -> None:
     format, shape = FORCED[name], FORCED[name].spec.calls
     assert shape is not None
-    turn = ParseContext(ToolSet(tools(schemas)), think=False)
-    request = ChatRequest(model="", tools=tools(schemas), tool_choice="required")
-    constraint = chat_constraint(request, tools(schemas), format)
+    tools = declared(schemas)
+    turn = ParseContext(ToolSet(tools), think=False)
+    constraint = chat_constraint(ChatRequest(model="", tools=tools, tool_choice="required"), tools, format)
     assert constraint is not None
     grammar = constraint.grammar(turn)
     marks = [*shape.reserved, *grammar.marks, *grammar.closings, "null", "\n", "True", "</p>"]

@@ -8,6 +8,7 @@ import pytest
 
 from engine.chat.output import OutputParser, ParseContext, ToolSet, template_format
 from engine.chat.output.tagged_json import spellings
+from modelfile.conversation import Tool
 from tests.engine.chat.reading import TOOLS, TURN, said, steps
 
 PARIS = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
@@ -87,7 +88,7 @@ def test_without_tools_everything_is_content() -> None:
 
 
 def test_names_of_tools_that_are_parts_of_one_another() -> None:
-    tools = ToolSet([{"function": {"name": name}} for name in ("say", "say_hello", "say-hello-world")])
+    tools = ToolSet(map(Tool, ("say", "say_hello", "say-hello-world")))
     for name in tools.names:
         assert said(template_format("<call>"), f"<call>{name}({{}})", ParseContext(tools)) == ("", "", [(name, {})])
 

@@ -77,7 +77,7 @@ def written(format: Format, *names: str) -> str:
     """These calls, in the format's words."""
     spec = format.spec.calls
     assert spec is not None
-    known = spec.aliases([each["function"]["name"] for each in TOOLS])
+    known = spec.aliases([each.name for each in TOOLS])
     calls = [f"{spec.head(known[name])}{arguments(spec, ARGUMENTS[name])}{spec.closing}" for name in names]
     return spelled(spec.before + (spec.between or "").join(calls) + spec.after)
 
@@ -138,7 +138,7 @@ def test_the_shortest_answer_is_a_call(name: str) -> None:
     text = shortest(forced(format).grammar(PLAIN), begun(format, PLAIN))
     content, _, calls = said(format, text, PLAIN)
     assert content == ""
-    assert [called for called, _ in calls] in [[each["function"]["name"]] for each in TOOLS]
+    assert [called for called, _ in calls] in [[each.name] for each in TOOLS]
 
 
 @pytest.mark.parametrize("name", THINKING)
@@ -180,7 +180,7 @@ def test_content_is_allowed_and_read(name: str) -> None:
 
 
 def test_functions_whose_names_are_alike_to_the_model() -> None:
-    format, tools = NAMED["harmony"], [tool("get time"), tool("get-time")]
+    format, tools = NAMED["harmony"], (tool("get time"), tool("get-time"))
     asked = ParseContext(ToolSet(tools), think=False)
     for name in ("get time", "get-time"):
         request = ChatRequest(model="", tools=tools, tool_choice=NamedTool(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.chat.output import ToolSet
+from modelfile.conversation import Property, Tool
 from tests.engine.chat.reading import TOOLS, tool
 
 
@@ -13,7 +14,7 @@ def test_names() -> None:
     assert "nope" not in tools
     assert tools
     assert not ToolSet()
-    assert not ToolSet([{"type": "function"}, {"function": {"name": ""}}])
+    assert not ToolSet([Tool(type="function")])
 
 
 def test_types() -> None:
@@ -21,7 +22,7 @@ def test_types() -> None:
     tools = ToolSet(
         [
             tool("f", a="integer", b=["string", "null"]),
-            {"function": {"name": "g", "parameters": {"properties": {"c": odd, "d": {}, "e": None}}}},
+            Tool("g", sent={"properties": {"c": odd, "d": {}, "e": None}}),
         ]
     )
     assert tools.types("f", "a") == {"integer"}
@@ -39,7 +40,7 @@ def test_tools_under_other_names() -> None:
 
 
 def test_types_as_they_were_sent() -> None:
-    schemas = {"f": {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "array"}}}}
-    assert ToolSet([tool("f", a="string")], schemas).types("f", "a") == {"array"}
-    assert ToolSet([tool("f", a="string")], {"f": None}).types("f", "a") == {"string"}
-    assert ToolSet([tool("f", a="string")], {"f": "?"}).types("f", "a") == frozenset()
+    sent = {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "array"}}}
+    properties = {"a": Property(type=("string",))}
+    assert ToolSet([Tool("f", properties=properties, sent=sent)]).types("f", "a") == {"array"}
+    assert ToolSet([Tool("f", sent={"properties": "?"})]).types("f", "a") == frozenset()

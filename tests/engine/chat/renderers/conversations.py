@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from engine.api import Message, ToolCall
+from engine.api import Message, Tool, ToolCall
+from modelfile.conversation import Property
 
 ROLES = ("user", "assistant", "tool", "system", "developer", "critic", "")
 THINK = (None, True, False, "low", "medium", "high", "max")
@@ -44,25 +45,43 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
 )
-KEYS = ("type", "items", "anyOf", "enum", "properties", "required", "description", "nullable", "$defs")
-SCHEMAS = st.recursive(
-    JSON,
-    lambda inner: st.fixed_dictionaries(
-        {},
-        optional=dict.fromkeys(KEYS, inner)
-        | {
-            "type": st.sampled_from(("object", "array", "string", ["string", "null"], [])) | inner,
-            "properties": st.dictionaries(st.sampled_from(("city", "type", "")), inner, max_size=2) | inner,
-            "anyOf": st.lists(inner, max_size=2),
-        },
-    ),
-    max_leaves=6,
-)
-FUNCTIONS = st.fixed_dictionaries(
-    {}, optional={"name": TEXTS | JSON, "description": TEXTS | JSON, "parameters": SCHEMAS}
-)
+TYPES = st.lists(st.sampled_from(("object", "array", "string", "null")) | TEXTS, max_size=2).map(tuple)
+NAMES = st.sampled_from(("city", "type", ""))
+TUPLE_OF_TEXTS = st.lists(TEXTS, max_size=2).map(tuple)
+
+
+def _properties(schemas: st.SearchStrategy[Property]) -> st.SearchStrategy[dict[str, Property] | None]:
+    return st.none() | st.dictionaries(NAMES, schemas, max_size=2)
+
+
+def _schemas(inner: st.SearchStrategy[Property]) -> st.SearchStrategy[Property]:
+    return st.builds(
+        Property,
+        any_of=st.lists(inner, max_size=2).map(tuple),
+        type=TYPES,
+        items=JSON,
+        description=TEXTS,
+        enum=st.lists(JSON, max_size=2).map(tuple),
+        properties=_properties(inner),
+        required=TUPLE_OF_TEXTS,
+    )
+
+
+SCHEMAS = st.recursive(st.builds(Property, type=TYPES), _schemas, max_leaves=6)
 TOOLS = st.lists(
-    st.fixed_dictionaries({}, optional={"type": JSON, "items": JSON, "function": FUNCTIONS | JSON}), max_size=2
+    st.builds(
+        Tool,
+        name=TEXTS,
+        description=TEXTS,
+        type=TEXTS,
+        items=JSON,
+        parameters_type=TEXTS,
+        parameters_items=JSON,
+        defs=JSON,
+        required=TUPLE_OF_TEXTS,
+        properties=_properties(SCHEMAS),
+    ),
+    max_size=2,
 )
 CALLS = st.builds(ToolCall, TEXTS, st.dictionaries(TEXTS, JSON, max_size=3), TEXTS)
 MESSAGES = st.builds(

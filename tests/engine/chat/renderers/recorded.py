@@ -15,6 +15,7 @@ from engine.chat.jinja.template import TemplateError
 from engine.chat.renderers import NAMES, NamedRenderer, renderer
 from engine.chat.renderers.glimmer import Glimmer
 from tests.engine.chat.renderers.conversations import messages
+from tests.tools import tools_of
 
 FILE = Path(os.environ.get("PRONK_CHAT_CASES") or Path(__file__).parents[3] / "data" / "chat-format-cases.json")
 OTHERS: dict[str, Any] = json.loads(Path(__file__).with_name("recorded.json").read_text(encoding="utf-8"))
@@ -38,9 +39,9 @@ def test_prompts(case: dict[str, Any]) -> None:
     family = renderer_of(case)
     if case["err"]:
         with pytest.raises(TemplateError, match=re.escape(case["err"])):
-            family.render(messages(given["Messages"]), given.get("Tools") or [], given.get("Think"))
+            family.render(messages(given["Messages"]), tools_of(given.get("Tools") or []), given.get("Think"))
         return
-    prompt = family.render(messages(given["Messages"]), given.get("Tools") or [], given.get("Think"))
+    prompt = family.render(messages(given["Messages"]), tools_of(given.get("Tools") or []), given.get("Think"))
     assert prompt.text == case["out"]
     assert family.bos == case["leading_bos"]
     assert not prompt.reject_overflow

@@ -12,6 +12,7 @@ from engine.chat.output import NAMED, ParseContext, ToolSet
 from engine.chat.renderers.select import renderer
 from tests.engine.chat.output.test_shape import GRAMMARS, allowed, may_end
 from tests.engine.chat.reading import said
+from tests.tools import tools_of
 
 PARSERS = {
     **{name: name for name in ("qwen3-coder", "qwen3-vl-instruct", "qwen3.5", "ornith", "cogito", "olmo3")},
@@ -33,7 +34,7 @@ PROPERTIES = {
     "yes": {"type": "boolean"},
 }
 PARAMETERS = {"type": "object", "properties": PROPERTIES, "required": ["city"]}
-TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}]
+TOOLS = tools_of([{"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}])
 WHOLE = {
     "city": 'Paris, "the\n old" {one}',
     "days": 3,
