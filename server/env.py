@@ -70,6 +70,13 @@ def parse_debug(text: str) -> int:
     return max(0, int(text)) if text.lstrip("-").isdigit() else 1
 
 
+def parse_log_format(text: str) -> str:
+    """`text` or `json`, in small letters."""
+    if (lower := text.lower()) not in ("text", "json"):
+        raise ValueError("must be text or json")
+    return lower
+
+
 def parse_header(text: str) -> str:
     """A text that can stand in a header of HTTP: printable ASCII."""
     if not (text.isascii() and text.isprintable()):

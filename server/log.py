@@ -1,22 +1,111 @@
-"""The server's log: one line for each thing, on standard error."""
+"""The server's log on standard error: set up once, as text or JSON, each record in one line.
+
+Text is `time=… level=… message name=value …`, JSON one object with the same names. Values that are not plain words are
+written as Python literals, so no value can break a line. A traceback follows in lines of its own, or in `exception`.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
-import time
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
-_LEVELS = {0: logging.INFO, 1: logging.DEBUG}
+from registry.logfields import REQUEST_ID, TRACE
+
+RUNNER_LEVEL = "PRONK_RUNNER_LOG"
+_LIBRARIES = ("uvicorn", "asyncio", "httpx", "httpcore")
+_PLAIN = re.compile(r"[\w.:@+-]+", re.ASCII)
 
 
-def configure(debug: int) -> None:
-    """Set up the log of the process. `debug` is OLLAMA_DEBUG's value: 0 info, 1 debug, 2 everything."""
-    formatter = logging.Formatter("time=%(asctime)s.%(msecs)03dZ level=%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
+def configure(debug: int, log_format: str = "text") -> None:
+    """Set up the log of this process. `debug` is OLLAMA_DEBUG: 0 for INFO, 1 DEBUG, 2 TRACE and all of the libraries.
+
+    `log_format` is "text" or "json".
+    """
     handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
+    handler.addFilter(_add_request)
+    handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(_LEVELS.get(debug, logging.DEBUG))
-    quiet = logging.WARNING if debug < 2 else logging.DEBUG
-    for name in ("uvicorn", "asyncio", "httpx", "httpcore"):
-        logging.getLogger(name).setLevel(quiet)
+    root.setLevel(level_of(debug))
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(logging.DEBUG if debug >= 2 else logging.WARNING)
+
+
+def level_of(debug: int) -> int:
+    """The level that a value of OLLAMA_DEBUG means."""
+    return (logging.INFO, logging.DEBUG, TRACE)[min(debug, 2)]
+
+
+def runner_level(environ: Mapping[str, str], debug: int) -> dict[str, str]:
+    """The environment variable by which the models' processes log as much as the server, unless it is set."""
+    return {RUNNER_LEVEL: environ.get(RUNNER_LEVEL) or logging.getLevelName(level_of(debug)).lower()}
+
+
+def _add_request(record: logging.LogRecord) -> bool:
+    """Give a record the id of the request in whose context it is made, if it has none."""
+    values = getattr(record, "fields", {})
+    if "request_id" not in values and (request_id := REQUEST_ID.get()):
+        record.fields = {**values, "request_id": request_id}
+    return True
+
+
+class TextFormatter(logging.Formatter):
+    """`time=2026-01-31T12:00:00.000Z level=INFO loaded model=tinychat:latest seconds=1.2`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the traceback if there is one."""
+        parts = [f"time={_time(record)}", f"level={record.levelname}", _printable(record.getMessage())]
+        parts += (f"{name}={_text(value)}" for name, value in _fields(record))
+        line = " ".join(parts)
+        return f"{line}\n{exception}" if (exception := _exception(self, record)) else line
+
+
+class JSONFormatter(logging.Formatter):
+    """One object a line: `time`, `level`, `logger`, `message` and the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The object, without a line feed."""
+        values: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **dict(_fields(record)),
+        }
+        if exception := _exception(self, record):
+            values["exception"] = exception
+        return json.dumps(values, default=str)
+
+
+def _fields(record: logging.LogRecord) -> list[tuple[str, Any]]:
+    return [(name, _rounded(value)) for name, value in getattr(record, "fields", {}).items() if value is not None]
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    if record.exc_info and not record.exc_text:
+        record.exc_text = formatter.formatException(record.exc_info)
+    return record.exc_text or ""
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else repr(text)
+
+
+def _printable(message: str) -> str:
+    """A message in one line, whatever is in it."""
+    if message.isprintable():
+        return message
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)

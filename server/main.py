@@ -40,7 +40,7 @@ def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. What hinders the start is told on standard error."""
     leave_on_signals()
     _open_standard_streams()
-    log.configure(settings.debug)
+    log.configure(settings.debug, settings.log_format)
     for warning in (*settings.warnings, *Proxies.from_env(settings.environ).warnings, *settings.missing_files):
         _logger.warning(warning)
     try:
@@ -48,7 +48,8 @@ def run(settings: Settings) -> int:
         _warn_of_hindrance(settings)
         with exit_on_signals():
             chosen = cpu_variant.choose(settings.environ, settings.models_folder)
-        settings = replace(settings, environ={**settings.environ, **chosen})
+        level = log.runner_level(settings.environ, settings.debug)
+        settings = replace(settings, environ={**settings.environ, **chosen, **level})
         _logger.info("%s", start_line(settings.models_folder))
         engine = build_engine(settings)
         app = create_app(settings, engine, engine.models)

@@ -97,7 +97,12 @@ class Settings:
     )
     no_prune: bool = variable("OLLAMA_NOPRUNE", env.parse_bool, False, "0", "keep unused blobs at start")
     no_history: bool = variable("OLLAMA_NOHISTORY", env.parse_bool, False, "0", "no history of what is typed")
-    debug: int = variable("OLLAMA_DEBUG", env.parse_debug, 0, "0", "1: debug log, 2: trace")
+    debug: int = variable(
+        "OLLAMA_DEBUG", env.parse_debug, 0, "0", "how much the log tells, see [logs](logs.md): 0 INFO, 1 DEBUG, 2 TRACE"
+    )
+    log_format: str = variable(
+        "PRONK_LOG_FORMAT", env.parse_log_format, "text", "text", "form of the log's lines: `text` or `json`"
+    )
     version: str = variable(
         "PRONK_VERSION_REPORTED",
         env.parse_header,
@@ -174,7 +179,7 @@ ELSEWHERE = (
     ("HF_TOKEN", "", "the token for models there that not everybody may have"),
     ("CUDA_VISIBLE_DEVICES", "all", "the NVIDIA GPUs that are used"),
     ("PRONK_RUNNER_CPU_VARIANT", "the best that proves right", "the variant of llama.cpp's CPU backend, by its name"),
-    ("PRONK_RUNNER_LOG", "warning", "how much the processes of models say: debug, info, warning, error"),
+    ("PRONK_RUNNER_LOG", "as `OLLAMA_DEBUG`", "what the models' processes log: trace, debug, info, warning, error"),
 )
 """Variables that others than `Settings` read: name, default and meaning."""
 

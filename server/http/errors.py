@@ -31,6 +31,7 @@ from modelfile.quantize import QuantizeError
 from modelfile.worker_client import JobFailed, JobUnsupported
 from registry.errors import RegistryError
 from registry.gguf import GGUFError
+from registry.logfields import REQUEST_ID
 from registry.manifest import ManifestError
 from registry.names import InvalidDigest, InvalidName
 from registry.storage.store import ModelMissing, StoreError
@@ -167,6 +168,8 @@ async def error_response(request: Request, error: Exception) -> Response:
     if isinstance(error, BodyTooLarge) or not isinstance(error, KNOWN):
         # The rest of the body is not worth reading; and after a defect the server closes the connection anyway.
         headers["connection"] = "close"
+    if not isinstance(error, KNOWN):
+        headers["x-request-id"] = REQUEST_ID.get()  # this answer does not come by the guard
     return Response(encode(error_object(status, message_of(error))), status, headers)
 
 

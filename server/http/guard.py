@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
+import secrets
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.fair_queue import CLIENT
+from registry.logfields import REQUEST_ID, fields
 from server.http.cors import Headers, Origins
 from server.http.hosts import Hosts, InvalidHost, IPAddress, parse_host
 from server.http.paths import PathTable, Redirect, allow_header
@@ -20,6 +23,8 @@ from server.http.paths import PathTable, Redirect, allow_header
 _TEXT = (b"content-type", b"text/plain")
 _JSON = (b"content-type", b"application/json; charset=utf-8")
 _HTML = (b"content-type", b"text/html; charset=utf-8")
+REQUEST_ID_HEADER = b"x-request-id"
+_USABLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 log = logging.getLogger("pronk.access")
 
 
@@ -37,8 +42,10 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        answer = Answered(scope, send)
+        REQUEST_ID.set(request_id := _request_id(scope))
         CLIENT.set(_client(scope))
+        answer = Answered(scope, send, request_id)
+        log.debug("request arrived", extra=fields(method=scope["method"], path=scope["path"]))
         try:
             await self._guard(scope, receive, answer)
         finally:
@@ -84,8 +91,9 @@ class Guard:
 class Answered:
     """The `send` of one request: adds the headers that the guard decided on, and remembers the status for the log."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
         self.extra: Headers = []
+        self._request_id = (REQUEST_ID_HEADER, request_id.encode())
         self._scope = scope
         self._send = send
         self._status = 0
@@ -95,20 +103,40 @@ class Answered:
         """Pass a message on."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            if self.extra:
-                message["headers"] = [*message.get("headers", ()), *self.extra]
+            message["headers"] = [*message.get("headers", ()), *self.extra, self._request_id]
         await self._send(message)
 
     def log(self) -> None:
         """One line about the answer; status 0 means that the client left before there was one."""
         milliseconds = (time.perf_counter() - self._start) * 1000
-        method, path = self._scope["method"], self._scope["path"]
-        log.info("method=%s path=%r status=%d ms=%.1f", method, path, self._status, milliseconds)
+        scope = self._scope
+        address, port = scope.get("client") or ("", 0)
+        log.info(
+            "request",
+            extra=fields(
+                method=scope["method"],
+                path=scope["path"],
+                status=self._status,
+                ms=round(milliseconds, 1),
+                client=f"{address}:{port}",
+            ),
+        )
 
 
 def _header(scope: Scope, name: bytes) -> str:
     """The header of this name, or an empty text. Several count as one, as HTTP has it."""
     return b", ".join(value for key, value in scope["headers"] if key == name).decode("latin-1")
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's `X-Request-Id` if it is short and clean, else a new one."""
+    sent = _header(scope, REQUEST_ID_HEADER)
+    return sent if _USABLE_ID.fullmatch(sent) else new_request_id()
+
+
+def new_request_id() -> str:
+    """An id that no other request has, 16 hexadecimal digits."""
+    return secrets.token_hex(8)
 
 
 def _client(scope: Scope) -> str:

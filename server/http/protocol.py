@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from registry.logfields import fields
 from server.http.errors import plain_error
+from server.http.guard import REQUEST_ID_HEADER, new_request_id
 from server.http.json_output import encode
 from server.http.target import InvalidTarget, Target
 
@@ -302,14 +304,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         error_object_of = self.app_state.get("error_object_of")  # what the lifespan gives
         error_object = plain_error if error_object_of is None else error_object_of(path)
         body = encode(error_object(status, message))
-        fields = [
+        request_id = new_request_id()
+        headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json; charset=utf-8"),
             (b"connection", b"close"),
             (b"content-length", str(len(body)).encode()),
+            (REQUEST_ID_HEADER, request_id.encode()),
         ]
-        head = b"".join(b"%b: %b\r\n" % field for field in fields)
-        log.info("status=%d refused: %s", status, message)
+        head = b"".join(b"%b: %b\r\n" % field for field in headers)
+        log.info("request refused: %s", message, extra=fields(status=status, path=path, request_id=request_id))
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
         self._close_gently()
 

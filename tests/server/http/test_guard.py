@@ -1,5 +1,7 @@
 """The guard in front of the application, as a client sees it."""
 
+import re
+
 import httpx
 import pytest
 
@@ -131,3 +133,31 @@ async def test_hosts_that_are_named(settings: Settings) -> None:
 async def test_several_origins_are_none(client: httpx.AsyncClient) -> None:
     several = [("Origin", "http://localhost"), ("Origin", "http://evil.example")]
     assert (await client.get("/api/version", headers=several)).status_code == 403
+
+
+async def test_every_answer_has_a_request_id(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    ids = []
+    for method, path in (("GET", "/api/tags"), ("GET", "/nope"), ("PUT", "/api/tags"), ("GET", "/api/tags/")):
+        ids.append((await client.request(method, path)).headers["x-request-id"])
+    ids.append((await client.get("/api/tags", headers=EVIL)).headers["x-request-id"])
+    assert len({*ids}) == len(ids)
+    assert all(re.fullmatch("[0-9a-f]{16}", request_id) for request_id in ids)
+
+
+@pytest.mark.parametrize("sent", ["abc-1.2:3_X", "x" * 64])
+async def test_a_clean_request_id_is_kept(client: httpx.AsyncClient, sent: str) -> None:
+    assert (await client.get("/api/tags", headers={"X-Request-Id": sent})).headers["x-request-id"] == sent
+
+
+@pytest.mark.parametrize("sent", ["", "x" * 65, "a b", 'a"b', "-a", "a,b", "\xe9"])
+async def test_another_request_id_is_replaced(client: httpx.AsyncClient, sent: str) -> None:
+    answer = await client.get("/api/tags", headers=[("X-Request-Id", sent.encode("latin-1"))])
+    assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
+
+
+async def test_a_defect_has_a_request_id_too(
+    client: httpx.AsyncClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "running", lambda: 1 // 0)
+    answer = await client.get("/api/ps", headers={"X-Request-Id": "mine"})
+    assert (answer.status_code, answer.headers.get_list("x-request-id")) == (500, ["mine"])

@@ -1,0 +1,123 @@
+"""How records become lines."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from registry.logfields import REQUEST_ID, TRACE, fields
+from server import log
+
+
+class Stream:
+    """All that was written to standard error so far."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self._text = ""
+
+    def getvalue(self) -> str:
+        self._text += self._capsys.readouterr().err
+        return self._text
+
+
+@pytest.fixture
+def stream(capsys: pytest.CaptureFixture[str]) -> Iterator[Stream]:
+    """Standard error; the log of the test itself is put back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    libraries = {name: logging.getLogger(name).level for name in log._LIBRARIES}
+    yield Stream(capsys)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, before in libraries.items():
+        logging.getLogger(name).setLevel(before)
+
+
+def record(message: str, *args: object, level: int = logging.INFO, exc_info: bool = False, **values: object) -> None:
+    logging.getLogger("pronk.test").log(level, message, *args, exc_info=exc_info, extra=fields(**values))
+
+
+def test_text(stream: Stream) -> None:
+    log.configure(0)
+    record("loaded %s", "it", model="a/b:c", tokens=3, seconds=0.12345, none=None, path="/x y", odd='"\n\x1b\u2028')
+    time, rest = stream.getvalue().split(" ", 1)
+    assert time.startswith("time=20")
+    assert time.endswith("Z")
+    said = r"""level=INFO loaded it model='a/b:c' tokens=3 seconds=0.123 path='/x y' odd='"\n\x1b\u2028'"""
+    assert rest == said + "\n"
+
+
+def test_a_message_is_one_line_whatever_is_in_it(stream: Stream) -> None:
+    log.configure(0)
+    record("first\nlevel=ERROR second \x1b[31m größer")
+    assert stream.getvalue().count("\n") == 1
+    assert r"first\nlevel=ERROR second \x1b[31m größer" in stream.getvalue()
+
+
+def test_json_has_the_same_in_one_object(stream: Stream) -> None:
+    log.configure(0, "json")
+    record("loaded\nit", model="a/b:c", tokens=3, seconds=0.12345, none=None)
+    (line,) = stream.getvalue().splitlines()
+    values = json.loads(line)
+    assert values.pop("time").startswith("20")
+    assert values == {
+        "level": "INFO",
+        "logger": "pronk.test",
+        "message": "loaded\nit",
+        "model": "a/b:c",
+        "tokens": 3,
+        "seconds": 0.123,
+    }
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_traceback(stream: Stream, form: str) -> None:
+    log.configure(0, form)
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        record("it failed", exc_info=True)
+    first, *rest = stream.getvalue().splitlines()
+    if form == "json":
+        assert not rest
+        assert json.loads(first)["exception"].endswith("ValueError: broken")
+    else:
+        assert rest[-1] == "ValueError: broken"
+
+
+def test_every_record_has_the_id_of_its_request(stream: Stream) -> None:
+    log.configure(0)
+    token = REQUEST_ID.set("abc")
+    record("one", a=1)
+    logging.getLogger("pronk.test").info("two")
+    record("three", request_id="other")
+    REQUEST_ID.reset(token)
+    record("four")
+    ends = [line.split("level=INFO ")[1] for line in stream.getvalue().splitlines()]
+    assert ends == ["one a=1 request_id=abc", "two request_id=abc", "three request_id=other", "four"]
+
+
+@pytest.mark.parametrize(
+    ("debug", "seen"), [(0, ["INFO"]), (1, ["INFO", "DEBUG"]), (2, ["INFO", "DEBUG", "TRACE"]), (7, None)]
+)
+def test_levels(stream: Stream, debug: int, seen: list[str] | None) -> None:
+    log.configure(debug)
+    for level in (logging.INFO, logging.DEBUG, TRACE):
+        record("x", level=level)
+    levels = [line.split()[1].removeprefix("level=") for line in stream.getvalue().splitlines()]
+    assert levels == (seen or ["INFO", "DEBUG", "TRACE"])
+
+
+def test_libraries_say_little_unless_all_is_wanted(stream: Stream) -> None:
+    for debug, lines in ((0, 0), (1, 0), (2, 1)):
+        log.configure(debug)
+        logging.getLogger("httpx").info("HTTP Request")
+        assert stream.getvalue().count("HTTP Request") == lines
+
+
+def test_what_the_runners_log_follows_the_server() -> None:
+    assert log.runner_level({}, 0) == {"PRONK_RUNNER_LOG": "info"}
+    assert log.runner_level({}, 2) == {"PRONK_RUNNER_LOG": "trace"}
+    assert log.runner_level({"PRONK_RUNNER_LOG": "error"}, 1) == {"PRONK_RUNNER_LOG": "error"}
