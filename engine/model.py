@@ -20,8 +20,8 @@ from engine.names import local_name
 from modelfile.gotemplate import ChatTemplate
 from modelfile.messages import StoredMessage
 from modelfile.published import OllamaLayout, Unloadable, layout_of
-from registry import gojson
-from registry import manifest as kinds
+from registry import blob_json
+from registry import manifest as media_types
 from registry.gguf import GGUFArray, GGUFHeader, read_header
 from registry.manifest import Manifest, ManifestError, ModelConfig
 from registry.names import ModelName
@@ -202,8 +202,8 @@ class Models:
     def read(self, stored: StoredModel) -> Model:
         """The model that is stored, read anew. Raises ManifestError, StoreError or GGUFError."""
         manifest = stored.manifest
-        config = ModelConfig.decode(self.store.read_blob(manifest.config.digest, kinds.MAX_BYTES))
-        weights = manifest.of_type(kinds.MODEL)
+        config = ModelConfig.decode(self.store.read_blob(manifest.config.digest, media_types.MAX_BYTES))
+        weights = manifest.of_type(media_types.MODEL)
         path = self.store.blob_path(weights[-1].digest) if weights else Path()
         return Model(
             name=stored.name,
@@ -214,12 +214,12 @@ class Models:
             weights=path,
             identity=_identity(path),
             header=self._header(path),
-            projectors=self._paths(manifest, kinds.PROJECTOR),
-            adapters=self._paths(manifest, kinds.ADAPTER),
-            drafts=self._paths(manifest, kinds.DRAFT),
-            template=next(iter(reversed(self._texts(manifest, kinds.PROMPT, kinds.TEMPLATE))), None),
-            system=(self._texts(manifest, kinds.SYSTEM) or [""])[-1],
-            license=tuple(self._texts(manifest, kinds.LICENSE)),
+            projectors=self._paths(manifest, media_types.PROJECTOR),
+            adapters=self._paths(manifest, media_types.ADAPTER),
+            drafts=self._paths(manifest, media_types.DRAFT),
+            template=next(iter(reversed(self._texts(manifest, media_types.PROMPT, media_types.TEMPLATE))), None),
+            system=(self._texts(manifest, media_types.SYSTEM) or [""])[-1],
+            license=tuple(self._texts(manifest, media_types.LICENSE)),
             messages=tuple(self._messages(manifest)),
             parameters=self._parameters(manifest),
             go_templates=self._go_templates,
@@ -245,12 +245,12 @@ class Models:
 
     def _parameters(self, manifest: Manifest) -> dict[str, Any]:
         parameters: dict[str, Any] = {}
-        for text in self._texts(manifest, kinds.PARAMS):
+        for text in self._texts(manifest, media_types.PARAMS):
             parameters |= _decode(text, dict[str, Any], "parameters")
         return parameters
 
     def _messages(self, manifest: Manifest) -> list[Message]:
-        texts = self._texts(manifest, kinds.MESSAGES)
+        texts = self._texts(manifest, media_types.MESSAGES)
         return [message.restored() for text in texts for message in _decode(text, list[StoredMessage], "messages")]
 
 
@@ -265,6 +265,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _decode(text: str, kind: type[Any], what: str) -> Any:
     try:
-        return msgspec.json.decode(gojson.without_lone_surrogates(text.encode()), type=kind)
+        return msgspec.json.decode(blob_json.without_lone_surrogates(text.encode()), type=kind)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"invalid {what}: {error}") from None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from registry import gojson
+from registry import blob_json
 from registry.gguf import GGUFHeader
 from registry.names import Digest, InvalidDigest
 
@@ -101,7 +101,7 @@ class Manifest:
         """The bytes of the manifest's file."""
         layers = tuple(_LayerFile.of(layer) for layer in self.layers) or None
         file = _ManifestFile(config=_LayerFile.of(self.config), layers=layers)
-        return gojson.encode(msgspec.to_builtins(file)) + b"\n"
+        return blob_json.encode(msgspec.to_builtins(file)) + b"\n"
 
     @property
     def size(self) -> int:
@@ -158,7 +158,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
         fields: dict[str, Any] = msgspec.to_builtins(self)
         fields["model_families"] = self.model_families or None
         kept = {name: value for name, value in fields.items() if value or name in _ALWAYS}
-        return gojson.encode(kept) + b"\n"
+        return blob_json.encode(kept) + b"\n"
 
 
 _ALWAYS = {"model_format", "model_family", "model_families", "model_type", "file_type", "architecture", "os"}
@@ -168,7 +168,7 @@ def _decode(data: bytes, kind: type[T], what: str) -> T:
     if len(data) > MAX_BYTES:
         raise ManifestError(f"invalid {what}: larger than {MAX_BYTES} bytes")
     try:
-        return msgspec.json.decode(gojson.without_lone_surrogates(data), type=kind)
+        return msgspec.json.decode(blob_json.without_lone_surrogates(data), type=kind)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"invalid {what}: {error}") from None
 

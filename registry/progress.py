@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from registry.names import Digest
@@ -22,11 +23,11 @@ def blob_step(verb: str, digest: Digest, total: int, completed: int) -> Step:
 
 # What a creation tells while it is under way.
 
-Tell = Callable[[Step], None]
+OnStep = Callable[[Step], None]
 
 
-async def told(
-    work: Callable[[Tell], Awaitable[None]], stop: Callable[[], None] | None = None
+async def progress_of(
+    work: Callable[[OnStep], Awaitable[None]], stop: Callable[[], None] | None = None
 ) -> AsyncGenerator[Step, None]:
     """The steps that some work tells of, as it tells them. Raises what the work raises.
 
@@ -44,3 +45,22 @@ async def told(
             stop()
         task.cancel()
         await asyncio.wait([task])
+
+
+# Tasks that belong together: one that fails ends the others, and none outlives the block that started it.
+
+Tasks = list[asyncio.Task[None]]
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[Tasks]:
+    """A list to add tasks to. At the end all are awaited; the first error of one, or of the block, cancels the rest."""
+    tasks: Tasks = []
+    try:
+        yield tasks
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            if not task.cancelling():  # a second time would interrupt what it does at its end, such as writing the rest
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

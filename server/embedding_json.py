@@ -8,7 +8,7 @@ from array import array
 
 import msgspec
 
-from registry import gojson
+from registry import blob_json
 
 
 def as_float32(vector: array[float]) -> msgspec.Raw:
@@ -31,7 +31,7 @@ def json_float32(value: float) -> str:
     if _to_float32(value) == value:
         digits = (float(f"{value:.{precision}g}") for precision in range(1, 10))
         value = next((short for short in digits if _to_float32(short) == value), value)
-    return gojson.number(float(value))
+    return blob_json.number(float(value))
 
 
 def _to_float32(value: float) -> float:

@@ -20,7 +20,7 @@ from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError, UnsupportedType
 from modelfile.convert.files import Files
 from modelfile.convert.tensor import DTYPES, Array, Tensor, cast
-from registry import gojson
+from registry import blob_json
 
 _INDEX = "model.safetensors.index.json"
 _TYPES = {"F32": Type.F32, "F16": Type.F16, "BF16": Type.BF16}
@@ -177,7 +177,7 @@ def _read_header(name: str, path: Path) -> list[Source]:
     try:
         with safe_open(path, framework="numpy"), path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(gojson.without_lone_surrogates(file.read(length)))
+            header = json.loads(blob_json.without_lone_surrogates(file.read(length)))
     except (SafetensorError, ValueError, RecursionError) as error:
         if found := _UNKNOWN_TYPE.search(str(error)):
             raise unsupported(f"{name} has a tensor of", found[1]) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modelfile.convert.errors import ConvertError
-from registry import gojson
+from registry import blob_json
 
 MOST_BYTES = 128 << 20  # of a file that is read whole; the largest tokenizers have 40 MB
 
@@ -74,7 +74,7 @@ class Files:
     def _json(self, name: str) -> Any:
         data = self.read(name)
         try:
-            text = gojson.without_lone_surrogates(data).decode("utf-8", "replace")
+            text = blob_json.without_lone_surrogates(data).decode("utf-8", "replace")
             return json.loads(text, parse_constant=_zero)
         except (ValueError, RecursionError) as error:
             raise ConvertError(f"parse {name}: {error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from modelfile.create.request import CreateRequest, Info, read_info
 from modelfile.create.stock_templates import known_stops
 from modelfile.create.transaction import Part, of_type
-from registry import manifest as kinds
+from registry import manifest as media_types
 from registry.gguf import GGUFHeader
 from registry.manifest import DraftConfig, ModelConfig
 
@@ -26,7 +26,7 @@ _OWN_STOPS = {"gemma4": ("<turn|>",)}
 def make_config(request: CreateRequest, parts: Sequence[Part], inherited: ModelConfig) -> ModelConfig:
     """What the model is; of several models of weights, the first decides."""
     info = read_info(request.info)
-    headers = [part.header for part in of_type(parts, kinds.MODEL) if part.header is not None]
+    headers = [part.header for part in of_type(parts, media_types.MODEL) if part.header is not None]
     own = _own_format(request, inherited, headers)
     return ModelConfig(
         model_format=inherited.model_format or (_FORMAT if headers else ""),
@@ -47,7 +47,7 @@ def make_config(request: CreateRequest, parts: Sequence[Part], inherited: ModelC
 
 def own_stops(request: CreateRequest, parts: Sequence[Part], inherited: ModelConfig) -> list[str]:
     """The texts that end an answer in a format which this model gets only now, and for which the request names none."""
-    headers = [part.header for part in of_type(parts, kinds.MODEL) if part.header is not None]
+    headers = [part.header for part in of_type(parts, media_types.MODEL) if part.header is not None]
     if "stop" in request.parameters or not headers:
         return []
     own = _OWN_STOPS.get(headers[0].architecture, ()) if _own_format(request, inherited, headers) else ()
@@ -72,5 +72,5 @@ def _families(info: Info, headers: Sequence[GGUFHeader]) -> tuple[str, ...] | No
 
 
 def _draft(parts: Sequence[Part]) -> DraftConfig | None:
-    headers = [part.header for part in of_type(parts, kinds.DRAFT) if part.header is not None]
+    headers = [part.header for part in of_type(parts, media_types.DRAFT) if part.header is not None]
     return DraftConfig(model_format=_FORMAT, architecture=headers[-1].architecture) if headers else None

@@ -17,10 +17,10 @@ from modelfile.create.transaction import Part, Workspace, of_type
 from modelfile.create.weights import Weights, Workbench
 from modelfile.quantize import Quantization, quantization
 from modelfile.threads import in_thread
-from registry import manifest as kinds
+from registry import manifest as media_types
 from registry.manifest import Manifest, ModelConfig
 from registry.names import ModelName
-from registry.progress import Step, Tell, told
+from registry.progress import OnStep, Step, progress_of
 from registry.storage.leases import held
 from registry.storage.store import ModelMissing, Store, StoredModel
 
@@ -45,32 +45,34 @@ def create(
 
     stopping = threading.Event()
 
-    async def make(tell: Tell) -> None:
+    async def make(on_step: OnStep) -> None:
         await in_thread(check, request)
         before = await in_thread(store.stored, request.name)
         replaced = before.manifest.digests if prune and before is not None else frozenset()
         workspace = Workspace(store, stopping)
         async with held(store.doomed(replaced)):
             try:
-                await Creation(workspace, request, Workbench(workspace, environ, tell), tell, pull).run(prune=prune)
+                await Creation(workspace, request, Workbench(workspace, environ, on_step), on_step, pull).run(
+                    prune=prune
+                )
             finally:
                 await in_thread(workspace.close)
             await in_thread(store.remove_unused, replaced)
-        tell({"status": _SUCCESS})
+        on_step({"status": _SUCCESS})
 
-    return told(make, stopping.set)
+    return progress_of(make, stopping.set)
 
 
 class Creation:
     """One model on its way into the store. `run` once; what it raises, `create` says."""
 
     def __init__(
-        self, workspace: Workspace, request: CreateRequest, bench: Workbench, tell: Tell, pull: Pull | None
+        self, workspace: Workspace, request: CreateRequest, bench: Workbench, on_step: OnStep, pull: Pull | None
     ) -> None:
         self._workspace = workspace
         self._request = request
-        self._weights = Weights(workspace.store, bench, tell)
-        self._tell = tell
+        self._weights = Weights(workspace.store, bench, on_step)
+        self._on_step = on_step
         self._pull = pull
 
     async def run(self, *, prune: bool) -> None:
@@ -101,7 +103,7 @@ class Creation:
         async with aclosing(self._pull(name)) as steps:
             async for step in steps:
                 if step.get("status") != _SUCCESS:
-                    self._tell(step)
+                    self._on_step(step)
         return await in_thread(find, name)
 
     async def _weigh(self, base: Base, uploads: Uploads) -> list[Part]:
@@ -117,11 +119,11 @@ class Creation:
         return parts
 
     async def _requantized(self, part: Part, target: Quantization | None) -> Part:
-        return await self._weights.requantized(part, target) if part.layer.media_type == kinds.MODEL else part
+        return await self._weights.requantized(part, target) if part.layer.media_type == media_types.MODEL else part
 
     def _path(self, parts: list[Part]) -> Path | None:
         """The weights that adapters are for."""
-        models = of_type(parts, kinds.MODEL)
+        models = of_type(parts, media_types.MODEL)
         return self._workspace.store.blob_path(models[0].layer.digest) if models else None
 
     def _stops(self, parts: list[Part], inherited: ModelConfig) -> dict[str, list[str]]:
@@ -130,17 +132,17 @@ class Creation:
 
     async def _publish(self, parts: list[Part], config: ModelConfig, *, prune: bool) -> None:
         for part in parts:
-            self._tell({"status": part.status})
-        about = await in_thread(self._workspace.add, kinds.CONFIG, config.encode())
-        self._tell({"status": "writing manifest"})
+            self._on_step({"status": part.status})
+        about = await in_thread(self._workspace.add, media_types.CONFIG, config.encode())
+        self._on_step({"status": "writing manifest"})
         manifest = Manifest(about.layer, tuple(part.layer for part in parts))
         await in_thread(self._workspace.store.write_manifest, self._request.name, manifest, prune=prune)
 
 
 def _check_layers(count: int) -> None:
     """Licenses are added to those of the model below, time and again."""
-    if count > kinds.MAX_LAYERS:
-        raise CreateError(f"too many layers: {count}, at most {kinds.MAX_LAYERS} are accepted")
+    if count > media_types.MAX_LAYERS:
+        raise CreateError(f"too many layers: {count}, at most {media_types.MAX_LAYERS} are accepted")
 
 
 def _target(kind: str) -> Quantization | None:

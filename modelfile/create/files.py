@@ -12,7 +12,7 @@ from typing import Any, Literal
 from modelfile.create.request import CreateError, CreateRequest, FileMap
 from modelfile.create.transaction import Workspace
 from modelfile.quantize import source_type
-from registry import manifest as kinds
+from registry import manifest as media_types
 from registry.gguf import GGUFError, GGUFHeader, read_header, require_complete
 from registry.manifest import MAX_LAYERS
 from registry.names import Digest
@@ -152,7 +152,7 @@ def _number(header: GGUFHeader, key: str) -> int | None:
 
 # GGUF files: what each of them is for.
 
-_TYPES = {"adapter": kinds.ADAPTER, "projector": kinds.PROJECTOR, "mmproj": kinds.PROJECTOR}
+_TYPES = {"adapter": media_types.ADAPTER, "projector": media_types.PROJECTOR, "mmproj": media_types.PROJECTOR}
 _ENCODERS = ("clip.has_vision_encoder", "clip.has_audio_encoder")
 
 
@@ -171,7 +171,7 @@ def media_type(header: GGUFHeader) -> str:
     kind = header.metadata.get("general.type")
     if isinstance(kind, str) and kind in _TYPES:
         return _TYPES[kind]
-    return kinds.PROJECTOR if _is_projector(header) else kinds.MODEL
+    return media_types.PROJECTOR if _is_projector(header) else media_types.MODEL
 
 
 def _is_projector(header: GGUFHeader) -> bool:
@@ -225,5 +225,7 @@ def _check_types(files: FileSet) -> None:
     for path in {file.path for file in files.files} if files.kind == "gguf" else ():
         with suppress(CreateError):
             header = read_gguf(path)
-            if media_type(header) == kinds.MODEL and not header.metadata.get("split.no"):  # the first shard speaks
+            if media_type(header) == media_types.MODEL and not header.metadata.get(
+                "split.no"
+            ):  # the first shard speaks
                 source_type(header)

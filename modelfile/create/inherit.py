@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 from modelfile.create.transaction import Part, Workspace, existing
-from registry import gojson
-from registry import manifest as kinds
+from registry import blob_json
+from registry import manifest as media_types
 from registry.gguf import GGUFHeader, read_header
 from registry.manifest import Layer, ManifestError, ModelConfig
 from registry.names import ModelName
 from registry.storage.store import StoredModel
 
-_WITH_HEADER = (kinds.MODEL, kinds.DRAFT)
+_WITH_HEADER = (media_types.MODEL, media_types.DRAFT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ def inherit(workspace: Workspace, stored: StoredModel) -> Base:
     """
     manifest = stored.manifest
     workspace.keep(manifest.digests)
-    config = ModelConfig.decode(workspace.store.read_blob(manifest.config.digest, kinds.MAX_BYTES))
+    config = ModelConfig.decode(workspace.store.read_blob(manifest.config.digest, media_types.MAX_BYTES))
     parameters: dict[str, Any] = {}
-    for layer in manifest.of_type(kinds.PARAMS):
-        parameters |= _parameters(workspace.store.read_blob(layer.digest, kinds.MAX_BYTES))
+    for layer in manifest.of_type(media_types.PARAMS):
+        parameters |= _parameters(workspace.store.read_blob(layer.digest, media_types.MAX_BYTES))
     parts = tuple(_part(workspace, layer, stored.name) for layer in manifest.layers)
     return Base(parts, parameters, config)
 
@@ -53,6 +53,6 @@ def _header(workspace: Workspace, layer: Layer) -> GGUFHeader:
 
 def _parameters(data: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(gojson.without_lone_surrogates(data), type=dict[str, Any])
+        return msgspec.json.decode(blob_json.without_lone_surrogates(data), type=dict[str, Any])
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"invalid parameters: {error}") from None

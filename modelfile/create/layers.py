@@ -10,42 +10,42 @@ import msgspec
 from modelfile.create.request import CreateRequest
 from modelfile.create.transaction import Part, Workspace
 from modelfile.messages import StoredMessage
-from registry import gojson
-from registry import manifest as kinds
+from registry import blob_json
+from registry import manifest as media_types
 
 
 def replaced_types(request: CreateRequest, parameters: Mapping[str, Any]) -> set[str]:
     """The kinds of inherited layers that give way. Parameters are written anew even if they are the same."""
-    found = {kinds.PARAMS} if parameters else set()
+    found = {media_types.PARAMS} if parameters else set()
     if request.template:
-        found |= {kinds.TEMPLATE, kinds.PROMPT}
+        found |= {media_types.TEMPLATE, media_types.PROMPT}
     if request.system:
-        found.add(kinds.SYSTEM)
+        found.add(media_types.SYSTEM)
     if request.messages:
-        found.add(kinds.MESSAGES)
+        found.add(media_types.MESSAGES)
     return found
 
 
 def text_parts(workspace: Workspace, request: CreateRequest, parameters: Mapping[str, Any]) -> list[Part]:
     """The layers of texts that the request adds, in their order; blocking. `parameters` has the inherited ones too."""
-    texts = [(kinds.TEMPLATE, request.template), (kinds.SYSTEM, request.system)]
+    texts = [(media_types.TEMPLATE, request.template), (media_types.SYSTEM, request.system)]
     blobs = [(kind, text.encode()) for kind, text in texts if text]
-    blobs += [(kinds.LICENSE, text.encode()) for text in request.licenses]
+    blobs += [(media_types.LICENSE, text.encode()) for text in request.licenses]
     if parameters:
-        blobs.append((kinds.PARAMS, encode_parameters(parameters)))
+        blobs.append((media_types.PARAMS, encode_parameters(parameters)))
     if request.messages:
-        blobs.append((kinds.MESSAGES, encode_messages(request.messages)))
+        blobs.append((media_types.MESSAGES, encode_messages(request.messages)))
     return [workspace.add(kind, data) for kind, data in blobs]
 
 
 def encode_parameters(parameters: Mapping[str, Any]) -> bytes:
     """The bytes of a layer of parameters: keys sorted, every number a float64."""
-    return gojson.encode(_sorted(_as_float64(parameters))) + b"\n"
+    return blob_json.encode(_sorted(_as_float64(parameters))) + b"\n"
 
 
 def encode_messages(messages: Iterable[StoredMessage]) -> bytes:
     """The bytes of a layer of messages."""
-    return gojson.encode([_message(message) for message in messages]) + b"\n"
+    return blob_json.encode([_message(message) for message in messages]) + b"\n"
 
 
 def _message(message: StoredMessage) -> dict[str, Any]:

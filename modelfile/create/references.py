@@ -10,7 +10,7 @@ from pathlib import Path
 from modelfile.create.files import media_type, read_gguf
 from modelfile.create.request import CreateError, FileMap
 from modelfile.paths import expand, files_at, is_absolute
-from registry import manifest as kinds
+from registry import manifest as media_types
 from registry.names import Digest, InvalidName, ModelName
 from registry.storage.store import ModelMissing, Store
 
@@ -48,7 +48,7 @@ class References:
     def is_extra(self, source: Digest | Path) -> bool:
         """Whether a file goes with a model, as projectors and adapters do. Raises CreateError for a broken one."""
         path = source if isinstance(source, Path) else self.store.blob_path(source)
-        return path.is_file() and media_type(read_gguf(path)) != kinds.MODEL
+        return path.is_file() and media_type(read_gguf(path)) != media_types.MODEL
 
     def _uploaded(self, text: str, uploads: FileMap) -> FileMap | None:
         if text.startswith(_BLOB):

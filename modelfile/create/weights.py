@@ -14,10 +14,10 @@ from modelfile.threads import in_thread
 from modelfile.worker_client import JobFailed, work
 from modelfile.worker_protocol import Convert, ConvertAdapter, Job, Verify
 from modelfile.worker_protocol import Quantize as QuantizeJob
-from registry import manifest as kinds
+from registry import manifest as media_types
 from registry.gguf import GGUFHeader
 from registry.manifest import Layer
-from registry.progress import Step, Tell
+from registry.progress import OnStep, Step
 from registry.storage.store import Store
 
 # What is done to weights: converted, merged, quantised, by processes of their own.
@@ -32,10 +32,10 @@ class Workbench:
     `environ` is all that the processes see of the environment. Whoever is cancelled leaves no process behind.
     """
 
-    def __init__(self, workspace: Workspace, environ: Mapping[str, str], tell: Tell) -> None:
+    def __init__(self, workspace: Workspace, environ: Mapping[str, str], on_step: OnStep) -> None:
         self._workspace = workspace
         self._environ = environ
-        self._tell = tell
+        self._on_step = on_step
 
     async def convert(self, files: Mapping[str, Path]) -> Path:
         """A GGUF of a model of safetensors."""
@@ -74,7 +74,7 @@ class Workbench:
 
     async def finish(self, media_type: str, path: Path) -> Part:
         """A model that was made here, as a layer, once it is known that it can be loaded."""
-        self._tell({"status": "verifying conversion"})
+        self._on_step({"status": "verifying conversion"})
         await self._work(Verify(path=str(path)))
         return await self.adopt(media_type, path)
 
@@ -95,7 +95,7 @@ class Workbench:
         def progress(completed: int, total: int) -> None:
             done, of = (size * completed // total, size) if size else (completed, total)
             if status:
-                self._tell(_bar(status, done, of))
+                self._on_step(_bar(status, done, of))
 
         await work(job, self._environ, progress)
 
@@ -115,10 +115,10 @@ class Weights:
     A file that is a GGUF of one piece stays as it is to the byte, unless it is to be quantised.
     """
 
-    def __init__(self, store: Store, bench: Workbench, tell: Tell) -> None:
+    def __init__(self, store: Store, bench: Workbench, on_step: OnStep) -> None:
         self._store = store
         self._bench = bench
-        self._tell = tell
+        self._on_step = on_step
 
     async def model(self, files: FileSet, target: Quantization | None) -> list[Part]:
         """The layers of a model: weights, and what else lies beside them."""
@@ -130,27 +130,27 @@ class Weights:
         """The layers of a model that runs ahead of the other."""
         if files.kind == "safetensors":
             part = await self._converted(files, target)
-            return [replace(part, layer=replace(part.layer, media_type=kinds.DRAFT))]
+            return [replace(part, layer=replace(part.layer, media_type=media_types.DRAFT))]
         sources = await self._sources(files)
         for source in sources:
             _check_draft(source.header, target)
-        return [await self._layer(source, kinds.DRAFT, target) for source in sources]
+        return [await self._layer(source, media_types.DRAFT, target) for source in sources]
 
     async def adapter(self, files: FileSet, base: Path | None) -> Part:
         """The layer of an adapter for the model in `base`."""
         if files.kind == "gguf":
             [(file, header)] = await self._read(files)
-            if media_type(header) != kinds.ADAPTER:
+            if media_type(header) != media_types.ADAPTER:
                 raise CreateError("supplied file was not an adapter")
-            return existing(_layer_of(file, kinds.ADAPTER), header)
+            return existing(_layer_of(file, media_types.ADAPTER), header)
         if base is None:
             raise CreateError("no base model was found")
-        self._tell({"status": "converting adapter"})
+        self._on_step({"status": "converting adapter"})
         try:
             path = await self._bench.convert_adapter(files.paths(), base)
         except JobFailed as error:
             raise CreateError(str(error)) from error
-        return await self._bench.adopt(kinds.ADAPTER, path)
+        return await self._bench.adopt(media_types.ADAPTER, path)
 
     async def requantized(self, part: Part, target: Quantization | None) -> Part:
         """A layer of weights in another type; the layer itself if it has that type."""
@@ -165,7 +165,7 @@ class Weights:
         if len(source.files) > 1:
             return await self._joined(source, kind, target)
         part = existing(_layer_of(source.files[0], kind), source.header)
-        return part if kind not in (kinds.MODEL, kinds.DRAFT) else await self.requantized(part, target)
+        return part if kind not in (media_types.MODEL, media_types.DRAFT) else await self.requantized(part, target)
 
     async def _joined(self, source: Source, kind: str, target: Quantization | None) -> Part:
         first = await self._bench.link({Path(file.name).name: file.path for file in source.files})
@@ -176,13 +176,13 @@ class Weights:
         return await self._bench.finish(kind, made)
 
     async def _converted(self, files: FileSet, target: Quantization | None) -> Part:
-        self._tell({"status": "converting model"})
+        self._on_step({"status": "converting model"})
         path = await self._bench.convert(files.paths())
         header = await in_thread(read_gguf, path)
         target = target or default_quantization(header)
         if target is not None and source_type(header) != target.name:
             path = await self._bench.quantize(path, header, target, path.stat().st_size)
-        return await self._bench.finish(kinds.MODEL, path)
+        return await self._bench.finish(media_types.MODEL, path)
 
     async def _sources(self, files: FileSet) -> list[Source]:
         return group(await self._read(files))
@@ -190,14 +190,14 @@ class Weights:
     async def _read(self, files: FileSet) -> list[tuple[UploadedFile, GGUFHeader]]:
         found = []
         for file in files.files:
-            self._tell({"status": "parsing GGUF"})
+            self._on_step({"status": "parsing GGUF"})
             found.append((file, await in_thread(read_gguf, file.path)))
         return found
 
 
 def _layer_of(file: UploadedFile, kind: str) -> Layer:
     """The layer of a file as it is. Weights do not say where they come from: that would be a model's name."""
-    return Layer(kind, file.digest, file.path.stat().st_size, "" if kind == kinds.MODEL else file.name)
+    return Layer(kind, file.digest, file.path.stat().st_size, "" if kind == media_types.MODEL else file.name)
 
 
 def _check_draft(header: GGUFHeader, target: Quantization | None) -> None:

@@ -22,7 +22,7 @@ from modelfile.gotemplate.values import (
     string,
     value_of,
 )
-from registry import gojson
+from registry import blob_json
 
 _STEPS = 4  # that a value costs beside its text
 _SPECIAL = re.compile("[<>&\u2028\u2029]")
@@ -104,7 +104,7 @@ def _scalar(value: Value) -> str:
         return json.dumps(value.data)
     if not math.isfinite(value.data):
         raise EncodingError(f"json: unsupported value: {value.data}")
-    return gojson.number(value.data)
+    return blob_json.number(value.data)
 
 
 def _string(text: str) -> str:

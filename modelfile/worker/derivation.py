@@ -12,7 +12,7 @@ from modelfile.worker_protocol import Derive
 from registry.errors import StoreError
 from registry.gguf import GGUFError, read_header
 from registry.names import Digest
-from registry.storage.derived import Derived
+from registry.storage.derived import DerivedFiles
 
 Progress = Callable[[int, int], None]
 
@@ -20,14 +20,14 @@ Progress = Callable[[int, int], None]
 def run(job: Derive, progress: Progress) -> None:
     """Make the files that are not there yet, once nobody else is making them. Raises WorkError; what is there stays."""
     try:
-        _run(Path(job.blob), Derived(Path(job.folder)), progress)
+        _run(Path(job.blob), DerivedFiles(Path(job.folder)), progress)
     except FileNotFoundError:
         raise WorkError("the model has been removed meanwhile") from None
     except (StoreError, GGUFError) as error:
         raise WorkError(str(error)) from error
 
 
-def _run(blob: Path, derived: Derived, progress: Progress) -> None:
+def _run(blob: Path, derived: DerivedFiles, progress: Progress) -> None:
     digest, header = Digest.parse(blob.name), read_header(blob)
     layout = layout_of(header)
     forms = layout.forms(header) if isinstance(layout, OllamaLayout) else {}

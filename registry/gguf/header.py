@@ -124,10 +124,10 @@ class GGUFHeader:
 
         A list is read from the file. Raises GGUFError for whatever else is there, or FileNotFoundError if it is gone.
         """
-        found = self.field(suffix)
-        if isinstance(found, GGUFArray):
-            found = found.values() if found.kind != STRING and len(found) <= MOST_LAYERS else [found]
-        sizes = [] if found is None else found if isinstance(found, list) else [found]
+        value = self.field(suffix)
+        if isinstance(value, GGUFArray):
+            value = value.values() if value.kind != STRING and len(value) <= MOST_LAYERS else [value]
+        sizes = [] if value is None else value if isinstance(value, list) else [value]
         if not all(map(_is_size, sizes)):
             raise GGUFError(f"{self.architecture}.{suffix} is no whole number")
         return sizes
@@ -183,9 +183,9 @@ def _numbers(data: bytes, kind: int, count: int) -> list[Any]:
 
 
 def _texts(data: bytes, count: int) -> list[str]:
-    unpack, at, found = _LENGTH.unpack_from, 0, []
+    unpack, at, texts = _LENGTH.unpack_from, 0, []
     for _ in range(count):
         start = at + _LENGTH.size
         at = start + unpack(data, at)[0]
-        found.append(data[start:at].decode("utf-8", "replace"))
-    return found
+        texts.append(data[start:at].decode("utf-8", "replace"))
+    return texts

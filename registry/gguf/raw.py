@@ -77,8 +77,8 @@ def decode_scalar(value: bytes) -> Scalar | None:
         return None
     if kind == types.STRING:
         return value[_UINT32.size + _UINT64.size :].decode("utf-8", "replace")
-    (found,) = SCALARS[kind].unpack_from(value, _UINT32.size)
-    return _scalar(found)
+    (number,) = SCALARS[kind].unpack_from(value, _UINT32.size)
+    return _scalar(number)
 
 
 def cut_array(value: bytes, count: int) -> bytes:

@@ -54,20 +54,20 @@ def is_address(host: str) -> bool:
 
 async def resolve(host: str, port: int) -> list[str]:
     """The addresses of a host, as the system knows them. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in infos))
 
 
 def _unwrapped(address: str) -> IPv4Address | IPv6Address:
     """The address itself, or the IPv4 address that an IPv6 one stands for."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, IPv4Address):
-        return found
-    if found.teredo is not None:
-        return found.teredo[1]
-    if found in _NAT64 or (found in _COMPATIBLE and int(found) > 1):
-        return IPv4Address(int(found) & 0xFFFFFFFF)
-    return found.ipv4_mapped or found.sixtofour or found
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv4Address):
+        return ip
+    if ip.teredo is not None:
+        return ip.teredo[1]
+    if ip in _NAT64 or (ip in _COMPATIBLE and int(ip) > 1):
+        return IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or ip
 
 
 def _is_special(address: IPv4Address | IPv6Address) -> bool:

@@ -43,8 +43,8 @@ class Challenge:
     @classmethod
     def parse(cls, header: str) -> Challenge:
         """Read the header; what is missing is empty. A quotation mark inside a value is part of it."""
-        found = dict(_PARAMETER.findall(header[:_MAX_CHALLENGE]))
-        return cls(found.get("realm", ""), found.get("service", ""), found.get("scope", ""))
+        parameters = dict(_PARAMETER.findall(header[:_MAX_CHALLENGE]))
+        return cls(parameters.get("realm", ""), parameters.get("service", ""), parameters.get("scope", ""))
 
     def url(self, registry: httpx.URL, now: int, nonce: bytes) -> httpx.URL:
         """Where the token is to be asked for. Raises Untrusted when that is none of the registry's business."""

@@ -158,7 +158,7 @@ def _addressed(request: httpx.Request, address: str) -> httpx.Request:
 _MOST_BYTES: Final = 64 << 10
 
 
-class DuplexBackend(httpcore.AsyncNetworkBackend):
+class EarlyResponseBackend(httpcore.AsyncNetworkBackend):
     """Where httpcore gets its connections from. Belongs to one event loop."""
 
     def __init__(self) -> None:
@@ -269,7 +269,7 @@ class Pool(httpx.AsyncBaseTransport):
     """Connections to one host, perhaps through a proxy. Belongs to one event loop."""
 
     def __init__(self, tls: ssl.SSLContext, proxy: Proxy | None) -> None:
-        self._backend = DuplexBackend()
+        self._backend = EarlyResponseBackend()
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls,
             proxy=None if proxy is None else _proxy(proxy),

@@ -14,12 +14,11 @@ from typing import Final, ParamSpec, TypeVar
 from registry.errors import BadStatus, NotFound, RegistryError, Unreachable
 from registry.manifest import Layer
 from registry.names import Digest
+from registry.progress import task_group
 from registry.remote.ranges import BlobSource, Origin
 from registry.remote.retries import Attempts, Retries, Waiting
-from registry.remote.tasks import together
 from registry.remote.transport import Body, Network
-from registry.storage.partials import Partial
-from registry.storage.parts import DIVISION, Division, Part
+from registry.storage.partials import DIVISION, Division, Part, Partial
 from registry.storage.store import Store
 
 P = ParamSpec("P")
@@ -99,7 +98,7 @@ class Download:
 
     async def _fill(self, partial: Partial, source: BlobSource) -> None:
         waiting = deque(part for part in partial.parts if part.left)
-        async with together() as tasks:
+        async with task_group() as tasks:
             for _ in range(min(self._policy.parallel, len(waiting))):
                 tasks.append(asyncio.create_task(self._work(waiting, partial, source)))
 

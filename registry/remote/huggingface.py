@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from registry import gojson
+from registry import blob_json
 from registry.errors import AccessDenied, BadAnswer, BadStatus, NotFound, RegistryError, Untrusted, without_paths
 from registry.gguf import read_header
 from registry.gguf.merge import merged
@@ -60,7 +60,7 @@ class HuggingFace:
             return bool(self.token)
         return isinstance(error, BadStatus) and error.status < 500
 
-    async def offer(self, name: ModelName, network: Network, store: Store, old: StoredModel | None) -> HubOffer:
+    async def find(self, name: ModelName, network: Network, store: Store, old: StoredModel | None) -> HubModel:
         """What a name stands for on the hub. `old` is what is stored under it. Raises RegistryError."""
         from registry.remote import hub  # it takes a quarter of a second, and most servers never need it
 
@@ -76,11 +76,11 @@ class HuggingFace:
         layers = await asyncio.to_thread(_model_layers, model, old, store)
         if projector is not None:
             layers = (*layers, Layer(PROJECTOR, projector.digest, projector.size))
-        return HubOffer(origin, layers, tuple(texts))
+        return HubModel(origin, layers, tuple(texts))
 
 
 @dataclass(frozen=True, slots=True)
-class HubOffer:
+class HubModel:
     """A model that the hub has, as files. Several model layers are the parts of a split model."""
 
     origin: HubRepository
@@ -95,16 +95,16 @@ class HubOffer:
     @property
     def extra_bytes(self) -> int:
         """Parts are there twice for a while."""
-        return sum(part.size for part in self._parts) if self.work else 0
+        return sum(part.size for part in self._parts) if self.post_fetch_step else 0
 
     @property
-    def work(self) -> str:
+    def post_fetch_step(self) -> str:
         """Whether there is something to merge."""
         return f"merging {len(self._parts)} parts" if len(self._parts) > 1 else ""
 
     async def manifest(self, store: Store) -> bytes:
         """Merge what is split, say what the model is, store the texts."""
-        model = await _merge(store, self._parts) if self.work else self._parts[0]
+        model = await _merge(store, self._parts) if self.post_fetch_step else self._parts[0]
         return await asyncio.to_thread(self._assemble, store, model)
 
     @property
@@ -164,4 +164,4 @@ def _checked(kind: str, text: bytes) -> bytes:
         params: dict[str, Any] = msgspec.json.decode(text, type=dict[str, Any])
     except (ValueError, RecursionError):
         raise BadAnswer("the repository's params are not a JSON object") from None
-    return gojson.encode(dict(sorted(params.items()))) + b"\n"
+    return blob_json.encode(dict(sorted(params.items()))) + b"\n"

@@ -36,12 +36,12 @@ class Proxy:
     @classmethod
     def parse(cls, text: str) -> Proxy:
         """Read `[scheme://][name:password@]host[:port]`. Raises UnusableProxy."""
-        scheme, found, rest = text.partition("://")
-        scheme = _ALIASES.get(scheme.lower(), scheme.lower()) if found else "http"
+        scheme, separator, rest = text.partition("://")
+        scheme = _ALIASES.get(scheme.lower(), scheme.lower()) if separator else "http"
         if scheme not in _SCHEMES:
             raise UnusableProxy(f'unsupported proxy scheme "{scheme}"')
         try:
-            url = urlsplit(f"{scheme}://{rest if found else text}")
+            url = urlsplit(f"{scheme}://{rest if separator else text}")
             host, port = url.hostname or "", url.port or _SCHEMES[scheme]
         except ValueError:
             host, port = "", 0
@@ -77,13 +77,13 @@ class Proxies:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with the proxies, for people."""
-        found = []
+        warnings = []
         for scheme, url in self.urls.items():
             try:
                 Proxy.parse(url)
             except UnusableProxy as error:
-                found.append(f"{scheme} URLs cannot be reached: {error}")
-        return tuple(found)
+                warnings.append(f"{scheme} URLs cannot be reached: {error}")
+        return tuple(warnings)
 
     def of(self, scheme: str, host: str, port: int | None) -> Proxy | None:
         """The proxy to use for a host; None if it is to be reached directly. Raises UnusableProxy."""
@@ -115,9 +115,9 @@ def _matches(entry: str, host: str, port: int) -> bool:
         return True
     with suppress(ValueError):
         return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
-    name, colon, wanted = entry.rpartition(":")
-    if colon and wanted.isascii() and wanted.isdigit():
-        return int(wanted[:6]) == port and _matches(name, host, port)
+    name, colon, number = entry.rpartition(":")
+    if colon and number.isascii() and number.isdigit():
+        return int(number[:6]) == port and _matches(name, host, port)
     domain = entry.removeprefix("*")
     if not domain.strip("."):
         return False

@@ -49,7 +49,7 @@ class RemoteModel(Protocol):
         """Bytes that are needed besides those of the blobs."""
 
     @property
-    def work(self) -> str:
+    def post_fetch_step(self) -> str:
         """What there is to do once the blobs are there, for people; empty if there is nothing that takes time."""
 
     async def manifest(self, store: Store) -> bytes:
@@ -57,14 +57,14 @@ class RemoteModel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestOffer:
+class RegistryModel:
     """A model whose manifest is there already, and is kept as it stands."""
 
     origin: Origin
     data: bytes
     decoded: Manifest
     extra_bytes: int = 0
-    work: str = ""
+    post_fetch_step: str = ""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -142,26 +142,26 @@ class Pulls:
         if old is not None:
             repository = replace(repository, name=old.name)
         waiting = Waiting()
-        asking = Attended(self._offer(repository, old, waiting), waiting)
+        asking = Attended(self._find(repository, old, waiting), waiting)
         async with aclosing(asking.steps()) as steps:
             async for step in steps:
                 yield step
-        offer = asking.result
+        remote_model = asking.result
         replaced = old.manifest.digests if old is not None and not self._keep_unused else frozenset()
-        async with held(self._store.doomed(replaced)), held(self._store.lease(offer.digests)):
-            async with aclosing(self._fetch(offer)) as steps:
+        async with held(self._store.doomed(replaced)), held(self._store.lease(remote_model.digests)):
+            async with aclosing(self._fetch(remote_model)) as steps:
                 async for step in steps:
                     yield step
-            if offer.work:
-                yield {"status": offer.work}
-            data = await offer.manifest(self._store)
+            if remote_model.post_fetch_step:
+                yield {"status": remote_model.post_fetch_step}
+            data = await remote_model.manifest(self._store)
             yield {"status": "writing manifest"}
             new = await asyncio.to_thread(self._store.write_manifest, repository.name, data)
-        async with aclosing(self._remove((replaced | offer.digests) - new.manifest.digests)) as steps:
+        async with aclosing(self._remove((replaced | remote_model.digests) - new.manifest.digests)) as steps:
             async for step in steps:
                 yield step
 
-    async def _offer(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> RemoteModel:
+    async def _find(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> RemoteModel:
         """What there is to fetch: from the registry, or from the hub behind it where the registry refuses."""
         try:
             return await self._ask(repository, old, waiting)
@@ -180,26 +180,26 @@ class Pulls:
                     raise
         network = self._policy.network
         return await self._policy.retries.run(
-            lambda: hub.offer(repository.name, network, self._store, old), waiting, _is_refusal
+            lambda: hub.find(repository.name, network, self._store, old), waiting, _is_refusal
         )
 
     async def _ask_registry(self, repository: Repository, waiting: Waiting) -> RemoteModel:
         async with repository.connect(self._policy.network) as connection:
             data = await self._policy.retries.run(connection.manifest, waiting, _is_refusal)
-        return ManifestOffer(repository, data, Manifest.decode(data))
+        return RegistryModel(repository, data, Manifest.decode(data))
 
-    async def _fetch(self, offer: RemoteModel) -> AsyncGenerator[Step, None]:
+    async def _fetch(self, remote_model: RemoteModel) -> AsyncGenerator[Step, None]:
         """Fetch the blobs that are missing, one after the other; each is checked while the next one travels."""
-        if any(layer.media_type == TENSOR for layer in offer.layers):
+        if any(layer.media_type == TENSOR for layer in remote_model.layers):
             raise NeedsMLX
-        missing = await asyncio.to_thread(self._missing, offer)
+        missing = await asyncio.to_thread(self._missing, remote_model)
         async with AsyncExitStack() as stack:
             watched: list[Shared] = []
-            for layer in offer.layers:
+            for layer in remote_model.layers:
                 if layer.digest not in missing:
                     yield blob_step("pulling", layer.digest, layer.size, layer.size)
                     continue
-                async with aclosing(self._watch(stack, watched, layer, offer.origin)) as steps:
+                async with aclosing(self._watch(stack, watched, layer, remote_model.origin)) as steps:
                     async for step in steps:
                         yield step
             yield {"status": "verifying sha256 digest"}
@@ -210,14 +210,14 @@ class Pulls:
         self, stack: AsyncExitStack, watched: list[Shared], layer: Layer, origin: Origin
     ) -> AsyncGenerator[Step, None]:
         """Show a download until everything has arrived; the stack holds on to it. Another's that fails is not ours."""
-        shown = told = 0
+        shown = shown_waits = 0
         while True:
             shared, ours = await stack.enter_async_context(self._downloads.watch(layer, origin))
             try:
                 async with aclosing(shared.progress()) as progress:
                     async for completed, total in progress:
-                        if shared.download.waiting.count != told:
-                            told = shared.download.waiting.count
+                        if shared.download.waiting.count != shown_waits:
+                            shown_waits = shared.download.waiting.count
                             yield {"status": shared.download.waiting.status}
                         shown = max(shown, completed)
                         yield blob_step("pulling", layer.digest, total, shown)
@@ -227,12 +227,14 @@ class Pulls:
                 if ours:
                     raise
 
-    def _missing(self, offer: RemoteModel) -> set[Digest]:
+    def _missing(self, remote_model: RemoteModel) -> set[Digest]:
         """The blobs that are not there, or not as long as they should be. Raises DiskFull if they do not fit."""
         store = self._store
-        missing = {layer.digest: layer.size for layer in offer.layers if store.blob_size(layer.digest) != layer.size}
+        missing = {
+            layer.digest: layer.size for layer in remote_model.layers if store.blob_size(layer.digest) != layer.size
+        }
         kept = sum(store.partial(digest).kept for digest in missing)
-        store.require_space(sum(missing.values()) - kept + offer.extra_bytes)
+        store.require_space(sum(missing.values()) - kept + remote_model.extra_bytes)
         return set(missing)
 
     async def _remove(self, digests: Iterable[Digest]) -> AsyncGenerator[Step, None]:

@@ -11,12 +11,11 @@ from typing import BinaryIO
 from registry.errors import BlobMissing, RegistryError, Unreachable, without_paths
 from registry.manifest import Layer
 from registry.names import Digest, ModelName
-from registry.progress import Step, blob_step
+from registry.progress import Step, blob_step, task_group
 from registry.remote.auth import Authority
 from registry.remote.download import TICK, Policy
 from registry.remote.repository import Connection, Repository
 from registry.remote.retries import Attended, Waiting
-from registry.remote.tasks import together
 from registry.remote.upload import Upload
 from registry.storage.leases import held
 from registry.storage.store import Store
@@ -71,12 +70,12 @@ async def _is_there(digest: Digest, connection: Connection, policy: Policy, wait
 
 async def _progress(upload: Upload) -> AsyncGenerator[Step, None]:
     """Run an upload; what is sent, again and again, and what it waits for."""
-    layer, told = upload.layer, 0
-    async with together() as tasks:
+    layer, shown_waits = upload.layer, 0
+    async with task_group() as tasks:
         tasks.append(task := asyncio.create_task(upload.run()))
         while not task.done():
-            if upload.waiting.count != told:
-                told = upload.waiting.count
+            if upload.waiting.count != shown_waits:
+                shown_waits = upload.waiting.count
                 yield {"status": upload.waiting.status}
             yield blob_step("pushing", layer.digest, layer.size, upload.completed)
             await asyncio.wait((task,), timeout=TICK)

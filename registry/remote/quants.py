@@ -48,14 +48,16 @@ def choose_model(files: Iterable[RemoteFile], tag: str) -> Candidate | None:
 
 def choose_projector(files: Iterable[RemoteFile], model: Candidate) -> RemoteFile | None:
     """The projector that is nearest to a model, then as precise as it; None if there is none."""
-    wanted = _bits(model.path)
+    bits = _bits(model.path)
 
     def distance(file: RemoteFile) -> tuple[int, int, bool, str]:
-        difference = abs(_bits(file.path) - wanted)
+        difference = abs(_bits(file.path) - bits)
         return -_shared_folders(file.path, model.path), difference, _F16.search(file.path) is None, file.path
 
-    found = [file for file in files if file.path.lower().endswith(_SUFFIX) and "mmproj" in _name(file.path).lower()]
-    return min(found, key=distance, default=None)
+    projectors = [
+        file for file in files if file.path.lower().endswith(_SUFFIX) and "mmproj" in _name(file.path).lower()
+    ]
+    return min(projectors, key=distance, default=None)
 
 
 def _candidates(files: Iterable[RemoteFile]) -> list[Candidate]:
@@ -75,20 +77,20 @@ def _candidates(files: Iterable[RemoteFile]) -> list[Candidate]:
 
 
 def _by_name(candidates: Sequence[Candidate], tag: str) -> Candidate | None:
-    wanted = tag.lower()
+    name = tag.lower()
 
     def names(candidate: Candidate) -> set[str]:
         return {_name(path).lower() for path in (candidate.path + _SUFFIX, *(file.path for file in candidate.files))}
 
-    return next((candidate for candidate in candidates if wanted in names(candidate)), None)
+    return next((candidate for candidate in candidates if name in names(candidate)), None)
 
 
 def _of_type(candidates: Sequence[Candidate], quant: str) -> Candidate | None:
     """The candidate with this word in its path. `Q4_K` stands for `Q4_K_M` only if there is nothing nearer."""
     for end in (r"(?:[-./]|$)", r"[-._/]"):
         matches = _finder(rf"(?:^|[-._/]){re.escape(quant)}{end}")
-        if found := next(filter(matches, candidates), None):
-            return found
+        if candidate := next(filter(matches, candidates), None):
+            return candidate
     return None
 
 
@@ -99,8 +101,8 @@ def _finder(pattern: str) -> Callable[[Candidate], bool]:
 
 def _bits(path: str) -> int:
     """How many bits a number takes, by a file's name."""
-    found = _BITS.findall(path)
-    return int(found[-1]) if found else _DEFAULT_BITS
+    widths = _BITS.findall(path)
+    return int(widths[-1]) if widths else _DEFAULT_BITS
 
 
 def _shared_folders(one: str, other: str) -> int:

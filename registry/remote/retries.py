@@ -34,7 +34,7 @@ class Waiting:
     status: str = ""
     count: int = 0
 
-    def tell(self, status: str) -> None:
+    def begin(self, status: str) -> None:
         """Say what is waited for from now on."""
         self.status = status
         self.count += 1
@@ -55,7 +55,7 @@ class Retries:
 
     async def run(
         self,
-        work: Callable[[], Awaitable[T]],
+        operation: Callable[[], Awaitable[T]],
         waiting: Waiting | None = None,
         worthwhile: Callable[[RegistryError], bool] = lambda _: True,
     ) -> T:
@@ -63,7 +63,7 @@ class Retries:
         attempts = Attempts(self, waiting)
         while True:
             try:
-                return await work()
+                return await operation()
             except RegistryError as error:
                 if not worthwhile(error):
                     raise
@@ -94,7 +94,7 @@ class Attempts:
             raise RetriesExceeded(error) from error
         self._waited += pause
         if self._waiting is not None and isinstance(error, BadStatus):
-            self._waiting.tell(f"registry is busy ({error.status}), trying again in {pause:.0f}s")
+            self._waiting.begin(f"registry is busy ({error.status}), trying again in {pause:.0f}s")
         await self._retries.sleep(pause)
 
     def _pause(self, error: RegistryError) -> float | None:
@@ -112,19 +112,19 @@ class Attended(Generic[T]):
 
     result: T
 
-    def __init__(self, work: Coroutine[Any, Any, T], waiting: Waiting) -> None:
-        self._work = work
+    def __init__(self, operation: Coroutine[Any, Any, T], waiting: Waiting) -> None:
+        self._operation = operation
         self._waiting = waiting
 
     async def steps(self) -> AsyncGenerator[Step, None]:
         """A step each time that it begins to wait. Raises what the work raises; closed early, it cancels it."""
-        task = asyncio.ensure_future(self._work)
-        told = self._waiting.count
+        task = asyncio.ensure_future(self._operation)
+        shown_waits = self._waiting.count
         try:
             while not task.done():
                 await asyncio.wait((task,), timeout=_TICK)
-                if self._waiting.count != told:
-                    told = self._waiting.count
+                if self._waiting.count != shown_waits:
+                    shown_waits = self._waiting.count
                     yield {"status": self._waiting.status}
         finally:
             task.cancel()

@@ -193,8 +193,8 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time
 
 
 def _rate_limit(headers: Mapping[str, str]) -> float | None:
-    found = _RESET.search(headers.get("ratelimit", ""))
-    return float(found[1]) if found else None
+    match = _RESET.search(headers.get("ratelimit", ""))
+    return float(match[1]) if match else None
 
 
 def byte_range(first: int, last: int) -> dict[str, str]:

@@ -14,12 +14,12 @@ import httpx
 from registry.errors import BadAnswer, BadStatus, StoreError, Unreachable, without_paths
 from registry.manifest import Layer
 from registry.names import InvalidName, ModelName
+from registry.progress import Tasks, task_group
 from registry.remote.download import Policy
 from registry.remote.repository import Connection
 from registry.remote.retries import Waiting
-from registry.remote.tasks import Tasks, together
 from registry.remote.transport import Body, parse_url
-from registry.storage.parts import Part
+from registry.storage.partials import Part
 
 _PIECE: Final = 256 << 10
 _BINARY: Final = {"Content-Type": "application/octet-stream"}
@@ -70,7 +70,7 @@ class Upload:
             return
         self._parts = self._policy.division.of(self.layer.size)
         try:
-            async with together() as tasks:
+            async with task_group() as tasks:
                 for part in self._parts:
                     url = await self._send_part(url, part, tasks)
             await self._commit(url)
@@ -132,19 +132,19 @@ class Upload:
 
     async def _read(self, part: Part) -> Body:
         """The bytes of a part, hashed and counted as they go."""
-        found = hashlib.md5(usedforsecurity=False)
+        md5 = hashlib.md5(usedforsecurity=False)
         part.completed = 0
         while part.left:
-            yield await asyncio.to_thread(self._read_piece, part, found)
+            yield await asyncio.to_thread(self._read_piece, part, md5)
             self.completed = max(self.completed, sum(part.completed for part in self._parts))
-        self._hashes[part.number] = found.digest()
+        self._hashes[part.number] = md5.digest()
 
-    def _read_piece(self, part: Part, found: hashlib._Hash) -> bytes:
+    def _read_piece(self, part: Part, md5: hashlib._Hash) -> bytes:
         with without_paths("read a blob"):
             data = os.pread(self._file.fileno(), min(_PIECE, part.left), part.start)
         if not data:
             raise StoreError(f"blob {self.layer.digest} is shorter than its manifest says")
-        found.update(data)
+        md5.update(data)
         part.completed += len(data)
         return data
 

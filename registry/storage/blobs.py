@@ -218,12 +218,12 @@ class Blobs:
     def check(self, digest: Digest) -> Iterator[Check]:
         """Hash a blob, step by step; the last step is done and says what is wrong. Raises nothing."""
         completed = total = 0
-        found = hashlib.sha256()
+        sha256 = hashlib.sha256()
         try:
             with _opened(self.path(digest)) as file:
                 total = os.fstat(file.fileno()).st_size
                 while data := file.read(_PIECE):
-                    found.update(data)
+                    sha256.update(data)
                     completed += len(data)
                     yield Check(digest, completed, total)
         except FileNotFoundError:
@@ -231,7 +231,7 @@ class Blobs:
         except OSError as error:
             yield Check(digest, completed, total, done=True, fault=f"cannot be read: {error.strerror}")
         else:
-            intact = found.hexdigest() == digest.hex
+            intact = sha256.hexdigest() == digest.hex
             yield Check(digest, completed, total, done=True, fault="" if intact else "its bytes have changed")
 
     @contextmanager
@@ -264,12 +264,12 @@ class Blobs:
 
         `lease` is called with its digest before it counts. Raises Stopped once `stopping` is set.
         """
-        found = hashlib.sha256()
+        sha256 = hashlib.sha256()
         with without_paths(_WRITING), path.open("rb") as file:
             while data := file.read(_PIECE):
                 require_going(stopping)
-                found.update(data)
-            digest = Digest(found.hexdigest())
+                sha256.update(data)
+            digest = Digest(sha256.hexdigest())
             blob = Blob(digest, os.fstat(file.fileno()).st_size)
             lease(digest)
             if self.path(digest).is_file():
@@ -307,14 +307,14 @@ class Blobs:
                 return known[1]
             entries = self._files()
             links = [entry for entry in entries if entry.is_symlink()]
-            found = frozenset(entry.name for entry in entries) - {
+            filenames = frozenset(entry.name for entry in entries) - {
                 link.name for link in links if not _leads_to_file(link)
             }
-        if known is not None and known[1] == found:
-            found = known[1]
+        if known is not None and known[1] == filenames:
+            filenames = known[1]
         # What a link leads to may go without a change of this folder.
-        self._known = (stamp if stamp.tells(now) and not links else None, found)
-        return found
+        self._known = (stamp if stamp.tells(now) and not links else None, filenames)
+        return filenames
 
     def remove_older(self, filename: str, than: float) -> bool:
         """Remove a file that was last written before a time, in Unix seconds. Whether it was removed.

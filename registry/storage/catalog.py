@@ -156,17 +156,17 @@ class Catalog:
     def _path(self, name: ModelName) -> Path:
         return self._folder.joinpath(*name.parts)
 
-    def _matching(self, wanted: Sequence[str], *, folders: bool = False, strict: bool = False) -> Iterator[ModelName]:
+    def _matching(self, pattern: Sequence[str], *, folders: bool = False, strict: bool = False) -> Iterator[ModelName]:
         """The names whose parts are the wanted ones in any case; an empty one is anything.
 
         They name files, links of any kind, and `folders` if wanted.
         """
-        return self._below(self._root, wanted, (), folders=folders, strict=strict)
+        return self._below(self._root, pattern, (), folders=folders, strict=strict)
 
     def _below(
-        self, path: str, wanted: Sequence[str], parts: tuple[str, ...], *, folders: bool, strict: bool
+        self, path: str, pattern: Sequence[str], parts: tuple[str, ...], *, folders: bool, strict: bool
     ) -> Iterator[ModelName]:
-        first, *rest = wanted
+        first, *rest = pattern
         try:
             folder = self._read_folder(path, parts)
         except OSError as error:
@@ -191,8 +191,8 @@ class Catalog:
             stamp = Stamp.of(os.stat(path))
             if known is not None and known.stamp == stamp:
                 return known
-            with os.scandir(path) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(path) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
             self._known.pop(path, None)
             if isinstance(error, NotADirectoryError) or (

@@ -26,7 +26,7 @@ _PENDING = "incoming-"
 log = logging.getLogger("pronk.registry")
 
 
-class Derived:
+class DerivedFiles:
     """The folder of derived files. Methods may be called from any thread, and raise StoreError when the disk refuses.
 
     Nothing is changed in place: a file appears complete, and whoever has it open keeps it when it is removed.

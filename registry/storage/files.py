@@ -207,8 +207,8 @@ def room(folder: Path) -> Room:
 def hindrance(models: Path) -> tuple[Path, str] | None:
     """The folder of the models, or the first below it, that cannot be written, and why; None if all can."""
     below = [path for path in (models / "blobs", models / "manifests") if os.path.exists(path)]
-    found = ((path, room(path).hindrance) for path in (models, *below))
-    return next(((path, reason) for path, reason in found if reason), None)
+    checks = ((path, room(path).hindrance) for path in (models, *below))
+    return next(((path, reason) for path, reason in checks if reason), None)
 
 
 def require_space(folder: Path, needed: int) -> None:

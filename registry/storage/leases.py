@@ -121,21 +121,21 @@ class Leases:
 
     def held(self) -> set[Digest]:
         """All leased blobs: ours, and those of other programs that live."""
-        found = set(self._counts)
+        digests = set(self._counts)
         for path in self._others():
             with _opened(path) as descriptor:
                 if descriptor >= 0 and not _is_free(descriptor):
-                    found |= _read(descriptor).digests
-        return found
+                    digests |= _read(descriptor).digests
+        return digests
 
     def abandoned(self) -> list[Abandoned]:
         """What programs have left that died."""
-        found = []
+        leases = []
         for path in self._others():
             with _opened(path) as descriptor:
                 if descriptor >= 0 and _is_free(descriptor):
-                    found.append(_read(descriptor)._replace(path=path))
-        return found
+                    leases.append(_read(descriptor)._replace(path=path))
+        return leases
 
     def _others(self) -> list[Path]:
         return [path for path in self._root.glob(f"{_PREFIX}*") if path not in self._own]

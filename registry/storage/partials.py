@@ -11,16 +11,84 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from registry.errors import CorruptDownload, StoreError, without_paths
 from registry.names import Digest
 from registry.storage.files import make_directory, publish
-from registry.storage.parts import Division, Part, completed_list
+
+# How a large blob is divided: parts that travel side by side, each of which remembers how far it is.
+
+_MOST = (1 << 63) - 1
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+
+
+class Part(msgspec.Struct, kw_only=True):
+    """A range of a blob, in bytes, of which the first `completed` are there. Its JSON is Ollama's."""
+
+    number: _Count = msgspec.field(name="N")
+    offset: _Count = msgspec.field(name="Offset")
+    size: _Count = msgspec.field(name="Size")
+    completed: _Count = msgspec.field(name="Completed", default=0)
+
+    @property
+    def start(self) -> int:
+        """Where the next byte belongs."""
+        return self.offset + self.completed
+
+    @property
+    def end(self) -> int:
+        """Where the next part begins."""
+        return self.offset + self.size
+
+    @property
+    def left(self) -> int:
+        """Bytes that are missing."""
+        return self.size - self.completed
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Into how many parts a blob is divided, and how small and how large they may be in bytes."""
+
+    count: int = 16
+    smallest: int = 100_000_000
+    largest: int = 1_000_000_000
+
+    def of(self, total: int) -> list[Part]:
+        """The parts of a blob, none of an empty one."""
+        size = min(max(total // self.count, self.smallest), self.largest)
+        return [
+            Part(number=number, offset=offset, size=min(size, total - offset))
+            for number, offset in enumerate(range(0, total, size))
+        ]
+
+
+DIVISION: Final = Division()
+
+
+def completed_list(saved: Iterable[Part], total: int) -> list[Part]:
+    """Parts that were saved, with new ones for what they leave out; those that cannot be are left out themselves."""
+    known = list(saved)
+    fresh = max((part.number for part in known), default=-1) + 1
+    parts: list[Part] = []
+    at = 0
+    for part in sorted(known, key=lambda part: part.offset):
+        if part.size and at <= part.offset and part.end <= total:
+            if at < part.offset:
+                parts.append(Part(number=fresh, offset=at, size=part.offset - at))
+                fresh += 1
+            parts.append(part)
+            at = part.end
+    if at < total:
+        parts.append(Part(number=fresh, offset=at, size=total - at))
+    return parts
+
 
 JOURNAL_EVERY: Final = 8 << 20
 """Bytes that a crash may cost, and no more than the next piece besides."""
@@ -97,12 +165,12 @@ class Partial:
 
         Raises CorruptDownload, and nothing is left of it; PartialClosed after `stop`.
         """
-        found = self._hash()
+        digest = self._hash()
         with without_paths(_WRITING):
-            if found != self._digest:
+            if digest != self._digest:
                 self._path.unlink(missing_ok=True)
                 self._forget()
-                raise CorruptDownload(self._digest, found)
+                raise CorruptDownload(self._digest, digest)
             publish(self._descriptor, self._path, self._folder / self._digest.filename)
             self._forget()
 

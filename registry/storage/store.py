@@ -20,7 +20,7 @@ from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
 from registry.storage.blobs import Blob, BlobMender, Blobs, BlobWriter, Check, digest_of, owner_of
 from registry.storage.catalog import Catalog
-from registry.storage.derived import Derived
+from registry.storage.derived import DerivedFiles
 from registry.storage.files import Scratch, Stamp
 from registry.storage.leases import FolderLock, Leases
 from registry.storage.partials import Partial
@@ -86,7 +86,7 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self.derived = Derived(root / "derived")
+        self.derived = DerivedFiles(root / "derived")
         self._catalog = Catalog(root / "manifests")
         self._blobs = Blobs(root / "blobs")
         self._scratch = Scratch(root)
@@ -131,13 +131,13 @@ class Store:
         stamps, blobs = dict(self._catalog.stamps()), self._blobs.stored()
         for gone in set(self._known).difference(stamps):
             self._known.pop(gone, None)
-        found = []
+        models = []
         for name, stamp in stamps.items():
             known = self._known.get(name)
             model = known[1] if known is not None and known[0] == stamp else self._listed(name)
             if model is not None and model.manifest.config.digest.filename in blobs:
-                found.append(model)
-        return sorted(found, key=lambda model: (-model.second, model.name.full))
+                models.append(model)
+        return sorted(models, key=lambda model: (-model.second, model.name.full))
 
     def blobs(self) -> frozenset[str]:
         """The file names of what is among the blobs; the same object as before if nothing has come or gone."""
@@ -165,11 +165,11 @@ class Store:
         With `prune`, the blobs go that only the model needed which had the name.
         """
         with self._lock:
-            found = self.find(source)
+            model = self.find(source)
             target = self._catalog.spelling(destination) or destination
-            if target != found.name:
-                with self.lease(found.manifest.digests):
-                    self._write(target, self._catalog.read(found.name).data, prune=prune)
+            if target != model.name:
+                with self.lease(model.manifest.digests):
+                    self._write(target, self._catalog.read(model.name).data, prune=prune)
         self.changed()
 
     def delete(self, name: ModelName) -> None:
@@ -309,15 +309,15 @@ class Store:
 
     def unreadable(self) -> dict[ModelName, str]:
         """The models whose manifest cannot be read, and why."""
-        found = {}
+        reasons = {}
         for name in self._catalog.names():
             try:
                 self._read(name)
             except ModelMissing:
                 continue
             except (ManifestError, StoreError) as error:
-                found[name] = error.reason if isinstance(error, BrokenManifest) else str(error)
-        return found
+                reasons[name] = error.reason if isinstance(error, BrokenManifest) else str(error)
+        return reasons
 
     def verify(self, digests: Iterable[Digest]) -> Iterator[Check]:
         """Compare blobs with their digests, one after the other, with a step for every few megabytes.
@@ -429,11 +429,11 @@ class Store:
 
     def _whole(self, name: ModelName) -> StoredModel | None:
         """What is stored under a name, if all its blobs are there and have the size that its manifest tells."""
-        found = self.stored(name)
-        if found is None:
+        model = self.stored(name)
+        if model is None:
             return None
-        layers = (*found.manifest.layers, found.manifest.config)
-        return found if all(self._blobs.size(layer.digest) == layer.size for layer in layers) else None
+        layers = (*model.manifest.layers, model.manifest.config)
+        return model if all(self._blobs.size(layer.digest) == layer.size for layer in layers) else None
 
     def _read(self, name: ModelName) -> StoredModel:
         known = self._known.get(name)

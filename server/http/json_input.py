@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from modelfile.gotemplate.quoting import quote
-from registry.gojson import without_lone_surrogates
+from registry.blob_json import without_lone_surrogates
 from server.http.errors import BodyTooLarge
 
 MAX_DEPTH = 64

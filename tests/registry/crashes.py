@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from registry.names import Digest
-from registry.storage.parts import Division
+from registry.storage.partials import Division
 from registry.storage.store import Store
 from tests.registry.stores import HOUR, add_model, blobs, check_whole, name, names
 

@@ -14,7 +14,7 @@ from registry.remote.download import Policy
 from registry.remote.pull import Pulls
 from registry.remote.retries import Retries
 from registry.remote.transport import Network
-from registry.storage.parts import Division
+from registry.storage.partials import Division
 from registry.storage.store import Store
 
 SMALL_PARTS = Division(count=4, smallest=1000, largest=100_000)

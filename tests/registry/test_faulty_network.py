@@ -10,7 +10,7 @@ from registry.errors import CorruptDownload
 from registry.names import ModelName
 from registry.remote.auth import Authority
 from registry.remote.push import push
-from registry.storage.parts import Division
+from registry.storage.partials import Division
 from registry.storage.store import Store
 from tests.registry.pulling import collect, policy, pull, statuses
 from tests.registry.servers.cncf import CNCFRegistry, cncf_registry

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.api import ToolCall
 from modelfile.gotemplate.floats import format_float
-from registry import gojson
+from registry import blob_json
 
 _EXACT = 2**53  # beyond this Go's float64 no longer holds every integer
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -38,7 +38,7 @@ def free(value: Any) -> Any:
 
 def compact(value: Any) -> str:
     """JSON without blanks."""
-    return gojson.encode(value).decode()
+    return blob_json.encode(value).decode()
 
 
 def spaced(value: Any) -> str:

@@ -5,7 +5,7 @@ import pytest
 from modelfile.create.config import make_config, own_stops
 from modelfile.create.request import CreateRequest
 from modelfile.create.transaction import Part, existing
-from registry import manifest as kinds
+from registry import manifest as media_types
 from registry.gguf import GGUFHeader
 from registry.manifest import DraftConfig, Layer, ModelConfig
 from registry.names import Digest
@@ -14,7 +14,7 @@ from tests.modelfile.create.models import name
 REQUEST = CreateRequest(name=name("x"))
 
 
-def part(architecture: str, kind: str = kinds.MODEL, file_type: int = 7) -> Part:
+def part(architecture: str, kind: str = media_types.MODEL, file_type: int = 7) -> Part:
     metadata = {"general.architecture": architecture, "general.file_type": file_type}
     return existing(Layer(kind, Digest.of(b""), 1), GGUFHeader(3, metadata, (), 0))
 
@@ -24,7 +24,7 @@ def request(**fields: object) -> CreateRequest:
 
 
 def test_the_first_weights_decide_and_all_are_families() -> None:
-    config = make_config(REQUEST, [part("a"), part("b", file_type=1), part("c", kinds.DRAFT)], ModelConfig())
+    config = make_config(REQUEST, [part("a"), part("b", file_type=1), part("c", media_types.DRAFT)], ModelConfig())
     assert (config.model_format, config.model_family, config.file_type, config.model_type) == ("gguf", "a", "Q8_0", "0")
     assert config.model_families == ("a", "b")
     assert config.draft == DraftConfig(model_format="gguf", architecture="c")

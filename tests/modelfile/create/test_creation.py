@@ -11,7 +11,7 @@ import pytest
 from modelfile.create import CreateError, CreateRequest, create
 from modelfile.messages import StoredMessage
 from modelfile.parameters import OptionError
-from registry import manifest as kinds
+from registry import manifest as media_types
 from registry.manifest import ManifestError
 from registry.names import Digest
 from registry.storage.store import BlobMissing, ModelMissing, Store
@@ -46,7 +46,7 @@ async def test_the_smallest_model(store: Store, root: Path) -> None:
         "sha256-99759ad5b91e723db0393d698ffbb448b1b7df5ff6377a108c49254583b1bc8c",
     }
     [layer] = manifest(store, "test").layers
-    assert (layer.media_type, layer.size, layer.from_) == (kinds.MODEL, 68, "")
+    assert (layer.media_type, layer.size, layer.from_) == (media_types.MODEL, 68, "")
     assert files(root / "manifests") == {"registry.ollama.ai/library/test/latest"}
 
 
@@ -70,11 +70,11 @@ async def test_without_pruning_it_stays(store: Store, root: Path) -> None:
 async def test_parameters_are_merged(store: Store) -> None:
     first: dict[str, Any] = {"temperature": 1, "top_k": 10, "stop": ["USER:", "ASSISTANT:"]}
     await make(store, "base", files=upload(store, m_gguf=SMALLEST), parameters=first)
-    [params] = manifest(store, "base").of_type(kinds.PARAMS)
+    [params] = manifest(store, "base").of_type(media_types.PARAMS)
     assert params.digest.hex == "1d0ad71299d48c2fb7ae2b98e683643e771f8a5b72be34942af90d97a91c1e37"
     second: dict[str, Any] = {"temperature": 0.6, "top_p": 0.7, "stop": ["<|endoftext|>"]}
     await make(store, "child", base=name("base"), parameters=second)
-    [params] = manifest(store, "child").of_type(kinds.PARAMS)
+    [params] = manifest(store, "child").of_type(media_types.PARAMS)
     assert params.digest.hex == "12f58bb75cb3042d69a7e013ab87fb3c3c7088f50ddc62f0c77bd332f0d44d35"
     assert params.from_ == ""
 
@@ -92,8 +92,8 @@ async def test_what_is_inherited_and_what_is_replaced(store: Store) -> None:
         ("system", ""),
         ("license", ""),
     ]
-    assert read(store, "child", kinds.SYSTEM) == ["new"]
-    assert read(store, "child", kinds.LICENSE) == ["MIT", "GPL"]
+    assert read(store, "child", media_types.SYSTEM) == ["new"]
+    assert read(store, "child", media_types.LICENSE) == ["MIT", "GPL"]
 
 
 async def test_one_spelling(store: Store, root: Path) -> None:
@@ -108,9 +108,9 @@ async def test_a_model_and_what_lies_beside_it(store: Store) -> None:
     await make(store, "test", files=uploads, adapters=adapters)
     layers = manifest(store, "test").layers
     assert [(layer.media_type, layer.from_) for layer in layers] == [
-        (kinds.PROJECTOR, "mmproj.gguf"),
-        (kinds.MODEL, ""),
-        (kinds.ADAPTER, "lora.gguf"),
+        (media_types.PROJECTOR, "mmproj.gguf"),
+        (media_types.MODEL, ""),
+        (media_types.ADAPTER, "lora.gguf"),
     ]
     assert store.read_blob(manifest(store, "test").config.digest, 1 << 20).decode().startswith('{"model_format":"gguf"')
 
@@ -226,7 +226,7 @@ async def test_blobs_are_kept_while_it_runs(store: Store, root: Path) -> None:
         assert (await anext(steps))["status"].startswith(HERE)
         await asyncio.to_thread(store.delete, name("other"))
         assert [step["status"] async for step in steps][-1] == "success"
-    assert read(store, "test", kinds.SYSTEM) == ["shared"]
+    assert read(store, "test", media_types.SYSTEM) == ["shared"]
     check_whole(root)
 
 

@@ -6,7 +6,7 @@ import pytest
 from llama_cpp import llama_chat_format
 
 from modelfile.create.stock_templates import known_stops
-from registry import manifest as kinds
+from registry import manifest as media_types
 from registry.storage.store import Store
 from tests.modelfile.create.models import gguf, make, manifest, name, string, upload
 
@@ -40,5 +40,5 @@ async def test_new_weights_bring_their_stops(store: Store) -> None:
 
 
 def parameters(store: Store, model: str) -> bytes:
-    [layer] = manifest(store, model).of_type(kinds.PARAMS)
-    return store.read_blob(layer.digest, kinds.MAX_BYTES)
+    [layer] = manifest(store, model).of_type(media_types.PARAMS)
+    return store.read_blob(layer.digest, media_types.MAX_BYTES)

@@ -13,7 +13,7 @@ from modelfile.create import CreateError, CreateRequest, create
 from modelfile.worker.llamacpp import quantize
 from modelfile.worker_client import JobFailed, JobUnsupported
 from modelfile.worker_protocol import Quantize
-from registry import manifest as kinds
+from registry import manifest as media_types
 from registry.gguf import GGUFHeader, read_header
 from registry.names import Digest
 from registry.storage.store import Store
@@ -29,7 +29,7 @@ BF16 = "7fd13664fa950401cc6b1784df001d3f36464cee1e7442af52e78a0eed6fad4a"
 
 def weights(store: Store, model: str) -> GGUFHeader:
     """The header of a model's only weights, which say nothing of where they come from."""
-    [layer] = manifest(store, model).of_type(kinds.MODEL)
+    [layer] = manifest(store, model).of_type(media_types.MODEL)
     assert layer.from_ == ""
     return read_header(store.blob_path(layer.digest))
 
@@ -75,7 +75,7 @@ async def test_a_type_that_it_has_already(store: Store) -> None:
 
 async def test_a_draft_is_quantised_by_itself(store: Store) -> None:
     await make(store, "test", base=name("tinychat"), drafts=upload(store, d_gguf=F16), draft_quantize="bf16")
-    [draft] = manifest(store, "test").of_type(kinds.DRAFT)
+    [draft] = manifest(store, "test").of_type(media_types.DRAFT)
     assert draft.digest.hex == BF16
     tinychat = {"d.gguf": manifest(store, "tinychat").layers[0].digest}
     with pytest.raises(CreateError, match="draft quantization requires an unquantized draft model, got Q8_0"):
@@ -131,7 +131,7 @@ async def test_safetensors(store: Store, root: Path) -> None:
     adapter = folder_of(store, CHECKPOINT / "adapter")
     told = await make(store, "tuned", base=name("test"), adapters=(adapter,))
     assert told[0] == "converting adapter"
-    assert [layer.media_type for layer in manifest(store, "tuned").layers] == [kinds.MODEL, kinds.ADAPTER]
+    assert [layer.media_type for layer in manifest(store, "tuned").layers] == [media_types.MODEL, media_types.ADAPTER]
     assert not in_the_making(root)
 
 
@@ -207,6 +207,6 @@ def workers() -> list[psutil.Process]:
 async def test_the_same_bytes_as_recorded(store: Store) -> None:
     """Unless another compiler rounds differently: then the size is what can be compared."""
     await make(store, "test", files=upload(store, m_gguf=F16), quantize="Q8_0")
-    [layer] = manifest(store, "test").of_type(kinds.MODEL)
+    [layer] = manifest(store, "test").of_type(media_types.MODEL)
     assert hashlib.sha256(store.blob_path(layer.digest).read_bytes()).hexdigest() == layer.digest.hex
     assert str(layer.digest) in ROUNDED or layer.size == 4401600

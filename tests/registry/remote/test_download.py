@@ -13,7 +13,7 @@ from registry.remote.auth import Authority
 from registry.remote.download import Download, Policy
 from registry.remote.repository import Repository
 from registry.remote.retries import RetriesExceeded
-from registry.storage.parts import Division
+from registry.storage.partials import Division
 from registry.storage.store import Store
 from tests.registry.pulling import policy, until
 from tests.registry.servers.http import Answer, Request, Server, serving

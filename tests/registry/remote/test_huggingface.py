@@ -193,7 +193,7 @@ async def test_a_hub_that_is_down(tmp_path: Path) -> None:
 async def test_an_endpoint_that_is_none(tmp_path: Path) -> None:
     hub = HuggingFace(endpoint="gopher://hub.example")
     with pytest.raises(Unreachable, match=r"gopher://hub\.example: "):
-        await hub.offer(ModelName.parse("hf.co/user/repo"), Network(), Store(tmp_path), None)
+        await hub.find(ModelName.parse("hf.co/user/repo"), Network(), Store(tmp_path), None)
 
 
 async def test_a_file_that_is_no_model(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from registry.remote.auth import Authority
 from registry.remote.pull import ManifestUnavailable
 from registry.remote.push import push
 from registry.remote.retries import RetriesExceeded
-from registry.storage.parts import Division
+from registry.storage.partials import Division
 from registry.storage.store import Store
 from tests.registry.pulling import collect, policy, pull, statuses
 from tests.registry.servers.cncf import CNCFRegistry, cncf_registry

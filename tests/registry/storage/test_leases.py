@@ -15,7 +15,7 @@ import pytest
 
 from registry.names import Digest
 from registry.storage.leases import FolderLock, held
-from registry.storage.parts import Division
+from registry.storage.partials import Division
 from registry.storage.store import GRACE, ModelMissing, Store
 from tests.registry.stores import add_model, blob_names, blobs, check_whole, files, name, names
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from registry.errors import CorruptDownload, StoreError
 from registry.names import Digest
-from registry.storage.partials import JOURNAL_EVERY, Partial, PartialClosed
-from registry.storage.parts import Division
+from registry.storage.partials import JOURNAL_EVERY, Division, Partial, PartialClosed
 from tests.registry.storage.test_files import largest_file
 
 DATA = random.Random(1).randbytes(1000)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.storage.parts import DIVISION, Division, Part, completed_list
+from registry.storage.partials import DIVISION, Division, Part, completed_list
 
 MEGA = 1_000_000
 

@@ -17,7 +17,7 @@ from registry.errors import DiskFull
 from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest
 from registry.storage.blobs import digest_of
-from registry.storage.parts import Division
+from registry.storage.partials import Division
 from registry.storage.store import GRACE, BlobMissing, BlobTooLarge, BrokenManifest, ModelMissing, Store, StoreError
 from tests.registry.storage.test_blobs import age
 from tests.registry.storage.test_files import largest_file

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from registry.remote.tasks import together
+from registry.progress import task_group
 
 
 async def test_all_are_awaited() -> None:
@@ -14,7 +14,7 @@ async def test_all_are_awaited() -> None:
         await asyncio.sleep(0)
         done.append(number)
 
-    async with together() as tasks:
+    async with task_group() as tasks:
         tasks += [asyncio.create_task(work(number)) for number in range(3)]
     assert done == [0, 1, 2]
 
@@ -33,7 +33,7 @@ async def test_one_that_fails_ends_the_others() -> None:
         raise ValueError("first")
 
     with pytest.raises(ValueError, match="first"):
-        async with together() as tasks:
+        async with task_group() as tasks:
             tasks += [asyncio.create_task(wait()), asyncio.create_task(fail())]
     assert ended == ["wait"]
 
@@ -42,7 +42,7 @@ async def test_a_block_that_fails_ends_them() -> None:
     inner: list[asyncio.Task[None]] = []
 
     async def fail() -> None:
-        async with together() as tasks:
+        async with task_group() as tasks:
             tasks.append(asyncio.create_task(asyncio.sleep(3600)))
             inner.extend(tasks)
             raise KeyError
@@ -56,7 +56,7 @@ async def test_whoever_waits_may_be_stopped() -> None:
     inner: list[asyncio.Task[None]] = []
 
     async def outer() -> None:
-        async with together() as tasks:
+        async with task_group() as tasks:
             tasks.append(asyncio.create_task(asyncio.sleep(3600)))
             inner.extend(tasks)
 
@@ -80,7 +80,7 @@ async def test_what_a_task_does_at_its_end_is_not_interrupted() -> None:
             ended.append(steps)
 
     async def block() -> None:
-        async with together() as tasks:
+        async with task_group() as tasks:
             tasks += [asyncio.create_task(work(1)), asyncio.create_task(work(9))]
 
     task = asyncio.create_task(block())

@@ -7,16 +7,16 @@ from contextlib import aclosing
 import pytest
 
 from modelfile.threads import in_thread
-from registry.progress import Tell, told
+from registry.progress import OnStep, progress_of
 
 
 async def test_all_steps_and_the_error_after_them() -> None:
-    async def work(tell: Tell) -> None:
-        tell({"status": "one"})
-        tell({"status": "two"})
+    async def work(on_step: OnStep) -> None:
+        on_step({"status": "one"})
+        on_step({"status": "two"})
         raise KeyError("broken")
 
-    steps = told(work)
+    steps = progress_of(work)
     assert [await anext(steps), await anext(steps)] == [{"status": "one"}, {"status": "two"}]
     with pytest.raises(KeyError, match="broken"):
         await anext(steps)
@@ -25,15 +25,15 @@ async def test_all_steps_and_the_error_after_them() -> None:
 async def test_who_stops_reading_stops_the_work() -> None:
     stopped = asyncio.Event()
 
-    async def work(tell: Tell) -> None:
-        tell({"status": "one"})
+    async def work(on_step: OnStep) -> None:
+        on_step({"status": "one"})
         try:
             await asyncio.sleep(3600)
         finally:
             await asyncio.sleep(0)
             stopped.set()
 
-    async with aclosing(told(work)) as steps:
+    async with aclosing(progress_of(work)) as steps:
         await anext(steps)
     assert stopped.is_set()
 

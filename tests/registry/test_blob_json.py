@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import gojson
+from registry import blob_json
 from registry.names import Digest
 
 VALUES = st.recursive(
@@ -37,12 +37,12 @@ VALUES = st.recursive(
     ],
 )
 def test_floats(value: float, text: str) -> None:
-    assert gojson.encode([value, {"x": value}]) == f'[{text},{{"x":{text}}}]'.encode()
+    assert blob_json.encode([value, {"x": value}]) == f'[{text},{{"x":{text}}}]'.encode()
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_float_comes_back(value: float) -> None:
-    text = gojson.number(value)
+    text = blob_json.number(value)
     assert json.loads(text, parse_int=float) == value
     assert ("e" in text) == (value != 0 and not 1e-6 <= abs(value) < 1e21)
 
@@ -58,17 +58,17 @@ def test_a_float_comes_back(value: float) -> None:
     ],
 )
 def test_texts(value: str, text: str) -> None:
-    assert gojson.encode(value) == f'"{text}"'.encode()
-    assert gojson.encode({value: value}) == f'{{"{text}":"{text}"}}'.encode()
+    assert blob_json.encode(value) == f'"{text}"'.encode()
+    assert blob_json.encode({value: value}) == f'{{"{text}":"{text}"}}'.encode()
 
 
 def test_it_is_compact_and_keeps_the_order() -> None:
-    assert gojson.encode({"b": [1, None, True, ()], "a": {"c": 2.0}}) == b'{"b":[1,null,true,[]],"a":{"c":2}}'
+    assert blob_json.encode({"b": [1, None, True, ()], "a": {"c": 2.0}}) == b'{"b":[1,null,true,[]],"a":{"c":2}}'
 
 
 @given(VALUES)
 def test_it_is_json(value: object) -> None:
-    data = gojson.encode(value)
+    data = blob_json.encode(value)
     assert json.loads(data) == value
     assert not set(b"<>&") & set(data)
 
@@ -95,7 +95,7 @@ def test_it_is_json(value: object) -> None:
     ],
 )
 def test_the_digests_of_small_layers(value: object, digest: str) -> None:
-    assert Digest.of(gojson.encode(value) + b"\n").hex == digest
+    assert Digest.of(blob_json.encode(value) + b"\n").hex == digest
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ def test_the_digests_of_small_layers(value: object, digest: str) -> None:
     ],
 )
 def test_half_a_character(text: bytes, expected: str) -> None:
-    assert json.loads(gojson.without_lone_surrogates(text)) == expected
+    assert json.loads(blob_json.without_lone_surrogates(text)) == expected
