@@ -1,1 +1,1 @@
-"""Models at rest, and on their way: names, digests, manifests, the store, GGUF headers, pull and push."""
+"""Models at rest: names, digests, manifests, the store, GGUF headers, pull and push."""

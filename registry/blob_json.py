@@ -1,4 +1,4 @@
-"""JSON as Go's encoder writes it. What is hashed has to be the same to the byte, or it gets another digest."""
+"""JSON of manifests and blobs, byte for byte as Ollama (Go) writes it: otherwise digests would differ."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def without_lone_surrogates(data: bytes) -> bytes:
-    """JSON in which escapes that are half of a character stand for U+FFFD, as Go reads them."""
+    """Replace escaped lone surrogates by U+FFFD, as Go's decoder does."""
     return _SURROGATES.sub(lambda match: b"\\ufffd" if match[1] else match[0], data)
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON of dicts, lists, tuples, texts, finite numbers and None; dicts keep their order."""
+    """Compact JSON of dicts, lists, tuples, strings, finite numbers, booleans and None; dicts keep their order."""
     return _SPECIAL.sub(lambda match: _REPLACEMENTS[match[0]], _ENCODER.encode(_with_go_floats(value)))
 
 
 def number(value: float) -> str:
-    """A finite float64 in the fewest digits: plain from 1e-6 up to 1e21, else an exponent without padding."""
+    """A finite float in the fewest digits: plain from 1e-6 up to 1e21, else with an exponent without padding."""
     if value == 0 or _PLAIN_FROM <= abs(value) < _PLAIN_BELOW:
         return format(Decimal(repr(value)), "f").removesuffix(".0")
     return re.sub(r"e([+-])0", r"e\1", repr(value))

@@ -1,23 +1,23 @@
-"""What can go wrong with the store, and with registries elsewhere. No text of these names a path: clients read them.
+"""Errors of the store and of registries. Their texts go to clients, so none names a path.
 
-StoreError                  the disk said no; `str()` says what could not be done and why
-├── ModelMissing            nothing is stored under a name
-├── BlobMissing             a blob is not there
-├── BlobTooLarge            a blob is larger than its reader takes
-├── DigestMismatch          the bytes are not those that were announced
-├── CorruptDownload         the same of a download
-├── Stopped                 nobody waits for it any more
-└── DiskFull                there is less room than a download takes
+StoreError                  the disk or the store refused; `str()` says what failed and why
+├── ModelMissing            nothing is stored under this name
+├── BlobMissing             the blob is not in the store
+├── BlobTooLarge            the blob exceeds the reader's limit
+├── DigestMismatch          uploaded bytes do not have the announced digest
+├── CorruptDownload         downloaded bytes do not have the announced digest
+├── Stopped                 the operation was cancelled
+└── DiskFull                not enough free space
 
-RegistryError               a registry did not do what it was asked for; `str()` says what went wrong
-├── Unreachable             no connection, or one that broke
-│   └── Stalled             a connection on which nothing happens
-├── Untrusted               an address, a redirect or a token server that nobody should be sent to
-├── BadAnswer               an answer that makes no sense, or is larger than it may be
-├── BadStatus               an answer that refuses; `status` has the number
+RegistryError               a request to a registry failed; `str()` says why
+├── Unreachable             no connection, or it broke
+│   └── Stalled             the connection is silent
+├── Untrusted               a forbidden address, redirect or token server
+├── BadAnswer               a malformed or oversized response
+├── BadStatus               an HTTP status of 400 or above, in `status`
 │   └── NotFound            404
-├── AccessDenied            not without other rights
-└── KeyUnusable             the key that proves who asks cannot be read or made
+├── AccessDenied            the token was refused
+└── KeyUnusable             our key cannot be read or created
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from registry.names import Digest, ModelName
 
 
 class StoreError(Exception):
-    """Something at rest cannot be read or written."""
+    """The store cannot read or write something."""
 
 
 class ModelMissing(StoreError):
@@ -41,69 +41,69 @@ class ModelMissing(StoreError):
 
 
 class BlobMissing(StoreError):
-    """This blob is not in the store."""
+    """The blob is not in the store."""
 
     def __init__(self, digest: Digest) -> None:
         super().__init__(f"blob {digest} not found")
 
 
 class BlobTooLarge(StoreError):
-    """This blob is larger than its reader takes."""
+    """The blob exceeds the reader's limit, in bytes."""
 
     def __init__(self, digest: Digest, limit: int) -> None:
         super().__init__(f"blob {digest} is larger than {limit} bytes")
 
 
 class DigestMismatch(StoreError):
-    """The bytes are not those that were announced."""
+    """Uploaded bytes do not have the announced digest."""
 
     def __init__(self, expected: Digest, got: Digest) -> None:
         super().__init__(f'digest mismatch, expected "{expected}", got "{got}"')
 
 
 class CorruptDownload(StoreError):
-    """The bytes that a registry sent are not those that it announced."""
+    """Downloaded bytes do not have the announced digest."""
 
     def __init__(self, expected: Digest, got: Digest) -> None:
         super().__init__(f"digest mismatch, file must be downloaded again: want {expected}, got {got}")
 
 
 class DiskFull(StoreError):
-    """There is less room than a download takes; both are in bytes."""
+    """Not enough free space; both sizes are in bytes."""
 
     def __init__(self, needed: int, free: int) -> None:
         super().__init__(f"no space left on device: {human_size(needed)} needed, {human_size(free)} free")
 
 
 class Stopped(StoreError):
-    """Nobody waits for this any more."""
+    """The operation was cancelled."""
 
     def __init__(self) -> None:
         super().__init__("stopped")
 
 
 class RegistryError(Exception):
-    """A registry did not do what it was asked for."""
+    """A request to a registry failed."""
 
 
 class Unreachable(RegistryError):
-    """No connection, or one that broke. Another try may do better."""
+    """No connection, or it broke. Worth a retry."""
 
 
 class Stalled(Unreachable):
-    """Nothing has come for too long."""
+    """The connection was silent for too long."""
 
 
 class Untrusted(RegistryError):
-    """An address, a redirect or a token server that nobody should be sent to."""
+    """A forbidden address, redirect or token server."""
 
 
 class BadAnswer(RegistryError):
-    """An answer that makes no sense, or is larger than it may be."""
+    """A malformed or oversized response."""
 
 
 class BadStatus(RegistryError):
-    """An answer that refuses. `retry_after` is how many seconds it asks us to wait, None if it does not say."""
+    """An HTTP status of 400 or above. `retry_after` is the requested pause in seconds, if any."""
 
     def __init__(self, status: int, text: str, retry_after: float | None = None) -> None:
         super().__init__(f"{status}: {text}")
@@ -112,7 +112,7 @@ class BadStatus(RegistryError):
 
 
 class NotFound(BadStatus):
-    """There is no such thing at this registry."""
+    """The registry answered 404."""
 
     def __init__(self) -> None:
         super().__init__(404, "")
@@ -122,24 +122,24 @@ class NotFound(BadStatus):
 
 
 class AccessDenied(RegistryError):
-    """The registry knows who asks, or cannot know, and says no."""
+    """The registry refuses access, even with a new token."""
 
     def __init__(self) -> None:
         super().__init__("unauthorized: access denied")
 
 
 class KeyUnusable(RegistryError):
-    """The key that proves to registries who asks cannot be read or made."""
+    """Our key cannot be read or created."""
 
 
 def require_going(stopping: threading.Event | None) -> None:
-    """Raise Stopped if that is set."""
+    """Raise Stopped if the event is set."""
     if stopping is not None and stopping.is_set():
         raise Stopped
 
 
 def human_size(count: int) -> str:
-    """A number of bytes for people, in decimal units: `4.7 GB`."""
+    """A number of bytes in decimal units: `4.7 GB`."""
     for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
         if count >= unit:
             return f"{count / unit:.1f} {name}"
@@ -148,7 +148,7 @@ def human_size(count: int) -> str:
 
 @contextmanager
 def without_paths(action: str) -> Iterator[None]:
-    """Turn an OSError, whose text names a path, into a StoreError that does not."""
+    """Turn an OSError, whose text names a path, into a StoreError `cannot {action}: reason`."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
-"""What a model consists of: the manifest, its layers, and the config blob; from bytes and back to the same bytes.
+"""Manifests, layers and config blobs: decoded with bounds, encoded to the same bytes.
 
-Manifests come from registries that anybody may run, so what is read is bounded and every digest is parsed.
+Manifests come from untrusted registries, so their size is bounded and every digest is parsed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ADAPTER = "application/vnd.ollama.image.adapter"
 DRAFT = "application/vnd.ollama.image.draft"
 TEMPLATE = "application/vnd.ollama.image.template"
 PROMPT = "application/vnd.ollama.image.prompt"
-"""The old name of TEMPLATE."""
+"""The old media type of templates."""
 SYSTEM = "application/vnd.ollama.image.system"
 LICENSE = "application/vnd.ollama.image.license"
 PARAMS = "application/vnd.ollama.image.params"
@@ -33,9 +33,9 @@ TENSOR = "application/vnd.ollama.image.tensor"
 JSON = "application/vnd.ollama.image.json"
 
 MAX_LAYERS: Final = 256
-"""Of a manifest, besides the tensors of a model that has one layer for each: those are bounded by MAX_BYTES."""
+"""Layers of a manifest, not counting tensor layers, which MAX_BYTES bounds."""
 MAX_BYTES: Final = 4 << 20
-"""Of a manifest, and of a config blob."""
+"""Bytes of a manifest, and of a config blob."""
 
 
 class ManifestError(ValueError):
@@ -44,9 +44,9 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One blob of a model: what it is, which one, and its size in bytes.
+    """One blob of a model; `size` is in bytes.
 
-    `from_` names the model that it was taken from, `name` the file that it was.
+    `from_` names the model that it was taken from, `name` its original file.
     """
 
     media_type: str
@@ -98,14 +98,14 @@ class Manifest:
             raise ManifestError("invalid manifest: invalid digest format") from None
 
     def encode(self) -> bytes:
-        """The bytes of the manifest's file."""
+        """The bytes of the manifest file."""
         layers = tuple(_LayerFile.of(layer) for layer in self.layers) or None
         file = _ManifestFile(config=_LayerFile.of(self.config), layers=layers)
         return blob_json.encode(msgspec.to_builtins(file)) + b"\n"
 
     @property
     def size(self) -> int:
-        """Bytes of all layers and the config; what is there twice counts twice."""
+        """Bytes of all layers and the config; a repeated blob counts each time."""
         return self.config.size + sum(layer.size for layer in self.layers)
 
     @property
@@ -119,7 +119,7 @@ class Manifest:
 
 
 class DraftConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the config says about a draft model for speculative decoding."""
+    """The config's entry on a draft model for speculative decoding."""
 
     model_format: str = ""
     architecture: str = ""
@@ -128,7 +128,7 @@ class DraftConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The config blob: what a model is. Its fields stand in the order of the file."""
+    """The config blob: what a model is. Fields are in file order."""
 
     model_format: str = ""
     model_family: str = ""
@@ -173,11 +173,8 @@ def _decode(data: bytes, kind: type[T], what: str) -> T:
         raise ManifestError(f"invalid {what}: {error}") from None
 
 
-# What a model made of one GGUF file is, as its config blob says it.
-
-
 def config_of(header: GGUFHeader) -> ModelConfig:
-    """The config of a model with these weights."""
+    """The config of a model made of one GGUF file."""
     return ModelConfig(
         model_format="gguf",
         model_family=header.architecture,

@@ -1,7 +1,7 @@
 """Model names and digests as parsed types.
 
-Whatever becomes a path below the models directory is made of these two, and neither can hold a separator or a leading
-dot: a value that exists is a value that is safe.
+Every path below the models directory is made of these two. Neither can hold a separator or a leading dot, so any
+instance is safe as a path.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
-# A host is a directory's name, and file systems take 255 bytes.
+# A host becomes a directory name, which file systems limit to 255 bytes.
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
@@ -24,19 +24,18 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 class InvalidName(ValueError):
-    """A text is no model name; `str()` is the text."""
+    """Not a model name; `str()` is the text."""
 
 
 class InvalidDigest(ValueError):
-    """A text is no digest; `str()` is the text."""
+    """Not a digest; `str()` is the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
-    """`host/namespace/model:tag`, every part valid. Equal as typed; `folded` is the key that ignores case.
+    """`host/namespace/model:tag`, every part valid. Equality is by case; `folded` is the key that ignores case.
 
-    `scheme` is what stood before `://`, empty if nothing did: a pull needs it, and it is no part of the name.
-    Raises InvalidName when made of parts that are not valid.
+    `scheme` is the text before `://`, for pulls; it is not part of the name. Raises InvalidName for invalid parts.
     """
 
     host: str
@@ -52,7 +51,7 @@ class ModelName:
 
     @classmethod
     def parse(cls, text: str) -> ModelName:
-        """The name that `text` spells, with the defaults for what it leaves out. Raises InvalidName."""
+        """Parse a name; missing parts get their defaults. Raises InvalidName."""
         scheme, separator, rest = text.partition("://")
         if not separator:
             scheme, rest = "", text
@@ -74,7 +73,7 @@ class ModelName:
 
     @property
     def shortest(self) -> str:
-        """The name as it is shown: without a default host, then without the default namespace."""
+        """The display name: without the default host, then without the default namespace."""
         if self.host != DEFAULT_HOST:
             return self.full
         if self.namespace != DEFAULT_NAMESPACE:
@@ -83,18 +82,18 @@ class ModelName:
 
     @property
     def parts(self) -> tuple[str, str, str, str]:
-        """The four parts, from the host on: the path of a manifest."""
+        """The four parts from the host on: the path of a manifest."""
         return self.host, self.namespace, self.model, self.tag
 
     @property
     def folded(self) -> tuple[str, ...]:
-        """Equal for two names that differ by case only: never may both be stored."""
+        """The parts in lower case. The store never holds two names with the same `folded`."""
         return tuple(part.lower() for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A SHA-256, as 64 lower-case hexadecimal digits. Raises InvalidDigest when made of anything else."""
+    """A SHA-256 as 64 lower-case hexadecimal digits. Raises InvalidDigest for anything else."""
 
     hex: str
 
@@ -104,7 +103,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """The digest that `sha256:HEX` or `sha256-HEX` spells, in either case. Raises InvalidDigest."""
+        """Parse `sha256:HEX` or `sha256-HEX`, in either case. Raises InvalidDigest."""
         match = _DIGEST.fullmatch(text)
         if match is None:
             raise InvalidDigest(text)
@@ -117,7 +116,7 @@ class Digest:
 
     @property
     def filename(self) -> str:
-        """The name of the blob's file."""
+        """The file name of the blob."""
         return f"sha256-{self.hex}"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What long operations say about how far they are."""
+"""Progress of long operations as a stream of steps, and tasks that live no longer than their block."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from typing import Any, Final
 from registry.names import Digest
 
 Step = dict[str, Any]
-"""One line: `status`, and where they apply `digest`, `total` and `completed` in bytes; zeros are left out."""
+"""One progress line: `status`, and if they apply `digest`, `total` and `completed` in bytes, without zeros."""
 _SHOWN_DIGITS: Final = 12
 
 
 def blob_step(verb: str, digest: Digest, total: int, completed: int) -> Step:
-    """How far a blob is."""
+    """The progress of one blob; `total` and `completed` are bytes."""
     counts = {"total": total, "completed": completed}
     shown = {name: count for name, count in counts.items() if count}
     return {"status": f"{verb} {digest.hex[:_SHOWN_DIGITS]}", "digest": str(digest), **shown}
 
 
-# What a creation tells while it is under way.
-
 OnStep = Callable[[Step], None]
+"""Receives the steps of an operation as they happen."""
 
 
 async def progress_of(
     work: Callable[[OnStep], Awaitable[None]], stop: Callable[[], None] | None = None
 ) -> AsyncGenerator[Step, None]:
-    """The steps that some work tells of, as it tells them. Raises what the work raises.
+    """Run `work` and yield each step that it reports. Raises what the work raises.
 
-    Closed early, it cancels the work and waits for its end; `stop` is called first, for threads that it waits for.
+    Closed early, it calls `stop` (for threads that the work waits for), cancels the work and waits for its end.
     """
     steps: asyncio.Queue[Step | None] = asyncio.Queue()
     task = asyncio.ensure_future(work(steps.put_nowait))
@@ -47,20 +46,21 @@ async def progress_of(
         await asyncio.wait([task])
 
 
-# Tasks that belong together: one that fails ends the others, and none outlives the block that started it.
-
 Tasks = list[asyncio.Task[None]]
 
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[Tasks]:
-    """A list to add tasks to. At the end all are awaited; the first error of one, or of the block, cancels the rest."""
+    """A list to add tasks to. The end of the block awaits them; the first error, of a task or the block, cancels them.
+
+    Unlike asyncio.TaskGroup it raises that error itself, not an ExceptionGroup, and its block may `yield`.
+    """
     tasks: Tasks = []
     try:
         yield tasks
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
-            if not task.cancelling():  # a second time would interrupt what it does at its end, such as writing the rest
+            if not task.cancelling():  # a second cancel would interrupt its clean-up, such as writing what has arrived
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

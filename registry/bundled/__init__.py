@@ -1,4 +1,4 @@
-"""The models that come with the program: they answer on a machine without a network."""
+"""Models that ship with the program, for machines without a network."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class BundledModel:
     path: Path
 
     def config(self) -> ModelConfig:
-        """What a model made of this file is. Reads its header."""
+        """The model's config. Reads the file's header."""
         return config_of(read_header(self.path))
 
 
 class BundledModels(Mapping[ModelName, BundledModel]):
-    """Models by name, in any case."""
+    """Models by name, ignoring case."""
 
     def __init__(self, models: Iterable[BundledModel]) -> None:
         self._models = {model.name.folded: model for model in models}

@@ -1,8 +1,7 @@
-"""The header of a GGUF file: metadata and tensors, read without the weights and without trust.
+"""GGUF headers (metadata and tensor infos), read from untrusted files without reading weights.
 
-Everything is bounded: by what is left of the file, by the caps below, and by the time that they allow. What a file may
-hold beyond them (a text of megabytes) is stepped over; what could not be loaded anyway is refused here, in a process
-that nothing can crash.
+Every length is bounded by the rest of the file and by fixed caps. Oversized strings are skipped; files that llama.cpp
+could not load are refused here, before a child process sees them.
 """
 
 from __future__ import annotations

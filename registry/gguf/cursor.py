@@ -1,4 +1,4 @@
-"""Reading a hostile file forwards: no length is believed before it is compared with the bytes that are left."""
+"""Forward reading of an untrusted file: every length is checked against the bytes that are left."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _UINT64 = struct.Struct("<Q")
 
 
 class GGUFError(ValueError):
-    """A file is no GGUF that can be served; `str()` says why, without naming the file."""
+    """A GGUF file is invalid or unsupported; `str()` says why, without naming the file."""
 
 
 class Mark(NamedTuple):
-    """A text among others: its number, and where it begins, in bytes from the first one's beginning."""
+    """A position in an array of strings: the string's index, and its start in bytes from the array's first string."""
 
     number: int
     start: int
 
 
 class Cursor:
-    """A place in a file, seen through a window of some kilobytes. Used by one thread, while the file is open.
+    """A position in an open file, read through a window of WINDOW bytes. For one thread.
 
-    Every method raises GGUFError when the file, or what a header may take of it, ends before.
+    Every method raises GGUFError at the end of the file, and behind MAX_HEADER bytes.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -53,7 +53,7 @@ class Cursor:
         return self._window[self._at - count : self._at]
 
     def skip(self, count: int) -> None:
-        """Step over bytes without reading them."""
+        """Skip bytes without reading them."""
         self.require(count)
         self._at += count
 
@@ -66,16 +66,16 @@ class Cursor:
         return int(self.unpack(_UINT64))
 
     def unpack(self, form: struct.Struct) -> Any:
-        """The one value of this form."""
+        """The next value, of a struct with one field."""
         self._fill(form.size)
         (value,) = form.unpack_from(self._window, self._at)
         self._at += form.size
         return value
 
     def skip_strings(self, count: int) -> tuple[tuple[Mark, ...], int]:
-        """Step over texts, each behind its length; fast enough for vocabularies of hundreds of thousands.
+        """Skip `count` length-prefixed strings; fast enough for vocabularies of hundreds of thousands.
 
-        Returns a mark for the first text, and for one every window after it, and the bytes of the longest one.
+        Returns a mark for the first string and about one per window after it, and the bytes of the longest string.
         """
         self.require(count * _UINT64.size)
         first, left, marks, longest = self.position, count, [], 0
@@ -88,7 +88,7 @@ class Cursor:
         return tuple(marks), longest
 
     def _walk(self, count: int) -> tuple[int, int]:
-        """Step over up to `count` texts whose lengths stand in the window; how many remain, and the longest's bytes."""
+        """Skip strings whose lengths are in the window. Returns how many remain, and the longest length."""
         window, at, longest, unpack = self._window, self._at, 0, _UINT64.unpack_from
         last = len(window) - _UINT64.size
         while count and at <= last:
@@ -101,7 +101,7 @@ class Cursor:
         return count, longest
 
     def _fill(self, count: int) -> None:
-        """Move the window if the next `count` bytes are not in it."""
+        """Move the window so that it holds the next `count` bytes."""
         if self._at + count <= len(self._window):
             return
         self.require(count)

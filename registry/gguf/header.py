@@ -1,4 +1,4 @@
-"""A GGUF header once it is read: metadata and tensors."""
+"""A parsed GGUF header: metadata, tensor infos, and arrays that are read on demand."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SIZES = (
     *("context_length", "embedding_length", "block_count", "feed_forward_length"),
     *("attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length"),
 )
-"""Fields of an architecture that are whole numbers, or one for each layer."""
+"""Architecture fields that are one integer, or one per layer."""
 MOST_LAYERS = 1 << 16
-_ENTRY = 400  # bytes of an entry or a tensor, name and all
+_ENTRY = 400  # bytes in memory of a metadata entry or tensor info
 _MOST_SIZE = (1 << 32) - 1
 _LENGTH = struct.Struct("<Q")
 
@@ -38,9 +38,9 @@ class TensorInfo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GGUFArray:
-    """An array of the metadata. Its length is known; its values are read when they are asked for.
+    """A metadata array of known length whose values are read on demand.
 
-    `marks` are those of some texts, the first among them, and `longest` the bytes of the longest, if these are texts.
+    For strings, `marks` are positions of the first and some others, and `longest` the bytes of the longest.
     """
 
     path: Path
@@ -55,25 +55,21 @@ class GGUFArray:
         return self.count
 
     def values(self) -> list[Any]:
-        """Numbers, truth values or texts. Reads the file. Raises GGUFError, or FileNotFoundError if it is gone."""
+        """All values: numbers, booleans or strings. Reads the file. Raises GGUFError or FileNotFoundError."""
         with self._file() as file:
             file.seek(self.offset)
             data = file.read(self.size)
             return _texts(data, self.count) if self.kind == STRING else _numbers(data, self.kind, self.count)
 
     def texts_at(self, places: Iterable[int]) -> dict[int, str]:
-        """The texts at these places, without those that the array does not have. Of what lies between, a little is
-        stepped over, most is not read.
-
-        Reads the file. Raises what `values` raises.
-        """
+        """The strings at these indexes, as far as they exist. Reads only near them. Raises what `values` raises."""
         if self.kind != STRING:
             return {}
         with self._file() as file:
             return {place: self._text_at(file, place) for place in places if 0 <= place < self.count}
 
     def _text_at(self, file: BinaryIO, place: int) -> str:
-        """One text, found by walking from the last mark before it."""
+        """One string, reached from the nearest mark before it."""
         after = bisect_right(self.marks, place, key=attrgetter("number"))
         mark = self.marks[after - 1]
         end = self.marks[after].start if after < len(self.marks) else self.size
@@ -88,7 +84,7 @@ class GGUFArray:
 
     @contextmanager
     def _file(self) -> Iterator[BinaryIO]:
-        """The file, open; what cannot be read or is too short is a GGUFError."""
+        """The open file; unreadable or too short is a GGUFError."""
         try:
             with self.path.open("rb") as file:
                 yield file
@@ -102,7 +98,7 @@ class GGUFArray:
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """What a GGUF file says about itself. `metadata` holds numbers, truth values, texts and `GGUFArray`s."""
+    """A GGUF header. `metadata` holds numbers, booleans, strings and `GGUFArray`s; `data_offset` is in bytes."""
 
     version: int
     metadata: dict[str, Any]
@@ -111,18 +107,18 @@ class GGUFHeader:
 
     @property
     def architecture(self) -> str:
-        """`general.architecture`: which graph the weights are for."""
+        """`general.architecture`, else `unknown`."""
         value = self.metadata.get("general.architecture")
         return value if isinstance(value, str) else UNKNOWN
 
     def field(self, suffix: str) -> Any:
-        """The value of `<architecture>.<suffix>`, None if there is none."""
+        """The value of `<architecture>.<suffix>`, or None."""
         return self.metadata.get(f"{self.architecture}.{suffix}")
 
     def sizes(self, suffix: str) -> list[int]:
-        """A field that is a whole number, or one for each layer: as a list, empty if there is none.
+        """An integer field, or one with an integer per layer, as a list; empty if missing.
 
-        A list is read from the file. Raises GGUFError for whatever else is there, or FileNotFoundError if it is gone.
+        May read the file. Raises GGUFError for other types, or FileNotFoundError.
         """
         value = self.field(suffix)
         if isinstance(value, GGUFArray):
@@ -133,17 +129,17 @@ class GGUFHeader:
         return sizes
 
     def size(self, suffix: str, default: int = 0) -> int:
-        """As `sizes`, the largest of them; `default` if there is none."""
+        """The largest of `sizes`, or `default`."""
         return max(self.sizes(suffix), default=default)
 
     def require_sizes(self) -> None:
-        """Check all fields that are sizes. Raises GGUFError."""
+        """Check all SIZES fields. Raises GGUFError."""
         for suffix in SIZES:
             self.sizes(suffix)
 
     @property
     def memory(self) -> int:
-        """About how many bytes it takes while it is kept."""
+        """Approximate bytes of this object, for caches."""
         values = self.metadata.values()
         texts = sum(len(value) for value in values if isinstance(value, str))
         marks = sum(len(value.marks) for value in values if isinstance(value, GGUFArray))
@@ -151,23 +147,23 @@ class GGUFHeader:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers the tensors hold."""
+        """Number of weights in all tensors."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
     @property
     def parameter_size(self) -> str:
-        """The number of parameters as a label."""
+        """The number of parameters as a label, such as `7.6B`."""
         return parameter_size(self.parameter_count)
 
     @property
     def file_type(self) -> str:
-        """What most of the weights are, by `general.file_type`. A 0 is as good as nothing: Ollama reads it so."""
+        """The quantization by `general.file_type`. 0 counts as missing, as in Ollama."""
         value = self.metadata.get("general.file_type")
         return FILE_TYPES.get(value, UNKNOWN) if _is_size(value) and value else UNKNOWN
 
 
 def require_complete(headers: Sequence[GGUFHeader]) -> None:
-    """Check that these are all the parts of one split model. Raises GGUFError."""
+    """Check that these are all parts of one split model. Raises GGUFError."""
     counts = {header.metadata.get("split.count") for header in headers}
     numbers = {header.metadata.get("split.no") for header in headers}
     if counts != {len(headers)} or numbers != set(range(len(headers))):

@@ -1,7 +1,6 @@
-"""A model that comes in several GGUF files, as one: the first one's metadata, everybody's tensors.
+"""Merges a split model into one GGUF: the first part's metadata, the tensors of all parts.
 
-Nothing is decoded. What the files say is copied as it stands, but for the places of the tensors and for the entries
-that say that there are several files.
+Metadata are copied as bytes; only the tensors' offsets and the `split.*` entries change.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _SPLIT: Final = "split."
 
 
 def merged(paths: Sequence[Path]) -> Iterator[bytes]:
-    """The bytes of the one file, in pieces. Blocking. Raises GGUFError, also on the way, or OSError."""
+    """The bytes of the merged file, in pieces. Blocking. Raises GGUFError (also half-way) or OSError."""
     headers = [read_header(path) for path in paths]
     require_complete(headers)
     parts = sorted(zip(headers, paths, strict=True), key=lambda part: int(part[0].metadata["split.no"]))
@@ -44,7 +43,7 @@ def _header(parts: Sequence[tuple[GGUFHeader, Path]], alignment: int) -> bytes:
 
 
 def _data(path: Path, start: int, alignment: int) -> Iterator[bytes]:
-    """All tensors of a file, and what is missing to where the next ones may begin."""
+    """A file's tensor data, padded to the alignment."""
     size = 0
     with path.open("rb") as file:
         file.seek(start)

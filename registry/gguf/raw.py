@@ -1,4 +1,4 @@
-"""A GGUF header by its bytes, for files that are made of others: what need not change is never decoded."""
+"""GGUF headers as raw bytes, to write files made from others: unchanged entries are never decoded."""
 
 from __future__ import annotations
 
@@ -24,17 +24,14 @@ _TYPE_NUMBERS = {kind.name: number for number, kind in types.TENSOR_TYPES.items(
 
 
 class Entry(NamedTuple):
-    """One entry of the metadata; `value` is its bytes in the file, the number of its type first."""
+    """A metadata entry; `value` is its bytes in the file, starting with the type."""
 
     key: str
     value: bytes
 
 
 def read_entries(path: Path, header: GGUFHeader) -> Iterator[Entry]:
-    """The metadata of a file whose header has been found good, in its order.
-
-    Raises GGUFError, or FileNotFoundError if it is gone.
-    """
+    """The metadata entries of a file with this valid header, in order. Raises GGUFError or FileNotFoundError."""
     try:
         with path.open("rb") as file:
             text = file.read(header.data_offset)
@@ -52,7 +49,7 @@ def read_entries(path: Path, header: GGUFHeader) -> Iterator[Entry]:
 
 
 def encode_header(entries: Mapping[str, bytes], tensors: Sequence[TensorInfo], alignment: int) -> bytes:
-    """A whole header, up to where the data begin."""
+    """A whole header, padded up to the data."""
     counts = _COUNTS.pack(b"GGUF", _VERSION, len(tensors), len(entries))
     texts = [_text(key) + value for key, value in entries.items()]
     text = b"".join((counts, *texts, *map(_tensor, tensors)))
@@ -60,9 +57,9 @@ def encode_header(entries: Mapping[str, bytes], tensors: Sequence[TensorInfo], a
 
 
 def encode_value(value: Value) -> bytes:
-    """A value as it stands in a file: numbers in 32 bits, whole ones unsigned alone and signed in lists; bytes as such.
+    """Encode a value: 32-bit floats, 32-bit integers (unsigned alone, signed in lists), bytes as uint8 arrays.
 
-    Raises GGUFError for a number that is too large for that.
+    Raises GGUFError for a number out of range.
     """
     try:
         return _encoded(value)
@@ -71,7 +68,7 @@ def encode_value(value: Value) -> bytes:
 
 
 def decode_scalar(value: bytes) -> Scalar | None:
-    """A number, a truth value or a text; None for an array."""
+    """Decode a number, boolean or string; None for an array."""
     (kind,) = _UINT32.unpack_from(value)
     if kind == types.ARRAY:
         return None
@@ -82,7 +79,7 @@ def decode_scalar(value: bytes) -> Scalar | None:
 
 
 def cut_array(value: bytes, count: int) -> bytes:
-    """The same array with at most so many elements; what is no array stays as it is."""
+    """The array's first `count` elements; other values are returned as they are."""
     if _UINT32.unpack_from(value) != (types.ARRAY,):
         return value
     tag, kind, length = _ARRAY.unpack_from(value)
@@ -95,7 +92,7 @@ def cut_array(value: bytes, count: int) -> bytes:
 
 
 def aligned(size: int, alignment: int) -> int:
-    """The first multiple of `alignment` that is not less than `size`."""
+    """`size` rounded up to a multiple of `alignment`."""
     return -(-size // alignment) * alignment
 
 

@@ -1,4 +1,4 @@
-"""The walk through a GGUF header, with the bounds that keep a hostile one from costing anything."""
+"""Parser for GGUF headers with bounds on memory and time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from registry.gguf.header import GGUFArray, GGUFHeader, TensorInfo
 from registry.gguf.types import ARRAY, SCALARS, STRING, TENSOR_TYPES, UINT32
 
 MAX_ENTRIES: Final = 1 << 16
-"""Of metadata, and of tensors."""
+"""Metadata entries, and tensors."""
 MAX_ELEMENTS: Final = 4 << 20
-"""In all arrays together: a vocabulary of 262,000 tokens takes 1.3 million."""
+"""Elements of all arrays together: a vocabulary of 262,000 tokens has 1.3 million."""
 MAX_KEY: Final = 64 << 10
 MAX_TEXT: Final = 1 << 20
-"""Bytes of one text; longer ones are left out of the metadata."""
+"""Bytes of one string; longer ones are left out of the metadata."""
 MAX_TEXTS: Final = 16 << 20
-"""Bytes of all keys, texts and names together."""
+"""Bytes of all keys, strings and names together."""
 MAX_TENSOR_NAME: Final = 63
 MAX_DIMENSIONS: Final = 4
 DEFAULT_ALIGNMENT: Final = 32
@@ -30,7 +30,7 @@ _MOST_NUMBERS = (1 << 63) - 1
 
 
 def read_header(path: Path) -> GGUFHeader:
-    """Read a header; blocking, some milliseconds. Raises GGUFError, or FileNotFoundError if there is no such file."""
+    """Read a header. Blocking, some milliseconds. Raises GGUFError or FileNotFoundError."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -44,7 +44,7 @@ def read_header(path: Path) -> GGUFHeader:
 
 
 class _Reader:
-    """One pass over one header. Keeps count of what the file has been granted so far."""
+    """One pass over one header; counts the memory used so far."""
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
         self._path = path
@@ -77,7 +77,7 @@ class _Reader:
         return version, n_tensors, n_entries
 
     def _metadata(self, count: int) -> tuple[dict[str, Any], int]:
-        """The entries, and the alignment of the data that they ask for."""
+        """The entries, and the alignment of tensor data in bytes."""
         metadata: dict[str, Any] = {}
         seen = set()
         alignment = DEFAULT_ALIGNMENT
@@ -95,7 +95,7 @@ class _Reader:
         return metadata, alignment
 
     def _value(self, kind: int) -> Any:
-        """One value of a type; None for a text that is too long to keep."""
+        """One value; None for a string longer than MAX_TEXT."""
         if kind == STRING:
             return self._long_text()
         if kind == ARRAY:
@@ -120,7 +120,7 @@ class _Reader:
         return self._granted(length).decode("utf-8", "replace")
 
     def _granted(self, length: int) -> bytes:
-        """Bytes that will be kept in memory."""
+        """Read bytes that stay in memory, within MAX_TEXTS."""
         self._texts += length
         if self._texts > MAX_TEXTS:
             raise GGUFError(f"more than {MAX_TEXTS} bytes of text")
@@ -157,7 +157,7 @@ class _Reader:
         return TensorInfo(name, kind.name, shape, cursor.uint64(), numbers // kind.block * kind.size)
 
     def _check_places(self, tensors: Iterable[TensorInfo], data_offset: int, alignment: int) -> None:
-        """Each tensor lies in the file, aligned, and none on another."""
+        """Check that tensors are inside the file, aligned, and do not overlap."""
         taken = 0
         for tensor in sorted(tensors, key=lambda tensor: tensor.offset):
             end = tensor.offset + tensor.size

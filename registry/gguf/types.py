@@ -1,4 +1,4 @@
-"""What a GGUF file may hold: types of values, of tensors and of whole files. Facts of the format."""
+"""GGUF's types of values, tensors and files. Facts of the format."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ARRAY: Final = 9
 SCALARS = {
     number: struct.Struct(f"<{code}") for number, code in zip((*range(8), 10, 11, 12), "BbHhIif?Qqd", strict=True)
 }
-"""Numbers and truth values, by the number of their type."""
+"""Numbers and booleans, by type number."""
 
 
 class TensorType(NamedTuple):
-    """How a type stores numbers: `block` of them take `size` bytes."""
+    """A tensor type: `block` values take `size` bytes."""
 
     name: str
     block: int
@@ -63,7 +63,7 @@ TENSOR_TYPES = {
     41: TensorType("Q1_0", 128, 18),
     42: TensorType("Q2_0", 64, 18),
 }
-"""By the number in the file. The numbers that are missing are types that llama.cpp no longer reads."""
+"""By type number. Missing numbers are types that llama.cpp no longer reads."""
 
 FILE_TYPES = {
     0: "F32",
@@ -103,13 +103,13 @@ FILE_TYPES = {
     40: "Q1_0",
     41: "Q2_0",
 }
-"""The values of `general.file_type`: what most of the weights are."""
+"""The values of `general.file_type`: the type of most weights."""
 
 UNKNOWN = "unknown"
 
 
 def parameter_size(count: int) -> str:
-    """A number of parameters as models are labelled with it: `7.6B`, `494.03M`, `2K`."""
+    """A number of parameters as a label: `7.6B`, `494.03M`, `2K`."""
     for unit, letter, decimals in ((1e9, "B", 1), (1e6, "M", 2), (1e3, "K", 0)):
         if count >= unit:
             scaled = count / unit

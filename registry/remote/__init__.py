@@ -1,1 +1,1 @@
-"""Registries and the Hugging Face hub: pull and push."""
+"""Pull from and push to registries and the Hugging Face hub."""

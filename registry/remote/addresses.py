@@ -1,7 +1,7 @@
-"""Which addresses of the network a request may go to.
+"""Which IP addresses a request may connect to (protection against SSRF).
 
-A registry that the user names may be anywhere. Whoever it sends us on to may not: else a registry on the internet could
-reach, through us, what only we can reach.
+A registry named by the user may be anywhere. A redirect may not: a registry on the internet could reach, through us,
+hosts of our own network.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
-"""From a host's name and port to its addresses, the best first. Raises OSError."""
+"""Resolves a host name and port to IP addresses, the best first. Raises OSError."""
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.ip_network("::/96")
-# Metadata services of clouds that are not link-local: of Azure, of Alibaba, of Oracle, of Amazon.
+# Cloud metadata services that are not link-local: Azure, Alibaba, Oracle, Amazon.
 _METADATA = frozenset({"168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254"})
 
 
 class Reach(Enum):
-    """How far a request may go: ANYWHERE the user says, NEAR for whom a private registry sends, else PUBLIC."""
+    """Where a request may go: ANYWHERE if the user named the host, NEAR if a private registry did, else PUBLIC."""
 
     ANYWHERE = "anywhere"
     NEAR = "near"
     PUBLIC = "public"
 
     def allows(self, address: str) -> bool:
-        """Whether an IP address may be connected to."""
+        """Whether this IP address may be connected to."""
         if self is Reach.ANYWHERE:
             return True
         return is_public(address) or (self is Reach.NEAR and not _is_special(_unwrapped(address)))
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the internet's, for everybody the same."""
+    """Whether an IP address is globally routable."""
     bare = _unwrapped(address)
     local = isinstance(bare, IPv6Address) and bare.is_site_local
     return bare.is_global and not bare.is_multicast and not local and str(bare) not in _METADATA
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an IP address and no name."""
+    """Whether a host is an IP address, not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -53,13 +53,13 @@ def is_address(host: str) -> bool:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host, as the system knows them. Raises OSError."""
+    """The IP addresses of a host, from the system's resolver. Raises OSError."""
     infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in infos))
 
 
 def _unwrapped(address: str) -> IPv4Address | IPv6Address:
-    """The address itself, or the IPv4 address that an IPv6 one stands for."""
+    """The address itself, or the IPv4 address embedded in an IPv6 one."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, IPv4Address):
         return ip
@@ -71,6 +71,6 @@ def _unwrapped(address: str) -> IPv4Address | IPv6Address:
 
 
 def _is_special(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address belongs to a machine's surroundings, where no registry keeps files."""
+    """Whether an address is link-local, multicast, unspecified or a metadata service: never a file server."""
     odd = address.is_link_local or address.is_multicast or address.is_unspecified
     return odd or str(address) in _METADATA

@@ -1,4 +1,4 @@
-"""Tokens: a registry that answers 401 says where one can be had, and gets a signature for it."""
+"""Bearer tokens: a 401 names a token server, which gives a token for a signed request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PARAMETER = re.compile(r'(\w+)="(.*?)"(?=,|$)')
 _EMPTY = base64.b64encode(hashlib.sha256(b"").hexdigest().encode()).decode()
 _MAX_CHALLENGE = 4 << 10
 _ALIASES = {"hf.co": "huggingface.co"}
-"""The one registry whose tokens come from another host: both are the same company's."""
+"""The one registry whose token server is another host of the same company."""
 
 
 class _TokenAnswer(msgspec.Struct):
@@ -34,7 +34,7 @@ class _TokenAnswer(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a registry says in `WWW-Authenticate`: where to get a token, and for what."""
+    """The `WWW-Authenticate` header of a registry: the token server (`realm`), and what the token is for."""
 
     realm: str
     service: str
@@ -42,12 +42,12 @@ class Challenge:
 
     @classmethod
     def parse(cls, header: str) -> Challenge:
-        """Read the header; what is missing is empty. A quotation mark inside a value is part of it."""
+        """Read the header; missing fields are empty. A quotation mark inside a value is part of it."""
         parameters = dict(_PARAMETER.findall(header[:_MAX_CHALLENGE]))
         return cls(parameters.get("realm", ""), parameters.get("service", ""), parameters.get("scope", ""))
 
     def url(self, registry: httpx.URL, now: int, nonce: bytes) -> httpx.URL:
-        """Where the token is to be asked for. Raises Untrusted when that is none of the registry's business."""
+        """The URL to request the token from. Raises Untrusted if it is not the registry's own host and scheme."""
         realm = _realm(self.realm)
         if _host(realm) not in (_host(registry), _ALIASES.get(registry.host)):
             raise Untrusted(f'realm host "{_host(realm)}" does not match original host "{_host(registry)}"')
@@ -64,7 +64,7 @@ class Challenge:
 
 
 class Authority:
-    """The token of one pull or push, shared by all its connections. Belongs to one event loop."""
+    """The token of one pull or push, shared by its connections. Belongs to one event loop."""
 
     def __init__(self, keys: Path, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
@@ -74,11 +74,11 @@ class Authority:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header that shows the token, if there is one."""
+        """The `Authorization` header, empty without a token."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     async def renew(self, transport: Transport, registry: httpx.URL, challenge: str, refused: str) -> None:
-        """Get a token in place of a refused one, unless somebody has just got it. Raises RegistryError."""
+        """Replace a refused token, unless another task just has. Raises RegistryError."""
         async with self._lock:
             if self.token == refused:
                 self.token = await self._ask(transport, registry, challenge)

@@ -1,7 +1,7 @@
-"""Connections to addresses that have been looked at first, one pool of them for each host.
+"""httpx transport that checks the address of every connection, with a connection pool for each host.
 
-The address that was found good is the one that is connected to: a name that means something else a moment later has no
-second chance. Where a proxy stands between, it looks names up itself; ours are looked at as far as we know them.
+The checked address itself is connected to, so that DNS rebinding is no way around the check. A proxy resolves names
+itself; then the addresses are checked as far as this machine can resolve them.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from registry.remote.addresses import Reach, Resolver, is_address, is_public
 from registry.remote.proxies import Proxies, Proxy
 
 REACH = "reach"
-"""A request's extension: the `Reach` that it has."""
+"""Request extension: the `Reach` of the request."""
 PUBLIC = "public"
-"""A response's extension: whether it came from a public address."""
+"""Response extension: whether it came from a public address."""
 _PORTS = {"http": 80, "https": 443}
 _NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
 PoolMaker = Callable[[ssl.SSLContext, Proxy | None], httpx.AsyncBaseTransport]
-"""Makes the pool of connections to one host, perhaps through a proxy."""
+"""Creates the connection pool for one host, through a proxy if given."""
 
 
 class Connections(httpx.AsyncBaseTransport):
-    """What httpx sends requests through. Belongs to one event loop. Raises Untrusted, and httpx's own."""
+    """httpx's transport. Belongs to one event loop. Raises Untrusted, and httpx's own errors."""
 
     def __init__(self, proxies: Proxies, resolve: Resolver, tls: ssl.SSLContext, make_pool: PoolMaker) -> None:
         self._proxies = proxies
@@ -46,7 +46,7 @@ class Connections(httpx.AsyncBaseTransport):
         self._pools: dict[tuple[str, str, int], httpx.AsyncBaseTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request to the first address that answers, of those that it may go to."""
+        """Send a request to the first address that answers. Raises Untrusted if any address is not allowed."""
         url = request.url
         port = url.port or _PORTS[url.scheme]
         proxy = self._proxies.of(url.scheme, url.host, port)
@@ -72,7 +72,7 @@ class Connections(httpx.AsyncBaseTransport):
         return self._pools[key]
 
     async def _look_up(self, host: str, port: int, *, known: bool) -> list[str]:
-        """The addresses of a host; none if only the proxy knows them."""
+        """The addresses of a host; empty if only the proxy can resolve it (`known` is false)."""
         if is_address(host):
             return [host]
         try:
@@ -84,7 +84,7 @@ class Connections(httpx.AsyncBaseTransport):
 
 
 def system_tls() -> ssl.SSLContext:
-    """Certificates that the system trusts, and those of certifi for a system that has none."""
+    """A TLS context with the system's certificates, and certifi's for a system that has none."""
     try:
         context = ssl.create_default_context()
     except OSError:  # SSLKEYLOGFILE names a file that cannot be written
@@ -95,7 +95,7 @@ def system_tls() -> ssl.SSLContext:
 
 
 def reason(error: BaseException) -> str:
-    """What the system said in the first place, else the error's own text."""
+    """The text of the system error at the root, else the error's own text."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and (cause.errno or 0) > 0:
@@ -105,7 +105,7 @@ def reason(error: BaseException) -> str:
 
 
 async def _answer_through(proxy: Proxy, pool: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:
-    """Send a request through a proxy; errors name it, for it may well be what is wrong."""
+    """Send a request through a proxy; errors name the proxy."""
     try:
         return await pool.handle_async_request(request)
     except httpx.ConnectTimeout:
@@ -116,7 +116,7 @@ async def _answer_through(proxy: Proxy, pool: httpx.AsyncBaseTransport, request:
 
 
 def _check(addresses: Sequence[str], reach: Reach) -> None:
-    """One bad address is enough: an honest name does not have both kinds."""
+    """Raise Untrusted for any forbidden address: an honest name does not have both kinds."""
     for address in addresses:
         if not reach.allows(address):
             raise Untrusted("the registry sent us to an address that is not public")
@@ -135,7 +135,7 @@ async def _first_answer(
 
 
 def _addressed(request: httpx.Request, address: str) -> httpx.Request:
-    """The same request, to an address; certificates are checked against the name all the same."""
+    """The same request to an address; TLS still checks the certificate against the name."""
     assert isinstance(request.stream, AsyncIterable)
     host = request.url.host
     named = {} if is_address(host) else {"sni_hostname": host}
@@ -148,18 +148,14 @@ def _addressed(request: httpx.Request, address: str) -> httpx.Request:
     )
 
 
-# Connections that listen while they speak: whoever is answered in the middle of sending need not send the rest.
-#
-# Registries that want a part elsewhere, or that refuse it, say so at once and may read no further.
-
-# ruff: noqa: ASYNC109 - the signatures are httpcore's
+# ruff: noqa: ASYNC109 - the signatures below are httpcore's
 
 
-_MOST_BYTES: Final = 64 << 10
+_MOST_BYTES: Final = 64 << 10  # read at once
 
 
 class EarlyResponseBackend(httpcore.AsyncNetworkBackend):
-    """Where httpcore gets its connections from. Belongs to one event loop."""
+    """httpcore backend that reads while writing, so an early 307 or 4xx stops an upload. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._inner = httpcore.AnyIOBackend()
@@ -173,26 +169,26 @@ class EarlyResponseBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection; raises httpcore's errors."""
+        """Open a connection. Raises httpcore's errors."""
         stream = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
         self._open.add(stream)
         return EarlyResponseStream(stream, lambda: self._open.discard(stream))
 
     async def aclose(self) -> None:
-        """Close what is still open: httpcore forgets connections to proxies that do not let it through."""
+        """Close what is still open: httpcore forgets connections to proxies that refuse the tunnel."""
         for stream in list(self._open):
             await stream.aclose()
         self._open.clear()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait between two tries to connect."""
+        """Wait between two attempts to connect."""
         await self._inner.sleep(seconds)
 
 
 class EarlyResponseStream(httpcore.AsyncNetworkStream):
-    """One connection. From the second write in a row on, something that can be read ends the writing.
+    """One connection. From the second write in a row on, data to read ends the writing.
 
-    `closed` is called when it is closed.
+    `closed` is called on close.
     """
 
     def __init__(self, inner: httpcore.AsyncNetworkStream, closed: Callable[[], None]) -> None:
@@ -203,7 +199,7 @@ class EarlyResponseStream(httpcore.AsyncNetworkStream):
         self._writing: asyncio.Task[None] | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """What has come; empty at the end."""
+        """The next bytes; empty at the end. Raises httpcore.ReadTimeout."""
         self._wrote = False
         if self._early is None:
             return await self._inner.read(max_bytes, timeout)
@@ -214,7 +210,7 @@ class EarlyResponseStream(httpcore.AsyncNetworkStream):
         return early.result()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send. Raises WriteError when there is an answer already, which can then be read."""
+        """Send all of `buffer`. Raises httpcore.WriteError if a response arrives first; `read` then returns it."""
         if not self._wrote:
             self._wrote = True
             await self._inner.write(buffer, timeout)
@@ -224,7 +220,7 @@ class EarlyResponseStream(httpcore.AsyncNetworkStream):
     async def _write_listening(self, buffer: bytes, timeout: float | None) -> None:
         if self._early is None:
             self._early = asyncio.create_task(self._inner.read(_MOST_BYTES))
-        # Not ended when there is an answer: an encrypted connection of which a record is missing cannot be read either.
+        # Never cancelled by a response: TLS cannot be read any more once a record is missing.
         self._writing = asyncio.create_task(self._inner.write(buffer, timeout))
         await asyncio.wait((self._writing, self._early), return_when=asyncio.FIRST_COMPLETED)
         if not self._writing.done():
@@ -243,15 +239,13 @@ class EarlyResponseStream(httpcore.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """The same connection, encrypted from now on."""
+        """The same connection under TLS."""
         return EarlyResponseStream(await self._inner.start_tls(ssl_context, server_hostname, timeout), self._closed)
 
     def get_extra_info(self, info: str) -> Any:
-        """What the connection knows about itself."""
+        """Pass through to the connection."""
         return self._inner.get_extra_info(info)
 
-
-# Connections to one host, as httpx wants them: this is where sockets are opened.
 
 _MOST_CONNECTIONS: Final = 64
 _ERRORS: Final = (
@@ -266,7 +260,10 @@ _ERRORS: Final = (
 
 
 class Pool(httpx.AsyncBaseTransport):
-    """Connections to one host, perhaps through a proxy. Belongs to one event loop."""
+    """Connection pool for one host, through a proxy if given; the only place that opens sockets.
+
+    Belongs to one event loop.
+    """
 
     def __init__(self, tls: ssl.SSLContext, proxy: Proxy | None) -> None:
         self._backend = EarlyResponseBackend()
@@ -322,7 +319,7 @@ def _proxy(proxy: Proxy) -> httpcore.Proxy:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """httpcore's errors as those of httpx."""
+    """Turn httpcore's errors into httpx's."""
     try:
         yield
     except tuple(kind for kind, _ in _ERRORS) as error:

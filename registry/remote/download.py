@@ -1,4 +1,4 @@
-"""One blob on its way in: parts side by side, each tried again until it is there, then checked, then stored."""
+"""Download of one blob in parallel ranges with retries; then verified and stored. Concurrent pulls share downloads."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _PIECE: Final = 256 << 10
-"""Bytes that are worth a thread's while."""
+"""Bytes to collect before a write in the thread."""
 _PATIENCE: Final = 0.1
-"""Seconds for which fewer bytes are kept back."""
+"""Seconds after which fewer bytes are written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How blobs travel: over which network, in which parts, so many of them at a time, and how often again."""
+    """How blobs are transferred: the network, the size of parts, how many run in parallel, and retries."""
 
     network: Network = field(default_factory=Network)
     division: Division = DIVISION
@@ -43,8 +43,8 @@ class Policy:
 class Download:
     """One blob, from a registry into the store. Belongs to one event loop; `run` it once.
 
-    `total` and `completed` are bytes. `arrived` is set when all of them are there, before they are checked;
-    `waiting` says why nothing comes.
+    `total` and `completed` are bytes. `arrived` is set once all bytes are there, before they are verified.
+    `waiting` tells why no bytes come.
     """
 
     def __init__(self, store: Store, policy: Policy, origin: Origin, digest: Digest, size: int) -> None:
@@ -60,7 +60,7 @@ class Download:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="download")
 
     async def run(self) -> None:
-        """Fetch, check and store. Raises RegistryError or StoreError; what is there stays, also when cancelled."""
+        """Fetch, verify and store. Raises RegistryError or StoreError. Bytes so far are kept, also on cancellation."""
         try:
             async with self._origin.connect(self._policy.network) as connection:
                 await self._fetch(BlobSource(connection, self.digest))
@@ -68,7 +68,7 @@ class Download:
             self._thread.shutdown(wait=False)
 
     async def _fetch(self, source: BlobSource) -> None:
-        if await self._blocking(self._store.blob_size, self.digest) == self.total:  # somebody else's has just ended
+        if await self._blocking(self._store.blob_size, self.digest) == self.total:  # another pull just stored it
             self.arrived.set()
             return
         partial = self._store.partial(self.digest)
@@ -85,7 +85,7 @@ class Download:
             await self._blocking(partial.close)
 
     async def _ask_size(self, source: BlobSource) -> None:
-        """Believe the registry's size rather than the manifest's, if it fits."""
+        """Take the registry's size over the manifest's if the two differ. Raises DiskFull if it does not fit."""
         try:
             size = await self._policy.retries.run(source.size, self.waiting)
         except NotFound:
@@ -107,7 +107,7 @@ class Download:
             await self._complete(waiting.popleft(), partial, source)
 
     async def _complete(self, part: Part, partial: Partial, source: BlobSource) -> None:
-        """Fetch a part, again and again. Only tries that bring nothing count."""
+        """Fetch a part until it is complete. Only attempts that bring no bytes count as failures."""
         attempts = Attempts(self._policy.retries, self.waiting)
         while part.left:
             before = part.completed
@@ -119,7 +119,7 @@ class Download:
                 await attempts.failed(error)
 
     async def _attempt(self, part: Part, partial: Partial, source: BlobSource) -> None:
-        """One answer's worth of a part. Where ranges are ignored, one answer at a time fills all of them."""
+        """One response for a part. If the registry ignores ranges, one response at a time fills all parts."""
         whole = source.whole
         async with self._alone if whole else nullcontext():
             if not part.left:
@@ -131,7 +131,7 @@ class Download:
                         raise Unreachable("the registry's answer ended too early")
 
     async def _take(self, partial: Partial, parts: Sequence[Part], body: Body, place: int) -> None:
-        """Write what comes, until the parts are whole or nothing more comes."""
+        """Write the body until the parts are complete or the body ends. `place` is the offset of its first byte."""
         waiting = bytearray()
         since = time.monotonic()
         try:
@@ -147,7 +147,7 @@ class Download:
             await self._write(partial, parts, waiting, place)
 
     async def _write(self, partial: Partial, parts: Sequence[Part], data: bytearray, place: int) -> int:
-        """Write what the parts still lack of these bytes. Returns the place of the byte after them."""
+        """Write the bytes that the parts still lack. Returns the offset behind `data`."""
         end = place + len(data)
         for part in parts:
             if place <= part.start < min(end, part.end):
@@ -156,19 +156,17 @@ class Download:
         return end
 
     async def _blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call what waits for the disk. One thread does all of it, so the calls never meet."""
+        """Run disk work in the one thread of this download, so that calls never overlap."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
 
 
-# Downloads that several clients watch: one for each blob, started by the first, stopped when the last has gone.
-
 TICK: Final = 0.06
-"""Seconds between two looks at a download."""
+"""Seconds between two progress reports."""
 
 
 @dataclass(slots=True)
-class Shared:
-    """A running download and how many watch it."""
+class SharedDownload:
+    """A running download and the number of its watchers."""
 
     download: Download
     task: asyncio.Task[None] = field(init=False)
@@ -178,7 +176,7 @@ class Shared:
         self.task = asyncio.create_task(self.download.run())
 
     async def progress(self) -> AsyncGenerator[tuple[int, int], None]:
-        """Bytes completed and in total, again and again until all have arrived. Raises what the download raises."""
+        """Yield (completed, total) bytes every TICK until all have arrived. Raises what the download raises."""
         arrived = asyncio.create_task(self.download.arrived.wait())
         try:
             while not (self.task.done() or arrived.done()):
@@ -196,22 +194,22 @@ class Shared:
 
 
 class Downloads:
-    """All running downloads into a store. Belongs to one event loop."""
+    """The running downloads of a store, one per blob. Belongs to one event loop."""
 
     def __init__(self, store: Store, policy: Policy) -> None:
         self._store = store
         self._policy = policy
-        self._running: dict[Digest, Shared] = {}
+        self._running: dict[Digest, SharedDownload] = {}
 
     @asynccontextmanager
-    async def watch(self, layer: Layer, origin: Origin) -> AsyncIterator[tuple[Shared, bool]]:
-        """The download of a blob, and whether it was started for this watcher. Whoever leaves last stops it."""
+    async def watch(self, layer: Layer, origin: Origin) -> AsyncIterator[tuple[SharedDownload, bool]]:
+        """The download of a blob, and whether this call started it. The last watcher to leave stops it."""
         shared = self._running.get(layer.digest)
         while shared is not None and not shared.watchers:
             shared = await self._end(shared)
         started = shared is None or shared.task.done()
         if shared is None or started:
-            shared = Shared(Download(self._store, self._policy, origin, layer.digest, layer.size))
+            shared = SharedDownload(Download(self._store, self._policy, origin, layer.digest, layer.size))
             self._running[layer.digest] = shared
         shared.watchers += 1
         try:
@@ -222,8 +220,8 @@ class Downloads:
                 shared.task.cancel()
                 await self._end(shared)
 
-    async def _end(self, shared: Shared) -> Shared | None:
-        """Wait for a download that is being stopped. Returns the one that somebody else has started since."""
+    async def _end(self, shared: SharedDownload) -> SharedDownload | None:
+        """Wait for a stopping download. Returns the one that another watcher has started since, if any."""
         await asyncio.gather(shared.task, return_exceptions=True)
         digest = shared.download.digest
         if self._running.get(digest) is shared:

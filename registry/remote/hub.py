@@ -1,4 +1,4 @@
-"""The API of the Hugging Face hub: which files a repository has, and their bytes."""
+"""The Hugging Face hub's API: lists and serves the files of a repository."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a repository holds: large files with their digests, and the names of small ones in its root."""
+    """The files of a repository: large ones with digests, and the names of small ones in its root."""
 
     large: tuple[RemoteFile, ...]
     small: frozenset[str]
@@ -46,9 +46,9 @@ class _Refusal(msgspec.Struct):
 
 
 async def list_files(repository: HubRepository, network: Network) -> Listing:
-    """The files of a repository. Raises RegistryError.
+    """List the files of a repository. Raises RegistryError.
 
-    Not by the hub's own library: that waits by itself where the hub asks for patience, and nobody could end it.
+    Not with huggingface_hub: on 429 it sleeps by itself, and cannot be cancelled.
     """
     try:
         async with repository.connect(network) as connection:
@@ -63,7 +63,7 @@ async def list_files(repository: HubRepository, network: Network) -> Listing:
 
 @dataclass(frozen=True, slots=True)
 class HubRepository:
-    """A repository on the hub, as a place to fetch blobs from. The token is shown to the hub alone."""
+    """A repository on the hub as an `Origin` of blobs. The token is sent to the hub only."""
 
     endpoint: str
     repository: str
@@ -72,7 +72,7 @@ class HubRepository:
 
     @classmethod
     def of(cls, endpoint: str, repository: str, token: str, files: Iterable[RemoteFile] = ()) -> HubRepository:
-        """A repository, as far as known with these files. Raises Unreachable for an endpoint that is none."""
+        """A repository with the files known so far. Raises Unreachable if the endpoint is no URL."""
         try:
             url = httpx.URL(endpoint)
         except (httpx.InvalidURL, ValueError):
@@ -83,7 +83,7 @@ class HubRepository:
 
     @asynccontextmanager
     async def connect(self, network: Network) -> AsyncIterator[HubConnection]:
-        """Connections for as long as they are needed."""
+        """Connections that close with the context."""
         async with Transport(httpx.URL(self.endpoint), network) as transport:
             yield HubConnection(self, transport)
 
@@ -101,12 +101,12 @@ class HubConnection:
 
     @asynccontextmanager
     async def blob(self, digest: Digest, first: int, last: int) -> AsyncIterator[httpx.Response]:
-        """Bytes of a blob, most likely from where the hub sends us."""
+        """Bytes of a blob, usually from a redirect of the hub."""
         async with self._get(self._repository.files[digest].path, byte_range(first, last)) as response:
             yield response
 
     async def entries(self) -> AsyncIterator[_Entry]:
-        """All that the repository holds, page by page. Raises msgspec.DecodeError too."""
+        """All files and folders of the repository, page by page. Also raises msgspec.DecodeError."""
         repository = self._repository
         path = f"/api/models/{quote(repository.repository)}/tree/main?recursive=true&expand=false"
         url: httpx.URL | None = httpx.URL(f"{repository.endpoint}{path}")
@@ -122,7 +122,7 @@ class HubConnection:
             url = self._next_page(response)
 
     def _next_page(self, response: httpx.Response) -> httpx.URL | None:
-        """Where the list goes on. Raises Untrusted if that is not on the hub, for the token goes there too."""
+        """The URL of the next page. Raises Untrusted if it is on another host, because the token goes there too."""
         following = response.links.get("next", {}).get("url")
         if following is None:
             return None
@@ -137,7 +137,7 @@ class HubConnection:
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     async def text(self, path: str) -> bytes:
-        """All of a small file."""
+        """The bytes of a small file."""
         async with self._get(path, {}) as response:
             return await self.transport.read(response)
 
@@ -151,7 +151,7 @@ class HubConnection:
 
 
 def _refusal(response: httpx.Response, data: bytes) -> BadStatus:
-    """Why the hub does not list a repository. Of one that we may not see it says that there is none."""
+    """The error for a refused listing. The hub answers 401 or 404 for a private repository, too."""
     code = response.headers.get("x-error-code", "")
     if code in _MISSING or (response.status_code in (401, 404) and code != "GatedRepo"):
         return NotFound()

@@ -1,6 +1,6 @@
-"""Models on Hugging Face that its registry does not offer as one: split ones, private ones, those of a mirror.
+"""Models from Hugging Face that its registry does not serve: split, private, or on a mirror.
 
-The files are chosen as llama.cpp and the registry choose them, fetched like any other blob, and made into a manifest
+Files are chosen as llama.cpp and the registry choose them, and downloaded like any other blob; the manifest is made
 here.
 """
 
@@ -38,7 +38,7 @@ _TEXTS: Final = (("template", TEMPLATE), ("system", SYSTEM), ("params", PARAMS))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HuggingFace:
-    """Where the hub is, and who asks. A mirror has no registry: everything goes through its API."""
+    """The hub's address and the user's token. A mirror has no registry, so everything goes through its API."""
 
     endpoint: str = ENDPOINT
     token: str = field(default="", repr=False)
@@ -51,18 +51,18 @@ class HuggingFace:
         return cls(endpoint=endpoint or ENDPOINT, token=environ.get("HF_TOKEN", "").strip(), mirrored=bool(endpoint))
 
     def serves(self, name: ModelName) -> bool:
-        """Whether a name is one of Hugging Face's."""
+        """Whether a name belongs to Hugging Face."""
         return name.host.lower() in _HOSTS
 
     def may_help(self, error: RegistryError) -> bool:
-        """Whether the hub may give what its registry has refused with this error."""
+        """Whether the hub's API may serve what its registry refused with this error."""
         if isinstance(error, AccessDenied | Untrusted) or (isinstance(error, BadStatus) and error.status in (401, 403)):
             return bool(self.token)
         return isinstance(error, BadStatus) and error.status < 500
 
     async def find(self, name: ModelName, network: Network, store: Store, old: StoredModel | None) -> HubModel:
-        """What a name stands for on the hub. `old` is what is stored under it. Raises RegistryError."""
-        from registry.remote import hub  # it takes a quarter of a second, and most servers never need it
+        """The model that a name stands for on the hub. `old` is what is stored under it. Raises RegistryError."""
+        from registry.remote import hub  # the import takes a quarter of a second, and most servers never need it
 
         path = f"{name.namespace}/{name.model}"
         listing = await hub.list_files(hub.HubRepository.of(self.endpoint, path, self.token), network)
@@ -81,7 +81,7 @@ class HuggingFace:
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A model that the hub has, as files. Several model layers are the parts of a split model."""
+    """A RemoteModel made of files. Several model layers are the parts of a split model."""
 
     origin: HubRepository
     layers: tuple[Layer, ...]
@@ -89,21 +89,21 @@ class HubModel:
 
     @property
     def digests(self) -> frozenset[Digest]:
-        """The files and the texts."""
+        """The digests of files and texts."""
         return frozenset(layer.digest for layer in self.layers) | {Digest.of(text) for _, text in self.texts}
 
     @property
     def extra_bytes(self) -> int:
-        """Parts are there twice for a while."""
+        """While parts are merged, their bytes are on disk twice."""
         return sum(part.size for part in self._parts) if self.post_fetch_step else 0
 
     @property
     def post_fetch_step(self) -> str:
-        """Whether there is something to merge."""
+        """The status line for merging; empty if the model is one file."""
         return f"merging {len(self._parts)} parts" if len(self._parts) > 1 else ""
 
     async def manifest(self, store: Store) -> bytes:
-        """Merge what is split, say what the model is, store the texts."""
+        """Merge a split model, store config and texts, and return the manifest."""
         model = await _merge(store, self._parts) if self.post_fetch_step else self._parts[0]
         return await asyncio.to_thread(self._assemble, store, model)
 
@@ -119,7 +119,7 @@ class HubModel:
 
 
 def _model_layers(model: Candidate, old: StoredModel | None, store: Store) -> tuple[Layer, ...]:
-    """The parts of a model, or the one file that they have been merged into before."""
+    """The parts of a model, or the file that an earlier pull merged them into."""
     parts = tuple(Layer(MODEL, file.digest, file.size) for file in model.files)
     known = old.manifest.of_type(MODEL) if old is not None else ()
     for layer in known:
@@ -148,7 +148,7 @@ def _write_merged(store: Store, paths: list[Path], stopping: threading.Event) ->
 
 
 def _merged_name(parts: Sequence[Layer]) -> str:
-    """By which a layer is known to be these parts."""
+    """The layer name that marks a merge of exactly these parts."""
     return f"merged-{Digest.of(''.join(part.digest.hex for part in parts).encode()).hex}"
 
 
@@ -157,7 +157,7 @@ def _present(listing: Listing) -> list[tuple[str, str]]:
 
 
 def _checked(kind: str, text: bytes) -> bytes:
-    """A text as it is stored. Raises BadAnswer for parameters that are none."""
+    """The bytes to store. Raises BadAnswer for params that are no JSON object."""
     if kind != PARAMS:
         return text
     try:

@@ -1,4 +1,4 @@
-"""The key that proves to registries who asks: the same that Ollama uses, in the same files."""
+"""The ed25519 key that identifies us to registries, in Ollama's files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MOST_BYTES = 64 << 10
 
 
 class Key:
-    """An ed25519 key. May be used from any thread."""
+    """An ed25519 key. Thread-safe."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
 
     @classmethod
     def load_or_make(cls, folder: Path) -> Key:
-        """The key in a folder, made if there is none. Blocking. Raises KeyUnusable."""
+        """The key in a folder, created if missing. Blocking. Raises KeyUnusable."""
         with _readable():
             if not (folder / PRIVATE).exists():
                 _make(folder)
@@ -41,11 +41,11 @@ class Key:
 
     @property
     def public_line(self) -> str:
-        """The public key as OpenSSH writes it: `ssh-ed25519 AAAA…`."""
+        """The public key in OpenSSH's form: `ssh-ed25519 AAAA…`."""
         return _public_line(self._private).decode()
 
     def sign(self, data: bytes) -> str:
-        """The public key and the signature of these bytes, as Ollama's registry takes them."""
+        """`PUBLIC_KEY:SIGNATURE` for these bytes, both base64, as Ollama's registry expects."""
         signature = base64.b64encode(self._private.sign(data)).decode()
         return f"{self.public_line.split()[1]}:{signature}"
 
@@ -62,7 +62,7 @@ def _make(folder: Path) -> None:
             file.write(text)
             file.flush()
             os.fsync(descriptor)
-        with suppress(FileExistsError):  # another process was faster: its key is the one
+        with suppress(FileExistsError):  # another process was faster; its key counts
             os.link(unfinished, folder / PRIVATE)
             (folder / PUBLIC).write_bytes(_public_line(private) + b"\n")
     finally:
@@ -75,7 +75,7 @@ def _public_line(private: Ed25519PrivateKey) -> bytes:
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """Errors without the path of the key."""
+    """Turn errors into KeyUnusable, without the key's path."""
     try:
         yield
     except OSError as error:

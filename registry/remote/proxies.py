@@ -1,4 +1,4 @@
-"""Proxies, as the usual variables of an environment name them."""
+"""Proxies from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from registry.errors import RegistryError
 
 _PORTS: Final = {"http": 80, "https": 443}
 _SCHEMES: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
-"""What a proxy may speak, and the port where it does so by default."""
+"""Supported proxy schemes and their default ports."""
 _LONGEST_SECRET: Final = 255
-"""Bytes that SOCKS has room for."""
+"""Bytes of a name or password that SOCKS5 has room for."""
 _ALIASES: Final = {"socks": "socks5"}
 _EVERY: Final = "all"
 
 
 class UnusableProxy(RegistryError):
-    """The environment names a proxy that cannot be used; the text has none of its secrets."""
+    """The environment names a proxy that cannot be used; the text holds no secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy: what it speaks, where it is, and by which name and password we are known to it."""
+    """A proxy's scheme, address, and (name, password)."""
 
     scheme: str
     host: str
@@ -55,20 +55,20 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where it is, without the name and the password."""
+        """The URL without name and password."""
         return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxy of each scheme, and the hosts that are reached without. Never used for this machine itself."""
+    """The proxy URL for each scheme, and the NO_PROXY entries. Loopback is never proxied."""
 
     urls: Mapping[str, str] = field(default_factory=dict)
     exceptions: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Proxies:
-        """Read HTTP_PROXY and HTTPS_PROXY, else ALL_PROXY, and NO_PROXY; capital letters win over small ones."""
+        """Read the variables; upper case wins over lower case."""
         every = _variable(environ, f"{_EVERY}_proxy")
         urls = {scheme: _variable(environ, f"{scheme}_proxy") or every for scheme in _PORTS}
         listed = _variable(environ, "no_proxy").lower().replace(",", " ").split()
@@ -76,7 +76,7 @@ class Proxies:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong with the proxies, for people."""
+        """Problems with the configured proxies, for the user."""
         warnings = []
         for scheme, url in self.urls.items():
             try:
@@ -86,7 +86,7 @@ class Proxies:
         return tuple(warnings)
 
     def of(self, scheme: str, host: str, port: int | None) -> Proxy | None:
-        """The proxy to use for a host; None if it is to be reached directly. Raises UnusableProxy."""
+        """The proxy for a host; None to connect directly. Raises UnusableProxy."""
         proxy = self.urls.get(scheme)
         if proxy is None or _is_this_machine(host):
             return None
@@ -110,7 +110,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _matches(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY means this host: `*`, an address, a network, a domain, each perhaps with a port."""
+    """Whether a NO_PROXY entry covers this host: `*`, an address, a network or a domain, with or without a port."""
     if entry == "*":
         return True
     with suppress(ValueError):

@@ -1,6 +1,6 @@
-"""Pull: a model from its registry into the store, with progress on the way.
+"""Pull: download a model from its registry into the store, step by step.
 
-The order is fixed: blobs are fetched, checked, stored; then the manifest is; then goes what only the old one needed.
+Order: blobs are downloaded, verified and stored; then the manifest; then blobs that only the old one needed go.
 """
 
 from __future__ import annotations
@@ -18,19 +18,17 @@ from registry.manifest import TENSOR, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
 from registry.progress import Step, blob_step
 from registry.remote.auth import Authority
-from registry.remote.download import Downloads, Policy, Shared
+from registry.remote.download import Downloads, Policy, SharedDownload
 from registry.remote.huggingface import HuggingFace
 from registry.remote.ranges import Origin
 from registry.remote.repository import Repository
-from registry.remote.retries import Attended, Waiting
+from registry.remote.retries import Waiting, WatchedOperation
 from registry.storage.leases import held
 from registry.storage.store import Store, StoredModel
 
-# What a place elsewhere offers under a name: blobs to fetch, and the manifest that they make up.
-
 
 class RemoteModel(Protocol):
-    """A model that can be fetched."""
+    """A model at a registry or hub: the blobs to fetch, and the manifest that joins them."""
 
     @property
     def origin(self) -> Origin:
@@ -42,23 +40,23 @@ class RemoteModel(Protocol):
 
     @property
     def digests(self) -> frozenset[Digest]:
-        """The blobs to keep from being removed meanwhile."""
+        """The blobs to lease meanwhile, so that nobody removes them."""
 
     @property
     def extra_bytes(self) -> int:
-        """Bytes that are needed besides those of the blobs."""
+        """Disk space needed besides the blobs."""
 
     @property
     def post_fetch_step(self) -> str:
-        """What there is to do once the blobs are there, for people; empty if there is nothing that takes time."""
+        """The status line for slow work after the download; empty if there is none."""
 
     async def manifest(self, store: Store) -> bytes:
-        """Make the manifest, once the blobs are there. Raises GGUFError or StoreError."""
+        """The manifest, once the blobs are stored. Raises GGUFError or StoreError."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryModel:
-    """A model whose manifest is there already, and is kept as it stands."""
+    """A model of a registry; its manifest is stored byte for byte."""
 
     origin: Origin
     data: bytes
@@ -68,7 +66,7 @@ class RegistryModel:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """All that the manifest names, the config last."""
+        """The manifest's layers, the config last."""
         return (*self.decoded.layers, self.decoded.config)
 
     @property
@@ -96,9 +94,9 @@ class NeedsMLX(RegistryError):
 
 
 class Pulls:
-    """Pulls models into a store. Those that run at the same time share what they fetch. Belongs to one event loop.
+    """Pulls models into a store; concurrent pulls share downloads. Belongs to one event loop.
 
-    `keys` is the folder of the key that registries know us by. With `keep_unused`, layers of replaced models stay.
+    `keys` is the folder of our key. With `keep_unused`, layers of replaced models stay.
     """
 
     def __init__(
@@ -118,7 +116,7 @@ class Pulls:
         self._downloads = Downloads(store, policy)
 
     async def pull(self, name: ModelName, *, insecure: bool = False) -> AsyncGenerator[Step, None]:
-        """Fetch a model. Raises RegistryError or StoreError; closing it stops what nobody else waits for."""
+        """Pull a model. Raises RegistryError or StoreError. Closing it stops downloads that nobody else waits for."""
         yield {"status": "pulling manifest"}
         if name in MODELS:
             steps = self._pull_bundled(name)
@@ -142,7 +140,7 @@ class Pulls:
         if old is not None:
             repository = replace(repository, name=old.name)
         waiting = Waiting()
-        asking = Attended(self._find(repository, old, waiting), waiting)
+        asking = WatchedOperation(self._find(repository, old, waiting), waiting)
         async with aclosing(asking.steps()) as steps:
             async for step in steps:
                 yield step
@@ -162,7 +160,7 @@ class Pulls:
                 yield step
 
     async def _find(self, repository: Repository, old: StoredModel | None, waiting: Waiting) -> RemoteModel:
-        """What there is to fetch: from the registry, or from the hub behind it where the registry refuses."""
+        """The model at the registry, or at the hub behind it if the registry refuses. Raises ManifestUnavailable."""
         try:
             return await self._ask(repository, old, waiting)
         except (RegistryError, ManifestError) as error:
@@ -189,12 +187,12 @@ class Pulls:
         return RegistryModel(repository, data, Manifest.decode(data))
 
     async def _fetch(self, remote_model: RemoteModel) -> AsyncGenerator[Step, None]:
-        """Fetch the blobs that are missing, one after the other; each is checked while the next one travels."""
+        """Download missing blobs one after the other; each is verified while the next one downloads."""
         if any(layer.media_type == TENSOR for layer in remote_model.layers):
             raise NeedsMLX
         missing = await asyncio.to_thread(self._missing, remote_model)
         async with AsyncExitStack() as stack:
-            watched: list[Shared] = []
+            watched: list[SharedDownload] = []
             for layer in remote_model.layers:
                 if layer.digest not in missing:
                     yield blob_step("pulling", layer.digest, layer.size, layer.size)
@@ -207,9 +205,12 @@ class Pulls:
                 await shared.finished()
 
     async def _watch(
-        self, stack: AsyncExitStack, watched: list[Shared], layer: Layer, origin: Origin
+        self, stack: AsyncExitStack, watched: list[SharedDownload], layer: Layer, origin: Origin
     ) -> AsyncGenerator[Step, None]:
-        """Show a download until everything has arrived; the stack holds on to it. Another's that fails is not ours."""
+        """Report a download until all bytes have arrived; the stack keeps it watched.
+
+        If a download that another pull started fails, it is tried again as our own.
+        """
         shown = shown_waits = 0
         while True:
             shared, ours = await stack.enter_async_context(self._downloads.watch(layer, origin))
@@ -228,7 +229,7 @@ class Pulls:
                     raise
 
     def _missing(self, remote_model: RemoteModel) -> set[Digest]:
-        """The blobs that are not there, or not as long as they should be. Raises DiskFull if they do not fit."""
+        """The blobs that are missing or have the wrong size. Raises DiskFull if they do not fit."""
         store = self._store
         missing = {
             layer.digest: layer.size for layer in remote_model.layers if store.blob_size(layer.digest) != layer.size
@@ -238,7 +239,7 @@ class Pulls:
         return set(missing)
 
     async def _remove(self, digests: Iterable[Digest]) -> AsyncGenerator[Step, None]:
-        """Remove what only the replaced model needed. That this fails is no failure of the pull."""
+        """Remove blobs that only the replaced model needed. A failure here does not fail the pull."""
         try:
             if unused := await asyncio.to_thread(self._store.unused, digests):
                 yield {"status": "removing unused layers"}
@@ -248,5 +249,5 @@ class Pulls:
 
 
 def _is_refusal(error: RegistryError) -> bool:
-    """Whether somebody has answered, and said no: who cannot be reached in the first place is not asked again."""
+    """Whether the registry answered: one that cannot be reached at all is not retried."""
     return isinstance(error, BadStatus)

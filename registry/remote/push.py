@@ -1,4 +1,4 @@
-"""Push: a model from the store to its registry, with progress on the way. The manifest goes last."""
+"""Push: upload a model from the store to its registry, step by step. The manifest goes last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from registry.progress import Step, blob_step, task_group
 from registry.remote.auth import Authority
 from registry.remote.download import TICK, Policy
 from registry.remote.repository import Connection, Repository
-from registry.remote.retries import Attended, Waiting
+from registry.remote.retries import Waiting, WatchedOperation
 from registry.remote.upload import Upload
 from registry.storage.leases import held
 from registry.storage.store import Store
@@ -24,7 +24,7 @@ from registry.storage.store import Store
 async def push(
     store: Store, name: ModelName, authority: Authority, policy: Policy, *, insecure: bool = False
 ) -> AsyncGenerator[Step, None]:
-    """Send a model. Raises ModelMissing before the first step, RegistryError or StoreError; closing it stops it."""
+    """Push a model. Raises ModelMissing before the first step, RegistryError or StoreError. Closing it stops it."""
     model = await asyncio.to_thread(store.find, name)
     yield {"status": "retrieving manifest"}
     repository = Repository.of(replace(model.name, scheme=name.scheme), authority, insecure=insecure)
@@ -37,7 +37,7 @@ async def push(
         yield {"status": "pushing manifest"}
         data = model.manifest.encode().removesuffix(b"\n")
         waiting = Waiting()
-        putting = Attended(policy.retries.run(lambda: connection.put_manifest(data), waiting), waiting)
+        putting = WatchedOperation(policy.retries.run(lambda: connection.put_manifest(data), waiting), waiting)
         async with aclosing(putting.steps()) as steps:
             async for step in steps:
                 yield step
@@ -45,9 +45,9 @@ async def push(
 
 
 async def _send(store: Store, layer: Layer, connection: Connection, policy: Policy) -> AsyncGenerator[Step, None]:
-    """Send a blob that is not there yet, and show how far it is. Closing it ends the upload."""
+    """Upload a blob unless the registry has it. Closing it ends the upload."""
     waiting = Waiting()
-    asking = Attended(_is_there(layer.digest, connection, policy, waiting), waiting)
+    asking = WatchedOperation(_is_there(layer.digest, connection, policy, waiting), waiting)
     async with aclosing(asking.steps()) as steps:
         async for step in steps:
             yield step
@@ -60,7 +60,7 @@ async def _send(store: Store, layer: Layer, connection: Connection, policy: Poli
 
 
 async def _is_there(digest: Digest, connection: Connection, policy: Policy, waiting: Waiting) -> bool:
-    """Whether the registry has a blob. One that has never answered is not asked twice."""
+    """Whether the registry has a blob. A registry that has never answered is not retried."""
 
     def worthwhile(error: RegistryError) -> bool:
         return connection.transport.answered or not isinstance(error, Unreachable)
@@ -69,7 +69,7 @@ async def _is_there(digest: Digest, connection: Connection, policy: Policy, wait
 
 
 async def _progress(upload: Upload) -> AsyncGenerator[Step, None]:
-    """Run an upload; what is sent, again and again, and what it waits for."""
+    """Run an upload; yields its progress and what it waits for."""
     layer, shown_waits = upload.layer, 0
     async with task_group() as tasks:
         tasks.append(task := asyncio.create_task(upload.run()))

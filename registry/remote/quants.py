@@ -1,4 +1,4 @@
-"""Which files of a repository of GGUFs are the model that a tag asks for, and which projector belongs to it."""
+"""Chooses the GGUF files of a repository for a tag (a file name or a quantization), and the projector."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from registry.names import DEFAULT_TAG, Digest
 
 _OTHER_FILES: Final = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
-"""What the names of files hold that are no model by themselves."""
+"""Substrings in names of GGUF files that are no model by themselves."""
 _FAVOURITES: Final = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "Q4_0", "Q6_K", "Q8_0")
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 _BITS = re.compile(r"(?:^|[-._/])(?:bf|i?q|f)(\d+)", re.IGNORECASE)
@@ -22,7 +22,7 @@ _SUFFIX: Final = ".gguf"
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A large file of a repository: its path there, its size in bytes, and its digest."""
+    """A large file of a repository: path, size in bytes, digest."""
 
     path: str
     size: int
@@ -31,14 +31,14 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model: one file, or all parts of a split one in order. `path` is its path without suffix and part number."""
+    """A model: one file, or all parts of a split one in order. `path` is without suffix and part number."""
 
     path: str
     files: tuple[RemoteFile, ...]
 
 
 def choose_model(files: Iterable[RemoteFile], tag: str) -> Candidate | None:
-    """The model that a tag names: by a file's name, or by its type; None if there is none."""
+    """The model for a tag: by file name, else by quantization; None if there is none."""
     candidates = _candidates(files)
     if tag.lower() == DEFAULT_TAG:
         favourites = (_of_type(candidates, quant) for quant in _FAVOURITES)
@@ -47,7 +47,7 @@ def choose_model(files: Iterable[RemoteFile], tag: str) -> Candidate | None:
 
 
 def choose_projector(files: Iterable[RemoteFile], model: Candidate) -> RemoteFile | None:
-    """The projector that is nearest to a model, then as precise as it; None if there is none."""
+    """The projector nearest to the model's folder, then nearest in bits; None if there is none."""
     bits = _bits(model.path)
 
     def distance(file: RemoteFile) -> tuple[int, int, bool, str]:
@@ -61,7 +61,7 @@ def choose_projector(files: Iterable[RemoteFile], model: Candidate) -> RemoteFil
 
 
 def _candidates(files: Iterable[RemoteFile]) -> list[Candidate]:
-    """All models in the order of their paths; split ones that are not complete are none."""
+    """All models in order of their paths, without incomplete split ones."""
     groups: dict[tuple[str, int], list[tuple[int, RemoteFile]]] = defaultdict(list)
     for file in sorted(files, key=lambda file: file.path):
         stem = file.path[: -len(_SUFFIX)]
@@ -86,7 +86,7 @@ def _by_name(candidates: Sequence[Candidate], tag: str) -> Candidate | None:
 
 
 def _of_type(candidates: Sequence[Candidate], quant: str) -> Candidate | None:
-    """The candidate with this word in its path. `Q4_K` stands for `Q4_K_M` only if there is nothing nearer."""
+    """The candidate with this quantization in its path. `Q4_K` matches `Q4_K_M` only if nothing matches exactly."""
     for end in (r"(?:[-./]|$)", r"[-._/]"):
         matches = _finder(rf"(?:^|[-._/]){re.escape(quant)}{end}")
         if candidate := next(filter(matches, candidates), None):
@@ -100,7 +100,7 @@ def _finder(pattern: str) -> Callable[[Candidate], bool]:
 
 
 def _bits(path: str) -> int:
-    """How many bits a number takes, by a file's name."""
+    """Bits per weight, from a file's name."""
     widths = _BITS.findall(path)
     return int(widths[-1]) if widths else _DEFAULT_BITS
 

@@ -1,4 +1,4 @@
-"""Bytes of a blob, from a registry that answers itself or sends us elsewhere, with or without respect for ranges."""
+"""Byte ranges of a blob, from registries that redirect or not, and that honour ranges or not."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _EXPIRED: Final = frozenset({401, 403, 404, 410})
 
 
 class BlobHost(Protocol):
-    """What is connected to, as far as it gives out blobs. Methods raise RegistryError."""
+    """An open connection that serves blobs. Methods raise RegistryError."""
 
     @property
     def transport(self) -> Transport:
-        """What requests are sent through."""
+        """The HTTP transport."""
 
     async def blob_size(self, digest: Digest) -> int:
-        """The size of a blob in bytes, 0 if it is not told."""
+        """The size of a blob in bytes, 0 if unknown."""
 
     def blob(self, digest: Digest, first: int, last: int) -> AbstractAsyncContextManager[httpx.Response]:
-        """An answer with bytes of a blob, both ends included, or with all of it."""
+        """A response with bytes `first` to `last` (included) of a blob, or with the whole blob."""
 
 
 class Origin(Protocol):
     """Where blobs come from."""
 
     def connect(self, network: Network) -> AbstractAsyncContextManager[BlobHost]:
-        """Connections for as long as they are needed."""
+        """Connections that close with the context."""
 
 
 class BlobSource:
-    """Where one blob comes from. Remembers where the registry sent us, for as long as that works.
+    """One blob at its origin. Remembers the redirect target for as long as it works.
 
-    `whole` is set once it has turned out that only the whole blob is to be had, whatever is asked for.
+    `whole` is set once the server has ignored a range and sent the whole blob.
     """
 
     def __init__(self, connection: BlobHost, digest: Digest) -> None:
@@ -54,12 +54,12 @@ class BlobSource:
         self.whole = False
 
     async def size(self) -> int:
-        """Bytes of the whole blob, 0 if the registry does not say."""
+        """Bytes of the whole blob, 0 if unknown."""
         return await self._connection.blob_size(self._digest)
 
     @asynccontextmanager
     async def bytes(self, first: int, last: int) -> AsyncIterator[tuple[int, Body]]:
-        """A body, and the place of its first byte: `first`, or 0 if ranges are ignored. Raises RegistryError."""
+        """The offset of the first byte (`first`, or 0 if ranges are ignored) and the body. Raises RegistryError."""
         async with self._open(first, last) as response:
             place = _place(response, first)
             self.whole |= response.status_code == 200
@@ -68,14 +68,14 @@ class BlobSource:
 
     @asynccontextmanager
     async def _open(self, first: int, last: int) -> AsyncIterator[httpx.Response]:
-        """One of many parts asks the registry first, the others then know where to go."""
+        """The first request goes to the registry alone; the others then know the redirect target."""
         async with AsyncExitStack() as stack:
             async with nullcontext() if self._asked else self._asking:
                 response = await self._ask_direct(stack, first, last) or await self._ask(stack, first, last)
             yield response
 
     async def _ask_direct(self, stack: AsyncExitStack, first: int, last: int) -> httpx.Response | None:
-        """The answer from where the registry sent us; None if that is not known, or no longer good."""
+        """The response of the redirect target; None if unknown or expired."""
         if (url := self._direct) is None:
             return None
         response = await stack.enter_async_context(self._connection.transport.send("GET", url, byte_range(first, last)))

@@ -1,4 +1,4 @@
-"""A model's repository at a registry: manifests and blobs, asked for with whatever rights it takes."""
+"""A model's repository at an OCI registry: requests for manifests and blobs, with a token if asked for."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from registry.remote.auth import Authority
 from registry.remote.transport import MAX_REDIRECTS, Body, Network, Transport, byte_range, origin
 
 Content = Callable[[], bytes | Body]
-"""What a request sends; made anew when it is repeated."""
+"""Makes the body of a request, anew for each attempt."""
 
 
 def no_content() -> bytes:
-    """Nothing is sent."""
+    """An empty body."""
     return b""
 
 
 class InsecureProtocol(RegistryError):
-    """A name begins with `http://`, and nobody said that this is all right."""
+    """A name begins with `http://`, but `insecure` was not set."""
 
     def __init__(self) -> None:
         super().__init__("insecure protocol http")
@@ -33,7 +33,7 @@ class InsecureProtocol(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """Where a model is at home: its name, the registry's base URL, and the token that all connections share."""
+    """A model's name, its registry's base URL, and the token that connections share."""
 
     name: ModelName
     base: httpx.URL
@@ -54,7 +54,7 @@ class Repository:
 
     @asynccontextmanager
     async def connect(self, network: Network) -> AsyncIterator[Connection]:
-        """Connections for as long as they are needed."""
+        """Connections that close with the context."""
         async with Transport(self.base, network) as transport:
             yield Connection(self, transport)
 
@@ -67,7 +67,7 @@ class Connection:
         self.transport = transport
 
     async def manifest(self) -> bytes:
-        """The manifest as the registry sends it."""
+        """The bytes of the manifest."""
         tag = self.repository.name.tag
         async with self.request("GET", self.url(f"manifests/{tag}"), {"Accept": MANIFEST}) as response:
             return await self.transport.read(response)
@@ -79,7 +79,7 @@ class Connection:
 
     @asynccontextmanager
     async def blob(self, digest: Digest, first: int, last: int) -> AsyncIterator[httpx.Response]:
-        """Bytes of a blob from the registry, or from where it sends us: its URL is the response's."""
+        """Bytes of a blob, from the registry or a redirect (`response.url`)."""
         async with self.request("GET", self.blob_url(digest), byte_range(first, last)) as response:
             yield response
 
@@ -92,7 +92,7 @@ class Connection:
             return False
 
     async def put_manifest(self, data: bytes) -> None:
-        """Store the manifest: from now on the registry has the model."""
+        """Upload the manifest, which publishes the model."""
         url = self.url(f"manifests/{self.repository.name.tag}")
         async with self.request("PUT", url, {"Content-Type": MANIFEST}, content=lambda: data):
             pass
@@ -116,7 +116,7 @@ class Connection:
         content: Content = no_content,
         redirects: int = MAX_REDIRECTS,
     ) -> AsyncIterator[httpx.Response]:
-        """A request that is repeated once with a token if it takes one. Anything but success is an error."""
+        """Send a request, once more with a token on 401. Raises RegistryError unless it succeeds."""
         authority = self.repository.authority
         used = authority.token
         async with self._send(method, url, headers, content, redirects) as response:

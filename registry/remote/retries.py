@@ -1,4 +1,4 @@
-"""When something that failed is tried again: at once a few times, and for long where a registry asks for patience."""
+"""Retries with exponential backoff, and for longer if a busy registry says when to come back."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 _TEMPORARY: Final = frozenset({408, 425, 429})
 _BUSY: Final = frozenset({429, 502, 503, 504})
 _TICK: Final = 0.06
-"""Seconds between two looks at what is waited for."""
+"""Seconds between two checks of what an operation waits for."""
 
 
 class RetriesExceeded(RegistryError):
-    """It failed again and again; the text has the last failure."""
+    """Every attempt failed; the text has the last failure."""
 
     def __init__(self, last: RegistryError) -> None:
         later = last.retry_after if isinstance(last, BadStatus) else None
@@ -29,22 +29,22 @@ class RetriesExceeded(RegistryError):
 
 @dataclass(slots=True)
 class Waiting:
-    """What an operation waited for last, for people; `count` grows each time that it begins to wait."""
+    """What an operation waits for, for the user; `count` grows with each wait."""
 
     status: str = ""
     count: int = 0
 
     def begin(self, status: str) -> None:
-        """Say what is waited for from now on."""
+        """Begin a wait."""
         self.status = status
         self.count += 1
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often in a row something may fail, and how many seconds pass: `pause`, then twice that, up to `longest`.
+    """`tries` failures in a row are the limit; pauses are `pause` seconds, doubled up to `longest`.
 
-    A registry that is busy may be so for `patience` seconds; if it says for how long, that is what is waited.
+    A busy registry (429, 5xx) is retried for `patience` seconds in all, and after its `Retry-After` if it names one.
     """
 
     tries: int = 6
@@ -59,7 +59,7 @@ class Retries:
         waiting: Waiting | None = None,
         worthwhile: Callable[[RegistryError], bool] = lambda _: True,
     ) -> T:
-        """Do something until it succeeds. Raises what makes another try useless, or RetriesExceeded."""
+        """Run until it succeeds. Raises errors that are not temporary or not `worthwhile`, or RetriesExceeded."""
         attempts = Attempts(self, waiting)
         while True:
             try:
@@ -71,7 +71,7 @@ class Retries:
 
 
 class Attempts:
-    """The tries of one thing, in a row."""
+    """Consecutive attempts at one operation."""
 
     def __init__(self, retries: Retries, waiting: Waiting | None = None) -> None:
         self._retries = retries
@@ -80,12 +80,12 @@ class Attempts:
         self._waited = 0.0
 
     def succeeded(self) -> None:
-        """Something has come of it: the next failure is the first one again."""
+        """Reset: there was progress, so the next failure counts as the first."""
         self._failures = 0
         self._waited = 0.0
 
     async def failed(self, error: RegistryError) -> None:
-        """Wait before the next try, or raise what makes another one useless."""
+        """Wait before the next attempt. Raises the error if it is not temporary, or RetriesExceeded."""
         if not is_temporary(error):
             raise error
         self._failures += 1
@@ -98,7 +98,7 @@ class Attempts:
         await self._retries.sleep(pause)
 
     def _pause(self, error: RegistryError) -> float | None:
-        """Seconds to the next try; None if there is none."""
+        """Seconds to the next attempt; None if there is none."""
         retries = self._retries
         pause = min(retries.pause * 2.0 ** min(self._failures - 1, 30), retries.longest)
         if isinstance(error, BadStatus) and (error.status in _BUSY or error.retry_after is not None):
@@ -107,8 +107,8 @@ class Attempts:
         return pause if self._failures < retries.tries else None
 
 
-class Attended(Generic[T]):
-    """Some work, and what it waits for meanwhile. `result` is there once all steps were taken."""
+class WatchedOperation(Generic[T]):
+    """An operation whose waits become steps. `result` is set once `steps` has ended."""
 
     result: T
 
@@ -117,7 +117,7 @@ class Attended(Generic[T]):
         self._waiting = waiting
 
     async def steps(self) -> AsyncGenerator[Step, None]:
-        """A step each time that it begins to wait. Raises what the work raises; closed early, it cancels it."""
+        """Run the operation; yields a step for each wait. Raises what it raises; closed early, it is cancelled."""
         task = asyncio.ensure_future(self._operation)
         shown_waits = self._waiting.count
         try:
@@ -133,7 +133,7 @@ class Attended(Generic[T]):
 
 
 def is_temporary(error: RegistryError) -> bool:
-    """Whether the same request may succeed a little later."""
+    """Whether the same request may succeed later."""
     if isinstance(error, BadStatus):
         return error.status >= 500 or error.status in _TEMPORARY
     return isinstance(error, Unreachable | BadAnswer)

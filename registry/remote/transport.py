@@ -1,6 +1,6 @@
-"""HTTP as registries speak it: redirects one by one, nothing larger than it may be, nothing slower than it may be.
+"""HTTP requests to a registry: redirects checked one by one, sizes and stalls bounded.
 
-This is where connections to registries are made, and nowhere else.
+All requests to registries and hubs go through `Transport`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from registry.remote.proxies import Proxies
 
 MAX_REDIRECTS: Final = 10
 MAX_JSON: Final = 4 << 20
-"""Bytes of an answer that is read as a whole."""
+"""Bytes of a response that is read as a whole."""
 SLOWEST: Final = 1 << 10
-"""Bytes that a body must bring in the time that it may stand still."""
+"""Bytes that a body must bring within `stall` seconds."""
 _MOST_TEXT: Final = 4 << 10
-"""Bytes of an answer that become part of an error."""
+"""Bytes of a response that become part of an error."""
 _RESET = re.compile(r"\br=0\s*;\s*t=(\d{1,9})\b")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SYSTEMS = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -39,9 +39,9 @@ Body = AsyncGenerator[bytes, None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """How registries are reached. `stall` is how many seconds a connection may stand still.
+    """How registries are reached. A connection may be silent for `stall` seconds.
 
-    `version` is the version of Ollama that registries are told: they refuse old ones.
+    `version` is the Ollama version in the User-Agent: registries refuse old ones.
     """
 
     proxies: Proxies = field(default_factory=Proxies)
@@ -59,9 +59,9 @@ class Network:
 
 
 class Transport:
-    """Requests to one registry, and to where it sends us. Belongs to one event loop; use it as a context.
+    """Requests to one registry and its redirects. Belongs to one event loop; use it as a context.
 
-    `answered` is set once there has been an answer from anybody.
+    `answered` is set by the first response from any host.
     """
 
     def __init__(self, home: httpx.URL, network: Network) -> None:
@@ -83,7 +83,7 @@ class Transport:
         await self._client.aclose()
 
     def is_home(self, url: httpx.URL) -> bool:
-        """Whether a URL is the registry's own."""
+        """Whether a URL is on the registry's host."""
         return url.host == self._home.host
 
     @asynccontextmanager
@@ -96,9 +96,9 @@ class Transport:
         content: bytes | Body = b"",
         redirects: int = MAX_REDIRECTS,
     ) -> AsyncIterator[httpx.Response]:
-        """Send a request and follow where it leads; `redirects` of 0 leaves that to the caller.
+        """Send a request and follow up to `redirects` redirects (0 returns them to the caller).
 
-        `Authorization` goes to no host but that of `url`. Raises RegistryError, also while the body is read inside.
+        `Authorization` goes to the host of `url` only. Raises RegistryError, also while the body is read inside.
         """
         with _explained(method, url):
             response = await self._follow(method, url, headers, content, redirects)
@@ -108,7 +108,7 @@ class Transport:
                 await response.aclose()
 
     async def read(self, response: httpx.Response) -> bytes:
-        """All of a small answer. Raises BadAnswer for one that is not small."""
+        """The whole body. Raises BadAnswer if it is larger than MAX_JSON."""
         data = bytearray()
         async for piece in self.pieces(response):
             data += piece
@@ -117,7 +117,7 @@ class Transport:
         return bytes(data)
 
     async def require_success(self, response: httpx.Response) -> None:
-        """Raise NotFound or BadStatus for an answer that refuses."""
+        """Raise NotFound or BadStatus for a status of 400 and above."""
         if response.status_code == 404:
             raise NotFound
         if response.status_code >= 400:
@@ -125,7 +125,7 @@ class Transport:
             raise BadStatus(response.status_code, text, retry_after(response.headers))
 
     async def pieces(self, response: httpx.Response) -> Body:
-        """The body as it arrives. Raises Stalled when it trickles, BadAnswer when it is compressed."""
+        """The body as it arrives. Raises Stalled if it trickles, BadAnswer if it is compressed."""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise BadAnswer("the registry sent a compressed answer that nobody asked for")
         since, received = time.monotonic(), 0
@@ -164,7 +164,7 @@ class Transport:
     ) -> httpx.Response:
         extensions: dict[str, Any] = {REACH: reach}
         request = self._client.build_request(method, url, headers=headers, content=content, extensions=extensions)
-        # What is sent may take as long as it likes; whoever sends nothing is to be answered at once.
+        # An upload may take as long as it needs; a request without a body must be answered within `stall`.
         limit = None if content else self._stall
         try:
             async with asyncio.timeout(limit):
@@ -173,17 +173,14 @@ class Transport:
             raise Stalled(f"no answer for {self._stall:g} seconds") from None
 
     def _reach(self, url: httpx.URL) -> Reach:
-        """How far a request may go that the registry itself asks for."""
+        """The reach of a URL that the registry names."""
         if self._home_is_public:
             return Reach.PUBLIC
         return Reach.ANYWHERE if self.is_home(url) else Reach.NEAR
 
 
 def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
-    """How many seconds an answer asks us to wait, None if it does not say.
-
-    `Retry-After` has seconds or a date; where it is missing, `RateLimit` may say when there are requests again.
-    """
+    """Seconds to wait, from `Retry-After` (seconds or a date), else from the reset time in `RateLimit`; else None."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
@@ -198,23 +195,23 @@ def _rate_limit(headers: Mapping[str, str]) -> float | None:
 
 
 def byte_range(first: int, last: int) -> dict[str, str]:
-    """The header that asks for some bytes, both ends included."""
+    """The `Range` header for bytes `first` to `last`, included."""
     return {"Range": f"bytes={first}-{last}"}
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    """Scheme, host and port: whoever shares these is trusted with the same secrets."""
+    """Scheme, host and port: URLs that share these may get the same credentials."""
     return url.scheme, url.host, url.port
 
 
 def parse_url(text: str, base: httpx.URL) -> httpx.URL:
-    """The URL that an answer of `base` sends us to, perhaps a relative one. Raises BadAnswer or Untrusted."""
+    """Resolve a `Location`, absolute or relative to `base`. Raises BadAnswer or Untrusted."""
     try:
         url = base.join(text)
     except (httpx.InvalidURL, ValueError):
         raise BadAnswer("the registry's answer holds an invalid URL") from None
     if base.scheme == "https" and url.scheme == "http" and url.netloc == base.netloc:
-        url = url.copy_with(scheme="https")  # a registry that does not know that it is behind TLS
+        url = url.copy_with(scheme="https")  # the registry does not know that it is behind TLS
     if url.scheme not in ("http", "https") or not url.host or url.userinfo:
         raise Untrusted("the registry redirects to a URL that is not followed")
     if base.scheme == "https" and url.scheme == "http":
@@ -224,7 +221,7 @@ def parse_url(text: str, base: httpx.URL) -> httpx.URL:
 
 @contextmanager
 def _explained(method: str, url: httpx.URL) -> Iterator[None]:
-    """Turn httpx's errors into ours. What follows a `?` may be a secret and is left out."""
+    """Turn httpx's errors into ours. The query may hold a secret and is left out."""
     request = f'{method.title()} "{url.copy_with(query=None, fragment=None)}"'
     try:
         yield
@@ -234,14 +231,8 @@ def _explained(method: str, url: httpx.URL) -> Iterator[None]:
         raise Unreachable(f"{request}: {reason(error)}") from None
 
 
-# Whether a registry or hub can be reached from here, by the way that pulls take.
-
-
 async def answered(url: str, network: Network, seconds: float) -> int:
-    """The status of whatever answers at a URL within some seconds. Any answer will do: most want to know who asks.
-
-    Raises RegistryError.
-    """
+    """The status that a registry or hub answers within `seconds`, by the way that pulls take. Raises RegistryError."""
     try:
         target = httpx.URL(url)
     except httpx.InvalidURL:

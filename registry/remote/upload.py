@@ -1,4 +1,4 @@
-"""One blob on its way to a registry: parts in a row, or side by side to where the registry wants them."""
+"""Upload of one blob: parts in sequence to the registry, or in parallel to the URLs that it redirects to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOST: Final = frozenset({404, 416})
 
 
 class UploadLost(Unreachable):
-    """The registry has forgotten what was sent: distribution's does so whenever a connection breaks."""
+    """The registry has dropped the upload session, as distribution/distribution does when a connection breaks."""
 
     def __init__(self) -> None:
         super().__init__("the registry has lost the upload")
@@ -37,8 +37,7 @@ class UploadLost(Unreachable):
 class Upload:
     """One blob, from a file to a registry. Belongs to one event loop; `run` it once.
 
-    `completed` is in bytes and never goes back, though a registry may want some of them again.
-    `waiting` says why nothing goes.
+    `completed` is in bytes and never shrinks, even if some must be sent again. `waiting` tells why no bytes go.
     """
 
     def __init__(self, connection: Connection, policy: Policy, layer: Layer, file: BinaryIO) -> None:
@@ -54,11 +53,11 @@ class Upload:
         self._places = asyncio.Semaphore(policy.parallel)
 
     async def run(self) -> None:
-        """Send the blob, which is not there. Raises RegistryError or StoreError."""
+        """Upload the blob, which the registry lacks. Raises RegistryError or StoreError."""
         await self._policy.retries.run(self._attempt, self.waiting)
 
     async def _attempt(self) -> None:
-        """Send it; when that has been tried before, it may have arrived without our knowing."""
+        """Upload, unless an earlier attempt arrived although its response was lost."""
         if self._tried and await self._connection.has_blob(self.layer.digest):
             return
         self._tried = True
@@ -80,7 +79,7 @@ class Upload:
             raise
 
     async def _begin(self) -> httpx.URL | None:
-        """Where to send the blob; None if the registry has taken it from the model that it comes from."""
+        """The URL to upload to; None if the registry mounted the blob from the model that it comes from."""
         url = self._connection.url("blobs/uploads/")
         async with self._connection.request("POST", url.copy_merge_params(self._mount()), {}) as response:
             return None if response.status_code == 201 else _next_url(response)
@@ -94,7 +93,7 @@ class Upload:
         return {}
 
     async def _send_part(self, url: httpx.URL, part: Part, tasks: Tasks) -> httpx.URL:
-        """Send a part, or start to when it goes elsewhere. Returns where the next one goes."""
+        """Upload a part; on a redirect, start a task for it. Returns the URL for the next part."""
         headers = {
             **self._headers(part),
             "Content-Range": f"{part.offset}-{part.end - 1}",
@@ -111,7 +110,7 @@ class Upload:
         return following
 
     async def _put(self, url: httpx.URL, part: Part) -> None:
-        """Send a part to where the registry wants it, again and again."""
+        """Upload a part to a redirect target, with retries."""
         async with self._places:
             await self._policy.retries.run(lambda: self._put_once(url, part), self.waiting)
 
@@ -131,7 +130,7 @@ class Upload:
         return {**_BINARY, "Content-Length": str(part.size)}
 
     async def _read(self, part: Part) -> Body:
-        """The bytes of a part, hashed and counted as they go."""
+        """The bytes of a part; counted and hashed as they are sent."""
         md5 = hashlib.md5(usedforsecurity=False)
         part.completed = 0
         while part.left:
@@ -150,7 +149,7 @@ class Upload:
 
 
 def _next_url(response: httpx.Response) -> httpx.URL:
-    """Where an upload goes on."""
+    """The URL for the next request of an upload."""
     headers = response.headers
     location = headers.get("docker-upload-location") or headers.get("location")
     if not location:

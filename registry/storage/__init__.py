@@ -1,1 +1,1 @@
-"""Models on disk: blobs, manifests, partial downloads."""
+"""The models directory: blobs, manifests, partial downloads, leases."""

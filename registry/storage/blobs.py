@@ -1,4 +1,4 @@
-"""The blobs: files named by the digest of their content."""
+"""Blobs: files named by the SHA-256 of their content."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TIDYING = "remove old blobs"
 _PREFIX = "incoming-"
 _PIECE = 4 << 20
 _SMALL = 1 << 20
-"""Bytes of a blob that is hashed as soon as somebody asks for it."""
+"""Bytes up to which `seems_whole` hashes a blob."""
 
 
 class Blob(NamedTuple):
@@ -44,7 +44,7 @@ class Blob(NamedTuple):
 
 
 class Check(NamedTuple):
-    """How far the check of one blob is, in bytes. `fault` says what is wrong with it, once `done`; empty if nothing."""
+    """Progress of one blob's verification, in bytes. Once `done`, `fault` says what is wrong, empty if nothing."""
 
     digest: Digest
     completed: int
@@ -54,7 +54,7 @@ class Check(NamedTuple):
 
 
 class BlobWriter:
-    """A blob on its way in. One thread at a time. Methods raise StoreError when the disk refuses."""
+    """Writes a new blob. One thread at a time. Methods raise StoreError."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class BlobWriter:
             self._file.write(data)
 
     def commit(self) -> Blob:
-        """Check the digest, then let the blob count. Raises DigestMismatch."""
+        """Verify the digest and publish the blob. Raises DigestMismatch."""
         digest = Digest(self._hash.hexdigest())
         if self._expected is not None and self._expected != digest:
             raise DigestMismatch(self._expected, digest)
@@ -93,9 +93,9 @@ class BlobWriter:
 
 
 class BlobMender:
-    """Compares a blob that is there with what is sent again, and lets that take its place if the blob has changed.
+    """Compares a stored blob with the same blob uploaded again, and replaces it if it is damaged.
 
-    One thread at a time. `mended` is set once it has. Methods raise StoreError when the disk refuses.
+    One thread at a time. `mended` is set if it was replaced. Methods raise StoreError.
     """
 
     def __init__(self, path: Path, digest: Digest) -> None:
@@ -106,11 +106,11 @@ class BlobMender:
         self._equal = 0  # bytes up to the first that differs
         self._present: BinaryIO | None = None
         self._new: PendingFile | None = None
-        with suppress(OSError):  # one that cannot be opened differs from the first byte on
+        with suppress(OSError):  # a blob that cannot be opened differs from the first byte on
             self._present = _opened(path)
 
     def write(self, data: bytes) -> None:
-        """The next bytes that are sent."""
+        """Compare or write the next uploaded bytes."""
         self._hash.update(data)
         with without_paths(_WRITING):
             if self._new is None and self._bytes(self._equal, len(data)) == data:
@@ -119,23 +119,23 @@ class BlobMender:
                 self._replacement().write(data)
 
     def commit(self) -> None:
-        """Let what was sent take the blob's place if it is right and the blob is not."""
+        """Replace the blob if the upload has the right digest and the blob differs."""
         if self._hash.hexdigest() != self._digest.hex:
             return
         with without_paths(_WRITING):
-            if self._new is not None or self._bytes(self._equal, 1):  # or the blob is longer than what was sent
+            if self._new is not None or self._bytes(self._equal, 1):  # or the blob is longer than the upload
                 self._replacement().publish(self._path)
                 self.mended = True
 
     def close(self) -> None:
-        """Let go of both."""
+        """Close both files."""
         if self._present is not None:
             self._present.close()
         if self._new is not None:
             self._new.close()
 
     def _bytes(self, start: int, count: int) -> bytes:
-        """Bytes of the blob; none of one that cannot be read."""
+        """Bytes of the stored blob; empty if it cannot be read."""
         if self._present is None:
             return b""
         try:
@@ -145,7 +145,7 @@ class BlobMender:
             return b""
 
     def _replacement(self) -> PendingFile:
-        """The file that may take the blob's place; what was equal is in it from the start."""
+        """The replacement file, which starts with the bytes that were equal."""
         if self._new is None:
             self._new = PendingFile(self._path.parent, _PREFIX)
             for start in range(0, self._equal, _PIECE):
@@ -154,16 +154,16 @@ class BlobMender:
 
 
 class Blobs:
-    """The folder of blobs. Methods may be called from any thread; nothing is ever changed in place."""
+    """The folder of blobs. Thread-safe; files are never changed in place."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: tuple[Stamp | None, frozenset[str]] | None = None
         self._written: dict[Digest, int] = {}
-        """The sizes of blobs that were written here, in bytes."""
+        """The sizes in bytes of blobs written by this object."""
 
     def path(self, digest: Digest) -> Path:
-        """Where the blob is, if it is there."""
+        """The blob's path, whether it exists or not."""
         return self._folder / digest.filename
 
     def has(self, digest: Digest) -> bool:
@@ -172,7 +172,7 @@ class Blobs:
             return self.path(digest).is_file()
 
     def size(self, digest: Digest) -> int | None:
-        """The bytes of a blob, None if it is not there."""
+        """The size of a blob in bytes, None if it is missing."""
         with without_paths(_READING):
             try:
                 status = self.path(digest).stat()
@@ -185,9 +185,9 @@ class Blobs:
             return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def seems_whole(self, digest: Digest, sizes: Collection[int]) -> bool:
-        """Whether the blob is there, of one of the `sizes` that it may have; no sizes mean that nothing is known.
+        """Whether the blob exists with one of these `sizes` in bytes (none: any size).
 
-        A small one is hashed. One that cannot be read is none.
+        A small blob is hashed instead. An unreadable one counts as missing.
         """
         try:
             size = self.size(digest)
@@ -200,7 +200,7 @@ class Blobs:
         return size is not None and (not sizes or size in sizes)
 
     def read(self, digest: Digest, limit: int) -> bytes:
-        """All of a small blob. Raises BlobMissing, BlobTooLarge or StoreError."""
+        """The bytes of a blob of up to `limit` bytes. Raises BlobMissing, BlobTooLarge or StoreError."""
         with without_paths(_READING):
             try:
                 with _opened(self.path(digest)) as file:
@@ -212,11 +212,11 @@ class Blobs:
         return data
 
     def digests(self) -> list[Digest]:
-        """All blobs that are there."""
+        """All stored blobs."""
         return [digest for name in self.filenames() if (digest := digest_of(name)) and digest.filename == name]
 
     def check(self, digest: Digest) -> Iterator[Check]:
-        """Hash a blob, step by step; the last step is done and says what is wrong. Raises nothing."""
+        """Hash a blob in steps; the last one is `done` and has the fault. Raises nothing."""
         completed = total = 0
         sha256 = hashlib.sha256()
         try:
@@ -238,9 +238,9 @@ class Blobs:
     def put(
         self, expected: Digest | None = None, lease: Callable[[Digest], None] | None = None
     ) -> Iterator[BlobWriter]:
-        """A blob to write, with a digest to check it against if there is one. Uncommitted, it leaves nothing.
+        """A writer for a new blob, verified against `expected` if given. Without a commit nothing is left.
 
-        `lease` is called with its digest before it counts.
+        `lease` is called with the digest before the blob is published.
         """
         with without_paths(_WRITING):
             make_directory(self._folder)
@@ -252,7 +252,7 @@ class Blobs:
 
     @contextmanager
     def mend(self, digest: Digest) -> Iterator[BlobMender]:
-        """A blob that is there, to be compared with what is sent again."""
+        """A mender for a stored blob that is uploaded again."""
         mender = BlobMender(self.path(digest), digest)
         try:
             yield mender
@@ -260,9 +260,9 @@ class Blobs:
             mender.close()
 
     def adopt(self, path: Path, lease: Callable[[Digest], None], stopping: threading.Event | None) -> tuple[Blob, bool]:
-        """Make a complete file on the same disk a blob; and whether the blob was there, so that the file is left.
+        """Move a complete file on the same disk into the blobs. Returns the blob, and whether it existed already.
 
-        `lease` is called with its digest before it counts. Raises Stopped once `stopping` is set.
+        `lease` is called with the digest before the blob is published. Raises Stopped once `stopping` is set.
         """
         sha256 = hashlib.sha256()
         with without_paths(_WRITING), path.open("rb") as file:
@@ -279,12 +279,12 @@ class Blobs:
         return blob, False
 
     def touch(self, digest: Digest) -> None:
-        """Make a blob young again: programs that share the folder do not remove young blobs."""
-        with suppress(OSError):  # it may be missing, or another user's
+        """Renew a blob's mtime: programs that share the folder do not remove young blobs."""
+        with suppress(OSError):  # missing, or owned by another user
             os.utime(self.path(digest))
 
     def remove(self, digest: Digest) -> None:
-        """Remove a blob; one that is not there is no error."""
+        """Remove a blob, if it exists."""
         with without_paths("remove a blob"):
             self.path(digest).unlink(missing_ok=True)
         self._written.pop(digest, None)
@@ -295,7 +295,7 @@ class Blobs:
             return [entry.name for entry in self._files()]
 
     def stored(self) -> frozenset[str]:
-        """The names of all files; the same object as before if there are the same files as before."""
+        """The names of all files; the same object as before if nothing has changed."""
         with without_paths(_READING):
             try:
                 now = time.time_ns()
@@ -312,14 +312,14 @@ class Blobs:
             }
         if known is not None and known[1] == filenames:
             filenames = known[1]
-        # What a link leads to may go without a change of this folder.
+        # A link's target may disappear without a change of this folder.
         self._known = (stamp if stamp.tells(now) and not links else None, filenames)
         return filenames
 
     def remove_older(self, filename: str, than: float) -> bool:
-        """Remove a file that was last written before a time, in Unix seconds. Whether it was removed.
+        """Remove a file last written before `than` (Unix seconds); returns whether it was removed.
 
-        What was being written by a program that died goes however old it is.
+        An unfinished file of a dead process goes at any age.
         """
         path = self._folder / filename
         with without_paths(_TIDYING):
@@ -329,7 +329,7 @@ class Blobs:
             return not filename.startswith(_PREFIX) and remove_older(path, than)
 
     def partial(self, digest: Digest) -> Partial:
-        """A blob to download by parts."""
+        """A blob to download in parts."""
         return Partial(self._folder, digest)
 
     def require_space(self, needed: int) -> None:
@@ -339,7 +339,7 @@ class Blobs:
             require_space(self._folder, needed)
 
     def rename_legacy(self) -> None:
-        """Give blobs of the old form `sha256:HEX` the names that they have today."""
+        """Rename blobs from the old form `sha256:HEX` to `sha256-HEX`."""
         with without_paths("rename old blobs"):
             for entry in self._files():
                 digest = digest_of(entry.name)
@@ -356,7 +356,7 @@ class Blobs:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A blob to read. Raises OSError, also for what is no file: a pipe or a device may never end."""
+    """Open a regular file. Raises OSError for anything else: a pipe or a device may never end."""
     descriptor = without_waiting(str(path), os.O_RDONLY)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
@@ -370,17 +370,17 @@ def _opened(path: Path) -> BinaryIO:
 def _leads_to_file(link: os.DirEntry[str]) -> bool:
     try:
         return link.is_file()
-    except OSError:  # it leads in a circle, or where we may not look
+    except OSError:  # a cycle, or no permission
         return False
 
 
 def owner_of(filename: str) -> Digest | None:
-    """The digest of the blob that a file is, or is a part of."""
+    """The digest of a blob or partial blob with this file name."""
     return digest_of(filename.partition(SUFFIX)[0])
 
 
 def digest_of(filename: str) -> Digest | None:
-    """The digest that a file is named by, if it is named by one."""
+    """The digest in a file name, or None."""
     try:
         return Digest.parse(filename)
     except InvalidDigest:

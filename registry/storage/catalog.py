@@ -1,4 +1,4 @@
-"""The catalogue: which names are stored, and the manifest of each. A name is a path of four parts."""
+"""The stored names and their manifests. A name is a path of four parts below `manifests`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger("pronk.registry")
 
 
 class Entry(NamedTuple):
-    """The bytes of a manifest, and when it was written, in Unix nanoseconds; no stamp if it tells nothing yet."""
+    """A manifest's bytes and mtime (Unix nanoseconds); `stamp` is None if the file is too young for it to be safe."""
 
     data: bytes
     modified_at: int
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 
 class _Folder(NamedTuple):
-    """The entries of a folder; at the last level the names that they are, of files apart from those of folders."""
+    """A folder's entries; at the last level also the names of its files and of its folders."""
 
     stamp: Stamp
     entries: tuple[str, ...]
@@ -45,10 +45,9 @@ class _Folder(NamedTuple):
 
 
 class Catalog:
-    """The folder of manifests. Other programs may change it at any time, so what is remembered of a folder counts only
-    while the folder's stamp is the same.
+    """The folder of manifests. Other programs may change it, so a cached folder is valid only while its stamp is.
 
-    Methods may be called from any thread; who changes it from several keeps them apart.
+    Methods may be called from any thread; the caller serializes changes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,28 +57,28 @@ class Catalog:
         self._warned: set[str] = set()
 
     def names(self, *, strict: bool = False) -> Iterator[ModelName]:
-        """All stored names, also of what cannot be read. Files whose place is no valid name are passed over.
+        """All stored names, also of unreadable manifests. Files without a valid name are skipped.
 
-        So are folders that cannot be read, with a warning; if `strict`, they raise StoreError.
+        Unreadable folders are skipped with a warning; with `strict` they raise StoreError.
         """
         with without_paths(_READING):
             yield from self._matching(_ANY, strict=strict)
 
     def stamps(self) -> Iterator[tuple[ModelName, Stamp | None]]:
-        """All stored names, and the stamps of their manifests as they are now."""
+        """All stored names, and the current stamps of their manifests."""
         with without_paths(_READING):
             for name in self._matching(_ANY):
                 yield name, self.stamp(name)
 
     def spelling(self, name: ModelName) -> ModelName | None:
-        """The stored name that equals `name` but for case, None if there is none. A folder in its place counts too."""
+        """The stored name that equals `name` ignoring case, or None. A folder in its place counts, too."""
         with without_paths(_READING):
             if os.path.lexists(self._path(name)):
                 return name
             return next(self._matching(name.folded, folders=True), None)
 
     def read(self, name: ModelName) -> Entry:
-        """The manifest of a name as it is spelled in the store. Raises ModelMissing, ManifestError or StoreError."""
+        """The manifest of a name in the store's spelling. Raises ModelMissing, ManifestError or StoreError."""
         path = self._path(name)
         with without_paths(_READING):
             try:
@@ -99,21 +98,18 @@ class Catalog:
                 raise
 
     def stamp(self, name: ModelName) -> Stamp | None:
-        """The stamp of a name's manifest as it is now; None if there is none that can be read."""
+        """The current stamp of a name's manifest; None if it cannot be read."""
         try:
             return Stamp.of(os.stat(f"{self._root}/{name.host}/{name.namespace}/{name.model}/{name.tag}"))
         except OSError:
             return None
 
     def write(self, name: ModelName, data: bytes) -> int:
-        """Store a manifest, in place of one that is there. The change is complete or has not happened.
-
-        Returns when it was written, in Unix nanoseconds.
-        """
+        """Store or replace a manifest, atomically. Returns its mtime in Unix nanoseconds."""
         path = self._path(name)
         with without_paths(_WRITING):
             make_directory(self._folder)
-            # Not among the manifests: Ollama stops tidying up when it finds one that it cannot read.
+            # Not among the manifests: Ollama stops pruning when it meets one that it cannot read.
             file = PendingFile(self._folder, _PREFIX)
             try:
                 file.write(data)
@@ -123,10 +119,7 @@ class Catalog:
                 file.close()
 
     def remove(self, name: ModelName) -> None:
-        """Remove a name as it is spelled in the store, for good, and folders that are empty then.
-
-        Raises ModelMissing.
-        """
+        """Remove a name in the store's spelling, durably, and folders that become empty. Raises ModelMissing."""
         path = self._path(name)
         with without_paths("remove a model"):
             try:
@@ -136,17 +129,17 @@ class Catalog:
                 raise ModelMissing(name) from None
             with suppress(FileNotFoundError):  # another program has removed the folder as well
                 sync_directory(path.parent)
-        with suppress(OSError):  # the first that is not empty
+        with suppress(OSError):  # a folder that is not empty
             for folder in path.parents[:3]:
                 self._known.pop(str(folder), None)
                 folder.rmdir()
 
     def tidy(self, before: float) -> None:
-        """Remove empty folders, and what a crash left; where files cannot be locked, what is older than a Unix time."""
+        """Remove empty folders and files left by a crash; without file locks, those older than `before` (Unix time)."""
         with without_paths("remove old manifests"):
             for file in self._folder.glob(f"{_PREFIX}*"):
                 if is_abandoned(file, before):
-                    with suppress(OSError):  # a folder that somebody named so
+                    with suppress(OSError):  # a folder with such a name
                         file.unlink(missing_ok=True)
             for folder, _, _ in os.walk(self._folder, topdown=False):
                 if folder != str(self._folder):
@@ -157,9 +150,9 @@ class Catalog:
         return self._folder.joinpath(*name.parts)
 
     def _matching(self, pattern: Sequence[str], *, folders: bool = False, strict: bool = False) -> Iterator[ModelName]:
-        """The names whose parts are the wanted ones in any case; an empty one is anything.
+        """The names that match the pattern's parts, ignoring case; an empty part matches anything.
 
-        They name files, links of any kind, and `folders` if wanted.
+        Names of files, of links, and with `folders` of folders.
         """
         return self._below(self._root, pattern, (), folders=folders, strict=strict)
 
@@ -170,7 +163,7 @@ class Catalog:
         try:
             folder = self._read_folder(path, parts)
         except OSError as error:
-            # What is below such a folder nobody knows, but a link that leads in a circle has nothing below it.
+            # The folder's content is unknown; but a cyclic link has none.
             if not parts or (strict and error.errno != errno.ELOOP):
                 raise
             self._warn(path, error)
@@ -184,7 +177,7 @@ class Catalog:
             yield from (name for name in names if first in ("", name.tag.lower()))
 
     def _read_folder(self, path: str, parts: tuple[str, ...]) -> _Folder | None:
-        """A folder whose path has these parts of a name; None if there is none. Raises OSError."""
+        """The folder at `path`, which stands for these parts of a name; None if it is missing. Raises OSError."""
         known = self._known.get(path)
         try:
             now = time.time_ns()
@@ -210,7 +203,7 @@ class Catalog:
         return folder
 
     def _warn(self, path: str, error: OSError) -> None:
-        """Say once that a folder is passed over."""
+        """Log once that a folder is skipped."""
         if path not in self._warned:
             self._warned.add(path)
             log.warning("no model below %s is seen: %s", path, (error.strerror or "unreadable").lower())
@@ -226,7 +219,7 @@ def _names(entries: Sequence[os.DirEntry[str]], parts: tuple[str, ...]) -> Itera
 
 
 def _publish(file: PendingFile, path: Path) -> None:
-    """Other programs may remove folders while they are empty, which ours is until the manifest is there."""
+    """Publish a manifest; try again if another program removes the folder while it is still empty."""
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):
             make_directory(path.parent)
@@ -236,7 +229,7 @@ def _publish(file: PendingFile, path: Path) -> None:
 
 
 def _remove_folder(path: Path) -> bool:
-    """Remove a folder where a manifest should be; whether there was one."""
+    """Remove a folder in a manifest's place; returns whether there was one."""
     if path.is_symlink() or not path.is_dir():
         return False
     shutil.rmtree(path)

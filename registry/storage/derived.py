@@ -1,8 +1,8 @@
-"""Files made of blobs for a program that cannot read these as they are: a cache, which may be lost at any time.
+"""A cache of files derived from blobs: GGUFs repacked for llama.cpp. It may be deleted at any time.
 
-They stand in a folder of their own beside `blobs` and `manifests`. In `blobs` a real Ollama that shares the models
-would remove them when it starts, for their names are no digests; beside it, it never looks. A file is named by its
-blob and by its form, which says what was made and by which version of the making: another version is another file.
+It has its own folder beside `blobs` and `manifests`: an Ollama that shares the models would remove the files from
+`blobs` at its start, because their names are no digests. A file is named by its blob and its form, which includes the
+version of the code that made it.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ log = logging.getLogger("pronk.registry")
 
 
 class DerivedFiles:
-    """The folder of derived files. Methods may be called from any thread, and raise StoreError when the disk refuses.
+    """The folder of derived files. Thread-safe; methods raise StoreError.
 
-    Nothing is changed in place: a file appears complete, and whoever has it open keeps it when it is removed.
+    Files appear complete and never change; an open file outlives its removal.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, digest: Digest, form: str) -> Path:
-        """Where the file of this form is, if it has been made; to be read only."""
+        """The path of the file of this form, whether it exists or not. Read only."""
         return self.folder / f"{digest.filename}.{form}.{_SUFFIX}"
 
     @contextmanager
     def making(self, blob: Path) -> Iterator[None]:
-        """Keep everybody else from making files of this blob; waits until nobody does. The lock ends with its process.
+        """Hold the lock for making files from this blob; waits for other processes, and ends with this one.
 
-        What an earlier holder of the lock has left unfinished is removed.
+        Unfinished files of an earlier holder are removed.
         """
         with without_paths(_WRITING):
             make_directory(self.folder)
@@ -62,10 +62,7 @@ class DerivedFiles:
 
     @contextmanager
     def put(self, digest: Digest, form: str) -> Iterator[PendingFile]:
-        """A file to write, which counts once the context ends without an exception, and of which else nothing is left.
-
-        Only within `making`.
-        """
+        """A file to write; published at the end of the context, removed on an exception. Only inside `making`."""
         with without_paths(_WRITING):
             file = PendingFile(self.folder, f"{digest.filename}.{_PENDING}")
             try:
@@ -75,16 +72,16 @@ class DerivedFiles:
                 file.close()
 
     def keep(self, digest: Digest, forms: Collection[str]) -> None:
-        """Remove what other versions have made of a blob. Only within `making`."""
+        """Remove a blob's files except these forms: other versions made them. Only inside `making`."""
         kept = {self.path(digest, form) for form in forms}
         self._remove(path for path in self._of(digest) if path not in kept)
 
     def remove(self, digest: Digest) -> None:
-        """Remove what was made of a blob."""
+        """Remove all files made from a blob."""
         self._remove(self._of(digest))
 
     def prune(self, needed: Collection[Digest], before: float) -> None:
-        """Remove what was made of blobs that nobody needs, and what a crash left, if it is older than a Unix time."""
+        """Remove files of blobs not `needed` and files left by a crash, if older than `before` (Unix seconds)."""
         with without_paths(_REMOVING):
             for path in self.folder.glob("*"):
                 owner, _, rest = path.name.partition(".")
@@ -104,7 +101,7 @@ class DerivedFiles:
 
 
 def _locked(descriptor: int) -> bool:
-    """Wait for the lock on an open file; False where the file system has none, and everybody works for himself."""
+    """Wait for the lock on an open file; False if the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, also when the power fails. Functions raise OSError."""
+"""Crash-safe files: atomic publishing, locks, temporary folders, free space, change stamps. Raises OSError."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MODE = 0o644
 
 
 class PendingFile:
-    """A file that has no name of its own yet. One thread at a time; `close` it in the end.
+    """A new file without its final name. One thread at a time; `close` it in the end.
 
-    It is locked, so that other programs can tell it from what one that died has left.
+    It is locked, so that other programs can tell it from a dead program's.
     """
 
     def __init__(self, directory: Path, prefix: str) -> None:
@@ -28,7 +28,7 @@ class PendingFile:
 
     @property
     def modified_at(self) -> int:
-        """When it was last written, in Unix nanoseconds."""
+        """The mtime in Unix nanoseconds."""
         return os.fstat(self._descriptor).st_mtime_ns
 
     def write(self, data: bytes) -> None:
@@ -38,31 +38,31 @@ class PendingFile:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def publish(self, target: Path) -> None:
-        """Give the file its name, in place of a file that has it. It counts once this has returned."""
+        """Move the file to its final name, replacing one that exists. Durable on return."""
         publish(self._descriptor, self._path, target)
 
     def close(self) -> None:
-        """Let go of the file; one that was not published is removed."""
+        """Close the file; remove it unless it was published."""
         os.close(self._descriptor)
         self._path.unlink(missing_ok=True)
 
 
 def without_waiting(path: str, flags: int) -> int:
-    """An opener for `open`: a pipe would keep us waiting for its other end."""
+    """An opener for `open` that does not block on a pipe."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def publish(descriptor: int, path: Path, target: Path) -> None:
-    """Give an open, complete file its final name; once this has returned, both last."""
+    """Give an open, complete file its final name. Content and name are durable on return."""
     os.fchmod(descriptor, _MODE)
     os.fsync(descriptor)
     path.replace(target)
-    with suppress(FileNotFoundError):  # another program has removed it again, and its folder
+    with suppress(FileNotFoundError):  # another program has removed the file and its folder
         sync_directory(target.parent)
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and those above it, so that they last."""
+    """Create a directory and its parents, durably."""
     missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
@@ -71,7 +71,7 @@ def make_directory(path: Path) -> None:
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Lock an open file or folder, unless another has it open and locked; None where nothing can be locked."""
+    """Lock an open file or folder. False if another process holds the lock; None if the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -82,7 +82,7 @@ def try_lock(descriptor: int) -> bool | None:
 
 
 def is_there(descriptor: int, path: Path) -> bool:
-    """Whether a path still leads to an open file or folder."""
+    """Whether a path still names this open file or folder."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
     except FileNotFoundError:
@@ -90,9 +90,9 @@ def is_there(descriptor: int, path: Path) -> bool:
 
 
 def is_abandoned(path: Path, before: float) -> bool:
-    """Whether nobody has a file or folder locked that is locked while it is used. False if it is gone.
+    """Whether nobody holds the lock of a file or folder that is locked while in use. False if it is gone.
 
-    Where nothing can be locked, whether it was last written before a time (in Unix seconds).
+    Without locks: whether it was last written before `before` (Unix seconds).
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -106,7 +106,7 @@ def is_abandoned(path: Path, before: float) -> bool:
 
 
 def remove_older(path: Path, than: float) -> bool:
-    """Remove a file that was last written before a time, in Unix seconds. Whether it was there and that old."""
+    """Remove a file last written before `than` (Unix seconds); returns whether it was removed."""
     try:
         if path.lstat().st_mtime >= than:
             return False
@@ -117,17 +117,17 @@ def remove_older(path: Path, than: float) -> bool:
 
 
 def _locked_file(directory: Path, prefix: str) -> tuple[int, Path]:
-    """A new file, open and locked; where nothing can be locked, open."""
+    """A new open file, locked if the file system has locks."""
     while True:
         descriptor, name = tempfile.mkstemp(prefix=prefix, dir=directory)
         try_lock(descriptor)
         if is_there(descriptor, Path(name)):
             return descriptor, Path(name)
-        os.close(descriptor)  # somebody tidied up just before it was locked
+        os.close(descriptor)  # another process pruned it just before it was locked
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory last."""
+    """Make a directory's entries durable (fsync)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -135,20 +135,18 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-# Folders for files in the making, on the disk of the blobs: they are as large as blobs, and become some.
-
 _PREFIX = "making-"
 
 
 class Scratch:
-    """The temporary folders of a models directory. Methods may be called from any thread."""
+    """Temporary folders on the blobs' disk, for files that become blobs. Thread-safe."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """An empty folder, which goes with all that is in it. Raises StoreError."""
+        """An empty folder, removed with its content at the end. Raises StoreError."""
         with without_paths("make a folder"):
             make_directory(self._root)
             descriptor, folder = _locked_folder(self._root)
@@ -159,14 +157,14 @@ class Scratch:
             os.close(descriptor)
 
     def remove_abandoned(self, before: float) -> None:
-        """Remove what a crash left; where folders cannot be locked, what is older than a time in Unix seconds."""
+        """Remove folders left by a crash; without locks, those older than `before` (Unix seconds)."""
         for folder in self._root.glob(f"{_PREFIX}*"):
             if is_abandoned(folder, before):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def _locked_folder(root: Path) -> tuple[int, Path]:
-    """A new folder, open and locked for as long as it is used."""
+    """A new folder, open and locked while it is used."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
         try:
@@ -176,15 +174,12 @@ def _locked_folder(root: Path) -> tuple[int, Path]:
         try_lock(descriptor)
         if is_there(descriptor, folder):
             return descriptor, folder
-        os.close(descriptor)  # somebody tidied up just before it was locked
-
-
-# How much room a disk has.
+        os.close(descriptor)  # another process pruned it just before it was locked
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What can be written to a folder, or where it is to be made: free bytes, and why nothing can (empty if it can)."""
+    """Whether a folder exists, the free bytes on its disk, and why it cannot be written (empty if it can)."""
 
     exists: bool
     free: int
@@ -192,8 +187,8 @@ class Room:
 
 
 def room(folder: Path) -> Room:
-    """Try to write to a folder, or to the first above it that is there. Nothing is left. Raises nothing."""
-    exists = os.path.exists(folder)  # which is false, and raises nothing, where it may not be looked at
+    """Test-write to a folder, or to its first existing parent. Leaves nothing. Raises nothing."""
+    exists = os.path.exists(folder)  # false, without an error, if it may not be looked at
     place = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     try:
         free = _free(place)
@@ -205,14 +200,14 @@ def room(folder: Path) -> Room:
 
 
 def hindrance(models: Path) -> tuple[Path, str] | None:
-    """The folder of the models, or the first below it, that cannot be written, and why; None if all can."""
+    """The first of the models folder, `blobs` and `manifests` that cannot be written, and why; None if all can."""
     below = [path for path in (models / "blobs", models / "manifests") if os.path.exists(path)]
     checks = ((path, room(path).hindrance) for path in (models, *below))
     return next(((path, reason) for path, reason in checks if reason), None)
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise DiskFull if so many bytes do not fit on the disk of a folder; OSError if that cannot be known."""
+    """Raise DiskFull if `needed` bytes do not fit on a folder's disk, OSError if that is unknown."""
     free = _free(folder)
     if needed > free:
         raise DiskFull(needed, free)
@@ -223,14 +218,12 @@ def _free(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-# Whether a file or a folder is still what it was when it was read.
-
-_TICK = 100_000_000  # nanoseconds; the clock of a file system goes on in steps of some milliseconds
-_COARSE_TICK = 2_000_000_000  # where it has no fractions of seconds
+_TICK = 100_000_000  # nanoseconds; file system clocks advance in steps of milliseconds
+_COARSE_TICK = 2_000_000_000  # for file systems without fractions of seconds
 
 
 class Stamp(NamedTuple):
-    """What changes with every change: of a file's content, or of a folder's entries. Times are Unix nanoseconds."""
+    """Fields of `stat` that change with a file's content or a folder's entries. Times are Unix nanoseconds."""
 
     device: int
     inode: int
@@ -244,6 +237,6 @@ class Stamp(NamedTuple):
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def tells(self, now: int) -> bool:
-        """Whether any change after `now`, when it was taken, gives another stamp: not so soon after the last one."""
+        """Whether any change after `now` (when it was taken) must change the stamp: not right after the last change."""
         last = max(self.modified_at, self.changed_at)
         return last + (_TICK if last % 1_000_000_000 else _COARSE_TICK) < now

@@ -1,7 +1,7 @@
-"""Who needs which blobs before a manifest names them: known to all programs that share a models directory.
+"""Leases: blobs in use before a manifest names them, visible to all programs that share a models directory.
 
-Each lease is a file beside the blobs that is locked for as long as its owner lives. What is found unlocked was left by
-a program that died, and says which blobs it had made for nothing.
+A lease is a file in the models directory, locked while its owner lives. An unlocked one was left by a dead program and
+lists the blobs that it made for nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _PREFIX: Final = "lease-"
 _MODE: Final = 0o644
 _MOST_BYTES: Final = 16 << 20
 _GRACE: Final = 3600
-"""Seconds for which a lease counts where files cannot be locked."""
+"""Seconds for which a lease is valid on file systems without locks."""
 log = logging.getLogger("pronk.registry")
 
 
 class FolderLock:
-    """Held by one thread of one program at a time, of all that use a folder. Reentrant.
+    """A reentrant lock among all threads of all programs that use a folder.
 
-    Where the folder is not there, or cannot be locked, it keeps only the threads of this program apart.
+    If the folder is missing or cannot be locked, it is a lock among this program's threads only.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ class FolderLock:
 
 
 class Abandoned(NamedTuple):
-    """What a program that died has left: its lease, the blobs in it, and whether it made them itself."""
+    """A dead program's lease: its file, its blobs, and whether the program made them."""
 
     path: Path
     digests: frozenset[Digest]
@@ -83,7 +83,7 @@ class Leases:
         self._own: dict[Path, int] = {}
 
     def take(self, digests: frozenset[Digest], *, made: bool) -> Path | None:
-        """Lease blobs; gives what `give_back` takes."""
+        """Lease blobs. Returns the lease file for `give_back`."""
         self._counts.update(digests)
         return self.note(digests, made=made)
 
@@ -93,7 +93,7 @@ class Leases:
         self.forget(file)
 
     def note(self, digests: Iterable[Digest], *, made: bool) -> Path | None:
-        """Tell other programs of these blobs, and those that come after us if we die. None if the disk refuses."""
+        """Write a lease file for other programs, and for those that clean up if we die. None if that fails."""
         listed = [digest.hex for digest in digests]
         if not listed:
             return None
@@ -105,7 +105,7 @@ class Leases:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 os.fchmod(descriptor, _MODE)
                 os.write(descriptor, msgspec.json.encode(_File(listed, made)))
-            except OSError as error:  # a full disk, or one that cannot lock: our own threads know of it all the same
+            except OSError as error:  # disk full or no locks: the lease still holds for our own threads
                 log.debug("a lease is not told to others: %s", error.strerror)
                 self.forget(path)
                 return None
@@ -113,14 +113,14 @@ class Leases:
         return None
 
     def forget(self, file: Path | None) -> None:
-        """Take back what `note` has told."""
+        """Remove a lease file written by `note`."""
         if file is not None:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
             os.close(self._own.pop(file))
 
     def held(self) -> set[Digest]:
-        """All leased blobs: ours, and those of other programs that live."""
+        """All leased blobs: ours, and those of other living programs."""
         digests = set(self._counts)
         for path in self._others():
             with _opened(path) as descriptor:
@@ -129,7 +129,7 @@ class Leases:
         return digests
 
     def abandoned(self) -> list[Abandoned]:
-        """What programs have left that died."""
+        """The leases of dead programs."""
         leases = []
         for path in self._others():
             with _opened(path) as descriptor:
@@ -143,7 +143,7 @@ class Leases:
 
 @asynccontextmanager
 async def held(lease: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Hold a lease, or what comes with one, without making the event loop wait for the disk or for other programs."""
+    """Enter a blocking context manager, such as a lease, in a thread, without blocking the event loop."""
     stack = ExitStack()
     taking = asyncio.ensure_future(asyncio.to_thread(stack.enter_context, lease))
     try:
@@ -167,7 +167,7 @@ def _locked_folder(folder: Path) -> int:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """A descriptor, -1 if the file is gone or is none of ours."""
+    """A descriptor; -1 if the file is gone or cannot be opened."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -185,7 +185,7 @@ def _is_free(descriptor: int) -> bool:
 
 
 def _read(descriptor: int) -> Abandoned:
-    """What a lease says; one that cannot be read says nothing."""
+    """The content of a lease file; empty if it cannot be read."""
     try:
         file = msgspec.json.decode(os.read(descriptor, _MOST_BYTES), type=_File)
         return Abandoned(Path(), frozenset(Digest(text) for text in file.digests), file.made)

@@ -1,7 +1,7 @@
-"""A blob on its way in by parts: bytes where they belong, a journal of what is there, a name when it is whole.
+"""Partial blobs: downloads in parts that survive a crash, in Ollama's file format.
 
-The files are Ollama's: `sha256-HEX-partial` has the full size from the start, `sha256-HEX-partial-N` says how far part
-N is. The journal never says more than what is on the disk, also when the power fails.
+`sha256-HEX-partial` has the full size from the start; `sha256-HEX-partial-N` is the journal of part N, which never
+claims bytes that are not on the disk, even after a power failure.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from registry.errors import CorruptDownload, StoreError, without_paths
 from registry.names import Digest
 from registry.storage.files import make_directory, publish
 
-# How a large blob is divided: parts that travel side by side, each of which remembers how far it is.
-
 _MOST = (1 << 63) - 1
 _Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 
 
 class Part(msgspec.Struct, kw_only=True):
-    """A range of a blob, in bytes, of which the first `completed` are there. Its JSON is Ollama's."""
+    """A range of a blob in bytes, of which the first `completed` are there. Its JSON is Ollama's."""
 
     number: _Count = msgspec.field(name="N")
     offset: _Count = msgspec.field(name="Offset")
@@ -38,30 +36,30 @@ class Part(msgspec.Struct, kw_only=True):
 
     @property
     def start(self) -> int:
-        """Where the next byte belongs."""
+        """The offset of the next byte."""
         return self.offset + self.completed
 
     @property
     def end(self) -> int:
-        """Where the next part begins."""
+        """The offset behind the part."""
         return self.offset + self.size
 
     @property
     def left(self) -> int:
-        """Bytes that are missing."""
+        """Missing bytes."""
         return self.size - self.completed
 
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """Into how many parts a blob is divided, and how small and how large they may be in bytes."""
+    """How a blob is divided: the number of parts, and their smallest and largest size in bytes."""
 
     count: int = 16
     smallest: int = 100_000_000
     largest: int = 1_000_000_000
 
     def of(self, total: int) -> list[Part]:
-        """The parts of a blob, none of an empty one."""
+        """The parts of a blob of `total` bytes; none for an empty one."""
         size = min(max(total // self.count, self.smallest), self.largest)
         return [
             Part(number=number, offset=offset, size=min(size, total - offset))
@@ -73,7 +71,7 @@ DIVISION: Final = Division()
 
 
 def completed_list(saved: Iterable[Part], total: int) -> list[Part]:
-    """Parts that were saved, with new ones for what they leave out; those that cannot be are left out themselves."""
+    """Saved parts plus new ones for the gaps, in order; impossible parts are dropped."""
     known = list(saved)
     fresh = max((part.number for part in known), default=-1) + 1
     parts: list[Part] = []
@@ -91,7 +89,7 @@ def completed_list(saved: Iterable[Part], total: int) -> list[Part]:
 
 
 JOURNAL_EVERY: Final = 8 << 20
-"""Bytes that a crash may cost, and no more than the next piece besides."""
+"""Bytes between two journal writes, so at most about as many are lost in a crash."""
 SUFFIX: Final = "-partial"
 _PIECE = 1 << 20
 _MOST_STATE = 1 << 10
@@ -103,16 +101,16 @@ log = logging.getLogger("pronk.registry")
 
 
 class PartialClosed(StoreError):
-    """Nobody waits for this blob any more."""
+    """The download was stopped."""
 
     def __init__(self) -> None:
         super().__init__("the download was stopped")
 
 
 class Partial:
-    """The partial of one blob; while it is open no other process can open it. One thread at a time, but for `stop`.
+    """One partial blob. While open, no other process can open it. One thread at a time, except for `stop`.
 
-    Methods raise StoreError when the disk refuses; what is there then stays and is found again. `close` it in the end.
+    Methods raise StoreError; bytes so far are kept for the next attempt. `close` it in the end.
     """
 
     def __init__(self, folder: Path, digest: Digest) -> None:
@@ -125,7 +123,7 @@ class Partial:
         self._since_journal = 0
 
     def open(self, total: int, division: Division) -> None:
-        """Go on with what an earlier try has left of a blob of this size, or start anew."""
+        """Resume an earlier attempt at this blob of `total` bytes, or start anew."""
         with without_paths(_WRITING):
             make_directory(self._folder)
             self._descriptor = _open_locked(self._path)
@@ -133,7 +131,7 @@ class Partial:
 
     @property
     def kept(self) -> int:
-        """Bytes that an earlier try has left. Need not be open."""
+        """Bytes left by an earlier attempt. Works on a closed partial."""
         with without_paths(_READING):
             return sum(part.completed for part in self._saved_parts())
 
@@ -144,11 +142,11 @@ class Partial:
 
     @property
     def completed(self) -> int:
-        """Bytes that are there. May be read from any thread."""
+        """Bytes written. May be read from any thread."""
         return sum(part.completed for part in self.parts)
 
     def write(self, part: Part, data: bytes | bytearray) -> None:
-        """The next bytes of a part; what lies beyond its end is dropped."""
+        """Write the next bytes of a part; bytes beyond its end are dropped."""
         rest = memoryview(data)[: part.left]
         self._since_journal += len(rest)
         self._unsaved[part.number] = part
@@ -161,10 +159,7 @@ class Partial:
                 self._journal()
 
     def commit(self) -> None:
-        """Check the digest, then let the blob count.
-
-        Raises CorruptDownload, and nothing is left of it; PartialClosed after `stop`.
-        """
+        """Verify the digest and publish the blob. Raises CorruptDownload and removes it; PartialClosed after `stop`."""
         digest = self._hash()
         with without_paths(_WRITING):
             if digest != self._digest:
@@ -175,11 +170,11 @@ class Partial:
             self._forget()
 
     def stop(self) -> None:
-        """Let a `commit` that is at work end soon. May be called from any thread."""
+        """Make a running `commit` end soon. May be called from any thread."""
         self._stopping.set()
 
     def close(self) -> None:
-        """Note what is there, and let go of it; one that was not opened is closed already."""
+        """Write the journal and close the file, if it is open."""
         if self._descriptor < 0:
             return
         try:
@@ -194,7 +189,7 @@ class Partial:
         return self._folder / f"{self._digest.filename}{SUFFIX}"
 
     def _start(self, total: int, division: Division) -> list[Part]:
-        """The parts to work on: those of an earlier try, or new ones."""
+        """The parts to download: those of an earlier attempt, or new ones."""
         saved = self._saved_parts()
         parts = completed_list(saved, total) if saved else division.of(total)
         os.ftruncate(self._descriptor, total)
@@ -204,7 +199,7 @@ class Partial:
         return parts
 
     def _journal(self) -> None:
-        """Write down how far the parts are, once their bytes are safe."""
+        """Write the progress of changed parts, after an fsync of their bytes."""
         if not self._unsaved:
             return
         os.fsync(self._descriptor)
@@ -223,7 +218,7 @@ class Partial:
         return self._folder.glob(f"{self._path.name}-*")
 
     def _saved_parts(self) -> list[Part]:
-        """The parts that the journal knows; what cannot be read, of it or of the blob, is as good as not there."""
+        """The parts in the journal. Unreadable entries and bytes beyond the file count as missing."""
         parts: dict[int, Part] = {}
         present = self._path.stat().st_size if self._path.is_file() else 0
         for path in self._states():
@@ -250,7 +245,7 @@ class Partial:
 
 
 def _open_locked(path: Path) -> int:
-    """The data file, held against other processes. Raises StoreError if one of them has it."""
+    """The open data file, locked. Raises StoreError if another process holds it."""
     while True:
         descriptor = os.open(path, _FLAGS, _MODE)
         try:
@@ -260,7 +255,7 @@ def _open_locked(path: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # it was published or removed just before it was locked
+        os.close(descriptor)  # another process published or removed it just before it was locked
 
 
 def _lock(descriptor: int) -> None:
@@ -273,7 +268,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _save(path: Path, part: Part) -> None:
-    """Written over the old state in one go: a part that has grown never has a shorter text."""
+    """Overwrite a part's journal in one write: a grown part never has a shorter text."""
     descriptor = os.open(path, _FLAGS, _MODE)
     try:
         os.pwrite(descriptor, msgspec.json.encode(part) + b"\n", 0)

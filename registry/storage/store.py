@@ -1,7 +1,7 @@
-"""The models directory: names, manifests and blobs as one thing that stays whole.
+"""The models directory: names, manifests and blobs kept consistent.
 
-A directory of Ollama's works as it stands, also while Ollama uses it. Blobs come before the manifest that needs them
-and go after it, and each of them appears complete or not at all.
+Works on an Ollama directory, also while Ollama uses it. Blobs are stored before the manifest that needs them and
+removed after it; each appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ __all__ = [
 ]
 
 GRACE = 3600
-"""Seconds for which a blob that no model needs is kept: somebody may be about to write the manifest."""
+"""Seconds for which an unused blob is kept: another program may be about to write its manifest."""
 _PIECE = 1 << 20
 log = logging.getLogger("pronk.registry")
 
 
 class BrokenManifest(ManifestError):
-    """The manifest of a stored model cannot be read; `str()` says why, and how to mend it, `reason` only why."""
+    """A stored manifest cannot be read; `str()` says why and what to do, `reason` only why."""
 
     def __init__(self, name: ModelName, reason: str) -> None:
         super().__init__(
@@ -60,7 +60,7 @@ class BrokenManifest(ManifestError):
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A name and what is stored under it: `digest` is the manifest's in hexadecimal, `modified_at` Unix nanoseconds."""
+    """A stored model: `digest` is the manifest's SHA-256 in hexadecimal, `modified_at` Unix nanoseconds."""
 
     name: ModelName
     manifest: Manifest
@@ -69,7 +69,7 @@ class StoredModel:
 
     @property
     def second(self) -> int:
-        """The second in which it was stored, in Unix time."""
+        """`modified_at` in whole Unix seconds."""
         return self.modified_at // 10**9
 
     @property
@@ -79,10 +79,10 @@ class StoredModel:
 
 
 class Store:
-    """Owns a models directory. Every method may be called from any thread; all of them block.
+    """Owns a models directory. Thread-safe; every method blocks.
 
-    `derived` are files made of blobs, which go with their blob.
-    Raises StoreError when the disk refuses, BrokenManifest for a model whose manifest cannot be read.
+    `derived` is the cache of files made from blobs. Methods raise StoreError, and BrokenManifest for a model whose
+    manifest cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -91,19 +91,19 @@ class Store:
         self._blobs = Blobs(root / "blobs")
         self._scratch = Scratch(root)
         self._known: dict[ModelName, tuple[Stamp, StoredModel]] = {}
-        """Manifests that were read. They count while their stamps are the same: Ollama may write to them too."""
+        """Manifests read so far; valid while their stamps are the same, because Ollama may write them, too."""
         self.changed: Callable[[], None] = lambda: None
-        """Called when a name has come, gone, or been given other contents; from whatever thread did that."""
+        """Called after a name was added, removed or changed, from the thread that did it."""
         self._leases = Leases(root)
         self._lock = FolderLock(root)
-        """Held while manifests and leases change, and from looking which blobs are needed until the others are gone."""
+        """Held while manifests and leases change, and while unused blobs are found and removed."""
         try:
             self._blobs.rename_legacy()
         except StoreError as error:
             log.warning("%s", error)
 
     def find(self, name: ModelName, *, install: bool = True) -> StoredModel:
-        """What is stored under a name, in any case. A model that comes with the program is stored first (`install`).
+        """The model stored under a name, ignoring case. With `install`, a missing bundled model is stored first.
 
         Raises ModelMissing.
         """
@@ -115,11 +115,11 @@ class Store:
         return self._read(stored)
 
     def bundled(self, name: ModelName) -> StoredModel:
-        """A model that comes with the program; stored anew if none can be read, or blobs of it are gone."""
+        """A bundled model; stored anew if it is missing or damaged."""
         return self._whole(name) or self._read(self._install(name))
 
     def stored(self, name: ModelName) -> StoredModel | None:
-        """What is stored under a name, in any case; None if nothing is, or nothing that can be read."""
+        """The model stored under a name, ignoring case; None if missing or unreadable."""
         stored = self._catalog.spelling(name)
         try:
             return None if stored is None else self._read(stored)
@@ -127,7 +127,7 @@ class Store:
             return None
 
     def list(self) -> list[StoredModel]:
-        """All models that can be read, the newest first. Those that have not changed are the same objects as before."""
+        """All readable models, newest first. Unchanged ones are the same objects as in the last call."""
         stamps, blobs = dict(self._catalog.stamps()), self._blobs.stored()
         for gone in set(self._known).difference(stamps):
             self._known.pop(gone, None)
@@ -140,13 +140,13 @@ class Store:
         return sorted(models, key=lambda model: (-model.second, model.name.full))
 
     def blobs(self) -> frozenset[str]:
-        """The file names of what is among the blobs; the same object as before if nothing has come or gone."""
+        """The file names in the blobs folder; the same object as before if nothing has changed."""
         return self._blobs.stored()
 
     def write_manifest(self, name: ModelName, manifest: Manifest | bytes, *, prune: bool = False) -> StoredModel:
-        """Store a model whose blobs are there; bytes are kept as they are. Raises BlobMissing or ManifestError.
+        """Store a model whose blobs exist; bytes are stored verbatim. Raises BlobMissing or ManifestError.
 
-        With `prune`, the blobs go that only the model needed which had the name.
+        With `prune`, blobs that only the replaced model needed are removed.
         """
         data = manifest if isinstance(manifest, bytes) else manifest.encode()
         needed = Manifest.decode(data).digests
@@ -160,9 +160,9 @@ class Store:
         return StoredModel(stored, Manifest.decode(data), hashlib.sha256(data).hexdigest(), modified_at)
 
     def copy(self, source: ModelName, destination: ModelName, *, prune: bool = False) -> None:
-        """Store a model under a second name, in place of what has it. Raises ModelMissing.
+        """Store a model under a second name, replacing what has it. Raises ModelMissing.
 
-        With `prune`, the blobs go that only the model needed which had the name.
+        With `prune`, blobs that only the replaced model needed are removed.
         """
         with self._lock:
             model = self.find(source)
@@ -173,9 +173,9 @@ class Store:
         self.changed()
 
     def delete(self, name: ModelName) -> None:
-        """Remove a name, and the blobs that nothing else needs. Raises ModelMissing.
+        """Remove a name and the blobs that nothing else needs. Raises ModelMissing.
 
-        Nobody can say which blobs a broken manifest needs: they go when the store is pruned.
+        The blobs of a broken manifest are unknown: `prune` removes them later.
         """
         with self._lock:
             stored = self._catalog.spelling(name)
@@ -197,13 +197,13 @@ class Store:
         self.changed()
 
     def unused(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Those of these blobs that no model needs and nobody has leased."""
+        """The blobs among these that no model needs and nobody has leased."""
         with self._lock:
             needed = self._needed()
             return set() if needed is None else set(digests) - needed - self._leases.held()
 
     def remove_unused(self, digests: Iterable[Digest]) -> None:
-        """Remove those of these blobs that no model needs and nobody has leased."""
+        """Remove the blobs among these that no model needs and nobody has leased."""
         with self._lock:
             unused = self.unused(digests)
             note = self._leases.note(unused, made=True)
@@ -212,19 +212,18 @@ class Store:
                     try:
                         self._blobs.remove(digest)
                         self.derived.remove(digest)
-                    except StoreError as error:  # the others go all the same
+                    except StoreError as error:  # go on with the others
                         log.warning("%s: %s", digest, error)
             finally:
                 self._leases.forget(note)
 
     def prune(self, now: float) -> None:
-        """Remove what no model needs and nobody touched for the time of grace; `now` is in Unix seconds.
+        """Remove files that no model needs and nobody touched for GRACE seconds; `now` is in Unix seconds.
 
-        What programs that died were making goes at once: nobody can go on with it. What they were downloading, and
-        what was uploaded, stays for the time of grace. Does nothing if a manifest cannot be read: its blobs could not
-        be told from the others.
+        Unfinished files of dead programs go at once; partial downloads and uploads stay for GRACE. Does nothing if a
+        manifest cannot be read, because its blobs are unknown.
         """
-        # Without the lock, for it takes long: whatever a manifest comes to need meanwhile has been touched since.
+        # Without the lock, because it takes long: blobs that new manifests need have been touched meanwhile.
         needed = self._needed()
         if needed is None:
             return
@@ -237,7 +236,7 @@ class Store:
                     leased = owner_of(filename) in self._leases.held()
                     try:
                         removed += not leased and self._blobs.remove_older(filename, before)
-                    except StoreError as error:  # the others go all the same
+                    except StoreError as error:  # go on with the others
                         log.warning("%s: %s", filename, error)
         self._scratch.remove_abandoned(before)
         with self._lock:
@@ -247,9 +246,9 @@ class Store:
 
     @contextmanager
     def lease(self, digests: Iterable[Digest], *, made: bool = False) -> Iterator[None]:
-        """Keep blobs, stored or still to come, from being removed before a manifest names them, by whichever program.
+        """Protect blobs, stored or to come, from removal by any program before a manifest names them.
 
-        Of `made` ones nobody can make use but the holder of the lease: if its program dies, they go.
+        `made` blobs are of use to the holder only: if its program dies, they are removed.
         """
         leased = frozenset(digests)
         with self._lock:
@@ -264,7 +263,7 @@ class Store:
 
     @contextmanager
     def doomed(self, digests: Iterable[Digest]) -> Iterator[None]:
-        """Blobs that are about to go: if this program dies meanwhile, others remove those that no model needs."""
+        """Mark blobs that are about to be removed: if this program dies, others remove the unused ones."""
         with self._lock:
             note = self._leases.note(digests, made=True)
         try:
@@ -274,11 +273,11 @@ class Store:
                 self._leases.forget(note)
 
     def has_blob(self, digest: Digest) -> bool:
-        """Whether a blob is there."""
+        """Whether a blob exists."""
         return self._blobs.has(digest)
 
     def seems_whole(self, digest: Digest) -> bool:
-        """Whether a blob is there, and as large as it must be as far as that is known. Only a small one is read."""
+        """Whether a blob exists with the size that manifests state. Only small blobs are read."""
         sizes = set()
         for name in self._catalog.names():
             with suppress(StoreError, ManifestError):
@@ -287,19 +286,19 @@ class Store:
         return self._blobs.seems_whole(digest, sizes)
 
     def blob_size(self, digest: Digest) -> int | None:
-        """The bytes of a blob, None if it is not there."""
+        """The size of a blob in bytes, None if it is missing."""
         return self._blobs.size(digest)
 
     def blob_path(self, digest: Digest) -> Path:
-        """Where a blob is, if it is there; to be read only."""
+        """The path of a blob, whether it exists or not. Read only."""
         return self._blobs.path(digest)
 
     def read_blob(self, digest: Digest, limit: int) -> bytes:
-        """All of a blob of up to `limit` bytes. Raises BlobMissing or BlobTooLarge."""
+        """The bytes of a blob of up to `limit` bytes. Raises BlobMissing or BlobTooLarge."""
         return self._blobs.read(digest, limit)
 
     def digests(self) -> dict[Digest, set[ModelName]]:
-        """All blobs that are there or that a model needs, and the models that need each. Broken models need none."""
+        """All blobs that exist or that a model needs, each with the models that need it, except broken models."""
         users: dict[Digest, set[ModelName]] = {digest: set() for digest in self._blobs.digests()}
         for name in self._catalog.names():
             with suppress(StoreError, ManifestError):
@@ -308,7 +307,7 @@ class Store:
         return users
 
     def unreadable(self) -> dict[ModelName, str]:
-        """The models whose manifest cannot be read, and why."""
+        """The models whose manifest cannot be read, with the reasons."""
         reasons = {}
         for name in self._catalog.names():
             try:
@@ -320,30 +319,30 @@ class Store:
         return reasons
 
     def verify(self, digests: Iterable[Digest]) -> Iterator[Check]:
-        """Compare blobs with their digests, one after the other, with a step for every few megabytes.
+        """Verify blobs against their digests, one after the other, with a step every few megabytes.
 
-        The last step of each blob is `done` and says what is wrong with it: missing, unreadable, or changed.
+        The last step of each blob is `done` and has its fault: missing, unreadable or changed.
         """
         for digest in digests:
             yield from self._blobs.check(digest)
 
     def partial(self, digest: Digest) -> Partial:
-        """A blob to download by parts; until it is committed it is not there. Whoever downloads it holds a lease."""
+        """A blob to download in parts. The caller holds a lease; the blob exists once it is committed."""
         return self._blobs.partial(digest)
 
     def require_space(self, needed: int) -> None:
-        """Raise DiskFull if so many bytes do not fit."""
+        """Raise DiskFull if `needed` bytes do not fit."""
         self._blobs.require_space(needed)
 
     @contextmanager
     def put_blob(self, digest: Digest) -> Iterator[BlobWriter]:
-        """A blob to write and commit. Until it is committed it is not there, and if it is not, nothing is left."""
+        """A writer for a blob with a known digest. Without a commit nothing is left."""
         with self.lease((digest,)), self._blobs.put(digest) as writer:
             yield writer
 
     @contextmanager
     def mend_blob(self, digest: Digest) -> Iterator[BlobMender]:
-        """A blob that is there and is sent again: what is sent takes its place if its bytes have changed."""
+        """A mender for a stored blob that is uploaded again: the upload replaces damaged bytes."""
         with self.lease((digest,)), self._blobs.mend(digest) as mender:
             yield mender
             if mender.mended:
@@ -353,12 +352,12 @@ class Store:
 
     @contextmanager
     def new_blob(self, holder: ExitStack | None = None) -> Iterator[BlobWriter]:
-        """A blob to write and commit whose digest is not known before. Once it counts, `holder` has a lease on it."""
+        """A writer for a blob of unknown digest. Once committed, `holder` has a lease on it."""
         with ExitStack() as own, self._blobs.put(lease=self._lessor(holder or own)) as writer:
             yield writer
 
     def add_blob(self, data: bytes) -> Blob:
-        """Store these bytes, unless they are there."""
+        """Store these bytes as a blob, unless it exists."""
         blob = Blob(Digest.of(data), len(data))
         with self.lease((blob.digest,)):
             if not self._blobs.has(blob.digest):
@@ -368,9 +367,9 @@ class Store:
         return blob
 
     def add_file(self, path: Path, holder: ExitStack | None = None, stopping: threading.Event | None = None) -> Blob:
-        """Store a copy of a file from outside, on which `holder` gets a lease.
+        """Store a copy of a file as a blob; `holder` gets a lease on it.
 
-        Raises OSError if it cannot be read, Stopped once `stopping` is set.
+        Raises OSError if the file cannot be read, Stopped once `stopping` is set.
         """
         with path.open("rb") as file, self.new_blob(holder) as writer:
             while data := file.read(_PIECE):
@@ -379,13 +378,13 @@ class Store:
             return writer.commit()
 
     def scratch(self) -> AbstractContextManager[Path]:
-        """A folder for files on their way to becoming blobs; it goes, with all that is still in it."""
+        """A temporary folder for files that become blobs; removed at the end of the context."""
         return self._scratch.folder()
 
     def adopt(
         self, path: Path, holder: ExitStack | None = None, stopping: threading.Event | None = None
     ) -> tuple[Blob, bool]:
-        """Make a complete file of a scratch folder a blob, without copying it; and whether the blob was there.
+        """Move a complete file from a scratch folder into the blobs. Returns the blob, and whether it existed.
 
         `holder` gets a lease on it. Raises Stopped once `stopping` is set.
         """
@@ -393,11 +392,11 @@ class Store:
             return self._blobs.adopt(path, self._lessor(holder or own), stopping)
 
     def _lessor(self, holder: ExitStack) -> Callable[[Digest], None]:
-        """What gives a lease on a blob that is being made to its holder."""
+        """A function that leases a new blob to its holder."""
         return lambda digest: holder.enter_context(self.lease((digest,), made=True))
 
     def _remove_abandoned(self) -> None:
-        """Remove what programs that died have made for nothing, and their leases."""
+        """Remove blobs that dead programs made for nothing, and their leases."""
         with self._lock:
             for lease in self._leases.abandoned():
                 if lease.made:
@@ -405,14 +404,14 @@ class Store:
                 lease.path.unlink(missing_ok=True)
 
     def _write(self, name: ModelName, data: bytes, *, prune: bool) -> int:
-        """Write a manifest, and remove what only the one in its place needed. Returns when it was written."""
+        """Write a manifest; with `prune`, remove blobs that only the replaced one needed. Returns its mtime (ns)."""
         old = self.stored(name) if prune else None
         replaced = frozenset() if old is None else old.manifest.digests
         note = self._leases.note(replaced, made=True)
         try:
             modified_at = self._catalog.write(name, data)
             if replaced:
-                with suppress(StoreError):  # the model is stored, whatever becomes of the old one's blobs
+                with suppress(StoreError):  # the new model is stored, whatever happens to the old one's blobs
                     self.remove_unused(replaced)
         finally:
             self._leases.forget(note)
@@ -428,7 +427,7 @@ class Store:
         return model.name
 
     def _whole(self, name: ModelName) -> StoredModel | None:
-        """What is stored under a name, if all its blobs are there and have the size that its manifest tells."""
+        """The model stored under a name, if all its blobs exist with the sizes in its manifest."""
         model = self.stored(name)
         if model is None:
             return None
@@ -450,7 +449,7 @@ class Store:
         return model
 
     def _listed(self, name: ModelName) -> StoredModel | None:
-        """None if the model has gone, or cannot be read."""
+        """Read a model for `list`; None if it is gone or unreadable."""
         try:
             return self._read(name)
         except ModelMissing:
@@ -460,7 +459,7 @@ class Store:
             return None
 
     def _needed(self) -> set[Digest] | None:
-        """The blobs that models need; None if that cannot be known."""
+        """The blobs that models need; None if a manifest cannot be read."""
         needed: set[Digest] = set()
         try:
             for name in self._catalog.names(strict=True):

@@ -16,7 +16,7 @@ from registry.errors import (
     Unreachable,
     Untrusted,
 )
-from registry.remote.retries import Attempts, Attended, Retries, RetriesExceeded, Waiting, is_temporary
+from registry.remote.retries import Attempts, Retries, RetriesExceeded, Waiting, WatchedOperation, is_temporary
 from registry.remote.transport import retry_after
 
 
@@ -106,6 +106,6 @@ async def test_whoever_leaves_while_it_waits_waits_no_longer() -> None:
             ended.set()
 
     waiting = Waiting()
-    async with asyncio.timeout(60), aclosing(Attended(work(), waiting).steps()) as steps:
+    async with asyncio.timeout(60), aclosing(WatchedOperation(work(), waiting).steps()) as steps:
         assert await anext(steps) == {"status": "registry is busy (429), trying again in 300s"}
     assert ended.is_set()
