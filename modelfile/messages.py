@@ -1,4 +1,4 @@
-"""The messages that a model's conversations start with, as they are stored."""
+"""Reading the messages that a model's conversations start with, as a layer stores them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class StoredFunction(msgspec.Struct, frozen=True):
     arguments: dict[str, Any] = {}
 
 
-class StoredCall(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class StoredCall(msgspec.Struct, frozen=True, kw_only=True):
     """A tool call of the assistant."""
 
     id: str = ""
     function: StoredFunction
 
 
-class StoredMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One message; its fields stand in the order of the file."""
+class StoredMessage(msgspec.Struct, frozen=True):
+    """One message."""
 
     role: str
     content: str

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelfile.conversation import Message
 from modelfile.literals import DEPRECATED, add_parameter
 from modelfile.parameters import OptionError
 from modelfile.parser import Command, Keyword, ModelfileError
@@ -16,14 +17,6 @@ _WORD = r"[0-9A-Za-z-]+"
 _PRERELEASE = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 _PATCH = rf"\.{_NUMBER}(?:-{_PRERELEASE}(?:\.{_PRERELEASE})*)?(?:\+{_WORD}(?:\.{_WORD})*)?"
 _SEMVER = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}(?:{_PATCH})?)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message of the conversation that a model starts with."""
-
-    role: str
-    content: str
 
 
 @dataclass(slots=True)

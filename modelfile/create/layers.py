@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
+from modelfile.conversation import Message, ToolCall
 from modelfile.create.request import CreateRequest
 from modelfile.create.transaction import Part, Workspace
-from modelfile.messages import StoredMessage
 from registry import blob_json
 from registry import manifest as media_types
 
@@ -43,18 +42,27 @@ def encode_parameters(parameters: Mapping[str, Any]) -> bytes:
     return blob_json.encode(_sorted(_as_float64(parameters))) + b"\n"
 
 
-def encode_messages(messages: Iterable[StoredMessage]) -> bytes:
+def encode_messages(messages: Iterable[Message]) -> bytes:
     """The bytes of a layer of messages."""
     return blob_json.encode([_message(message) for message in messages]) + b"\n"
 
 
-def _message(message: StoredMessage) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(message)
-    for call in fields.get("tool_calls", ()):
-        given = _as_float64(call["function"]["arguments"])
-        # Arguments stay in the order in which they came; what lies inside of them does not.
-        call["function"]["arguments"] = {key: _sorted(value) for key, value in given.items()}
-    return fields
+def _message(message: Message) -> dict[str, Any]:
+    optional = {
+        "thinking": message.thinking,
+        "images": [b64encode(image).decode() for image in message.images],
+        "tool_calls": [_call(call) for call in message.tool_calls],
+        "tool_name": message.tool_name,
+        "tool_call_id": message.tool_call_id,
+    }
+    return {"role": message.role, "content": message.content} | {key: value for key, value in optional.items() if value}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    # Arguments stay in the order in which they came; what lies inside of them does not.
+    arguments = {name: _sorted(value) for name, value in _as_float64(call.arguments).items()}
+    identity = {"id": call.id} if call.id else {}
+    return identity | {"function": {"index": call.index, "name": call.name, "arguments": arguments}}
 
 
 def _as_float64(value: Any) -> Any:

@@ -8,7 +8,6 @@ from pathlib import Path
 from modelfile.create.references import References
 from modelfile.create.request import CreateError, CreateRequest, FileMap
 from modelfile.encoding import decode
-from modelfile.messages import StoredMessage
 from modelfile.parser import parse
 from modelfile.spec import ModelSpec, model_spec
 from registry.names import Digest, ModelName
@@ -52,7 +51,7 @@ def with_modelfile(request: CreateRequest, text: str, references: References) ->
         system=request.system or wanted.system,
         licenses=request.licenses or tuple(wanted.licenses),
         parameters={**wanted.parameters, **request.parameters},
-        messages=request.messages or tuple(StoredMessage(each.role, each.content) for each in wanted.messages),
+        messages=request.messages or tuple(wanted.messages),
         renderer=request.renderer or wanted.renderer,
         parser=request.parser or wanted.parser,
         requires=request.requires or wanted.requires,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelfile.messages import StoredMessage
+from modelfile.conversation import Message
 from registry.names import Digest, ModelName
 
 FileMap = Mapping[str, Digest | Path]
@@ -34,7 +34,7 @@ class CreateRequest:
     system: str = ""
     licenses: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    messages: tuple[StoredMessage, ...] = ()
+    messages: tuple[Message, ...] = ()
     renderer: str = ""
     parser: str = ""
     requires: str = ""

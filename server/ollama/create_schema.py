@@ -7,11 +7,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from engine.api import Message
 from engine.errors import InvalidRequest
 from engine.names import local_name
 from modelfile.create import CreateRequest, FileMap, check_names
-from modelfile.messages import StoredCall, StoredFunction, StoredMessage
 from registry.names import Digest, InvalidName, ModelName
 from server.http.body import describe, go_text, text_map
 from server.http.errors import InvalidBody
@@ -68,7 +66,7 @@ class CreateBody(Named):
             system=self.system,
             licenses=_licenses(self.license),
             parameters=self.parameters,
-            messages=tuple(_stored(message.message()) for message in self.messages),
+            messages=tuple(message.message() for message in self.messages),
             renderer=self.renderer,
             parser=self.parser,
             requires=self.requires,
@@ -98,19 +96,3 @@ def _licenses(value: Any) -> tuple[str, ...]:
         if item is not None and not isinstance(item, str):
             raise InvalidBody(go_text(describe(item, "string"), "", "string"))
     return tuple(item or "" for item in value or ())
-
-
-def _stored(message: Message) -> StoredMessage:
-    calls = (
-        StoredCall(id=call.id, function=StoredFunction(call.index, call.name, call.arguments))
-        for call in message.tool_calls
-    )
-    return StoredMessage(
-        message.role,
-        message.content,
-        message.thinking,
-        message.images,
-        tuple(calls),
-        message.tool_name,
-        message.tool_call_id,
-    )

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from modelfile.conversation import Message
 from modelfile.encoding import decode
 from modelfile.parser import ModelfileError, parse
-from modelfile.spec import Message, ModelSpec, model_spec
+from modelfile.spec import ModelSpec, model_spec
 
 RECORDED = json.loads((Path(__file__).parents[1] / "data/golden/create-probes.json").read_text(encoding="utf-8"))
 CREATIONS = {probe["id"]: probe for probe in RECORDED if "modelfile" in probe or "modelfile_base64" in probe}

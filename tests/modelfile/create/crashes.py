@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from modelfile.messages import StoredMessage
+from modelfile.conversation import Message
 from registry.storage.store import Store
 from tests.modelfile.create.models import PROJECTOR, gguf, make, name, upload
 from tests.registry.crashes import Death
@@ -32,7 +32,7 @@ def prepare(store: Store) -> None:
 def change(store: Store) -> None:
     """A model in place of another one, derived from a third, with everything that a model can have."""
     texts = {"template": "{{ .System }}", "system": "new", "licenses": ("MIT", "GPL"), "parameters": {"seed": 1}}
-    asyncio.run(make(store, "test", base=name("base"), messages=(StoredMessage("user", "hi"),), **texts))
+    asyncio.run(make(store, "test", base=name("base"), messages=(Message("user", "hi"),), **texts))
 
 
 def dies(root: Path, number: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from modelfile.conversation import Message
 from modelfile.create import CreateError, References, with_modelfile
 from modelfile.create.checks import (
     LONGEST_PARAMETERS,
@@ -18,7 +19,6 @@ from modelfile.create.checks import (
     check,
 )
 from modelfile.create.request import CreateRequest
-from modelfile.messages import StoredMessage
 from registry.manifest import MAX_LAYERS
 from registry.names import Digest, ModelName
 from registry.storage.store import Store
@@ -26,7 +26,7 @@ from tests.modelfile.create.models import make
 from tests.registry.stores import blobs, name, names
 
 REQUEST = CreateRequest(name=ModelName.parse("m"), base=ModelName.parse("tinychat"))
-MESSAGE = StoredMessage("user", "x")
+MESSAGE = Message("user", "x")
 
 
 def file_map(count: int) -> dict[str, Digest]:
@@ -39,7 +39,7 @@ def file_map(count: int) -> dict[str, Digest]:
         ("licenses", ("x",) * MOST_LICENSES, ("",) * (MOST_LICENSES + 1)),
         ("licenses", ("x" * (LONGEST_TEXT // 2),) * 2, ("x" * (LONGEST_TEXT // 2),) * 2 + ("x",)),
         ("messages", (MESSAGE,) * MOST_MESSAGES, (MESSAGE,) * (MOST_MESSAGES + 1)),
-        ("messages", (), (StoredMessage("user", "x" * LONGEST_TEXT),)),
+        ("messages", (), (Message("user", "x" * LONGEST_TEXT),)),
         ("system", "x" * LONGEST_TEXT, "é" * (LONGEST_TEXT // 2) + "x"),
         ("renderer", "x" * LONGEST_WORD, "x" * (LONGEST_WORD + 1)),
         ("requires", "x" * LONGEST_WORD, "x" * (LONGEST_WORD + 1)),

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from modelfile.conversation import Message
 from modelfile.create import CreateError, CreateRequest, create
-from modelfile.messages import StoredMessage
 from modelfile.parameters import OptionError
 from registry import manifest as media_types
 from registry.manifest import ManifestError
@@ -81,7 +81,7 @@ async def test_parameters_are_merged(store: Store) -> None:
 
 async def test_what_is_inherited_and_what_is_replaced(store: Store) -> None:
     texts: dict[str, Any] = {"template": "{{ .Prompt }}", "system": "s", "licenses": ("MIT",)}
-    await make(store, "Base", files=upload(store, m_gguf=SMALLEST), messages=(StoredMessage("user", "hi"),), **texts)
+    await make(store, "Base", files=upload(store, m_gguf=SMALLEST), messages=(Message("user", "hi"),), **texts)
     await make(store, "child", base=name("bASE"), system="new", licenses=("GPL",))
     layers = manifest(store, "child").layers
     assert [(layer.media_type.rpartition(".")[2], layer.from_) for layer in layers] == [

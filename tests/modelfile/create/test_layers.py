@@ -6,8 +6,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelfile.conversation import Message, ToolCall
 from modelfile.create.layers import encode_messages, encode_parameters
-from modelfile.messages import StoredCall, StoredFunction, StoredMessage
 
 values = st.recursive(
     st.none()
@@ -27,16 +27,16 @@ def test_recorded_parameters() -> None:
 
 def test_recorded_messages() -> None:
     said = [("assistant", "What is my purpose?"), ("user", "You run tests."), ("assistant", "Oh, my god.")]
-    data = encode_messages(StoredMessage(role, content) for role, content in said)
+    data = encode_messages(Message(role, content) for role, content in said)
     assert hashlib.sha256(data).hexdigest() == "298baeaf6928a60cf666d88d64a1ba606feb43a2865687c39e40652e407bffc4"
 
 
 def test_a_message_with_everything() -> None:
     calls = (
-        StoredCall(function=StoredFunction(0, "f", {"b": 1, "a": [{"y": 1, "x": 2}]})),
-        StoredCall(id="c", function=StoredFunction(1, "g", {})),
+        ToolCall("f", {"b": 1, "a": [{"y": 1, "x": 2}]}),
+        ToolCall("g", {}, "c", 1),
     )
-    data = encode_messages([StoredMessage("assistant", "", "hm", (b"hi",), calls, "tool", "id")])
+    data = encode_messages([Message("assistant", "", "hm", (b"hi",), calls, "tool", "id")])
     assert data == (
         b'[{"role":"assistant","content":"","thinking":"hm","images":["aGk="],"tool_calls":['
         b'{"function":{"index":0,"name":"f","arguments":{"b":1,"a":[{"x":2,"y":1}]}}},'
