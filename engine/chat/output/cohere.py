@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.chat.output.format import LINE, NUMBER, FormatSpec, ParseContext, ToolCallSpec
+from engine.chat.output.format import LINE, NUMBER, Format, FormatSpec, ParseContext, ToolCallSpec
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, content, reasoning
 from engine.chat.output.tagged_json import TaggedJSON
 
@@ -15,21 +15,18 @@ ACTION, END_ACTION = "<|START_ACTION|>", "<|END_ACTION|>"
 END_OF_TURN = "<|END_OF_TURN_TOKEN|>"
 PRESERVED = (THINKING, END_THINKING, TEXT, END_TEXT, ACTION, END_ACTION, RESPONSE, END_RESPONSE)
 
-SHAPE = FormatSpec(
-    (THINKING, END_THINKING),
-    TEXT,
+_CALLS = TaggedJSON(
+    ACTION,
+    END_ACTION,
     ToolCallSpec(
         f'{{"tool_call_id": "{NUMBER}", "tool_name": "',
         '", "parameters": ',
         "}",
-        f"{ACTION}[\n{LINE}    ",
-        f"\n{LINE}]{END_ACTION}",
+        f"[\n{LINE}    ",
+        f"\n{LINE}]",
         f",\n{LINE}    ",
     ),
 )
-SHAPE_RESPONSE = replace(SHAPE, content=RESPONSE)
-
-_CALLS = TaggedJSON(ACTION, END_ACTION)
 
 
 def read_cohere(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
@@ -75,3 +72,12 @@ def _read_thinking(buffer: TextBuffer) -> ParserCoroutine[None]:
 def _read_text(buffer: TextBuffer) -> ParserCoroutine[None]:
     if (yield from buffer.emit_until(content, END_TEXT, END_RESPONSE, END_OF_TURN, ACTION)) == ACTION:
         buffer.push_back(ACTION)
+
+
+def _asked_afresh(turn: ParseContext) -> bool:
+    return turn.think and not turn.continues
+
+
+COMMAND = Format(read_command, FormatSpec((THINKING, END_THINKING), TEXT, _CALLS.spec), PRESERVED, thinking=True)
+COMMAND_RESPONSE = replace(COMMAND, spec=replace(COMMAND.spec, content=RESPONSE))
+COHERE = replace(COMMAND, read=read_cohere, spec=replace(COMMAND.spec, begins=_asked_afresh))

@@ -1,23 +1,36 @@
-"""Calls one after another between special tokens, with tokens around the whole list: DeepSeek's and Kimi's way."""
+"""Calls one after another between special tokens, with tokens around the whole list: DeepSeek, Kimi K2, Solar Open."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.api import ToolCall
-from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, emitted
+from engine.chat.output.format import NUMBER, Format, FormatSpec, ParseContext, ToolCallSpec
+from engine.chat.output.json_calls import as_arguments, parse
+from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, emitted, reasoning
 
 
 @dataclass(frozen=True, slots=True)
-class Sentinels:
-    """Reads such a list. `read` makes a call of what stands between two tokens, or raises Unreadable."""
+class DelimitedCalls:
+    """One such list: what is declared here makes its reader, and in `spec` the grammar.
+
+    `calls` and `end_calls` stand around the list, `call` and `end_call` around each call. `inside` tells how calls are
+    written between those; `read` makes a call of such a text, or raises Unreadable.
+    """
 
     calls: str
     end_calls: str
     call: str
     end_call: str
+    inside: ToolCallSpec
     read: Callable[[str], ToolCall]
+
+    @property
+    def spec(self) -> ToolCallSpec:
+        """How calls are written."""
+        return replace(self.inside.within(self.call, self.end_call), before=self.calls, after=self.end_calls)
 
     def read_list(self, buffer: TextBuffer, opening: str) -> ParserCoroutine[None]:
         """Emit the calls of a list. `opening`, the list's token or the first call's, is consumed."""
@@ -44,3 +57,118 @@ class Sentinels:
             yield from emitted([self.read(body)])
         except Unreadable:
             yield content(self.call + body + end)
+
+
+# DeepSeek's: `f<｜tool▁sep｜>{…}`, or `function<｜tool▁sep｜>f` and the JSON in a fence.
+
+_DEEPSEEK = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>")
+_SEPARATOR = "<｜tool▁sep｜>"
+_OUTPUT, _END_OUTPUT = "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"
+OUTPUTS, END_OUTPUTS = "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"
+
+
+def read_deepseek(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    """Read the content of an answer. A result that the model makes up loses its tags; a list of them is dropped."""
+    calls = (_PLAIN.calls, _PLAIN.call)
+    while tag := (yield from buffer.emit_until(content, *calls, _OUTPUT, _END_OUTPUT, OUTPUTS)):
+        if tag == OUTPUTS:
+            yield from buffer.read_until(END_OUTPUTS)
+        elif tag in calls:
+            yield from _PLAIN.read_list(buffer, tag)
+
+
+def _read_deepseek_call(body: str) -> ToolCall:
+    head, _, rest = body.partition(_SEPARATOR)
+    before, brace, _ = rest.partition("{")
+    if not brace:
+        raise Unreadable("no arguments")
+    name = before.replace("```json", "").replace("```", "").strip() or head.strip()
+    return ToolCall(name, as_arguments(parse(rest[len(before) : rest.rfind("}") + 1])))
+
+
+_RESERVED = ("<｜tool▁call",)
+_PLAIN = DelimitedCalls(
+    *_DEEPSEEK, ToolCallSpec("", _SEPARATOR, "", between="", reserved=_RESERVED), _read_deepseek_call
+)
+_FENCED = replace(
+    _PLAIN,
+    inside=ToolCallSpec(f"function{_SEPARATOR}", "\n```json\n", "\n```", between="\n", reserved=_RESERVED),
+)
+DEEPSEEK = Format(
+    read_deepseek,
+    FormatSpec(calls=_PLAIN.spec),
+    ("</think>", *_DEEPSEEK, _SEPARATOR, _OUTPUT, _END_OUTPUT),
+)
+DEEPSEEK_FENCED = replace(DEEPSEEK, spec=FormatSpec(calls=_FENCED.spec))
+
+
+# Kimi K2's: `functions.f:0` and JSON.
+
+_KIMI = ("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>", "<|tool_call_end|>")
+_ARGUMENTS = "<|tool_call_argument_begin|>"
+_HEAD = re.compile(r"(?:functions\.)?(?P<name>.+?)(?::\d+)?")
+
+
+def read_kimi(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    """Read the content of an answer of Kimi K2."""
+    while tag := (yield from buffer.emit_until(content, _KIMI_CALLS.calls, _KIMI_CALLS.call)):
+        yield from _KIMI_CALLS.read_list(buffer, tag)
+
+
+def _read_kimi_call(body: str) -> ToolCall:
+    head, separator, arguments = body.partition(_ARGUMENTS)
+    match = _HEAD.fullmatch(head := head.strip())
+    if not separator or match is None:
+        raise Unreadable("no call")
+    return ToolCall(match["name"], as_arguments(parse(arguments)), head)
+
+
+_KIMI_CALLS = DelimitedCalls(
+    *_KIMI,
+    ToolCallSpec("functions.", f":{NUMBER}{_ARGUMENTS}", "", between="", reserved=("<|tool_call",)),
+    _read_kimi_call,
+)
+KIMI_K2 = Format(read_kimi, FormatSpec(calls=_KIMI_CALLS.spec), (*_KIMI, _ARGUMENTS))
+
+
+# Solar Open: reasoning, text and calls, each a part of its own between special tokens.
+
+_BEGIN, _END, _CONTENT, _THINK = "<|begin|>", "<|end|>", "<|content|>", "<|think|>"
+_ASSISTANT = f"{_BEGIN}assistant"
+_SOLAR = ("<|tool_calls|>", "<|calls|>", "<|tool_call:begin|>", "<|tool_call:end|>")
+_SOLAR_NAME, _SOLAR_ARGUMENTS = "<|tool_call:name|>", "<|tool_call:args|>"
+
+
+def read_solar(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    """Read an answer, which goes on behind `<|begin|>assistant`; whitespace between two parts is dropped."""
+    if turn.opened(_THINK):
+        buffer.push_back(_THINK)
+    calls = _SOLAR_CALLS.calls
+    while tag := (yield from buffer.emit_until(content, _THINK, _CONTENT, calls, _END, _ASSISTANT)):
+        if tag == _THINK:
+            yield from buffer.emit_until(reasoning, _END)
+        elif tag == calls:
+            yield from _SOLAR_CALLS.read_list(buffer, tag)
+        if tag != _CONTENT:
+            yield from buffer.skip_space()
+
+
+def _read_solar_call(body: str) -> ToolCall:
+    call_id, _, rest = body.partition(_SOLAR_NAME)
+    name, separator, arguments = rest.partition(_SOLAR_ARGUMENTS)
+    if not separator or not name.strip():
+        raise Unreadable("no call")
+    return ToolCall(name.strip(), as_arguments(parse(arguments)), call_id.strip())
+
+
+_SOLAR_CALLS = DelimitedCalls(
+    *_SOLAR,
+    ToolCallSpec(f"call{NUMBER}{_SOLAR_NAME}", _SOLAR_ARGUMENTS, "", between="", reserved=("<|tool_call:", _SOLAR[1])),
+    _read_solar_call,
+)
+SOLAR = Format(
+    read_solar,
+    FormatSpec((_THINK, f"{_END}{_ASSISTANT}"), _CONTENT, _SOLAR_CALLS.spec),
+    (_BEGIN, _END, _CONTENT, _THINK, *_SOLAR, _SOLAR_NAME, _SOLAR_ARGUMENTS),
+    thinking=True,
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from engine.api import Message
@@ -78,6 +78,12 @@ class ToolCallSpec:
     names: str = r"(?s:.*)"
     strips_leading_space: bool = False
 
+    def within(self, opening: str, closing: str) -> ToolCallSpec:
+        """The same calls between two tags, each of them or, if something stands around all, all of them."""
+        if self.before or self.after:
+            return replace(self, before=opening + self.before, after=self.after + closing)
+        return replace(self, opening=opening + self.opening, closing=self.closing + closing)
+
     def head(self, name: str) -> str:
         """What stands before the arguments of a call; a name in JSON has its quotes in `opening` and `middle`."""
         quoted = self.opening.endswith('"')
@@ -125,25 +131,15 @@ CONTENT_ONLY = FormatSpec()
 
 
 def json_call(
-    opening: str = "",
-    closing: str = "",
-    *,
-    between: str | None = None,
-    name: str = "name",
-    arguments: str = "arguments",
+    before: str = "", after: str = "", between: str | None = None, *, name: str = "name", arguments: str = "arguments"
 ) -> ToolCallSpec:
-    """Objects, each of them between tags: `<tool_call>{"name": "f", "arguments": {}}</tool_call>`."""
-    return ToolCallSpec(f'{opening}{{"{name}": "', f'", "{arguments}": ', f"}}{closing}", between=between)
+    """Objects: `{"name": "f", "arguments": {}}`."""
+    return ToolCallSpec(f'{before}{{"{name}": "', f'", "{arguments}": ', f"}}{after}", between=between)
 
 
-def json_list(before: str = "", after: str = "", *, name: str = "name", arguments: str = "arguments") -> ToolCallSpec:
+def json_list(before: str = "[", after: str = "]", *, name: str = "name", arguments: str = "arguments") -> ToolCallSpec:
     """One array of objects: `[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]`."""
-    return ToolCallSpec(f'{{"{name}": "', f'", "{arguments}": ', "}", f"{before}[", f"]{after}", ", ")
-
-
-def bare_name(excluded: str) -> str:
-    """A pattern of names without these characters, line feeds, and blanks around them."""
-    return rf"[^{excluded}\s](?:[^{excluded}\n]*[^{excluded}\s])?"
+    return ToolCallSpec(f'{{"{name}": "', f'", "{arguments}": ', "}", before, after, ", ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +170,18 @@ Reader = Callable[[TextBuffer, ParseContext], ParserCoroutine[None]]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A way of writing answers. `tools` and `thinking` say what it can express.
+    """A way of writing answers: `read` reads one, `spec` tells how it is written.
 
     `preserved` are special tokens that mean something to the reader: they must reach it as text, while other
-    special tokens are nobody's business. `spec` tells how such an answer is written.
+    special tokens are nobody's business. `thinking` says whether the model reasons.
     """
 
     read: Reader
-    tools: bool = True
-    thinking: bool = False
-    preserved: tuple[str, ...] = ()
     spec: FormatSpec = CONTENT_ONLY
+    preserved: tuple[str, ...] = ()
+    thinking: bool = False
+
+    @property
+    def tools(self) -> bool:
+        """Whether the model can call tools."""
+        return self.spec.calls is not None

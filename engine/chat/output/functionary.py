@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from engine.api import ToolCall
-from engine.chat.output.format import FormatSpec, ParseContext, ToolCallSpec
+from engine.chat.output.format import Format, FormatSpec, ParseContext, ToolCallSpec
 from engine.chat.output.json_calls import as_arguments, parse, read_object
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, emitted
 
 RECIPIENT = ">>>"
 FUNCTION, END_FUNCTION = "<function=", "</function>"
-
-SHAPE = FormatSpec(content="all\n", calls=ToolCallSpec("", "\n", "", between=RECIPIENT))
-SHAPE_TAGS = FormatSpec(calls=ToolCallSpec(FUNCTION, ">", END_FUNCTION, between="", reserved=(END_FUNCTION,)))
-SHAPE_LINE = FormatSpec(calls=ToolCallSpec("", "\n", ""))
 
 
 def read_functionary(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
@@ -58,3 +54,11 @@ def _read_named(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]
         yield from emitted([ToolCall(head.rstrip(), as_arguments(parse(body)))])
     except Unreadable:
         yield content(head + body)
+
+
+FUNCTIONARY = Format(read_functionary, FormatSpec(content="all\n", calls=ToolCallSpec("", "\n", "", between=RECIPIENT)))
+FUNCTION_TAGS = Format(
+    read_function_tags,
+    FormatSpec(calls=ToolCallSpec(FUNCTION, ">", END_FUNCTION, between="", reserved=(END_FUNCTION,))),
+)
+GLM4 = Format(read_glm4, FormatSpec(calls=ToolCallSpec("", "\n", "")))

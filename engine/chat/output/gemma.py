@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.api import ToolCall
-from engine.chat.output.format import ArgumentSpec, FormatSpec, ParseContext, ToolCallSpec, Values
+from engine.chat.output.format import ArgumentSpec, Format, FormatSpec, ParseContext, ToolCallSpec, Values
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, discard, emitted, reasoning
 from engine.chat.output.values import NAME, Literals
 
 CHANNEL, END_CHANNEL = "<|channel>", "<channel|>"
 CALL, END_CALL, RESPONSE = "<|tool_call>", "<tool_call|>", "<|tool_response>"
 QUOTE = '<|"|>'
-PRESERVED = (CHANNEL, END_CHANNEL, CALL, END_CALL, RESPONSE, QUOTE)
 FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE = "<start_function_call>", "<end_function_call>", "<escape>"
-PRESERVED_FUNCTION = (FUNCTION_CALL, END_FUNCTION_CALL)
 
 
 def _calls(opening: str, closing: str, quote: str, *reserved: str) -> ToolCallSpec:
@@ -28,10 +26,6 @@ def _calls(opening: str, closing: str, quote: str, *reserved: str) -> ToolCallSp
         reserved=(quote, *reserved),
         names=NAME,
     )
-
-
-SHAPE = FormatSpec((f"{CHANNEL}thought\n", END_CHANNEL), calls=_calls(CALL, END_CALL, QUOTE))
-SHAPE_FUNCTION = FormatSpec(calls=_calls(FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE, END_FUNCTION_CALL))
 
 
 def read_function_gemma(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
@@ -106,3 +100,17 @@ def _repaired(text: str) -> str:
         inside = text.rstrip("}")
         return inside + QUOTE + (text[len(inside) :] or "}")
     return text if text.endswith("}") else text + "}"
+
+
+FUNCTION_GEMMA = Format(
+    read_function_gemma,
+    FormatSpec(calls=_calls(FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE, END_FUNCTION_CALL)),
+    (FUNCTION_CALL, END_FUNCTION_CALL),
+)
+GEMMA4 = Format(
+    read_gemma4,
+    FormatSpec((f"{CHANNEL}thought\n", END_CHANNEL), calls=_calls(CALL, END_CALL, QUOTE)),
+    (CHANNEL, END_CHANNEL, CALL, END_CALL, RESPONSE, QUOTE),
+    thinking=True,
+)
+GEMMA4_SILENT = Format(read_gemma4_silent, FormatSpec(calls=GEMMA4.spec.calls), GEMMA4.preserved)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.chat.output.format import NAME, FormatSpec, ParseContext
-from engine.chat.output.markup import ATEM, ATEM_CALL
+from engine.chat.output.format import NAME, Format, FormatSpec, ParseContext
+from engine.chat.output.markup import ATEM
 from engine.chat.output.stream import MalformedCall, ParserCoroutine, TextBuffer, content, discard, emitted, reasoning
 from engine.chat.output.toolset import ToolSet
 
 START, MESSAGE, END_MESSAGE, END_TURN = "<|start|>", "<|message|>", "<|eom|>", "<|eot|>"
-PRESERVED = (START, MESSAGE, END_MESSAGE, END_TURN)
 _ASSISTANT = f"{START}assistant"
 _CALLS = replace(
-    ATEM_CALL,
+    ATEM.spec,
     opening=" to=",
-    middle=f"{MESSAGE}{ATEM.opening}\n{ATEM_CALL.opening}{NAME}{ATEM_CALL.middle}",
-    closing=f"{ATEM_CALL.closing}{ATEM.closing}",
+    middle=f"{MESSAGE}{ATEM.spec.opening}{NAME}{ATEM.spec.middle}",
     between=f"{END_MESSAGE}{_ASSISTANT}",
-    reserved=(*ATEM_CALL.reserved, END_MESSAGE, END_TURN, _ASSISTANT),
+    reserved=(*ATEM.reserved, END_MESSAGE, END_TURN, _ASSISTANT),
     strips_leading_space=False,
 )
-SHAPE = FormatSpec((f" to=self{MESSAGE}", f"{END_MESSAGE}{_ASSISTANT}"), f" to=user{MESSAGE}", _CALLS)
+_SPEC = FormatSpec((f" to=self{MESSAGE}", f"{END_MESSAGE}{_ASSISTANT}"), f" to=user{MESSAGE}", _CALLS)
 _ENDS = (END_MESSAGE, END_TURN, _ASSISTANT)
 
 
@@ -73,3 +71,6 @@ def _read_text(buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[None]:
     if tools and (yield from buffer.accept(ATEM.opening, after_space=True)):
         yield from ATEM.read_block(buffer, tools)
     yield from buffer.emit_until(content, *_ENDS)
+
+
+GLIMMER = Format(read_glimmer, _SPEC, (START, MESSAGE, END_MESSAGE, END_TURN), thinking=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from engine.api import ToolCall
-from engine.chat.output.format import FormatSpec, ParseContext, ToolCallSpec
+from engine.chat.output.format import Format, FormatSpec, ParseContext, ToolCallSpec
 from engine.chat.output.json_calls import CutJSON, as_arguments, parse
 from engine.chat.output.stream import (
     MalformedCall,
@@ -19,7 +19,6 @@ from engine.chat.output.stream import (
 )
 
 START, END, MESSAGE, CHANNEL = "<|start|>", "<|end|>", "<|message|>", "<|channel|>"
-PRESERVED = (START, END, MESSAGE, CHANNEL, "<|constrain|>")
 _ENDS = (END, START, "<|call|>", "<|return|>")
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _RECIPIENT = re.compile(r"\bto=(.+?)(?=<\||\s|\Z)")
@@ -39,7 +38,7 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-SHAPE = FormatSpec(
+_SPEC = FormatSpec(
     (f"{CHANNEL}analysis{MESSAGE}", f"{END}{START}assistant"),
     f"{CHANNEL}final{MESSAGE}",
     ToolCallSpec(
@@ -100,3 +99,6 @@ def _identifier(name: str) -> str:
     if not plain:
         return "unnamed"
     return f"_{plain}" if plain[0].isdigit() else plain
+
+
+HARMONY = Format(read_harmony, _SPEC, (START, END, MESSAGE, CHANNEL, "<|constrain|>"), thinking=True)

@@ -6,38 +6,130 @@ The formats differ in their tags only. Values are bare text; the tool's schema s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 from engine.api import ToolCall
 from engine.chat.output import json_calls
-from engine.chat.output.format import KIND, LINE, ArgumentSpec, FormatSpec, ParseContext, ToolCallSpec, bare_name
+from engine.chat.output.format import KIND, LINE, NUMBER, ArgumentSpec, Format, FormatSpec, ParseContext, ToolCallSpec
 from engine.chat.output.json_calls import parse
-from engine.chat.output.stream import MalformedCall, ParserCoroutine, TextBuffer, Unreadable, content, emitted
+from engine.chat.output.stream import (
+    MalformedCall,
+    ParserCoroutine,
+    TextBuffer,
+    Unreadable,
+    content,
+    emitted,
+    reasoning,
+)
 from engine.chat.output.toolset import ToolSet
 from engine.chat.output.values import JSON_TYPES, typed
 
+_TYPE = r'(?: (?:string|type)="(?P<type>\w{1,16})")?'
+_LINES = (r"\n?", r"\n?")
+_CDATA = (r"(?:<!\[CDATA\[)?", r"(?:\]\]>)?")
+_NOTHING = ("", "")
 
-@dataclass(frozen=True, slots=True)
-class Markup:
-    """A reader of one such format.
 
-    `function` has the groups `name` and `body`, and finds every call in a block; `parameter` has `name` and `value`,
-    may have `type`, and finds every argument in a body. `last` is what a whole block ends with before its closing
-    tag: an answer may stop there. A block without a call is given back as content, or fails the answer with
-    `complaint`. `trim_after`: whitespace behind a block is dropped.
-    """
+class Element(NamedTuple):
+    """How an element is written: `opening`, a name that `names` matches, `middle`, its body, `closing`."""
 
     opening: str
+    middle: str
     closing: str
-    last: str
-    function: re.Pattern[str]
-    parameter: re.Pattern[str]
+    names: str
+
+    @property
+    def start(self) -> str:
+        """What every such element begins with, up to its first attribute."""
+        return self.opening[: self.opening.find(" ") + 1] or self.opening
+
+    @property
+    def end(self) -> str:
+        """The closing tag."""
+        return _bare(self.closing)
+
+    def pattern(self, body: str, ends: str, behind_name: str = "") -> re.Pattern[str]:
+        """Finds such elements, `name` and the groups of `body` in them; `ends` matches where one is over.
+
+        Whitespace is free between tags, and around a name that has none itself.
+        """
+        gap = "" if re.fullmatch(self.names, " ") else r"\s*"
+        middle = _middle_pattern(self.middle) or behind_name
+        return re.compile(rf"{re.escape(self.opening)}{gap}(?P<name>{self.names}){gap}{middle}{body}{ends}", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Markup:
+    """One such format: what is declared here makes its reader, and in `spec` the grammar.
+
+    `block` stands around all calls, or around each of them where there is a `separator`; without it the tags of the
+    function are the block's. `padding` matches what belongs to a value's tags. `types` gives the format's word for a
+    JSON type. No text may contain one of the `reserved`, which are the format's tags unless all begin alike.
+
+    A block without a call is given back as content, or fails the answer with `complaint`. `trim_after`: whitespace
+    behind a block is dropped, `trims` before it.
+    """
+
+    block: tuple[str, str]
+    function: Element
+    argument: Element
+    separator: str = ""
+    padding: tuple[str, str] = _LINES
+    types: Callable[[str], str] = str
+    reserved: tuple[str, ...] = ()
+    preserved: tuple[str, ...] | None = None
     complaint: str | None = None
+    trims: bool = True
     trim_after: bool = False
+
+    @property
+    def opening(self) -> str:
+        """The tag that a block begins with."""
+        return _bare(self.block[0]) or self.function.opening
+
+    @property
+    def closing(self) -> str:
+        """The tag that a block ends with."""
+        return self.block[1] or self.function.end
+
+    @property
+    def last(self) -> str:
+        """What a whole block ends with before its closing tag: an answer may stop there."""
+        return self.function.end if self.block[1] else self.argument.end
+
+    @property
+    def spec(self) -> ToolCallSpec:
+        """How calls are written."""
+        function, argument = self.function, self.argument
+        (opening, closing), (before, after) = self.block, ("", "")
+        if not self.separator:
+            (opening, closing), (before, after) = ("", ""), self.block
+        tags = (argument.end, argument.start, function.end, *[function.start] * bool(self.block[0]), self.closing)
+        return ToolCallSpec(
+            opening + function.opening,
+            function.middle,
+            function.closing + closing,
+            before,
+            after,
+            self.separator,
+            arguments=ArgumentSpec(*argument[:3], kind=self.types, names=_names(argument)),
+            reserved=self.reserved or tuple(dict.fromkeys(tags)),
+            names=_names(function),
+            strips_leading_space=self.trims,
+        )
+
+    @property
+    def format(self) -> Format:
+        """Answers of content and such calls."""
+        preserved = (self.opening, self.closing) if self.preserved is None else self.preserved
+        return Format(self, FormatSpec(calls=self.spec), preserved)
 
     def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
         """Read the content of an answer. Raises MalformedCall."""
-        while (yield from buffer.emit_until(content, self.opening, trim=True)):
+        while (yield from buffer.emit_until(content, self.opening, trim=self.trims)):
             yield from self.read_block(buffer, turn.tools)
             if self.trim_after:
                 yield from buffer.skip_space()
@@ -55,14 +147,14 @@ class Markup:
 
     def calls(self, block: str, tools: ToolSet) -> list[ToolCall]:
         """The calls in a whole block. Models that mix up their formats write JSON in it."""
-        found = [
+        calls = [
             ToolCall(name, self._arguments(name, match["body"], tools))
-            for match in self.function.finditer(block)
+            for match in self._functions.finditer(block)
             if (name := match["name"].strip())
         ]
-        return found or self._spoken(block, tools)
+        return calls or self._json_calls(block, tools)
 
-    def _spoken(self, block: str, tools: ToolSet) -> list[ToolCall]:
+    def _json_calls(self, block: str, tools: ToolSet) -> list[ToolCall]:
         try:
             return json_calls.read_calls(parse(block.removeprefix(self.opening).removesuffix(self.closing)), tools)
         except Unreadable:
@@ -71,8 +163,39 @@ class Markup:
     def _arguments(self, function: str, body: str, tools: ToolSet) -> dict[str, object]:
         return {
             (name := match["name"].strip()): typed(match["value"], tools.types(function, name) or _stated(match))
-            for match in self.parameter.finditer(body)
+            for match in self._parameters.finditer(body)
         }
+
+    @cached_property
+    def _functions(self) -> re.Pattern[str]:
+        end, start = re.escape(self.function.end), re.escape(self.function.start)
+        argument = re.escape(self.argument.start)
+        ends = rf"(?:{end}|(?={start})|\Z)" if self.block[0] else rf"(?:{end}|\Z)"
+        return self.function.pattern("(?P<body>.*?)", ends, behind_name=rf"(?={argument}|{end}|\Z)")
+
+    @cached_property
+    def _parameters(self) -> re.Pattern[str]:
+        before, after = self.padding
+        ends = rf"(?:{re.escape(self.argument.end)}|(?={re.escape(self.argument.start)})|\Z)"
+        return self.argument.pattern(f"{before}(?P<value>.*?){after}", ends)
+
+
+def _bare(tag: str) -> str:
+    return tag.replace(LINE, "").strip()
+
+
+def _names(element: Element) -> str:
+    """The names that can be written: on one line, without whitespace around them."""
+    return rf"(?=\S)(?!.*\n){element.names}(?<!\s)"
+
+
+def _middle_pattern(middle: str) -> str:
+    """What stands between a name and a body: other attributes may be there, and all tags but the last be missing."""
+    if middle.startswith('"'):
+        end = middle.rpartition('"')[2].strip()
+        return f'"{_TYPE}[^{end.lstrip("<")[0]}]{{0,256}}{re.escape(end)}'
+    *tags, last = map(re.escape, middle.replace(LINE, "\n").strip().split("\n"))
+    return "".join(rf"(?:{tag}\s*)?" for tag in tags) + last
 
 
 def _stated(match: re.Match[str]) -> frozenset[str]:
@@ -88,218 +211,141 @@ def _stated(match: re.Match[str]) -> frozenset[str]:
 
 # Qwen's XML: `<tool_call><function=f><parameter=k>v</parameter></function></tool_call>`, in Seed's tags too.
 
-_FUNCTION = re.compile(r"<function=(?P<name>[^>\n]{1,256})>(?P<body>.*?)(?:</function>|(?=<function=)|\Z)", re.DOTALL)
-_PARAMETER = re.compile(
-    r"<parameter=(?P<name>[^>\n]{1,256})>\n?(?P<value>.*?)\n?(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL
+_LINE_NAMES, _QUOTED_NAMES = r"[^>\n]{1,256}", r'[^"]{1,256}'
+_FUNCTION = Element("<function=", ">\n", "</function>\n", _LINE_NAMES)
+
+QWEN_XML = Markup(
+    ("<tool_call>\n", "</tool_call>"),
+    _FUNCTION,
+    Element("<parameter=", ">\n", "\n</parameter>\n", _LINE_NAMES),
+    separator="\n",
 )
-
-_RESERVED = ("</parameter>", "<parameter=", "</function>", "<function=")
-_NAMES = bare_name(">")
-
-QWEN_XML = Markup("<tool_call>", "</tool_call>", "</function>", _FUNCTION, _PARAMETER)
 """Qwen3-Coder, Qwen3.5, Nemotron 3, StepFun."""
 
-SEED_XML = Markup("<seed:tool_call>", "</seed:tool_call>", "</function>", _FUNCTION, _PARAMETER)
+SEED_XML = Markup(
+    ("<seed:tool_call>\n", "</seed:tool_call>"),
+    _FUNCTION,
+    Element("<parameter=", ">", "</parameter>\n", _LINE_NAMES),
+    separator="\n",
+)
 """Seed-OSS."""
 
-QWEN_CALLS = ToolCallSpec(
-    "<tool_call>\n<function=",
-    ">\n",
-    "</function>\n</tool_call>",
-    between="\n",
-    arguments=ArgumentSpec("<parameter=", ">\n", "\n</parameter>\n", names=_NAMES),
-    reserved=(*_RESERVED, QWEN_XML.closing),
-    names=_NAMES,
-    strips_leading_space=True,
-)
 
-SEED_CALLS = ToolCallSpec(
-    "<seed:tool_call>\n<function=",
-    ">\n",
-    "</function>\n</seed:tool_call>",
-    between="\n",
-    arguments=ArgumentSpec("<parameter=", ">", "</parameter>\n", names=_NAMES),
-    reserved=(*_RESERVED, SEED_XML.closing),
-    names=_NAMES,
-    strips_leading_space=True,
-)
+# GLM's: `<tool_call>f<arg_key>k</arg_key><arg_value>v</arg_value></tool_call>`, also Ling's and Laguna's.
 
 
-# GLM's calls: `<tool_call>f<arg_key>k</arg_key><arg_value>v</arg_value></tool_call>`, also Ling's and Laguna's.
+def _argument(suffix: str = "") -> Element:
+    """GLM's argument, its tags on lines of their own, as GLM 4.5 writes them, or not, as 4.7 does."""
+    middle = f"</arg_key{suffix}>{LINE}<arg_value{suffix}>"
+    return Element(f"<arg_key{suffix}>", middle, f"</arg_value{suffix}>{LINE}", r"[^<]*")
 
-GLM = Markup(
-    "<tool_call>",
-    "</tool_call>",
-    "</arg_value>",
-    re.compile(r"<tool_call>\s*(?P<name>[\w.:/-]+)\s*(?P<body>(?:<arg_key>.*)?)(?:</tool_call>|\Z)", re.DOTALL),
-    # Closing tags that the model forgot are made up for.
-    re.compile(
-        r"<arg_key>(?P<name>[^<]*)(?:</arg_key>\s*)?"
-        r"<arg_value>\n?(?P<value>.*?)\n?(?:</arg_value>|(?=<arg_key>)|(?=</tool_call>)|\Z)",
-        re.DOTALL,
-    ),
-)
 
 ARGUMENT_TAGS = ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
 
-GLM_CALLS = ToolCallSpec(
-    GLM.opening,
-    LINE,
-    GLM.closing,
-    between=LINE,
-    arguments=ArgumentSpec("<arg_key>", f"</arg_key>{LINE}<arg_value>", f"</arg_value>{LINE}", names=bare_name("<")),
-    reserved=("</arg_value>", "<arg_key>", GLM.closing),
-    names=r"[\w.:/-]+",
-    strips_leading_space=True,
+GLM = Markup(
+    ("", ""),
+    Element("<tool_call>", LINE, "</tool_call>", r"[\w.:/-]+"),
+    _argument(),
+    separator=LINE,
+    preserved=("<tool_call>", "</tool_call>", *ARGUMENT_TAGS),
 )
-"""On lines of their own, as GLM 4.5 writes the tags, or not, as 4.7 does."""
 
-
-# Hunyuan 3: GLM's markup under other names, with a suffix to each: `<tool_call:opensource>f<tool_sep:opensource>…`.
+# Hunyuan 3: GLM's markup under other names, with a suffix to each.
 
 _SUFFIX = ":opensource"
-THINKING = (f"<think{_SUFFIX}>", f"</think{_SUFFIX}>")
+HUNYUAN_THINKING = (f"<think{_SUFFIX}>", f"</think{_SUFFIX}>")
+_TAGS = ("tool_calls", "/tool_calls", "tool_call", "/tool_call", "tool_sep")
+
 HUNYUAN = Markup(
-    f"<tool_calls{_SUFFIX}>",
-    f"</tool_calls{_SUFFIX}>",
-    f"</tool_call{_SUFFIX}>",
-    re.compile(
-        rf"<tool_call{_SUFFIX}>\s*(?P<name>[^<\s]{{1,256}})\s*<tool_sep{_SUFFIX}>"
-        rf"(?P<body>.*?)(?:</tool_call{_SUFFIX}>|(?=<tool_call{_SUFFIX}>)|\Z)",
-        re.DOTALL,
-    ),
-    re.compile(
-        rf"<arg_key{_SUFFIX}>(?P<name>[^<]*)</arg_key{_SUFFIX}>\s*<arg_value{_SUFFIX}>\n?(?P<value>.*?)\n?"
-        rf"(?:</arg_value{_SUFFIX}>|(?=<arg_key{_SUFFIX}>)|(?=</tool_call{_SUFFIX}>)|\Z)",
-        re.DOTALL,
-    ),
-)
-PRESERVED = (
-    *THINKING,
-    *(HUNYUAN.opening, HUNYUAN.closing, HUNYUAN.last),
-    *(f"<{tag}{_SUFFIX}>" for tag in ("tool_call", "tool_sep", "arg_key", "/arg_key", "arg_value", "/arg_value")),
-)
-SHAPE = FormatSpec(
-    THINKING,
-    calls=ToolCallSpec(
-        f"<tool_call{_SUFFIX}>",
-        f"<tool_sep{_SUFFIX}>{LINE}",
-        f"{HUNYUAN.last}{LINE}",
-        f"{HUNYUAN.opening}{LINE}",
-        HUNYUAN.closing,
-        "",
-        arguments=ArgumentSpec(
-            f"<arg_key{_SUFFIX}>",
-            f"</arg_key{_SUFFIX}>{LINE}<arg_value{_SUFFIX}>",
-            f"</arg_value{_SUFFIX}>{LINE}",
-            names=bare_name("<"),
-        ),
-        reserved=(
-            *(f"</arg_value{_SUFFIX}>", f"<arg_key{_SUFFIX}>"),
-            *(f"<tool_call{_SUFFIX}>", HUNYUAN.last, HUNYUAN.closing),
-        ),
-        names=r"[^<\s]+",
-        strips_leading_space=True,
+    (f"<tool_calls{_SUFFIX}>{LINE}", f"</tool_calls{_SUFFIX}>"),
+    Element(f"<tool_call{_SUFFIX}>", f"<tool_sep{_SUFFIX}>{LINE}", f"</tool_call{_SUFFIX}>{LINE}", r"[^<\s]{1,256}"),
+    _argument(_SUFFIX),
+    preserved=(
+        *(f"<{tag}{_SUFFIX}>" for tag in _TAGS),
+        *(f"{tag[:-1]}{_SUFFIX}>" for tag in ARGUMENT_TAGS),
     ),
 )
 
-
-# Calls written as `<invoke name="f"><parameter name="k">v</parameter></invoke>`, in several namespaces.
-
-DSML = "｜DSML｜"
-_QUOTED_NAMES = bare_name('"')
+# `<invoke name="f"><parameter name="k">v</parameter></invoke>`, in several namespaces.
 
 
-def _markup(opening: str, closing: str, namespace: str, newline: str) -> Markup:
-    invoke, parameter = f"{namespace}invoke", f"{namespace}parameter"
-    return Markup(
-        opening,
-        closing,
-        f"</{invoke}>",
-        re.compile(
-            rf'<{invoke} name="(?P<name>[^"]{{1,256}})"[^>]{{0,256}}>(?P<body>.*?)(?:</{invoke}>|(?=<{invoke} )|\Z)',
-            re.DOTALL,
-        ),
-        re.compile(
-            rf'<{parameter} name="(?P<name>[^"]{{1,256}})"(?: string="(?P<type>true|false)")?[^>]{{0,256}}>'
-            rf"{newline}(?P<value>.*?){newline}(?:</{parameter}>|(?=<{parameter} )|\Z)",
-            re.DOTALL,
-        ),
+def _invoke(namespace: str, attribute: str = "") -> tuple[Element, Element]:
+    """The elements of a function and an argument; `attribute` tells the kind of an argument's value."""
+    return (
+        Element(f'<{namespace}invoke name="', '">\n', f"</{namespace}invoke>\n", _QUOTED_NAMES),
+        Element(f'<{namespace}parameter name="', f'"{attribute}>', f"</{namespace}parameter>\n", _QUOTED_NAMES),
     )
 
 
-def _calls(
-    markup: Markup, namespace: str = "", attribute: str = "", around: tuple[str, str] = ("", "")
-) -> ToolCallSpec:
-    """How calls are written in a namespace; `attribute` says what kind of value an argument has."""
-    invoke, parameter = f"{namespace}invoke", f"{namespace}parameter"
-    before, after = around
-    tags = (f"</{parameter}>", f"<{parameter} ", f"</{invoke}>", f"<{invoke} ", markup.closing)
-    return ToolCallSpec(
-        f'<{invoke} name="',
-        '">\n',
-        f"</{invoke}>\n",
-        before,
-        after,
-        "",
-        arguments=ArgumentSpec(
-            f'<{parameter} name="', f'"{attribute}>', f"</{parameter}>\n", kind=_is_string, names=_QUOTED_NAMES
-        ),
-        reserved=(f"<{namespace}", f"</{namespace}") if namespace else tags,
-        names=_QUOTED_NAMES,
-        strips_leading_space=True,
-    )
-
-
-def _dsml(markup: Markup) -> ToolCallSpec:
-    return _calls(markup, DSML, f' string="{KIND}"', (f"{markup.opening}\n", markup.closing))
-
-
-def _is_string(kind: str) -> str:
-    return "true" if kind == "string" else "false"
-
-
-MINIMAX = _markup("<minimax:tool_call>", "</minimax:tool_call>", "", r"\n?")
+MINIMAX = Markup(("<minimax:tool_call>\n", "</minimax:tool_call>"), *_invoke(""))
 """MiniMax M2."""
 
-MINIMAX_CALLS = _calls(MINIMAX, around=(f"{MINIMAX.opening}\n", MINIMAX.closing))
-
-ATEM = _markup("<atem:function_calls>", "</atem:function_calls>", "atem:", "")
+ATEM = Markup(
+    ("<atem:function_calls>\n", "</atem:function_calls>"),
+    *_invoke("atem:"),
+    separator="\n",
+    padding=_NOTHING,
+    reserved=("<atem:", "</atem:"),
+)
 """Muse Glimmer."""
 
-ATEM_CALL = _calls(ATEM, "atem:")
-"""One call, without the tags around it."""
-
-DSML_CALLS = _markup("<｜DSML｜function_calls>", "</｜DSML｜function_calls>", "｜DSML｜", "")
+DSML = "｜DSML｜"
+DSML_CALLS = Markup(
+    (f"<{DSML}function_calls>\n", f"</{DSML}function_calls>"),
+    *_invoke(DSML, f' string="{KIND}"'),
+    padding=_NOTHING,
+    types=lambda kind: "true" if kind == "string" else "false",
+    reserved=(f"<{DSML}", f"</{DSML}"),
+    preserved=(DSML,),
+)
 """DeepSeek V3.2. A value says itself whether it is a string or JSON."""
 
-DSML_CALLS_SHAPE = _dsml(DSML_CALLS)
-
-DSML_TOOLS = _markup("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>", "｜DSML｜", "")
+DSML_TOOLS = replace(DSML_CALLS, block=(f"<{DSML}tool_calls>\n", f"</{DSML}tool_calls>"))
 """DeepSeek V4."""
 
-DSML_TOOLS_SHAPE = _dsml(DSML_TOOLS)
-
 MINICPM = Markup(
-    '<function name="',
-    "</function>",
-    "</param>",
-    re.compile(r'<function name="(?P<name>[^"]{1,256})">(?P<body>.*?)(?:</function>|\Z)', re.DOTALL),
-    re.compile(
-        r'<param name="(?P<name>[^"]{1,256})">(?:<!\[CDATA\[)?'
-        r"(?P<value>.*?)(?:\]\]>)?(?:</param>|(?=<param )|\Z)",
-        re.DOTALL,
-    ),
+    ("", ""),
+    Element('<function name="', '">', "</function>", _QUOTED_NAMES),
+    Element('<param name="', '">', "</param>", _QUOTED_NAMES),
+    separator="\n",
+    padding=_CDATA,
+    preserved=(),
 )
 """MiniCPM 5."""
 
-MINICPM_CALLS = ToolCallSpec(
-    MINICPM.opening,
-    '">',
-    MINICPM.closing,
-    between="\n",
-    arguments=ArgumentSpec('<param name="', '">', "</param>", names=_QUOTED_NAMES),
-    reserved=("</param>", "<param ", MINICPM.closing),
-    names=_QUOTED_NAMES,
-    strips_leading_space=True,
+# Kimi K3, which has tags with attributes for all.
+
+_TOOLS = Markup(
+    ("<|open|>tools<|sep|>", "<|close|>tools<|sep|>"),
+    Element('<|open|>call tool="', f'" index="{NUMBER}"<|sep|>', "<|close|>call<|sep|>", _QUOTED_NAMES),
+    Element('<|open|>argument key="', f'" type="{KIND}"<|sep|>', "<|close|>argument<|sep|>", _QUOTED_NAMES),
+    padding=_NOTHING,
+    types=lambda kind: "number" if kind == "integer" else kind,
+    reserved=("<|open|>", "<|close|>"),
+    trims=False,
+)
+
+THINK, END_THINK = "<|open|>think<|sep|>", "<|close|>think<|sep|>"
+_RESPONSE, _END_RESPONSE = "<|open|>response<|sep|>", "<|close|>response<|sep|>"
+_END_MESSAGE = "<|close|>message<|sep|>"
+
+
+def read_kimi3(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    """Read an answer of Kimi K3, reasoning in it too."""
+    if turn.opened(THINK):
+        buffer.push_back(THINK)
+    tags = (THINK, _RESPONSE, _END_RESPONSE, _END_MESSAGE, _TOOLS.opening)
+    while tag := (yield from buffer.emit_until(content, *tags)):
+        if tag == THINK:
+            yield from buffer.emit_until(reasoning, END_THINK)
+            yield from buffer.skip_space()
+        elif tag == _TOOLS.opening:
+            yield from _TOOLS.read_block(buffer, turn.tools)
+
+
+KIMI_K3 = Format(
+    read_kimi3,
+    FormatSpec((THINK, END_THINK), _RESPONSE, _TOOLS.spec),
+    ("<|open|>", "<|close|>", "<|sep|>"),
+    thinking=True,
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.api import ToolCall
-from engine.chat.output.format import NAME, ArgumentSpec, FormatSpec, ParseContext, ToolCallSpec, bare_name
+from engine.chat.output.format import NAME, ArgumentSpec, Format, FormatSpec, ParseContext, ToolCallSpec
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, content, emitted
 from engine.chat.output.toolset import ToolSet
 from engine.chat.output.values import JSON_TYPES, typed
@@ -16,7 +16,7 @@ SPACE = "]<]minimax[>["
 """Stands before every tag, so that no value can be mistaken for one."""
 
 OPENING, CLOSING = f"{SPACE}<tool_call>", f"{SPACE}</tool_call>"
-SHAPE = FormatSpec(
+_SPEC = FormatSpec(
     calls=ToolCallSpec(
         f'{SPACE}<invoke name="',
         '">',
@@ -26,7 +26,7 @@ SHAPE = FormatSpec(
         "",
         arguments=ArgumentSpec(f"{SPACE}<", ">", f"{SPACE}</{NAME}>", names=r"[^/<>\s]+"),
         reserved=(SPACE.lstrip("]"),),
-        names=bare_name('"'),
+        names=r'[^"\s](?:[^"\n]*[^"\s])?',
         strips_leading_space=True,
     )
 )
@@ -86,3 +86,6 @@ def _value(element: _Element, types: frozenset[str]) -> Any:
     if all(child.name == "item" for child in element.children):
         return [_value(child, JSON_TYPES) for child in element.children]
     return {child.name: _value(child, JSON_TYPES) for child in element.children}
+
+
+MINIMAX3 = Format(read_minimax3, _SPEC, (SPACE,))

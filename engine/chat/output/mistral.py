@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.api import ToolCall
 from engine.chat.output import json_calls
-from engine.chat.output.format import FormatSpec, ParseContext, ToolCallSpec, json_list
+from engine.chat.output.format import Format, FormatSpec, ParseContext, ToolCallSpec, json_list
 from engine.chat.output.json_calls import parse, read_object
 from engine.chat.output.stream import (
     MalformedCall,
@@ -21,9 +21,6 @@ from engine.chat.output.stream import (
 from engine.chat.output.toolset import ToolSet
 
 CALLS, THINK, END_THINK = "[TOOL_CALLS]", "[THINK]", "[/THINK]"
-PRESERVED = (CALLS, THINK, END_THINK, "[ARGS]")
-SHAPE = FormatSpec((THINK, END_THINK), calls=ToolCallSpec(CALLS, "[ARGS]", "", between=""))
-SHAPE_LISTED = FormatSpec((THINK, END_THINK), calls=json_list(CALLS))
 _HEAD = re.compile(r"(?P<name>[\w.-]+)(?:\s*\[CALL_ID\](?P<id>\w+))?(?:\s*\[ARGS\])?")
 
 
@@ -83,3 +80,13 @@ class Mistral:
         if self.strict and unknown:
             raise MalformedCall(f"tool '{unknown[0]}' not found")
         yield from emitted(calls)
+
+
+MISTRAL = Format(
+    Mistral(),
+    FormatSpec((THINK, END_THINK), calls=ToolCallSpec(CALLS, "[ARGS]", "", between="")),
+    (CALLS, THINK, END_THINK, "[ARGS]"),
+    thinking=True,
+)
+MISTRAL_LISTED = replace(MISTRAL, spec=replace(MISTRAL.spec, calls=json_list(f"{CALLS}[")))
+MINISTRAL = replace(MISTRAL, read=Mistral(strict=True), thinking=False)

@@ -1,12 +1,22 @@
-"""Calls in Python's notation: `[f(a=1, b="x"), g()]`, as Llama 4, LFM2 and OLMo 3 write them."""
+"""Calls in Python's notation: `[f(a=1, b="x"), g()]`, as Llama 4, LFM2 and OLMo 3 write them; Llama 3 knows it too."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.api import ToolCall
-from engine.chat.output.format import BLANK, ArgumentSpec, ParseContext, ToolCallSpec, Values
+from engine.chat.output.format import (
+    BLANK,
+    ArgumentSpec,
+    Format,
+    FormatSpec,
+    ParseContext,
+    ToolCallSpec,
+    Values,
+    json_call,
+)
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, emitted
+from engine.chat.output.tagged_json import tagged
 from engine.chat.output.values import NAME, Literals
 
 
@@ -28,11 +38,30 @@ def python_calls(text: str) -> list[ToolCall]:
 
 @dataclass(frozen=True, slots=True)
 class TaggedPython:
-    """A reader of calls between two tags. A block that is none is given back as content."""
+    """One such format: what is declared here makes its reader, and in `spec` the grammar.
+
+    Calls stand between two tags, in brackets if `listed`, else on lines. A block that is none is given back as
+    content. `trim_after`: whitespace behind a block is dropped.
+    """
 
     opening: str
     closing: str
+    listed: bool = True
     trim_after: bool = False
+
+    @property
+    def spec(self) -> ToolCallSpec:
+        """How calls are written."""
+        before, after, between = ("[", "]", f",{BLANK}") if self.listed else ("", "", "\n")
+        arguments = ArgumentSpec("", "=", between=f",{BLANK}", values=Values.JSON, names=NAME)
+        reserved = tuple(filter(None, (self.closing,)))
+        around = (self.opening + before, after + self.closing)
+        return ToolCallSpec("", "(", ")", *around, between, arguments=arguments, reserved=reserved, names=NAME)
+
+    @property
+    def format(self) -> Format:
+        """Answers of content and such calls."""
+        return Format(self, FormatSpec(calls=self.spec), (self.opening, self.closing))
 
     def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
         """Read the content of an answer."""
@@ -44,26 +73,6 @@ class TaggedPython:
                 yield content(self.opening + body + end)
             if self.trim_after:
                 yield from buffer.skip_space()
-
-
-def _calls(before: str, after: str, between: str) -> ToolCallSpec:
-    arguments = ArgumentSpec("", "=", between=f",{BLANK}", values=Values.JSON, names=NAME)
-    reserved = (after.removeprefix("]"),) if after != "]" else ()
-    return ToolCallSpec("", "(", ")", before, after, between, arguments=arguments, reserved=reserved, names=NAME)
-
-
-OLMO = TaggedPython("<function_calls>", "</function_calls>")
-"""OLMo 3."""
-
-OLMO_CALLS = _calls(OLMO.opening, OLMO.closing, "\n")
-
-LFM = TaggedPython("<|tool_call_start|>", "<|tool_call_end|>", trim_after=True)
-"""LFM2."""
-
-LFM_CALLS = _calls(f"{LFM.opening}[", f"]{LFM.closing}", f",{BLANK}")
-
-BARE_CALLS = _calls("[", "]", f",{BLANK}")
-"""Llama 4."""
 
 
 def read_lfm(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
@@ -95,3 +104,44 @@ def _read_bare(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[bool]:
     else:
         yield content(text)
     return True
+
+
+OLMO = TaggedPython("<function_calls>", "</function_calls>", listed=False)
+"""OLMo 3."""
+
+LFM = TaggedPython("<|tool_call_start|>", "<|tool_call_end|>", trim_after=True)
+LFM2 = replace(LFM.format, read=read_lfm)
+LLAMA4 = Format(read_bare_python, FormatSpec(calls=TaggedPython("", "").spec))
+
+
+# Llama 3.1 and later: a call is the whole answer, an object of JSON, perhaps behind `<|python_tag|>`.
+
+PYTHON = "<|python_tag|>"
+_read_json = tagged("{")
+
+
+def read_llama(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    """Read an answer of Llama 3. Calls of built-in tools look like `brave_search.call(query="x")`."""
+    if (yield from buffer.accept(PYTHON, after_space=True)) and not (yield from _begins_with_brace(buffer)):
+        yield from _read_built_in(buffer)
+    else:
+        yield from _read_json(buffer, turn)
+
+
+def _begins_with_brace(buffer: TextBuffer) -> ParserCoroutine[bool]:
+    brace = yield from buffer.accept("{", after_space=True)
+    buffer.push_back(brace)
+    return bool(brace)
+
+
+def _read_built_in(buffer: TextBuffer) -> ParserCoroutine[None]:
+    text, _ = yield from buffer.read_until(keep=True)
+    try:
+        calls = python_calls(text)
+    except Unreadable:
+        yield content(PYTHON + text)
+    else:
+        yield from emitted(ToolCall(call.name.removesuffix(".call"), call.arguments) for call in calls)
+
+
+LLAMA3 = Format(read_llama, FormatSpec(calls=json_call(arguments="parameters")), (PYTHON,))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from engine.chat.output.format import ParseContext, Reader
+from collections.abc import Callable
+from dataclasses import replace
+
+from engine.chat.output.format import Format, ParseContext, Reader
 from engine.chat.output.stream import ParserCoroutine, StreamParser, TextBuffer, content, reasoning
 
 
@@ -50,7 +53,7 @@ def _split(buffer: TextBuffer, opening: str, closing: str, opened: bool) -> Pars
     yield from buffer.emit_until(content)
 
 
-# Readers made of readers: reasoning first, calls only where there are tools.
+# Readers made of readers: calls only where there are tools, reasoning first.
 
 
 def read_content(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
@@ -67,15 +70,34 @@ def with_tools(read: Reader) -> Reader:
     return read_if_tools
 
 
-def after_thinking(read: Reader, opening: str, closing: str, *, ask: bool) -> Reader:
-    """A reader with a block of reasoning before it, which the prompt may have opened.
+def after_thinking(format: Format, *tags: str, asks: bool) -> Format:
+    """A format with a block of reasoning before its content, which the prompt may have opened.
 
-    `ask`: the block is left in the content unless reasoning was asked for.
+    `asks`: the block is left in the content unless reasoning was asked for.
+    """
+    opening, closing = tags
+
+    def read_both(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+        if turn.think or not asks:
+            yield from read_thinking(buffer, opening, closing, turn.opened(opening))
+        yield from format.read(buffer, turn)
+
+    spec = replace(format.spec, thinking=(opening, closing), asks=asks)
+    return replace(format, read=read_both, spec=spec, thinking=True)
+
+
+def after_opened_thinking(
+    format: Format, begins: Callable[[ParseContext], bool], *interrupts: str, strip: bool = False
+) -> Format:
+    """A format with reasoning before its content in the turns where it `begins`: the prompt opens the block.
+
+    The others are as in `read_opened_thinking`.
     """
 
     def read_both(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
-        if turn.think or not ask:
-            yield from read_thinking(buffer, opening, closing, turn.opened(opening))
-        yield from read(buffer, turn)
+        if begins(turn):
+            yield from read_opened_thinking(buffer, *interrupts, strip=strip)
+        yield from format.read(buffer, turn)
 
-    return read_both
+    spec = replace(format.spec, thinking=("<think>", "</think>"), begins=begins)
+    return replace(format, read=read_both, spec=spec, thinking=True)

@@ -6,7 +6,7 @@ Written by Hermes, Qwen 2.5 and 3, Granite, Phi 4, Nemotron, Apertus, Jamba, Com
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from engine.api import Delta, ToolCall
@@ -17,13 +17,13 @@ from engine.chat.output.reasoning import after_thinking, with_tools
 from engine.chat.output.stream import MalformedCall, ParserCoroutine, TextBuffer, Unreadable, content, emitted
 from engine.chat.output.toolset import ToolSet
 
-HERMES_CALLS = json_call("<tool_call>\n", "\n</tool_call>", between="\n")
-
 
 @dataclass(frozen=True, slots=True)
 class TaggedJSON:
-    """A reader of such calls. `closing` may be "" where calls are the last thing in an answer; `also` are other
-    spellings of the opening tag.
+    """One such format: what is declared here makes its reader, and in `spec` the grammar.
+
+    `inside` tells how calls are written between the tags. `closing` may be "" where they are the last thing in an
+    answer; `also` are other spellings of the opening tag.
 
     A block without a readable call is given back as content, or fails the answer where `complaint` is set: the words
     before the fault in its JSON. `trim_after`: whitespace behind a block is dropped.
@@ -31,9 +31,20 @@ class TaggedJSON:
 
     opening: str = "<tool_call>"
     closing: str = "</tool_call>"
+    inside: ToolCallSpec = field(default_factory=json_list)
     complaint: str | None = None
     trim_after: bool = False
     also: tuple[str, ...] = ()
+
+    @property
+    def spec(self) -> ToolCallSpec:
+        """How calls are written."""
+        return self.inside.within(self.opening, self.closing)
+
+    @property
+    def format(self) -> Format:
+        """Answers of content and such calls."""
+        return Format(self, FormatSpec(calls=self.spec), tuple(filter(None, (self.opening, self.closing))))
 
     def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
         """Read the content of an answer. Raises MalformedCall."""
@@ -76,6 +87,10 @@ class TaggedJSON:
         return content(self.opening + text + closing)
 
 
+HERMES = TaggedJSON(inside=json_call("\n", "\n", "\n"))
+"""Hermes, Qwen 2.5 and 3."""
+
+
 # The format of models whose Go template tells only how a call begins: a tag, then objects with name and arguments.
 
 _BARE = ("{", "[")
@@ -90,11 +105,8 @@ def template_format(tag: str, thinking: tuple[str, str] = ("", "")) -> Format:
     """The format of a model whose Go template shows `tag` before calls, and these tags, if both, around reasoning."""
     end = {"<": ">", "[": "]"}.get(tag[0], "")
     preserved = (tag[: tag.index(end) + 1],) if end in tag[1:] and end else ()
-    read = tagged(tag)
-    if not all(thinking):
-        return Format(read, True, False, preserved, FormatSpec(calls=tagged_calls(tag)))
-    spec = FormatSpec(thinking, calls=tagged_calls(tag), asks=True)
-    return Format(after_thinking(read, *thinking, ask=True), True, True, preserved, spec)
+    format = Format(tagged(tag), FormatSpec(calls=tagged_calls(tag)), preserved)
+    return after_thinking(format, *thinking, asks=True) if all(thinking) else format
 
 
 def tagged_calls(tag: str) -> ToolCallSpec:
@@ -102,9 +114,9 @@ def tagged_calls(tag: str) -> ToolCallSpec:
     if tag == "{":
         return json_call()
     if tag.endswith("["):
-        return json_list(tag[:-1])
+        return json_list(tag)
     closing = f"\n</{tag[1:]}" if tag.startswith("<") and tag.endswith(">") else ""
-    return json_call(f"{tag}\n", closing, between="\n")
+    return json_call(f"{tag}\n", closing, "\n")
 
 
 def spellings(tag: str) -> tuple[str, ...]:

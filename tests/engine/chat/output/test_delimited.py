@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from engine.chat.output import Format, OutputParser
-from engine.chat.output.deepseek import read_deepseek
-from engine.chat.output.kimi import read_kimi
+from engine.chat.output.delimited import read_deepseek, read_kimi
 from tests.engine.chat.reading import TURN, answer, said
 
 BEGIN, END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"

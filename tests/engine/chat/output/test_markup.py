@@ -1,4 +1,4 @@
-"""Calls written as elements: Qwen, Seed, GLM, MiniMax, DeepSeek, Muse, MiniCPM."""
+"""Calls written as elements: Qwen, Seed, GLM, MiniMax, DeepSeek, Muse, MiniCPM, Kimi K3."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from typing import Any
 
 import pytest
 
-from engine.chat.output import MalformedCall
-from engine.chat.output.markup import ATEM, DSML_CALLS, GLM, MINICPM, MINIMAX, QWEN_XML, SEED_XML, Markup
-from tests.engine.chat.reading import said
+from engine.chat.output import MalformedCall, ParseContext, ToolSet
+from engine.chat.output.markup import (
+    ATEM,
+    DSML_CALLS,
+    GLM,
+    MINICPM,
+    MINIMAX,
+    QWEN_XML,
+    SEED_XML,
+    THINK,
+    Markup,
+    read_kimi3,
+)
+from tests.engine.chat.reading import TOOLS, said
 
 QWEN = "<tool_call>\n<function=get_weather>\n<parameter=city>\n{}\n</parameter>\n</function>\n</tool_call>"
 EXAMPLES = [
@@ -116,3 +127,27 @@ def test_a_block_without_a_call(format: Markup) -> None:
     assert said(format, text) == (text, "", [])
     with pytest.raises(MalformedCall, match="what is this"):
         said(replace(format, complaint="what is this"), text)
+
+
+K3_CALL = (
+    '<|open|>call tool="get_weather" index="1"<|sep|>'
+    '<|open|>argument key="city" type="string"<|sep|>Paris<|close|>argument<|sep|>'
+    '<|open|>argument key="tags" type="array"<|sep|>["a"]<|close|>argument<|sep|>'
+    "<|close|>call<|sep|>"
+)
+K3_ARGUMENTS = {"city": "Paris", "tags": ["a"]}
+K3_TURN = ParseContext(ToolSet(TOOLS), prompt=f"…{THINK}")
+
+
+def test_kimi_k3() -> None:
+    text = (
+        "hm<|close|>think<|sep|><|open|>response<|sep|>Yes.<|close|>response<|sep|>"
+        f"<|open|>tools<|sep|>{K3_CALL}{K3_CALL}<|close|>tools<|sep|><|close|>message<|sep|>"
+    )
+    assert said(read_kimi3, text, K3_TURN) == ("Yes.", "hm", [("get_weather", K3_ARGUMENTS)] * 2)
+
+
+def test_kimi_k3_without_thinking() -> None:
+    text = "<|open|>response<|sep|>Yes.<|close|>response<|sep|><|close|>message<|sep|>"
+    assert said(read_kimi3, text) == ("Yes.", "", [])
+    assert said(read_kimi3, text.removeprefix("<|open|>response<|sep|>")) == ("Yes.", "", [])

@@ -74,3 +74,33 @@ def test_lfm_thinks_when_it_wants() -> None:
 )
 def test_some_answers(name: str, text: str, expected: tuple[str, str, list[Any]]) -> None:
     assert said(NAMED[name], text) == expected
+
+
+LAGUNA_ADD = "<tool_call>add<arg_key>a</arg_key><arg_value>1</arg_value></tool_call>"
+LAGUNA_CALL = ("add", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "thinking", "calls"),
+    [
+        ("\nhm\n</think>\n\nA", "A", "hm", []),
+        ("<think>hm</think>A", "A", "hm", []),
+        (f"hm {LAGUNA_ADD} A", "A", "hm", [LAGUNA_CALL]),
+        (f"hm</think>A <think>ha</think> B{LAGUNA_ADD}", "AB", "hmha", [LAGUNA_CALL]),
+        ('hm</think><tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>', "", "hm", [LAGUNA_CALL]),
+    ],
+)
+def test_laguna(text: str, content: str, thinking: str, calls: list[Any]) -> None:
+    assert said(NAMED["laguna"], text) == (content, thinking, calls)
+    assert said(NAMED["poolside-v1"], text) == (content, thinking, calls)
+
+
+def test_laguna_with_reasoning_that_nobody_wants() -> None:
+    turn = ParseContext(ToolSet(TOOLS), think=False)
+    assert said(NAMED["laguna"], f"</think>\nA <think>ha</think>B{LAGUNA_ADD}", turn) == ("AB", "", [LAGUNA_CALL])
+
+
+def test_a_laguna_answer_that_goes_on_with_a_message() -> None:
+    turn = ParseContext(last=Message("assistant", "A"))
+    assert said(NAMED["laguna"], "B", turn) == ("B", "", [])
+    assert said(NAMED["poolside-v1"], "hm</think>B", turn) == ("B", "hm", [])

@@ -1,4 +1,4 @@
-"""Calls in Python's notation: OLMo 3, LFM2, Llama 4."""
+"""Calls in Python's notation: OLMo 3, LFM2, Llama 4 and 3."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.chat.output import ParseContext
-from engine.chat.output.pythonic import LFM, OLMO, python_calls, read_bare_python, read_lfm
+from engine.chat.output.pythonic import LFM, OLMO, python_calls, read_bare_python, read_lfm, read_llama
 from engine.chat.output.stream import Unreadable
 from tests.engine.chat.reading import said
 
@@ -68,3 +68,24 @@ def test_what_is_content(text: str) -> None:
 
 def test_without_tools_nothing_is_a_call() -> None:
     assert said(read_bare_python, "[now()]", ParseContext()) == ("[now()]", "", [])
+
+
+LLAMA_ADD = '{"name": "add", "parameters": {"a": 1}}'
+LLAMA_CALL = ("add", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "calls"),
+    [
+        (LLAMA_ADD, "", [LLAMA_CALL]),
+        (f"<|python_tag|>{LLAMA_ADD}", "", [LLAMA_CALL]),
+        (f"<|python_tag|>{LLAMA_ADD}; {LLAMA_ADD}", "", [LLAMA_CALL, LLAMA_CALL]),
+        ('{"type": "function", "name": "add", "parameters": {"a": 1}}', "", [LLAMA_CALL]),
+        ('<|python_tag|>brave_search.call(query="x y")', "", [("brave_search", {"query": "x y"})]),
+        ("<|python_tag|>print(1", "<|python_tag|>print(1", []),
+        ("The answer", "The answer", []),
+        ('{"name": "nope"}', '{"name": "nope"}', []),
+    ],
+)
+def test_llama(text: str, content: str, calls: list[Any]) -> None:
+    assert said(read_llama, text) == (content, "", calls)
