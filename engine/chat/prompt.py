@@ -95,7 +95,7 @@ class TemplateError(ValueError):
     """A template cannot be read, gave up on these messages, or wants more than it may have; the text is for users."""
 
 
-class Overstayed(TemplateError):
+class TemplateOverBudget(TemplateError):
     """A template takes more time or memory than it may have."""
 
 

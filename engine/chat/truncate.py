@@ -9,11 +9,11 @@ from engine.api import Message, Think, Tool
 from engine.chat.conversation import newest
 from engine.chat.prompt import (
     Count,
-    Overstayed,
     Prompt,
     RemoteRenderer,
     Renderer,
     TemplateError,
+    TemplateOverBudget,
     images_of,
     rendered,
     without_images,
@@ -85,7 +85,7 @@ class _Fitting:
         for at in range(start, min(stop, start + _NEAR)):
             try:
                 return at, (await self.try_(newest(messages, at)))[1]
-            except Overstayed:
+            except TemplateOverBudget:
                 raise
             except TemplateError:
                 continue

@@ -1,4 +1,8 @@
-"""Messages as chat templates are given them: dictionaries as those of OpenAI's API, in the dialect of each template."""
+"""Adapts messages to what a chat template can show: dictionaries in OpenAI's shape, in each template's dialect.
+
+Four concerns: ids and names that tie tool results to calls, the dialect itself, system messages that a template has
+no place for, and tool calls written as text for templates that leave them out.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,19 @@ from engine.api import Message, Tool, ToolCall
 from engine.chat.definitions import parameters_json
 from engine.chat.output.format import BLANK, KEY, KIND, LINE, NUMBER, ArgumentSpec, ToolCallSpec, Values
 
-# Tool calls and their results, tied together: many clients send neither ids nor names with a result.
+SHORT_ID = 9  # characters of a tool call id, for templates that insist on it (Mistral)
 
-SHORT = 9  # characters of an id, for the templates that insist on it
+_PLACEHOLDERS = {BLANK: " ", LINE: "\n", NUMBER: "0", KEY: "0"}
+"""What is written where a spec leaves the choice to the model."""
+
+_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object", type(None): "null"}
 
 
-def linked_calls(messages: Sequence[Message]) -> list[Message]:
-    """The same messages; a result that lacks its call's name or id gets it from the calls before it, in order."""
+def link_tool_results(messages: Sequence[Message]) -> list[Message]:
+    """Give tool results the name and id of the call that they answer, and ids to calls that have none.
+
+    Many clients send neither.
+    """
     linked: list[Message] = []
     open_calls: list[ToolCall] = []
     for at, message in enumerate(messages):
@@ -37,7 +47,7 @@ def linked_calls(messages: Sequence[Message]) -> list[Message]:
 
 
 def short_ids(messages: Sequence[Message]) -> list[Message]:
-    """The same messages, every id made of nine letters and digits; equal ids stay equal."""
+    """The same messages with tool call ids of nine letters and digits; equal ids stay equal."""
     return [
         replace(
             message,
@@ -48,8 +58,8 @@ def short_ids(messages: Sequence[Message]) -> list[Message]:
     ]
 
 
-def named_ids(messages: Sequence[Message]) -> list[Message]:
-    """The same messages, every id made of the function's name and the call's number: Kimi's `functions.f:0`."""
+def function_ids(messages: Sequence[Message]) -> list[Message]:
+    """The same messages with ids made of the function's name and the call's number: Kimi's `functions.f:0`."""
     calls = [call for message in messages for call in message.tool_calls]
     ids = {call.id: f"functions.{call.name}:{number}" for number, call in enumerate(calls)}
     return [
@@ -62,30 +72,30 @@ def named_ids(messages: Sequence[Message]) -> list[Message]:
     ]
 
 
-def one_call_each(messages: Sequence[Message]) -> list[Message]:
+def split_parallel_calls(messages: Sequence[Message]) -> list[Message]:
     """The same conversation as if the model had called one tool, got its result, and called the next.
 
-    The messages are linked. What is not known to be the result of a call stays behind all of them.
+    The messages must be linked. Results of unknown calls follow behind all of them.
     """
-    found: list[Message] = []
+    split: list[Message] = []
     rest = list(messages)
     while rest:
         message = rest.pop(0)
         if len(message.tool_calls) < 2:
-            found.append(message)
+            split.append(message)
             continue
         results = list(takewhile(lambda message: message.role == "tool", rest))
         rest = rest[len(results) :]
         for number, call in enumerate(message.tool_calls):
-            found.append(replace(message, content="" if number else message.content, tool_calls=(call,)))
-            found += [result for result in results if result.tool_call_id == call.id]
+            split.append(replace(message, content="" if number else message.content, tool_calls=(call,)))
+            split += [result for result in results if result.tool_call_id == call.id]
         ids = {call.id for call in message.tool_calls}
-        found += [result for result in results if result.tool_call_id not in ids]
-    return found
+        split += [result for result in results if result.tool_call_id not in ids]
+    return split
 
 
 def _answered(result: Message, calls: Sequence[ToolCall]) -> ToolCall | None:
-    """The call that a result belongs to: by id, by name, else the first that has none yet."""
+    """The call that a result answers: by id, by name, else the first one without a result."""
     if result.tool_call_id:
         return next((call for call in calls if call.id == result.tool_call_id), None)
     if result.tool_name:
@@ -94,67 +104,63 @@ def _answered(result: Message, calls: Sequence[ToolCall]) -> ToolCall | None:
 
 
 def _short(id_: str) -> str:
-    if len(id_) == SHORT and id_.isascii() and id_.isalnum():
+    if len(id_) == SHORT_ID and id_.isascii() and id_.isalnum():
         return id_
-    return hashlib.sha256(id_.encode()).hexdigest()[:SHORT]
+    return hashlib.sha256(id_.encode()).hexdigest()[:SHORT_ID]
 
 
 @dataclass(frozen=True, slots=True)
 class MessageDialect:
-    """One template's dialect.
+    """How one template wants its messages.
 
-    `parts`: contents are lists of typed parts. `null_content`: a message that only calls has none at all.
-    `text_arguments`: the arguments of calls are a JSON text. `short_ids`: ids of calls have nine characters.
-    `named_ids`: they tell the function.
+    `typed_content`: contents are lists of typed parts. `null_content`: a message with calls alone has content None.
+    `json_arguments`: arguments of calls are JSON text. `short_ids`, `function_ids`: the form of tool call ids.
     """
 
-    parts: bool = False
+    typed_content: bool = False
     null_content: bool = False
-    text_arguments: bool = False
+    json_arguments: bool = False
     short_ids: bool = False
-    named_ids: bool = False
+    function_ids: bool = False
 
     def write(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """The messages in this dialect, made anew. Earlier thoughts are not shown to the model again."""
+        """The messages in this dialect, as new objects. Earlier reasoning is left out."""
         if self.short_ids:
             messages = short_ids(messages)
-        if self.named_ids:
-            messages = named_ids(messages)
+        if self.function_ids:
+            messages = function_ids(messages)
         return [self._message(message) for message in messages]
 
     def _message(self, message: Message) -> dict[str, Any]:
-        found: dict[str, Any] = {"role": message.role, "content": self._content(message)}
+        entry: dict[str, Any] = {"role": message.role, "content": self._content(message)}
         if message.tool_calls:
-            found["tool_calls"] = [self._call(call) for call in message.tool_calls]
+            entry["tool_calls"] = [self._call(call) for call in message.tool_calls]
         if message.tool_name:
-            found["name"] = message.tool_name
+            entry["name"] = message.tool_name
         if message.tool_call_id:
-            found["tool_call_id"] = message.tool_call_id
-        return found
+            entry["tool_call_id"] = message.tool_call_id
+        return entry
 
     def _content(self, message: Message) -> Any:
         if self.null_content and message.tool_calls and not message.content:
             return None
-        return [{"type": "text", "text": message.content}] if self.parts else message.content
+        return [{"type": "text", "text": message.content}] if self.typed_content else message.content
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
-        text = self.text_arguments
-        arguments = json.dumps(call.arguments, ensure_ascii=False) if text else dict(call.arguments)
+        as_json = self.json_arguments
+        arguments = json.dumps(call.arguments, ensure_ascii=False) if as_json else dict(call.arguments)
         return {"type": "function", "id": call.id, "function": {"name": call.name, "arguments": arguments}}
 
 
 def definition(tool: Tool) -> dict[str, Any]:
-    """A tool as all templates want it."""
+    """A tool as all templates want it: the dictionary of OpenAI's API."""
     items = {} if tool.items is None else {"items": tool.items}
     function = {"name": tool.name, "description": tool.description, "parameters": parameters_json(tool)}
     return {"type": tool.type, **items, "function": function}
 
 
-# System messages for templates that have no place for them, or one only.
-
-
-def without_system(messages: Sequence[Message]) -> list[Message]:
-    """The text of each system message in front of the message that follows, or as the user's where none does."""
+def system_as_user(messages: Sequence[Message]) -> list[Message]:
+    """Put the text of each system message before the message that follows it, or into a user message if none does."""
     merged: list[Message] = []
     pending = ""
     for message in messages:
@@ -166,31 +172,25 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
     return [*merged, Message("user", pending.rstrip("\n"))] if pending else merged
 
 
-def one_system(messages: Sequence[Message]) -> list[Message]:
-    """Those at the beginning as one message, each later one in front of the message that follows."""
+def merge_system_messages(messages: Sequence[Message]) -> list[Message]:
+    """Merge leading system messages into one; put each later one before the message that follows it."""
     first = list(takewhile(lambda message: message.role == "system", messages))
-    rest = without_system(messages[len(first) :])
+    rest = system_as_user(messages[len(first) :])
     return [Message("system", "\n\n".join(message.content for message in first)), *rest] if first else rest
 
 
-# Calls as the model writes them, for chat templates that leave those of earlier turns out.
-
-_FREE = {BLANK: " ", LINE: "\n", NUMBER: "0", KEY: "0"}
-"""What is written where a spec leaves the choice to the model."""
-
-_KINDS = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object", type(None): "null"}
-
-
-def with_spelled_calls(messages: Sequence[Message], spec: ToolCallSpec) -> list[Message]:
-    """The same messages; those with calls say so in their content."""
+def with_inline_calls(messages: Sequence[Message], spec: ToolCallSpec) -> list[Message]:
+    """The same messages with their tool calls written into the content, as the model writes them."""
     return [
-        replace(message, content=message.content + spelled(message.tool_calls, spec)) if message.tool_calls else message
+        replace(message, content=message.content + inline_calls(message.tool_calls, spec))
+        if message.tool_calls
+        else message
         for message in messages
     ]
 
 
-def spelled(calls: Sequence[ToolCall], spec: ToolCallSpec) -> str:
-    """The text of these calls; empty for formats with quotes of their own, whose templates show calls."""
+def inline_calls(calls: Sequence[ToolCall], spec: ToolCallSpec) -> str:
+    """Tool calls as text in a format; "" for formats with quotes of their own, whose templates show calls."""
     if spec.arguments is not None and spec.arguments.values is Values.QUOTED:
         return ""
     names = spec.aliases(call.name for call in calls)
@@ -203,19 +203,19 @@ def spelled(calls: Sequence[ToolCall], spec: ToolCallSpec) -> str:
 def _arguments(arguments: dict[str, Any], spec: ToolCallSpec) -> str:
     if spec.arguments is None:
         return _json(arguments)
-    each = spec.arguments
-    return _plain(each.between).join(_argument(name, value, each) for name, value in arguments.items())
+    texts = [_argument(name, value, spec.arguments) for name, value in arguments.items()]
+    return _plain(spec.arguments.between).join(texts)
 
 
 def _argument(name: str, value: Any, spec: ArgumentSpec) -> str:
     opening, closing = spec.ends(name)
     bare = spec.values is Values.BARE and isinstance(value, str)
-    kind = spec.kind(_KINDS.get(type(value), "string"))
+    kind = spec.kind(_JSON_TYPES.get(type(value), "string"))
     return _plain(opening.replace(KIND, kind)) + (value if bare else _json(value)) + _plain(closing)
 
 
 def _plain(text: str) -> str:
-    for free, written in _FREE.items():
+    for free, written in _PLACEHOLDERS.items():
         text = text.replace(free, written)
     return text
 

@@ -1,6 +1,6 @@
-"""Starts the processes that render chat templates and talks to them. Lives on the server's event loop, never blocks it.
+"""Starts the fork server and its workers, and talks to them. Lives on the server's event loop and never blocks it.
 
-Here is how they live and die; what they are given to do is said in `engine.chat.jinja.service`.
+This module knows how the processes live and die; `engine.chat.jinja.service` gives them work.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from engine.messages import FRAME_HEADER
 
 DOES_NOT_START = "what renders chat templates does not start"
 MODULE = "engine.chat.jinja.worker"
-MAX_FRAME = 5 * LARGEST  # bytes; four for a character, and some
-_AT_ONCE = 1 << 18  # bytes
+MAX_FRAME = 5 * LARGEST  # bytes: four per character, and some
+_CHUNK = 1 << 18  # bytes read at once
 _START_GRACE = 60.0  # seconds
 _EXIT_GRACE = 2.0
 
 
 class Worker:
-    """A forked process that renders. `received` is called with each frame's body that it sends.
+    """A forked process that renders. `on_reply` is called with the body of each frame that it sends.
 
-    What is sent to one that has ended is lost: its end is told by the fork server.
+    What is sent to a worker that has ended is lost; the fork server reports its end.
     """
 
-    def __init__(self, number: int, connection: socket.socket, received: Callable[[Worker, bytes], None]) -> None:
+    def __init__(self, number: int, connection: socket.socket, on_reply: Callable[[Worker, bytes], None]) -> None:
         self.number = number
         self._connection = connection
-        self._received = received
+        self._on_reply = on_reply
         self._loop = asyncio.get_running_loop()
         self._unsent = memoryview(b"")
         self._buffer = bytearray()
@@ -48,7 +48,7 @@ class Worker:
         self._write()
 
     def close(self) -> None:
-        """Let it go: it ends when it has nothing to do. Safe to call twice."""
+        """Close the socket: the worker ends once it is idle. May be called twice."""
         if self._connection.fileno() >= 0:
             self._loop.remove_reader(self._connection)
             self._loop.remove_writer(self._connection)
@@ -69,7 +69,7 @@ class Worker:
 
     def _read(self) -> None:
         try:
-            data = self._connection.recv(_AT_ONCE)
+            data = self._connection.recv(_CHUNK)
         except BlockingIOError:
             return
         except OSError:
@@ -82,29 +82,33 @@ class Worker:
             return
         (size,) = FRAME_HEADER.unpack_from(self._buffer)
         if size > MAX_FRAME:
-            body = b""  # which is no message
+            body = b""  # no valid message: the service kills the worker
         elif len(self._buffer) < FRAME_HEADER.size + size:
             return
         else:
             body = bytes(memoryview(self._buffer)[FRAME_HEADER.size : FRAME_HEADER.size + size])
         self._buffer = bytearray()
-        self._received(self, body)
+        self._on_reply(self, body)
 
 
 class ForkServer:
-    """The process that forks the workers. `ended` is told each one's end and exit status, `lost` that of this one."""
+    """The process that forks the workers.
+
+    `on_exit` is called with the number and exit code (or minus the signal) of each worker that ends, `on_lost` when the
+    fork server itself has ended.
+    """
 
     def __init__(
         self,
         process: asyncio.subprocess.Process,
         orders: socket.socket,
-        ended: Callable[[int, int], None],
-        lost: Callable[[ForkServer], None],
+        on_exit: Callable[[int, int], None],
+        on_lost: Callable[[ForkServer], None],
     ) -> None:
         self._process = process
         self._orders = orders
-        self._ended = ended
-        self._lost = lost
+        self._on_exit = on_exit
+        self._on_lost = on_lost
         self._numbers = itertools.count(1)
         self._buffer = b""
         self._loop = asyncio.get_running_loop()
@@ -113,14 +117,14 @@ class ForkServer:
 
     @classmethod
     async def start(
-        cls, environ: Mapping[str, str], ended: Callable[[int, int], None], lost: Callable[[ForkServer], None]
+        cls, environ: Mapping[str, str], on_exit: Callable[[int, int], None], on_lost: Callable[[ForkServer], None]
     ) -> ForkServer:
-        """Start one and wait until it can fork. Raises OSError or EngineError if it does not come to that.
+        """Start one and wait until it can fork. Raises OSError or EngineError.
 
-        `environ` is the server's environment, of which only what a child needs is passed on.
+        `environ` is the server's environment; a child gets only what it needs of it.
         """
         process, ours = await start_child(MODULE, environ)
-        server = cls(process, ours, ended, lost)
+        server = cls(process, ours, on_exit, on_lost)
         try:
             async with asyncio.timeout(_START_GRACE):
                 await server._ready
@@ -131,29 +135,29 @@ class ForkServer:
 
     @property
     def pid(self) -> int:
-        """Its process id, and that of the group that all workers are in too."""
+        """Its process id, which is also the process group of all workers."""
         return self._process.pid
 
-    def fork(self, received: Callable[[Worker, bytes], None], *, slow: bool = False) -> Worker:
-        """A new worker, which may be told what to do at once. `slow`: others go first where they need the processor."""
+    def fork(self, on_reply: Callable[[Worker, bytes], None], *, slow: bool = False) -> Worker:
+        """A new worker, which may be sent a frame at once. `slow`: it runs at a lower priority."""
         ours, theirs = socket.socketpair()
         number = next(self._numbers)
         with theirs:
             self._order(FORK_SLOW if slow else FORK, number, theirs)
-        return Worker(number, ours, received)
+        return Worker(number, ours, on_reply)
 
     def kill(self, worker: Worker) -> None:
-        """End a worker that takes too long; its end is told as any other."""
+        """SIGKILL for a worker; `on_exit` reports its end as any other."""
         self._order(KILL, worker.number)
 
     def kill_all(self) -> None:
-        """SIGKILL for this process and all workers; does nothing if it has been reaped."""
-        if self._process.returncode is None:  # afterwards the number may be somebody else's
-            with suppress(ProcessLookupError, PermissionError):  # nobody is left; a zombie, as macOS says it
+        """SIGKILL for the fork server and all workers; nothing happens if it has been reaped."""
+        if self._process.returncode is None:  # afterwards the pid may be another process's
+            with suppress(ProcessLookupError, PermissionError):  # all gone; macOS says PermissionError for a zombie
                 os.killpg(self.pid, signal.SIGKILL)
 
     async def close(self) -> None:
-        """End it and all workers, and wait for that. Nothing is told any more."""
+        """End it and all workers and wait for that; no callback is called any more."""
         self._loop.remove_reader(self._orders)
         self._orders.close()
         with suppress(TimeoutError):
@@ -162,12 +166,12 @@ class ForkServer:
         await self._process.wait()
 
     def _order(self, order: bytes, number: int, connection: socket.socket | None = None) -> None:
-        with suppress(OSError):  # it has ended, which is told; or it is stopped, which is seen
+        with suppress(OSError):  # it has ended, which is reported; or it hangs, which a timer notices
             socket.send_fds(self._orders, [ORDER.pack(order, number)], [connection.fileno()] if connection else [])
 
     def _read(self) -> None:
         try:
-            data = self._orders.recv(_AT_ONCE)
+            data = self._orders.recv(_CHUNK)
         except BlockingIOError:
             return
         except OSError:
@@ -175,7 +179,7 @@ class ForkServer:
         if not data:
             self._loop.remove_reader(self._orders)
             if self._ready.done():
-                self._lost(self)
+                self._on_lost(self)
             else:
                 self._ready.set_exception(EngineError(DOES_NOT_START))
             return
@@ -184,6 +188,6 @@ class ForkServer:
             number, status = ENDED.unpack_from(self._buffer)
             self._buffer = self._buffer[ENDED.size :]
             if number:
-                self._ended(number, status)
+                self._on_exit(number, status)
             else:
                 self._ready.set_result(None)

@@ -1,7 +1,7 @@
-"""What is said to the processes that render chat templates, and what they say: typed msgpack, no logic.
+"""Messages between the server and the processes that render chat templates: typed msgpack, no logic.
 
-Every frame on a socket is a little-endian u32 length and a msgpack body: one `Render` to the process, then one `Reply`
-from it. To the process that forks the others goes an `ORDER`, with a socket if it is to fork; `ENDED` comes from it.
+A frame is a little-endian u32 length and a msgpack body: one `Render` to a worker, then one `Reply` from it. The fork
+server gets an `ORDER`, with a socket if it is to fork, and sends `ENDED`.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from engine.api import Delta, Message, Think, Tool, ToolCall
 from engine.chat.jinja.adapt import definition
 from engine.messages import FRAME_HEADER
 
-LARGEST = 8 << 20  # characters of any text, items of any list
+LARGEST = 8 << 20  # characters of any text and items of any list that a template makes
 CHATML = (
     "{%- for message in messages -%}"
     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
-"""For models that bring no template."""
+"""The template of models that bring none."""
 
 ORDER = struct.Struct("<cI")
-"""What the process is to do that forks others, and the number by which both sides know the one it is about."""
+"""An order to the fork server: what to do, and the worker's number."""
 
 FORK, FORK_SLOW, KILL = b"f", b"s", b"k"
-"""Fork one; fork one that lets others go first; end one."""
+"""Orders: fork a worker, fork one at a lower priority, kill one."""
 
 ENDED = struct.Struct("<Ii")
-"""The number of one that has ended, and its exit status, a signal's number below zero; 0: it is ready to fork."""
+"""A worker's end: its number and its exit code or minus its signal. Number 0: the fork server is ready."""
 
 
 class ChatTemplates(msgspec.Struct, array_like=True, frozen=True):
-    """The chat templates of a model, `with_tools` for requests with tools if not empty, and the tokens they print."""
+    """A model's chat templates and special tokens; `with_tools`, if not "", is for requests with tools."""
 
     usual: str = CHATML
     with_tools: str = ""
@@ -46,9 +46,9 @@ class ChatTemplates(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Render(msgspec.Struct, array_like=True, frozen=True):
-    """Write a prompt in `seconds` of CPU time. `templates` are sent once to each process, then `key` stands for them.
+    """Render within `seconds` of CPU time. `templates` are sent to each worker once; later `key` stands for them.
 
-    `conversation` is what `encode_conversation` made.
+    `conversation` comes from `encode_conversation`.
     """
 
     key: bytes
@@ -58,7 +58,7 @@ class Render(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Prompted(msgspec.Struct, array_like=True, frozen=True, tag=1):
-    """The prompt. `last`: this process ends now, here as below."""
+    """The prompt, see `Prompt`. `last`, here as below: this worker ends now."""
 
     text: str
     begun: Delta | None
@@ -67,8 +67,11 @@ class Prompted(msgspec.Struct, array_like=True, frozen=True, tag=1):
 
 
 class Refused(msgspec.Struct, array_like=True, frozen=True, tag=2):
-    """There is none. "template": it cannot be read, or gave up; "time", "memory": it takes more than it may have;
-    "unknown": the process does not have these templates (any more); "defect": ours, `text` is a traceback."""
+    """There is no prompt.
+
+    "template": it cannot be parsed, or gave up; "time", "memory": it exceeded its budget; "unknown": the worker does
+    not have these templates (any more); "defect": our own fault, `text` is a traceback.
+    """
 
     why: Literal["template", "time", "memory", "unknown", "defect"]
     text: str
@@ -79,7 +82,7 @@ Reply = Prompted | Refused
 
 
 class _Conversation(msgspec.Struct, array_like=True, frozen=True):
-    """Messages as tuples; of images only the number is told. What users gave as JSON is the text of it."""
+    """Messages as tuples, with only the number of their images. Tool schemas and arguments travel as JSON text."""
 
     messages: list[tuple[str, str, str, int, list[tuple[str, str, str, int]], str, str]]
     tools: list[str]
@@ -93,13 +96,13 @@ reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 def encode_frame(message: Render | Reply) -> bytes:
-    """The bytes of one frame, header included. Raises UnicodeEncodeError for texts with half of a character."""
+    """The bytes of one frame, header included. Raises UnicodeEncodeError for texts with lone surrogates."""
     body = _encoder.encode(message)
     return FRAME_HEADER.pack(len(body)) + body
 
 
 def encode_conversation(messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> msgspec.Raw:
-    """What a prompt is made of. Raises UnicodeEncodeError, and RecursionError for JSON that is nested too deeply."""
+    """A conversation as msgpack. Raises UnicodeEncodeError, and RecursionError for JSON that is nested too deeply."""
     wired = [
         (
             message.role,
@@ -116,13 +119,13 @@ def encode_conversation(messages: Sequence[Message], tools: Sequence[Tool], thin
 
 
 def decode_conversation(data: msgspec.Raw) -> tuple[list[Message], list[dict[str, Any]], Think | None]:
-    """What was encoded; images are empty, tools are dicts as templates want them."""
-    found = _conversation_decoder.decode(data)
+    """What `encode_conversation` encoded; images are empty, tools are dictionaries as templates want them."""
+    conversation = _conversation_decoder.decode(data)
     messages = [
         Message(role, content, thinking, (b"",) * images, tuple(map(_call, calls)), tool_name, tool_call_id)
-        for role, content, thinking, images, calls, tool_name, tool_call_id in found.messages
+        for role, content, thinking, images, calls, tool_name, tool_call_id in conversation.messages
     ]
-    return messages, [json.loads(tool) for tool in found.tools], found.think
+    return messages, [json.loads(tool) for tool in conversation.tools], conversation.think
 
 
 def _call(wired: tuple[str, str, str, int]) -> ToolCall:

@@ -1,4 +1,4 @@
-"""Rendering by the chat template in a model's own file, with what llama.cpp does around it."""
+"""Renders conversations by the chat template in a model's own file, with what llama.cpp does around it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 from engine.api import Delta, Message, Think
-from engine.chat.jinja.adapt import linked_calls, one_call_each, one_system, with_spelled_calls, without_system
+from engine.chat.jinja.adapt import (
+    link_tool_results,
+    merge_system_messages,
+    split_parallel_calls,
+    system_as_user,
+    with_inline_calls,
+)
 from engine.chat.jinja.caps import TemplateCaps
 from engine.chat.jinja.template import ChatTemplate
 from engine.chat.output.format import CONTENT_ONLY, FormatSpec
-from engine.chat.prompt import Overstayed, Prompt, TemplateError, behind, tagged
+from engine.chat.prompt import Prompt, TemplateError, TemplateOverBudget, behind, tagged
 
-_SILENT = {"reasoning": False, "reasoning_strength": "none", "thinking_mode": "disabled", "thinking_budget": 0}
-"""What turns reasoning off in templates that do not know `enable_thinking` or `thinking`."""
+_REASONING_OFF = {"reasoning": False, "reasoning_strength": "none", "thinking_mode": "disabled", "thinking_budget": 0}
+"""Variables that turn reasoning off in templates without `enable_thinking` and `thinking`."""
 
 _EFFORTS: dict[str, Sequence[str]] = {
     "low": ("low",),
@@ -23,16 +29,16 @@ _EFFORTS: dict[str, Sequence[str]] = {
     "high": ("high", "xhigh"),
     "max": ("max", "xhigh", "high"),
 }
-"""Words for how hard to think, the next one for templates that refuse the first."""
+"""Words for the reasoning effort; the next is tried if a template refuses one."""
 
-_OPENING = 256  # characters in which templates begin an answer
+_OPENING = 256  # characters, at most, that a template writes behind the last message to open the answer
 
 
-class NativeRenderer:
-    """A conversation as the model's chat template writes it, for a model that answers in a format of this spec.
+class JinjaRenderer:
+    """Renders with a model's chat template, for a model that answers in the format of `spec`.
 
-    `with_tools` is the template of requests with tools, if they have their own. The last message, if it is the
-    assistant's, is continued: its text ends the prompt and begins the answer.
+    `with_tools` is a separate template for requests with tools. If the last message is the assistant's, it is
+    continued: its text ends the prompt and begins the answer.
     """
 
     trims_single = False
@@ -44,106 +50,108 @@ class NativeRenderer:
         tags = (opening.strip(), closing.strip())
         self._usual = TemplateCaps(template, tags)
         self._with_tools = self._usual if with_tools is None else TemplateCaps(with_tools, tags)
-        self._shape = spec
+        self._spec = spec
 
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises TemplateError with the template's own words."""
         caps = self._with_tools if tools else self._usual
         begun = messages[-1] if messages and messages[-1].role == "assistant" else None
         messages = messages if begun is None else messages[:-1]
-        text, said = self._asked(caps, messages, tools, think), messages[-1].content if messages else ""
+        text, last_content = self._fresh(caps, messages, tools, think), messages[-1].content if messages else ""
         if begun is not None:
-            return self._continued(text, said, begun, caps)
-        if think is False and self._opens(text):
-            head, before, after = self._around_thoughts(text, said, Message("assistant"), caps)
+            return self._continuation(text, last_content, begun, caps)
+        if think is False and self._opens_reasoning(text):
+            head, before, after = self._reasoning_affixes(text, last_content, Message("assistant"), caps)
             text = head + before + after
         return Prompt(text, reject_overflow=True)
 
-    def _asked(
+    def _fresh(
         self, caps: TemplateCaps, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None
     ) -> str:
-        """The prompt for an answer from its beginning. How hard to think is said in the first word not refused."""
+        """The prompt for a new answer. Of the words for the reasoning effort, the first that is not refused counts."""
         refusal: TemplateError | None = None
         for variables in _thinking(think):
-            if caps.functions:
+            if caps.requires_functions:
                 variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
             try:
-                return caps.template.render(self._written(messages, caps), list(tools), **variables)
-            except Overstayed:
+                return caps.template.render(self._adapted(messages, caps), list(tools), **variables)
+            except TemplateOverBudget:
                 raise
             except TemplateError as error:
                 refusal = refusal or error
         assert refusal is not None
         raise refusal
 
-    def _written(self, messages: Sequence[Message], caps: TemplateCaps) -> list[dict[str, Any]]:
-        """The messages as a template wants them: it has its ways with system messages and calls."""
+    def _adapted(self, messages: Sequence[Message], caps: TemplateCaps) -> list[dict[str, Any]]:
+        """The messages in the template's dialect, with system messages and tool calls as it can show them."""
         messages = [_as_system(message) if message.role == "developer" else message for message in messages]
         messages = tagged(messages, behind)
-        if any(message.role == "system" for message in messages) and not caps.systems:
-            messages = without_system(messages)
-        elif any(message.role == "system" for message in messages[1:]) and not caps.more_systems:
-            messages = one_system(messages)
+        if any(message.role == "system" for message in messages) and not caps.supports_system_role:
+            messages = system_as_user(messages)
+        elif any(message.role == "system" for message in messages[1:]) and not caps.supports_many_system_messages:
+            messages = merge_system_messages(messages)
         if not any(message.tool_calls for message in messages):
-            return caps.text.write(messages)
-        messages = linked_calls(messages)
-        if not caps.shows_calls and self._shape.calls is not None:
-            messages = with_spelled_calls(messages, self._shape.calls)
-        return caps.calls.write(one_call_each(messages) if caps.one_call_each else messages)
+            return caps.text_dialect.write(messages)
+        messages = link_tool_results(messages)
+        if not caps.supports_tool_calls and self._spec.calls is not None:
+            messages = with_inline_calls(messages, self._spec.calls)
+        return caps.call_dialect.write(split_parallel_calls(messages) if caps.drops_parallel_calls else messages)
 
-    def _opens(self, text: str) -> bool:
-        """Whether a prompt ends with the beginning of a block of reasoning."""
-        opening = self._shape.thinking[0].strip()
+    def _opens_reasoning(self, text: str) -> bool:
+        """Whether a prompt ends with the tag that opens a reasoning block."""
+        opening = self._spec.thinking[0].strip()
         return bool(opening) and text.rstrip().endswith(opening)
 
-    def _continued(self, text: str, said: str, answer: Message, caps: TemplateCaps) -> Prompt:
-        """The prompt for the rest of an answer: of its content, or of its thoughts if there is nothing else yet.
+    def _continuation(self, text: str, last_content: str, answer: Message, caps: TemplateCaps) -> Prompt:
+        """The prompt that continues an answer: its content or, if that is empty, its reasoning.
 
-        `text` is the prompt for an answer from its beginning, behind the last message, which says `said`.
+        `text` is the prompt for a new answer, behind the last message, whose content is `last_content`.
         """
         if answer.tool_calls:
             raise TemplateError("cannot continue a message that calls tools")
         content, thinking = answer.content, ""
-        if self._shape.thinking[0] and (content or answer.thinking):
-            head, before, after = self._around_thoughts(text, said, answer, caps)
+        if self._spec.thinking[0] and (content or answer.thinking):
+            head, before, after = self._reasoning_affixes(text, last_content, answer, caps)
             thinking = answer.thinking if before else ""
             text = head + before + thinking + (after if content else "")
-        if content and not text.endswith(self._shape.content):
-            text += self._shape.content
+        if content and not text.endswith(self._spec.content):
+            text += self._spec.content
         begun = Delta(content, thinking) if content or thinking else None
         return Prompt(text + content, begun, reject_overflow=True)
 
-    def _around_thoughts(self, text: str, said: str, answer: Message, caps: TemplateCaps) -> tuple[str, str, str]:
-        """The prompt up to the answer's thoughts, and what stands before and behind them.
+    def _reasoning_affixes(
+        self, text: str, last_content: str, answer: Message, caps: TemplateCaps
+    ) -> tuple[str, str, str]:
+        """The prompt up to the answer's reasoning, and what stands before and behind that.
 
-        Where content has a mark of its own, an answer without thoughts needs no block that is empty.
+        Where content has an opening of its own, an answer without reasoning needs no empty block.
         """
-        opening, closing = self._shape.thinking
-        start = text.rfind(opening.rstrip(), _end(text, said))
-        if self._shape.content:
+        opening, closing = self._spec.thinking
+        start = text.rfind(opening.rstrip(), _end(text, last_content))
+        if self._spec.content:
             begun = start >= 0 or answer.thinking
             return (text[:start] if start >= 0 else text, *((opening, closing) if begun else ("", "")))
         bare = text.rstrip()
         if start < 0 and bare.endswith(closing.strip()):
             start = len(bare) - len(closing.strip())
-        return (text[:start] if start >= 0 else text, *caps.around_thoughts)
+        return (text[:start] if start >= 0 else text, *caps.reasoning_affixes)
 
 
 def _as_system(message: Message) -> Message:
     return replace(message, role="system")
 
 
-def _end(prompt: str, said: str) -> int:
-    """Where the last message ends in a prompt, or not long before: what follows is the template's."""
-    found = prompt.rfind(said.strip()) if said.strip() else -1
-    return max(0, len(prompt) - _OPENING) if found < 0 else found + len(said.strip())
+def _end(prompt: str, last_content: str) -> int:
+    """Index in a prompt where the last message ends, or a little before: what follows is the template's."""
+    start = prompt.rfind(last_content.strip()) if last_content.strip() else -1
+    return max(0, len(prompt) - _OPENING) if start < 0 else start + len(last_content.strip())
 
 
 def _thinking(think: Think | None) -> Iterator[dict[str, Any]]:
-    """Whether and how hard to think, under the names that templates have for it: one way to say it after the other."""
+    """Template variables for whether and how hard to think, one set for each word to try."""
     thinks = think is None or bool(think)
     variables: dict[str, Any] = {"enable_thinking": thinks, "thinking": thinks}
     if isinstance(think, str):
         yield from (variables | {"reasoning_effort": word, "reasoning_strength": word} for word in _EFFORTS[think])
     else:
-        yield variables if thinks else variables | _SILENT
+        yield variables if thinks else variables | _REASONING_OFF

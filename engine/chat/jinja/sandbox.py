@@ -1,8 +1,8 @@
-"""The one Jinja environment of the program: templates come with model files, so they are programs of strangers.
+"""The Jinja environment for chat templates, which come with model files: strangers' programs.
 
 On top of Jinja's immutable sandbox, every loop turn and macro call counts against a budget of steps and CPU time, and
 nothing that a template computes may grow beyond `LARGEST`: most hostile templates cost an error and nothing else. What
-gets past that, as loops inside of C do, ends the process: `engine.chat.jinja.worker` imports this, nobody else does.
+gets past that, such as loops inside C code, is killed with its process; only `engine.chat.jinja.worker` uses this.
 """
 
 from __future__ import annotations
@@ -23,61 +23,61 @@ from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.chat.jinja.messages import LARGEST
-from engine.chat.prompt import Overstayed, TemplateError
+from engine.chat.prompt import TemplateError, TemplateOverBudget
 
 MOST_STEPS = 2_000_000
 MOST_SECONDS = 1.0  # of CPU time of the rendering thread, unless `allowance` says otherwise
-_CHECK_EVERY = 256  # steps between two looks at the clock
+_CHECK_EVERY = 256  # steps between two checks of the clock
 _WIDENING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
 _WIDTH = re.compile(r"\d{7,}|\*")
 
 
 class Budget:
-    """What one rendering may still use, `seconds` of CPU time at most. Belongs to one thread."""
+    """What one rendering may still use: MOST_STEPS steps and `seconds` of CPU time. Belongs to one thread."""
 
     def __init__(self, seconds: float) -> None:
         self._steps = 0
         self._deadline = time.thread_time() + seconds
 
     def step(self) -> None:
-        """One turn of a loop or one call of a macro. Raises Overstayed when the budget is used up."""
+        """Count one turn of a loop or call of a macro. Raises TemplateOverBudget."""
         self._steps += 1
         if self._steps % _CHECK_EVERY:
             return
         if self._steps > MOST_STEPS or time.thread_time() > self._deadline:
-            raise Overstayed("chat template: it takes too long")
+            raise TemplateOverBudget("chat template: it takes too long")
 
 
 budget: ContextVar[Budget] = ContextVar("budget")
 allowance: ContextVar[float] = ContextVar("allowance", default=MOST_SECONDS)
-"""Seconds of CPU time that a rendering may take."""
+"""CPU time in seconds that a rendering may take."""
 
 
 def too_much(what: str) -> TemplateError:
-    """The error of a template that does `what`."""
+    """The error for a template that does `what`."""
     return TemplateError(f"chat template: it {what}")
 
 
 def tick() -> str:
-    """Called by compiled templates at every turn of a loop."""
+    """Count a step; compiled templates call this at every loop turn and macro call."""
     budget.get().step()
     return ""
 
 
 def bounded(value: Any) -> Any:
-    """`value`, if it is not too large. Raises TemplateError."""
+    """Returns `value` unless it is longer than LARGEST. Raises TemplateError."""
     if isinstance(value, str | list | tuple) and len(value) > LARGEST:
         raise too_much("makes too much text")
     return value
 
 
 def joined(*parts: Any) -> str:
-    """What `~` means."""
+    """The operator `~`, with a bound on its result."""
     return str(bounded("".join(map(str, parts))))
 
 
 class ChatEnvironment(ImmutableSandboxedEnvironment):
-    """The sandbox with a budget. Shared by all templates; rendering needs `budget` to be set."""
+    """The sandbox with a budget. All templates share it; rendering needs `budget` to be set."""
 
     intercepted_binops = frozenset({"*", "**", "+", "%"})
 
@@ -98,13 +98,13 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return tree
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Like the sandbox's, but lists may change: what a template is given was made for it alone."""
+        """As the sandbox's, but lists may change: what a template gets was made for it alone."""
         if isinstance(obj, list) and attr in ("append", "extend", "pop"):
             return True
         return super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Arithmetic that cannot explode."""
+        """Arithmetic with bounded operands and results. Raises TemplateError."""
         if operator == "*":
             _check_repetition(left, right)
         elif operator == "%" and isinstance(left, str):
@@ -114,7 +114,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return bounded(super().call_binop(context, operator, left, right))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """The sandbox's own `str.format`, widths checked first."""
+        """The sandbox's `str.format`, with its widths checked first."""
         wrapped = super().wrap_str_format(value)
         if wrapped is None:
             return None
@@ -128,7 +128,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return formatted
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """Calls of a text's methods cannot explode either."""
+        """Calls, with bounds on what methods of strings and lists may make."""
         owner = getattr(__obj, "__self__", None)
         if isinstance(owner, str):
             _check_growth(owner, __obj.__name__, args)
@@ -157,7 +157,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
 
 class GenerationTag(Extension):
-    """`{% generation %}…{% endgeneration %}` marks answers for training; here it is its content."""
+    """`{% generation %}…{% endgeneration %}`, which marks answers for training, renders its content."""
 
     tags = {"generation"}  # noqa: RUF012 - Jinja's interface
 
@@ -174,7 +174,7 @@ def to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """JSON as chat templates expect it: keys in order, spaces after `,` and `:`, nothing escaped for HTML."""
+    """JSON as chat templates expect it: keys in their order, spaces after `,` and `:`, no HTML escapes."""
     if indent is not None and indent > 64:
         raise too_much("indents too far")
     if isinstance(value, Undefined):
@@ -185,7 +185,7 @@ def to_json(
 
 
 def _count_steps(tree: nodes.Template) -> None:
-    """Let every turn of a loop and every call of a macro tick."""
+    """Insert a `tick` into every loop body, macro and call block."""
     loops = [node.body for node in tree.find_all(nodes.For)]
     macros = [node.body for node in tree.find_all(nodes.Macro)]
     calls = [node.body for node in tree.find_all(nodes.CallBlock)]
@@ -195,7 +195,7 @@ def _count_steps(tree: nodes.Template) -> None:
 
 
 def _replace_joins(node: nodes.Node) -> None:
-    """Let every `~` go through `joined`."""
+    """Replace every `~` below a node by a call of `joined`."""
     for name, value in node.iter_fields():
         if isinstance(value, nodes.Node):
             setattr(node, name, _without_join(value))
@@ -225,7 +225,7 @@ def _check_growth(text: str, method: str, args: tuple[Any, ...]) -> None:
         _check_total(len(text) + (text.count(str(args[0])) if args[0] else len(text) + 1) * len(str(args[1])))
     elif method == "join" and args and isinstance(args[0], list | tuple):
         _check_total(sum(len(str(item)) + len(text) for item in args[0]))
-    elif method == "format":  # the filter, which takes printf's directives
+    elif method == "format":  # the filter, which takes printf directives
         _check_widths(text)
 
 

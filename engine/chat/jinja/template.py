@@ -1,4 +1,4 @@
-"""A model's own chat template: the Jinja text in its GGUF header, rendered as transformers and llama.cpp do."""
+"""A model's chat template: the Jinja text in its GGUF header, rendered as transformers and llama.cpp do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CHATML", "ChatTemplate", "TemplateError"]
 
 
 class ChatTemplate:
-    """A chat template with its special tokens. Compiled when first used; `render` may be called from any thread."""
+    """A chat template and its special tokens. Compiled at first use; `render` is safe from any thread."""
 
     def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
         self.source = source
@@ -32,13 +32,13 @@ class ChatTemplate:
         seconds: float | None = None,
         **variables: Any,
     ) -> str:
-        """The prompt for these messages, with the opening of the answer. Raises TemplateError, also for hostile ones.
+        """The prompt for these messages, up to where the answer begins. Raises TemplateError.
 
-        The caller must not use `messages` and `tools` again: a template may change them. `seconds` of CPU time are
-        the most that it may take, `allowance` if None.
+        The template may change `messages` and `tools`: do not use them again. It may take `seconds` of CPU time, or as the
+        context variable `allowance` says.
         """
         now = datetime.now()
-        given: dict[str, Any] = {
+        context: dict[str, Any] = {
             "messages": messages,
             "bos_token": self.bos,
             "eos_token": self.eos,
@@ -46,9 +46,9 @@ class ChatTemplate:
             "date_string": now.strftime("%d %b %Y"),
             "datetime": now.strftime("%b %d %Y"),
         }
-        if tools:  # some templates take an empty list for a reason to talk about tools
-            given["tools"] = tools
-        return self._run(given | variables, allowance.get() if seconds is None else seconds)
+        if tools:  # for some templates an empty list is reason enough to mention tools
+            context["tools"] = tools
+        return self._run(context | variables, allowance.get() if seconds is None else seconds)
 
     def _run(self, variables: dict[str, Any], seconds: float) -> str:
         token = budget.set(Budget(seconds))
@@ -77,7 +77,7 @@ class ChatTemplate:
 
     @cached_property
     def _compiled(self) -> jinja2.Template | str:
-        """The template, or why it cannot be read: finding that out may take as long."""
+        """The compiled template, or why it cannot be parsed. Cached in either case, as both may take long."""
         try:
             return environment.from_string(self.source)
         except jinja2.TemplateError as error:

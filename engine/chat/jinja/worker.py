@@ -1,8 +1,8 @@
 """Renders chat templates in processes that may be killed: `python -m engine.chat.jinja.worker FD`, FD is its socket.
 
-The first process imports all that is slow to import and forks the others: that takes milliseconds, and they share its
-memory. It never meets a template itself. Each of the others renders what comes on its own socket, one conversation
-after the other, and has limits of CPU time and memory; what takes more ends it, whatever C code that hangs in.
+The fork server imports all that is slow to import and forks the workers: that takes milliseconds, and they share its
+memory. It never runs a template. A worker renders what comes on its own socket, one conversation after the other; a
+template that exceeds its CPU time or memory kills its worker, whatever C code it hangs in.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ from engine.chat.jinja.messages import (
     encode_frame,
     render_decoder,
 )
-from engine.chat.jinja.renderer import NativeRenderer
+from engine.chat.jinja.renderer import JinjaRenderer
 from engine.chat.jinja.sandbox import allowance
 from engine.chat.jinja.template import ChatTemplate
 from engine.chat.output import native_format
-from engine.chat.prompt import Overstayed, TemplateError
+from engine.chat.prompt import TemplateError, TemplateOverBudget
 from engine.messages import FRAME_HEADER
 
-MEMORY_LIMIT = 256 << 20  # bytes of address space on top of what a fresh process has
-MEMORY_KEPT = 96 << 20  # bytes of memory; a process that ever had more on top is replaced by a fresh one
-TIME_FACTOR = 1.25  # of the CPU time after which a template is told to stop, it is stopped
+MEMORY_LIMIT = 256 << 20  # bytes of address space beyond a fresh process's
+MEMORY_KEPT = 96 << 20  # bytes; a worker that ever used more beyond a fresh process's is replaced
+TIME_FACTOR = 1.25  # a template that ignores its deadline is killed at this multiple of it
 TEMPLATES_KEPT = 64
-SOURCES_KEPT = 4 << 20  # characters of theirs
+SOURCES_KEPT = 4 << 20  # characters of all their sources
 NICENESS = 5
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Fork until the other end of the socket is closed, then kill what is left."""
+    """The fork server: fork workers until the other end of the socket is closed, then kill those that are left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the server decides
     _die_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold what users wrote
     gc.collect()
-    gc.freeze()  # or the collector would touch, and so copy, the memory that all have in common
+    gc.freeze()  # or the collector would touch, and so copy, the pages that all workers share
     Forks(socket.socket(fileno=int(sys.argv[1]))).serve()
 
 
 class Forks:
-    """The processes that were forked, by the numbers that the server gave them."""
+    """The forked workers by the numbers that the server gave them, and the fork server's loop."""
 
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
@@ -73,7 +73,7 @@ class Forks:
         self._numbers: dict[int, int] = {}
 
     def serve(self) -> None:
-        """Follow orders until there are no more."""
+        """Follow orders until the socket is closed."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._alarms.fileno(), warn_on_full_buffer=False)
         self._orders.sendall(ENDED.pack(0, 0))
@@ -90,7 +90,7 @@ class Forks:
             os.waitpid(pid, 0)
 
     def _follow(self) -> bool:
-        """Do what is said; whether anybody speaks."""
+        """Follow one order; False if the socket is closed."""
         try:
             data, fds, _, _ = socket.recv_fds(self._orders, ORDER.size, 1)
         except ConnectionError:
@@ -119,7 +119,7 @@ class Forks:
             self._orders.sendall(ENDED.pack(self._numbers.pop(pid), os.waitstatus_to_exitcode(status)))
 
     def _be_forked(self, connection: socket.socket, niceness: int) -> None:
-        """All that a forked process does. Does not return."""
+        """The life of a worker. Does not return."""
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -131,15 +131,15 @@ class Forks:
             serve(connection)
             os._exit(0)
         except ConnectionError:
-            pass  # nobody wants to know any more
-        except Exception:  # noqa: BLE001 - what is behind us is the loop that forks
+            pass  # the server has closed the socket
+        except Exception:  # noqa: BLE001 - a worker must never return into the fork server's loop
             traceback.print_exc()
         finally:
             os._exit(1)
 
 
 def serve(connection: socket.socket) -> None:
-    """Render what comes until no more does, or this process has grown too large."""
+    """Render requests until the socket is closed or this process has grown too large."""
     writer = Writer()
     received = connection.makefile("rb")
     while len(head := received.read(FRAME_HEADER.size)) == FRAME_HEADER.size:
@@ -147,7 +147,7 @@ def serve(connection: socket.socket) -> None:
         if len(body := received.read(size)) < size:
             return
         render = render_decoder.decode(body)
-        signal.setitimer(signal.ITIMER_PROF, render.seconds * TIME_FACTOR)  # nobody handles its signal: it kills
+        signal.setitimer(signal.ITIMER_PROF, render.seconds * TIME_FACTOR)  # SIGPROF is not handled: it kills
         frame, last = writer.reply(render)
         signal.setitimer(signal.ITIMER_PROF, 0)
         connection.sendall(frame)
@@ -156,14 +156,14 @@ def serve(connection: socket.socket) -> None:
 
 
 class Writer:
-    """Renders conversations; keeps the templates that were used last, compiled."""
+    """Renders conversations; keeps the compiled templates that were used last."""
 
     def __init__(self) -> None:
-        self._renderers: OrderedDict[bytes, tuple[int, NativeRenderer]] = OrderedDict()
+        self._renderers: OrderedDict[bytes, tuple[int, JinjaRenderer]] = OrderedDict()
         self._most = _largest_so_far() + MEMORY_KEPT
 
     def reply(self, render: Render) -> tuple[bytes, bool]:
-        """The frame of what came of it, and whether that is the last one."""
+        """The frame that answers a request, and whether it is this worker's last."""
         reply = self._try(render)
         try:
             frame = encode_frame(reply)
@@ -180,13 +180,13 @@ class Writer:
             return self._render(render)
         except MemoryError:
             return Refused("memory", "", last=True)
-        except Overstayed:
+        except TemplateOverBudget:
             return self._refused("time", "")
         except TemplateError as error:
             return self._refused("template", str(error))
         except RecursionError:
             return self._refused("template", "chat template: too deeply nested")
-        except Exception:  # noqa: BLE001 - ours; the server tells it
+        except Exception:  # noqa: BLE001 - our own defect; the server raises it
             return self._refused("defect", traceback.format_exc())
 
     def _render(self, render: Render) -> Reply:
@@ -201,7 +201,7 @@ class Writer:
     def _refused(self, why: Literal["template", "time", "unknown", "defect"], text: str) -> Refused:
         return Refused(why, text, _largest_so_far() > self._most)
 
-    def _renderer(self, key: bytes, templates: ChatTemplates | None) -> NativeRenderer | None:
+    def _renderer(self, key: bytes, templates: ChatTemplates | None) -> JinjaRenderer | None:
         if templates is None:
             if key not in self._renderers:
                 return None
@@ -214,13 +214,13 @@ class Writer:
         return renderer
 
 
-def renderer_of(templates: ChatTemplates) -> NativeRenderer:
-    """What renders with these templates, for the format in which the model answers."""
+def renderer_of(templates: ChatTemplates) -> JinjaRenderer:
+    """A renderer for these templates and the answer format that they imply."""
     usual, with_tools = (
         ChatTemplate(source, bos=templates.bos, eos=templates.eos) for source in (templates.usual, templates.with_tools)
     )
     format_ = native_format(templates.with_tools or templates.usual)
-    return NativeRenderer(usual, format_.spec, with_tools if templates.with_tools else None)
+    return JinjaRenderer(usual, format_.spec, with_tools if templates.with_tools else None)
 
 
 def _die_with_parent() -> None:
@@ -236,9 +236,9 @@ def _limit_memory() -> None:
 
 
 def _largest_so_far() -> int:
-    """Bytes of memory that this process ever had at once."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    """Peak memory of this process, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

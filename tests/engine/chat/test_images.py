@@ -6,7 +6,7 @@ import pytest
 
 from engine.api import Message
 from engine.chat.go_template import GoRenderer
-from engine.chat.jinja.renderer import NativeRenderer
+from engine.chat.jinja.renderer import JinjaRenderer
 from engine.chat.jinja.template import ChatTemplate
 from engine.chat.prompt import Placing, behind, images_of, in_front, in_front_apart, tagged, without_images
 from modelfile import gotemplate
@@ -59,6 +59,6 @@ def test_by_a_chat_template() -> None:
     source = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
     messages = [Message("user", "a", images=(b"0",)), Message("assistant", "x"), Message("user", "b", images=(b"1",))]
     assert (
-        NativeRenderer(ChatTemplate(source)).render(messages, [], None).text
+        JinjaRenderer(ChatTemplate(source)).render(messages, [], None).text
         == "user:a[img-0];assistant:x;user:b[img-1];"
     )

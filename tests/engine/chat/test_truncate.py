@@ -10,7 +10,7 @@ from engine.api import Message
 from engine.chat.conversation import newest
 from engine.chat.go_template import GoRenderer
 from engine.chat.jinja import template
-from engine.chat.jinja.renderer import NativeRenderer
+from engine.chat.jinja.renderer import JinjaRenderer
 from engine.chat.prompt import Prompt
 from engine.chat.truncate import render_to_fit
 from modelfile.gotemplate import ChatTemplate
@@ -63,13 +63,13 @@ ALTERNATING = (
 
 @pytest.mark.parametrize(("limit", "text"), [(5, "u a u a u "), (4, "u a u "), (2, "u "), (0, "u ")])
 async def test_ends_that_a_template_refuses_are_passed_over(limit: int, text: str) -> None:
-    renderer = NativeRenderer(template.ChatTemplate(ALTERNATING))
+    renderer = JinjaRenderer(template.ChatTemplate(ALTERNATING))
     prompt = await render_to_fit(renderer, [U, A, U, A, U], [], None, limit=limit, count=count)
     assert prompt.text == text
 
 
 async def test_a_refusal_of_the_whole_is_told() -> None:
-    renderer = NativeRenderer(template.ChatTemplate(ALTERNATING))
+    renderer = JinjaRenderer(template.ChatTemplate(ALTERNATING))
     with pytest.raises(template.TemplateError, match="roles must alternate"):
         await render_to_fit(renderer, [U, U, A], [], None, limit=9, count=count)
     with pytest.raises(template.TemplateError, match="roles must alternate"):
@@ -78,7 +78,7 @@ async def test_a_refusal_of_the_whole_is_told() -> None:
 
 async def test_where_only_too_long_prompts_can_be_made_the_shortest_of_them_is() -> None:
     source = "{{ raise_exception('no question') if 'user' not in messages | map(attribute='role') }}many words"
-    renderer = NativeRenderer(template.ChatTemplate(source))
+    renderer = JinjaRenderer(template.ChatTemplate(source))
     prompt = await render_to_fit(renderer, [U, A, Message("tool", "x")], [], None, limit=1, count=count)
     assert prompt.text == "many words"
 

@@ -20,8 +20,13 @@ def caps(source: str) -> TemplateCaps:
 
 @pytest.mark.parametrize("source", [CHATML, TEXT, WITH_CALLS, "{{ raise_exception('always') }}", "nothing"])
 def test_most_need_nothing(source: str) -> None:
-    found = caps(source)
-    assert (found.functions, found.text, found.calls, found.one_call_each) == (
+    template_caps = caps(source)
+    assert (
+        template_caps.requires_functions,
+        template_caps.text_dialect,
+        template_caps.call_dialect,
+        template_caps.drops_parallel_calls,
+    ) == (
         False,
         MessageDialect(),
         MessageDialect(),
@@ -32,13 +37,13 @@ def test_most_need_nothing(source: str) -> None:
 @pytest.mark.parametrize(
     ("source", "dialect"),
     [
-        (EACH.replace("%s", "{% for p in m.content %}{{ p.text }}{% endfor %}"), MessageDialect(parts=True)),
+        (EACH.replace("%s", "{% for p in m.content %}{{ p.text }}{% endfor %}"), MessageDialect(typed_content=True)),
         (TEXT + "{% if false %}{{ m.id | length == 9 }}{% endif %}", MessageDialect(short_ids=True)),
         (TEXT + "{% if false %}{{ m.id | length < 9 }}{% endif %}", MessageDialect(short_ids=True)),
     ],
 )
 def test_text(source: str, dialect: MessageDialect) -> None:
-    assert caps(source).text == dialect
+    assert caps(source).text_dialect == dialect
 
 
 IN_STRINGS = "{% if m.content is string %}{{ m.content }}{% else %}" + CALLS + "{% endif %}"
@@ -49,28 +54,28 @@ REFUSING_TWO = "{% if m.tool_calls | length > 1 %}{{ raise_exception('one!') }}{
     ("source", "dialect"),
     [
         (EACH.replace("%s", IN_STRINGS), MessageDialect(null_content=True)),
-        (WITH_CALLS.replace("c.function.name", "c.id"), MessageDialect(named_ids=True)),
-        (WITH_CALLS.replace(" | tojson", ""), MessageDialect(text_arguments=True)),
+        (WITH_CALLS.replace("c.function.name", "c.id"), MessageDialect(function_ids=True)),
+        (WITH_CALLS.replace(" | tojson", ""), MessageDialect(json_arguments=True)),
         (
             WITH_CALLS.replace("c.function.arguments | tojson", "'' + c.function.arguments"),
-            MessageDialect(text_arguments=True),
+            MessageDialect(json_arguments=True),
         ),
     ],
 )
 def test_calls(source: str, dialect: MessageDialect) -> None:
-    assert caps(source).calls == dialect
+    assert caps(source).call_dialect == dialect
 
 
 @pytest.mark.parametrize(
     "source", [WITH_CALLS.replace("m.tool_calls or []", "(m.tool_calls or [])[:1]"), EACH.replace("%s", REFUSING_TWO)]
 )
-def test_one_call_each(source: str) -> None:
-    assert caps(source).one_call_each
+def test_drops_parallel_calls(source: str) -> None:
+    assert caps(source).drops_parallel_calls
 
 
 def test_functions() -> None:
-    assert caps("{{ '' + functions }}" + TEXT).functions
-    assert not caps("{{ functions }}" + TEXT).functions
+    assert caps("{{ '' + functions }}" + TEXT).requires_functions
+    assert not caps("{{ functions }}" + TEXT).requires_functions
 
 
 @pytest.mark.parametrize(
@@ -81,9 +86,9 @@ def test_functions() -> None:
         ("m.role != 'system'", False, False),
     ],
 )
-def test_systems(condition: str, some: bool, more: bool) -> None:
+def test_system_messages(condition: str, some: bool, more: bool) -> None:
     hidden = f"{{% if {condition} %}}{{{{ m.content }}}}{{% endif %}}"
     refused = hidden.replace("{% endif", "{% else %}{{ raise_exception('no!') }}{% endif")
     for source in (hidden, refused):
-        found = caps(EACH.replace("%s", source))
-        assert (found.systems, found.more_systems) == (some, more)
+        template_caps = caps(EACH.replace("%s", source))
+        assert (template_caps.supports_system_role, template_caps.supports_many_system_messages) == (some, more)

@@ -19,7 +19,7 @@ from engine.chat.jinja.limits import Limits
 from engine.chat.jinja.messages import CHATML, LARGEST, ChatTemplates
 from engine.chat.jinja.service import TemplateService
 from engine.chat.jinja.worker import TEMPLATES_KEPT, renderer_of
-from engine.chat.prompt import Overstayed, RemoteRenderer, TemplateError, rendered
+from engine.chat.prompt import RemoteRenderer, TemplateError, TemplateOverBudget, rendered
 from engine.errors import EngineError, EngineStopped
 from tests.engine.chat.test_hostile_templates import DOUBLED, HOSTILE
 from tests.processes import descendants
@@ -115,7 +115,7 @@ async def test_memory_is_bounded(name: str) -> None:
     async with made(first=5.0) as templates:
         assert await ask(templates, GOOD) == "Hi"
         before = psutil.Process().memory_info().rss
-        with pytest.raises(Overstayed, match=r"^chat template: it takes too much memory$"):
+        with pytest.raises(TemplateOverBudget, match=r"^chat template: it takes too much memory$"):
             await ask(templates, HOSTILE[name])
         assert psutil.Process().memory_info().rss - before < 16 << 20
         assert await ask(templates, GOOD) == "Hi"
@@ -126,12 +126,12 @@ async def test_memory_is_bounded(name: str) -> None:
 async def test_a_hostile_template_is_remembered() -> None:
     async with made(quick=0.05, first=0.1) as templates:
         hostile = DOUBLED + "{{ n.l | tojson }}"
-        with pytest.raises(Overstayed):
+        with pytest.raises(TemplateOverBudget):
             await ask(templates, hostile)
         assert await ask(templates, GOOD) == "Hi"
         forked = templates._server._numbers.__reduce__()[1] if templates._server else None
         for number in range(100):
-            with pytest.raises(Overstayed, match=r"^chat template: it takes too long$"):
+            with pytest.raises(TemplateOverBudget, match=r"^chat template: it takes too long$"):
                 await ask(templates, hostile, f"Hi {number}")
         assert templates._server is not None
         assert templates._server._numbers.__reduce__()[1] == forked
@@ -146,7 +146,7 @@ async def test_many_hostile_templates_at_once_and_a_known_good_one() -> None:
             assert await ask(templates, GOOD) == "Hi"
             asked += 1
             await asyncio.sleep(0.005)
-        assert all(isinstance(task.exception(), Overstayed) for task in hostile)
+        assert all(isinstance(task.exception(), TemplateOverBudget) for task in hostile)
         assert asked > 12
 
 
@@ -172,7 +172,7 @@ async def test_a_giant_conversation_does_not_lock_out_its_template() -> None:
                 assert await ask(templates, sources, "1") == "done"
                 await asyncio.wait([long], timeout=0.05)
             assert (await long).text == "done"
-        with pytest.raises(Overstayed):
+        with pytest.raises(TemplateOverBudget):
             await templates.render(sources, [*giant[:-1], Message("user", "99999")], [], None)
         assert await ask(templates, sources, "1") == "done"
 
