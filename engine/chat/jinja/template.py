@@ -34,8 +34,8 @@ class ChatTemplate:
     ) -> str:
         """The prompt for these messages, up to where the answer begins. Raises TemplateError.
 
-        The template may change `messages` and `tools`: do not use them again. It may take `seconds` of CPU time, or as the
-        context variable `allowance` says.
+        The template may change `messages` and `tools`: do not use them again. It may take `seconds` of CPU time, or as
+        the context variable `allowance` says.
         """
         now = datetime.now()
         context: dict[str, Any] = {
