@@ -178,7 +178,7 @@ class Engine:
     async def _loaded(self, job: Job, *, embeds: bool) -> AsyncIterator[RunnerProcess]:
         """A process that has loaded a job's model, for as long as the context lasts."""
         model = job.model
-        if model.route.native and not embeds:
+        if model.route.uses_embedded_template and not embeds:
             self._templates.warm()
         weights = await self._repack_cache.weights(model)
         spec = load_spec(model, job.options, job.num_ctx, len(self._pool.gpus))

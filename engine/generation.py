@@ -106,11 +106,11 @@ class Generation:
 
 def _begun(prompt: Prompt, reader: Reader) -> Iterator[Delta]:
     """What the prompt already contains of the answer."""
-    if prompt.begun is None:
+    if prompt.answer_start is None:
         return iter(())
-    if not prompt.begun.content:  # the reader must know that thoughts have begun: at their beginning it skips spaces
-        return reader.feed(prompt.begun.thinking)
-    return iter((prompt.begun,))
+    if not prompt.answer_start.content:  # the reader must know that reasoning has begun: it skips spaces at its start
+        return reader.feed(prompt.answer_start.thinking)
+    return iter((prompt.answer_start,))
 
 
 def max_embedding_tokens(model: Model, options: Options, num_ctx: int) -> int:
@@ -175,7 +175,7 @@ def build_submit(
         overflow="reject" if prompt.reject_overflow or not request.truncate else "cut",
         stop=options.stop,
         sampling=Sampling(**{name: getattr(options, name) for name in Sampling.__struct_fields__}),
-        preserved=model.route.format.preserved,
+        preserved=model.route.answer_format.preserved,
         grammar=grammar,
         num_thread=options.num_thread,
         num_batch=options.num_batch or 0,

@@ -14,7 +14,7 @@ import msgspec
 
 from engine.api import Message
 from engine.capabilities import TemplateTraits, all_capabilities, go_template_traits
-from engine.chat.route import Route, choose_route, parser_capabilities
+from engine.chat.route import PromptRoute, choose_route, parser_capabilities
 from engine.errors import ModelNotFound
 from engine.names import local_name
 from modelfile.gotemplate import ChatTemplate
@@ -82,7 +82,7 @@ class Model:
         return self.config.context_length or self.header.size("context_length")
 
     @cached_property
-    def route(self) -> Route:
+    def route(self) -> PromptRoute:
         """How it is spoken to. Reads the vocabulary; raises gotemplate.TemplateSyntaxError for a broken template."""
         return choose_route(
             self.name.model,

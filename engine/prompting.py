@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine.api import AnyRequest, ChatRequest, EmbedRequest, GenerateRequest, Message, Think, Tool
-from engine.chat.conversation import conversation, forgets_thinking, without_old_thoughts
+from engine.chat.conversation import conversation, drops_old_thinking, strip_old_thinking
 from engine.chat.go_template import GoRenderer
 from engine.chat.grammar.constraint import Constraint
 from engine.chat.jinja.service import TemplateService
 from engine.chat.output import Format, FormatSpec, OutputParser, ParseContext, ToolSet
 from engine.chat.output.reasoning import ThinkingSplitter
-from engine.chat.prompt import Prompt, in_front, rendered, tagged
-from engine.chat.route import HARMONY_FAMILIES, Route, completion_route
+from engine.chat.prompt import Prompt, render_prompt, tag_images, tags_first
+from engine.chat.route import HARMONY_FAMILIES, PromptRoute, completion_route
 from engine.chat.truncate import render_to_fit
 from engine.errors import CapabilityMissing, EngineError, InvalidRequest, ModelNotFound, Unsupported
 from engine.generation import PlainText, Reader, WithoutCalls, both_ends, max_characters
@@ -104,11 +104,11 @@ def offered_tools(request: ChatRequest) -> tuple[Tool, ...]:
 def answer_format(model: Model, request: GenerateRequest | ChatRequest) -> Format:
     """The format of an answer: what the route did not write the prompt of has reasoning at most."""
     if isinstance(request, ChatRequest):
-        return model.route.format
+        return model.route.answer_format
     route = completion_route(model.route, model.chat_template)
     if request.raw or request.template:
-        return replace(route.format, spec=FormatSpec(route.think_tags))
-    return replace(route.format, spec=FormatSpec()) if request.suffix else route.format
+        return replace(route.answer_format, spec=FormatSpec(route.think_tags))
+    return replace(route.answer_format, spec=FormatSpec()) if request.suffix else route.answer_format
 
 
 async def prompted(
@@ -133,8 +133,8 @@ async def _chat(
     model, tools = job.model, offered_tools(request)
     messages = conversation(model.system, model.messages, request.messages)
     prompt = await _render(job, request, model.route, messages, tools, process, templates)
-    context = ParseContext(ToolSet(tools), bool(job.think), messages[-1], prompt.lead)
-    reader: Reader = OutputParser(model.route.format, context)
+    context = ParseContext(ToolSet(tools), bool(job.think), messages[-1], prompt.before_answer)
+    reader: Reader = OutputParser(model.route.answer_format, context)
     if request.tool_choice == "none":
         reader = WithoutCalls(reader)
     return prompt, reader, context
@@ -159,20 +159,20 @@ async def _completion(
     messages = conversation(request.system or model.system, stored, [asked])
     if request.template:
         renderer = GoRenderer(await asyncio.to_thread(ChatTemplate.parse, request.template))
-        prompt = await rendered(renderer, messages, [], think)
+        prompt = await render_prompt(renderer, messages, [], think)
         prompt = replace(prompt, text=past + prompt.text)
         return prompt, _splitter(route, think, prompt.text)
-    if route.native:  # whose way with images is that of chats
-        messages = tagged(messages, in_front)
+    if route.uses_embedded_template:  # whose way with images is that of chats
+        messages = tag_images(messages, tags_first)
     last = await _render(job, request, route, messages, [], process, templates)
     prompt = Prompt(past + last.text, images=last.images)
-    return prompt, OutputParser(route.format, ParseContext(ToolSet(), bool(think), messages[-1], prompt.text))
+    return prompt, OutputParser(route.answer_format, ParseContext(ToolSet(), bool(think), messages[-1], prompt.text))
 
 
 async def _render(
     job: Job,
     request: GenerateRequest | ChatRequest,
-    route: Route,
+    route: PromptRoute,
     messages: Sequence[Message],
     tools: Sequence[Tool],
     process: RunnerProcess,
@@ -180,13 +180,13 @@ async def _render(
 ) -> Prompt:
     """The prompt of a conversation, without its oldest messages if it is too long and may be cut."""
     model, renderer = job.model, templates.renderer(route.renderer)
-    if forgets_thinking(model.config.model_family, model.name.model):
-        messages = without_old_thoughts(messages)
+    if drops_old_thinking(model.config.model_family, model.name.model):
+        messages = strip_old_thinking(messages)
     if model.config.model_family == ONE_IMAGE_FAMILY and any(len(message.images) > 1 for message in messages):
         refusal = EngineError if isinstance(request, ChatRequest) else InvalidRequest
         raise refusal("this model only supports one image while more than one image requested")
     if not request.truncate:
-        prompt = await rendered(renderer, messages, tools, job.think)
+        prompt = await render_prompt(renderer, messages, tools, job.think)
     else:
 
         async def count(text: str) -> int:
@@ -214,22 +214,22 @@ def without_eyes(job: Job) -> EngineError:
     """Why images cannot be shown to a model."""
     if "vision" in job.model.capabilities:
         return Unsupported("image input")
-    if isinstance(job.request, ChatRequest) and job.model.route.native:
+    if isinstance(job.request, ChatRequest) and job.model.route.uses_embedded_template:
         return EngineError(
             "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
         )
     return InvalidRequest("Multimodal data provided, but model does not support multimodal requests.")
 
 
-def _around(model: Model, route: Route, request: GenerateRequest, think: Think | None) -> Prompt:
+def _around(model: Model, route: PromptRoute, request: GenerateRequest, think: Think | None) -> Prompt:
     """The prompt that asks for a hole to be filled: by the Go template if it knows how, else by the model's tokens."""
-    if route.go is not None and route.traits.insert:
-        return route.go.around(request.prompt, request.suffix, think)
+    if route.go_renderer is not None and route.traits.insert:
+        return route.go_renderer.fill_in_middle(request.prompt, request.suffix, think)
     before, after, middle = (model.special_tokens.get(role, "") for role in ("fim_pre", "fim_suf", "fim_mid"))
     return Prompt(f"{before}{request.prompt}{after}{request.suffix}{middle}")
 
 
-def _splitter(route: Route, think: Think | None, prompt: str) -> Reader:
+def _splitter(route: PromptRoute, think: Think | None, prompt: str) -> Reader:
     """Who reads an answer to a prompt that the route did not write."""
     opening, closing = route.think_tags
     if not (think and opening):

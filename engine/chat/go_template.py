@@ -1,30 +1,30 @@
-"""Rendering by a Go template: one that a Modelfile or a request brings."""
+"""Renders conversations by a Go template, which a Modelfile or a request brings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from engine.api import Message, Think, Tool
-from engine.chat.prompt import Prompt, in_front, tagged
+from engine.chat.prompt import Prompt, tag_images, tags_first
 from modelfile.gotemplate import ChatTemplate, Conversation
 
 PLAIN = "{{ .Prompt }}"
-"""For models that bring no template of any kind."""
+"""The template of models that bring none."""
 
 
 class GoRenderer:
-    """A conversation as a Go template writes it."""
+    """Renders with one parsed Go template."""
 
-    trims_single = True
+    trims_single_message = True
 
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises gotemplate.TemplateExecError."""
-        conversation = Conversation(messages=tagged(messages, in_front), tools=tools or None, think=think)
+        conversation = Conversation(messages=tag_images(messages, tags_first), tools=tools or None, think=think)
         return Prompt(self._template.render(conversation))
 
-    def around(self, prompt: str, suffix: str, think: Think | None) -> Prompt:
-        """The prompt that asks for what stands between two texts. Raises gotemplate.TemplateExecError."""
+    def fill_in_middle(self, prompt: str, suffix: str, think: Think | None) -> Prompt:
+        """The prompt that asks for the text between `prompt` and `suffix`. Raises gotemplate.TemplateExecError."""
         return Prompt(self._template.render(Conversation(prompt=prompt, suffix=suffix, think=think)))

@@ -1,4 +1,4 @@
-"""From messages to the text of a prompt: what every way of rendering promises."""
+"""What every way of rendering shares: the prompt, the place of its images, and the errors of templates."""
 
 from __future__ import annotations
 
@@ -10,62 +10,60 @@ from typing import Protocol
 from engine.api import Delta, Message, Think, Tool
 from modelfile.gotemplate.strings import SPACES
 
-# The place of images in a prompt: `[img-0]`, `[img-1]`, … counted over the whole conversation.
+_PLACEHOLDER = "[img]"  # where a message wants an image
+_TAG = "[img-"  # `[img-0]`, `[img-1]`, …: where a prompt has them, counted over the whole conversation
 
-_PLACE = "[img]"
-_NUMBERED = "[img-"
-
-Placing = Callable[[str, Sequence[str]], str]
-"""Puts the tags of a message's images into its content."""
+TagPlacement = Callable[[str, Sequence[str]], str]
+"""Puts image tags into a message's content: `placement(content, tags)`."""
 
 
-def tagged(messages: Iterable[Message], place: Placing) -> list[Message]:
-    """The same messages with a tag for each image in their contents."""
-    found: list[Message] = []
+def tag_images(messages: Iterable[Message], placement: TagPlacement) -> list[Message]:
+    """The same messages with a tag for each image in their content."""
+    tagged: list[Message] = []
     count = 0
     for message in messages:
-        tags = [f"{_NUMBERED}{number}]" for number in range(count, count + len(message.images))]
-        found.append(replace(message, content=place(message.content, tags)) if tags else message)
+        tags = [f"{_TAG}{number}]" for number in range(count, count + len(message.images))]
+        tagged.append(replace(message, content=placement(message.content, tags)) if tags else message)
         count += len(tags)
-    return found
+    return tagged
 
 
 def images_of(messages: Iterable[Message]) -> tuple[bytes, ...]:
-    """The images of a conversation, in the order of their numbers."""
+    """The images of a conversation, in the order of their tags."""
     return tuple(image for message in messages for image in message.images)
 
 
 def without_images(messages: Iterable[Message]) -> list[Message]:
-    """The same messages, nothing but text."""
+    """The same messages without their images."""
     return [replace(message, images=()) if message.images else message for message in messages]
 
 
-def in_front(content: str, tags: Sequence[str]) -> str:
-    """Images go to the places that the text keeps for them, and what has none in front: Go templates, completions."""
-    front, content = _filled(content, tags)
+def tags_first(content: str, tags: Sequence[str]) -> str:
+    """Tags replace `[img]` in the content; the rest stands before it. For Go templates and completions."""
+    front, content = _fill_placeholders(content, tags)
     return front + content
 
 
-def in_front_apart(content: str, tags: Sequence[str]) -> str:
-    """As `in_front`, with a space between tags and text; a tagged text stays. Ollama's renderers do so."""
-    if _NUMBERED in content:
+def tags_first_spaced(content: str, tags: Sequence[str]) -> str:
+    """As `tags_first`, with a space between tags and content; content with tags stays. As Ollama's renderers."""
+    if _TAG in content:
         return content
-    front, content = _filled(content, tags)
+    front, content = _fill_placeholders(content, tags)
     gap = " " if front and content and content[0] not in SPACES else ""
     return front + gap + content
 
 
-def behind(content: str, tags: Sequence[str]) -> str:
-    """Images follow the text, as in requests of OpenAI's kind: chat templates; a tagged text stays."""
-    return content if _NUMBERED in content else content + "".join(tags)
+def tags_last(content: str, tags: Sequence[str]) -> str:
+    """Tags follow the content; content with tags stays. For chat templates, as requests in OpenAI's shape."""
+    return content if _TAG in content else content + "".join(tags)
 
 
-def _filled(content: str, tags: Sequence[str]) -> tuple[str, str]:
-    """The tags for which the text keeps no place, and the text."""
+def _fill_placeholders(content: str, tags: Sequence[str]) -> tuple[str, str]:
+    """The tags without an `[img]` to replace, and the content."""
     front = ""
     for tag in tags:
-        if _PLACE in content:
-            content = content.replace(_PLACE, tag, 1)
+        if _PLACEHOLDER in content:
+            content = content.replace(_PLACEHOLDER, tag, 1)
         else:
             front += tag
     return front, content
@@ -73,61 +71,61 @@ def _filled(content: str, tags: Sequence[str]) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt and how its answer is to be read.
+    """A prompt and how its answer begins.
 
-    `begun` is what the prompt already contains of the answer; `reject_overflow` says that it must not be cut in the
-    middle when it is too long for the context. `images` belong in the places of their tags, in order.
+    `answer_start` is the beginning of the answer, which the prompt ends with already. `reject_overflow`: it must not be
+    cut in the middle if it is too long for the context. `images` belong at their tags, in order.
     """
 
     text: str
-    begun: Delta | None = None
+    answer_start: Delta | None = None
     reject_overflow: bool = False
     images: tuple[bytes, ...] = ()
 
     @property
-    def lead(self) -> str:
-        """The text before the answer, or before that which goes on: its end tells how the answer is to be read."""
-        begun = self.begun or Delta()
-        return self.text.removesuffix(begun.content or begun.thinking)
+    def before_answer(self) -> str:
+        """The prompt up to where the answer begins: its end tells how to read the answer."""
+        answer_start = self.answer_start or Delta()
+        return self.text.removesuffix(answer_start.content or answer_start.thinking)
 
 
 class TemplateError(ValueError):
-    """A template cannot be read, gave up on these messages, or wants more than it may have; the text is for users."""
+    """A template cannot be parsed, refuses these messages, or exceeds its budget. The message is for users."""
 
 
 class TemplateOverBudget(TemplateError):
-    """A template takes more time or memory than it may have."""
+    """A template exceeds the CPU time or memory that it may use."""
 
 
 class Renderer(Protocol):
-    """One model's way of writing a conversation. `render` may be called from any thread; it raises TemplateError."""
+    """Writes conversations for one model. `render` is safe from any thread and raises TemplateError."""
 
-    trims_single: bool
-    """Whether a conversation of one message is trimmed (that is: counted) at all."""
+    trims_single_message: bool
+    """Whether even a conversation of one message is counted, to see if its prompt fits."""
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> Prompt:
-        """The prompt for these messages, ending where the answer begins."""
+        """The prompt for these messages, up to where the answer begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteRenderer:
-    """A way of writing a conversation in another process. `render` raises TemplateError and EngineError."""
+    """A renderer in another process. `render` raises TemplateError and EngineError."""
 
     render: Callable[[Sequence[Message], Sequence[Tool], Think | None], Awaitable[Prompt]]
-    trims_single: bool = False
+    trims_single_message: bool = False
 
 
-Count = Callable[[str], Awaitable[int]]
-"""Tokens of a text, special tokens in it parsed."""
+TokenCounter = Callable[[str], Awaitable[int]]
+"""Number of tokens of a text; special tokens in it are parsed."""
 
 
-async def rendered(
+async def render_prompt(
     renderer: Renderer | RemoteRenderer,
     messages: Sequence[Message],
     tools: Sequence[Tool],
     think: Think | None,
 ) -> Prompt:
-    """The prompt of all messages, with their images. Rendering runs in a thread, or elsewhere. Raises TemplateError."""
+    """The prompt of all messages, with their images. Renders in a thread or another process. Raises TemplateError."""
     if isinstance(renderer, RemoteRenderer):
         prompt = await renderer.render(messages, tools, think)
     else:

@@ -1,4 +1,4 @@
-"""How a model is spoken to: which of its templates writes the prompt, and in which format it answers."""
+"""Which of a model's templates writes its prompts, and in which format it answers."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ NO_TAGS = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """One model's way in and out. `native`: by the chat template in the model's file, which `TemplateService` renders.
+class PromptRoute:
+    """How one model's prompts are written and its answers read.
 
-    `traits` are those of the template that is used, `think_tags` what surrounds reasoning in an answer that no
-    format of its own describes ("" if nothing does), `go` the Go template, if that is what is used, `bos` the text of
-    the start token that prompts begin with, "" if it is the vocabulary's own or none.
+    `renderer` writes prompts; if `uses_embedded_template`, it is the chat template in the model's file, which
+    `TemplateService` renders. `traits` are those of the template in use. `think_tags` surround reasoning in answers
+    whose format does not say so itself, ("", "") for none. `go_renderer` is the Go template, if that is in use; `bos`
+    the text of the start token that prompts begin with, "" if it is the vocabulary's own or there is none.
     """
 
     renderer: Renderer | ChatTemplates
-    format: Format
+    answer_format: Format
     traits: TemplateTraits
     think_tags: tuple[str, str]
-    native: bool
-    go: GoRenderer | None = None
+    uses_embedded_template: bool
+    go_renderer: GoRenderer | None = None
     bos: str = ""
     parser_capabilities: frozenset[str] = frozenset()
 
 
 class UnknownRenderer:
-    """Stands for a renderer that does not exist."""
+    """Stands for a renderer that does not exist. The model can be listed and shown; rendering raises InvalidRequest."""
 
-    trims_single = False
+    trims_single_message = False
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -61,30 +62,31 @@ def choose_route(
     tokens: dict[str, str],
     go_templates: bool | None,
     tool_template: str = "",
-) -> Route:
-    """The way of a model with these templates; `go_templates` prefers (True) or forbids (False) stored Go templates.
+) -> PromptRoute:
+    """The route of a model with these templates. Raises gotemplate.TemplateSyntaxError.
 
-    `name` is the model's, which for some families tells the size; `tokens` are the special tokens that a chat template
-    may print; `tool_template` is a chat template for requests with tools. Raises gotemplate.TemplateSyntaxError.
+    `name` is the model's, which tells the size in some families. `template` is its Go template, `chat_template` the one
+    in its file, `tool_template` the one there for requests with tools, `tokens` the special tokens that they may print.
+    `go_templates` prefers (True) or forbids (False) Go templates.
     """
     harmony = template is not None and _is_harmony(config, template)
     parser = config.parser or ("harmony" if harmony else "")
     if config.renderer:
         route = _go_route(PLAIN if template is None else template, parser)
         named = resolved(config.renderer, name, config.model_type)
-        if named not in NAMES:  # told when something is to be rendered: until then it can be listed and shown
-            return replace(route, renderer=UnknownRenderer(named), go=None)
-        return replace(route, renderer=renderer(named), go=None, bos=renderer(named).bos)
+        if named not in NAMES:
+            return replace(route, renderer=UnknownRenderer(named), go_renderer=None)
+        return replace(route, renderer=renderer(named), go_renderer=None, bos=renderer(named).bos)
     if template is not None and (harmony or _prefers_go(template, chat_template, go_templates)):
         return _go_route(template, parser)
     if parser:
         return _go_route(PLAIN if template is None else template, parser)
-    return _native_route(chat_template, tool_template, tokens)
+    return _embedded_route(chat_template, tool_template, tokens)
 
 
-def completion_route(route: Route, chat_template: str) -> Route:
-    """The way of `generate`: a model that brings no template at all gets its prompt as it is."""
-    return route if chat_template or not route.native else _go_route(PLAIN, "")
+def completion_route(route: PromptRoute, chat_template: str) -> PromptRoute:
+    """The route of `generate`: a model without any template gets its prompt as it is."""
+    return route if chat_template or not route.uses_embedded_template else _go_route(PLAIN, "")
 
 
 def _is_harmony(config: ModelConfig, template: str) -> bool:
@@ -94,40 +96,40 @@ def _is_harmony(config: ModelConfig, template: str) -> bool:
 def _prefers_go(template: str, chat_template: str, go_templates: bool | None) -> bool:
     if go_templates is not None or not chat_template:
         return go_templates is not False
-    go = go_template_traits(gotemplate.ChatTemplate.parse(template), template)
-    return not prefers_chat_template(chat_template_traits(chat_template), go)
+    go_traits = go_template_traits(gotemplate.ChatTemplate.parse(template), template)
+    return not prefers_chat_template(chat_template_traits(chat_template), go_traits)
 
 
-def _go_route(source: str, parser: str) -> Route:
+def _go_route(source: str, parser: str) -> PromptRoute:
     parsed = gotemplate.ChatTemplate.parse(source)
     tags = gotemplate.infer_think_tags(parsed.template)
     renderer = GoRenderer(parsed)
     format_ = NAMED.get(parser) or template_format(gotemplate.tool_tag(parsed.template), tags)
     traits = go_template_traits(parsed, source)
-    return Route(
+    return PromptRoute(
         renderer,
         format_,
         traits,
         tags if all(tags) else NO_TAGS,
-        native=False,
-        go=renderer,
+        uses_embedded_template=False,
+        go_renderer=renderer,
         parser_capabilities=parser_capabilities(parser),
     )
 
 
 def parser_capabilities(parser: str) -> frozenset[str]:
-    """What a named parser can read, the model can do; unknown names add nothing."""
-    found = NAMED.get(parser)
-    if found is None:
+    """The capabilities that a named parser adds to a model; none for an unknown name."""
+    parser_format = NAMED.get(parser)
+    if parser_format is None:
         return frozenset()
-    return TemplateTraits(tools=found.tools, thinking=found.thinking).capabilities
+    return TemplateTraits(tools=parser_format.tools, thinking=parser_format.thinking).capabilities
 
 
-def _native_route(chat_template: str, tool_template: str, tokens: dict[str, str]) -> Route:
+def _embedded_route(chat_template: str, tool_template: str, tokens: dict[str, str]) -> PromptRoute:
     source = chat_template or CHATML
     traits = chat_template_traits(chat_template)
     tags = ("<think>", "</think>") if traits.thinking else NO_TAGS
     format_ = native_format(tool_template or source)
     traits = replace(traits, tools=traits.tools or bool(tool_template), thinking=traits.thinking or format_.thinking)
     templates = ChatTemplates(source, tool_template, bos=tokens.get("bos", ""), eos=tokens.get("eos", ""))
-    return Route(templates, format_, traits, tags, native=True)
+    return PromptRoute(templates, format_, traits, tags, uses_embedded_template=True)

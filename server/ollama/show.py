@@ -55,7 +55,7 @@ def _describe(models: Models, body: ShowBody) -> dict[str, Any]:
         "license": "\n".join(model.license),
         "modelfile": modelfile(model, system, {**model.parameters, **body.options}),
         "parameters": parameter_lines(model.parameters),
-        "template": (model.chat_template if model.route.native else model.template) or NO_TEMPLATE,
+        "template": (model.chat_template if model.route.uses_embedded_template else model.template) or NO_TEMPLATE,
         "system": system,
         "details": details(model),
         "messages": [{"role": message.role, "content": message.content} for message in model.messages],

@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import psutil
 
-from tests.engine.chat.test_hostile_templates import DOUBLED, HOSTILE
+from tests.engine.chat.jinja.test_hostile_templates import DOUBLED, HOSTILE
 from tests.faults.test_broken_models import create, post
 from tests.modelfile.create.models import TINYCHAT
 from tests.registry.gguf.files import STRING, edited, text, uint32

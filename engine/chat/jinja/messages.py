@@ -61,7 +61,7 @@ class Prompted(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """The prompt, see `Prompt`. `last`, here as below: this worker ends now."""
 
     text: str
-    begun: Delta | None
+    answer_start: Delta | None
     reject_overflow: bool
     last: bool
 

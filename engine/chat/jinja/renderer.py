@@ -18,7 +18,7 @@ from engine.chat.jinja.adapt import (
 from engine.chat.jinja.caps import TemplateCaps
 from engine.chat.jinja.template import ChatTemplate
 from engine.chat.output.format import CONTENT_ONLY, FormatSpec
-from engine.chat.prompt import Prompt, TemplateError, TemplateOverBudget, behind, tagged
+from engine.chat.prompt import Prompt, TemplateError, TemplateOverBudget, tag_images, tags_last
 
 _REASONING_OFF = {"reasoning": False, "reasoning_strength": "none", "thinking_mode": "disabled", "thinking_budget": 0}
 """Variables that turn reasoning off in templates without `enable_thinking` and `thinking`."""
@@ -41,7 +41,7 @@ class JinjaRenderer:
     continued: its text ends the prompt and begins the answer.
     """
 
-    trims_single = False
+    trims_single_message = False
 
     def __init__(
         self, template: ChatTemplate, spec: FormatSpec = CONTENT_ONLY, with_tools: ChatTemplate | None = None
@@ -55,11 +55,11 @@ class JinjaRenderer:
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises TemplateError with the template's own words."""
         caps = self._with_tools if tools else self._usual
-        begun = messages[-1] if messages and messages[-1].role == "assistant" else None
-        messages = messages if begun is None else messages[:-1]
+        answer_start = messages[-1] if messages and messages[-1].role == "assistant" else None
+        messages = messages if answer_start is None else messages[:-1]
         text, last_content = self._fresh(caps, messages, tools, think), messages[-1].content if messages else ""
-        if begun is not None:
-            return self._continuation(text, last_content, begun, caps)
+        if answer_start is not None:
+            return self._continuation(text, last_content, answer_start, caps)
         if think is False and self._opens_reasoning(text):
             head, before, after = self._reasoning_affixes(text, last_content, Message("assistant"), caps)
             text = head + before + after
@@ -85,7 +85,7 @@ class JinjaRenderer:
     def _adapted(self, messages: Sequence[Message], caps: TemplateCaps) -> list[dict[str, Any]]:
         """The messages in the template's dialect, with system messages and tool calls as it can show them."""
         messages = [_as_system(message) if message.role == "developer" else message for message in messages]
-        messages = tagged(messages, behind)
+        messages = tag_images(messages, tags_last)
         if any(message.role == "system" for message in messages) and not caps.supports_system_role:
             messages = system_as_user(messages)
         elif any(message.role == "system" for message in messages[1:]) and not caps.supports_many_system_messages:
@@ -116,8 +116,8 @@ class JinjaRenderer:
             text = head + before + thinking + (after if content else "")
         if content and not text.endswith(self._spec.content):
             text += self._spec.content
-        begun = Delta(content, thinking) if content or thinking else None
-        return Prompt(text + content, begun, reject_overflow=True)
+        answer_start = Delta(content, thinking) if content or thinking else None
+        return Prompt(text + content, answer_start, reject_overflow=True)
 
     def _reasoning_affixes(
         self, text: str, last_content: str, answer: Message, caps: TemplateCaps
@@ -129,8 +129,8 @@ class JinjaRenderer:
         opening, closing = self._spec.thinking
         start = text.rfind(opening.rstrip(), _end(text, last_content))
         if self._spec.content:
-            begun = start >= 0 or answer.thinking
-            return (text[:start] if start >= 0 else text, *((opening, closing) if begun else ("", "")))
+            answer_start = start >= 0 or answer.thinking
+            return (text[:start] if start >= 0 else text, *((opening, closing) if answer_start else ("", "")))
         bare = text.rstrip()
         if start < 0 and bare.endswith(closing.strip()):
             start = len(bare) - len(closing.strip())

@@ -249,7 +249,7 @@ class TemplateService:
         if isinstance(reply, Prompted):
             self._breaker.record_success(job.key, time.monotonic())
             if not job.prompt.done():
-                job.prompt.set_result(Prompt(reply.text, reply.begun, reply.reject_overflow))
+                job.prompt.set_result(Prompt(reply.text, reply.answer_start, reply.reject_overflow))
         else:
             self._on_refusal(process, job, reply)
         self._dispatch()

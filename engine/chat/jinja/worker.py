@@ -196,7 +196,7 @@ class Writer:
         allowance.set(render.seconds)
         messages, tools, think = decode_conversation(render.conversation)
         prompt = renderer.render(messages, tools, think)
-        return Prompted(prompt.text, prompt.begun, prompt.reject_overflow, _largest_so_far() > self._most)
+        return Prompted(prompt.text, prompt.answer_start, prompt.reject_overflow, _largest_so_far() > self._most)
 
     def _refused(self, why: Literal["template", "time", "unknown", "defect"], text: str) -> Refused:
         return Refused(why, text, _largest_so_far() > self._most)

@@ -34,7 +34,7 @@ class Chat:
 class NamedRenderer(ABC):
     """One family's way of writing a conversation. Immutable: `render` may be called from any thread."""
 
-    trims_single = True
+    trims_single_message = True
     bos: ClassVar[str] = ""
     """The start token of the family; a prompt must not begin with it where the tokenizer adds one by itself."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.api import Message, ToolCall
-from engine.chat.prompt import in_front_apart, tagged
+from engine.chat.prompt import tag_images, tags_first_spaced
 from engine.chat.renderers.family import Chat, NamedRenderer, last_user
 from engine.chat.renderers.jsontext import free, is_composite, number, scalar_text, text_or_json
 from modelfile.conversation import Property, Tool
@@ -205,7 +205,7 @@ class Gemma4(NamedRenderer):
             yield f"{_START}system\n" + ("<|think|>\n" if thinks else "") + (system or "").strip(SPACES)
             yield from map(declaration, chat.tools)
             yield _END
-        turns = _turns(tagged(map(_bare, rest), in_front_apart))
+        turns = _turns(tag_images(map(_bare, rest), tags_first_spaced))
         question = last_user([turn.message for turn in turns])
         roles = ["", *(turn.message.role for turn in turns), ""]
         for at, turn in enumerate(turns):

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from engine.api import Message, Think, ToolCall
-from engine.chat.prompt import in_front_apart, tagged
+from engine.chat.prompt import tag_images, tags_first_spaced
 from engine.chat.renderers.declarations import parameters_markup
 from engine.chat.renderers.family import Chat, NamedRenderer
 from engine.chat.renderers.jsontext import free, is_composite, scalar_text, spaced_markup
@@ -73,7 +73,7 @@ class Glimmer(NamedRenderer):
             text = _DEFAULT_SYSTEM.format(today=self._today().isoformat())
             yield _system(f"{text}\n\nReasoning strength: {strength}.", chat.tools)
         names = {call.id: call.name for message in chat.messages for call in message.tool_calls}
-        messages = tagged(chat.messages, in_front_apart)
+        messages = tag_images(chat.messages, tags_first_spaced)
         roles = [*(message.role for message in messages), ""]
         for at, message in enumerate(messages):
             match message.role:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from engine.api import Message, ToolCall
-from engine.chat.prompt import in_front_apart, tagged
+from engine.chat.prompt import tag_images, tags_first_spaced
 from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer
 from engine.chat.renderers.jsontext import spaced, text_or_json
@@ -83,7 +83,7 @@ class GLMOcr(NamedRenderer):
         yield START + tools_text(chat.tools)
         is_off = not chat.thinks(unless_said=True)
         before = ""
-        for message in tagged(chat.messages, in_front_apart):
+        for message in tag_images(chat.messages, tags_first_spaced):
             suffix = _NO_THINK if is_off and not message.content.endswith(_NO_THINK) else ""
             yield f"{USER}\n{message.content}{suffix}" if message.role == "user" else _ocr_turn(message, before)
             before = message.role

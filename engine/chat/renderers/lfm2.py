@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from engine.api import Message, ToolCall
-from engine.chat.prompt import in_front_apart, tagged
+from engine.chat.prompt import tag_images, tags_first_spaced
 from engine.chat.renderers.declarations import parameters_markup, tool_json
 from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer
 from engine.chat.renderers.jsontext import free, sorted_arguments, spaced_markup
@@ -29,7 +29,7 @@ class LFM2(NamedRenderer):
         text = "\n".join(filter(None, (system, _tools(chat.tools))))
         yield _BOS + (f"{START}system\n{text}{END}" if text else "")
         answers = [at for at, message in enumerate(rest) if message.role == "assistant"]
-        for at, message in enumerate(tagged(rest, in_front_apart)):
+        for at, message in enumerate(tag_images(rest, tags_first_spaced)):
             if message.role == "assistant":
                 content = self.answer(message)
                 if not self.remembers(chat) and at != answers[-1] and END_THINK in content:

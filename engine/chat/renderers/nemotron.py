@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from engine.api import Message
-from engine.chat.prompt import in_front_apart, tagged
+from engine.chat.prompt import tag_images, tags_first_spaced
 from engine.chat.renderers.declarations import property_json
 from engine.chat.renderers.family import (
     ANSWER,
@@ -85,7 +85,7 @@ class Nemotron35(NamedRenderer):
         """The turns, each as ChatML."""
         system, rest = chat.split_system("system")
         yield turn("system", "\n\n".join(filter(None, (self.without_switches(system or ""), _tools(chat)))))
-        messages = fold_results(tagged(rest, in_front_apart), _results)
+        messages = fold_results(tag_images(rest, tags_first_spaced), _results)
         question = last_user(messages)
         for at, message in enumerate(messages):
             match message.role:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from engine.api import Message, Think
-from engine.chat.prompt import TemplateError, in_front_apart, tagged
+from engine.chat.prompt import TemplateError, tag_images, tags_first_spaced
 from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, fold_results, turn
 from engine.chat.renderers.jsontext import spaced
@@ -33,7 +33,7 @@ class Qwen35(NamedRenderer):
         system, rest = chat.split_system("system")
         yield self.system(None if system is None else system.strip(SPACES), chat)
         thinks = chat.thinks(unless_said=True)
-        messages = fold_results(map(stripped, tagged(rest, in_front_apart)), results_text)
+        messages = fold_results(map(stripped, tag_images(rest, tags_first_spaced)), results_text)
         question = last_question(messages)
         for at, message in enumerate(messages):
             if message.role == "assistant":
@@ -119,7 +119,7 @@ class Qwen38(Qwen35):
             raise TemplateError(f"{illustrated.role} message cannot contain images")
         if not chat.messages:
             raise TemplateError("no messages provided")
-        if not any(map(is_question, tagged(map(stripped, chat.messages), in_front_apart))):
+        if not any(map(is_question, tag_images(map(stripped, chat.messages), tags_first_spaced))):
             raise TemplateError("no user query found in messages")
         texts = filter(None, (stripped(message).content for message in instructions))
         messages = [message for message in chat.messages if message.role not in _INSTRUCTING]

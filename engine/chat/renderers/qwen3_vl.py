@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from engine.api import Message, ToolCall
-from engine.chat.prompt import in_front_apart, tagged
+from engine.chat.prompt import tag_images, tags_first_spaced
 from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, fold_results, turn
 from engine.chat.renderers.jsontext import arguments_json, spaced
@@ -35,7 +35,7 @@ class Qwen3VL(NamedRenderer):
         system, rest = chat.split_system("system")
         yield _system(system, chat.tools)
         thinks = chat.thinks(unless_said=self._thinks)
-        messages = fold_results(tagged(rest, in_front_apart), results_text)
+        messages = fold_results(tag_images(rest, tags_first_spaced), results_text)
         question = last_question(messages)
         for at, message in enumerate(messages):
             is_last = at == len(messages) - 1

@@ -9,7 +9,7 @@ from engine.api import Message
 from engine.chat.go_template import GoRenderer
 from engine.chat.jinja.messages import ChatTemplates
 from engine.chat.jinja.worker import renderer_of
-from engine.chat.route import Route, choose_route, completion_route
+from engine.chat.route import PromptRoute, choose_route, completion_route
 from engine.errors import InvalidRequest
 from registry.manifest import ModelConfig
 
@@ -23,7 +23,7 @@ CHAT_THINKS = CHAT + "<think></think>"
 CHAT_TOOLS = CHAT + "{{ tools }}{{ tool_calls }}{% if message.role == 'tool' %}{% endif %}"
 
 
-def written(route: Route, tools: Sequence[dict[str, Any]] = ()) -> str:
+def written(route: PromptRoute, tools: Sequence[dict[str, Any]] = ()) -> str:
     """The prompt for one word."""
     renderer: Any = renderer_of(route.renderer) if isinstance(route.renderer, ChatTemplates) else route.renderer
     text: str = renderer.render([Message("user", "Hi")], tools, None).text
@@ -31,7 +31,7 @@ def written(route: Route, tools: Sequence[dict[str, Any]] = ()) -> str:
 
 
 @pytest.mark.parametrize(
-    ("template", "chat", "setting", "native"),
+    ("template", "chat", "setting", "embedded"),
     [
         (None, CHAT, None, True),
         (None, "", None, True),
@@ -45,15 +45,15 @@ def written(route: Route, tools: Sequence[dict[str, Any]] = ()) -> str:
         (GO, CHAT, False, True),
     ],
 )
-def test_the_choice(template: str | None, chat: str, setting: bool | None, native: bool) -> None:
+def test_the_choice(template: str | None, chat: str, setting: bool | None, embedded: bool) -> None:
     route = choose_route("m", ModelConfig(), template, chat, {}, setting)
-    assert route.native is native
-    assert isinstance(route.renderer, ChatTemplates if native else GoRenderer)
+    assert route.uses_embedded_template is embedded
+    assert isinstance(route.renderer, ChatTemplates if embedded else GoRenderer)
 
 
 def test_a_parser_alone_gets_the_plain_template() -> None:
     route = choose_route("m", ModelConfig(parser="qwen3-coder"), None, CHAT, {}, None)
-    assert not route.native
+    assert not route.uses_embedded_template
     assert route.parser_capabilities == {"tools"}
     assert written(route) == "Hi"
 
@@ -64,7 +64,7 @@ def test_an_unknown_parser_adds_nothing() -> None:
 
 def test_gpt_oss_speaks_harmony() -> None:
     route = choose_route("m", ModelConfig(model_family="gptoss"), "<|start|>{{ .Prompt }}<|end|>", CHAT_TOOLS, {}, None)
-    assert not route.native
+    assert not route.uses_embedded_template
     assert route.parser_capabilities == {"tools", "thinking"}
 
 
@@ -77,7 +77,7 @@ def test_without_any_template_a_completion_is_the_prompt_itself() -> None:
 def test_a_named_renderer_wins_over_both_templates() -> None:
     config = ModelConfig(renderer="qwen3-coder", parser="qwen3-coder")
     route = choose_route("m", config, GO_TOOLS, CHAT_TOOLS, {}, None)
-    assert not route.native
+    assert not route.uses_embedded_template
     assert written(route) == ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
 
 
@@ -95,6 +95,6 @@ def test_reasoning_in_tags_of_its_own_is_a_capability() -> None:
 def test_a_template_for_requests_with_tools() -> None:
     route = choose_route("m", ModelConfig(), None, CHAT, {}, None, "with tools: <tool_call>" + CHAT)
     assert route.traits.tools
-    assert route.format.preserved == ("<tool_call>", "</tool_call>")
+    assert route.answer_format.preserved == ("<tool_call>", "</tool_call>")
     assert written(route) == "Hi"
     assert written(route, [{"type": "function"}]) == "with tools: <tool_call>Hi"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.api import Message
-from engine.chat.conversation import newest
+from engine.chat.conversation import drop_oldest
 from engine.chat.go_template import GoRenderer
 from engine.chat.jinja import template
 from engine.chat.jinja.renderer import JinjaRenderer
@@ -21,8 +21,8 @@ S, U, A = (Message(role, role[0]) for role in ("system", "user", "assistant"))
 class Spelled:
     """Renders a conversation as the contents of its messages, one word each."""
 
-    def __init__(self, trims_single: bool) -> None:
-        self.trims_single = trims_single
+    def __init__(self, trims_single_message: bool) -> None:
+        self.trims_single_message = trims_single_message
         self.rendered = 0
 
     def render(self, messages: list[Message], tools: object, think: object) -> Prompt:
@@ -91,7 +91,7 @@ async def test_as_many_as_fit_are_kept_and_few_are_tried(told: list[tuple[str, i
     messages = [Message(role, f"{at} " * words) for at, (role, words) in enumerate(told)]
     renderer = Spelled(True)
     prompt = await render_to_fit(renderer, messages, [], None, limit=limit, count=count)
-    ends = [newest(messages, start) for start in range(len(messages))]
+    ends = [drop_oldest(messages, start) for start in range(len(messages))]
     lengths = [sum(len(message.content.split()) for message in end) for end in ends]
     longest = next((end for end, length in zip(ends, lengths, strict=True) if length <= limit), ends[-1])
     assert prompt.text.split() == " ".join(message.content for message in longest).split()

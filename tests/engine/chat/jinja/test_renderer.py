@@ -80,7 +80,7 @@ def continued(source: str, answer: Message, think: Think | None = None, shape: F
 def test_the_last_answer_is_continued() -> None:
     prompt = continued(CHATML + "{{ enable_thinking }}|", Message("assistant", "Well", thinking="Hm"))
     assert prompt.text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nTrue|Well"
-    assert prompt.begun == Delta("Well")
+    assert prompt.answer_start == Delta("Well")
 
 
 @pytest.mark.parametrize(("end", "text"), [("", "<|TEXT|>Well"), ("<|TEXT|>", "<|TEXT|>Well")])
@@ -111,19 +111,19 @@ SOURCES = pytest.mark.parametrize(
 def test_content_is_continued_behind_its_thoughts(source: str, opening: str, closing: str, think: Think | None) -> None:
     prompt = continued(source, Message("assistant", "Well"), think, THINKS)
     assert prompt.text == f"user:Hi;assistant:{opening}{closing}Well"
-    assert prompt.lead == prompt.text.removesuffix("Well")
-    assert prompt.begun == Delta("Well")
+    assert prompt.before_answer == prompt.text.removesuffix("Well")
+    assert prompt.answer_start == Delta("Well")
     prompt = continued(source, Message("assistant", "Well", thinking="Hm"), think, THINKS)
     assert prompt.text == f"user:Hi;assistant:{opening}Hm{closing}Well"
-    assert prompt.begun == Delta("Well", "Hm")
+    assert prompt.answer_start == Delta("Well", "Hm")
 
 
 @SOURCES
 def test_thoughts_are_continued(source: str, opening: str, closing: str) -> None:
     prompt = continued(source, Message("assistant", "", thinking="Hm"), shape=THINKS)
     assert prompt.text == f"user:Hi;assistant:{opening}Hm"
-    assert prompt.lead == f"user:Hi;assistant:{opening}"
-    assert prompt.begun == Delta(thinking="Hm")
+    assert prompt.before_answer == f"user:Hi;assistant:{opening}"
+    assert prompt.answer_start == Delta(thinking="Hm")
 
 
 def test_an_empty_block_of_the_templates_own() -> None:

@@ -19,9 +19,9 @@ from engine.chat.jinja.limits import Limits
 from engine.chat.jinja.messages import CHATML, LARGEST, ChatTemplates
 from engine.chat.jinja.service import TemplateService
 from engine.chat.jinja.worker import TEMPLATES_KEPT, renderer_of
-from engine.chat.prompt import RemoteRenderer, TemplateError, TemplateOverBudget, rendered
+from engine.chat.prompt import RemoteRenderer, TemplateError, TemplateOverBudget, render_prompt
 from engine.errors import EngineError, EngineStopped
-from tests.engine.chat.test_hostile_templates import DOUBLED, HOSTILE
+from tests.engine.chat.jinja.test_hostile_templates import DOUBLED, HOSTILE
 from tests.processes import descendants
 
 GOOD = ChatTemplates("{% for m in messages %}{{ m.content }}{% endfor %}")
@@ -79,7 +79,7 @@ async def test_prompts_are_those_of_the_renderer(templates: TemplateService) -> 
             assert await templates.render(sources, messages, tools, think) == expected
     renderer = templates.renderer(sources)
     assert isinstance(renderer, RemoteRenderer)
-    assert (await rendered(renderer, [seen], [], None)).images == (b"1", b"2")
+    assert (await render_prompt(renderer, [seen], [], None)).images == (b"1", b"2")
 
 
 async def test_what_templates_say_is_told(templates: TemplateService) -> None:
@@ -162,7 +162,7 @@ async def test_no_template_takes_all_processes(templates: TemplateService) -> No
 
 
 async def test_a_giant_conversation_does_not_lock_out_its_template() -> None:
-    async with made(quick=0.05, first=0.05, each=0.01) as templates:
+    async with made(quick=0.05, first=0.05, per_part=0.01) as templates:
         sources = ChatTemplates(COUNTS)
         assert await ask(templates, sources, "1") == "done"
         giant = [Message("user", "x" * 1000)] * 200 + [Message("user", "1000")]

@@ -33,7 +33,7 @@ def test_what_is_said_is_shown_in_order(name: str) -> None:
     chat = [Message("user", "one"), Message("assistant", "two"), Message("user", "three")]
     text = renderer(name).render(chat, [], None).text
     assert text.rindex("one") < text.rindex("two") < text.rindex("three")
-    assert renderer(name).trims_single
+    assert renderer(name).trims_single_message
 
 
 @pytest.mark.parametrize("name", WITH_IMAGES)

@@ -8,30 +8,38 @@ from engine.api import Message
 from engine.chat.go_template import GoRenderer
 from engine.chat.jinja.renderer import JinjaRenderer
 from engine.chat.jinja.template import ChatTemplate
-from engine.chat.prompt import Placing, behind, images_of, in_front, in_front_apart, tagged, without_images
+from engine.chat.prompt import (
+    TagPlacement,
+    images_of,
+    tag_images,
+    tags_first,
+    tags_first_spaced,
+    tags_last,
+    without_images,
+)
 from modelfile import gotemplate
 
 
 @pytest.mark.parametrize(
     ("place", "content", "count", "expected"),
     [
-        (in_front, "Compare", 2, "[img-0][img-1]Compare"),
-        (in_front, "a [img] b", 1, "a [img-0] b"),
-        (in_front, "a [img] b", 2, "[img-1]a [img-0] b"),
-        (in_front, "a [img] b [img]", 1, "a [img-0] b [img]"),
-        (in_front, "", 1, "[img-0]"),
-        (in_front_apart, "look", 2, "[img-0][img-1] look"),
-        (in_front_apart, "", 1, "[img-0]"),
-        (in_front_apart, "\nlook", 1, "[img-0]\nlook"),
-        (in_front_apart, "a [img] b", 2, "[img-1] a [img-0] b"),
-        (in_front_apart, "a [img-7] b [img]", 2, "a [img-7] b [img]"),
-        (behind, "Compare", 2, "Compare[img-0][img-1]"),
-        (behind, "a [img] b", 1, "a [img] b[img-0]"),
-        (behind, "[img-0]Compare", 1, "[img-0]Compare"),
+        (tags_first, "Compare", 2, "[img-0][img-1]Compare"),
+        (tags_first, "a [img] b", 1, "a [img-0] b"),
+        (tags_first, "a [img] b", 2, "[img-1]a [img-0] b"),
+        (tags_first, "a [img] b [img]", 1, "a [img-0] b [img]"),
+        (tags_first, "", 1, "[img-0]"),
+        (tags_first_spaced, "look", 2, "[img-0][img-1] look"),
+        (tags_first_spaced, "", 1, "[img-0]"),
+        (tags_first_spaced, "\nlook", 1, "[img-0]\nlook"),
+        (tags_first_spaced, "a [img] b", 2, "[img-1] a [img-0] b"),
+        (tags_first_spaced, "a [img-7] b [img]", 2, "a [img-7] b [img]"),
+        (tags_last, "Compare", 2, "Compare[img-0][img-1]"),
+        (tags_last, "a [img] b", 1, "a [img] b[img-0]"),
+        (tags_last, "[img-0]Compare", 1, "[img-0]Compare"),
     ],
 )
-def test_places(place: Placing, content: str, count: int, expected: str) -> None:
-    (found,) = tagged([Message("user", content, images=(b"1",) * count)], place)
+def test_places(place: TagPlacement, content: str, count: int, expected: str) -> None:
+    (found,) = tag_images([Message("user", content, images=(b"1",) * count)], place)
     assert found.content == expected
 
 
@@ -39,7 +47,7 @@ def test_numbers_go_through_the_conversation() -> None:
     first = Message("user", "first", images=(b"0", b"1"))
     last = Message("user", "last", images=(b"2",))
     messages = [first, Message("assistant", "[img]"), last]
-    assert [message.content for message in tagged(messages, in_front)] == [
+    assert [message.content for message in tag_images(messages, tags_first)] == [
         "[img-0][img-1]first",
         "[img]",
         "[img-2]last",
