@@ -1,4 +1,4 @@
-"""The child's end of the socket to the server. One thread reads, two prepare requests; any thread may send."""
+"""The child's end of the socket to the server. One thread reads, three prepare requests; any thread may send."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 
 
+_LONG = 64 << 10  # characters of a text, or tokens; longer ones are tokenized apart from short ones
+_Work = Submit | Embed | Tokenize | Detokenize
+
+
 class Counters(Protocol):
     """What the reader thread may see of the loops; cancelling one of `interruptible` should abort the running pass."""
 
@@ -66,7 +70,8 @@ class Channel:
         self._leave = leave
         self._sending = threading.Lock()
         self._inbox: SimpleQueue[Sequence | EmbedJob | Cancel] = SimpleQueue()
-        self._tokenizer_queue: SimpleQueue[Submit | Embed | Tokenize | Detokenize] = SimpleQueue()
+        self._tokenizer_queue: SimpleQueue[_Work] = SimpleQueue()
+        self._long_queue: SimpleQueue[_Work] = SimpleQueue()  # megabytes can take many seconds
         self._grammar_queue: SimpleQueue[Submit] = SimpleQueue()
         self._preparing: set[int] = set()  # ids: submitted, not cancelled, not yet in the inbox
         self._handover = threading.Lock()
@@ -90,7 +95,8 @@ class Channel:
     def serve(self, vocabulary: Vocabulary, abort: AbortFlag, counters: Counters, n_ctx: int) -> None:
         """Start the threads that read and prepare requests. `n_ctx` is the loaded context in tokens, padded."""
         _start("reader", lambda: self._serve(abort, counters))
-        _start("tokenizer", lambda: self._tokenize(vocabulary, n_ctx))
+        _start("tokenizer", lambda: self._tokenize(self._tokenizer_queue, vocabulary, n_ctx))
+        _start("long texts", lambda: self._tokenize(self._long_queue, vocabulary, n_ctx))
         before = threading.stack_size(STACK)
         _start("grammars", lambda: self._constrain(vocabulary, n_ctx))
         threading.stack_size(before)
@@ -110,9 +116,9 @@ class Channel:
                     self._grammar_queue.put(message)
                 case Submit() | Embed():
                     self._preparing.add(message.id)
-                    self._tokenizer_queue.put(message)
+                    self._queue_for(message).put(message)
                 case Tokenize() | Detokenize():
-                    self._tokenizer_queue.put(message)
+                    self._queue_for(message).put(message)
                 case Cancel(id=request_id):
                     self._cancel(message)
                     if request_id in counters.interruptible:
@@ -128,9 +134,13 @@ class Channel:
             else:
                 self._inbox.put(message)
 
-    def _tokenize(self, vocabulary: Vocabulary, n_ctx: int) -> None:
+    def _queue_for(self, message: _Work) -> SimpleQueue[_Work]:
+        """Who asks for little does not wait behind who asks for much."""
+        return self._long_queue if _size(message) > _LONG else self._tokenizer_queue
+
+    def _tokenize(self, queue: SimpleQueue[_Work], vocabulary: Vocabulary, n_ctx: int) -> None:
         while True:
-            message = self._tokenizer_queue.get()
+            message = queue.get()
             match message:
                 case Submit() | Embed():
                     self._prepare(vocabulary, message, n_ctx)
@@ -195,6 +205,18 @@ class Channel:
                 self._leave()
             got += n
         return buffer
+
+
+def _size(message: _Work) -> int:
+    match message:
+        case Submit():
+            return len(message.prompt)
+        case Embed():
+            return sum(map(len, message.texts))
+        case Tokenize():
+            return len(message.text)
+        case Detokenize():
+            return len(message.tokens)
 
 
 def _start(name: str, run: Callable[[], None]) -> None:

@@ -99,7 +99,7 @@ class JSONReader:
         self._texts: list[str] = []  # by the number of their mark
         self._inside = 0  # 1 within a text
         self._depth = self._values = self._containers = 0
-        self._text_size = self._text_length = self._text_width = 0
+        self._taken = self._joined = 0  # bytes of the texts that were taken out, and of those that are whole again
 
     def feed(self, data: bytes) -> None:
         """Scan a piece of the body. Raises BodyTooLarge or JSONError."""
@@ -138,8 +138,6 @@ class JSONReader:
             self._take_out(data, parts)
         else:
             self._short += data
-            if len(parts) > 1:
-                self._end_text()
         self._inside ^= (len(parts) - 1) & 1
         if len(self._short) > MAX_SHORT:
             raise JSONError(f"request body too complex: at most {MAX_SHORT} bytes beside long texts are accepted")
@@ -168,7 +166,6 @@ class JSONReader:
             at += len(part) + 1
             if number:
                 self._short += b'"'
-                self._end_text()
             if (number + self._inside) & 1 and len(part) >= _LONG:
                 self._short += b"%b%d;" % (self._mark, len(self._texts))
                 self._add_text(decode(b'"%b"' % segment))
@@ -176,18 +173,13 @@ class JSONReader:
                 self._short += segment
 
     def _add_text(self, text: str) -> None:
-        """A text takes as many bytes per character as its widest character needs."""
         self._texts.append(text)
-        self._text_length += len(text)
-        if self._text_width < 4:
-            width = 1 if text.isascii() else round((text.__sizeof__() - _HEADER) / (len(text) + 1))
-            self._text_width = max(self._text_width, width)
-        if self._text_size + self._text_length * self._text_width > self._limit:
-            raise JSONError(f"request body too large: its texts take more than {self._limit} bytes")
+        self._taken += text.__sizeof__()
+        if self._taken > self._limit + (self._limit >> 3):
+            raise self._too_wide()
 
-    def _end_text(self) -> None:
-        self._text_size += self._text_length * self._text_width
-        self._text_length = self._text_width = 0
+    def _too_wide(self) -> JSONError:
+        return JSONError(f"request body too large: its texts take more than {self._limit} bytes of memory")
 
     def _filled(self, value: Any) -> Any:
         """`value` with the long texts for their marks; lists and objects are changed in place."""
@@ -208,12 +200,21 @@ class JSONReader:
         return filled(value)
 
     def _text(self, pieces: list[str]) -> str:
+        """A long text made whole. It takes as many bytes per character as its widest character needs."""
         whole = pieces[:1]
         for piece in pieces[1:]:
             number, _, short = piece.partition(";")
             whole += (self._texts[int(number)], short)
             self._texts[int(number)] = ""
+        self._joined += sum(map(len, whole)) * max(map(_width, whole))
+        if self._joined > self._limit:
+            raise self._too_wide()
         return "".join(whole)
+
+
+def _width(text: str) -> int:
+    """Bytes that each character of a text takes."""
+    return 1 if text.isascii() else round((text.__sizeof__() - _HEADER) / (len(text) + 1))
 
 
 def _cut(data: bytes) -> int:

@@ -117,7 +117,7 @@ def test_prompts_arrive_as_sequences_in_order(served: tuple[Channel, Parent]) ->
 
 def test_a_cancelled_prompt_never_arrives(served: tuple[Channel, Parent]) -> None:
     channel, parent = served
-    parent.send(numbered(1, SLOW_TEXT), numbered(2), Cancel(2), numbered(3), Cancel(1), numbered(4))
+    parent.send(numbered(1, SLOW_TEXT), numbered(2, SLOW_TEXT), Cancel(2), numbered(3), Cancel(1), numbered(4))
     assert [taken(channel), taken(channel)] == [3, 4]
     assert channel.take(block=False) is None
 
@@ -145,6 +145,12 @@ def test_pings_are_answered_while_a_text_is_tokenised(served: tuple[Channel, Par
     assert parent.receive() == [Pong(2, 11, 2, 3, 99)]
     (tokens,) = parent.receive()
     assert isinstance(tokens, Tokens)
+
+
+def test_short_texts_do_not_wait_for_long_ones(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
+    parent.send(numbered(1, SLOW_TEXT), numbered(2), Tokenize(3, "Hello there"))
+    assert [taken(channel), taken(channel)] == [2, 1]
 
 
 def test_texts_and_tokens(served: tuple[Channel, Parent]) -> None:
