@@ -35,7 +35,6 @@ from engine.runner.preprocess import PromptRejected, make_sequence
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 
-
 _LONG = 64 << 10  # characters of a text, or tokens; longer ones are tokenized apart from short ones
 _Work = Submit | Embed | Tokenize | Detokenize
 

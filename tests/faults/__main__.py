@@ -19,6 +19,7 @@ import pytest
 
 from bench.machine import describe
 from bench.table import markdown
+from tests.faults.bodies import input_limits
 from tests.faults.cancellation import cancellation, handles
 from tests.faults.isolation import crash_isolation, parent_death
 from tests.faults.measure import FULL, QUICK, Counts, Line
@@ -32,6 +33,7 @@ RUNS: dict[str, Run] = {
     "R4": back_pressure,
     "R5": control_plane,
     "R7": handles,
+    "R14": input_limits,
 }
 HEAD = ("", "goal", "measured", "reached")
 
