@@ -18,7 +18,7 @@ from engine.chat.grammar.json_terminals import (
     times,
 )
 from engine.chat.regex.nodes import Untranslatable
-from engine.chat.schema.schema import LARGEST, Parts, SchemaReader, UnusableSchema, Values, written
+from engine.chat.schema.schema import LARGEST, Parts, SchemaReader, UnusableSchema, Values, to_json
 
 log = logging.getLogger("pronk.engine")
 
@@ -142,7 +142,7 @@ class _Grammar:
             texts = self._terminals.listed(values)
             return [(self._terminals.named(any_of(texts)), set())] if texts else []
         found: list[tuple[str, set[tuple[int, ...]]]] = []
-        for kind in values.kinds_meant():
+        for kind in values.likely_kinds():
             match kind:
                 case "object":
                     found += self._object(values)
@@ -339,7 +339,7 @@ class _Grammar:
         return name
 
     def _literal(self, name: str) -> str:
-        return quoted(written(name) or "")
+        return quoted(to_json(name) or "")
 
     def _group(self, ways: list[str]) -> str:
         return ways[0] if len(ways) == 1 else f"({' | '.join(ways)})" if ways else ""

@@ -9,7 +9,7 @@ from typing import Any
 from engine.chat.regex.assertions import search
 from engine.chat.regex.char_class import ANY_CHAR
 from engine.chat.regex.ecma import parse
-from engine.chat.regex.nodes import Lengths, Untranslatable, common, example, lengths, terminal
+from engine.chat.regex.nodes import Lengths, Untranslatable, example, intersect_lengths, lengths, terminal
 from engine.chat.regex.numbers import Bound, integer, multiples, needs_exponent, number
 from engine.chat.regex.string_formats import FORMATS
 from engine.chat.schema.schema import LARGEST, UnusableSchema, Values
@@ -104,10 +104,10 @@ class JsonTerminals:
                 continue
             limits.append(body)
             spans.append(lengths(search(pattern)))
-        if common(spans) is None:
+        if intersect_lengths(spans) is None:
             return ""
-        known = common(spans[1:])
-        if known is not None and known[1] is not None and known == common(spans):
+        known = intersect_lengths(spans[1:])
+        if known is not None and known[1] is not None and known == intersect_lengths(spans):
             plain = not any("~(" in each for each in limits)  # which says itself what a character is
             limits[:1] = [] if plain else [ANY_TEXT]  # the library gives up where long counts meet others
         if texts := [text for text in values.excluded if text.startswith('"')]:

@@ -1,1 +1,1 @@
-"""Regular expressions of ECMA 262 as terminals of a grammar."""
+"""ECMA 262 regular expressions (`pattern` in a JSON schema), translated into terminals of llguidance grammars."""

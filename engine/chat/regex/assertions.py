@@ -1,6 +1,6 @@
-"""Patterns without assertions: what `^`, `$`, `\\b`, look-ahead and look-behind say, said by intersections.
+"""Rewrites assertions (`^`, `$`, `\\b`, look-ahead, look-behind) as intersections, which automata can follow.
 
-That can be done where they are not repeated, and look at what stands on one side of them up to the text's end.
+That works for assertions that are not repeated and look at one side of the text up to its end.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from engine.chat.regex.nodes import (
     either,
 )
 
-MOST_WAYS = 64  # alternatives that a pattern with assertions may be taken apart into
+MOST_ALTERNATIVES = 64  # that a pattern with assertions may expand into
 ANYTHING = Repeat(ANY_CHAR, 0, None)
 
 
 def search(pattern: str) -> Node:
-    """The texts in which a pattern is found, without any assertions. Raises Untranslatable."""
+    """The texts in which a pattern is found, as a tree without assertions. Raises Untranslatable."""
     return _whole(ecma.parse(pattern), before=ANYTHING, behind=ANYTHING)
 
 
-def _both(one: Node, other: Node) -> Node:
+def _intersect(one: Node, other: Node) -> Node:
     if NEVER in (one, other):
         return NEVER
-    if one == ANYTHING and not isinstance(other, Not):  # which knows nothing of what is a character
+    if one == ANYTHING and not isinstance(other, Not):  # a complement needs it: it would match invalid text too
         return other
     return one if other == ANYTHING else And((one, other))
 
 
 def _nullable(node: Node) -> bool:
-    """Whether a part may be empty."""
+    """Whether a node matches the empty text."""
     match node:
         case Cat(parts) | And(parts):
             return all(map(_nullable, parts))
-        case Or(ways):
-            return any(map(_nullable, ways))
+        case Or(options):
+            return any(map(_nullable, options))
         case Repeat(body, least, _):
             return least == 0 or _nullable(body)
         case Not(body):
@@ -70,37 +70,38 @@ def _asserts(node: Node) -> bool:
 
 
 def _whole(node: Node, *, before: Node, behind: Node) -> Node:
-    return either(_sequence(list(way), before, behind) for way in _ways(node))
+    """A pattern between what may stand before and behind it."""
+    return either(_sequence(list(sequence), before, behind) for sequence in _alternatives(node))
 
 
-def _ways(node: Node) -> list[tuple[Node, ...]]:
-    """A pattern as alternatives, none of them with an assertion inside of a part."""
+def _alternatives(node: Node) -> list[tuple[Node, ...]]:
+    """A pattern as alternative sequences, none with an assertion inside of a part."""
     if not _asserts(node):
         return [(node,)]
     match node:
-        case Or(ways):
-            found = [way for each in ways for way in _ways(each)]
+        case Or(options):
+            alternatives = [sequence for option in options for sequence in _alternatives(option)]
         case Cat(parts):
-            found = [()]
+            alternatives = [()]
             for part in parts:
-                found = [(*way, *more) for way in found for more in _ways(part)]
-                if len(found) > MOST_WAYS:
+                alternatives = [(*sequence, *more) for sequence in alternatives for more in _alternatives(part)]
+                if len(alternatives) > MOST_ALTERNATIVES:
                     raise Untranslatable("it has too many alternatives around assertions")
         case Repeat(body, 1, 1):
-            found = _ways(body)
+            alternatives = _alternatives(body)
         case Repeat(body, 0, 1):
-            found = [(), *_ways(body)]
+            alternatives = [(), *_alternatives(body)]
         case Repeat():
             raise Untranslatable("it repeats an assertion")
         case _:
-            found = [(node,)]
-    if len(found) > MOST_WAYS:
+            alternatives = [(node,)]
+    if len(alternatives) > MOST_ALTERNATIVES:
         raise Untranslatable("it has too many alternatives around assertions")
-    return found
+    return alternatives
 
 
 def _sequence(parts: list[Node], before: Node, behind: Node) -> Node:
-    """Parts between what may stand around them; what begins or ends the text leaves nothing there."""
+    """A sequence between what may stand around it; `^` and `$` in it leave nothing there."""
     if START in parts:
         last = len(parts) - 1 - parts[::-1].index(START)
         if not all(map(_nullable, parts[:last])):
@@ -123,24 +124,24 @@ def _sequence(parts: list[Node], before: Node, behind: Node) -> Node:
 
 
 def _asserted(parts: Sequence[Node], *, first: bool) -> Node:
-    """Parts with what their assertions demand; `first`: nothing stands before them."""
+    """A sequence with its assertions rewritten; `first`: nothing stands before it."""
     place = next((n for n, part in enumerate(parts) if isinstance(part, Look | Boundary)), None)
     if place is None:
         return cat(parts)
     left, mark = cat(parts[:place]), parts[place]
     if left == EMPTY and not first:
-        first = False  # what stands before is out of sight
+        first = False  # what stands before is not known here
     right = _asserted(parts[place + 1 :], first=first and left == EMPTY)
     if isinstance(mark, Look) and mark.ahead:
         seen = _whole(mark.body, before=EMPTY, behind=ANYTHING)
-        return cat([left, _both(right, Not(seen) if mark.negative else seen)])
+        return cat([left, _intersect(right, Not(seen) if mark.negative else seen)])
     if not first and _nullable(left):
         raise Untranslatable("it looks back over a part that may be empty")
     if isinstance(mark, Look):
         if not first:
             raise Untranslatable("it looks back over another assertion")
         seen = _whole(mark.body, before=ANYTHING, behind=EMPTY)
-        return cat([_both(left, Not(seen) if mark.negative else seen), right])
+        return cat([_intersect(left, Not(seen) if mark.negative else seen), right])
     assert isinstance(mark, Boundary)
     return _at_boundary(left, right, within=mark.kind == "B")
 
@@ -153,4 +154,4 @@ def _at_boundary(left: Node, right: Node, *, within: bool) -> Node:
     if not within:
         begins = begins[::-1]
     pairs = zip(ends, begins, strict=True)
-    return either(cat([_both(left, end), _both(right, begin)]) for end, begin in pairs)
+    return either(cat([_intersect(left, end), _intersect(right, begin)]) for end, begin in pairs)

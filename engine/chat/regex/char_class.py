@@ -1,4 +1,4 @@
-"""Sets of characters, as regular expressions have them between square brackets."""
+"""Sets of characters: a regular expression's brackets, escapes and Unicode properties."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import lru_cache
 
 LAST = 0x10FFFF
 _SURROGATES = (0xD800, 0xDFFF)
-_ESCAPED = ((0x00, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F))  # never stand for themselves in a text of JSON
+_ESCAPED = ((0x00, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F))  # escaped in a JSON string; DEL may be
 _SHORT = {8: "b", 9: "t", 10: "n", 12: "f", 13: "r", 0x22: '"', 0x5C: "\\"}
-_FOLDED_ONE_BY_ONE = 3_000  # characters of a range; beyond this only ASCII letters are looked at
+_FOLDED_ONE_BY_ONE = 3_000  # characters; of larger ranges only ASCII letters are folded
 _ANY_QUOTED = r'(?:[^"\\\x00-\x1F\x7F]|\\["\\bfnrt]|\\u00(?:[01][0-9A-Fa-f]|7[Ff]))'
 
 Range = tuple[int, int]
@@ -18,9 +18,9 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class CharClass:
-    """Characters by their codes, first and last of each range, sorted; and Unicode `properties` as Rust writes them.
+    """A set of characters: inclusive, sorted `ranges` of code points, and Unicode `properties` in Rust's syntax.
 
-    `negative`: all others are meant. That is so only where there are properties, whose characters are not known here.
+    `negative`: all other characters. Only with properties, whose members are not known here; else `ranges` say it all.
     """
 
     ranges: tuple[Range, ...] = ()
@@ -29,13 +29,13 @@ class CharClass:
 
     @staticmethod
     def of(code: int) -> CharClass:
-        """One character."""
+        """A set of one character."""
         return CharClass(((code, code),))
 
     def __or__(self, other: CharClass) -> CharClass:
-        """The characters of both; of two negative classes with properties, more than that cannot be said."""
+        """The union. That of negative sets is written as properties."""
         if self.negative or other.negative:
-            properties = {f"[^{each._members()}]" if each.negative else each._members() for each in (self, other)}
+            properties = {f"[^{one._members()}]" if one.negative else one._members() for one in (self, other)}
             return CharClass((), tuple(sorted(properties - {""})))
         return CharClass(
             _united([*self.ranges, *other.ranges]), tuple({**dict.fromkeys(self.properties + other.properties)})
@@ -45,23 +45,23 @@ class CharClass:
         """All other characters."""
         if self.properties:
             return CharClass(self.ranges, self.properties, not self.negative)
-        found, at = [], 0
+        ranges, at = [], 0
         for first, last in _united(self.ranges):
             if at < first:
-                found.append((at, first - 1))
+                ranges.append((at, first - 1))
             at = last + 1
         if at <= LAST:
-            found.append((at, LAST))
-        return CharClass(tuple(found))
+            ranges.append((at, LAST))
+        return CharClass(tuple(ranges))
 
     def single(self) -> int | None:
-        """The only character, None if there are more or fewer."""
+        """The only character; None if there are more or fewer."""
         if self.properties or len(self.ranges) != 1 or self.ranges[0][0] != self.ranges[0][1]:
             return None
         return self.ranges[0][0]
 
     def folded(self) -> CharClass:
-        """The same, in upper and lower case."""
+        """The same characters in upper and lower case."""
         more = []
         for first, last in self.ranges:
             codes = (
@@ -75,31 +75,31 @@ class CharClass:
         return CharClass(_united([*self.ranges, *((code, code) for code in more)]), self.properties, self.negative)
 
     def __contains__(self, code: int) -> bool:
-        """Whether one of the characters that JSON escapes is meant."""
+        """Whether a character is in the set; with properties, only right for ASCII characters that are not letters."""
         inside = any(first <= code <= last for first, last in self.ranges)
         category = unicodedata.category(chr(code))
-        inside = inside or any(_has(each, category) for each in self.properties)
+        inside = inside or any(_has(name, category) for name in self.properties)
         return inside is not self.negative
 
     def first(self) -> str:
-        """One of the characters, a letter or digit if there is one; "" if none is known."""
+        """One character of the set, preferably a lower case letter or digit; "" if none is known."""
         if self.negative or not self.ranges:
             return ""
         plain = (code for code in (*range(0x61, 0x7B), *range(0x30, 0x3A), *range(0x41, 0x5B)) if code in self)
         return chr(next(plain, self.ranges[0][0]))
 
     def bare(self) -> str:
-        """The class as a regular expression."""
+        """The set as a regular expression."""
         return f"[{'^' if self.negative else ''}{self._members()}]"
 
     @lru_cache(4096)  # noqa: B019 - of frozen values
     def quoted(self) -> str:
-        """The class as a regular expression for characters as they stand in a text of JSON."""
+        """The set as a regular expression for how its characters stand in a JSON string, escapes included."""
         if self == ANY_CHAR:
             return _ANY_QUOTED
         escaped = [code for first, last in _ESCAPED for code in range(first, last + 1) if code in self]
-        ways = [way for way in [self._unescaped(), *map(_escape, escaped)] if way]
-        return ways[0] if len(ways) == 1 and not escaped else f"(?:{'|'.join(ways)})"
+        options = [option for option in [self._unescaped(), *map(_escape, escaped)] if option]
+        return options[0] if len(options) == 1 and not escaped else f"(?:{'|'.join(options)})"
 
     def _unescaped(self) -> str:
         if self.properties:
@@ -117,21 +117,21 @@ class CharClass:
 
 
 def _has(property_: str, category: str) -> bool:
-    """Whether a property holds for a character of ASCII that is no letter, by its category."""
+    """Whether a Unicode property holds for ASCII characters of a category."""
     if property_.startswith("["):
-        return True  # of a negative class: better too much
+        return True  # part of a negative set: rather too many
     name = property_[3:-1]
     return name in (category, category[0])
 
 
 def _united(ranges: list[Range] | tuple[Range, ...]) -> tuple[Range, ...]:
-    found: list[Range] = []
+    united: list[Range] = []
     for first, last in sorted(ranges):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(found[-1][1], last))
+        if united and first <= united[-1][1] + 1:
+            united[-1] = (united[-1][0], max(united[-1][1], last))
         else:
-            found.append((first, last))
-    return tuple(found)
+            united.append((first, last))
+    return tuple(united)
 
 
 def _without_surrogates(first: int, last: int) -> list[Range]:
@@ -145,7 +145,7 @@ def _code(code: int) -> str:
 
 
 def _escape(code: int) -> str:
-    """A character as JSON writes it behind a backslash."""
+    """How JSON may escape a character, as a regular expression."""
     high, low = divmod(code, 16)
     digit = f"{low:X}" if low < 10 else f"[{low:X}{low:x}]"
     long = "" if code in (0x22, 0x5C) else rf"\\u00{high:X}{digit}"
@@ -171,3 +171,95 @@ SPACE = CharClass(
         (0xFEFF, 0xFEFF),
     )
 )
+
+
+def characters_of(name: str) -> CharClass | None:
+    """The characters of a Unicode property, named as between the braces of `\\p{…}`; None for an unknown name."""
+    kind, _, value = name.rpartition("=")
+    if kind in ("", "gc", "General_Category"):
+        if value in ("Any", "ASCII"):
+            return CharClass(((0, 0x7F if value == "ASCII" else 0x10FFFF),))
+        if value == "White_Space":
+            return SPACE
+        short = _CATEGORIES.get(value, value)
+        if short in _CATEGORIES.values():
+            return CharClass((), (rf"\p{{{short}}}",))
+        if not kind and value in ("Alphabetic", "Lowercase", "Uppercase", "Alpha", "Lower", "Upper"):
+            return CharClass((), (rf"\p{{{value}}}",))
+    if kind in ("Script", "sc", "Script_Extensions", "scx") and value in _SCRIPTS:
+        return CharClass((), (rf"\p{{{kind if len(kind) < 4 else 'sc' if kind == 'Script' else 'scx'}={value}}}",))
+    return None
+
+
+_SCRIPTS = frozenset(
+    {
+        "Arabic",
+        "Armenian",
+        "Bengali",
+        "Bopomofo",
+        "Common",
+        "Cyrillic",
+        "Devanagari",
+        "Ethiopic",
+        "Georgian",
+        "Greek",
+        "Gujarati",
+        "Gurmukhi",
+        "Han",
+        "Hangul",
+        "Hebrew",
+        "Hiragana",
+        "Inherited",
+        "Kannada",
+        "Katakana",
+        "Khmer",
+        "Lao",
+        "Latin",
+        "Malayalam",
+        "Mongolian",
+        "Myanmar",
+        "Oriya",
+        "Sinhala",
+        "Tamil",
+        "Telugu",
+        "Thai",
+        "Tibetan",
+    }
+)
+_CATEGORIES = {
+    "Letter": "L",
+    "Cased_Letter": "LC",
+    "Lowercase_Letter": "Ll",
+    "Uppercase_Letter": "Lu",
+    "Titlecase_Letter": "Lt",
+    "Modifier_Letter": "Lm",
+    "Other_Letter": "Lo",
+    "Mark": "M",
+    "Nonspacing_Mark": "Mn",
+    "Spacing_Mark": "Mc",
+    "Enclosing_Mark": "Me",
+    "Number": "N",
+    "Decimal_Number": "Nd",
+    "Letter_Number": "Nl",
+    "Other_Number": "No",
+    "Punctuation": "P",
+    "Connector_Punctuation": "Pc",
+    "Dash_Punctuation": "Pd",
+    "Open_Punctuation": "Ps",
+    "Close_Punctuation": "Pe",
+    "Initial_Punctuation": "Pi",
+    "Final_Punctuation": "Pf",
+    "Other_Punctuation": "Po",
+    "Symbol": "S",
+    "Math_Symbol": "Sm",
+    "Currency_Symbol": "Sc",
+    "Modifier_Symbol": "Sk",
+    "Other_Symbol": "So",
+    "Separator": "Z",
+    "Space_Separator": "Zs",
+    "Line_Separator": "Zl",
+    "Paragraph_Separator": "Zp",
+    "Other": "C",
+    "Control": "Cc",
+    "Format": "Cf",
+}

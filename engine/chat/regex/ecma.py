@@ -1,11 +1,11 @@
-"""Regular expressions of ECMA 262 (`pattern` in a JSON schema), read as leniently as browsers do."""
+"""Parses ECMA 262 regular expressions into trees of `nodes`, as leniently as browsers do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.chat.regex.char_class import ANY_CHAR, DIGIT, LINE_ENDS, SPACE, WORD, CharClass
+from engine.chat.regex.char_class import ANY_CHAR, DIGIT, LINE_ENDS, SPACE, WORD, CharClass, characters_of
 from engine.chat.regex.nodes import (
     EMPTY,
     END,
@@ -21,10 +21,9 @@ from engine.chat.regex.nodes import (
     either,
     size,
 )
-from engine.chat.regex.unicode_properties import characters_of
 
-MOST_REPEATS = 10_000
-DEEPEST = 60  # groups inside of each other
+MOST_REPEATS = 10_000  # in one quantifier
+DEEPEST = 60  # nested groups
 
 
 def parse(pattern: str) -> Node:
@@ -39,7 +38,7 @@ _CLASSES = {"d": DIGIT, "w": WORD, "s": SPACE}
 
 @dataclass
 class _Parser:
-    """Reads a pattern, as leniently as browsers do."""
+    """A recursive descent parser over one pattern; `at` is the index of the next character."""
 
     text: str
     at: int = 0
@@ -62,25 +61,25 @@ class _Parser:
         self.depth += 1
         if self.depth > DEEPEST:
             raise Untranslatable("it is nested too deeply")
-        ways = [self._row()]
+        alternatives = [self._sequence()]
         while self._skip("|"):
-            ways.append(self._row())
+            alternatives.append(self._sequence())
         self.depth -= 1
-        return either(ways)
+        return either(alternatives)
 
-    def _row(self) -> Node:
+    def _sequence(self) -> Node:
         parts: list[Node] = []
         while self.at < len(self.text) and self.text[self.at] not in "|)":
             parts.append(self._quantified(self._atom()))
         return cat(parts)
 
     def _quantified(self, atom: Node) -> Node:
-        found = self._quantifier()
-        if found is None:
+        quantifier = self._quantifier()
+        if quantifier is None:
             return atom
         if isinstance(atom, Boundary):
             raise Untranslatable("it repeats an assertion")
-        least, most = found
+        least, most = quantifier
         if most is not None and least > most:
             raise Untranslatable("it repeats between more and fewer times")
         if max(least, most or 0) > MOST_REPEATS:
@@ -99,7 +98,7 @@ class _Parser:
         body, closed, _ = self.text[self.at + 1 :].partition("}")
         least, comma, most = body.partition(",")
         if not closed or not _is_number(least) or (most and not _is_number(most)):
-            return None  # a bracket that means itself
+            return None  # a literal bracket
         self.at += len(body) + 2
         return int(least), int(most) if most else None if comma else int(least)
 
@@ -125,7 +124,7 @@ class _Parser:
         wrap = None
         if self._skip("?"):
             wrap = self._opened()
-            if wrap == "flags":  # they hold for the rest of the group around it
+            if wrap == "flags":  # they hold for the rest of the enclosing group
                 return EMPTY
         node = self._choice()
         if not self._skip(")"):
@@ -136,7 +135,7 @@ class _Parser:
         return Look(node, ahead="<" not in wrap, negative="!" in wrap)
 
     def _opened(self) -> str | None:
-        """What kind of group begins: an assertion by its sign, `flags` for the rest, None for any other."""
+        """The kind of group behind `(?`: an assertion's sign, "flags" for flags alone, None for any other group."""
         for sign in ("=", "!", "<=", "<!"):
             if self._skip(sign):
                 return sign
@@ -160,7 +159,7 @@ class _Parser:
         char = self._take()
         if char in "bB":
             return Boundary(char)
-        if char in "AZz":  # as Python and Rust write them; in ECMA they would be letters
+        if char in "AZz":  # anchors of Python and Rust; in ECMA they would be letters
             return START if char == "A" else END
         if char == "k" and self.text[self.at : self.at + 1] == "<":
             raise Untranslatable("it refers back")
@@ -178,10 +177,10 @@ class _Parser:
             yield self._take()
 
     def _escaped(self, char: str) -> CharClass:
-        """What an escape means that means the same inside of a class."""
+        """The characters of an escape that means the same inside and outside of a class."""
         if char.lower() in _CLASSES:
-            found = _CLASSES[char.lower()]
-            return found.complement() if char.isupper() else found
+            char_class = _CLASSES[char.lower()]
+            return char_class.complement() if char.isupper() else char_class
         if char in "01234567":
             return CharClass.of(self._octal(char))
         if char in _CONTROLS:
@@ -189,10 +188,10 @@ class _Parser:
         if char in "pP" and self._skip("{"):
             name, closed, _ = self.text[self.at :].partition("}")
             self.at += len(name) + 1
-            having = characters_of(name) if closed else None
-            if having is None:
+            members = characters_of(name) if closed else None
+            if members is None:
                 raise Untranslatable(f"it has the property {name[:40]}")
-            return having.complement() if char == "P" else having
+            return members.complement() if char == "P" else members
         if char == "c":
             letter = self.text[self.at : self.at + 1]
             if letter.isascii() and letter.isalpha():
@@ -209,7 +208,7 @@ class _Parser:
         return int(digits, 8)
 
     def _code(self, char: str) -> int:
-        """The character that `\\x`, `\\u` or any other letter behind a backslash means."""
+        """The character of `\\x41`, `\\u0041`, `\\u{41}` or of any other escaped letter."""
         if char == "u" and self.text[self.at : self.at + 1] == "{":
             digits, closed, _ = self.text[self.at + 1 :].partition("}")
             if not closed or not _is_hex(digits) or int(digits, 16) > 0x10FFFF:
@@ -235,7 +234,7 @@ class _Parser:
 
     def _class(self) -> Node:
         negative = self._skip("^")
-        found = CharClass()
+        members = CharClass()
         while not self._skip("]"):
             one = self._member()
             if self.text[self.at : self.at + 1] == "-" and self.text[self.at + 1 : self.at + 2] not in ("]", ""):
@@ -248,10 +247,10 @@ class _Parser:
                     raise Untranslatable("it has a range in reverse")
                 else:
                     one = CharClass(((first, last),))
-            found |= one
-        found = found.folded() if self.ignore_case else found
-        found = found.complement() if negative else found
-        return found if found.properties or found.ranges else NEVER
+            members |= one
+        members = members.folded() if self.ignore_case else members
+        members = members.complement() if negative else members
+        return members if members.properties or members.ranges else NEVER
 
     def _member(self) -> CharClass:
         char = self._take()
@@ -260,8 +259,8 @@ class _Parser:
         char = self._take()
         return CharClass.of(8) if char == "b" else self._escaped(char)
 
-    def _folded(self, found: CharClass) -> CharClass:
-        return found.folded() if self.ignore_case else found
+    def _folded(self, char_class: CharClass) -> CharClass:
+        return char_class.folded() if self.ignore_case else char_class
 
     def _take(self) -> str:
         if self.at >= len(self.text):

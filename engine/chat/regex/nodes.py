@@ -1,4 +1,4 @@
-"""Regular expressions as trees, and what grammars make of them: terminals that can intersect and negate."""
+"""Regular expressions as trees, and what they become: terminals of a grammar, which can intersect and negate."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from functools import cache
 
 from engine.chat.regex.char_class import CharClass
 
-LARGEST = 20_000  # characters of a translated pattern, with its repetitions written out
+LARGEST = 20_000  # characters of a translated pattern, with repetitions written out
 
 
 class Untranslatable(ValueError):
-    """The pattern is no regular expression, or one that no automaton follows."""
+    """Not a regular expression, or one that no automaton can follow. The message completes "the pattern …"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cat:
-    """One after the other; without any, the empty text."""
+    """A sequence; without parts, the empty text."""
 
     parts: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """One of them; without any, nothing matches."""
+    """Alternatives; without any, nothing matches."""
 
-    ways: tuple[Node, ...] = ()
+    options: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """At least `least` times, and at most `most` times unless that is None."""
+    """`least` to `most` times; None for no upper limit."""
 
     body: Node
     least: int
@@ -40,21 +40,21 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of them at once."""
+    """The intersection of all parts."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Whatever does not match."""
+    """The complement."""
 
     body: Node
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Look-ahead, or look-behind if not `ahead`."""
+    """A look-ahead, or a look-behind if not `ahead`."""
 
     body: Node
     ahead: bool
@@ -63,7 +63,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """`^`, `$`, `\\b` or `\\B`, by its last character."""
+    """`^`, `$`, `\\b` or `\\B`; `kind` is the last character."""
 
     kind: str
 
@@ -74,15 +74,15 @@ START, END = Boundary("^"), Boundary("$")
 
 
 def terminal(node: Node, *, quoted: bool) -> str:
-    """A pattern as an expression of a grammar's terminal; `quoted`: as the text stands between the quotes of JSON."""
-    found = _Writer(quoted).expression(node)
-    if len(found) > LARGEST:
+    """A tree as an expression for a grammar's terminal; `quoted`: as the text stands in a JSON string."""
+    text = _Writer(quoted).expression(node)
+    if len(text) > LARGEST:
         raise Untranslatable("it is too large")
-    return found
+    return text
 
 
 def cat(parts: Iterable[Node]) -> Node:
-    """Parts in a row, flattened."""
+    """A sequence, flattened."""
     flat: list[Node] = []
     for part in parts:
         if part == NEVER:
@@ -91,16 +91,16 @@ def cat(parts: Iterable[Node]) -> Node:
     return flat[0] if len(flat) == 1 else Cat(tuple(flat))
 
 
-def either(ways: Iterable[Node]) -> Node:
-    """One of several, flattened."""
+def either(options: Iterable[Node]) -> Node:
+    """Alternatives, flattened, without duplicates."""
     flat: dict[Node, None] = {}
-    for way in ways:
-        flat |= dict.fromkeys(way.ways if isinstance(way, Or) else [way])
+    for option in options:
+        flat |= dict.fromkeys(option.options if isinstance(option, Or) else [option])
     return next(iter(flat)) if len(flat) == 1 else Or(tuple(flat))
 
 
 def example(node: Node) -> str:
-    """A short text that a pattern is about: it matches, but for what assertions say."""
+    """A short text that a tree matches, apart from what its assertions and complements demand."""
     match node:
         case CharClass():
             return node.first()
@@ -108,15 +108,15 @@ def example(node: Node) -> str:
             return "".join(map(example, parts))
         case And(parts):
             return max(map(example, parts), key=len)
-        case Or(ways):
-            return min(map(example, ways), key=len, default="")
+        case Or(options):
+            return min(map(example, options), key=len, default="")
         case Repeat(body, least, _):
             return example(body) * least
     return ""
 
 
 def size(node: Node) -> int:
-    """How many characters a pattern has, its repetitions written out."""
+    """Number of characters in a pattern, with repetitions written out."""
     match node:
         case Cat(parts) | And(parts) | Or(parts):
             return sum(map(size, parts))
@@ -128,18 +128,18 @@ def size(node: Node) -> int:
 
 
 Lengths = tuple[int, int | None]
-"""The fewest and the most characters of texts; None for any number."""
+"""The least and the most characters of a text; None for no limit."""
 
 
 @cache
 def lengths(node: Node) -> Lengths | None:
-    """How long texts are that a pattern matches, at least and at most; None where none can be."""
+    """The lengths of the texts that a tree matches; None if it matches none."""
     match node:
         case Cat(parts):
-            known = [found for part in parts if (found := lengths(part)) is not None]
+            known = [length for part in parts if (length := lengths(part)) is not None]
             return _added(known) if len(known) == len(parts) else None
-        case Or(ways):
-            some = [found for way in ways if (found := lengths(way)) is not None]
+        case Or(options):
+            some = [length for option in options if (length := lengths(option)) is not None]
             ends = [most for _, most in some if most is not None]
             return (min(least for least, _ in some), max(ends) if len(ends) == len(some) else None) if some else None
         case Repeat(body, least, most):
@@ -149,18 +149,19 @@ def lengths(node: Node) -> Lengths | None:
             longest = 0 if one[1] == 0 or most == 0 else None if most is None or one[1] is None else one[1] * most
             return one[0] * least, longest
         case And(parts):
-            return common([lengths(part) for part in parts])
+            return intersect_lengths([lengths(part) for part in parts])
     return (1, 1) if isinstance(node, CharClass) else (0, None)
 
 
-def common(all_: Iterable[Lengths | None]) -> Lengths | None:
-    """The lengths that texts of all these lengths have; None where none has."""
+def intersect_lengths(ranges: Iterable[Lengths | None]) -> Lengths | None:
+    """The lengths that are in all of these ranges; None if there are none."""
     least, most = 0, None
-    for each in all_:
-        if each is None:
+    for limits in ranges:
+        if limits is None:
             return None
-        least = max(least, each[0])
-        most = each[1] if most is None else most if each[1] is None else min(most, each[1])
+        low, high = limits
+        least = max(least, low)
+        most = high if most is None else most if high is None else min(most, high)
     return None if most is not None and most < least else (least, most)
 
 
@@ -171,18 +172,20 @@ def _added(parts: list[Lengths]) -> Lengths:
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
+    """Writes trees in llguidance's dialect of Lark; `quoted`: as the text stands in a JSON string."""
+
     quoted: bool
 
     def expression(self, node: Node) -> str:
-        """A node as part of a terminal's definition."""
+        """A node as part of a terminal's definition. Raises Untranslatable for assertions."""
         if _is_plain(node):
             text = self.regex(node)
             return f"/{text}/" if text else '""'
         match node:
             case Cat(parts):
                 return f"({' '.join(map(self.expression, parts))})"
-            case Or(ways):
-                return f"({' | '.join(map(self.expression, ways))})"
+            case Or(options):
+                return f"({' | '.join(map(self.expression, options))})"
             case And(parts):
                 return f"({' & '.join(map(self.expression, parts))})"
             case Not(body):
@@ -192,7 +195,7 @@ class _Writer:
         raise Untranslatable("it has an assertion where none can be")
 
     def regex(self, node: Node) -> str:
-        """A node as a regular expression, as the grammar library reads them."""
+        """A node as a regular expression in Rust's syntax."""
         match node:
             case CharClass():
                 return node.quoted() if self.quoted else node.bare()
@@ -200,8 +203,8 @@ class _Writer:
                 return "".join(
                     f"(?:{self.regex(part)})" if isinstance(part, Or) else self.regex(part) for part in parts
                 )
-            case Or(ways):
-                return "|".join(map(self.regex, ways))
+            case Or(options):
+                return "|".join(map(self.regex, options))
             case Repeat(body, least, most):
                 times = {(0, None): "*", (1, None): "+", (0, 1): "?"}.get(
                     (least, most), f"{{{least},{'' if most is None else most}}}"
@@ -212,6 +215,7 @@ class _Writer:
 
 @cache
 def _is_plain(node: Node) -> bool:
+    """Whether a plain regular expression can say it, without `&` and `~`."""
     match node:
         case Cat(parts) | Or(parts):
             return all(map(_is_plain, parts))

@@ -1,4 +1,4 @@
-"""What a string of a `format` looks like, as regular expressions of ECMA 262; other formats are annotations."""
+"""JSON schema string formats (`format`) as ECMA 262 regular expressions; formats not listed are annotations only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _ipv6() -> str:
 
 
 def _duration() -> str:
-    """ISO 8601 as RFC 3339 has it: units in their order, none left out between two."""
+    """An ISO 8601 duration as in RFC 3339: units in order, none left out in between."""
     time = "([0-9]{1,9}H([0-9]{1,9}M([0-9]{1,9}S)?)?|[0-9]{1,9}M([0-9]{1,9}S)?|[0-9]{1,9}S)"
     date = "([0-9]{1,9}Y([0-9]{1,9}M([0-9]{1,9}D)?)?|[0-9]{1,9}M([0-9]{1,9}D)?|[0-9]{1,9}D)"
     return f"P({date}(T{time})?|T{time}|[0-9]{{1,9}}W)"

@@ -1,1 +1,1 @@
-"""JSON schemas as clients send them."""
+"""JSON schemas as clients send them, read leniently: references, merged parts, kinds of values."""

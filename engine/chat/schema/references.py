@@ -1,4 +1,4 @@
-"""What `$ref` points at in a JSON schema."""
+"""Resolves `$ref` and its relatives inside one JSON schema."""
 
 from __future__ import annotations
 
@@ -9,40 +9,38 @@ from urllib.parse import unquote
 
 _ANCHORS = ("$anchor", "$dynamicAnchor")
 _IDS = ("$id", "id")
-
-
-_MOST_DOCUMENTS = 50  # schemas with a name of their own that a path may begin at
+_MOST_DOCUMENTS = 50  # schemas with an `$id` in which a pointer is tried
 
 
 class References:
-    """Looks up references in one document, which is searched for names once."""
+    """Resolves references in one document, which is searched for ids and anchors once."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
-        self._found: dict[str, Any] = {}
+        self._resolved: dict[str, Any] = {}
 
     def target(self, reference: Any) -> Any:
-        """The schema that a path in the document, an anchor or a schema's own name points at; None if there is none."""
+        """The schema that a JSON pointer, an anchor or an `$id` refers to; None if there is none."""
         if not isinstance(reference, str):
             return None
-        if reference not in self._found:
-            self._found[reference] = self._look_up(reference)
-        return self._found[reference]
+        if reference not in self._resolved:
+            self._resolved[reference] = self._resolve(reference)
+        return self._resolved[reference]
 
-    def _look_up(self, reference: str) -> Any:
+    def _resolve(self, reference: str) -> Any:
         base, _, fragment = reference.partition("#")
         for document in self._documents(base):
-            found = self._pointed(fragment, document)
-            if found is not None:
-                return found
+            target = self._pointed(fragment, document)
+            if target is not None:
+                return target
         return None
 
     def _documents(self, base: str) -> Iterator[Any]:
         if not base:
             yield self._root
-        wanted = base.rstrip("#")
+        base_name = base.rstrip("#")
         for name, schema in self._named[:_MOST_DOCUMENTS] if not base else self._named:
-            if not base or f"/{name}".endswith(f"/{wanted}") or f"/{wanted}".endswith(f"/{name}"):
+            if not base or f"/{name}".endswith(f"/{base_name}") or f"/{base_name}".endswith(f"/{name}"):
                 yield schema
 
     def _pointed(self, fragment: str, document: Any) -> Any:
@@ -51,8 +49,8 @@ class References:
         if not fragment.startswith("/"):
             return self._anchors.get(fragment, self._anchors.get(unquote(fragment)))
         steps = fragment[1:].split("/")
-        found = _followed(steps, document, unquote)
-        return _followed(steps, document, str) if found is None else found
+        target = _followed(steps, document, unquote)
+        return _followed(steps, document, str) if target is None else target
 
     @cached_property
     def _named(self) -> list[tuple[str, Mapping[str, Any]]]:
@@ -73,25 +71,27 @@ class References:
         }
 
 
-def _followed(steps: Iterable[str], found: Any, decode: Callable[[str], str]) -> Any:
+def _followed(steps: Iterable[str], target: Any, decode: Callable[[str], str]) -> Any:
     for step in steps:
         name = decode(step).replace("~1", "/").replace("~0", "~")
-        if isinstance(found, Mapping):
-            found = found.get(name)
-        elif isinstance(found, list) and name.isascii() and name.isdigit() and len(name) < 6 and int(name) < len(found):
-            found = found[int(name)]
+        if isinstance(target, Mapping):
+            target = target.get(name)
+        elif (
+            isinstance(target, list) and name.isascii() and name.isdigit() and len(name) < 6 and int(name) < len(target)
+        ):
+            target = target[int(name)]
         else:
             return None
-    return found if isinstance(found, Mapping | bool) else None
+    return target if isinstance(target, Mapping | bool) else None
 
 
 def _inside(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """All objects in a document."""
+    """All objects in a document, at any depth."""
     waiting = [schema]
     while waiting:
-        found = waiting.pop()
-        if isinstance(found, Mapping):
-            yield found
-            waiting += found.values()
-        elif isinstance(found, list):
-            waiting += found
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            yield value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value

@@ -1,4 +1,4 @@
-"""JSON schemas as clients send them: references looked up, parts merged, taken apart into kinds of values."""
+"""Reads a JSON schema into the sets of values that it allows: references resolved, parts merged, choices expanded."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from engine.chat.regex.numbers import Bound
 from engine.chat.schema.references import References
 
 LARGEST = 256 << 10  # characters of schema in one request
-DEEPEST = 100  # schemas inside of each other
-_MOST_WAYS = 512  # alternatives of one schema, where choices are combined
-_MOST_WORK = 50_000  # schemas that are read for one, again where they are needed again
-_LARGEST = Decimal("1e308")  # of bounds; larger ones are none
+DEEPEST = 100  # nested schemas
+_MOST_ALTERNATIVES = 512  # of one schema, when its choices are combined
+_MOST_WORK = 50_000  # schemas read for one, counted each time
+_LARGEST = Decimal("1e308")  # larger bounds are ignored
 _SMALLEST_STEP = Decimal("1e-30")
 
 KINDS = ("object", "array", "string", "number", "boolean", "null")
@@ -33,18 +33,20 @@ _UNENFORCED = (
 
 Part = Mapping[str, Any] | bool
 Parts = tuple[Part, ...]
-"""Schemas that a value must match, all of them."""
+"""Schemas that a value must match, all of them at once."""
 
 
 class UnusableSchema(ValueError):
-    """The schema cannot become a grammar; the message is for the user."""
+    """The schema cannot become a grammar. The message is for users."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Values of some kinds. None, and nothing in a mapping, means that nothing is said.
+    """A set of JSON values, described by what keywords say of each kind. None, or an empty mapping, says nothing.
 
-    `inferred`: no type is named. `listed` are the only values that may be, as JSON; `excluded` may not be.
+    `inferred`: `type` is missing. `about` are the kinds that some keyword is about. `listed`, as JSON, are the only
+    values allowed; `excluded` are not. `whole`: numbers are integers. `steps` are `multipleOf`. `others` is for
+    properties neither listed nor matched by a pattern, `names` for the names of all.
     """
 
     kinds: frozenset[str] = frozenset(KINDS)
@@ -72,17 +74,17 @@ class Values:
     min_properties: int = 0
     max_properties: int | None = None
 
-    def kinds_meant(self) -> list[str]:
-        """The kinds of values, those that the keywords are about where no type is named."""
+    def likely_kinds(self) -> list[str]:
+        """The kinds of values; without a type, only the first kind that the keywords are about."""
         if self.inferred and self.listed is None:
-            meant = [kind for kind in KINDS if kind in self.about and kind in self.kinds]
-            if meant:
-                return meant[:1]
+            about = [kind for kind in KINDS if kind in self.about and kind in self.kinds]
+            if about:
+                return about[:1]
         return [kind for kind in KINDS if kind in self.kinds]
 
 
 def count(schema: Mapping[str, Any], key: str) -> int | None:
-    """How many a keyword says; None where it says nothing, or nothing sensible."""
+    """A keyword's number of things; None if it is missing or senseless."""
     value = schema.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != value // 1:
         return None
@@ -90,7 +92,7 @@ def count(schema: Mapping[str, Any], key: str) -> int | None:
 
 
 class SchemaReader:
-    """Reads the parts of one schema. `unenforced` collects what is said there and cannot be held to."""
+    """Reads the parts of one schema. `unenforced` collects keywords that the grammar cannot enforce."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._references = References(root)
@@ -98,17 +100,17 @@ class SchemaReader:
         self.unenforced: dict[str, None] = {}
 
     def read(self, parts: Parts) -> list[Values]:
-        """The alternatives that all of the schemas leave, none if they contradict each other. Raises UnusableSchema."""
-        found = [Values()]
+        """The alternatives that match all of the schemas, [] if they contradict each other. Raises UnusableSchema."""
+        alternatives = [Values()]
         for part in parts:
-            found = self._combined(found, self._ways(part, frozenset(), DEEPEST))
-        return found
+            alternatives = self._combined(alternatives, self._alternatives(part, frozenset(), DEEPEST))
+        return alternatives
 
     def drop(self, keyword: str) -> None:
-        """Remember that a keyword is not held to."""
+        """Record that a keyword is not enforced."""
         self.unenforced[keyword] = None
 
-    def _ways(self, schema: Any, within: frozenset[int], depth: int) -> list[Values]:
+    def _alternatives(self, schema: Any, within: frozenset[int], depth: int) -> list[Values]:
         if schema is False:
             return []
         if not isinstance(schema, Mapping):
@@ -118,21 +120,23 @@ class SchemaReader:
             raise UnusableSchema("it is nested too deeply")
         if self._left < 0:
             raise UnusableSchema("it is too large")
-        if id(schema) in within:  # says nothing beyond itself
+        if id(schema) in within:  # a reference to itself adds nothing
             return [Values()]
         within = within | {id(schema)}
-        found = [values] if (values := self._values(schema)) else []
+        alternatives = [values] if (values := self._values(schema)) else []
         for target in self._referred(schema):
-            found = self._combined(found, self._ways(target, within, depth - 1))
+            alternatives = self._combined(alternatives, self._alternatives(target, within, depth - 1))
         for part in _listed(schema, "allOf"):
-            found = self._combined(found, self._ways(part, within, depth - 1))
+            alternatives = self._combined(alternatives, self._alternatives(part, within, depth - 1))
         for key in ("anyOf", "oneOf"):
             if key in schema:
-                ways = [way for part in _listed(schema, key) for way in self._ways(part, within, depth - 1)]
-                found = self._combined(found, ways)
+                options = [
+                    option for part in _listed(schema, key) for option in self._alternatives(part, within, depth - 1)
+                ]
+                alternatives = self._combined(alternatives, options)
         if schema.get("nullable") is True:
-            found.append(Values(frozenset({"null"}), inferred=False))
-        return found
+            alternatives.append(Values(frozenset({"null"}), inferred=False))
+        return alternatives
 
     def _referred(self, schema: Mapping[str, Any]) -> Iterator[Any]:
         for key in _REFERENCES:
@@ -143,7 +147,7 @@ class SchemaReader:
                 yield target
 
     def _combined(self, some: list[Values], others: list[Values]) -> list[Values]:
-        if len(some) > 1 and len(others) > 1 and len(some) * len(others) > _MOST_WAYS:
+        if len(some) > 1 and len(others) > 1 and len(some) * len(others) > _MOST_ALTERNATIVES:
             self.drop("a combination of choices")
             return some
         self._left -= len(some) * len(others)
@@ -190,18 +194,18 @@ class SchemaReader:
         )
 
     def _values(self, schema: Mapping[str, Any]) -> Values | None:
-        """What the keywords of one schema say by themselves; None if no value will do."""
+        """What the schema's own keywords say; None if no value matches."""
         for key in _UNENFORCED:
             if key in schema and schema[key] not in (False, True, None, {}):
                 self.drop(key)
         if schema.get("uniqueItems") is True:
             self.drop("uniqueItems")
         kinds, whole = _kinds(schema)
-        found = Values(
+        values = Values(
             kinds=kinds or frozenset(KINDS),
             inferred=kinds is None,
             about=frozenset(kind for kind, keys in _ABOUT.items() if any(key in schema for key in keys)),
-            listed=_written_values(schema),
+            listed=_listed_values(schema),
             whole=whole,
             low=self._bound(schema, "minimum", "exclusiveMinimum"),
             high=self._bound(schema, "maximum", "exclusiveMaximum"),
@@ -221,24 +225,24 @@ class SchemaReader:
             names=_single(schema, "propertyNames"),
             **_elements(schema),
         )
-        return self._negated(found, schema) if "not" in schema else found
+        return self._negated(values, schema) if "not" in schema else values
 
-    def _negated(self, found: Values, schema: Mapping[str, Any]) -> Values | None:
-        """The same without what `not` takes away, where that is values or types."""
+    def _negated(self, values: Values, schema: Mapping[str, Any]) -> Values | None:
+        """The values without those that `not` excludes, as far as that lists values or types."""
         away = schema["not"]
         if away is True or away == {}:
             return None
         if isinstance(away, Mapping) and not set(away) - {"const", "enum", "type"}:
             kinds, _ = _kinds(away)
-            listed = _written_values(away)
+            listed = _listed_values(away)
             if listed is not None and kinds is None:
-                return replace(found, excluded=frozenset(listed))
+                return replace(values, excluded=frozenset(listed))
             if listed is None and kinds is not None and "integer" not in str(away["type"]):
-                left = found.kinds - kinds
-                return replace(found, kinds=left) if left else None
+                left = values.kinds - kinds
+                return replace(values, kinds=left) if left else None
         if away is not False:
             self.drop("not")
-        return found
+        return values
 
     def _count(self, schema: Mapping[str, Any], key: str) -> int | None:
         value = count(schema, key)
@@ -255,10 +259,10 @@ class SchemaReader:
         if not isinstance(exclusive, bool) and (value := self._decimal(schema, open_)) is not None:
             ends.append(Bound(value, True))
         sign = 1 if closed == "minimum" else -1
-        found = ends[0] if ends else None
+        tightest = ends[0] if ends else None
         for end in ends[1:]:
-            found = _tighter(found, end, sign)
-        return found
+            tightest = _tighter(tightest, end, sign)
+        return tightest
 
     def _decimal(self, schema: Mapping[str, Any], key: str) -> Decimal | None:
         value = schema.get(key)
@@ -289,7 +293,7 @@ def _decimal(value: Any) -> Decimal | None:
 
 
 def _kinds(schema: Mapping[str, Any]) -> tuple[frozenset[str] | None, bool]:
-    """The kinds of values that `type` names, None if there is no such keyword; and whether numbers must be whole."""
+    """The kinds that `type` names, None without it; and whether numbers must be integers. Raises UnusableSchema."""
     named = schema.get("type")
     if named is None or named == "" or named == []:
         return None, False
@@ -300,26 +304,26 @@ def _kinds(schema: Mapping[str, Any]) -> tuple[frozenset[str] | None, bool]:
     return frozenset("number" if name == "integer" else name for name in names), "number" not in names
 
 
-def _written_values(schema: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The values of `const` and `enum` as JSON; None if there is neither."""
+def _listed_values(schema: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The values of `const` and `enum` as JSON; None if both are missing."""
     lists = [[schema["const"]]] if "const" in schema else []
     if "enum" in schema:
         lists.append(_list(schema, "enum"))
     if not lists:
         return None
-    first, *rest = ([text for value in values if (text := written(value)) is not None] for values in lists)
+    first, *rest = ([text for value in values if (text := to_json(value)) is not None] for values in lists)
     return tuple(dict.fromkeys(text for text in first if all(text in other for other in rest)))
 
 
-def written(value: Any) -> str | None:
-    """A value as JSON, None for numbers that JSON does not have; whole numbers have no point."""
+def to_json(value: Any) -> str | None:
+    """A value as JSON, integral floats without a point; None for NaN and infinity."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value)  # halves of a pair of surrogates
+        return json.dumps(value)  # lone surrogates, which must be escaped
     except ValueError:
         return None
     return text
@@ -328,7 +332,7 @@ def written(value: Any) -> str | None:
 def _list(schema: Mapping[str, Any], key: str) -> list[Any]:
     value = schema.get(key)
     if value is None or isinstance(value, bool):
-        return []  # `"required": true` is an old draft's
+        return []  # `"required": true` is from an old draft
     if not isinstance(value, list):
         raise UnusableSchema(f"{key} is no list")
     return value
@@ -357,16 +361,16 @@ def _texts(schema: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _elements(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """What the elements of an array are."""
+    """The schemas of an array's elements, as fields of Values."""
     prefix, items = schema.get("prefixItems"), schema.get("items")
     if isinstance(items, list):
         prefix, items = items, schema.get("additionalItems")
-    first = tuple((each,) for each in prefix) if isinstance(prefix, list) else ()
+    first = tuple((item,) for item in prefix) if isinstance(prefix, list) else ()
     return {"prefix": first, "items": (items,) if isinstance(items, Mapping | bool) else None}
 
 
 def _tighter(one: Bound | None, other: Bound | None, sign: int) -> Bound | None:
-    """The bound that allows less; `sign` is 1 for lower ones."""
+    """The bound that allows less; `sign` is 1 for lower bounds, -1 for upper ones."""
     if one is None or other is None:
         return one or other
     if one.value == other.value:
@@ -385,29 +389,29 @@ def _joined(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
 def _all_of(one: Parts | None, other: Parts | None) -> Parts | None:
     if one is None or other is None:
         return other if one is None else one
-    return (*one, *(part for part in other if not any(part is each for each in one)))
+    return (*one, *(part for part in other if not any(part is known for known in one)))
 
 
 def _prefixes(one: Values, other: Values) -> tuple[Parts, ...]:
-    found = []
+    merged = []
     for n in range(max(len(one.prefix), len(other.prefix))):
-        mine, theirs = (each.prefix[n] if n < len(each.prefix) else each.items for each in (one, other))
-        found.append(_all_of(mine, theirs) or (True,))
-    return tuple(found)
+        mine, theirs = (values.prefix[n] if n < len(values.prefix) else values.items for values in (one, other))
+        merged.append(_all_of(mine, theirs) or (True,))
+    return tuple(merged)
 
 
 def _properties(one: Values, other: Values) -> dict[str, Parts]:
-    """The properties of both; what one does not list is what it says of others."""
-    found = {}
+    """The properties of both; for one that a side does not list, what that side says of others counts."""
+    merged = {}
     for name in dict.fromkeys([*one.properties, *other.properties]):
         mine, theirs = one.properties.get(name, one.others), other.properties.get(name, other.others)
-        found[name] = _all_of(mine, theirs) or (True,)
-    return found
+        merged[name] = _all_of(mine, theirs) or (True,)
+    return merged
 
 
 def _by_pattern(one: Values, other: Values) -> dict[str, Parts]:
-    found = {}
+    merged = {}
     for pattern in dict.fromkeys([*one.by_pattern, *other.by_pattern]):
         mine, theirs = one.by_pattern.get(pattern, one.others), other.by_pattern.get(pattern, other.others)
-        found[pattern] = _all_of(mine, theirs) or (True,)
-    return found
+        merged[pattern] = _all_of(mine, theirs) or (True,)
+    return merged

@@ -1,4 +1,4 @@
-"""A JSON schema taken apart into the kinds of values that it allows."""
+"""The kinds of values that a JSON schema allows, for parsing arguments: cheaper and more lenient than `schema`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from engine.chat.schema.references import References
 
 DEFINITIONS = ("$defs", "definitions")
 _CHOICES = ("anyOf", "oneOf")
-_DEEPEST = 20  # references and choices inside of each other
-_MOST = 500  # schemas that are looked at for one
+_DEEPEST = 20  # nested references and choices
+_MOST = 500  # schemas read for one
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaVariant:
-    """Values of one kind, a JSON type or "" for any, and what the schema says of them; only `values` if it lists them.
+    """Values of one kind (a JSON type, "" for any) and the schema of them; `values` if the schema lists them.
 
-    Whole numbers that are listed are integers.
+    Listed integers are of kind "integer", not "number".
     """
 
     kind: str
@@ -27,19 +27,19 @@ class SchemaVariant:
 
 
 def variants(schema: Any, root: Mapping[str, Any]) -> list[SchemaVariant]:
-    """The kinds of values that a schema allows, one at least; references are looked up in `root`."""
+    """The kinds of values that a schema allows, at least one; references are resolved in `root`."""
     return list(_Reading(root).variants(schema, _DEEPEST))
 
 
 class _Reading:
-    """Takes one schema apart. Behind so many parts all is taken for anything: few lines can mean millions."""
+    """Reads one schema. Behind _MOST parts everything counts as any value: a few lines can expand to millions."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._references = References(root)
         self._left = _MOST
 
     def variants(self, schema: Any, depth: int) -> Iterator[SchemaVariant]:
-        """The kinds of values, where choices may still be so deep inside of each other."""
+        """The kinds of values; `depth` more levels of references and choices are followed."""
         if not isinstance(schema, Mapping) or not depth:
             yield SchemaVariant("", {})
             return
@@ -54,7 +54,7 @@ class _Reading:
                 yield from self.variants(_joined([rest, option]), depth - 1)
 
     def _flat(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        """The schema with what it refers to, and all of which it must be, as part of it."""
+        """The schema with its references and `allOf` merged in."""
         rest = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
         self._left -= 1
         if not depth or self._left < 0:
@@ -67,7 +67,7 @@ class _Reading:
 
 
 def _simple(schema: Mapping[str, Any]) -> Iterator[SchemaVariant]:
-    """The kinds of a schema that leaves no choice but of types and values."""
+    """The kinds of a schema without references and choices of schemas."""
     values = _listed(schema)
     for kind in dict.fromkeys(map(_kind, values)):
         yield SchemaVariant(kind, schema, tuple(value for value in values if _kind(value) == kind))
@@ -77,16 +77,16 @@ def _simple(schema: Mapping[str, Any]) -> Iterator[SchemaVariant]:
 
 
 def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several schemas as one; where they disagree the last one counts."""
-    found: dict[str, Any] = {}
+    """Several schemas merged; where they disagree, the last one counts."""
+    merged: dict[str, Any] = {}
     for part in parts:
-        before = dict(found)
-        found |= part
+        before = dict(merged)
+        merged |= part
         if _both(before, part, "properties", Mapping):
-            found["properties"] = {**before["properties"], **part["properties"]}
+            merged["properties"] = {**before["properties"], **part["properties"]}
         if _both(before, part, "required", list):
-            found["required"] = [*before["required"], *part["required"]]
-    return found
+            merged["required"] = [*before["required"], *part["required"]]
+    return merged
 
 
 def _both(one: Mapping[str, Any], other: Mapping[str, Any], key: str, kind: type) -> bool:
