@@ -116,7 +116,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     """Generate from a prompt. `num_ctx` is the request's, `overflow` says what an over-long prompt gets.
 
     `num_thread` and `num_batch` are wishes, 0 for none: the threads of a pass that is for such requests only, and how
-    many tokens of the prompt a pass may take.
+    many tokens of the prompt a pass may take. `trace_id` is the id of the HTTP request, for the log.
     """
 
     id: int
@@ -132,6 +132,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     grammar: Grammar | None = None
     num_thread: int = 0
     num_batch: int = 0
+    trace_id: str = ""
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
@@ -167,7 +168,7 @@ class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
 
     A longer text is cut if `truncate` says so and refused otherwise. 0 < `dimensions` < width leaves that many numbers
     of each vector; `normalize` gives them length one. `first` is the number of the first text in the request that
-    these belong to, for errors; None where there is but one. `num_thread` is as in `Submit`.
+    these belong to, for errors; None where there is but one. `num_thread` and `trace_id` are as in `Submit`.
     """
 
     id: int
@@ -178,6 +179,7 @@ class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
     normalize: bool
     first: int | None
     num_thread: int = 0
+    trace_id: str = ""
 
 
 ToRunner = LoadModel | Submit | Cancel | Tokenize | Detokenize | Ping | Embed
@@ -284,6 +286,17 @@ class Crashed(msgspec.Struct, array_like=True, frozen=True, tag=42):
     detail: str
 
 
+class LogLine(msgspec.Struct, array_like=True, frozen=True, tag=44):
+    """A record of the child's log, which the parent writes. `created` is in Unix seconds, `exception` a traceback."""
+
+    level: int
+    logger: str
+    message: str
+    created: float
+    fields: dict[str, str | int | float]
+    exception: str = ""
+
+
 class Embedded(msgspec.Struct, array_like=True, frozen=True, tag=43):
     """Answer to `Embed`: float32 in the machine's order, one vector after the other, in the order of the texts.
 
@@ -295,7 +308,9 @@ class Embedded(msgspec.Struct, array_like=True, frozen=True, tag=43):
     tokens: int
 
 
-FromRunner = Hello | Loading | Loaded | LoadRefused | Chunk | Done | Failed | Tokens | Text | Pong | Crashed | Embedded
+FromRunner = (
+    Hello | Loading | Loaded | LoadRefused | Chunk | Done | Failed | Tokens | Text | Pong | Crashed | Embedded | LogLine
+)
 
 _encoder = msgspec.msgpack.Encoder()
 to_runner_decoder = msgspec.msgpack.Decoder(ToRunner)

@@ -14,6 +14,12 @@ TRACE = 5
 """The level below DEBUG, the only one that shows what users write."""
 logging.addLevelName(TRACE, "TRACE")
 
+
+def level_named(name: str) -> int:
+    """The level of this name in any case, WARNING if there is none such."""
+    return logging.getLevelNamesMapping().get(name.upper(), logging.WARNING)
+
+
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the HTTP request that is being answered, "" outside of one."""
 

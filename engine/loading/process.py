@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import itertools
+import logging
 import math
 import os
 import signal
@@ -43,6 +44,7 @@ from engine.messages import (
     Loading,
     LoadModel,
     LoadRefused,
+    LogLine,
     Ping,
     Pong,
     Submit,
@@ -54,6 +56,7 @@ from engine.messages import (
     take_events,
 )
 from modelfile.crashes import CRASHES, name_of
+from registry.logfields import REQUEST_ID
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
@@ -76,6 +79,7 @@ class RunnerProcess(asyncio.Protocol):
     what it had forked is gone too.
     `greeted` is set once its library is imported (or it has ended before): then `gpu_offload` says whether that can
     use a GPU at all, and `copied_types` which weights it copies.
+    Its log becomes ours, with its pid and `model`, the name under which it was loaded.
     """
 
     def __init__(self, patience: float) -> None:
@@ -84,6 +88,7 @@ class RunnerProcess(asyncio.Protocol):
         self.gpu_offload = False
         self.copied_types: frozenset[str] = frozenset()
         self.loaded: Loaded | None = None
+        self.model = ""
         self._patience = patience
         self._ids = itertools.count(1)
         self._answers: dict[int, TokenStream] = {}
@@ -160,7 +165,7 @@ class RunnerProcess(asyncio.Protocol):
             return id, answer
         self._answers[id] = answer  # that of one that has just gone ends as soon as its cause is known
         try:
-            self._send(msgspec.structs.replace(build, id=id))
+            self._send(msgspec.structs.replace(build, id=id, trace_id=REQUEST_ID.get()))
         except InvalidRequest as error:
             self._answers.pop(id).finish(error)
         return id, answer
@@ -201,7 +206,7 @@ class RunnerProcess(asyncio.Protocol):
         """
         id = next(self._ids)
         try:
-            reply = await self._ask(id, msgspec.structs.replace(build, id=id))
+            reply = await self._ask(id, msgspec.structs.replace(build, id=id, trace_id=REQUEST_ID.get()))
         except asyncio.CancelledError:
             self._send(Cancel(id))
             raise
@@ -334,6 +339,24 @@ class RunnerProcess(asyncio.Protocol):
                 self._settle(LoadFailed(reason))
             case Crashed(detail=detail):
                 self._last_words = detail
+            case LogLine():
+                self._log(event)
+
+    def _log(self, line: LogLine) -> None:
+        """Write a record of the child, whatever level is logged here: the child has a level of its own."""
+        values = {"request_id": None, **line.fields, "model": self.model or None, "pid": self.pid}
+        record = logging.makeLogRecord(
+            {
+                "name": line.logger,
+                "levelno": line.level,
+                "levelname": logging.getLevelName(line.level),
+                "msg": line.message,
+                "created": line.created,
+                "exc_text": line.exception or None,
+                "fields": values,
+            }
+        )
+        logging.getLogger(line.logger).handle(record)
 
     def _settle(self, outcome: Loaded | LoadFailed) -> None:
         if self._load is None or self._load.done():

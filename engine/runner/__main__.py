@@ -13,6 +13,8 @@ import signal
 import socket
 import sys
 
+from registry.logfields import level_named
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -20,9 +22,8 @@ def main() -> None:
     """Harden the process (no core files, dies with its parent), then serve."""
     _die_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold what users wrote
-    levels = logging.getLevelNamesMapping()
-    level = levels.get(os.environ.get("PRONK_RUNNER_LOG", "").upper(), logging.WARNING)
-    logging.basicConfig(level=level, format="runner: %(message)s")
+    level = level_named(os.environ.get("PRONK_RUNNER_LOG", ""))
+    logging.basicConfig(level=level, format="runner: %(message)s")  # until the server can be sent messages
 
     from engine.runner.child import run  # deferred: slow, and the parent may die meanwhile
 

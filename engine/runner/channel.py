@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import NoReturn, Protocol
@@ -31,6 +32,7 @@ from engine.messages import (
 from engine.runner.embed_request import EmbedJob, make_job
 from engine.runner.grammar import STACK, GrammarRejected, Grammars
 from engine.runner.llamacpp import AbortFlag
+from engine.runner.log import log_event
 from engine.runner.preprocess import PromptRejected, make_sequence
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
@@ -160,6 +162,7 @@ class Channel:
     ) -> None:
         if message.id not in self._preparing:
             return
+        started = time.perf_counter()
         try:
             item = (
                 make_job(vocabulary, message)
@@ -172,6 +175,7 @@ class Channel:
         except GrammarRejected as error:
             self._refuse(Failed(message.id, "request", str(error)))
             return
+        log_event(message.trace_id, "request prepared", seq=message.id, ms=(time.perf_counter() - started) * 1e3)
         with self._handover:
             if message.id in self._preparing:
                 self._preparing.remove(message.id)
@@ -224,5 +228,9 @@ def _start(name: str, run: Callable[[], None]) -> None:
 
 def _sequence(vocabulary: Vocabulary, message: Submit, n_ctx: int, grammars: Grammars | None) -> Sequence:
     tokens = vocabulary.tokenize(message.prompt, add_special=True)
-    matcher = grammars.matcher(message.grammar) if grammars is not None and message.grammar is not None else None
+    matcher = None
+    if grammars is not None and message.grammar is not None:
+        started = time.perf_counter()
+        matcher = grammars.matcher(message.grammar)
+        log_event(message.trace_id, "grammar compiled", seq=message.id, ms=(time.perf_counter() - started) * 1e3)
     return make_sequence(vocabulary, message, tokens, n_ctx, matcher)

@@ -19,12 +19,14 @@ from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import EmbedJob
 from engine.runner.kvcache import KVCache
 from engine.runner.llamacpp import CPU_VARIANT, C, library_log, version
+from engine.runner.log import ForwardingHandler, forward
 from engine.runner.loop import Loop
 from engine.runner.preprocess import padded
 from engine.runner.repacking import copied_types
 from engine.runner.sequence import Sequence
+from registry.logfields import fields
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("pronk.runner")
 
 EXTRA_SLOTS = 8  # sequence ids beyond the running ones, for what finished sequences leave behind
 IDLE_CONTEXTS = 0.5  # contexts' worth of cells that finished sequences may keep, besides the last one
@@ -86,9 +88,11 @@ class Loops:
 def run(sock: socket.socket) -> None:
     """Serve the parent at the other end of `sock`. Returns only when the model cannot be loaded."""
     channel = Channel(sock)
-    _exit_on_unhandled_errors(channel)
+    handler = forward(channel.send)
+    _exit_on_unhandled_errors(channel, handler)
     C.llama_backend_init()
     channel.send([Hello(version(), C.llama_supports_gpu_offload(), copied_types())])
+    log.debug("library imported", extra=fields(llama_cpp_python=version(), cpu_variant=CPU_VARIANT or None))
     spec = channel.receive_load()
     # A pass must hold at least one token of each running answer.
     spec = msgspec.structs.replace(spec, n_batch=max(spec.n_batch, spec.n_parallel))
@@ -100,6 +104,7 @@ def run(sock: socket.socket) -> None:
     loops = Loops(_make_loop(context, spec, channel), EmbedLoop(context, spec.embedding, channel.send))
     channel.serve(context.vocabulary, context.abort, loops, padded(spec.n_ctx))
     channel.send([_loaded(context, spec)])
+    log.debug("model loaded", extra=fields(n_ctx=spec.n_ctx, cells=spec.n_cells, parallel=spec.n_parallel))
     gc.collect()
     gc.freeze()  # what lives until now lives forever: keep the collector from walking it between tokens
     while True:
@@ -145,14 +150,19 @@ def _take_all(loops: Loops, channel: Channel) -> bool:
     return changed
 
 
-def _exit_on_unhandled_errors(channel: Channel) -> None:
+def _exit_on_unhandled_errors(channel: Channel, handler: ForwardingHandler) -> None:
     """Tell the parent and end the process on an unhandled exception of any thread: no request may wait in vain."""
 
     def die(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
-        log.critical("the runner fails", exc_info=(kind, error or kind(), trace))
+        log.critical("runner failed", exc_info=(kind, error or kind(), trace))
+        handler.flush()
         channel.send([Crashed(f"internal error: {kind.__name__}")])
         os._exit(1)
 
-    library_log().on_abort(lambda why: channel.send([Crashed(why)]))
+    def abort(reason: str) -> None:
+        handler.flush()
+        channel.send([Crashed(reason)])
+
+    library_log().on_abort(abort)
     sys.excepthook = die
     threading.excepthook = lambda args: die(args.exc_type, args.exc_value, args.exc_traceback)

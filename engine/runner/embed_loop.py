@@ -6,13 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from engine.messages import EmbeddingSizes, Failed, FromRunner
 from engine.runner.batch import Batch
 from engine.runner.context import Context, DecodeError, ModelError
 from engine.runner.embed_context import EmbedContext
 from engine.runner.embed_request import EmbedJob, EmbedText
+from engine.runner.log import log_event
 from engine.runner.prefill_budget import PrefillBudget
 
 SHARED_GOAL = 0.1  # seconds that a pass should take while answers wait for its end
@@ -73,10 +74,12 @@ class EmbedLoop:
     def submit(self, job: EmbedJob) -> None:
         """Queue a request."""
         self._jobs.append(job)
+        _log(job, "texts queued", texts=len(job.texts), tokens=sum(len(text.tokens) for text in job.texts))
 
     def cancel(self, request_id: int) -> None:
         """Drop a request. An unknown id is one that has just ended: nothing happens."""
         for job in [job for job in self._jobs if job.id == request_id]:
+            _log(job, "texts cancelled")
             self._drop(job)
 
     def step(self, *, crowded: bool) -> None:
@@ -182,9 +185,11 @@ class EmbedLoop:
 
     def _answer(self, job: EmbedJob) -> FromRunner:
         self._jobs.remove(job)
+        _log(job, "texts embedded")
         return job.answer()
 
     def _fail(self, job: EmbedJob, kind: Literal["request", "internal"], detail: str) -> FromRunner:
+        _log(job, "texts failed", reason=detail)
         self._drop(job)
         return Failed(job.id, kind, detail)
 
@@ -192,6 +197,10 @@ class EmbedLoop:
         self._jobs.remove(job)
         for text in job.texts:
             self._release(text)
+
+
+def _log(job: EmbedJob, message: str, **values: Any) -> None:
+    log_event(job.request.trace_id, message, job=job.id, **values)
 
 
 def _jobs(shares: list[Share]) -> list[EmbedJob]:

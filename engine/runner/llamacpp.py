@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from modelfile import backends
+from registry.logfields import TRACE
 
 PACKAGE = "llama_cpp"
 
@@ -108,8 +109,9 @@ def _fill(row: C.llama_model_kv_override, value: bool | int | float | str) -> No
             row.tag, row.value.val_str = C.LLAMA_KV_OVERRIDE_TYPE_STR, value.encode()
 
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("pronk.runner")
 
+SHOWN_LEVELS = (2, 3, 4)
 ERROR_LEVEL = 4  # ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continuation
 KEPT = 16  # errors
 _MODEL_BUFFER = re.compile(r"load_tensors: +(\S+) model buffer size = +([\d.]+) MiB")
@@ -163,8 +165,8 @@ class LibraryLog:
             self._errors.append(line)
         elif match := _MODEL_BUFFER.match(line):
             self.buffers[match[1]] = self.buffers.get(match[1], 0) + round(float(match[2]) * (1 << 20))
-        # INFO for its errors: it counts aborted passes as such, and what matters to us is raised.
-        log.log(logging.INFO if level == ERROR_LEVEL else logging.DEBUG, "%s", line)
+        # Its errors are no more than DEBUG: it counts aborted passes as such, and what matters to us is raised.
+        log.log(logging.DEBUG if level in SHOWN_LEVELS else TRACE, "llama.cpp: %s", line)
 
 
 @functools.cache

@@ -16,14 +16,17 @@ from engine.messages import Chunk, Failed, FromRunner
 from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
 from engine.runner.kvcache import KVCache, common_prefix
+from engine.runner.log import log, log_event
 from engine.runner.prefill_budget import PrefillBudget
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
+from registry.logfields import TRACE, fields
 
 ADMISSION_MARGIN = 32  # free cells that each running sequence must have left before another is admitted
 WORTH_WAITING = 32  # tokens; a prompt waits while another computes at least this much more of their common prefix
 MUCH_SHORTER = 4  # a prompt shorter by this factor overtakes a longer one
 STRETCH = 1.5  # a prompt up to this many chunks long is computed in one pass
+FAILED = -1  # code of a pass that llama.cpp could not compute
 NO_IDS: frozenset[int] = frozenset()
 
 
@@ -97,12 +100,15 @@ class Loop:
     def submit(self, seq: Sequence) -> None:
         """Queue a sequence."""
         self._waiting.append(seq)
+        log_event(seq.trace_id, "sequence queued", seq=seq.id, waiting=len(self._waiting), running=len(self._running))
 
     def cancel(self, request_id: int) -> None:
         """Drop a request, running or waiting. An unknown id is one that has just ended: nothing happens."""
         for seq in [s for s in self._running if s.id == request_id]:
+            log_event(seq.trace_id, "sequence cancelled", seq=seq.id, tokens=seq.n_generated)
             self._finish(seq)
         for seq in [s for s in self._waiting if s.id == request_id]:
+            log_event(seq.trace_id, "sequence cancelled while it waited", seq=seq.id)
             self._waiting.remove(seq)
             seq.sampler.close()
 
@@ -129,12 +135,17 @@ class Loop:
         try:
             code = self._decode()
         except DecodeError as error:
+            code = FAILED
             self._fail(plan.sequences(), str(error))
         else:
             if code == 0:
                 self._process_outputs(plan, started, default_threads=default_threads)
             else:
                 self._rollback(plan, code)
+        if log.isEnabledFor(TRACE):
+            passed = time.perf_counter() - started
+            counts = {"decoding": len(plan.decoding), "prompts": len(plan.prompts), "tokens": self._batch.size}
+            log.log(TRACE, "step", extra=fields(**counts, code=code, ms=passed * 1e3))
         if self._events:
             events, self._events = self._events, []
             self._emit(events)
@@ -146,6 +157,8 @@ class Loop:
             if seq.n_reused < 0:
                 seq.n_reused = seq.n_cached
             self._running.append(seq)
+            counts = {"prompt_tokens": seq.n_prompt, "cached_tokens": seq.n_cached, "running": len(self._running)}
+            log_event(seq.trace_id, "sequence admitted", seq=seq.id, slot=seq.slot, **counts)
 
     def _can_admit(self, seq: Sequence) -> bool:
         """Whether a sequence may start: there is a free place, and enough cells for it and for all answers to grow."""
@@ -265,6 +278,7 @@ class Loop:
         if not seq.text.stopped and (rest := seq.text.flush()):
             self._events.append(Chunk(seq.id, rest))
         self._events.append(seq.done(reason, now))
+        log_event(seq.trace_id, "sequence ended", seq=seq.id, end=reason, tokens=seq.n_generated)
         self._finish(seq)
 
     def _fail_sampling(self, seq: Sequence) -> None:
@@ -281,6 +295,7 @@ class Loop:
 
     def _shift(self, seq: Sequence) -> None:
         """Context shift: drop the older half of what follows the first `n_keep` tokens."""
+        log_event(seq.trace_id, "context shifted", seq=seq.id, tokens=len(seq.tokens))
         keep = seq.n_keep
         count = (seq.n_cached - keep) // 2
         if self._cache.shift_out(seq.slot, keep, count):
@@ -293,14 +308,16 @@ class Loop:
         """Undo a pass that did not complete: cut what an abort left behind; preempt somebody if the cache is full."""
         if code == ABORTED:
             for seq in plan.sequences():
+                log_event(seq.trace_id, "pass aborted", seq=seq.id)
                 seq.n_cached = self._cache.rollback(seq.slot, seq.n_cached)
         elif len(self._running) == 1:
-            self._fail(self._running[:], "the context cache is full")
+            self._fail(self._running[:], "KV cache is full")
         else:
             self._preempt(self._running[-1])
 
     def _preempt(self, seq: Sequence) -> None:
         """Take a sequence's cells for the others and queue it again; it is computed anew when there is room."""
+        log_event(seq.trace_id, "sequence preempted: KV cache is full", seq=seq.id, tokens=seq.n_generated)
         self._running.remove(seq)
         self._cache.release(seq.slot)
         seq.slot, seq.n_cached = -1, 0
@@ -308,5 +325,6 @@ class Loop:
 
     def _fail(self, seqs: list[Sequence], detail: str, kind: Literal["request", "internal"] = "internal") -> None:
         for seq in seqs:
+            log_event(seq.trace_id, "sequence failed", seq=seq.id, reason=detail)
             self._events.append(Failed(seq.id, kind, detail))
             self._finish(seq, remember=False)

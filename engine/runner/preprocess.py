@@ -60,6 +60,7 @@ def make_sequence(
         preserved=vocabulary.preserved(submit.preserved),
         n_threads=submit.num_thread,
         n_batch=submit.num_batch,
+        trace_id=submit.trace_id,
     )
 
 

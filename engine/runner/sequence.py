@@ -18,9 +18,9 @@ class Sequence:
     `tokens`: prompt and answer; the last one sampled is not in the cache yet. `n_prompt`: length of the prompt.
     `limit`: tokens of context that this request may fill. `max_new`: most tokens of the answer. `shift`: whether a
     full context continues without its middle; then `n_keep` tokens at its beginning stay. `preserved`: control tokens
-    that count as text, with their bytes. `n_threads`, `n_batch`: the request's wishes, 0 for none. `slot`: llama.cpp
-    sequence id, -1 for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are in
-    `time.perf_counter` seconds, 0 before the event.
+    that count as text, with their bytes. `n_threads`, `n_batch`: the request's wishes, 0 for none. `trace_id`: the
+    request's id in the log. `slot`: llama.cpp sequence id, -1 for none. `n_reused`: prompt tokens that the cache held
+    at admission, -1 before it. Times are in `time.perf_counter` seconds, 0 before the event.
     """
 
     id: int
@@ -35,6 +35,7 @@ class Sequence:
     preserved: dict[int, bytes]
     n_threads: int = 0
     n_batch: int = 0
+    trace_id: str = ""
     submitted: float = field(default_factory=time.perf_counter)
     slot: int = -1
     n_cached: int = 0

@@ -20,7 +20,8 @@ import pytest
 from engine.errors import ContextExceeded, EngineError, InvalidRequest, LoadCrashed, LoadFailed, RunnerDied
 from engine.loading.process import RunnerProcess, child_environment
 from engine.loading.token_stream import TokenStream
-from engine.messages import Done, Sampling
+from engine.messages import Done, Ping, Sampling
+from registry.logfields import REQUEST_ID
 from tests.engine.runner.harness import TINYCHAT, chat, load, submit
 
 ENDLESS = submit(
@@ -42,6 +43,36 @@ async def process(spare: RunnerProcess) -> RunnerProcess:
     """A child with the bundled model."""
     await spare.load(load(), math.inf)
     return spare
+
+
+async def test_the_log_of_a_child_is_written_here(caplog: pytest.LogCaptureFixture) -> None:
+    process = await RunnerProcess.spawn({**os.environ, "PRONK_RUNNER_LOG": "debug"})
+    process.model = "tiny"
+    token = REQUEST_ID.set("abc")
+    try:
+        await process.load(load(), math.inf)
+        _, done = await whole(process.submit(submit(chat("Count to 5"), num_predict=3))[1])
+    finally:
+        REQUEST_ID.reset(token)
+        await process.close()
+    lines = [record for record in caplog.records if record.name == "pronk.runner"]
+    assert {record.levelname for record in lines} == {"DEBUG"}
+    assert any(record.getMessage().startswith("llama.cpp: ") for record in lines)
+    written = {record.getMessage(): vars(record)["fields"] for record in lines}
+    for message in ("request prepared", "sequence queued", "sequence admitted", "sequence ended"):
+        values = written[message]
+        assert (values["pid"], values["model"], values["request_id"]) == (process.pid, "tiny", "abc")
+    assert written["sequence ended"]["tokens"] == done.tokens
+    assert written["model loaded"]["request_id"] is None
+
+
+async def test_the_traceback_of_a_defect_is_in_the_log(spare: RunnerProcess, caplog: pytest.LogCaptureFixture) -> None:
+    spare._send(Ping(1))  # not what it waits for
+    await spare.exited.wait()
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("CRITICAL", "runner failed")
+    assert (record.exc_text or "").endswith("TypeError: expected Load, got Ping")
+    assert spare.ending
 
 
 async def whole(answer: TokenStream) -> tuple[str, Done]:
