@@ -14,6 +14,7 @@ import msgspec
 
 FRAME_HEADER = struct.Struct("<I")
 MAX_FRAME = 256 << 20  # bytes; a frame beyond this is a broken peer, not data
+CONTEXT_PADDING = 256  # llama.cpp rounds a context up to a multiple of this many tokens
 
 
 class Sampling(msgspec.Struct, array_like=True, frozen=True):
@@ -191,8 +192,6 @@ class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):
     `copied` are the types of weights, as GGUF names them, that it copies into a layout of the processor's own.
     """
 
-    library: str
-    gpu_offload: bool
     copied: tuple[str, ...] = ()
 
 
@@ -203,17 +202,15 @@ class Loading(msgspec.Struct, array_like=True, frozen=True, tag=33):
 
 
 class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
-    """The model is ready. `weights` is their size in bytes, `gpu_share` the part of the layers on a GPU (0 to 1).
+    """The model is ready. `gpu_share` is the part of the layers on a GPU (0 to 1).
 
-    `adds_bos`: each prompt gets a start token in front. A pass takes `n_batch` tokens at most. Of the weights `mapped`
-    bytes are the file's pages, and `host` bytes are in other memory of this machine: copies, where the file is mapped.
-    `cpu_variant` names llama.cpp's CPU backend, if there is a choice.
+    `n_ctx` is the largest context of one sequence in tokens. `adds_bos`: each prompt gets a start token in front. A
+    forward pass takes at most `n_batch` tokens. `mapped` bytes of the weights are pages of the file; `host` bytes are
+    in other memory of this machine (copies, where the file is mapped). `cpu_variant` names llama.cpp's CPU backend,
+    empty if there is no choice.
     """
 
     n_ctx: int
-    n_cells: int
-    n_parallel: int
-    weights: int
     gpu_share: float
     adds_bos: bool
     n_batch: int

@@ -82,7 +82,7 @@ class Options:
     use_mmap: bool | None = option("boolean", None, "map the file instead of reading it", load_time=True)
     num_thread: int = option("integer", 0, "threads, of the cores there are; 0: one for each core", within=(0, 512))
     draft_num_predict: int | None = option(
-        "integer", None, "tokens that a draft model is ahead", within=(0, 64), load_time=True
+        "integer", None, "tokens that a draft model is ahead; not used yet", within=(0, 64), load_time=True
     )
     num_keep: int = option(
         "integer", 4, "tokens kept at the start when the context is shifted; -1: the prompt", within=(-1, MOST_TOKENS)
@@ -131,11 +131,6 @@ class Options:
     def num_ctx_auto(self) -> bool:
         """Whether nobody asked for a context length."""
         return self.num_ctx is None
-
-    @property
-    def num_batch_auto(self) -> bool:
-        """Whether nobody asked for a batch size."""
-        return self.num_batch is None
 
 
 PARAMETERS: dict[str, Parameter] = {

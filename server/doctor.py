@@ -19,7 +19,7 @@ from typing import Any
 
 from engine import cpu_variant, selftest
 from engine.loading import devices
-from engine.loading.process import child_environment
+from engine.loading.spawn import child_environment
 from engine.selftest import Outcome, SelfTest, remedy
 from modelfile.backends import VARIANT
 from registry.errors import RegistryError, StoreError

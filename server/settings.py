@@ -81,7 +81,9 @@ class Settings:
         "OLLAMA_KV_CACHE_TYPE", str.lower, "f16", "f16", "type of the KV cache, such as f16, q8_0, q4_0"
     )
     gpu_overhead: int = variable("OLLAMA_GPU_OVERHEAD", env.parse_uint, 0, "0", "bytes left free on each GPU")
-    sched_spread: bool = variable("OLLAMA_SCHED_SPREAD", env.parse_bool, False, "0", "spread a model over all GPUs")
+    sched_spread: bool = variable(
+        "OLLAMA_SCHED_SPREAD", env.parse_bool, False, "0", "spread a model over all GPUs; not used yet"
+    )
     go_template: bool | None = variable(
         "OLLAMA_GO_TEMPLATE", env.parse_tristate, None, "automatic", "1 or 0 prefers or forbids stored Go templates"
     )

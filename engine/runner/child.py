@@ -91,7 +91,7 @@ def run(sock: socket.socket) -> None:
     handler = forward(channel.send)
     _exit_on_unhandled_errors(channel, handler)
     C.llama_backend_init()
-    channel.send([Hello(version(), C.llama_supports_gpu_offload(), copied_types())])
+    channel.send([Hello(copied_types())])
     log.debug("library imported", extra=fields(llama_cpp_python=version(), cpu_variant=CPU_VARIANT or None))
     spec = channel.receive_load()
     # A pass must hold at least one token of each running answer.
@@ -128,9 +128,15 @@ def run_once(context: Context, loops: Loops, channel: Channel) -> None:
 
 
 def _loaded(context: Context, spec: LoadModel) -> Loaded:
-    adds_bos = context.vocabulary.adds_bos
-    sizes = spec.n_ctx, spec.n_cells, spec.n_parallel, context.weights
-    return Loaded(*sizes, context.gpu_share, adds_bos, context.n_batch, context.mapped, context.host, CPU_VARIANT)
+    return Loaded(
+        n_ctx=spec.n_ctx,
+        gpu_share=context.gpu_share,
+        adds_bos=context.vocabulary.adds_bos,
+        n_batch=context.n_batch,
+        mapped=context.mapped,
+        host=context.host,
+        cpu_variant=CPU_VARIANT,
+    )
 
 
 def _make_loop(context: Context, spec: LoadModel, channel: Channel) -> Loop:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from array import array
 
 from engine.errors import PROMPT_TOO_LONG
-from engine.messages import Submit
+from engine.messages import CONTEXT_PADDING, Submit
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.matcher import Matcher
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 
-PADDING = 256  # llama.cpp rounds a context up to a multiple of this
 LEAST_AFTER_KEEP = 4  # tokens behind `num_keep`, so that a context shift always has something to drop
 NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts
 
@@ -23,7 +22,7 @@ class PromptRejected(ValueError):
 
 def padded(n_ctx: int) -> int:
     """The context that llama.cpp really makes for `n_ctx` tokens."""
-    return -(-n_ctx // PADDING) * PADDING
+    return -(-n_ctx // CONTEXT_PADDING) * CONTEXT_PADDING
 
 
 def make_sequence(

@@ -9,10 +9,9 @@ from typing import Any
 from modelfile.gotemplate.evaluator import Evaluator, MissingKey
 from modelfile.gotemplate.executor import Executor
 from modelfile.gotemplate.functions import FUNCTIONS
-from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer, Limits
+from modelfile.gotemplate.limits import Buffer
 from modelfile.gotemplate.nodes import Body, names, pipes
 from modelfile.gotemplate.parser import parse
-from modelfile.gotemplate.strings import printable
 from modelfile.gotemplate.values import value_of
 
 
@@ -43,17 +42,12 @@ class Template:
         """The same definitions with another body for the template itself."""
         return Template(self.source, {**self.bodies, "": body})
 
-    def execute(self, data: Any, limits: Limits = DEFAULT_LIMITS) -> str:
-        """The text that the template makes of `data`: JSON as Python decodes it, a `Value`, or a mapping of these.
-
-        Raises TemplateExecError; TemplateLimitError if the template wants more than the limits allow.
-        """
-        output = Buffer(Budget(limits))
-        self.write(data, output)
-        return printable(output.text())
-
     def write(self, data: Any, output: Buffer, missing_key: MissingKey = MissingKey.ZERO) -> None:
-        """Append to `output`, which may be that of several executions. Raises as `execute` does."""
+        """Append the text for `data` to `output`, which several executions may share.
+
+        `data` is JSON as Python decodes it, a `Value`, or a mapping of these. Raises TemplateExecError, and
+        TemplateLimitError if the template wants more than the output's limits allow.
+        """
         dot = value_of(data)
         evaluator = Evaluator("", self.source, dot, output.budget, missing_key)
         Executor(self.bodies, evaluator, output).run(self.root, dot)

@@ -26,7 +26,7 @@ def test_defaults() -> None:
     assert options.num_keep == 4
     assert options.num_ctx is None
     assert options.num_ctx_auto
-    assert options.num_batch_auto
+    assert options.num_batch is None
 
 
 def test_who_wins() -> None:

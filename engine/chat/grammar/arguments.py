@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from engine.chat.grammar.builder import FINITE, GrammarBuilder, is_limited, quoted
@@ -32,6 +34,11 @@ class Arguments:
         self._shape = spec
         self._reserved = reserved
         self._root = schema
+
+    @cached_property
+    def _root_digest(self) -> str:
+        """What `$ref` in a schema of an argument depends on."""
+        return hashlib.sha256(json.dumps(self._root, sort_keys=True).encode()).hexdigest()
 
     def items(self) -> str:
         """All arguments, as the items of a rule."""
@@ -117,7 +124,7 @@ class Arguments:
 
     def _quoted(self, schema: Any) -> str:
         """The rule for any value that is as the schema says."""
-        key = f"value: {json.dumps(schema, sort_keys=True)} in {id(self._root)}"
+        key = f"value: {json.dumps(schema, sort_keys=True)} for arguments {self._root_digest}"
         found = variants(schema, self._root)
         return self._lines.named(key, lambda: _either(map(self._quoted_branch, found)))
 

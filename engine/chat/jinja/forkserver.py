@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from engine.chat.jinja.messages import ENDED, FORK, FORK_SLOW, KILL, LARGEST, ORDER
 from engine.errors import EngineError
-from engine.loading.process import start_child
+from engine.loading.spawn import start_child
 from engine.messages import FRAME_HEADER
 
 DOES_NOT_START = "what renders chat templates does not start"

@@ -6,7 +6,6 @@ template in a model's file (`native_format`); an `OutputParser` reads one answer
 
 from engine.chat.output.detect import native_format
 from engine.chat.output.format import Format, FormatSpec, ParseContext
-from engine.chat.output.harmony import identifiers
 from engine.chat.output.named import NAMED
 from engine.chat.output.parser import OutputParser
 from engine.chat.output.stream import MalformedCall
@@ -21,7 +20,6 @@ __all__ = [
     "OutputParser",
     "ParseContext",
     "ToolSet",
-    "identifiers",
     "native_format",
     "template_format",
 ]

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from modelfile.conversation import Message, ToolCall
-from modelfile.gotemplate import Conversation, TemplateError
+from modelfile.gotemplate import Conversation, Template, TemplateError
+from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer, Limits
+from modelfile.gotemplate.strings import printable
 from tests.tools import tools_of
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -40,6 +42,13 @@ def outcome(action: Callable[[], Any]) -> tuple[Any, str | None]:
         return action(), None
     except TemplateError as error:
         return None, str(error)
+
+
+def execute(template: Template, data: Any, limits: Limits = DEFAULT_LIMITS) -> str:
+    """The text that a template makes of `data`."""
+    output = Buffer(Budget(limits))
+    template.write(data, output)
+    return printable(output.text())
 
 
 def conversation(given: dict[str, Any]) -> Conversation:

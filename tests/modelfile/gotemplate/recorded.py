@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelfile.gotemplate import ChatTemplate, Template, infer_think_tags, tool_tag
-from tests.modelfile.gotemplate.cases import RECORDED, Case, conversation, label, outcome, section
+from tests.modelfile.gotemplate.cases import RECORDED, Case, conversation, execute, label, outcome, section
 
 _CURRENT_WEATHER = (
     '{"name":"get_weather","description":"Get the \\u003ccurrent\\u003e weather \\u0026 more","parameters":'
@@ -33,7 +33,7 @@ def expected(case: Case) -> tuple[str | None, str | None]:
 @pytest.mark.parametrize("case", section("go_language"), ids=label)
 def test_go_language(case: Case) -> None:
     data = RECORDED["go_language"]["data"]
-    assert outcome(lambda: Template.parse(case["template"]).execute(data)) == expected(case)
+    assert outcome(lambda: execute(Template.parse(case["template"]), data)) == expected(case)
 
 
 @pytest.mark.parametrize("case", section("template_render"), ids=label)

@@ -8,12 +8,12 @@ import pytest
 
 from modelfile.gotemplate import ChatTemplate, Template, infer_think_tags, tool_tag
 from modelfile.gotemplate.nodes import source
-from tests.modelfile.gotemplate.cases import ANSWERS, Case, conversation, label, outcome
+from tests.modelfile.gotemplate.cases import ANSWERS, Case, conversation, execute, label, outcome
 
 
 @pytest.mark.parametrize("case", ANSWERS["language"], ids=label)
 def test_as_go_answers(case: Case) -> None:
-    assert outcome(lambda: Template.parse(case["template"]).execute(ANSWERS["data"])) == (case["out"], case["err"])
+    assert outcome(lambda: execute(Template.parse(case["template"]), ANSWERS["data"])) == (case["out"], case["err"])
 
 
 @pytest.mark.parametrize("case", ANSWERS["conversations"], ids=label)
@@ -36,4 +36,4 @@ def test_the_printed_source_is_the_same_template(case: Case) -> None:
         pytest.skip("a brace of the text would join those of an action")
     again = Template.parse(source(template.root) + printed)
     assert source(again.root) == source(template.root)
-    assert again.execute(ANSWERS["data"]) == template.execute(ANSWERS["data"])
+    assert execute(again, ANSWERS["data"]) == execute(template, ANSWERS["data"])

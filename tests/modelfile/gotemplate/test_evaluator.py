@@ -6,6 +6,7 @@ import pytest
 
 from modelfile.gotemplate.errors import TemplateExecError
 from modelfile.gotemplate.template import Template
+from tests.modelfile.gotemplate.cases import execute
 
 
 @pytest.mark.parametrize(
@@ -21,8 +22,8 @@ from modelfile.gotemplate.template import Template
 )
 def test_places(template: str, why: str) -> None:
     with pytest.raises(TemplateExecError, match=f"^{re.escape('template: ' + why)}"):
-        Template.parse(template).execute({"S": "s", "L": []})
+        execute(Template.parse(template), {"S": "s", "L": []})
 
 
 def test_arguments_behind_the_deciding_one_are_not_evaluated() -> None:
-    assert Template.parse("{{ or 1 (index .L 9) }}{{ and 0 .L.x }}").execute({"L": []}) == "10"
+    assert execute(Template.parse("{{ or 1 (index .L 9) }}{{ and 0 .L.x }}"), {"L": []}) == "10"

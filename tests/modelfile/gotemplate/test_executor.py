@@ -3,6 +3,7 @@
 import pytest
 
 from modelfile.gotemplate.template import Template
+from tests.modelfile.gotemplate.cases import execute
 
 CALL = '{{ template "t" .L }}'
 DATA = {"L": ["a", "b", "c"], "M": {"b": 1, "a": 2}, "S": "s"}
@@ -22,4 +23,4 @@ DATA = {"L": ["a", "b", "c"], "M": {"b": 1, "a": 2}, "S": "s"}
     ],
 )
 def test_statements(template: str, output: str) -> None:
-    assert Template.parse(template).execute(DATA) == output
+    assert execute(Template.parse(template), DATA) == output

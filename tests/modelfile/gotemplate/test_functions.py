@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 from modelfile.gotemplate.functions import FUNCTIONS
 from modelfile.gotemplate.template import Template
+from tests.modelfile.gotemplate.cases import execute
 
 GO = {"and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice"}
 GO |= {"print", "printf", "println", "html", "js", "urlquery", "call"}
@@ -15,10 +16,10 @@ def test_all_are_there() -> None:
 
 def test_dates() -> None:
     before = date.today()
-    shown = Template.parse('{{ currentDate }} {{ yesterdayDate "2006" }}').execute({})
+    shown = execute(Template.parse('{{ currentDate }} {{ yesterdayDate "2006" }}'), {})
     after = date.today()
     assert shown in {f"{day} {day - timedelta(days=1)}" for day in (before, after)}
 
 
 def test_what_is_no_property_has_any_type() -> None:
-    assert Template.parse("{{ toTypeScriptType . }}").execute({"type": "string"}) == "any"
+    assert execute(Template.parse("{{ toTypeScriptType . }}"), {"type": "string"}) == "any"

@@ -10,6 +10,7 @@ import pytest
 from modelfile.gotemplate.errors import TemplateExecError, TemplateLimitError
 from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer, Limits
 from modelfile.gotemplate.template import Template
+from tests.modelfile.gotemplate.cases import execute
 
 LONG = "x" * (1 << 20)
 DATA: dict[str, Any] = {
@@ -58,7 +59,7 @@ FOREVER = "{{ range 1000000000 }}%s{{ end }}"
 )
 def test_hostile_templates(template: str) -> None:
     with pytest.raises(TemplateLimitError, match="exceeded"):
-        Template.parse(template).execute(DATA)
+        execute(Template.parse(template), DATA)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_hostile_templates(template: str) -> None:
     ],
 )
 def test_what_may_be_deep(template: str) -> None:
-    assert Template.parse(template).execute({}) == "x"
+    assert execute(Template.parse(template), {}) == "x"
 
 
 def test_an_error_at_the_bottom() -> None:
@@ -86,37 +87,37 @@ def test_an_error_at_the_bottom() -> None:
         + "{{ end }}" * 15
     )
     with pytest.raises(TemplateExecError, match="index out of range: -1"):
-        Template.parse(template).execute(DATA)
+        execute(Template.parse(template), DATA)
 
 
 @pytest.mark.parametrize("expression", [".Deep", "json .Deep", "print .Deep", 'printf "%d" .Deep', "html .Deep"])
 def test_deep_values(expression: str) -> None:
-    assert Template.parse(f"{{{{ {expression} }}}}").execute(DATA).count("[") == 64
+    assert execute(Template.parse(f"{{{{ {expression} }}}}"), DATA).count("[") == 64
 
 
 def test_too_deep_values() -> None:
     data = json.loads("[" * 300 + "]" * 300)
     for expression in (".", "json .", "html ."):
         with pytest.raises(TemplateLimitError, match="depth"):
-            Template.parse(f"{{{{ {expression} }}}}").execute(data)
+            execute(Template.parse(f"{{{{ {expression} }}}}"), data)
 
 
 @pytest.mark.parametrize("expression", ["range .Long }}{{ end", "eq .Many .Many", "call .Long"])
 def test_errors_stay_short(expression: str) -> None:
     with pytest.raises(TemplateExecError) as caught:
-        Template.parse(f"{{{{ {expression} }}}}").execute(DATA)
+        execute(Template.parse(f"{{{{ {expression} }}}}"), DATA)
     assert len(str(caught.value)) < 10_000
 
 
 def test_limits_are_those_that_are_given() -> None:
     template = Template.parse("{{ range 10 }}xx{{ end }}")
-    assert template.execute({}, Limits(text=20)) == "x" * 20
+    assert execute(template, {}, Limits(text=20)) == "x" * 20
     with pytest.raises(TemplateLimitError, match="19 bytes"):
-        template.execute({}, Limits(text=19))
+        execute(template, {}, Limits(text=19))
     with pytest.raises(TemplateLimitError, match="30 steps"):
-        template.execute({}, Limits(steps=30))
+        execute(template, {}, Limits(steps=30))
     with pytest.raises(TemplateLimitError, match="depth \\(1\\)"):
-        template.execute({}, Limits(depth=1))
+        execute(template, {}, Limits(depth=1))
 
 
 def test_a_buffer_is_checked_before_it_grows() -> None:

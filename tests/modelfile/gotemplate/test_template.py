@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from modelfile.gotemplate.evaluator import MissingKey
 from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer, Limits
 from modelfile.gotemplate.nodes import source
 from modelfile.gotemplate.template import Template
+from tests.modelfile.gotemplate.cases import execute
 from tests.modelfile.gotemplate.test_encoding import json_values
 
 SMALL = Limits(steps=3000, text=2000, depth=30)
@@ -49,7 +51,7 @@ templates = st.recursive(
 def test_random_templates_fail_as_documented(text: str, data: Any) -> None:
     try:
         template = Template.parse("{{ $x := . }}" + text)
-        output = template.execute({"a": data, "b": [data]}, SMALL)
+        output = execute(template, {"a": data, "b": [data]}, SMALL)
     except TemplateError:
         return
     assert len(output) <= SMALL.text
@@ -60,13 +62,13 @@ def test_random_templates_fail_as_documented(text: str, data: Any) -> None:
 @given(st.text())
 def test_text_is_copied(text: str) -> None:
     text = text.replace("{{", "")
-    assert Template.parse(text).execute({}) == text
+    assert execute(Template.parse(text), {}) == text
 
 
 def test_what_a_missing_key_is() -> None:
     template = Template.parse("{{ .A.B }}")
     with pytest.raises(TemplateExecError, match=r"at <\.A\.B>: nil pointer evaluating interface \{\}\.B$"):
-        template.execute({})
+        execute(template, {})
     output = Buffer(Budget(DEFAULT_LIMITS))
     template.write({}, output, MissingKey.INVALID)
     assert output.text() == "<no value>"
@@ -75,11 +77,11 @@ def test_what_a_missing_key_is() -> None:
 def test_another_root_keeps_the_definitions() -> None:
     template = Template.parse('{{ define "x" }}[{{ . }}]{{ end }}a')
     other = template.with_root(Template.parse('{{ template "x" 1 }}').root)
-    assert (template.execute({}), other.execute({})) == ("a", "[1]")
+    assert (execute(template, {}), execute(other, {})) == ("a", "[1]")
 
 
 def test_one_template_in_many_threads() -> None:
     template = Template.parse("{{ $s := 0 }}{{ range $i := . }}{{ $s = print $s $i }}{{ end }}{{ $s }}")
     inputs = [list(range(number)) for number in range(40)]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(template.execute, inputs)) == [template.execute(data) for data in inputs]
+        assert list(pool.map(partial(execute, template), inputs)) == [execute(template, data) for data in inputs]

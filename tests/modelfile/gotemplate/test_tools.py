@@ -10,6 +10,7 @@ import pytest
 from modelfile.gotemplate.template import Template
 from modelfile.gotemplate.tools import TOOLS
 from modelfile.gotemplate.values import Value
+from tests.modelfile.gotemplate.cases import execute
 from tests.tools import tools_of
 
 NESTED = {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "integer"}}, "required": ["z"]}
@@ -29,7 +30,7 @@ WEATHER = {
 
 
 def rendered(template: str, *tools: dict[str, Any]) -> str:
-    return Template.parse(template).execute({"Tools": Value(TOOLS, tools_of(tools))})
+    return execute(Template.parse(template), {"Tools": Value(TOOLS, tools_of(tools))})
 
 
 def test_a_function_prints_as_json() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from engine.api import Message
-from engine.chat.output import MalformedCall, ParseContext, ToolSet, identifiers
-from engine.chat.output.harmony import read_harmony
+from engine.chat.output import MalformedCall, ParseContext, ToolSet
+from engine.chat.output.harmony import identifiers, read_harmony
 from tests.engine.chat.reading import said, tool
 
 ANALYSIS = "<|channel|>analysis<|message|>"
