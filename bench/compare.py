@@ -19,7 +19,7 @@ from bench.rounds import EIGHT, ONE, SHORT, TINY_EIGHT, TINY_ONE, WARM_UP, Round
 from bench.serving import LocalServer
 from bench.workload import interleave
 from engine.loading.devices import compute_threads
-from engine.loading.process import child_environment
+from engine.loading.spawn import child_environment
 
 MIB = 1 << 20
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from engine import selftest
-from engine.loading.process import child_environment
+from engine.loading.spawn import child_environment
 from engine.selftest import Outcome, SelfTest
 from modelfile import backends
 

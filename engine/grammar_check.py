@@ -15,7 +15,7 @@ import msgspec
 
 from engine.errors import EngineError, EngineStopped, InvalidRequest
 from engine.fair_queue import CLIENT, FairQueue
-from engine.loading.process import child_environment
+from engine.loading.spawn import child_environment
 from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
 
 REMEMBERED = 4096  # verdicts; clients send the same grammars again and again

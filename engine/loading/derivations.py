@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import EngineStopped, LoadFailed, ModelNotFound
-from engine.loading.process import child_environment
+from engine.loading.spawn import child_environment
 from engine.model import Model
 from modelfile.published import OllamaLayout, Unloadable, plan
 from modelfile.threads import in_thread

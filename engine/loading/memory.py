@@ -1,34 +1,34 @@
-"""How much memory a model needs, and how many sequences it can run at once in what there is. Bytes throughout."""
+"""How many bytes a model needs, and how many sequences it can run at once in the memory there is.
+
+These are pure functions of a GGUF header and of what the devices have. All sizes are bytes, unless named in tokens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from engine.loading.devices import Device
-from engine.messages import EmbeddingSizes
+from engine.messages import CONTEXT_PADDING, EmbeddingSizes
 from registry.gguf import GGUFArray, GGUFHeader
 
-# What a file says about vectors: how long a text may be, what it takes, whether vectors have length one. Pure.
+# Embedding
 
-LONGEST_BESIDE = 8192  # tokens of a text of a model that also generates: its cache is a second one
-BATCH, GPU_BATCH = 512, 2048  # tokens of one pass, where the vocabulary is small
-LEAST_BATCH = 128  # tokens; with fewer, a pass costs as much as it does for more
+LONGEST_BESIDE = 8192  # tokens of a text where the model also generates: embedding then has a second KV cache
+BATCH, GPU_BATCH = 512, 2048  # tokens of one forward pass, where the vocabulary is small
+LEAST_BATCH = 128  # tokens; a smaller forward pass takes as long
 OUTPUT_SHARE, GPU_OUTPUT_SHARE = 32 << 20, 256 << 20  # bytes of a pass' outputs: llama.cpp keeps a row for each token
 ENCODERS = frozenset(
     ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "eurobert", "modern-bert")
 ) | {"gemma-embedding"}
-"""Architectures whose tokens all see each other: they cannot write, and keep no cache."""
-NOT_POOLING = (None, 0, 4)  # no wish, every token for itself, the score of a pair
+"""Architectures with attention in both directions: they cannot generate and have no KV cache."""
+NOT_POOLING = (None, 0, 4)  # `llama_pooling_type`: unset, none, rank
 
 
 def embedding_sizes(header: GGUFHeader, n_ctx: int, *, generates: bool, on_gpu: bool) -> EmbeddingSizes:
-    """How texts are embedded by a model that was loaded for a context of `n_ctx` tokens.
-
-    `generates` says that it also answers prompts.
-    """
-    most, share = (GPU_BATCH, GPU_OUTPUT_SHARE) if on_gpu else (BATCH, OUTPUT_SHARE)
-    batch = max(LEAST_BATCH, min(most, share // _row(header)))
+    """How a model embeds texts that is loaded for a context of `n_ctx` tokens; `generates`: it also answers prompts."""
+    largest, share = (GPU_BATCH, GPU_OUTPUT_SHARE) if on_gpu else (BATCH, OUTPUT_SHARE)
+    batch = max(LEAST_BATCH, min(largest, share // _output_bytes(header)))
     return EmbeddingSizes(
         longest=min(n_ctx, LONGEST_BESIDE) if generates else n_ctx,
         batch=batch,
@@ -37,57 +37,59 @@ def embedding_sizes(header: GGUFHeader, n_ctx: int, *, generates: bool, on_gpu: 
 
 
 def embedding_bytes(header: GGUFHeader, sizes: EmbeddingSizes, cache_per_token: int) -> int:
-    """What embedding takes on top of the weights: its own cache, the outputs of a pass, and the numbers on the way."""
+    """Bytes that embedding adds to the weights: its own KV cache, the outputs of a pass, and its activations."""
     if header.architecture in ENCODERS:
         tokens = max(sizes.batch, sizes.longest)
-        return tokens * (_row(header) + _between(header))
+        return tokens * (_output_bytes(header) + _activation_bytes(header))
     cells = sizes.longest + sizes.batch
-    return cells * cache_per_token + sizes.batch * (2 * _row(header) + _between(header))
+    return cells * cache_per_token + sizes.batch * (2 * _output_bytes(header) + _activation_bytes(header))
 
 
 def normalizes(header: GGUFHeader) -> bool:
-    """Whether the vectors of this model have length one where nobody asks for that."""
-    wish = header.field("normalize_embeddings")
+    """Whether the vectors of this model have length one unless a request asks for something else."""
+    flag = header.field("normalize_embeddings")
     match header.architecture:
         case "bert":
-            return wish is not False and header.metadata.get("tokenizer.ggml.model") == "bert"
+            return flag is not False and header.metadata.get("tokenizer.ggml.model") == "bert"
         case "nomic-bert" | "nomic-bert-moe":
-            return wish is True
+            return flag is True
         case _:
             return True
 
 
-def _row(header: GGUFHeader) -> int:
-    """Bytes of one token's outputs: its state and a score for each word, whether there are any or not."""
-    words = header.metadata.get("tokenizer.ggml.tokens")
-    return 4 * (header.size("embedding_length") + (len(words) if isinstance(words, GGUFArray) else 1))
+def _output_bytes(header: GGUFHeader) -> int:
+    """Bytes of one token's outputs: its hidden state and its logits, whether they are computed or not."""
+    vocabulary = header.metadata.get("tokenizer.ggml.tokens")
+    return 4 * (header.size("embedding_length") + (len(vocabulary) if isinstance(vocabulary, GGUFArray) else 1))
 
 
-def _between(header: GGUFHeader) -> int:
+def _activation_bytes(header: GGUFHeader) -> int:
     """Bytes that one token takes in the layers while they are computed."""
     return 4 * (2 * header.size("feed_forward_length") + 4 * header.size("embedding_length"))
 
 
-CACHE_SHARE = 0.25  # of the free host memory that a model's cache may take beyond one full context
-GPU_CACHE_SHARE = 0.8  # of the free GPU memory that weights leave
+# The plan of a load
+
+CACHE_SHARE = 0.25  # of the free host memory: what the KV cache may take beyond one full context
+GPU_CACHE_SHARE = 0.8  # of the free GPU memory that the weights leave
 COMPUTE_OVERHEAD = 0.1  # of the weights, for compute buffers
-COMPUTE_FLOOR = 52 << 20  # the process itself and its smallest buffers
-TYPICAL_LENGTH = 2048  # tokens that a running sequence should find room for; who needs more may have to wait
+COMPUTE_FLOOR = 52 << 20  # bytes of the process itself and its smallest buffers
+TYPICAL_LENGTH = 2048  # tokens that a running sequence should find room for; a longer one may have to wait
 MAX_PARALLEL_CPU = 8
 MAX_PARALLEL_GPU = 32
-MAX_PARALLEL = 128  # whoever asks for more; llama.cpp knows 256 sequences, of which some only remember
+MAX_PARALLEL = 128  # whatever is asked for: llama.cpp has 256 sequence ids, and some of them only hold prefixes
 BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
 BYTES_PER_VALUE |= {"q4_1": 20 / 32, "q4_0": 18 / 32}
 TOKENS, OUTPUT = "token_embd.weight", "output.weight"
-PADDING = 256  # llama.cpp rounds contexts up to a multiple of this
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """How a model will be loaded. `n_cells` is the shared cache in tokens; the others are bytes.
+    """How a model will be loaded.
 
-    `weights` are resident with the copies that the processor's own layout needs; `total` includes them and `cache`.
-    `beside` are the bytes that embedding adds to the total once it is asked for.
+    `n_parallel` sequences share a KV cache of `n_cells` tokens, which is `cache` bytes. `gpu_layers` are on a GPU (-1:
+    all). `weights` are the bytes of the weights with the copies that the CPU's own layout needs. `total` is what the
+    load takes, `weights` and `cache` included; the first text to embed adds `embedding_bytes` to it.
     """
 
     n_parallel: int
@@ -97,11 +99,11 @@ class MemoryPlan:
     total: int
     gpu_layers: int
     embedding: EmbeddingSizes
-    beside: int
+    embedding_bytes: int
 
 
 def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
-    """Bytes of K and V that one token takes over all layers."""
+    """Bytes of K and V of one token over all layers. `cache_type` is a ggml type name such as "q8_0"."""
     heads = header.size("attention.head_count", 1)
     width = header.size("embedding_length")
     key = header.size("attention.key_length", width // max(heads, 1))
@@ -111,14 +113,14 @@ def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
 
 
 def copied_bytes(header: GGUFHeader, types: Container[str], *, mapped: bool, generates: bool) -> int:
-    """Bytes of weights that will be in memory twice at most, when weights of `types` are copied.
+    """At most how many bytes of weights are in memory twice when the library repacks matrices of these `types`.
 
-    The copies of what is multiplied stand beside the `mapped` file. Without a file, only the one matrix is there twice
-    that both reads tokens and writes them.
+    A `mapped` file stays in memory beside the copies of its matrices. Otherwise only the token embeddings are there
+    twice, where they are the output matrix too.
     """
-    writes = generates and all(tensor.name != OUTPUT for tensor in header.tensors)
-    twice = [tensor for tensor in header.tensors if len(tensor.shape) > 1 and tensor.type in types]
-    return sum(tensor.size for tensor in twice if (writes if tensor.name == TOKENS else mapped))
+    tied = generates and all(tensor.name != OUTPUT for tensor in header.tensors)
+    repacked = [tensor for tensor in header.tensors if len(tensor.shape) > 1 and tensor.type in types]
+    return sum(tensor.size for tensor in repacked if (tied if tensor.name == TOKENS else mapped))
 
 
 def plan(
@@ -129,63 +131,62 @@ def plan(
     cache_type: str,
     parallel_limit: int | None,
     host: Device,
-    gpus: list[Device],
+    gpus: Sequence[Device],
     num_gpu: int,
     copied: int = 0,
     generates: bool = True,
 ) -> MemoryPlan:
-    """Choose cache size and number of sequences from the memory there is.
+    """Choose the size of the KV cache and the number of sequences from the memory there is.
 
-    One sequence of `num_ctx` always gets its cells; more are added while they fit. `parallel_limit` caps the
-    number of sequences; `num_gpu` is the wish for layers on the GPU, -1 for as many as fit; `copied` are
-    the bytes of weights that are in memory twice as far as they are the processor's. What never generates gets no more
-    of all this than a process needs to start.
+    One sequence of `num_ctx` tokens always gets its cells; more are added while they fit, `parallel_limit` at most.
+    `num_gpu` asks for so many layers on the GPU, -1 for as many as fit. `weights` is the size of the file, `copied` as
+    `copied_bytes` says for a model whose layers are all on the CPU. A model that never generates gets the smallest KV
+    cache that a process starts with. Raises GGUFError for a header with sizes that are none.
     """
-    n_ctx = -(-num_ctx // PADDING) * PADDING
+    n_ctx = -(-num_ctx // CONTEXT_PADDING) * CONTEXT_PADDING
     per_token = cache_bytes_per_token(header, cache_type)
     on_gpu = bool(gpus) and num_gpu != 0
     embedding = embedding_sizes(header, n_ctx, generates=generates, on_gpu=on_gpu)
-    beside = embedding_bytes(header, embedding, per_token)
+    for_embedding = embedding_bytes(header, embedding, per_token)
     if not generates:
-        cache = 0 if header.architecture in ENCODERS else PADDING * per_token
-        layers = _gpu_layers(header, weights + cache, beside, gpus, num_gpu) if on_gpu else 0
-        weights += _on_processor(header, copied, layers)
-        return MemoryPlan(
-            1, PADDING, weights, cache, weights + cache + beside + COMPUTE_FLOOR, layers, embedding, beside=0
-        )
+        cache = 0 if header.architecture in ENCODERS else CONTEXT_PADDING * per_token
+        layers = _gpu_layers(header, weights + cache, for_embedding, gpus, num_gpu) if on_gpu else 0
+        weights += _copied_on_cpu(header, copied, layers)
+        total = weights + cache + for_embedding + COMPUTE_FLOOR
+        return MemoryPlan(1, CONTEXT_PADDING, weights, cache, total, layers, embedding, embedding_bytes=0)
     overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD)
     if on_gpu:
         free = sum(gpu.free for gpu in gpus)
         budget = int((free - weights - overhead) * GPU_CACHE_SHARE)
     else:
         budget = int((host.free - weights - copied - overhead) * CACHE_SHARE)
-    most = min(parallel_limit or (MAX_PARALLEL_GPU if on_gpu else MAX_PARALLEL_CPU), MAX_PARALLEL)
-    cells = max(n_ctx, min(n_ctx * most, budget // per_token // PADDING * PADDING))
+    limit = min(parallel_limit or (MAX_PARALLEL_GPU if on_gpu else MAX_PARALLEL_CPU), MAX_PARALLEL)
+    cells = max(n_ctx, min(n_ctx * limit, budget // per_token // CONTEXT_PADDING * CONTEXT_PADDING))
     cache = cells * per_token
     layers = _gpu_layers(header, weights + cache, overhead, gpus, num_gpu) if on_gpu else 0
-    weights += _on_processor(header, copied, layers)
-    # A pool smaller than `most` full contexts still serves as many short ones: who outgrows it is preempted.
-    n_parallel = max(1, min(most, cells // min(n_ctx, TYPICAL_LENGTH)))
-    return MemoryPlan(n_parallel, cells, weights, cache, weights + cache + overhead, layers, embedding, beside)
+    weights += _copied_on_cpu(header, copied, layers)
+    # A cache of less than `limit` full contexts still serves as many short ones: what outgrows it is preempted.
+    n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
+    return MemoryPlan(n_parallel, cells, weights, cache, weights + cache + overhead, layers, embedding, for_embedding)
 
 
-def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: list[Device], wish: int) -> int:
+def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: Sequence[Device], num_gpu: int) -> int:
     layers = header.size("block_count", 1) + 1
-    if wish > 0:
-        return min(wish, layers)
+    if num_gpu > 0:
+        return min(num_gpu, layers)
     free = sum(gpu.free for gpu in gpus) - overhead
     return -1 if needed <= free else max(0, int(layers * free / needed))
 
 
-def _on_processor(header: GGUFHeader, copied: int, gpu_layers: int) -> int:
-    """What is copied of the layers that are not on a GPU."""
+def _copied_on_cpu(header: GGUFHeader, copied: int, gpu_layers: int) -> int:
+    """The share of `copied` for the layers that stay on the CPU."""
     layers = header.size("block_count", 1) + 1
     return 0 if gpu_layers < 0 else copied * max(0, layers - gpu_layers) // layers
 
 
 def _kv_heads(header: GGUFHeader, heads: int) -> int:
-    """KV heads summed over the layers; a list gives one number per layer, 0 where there is no attention."""
-    found = header.sizes("attention.head_count_kv")
+    """KV heads of all layers together. A list has one number per layer (0: no attention) and is read from the file."""
+    sizes = header.sizes("attention.head_count_kv")
     if isinstance(header.field("attention.head_count_kv"), GGUFArray):
-        return sum(found)
-    return (found[0] if found else heads) * header.size("block_count", 1)
+        return sum(sizes)
+    return (sizes[0] if sizes else heads) * header.size("block_count", 1)

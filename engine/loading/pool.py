@@ -1,4 +1,4 @@
-"""Carries out what the scheduler decides: starts, feeds and ends the child processes. Clock and timers live here."""
+"""Carries out what the scheduler decides: starts and ends the child processes. The clock and the timers are here."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from typing import Any
 from engine import selftest
 from engine.api import RunningModel
 from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, RunnerDied, ServerBusy
-from engine.loading import devices, memory
+from engine.loading import devices
 from engine.loading.crashes import LoadCrashes
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.load_options import load_message
-from engine.loading.process import RunnerProcess, child_environment
+from engine.loading.memory import MemoryPlan
+from engine.loading.planner import LoadPlanner
+from engine.loading.process import RunnerProcess
 from engine.loading.scheduler import (
     AbortLoad,
     Action,
@@ -34,13 +36,14 @@ from engine.loading.scheduler import (
     State,
     Unload,
 )
+from engine.loading.spawn import child_environment
 from engine.model import Model
 from engine.selftest import SelfTest
 
 LOADED_PER_DEVICE = 3
-GREETING = 10.0  # seconds that a plan waits for what the child knows of the processor
+HELLO_TIMEOUT = 10.0  # seconds that a plan waits for what the child knows of the processor
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
-HOST_SHARE = 0.9  # of the host's memory that models may take together
+HOST_SHARE = 0.9  # of the host's memory: what all models together may take
 _INCOMPATIBLE = (
     ": this model may be incompatible with your version of Ollama. If you previously pulled this model, "
     "try updating it by running `ollama pull {name}`"
@@ -50,7 +53,10 @@ log = logging.getLogger("pronk.engine")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolConfig:
-    """Limits of all processes together. Times in seconds, sizes in bytes; 0 and None mean "as the machine allows"."""
+    """Limits of all processes together: times in seconds, sizes in bytes; 0 and None mean "as the machine allows".
+
+    `environ` is the server's environment.
+    """
 
     keep_alive: float = 300.0
     load_timeout: float = 300.0
@@ -65,54 +71,55 @@ class PoolConfig:
 
 @dataclass(slots=True)
 class _LoadedModel:
-    """A loaded model with its process. `beside` is what embedding will add to its size, 0 once it has."""
+    """A model, the process that has loaded it, and the bytes that it takes.
+
+    The first text to embed adds `embedding_bytes` to its size; then these are 0. `gpu_share` of its layers are on GPUs.
+    """
 
     model: Model
     process: RunnerProcess
     spec: LoadSpec
     size: int
-    beside: int
+    embedding_bytes: int
     gpu_share: float
 
 
 class RunnerPool:
-    """All child processes. Owned by the event loop; `start` before and `stop` after everything else.
+    """The child processes of all loaded models. Owned by the event loop; `start` before and `stop` after all else.
 
-    One more process than there are models waits with the library imported, so that a load need not wait for that.
+    One spare process waits with the library imported, so that the next load need not wait for that.
     """
 
     def __init__(self, config: PoolConfig) -> None:
         self._config = config
-        self._host = devices.host()
-        self._gpus: Sequence[Device] = ()
+        self._planner = LoadPlanner(config.kv_cache_type, config.num_parallel or None)
         self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
         self._tickets = itertools.count(1)
         self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}
-        self._wanted: dict[str, tuple[Model, Weights]] = {}  # by key: what the next load of it is for
-        self._residents: dict[str, _LoadedModel] = {}
+        self._requested: dict[str, tuple[Model, Weights]] = {}  # by key: what was asked for last, and is loaded next
+        self._loaded: dict[str, _LoadedModel] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._spare: asyncio.Task[RunnerProcess] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._copied_types: frozenset[str] = frozenset()  # as the last child has said
-        self._crashes = LoadCrashes(self._prove)
+        self._crashes = LoadCrashes(self._run_self_test)
         self.stopping = False
 
     @property
     def gpus(self) -> Sequence[Device]:
         """The GPUs as they were at the start."""
-        return self._gpus
+        return self._planner.gpus
 
     async def start(self) -> None:
         """Look at the machine and start the spare process."""
-        self._gpus = await asyncio.to_thread(devices.gpus)
+        await self._planner.start()
         config = self._config
-        most = config.max_loaded_models or LOADED_PER_DEVICE * max(1, len(self._gpus))
-        self._scheduler = Scheduler(most, config.max_queue, self._budget())
+        max_loaded = config.max_loaded_models or LOADED_PER_DEVICE * max(1, len(self.gpus))
+        self._scheduler = Scheduler(max_loaded, config.max_queue, self._budget())
         self._prepare_spare()
 
     async def stop(self) -> None:
-        """End all processes; whoever waits gets EngineStopped."""
+        """End all processes. Requests that wait get EngineStopped."""
         self.stopping = True
         if self._timer is not None:
             self._timer.cancel()
@@ -121,8 +128,8 @@ class RunnerPool:
         for load in self._loads.values():
             load.cancel()
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
-        processes = [resident.process for resident in self._residents.values()]
-        self._residents.clear()
+        processes = [loaded.process for loaded in self._loaded.values()]
+        self._loaded.clear()
         if self._spare is not None:  # only now: a load that was given up puts it back
             (spare,) = await asyncio.gather(self._spare, return_exceptions=True)
             processes += [spare] if isinstance(spare, RunnerProcess) else []
@@ -134,23 +141,25 @@ class RunnerPool:
     async def lease(
         self, model: Model, weights: Weights, spec: LoadSpec, keep_alive: float | None, *, embeds: bool = False
     ) -> AsyncIterator[RunnerProcess]:
-        """A process with this model loaded, for as long as the context lasts. Raises what a load can end with.
+        """A process with this model loaded, for as long as the context lasts.
 
-        `embeds`: it is for vectors, which may take memory that the model has not taken so far.
+        `keep_alive` in seconds; None leaves a loaded model's as it is. `embeds`: it is for vectors, which may take
+        memory that the model has not taken so far. Raises LoadFailed, ServerBusy, EngineStopped, GGUFError or OSError.
         """
+        if not self._scheduler.can_run(spec, time.monotonic()):
+            plan = await self._planner.estimate(model, weights, spec)
+            spec = replace(spec, bytes_needed=plan.total + plan.embedding_bytes if embeds else plan.total)
         if self.stopping:
             raise EngineStopped
-        plan = self._plan(model, weights, spec, parallel_limit=1, host=self._host, gpus=self._gpus)
-        spec = replace(spec, bytes_needed=plan.total + plan.beside if embeds else plan.total)
         ticket = next(self._tickets)
         waiter: asyncio.Future[RunnerProcess] = asyncio.get_running_loop().create_future()
         self._waiters[ticket] = waiter
-        self._wanted[spec.key] = model, weights
+        self._requested[spec.key] = model, weights
         try:
             default = self._config.keep_alive
             self._apply(self._scheduler.request(ticket, spec, keep_alive, default, time.monotonic()))
             process = await waiter
-            self._tell_place(spec)
+            self._warn_of_placement(spec)
             if embeds:
                 self._count_embedding(spec.key)
             yield process
@@ -163,28 +172,28 @@ class RunnerPool:
         self._apply(self._scheduler.expire(key, time.monotonic()))
 
     def explained(self, error: RunnerDied) -> RunnerDied:
-        """The same, with what is wrong with the installation if that is known."""
+        """The same error, with what is wrong with the installation if that is known."""
         if not error.crashed or not (fault := self._crashes.fault):
             return error
         return RunnerDied(f"{error.detail}; {fault}", crashed=True)
 
     def keys(self) -> set[str]:
-        """What is loaded or being loaded: the paths of the weights."""
+        """The paths of the weights that are loaded or being loaded."""
         return {view.key for view in self._scheduler.runners()}
 
     def running(self) -> list[RunningModel]:
         """The loaded models, in the order in which they were loaded."""
         ready = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
-        return [self._running(view) for view in ready if view.key in self._residents]
+        return [self._running(view) for view in ready if view.key in self._loaded]
 
     def _running(self, view: RunnerView) -> RunningModel:
-        resident = self._residents[view.key]
+        loaded = self._loaded[view.key]
         now = time.monotonic()
         return RunningModel(
-            name=resident.model.name.full,
-            digest=resident.model.digest,
-            size=resident.size,
-            size_vram=round(resident.size * resident.gpu_share),
+            name=loaded.model.name.full,
+            digest=loaded.model.digest,
+            size=loaded.size,
+            size_vram=round(loaded.size * loaded.gpu_share),
             context_length=view.spec.num_ctx,
             expires_at=time.time() + view.expiry(now) - now,
         )
@@ -198,26 +207,27 @@ class RunnerPool:
                     self._loads[key] = load = asyncio.create_task(self._load(key, spec))
                     load.add_done_callback(partial(self._load_ended, key))
                 case Unload(key=key):
-                    self._run(self._unload(key))
+                    self._in_background(self._unload(key))
                 case AbortLoad(key=key):
                     self._loads[key].cancel()
                 case Grant(ticket=ticket, key=key):
-                    self._grant(ticket, self._residents[key].process)
+                    self._grant(ticket, self._loaded[key].process)
                 case Refuse(ticket=ticket, reason=reason, detail=detail):
                     error = ServerBusy() if reason is Refusal.BUSY else LoadFailed(detail)
                     _fail(self._waiters[ticket], error)
         self._set_timer()
 
     def _count_embedding(self, key: str) -> None:
-        if resident := self._residents.get(key):
-            resident.size += resident.beside
-            resident.beside = 0
-            self._scheduler.resized(key, resident.size)
+        """Note that a model has embedded a text, which may make it larger."""
+        if loaded := self._loaded.get(key):
+            loaded.size += loaded.embedding_bytes
+            loaded.embedding_bytes = 0
+            self._scheduler.resized(key, loaded.size)
 
-    def _tell_place(self, wanted: LoadSpec) -> None:
-        """Say in the log what the scheduler did with a wish."""
-        if (found := self._residents.get(wanted.key)) and found.spec.placement != wanted.placement:
-            log.warning("%s stays where it is for other num_gpu, main_gpu or use_mmap", found.model.name.shortest)
+    def _warn_of_placement(self, spec: LoadSpec) -> None:
+        """Log that a request is served although it asked for another placement of the weights."""
+        if (loaded := self._loaded.get(spec.key)) and loaded.spec.placement != spec.placement:
+            log.warning("%s stays where it is for other num_gpu, main_gpu or use_mmap", loaded.model.name.shortest)
 
     def _grant(self, ticket: int, process: RunnerProcess) -> None:
         waiter = self._waiters[ticket]
@@ -239,22 +249,22 @@ class RunnerPool:
     async def _load(self, key: str, spec: LoadSpec) -> None:
         """Load one model and tell the scheduler how that ended; cancelled when nobody waits for it any more."""
         started = time.monotonic()
-        model, weights = self._wanted[key]
+        model, weights = self._requested[key]
         process = None
         try:
             load = (replace(spec, bytes_needed=0), model.digest, await asyncio.to_thread(weights.stamp))
             if (verdict := self._crashes.verdict(load)) is not None:
                 raise LoadFailed(verdict)
             process = await self._take_spare()
-            await self._greeting(process)
-            if not process.alive:  # it died while it had nothing to do, so another one may live
-                self._run(process.close())
+            await self._await_hello(process)
+            if not process.alive:  # the spare died while it had nothing to do; a fresh process may live
+                self._in_background(process.close())
                 process = await RunnerProcess.spawn(self._config.environ)
-                await self._greeting(process)
-            plan = await asyncio.to_thread(self._plan_load, model, weights, spec)
+                await self._await_hello(process)
+            plan = await self._planner.plan(model, weights, spec)
             message = load_message(model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention)
             try:
-                loaded = await process.load(message, self._config.load_timeout)
+                report = await process.load(message, self._config.load_timeout)
             except LoadCrashed as error:
                 raise LoadFailed(await self._crashes.died(load, model.name.shortest, error)) from None
         except (EngineError, OSError) as error:
@@ -274,16 +284,17 @@ class RunnerPool:
             asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare)
         self._loads.pop(key, None)
         size = plan.total
-        if not loaded.gpu_share:  # all is in memory of this machine, and known by now
-            size += loaded.mapped + loaded.host - plan.weights
-        self._residents[key] = resident = _LoadedModel(model, process, spec, size, plan.beside, loaded.gpu_share)
-        self._run(self._watch(key, process, load))
+        if not report.gpu_share:  # all weights are in this machine's memory, and their real size is known
+            size += report.mapped + report.host - plan.weights
+        loaded = _LoadedModel(model, process, spec, size, plan.embedding_bytes, report.gpu_share)
+        self._loaded[key] = loaded
+        self._in_background(self._watch(key, process, load))
         now = time.monotonic()
-        _log_load(resident, plan, now - started)
+        _log_load(loaded, plan, now - started)
         self._apply(self._scheduler.loaded(key, now, now - started, size))
 
     def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
-        """A load that ends in a way that nobody thought of must not let others wait for ever."""
+        """Fail a load that ended with an unexpected exception: its requests must not wait for ever."""
         if load.cancelled() or load.exception() is None:
             return
         log.error("a load has failed unexpectedly", exc_info=load.exception())
@@ -291,33 +302,34 @@ class RunnerPool:
         self._apply(self._scheduler.load_failed(key, time.monotonic(), "internal error while loading"))
 
     async def _unload(self, key: str) -> None:
-        resident = self._residents.pop(key)
-        await resident.process.close()
+        loaded = self._loaded.pop(key)
+        await loaded.process.close()
         self._apply(self._scheduler.unloaded(key, time.monotonic()))
 
     async def _watch(self, key: str, process: RunnerProcess, load: Hashable) -> None:
-        """Notice the end of a process that nobody asked for. `load` is what it has loaded, as crashes are counted."""
+        """Wait for the end of a process and forget its model. `load` is the key under which crashes are counted."""
         await process.exited.wait()
         if process.answered or not process.cause:
             self._crashes.survived(load)
-        resident = self._residents.get(key)
-        if resident is None or resident.process is not process:
+        loaded = self._loaded.get(key)
+        if loaded is None or loaded.process is not process:  # it was told to end
             return
-        log.error("the process of %s (pid %d) has ended: %s", resident.model.name.shortest, process.pid, process.ending)
-        del self._residents[key]
+        log.error("the process of %s (pid %d) has ended: %s", loaded.model.name.shortest, process.pid, process.ending)
+        del self._loaded[key]
         self._apply(self._scheduler.crashed(key, time.monotonic()))
         if process.cause and not process.answered and not self.stopping:
-            self._crashes.died_at_work(load, resident.model.name.shortest, process.cause)
+            self._crashes.died_at_work(load, loaded.model.name.shortest, process.cause)
         await process.close()
 
     async def _end(self, process: RunnerProcess | None) -> None:
         if process is not None:
             await process.close()
 
-    async def _greeting(self, process: RunnerProcess) -> None:
-        with suppress(TimeoutError):  # one that hangs is the load's matter
-            await asyncio.wait_for(process.greeted.wait(), min(GREETING, self._config.load_timeout))
-            self._copied_types = process.copied_types
+    async def _await_hello(self, process: RunnerProcess) -> None:
+        """Wait until a child says what the planner must know; the load itself finds out about one that hangs."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.greeted.wait(), min(HELLO_TIMEOUT, self._config.load_timeout))
+            self._planner.set_copied_types(process.copied_types)
 
     async def _take_spare(self) -> RunnerProcess:
         self._prepare_spare()
@@ -333,53 +345,22 @@ class RunnerPool:
         if self._spare is None and not self.stopping:
             self._spare = asyncio.create_task(RunnerProcess.spawn(self._config.environ))
 
-    async def _prove(self) -> SelfTest:
+    async def _run_self_test(self) -> SelfTest:
         log.warning("loads die: testing the engine")
-        found = await selftest.run_async(environ=child_environment(self._config.environ))
-        log.log(logging.INFO if found.ok else logging.ERROR, "%s", found.sentence)
-        return found
+        result = await selftest.run_async(environ=child_environment(self._config.environ))
+        log.log(logging.INFO if result.ok else logging.ERROR, "%s", result.sentence)
+        return result
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _budget(self) -> int:
-        if self._gpus:
-            return sum(max(0, gpu.total - self._config.gpu_overhead) for gpu in self._gpus)
-        return int(self._host.total * HOST_SHARE)
-
-    def _plan_load(self, model: Model, weights: Weights, spec: LoadSpec) -> memory.MemoryPlan:
-        """Blocking: asks the devices what is free now."""
-        limit = self._config.num_parallel or None
-        gpus = devices.gpus() if self._gpus else []
-        return self._plan(model, weights, spec, parallel_limit=limit, host=devices.host(), gpus=gpus)
-
-    def _plan(
-        self,
-        model: Model,
-        weights: Weights,
-        spec: LoadSpec,
-        *,
-        parallel_limit: int | None,
-        host: Device,
-        gpus: Sequence[Device],
-    ) -> memory.MemoryPlan:
-        copied = memory.copied_bytes(
-            weights.header, self._copied_types, mapped=spec.use_mmap is not False, generates=model.generates
-        )
-        return memory.plan(
-            weights.header,
-            weights=weights.path.stat().st_size,
-            num_ctx=spec.num_ctx,
-            cache_type=self._config.kv_cache_type,
-            parallel_limit=parallel_limit,
-            host=host,
-            gpus=list(gpus),
-            num_gpu=spec.num_gpu,
-            copied=copied,
-            generates=model.generates,
-        )
+        """Bytes that all models together may take."""
+        if self.gpus:
+            return sum(max(0, gpu.total - self._config.gpu_overhead) for gpu in self.gpus)
+        return int(self._planner.host.total * HOST_SHARE)
 
     @staticmethod
     def _reason(error: Exception, model: Model) -> str:
@@ -392,14 +373,14 @@ def _fail(waiter: asyncio.Future[RunnerProcess], error: EngineError) -> None:
         waiter.set_exception(error)
 
 
-def _log_load(resident: _LoadedModel, plan: memory.MemoryPlan, seconds: float) -> None:
+def _log_load(model: _LoadedModel, plan: MemoryPlan, seconds: float) -> None:
     """One line on what was planned and what it has become."""
-    process, loaded = resident.process, resident.process.loaded
+    process, loaded = model.process, model.process.loaded
     assert loaded is not None
     log.info(
         "loaded %s in %.2f s: pid %d, %s planned, %s resident; weights %s mapped and %s %s, KV cache %s for %d tokens, "
         "%d sequences of %d; %.0f%% of the layers on a GPU%s",
-        resident.model.name.shortest,
+        model.model.name.shortest,
         seconds,
         process.pid,
         _mebibytes(plan.total),
@@ -408,8 +389,8 @@ def _log_load(resident: _LoadedModel, plan: memory.MemoryPlan, seconds: float) -
         _mebibytes(loaded.host),
         "copied" if loaded.mapped else "read",
         _mebibytes(plan.cache),
-        loaded.n_cells,
-        loaded.n_parallel,
+        plan.n_cells,
+        plan.n_parallel,
         loaded.n_ctx,
         100 * loaded.gpu_share,
         f", CPU variant {loaded.cpu_variant}" if loaded.cpu_variant else "",

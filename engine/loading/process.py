@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import itertools
 import logging
 import math
 import os
 import signal
-import socket
-import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +23,7 @@ from engine.errors import (
     RunnerError,
 )
 from engine.loading.crashes import died_loading, how_it_ended
+from engine.loading.spawn import start_child
 from engine.loading.token_stream import TokenStream
 from engine.messages import (
     FRAME_HEADER,
@@ -62,12 +60,7 @@ EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
 PINGS_PER_PATIENCE = 3
 MOST_TOKENS = 1 << 31  # of any vocabulary
-FIRST_FREE = 3  # number of a file behind the standard streams
 STUCK_FACTOR = 10  # times the patience that one forward pass may take
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
-WITHHELD = ("GGML_BACKEND_PATH",)  # llama.cpp would load a library from there
-PASSED_PREFIXES = ("CUDA_", "NVIDIA_", "GGML_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_", "PRONK_RUNNER_")
-OWN_PATH = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _ERRORS: dict[str, Callable[[str], EngineError]] = {"context": ContextExceeded, "request": InvalidRequest}
 
 
@@ -77,15 +70,13 @@ class RunnerProcess(asyncio.Protocol):
     `spawn` returns as soon as it is started; `load` waits for its library and then for its model. When it ends,
     however that comes, every request in it fails with RunnerDied and `exited` is set; by then it has been reaped and
     what it had forked is gone too.
-    `greeted` is set once its library is imported (or it has ended before): then `gpu_offload` says whether that can
-    use a GPU at all, and `copied_types` which weights it copies.
-    Its log becomes ours, with its pid and `model`, the name under which it was loaded.
+    `greeted` is set once its library is imported (or it has ended before): then `copied_types` says which types of
+    weights that library copies. Its log becomes ours, with its pid and `model`, the name under which it was loaded.
     """
 
     def __init__(self, patience: float) -> None:
         self.exited = asyncio.Event()
         self.greeted = asyncio.Event()
-        self.gpu_offload = False
         self.copied_types: frozenset[str] = frozenset()
         self.loaded: Loaded | None = None
         self.model = ""
@@ -326,8 +317,7 @@ class RunnerProcess(asyncio.Protocol):
                 self.answered |= isinstance(event, Embedded)
                 if (reply := self._replies.pop(id, None)) and not reply.done():
                     reply.set_result(event)
-            case Hello(gpu_offload=gpu_offload, copied=copied):
-                self.gpu_offload = gpu_offload
+            case Hello(copied=copied):
                 self.copied_types = frozenset(copied)
                 self.greeted.set()
             case Loading():
@@ -387,51 +377,6 @@ class RunnerProcess(asyncio.Protocol):
             if len(frame) > FRAME_HEADER.size + MAX_FRAME:
                 raise InvalidRequest("the request is too large")
             self._transport.write(frame)
-
-
-async def start_child(module: str, environ: Mapping[str, str]) -> tuple[asyncio.subprocess.Process, socket.socket]:
-    """Start `python -m module FD` in a session of its own; the process, and our end of the socket that FD is of.
-
-    `environ` is the server's environment, of which only what the child needs is passed on. Raises OSError.
-    """
-    ours, theirs = _socket_pair()
-    try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-P", "-m", module, str(theirs)),  # -P: never import from where we were started
-            pass_fds=[theirs],
-            env=child_environment(environ),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        os.close(theirs)
-    return process, ours
-
-
-def _socket_pair() -> tuple[socket.socket, int]:
-    """Our end, and the number of the child's: never a standard stream's, in whose place the child has another file."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    with theirs:
-        return ours, fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
-
-
-def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a child needs of the environment: no keys, no proxies, no credentials."""
-    env = {k: v for k, v in environ.items() if k in PASSED_ON or (k.startswith(PASSED_PREFIXES) and k not in WITHHELD)}
-    # llama.cpp's threads wait for each other some hundred times per pass. Spinning for long is ruinous as soon as
-    # anybody else needs a core: a pass then lasts as long as the scheduler's time slices. Never spinning costs half
-    # of the speed on idle cores. This many rounds are some ten microseconds: as fast as the one, as safe as the other.
-    env.setdefault("GOMP_SPINCOUNT", "1000")
-    # Otherwise a failed assertion forks a debugger for each thread that meets it, and they wait for each other.
-    env["GGML_NO_BACKTRACE"] = "1"
-    env["PYTHONPATH"] = os.pathsep.join(p for p in (OWN_PATH, env.get("PYTHONPATH", "")) if p)
-    return env
 
 
 def _error(event: Failed) -> EngineError:

@@ -80,14 +80,21 @@ class Scheduler:
         self._draining: set[str] = set()
         self._resting: dict[str, float] = {}  # by key: until when no wish about its place loads it again
 
+    def can_run(self, spec: LoadSpec, now: float) -> bool:
+        """Whether a request would be granted at once: a loaded model serves it, so its `bytes_needed` do not matter."""
+        runner = self._runners.get(spec.key)
+        if runner is None or runner.key in self._draining:
+            return False
+        must_wait = bool(runner.active) or now < self._resting.get(runner.key, 0.0)
+        return runner.serves(spec, anywhere=spec.placed_by_wish and must_wait)
+
     def request(
         self, ticket: int, spec: LoadSpec, keep_alive: float | None, default_keep_alive: float, now: float
     ) -> list[Action]:
         """A request wants to run. Its ticket is answered by Grant or Refuse, now or later, unless it finishes first."""
         waiting = _Waiting(ticket, spec, keep_alive, default_keep_alive)
-        runner = self._runners.get(spec.key)
-        if runner is not None and self._takes(runner, spec, now):
-            return [self._grant(waiting, runner)]
+        if self.can_run(spec, now):
+            return [self._grant(waiting, self._runners[spec.key])]
         if len(self._queue) > self._max_queue:
             return [Refuse(ticket, Refusal.BUSY)]
         self._queue[ticket] = waiting
@@ -175,10 +182,6 @@ class Scheduler:
         """All processes, in the order in which they were started."""
         return [runner.view() for runner in self._runners.values()]
 
-    def waiting(self) -> int:
-        """How many requests are neither granted nor refused."""
-        return len(self._queue)
-
     def _reconcile(self, now: float) -> list[Action]:
         """Bring everything to rest: grant, make room, load, expire."""
         if self._head not in self._queue:
@@ -192,13 +195,6 @@ class Scheduler:
             actions += self._grant_all(now)
         return actions + self._expire_idle(now)
 
-    def _takes(self, runner: Runner, spec: LoadSpec, now: float) -> bool:
-        """Whether a request can run in a process at once."""
-        if runner.key in self._draining:
-            return False
-        must_wait = bool(runner.active) or now < self._resting.get(runner.key, 0.0)
-        return runner.serves(spec, anywhere=spec.placed_by_wish and must_wait)
-
     def _rest(self, key: str, now: float, cost: float = 0.0) -> None:
         """A wish about the place of a model's weights is granted: others must wait."""
         self._resting = {other: until for other, until in self._resting.items() if until > now}
@@ -208,10 +204,9 @@ class Scheduler:
         """Let run whoever a loaded model serves that is not draining."""
         granted: list[Action] = []
         for waiting in list(self._queue.values()):
-            runner = self._runners.get(waiting.spec.key)
-            if runner is not None and self._takes(runner, waiting.spec, now):
+            if self.can_run(waiting.spec, now):
                 del self._queue[waiting.ticket]
-                granted.append(self._grant(waiting, runner))
+                granted.append(self._grant(waiting, self._runners[waiting.spec.key]))
         return granted
 
     def _grant(self, waiting: _Waiting, runner: Runner) -> Action:

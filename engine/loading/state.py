@@ -25,7 +25,6 @@ class LoadSpec:
     num_gpu: int = -1
     main_gpu: int | None = None
     use_mmap: bool | None = None
-    shift: bool = True
     adapters: tuple[str, ...] = ()
     bytes_needed: int = 0
 
@@ -42,7 +41,7 @@ class LoadSpec:
     def suffices(self, wanted: LoadSpec) -> bool:
         """Whether a model that was loaded so can answer a request that wants it so, wherever its weights are.
 
-        A smaller context is served by a larger one; `shift` is decided for each request.
+        A smaller context is served by a larger one.
         """
         return (
             self.key == wanted.key

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine import cpu_variant
-from engine.loading.process import child_environment
+from engine.loading.spawn import child_environment
 from engine.selftest import Outcome, SelfTest
 from modelfile import backends
 from modelfile.backends import VARIANT

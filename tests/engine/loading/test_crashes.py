@@ -148,9 +148,9 @@ async def test_deaths_of_a_process_that_has_nothing_to_do_are_no_models_fault(tm
             assert spare is not None
             os.kill((await spare).pid, signal.SIGSEGV)
             (model,) = engine.running()
-            (resident,) = engine._pool._residents.values()
+            (loaded,) = engine._pool._loaded.values()
             engine._pool.expire(str(engine.models.resolve(model.name).weights))
-            await resident.process.exited.wait()
+            await loaded.process.exited.wait()
 
 
 SEGFAULT = LoadCrashed("it died", "SIGSEGV (Segmentation fault)")

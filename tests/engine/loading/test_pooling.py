@@ -105,14 +105,14 @@ async def test_what_is_planned_is_what_it_takes(tmp_path: Path, kind: str) -> No
     await process.embed(Embed(0, ["the dog and the fox " * 400] * 9, num_ctx, True, 0, True, 0))
     resized = resident(process) - loaded
     await process.close()
-    assert abs(resized - found.beside) < 8 * MIB
-    assert loaded + resized < (found.total + found.beside) * 1.02
+    assert abs(resized - found.embedding_bytes) < 8 * MIB
+    assert loaded + resized < (found.total + found.embedding_bytes) * 1.02
 
 
 def test_what_only_embeds_takes_no_room_for_answers(tmp_path: Path) -> None:
     path = tiny_bert(tmp_path / "bert.gguf")
     found = planned(path, generates=False, num_ctx=4096)
-    assert (found.n_parallel, found.cache, found.beside) == (1, 0, 0)
+    assert (found.n_parallel, found.cache, found.embedding_bytes) == (1, 0, 0)
     assert found.n_cells < 4096
     assert found.embedding.longest == 4096
     assert found.total < planned(path, generates=True, num_ctx=4096).total

@@ -224,7 +224,7 @@ def test_another_wish_drains_and_loads_again() -> None:
         ({"num_ctx_auto": False}, {"num_ctx": 8192}, False),
         ({}, {"num_ctx": 4096, "num_ctx_auto": False}, True),
         ({}, {"num_ctx": 100, "num_ctx_auto": False}, True),
-        ({}, {"shift": False, "bytes_needed": 7}, True),
+        ({}, {"bytes_needed": 7}, True),
         ({"num_gpu": 5}, {"num_gpu": -1}, False),
         ({"num_gpu": 5}, {"num_gpu": 5}, True),
         ({"num_gpu": 5}, {"num_gpu": 6}, False),
@@ -529,7 +529,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         assert len(self.processes) <= max_loaded
         taken = sum(SIZES[key] for key in self.processes)
         assert budget is None or taken <= budget or len(self.processes) == 1
-        assert len(self.waiting) == self.scheduler.waiting() <= max_queue + 1
+        assert len(self.waiting) == len(self.scheduler._queue) <= max_queue + 1
         assert {v.key: v.active for v in self.scheduler.runners()} == {
             key: len(process.running) for key, process in self.processes.items()
         }

@@ -1,0 +1,110 @@
+"""Memory plans of loads, made in threads: a plan may read the model's file and asks the devices what is free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+from engine.loading import devices, memory
+from engine.loading.derivations import Weights
+from engine.loading.devices import Device
+from engine.loading.memory import MemoryPlan
+from engine.loading.state import LoadSpec
+from engine.model import Model
+
+ESTIMATES: Final = 256  # that are remembered
+
+_Key = tuple[Path, tuple[int, int] | None, bool, int, int, bool | None]
+"""A file and which file that was, whether it generates, and what of a `LoadSpec` decides about memory."""
+
+
+class LoadPlanner:
+    """Says how much memory a load takes. Owned by the event loop, which it never blocks; `start` it first.
+
+    An *estimate* is what the scheduler decides by: one sequence, on the machine as it was at the start. It is made once
+    for each file and `LoadSpec`, until the library's child says that it copies other types of weights than the last
+    one did. A *plan* is made for each load, from the memory that is free then.
+    """
+
+    def __init__(self, cache_type: str, parallel_limit: int | None) -> None:
+        self._cache_type = cache_type
+        self._parallel_limit = parallel_limit
+        self._host = devices.host()
+        self._gpus: Sequence[Device] = ()
+        self._copied_types: frozenset[str] = frozenset()
+        self._estimates: OrderedDict[_Key, MemoryPlan] = OrderedDict()  # the one that was used last at the end
+        self._estimating = asyncio.Lock()  # who asks for the same estimate waits for it, and nobody overtakes
+
+    async def start(self) -> None:
+        """Look for GPUs."""
+        self._gpus = await asyncio.to_thread(devices.gpus)
+
+    @property
+    def host(self) -> Device:
+        """This machine's memory as it was at the start."""
+        return self._host
+
+    @property
+    def gpus(self) -> Sequence[Device]:
+        """The GPUs as they were at the start."""
+        return self._gpus
+
+    def set_copied_types(self, types: Collection[str]) -> None:
+        """Take note of the types of weights, as GGUF names them, that the library copies."""
+        if self._copied_types != types:
+            self._copied_types = frozenset(types)
+            self._estimates.clear()
+
+    async def estimate(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
+        """What a load takes at least, from memory if it is known. Raises GGUFError or OSError."""
+        generates = model.generates
+        key = weights.path, model.identity, generates, spec.num_ctx, spec.num_gpu, spec.use_mmap
+        async with self._estimating:
+            if (known := self._estimates.get(key)) is not None:
+                self._estimates.move_to_end(key)
+                return known
+            copied_types = self._copied_types
+            plan = await asyncio.to_thread(
+                self._plan, model, weights, spec, parallel_limit=1, host=self._host, gpus=self._gpus
+            )
+            if copied_types is self._copied_types:
+                self._estimates[key] = plan
+                if len(self._estimates) > ESTIMATES:
+                    self._estimates.popitem(last=False)
+            return plan
+
+    async def plan(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
+        """How a model is to be loaded now. Raises GGUFError or OSError."""
+        return await asyncio.to_thread(self._plan_now, model, weights, spec)
+
+    def _plan_now(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
+        gpus = devices.gpus() if self._gpus else []
+        return self._plan(model, weights, spec, parallel_limit=self._parallel_limit, host=devices.host(), gpus=gpus)
+
+    def _plan(
+        self,
+        model: Model,
+        weights: Weights,
+        spec: LoadSpec,
+        *,
+        parallel_limit: int | None,
+        host: Device,
+        gpus: Sequence[Device],
+    ) -> MemoryPlan:
+        """Blocking."""
+        mapped = spec.use_mmap is not False
+        return memory.plan(
+            weights.header,
+            weights=weights.path.stat().st_size,
+            num_ctx=spec.num_ctx,
+            cache_type=self._cache_type,
+            parallel_limit=parallel_limit,
+            host=host,
+            gpus=gpus,
+            num_gpu=spec.num_gpu,
+            copied=memory.copied_bytes(weights.header, self._copied_types, mapped=mapped, generates=model.generates),
+            generates=model.generates,
+        )

@@ -1,0 +1,66 @@
+"""Starts child processes: their command, their environment, and the socket on which they talk to the server."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+FIRST_FREE: Final = 3  # number of the first file behind the standard streams
+PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+PASSED_PREFIXES: Final = ("CUDA_", "NVIDIA_", "GGML_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_", "PRONK_RUNNER_")
+WITHHELD: Final = ("GGML_BACKEND_PATH",)  # llama.cpp would load a library from there
+OWN_PATH: Final = str(Path(__file__).absolute().parents[2])
+
+
+async def start_child(module: str, environ: Mapping[str, str]) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    """Start `python -m module FD` in a session of its own; returns the process and our end of its socket.
+
+    FD is the number of the child's end. The child gets what `child_environment` leaves of `environ`. Raises OSError.
+    """
+    ours, theirs = _socket_pair()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-P", "-m", module, str(theirs)),  # -P: never import from where we were started
+            pass_fds=[theirs],
+            env=child_environment(environ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        os.close(theirs)
+    return process, ours
+
+
+def _socket_pair() -> tuple[socket.socket, int]:
+    """Our end of a socket pair, and the number of the child's.
+
+    That number is not one of a standard stream, even if we have none: the child would get /dev/null in its place.
+    """
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        return ours, fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a child needs of the server's environment: no keys, no proxies, no credentials."""
+    env = {k: v for k, v in environ.items() if k in PASSED_ON or (k.startswith(PASSED_PREFIXES) and k not in WITHHELD)}
+    # llama.cpp's threads wait for each other some hundred times per pass. Spinning for long is ruinous as soon as
+    # anybody else needs a core: a pass then lasts as long as the scheduler's time slices. Never spinning costs half
+    # of the speed on idle cores. This many rounds are some ten microseconds: as fast as the one, as safe as the other.
+    env.setdefault("GOMP_SPINCOUNT", "1000")
+    # Otherwise a failed assertion forks a debugger for each thread that meets it, and they wait for each other.
+    env["GGML_NO_BACKTRACE"] = "1"
+    env["PYTHONPATH"] = os.pathsep.join(p for p in (OWN_PATH, env.get("PYTHONPATH", "")) if p)
+    return env
