@@ -35,14 +35,19 @@ def properties_json(properties: Mapping[str, Property], rewrite: Rewrite = _unch
 
 def property_json(schema: Property, rewrite: Rewrite = _unchanged) -> Json:
     """The schema of one argument; a single type is a text, several are a list."""
-    types = list(schema.type)
-    fields = {
-        "anyOf": [property_json(option, rewrite) for option in schema.any_of],
-        "type": types[0] if len(types) == 1 else types,
-        "items": rewrite(schema.items),
-        "description": schema.description,
-        "enum": [rewrite(value) for value in schema.enum],
-        "properties": None if schema.properties is None else properties_json(schema.properties, rewrite),
-        "required": list(schema.required),
-    }
-    return {key: value for key, value in fields.items() if value not in (None, "", [])}
+    fields: Json = {}  # filled key by key: a request may bring tens of thousands of schemas
+    if schema.any_of:
+        fields["anyOf"] = [property_json(option, rewrite) for option in schema.any_of]
+    if schema.type:
+        fields["type"] = schema.type[0] if len(schema.type) == 1 else list(schema.type)
+    if schema.items not in (None, "", []):
+        fields["items"] = rewrite(schema.items)
+    if schema.description:
+        fields["description"] = schema.description
+    if schema.enum:
+        fields["enum"] = [rewrite(value) for value in schema.enum]
+    if schema.properties is not None:
+        fields["properties"] = properties_json(schema.properties, rewrite)
+    if schema.required:
+        fields["required"] = list(schema.required)
+    return fields

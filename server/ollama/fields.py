@@ -282,11 +282,17 @@ class ToolBody(Body):
     type: str = ""
     items: Any = None
     function: FunctionBody = FunctionBody()
+    _tool: Tool = PrivateAttr()
 
+    @property
     def tool(self) -> Tool:
-        """What the engine is told of it; what the API does not know is left in `sent` only."""
+        """What the engine is told of it."""
+        return self._tool
+
+    def model_post_init(self, _: Any) -> None:
+        """Make the tool while the body is decoded: a large one is decoded beside the event loop."""
         parameters = self.function.parameters
-        return Tool(
+        self._tool = Tool(
             name=self.function.name,
             description=self.function.description,
             type=self.type,

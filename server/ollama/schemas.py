@@ -96,7 +96,7 @@ class ChatBody(InferenceBody):
         return ChatRequest(
             **self.shared(),
             messages=[message.message() for message in self.messages],
-            tools=tuple(tool.tool() for tool in self.tools),
+            tools=tuple(tool.tool for tool in self.tools),
             tool_choice=self.tool_choice,
         )
 

@@ -373,12 +373,15 @@ class TemplateService:
 
 
 async def _encoded(messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> msgspec.Raw:
-    """A conversation as it is sent to a worker, encoded in a thread if large. Raises TemplateError."""
+    """A conversation as it is sent to a worker. Raises TemplateError.
+
+    It is encoded in a thread if it may be large; tools always, for one may have any number of parameters.
+    """
     characters = sum(len(message.content) + len(message.thinking) for message in messages)
     if characters > LARGEST:
         raise TemplateOverBudget("chat template: the conversation is too long")
     try:
-        if characters + 1024 * (len(messages) + len(tools)) > _LARGE:
+        if tools or characters + 1024 * len(messages) > _LARGE:
             return await asyncio.to_thread(encode_conversation, messages, tools, think)
         return encode_conversation(messages, tools, think)
     except RecursionError:
