@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -39,6 +40,7 @@ from engine.loading.scheduler import (
 from engine.loading.spawn import child_environment
 from engine.model import Model
 from engine.selftest import SelfTest
+from registry.logfields import REQUEST_ID, fields
 
 LOADED_PER_DEVICE = 3
 HELLO_TIMEOUT = 10.0  # seconds that a plan waits for what the child knows of the processor
@@ -129,6 +131,8 @@ class RunnerPool:
             load.cancel()
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
         processes = [loaded.process for loaded in self._loaded.values()]
+        for loaded in self._loaded.values():
+            _log_unload(loaded, "the server stops")
         self._loaded.clear()
         if self._spare is not None:  # only now: a load that was given up puts it back
             (spare,) = await asyncio.gather(self._spare, return_exceptions=True)
@@ -149,22 +153,28 @@ class RunnerPool:
         if not self._scheduler.can_run(spec, time.monotonic()):
             plan = await self._planner.estimate(model, weights, spec)
             spec = replace(spec, bytes_needed=plan.total + plan.embedding_bytes if embeds else plan.total)
+        spec = replace(spec, trace_id=REQUEST_ID.get())
         if self.stopping:
             raise EngineStopped
         ticket = next(self._tickets)
         waiter: asyncio.Future[RunnerProcess] = asyncio.get_running_loop().create_future()
         self._waiters[ticket] = waiter
         self._requested[spec.key] = model, weights
+        asked = time.monotonic()
+        log.debug("model requested", extra=fields(model=model.name.shortest, ticket=ticket, context=spec.num_ctx))
         try:
             default = self._config.keep_alive
             self._apply(self._scheduler.request(ticket, spec, keep_alive, default, time.monotonic()))
             process = await waiter
+            waited = time.monotonic() - asked
+            log.debug("model granted", extra=fields(ticket=ticket, pid=process.pid, waited_ms=waited * 1e3))
             self._warn_of_placement(spec)
             if embeds:
                 self._count_embedding(spec.key)
             yield process
         finally:
             self._waiters.pop(ticket, None)
+            log.debug("model released", extra=fields(ticket=ticket))
             self._apply(self._scheduler.finished(ticket, time.monotonic()))
 
     def expire(self, key: str) -> None:
@@ -204,15 +214,18 @@ class RunnerPool:
         for action in actions:
             match action:
                 case StartLoad(key=key, spec=spec):
+                    log.debug("load starts", extra=fields(model=self._name(key), request_id=spec.trace_id or None))
                     self._loads[key] = load = asyncio.create_task(self._load(key, spec))
                     load.add_done_callback(partial(self._load_ended, key))
-                case Unload(key=key):
-                    self._in_background(self._unload(key))
+                case Unload():
+                    self._in_background(self._unload(action))
                 case AbortLoad(key=key):
+                    log.debug("load aborted: nobody waits for it", extra=fields(model=self._name(key)))
                     self._loads[key].cancel()
                 case Grant(ticket=ticket, key=key):
                     self._grant(ticket, self._loaded[key].process)
                 case Refuse(ticket=ticket, reason=reason, detail=detail):
+                    log.debug("request refused: %s", reason.value, extra=fields(ticket=ticket, request_id=None))
                     error = ServerBusy() if reason is Refusal.BUSY else LoadFailed(detail)
                     _fail(self._waiters[ticket], error)
         self._set_timer()
@@ -229,6 +242,9 @@ class RunnerPool:
         if (loaded := self._loaded.get(spec.key)) and loaded.spec.placement != spec.placement:
             log.warning("%s stays where it is for other num_gpu, main_gpu or use_mmap", loaded.model.name.shortest)
 
+    def _name(self, key: str) -> str:
+        return self._requested[key][0].name.shortest
+
     def _grant(self, ticket: int, process: RunnerProcess) -> None:
         waiter = self._waiters[ticket]
         if not waiter.done():
@@ -241,13 +257,14 @@ class RunnerPool:
         deadline = self._scheduler.next_deadline()
         if deadline is not None:
             delay = max(0.0, deadline - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._tick, context=Context())
 
     def _tick(self) -> None:
         self._apply(self._scheduler.tick(time.monotonic()))
 
     async def _load(self, key: str, spec: LoadSpec) -> None:
         """Load one model and tell the scheduler how that ended; cancelled when nobody waits for it any more."""
+        REQUEST_ID.set(spec.trace_id)  # whose end made room for this load may have started the task
         started = time.monotonic()
         model, weights = self._requested[key]
         process = None
@@ -263,6 +280,7 @@ class RunnerPool:
                 await self._await_hello(process)
             plan = await self._planner.plan(model, weights, spec)
             message = load_message(model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention)
+            process.model = model.name.shortest
             try:
                 report = await process.load(message, self._config.load_timeout)
             except LoadCrashed as error:
@@ -281,16 +299,16 @@ class RunnerPool:
             raise
         finally:
             # Not at once: importing the library would take a core from the first answer.
-            asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare)
+            asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare, context=Context())
         self._loads.pop(key, None)
         size = plan.total
         if not report.gpu_share:  # all weights are in this machine's memory, and their real size is known
             size += report.mapped + report.host - plan.weights
         loaded = _LoadedModel(model, process, spec, size, plan.embedding_bytes, report.gpu_share)
         self._loaded[key] = loaded
-        self._in_background(self._watch(key, process, load))
+        Context().run(self._in_background, self._watch(key, process, load))  # its end belongs to no request
         now = time.monotonic()
-        _log_load(loaded, plan, now - started)
+        _log_load(loaded, plan, now - started, self.gpus)
         self._apply(self._scheduler.loaded(key, now, now - started, size))
 
     def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
@@ -301,10 +319,16 @@ class RunnerPool:
         self._loads.pop(key, None)
         self._apply(self._scheduler.load_failed(key, time.monotonic(), "internal error while loading"))
 
-    async def _unload(self, key: str) -> None:
-        loaded = self._loaded.pop(key)
+    async def _unload(self, action: Unload) -> None:
+        started = time.monotonic()
+        loaded = self._loaded.pop(action.key)
         await loaded.process.close()
-        self._apply(self._scheduler.unloaded(key, time.monotonic()))
+        now = time.monotonic()
+        values: dict[str, str | None] = {}
+        if (spec := action.evicted_for) is not None:
+            values = {"evicted_for": self._name(spec.key), "request_id": spec.trace_id or None}
+        _log_unload(loaded, action.reason, now - started, **values)
+        self._apply(self._scheduler.unloaded(action.key, now))
 
     async def _watch(self, key: str, process: RunnerProcess, load: Hashable) -> None:
         """Wait for the end of a process and forget its model. `load` is the key under which crashes are counted."""
@@ -373,29 +397,37 @@ def _fail(waiter: asyncio.Future[RunnerProcess], error: EngineError) -> None:
         waiter.set_exception(error)
 
 
-def _log_load(model: _LoadedModel, plan: MemoryPlan, seconds: float) -> None:
+def _log_load(model: _LoadedModel, plan: MemoryPlan, seconds: float, gpus: Sequence[Device]) -> None:
     """One line on what was planned and what it has become."""
     process, loaded = model.process, model.process.loaded
     assert loaded is not None
+    layers = model.model.header.size("block_count", 0) + 1
+    on_gpus = [gpu.name for gpu in gpus] if loaded.gpu_share else []
     log.info(
-        "loaded %s in %.2f s: pid %d, %s planned, %s resident; weights %s mapped and %s %s, KV cache %s for %d tokens, "
-        "%d sequences of %d; %.0f%% of the layers on a GPU%s",
-        model.model.name.shortest,
-        seconds,
-        process.pid,
-        _mebibytes(plan.total),
-        _mebibytes(devices.resident_bytes(process.pid)),
-        _mebibytes(loaded.mapped),
-        _mebibytes(loaded.host),
-        "copied" if loaded.mapped else "read",
-        _mebibytes(plan.cache),
-        plan.n_cells,
-        plan.n_parallel,
-        loaded.n_ctx,
-        100 * loaded.gpu_share,
-        f", CPU variant {loaded.cpu_variant}" if loaded.cpu_variant else "",
+        "loaded",
+        extra=fields(
+            model=model.model.name.shortest,
+            pid=process.pid,
+            seconds=seconds,
+            planned_bytes=plan.total,
+            resident_bytes=devices.resident_bytes(process.pid),
+            mapped_bytes=loaded.mapped,
+            host_bytes=loaded.host,
+            cache_bytes=plan.cache,
+            cells=plan.n_cells,
+            parallel=plan.n_parallel,
+            context=loaded.n_ctx,
+            layers=layers,
+            gpu_layers=round(loaded.gpu_share * layers),
+            devices=", ".join(on_gpus if loaded.gpu_share == 1 else [*on_gpus, "cpu"]),
+            cpu_variant=loaded.cpu_variant or None,
+        ),
     )
 
 
-def _mebibytes(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"
+def _log_unload(model: _LoadedModel, reason: str, seconds: float | None = None, **values: str | None) -> None:
+    """One line on what is gone and why; `evicted_for` names the model that takes its place."""
+    name, pid = model.model.name.shortest, model.process.pid
+    values = {"model": name, "reason": reason, **values}
+    message = "evicted" if "evicted_for" in values else "unloaded"
+    log.info(message, extra=fields(**values, pid=pid, bytes=model.size, seconds=seconds))

@@ -54,13 +54,14 @@ from engine.messages import (
     take_events,
 )
 from modelfile.crashes import CRASHES, name_of
-from registry.logfields import REQUEST_ID
+from registry.logfields import REQUEST_ID, fields
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
 PINGS_PER_PATIENCE = 3
 MOST_TOKENS = 1 << 31  # of any vocabulary
 STUCK_FACTOR = 10  # times the patience that one forward pass may take
+log = logging.getLogger("pronk.engine")
 _ERRORS: dict[str, Callable[[str], EngineError]] = {"context": ContextExceeded, "request": InvalidRequest}
 
 
@@ -110,6 +111,7 @@ class RunnerProcess(asyncio.Protocol):
         self._process, ours = await start_child("engine.runner", environ)
         transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         self._transport = transport
+        log.debug("process started", extra=fields(pid=self.pid))
         self._burial = asyncio.create_task(self._bury())
         return self
 
@@ -261,6 +263,8 @@ class RunnerProcess(asyncio.Protocol):
         self.ending = self._last_words if code is None else how_it_ended(code, self._last_words)
         self._signal = -(code or 0)
         self._fail_all(self.ending or "it does not end")
+        values = {"pid": self.pid, "model": self.model or None, "ending": self.ending or None}
+        log.debug("process ended", extra=fields(**values, request_id=None))
         await asyncio.wait((ended, closed))  # one that waits for a disk cannot even be killed
         self.exited.set()
 

@@ -235,7 +235,7 @@ class Scheduler:
         if runner.idle and wanted.placed_by_wish:
             self._rest(runner.key, now)  # also if the load fails
         self._draining = {runner.key} if runner.state is State.READY else set()
-        return [self._unload(runner)] if runner.idle else []
+        return [self._unload(runner, "a request wants other options")] if runner.idle else []
 
     def _make_room(self, spec: LoadSpec, now: float) -> list[Action]:
         """Unload idle models, then drain busy ones, until what stays leaves room."""
@@ -247,7 +247,7 @@ class Scheduler:
         while staying and not self._fits(spec, staying):
             victim = staying.pop(0)
             if victim.idle:
-                actions.append(self._unload(victim))
+                actions.append(self._unload(victim, "room for another model", spec))
             else:
                 self._draining.add(victim.key)
         return actions
@@ -261,10 +261,10 @@ class Scheduler:
         self._runners[head.spec.key] = Runner(head.spec, keep_alive, head.spec.bytes_needed)
         return StartLoad(head.spec.key, head.spec)
 
-    def _unload(self, runner: Runner) -> Action:
+    def _unload(self, runner: Runner, reason: str, evicted_for: LoadSpec | None = None) -> Action:
         runner.state = State.LEAVING
         self._draining.discard(runner.key)
-        return Unload(runner.key)
+        return Unload(runner.key, reason, evicted_for)
 
     def _waiters_for(self, runner: Runner) -> list[_Waiting]:
         return [waiting for waiting in self._queue.values() if runner.spec.serves(waiting.spec)]
@@ -279,4 +279,5 @@ class Scheduler:
 
     def _expire_idle(self, now: float) -> list[Action]:
         idle = [runner for runner in self._runners.values() if runner.idle and runner.expires_at is not None]
-        return [self._unload(runner) for runner in idle if runner.expires_at is not None and runner.expires_at <= now]
+        expired = [runner for runner in idle if runner.expires_at is not None and runner.expires_at <= now]
+        return [self._unload(runner, f"idle for its keep_alive of {runner.keep_alive:g} s") for runner in expired]

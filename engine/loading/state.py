@@ -16,7 +16,7 @@ class LoadSpec:
 
     `num_ctx` is the effective context in tokens, `num_ctx_auto` says that nobody asked for it. `num_gpu`, `main_gpu`
     and `use_mmap` are wishes about where the weights are; -1 and None are none. `bytes_needed` is the estimate that
-    the budget is held against.
+    the budget is held against. `trace_id` is the id in the log of the request that asks.
     """
 
     key: str
@@ -27,6 +27,7 @@ class LoadSpec:
     use_mmap: bool | None = None
     adapters: tuple[str, ...] = ()
     bytes_needed: int = 0
+    trace_id: str = field(default="", compare=False)
 
     @property
     def placement(self) -> tuple[int, int | None, bool | None]:
@@ -71,9 +72,14 @@ class StartLoad:
 
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """End the process of this idle model; answered by `unloaded`."""
+    """End the process of this idle model; answered by `unloaded`.
+
+    `reason` is for the log; `evicted_for` is the load that takes its place.
+    """
 
     key: str
+    reason: str = field(default="", compare=False)
+    evicted_for: LoadSpec | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

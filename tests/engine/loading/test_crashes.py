@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from pathlib import Path
 
@@ -218,16 +217,12 @@ async def test_one_line_for_each_load(tmp_path: Path, caplog: pytest.LogCaptureF
     async with running(tmp_path / "models") as engine:
         await ask(engine, "tinychat")
         (running_model,) = engine.running()
-    (line,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("loaded ")]
-    number = r"(\d+\.\d) MiB"
-    found = re.fullmatch(
-        rf"loaded tinychat:latest in \d+\.\d\d s: pid \d+, {number} planned, {number} resident; "
-        rf"weights {number} mapped and {number} copied, KV cache {number} for \d+ tokens, \d+ sequences of \d+; "
-        r"\d+% of the layers on a GPU",
-        line,
-    )
-    assert found, line
-    planned, resident, mapped, copied, cache = map(float, found.groups())
-    assert mapped + copied + cache < resident
+    (line,) = [vars(record)["fields"] for record in caplog.records if record.getMessage() == "loaded"]
+    assert (line["model"], line["gpu_layers"], line["devices"]) == ("tinychat:latest", 0, "cpu")
+    assert all(line[name] > 0 for name in ("pid", "seconds", "cells", "parallel", "context", "layers"))
+    planned, resident = line["planned_bytes"], line["resident_bytes"]
+    assert line["mapped_bytes"] + line["host_bytes"] + line["cache_bytes"] < resident
     assert 0.5 < planned / resident < 2
-    assert abs(running_model.size / (1 << 20) - planned) < 2 * mapped
+    assert abs(running_model.size - planned) < 2 * line["mapped_bytes"]
+    (end,) = [vars(record)["fields"] for record in caplog.records if record.getMessage() == "unloaded"]
+    assert (end["model"], end["pid"], end["reason"]) == ("tinychat:latest", line["pid"], "the server stops")

@@ -54,6 +54,10 @@ async def test_the_log_of_a_child_is_written_here(caplog: pytest.LogCaptureFixtu
     try:
         await process.load(load(), math.inf)
         _, done = await whole(process.submit(submit(chat("Count to 5"), num_predict=3))[1])
+        for _ in range(1000):  # it comes after the answer
+            if "sequence ended" in caplog.messages:
+                break
+            await asyncio.sleep(0.01)
     finally:
         REQUEST_ID.reset(token)
         await process.close()
