@@ -19,14 +19,14 @@ def answers(random: Random) -> Trial:
     """Reads one in a piece and in several: both must say the same, and a fault is a MalformedCall."""
     name = random.choice(_NAMES)
     text = _answer(name, random)
-    turn = ParseContext(
+    context = ParseContext(
         random.choice((ToolSet(TOOLS), ToolSet())),
         random.random() < 0.5,
         random.choice(LAST),
         random.choice(PROMPTS),
     )
     places = [random.randint(0, len(text)) for _ in range(random.randint(0, 8))]
-    return Trial((name, turn, text, places), lambda: _check(name, turn, text, places))
+    return Trial((name, context, text, places), lambda: _check(name, context, text, places))
 
 
 def _answer(name: str, random: Random) -> str:
@@ -37,7 +37,7 @@ def _answer(name: str, random: Random) -> str:
     return broken(["".join(pieces), answer], [*own, *PIECES, *_ODD], random)
 
 
-def _check(name: str, turn: ParseContext, text: str, places: list[int]) -> None:
-    whole = outcome(FORMATS[name], turn, [text])
-    assert outcome(FORMATS[name], turn, cut(text, places)) == whole
-    assert outcome(FORMATS[name], turn, [*text, ""]) == whole
+def _check(name: str, context: ParseContext, text: str, places: list[int]) -> None:
+    whole = outcome(FORMATS[name], context, [text])
+    assert outcome(FORMATS[name], context, cut(text, places)) == whole
+    assert outcome(FORMATS[name], context, [*text, ""]) == whole

@@ -1,4 +1,4 @@
-"""Rules for the arguments of one function, where they are not one object of JSON."""
+"""Grammar rules for the arguments of one function, in formats where they are not one JSON object."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ _NUMERIC = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximu
 _BOOLEANS = ("true", "false", "True", "False")
 
 Member = Callable[[str, Any], str]
-"""The items of a member of an object, of this name and schema."""
+"""Makes the items of a rule for a member of an object from its name and schema."""
 
 
 class Arguments:
-    """Writes the rules for the arguments that a schema wants, an object, into `lines`. Raises UnusableSchema."""
+    """Adds to `builder` the rules for the arguments of one function, which match `schema`, an object.
+
+    Raises UnusableSchema.
+    """
 
     def __init__(
-        self, lines: GrammarBuilder, spec: ArgumentSpec, reserved: Sequence[str], schema: Mapping[str, Any]
+        self, builder: GrammarBuilder, spec: ArgumentSpec, reserved: Sequence[str], schema: Mapping[str, Any]
     ) -> None:
-        self._lines = lines
-        self._shape = spec
+        self._builder = builder
+        self._spec = spec
         self._reserved = reserved
         self._root = schema
 
@@ -47,95 +50,95 @@ class Arguments:
             Values.BARE: self._bare_member,
             Values.QUOTED: self._quoted_member,
         }
-        return self._members(self._root, members[self._shape.values])
+        return self._members(self._root, members[self._spec.values])
 
     def _members(self, schema: Mapping[str, Any], member: Member) -> str:
-        """The members of an object in their order; those that are not required may be left out."""
+        """The members of an object in order; those that are not required may be left out."""
         properties = _properties(schema)
-        names = sorted(properties) if self._shape.values is Values.QUOTED else [*properties]
+        names = sorted(properties) if self._spec.values is Values.QUOTED else [*properties]
         required = _required(schema)
-        between = self._lines.literal(self._shape.between)
+        separator = self._builder.literal(self._spec.separator)
         first = behind = ""
-        if not names and (others := self._others(schema)) is not False and NAME not in self._shape.closing:
+        if not names and (others := self._others(schema)) is not False and NAME not in self._spec.closing:
             one = member(KEY, others)
-            behind = f"({between} {one})*"
+            behind = f"({separator} {one})*"
             first = f"({one} {behind})?"
         for name in reversed(names):
-            one, after = self._named_member(name, properties[name], member), self._lines.rule(behind)
+            one, after = self._named_member(name, properties[name], member), self._builder.add_rule(behind)
             if name in required:
-                first, behind = f"{one} {after}", f"{between} {one} {after}"
+                first, behind = f"{one} {after}", f"{separator} {one} {after}"
             else:
-                first, behind = f"{one} {after} | {self._lines.rule(first)}", f"({between} {one})? {after}"
-        return self._lines.rule(first)
+                first, behind = f"{one} {after} | {self._builder.add_rule(first)}", f"({separator} {one})? {after}"
+        return self._builder.add_rule(first)
 
     def _others(self, schema: Mapping[str, Any]) -> Any:
-        """What members are that the schema does not list; False if there are none."""
+        """The schema of members that the object's schema does not list; False if there are none."""
         return schema.get("additionalProperties", True) if any(schema.get(key) for key in _OPEN) else False
 
     def _named_member(self, name: str, schema: Any, member: Member) -> str:
-        if not re.fullmatch(self._shape.names, name):
+        if not re.fullmatch(self._spec.names, name):
             raise UnusableSchema(f"this model cannot write the name {name}")
         return member(name, schema)
 
     def _json_member(self, name: str, schema: Any) -> str:
-        opening, closing = self._shape.ends(name)
-        return f"{self._lines.literal(opening)} {self._json(schema)} {self._lines.literal(closing)}"
+        opening, closing = self._spec.affixes(name)
+        return f"{self._builder.literal(opening)} {self._json(schema)} {self._builder.literal(closing)}"
 
     def _bare_member(self, name: str, schema: Any) -> str:
-        opening, closing = self._shape.ends(name)
+        opening, closing = self._spec.affixes(name)
         found = variants(schema, self._root)
         kinds = frozenset(branch.kind for branch in found)
         ways: dict[str, list[SchemaVariant]] = {}
         for branch in found:
-            ways.setdefault(opening.replace(KIND, self._shape.kind(branch.kind or _TEXT)), []).append(branch)
-        values = {head: self._bare_values(group, kinds, closing) for head, group in ways.items()}
+            ways.setdefault(opening.replace(KIND, self._spec.kind(branch.kind or _TEXT)), []).append(branch)
+        values = {prefix: self._bare_values(group, kinds, closing) for prefix, group in ways.items()}
         if not any(values.values()):
             raise UnusableSchema(f"this model cannot write any value of {name}")
-        return _either(f"{self._lines.literal(head)} {_either(items)}" for head, items in values.items() if items)
+        return _either(f"{self._builder.literal(prefix)} {_either(items)}" for prefix, items in values.items() if items)
 
     def _bare_values(self, group: Sequence[SchemaVariant], kinds: frozenset[str], closing: str) -> list[str]:
-        """The values with the same beginning. A text may be anything, so what may be one is nothing else."""
+        """Values that are written alike up to here. If one may be any string, that covers the others."""
         free = [each for each in group if each.kind in (_TEXT, _ANYTHING) and not each.values]
         group = next(([each] for each in free if not is_limited(each.schema)), group)
         return [items for branch in group for items in self._bare(branch, kinds, closing)]
 
     def _bare(self, branch: SchemaVariant, kinds: frozenset[str], closing: str) -> list[str]:
-        """Values of a kind, with what ends them; `kinds` are all that the reader expects."""
+        """The values of one schema variant with what ends them; `kinds` are all types that the reader expects."""
         if branch.values:
             texts = {_bare_text(value): value for value in branch.values}
             return [
-                self._lines.literal(text + closing)
+                self._builder.literal(text + closing)
                 for text, value in texts.items()
                 if typed(text, kinds - {_ANYTHING}) == value and not any(mark in text for mark in self._reserved)
             ]
         match branch.kind:
             case "string" | "":
                 nullable = not kinds.isdisjoint(("null", _ANYTHING))
-                return [self._lines.text(closing, self._reserved, branch.schema, nullable=nullable)]
+                return [self._builder.add_text(closing, self._reserved, branch.schema, nullable=nullable)]
             case "number" if _NUMERIC.isdisjoint(branch.schema):
-                return [f"{self._lines.rule(FINITE, 'FINITE')} {self._lines.literal(closing)}"]
+                return [f"{self._builder.add_rule(FINITE, 'FINITE')} {self._builder.literal(closing)}"]
             case "boolean":
-                return [self._lines.literal(word + closing) for word in _BOOLEANS]
-        return [f"{self._json(branch.schema)} {self._lines.literal(closing)}"]
+                return [self._builder.literal(word + closing) for word in _BOOLEANS]
+        return [f"{self._json(branch.schema)} {self._builder.literal(closing)}"]
 
     def _quoted_member(self, name: str, schema: Any) -> str:
-        opening, closing = self._shape.ends(name)
-        return f"{self._lines.literal(opening)} {self._quoted(schema)} {self._lines.literal(closing)}"
+        opening, closing = self._spec.affixes(name)
+        return f"{self._builder.literal(opening)} {self._quoted(schema)} {self._builder.literal(closing)}"
 
     def _quoted(self, schema: Any) -> str:
-        """The rule for any value that is as the schema says."""
+        """The rule for a value that matches the schema, in the format's own quotes."""
         key = f"value: {json.dumps(schema, sort_keys=True)} for arguments {self._root_digest}"
         found = variants(schema, self._root)
-        return self._lines.named(key, lambda: _either(map(self._quoted_branch, found)))
+        return self._builder.add_named_rule(key, lambda: _either(map(self._quoted_branch, found)))
 
     def _quoted_branch(self, branch: SchemaVariant) -> str:
         if branch.values:
             return _either(map(self._quoted_value, branch.values))
         match branch.kind:
             case "string":
-                quote = self._shape.quote
-                text = self._lines.text(quote, self._reserved, branch.schema, nullable=True)
-                return f"{self._lines.literal(quote)} {text}"
+                quote = self._spec.quote
+                text = self._builder.add_text(quote, self._reserved, branch.schema, nullable=True)
+                return f"{self._builder.literal(quote)} {text}"
             case "array":
                 return f'"[" {self._elements(branch.schema)} "]"'
             case "object":
@@ -145,22 +148,22 @@ class Arguments:
         return self._json(branch.schema)
 
     def _elements(self, schema: Mapping[str, Any]) -> str:
-        """What stands in an array."""
-        between = self._lines.literal(self._shape.between)
+        """The elements of an array with separators."""
+        separator = self._builder.literal(self._spec.separator)
         if isinstance(schema.get("prefixItems"), list):
-            return f" {between} ".join(map(self._quoted, schema["prefixItems"]))
+            return f" {separator} ".join(map(self._quoted, schema["prefixItems"]))
         one = self._quoted(schema.get("items", {}))
         least, most = count(schema, "minItems") or 0, count(schema, "maxItems")
         if most is not None and most < 2:
             return {0: ""}.get(most, one if least else f"{one}?")
-        more = f"({between} {one}){{{max(least - 1, 0)},{'' if most is None else most - 1}}}"
+        more = f"({separator} {one}){{{max(least - 1, 0)},{'' if most is None else most - 1}}}"
         return f"{one} {more}" if least else f"({one} {more})?"
 
     def _quoted_value(self, value: Any) -> str:
-        """One value."""
+        """One given value."""
         match value:
             case str():
-                return self._lines.literal(f"{self._shape.quote}{value}{self._shape.quote}")
+                return self._builder.literal(f"{self._spec.quote}{value}{self._spec.quote}")
             case list():
                 return f'"[" {self._joined(map(self._quoted_value, value))} "]"'
             case dict():
@@ -169,23 +172,23 @@ class Arguments:
         return quoted(json.dumps(value))
 
     def _joined(self, items: Iterable[str]) -> str:
-        return f" {self._lines.literal(self._shape.between)} ".join(items)
+        return f" {self._builder.literal(self._spec.separator)} ".join(items)
 
     def _json(self, schema: Any) -> str:
-        """The rule for a value in JSON."""
+        """The rule for a value written as JSON."""
         if not isinstance(schema, Mapping):
             schema = {}
         definitions = {key: self._root[key] for key in DEFINITIONS if key in self._root}
         if '"$ref"' in json.dumps(schema):
             schema = {**schema, **definitions}
-        return self._lines.json(schema, self._reserved)
+        return self._builder.add_json(schema, self._reserved)
 
 
 _KINDS = ("string", "number", "boolean", "null", "array", "object")
 
 
 def _opened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of an object, which may have anything in it if nothing is said."""
+    """The schema of an object; without listed properties it may have any."""
     return schema if "properties" in schema else {"additionalProperties": True, **schema}
 
 

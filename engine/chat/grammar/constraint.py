@@ -1,4 +1,4 @@
-"""What an answer must be: JSON, JSON to a schema, calls of tools; and the grammar that makes it so."""
+"""What a request demands of its answer (JSON, JSON to a schema, tool calls), and the grammar that enforces it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.api import ChatRequest, NamedTool, Tool
 from engine.chat.grammar.builder import literal
-from engine.chat.grammar.calls import call_rules, marks, until
+from engine.chat.grammar.calls import call_rules, special_tokens, text_until
 from engine.chat.grammar.json_grammar import JsonRules, json_rules
 from engine.chat.output import Format, ParseContext
 from engine.chat.output.format import ReasoningMode
@@ -22,86 +22,86 @@ _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """Rules for the answer behind its reasoning, in a format. `what` names them to the user.
+    """Grammar rules for the part of an answer behind its reasoning. `what` names the demand in errors.
 
-    `rules` define `answer`; `body` is what follows where the prompt has begun the answer already. `closings` and
+    `rules` define `answer`; `body` is the rule that follows if the prompt has begun the answer already. `closings` and
     `examples` as in `Grammar`.
     """
 
     what: str
     rules: str
     body: str
-    format: Format
+    answer_format: Format
     closings: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
 
-    def grammar(self, turn: ParseContext) -> Grammar:
-        """The grammar of the answer to a prompt, reasoning included where it has its place."""
-        opening, closing = self.format.spec.thinking
-        known = marks(self.format)
-        reasoning_mode = self.format.spec.reasoning_mode(turn)
+    def grammar(self, context: ParseContext) -> Grammar:
+        """The grammar of the whole answer to one request, reasoning included."""
+        opening, closing = self.answer_format.spec.thinking
+        tokens = special_tokens(self.answer_format)
+        reasoning_mode = self.answer_format.spec.reasoning_mode(context)
         match reasoning_mode:
             case ReasoningMode.BEGUN:
-                start = f"{until(closing, known)} GAP? answer"
+                start = f"{text_until(closing, tokens)} GAP? answer"
             case ReasoningMode.ALLOWED:
-                start = f"({literal(opening, known)} {until(closing, known)} GAP?)? answer"
+                start = f"({literal(opening, tokens)} {text_until(closing, tokens)} GAP?)? answer"
             case ReasoningMode.NONE:
-                start = self.body if turn.continues else "answer"
+                start = self.body if context.continues else "answer"
         closings = self.closings if reasoning_mode is ReasoningMode.NONE else (closing, *self.closings)
-        return Grammar(f"start: {start}\n{self.rules}", known, closings, self.examples)
+        return Grammar(f"start: {start}\n{self.rules}", tokens, closings, self.examples)
 
 
-def chat_constraint(request: ChatRequest, tools: Sequence[Tool], format: Format) -> Constraint | None:
-    """What a turn's `tool_choice` and `format` ask for; `tools` are those that the model may call.
+def chat_constraint(request: ChatRequest, tools: Sequence[Tool], answer_format: Format) -> Constraint | None:
+    """What a request's `tool_choice` and `format` demand; `tools` are those that the model may call.
 
-    A call that is demanded makes an answer without content. One that is not is held to its form only, and may come
-    instead of what `format` demands. Raises InvalidRequest.
+    A demanded call is the whole answer. Where `format` is demanded, the answer may be calls instead, with any
+    arguments. Raises InvalidRequest.
     """
     if request.tool_choice not in ("auto", "none"):
-        return _forced(request, tools, format)
+        return _forced(request, tools, answer_format)
     if request.format is None:
         return None
-    content = content_constraint(request.format, format)
-    calls = format.spec.calls
+    content = content_constraint(request.format, answer_format)
+    calls = answer_format.spec.calls
     if not tools or calls is None or (calls.before + calls.opening).startswith(("{", "[")):
         return content  # content in JSON could not be told from a call that is nothing else
     rules = content.rules.replace("answer:", "answer: calls |", 1)
-    called = call_rules([replace(tool, sent={"additionalProperties": True}) for tool in tools], format)
+    called = call_rules([replace(tool, sent={"additionalProperties": True}) for tool in tools], answer_format)
     return replace(
         content, rules=f"{rules}\n{called.text}", closings=called.closings, examples=content.examples + called.examples
     )
 
 
-def content_constraint(wanted: str, format: Format) -> Constraint:
-    """What the request's `format`, a JSON text, asks of the answer's content. Raises InvalidRequest."""
-    found = _content(wanted)
-    rules = f"answer: {literal(format.spec.content, marks(format))} content\n{found.text}"
-    return Constraint("invalid format", rules, "content", format, examples=found.examples)
+def content_constraint(demand: str, answer_format: Format) -> Constraint:
+    """What `demand`, a request's `format` as JSON, asks of the answer's content. Raises InvalidRequest."""
+    rules = _content_rules(demand)
+    text = f"answer: {literal(answer_format.spec.content, special_tokens(answer_format))} content\n{rules.text}"
+    return Constraint("invalid format", text, "content", answer_format, examples=rules.examples)
 
 
-def _forced(request: ChatRequest, tools: Sequence[Tool], format: Format) -> Constraint:
+def _forced(request: ChatRequest, tools: Sequence[Tool], answer_format: Format) -> Constraint:
     choice = request.tool_choice
-    if format.spec.calls is None:
+    if answer_format.spec.calls is None:
         raise InvalidRequest("tool_choice cannot be enforced: this model has no way to call tools")
     only = choice.name if isinstance(choice, NamedTool) else None
     if only is not None and only not in [tool.name for tool in tools]:
         raise InvalidRequest(f'tool_choice names "{only}", which is not among the tools')
     if not tools:
         raise InvalidRequest(f'tool_choice "{choice}" needs tools')
-    called = call_rules(tools, format, only)
+    called = call_rules(tools, answer_format, only)
     rules = f"answer: calls\n{called.text}"
-    return Constraint("tool_choice cannot be enforced", rules, "calls", format, called.closings, called.examples)
+    return Constraint("tool_choice cannot be enforced", rules, "calls", answer_format, called.closings, called.examples)
 
 
-def _content(wanted: str) -> JsonRules:
-    """The rule `content` and those that it needs."""
+def _content_rules(demand: str) -> JsonRules:
+    """The rule `content` and the rules that it needs."""
     try:
-        value = _ANY_OBJECT if wanted == '"json"' else json.loads(wanted)
+        value = _ANY_OBJECT if demand == '"json"' else json.loads(demand)
         if isinstance(value, Mapping):
             return json_rules(value, "content")
     except UnusableSchema as error:
         raise InvalidRequest(f"invalid format: {error}") from None
     except RecursionError:
         raise InvalidRequest("invalid format: it is nested too deeply") from None
-    quoted = json.dumps(wanted, ensure_ascii=False)
+    quoted = json.dumps(demand, ensure_ascii=False)
     raise InvalidRequest(f'invalid format: {quoted}; expected "json" or a valid JSON Schema object')

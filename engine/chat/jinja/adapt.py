@@ -195,20 +195,21 @@ def inline_calls(calls: Sequence[ToolCall], spec: ToolCallSpec) -> str:
         return ""
     names = spec.aliases(call.name for call in calls)
     texts = [
-        _plain(spec.head(names[call.name])) + _arguments(call.arguments, spec) + _plain(spec.closing) for call in calls
+        _plain(spec.prefix(names[call.name])) + _arguments(call.arguments, spec) + _plain(spec.closing)
+        for call in calls
     ]
-    return _plain(spec.before) + _plain(spec.between or "").join(texts) + _plain(spec.after)
+    return _plain(spec.before) + _plain(spec.separator or "").join(texts) + _plain(spec.after)
 
 
 def _arguments(arguments: dict[str, Any], spec: ToolCallSpec) -> str:
     if spec.arguments is None:
         return _json(arguments)
     texts = [_argument(name, value, spec.arguments) for name, value in arguments.items()]
-    return _plain(spec.arguments.between).join(texts)
+    return _plain(spec.arguments.separator).join(texts)
 
 
 def _argument(name: str, value: Any, spec: ArgumentSpec) -> str:
-    opening, closing = spec.ends(name)
+    opening, closing = spec.affixes(name)
     bare = spec.values is Values.BARE and isinstance(value, str)
     kind = spec.kind(_JSON_TYPES.get(type(value), "string"))
     return _plain(opening.replace(KIND, kind)) + (value if bare else _json(value)) + _plain(closing)

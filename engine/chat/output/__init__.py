@@ -1,7 +1,9 @@
-"""Text to thinking, content and tool calls, in every format that models write.
+"""Parsers of answers: text in, reasoning, content and tool calls out, in every format that models write.
 
-A `Format` comes from a parser's name (`NAMED`), from what a Go template shows (`template_format`) or from the chat
-template in a model's file (`native_format`); an `OutputParser` reads one answer in it.
+A `Format` comes from a parser's name (`NAMED`), from the tag in a Go template (`template_format`) or from the chat
+template in a model's file (`native_format`). `OutputParser` reads one answer in it; its `spec` tells the grammar how
+such an answer is written. To add a format, add a row to `markup`, `tagged_json`, `pythonic` or `delimited` and one to
+the table in `detect`.
 """
 
 from engine.chat.output.detect import native_format

@@ -29,31 +29,31 @@ _CALLS = TaggedJSON(
 )
 
 
-def read_cohere(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_cohere(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer. The renderer's prompt opens the reasoning, or a text that is continued."""
-    if turn.continues:
+    if context.continues:
         yield from _read_text(buffer)
-    elif turn.think:
+    elif context.think:
         yield from _read_thinking(buffer)
-    yield from _read_blocks(buffer, turn)
+    yield from _read_blocks(buffer, context)
 
 
-def read_command(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_command(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer behind the model's own template, whose prompt may have opened any block."""
-    if turn.opened(THINKING):
+    if context.opened(THINKING):
         yield from _read_thinking(buffer)
-    elif turn.opened(TEXT) or turn.opened(RESPONSE):
+    elif context.opened(TEXT) or context.opened(RESPONSE):
         yield from _read_text(buffer)
-    yield from _read_blocks(buffer, turn)
+    yield from _read_blocks(buffer, context)
 
 
-def _read_blocks(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def _read_blocks(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     while True:
         tag = yield from buffer.accept(THINKING, TEXT, RESPONSE, ACTION, END_OF_TURN, after_space=True)
         if tag == THINKING:
             yield from _read_thinking(buffer)
         elif tag == ACTION:
-            yield from _CALLS.read_block(buffer, turn.tools)
+            yield from _CALLS.read_block(buffer, context.tools)
         elif tag in (TEXT, RESPONSE):
             yield from _read_text(buffer)
         elif not tag:
@@ -74,8 +74,8 @@ def _read_text(buffer: TextBuffer) -> ParserCoroutine[None]:
         buffer.push_back(ACTION)
 
 
-def _asked_afresh(turn: ParseContext) -> bool:
-    return turn.think and not turn.continues
+def _asked_afresh(context: ParseContext) -> bool:
+    return context.think and not context.continues
 
 
 COMMAND = Format(read_command, FormatSpec((THINKING, END_THINKING), TEXT, _CALLS.spec), PRESERVED, thinking=True)

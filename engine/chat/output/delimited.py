@@ -67,7 +67,7 @@ _OUTPUT, _END_OUTPUT = "<｜tool▁output▁begin｜>", "<｜tool▁output▁end
 OUTPUTS, END_OUTPUTS = "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>"
 
 
-def read_deepseek(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_deepseek(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read the content of an answer. A result that the model makes up loses its tags; a list of them is dropped."""
     calls = (_PLAIN.calls, _PLAIN.call)
     while tag := (yield from buffer.emit_until(content, *calls, _OUTPUT, _END_OUTPUT, OUTPUTS)):
@@ -88,11 +88,11 @@ def _read_deepseek_call(body: str) -> ToolCall:
 
 _RESERVED = ("<｜tool▁call",)
 _PLAIN = DelimitedCalls(
-    *_DEEPSEEK, ToolCallSpec("", _SEPARATOR, "", between="", reserved=_RESERVED), _read_deepseek_call
+    *_DEEPSEEK, ToolCallSpec("", _SEPARATOR, "", separator="", reserved=_RESERVED), _read_deepseek_call
 )
 _FENCED = replace(
     _PLAIN,
-    inside=ToolCallSpec(f"function{_SEPARATOR}", "\n```json\n", "\n```", between="\n", reserved=_RESERVED),
+    inside=ToolCallSpec(f"function{_SEPARATOR}", "\n```json\n", "\n```", separator="\n", reserved=_RESERVED),
 )
 DEEPSEEK = Format(
     read_deepseek,
@@ -109,7 +109,7 @@ _ARGUMENTS = "<|tool_call_argument_begin|>"
 _HEAD = re.compile(r"(?:functions\.)?(?P<name>.+?)(?::\d+)?")
 
 
-def read_kimi(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_kimi(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read the content of an answer of Kimi K2."""
     while tag := (yield from buffer.emit_until(content, _KIMI_CALLS.calls, _KIMI_CALLS.call)):
         yield from _KIMI_CALLS.read_list(buffer, tag)
@@ -125,7 +125,7 @@ def _read_kimi_call(body: str) -> ToolCall:
 
 _KIMI_CALLS = DelimitedCalls(
     *_KIMI,
-    ToolCallSpec("functions.", f":{NUMBER}{_ARGUMENTS}", "", between="", reserved=("<|tool_call",)),
+    ToolCallSpec("functions.", f":{NUMBER}{_ARGUMENTS}", "", separator="", reserved=("<|tool_call",)),
     _read_kimi_call,
 )
 KIMI_K2 = Format(read_kimi, FormatSpec(calls=_KIMI_CALLS.spec), (*_KIMI, _ARGUMENTS))
@@ -139,9 +139,9 @@ _SOLAR = ("<|tool_calls|>", "<|calls|>", "<|tool_call:begin|>", "<|tool_call:end
 _SOLAR_NAME, _SOLAR_ARGUMENTS = "<|tool_call:name|>", "<|tool_call:args|>"
 
 
-def read_solar(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_solar(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer, which goes on behind `<|begin|>assistant`; whitespace between two parts is dropped."""
-    if turn.opened(_THINK):
+    if context.opened(_THINK):
         buffer.push_back(_THINK)
     calls = _SOLAR_CALLS.calls
     while tag := (yield from buffer.emit_until(content, _THINK, _CONTENT, calls, _END, _ASSISTANT)):
@@ -163,7 +163,9 @@ def _read_solar_call(body: str) -> ToolCall:
 
 _SOLAR_CALLS = DelimitedCalls(
     *_SOLAR,
-    ToolCallSpec(f"call{NUMBER}{_SOLAR_NAME}", _SOLAR_ARGUMENTS, "", between="", reserved=("<|tool_call:", _SOLAR[1])),
+    ToolCallSpec(
+        f"call{NUMBER}{_SOLAR_NAME}", _SOLAR_ARGUMENTS, "", separator="", reserved=("<|tool_call:", _SOLAR[1])
+    ),
     _read_solar_call,
 )
 SOLAR = Format(

@@ -1,7 +1,7 @@
-"""Which format a model writes, read off the text of the chat template in its file.
+"""Finds the format in which a model answers in the text of the chat template in its file.
 
-llama.cpp knows the families in the first part of the table by the same marks; the rest it finds by rendering calls
-and looking at the difference. Here marks do for all.
+llama.cpp finds the families in the first part of the table by the same marks, and the rest by rendering calls and
+comparing. Here all are found by marks.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ _THINKING = (
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """A format and the marks that a template of it has, all of them; `without` are marks that it has not.
+    """A row of the table: a template with all of the `marks` and none in `without` is of this format.
 
-    `whole`: the format is more than calls, so it is read even when there are no tools, and finds reasoning itself;
-    the model thinks if the template has the mark `thinks`. `tags` surround reasoning where the template's text does
-    not show them.
+    `whole`: the format describes whole answers, so it is read without tools too, and its reader finds reasoning; the
+    model reasons if the template contains `thinks`. `tags` are those around reasoning if the template's text does not
+    show them.
     """
 
     marks: tuple[str, ...]
-    format: Format
+    answer_format: Format
     without: tuple[str, ...] = ()
     whole: bool = False
     thinks: str = ""
     tags: tuple[str, str] | None = None
 
     def suits(self, template: str) -> bool:
-        """Whether a template is of this family."""
+        """Whether a template is of this format."""
         return all(mark in template for mark in self.marks) and not any(mark in template for mark in self.without)
 
 
-def _calls(*marks: str, format: Format, without: str = "") -> _Family:
+def _calls(answer_format: Format, *marks: str, without: tuple[str, ...] = ()) -> _Family:
     """A format of calls."""
-    return _Family(marks, format, tuple(filter(None, (without,))))
+    return _Family(marks, answer_format, without)
 
 
-def _whole(*marks: str, format: Format, without: str = "", thinks: str = "") -> _Family:
-    """A format that is more than calls."""
-    return _Family(marks, format, tuple(filter(None, (without,))), whole=True, thinks=thinks)
+def _whole(answer_format: Format, *marks: str, without: tuple[str, ...] = (), thinks: str = "") -> _Family:
+    """A format of whole answers."""
+    return _Family(marks, answer_format, without, whole=True, thinks=thinks)
 
 
 def _json(
@@ -70,80 +70,80 @@ _FENCE = json_list("\n[", name="tool_name", arguments="parameters")
 
 _FAMILIES = (
     _whole(
+        mistral.MISTRAL,
         *("[SYSTEM_PROMPT]", "[TOOL_CALLS]", "[ARGS]"),
-        format=mistral.MISTRAL,
-        without="[CALL_ID]",
+        without=("[CALL_ID]",),
         thinks=mistral.THINK,
     ),
-    _whole("<|channel|>", format=harmony.HARMONY),
-    _whole("<atem:function_calls>", "<|eom|>", format=glimmer.GLIMMER),
-    _whole(">>>all", ">>>${recipient}", format=functionary.FUNCTIONARY),
-    _calls("<|tool_calls_section_begin|>", "<|tool_call_begin|>", format=delimited.KIMI_K2),
-    _whole("<|open|>", "<|close|>", "<|end_of_msg|>", format=markup.KIMI_K3),
-    _whole("<|tool_call:begin|>", "<|tool_call:args|>", format=delimited.SOLAR),
+    _whole(harmony.HARMONY, "<|channel|>"),
+    _whole(glimmer.GLIMMER, "<atem:function_calls>", "<|eom|>"),
+    _whole(functionary.FUNCTIONARY, ">>>all", ">>>${recipient}"),
+    _calls(delimited.KIMI_K2, "<|tool_calls_section_begin|>", "<|tool_call_begin|>"),
+    _whole(markup.KIMI_K3, "<|open|>", "<|close|>", "<|end_of_msg|>"),
+    _whole(delimited.SOLAR, "<|tool_call:begin|>", "<|tool_call:args|>"),
     _Family(("HYTK", ":opensource", "<arg_key{}>"), markup.HUNYUAN.format, tags=markup.HUNYUAN_THINKING),
-    _calls("<role>ASSISTANT</role>", "<arg_key>", format=markup.GLM.format),
-    _whole("<|START_TEXT|>", "<|START_ACTION|>", format=cohere.COMMAND),
-    _calls("<|tool_list_start|>", "<|tool_list_end|>", format=LFM2),
-    _calls("List of tools: [", format=LFM2, without="<|tool_list_start|>"),
+    _calls(markup.GLM.format, "<role>ASSISTANT</role>", "<arg_key>"),
+    _whole(cohere.COMMAND, "<|START_TEXT|>", "<|START_ACTION|>"),
+    _calls(LFM2, "<|tool_list_start|>", "<|tool_list_end|>"),
+    _calls(LFM2, "List of tools: [", without=("<|tool_list_start|>",)),
     _json("<|function_call|>", "<|message_sep|>", "<|function_call|>", "<|message_sep|>", inside=json_call()),
     _json(_GIGA, "<|message_sep|>", "<|role_sep|>", "<|message_sep|>", inside=json_call()),
-    _calls(minimax.SPACE, "<tool_call>", "<invoke name=", format=minimax.MINIMAX3),
-    _calls("dsml_token", "DSML", "function_calls", format=markup.DSML_CALLS.format),
-    _calls("dsml_token", "DSML", "tool_calls", format=markup.DSML_TOOLS.format),
-    _whole("'<|tool_call>call:'", format=gemma.GEMMA4),
-    _calls("Tool usage guidelines:", '<function name="', '<param name="', format=markup.MINICPM.format),
-    _calls("<tool_call>", "<function=", "<parameter=", format=markup.QWEN_XML.format),
-    _calls(markup.SEED_XML.opening, format=markup.SEED_XML.format),
-    _calls(markup.MINIMAX.opening, format=markup.MINIMAX.format),
-    _calls(gemma.FUNCTION_CALL, format=gemma.FUNCTION_GEMMA),
-    _whole("<|START_ACTION|>", format=cohere.COMMAND_RESPONSE),
-    _calls("<arg_key>", format=markup.GLM.format),
-    _calls("tool▁calls▁begin", "```json", format=delimited.DEEPSEEK_FENCED),
-    _calls("tool▁calls▁begin", format=delimited.DEEPSEEK),
-    _whole("[TOOL_CALLS]", "[ARGS]", format=mistral.MISTRAL, thinks=mistral.THINK),
-    _whole("[TOOL_CALLS]", format=mistral.MISTRAL_LISTED, thinks=mistral.THINK),
-    _calls(LFM.opening, format=LFM2),
-    _calls(OLMO.opening, format=OLMO.format),
+    _calls(minimax.MINIMAX3, minimax.SPACE, "<tool_call>", "<invoke name="),
+    _calls(markup.DSML_CALLS.format, "dsml_token", "DSML", "function_calls"),
+    _calls(markup.DSML_TOOLS.format, "dsml_token", "DSML", "tool_calls"),
+    _whole(gemma.GEMMA4, "'<|tool_call>call:'"),
+    _calls(markup.MINICPM.format, "Tool usage guidelines:", '<function name="', '<param name="'),
+    _calls(markup.QWEN_XML.format, "<tool_call>", "<function=", "<parameter="),
+    _calls(markup.SEED_XML.format, markup.SEED_XML.opening),
+    _calls(markup.MINIMAX.format, markup.MINIMAX.opening),
+    _calls(gemma.FUNCTION_GEMMA, gemma.FUNCTION_CALL),
+    _whole(cohere.COMMAND_RESPONSE, "<|START_ACTION|>"),
+    _calls(markup.GLM.format, "<arg_key>"),
+    _calls(delimited.DEEPSEEK_FENCED, "tool▁calls▁begin", "```json"),
+    _calls(delimited.DEEPSEEK, "tool▁calls▁begin"),
+    _whole(mistral.MISTRAL, "[TOOL_CALLS]", "[ARGS]", thinks=mistral.THINK),
+    _whole(mistral.MISTRAL_LISTED, "[TOOL_CALLS]", thinks=mistral.THINK),
+    _calls(LFM2, LFM.opening),
+    _calls(OLMO.format, OLMO.opening),
     _json("<TOOLCALL>", "</TOOLCALL>"),
     _json("<|tools_prefix|>", "<|tools_suffix|>", inside=ToolCallSpec('{"', '": ', "}", "[", "]", ", ")),
     _json("<|tool_call|>", "<|/tool_call|>", "<|/tool_call|>"),
     _json("<|tool_call|>", ""),
     _json(_PLUGIN, "<|action_end|>", inside=json_call("\n", arguments="parameters")),
     _json("<tool_calls>", "</tool_calls>"),
-    _calls(HERMES.opening, format=HERMES.format),
+    _calls(HERMES.format, HERMES.opening),
     _json("Action: ```json", "```", "Action:", "```json", "tool_name", inside=_FENCE, also=("Action:\n```json",)),
     _json("functools[", "", inside=json_list("")),
-    _calls("<function=", format=functionary.FUNCTION_TAGS),
-    _calls("[func_name1(", format=LLAMA4),
-    _calls("<|python_tag|>", format=LLAMA3),
-    _calls("可用工具", format=functionary.GLM4),
-    _calls("tools", format=template_format("{")),
+    _calls(functionary.FUNCTION_TAGS, "<function="),
+    _calls(LLAMA4, "[func_name1("),
+    _calls(LLAMA3, "<|python_tag|>"),
+    _calls(functionary.GLM4, "可用工具"),
+    _calls(template_format("{"), "tools"),
 )
-"""The first that suits counts."""
+"""The first row that suits a template counts."""
 
 
 def native_format(template: str) -> Format:
-    """The format in which a model answers whose own chat template is `template`."""
+    """The format in which a model with this chat template answers."""
     family = next((family for family in _FAMILIES if family.suits(template)), None)
-    format = Format(read_content) if family is None else family.format
+    answer_format = Format(read_content) if family is None else family.answer_format
     if family is not None and family.whole:
-        return replace(format, thinking=format.thinking and family.thinks in template)
+        return replace(answer_format, thinking=answer_format.thinking and family.thinks in template)
     if family is not None:
-        format = replace(format, read=with_tools(format.read))
+        answer_format = replace(answer_format, read=with_tools(answer_format.read))
     tags = (family and family.tags) or next((pair for pair in _THINKING if pair[1] in template), None)
     if tags is None:
-        return format
-    preserved = tuple(dict.fromkeys((*tags, *format.preserved)))
-    return replace(after_thinking(_without_closing(format, tags[1]), *tags, asks=False), preserved=preserved)
+        return answer_format
+    preserved = tuple(dict.fromkeys((*tags, *answer_format.preserved)))
+    return replace(after_thinking(_without_closing(answer_format, tags[1]), *tags, asks=False), preserved=preserved)
 
 
-def _without_closing(format: Format, closing: str) -> Format:
-    """A model that may choose whether it thinks, and does not, may close the block that it never opened."""
+def _without_closing(answer_format: Format, closing: str) -> Format:
+    """The format without a closing tag at the start: a model that skips reasoning may still close the block."""
 
-    def read_rest(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    def read_rest(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
         if (yield from buffer.accept(closing, after_space=True)):
             yield from buffer.skip_space()
-        yield from format.read(buffer, turn)
+        yield from answer_format.read(buffer, context)
 
-    return replace(format, read=read_rest)
+    return replace(answer_format, read=read_rest)

@@ -1,4 +1,4 @@
-"""What a parser is: a script over an answer, and what it may know about the request."""
+"""What a format of answers is: a reader, a specification for the grammar, and what a reader knows of the request."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from engine.api import Message
 from engine.chat.output.stream import ParserCoroutine, TextBuffer
 from engine.chat.output.toolset import ToolSet
 
-# How answers in a format are put together, for grammars that hold a model to it.
-
 
 def _themselves(names: Iterable[str]) -> dict[str, str]:
     return {name: name for name in names}
 
 
 NAME, KIND = "\ue000name", "\ue000kind"
-"""Stand in a shape for the name of the function or argument, and for the kind of its value."""
+"""Placeholders in a specification: the name of the function or argument, and the type of an argument's value."""
 
 NUMBER, KEY, BLANK, LINE = "\ue000number", "\ue000key", "\ue000blank", "\ue000line"
-"""Stand for a number and a name that the model chooses, for a blank and a line feed that it may leave out."""
+"""Placeholders for a number and a name that the model chooses, a space and a line feed that it may leave out."""
 
 
 class Values(Enum):
-    """How values are written: as JSON; texts bare and all else as JSON; or texts between quotes of the format's own,
-    objects and arrays without any, keys bare and sorted."""
+    """How argument values are written.
+
+    JSON: as JSON. BARE: strings without quotes, all else as JSON. QUOTED: strings between quotes of the format's own,
+    keys of objects bare and sorted.
+    """
 
     JSON = auto()
     BARE = auto()
@@ -36,34 +37,35 @@ class Values(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ArgumentSpec:
-    """How one argument is written, where all of them are not one object of JSON.
+    """How one argument is written, in formats whose arguments are not one JSON object.
 
-    It is `opening`, its name, `middle`, its value, `closing`; `between` stands between two. `kind` is the format's word
-    for a kind of JSON, `names` matches the names that can be written.
+    An argument is `opening`, its name, `middle`, its value, `closing`; `separator` stands between two. `kind` maps a
+    JSON type to the format's word for it. `names` is a pattern of the names that can be written.
     """
 
     opening: str
     middle: str
     closing: str = ""
-    between: str = ""
+    separator: str = ""
     values: Values = Values.BARE
     quote: str = ""
     kind: Callable[[str], str] = str
     names: str = r"\S(?:.*\S)?"
 
-    def ends(self, name: str) -> tuple[str, str]:
-        """What stands before and behind the value of this name."""
+    def affixes(self, name: str) -> tuple[str, str]:
+        """What stands before and behind the value of the argument `name`."""
         return self.opening + name + self.middle, self.closing.replace(NAME, name)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallSpec:
-    """How calls are written: each is `opening`, a name, `middle`, arguments, `closing`; the name may come again there.
+    """How tool calls are written: each is `opening`, a name, `middle`, arguments, `closing`.
 
-    `before` and `after` stand around all of them, `between` two of them; without it an answer has one call only.
-    `aliases` maps the functions' names to those by which the model knows them, `names` matches those that can be
-    written. Arguments are one object of JSON unless there are `arguments`. No text in them may contain one of the
-    `reserved`: the reader would take it for its own. `strips_leading_space`: the reader drops white space before calls.
+    `before` and `after` stand around all calls, `separator` between two; without a separator an answer has one call
+    only. `aliases` maps the functions' names to those that the model knows, `names` is a pattern of the names that can
+    be written. Without `arguments` the arguments are one JSON object. No string in them may contain one of the
+    `reserved` texts, which the reader would take for markup. `strips_leading_space`: the reader drops whitespace
+    before calls.
     """
 
     opening: str
@@ -71,7 +73,7 @@ class ToolCallSpec:
     closing: str
     before: str = ""
     after: str = ""
-    between: str | None = None
+    separator: str | None = None
     aliases: Callable[[Iterable[str]], Mapping[str, str]] = field(default=_themselves)
     arguments: ArgumentSpec | None = None
     reserved: tuple[str, ...] = ()
@@ -79,20 +81,20 @@ class ToolCallSpec:
     strips_leading_space: bool = False
 
     def within(self, opening: str, closing: str) -> ToolCallSpec:
-        """The same calls between two tags, each of them or, if something stands around all, all of them."""
+        """The same calls between two tags: around each call, or around the list if there is one."""
         if self.before or self.after:
             return replace(self, before=opening + self.before, after=self.after + closing)
         return replace(self, opening=opening + self.opening, closing=self.closing + closing)
 
-    def head(self, name: str) -> str:
-        """What stands before the arguments of a call; a name in JSON has its quotes in `opening` and `middle`."""
+    def prefix(self, name: str) -> str:
+        """What stands before the arguments of a call. The quotes of a JSON name are in `opening` and `middle`."""
         quoted = self.opening.endswith('"')
         written = json.dumps(name, ensure_ascii=False)[1:-1] if quoted else name
         return self.opening + written + self.middle.replace(NAME, name)
 
 
 class ReasoningMode(Enum):
-    """Where reasoning has its place in an answer: nowhere, at its beginning if the model likes, or it has begun."""
+    """How an answer begins: without reasoning, with reasoning if the model likes, or inside of it."""
 
     NONE = auto()
     ALLOWED = auto()
@@ -101,11 +103,11 @@ class ReasoningMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FormatSpec:
-    """What surrounds reasoning ("" where there is none), what stands before content, and how calls are written.
+    """How a whole answer is written, for grammars.
 
-    `calls` is None where the model has no way to call tools. `begins` is for formats whose readers take the
-    beginning of an answer for reasoning in some turns, whatever it is, and look for none in others; `asks` is for
-    those that look for it only where it was asked for.
+    `thinking` are the tags around reasoning ("" if there is none), `content` stands before content. `calls` is None if
+    the model cannot call tools. `begins`, if set, tells whether the answer to a request begins inside of reasoning; it
+    has none otherwise. `asks`: the reader looks for reasoning only if the request asks for it.
     """
 
     thinking: tuple[str, str] = ("", "")
@@ -114,16 +116,16 @@ class FormatSpec:
     begins: Callable[[ParseContext], bool] | None = None
     asks: bool = False
 
-    def reasoning_mode(self, turn: ParseContext) -> ReasoningMode:
-        """What the answer to a turn begins with."""
+    def reasoning_mode(self, context: ParseContext) -> ReasoningMode:
+        """How the answer to this request begins."""
         opening, _ = self.thinking
-        if turn.continues or not opening or (self.asks and not turn.think):
+        if context.continues or not opening or (self.asks and not context.think):
             return ReasoningMode.NONE
         if self.begins is not None:
-            return ReasoningMode.BEGUN if self.begins(turn) else ReasoningMode.NONE
-        if turn.opened(opening.rstrip()):
+            return ReasoningMode.BEGUN if self.begins(context) else ReasoningMode.NONE
+        if context.opened(opening.rstrip()):
             return ReasoningMode.BEGUN
-        return ReasoningMode.ALLOWED if turn.think else ReasoningMode.NONE
+        return ReasoningMode.ALLOWED if context.think else ReasoningMode.NONE
 
 
 CONTENT_ONLY = FormatSpec()
@@ -131,10 +133,10 @@ CONTENT_ONLY = FormatSpec()
 
 
 def json_call(
-    before: str = "", after: str = "", between: str | None = None, *, name: str = "name", arguments: str = "arguments"
+    before: str = "", after: str = "", separator: str | None = None, *, name: str = "name", arguments: str = "arguments"
 ) -> ToolCallSpec:
     """Objects: `{"name": "f", "arguments": {}}`."""
-    return ToolCallSpec(f'{before}{{"{name}": "', f'", "{arguments}": ', f"}}{after}", between=between)
+    return ToolCallSpec(f'{before}{{"{name}": "', f'", "{arguments}": ', f"}}{after}", separator=separator)
 
 
 def json_list(before: str = "[", after: str = "]", *, name: str = "name", arguments: str = "arguments") -> ToolCallSpec:
@@ -144,10 +146,10 @@ def json_list(before: str = "[", after: str = "]", *, name: str = "name", argume
 
 @dataclass(frozen=True, slots=True)
 class ParseContext:
-    """The request that is being answered.
+    """What a reader knows of the request.
 
-    `think`: whether reasoning was asked for. `last` is the last message of the conversation: an assistant's is
-    continued by the answer. `prompt` is the text the model got; only its end matters.
+    `think`: whether it asks for reasoning. `last` is the last message of the conversation; an assistant's message is
+    continued by the answer. `prompt` is the text that the model got; only its end matters.
     """
 
     tools: ToolSet = field(default_factory=ToolSet)
@@ -157,23 +159,24 @@ class ParseContext:
 
     @property
     def continues(self) -> bool:
-        """Whether the answer goes on in the middle of an assistant's text."""
+        """Whether the answer continues an assistant's text."""
         return self.last is not None and self.last.role == "assistant" and self.last.content != ""
 
     def opened(self, tag: str) -> bool:
-        """Whether the prompt ends with a tag, so that the answer begins behind it."""
+        """Whether the prompt ends with this tag, so that the answer begins behind it."""
         return self.prompt[-len(tag) - 64 :].rstrip().endswith(tag)
 
 
 Reader = Callable[[TextBuffer, ParseContext], ParserCoroutine[None]]
+"""Parses one answer: takes text from the buffer and yields deltas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A way of writing answers: `read` reads one, `spec` tells how it is written.
+    """A format of answers: `read` parses one, `spec` describes it to the grammar.
 
-    `preserved` are special tokens that mean something to the reader: they must reach it as text, while other
-    special tokens are nobody's business. `thinking` says whether the model reasons.
+    `preserved` are special tokens that the reader must see as text; other special tokens are dropped. `thinking`:
+    whether the model reasons.
     """
 
     read: Reader

@@ -11,24 +11,24 @@ RECIPIENT = ">>>"
 FUNCTION, END_FUNCTION = "<function=", "</function>"
 
 
-def read_functionary(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_functionary(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of Functionary 3.2, a text `>>>all` or calls `>>>f`; the prompt ends with the first mark."""
     yield from buffer.accept(RECIPIENT)
     tag = RECIPIENT
     while tag:
         if not (yield from buffer.accept("all\n")):
-            yield from _read_named(buffer, turn)
+            yield from _read_named(buffer, context)
         tag = yield from buffer.emit_until(content, RECIPIENT, trim=True)
 
 
-def read_glm4(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_glm4(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of GLM-4, either a call or content."""
     yield from buffer.accept("\n")
-    yield from _read_named(buffer, turn)
+    yield from _read_named(buffer, context)
     yield from buffer.emit_until(content)
 
 
-def read_function_tags(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_function_tags(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read the content of an answer of Functionary 3.1: `<function=f>{…}</function>`."""
     while (yield from buffer.emit_until(content, FUNCTION, trim=True)):
         body, end = yield from buffer.read_until(END_FUNCTION)
@@ -42,9 +42,9 @@ def read_function_tags(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutin
             yield content(FUNCTION + body + end)
 
 
-def _read_named(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def _read_named(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Emit a call if the text begins with the name of a tool on a line of its own."""
-    if not (head := (yield from buffer.accept(*(f"{name}\n" for name in turn.tools.names)))):
+    if not (head := (yield from buffer.accept(*(f"{name}\n" for name in context.tools.names)))):
         return
     head += yield from buffer.skip_space()
     brace = yield from buffer.accept("{")
@@ -56,9 +56,11 @@ def _read_named(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]
         yield content(head + body)
 
 
-FUNCTIONARY = Format(read_functionary, FormatSpec(content="all\n", calls=ToolCallSpec("", "\n", "", between=RECIPIENT)))
+FUNCTIONARY = Format(
+    read_functionary, FormatSpec(content="all\n", calls=ToolCallSpec("", "\n", "", separator=RECIPIENT))
+)
 FUNCTION_TAGS = Format(
     read_function_tags,
-    FormatSpec(calls=ToolCallSpec(FUNCTION, ">", END_FUNCTION, between="", reserved=(END_FUNCTION,))),
+    FormatSpec(calls=ToolCallSpec(FUNCTION, ">", END_FUNCTION, separator="", reserved=(END_FUNCTION,))),
 )
 GLM4 = Format(read_glm4, FormatSpec(calls=ToolCallSpec("", "\n", "")))

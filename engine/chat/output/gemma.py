@@ -16,19 +16,19 @@ FUNCTION_CALL, END_FUNCTION_CALL, ESCAPE = "<start_function_call>", "<end_functi
 
 
 def _calls(opening: str, closing: str, quote: str, *reserved: str) -> ToolCallSpec:
-    arguments = ArgumentSpec("", ":", between=",", values=Values.QUOTED, quote=quote, names=NAME)
+    arguments = ArgumentSpec("", ":", separator=",", values=Values.QUOTED, quote=quote, names=NAME)
     return ToolCallSpec(
         f"{opening}call:",
         "{",
         f"}}{closing}",
-        between="",
+        separator="",
         arguments=arguments,
         reserved=(quote, *reserved),
         names=NAME,
     )
 
 
-def read_function_gemma(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_function_gemma(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of FunctionGemma."""
     while (yield from buffer.emit_until(content, FUNCTION_CALL)):
         body, end = yield from buffer.read_until(END_FUNCTION_CALL)
@@ -38,22 +38,22 @@ def read_function_gemma(buffer: TextBuffer, turn: ParseContext) -> ParserCorouti
             yield content(FUNCTION_CALL + body + end)
 
 
-def read_gemma4(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_gemma4(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of Gemma 4, reasoning in it too; that is dropped when nobody asked for it."""
-    if turn.opened(f"{CHANNEL}thought"):
+    if context.opened(f"{CHANNEL}thought"):
         buffer.push_back(CHANNEL)
     while tag := (yield from buffer.emit_until(content, CHANNEL, CALL)):
         if tag == CALL:
             yield from _read_call(buffer)
         else:
             yield from buffer.accept("thought\n")
-            yield from buffer.emit_until(reasoning if turn.think else discard, END_CHANNEL, trim=True)
+            yield from buffer.emit_until(reasoning if context.think else discard, END_CHANNEL, trim=True)
             yield from buffer.skip_space()
 
 
-def read_gemma4_silent(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_gemma4_silent(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of a Gemma 4 that is not meant to think."""
-    yield from read_gemma4(buffer, replace(turn, think=False))
+    yield from read_gemma4(buffer, replace(context, think=False))
 
 
 def _read_call(buffer: TextBuffer) -> ParserCoroutine[None]:

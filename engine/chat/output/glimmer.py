@@ -15,7 +15,7 @@ _CALLS = replace(
     ATEM.spec,
     opening=" to=",
     middle=f"{MESSAGE}{ATEM.spec.opening}{NAME}{ATEM.spec.middle}",
-    between=f"{END_MESSAGE}{_ASSISTANT}",
+    separator=f"{END_MESSAGE}{_ASSISTANT}",
     reserved=(*ATEM.reserved, END_MESSAGE, END_TURN, _ASSISTANT),
     strips_leading_space=False,
 )
@@ -23,11 +23,11 @@ _SPEC = FormatSpec((f" to=self{MESSAGE}", f"{END_MESSAGE}{_ASSISTANT}"), f" to=u
 _ENDS = (END_MESSAGE, END_TURN, _ASSISTANT)
 
 
-def read_glimmer(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_glimmer(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer, whose first header begins behind `<|start|>assistant`. Raises MalformedCall."""
-    originals = {alias: name for name in turn.tools.names for alias in (name, _in_namespace(name))}
-    tools = turn.tools.aliased(originals)
-    if _in_text(turn):
+    originals = {alias: name for name in context.tools.names for alias in (name, _in_namespace(name))}
+    tools = context.tools.aliased(originals)
+    if _in_text(context):
         yield from _read_text(buffer, tools)
     while True:
         yield from buffer.accept(_ASSISTANT)
@@ -36,7 +36,7 @@ def read_glimmer(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None
             break
         recipient = header.strip().removeprefix("to=").strip()
         if recipient == "self":
-            yield from buffer.emit_until(reasoning if turn.think else discard, *_ENDS)
+            yield from buffer.emit_until(reasoning if context.think else discard, *_ENDS)
         elif recipient in originals:
             yield from _read_call(buffer, originals[recipient], tools)
         else:
@@ -44,10 +44,10 @@ def read_glimmer(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None
     yield content(header)
 
 
-def _in_text(turn: ParseContext) -> bool:
+def _in_text(context: ParseContext) -> bool:
     """Whether the prompt ends in the middle of a message to the user."""
-    _, separator, text = turn.prompt.rpartition(_ASSISTANT)[2].partition(MESSAGE)
-    return bool(turn.continues and separator) and not any(end in text for end in _ENDS)
+    _, separator, text = context.prompt.rpartition(_ASSISTANT)[2].partition(MESSAGE)
+    return bool(context.continues and separator) and not any(end in text for end in _ENDS)
 
 
 def _in_namespace(name: str) -> str:

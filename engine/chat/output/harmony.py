@@ -51,16 +51,16 @@ _SPEC = FormatSpec(
 )
 
 
-def read_harmony(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_harmony(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer, whose first header begins behind `<|start|>assistant`. Raises MalformedCall.
 
     An assistant's message that is continued has left the body of its last channel open.
     """
-    if turn.continues:
+    if context.continues:
         yield from buffer.emit_until(content, *_ENDS)
-    elif turn.last is not None and turn.last.role == "assistant" and turn.last.thinking:
+    elif context.last is not None and context.last.role == "assistant" and context.last.thinking:
         yield from buffer.emit_until(reasoning, *_ENDS)
-    originals = {identifier: name for name, identifier in identifiers(turn.tools.names).items()}
+    originals = {identifier: name for name, identifier in identifiers(context.tools.names).items()}
     while True:
         header, tag = yield from buffer.read_until(MESSAGE)
         if not tag:

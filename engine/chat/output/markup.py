@@ -127,10 +127,10 @@ class Markup:
         preserved = (self.opening, self.closing) if self.preserved is None else self.preserved
         return Format(self, FormatSpec(calls=self.spec), preserved)
 
-    def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    def __call__(self, buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
         """Read the content of an answer. Raises MalformedCall."""
         while (yield from buffer.emit_until(content, self.opening, trim=self.trims)):
-            yield from self.read_block(buffer, turn.tools)
+            yield from self.read_block(buffer, context.tools)
             if self.trim_after:
                 yield from buffer.skip_space()
 
@@ -330,9 +330,9 @@ _RESPONSE, _END_RESPONSE = "<|open|>response<|sep|>", "<|close|>response<|sep|>"
 _END_MESSAGE = "<|close|>message<|sep|>"
 
 
-def read_kimi3(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_kimi3(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of Kimi K3, reasoning in it too."""
-    if turn.opened(THINK):
+    if context.opened(THINK):
         buffer.push_back(THINK)
     tags = (THINK, _RESPONSE, _END_RESPONSE, _END_MESSAGE, _TOOLS.opening)
     while tag := (yield from buffer.emit_until(content, *tags)):
@@ -340,7 +340,7 @@ def read_kimi3(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
             yield from buffer.emit_until(reasoning, END_THINK)
             yield from buffer.skip_space()
         elif tag == _TOOLS.opening:
-            yield from _TOOLS.read_block(buffer, turn.tools)
+            yield from _TOOLS.read_block(buffer, context.tools)
 
 
 KIMI_K3 = Format(

@@ -36,11 +36,11 @@ _TAG = re.compile(
 _DEEPEST = 100
 
 
-def read_minimax3(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_minimax3(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read the content of an answer."""
     while (yield from buffer.emit_until(content, OPENING, trim=True)):
         body, end = yield from buffer.read_until(CLOSING)
-        calls = _calls(body, turn.tools) if end else []
+        calls = _calls(body, context.tools) if end else []
         yield from emitted(calls)
         if not calls:
             yield content(OPENING + body + end)

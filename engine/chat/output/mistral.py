@@ -30,13 +30,13 @@ class Mistral:
 
     strict: bool = False
 
-    def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    def __call__(self, buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
         """Read an answer, reasoning in it too. Raises MalformedCall."""
-        if turn.opened(THINK):
+        if context.opened(THINK):
             buffer.push_back(THINK)
         while tag := (yield from buffer.emit_until(content, CALLS, THINK, trim=True)):
             if tag == CALLS:
-                yield from self._read_calls(buffer, turn.tools)
+                yield from self._read_calls(buffer, context.tools)
             else:
                 yield from buffer.emit_until(reasoning, END_THINK)
                 yield from buffer.skip_space()
@@ -84,7 +84,7 @@ class Mistral:
 
 MISTRAL = Format(
     Mistral(),
-    FormatSpec((THINK, END_THINK), calls=ToolCallSpec(CALLS, "[ARGS]", "", between="")),
+    FormatSpec((THINK, END_THINK), calls=ToolCallSpec(CALLS, "[ARGS]", "", separator="")),
     (CALLS, THINK, END_THINK, "[ARGS]"),
     thinking=True,
 )

@@ -16,54 +16,54 @@ from engine.chat.output.tagged_json import HERMES
 _THINK = ("<think>", "</think>")
 
 
-def _asked(turn: ParseContext) -> bool:
-    return turn.think
+def _asked(context: ParseContext) -> bool:
+    return context.think
 
 
-def _asked_afresh(turn: ParseContext) -> bool:
-    return turn.think and not turn.continues
+def _asked_afresh(context: ParseContext) -> bool:
+    return context.think and not context.continues
 
 
-def _afresh(turn: ParseContext) -> bool:
-    return not turn.continues
+def _afresh(context: ParseContext) -> bool:
+    return not context.continues
 
 
-def _asked_without_tools(turn: ParseContext) -> bool:
-    return _asked_afresh(turn) and not turn.tools
+def _asked_without_tools(context: ParseContext) -> bool:
+    return _asked_afresh(context) and not context.tools
 
 
-def _with(format: Format, *tokens: str) -> Format:
+def _with(answer_format: Format, *tokens: str) -> Format:
     """The format with more tokens that reach the reader."""
-    return replace(format, preserved=(*tokens, *format.preserved))
+    return replace(answer_format, preserved=(*tokens, *answer_format.preserved))
 
 
-def _read_lfm_thinking(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def _read_lfm_thinking(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """LFM2 decides itself whether it thinks."""
-    if _asked_afresh(turn) and (opening := (yield from buffer.accept("<think>", after_space=True))):
+    if _asked_afresh(context) and (opening := (yield from buffer.accept("<think>", after_space=True))):
         buffer.push_back(opening)
         yield from read_opened_thinking(buffer, strip=True)
-    yield from read_lfm(buffer, turn)
+    yield from read_lfm(buffer, context)
 
 
 # Laguna: reasoning in blocks that may come again in the content, calls in GLM's markup or JSON.
 
 
-def _laguna_thinks(turn: ParseContext) -> bool:
-    return turn.think and not (turn.last is not None and turn.last.role == "assistant")
+def _laguna_thinks(context: ParseContext) -> bool:
+    return context.think and not (context.last is not None and context.last.role == "assistant")
 
 
-def read_laguna(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_laguna(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read what follows the first block of reasoning, which the prompt may have closed already."""
     yield from buffer.accept("</think>", after_space=True)
     yield from buffer.skip_space()
     while tag := (yield from buffer.emit_until(content, "<think>", GLM.opening, trim=True)):
         if tag == "<think>":
             yield from buffer.skip_space()
-            emit = reasoning if turn.think else discard
+            emit = reasoning if context.think else discard
             end = yield from buffer.emit_until(emit, "</think>", GLM.opening, trim=True)
             buffer.push_back(end.removeprefix("</think>"))
         else:
-            yield from GLM.read_block(buffer, turn.tools)
+            yield from GLM.read_block(buffer, context.tools)
         yield from buffer.skip_space()
 
 

@@ -1,4 +1,4 @@
-"""The whole of an answer's reading: a format's script, and calls that have a number and an id."""
+"""Parses one answer in a format, and gives each tool call an index and an id."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _LETTERS = string.ascii_lowercase + string.digits
 
 
 def random_id() -> str:
-    """An id for a call whose format has none."""
+    """An id for a call whose format has none: `call_` and eight letters or digits."""
     return "call_" + "".join(secrets.choice(_LETTERS) for _ in range(8))
 
 
 class OutputParser(StreamParser):
-    """Reads one answer. Not thread safe: belongs to the task that reads the answer.
+    """Parses one answer. Not thread safe: belongs to the task that reads the answer.
 
-    A delta has one call at most, and each is given out as soon as it is complete.
+    A delta has one call at most, and each call is emitted as soon as it is complete.
     """
 
-    def __init__(self, format: Format, turn: ParseContext, new_id: Callable[[], str] = random_id) -> None:
-        super().__init__(lambda buffer: format.read(buffer, turn))
+    def __init__(self, answer_format: Format, context: ParseContext, new_id: Callable[[], str] = random_id) -> None:
+        super().__init__(lambda buffer: answer_format.read(buffer, context))
         self._new_id = new_id
         self._calls = 0
 
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
-        """What the answer says now that it goes on with `text`; iterate to the end before the next call.
+        """Deltas for the next chunk of the answer; iterate to the end before the next call.
 
-        `final`: nothing comes after `text`. Raises MalformedCall after everything that stood before the fault.
+        `final`: `text` is the last chunk. Raises MalformedCall after the deltas of everything before the fault.
         """
         for delta in super().feed(text, final):
             yield self._numbered(delta) if delta.tool_calls else delta

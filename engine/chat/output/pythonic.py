@@ -52,18 +52,18 @@ class TaggedPython:
     @property
     def spec(self) -> ToolCallSpec:
         """How calls are written."""
-        before, after, between = ("[", "]", f",{BLANK}") if self.listed else ("", "", "\n")
-        arguments = ArgumentSpec("", "=", between=f",{BLANK}", values=Values.JSON, names=NAME)
+        before, after, separator = ("[", "]", f",{BLANK}") if self.listed else ("", "", "\n")
+        arguments = ArgumentSpec("", "=", separator=f",{BLANK}", values=Values.JSON, names=NAME)
         reserved = tuple(filter(None, (self.closing,)))
         around = (self.opening + before, after + self.closing)
-        return ToolCallSpec("", "(", ")", *around, between, arguments=arguments, reserved=reserved, names=NAME)
+        return ToolCallSpec("", "(", ")", *around, separator, arguments=arguments, reserved=reserved, names=NAME)
 
     @property
     def format(self) -> Format:
         """Answers of content and such calls."""
         return Format(self, FormatSpec(calls=self.spec), (self.opening, self.closing))
 
-    def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    def __call__(self, buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
         """Read the content of an answer."""
         while (yield from buffer.emit_until(content, self.opening)):
             body, end = yield from buffer.read_until(self.closing)
@@ -75,22 +75,22 @@ class TaggedPython:
                 yield from buffer.skip_space()
 
 
-def read_lfm(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_lfm(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read the content of an answer of LFM2, which forgets its tags at times."""
-    if not (yield from _read_bare(buffer, turn)):
-        yield from LFM(buffer, turn)
+    if not (yield from _read_bare(buffer, context)):
+        yield from LFM(buffer, context)
 
 
-def read_bare_python(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_bare_python(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer that is either calls or content, as Llama 4 writes it."""
-    if not (yield from _read_bare(buffer, turn)):
+    if not (yield from _read_bare(buffer, context)):
         yield from buffer.emit_until(content)
 
 
-def _read_bare(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[bool]:
+def _read_bare(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[bool]:
     """Read an answer that begins like a call of a known tool to its end; false, and nothing read, if it does not."""
     space = yield from buffer.skip_space()
-    start = yield from buffer.accept(*(f"{bracket}{name}(" for name in turn.tools.names for bracket in ("[", "")))
+    start = yield from buffer.accept(*(f"{bracket}{name}(" for name in context.tools.names for bracket in ("[", "")))
     buffer.push_back(space + start)
     if not start:
         return False
@@ -99,7 +99,7 @@ def _read_bare(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[bool]:
         calls = python_calls(text)
     except Unreadable:
         calls = []
-    if calls and all(call.name in turn.tools for call in calls):
+    if calls and all(call.name in context.tools for call in calls):
         yield from emitted(calls)
     else:
         yield content(text)
@@ -120,12 +120,12 @@ PYTHON = "<|python_tag|>"
 _read_json = tagged("{")
 
 
-def read_llama(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_llama(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of Llama 3. Calls of built-in tools look like `brave_search.call(query="x")`."""
     if (yield from buffer.accept(PYTHON, after_space=True)) and not (yield from _begins_with_brace(buffer)):
         yield from _read_built_in(buffer)
     else:
-        yield from _read_json(buffer, turn)
+        yield from _read_json(buffer, context)
 
 
 def _begins_with_brace(buffer: TextBuffer) -> ParserCoroutine[bool]:

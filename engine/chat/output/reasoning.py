@@ -1,4 +1,4 @@
-"""Reasoning between two tags at the start of an answer, for formats that have no parser of their own."""
+"""Reasoning between two tags at the start of an answer, and readers made of readers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from engine.chat.output.stream import ParserCoroutine, StreamParser, TextBuffer,
 
 
 class ThinkingSplitter(StreamParser):
-    """Splits an answer into thinking and content; both routes, Go template and Jinja, read it alike.
+    """Splits an answer into reasoning and content.
 
-    One block counts, and only at the start: after the first text outside of it everything is content. Whitespace
-    before and after each tag goes with the tag, except that before the closing one, which is thinking. A block that
-    the answer does not close is thinking to the end. `opened`: the prompt already ends with the opening tag.
+    One block counts, and only at the start: after the first text outside of it everything is content. Whitespace around
+    a tag belongs to the tag, but before the closing tag it is reasoning. A block without an end is reasoning to the end
+    of the answer. `opened`: the prompt already ends with the opening tag.
     """
 
     def __init__(self, opening: str = "<think>", closing: str = "</think>", *, opened: bool = False) -> None:
@@ -22,7 +22,7 @@ class ThinkingSplitter(StreamParser):
 
 
 def read_thinking(buffer: TextBuffer, opening: str, closing: str, opened: bool) -> ParserCoroutine[None]:
-    """Emit the block at the start of an answer, if there is one, and stop where the content begins."""
+    """Emit the block of reasoning at the start of an answer, if there is one; stop where the content begins."""
     if not opened and not (yield from buffer.accept(opening, after_space=True)):
         return
     yield from buffer.skip_space()
@@ -33,10 +33,10 @@ def read_thinking(buffer: TextBuffer, opening: str, closing: str, opened: bool) 
 def read_opened_thinking(
     buffer: TextBuffer, *interrupts: str, opening: str = "<think>", closing: str = "</think>", strip: bool = False
 ) -> ParserCoroutine[None]:
-    """Emit a block that the prompt has opened, and stop where the content begins.
+    """Emit a block of reasoning that the prompt has opened; stop where the content begins.
 
     The model may repeat the opening tag. One of the `interrupts`, which belong to the content, ends the block too.
-    Whitespace before the closing tag is dropped, after the opening one with `strip`.
+    Whitespace before the closing tag is dropped; after the opening tag only with `strip`.
     """
     yield from buffer.accept(opening, after_space=True)
     if strip:
@@ -53,10 +53,7 @@ def _split(buffer: TextBuffer, opening: str, closing: str, opened: bool) -> Pars
     yield from buffer.emit_until(content)
 
 
-# Readers made of readers: calls only where there are tools, reasoning first.
-
-
-def read_content(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read_content(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Everything is content."""
     yield from buffer.emit_until(content)
 
@@ -64,40 +61,40 @@ def read_content(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None
 def with_tools(read: Reader) -> Reader:
     """A reader that looks for calls only when the request has tools."""
 
-    def read_if_tools(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
-        yield from (read if turn.tools else read_content)(buffer, turn)
+    def read_if_tools(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
+        yield from (read if context.tools else read_content)(buffer, context)
 
     return read_if_tools
 
 
-def after_thinking(format: Format, *tags: str, asks: bool) -> Format:
-    """A format with a block of reasoning before its content, which the prompt may have opened.
+def after_thinking(answer_format: Format, *tags: str, asks: bool) -> Format:
+    """The format with a block of reasoning before its content, which the prompt may have opened.
 
-    `asks`: the block is left in the content unless reasoning was asked for.
+    `asks`: without a request for reasoning the block stays in the content.
     """
     opening, closing = tags
 
-    def read_both(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
-        if turn.think or not asks:
-            yield from read_thinking(buffer, opening, closing, turn.opened(opening))
-        yield from format.read(buffer, turn)
+    def read_both(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
+        if context.think or not asks:
+            yield from read_thinking(buffer, opening, closing, context.opened(opening))
+        yield from answer_format.read(buffer, context)
 
-    spec = replace(format.spec, thinking=(opening, closing), asks=asks)
-    return replace(format, read=read_both, spec=spec, thinking=True)
+    spec = replace(answer_format.spec, thinking=(opening, closing), asks=asks)
+    return replace(answer_format, read=read_both, spec=spec, thinking=True)
 
 
 def after_opened_thinking(
-    format: Format, begins: Callable[[ParseContext], bool], *interrupts: str, strip: bool = False
+    answer_format: Format, begins: Callable[[ParseContext], bool], *interrupts: str, strip: bool = False
 ) -> Format:
-    """A format with reasoning before its content in the turns where it `begins`: the prompt opens the block.
+    """The format with a block of reasoning that the prompt opens, for requests where `begins` is true.
 
-    The others are as in `read_opened_thinking`.
+    `interrupts` and `strip` as in `read_opened_thinking`.
     """
 
-    def read_both(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
-        if begins(turn):
+    def read_both(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
+        if begins(context):
             yield from read_opened_thinking(buffer, *interrupts, strip=strip)
-        yield from format.read(buffer, turn)
+        yield from answer_format.read(buffer, context)
 
-    spec = replace(format.spec, thinking=("<think>", "</think>"), begins=begins)
-    return replace(format, read=read_both, spec=spec, thinking=True)
+    spec = replace(answer_format.spec, thinking=("<think>", "</think>"), begins=begins)
+    return replace(answer_format, read=read_both, spec=spec, thinking=True)

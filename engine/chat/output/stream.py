@@ -1,9 +1,9 @@
-"""The text of one answer as it arrives, and the machine that reads it.
+"""The text of one answer as it arrives, and the parser that reads it.
 
-A format is written as a script: a generator that reads the tape from left to right and yields what it recognised.
-Where it needs more text it yields None, and the machine resumes it with the next piece. A script sees text only
-through the methods of `TextBuffer`, and these decide nothing that later text could overturn: how an answer is cut into
-pieces never changes what comes out. What a script yields may be empty; the machine drops it.
+A format's reader is a coroutine: a generator that takes text from the buffer, left to right, and yields what it
+recognised. It yields None where it needs more text, and `StreamParser` resumes it with the next chunk. It takes text
+only through the methods of `TextBuffer`, and these decide nothing that later text could overturn: how an answer is cut
+into chunks never changes the result. A coroutine may yield empty deltas; the parser drops them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,24 @@ from typing import TypeVar
 from engine.api import Delta, ToolCall
 from engine.errors import EngineError
 
+
+class MalformedCall(EngineError):
+    """A tool call cannot be read, in a format where that fails the answer; `str()` says why."""
+
+
+class Unreadable(ValueError):
+    """A text is no call or no value; `str()` says why. Never leaves this package."""
+
+
 T = TypeVar("T")
 ParserCoroutine = Generator[Delta | None, None, T]
 _EMPTY = Delta()
 
 
 class TextBuffer:
-    """Text that has arrived and was not consumed yet. `ended` says that no more will come.
+    """Text that has arrived and was not consumed yet. `ended`: no more will come.
 
-    Tags given to one call must not be the beginning of one another. Belongs to one machine.
+    Of the tags given to one call none may be the beginning of another. Belongs to one parser.
     """
 
     def __init__(self) -> None:
@@ -30,24 +39,24 @@ class TextBuffer:
         self.ended = False
 
     def take(self, length: int) -> str:
-        """Consume so many characters."""
+        """Consume `length` characters and return them."""
         taken, self.text = self.text[:length], self.text[length:]
         return taken
 
     def push_back(self, text: str) -> None:
-        """Put back what was consumed last."""
+        """Put text back in front; usually what was consumed last."""
         self.text = text + self.text
 
     def skip_space(self) -> ParserCoroutine[str]:
-        """Consume whitespace up to the first character that is none, or to the end; what it was."""
+        """Consume whitespace up to the first other character or the end, and return it."""
         while not (rest := self.text.lstrip()) and not self.ended:
             yield None
         return self.take(len(self.text) - len(rest))
 
     def accept(self, *tags: str, after_space: bool = False) -> ParserCoroutine[str]:
-        """Consume the tag that the text begins with and return it; "" (and nothing consumed) if it begins otherwise.
+        """Consume the tag that the text begins with and return it; else consume nothing and return "".
 
-        `after_space`: whitespace may stand before the tag and is consumed with it.
+        `after_space`: whitespace before the tag is allowed and consumed with it.
         """
         while True:
             text = self.text.lstrip() if after_space else self.text
@@ -60,9 +69,9 @@ class TextBuffer:
             yield None
 
     def read_until(self, *tags: str, keep: bool = False) -> ParserCoroutine[tuple[str, str]]:
-        """Consume silently up to the first of the tags: (text before, tag), or (rest, "") at the end.
+        """Consume up to the first of the tags without emitting: (text before, tag), or (rest, "") at the end.
 
-        The tag is consumed too, or left where it is with `keep`. Without tags that is all there is.
+        `keep`: the tag itself is not consumed. Without tags the whole answer is read.
         """
         searched = 0
         while True:
@@ -76,9 +85,9 @@ class TextBuffer:
             yield None
 
     def emit_until(self, emit: Callable[[str], Delta], *tags: str, trim: bool = False) -> ParserCoroutine[str]:
-        """Emit text as it comes up to the first of the tags; the tag is consumed and returned, "" at the end.
+        """Emit text as it arrives, up to the first of the tags; consume and return the tag, "" at the end.
 
-        What may be the start of a tag waits until that is clear. `trim`: whitespace waits too, and is dropped
+        What may be the start of a tag is held back until that is clear. `trim`: so is whitespace, which is dropped
         before a tag and at the end.
         """
         while True:
@@ -95,17 +104,17 @@ class TextBuffer:
 
 
 class StreamParser:
-    """Reads one answer with one script. Not thread safe: belongs to the task that reads the answer."""
+    """Runs one coroutine over one answer. Not thread safe: belongs to the task that reads the answer."""
 
-    def __init__(self, script: Callable[[TextBuffer], ParserCoroutine[None]]) -> None:
+    def __init__(self, read: Callable[[TextBuffer], ParserCoroutine[None]]) -> None:
         self._buffer = TextBuffer()
-        self._steps = script(self._buffer)
+        self._steps = read(self._buffer)
 
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
-        """What the answer says, now that it goes on with `text`; iterate to the end before the next call.
+        """Deltas for the next chunk of the answer; iterate to the end before the next call.
 
-        `final`: nothing comes after `text`, so what was held back is given out too. Raises what the script raises,
-        after everything that stood before the fault.
+        `final`: `text` is the last chunk, so what was held back is emitted too. Raises what the coroutine raises, after
+        the deltas of everything before the fault.
         """
         self._buffer.text += text
         self._buffer.ended = final
@@ -117,13 +126,13 @@ class StreamParser:
 
 
 def find_first(text: str, tags: tuple[str, ...], start: int = 0) -> tuple[int, str]:
-    """Where the first of the tags begins, and which it is; (length of the text, "") if there is none."""
+    """Position of the first of the tags in `text`, and the tag; (length of `text`, "") if there is none."""
     places = [(at, tag) for tag in tags if (at := text.find(tag, start)) >= 0]
     return min(places, default=(len(text), ""))
 
 
 def partial_match_len(text: str, tags: tuple[str, ...]) -> int:
-    """How many characters at the end of `text` could be the beginning of a tag."""
+    """Number of characters at the end of `text` that could be the beginning of a tag."""
     longest = max(map(len, tags), default=1) - 1
     for length in range(min(longest, len(text)), 0, -1):
         if any(tag.startswith(text[-length:]) for tag in tags):
@@ -132,32 +141,21 @@ def partial_match_len(text: str, tags: tuple[str, ...]) -> int:
 
 
 def discard(text: str) -> Delta:
-    """A piece of the answer that nobody reads."""
+    """An empty delta, for text that is dropped."""
     return _EMPTY
 
 
 def content(text: str) -> Delta:
-    """A piece of what the user reads."""
+    """A delta of content."""
     return Delta(content=text)
 
 
 def reasoning(text: str) -> Delta:
-    """A piece of the model's reasoning."""
+    """A delta of reasoning."""
     return Delta(thinking=text)
 
 
-# Tool calls on their way from a model's text to the answer.
-
-
-class MalformedCall(EngineError):
-    """The model began a tool call that cannot be read, in a format where that fails the answer; `str()` says why."""
-
-
-class Unreadable(ValueError):
-    """A text is not what it should be; `str()` says why. Never leaves the parsers."""
-
-
 def emitted(calls: Iterable[ToolCall]) -> Iterator[Delta]:
-    """One delta for each call."""
+    """One delta for each tool call."""
     for call in calls:
         yield Delta(tool_calls=(call,))

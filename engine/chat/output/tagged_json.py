@@ -46,10 +46,10 @@ class TaggedJSON:
         """Answers of content and such calls."""
         return Format(self, FormatSpec(calls=self.spec), tuple(filter(None, (self.opening, self.closing))))
 
-    def __call__(self, buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+    def __call__(self, buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
         """Read the content of an answer. Raises MalformedCall."""
         while (yield from buffer.emit_until(content, self.opening, *self.also, trim=True)):
-            yield from self.read_block(buffer, turn.tools)
+            yield from self.read_block(buffer, context.tools)
             if self.trim_after:
                 yield from buffer.skip_space()
 
@@ -105,8 +105,8 @@ def template_format(tag: str, thinking: tuple[str, str] = ("", "")) -> Format:
     """The format of a model whose Go template shows `tag` before calls, and these tags, if both, around reasoning."""
     end = {"<": ">", "[": "]"}.get(tag[0], "")
     preserved = (tag[: tag.index(end) + 1],) if end in tag[1:] and end else ()
-    format = Format(tagged(tag), FormatSpec(calls=tagged_calls(tag)), preserved)
-    return after_thinking(format, *thinking, asks=True) if all(thinking) else format
+    answer_format = Format(tagged(tag), FormatSpec(calls=tagged_calls(tag)), preserved)
+    return after_thinking(answer_format, *thinking, asks=True) if all(thinking) else answer_format
 
 
 def tagged_calls(tag: str) -> ToolCallSpec:
@@ -125,18 +125,18 @@ def spellings(tag: str) -> tuple[str, ...]:
     return tuple({glue.join(words): None for glue in ("", " ", "\n")} | {tag: None})
 
 
-def _read_tagged(buffer: TextBuffer, turn: ParseContext, tags: tuple[str, ...]) -> ParserCoroutine[None]:
+def _read_tagged(buffer: TextBuffer, context: ParseContext, tags: tuple[str, ...]) -> ParserCoroutine[None]:
     while found := (yield from buffer.emit_until(content, *tags)):
-        yield from _Calls(turn.tools, found, found).read(buffer)
+        yield from _Calls(context.tools, found, found).read(buffer)
 
 
-def _read_bare(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def _read_bare(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     yield content((yield from buffer.skip_space()))
     opening = yield from buffer.accept("[")
     opening += yield from buffer.skip_space()
     if brace := (yield from buffer.accept("{")):
         buffer.push_back(brace)
-        yield from _Calls(turn.tools, "", opening).read(buffer)
+        yield from _Calls(context.tools, "", opening).read(buffer)
     else:
         yield content(opening)
     yield from buffer.emit_until(content)

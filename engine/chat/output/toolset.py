@@ -1,4 +1,4 @@
-"""The tools of a request, as parsers look at them: which names exist, and which types their parameters have."""
+"""The tools of a request as readers need them: their names, and the types of their parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modelfile.conversation import Json, Tool
 
 
 class ToolSet:
-    """Names and parameter types of the declared tools. Empty (false) when the request has none. Immutable."""
+    """Names and parameter types of the declared tools. False if the request has none. Immutable."""
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         self._schemas: dict[str, Json] = {tool.name: tool.sent for tool in tools if tool.name}
@@ -26,13 +26,13 @@ class ToolSet:
         return bool(self._schemas)
 
     def aliased(self, names: Mapping[str, str]) -> ToolSet:
-        """The same tools under other names: alias to declared name."""
+        """The same tools under other names; `names` maps an alias to a declared name."""
         other = ToolSet()
         other._schemas = {alias: self._schemas[name] for alias, name in names.items()}
         return other
 
     def types(self, function: str, parameter: str) -> frozenset[str]:
-        """The JSON types that a parameter may have; empty when it is not declared."""
+        """The JSON types that a parameter may have; empty if it is not declared."""
         schema = self._schemas.get(function, {})
         properties = schema.get("properties")
         if not isinstance(properties, Mapping):

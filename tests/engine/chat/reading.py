@@ -13,16 +13,16 @@ from modelfile.conversation import Tool
 from tests.tools import tool_of
 
 
-def steps(machine: StreamParser, chunks: Iterable[str]) -> Iterator[Delta]:
+def steps(parser: StreamParser, chunks: Iterable[str]) -> Iterator[Delta]:
     """What each chunk makes the machine say, and at last what the end makes it say."""
     for chunk in chunks:
-        yield joined(machine.feed(chunk))
-    yield joined(machine.feed("", final=True))
+        yield joined(parser.feed(chunk))
+    yield joined(parser.feed("", final=True))
 
 
-def answer(machine: StreamParser, chunks: Iterable[str]) -> Delta:
+def answer(parser: StreamParser, chunks: Iterable[str]) -> Delta:
     """The whole answer."""
-    return joined(steps(machine, chunks))
+    return joined(steps(parser, chunks))
 
 
 def joined(deltas: Iterable[Delta]) -> Delta:
@@ -51,15 +51,15 @@ def tool(name: str, **types: str | list[str]) -> Tool:
 TOOLS = (tool("get_weather", city="string", days="integer"), tool("add", a="number", b="number"), tool("now"))
 
 
-TURN = ParseContext(ToolSet(TOOLS))
+CONTEXT = ParseContext(ToolSet(TOOLS))
 
 
 def said(
-    format: Format | Reader, text: str, turn: ParseContext = TURN
+    format: Format | Reader, text: str, context: ParseContext = CONTEXT
 ) -> tuple[str, str, list[tuple[str, dict[str, Any]]]]:
     """Content, thinking and calls of an answer, which must not depend on how it is cut."""
     if not isinstance(format, Format):
         format = Format(format)
-    whole = answer(OutputParser(format, turn, lambda: "id"), [text])
-    assert answer(OutputParser(format, turn, lambda: "id"), text) == whole
+    whole = answer(OutputParser(format, context, lambda: "id"), [text])
+    assert answer(OutputParser(format, context, lambda: "id"), text) == whole
     return whole.content, whole.thinking, [(call.name, call.arguments) for call in whole.tool_calls]

@@ -118,14 +118,14 @@ def test_thinking(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", TOOL_CASES["cases"], ids=lambda case: case["name"])
 def test_generic_calls(case: dict[str, Any]) -> None:
-    turn = ParseContext(ToolSet(map(Tool, TOOL_CASES["tools"])))
-    ours = read(OutputParser(template_format(case["tag"]), turn), [*case["chunks"], ""])
+    context = ParseContext(ToolSet(map(Tool, TOOL_CASES["tools"])))
+    ours = read(OutputParser(template_format(case["tag"]), context), [*case["chunks"], ""])
     theirs = [*map(recorded, case["steps"]), Step("", case["final_content"])]
     objects = list(_objects("".join(case["chunks"])))
-    if case["tag"] == "{" or all("arguments" in found and found["name"] in turn.tools for found in objects):
+    if case["tag"] == "{" or all("arguments" in found and found["name"] in context.tools for found in objects):
         assert_same(ours, theirs, "" if total(theirs).calls else case["buffer"])
         return
-    calls = [(found["name"], floats(found.get("arguments", {}))) for found in objects if found["name"] in turn.tools]
+    calls = [(found["name"], floats(found.get("arguments", {}))) for found in objects if found["name"] in context.tools]
     assert total(ours).calls == [(at, *call) for at, call in enumerate(calls)]
     assert bool(total(ours).content) == (len(calls) < len(objects))
 
@@ -147,7 +147,7 @@ UNSET_MEANS_OFF = ("cogito", "deepseek3", "gemma4", "gemma4-no-thinking", "lagun
 """Parsers that do not expect reasoning when a request says nothing; through the API it always says something."""
 
 
-def named_turn(given: dict[str, Any]) -> ParseContext:
+def named_context(given: dict[str, Any]) -> ParseContext:
     """The request of a case with a parser's name."""
     think = given.get("Think")
     messages = given.get("Messages") or []
@@ -170,7 +170,7 @@ def test_named_parsers(case: dict[str, Any]) -> None:
     assert [format.tools, format.thinking] == case["caps[tools,thinking]"]
     assert set(format.preserved) == set(case["preserved"] or ())
     theirs = [recorded(step) for step in case["steps"]]
-    assert_same(read(OutputParser(format, named_turn(given)), given["Chunks"]), theirs, "".join(given["Chunks"]))
+    assert_same(read(OutputParser(format, named_context(given)), given["Chunks"]), theirs, "".join(given["Chunks"]))
 
 
 @pytest.mark.parametrize("case", CASES.get("chat_events", []), ids=lambda case: case["name"])
@@ -186,7 +186,7 @@ def test_events_of_a_chat(case: dict[str, Any]) -> None:
 
 def _chat_parser(given: dict[str, Any]) -> OutputParser:
     if given.get("Name"):
-        return OutputParser(NAMED[given["Name"]], named_turn(given))
+        return OutputParser(NAMED[given["Name"]], named_context(given))
     template = ChatTemplate.parse(given["Template"])
     messages = [Message(message["role"], message["content"]) for message in given["Messages"]]
     prompt = template.render(Conversation(messages=messages, think=given.get("Think")))

@@ -18,7 +18,7 @@ from modelfile.conversation import Property
 ANYTHING = "{}"
 
 
-def read(buffer: TextBuffer, turn: ParseContext) -> ParserCoroutine[None]:
+def read(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     yield None
 
 
@@ -42,7 +42,7 @@ def test_content_without_reasoning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("turn", "rule"),
+    ("context", "rule"),
     [
         (ParseContext(think=True, prompt="Hi"), "start: (<think> …</think> GAP?)? answer"),
         (ParseContext(think=False, prompt="Hi"), "start: answer"),
@@ -52,8 +52,8 @@ def test_content_without_reasoning() -> None:
         (ParseContext(think=True, prompt="So", last=Message("assistant", "So")), "start: content"),
     ],
 )
-def test_reasoning_before_it(turn: ParseContext, rule: str) -> None:
-    assert start(content_constraint(ANYTHING, TAGS).grammar(turn)) == rule
+def test_reasoning_before_it(context: ParseContext, rule: str) -> None:
+    assert start(content_constraint(ANYTHING, TAGS).grammar(context)) == rule
 
 
 def test_harmony_has_a_header_for_everything() -> None:

@@ -175,7 +175,7 @@ CALLS = (
     ToolCall("say", {"text": 'Tea, "please"!', "tags": ["a", "b"], "loud": True}),
     ToolCall("now", {}),
 )
-TURN = ParseContext(ToolSet(TOOLS), think=False)
+CONTEXT = ParseContext(ToolSet(TOOLS), think=False)
 
 
 def writes(answer_format: Format) -> bool:
@@ -188,8 +188,8 @@ def test_inline_calls_can_be_read(name: str) -> None:
     spec = FORMATS[name].spec.calls
     assert spec is not None
     for call in CALLS:
-        assert said(FORMATS[name], inline_calls([call], spec), TURN)[2] == [(call.name, call.arguments)]
-    if spec.between is not None:
-        assert said(FORMATS[name], inline_calls(CALLS, spec), TURN)[2] == [
+        assert said(FORMATS[name], inline_calls([call], spec), CONTEXT)[2] == [(call.name, call.arguments)]
+    if spec.separator is not None:
+        assert said(FORMATS[name], inline_calls(CALLS, spec), CONTEXT)[2] == [
             (call.name, call.arguments) for call in CALLS
         ]

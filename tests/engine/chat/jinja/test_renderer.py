@@ -73,8 +73,8 @@ def test_results_are_tied_to_calls() -> None:
     assert text == "f=call_1_0;f=call_1_1;f=call_1_0:1;f=call_1_1:2;"
 
 
-def continued(source: str, answer: Message, think: Think | None = None, shape: FormatSpec = CONTENT_ONLY) -> Prompt:
-    return JinjaRenderer(ChatTemplate(source), shape).render([Message("user", "Hi"), answer], [], think)
+def continued(source: str, answer: Message, think: Think | None = None, spec: FormatSpec = CONTENT_ONLY) -> Prompt:
+    return JinjaRenderer(ChatTemplate(source), spec).render([Message("user", "Hi"), answer], [], think)
 
 
 def test_the_last_answer_is_continued() -> None:
@@ -85,9 +85,9 @@ def test_the_last_answer_is_continued() -> None:
 
 @pytest.mark.parametrize(("end", "text"), [("", "<|TEXT|>Well"), ("<|TEXT|>", "<|TEXT|>Well")])
 def test_what_is_continued_is_content(end: str, text: str) -> None:
-    source, shape = f"A:{{{{ {end!r} }}}}", FormatSpec(content="<|TEXT|>")
-    assert continued(source, Message("assistant", "Well"), shape=shape).text == f"A:{text}"
-    assert continued(source, Message("assistant", ""), shape=shape).text == f"A:{end}"
+    source, spec = f"A:{{{{ {end!r} }}}}", FormatSpec(content="<|TEXT|>")
+    assert continued(source, Message("assistant", "Well"), spec=spec).text == f"A:{text}"
+    assert continued(source, Message("assistant", ""), spec=spec).text == f"A:{end}"
 
 
 THINKS = FormatSpec(("<think>", "</think>"))
@@ -120,7 +120,7 @@ def test_content_is_continued_behind_its_thoughts(source: str, opening: str, clo
 
 @SOURCES
 def test_thoughts_are_continued(source: str, opening: str, closing: str) -> None:
-    prompt = continued(source, Message("assistant", "", thinking="Hm"), shape=THINKS)
+    prompt = continued(source, Message("assistant", "", thinking="Hm"), spec=THINKS)
     assert prompt.text == f"user:Hi;assistant:{opening}Hm"
     assert prompt.before_answer == f"user:Hi;assistant:{opening}"
     assert prompt.answer_start == Delta(thinking="Hm")
@@ -128,7 +128,7 @@ def test_thoughts_are_continued(source: str, opening: str, closing: str) -> None
 
 def test_an_empty_block_of_the_templates_own() -> None:
     source = "{{ messages[0].content }}:{{ '' if enable_thinking else '<think>\n</think>' }}"
-    assert continued(source, Message("assistant", "Well"), shape=THINKS).text == "Hi:<think>\n</think>Well"
+    assert continued(source, Message("assistant", "Well"), spec=THINKS).text == "Hi:<think>\n</think>Well"
 
 
 def test_a_block_that_is_only_closed_is_replaced() -> None:
@@ -154,7 +154,7 @@ MARKED = FormatSpec((" to=self|", "<end><start>assistant"), " to=user|")
 )
 def test_content_with_a_mark_of_its_own(end: str, thinking: str, text: str) -> None:
     source = f"{{{{ messages[0].content }}}}<end><start>assistant{end}"
-    prompt = continued(source, Message("assistant", "Well", thinking=thinking), shape=MARKED)
+    prompt = continued(source, Message("assistant", "Well", thinking=thinking), spec=MARKED)
     assert prompt.text == f"Hi<end><start>assistant{text}"
 
 
@@ -167,7 +167,7 @@ def test_a_template_that_always_begins_to_think_is_stopped() -> None:
 
 
 def test_an_empty_answer_begins_as_any_other() -> None:
-    prompt = continued(OPEN, Message("assistant", ""), shape=THINKS)
+    prompt = continued(OPEN, Message("assistant", ""), spec=THINKS)
     assert prompt == Prompt("user:Hi;assistant:<think>\n", reject_overflow=True)
 
 

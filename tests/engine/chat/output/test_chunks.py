@@ -59,9 +59,9 @@ def answers(draw: st.DrawFn) -> tuple[str, str]:
     return name, "".join(draw(st.lists(pieces, max_size=10)))
 
 
-def outcome(format: Format, turn: ParseContext, chunks: list[str]) -> tuple[Delta, str]:
+def outcome(format: Format, context: ParseContext, chunks: list[str]) -> tuple[Delta, str]:
     """All that an answer says, and the fault that ends it."""
-    parser, said = OutputParser(format, turn, lambda: "id"), []
+    parser, said = OutputParser(format, context, lambda: "id"), []
     try:
         for at, chunk in enumerate(chunks):
             said.extend(parser.feed(chunk, at == len(chunks) - 1))
@@ -82,11 +82,11 @@ def outcome(format: Format, turn: ParseContext, chunks: list[str]) -> tuple[Delt
         st.sampled_from(PROMPTS),
     ),
 )
-def test_cuts(given_answer: tuple[str, str], places: list[int], turn: ParseContext) -> None:
+def test_cuts(given_answer: tuple[str, str], places: list[int], context: ParseContext) -> None:
     name, text = given_answer
-    whole = outcome(FORMATS[name], turn, [text])
-    assert outcome(FORMATS[name], turn, cut(text, places)) == whole
-    assert outcome(FORMATS[name], turn, [*text, ""]) == whole
+    whole = outcome(FORMATS[name], context, [text])
+    assert outcome(FORMATS[name], context, cut(text, places)) == whole
+    assert outcome(FORMATS[name], context, [*text, ""]) == whole
 
 
 @settings(max_examples=100)

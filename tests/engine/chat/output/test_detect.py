@@ -170,8 +170,8 @@ def test_thinking(opening: str, closing: str) -> None:
 def test_reasoning_steps() -> None:
     format = native_format("Here are my reasoning steps: [BEGIN FINAL RESPONSE] <tool_calls>")
     text = f"hm\n[BEGIN FINAL RESPONSE]\n<tool_calls>[{JSON}]</tool_calls>"
-    turn = ParseContext(ToolSet(TOOLS), prompt="<|begin_assistant|>\nHere are my reasoning steps:\n")
-    assert said(format, text, turn) == ("", "hm\n", [CALL])
+    context = ParseContext(ToolSet(TOOLS), prompt="<|begin_assistant|>\nHere are my reasoning steps:\n")
+    assert said(format, text, context) == ("", "hm\n", [CALL])
 
 
 def test_a_template_that_knows_nothing_of_this() -> None:

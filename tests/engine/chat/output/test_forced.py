@@ -14,7 +14,7 @@ from engine.api import ChatRequest, Tool
 from engine.chat.grammar.constraint import chat_constraint
 from engine.chat.output import ParseContext, ToolSet
 from tests.engine.chat.output.sampling import PARAMETERS, sample
-from tests.engine.chat.output.test_shape import FORCED
+from tests.engine.chat.output.test_format_spec import FORCED
 from tests.engine.chat.reading import said
 
 DISTINCT = list({format.spec.calls: name for name, format in FORCED.items()}.values())
@@ -33,16 +33,16 @@ def declared(schemas: dict[str, Any]) -> tuple[Tool, ...]:
     spelled=st.booleans(),
 )
 def test_every_answer_is_a_valid_call(name: str, schemas: dict[str, Any], seed: int, spelled: bool) -> None:
-    format, shape = FORCED[name], FORCED[name].spec.calls
-    assert shape is not None
+    format, spec = FORCED[name], FORCED[name].spec.calls
+    assert spec is not None
     tools = declared(schemas)
-    turn = ParseContext(ToolSet(tools), think=False)
+    context = ParseContext(ToolSet(tools), think=False)
     constraint = chat_constraint(ChatRequest(model="", tools=tools, tool_choice="required"), tools, format)
     assert constraint is not None
-    grammar = constraint.grammar(turn)
-    marks = [*shape.reserved, *grammar.marks, *grammar.closings, "null", "\n", "True", "</p>"]
+    grammar = constraint.grammar(context)
+    marks = [*spec.reserved, *grammar.marks, *grammar.closings, "null", "\n", "True", "</p>"]
     text = sample(grammar, Random(seed), marks, spelled=spelled)
-    content, _, calls = said(format, text, turn)
+    content, _, calls = said(format, text, context)
     assert content == "", text
     assert calls, text
     for function, arguments in calls:

@@ -53,9 +53,9 @@ def test_an_answer_that_goes_on_with_a_message() -> None:
 
 
 def test_names_are_mapped_back() -> None:
-    turn = ParseContext(ToolSet([tool("get-weather.v2")]))
+    context = ParseContext(ToolSet([tool("get-weather.v2")]))
     text = "<|channel|>commentary to=functions.get_weather_v2<|message|>{}"
-    assert said(read_harmony, text, turn) == ("", "", [("get-weather.v2", {})])
+    assert said(read_harmony, text, context) == ("", "", [("get-weather.v2", {})])
 
 
 @pytest.mark.parametrize(

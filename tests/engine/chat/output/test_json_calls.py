@@ -1,17 +1,19 @@
-"""JSON inside an answer, and Go's words for what is wrong with it."""
+"""JSON inside an answer, Go's words for what is wrong with it, and the calls in it."""
 
 from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.chat.output.json_calls import BadJSON, CutJSON, parse, read_object
-from engine.chat.output.stream import ParserCoroutine, StreamParser, TextBuffer, content
-from tests.engine.chat.reading import answer, cut
+from engine.chat.output import ToolSet
+from engine.chat.output.json_calls import BadJSON, CutJSON, parse, read_calls, read_object
+from engine.chat.output.stream import ParserCoroutine, StreamParser, TextBuffer, Unreadable, content
+from tests.engine.chat.reading import TOOLS, answer, cut
 
 
 @pytest.mark.parametrize(
@@ -87,3 +89,47 @@ def test_every_object_is_found_whole(value: dict[str, object], places: list[int]
 
 def test_numbers_that_are_too_large() -> None:
     assert parse('{"a": [1e999, -1e999, 1e308]}') == {"a": [sys.float_info.max, -sys.float_info.max, 1e308]}
+
+
+# Calls as JSON objects.
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"name": "add", "arguments": {"a": 1}},
+        {"tool_name": "add", "parameters": {"a": 1}},
+        {"function": "add", "arguments": {"a": 1}},
+        {"name": "add", "arguments": '{"a": 1}'},
+        {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}},
+        {"tool_calls": [{"name": "add", "arguments": {"a": 1}}]},
+        {"add": {"a": 1}},
+        [{"add": {"a": 1}}],
+    ],
+)
+def test_spellings_of_a_call(value: Any) -> None:
+    assert [(call.name, call.arguments) for call in read_calls(value, ToolSet(TOOLS))] == [("add", {"a": 1})]
+
+
+@pytest.mark.parametrize("arguments", [None, "", {}, "{}"])
+def test_no_arguments(arguments: Any) -> None:
+    assert [call.arguments for call in read_calls({"name": "f", "arguments": arguments}, ToolSet())] == [{}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1,
+        "add",
+        [],
+        {},
+        {"name": ""},
+        {"name": 1},
+        {"a": {"b": 1}},
+        {"name": "f", "arguments": [1]},
+        {"name": "f", "arguments": "x"},
+    ],
+)
+def test_what_is_no_call(value: Any) -> None:
+    with pytest.raises(Unreadable):
+        read_calls(value, ToolSet(TOOLS))

@@ -136,7 +136,7 @@ K3_CALL = (
     "<|close|>call<|sep|>"
 )
 K3_ARGUMENTS = {"city": "Paris", "tags": ["a"]}
-K3_TURN = ParseContext(ToolSet(TOOLS), prompt=f"…{THINK}")
+K3_CONTEXT = ParseContext(ToolSet(TOOLS), prompt=f"…{THINK}")
 
 
 def test_kimi_k3() -> None:
@@ -144,7 +144,7 @@ def test_kimi_k3() -> None:
         "hm<|close|>think<|sep|><|open|>response<|sep|>Yes.<|close|>response<|sep|>"
         f"<|open|>tools<|sep|>{K3_CALL}{K3_CALL}<|close|>tools<|sep|><|close|>message<|sep|>"
     )
-    assert said(read_kimi3, text, K3_TURN) == ("Yes.", "hm", [("get_weather", K3_ARGUMENTS)] * 2)
+    assert said(read_kimi3, text, K3_CONTEXT) == ("Yes.", "hm", [("get_weather", K3_ARGUMENTS)] * 2)
 
 
 def test_kimi_k3_without_thinking() -> None:

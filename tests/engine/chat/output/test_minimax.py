@@ -6,7 +6,7 @@ from engine.chat.output import ParseContext, ToolSet
 from engine.chat.output.minimax import SPACE, read_minimax3
 from tests.engine.chat.reading import said, tool
 
-TURN = ParseContext(ToolSet([tool("f", n="integer", s="string", o="object")]))
+CONTEXT = ParseContext(ToolSet([tool("f", n="integer", s="string", o="object")]))
 
 
 def block(text: str) -> str:
@@ -20,21 +20,21 @@ def test_nested_values() -> None:
         "~<o>~<item>1~</item>~<item>~<k>x~</k>~<l>null~</l>~</item>~</o>~</invoke>"
     )
     arguments = {"n": 3, "s": "<b>3</b>", "o": [1, {"k": "x", "l": None}]}
-    assert said(read_minimax3, f"a {text} b", TURN) == ("a b", "", [("f", arguments)])
+    assert said(read_minimax3, f"a {text} b", CONTEXT) == ("a b", "", [("f", arguments)])
 
 
 def test_several_calls_and_none() -> None:
     text = block('~<invoke name="f">~</invoke>\n~<invoke name="g">~<x>1~</x>~</invoke>')
-    assert said(read_minimax3, text, TURN) == ("", "", [("f", {}), ("g", {"x": "1"})])
+    assert said(read_minimax3, text, CONTEXT) == ("", "", [("f", {}), ("g", {"x": "1"})])
     for text in (block("oops"), block('~<invoke name="f">~<n>3')[:60]):
-        assert said(read_minimax3, text, TURN) == (text, "", [])
+        assert said(read_minimax3, text, CONTEXT) == (text, "", [])
 
 
 def test_tags_that_do_not_match() -> None:
     text = block('~<invoke name="f">~<n>3~</x>~<s>a~</invoke>~</n>')
-    assert said(read_minimax3, text, TURN) == ("", "", [("f", {"n": {"s": "a"}})])
+    assert said(read_minimax3, text, CONTEXT) == ("", "", [("f", {"n": {"s": "a"}})])
 
 
 def test_depth() -> None:
     text = block('~<invoke name="f">' + "~<o>" * 5000 + "~</invoke>")
-    assert len(said(read_minimax3, text, TURN)[2]) == 1
+    assert len(said(read_minimax3, text, CONTEXT)[2]) == 1

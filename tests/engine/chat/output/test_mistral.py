@@ -9,7 +9,7 @@ import pytest
 from engine.api import Delta
 from engine.chat.output import Format, MalformedCall, OutputParser, ParseContext
 from engine.chat.output.mistral import Mistral
-from tests.engine.chat.reading import TURN, answer, said, steps
+from tests.engine.chat.reading import CONTEXT, answer, said, steps
 
 ADD = '{"name": "add", "arguments": {"a": [1]}}'
 CALL = ("add", {"a": [1]})
@@ -38,7 +38,7 @@ def test_calls(text: str, content: str, calls: list[Any]) -> None:
 
 
 def test_an_id_of_the_models_own_is_kept() -> None:
-    parser = OutputParser(Format(Mistral()), TURN)
+    parser = OutputParser(Format(Mistral()), CONTEXT)
     (call,) = answer(parser, ['[TOOL_CALLS]add[CALL_ID]Ab1cD2eF3[ARGS]{"a": 1}']).tool_calls
     assert (call.id, call.name, call.arguments) == ("Ab1cD2eF3", "add", {"a": 1})
 
@@ -68,9 +68,9 @@ def test_thinking() -> None:
 
 
 def test_calls_of_an_array_are_emitted_one_by_one() -> None:
-    parser = OutputParser(Format(Mistral()), TURN)
+    parser = OutputParser(Format(Mistral()), CONTEXT)
     assert list(steps(parser, ["[TOOL_CALLS][", ADD, ", ", ADD, "]"]))[4] == Delta()
-    parser = OutputParser(Format(Mistral()), TURN)
+    parser = OutputParser(Format(Mistral()), CONTEXT)
     assert [len(delta.tool_calls) for delta in steps(parser, ["[TOOL_CALLS][", ADD, ", ", ADD, "]"])] == [
         0,
         1,

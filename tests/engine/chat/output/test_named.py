@@ -96,11 +96,11 @@ def test_laguna(text: str, content: str, thinking: str, calls: list[Any]) -> Non
 
 
 def test_laguna_with_reasoning_that_nobody_wants() -> None:
-    turn = ParseContext(ToolSet(TOOLS), think=False)
-    assert said(NAMED["laguna"], f"</think>\nA <think>ha</think>B{LAGUNA_ADD}", turn) == ("AB", "", [LAGUNA_CALL])
+    context = ParseContext(ToolSet(TOOLS), think=False)
+    assert said(NAMED["laguna"], f"</think>\nA <think>ha</think>B{LAGUNA_ADD}", context) == ("AB", "", [LAGUNA_CALL])
 
 
 def test_a_laguna_answer_that_goes_on_with_a_message() -> None:
-    turn = ParseContext(last=Message("assistant", "A"))
-    assert said(NAMED["laguna"], "B", turn) == ("B", "", [])
-    assert said(NAMED["poolside-v1"], "hm</think>B", turn) == ("B", "hm", [])
+    context = ParseContext(last=Message("assistant", "A"))
+    assert said(NAMED["laguna"], "B", context) == ("B", "", [])
+    assert said(NAMED["poolside-v1"], "hm</think>B", context) == ("B", "hm", [])

@@ -10,14 +10,14 @@ import pytest
 from engine.api import Delta, ToolCall
 from engine.chat.output import NAMED, MalformedCall, OutputParser
 from engine.chat.output.parser import random_id
-from tests.engine.chat.reading import TURN
+from tests.engine.chat.reading import CONTEXT
 
 CALL = '<tool_call>{"name": "now"}</tool_call>'
 
 
 def test_each_call_has_an_id_and_a_number() -> None:
     ids = map("id{}".format, count())
-    parser = OutputParser(NAMED["qwen3"], TURN, lambda: next(ids))
+    parser = OutputParser(NAMED["qwen3"], CONTEXT, lambda: next(ids))
     assert list(parser.feed(f"a{CALL}{CALL}")) == [
         Delta(content="a"),
         Delta(tool_calls=(ToolCall("now", {}, "id0", 0),)),
@@ -35,5 +35,5 @@ def test_ids_are_random() -> None:
 def test_what_stood_before_a_fault_is_said_first() -> None:
     said = []
     with pytest.raises(MalformedCall, match="failed to parse JSON"):
-        said.extend(OutputParser(NAMED["qwen3"], TURN, str).feed(f"a{CALL}<tool_call>oops</tool_call>"))
+        said.extend(OutputParser(NAMED["qwen3"], CONTEXT, str).feed(f"a{CALL}<tool_call>oops</tool_call>"))
     assert said == [Delta(content="a"), Delta(tool_calls=(ToolCall("now", {}, "", 0),))]

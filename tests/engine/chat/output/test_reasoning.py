@@ -104,5 +104,5 @@ def test_a_block_that_the_prompt_opens(text: str, thinking: str, content: str) -
 
 
 def test_a_block_whose_first_whitespace_is_dropped() -> None:
-    machine = StreamParser(lambda buffer: read_opened_thinking(buffer, strip=True))
-    assert answer(machine, ["<think>\n", " why"]) == Delta(thinking="why")
+    parser = StreamParser(lambda buffer: read_opened_thinking(buffer, strip=True))
+    assert answer(parser, ["<think>\n", " why"]) == Delta(thinking="why")

@@ -82,8 +82,8 @@ def test_unread() -> None:
 
 
 def test_pour_holds_back_what_may_be_a_tag() -> None:
-    machine = StreamParser(lambda buffer: buffer.emit_until(content, "<tag>"))
-    assert [delta.content for delta in steps(machine, ["a<t", "b <", "tag", "x"])] == ["a", "<tb ", "", "<tagx", ""]
+    parser = StreamParser(lambda buffer: buffer.emit_until(content, "<tag>"))
+    assert [delta.content for delta in steps(parser, ["a<t", "b <", "tag", "x"])] == ["a", "<tb ", "", "<tagx", ""]
 
 
 def test_pour_that_trims_holds_back_whitespace_too() -> None:
@@ -97,8 +97,8 @@ def test_pour_that_trims_holds_back_whitespace_too() -> None:
 
 
 def test_what_nobody_reads_is_not_said() -> None:
-    machine = StreamParser(lambda buffer: buffer.emit_until(discard))
-    assert list(machine.feed("abc", final=True)) == []
+    parser = StreamParser(lambda buffer: buffer.emit_until(discard))
+    assert list(parser.feed("abc", final=True)) == []
 
 
 def test_a_fault_comes_after_what_stood_before_it() -> None:

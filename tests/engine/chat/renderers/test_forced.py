@@ -10,7 +10,7 @@ from engine.api import ChatRequest, Message, ToolCall
 from engine.chat.grammar.constraint import chat_constraint
 from engine.chat.output import NAMED, ParseContext, ToolSet
 from engine.chat.renderers.select import renderer
-from tests.engine.chat.output.test_shape import GRAMMARS, allowed, may_end
+from tests.engine.chat.output.test_format_spec import GRAMMARS, allowed, may_end
 from tests.engine.chat.reading import said
 from tests.tools import tools_of
 
@@ -74,9 +74,9 @@ def taken(parser: str, text: str) -> str:
 @pytest.mark.parametrize("calls", [[WHOLE], [{"city": "Oslo"}, WHOLE, {"city": ""}]], ids=["one", "several"])
 def test_what_a_renderer_shows_is_allowed_and_read(name: str, calls: list[dict[str, Any]]) -> None:
     format = NAMED[PARSERS[name]]
-    shape, text = format.spec.calls, shown(name, *calls)
-    assert shape is not None
-    start = text.index((shape.before + shape.opening).partition("\n")[0].partition("{")[0])
+    spec, text = format.spec.calls, shown(name, *calls)
+    assert spec is not None
+    start = text.index((spec.before + spec.opening).partition("\n")[0].partition("{")[0])
     answer = taken(PARSERS[name], text[start:])
-    turn = ParseContext(ToolSet(TOOLS), think=False)
-    assert said(format, answer, turn) == ("", "", [("get_weather", arguments) for arguments in calls])
+    context = ParseContext(ToolSet(TOOLS), think=False)
+    assert said(format, answer, context) == ("", "", [("get_weather", arguments) for arguments in calls])

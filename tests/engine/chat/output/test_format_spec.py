@@ -29,7 +29,7 @@ FORMATS = {
     "Go with thoughts": template_format("<tool_call>", ("<think>", "</think>")),
 }
 FORCED = {name: format for name, format in FORMATS.items() if format.spec.calls is not None}
-SEVERAL = {name: format for name, format in FORCED.items() if format.spec.calls.between is not None}
+SEVERAL = {name: format for name, format in FORCED.items() if format.spec.calls.separator is not None}
 THINKING = {name: format for name, format in FORMATS.items() if format.spec.thinking[0]}
 ARGUMENTS = {"get_weather": {"city": "Paris {]\nx", "days": 2}, "add": {"a": 1.5, "b": -2}, "now": {}}
 GRAMMARS = Grammars(ByteVocabulary())
@@ -78,17 +78,17 @@ def written(format: Format, *names: str) -> str:
     spec = format.spec.calls
     assert spec is not None
     known = spec.aliases([each.name for each in TOOLS])
-    calls = [f"{spec.head(known[name])}{arguments(spec, ARGUMENTS[name])}{spec.closing}" for name in names]
-    return spelled(spec.before + (spec.between or "").join(calls) + spec.after)
+    calls = [f"{spec.prefix(known[name])}{arguments(spec, ARGUMENTS[name])}{spec.closing}" for name in names]
+    return spelled(spec.before + (spec.separator or "").join(calls) + spec.after)
 
 
 def arguments(spec: ToolCallSpec, values: dict[str, Any]) -> str:
     """Arguments, in the format's words."""
     if (form := spec.arguments) is None:
         return json.dumps(values)
-    ends = {name: form.ends(name) for name in sorted(values)}
+    ends = {name: form.affixes(name) for name in sorted(values)}
     kinds = {str: "string", float: "number", int: "integer"}
-    return form.between.join(
+    return form.separator.join(
         ends[name][0].replace(KIND, form.kind(kinds[type(values[name])])) + value(form, values[name]) + ends[name][1]
         for name in ends
     )
@@ -104,9 +104,9 @@ def spelled(text: str) -> str:
     return text.replace(NUMBER, "0").replace(BLANK, " ").replace(LINE, "\n")
 
 
-def begun(format: Format, turn: ParseContext) -> str:
+def begun(format: Format, context: ParseContext) -> str:
     """The reasoning that an answer to this turn begins with, because its reader takes what comes for that."""
-    thinks = format.spec.reasoning_mode(turn) is ReasoningMode.BEGUN
+    thinks = format.spec.reasoning_mode(context) is ReasoningMode.BEGUN
     return f"so {{be}} it\n{format.spec.thinking[1]}\n" if thinks else ""
 
 
@@ -146,14 +146,14 @@ def test_the_shortest_answer_is_a_call(name: str) -> None:
 def test_thoughts_are_allowed_and_read(name: str, prompt: str) -> None:
     format = THINKING[name]
     opening, closing = format.spec.thinking
-    turn = ParseContext(think=True, prompt=opening if prompt == "opened" else prompt)
-    reasoning_mode = format.spec.reasoning_mode(turn)
+    context = ParseContext(think=True, prompt=opening if prompt == "opened" else prompt)
+    reasoning_mode = format.spec.reasoning_mode(context)
     if prompt == "opened" and (name == "named lfm2-thinking" or "<|message|>" in opening):
         pytest.skip("no prompt of this format opens a block")
     assert reasoning_mode is not ReasoningMode.NONE
     start = opening if reasoning_mode is ReasoningMode.ALLOWED else ""
-    text = shortest(content_constraint('"json"', format).grammar(turn), f"{start}so {{be}} it\n{closing}\n")
-    content, thinking, _ = said(format, text, turn)
+    text = shortest(content_constraint('"json"', format).grammar(context), f"{start}so {{be}} it\n{closing}\n")
+    content, thinking, _ = said(format, text, context)
     assert (thinking.strip(), isinstance(json.loads(content), dict)) == ("so {be} it", True)
 
 
@@ -161,12 +161,12 @@ def test_thoughts_are_allowed_and_read(name: str, prompt: str) -> None:
 def test_a_call_behind_thoughts(name: str) -> None:
     format = FORCED[name]
     opening, closing = format.spec.thinking
-    turn = ParseContext(ToolSet(TOOLS), think=True)
-    reasoning_mode = format.spec.reasoning_mode(turn)
+    context = ParseContext(ToolSet(TOOLS), think=True)
+    reasoning_mode = format.spec.reasoning_mode(context)
     start = {ReasoningMode.ALLOWED: f"{opening}so\n{closing}\n", ReasoningMode.BEGUN: f"so\n{closing}\n"}.get(
         reasoning_mode, ""
     )
-    content, thinking, calls = said(format, shortest(forced(format).grammar(turn), start), turn)
+    content, thinking, calls = said(format, shortest(forced(format).grammar(context), start), context)
     assert (content, thinking.strip(), len(calls)) == ("", "so" if start else "", 1)
 
 
