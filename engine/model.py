@@ -251,7 +251,7 @@ class Models:
 
     def _messages(self, manifest: Manifest) -> list[Message]:
         texts = self._texts(manifest, media_types.MESSAGES)
-        return [message.restored() for text in texts for message in _decode(text, list[StoredMessage], "messages")]
+        return [stored.message() for text in texts for stored in _decode(text, list[StoredMessage], "messages")]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

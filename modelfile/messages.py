@@ -35,8 +35,8 @@ class StoredMessage(msgspec.Struct, frozen=True):
     tool_name: str = ""
     tool_call_id: str = ""
 
-    def restored(self) -> Message:
-        """The message as conversations hold it."""
+    def message(self) -> Message:
+        """The message as all rooms know it."""
         calls = (ToolCall(c.function.name, c.function.arguments, c.id, c.function.index) for c in self.tool_calls)
         return Message(
             role=self.role,
