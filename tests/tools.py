@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from modelfile.conversation import Property, Tool
-
-Json = Mapping[str, Any]
+from modelfile.conversation import Json, Property, Tool
 
 
 def tool_of(definition: Json, sent: Json | None = None) -> Tool:

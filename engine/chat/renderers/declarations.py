@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from engine.chat import definitions
+from engine.chat.definitions import Json
 from engine.chat.renderers.jsontext import compact, free, spaced, spaced_markup
 from modelfile.conversation import Property, Tool
-
-Json = dict[str, Any]
 
 
 def tool_json(tool: Tool) -> Json:
