@@ -61,7 +61,7 @@ async def test_each_format_and_each_choice_has_its_own(constraints: Constraints)
     required = ChatRequest(model="m", tool_choice="required")
     asked += [(required, (Tool("f", sent={"required": [name]}), Tool("g"))) for name in "xy"]
     made = [await constraints.chat(*each, format) for each in asked for format in (FORMAT, NAMED["harmony"])]
-    assert len({(each.rules, each.format) for each in made if each is not None}) == 10
+    assert len({(each.rules, each.answer_format) for each in made if each is not None}) == 10
     assert made == [await constraints.chat(*each, format) for each in asked for format in (FORMAT, NAMED["harmony"])]
     assert await constraints.chat(ChatRequest(model="m"), tools, FORMAT) is None
 
