@@ -135,9 +135,9 @@ def compute(path: Path) -> Logits:
         def decode() -> None:
             if code := C.llama_decode(context, batch.as_struct()):
                 raise RuntimeError(f"llama_decode returned {code}")
-            wanted = int(np.count_nonzero(batch.output[: batch.size]))
+            n_outputs = int(np.count_nonzero(batch.output[: batch.size]))
             pointer = C.llama_get_logits(context)
-            rows.append(np.ctypeslib.as_array(pointer, (wanted, vocabulary.size)).copy())
+            rows.append(np.ctypeslib.as_array(pointer, (n_outputs, vocabulary.size)).copy())
             batch.clear()
 
         batch.add(0, tokens, 0, output=True)

@@ -1,4 +1,4 @@
-"""Which messages a model reads, and in which order."""
+"""Which messages a model gets, and in which order."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tags in the place of images."""
+"""Image tags in messages, for every way of rendering."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from modelfile import gotemplate
 
 
 @pytest.mark.parametrize(
-    ("place", "content", "count", "expected"),
+    ("placement", "content", "count", "expected"),
     [
         (tags_first, "Compare", 2, "[img-0][img-1]Compare"),
         (tags_first, "a [img] b", 1, "a [img-0] b"),
@@ -38,9 +38,9 @@ from modelfile import gotemplate
         (tags_last, "[img-0]Compare", 1, "[img-0]Compare"),
     ],
 )
-def test_places(place: TagPlacement, content: str, count: int, expected: str) -> None:
-    (found,) = tag_images([Message("user", content, images=(b"1",) * count)], place)
-    assert found.content == expected
+def test_places(placement: TagPlacement, content: str, count: int, expected: str) -> None:
+    (tagged,) = tag_images([Message("user", content, images=(b"1",) * count)], placement)
+    assert tagged.content == expected
 
 
 def test_numbers_go_through_the_conversation() -> None:

@@ -1,4 +1,4 @@
-"""Which template writes the prompts of a model, and what that says about the model."""
+"""Which template writes a model's prompts, and what that says about the model."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""How a conversation is made to fit."""
+"""Conversations shortened until they fit."""
 
 from __future__ import annotations
 

@@ -88,10 +88,10 @@ class Runner:
         logits = self.context.logits
 
         def measured(rows: int) -> npt.NDArray[np.float32]:
-            found = logits(rows)
-            second, best = np.partition(found, -2, axis=1)[:, -2:].T
-            margins.extend((best - second) / found.std(axis=1))
-            return found
+            row_logits = logits(rows)
+            second, best = np.partition(row_logits, -2, axis=1)[:, -2:].T
+            margins.extend((best - second) / row_logits.std(axis=1))
+            return row_logits
 
         with patch.object(self.context, "logits", measured):
             answer = self.ask(prompt, **wishes)
@@ -109,8 +109,8 @@ class Runner:
 
     def done(self, seq: Sequence) -> Done:
         """A request's closing message."""
-        (found,) = [e for e in self.events if isinstance(e, Done) and e.id == seq.id]
-        return found
+        (done,) = [e for e in self.events if isinstance(e, Done) and e.id == seq.id]
+        return done
 
     def failures(self) -> list[Failed]:
         """Everything that has failed."""

@@ -199,7 +199,7 @@ def test_texts_for_vectors_arrive_in_one_piece_or_are_refused(served: tuple[Chan
         assert channel.take(block=True) == Cancel(2)
         job = channel.take(block=True)
     assert isinstance(job, EmbedJob)
-    assert (job.id, [len(passage.tokens) for passage in job.texts]) == (3, [1, 2])
+    assert (job.id, [len(text.tokens) for text in job.texts]) == (3, [1, 2])
 
 
 @pytest.mark.parametrize("unread", [[], [Text(1, "nobody reads this")]])

@@ -1,4 +1,4 @@
-"""What llama.cpp refuses, and how that is said."""
+"""Models that llama.cpp refuses, with error messages for users."""
 
 from __future__ import annotations
 

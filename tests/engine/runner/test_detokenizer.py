@@ -1,4 +1,4 @@
-"""Whole characters, no part of a stop string, and an end to loops: however the text is cut into tokens."""
+"""Whole characters, no part of a stop string, and an end to loops, however the text is cut into tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a text that is too long, and of what a text comes to."""
+"""Embedding requests: texts that are too long, and vectors as the request wants them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def embed(*texts: str, **wishes: Any) -> Embed:
 
 
 def tokens(job: EmbedJob) -> list[list[int]]:
-    return [passage.tokens.tolist() for passage in job.texts]
+    return [text.tokens.tolist() for text in job.texts]
 
 
 def test_texts_become_tokens_between_special_ones(vocabulary: Vocabulary) -> None:
@@ -87,26 +87,26 @@ VECTORS = st.lists(st.lists(st.floats(-8, 8, width=32), min_size=3, max_size=3),
 @given(rows=VECTORS, counts=st.lists(st.integers(1, 50), min_size=6, max_size=6))
 def test_the_mean_of_a_text_is_that_of_its_parts(rows: list[list[float]], counts: list[int]) -> None:
     parts = list(zip(rows, counts, strict=False))
-    passage = EmbedText(array("i", range(sum(count for _, count in parts))))
+    text = EmbedText(array("i", range(sum(count for _, count in parts))))
     for row, count in parts:
-        passage.add(np.array(row, np.float32), count, mean=True)
+        text.add(np.array(row, np.float32), count, mean=True)
     expected = np.average([row for row, _ in parts], axis=0, weights=[count for _, count in parts])
-    assert not passage.n_left
-    assert passage.vector == pytest.approx(expected, abs=1e-5)
+    assert not text.n_left
+    assert text.vector == pytest.approx(expected, abs=1e-5)
 
 
 def test_without_a_mean_the_last_part_counts() -> None:
-    passage = EmbedText(array("i", range(5)))
-    passage.add(np.array([1, 2], np.float32), 3, mean=False)
-    passage.add(np.array([3, 4], np.float32), 2, mean=False)
-    assert passage.vector is not None
-    assert passage.vector.tolist() == [3, 4]
+    text = EmbedText(array("i", range(5)))
+    text.add(np.array([1, 2], np.float32), 3, mean=False)
+    text.add(np.array([3, 4], np.float32), 2, mean=False)
+    assert text.vector is not None
+    assert text.vector.tolist() == [3, 4]
 
 
 def answer(vectors: list[list[float]], **wishes: Any) -> list[list[float]]:
     job = EmbedJob(embed(*["a"] * len(vectors), **wishes), [EmbedText(array("i", [7])) for _ in vectors])
-    for passage, vector in zip(job.texts, vectors, strict=True):
-        passage.add(np.array(vector, np.float32), 1, mean=True)
+    for text, vector in zip(job.texts, vectors, strict=True):
+        text.add(np.array(vector, np.float32), 1, mean=True)
     found = job.answer()
     assert found.tokens == len(vectors)
     rows: list[list[float]] = np.frombuffer(found.vectors, np.float32).reshape(len(vectors), -1).tolist()

@@ -1,4 +1,4 @@
-"""Shortest ways to the end of a grammar, found by search."""
+"""The search for a short end of an answer under its grammar."""
 
 from __future__ import annotations
 
@@ -83,48 +83,48 @@ def finish(
     grammars: Grammars,
     vocabulary: Vocabulary,
     rules: str | Grammar,
-    begun: str,
+    start: str,
     marks: tuple[str, ...] = (),
     *closings: str,
 ) -> str | None:
     """The whole text, if an end is found for what has begun."""
     matcher = grammars.matcher(Grammar(rules, marks, closings) if isinstance(rules, str) else rules)
     matcher.set_budget(10_000)
-    tokens = vocabulary.tokenize(begun, add_special=False).tolist()
+    tokens = vocabulary.tokenize(start, add_special=False).tolist()
     for token in tokens:
         assert matcher.accept(token) == token
-    way = matcher._find(PATIENCE)
-    if way is None:
+    end_path = matcher._find(PATIENCE)
+    if end_path is None:
         return None
-    assert matcher._matcher.consume_tokens(way.tokens)
+    assert matcher._matcher.consume_tokens(end_path.tokens)
     assert matcher._matcher.is_accepting()
-    return vocabulary.detokenize([*tokens, *way.tokens])
+    return vocabulary.detokenize([*tokens, *end_path.tokens])
 
 
-def finish_json(grammars: Grammars, vocabulary: Vocabulary, schema: Any, begun: str) -> str | None:
+def finish_json(grammars: Grammars, vocabulary: Vocabulary, schema: Any, start: str) -> str | None:
     """The whole JSON, if an end is found for what has begun."""
-    found = json_rules(schema, "value")
-    grammar = Grammar(f"start: value\n{found.text}", examples=found.examples)
-    return finish(grammars, vocabulary, grammar, begun)
+    rules = json_rules(schema, "value")
+    grammar = Grammar(f"start: value\n{rules.text}", examples=rules.examples)
+    return finish(grammars, vocabulary, grammar, start)
 
 
 @pytest.mark.parametrize("name", SHORTEST)
 def test_the_shortest_answer(grammars: Grammars, vocabulary: Vocabulary, name: str) -> None:
     schema, text = SHORTEST[name]
-    found = finish_json(grammars, vocabulary, schema, "")
-    assert found is not None
-    assert json.loads(found) == json.loads(text)
+    answer = finish_json(grammars, vocabulary, schema, "")
+    assert answer is not None
+    assert json.loads(answer) == json.loads(text)
 
 
 @pytest.mark.parametrize("name", SOME)
 def test_some_answer(grammars: Grammars, vocabulary: Vocabulary, name: str) -> None:
-    found = finish_json(grammars, vocabulary, SOME[name], "")
-    assert found is not None
-    jsonschema.validate(json.loads(found), SOME[name])
+    answer = finish_json(grammars, vocabulary, SOME[name], "")
+    assert answer is not None
+    jsonschema.validate(json.loads(answer), SOME[name])
 
 
 @pytest.mark.parametrize(
-    ("begun", "end"),
+    ("start", "end"),
     [
         ('{"a', '{"a":0}'),
         ('{"a": 1', '{"a": 1}'),
@@ -136,19 +136,19 @@ def test_some_answer(grammars: Grammars, vocabulary: Vocabulary, name: str) -> N
         ('{"a": tr', '{"a": true}'),
     ],
 )
-def test_what_is_open_is_closed(grammars: Grammars, vocabulary: Vocabulary, begun: str, end: str) -> None:
-    found = finish_json(grammars, vocabulary, {"type": "object"}, begun)
-    assert found is not None
-    assert found.startswith(begun)
-    assert len(found) == len(end)
-    json.loads(found)
-
-
-@pytest.mark.parametrize("begun", ["", '{"city": "Par', '{"city":"","population":-1', '{"city":"","population":1,"cl'])
-def test_what_is_required_is_there(grammars: Grammars, vocabulary: Vocabulary, begun: str) -> None:
-    text = finish_json(grammars, vocabulary, PLACE, begun)
+def test_what_is_open_is_closed(grammars: Grammars, vocabulary: Vocabulary, start: str, end: str) -> None:
+    text = finish_json(grammars, vocabulary, {"type": "object"}, start)
     assert text is not None
-    assert text.startswith(begun)
+    assert text.startswith(start)
+    assert len(text) == len(end)
+    json.loads(text)
+
+
+@pytest.mark.parametrize("start", ["", '{"city": "Par', '{"city":"","population":-1', '{"city":"","population":1,"cl'])
+def test_what_is_required_is_there(grammars: Grammars, vocabulary: Vocabulary, start: str) -> None:
+    text = finish_json(grammars, vocabulary, PLACE, start)
+    assert text is not None
+    assert text.startswith(start)
     jsonschema.validate(json.loads(text), PLACE)
     assert "note" not in json.loads(text)
 
@@ -158,15 +158,15 @@ def test_from_anywhere(grammars: Grammars, vocabulary: Vocabulary, schema: Any) 
     chance = random.Random(7)
     text = written_at_random(schema_matcher(schema), chance) or ""
     for size in sorted(chance.randrange(len(text) + 1) for _ in range(3)):
-        begun = text[:size]
-        found = finish_json(grammars, vocabulary, schema, begun)
-        if found is not None or len(begun) < 100:
-            assert found is not None, begun
-            jsonschema.validate(json.loads(found), schema)
+        start = text[:size]
+        answer = finish_json(grammars, vocabulary, schema, start)
+        if answer is not None or len(start) < 100:
+            assert answer is not None, start
+            jsonschema.validate(json.loads(answer), schema)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "begun", "end"),
+    ("pattern", "start", "end"),
     [
         ("^[0-9]+$", "12", ""),
         (r"^\d{1,3}$", "1", ""),
@@ -182,16 +182,16 @@ def test_from_anywhere(grammars: Grammars, vocabulary: Vocabulary, schema: Any) 
     ],
 )
 def test_from_within_the_text_of_a_pattern(
-    grammars: Grammars, vocabulary: Vocabulary, pattern: str, begun: str, end: str
+    grammars: Grammars, vocabulary: Vocabulary, pattern: str, start: str, end: str
 ) -> None:
-    found = json_rules(object_of(v={"type": "string", "pattern": pattern}), "value")
-    matcher = grammars.matcher(Grammar(f"start: value\n{found.text}", examples=found.examples))
+    rules = json_rules(object_of(v={"type": "string", "pattern": pattern}), "value")
+    matcher = grammars.matcher(Grammar(f"start: value\n{rules.text}", examples=rules.examples))
     matcher.set_budget(10_000)
-    for token in vocabulary.tokenize(f'{{"v":"{begun}', add_special=False).tolist():
+    for token in vocabulary.tokenize(f'{{"v":"{start}', add_special=False).tolist():
         assert matcher.accept(token) == token
-    way = matcher._find(_BETWEEN_TOKENS)
-    assert way is not None
-    assert vocabulary.detokenize(way.tokens) == f'{end}"}}'
+    end_path = matcher._find(_BETWEEN_TOKENS)
+    assert end_path is not None
+    assert vocabulary.detokenize(end_path.tokens) == f'{end}"}}'
 
 
 def test_a_mark_ends_text_and_never_a_string(grammars: Grammars, vocabulary: Vocabulary) -> None:
@@ -204,11 +204,11 @@ BARE = """start: "<p>" VALUE "<p>" VALUE
 VALUE: (TEXT & ~(TEXT "</p>" TEXT)) "</p>\\n\""""
 
 
-@pytest.mark.parametrize("begun", ["", "<p>", "<p>so {it", "<p>\n</", '<p>a</p>\n<p>"quoted'])
-def test_a_value_without_quotes_ends_with_its_tag(grammars: Grammars, vocabulary: Vocabulary, begun: str) -> None:
-    text = finish(grammars, vocabulary, BARE, begun, (), "</p>\n")
+@pytest.mark.parametrize("start", ["", "<p>", "<p>so {it", "<p>\n</", '<p>a</p>\n<p>"quoted'])
+def test_a_value_without_quotes_ends_with_its_tag(grammars: Grammars, vocabulary: Vocabulary, start: str) -> None:
+    text = finish(grammars, vocabulary, BARE, start, (), "</p>\n")
     assert text is not None
-    assert text.startswith(begun)
+    assert text.startswith(start)
     assert text.count("</p>\n") == 2
 
 

@@ -1,4 +1,4 @@
-"""A real model's answers, held to grammars."""
+"""A real model's answers under grammars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache's bookkeeping against a memory that knows which token every cell was computed from."""
+"""The KV cache's book-keeping against a fake memory that knows what every cell was computed from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of a real model, alone and beside each other."""
+"""Answers of a real model, alone and in a batch."""
 
 from __future__ import annotations
 

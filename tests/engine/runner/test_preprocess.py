@@ -1,4 +1,4 @@
-"""What becomes of a prompt that is too long, and the limits of an answer."""
+"""Prompts that are too long, and the limits of an answer."""
 
 from __future__ import annotations
 

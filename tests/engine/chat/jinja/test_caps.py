@@ -1,4 +1,4 @@
-"""What templates need, each shown by a template that needs it."""
+"""Capabilities of templates, each shown by a template that has or lacks it."""
 
 from __future__ import annotations
 

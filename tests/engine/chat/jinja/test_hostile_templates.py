@@ -1,4 +1,4 @@
-"""Chat templates that want all the time or memory there is, by how they go about it."""
+"""Chat templates that want all the time or memory there is, and the service that survives them."""
 
 from __future__ import annotations
 

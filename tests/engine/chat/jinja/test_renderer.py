@@ -1,4 +1,4 @@
-"""What goes into a chat template, and what is done around it."""
+"""Prompts by chat templates, and what is done around them: continued answers, reasoning, system messages, calls."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ def test_a_developer_is_the_system() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "think", "said"),
+    ("template_word", "think", "effort"),
     [
         ("low xhigh", "high", "xhigh"),
         ("low xhigh", "max", "xhigh"),
@@ -50,9 +50,9 @@ def test_a_developer_is_the_system() -> None:
         ("low medium high max", "max", "max"),
     ],
 )
-def test_words_for_how_hard_to_think(known: str, think: Think, said: str) -> None:
-    source = f"{{% if reasoning_effort not in {known.split()} %}}{{{{ raise_exception('no!') }}}}{{% endif %}}"
-    assert render(source + "{{ reasoning_effort }}", Message("user", "Hi"), think=think) == said
+def test_words_for_how_hard_to_think(template_word: str, think: Think, effort: str) -> None:
+    source = f"{{% if reasoning_effort not in {template_word.split()} %}}{{{{ raise_exception('no!') }}}}{{% endif %}}"
+    assert render(source + "{{ reasoning_effort }}", Message("user", "Hi"), think=think) == effort
 
 
 def test_a_word_that_no_template_can_take_is_refused() -> None:

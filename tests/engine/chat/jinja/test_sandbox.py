@@ -1,4 +1,4 @@
-"""A template of a stranger costs an error and nothing else."""
+"""Hostile templates in the sandbox: they cost an error and nothing else."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Templates that are good, large and hostile, before real processes; and what becomes of others when one ends."""
+"""Good, large and hostile templates in real processes, and what happens to others when one ends."""
 
 from __future__ import annotations
 

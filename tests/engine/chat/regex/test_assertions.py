@@ -78,7 +78,7 @@ TABLE: list[tuple[str, list[str], list[str]]] = [
 ]
 
 
-def matcher(pattern: str) -> LLMatcher | None:
+def json_matcher(pattern: str) -> LLMatcher | None:
     node = search(pattern)
     if node == NEVER:
         return None
@@ -87,25 +87,25 @@ def matcher(pattern: str) -> LLMatcher | None:
 
 @pytest.mark.parametrize(("pattern", "good", "bad"), TABLE, ids=[row[0] for row in TABLE])
 def test_a_text_of_json_matches(pattern: str, good: list[str], bad: list[str]) -> None:
-    found = matcher(pattern)
+    matcher = json_matcher(pattern)
     for text in [*good, *bad]:
-        allowed = found is not None and allows(found, json.dumps(text, ensure_ascii=False))
+        allowed = matcher is not None and allows(matcher, json.dumps(text, ensure_ascii=False))
         assert allowed is (text in good), text
 
 
 @pytest.mark.parametrize(("pattern", "good", "bad"), TABLE, ids=[row[0] for row in TABLE])
 def test_a_bare_text_matches(pattern: str, good: list[str], bad: list[str]) -> None:
     node = search(pattern)
-    found = None if node == NEVER else matcher_of(f"start: TEXT\nTEXT: {terminal(node, quoted=False)}")
+    matcher = None if node == NEVER else matcher_of(f"start: TEXT\nTEXT: {terminal(node, quoted=False)}")
     for text in [*good, *bad]:
-        assert (found is not None and allows(found, text)) is (text in good), text
+        assert (matcher is not None and allows(matcher, text)) is (text in good), text
 
 
 def test_a_thousand_and_one() -> None:
-    found = matcher("^a{1001}$")
-    assert found is not None
-    assert allows(found, f'"{"a" * 1001}"')
-    assert not allows(found, f'"{"a" * 1000}"')
+    matcher = json_matcher("^a{1001}$")
+    assert matcher is not None
+    assert allows(matcher, f'"{"a" * 1001}"')
+    assert not allows(matcher, f'"{"a" * 1000}"')
 
 
 @pytest.mark.parametrize(
@@ -118,4 +118,4 @@ def test_a_thousand_and_one() -> None:
 )  # fmt: skip
 def test_what_cannot_be_translated(pattern: str) -> None:
     with pytest.raises(Untranslatable):
-        matcher(pattern)
+        json_matcher(pattern)

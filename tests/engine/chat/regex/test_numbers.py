@@ -1,4 +1,4 @@
-"""Ranges of numbers as terminals."""
+"""Ranges and multiples of numbers as terminals."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def within(value: Decimal, low: Bound | None, high: Bound | None) -> bool:
 @settings(max_examples=60)
 @given(low=WHOLE, high=WHOLE, others=st.lists(SMALL | st.integers(-(2**70), 2**70), max_size=20))
 def test_integers_in_a_range(low: int | None, high: int | None, others: list[int]) -> None:
-    found = integer(low, high)
+    expression = integer(low, high)
     if low is not None and high is not None and low > high:
-        assert found is None
+        assert expression is None
         return
-    assert found is not None
-    matcher = matcher_of(f"start: /{found}/")
+    assert expression is not None
+    matcher = matcher_of(f"start: /{expression}/")
     ends = [end + step for end in (low, high) if end is not None for step in (-1, 0, 1)]
     least = low if low is not None else min(-(2**63), 0 if high is None else high - 1)
     most = high if high is not None else max(2**63 - 1, least + 1)
@@ -49,11 +49,11 @@ def test_integers_in_a_range(low: int | None, high: int | None, others: list[int
 @settings(max_examples=60)
 @given(low=ENDS, high=ENDS, values=st.lists(st.decimals(-2100, 2100, places=4), max_size=20))
 def test_numbers_in_a_range(low: Bound | None, high: Bound | None, values: list[Decimal]) -> None:
-    found = number(low, high)
-    if found is None:
+    expression = number(low, high)
+    if expression is None:
         assert not any(within(value, low, high) for value in values)
         return
-    matcher = matcher_of(f"start: V\nV: {found}")
+    matcher = matcher_of(f"start: V\nV: {expression}")
     ends = [end.value for end in (low, high) if end is not None and abs(end.value) < 10**9]
     for value in [*ends, *values]:
         text = f"{value:f}"
@@ -68,8 +68,8 @@ def test_numbers_are_finite(text: str, good: bool) -> None:
 
 @pytest.mark.parametrize("digits", [18, 19, 300])
 def test_numbers_have_an_end(digits: int) -> None:
-    for found in (number(None, None), number(Bound(Decimal("-1.7976931348623157e308")), None)):
-        assert allows(matcher_of(f"start: V\nV: {found}"), "9" * digits) is (digits == 18)
+    for expression in (number(None, None), number(Bound(Decimal("-1.7976931348623157e308")), None)):
+        assert allows(matcher_of(f"start: V\nV: {expression}"), "9" * digits) is (digits == 18)
 
 
 def test_what_float32_holds_is_kept_by_the_exponent() -> None:
@@ -81,15 +81,15 @@ def test_what_float32_holds_is_kept_by_the_exponent() -> None:
 
 @pytest.mark.parametrize("step", ["1", "2", "5", "10", "100", "0.01", "0.5", "0.25", "0.0000001"])
 def test_steps(step: str) -> None:
-    found = multiples(Decimal(step), None, None, whole=False)
-    matcher = matcher_of(f"start: V\nV: ({number(None, None)}) & ({found})")
+    expression = multiples(Decimal(step), None, None, whole=False)
+    matcher = matcher_of(f"start: V\nV: ({number(None, None)}) & ({expression})")
     for text in ["0", "1", "2", "5", "10", "15", "100", "250", "1.5", "1.25", "0.01", "3.141", "-5", "-0.25", "7.0"]:
         assert allows(matcher, text) is (Decimal(text) % Decimal(step) == 0), text
 
 
 def test_few_steps_are_listed() -> None:
-    found = multiples(Decimal(7), Bound(Decimal(0), True), Bound(Decimal(21)), whole=True)
-    matcher = matcher_of(f"start: V\nV: {found}")
+    expression = multiples(Decimal(7), Bound(Decimal(0), True), Bound(Decimal(21)), whole=True)
+    matcher = matcher_of(f"start: V\nV: {expression}")
     assert [text for text in map(str, range(-7, 30)) if allows(matcher, text)] == ["7", "14", "21"]
     assert multiples(Decimal(7), None, None, whole=True) is None
 
@@ -146,8 +146,8 @@ def test_extreme_bounds_are_held_to_as_float64(bounds: dict[str, float], type_: 
         assert high - low <= 1
         return
     chance = random.Random(7)
-    found = [written_at_random(matcher, chance) for _ in range(12)]
-    for text in found:
+    texts = [written_at_random(matcher, chance) for _ in range(12)]
+    for text in texts:
         assert text is not None, schema
         assert len(text) <= 60
         value = json.loads(text)

@@ -1,4 +1,4 @@
-"""What kinds of values schemas allow."""
+"""The kinds of values that schemas allow."""
 
 from __future__ import annotations
 
