@@ -27,7 +27,7 @@ def common_prefix(a: array[int], b: array[int], limit: int) -> int:
     return at
 
 
-class Memory(Protocol):
+class CacheMemory(Protocol):
     """The part of llama.cpp's memory API that the cache needs; `Context` implements it."""
 
     can_cut: bool
@@ -64,7 +64,7 @@ class KVCache:
     running sequences by two: one id to give out while another is the donor of its prefix.
     """
 
-    def __init__(self, memory: Memory, n_slots: int, idle_limit: int) -> None:
+    def __init__(self, memory: CacheMemory, n_slots: int, idle_limit: int) -> None:
         self._memory = memory
         self._idle_limit = idle_limit
         self._free = list(range(n_slots - 1, -1, -1))

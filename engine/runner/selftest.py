@@ -59,7 +59,7 @@ Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Quantization:
+class CheckedQuantization:
     """A quantisation and how far its logits may be off, in standard deviations of a row.
 
     `number` is llama.cpp's `llama_ftype`; `tolerance` bounds the root mean square over all logits, `limit` each one.
@@ -75,15 +75,17 @@ class Quantization:
 
 
 QUANTIZATIONS = (
-    Quantization("Q8_0", 7, 0.045, 0.5),
-    Quantization("Q4_0", 2, 0.045, 0.5),
-    Quantization("Q4_K_M", 15, 0.045, 0.5),
-    Quantization("F16", 1, 0.025, 0.25),
-    Quantization("BF16", 32, 0.025, 0.25),
+    CheckedQuantization("Q8_0", 7, 0.045, 0.5),
+    CheckedQuantization("Q4_0", 2, 0.045, 0.5),
+    CheckedQuantization("Q4_K_M", 15, 0.045, 0.5),
+    CheckedQuantization("F16", 1, 0.025, 0.25),
+    CheckedQuantization("BF16", 32, 0.025, 0.25),
 )
 
 
-def compare(logits: Logits, stored: Mapping[str, npt.NDArray[Any]], quantization: Quantization) -> QuantizationResult:
+def compare(
+    logits: Logits, stored: Mapping[str, npt.NDArray[Any]], quantization: CheckedQuantization
+) -> QuantizationResult:
     """Compare all rows of a quantisation (float32, rows × n_vocab) with what `condense` stored of the reference."""
     rows = np.arange(len(logits))[:, None]
     spread = stored["values"].std(axis=1, keepdims=True)
@@ -159,7 +161,7 @@ def compute(path: Path) -> Logits:
         return np.concatenate(rows)
 
 
-def quantize(target: Path, quantization: Quantization) -> None:
+def quantize(target: Path, quantization: CheckedQuantization) -> None:
     """Write the bundled model in another quantisation. Raises RuntimeError."""
     from engine.runner.llamacpp import C
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from random import Random
 
 from engine.chat.jinja.adapt import definition
-from engine.chat.jinja.template import CHATML, ChatTemplate, TemplateError
+from engine.chat.jinja.template import CHATML, JinjaTemplate, TemplateError
 from modelfile import gotemplate
 from modelfile.conversation import Message
 from modelfile.gotemplate import Conversation
@@ -66,12 +66,12 @@ def _modelfile(text: str) -> None:
 
 def _go_template(text: str) -> None:
     messages = [Message("user", "Hi"), Message("assistant", "a", "t")]
-    gotemplate.ChatTemplate.parse(text).render(Conversation(messages=messages, tools=TOOLS, think=True))
+    gotemplate.JinjaTemplate.parse(text).render(Conversation(messages=messages, tools=TOOLS, think=True))
 
 
 def _jinja_template(text: str) -> None:
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "a"}]
-    ChatTemplate(text).render(messages, [definition(tool) for tool in TOOLS])
+    JinjaTemplate(text).render(messages, [definition(tool) for tool in TOOLS])
 
 
 def _manifest(text: str) -> None:

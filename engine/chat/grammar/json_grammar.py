@@ -18,7 +18,7 @@ from engine.chat.grammar.json_terminals import (
     times,
 )
 from engine.chat.regex.nodes import Untranslatable
-from engine.chat.schema.schema import LARGEST, Parts, SchemaReader, UnusableSchema, Values, to_json
+from engine.chat.schema.schema import LARGEST, Parts, SchemaReader, UnusableSchema, ValueSet, to_json
 
 log = logging.getLogger("pronk.engine")
 
@@ -136,7 +136,7 @@ class _Grammar:
     def _needed(self, parts: Iterable[Parts]) -> set[tuple[int, ...]]:
         return {_key(each) for each in parts if not all(part is True or part == {} for part in each)}
 
-    def _ways(self, values: Values) -> list[tuple[str, set[tuple[int, ...]]]]:
+    def _ways(self, values: ValueSet) -> list[tuple[str, set[tuple[int, ...]]]]:
         """The items of the rules for these values, and which schemas must match something for that."""
         if values.listed is not None:
             texts = self._terminals.listed(values)
@@ -161,7 +161,7 @@ class _Grammar:
 
     # Objects
 
-    def _object(self, values: Values) -> list[tuple[str, set[tuple[int, ...]]]]:
+    def _object(self, values: ValueSet) -> list[tuple[str, set[tuple[int, ...]]]]:
         listed = dict(values.properties)
         for name in values.required:
             listed.setdefault(name, values.others or (True,))
@@ -179,7 +179,7 @@ class _Grammar:
         way = f"{self._open_object} {members} {self._close_object}"
         return [(way, self._needed(listed[name] for name in required))]
 
-    def _counts(self, values: Values, n: int, n_required: int, others: str) -> tuple[int, int | None]:
+    def _counts(self, values: ValueSet, n: int, n_required: int, others: str) -> tuple[int, int | None]:
         """How many properties there may be, as far as that must be counted and can be."""
         least, most = values.min_properties, values.max_properties
         least = 0 if least <= n_required else least
@@ -190,7 +190,7 @@ class _Grammar:
             return 0, None
         return least, most
 
-    def _others(self, values: Values, listed: Mapping[str, Parts]) -> str:
+    def _others(self, values: ValueSet, listed: Mapping[str, Parts]) -> str:
         """The items of a property that is not listed, "" if there is none."""
         taken = [json.dumps(name, ensure_ascii=False) for name in listed]
         names = self._names_of(values)
@@ -222,7 +222,7 @@ class _Grammar:
             found.append(f"{self._terminals.text(limits)} {self._colon} {self._value(parts)}")
         return self._group(found)
 
-    def _names_of(self, values: Values) -> list[str] | None:
+    def _names_of(self, values: ValueSet) -> list[str] | None:
         """What the names of properties must match; None if none does."""
         if values.names is None:
             return []
@@ -281,7 +281,7 @@ class _Grammar:
 
     # Arrays
 
-    def _array(self, values: Values) -> list[tuple[str, set[tuple[int, ...]]]]:
+    def _array(self, values: ValueSet) -> list[tuple[str, set[tuple[int, ...]]]]:
         least, most = values.min_items, values.max_items
         if least > MOST_REPEATS:
             self._reader.drop("minItems")
@@ -326,7 +326,7 @@ class _Grammar:
         name = f"{self._name}_any"
         if name not in self._rules:
             self._rule(name, "")
-            free = Values()
+            free = ValueSet()
             member = f"{self._terminals.text([ANY_TEXT])} {self._colon} {name}"
             ways = [
                 self._terminals.string(free),
@@ -349,7 +349,7 @@ class _Grammar:
         self._rules[name] = body
         return name
 
-    def _number(self, values: Values) -> str:
+    def _number(self, values: ValueSet) -> str:
         """The terminal or the rule of a number, "" if there is none."""
         step = counted_step(values)
         if step is None:

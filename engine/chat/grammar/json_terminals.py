@@ -12,7 +12,7 @@ from engine.chat.regex.ecma import parse
 from engine.chat.regex.nodes import Lengths, Untranslatable, example, intersect_lengths, lengths, terminal
 from engine.chat.regex.numbers import Bound, integer, multiples, needs_exponent, number
 from engine.chat.regex.string_formats import FORMATS
-from engine.chat.schema.schema import LARGEST, UnusableSchema, Values
+from engine.chat.schema.schema import LARGEST, UnusableSchema, ValueSet
 
 # Patterns of texts that never hold what a format's reader would take for its own marks.
 
@@ -83,7 +83,7 @@ class JsonTerminals:
         if self._size > _LARGEST_GRAMMAR:
             raise UnusableSchema("it is too large")
 
-    def string(self, values: Values) -> str:
+    def string(self, values: ValueSet) -> str:
         """The terminal of a text, "" if there is none."""
         least, most = values.min_length, values.max_length
         if most is not None and most < least:
@@ -129,12 +129,12 @@ class JsonTerminals:
             return ""
         return rf'("\"" {terminal(found, quoted=True)} "\"")'
 
-    def listed(self, values: Values) -> list[str]:
+    def listed(self, values: ValueSet) -> list[str]:
         """The values that are listed, as JSON; without reserved texts in them if there are such."""
         texts = [text for text in values.listed or () if _fits(json.loads(text), values, text)]
         return [text for text in texts if not any(each in text for each in self._reserved)] or texts
 
-    def number(self, values: Values) -> str:
+    def number(self, values: ValueSet) -> str:
         """The terminal of a number, "" if there is none."""
         low, high = values.low, values.high
         limit = self._range(values)
@@ -157,7 +157,7 @@ class JsonTerminals:
             parts.append(f"~({any_of(texts)})")
         return self.named(" & ".join(parts))
 
-    def _range(self, values: Values) -> str | None:
+    def _range(self, values: ValueSet) -> str | None:
         low, high = values.low, values.high
         if values.whole and not _is_vast(low, high):
             low = None if low is not None and low.value < -_VAST else low
@@ -183,7 +183,7 @@ def any_of(texts: Iterable[str]) -> str:
     return " | ".join(map(quoted, texts))
 
 
-def counted_step(values: Values) -> int | None:
+def counted_step(values: ValueSet) -> int | None:
     """The number whose multiples are meant, all of them or all that are positive, if no terminal can tell them."""
     low, step = values.low, values.steps[0] if len(values.steps) == 1 else None
     if step is None or step != step.to_integral_value() or step > _REMAINDERS or values.high is not None:
@@ -211,7 +211,7 @@ def _floor(bound: Bound | None) -> int | None:
     return whole - (bound.open and whole == bound.value)
 
 
-def _fits(value: Any, values: Values, text: str) -> bool:
+def _fits(value: Any, values: ValueSet, text: str) -> bool:
     """Whether a value that is listed may be, by what else is said of it."""
     if text in values.excluded:
         return False
@@ -231,7 +231,7 @@ def _fits(value: Any, values: Values, text: str) -> bool:
     return "object" in values.kinds and all(name in value for name in values.required)
 
 
-def _in_range(value: float, values: Values) -> bool:
+def _in_range(value: float, values: ValueSet) -> bool:
     low, high = values.low, values.high
     if values.whole and value != value // 1:
         return False

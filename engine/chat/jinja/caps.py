@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.api import Message, ToolCall
 from engine.chat.jinja.adapt import MessageDialect
-from engine.chat.jinja.template import ChatTemplate
+from engine.chat.jinja.template import JinjaTemplate
 from engine.chat.prompt import TemplateError
 
 _SECONDS = 0.1  # of CPU time for one test rendering, which takes a hundredth of that
@@ -34,7 +34,7 @@ class TemplateCaps:
     ("", "") if it has none.
     """
 
-    def __init__(self, template: ChatTemplate, tags: tuple[str, str] = ("", "")) -> None:
+    def __init__(self, template: JinjaTemplate, tags: tuple[str, str] = ("", "")) -> None:
         self.template = template
         self._tags = tags
 

@@ -20,7 +20,7 @@ Lane = Literal["quick", "slow", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RenderLimits:
     """Seconds of CPU time for one rendering.
 
     `quick` in a quick process, `first` if that must compile the template. A slow process has `first` for a short

@@ -57,7 +57,7 @@ class Render(msgspec.Struct, array_like=True, frozen=True):
     templates: ChatTemplates | None = None
 
 
-class Prompted(msgspec.Struct, array_like=True, frozen=True, tag=1):
+class RenderedPrompt(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """The prompt, see `Prompt`. `last`, here as below: this worker ends now."""
 
     text: str
@@ -78,7 +78,7 @@ class Refused(msgspec.Struct, array_like=True, frozen=True, tag=2):
     last: bool
 
 
-Reply = Prompted | Refused
+Reply = RenderedPrompt | Refused
 
 
 class _Conversation(msgspec.Struct, array_like=True, frozen=True):

@@ -16,7 +16,7 @@ from engine.chat.jinja.adapt import (
     with_inline_calls,
 )
 from engine.chat.jinja.caps import TemplateCaps
-from engine.chat.jinja.template import ChatTemplate
+from engine.chat.jinja.template import JinjaTemplate
 from engine.chat.output.format import CONTENT_ONLY, FormatSpec
 from engine.chat.prompt import Prompt, TemplateError, TemplateOverBudget, tag_images, tags_last
 
@@ -44,7 +44,7 @@ class JinjaRenderer:
     trims_single_message = False
 
     def __init__(
-        self, template: ChatTemplate, spec: FormatSpec = CONTENT_ONLY, with_tools: ChatTemplate | None = None
+        self, template: JinjaTemplate, spec: FormatSpec = CONTENT_ONLY, with_tools: JinjaTemplate | None = None
     ) -> None:
         opening, closing = spec.thinking
         tags = (opening.strip(), closing.strip())

@@ -32,7 +32,7 @@ _WIDENING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
 _WIDTH = re.compile(r"\d{7,}|\*")
 
 
-class Budget:
+class RenderBudget:
     """What one rendering may still use: MOST_STEPS steps and `seconds` of CPU time. Belongs to one thread."""
 
     def __init__(self, seconds: float) -> None:
@@ -48,7 +48,7 @@ class Budget:
             raise TemplateOverBudget("chat template: it takes too long")
 
 
-budget: ContextVar[Budget] = ContextVar("budget")
+budget: ContextVar[RenderBudget] = ContextVar("budget")
 allowance: ContextVar[float] = ContextVar("allowance", default=MOST_SECONDS)
 """CPU time in seconds that a rendering may take."""
 

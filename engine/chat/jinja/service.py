@@ -23,13 +23,13 @@ import msgspec
 
 from engine.api import Message, Think, Tool
 from engine.chat.jinja.forkserver import DOES_NOT_START, ForkServer, Worker
-from engine.chat.jinja.limits import CircuitBreaker, Limits
+from engine.chat.jinja.limits import CircuitBreaker, RenderLimits
 from engine.chat.jinja.messages import (
     LARGEST,
     ChatTemplates,
-    Prompted,
     Refused,
     Render,
+    RenderedPrompt,
     encode_conversation,
     encode_frame,
     reply_decoder,
@@ -89,9 +89,9 @@ class TemplateService:
     They start with the first conversation, or with `warm`. `environ` is the server's environment.
     """
 
-    def __init__(self, environ: Mapping[str, str], limits: Limits | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str], limits: RenderLimits | None = None) -> None:
         self._environ = environ
-        self._limits = limits or Limits()
+        self._limits = limits or RenderLimits()
         self._breaker = CircuitBreaker()
         self._numbers = itertools.count()
         self._queues: dict[bytes, deque[_Job]] = {}  # by template key
@@ -246,7 +246,7 @@ class TemplateService:
         if job is None:
             self._kill(process)
             return
-        if isinstance(reply, Prompted):
+        if isinstance(reply, RenderedPrompt):
             self._breaker.record_success(job.key, time.monotonic())
             if not job.prompt.done():
                 job.prompt.set_result(Prompt(reply.text, reply.answer_start, reply.reject_overflow))

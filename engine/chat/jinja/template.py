@@ -10,13 +10,13 @@ from typing import Any
 import jinja2
 
 from engine.chat.jinja.messages import CHATML, LARGEST
-from engine.chat.jinja.sandbox import Budget, allowance, budget, environment, too_much
+from engine.chat.jinja.sandbox import RenderBudget, allowance, budget, environment, too_much
 from engine.chat.prompt import TemplateError
 
-__all__ = ["CHATML", "ChatTemplate", "TemplateError"]
+__all__ = ["CHATML", "JinjaTemplate", "TemplateError"]
 
 
-class ChatTemplate:
+class JinjaTemplate:
     """A chat template and its special tokens. Compiled at first use; `render` is safe from any thread."""
 
     def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
@@ -51,7 +51,7 @@ class ChatTemplate:
         return self._run(context | variables, allowance.get() if seconds is None else seconds)
 
     def _run(self, variables: dict[str, Any], seconds: float) -> str:
-        token = budget.set(Budget(seconds))
+        token = budget.set(RenderBudget(seconds))
         parts, size = [], 0
         try:
             for part in self._template.generate(variables):

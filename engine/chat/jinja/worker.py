@@ -28,9 +28,9 @@ from engine.chat.jinja.messages import (
     KILL,
     ORDER,
     ChatTemplates,
-    Prompted,
     Refused,
     Render,
+    RenderedPrompt,
     Reply,
     decode_conversation,
     encode_frame,
@@ -38,7 +38,7 @@ from engine.chat.jinja.messages import (
 )
 from engine.chat.jinja.renderer import JinjaRenderer
 from engine.chat.jinja.sandbox import allowance
-from engine.chat.jinja.template import ChatTemplate
+from engine.chat.jinja.template import JinjaTemplate
 from engine.chat.output import native_format
 from engine.chat.prompt import TemplateError, TemplateOverBudget
 from engine.messages import FRAME_HEADER
@@ -140,7 +140,7 @@ class Forks:
 
 def serve(connection: socket.socket) -> None:
     """Render requests until the socket is closed or this process has grown too large."""
-    writer = Writer()
+    writer = PromptWriter()
     received = connection.makefile("rb")
     while len(head := received.read(FRAME_HEADER.size)) == FRAME_HEADER.size:
         (size,) = FRAME_HEADER.unpack(head)
@@ -155,7 +155,7 @@ def serve(connection: socket.socket) -> None:
             return
 
 
-class Writer:
+class PromptWriter:
     """Renders conversations; keeps the compiled templates that were used last."""
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ class Writer:
         allowance.set(render.seconds)
         messages, tools, think = decode_conversation(render.conversation)
         prompt = renderer.render(messages, tools, think)
-        return Prompted(prompt.text, prompt.answer_start, prompt.reject_overflow, _largest_so_far() > self._most)
+        return RenderedPrompt(prompt.text, prompt.answer_start, prompt.reject_overflow, _largest_so_far() > self._most)
 
     def _refused(self, why: Literal["template", "time", "unknown", "defect"], text: str) -> Refused:
         return Refused(why, text, _largest_so_far() > self._most)
@@ -217,7 +217,8 @@ class Writer:
 def renderer_of(templates: ChatTemplates) -> JinjaRenderer:
     """A renderer for these templates and the answer format that they imply."""
     usual, with_tools = (
-        ChatTemplate(source, bos=templates.bos, eos=templates.eos) for source in (templates.usual, templates.with_tools)
+        JinjaTemplate(source, bos=templates.bos, eos=templates.eos)
+        for source in (templates.usual, templates.with_tools)
     )
     format_ = native_format(templates.with_tools or templates.usual)
     return JinjaRenderer(usual, format_.spec, with_tools if templates.with_tools else None)

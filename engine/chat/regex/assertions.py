@@ -18,7 +18,7 @@ from engine.chat.regex.nodes import (
     And,
     Boundary,
     Cat,
-    Look,
+    Lookaround,
     Node,
     Not,
     Or,
@@ -56,7 +56,7 @@ def _nullable(node: Node) -> bool:
             return least == 0 or _nullable(body)
         case Not(body):
             return not _nullable(body)
-    return isinstance(node, Look | Boundary)
+    return isinstance(node, Lookaround | Boundary)
 
 
 @cache
@@ -66,7 +66,7 @@ def _asserts(node: Node) -> bool:
             return any(map(_asserts, parts))
         case Repeat(body) | Not(body):
             return _asserts(body)
-    return isinstance(node, Look | Boundary)
+    return isinstance(node, Lookaround | Boundary)
 
 
 def _whole(node: Node, *, before: Node, behind: Node) -> Node:
@@ -107,17 +107,17 @@ def _sequence(parts: list[Node], before: Node, behind: Node) -> Node:
         if not all(map(_nullable, parts[:last])):
             return NEVER
         looks: list[Node] = [
-            part for part in parts[:last] if isinstance(part, Look | Boundary) and part not in (START, END)
+            part for part in parts[:last] if isinstance(part, Lookaround | Boundary) and part not in (START, END)
         ]
-        if any(isinstance(part, Look) and not part.ahead for part in looks) or END in parts[:last]:
+        if any(isinstance(part, Lookaround) and not part.ahead for part in looks) or END in parts[:last]:
             raise Untranslatable("it looks beyond its beginning")
         parts, before = looks + parts[last + 1 :], EMPTY
     if END in parts:
         first = parts.index(END)
         if not all(map(_nullable, parts[first:])):
             return NEVER
-        looks = [part for part in parts[first:] if isinstance(part, Look | Boundary) and part != END]
-        if any(isinstance(part, Look) and part.ahead for part in looks):
+        looks = [part for part in parts[first:] if isinstance(part, Lookaround | Boundary) and part != END]
+        if any(isinstance(part, Lookaround) and part.ahead for part in looks):
             raise Untranslatable("it looks beyond its end")
         parts, behind = parts[:first] + looks, EMPTY
     return _asserted([before, *parts, behind], first=True)
@@ -125,19 +125,19 @@ def _sequence(parts: list[Node], before: Node, behind: Node) -> Node:
 
 def _asserted(parts: Sequence[Node], *, first: bool) -> Node:
     """A sequence with its assertions rewritten; `first`: nothing stands before it."""
-    place = next((n for n, part in enumerate(parts) if isinstance(part, Look | Boundary)), None)
+    place = next((n for n, part in enumerate(parts) if isinstance(part, Lookaround | Boundary)), None)
     if place is None:
         return cat(parts)
     left, mark = cat(parts[:place]), parts[place]
     if left == EMPTY and not first:
         first = False  # what stands before is not known here
     right = _asserted(parts[place + 1 :], first=first and left == EMPTY)
-    if isinstance(mark, Look) and mark.ahead:
+    if isinstance(mark, Lookaround) and mark.ahead:
         seen = _whole(mark.body, before=EMPTY, behind=ANYTHING)
         return cat([left, _intersect(right, Not(seen) if mark.negative else seen)])
     if not first and _nullable(left):
         raise Untranslatable("it looks back over a part that may be empty")
-    if isinstance(mark, Look):
+    if isinstance(mark, Lookaround):
         if not first:
             raise Untranslatable("it looks back over another assertion")
         seen = _whole(mark.body, before=ANYTHING, behind=EMPTY)

@@ -13,7 +13,7 @@ from engine.chat.regex.nodes import (
     NEVER,
     START,
     Boundary,
-    Look,
+    Lookaround,
     Node,
     Repeat,
     Untranslatable,
@@ -28,7 +28,7 @@ DEEPEST = 60  # nested groups
 
 def parse(pattern: str) -> Node:
     """The tree of a pattern. Raises Untranslatable."""
-    return _Parser(pattern).parse()
+    return _PatternParser(pattern).parse()
 
 
 _QUANTIFIERS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
@@ -37,7 +37,7 @@ _CLASSES = {"d": DIGIT, "w": WORD, "s": SPACE}
 
 
 @dataclass
-class _Parser:
+class _PatternParser:
     """A recursive descent parser over one pattern; `at` is the index of the next character."""
 
     text: str
@@ -132,7 +132,7 @@ class _Parser:
         self.ignore_case, self.dot_all = before
         if wrap is None:
             return node
-        return Look(node, ahead="<" not in wrap, negative="!" in wrap)
+        return Lookaround(node, ahead="<" not in wrap, negative="!" in wrap)
 
     def _opened(self) -> str | None:
         """The kind of group behind `(?`: an assertion's sign, "flags" for flags alone, None for any other group."""

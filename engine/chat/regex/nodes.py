@@ -53,7 +53,7 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Lookaround:
     """A look-ahead, or a look-behind if not `ahead`."""
 
     body: Node
@@ -68,14 +68,14 @@ class Boundary:
     kind: str
 
 
-Node = CharClass | Cat | Or | Repeat | And | Not | Look | Boundary
+Node = CharClass | Cat | Or | Repeat | And | Not | Lookaround | Boundary
 EMPTY, NEVER = Cat(), Or()
 START, END = Boundary("^"), Boundary("$")
 
 
 def terminal(node: Node, *, quoted: bool) -> str:
     """A tree as an expression for a grammar's terminal; `quoted`: as the text stands in a JSON string."""
-    text = _Writer(quoted).expression(node)
+    text = _TerminalWriter(quoted).expression(node)
     if len(text) > LARGEST:
         raise Untranslatable("it is too large")
     return text
@@ -122,7 +122,7 @@ def size(node: Node) -> int:
             return sum(map(size, parts))
         case Repeat(body, least, most):
             return size(body) * max(least, most or 0, 1)
-        case Not(body) | Look(body):
+        case Not(body) | Lookaround(body):
             return size(body)
     return 1
 
@@ -171,7 +171,7 @@ def _added(parts: list[Lengths]) -> Lengths:
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
+class _TerminalWriter:
     """Writes trees in llguidance's dialect of Lark; `quoted`: as the text stands in a JSON string."""
 
     quoted: bool

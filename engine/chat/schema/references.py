@@ -12,7 +12,7 @@ _IDS = ("$id", "id")
 _MOST_DOCUMENTS = 50  # schemas with an `$id` in which a pointer is tried
 
 
-class References:
+class SchemaReferences:
     """Resolves references in one document, which is searched for ids and anchors once."""
 
     def __init__(self, root: Any) -> None:

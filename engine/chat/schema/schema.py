@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from engine.chat.regex.numbers import Bound
-from engine.chat.schema.references import References
+from engine.chat.schema.references import SchemaReferences
 
 LARGEST = 256 << 10  # characters of schema in one request
 DEEPEST = 100  # nested schemas
@@ -41,7 +41,7 @@ class UnusableSchema(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
+class ValueSet:
     """A set of JSON values, described by what keywords say of each kind. None, or an empty mapping, says nothing.
 
     `inferred`: `type` is missing. `about` are the kinds that some keyword is about. `listed`, as JSON, are the only
@@ -95,13 +95,13 @@ class SchemaReader:
     """Reads the parts of one schema. `unenforced` collects keywords that the grammar cannot enforce."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
-        self._references = References(root)
+        self._references = SchemaReferences(root)
         self._left = _MOST_WORK
         self.unenforced: dict[str, None] = {}
 
-    def read(self, parts: Parts) -> list[Values]:
+    def read(self, parts: Parts) -> list[ValueSet]:
         """The alternatives that match all of the schemas, [] if they contradict each other. Raises UnusableSchema."""
-        alternatives = [Values()]
+        alternatives = [ValueSet()]
         for part in parts:
             alternatives = self._combined(alternatives, self._alternatives(part, frozenset(), DEEPEST))
         return alternatives
@@ -110,18 +110,18 @@ class SchemaReader:
         """Record that a keyword is not enforced."""
         self.unenforced[keyword] = None
 
-    def _alternatives(self, schema: Any, within: frozenset[int], depth: int) -> list[Values]:
+    def _alternatives(self, schema: Any, within: frozenset[int], depth: int) -> list[ValueSet]:
         if schema is False:
             return []
         if not isinstance(schema, Mapping):
-            return [Values()]
+            return [ValueSet()]
         self._left -= 1
         if not depth:
             raise UnusableSchema("it is nested too deeply")
         if self._left < 0:
             raise UnusableSchema("it is too large")
         if id(schema) in within:  # a reference to itself adds nothing
-            return [Values()]
+            return [ValueSet()]
         within = within | {id(schema)}
         alternatives = [values] if (values := self._values(schema)) else []
         for target in self._referred(schema):
@@ -135,7 +135,7 @@ class SchemaReader:
                 ]
                 alternatives = self._combined(alternatives, options)
         if schema.get("nullable") is True:
-            alternatives.append(Values(frozenset({"null"}), inferred=False))
+            alternatives.append(ValueSet(frozenset({"null"}), inferred=False))
         return alternatives
 
     def _referred(self, schema: Mapping[str, Any]) -> Iterator[Any]:
@@ -146,7 +146,7 @@ class SchemaReader:
                     raise UnusableSchema(f"what it refers to does not exist: {str(schema[key])[:200]}")
                 yield target
 
-    def _combined(self, some: list[Values], others: list[Values]) -> list[Values]:
+    def _combined(self, some: list[ValueSet], others: list[ValueSet]) -> list[ValueSet]:
         if len(some) > 1 and len(others) > 1 and len(some) * len(others) > _MOST_ALTERNATIVES:
             self.drop("a combination of choices")
             return some
@@ -155,9 +155,9 @@ class SchemaReader:
             raise UnusableSchema("it is too large")
         return [both for one in some for other in others if (both := self._merged(one, other))]
 
-    def _merged(self, one: Values, other: Values) -> Values | None:
+    def _merged(self, one: ValueSet, other: ValueSet) -> ValueSet | None:
         """What both allow; None if that is nothing."""
-        plain = Values()
+        plain = ValueSet()
         if one == plain or other == plain:
             return other if one == plain else one
         kinds = one.kinds & other.kinds
@@ -166,7 +166,7 @@ class SchemaReader:
             listed = tuple(value for value in one.listed if value in other.listed)
         if not kinds or listed == ():
             return None
-        return Values(
+        return ValueSet(
             kinds=kinds,
             inferred=one.inferred and other.inferred,
             about=one.about | other.about,
@@ -193,7 +193,7 @@ class SchemaReader:
             max_properties=_least(one.max_properties, other.max_properties),
         )
 
-    def _values(self, schema: Mapping[str, Any]) -> Values | None:
+    def _values(self, schema: Mapping[str, Any]) -> ValueSet | None:
         """What the schema's own keywords say; None if no value matches."""
         for key in _UNENFORCED:
             if key in schema and schema[key] not in (False, True, None, {}):
@@ -201,7 +201,7 @@ class SchemaReader:
         if schema.get("uniqueItems") is True:
             self.drop("uniqueItems")
         kinds, whole = _kinds(schema)
-        values = Values(
+        values = ValueSet(
             kinds=kinds or frozenset(KINDS),
             inferred=kinds is None,
             about=frozenset(kind for kind, keys in _ABOUT.items() if any(key in schema for key in keys)),
@@ -227,7 +227,7 @@ class SchemaReader:
         )
         return self._negated(values, schema) if "not" in schema else values
 
-    def _negated(self, values: Values, schema: Mapping[str, Any]) -> Values | None:
+    def _negated(self, values: ValueSet, schema: Mapping[str, Any]) -> ValueSet | None:
         """The values without those that `not` excludes, as far as that lists values or types."""
         away = schema["not"]
         if away is True or away == {}:
@@ -392,7 +392,7 @@ def _all_of(one: Parts | None, other: Parts | None) -> Parts | None:
     return (*one, *(part for part in other if not any(part is known for known in one)))
 
 
-def _prefixes(one: Values, other: Values) -> tuple[Parts, ...]:
+def _prefixes(one: ValueSet, other: ValueSet) -> tuple[Parts, ...]:
     merged = []
     for n in range(max(len(one.prefix), len(other.prefix))):
         mine, theirs = (values.prefix[n] if n < len(values.prefix) else values.items for values in (one, other))
@@ -400,7 +400,7 @@ def _prefixes(one: Values, other: Values) -> tuple[Parts, ...]:
     return tuple(merged)
 
 
-def _properties(one: Values, other: Values) -> dict[str, Parts]:
+def _properties(one: ValueSet, other: ValueSet) -> dict[str, Parts]:
     """The properties of both; for one that a side does not list, what that side says of others counts."""
     merged = {}
     for name in dict.fromkeys([*one.properties, *other.properties]):
@@ -409,7 +409,7 @@ def _properties(one: Values, other: Values) -> dict[str, Parts]:
     return merged
 
 
-def _by_pattern(one: Values, other: Values) -> dict[str, Parts]:
+def _by_pattern(one: ValueSet, other: ValueSet) -> dict[str, Parts]:
     merged = {}
     for pattern in dict.fromkeys([*one.by_pattern, *other.by_pattern]):
         mine, theirs = one.by_pattern.get(pattern, one.others), other.by_pattern.get(pattern, other.others)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.chat.schema.references import References
+from engine.chat.schema.references import SchemaReferences
 
 DEFINITIONS = ("$defs", "definitions")
 _CHOICES = ("anyOf", "oneOf")
@@ -35,7 +35,7 @@ class _Reading:
     """Reads one schema. Behind _MOST parts everything counts as any value: a few lines can expand to millions."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
-        self._references = References(root)
+        self._references = SchemaReferences(root)
         self._left = _MOST
 
     def variants(self, schema: Any, depth: int) -> Iterator[SchemaVariant]:

@@ -7,7 +7,7 @@ import pytest
 from engine.api import Message
 from engine.chat.go_template import GoRenderer
 from engine.chat.jinja.renderer import JinjaRenderer
-from engine.chat.jinja.template import ChatTemplate
+from engine.chat.jinja.template import JinjaTemplate
 from engine.chat.prompt import (
     TagPlacement,
     images_of,
@@ -59,7 +59,7 @@ def test_numbers_go_through_the_conversation() -> None:
 def test_by_a_go_template() -> None:
     messages = [Message("user", "a", images=(b"0",)), Message("user", "b", images=(b"1",))]
     for source in ("{{ range .Messages }}{{ .Content }}{{ end }}", "{{ .Prompt }}"):
-        prompt = GoRenderer(gotemplate.ChatTemplate.parse(source)).render(messages, [], None)
+        prompt = GoRenderer(gotemplate.JinjaTemplate.parse(source)).render(messages, [], None)
         assert prompt.text == "[img-0]a\n\n[img-1]b"
 
 
@@ -67,6 +67,6 @@ def test_by_a_chat_template() -> None:
     source = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
     messages = [Message("user", "a", images=(b"0",)), Message("assistant", "x"), Message("user", "b", images=(b"1",))]
     assert (
-        JinjaRenderer(ChatTemplate(source)).render(messages, [], None).text
+        JinjaRenderer(JinjaTemplate(source)).render(messages, [], None).text
         == "user:a[img-0];assistant:x;user:b[img-1];"
     )

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from engine.api import Message
 from engine.chat.conversation import drop_oldest
 from engine.chat.go_template import GoRenderer
-from engine.chat.jinja import template
 from engine.chat.jinja.renderer import JinjaRenderer
+from engine.chat.jinja.template import JinjaTemplate, TemplateError
 from engine.chat.prompt import Prompt
 from engine.chat.truncate import render_to_fit
 from modelfile.gotemplate import ChatTemplate
@@ -63,22 +63,22 @@ ALTERNATING = (
 
 @pytest.mark.parametrize(("limit", "text"), [(5, "u a u a u "), (4, "u a u "), (2, "u "), (0, "u ")])
 async def test_ends_that_a_template_refuses_are_passed_over(limit: int, text: str) -> None:
-    renderer = JinjaRenderer(template.ChatTemplate(ALTERNATING))
+    renderer = JinjaRenderer(JinjaTemplate(ALTERNATING))
     prompt = await render_to_fit(renderer, [U, A, U, A, U], [], None, limit=limit, count=count)
     assert prompt.text == text
 
 
 async def test_a_refusal_of_the_whole_is_told() -> None:
-    renderer = JinjaRenderer(template.ChatTemplate(ALTERNATING))
-    with pytest.raises(template.TemplateError, match="roles must alternate"):
+    renderer = JinjaRenderer(JinjaTemplate(ALTERNATING))
+    with pytest.raises(TemplateError, match="roles must alternate"):
         await render_to_fit(renderer, [U, U, A], [], None, limit=9, count=count)
-    with pytest.raises(template.TemplateError, match="roles must alternate"):
+    with pytest.raises(TemplateError, match="roles must alternate"):
         await render_to_fit(renderer, [A, U, U], [], None, limit=9, count=count)
 
 
 async def test_where_only_too_long_prompts_can_be_made_the_shortest_of_them_is() -> None:
     source = "{{ raise_exception('no question') if 'user' not in messages | map(attribute='role') }}many words"
-    renderer = JinjaRenderer(template.ChatTemplate(source))
+    renderer = JinjaRenderer(JinjaTemplate(source))
     prompt = await render_to_fit(renderer, [U, A, Message("tool", "x")], [], None, limit=1, count=count)
     assert prompt.text == "many words"
 
@@ -106,7 +106,7 @@ async def test_a_template_that_refuses_what_is_left_is_not_asked_for_ever() -> N
             nonlocal asked
             asked += 1
             if messages[0] != U:
-                raise template.TemplateError("no question")
+                raise TemplateError("no question")
             return super().render(messages, tools, think)
 
     prompt = await render_to_fit(Choosy(True), [U, *[A] * 2000], [], None, limit=5, count=count)

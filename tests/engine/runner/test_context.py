@@ -12,7 +12,7 @@ from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, NO_SLOT, Context, ModelError
 from engine.runner.llamacpp import C
 from engine.runner.repacking import copied_types
-from engine.runner.selftest import QUANTIZATIONS, Quantization, quantize
+from engine.runner.selftest import QUANTIZATIONS, CheckedQuantization, quantize
 from registry.gguf import read_header
 from tests.engine.runner.harness import TINYCHAT, Runner, chat, load
 from tests.modelfile.published.llama3 import END_OF_TEXT, END_OF_TURN, llama3
@@ -89,7 +89,7 @@ def test_progress_reaches_its_end_where_the_library_stops_before(monkeypatch: py
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS, ids=lambda quantization: quantization.name)
 @pytest.mark.parametrize("mapped", [True, False])
-def test_what_is_copied_is_known_beforehand(quantization: Quantization, mapped: bool, tmp_path: Path) -> None:
+def test_what_is_copied_is_known_beforehand(quantization: CheckedQuantization, mapped: bool, tmp_path: Path) -> None:
     """The library is asked which types it copies here; afterwards it says how much that was."""
     path = tmp_path / "model.gguf"
     quantize(path, quantization)

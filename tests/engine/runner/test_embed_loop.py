@@ -1,4 +1,4 @@
-"""Vectors from real contexts: a tiny BERT, whose texts need a pass each, and the bundled model, which may split them."""
+"""Vectors from real contexts: a tiny BERT, whose texts need one pass, and the bundled model, whose texts may split."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 
 from engine.chat.jinja.adapt import MessageDialect
 from engine.chat.jinja.caps import TemplateCaps
-from engine.chat.jinja.template import CHATML, ChatTemplate
+from engine.chat.jinja.template import CHATML, JinjaTemplate
 
 CALLS = "{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}"
 EACH = "{% for m in messages %}%s{% endfor %}"
@@ -15,7 +15,7 @@ WITH_CALLS = EACH.replace("%s", "{{ m.content }}" + CALLS)
 
 
 def caps(source: str) -> TemplateCaps:
-    return TemplateCaps(ChatTemplate(source))
+    return TemplateCaps(JinjaTemplate(source))
 
 
 @pytest.mark.parametrize("source", [CHATML, TEXT, WITH_CALLS, "{{ raise_exception('always') }}", "nothing"])

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from engine.api import Message
-from engine.chat.jinja.limits import Limits
+from engine.chat.jinja.limits import RenderLimits
 from engine.chat.jinja.messages import ChatTemplates
 from engine.chat.jinja.service import TemplateService
 from engine.chat.prompt import TemplateError
@@ -164,7 +164,7 @@ async def ask(templates: TemplateService, source: str) -> str:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hasty() -> AsyncIterator[TemplateService]:
     """Processes that have little time."""
-    templates = TemplateService(os.environ, Limits(quick=0.02, first=0.05))
+    templates = TemplateService(os.environ, RenderLimits(quick=0.02, first=0.05))
     yield templates
     await templates.close()
 

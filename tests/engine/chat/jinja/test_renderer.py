@@ -8,7 +8,7 @@ import pytest
 from engine.api import Delta, Message, Think, ToolCall
 from engine.chat.jinja.renderer import JinjaRenderer
 from engine.chat.jinja.sandbox import TemplateError
-from engine.chat.jinja.template import CHATML, ChatTemplate
+from engine.chat.jinja.template import CHATML, JinjaTemplate
 from engine.chat.output import FormatSpec, native_format
 from engine.chat.output.format import CONTENT_ONLY
 from engine.chat.prompt import Prompt
@@ -17,7 +17,7 @@ ALL = "{{ messages | tojson }}{{ tools | tojson if tools }}|{{ enable_thinking }
 
 
 def render(source: str, *messages: Message, tools: Any = (), think: Think | None = None) -> str:
-    return JinjaRenderer(ChatTemplate(source)).render(messages, tools, think).text
+    return JinjaRenderer(JinjaTemplate(source)).render(messages, tools, think).text
 
 
 @pytest.mark.parametrize(("think", "shown"), [(None, "on"), (True, "on"), ("low", "on"), (False, "off")])
@@ -74,7 +74,7 @@ def test_results_are_tied_to_calls() -> None:
 
 
 def continued(source: str, answer: Message, think: Think | None = None, spec: FormatSpec = CONTENT_ONLY) -> Prompt:
-    return JinjaRenderer(ChatTemplate(source), spec).render([Message("user", "Hi"), answer], [], think)
+    return JinjaRenderer(JinjaTemplate(source), spec).render([Message("user", "Hi"), answer], [], think)
 
 
 def test_the_last_answer_is_continued() -> None:
@@ -134,7 +134,7 @@ def test_an_empty_block_of_the_templates_own() -> None:
 def test_a_block_that_is_only_closed_is_replaced() -> None:
     source = "{{ messages[0].content }}:</think>{{ '<think>' if false }}"
     for asked in ("Hi", "What does <think> mean?"):
-        prompt = JinjaRenderer(ChatTemplate(source), THINKS).render(
+        prompt = JinjaRenderer(JinjaTemplate(source), THINKS).render(
             [Message("user", asked), Message("assistant", "Well")], [], False
         )
         assert prompt.text == f"{asked}:<think>\n\n</think>\n\nWell"
@@ -160,7 +160,7 @@ def test_content_with_a_mark_of_its_own(end: str, thinking: str, text: str) -> N
 
 def test_a_template_that_always_begins_to_think_is_stopped() -> None:
     def asked(think: Think | None) -> str:
-        return JinjaRenderer(ChatTemplate(OPEN), THINKS).render([Message("user", "Hi")], [], think).text
+        return JinjaRenderer(JinjaTemplate(OPEN), THINKS).render([Message("user", "Hi")], [], think).text
 
     assert asked(False) == "user:Hi;assistant:<think>\n\n</think>\n\n"
     assert asked(True) == asked(None) == "user:Hi;assistant:<think>\n"
@@ -207,7 +207,7 @@ def test_a_template_with_one_call_for_each_message() -> None:
 
 def test_a_template_that_leaves_calls_out() -> None:
     source = "<tool_call>{{ tools }}{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
-    renderer = JinjaRenderer(ChatTemplate(source), native_format(source).spec)
+    renderer = JinjaRenderer(JinjaTemplate(source), native_format(source).spec)
     called = Message("assistant", "So: ", tool_calls=(ToolCall("f", {"a": 1}),))
     text = renderer.render([Message("user", "Hi"), called, Message("tool", "2")], [], None).text
     call = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'

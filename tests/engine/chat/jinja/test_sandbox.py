@@ -5,11 +5,11 @@ import json
 import pytest
 
 from engine.chat.jinja.sandbox import TemplateError
-from engine.chat.jinja.template import ChatTemplate
+from engine.chat.jinja.template import JinjaTemplate
 
 
 def render(source: str, **variables: object) -> str:
-    return ChatTemplate(source).render([{"role": "user", "content": "Hi"}], **variables)
+    return JinjaTemplate(source).render([{"role": "user", "content": "Hi"}], **variables)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from engine.api import Message, Tool, ToolCall
 from engine.chat.jinja.adapt import definition
-from engine.chat.jinja.limits import Limits
+from engine.chat.jinja.limits import RenderLimits
 from engine.chat.jinja.messages import CHATML, LARGEST, ChatTemplates
 from engine.chat.jinja.service import TemplateService
 from engine.chat.jinja.worker import TEMPLATES_KEPT, renderer_of
@@ -48,7 +48,7 @@ async def ask(templates: TemplateService, source: str | ChatTemplates, text: str
 
 @asynccontextmanager
 async def made(**limits: float) -> AsyncIterator[TemplateService]:
-    templates = TemplateService(os.environ, Limits(**limits))
+    templates = TemplateService(os.environ, RenderLimits(**limits))
     try:
         yield templates
     finally:
