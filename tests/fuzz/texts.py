@@ -66,7 +66,7 @@ def _modelfile(text: str) -> None:
 
 def _go_template(text: str) -> None:
     messages = [Message("user", "Hi"), Message("assistant", "a", "t")]
-    gotemplate.JinjaTemplate.parse(text).render(Conversation(messages=messages, tools=TOOLS, think=True))
+    gotemplate.ChatTemplate.parse(text).render(Conversation(messages=messages, tools=TOOLS, think=True))
 
 
 def _jinja_template(text: str) -> None:

@@ -55,11 +55,11 @@ class JinjaRenderer:
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
         """The prompt for these messages. Raises TemplateError with the template's own words."""
         caps = self._with_tools if tools else self._usual
-        answer_start = messages[-1] if messages and messages[-1].role == "assistant" else None
-        messages = messages if answer_start is None else messages[:-1]
+        begun_answer = messages[-1] if messages and messages[-1].role == "assistant" else None
+        messages = messages if begun_answer is None else messages[:-1]
         text, last_content = self._fresh(caps, messages, tools, think), messages[-1].content if messages else ""
-        if answer_start is not None:
-            return self._continuation(text, last_content, answer_start, caps)
+        if begun_answer is not None:
+            return self._continuation(text, last_content, begun_answer, caps)
         if think is False and self._opens_reasoning(text):
             head, before, after = self._reasoning_affixes(text, last_content, Message("assistant"), caps)
             text = head + before + after
@@ -129,8 +129,8 @@ class JinjaRenderer:
         opening, closing = self._spec.thinking
         start = text.rfind(opening.rstrip(), _end(text, last_content))
         if self._spec.content:
-            answer_start = start >= 0 or answer.thinking
-            return (text[:start] if start >= 0 else text, *((opening, closing) if answer_start else ("", "")))
+            has_block = start >= 0 or answer.thinking
+            return (text[:start] if start >= 0 else text, *((opening, closing) if has_block else ("", "")))
         bare = text.rstrip()
         if start < 0 and bare.endswith(closing.strip()):
             start = len(bare) - len(closing.strip())

@@ -59,7 +59,7 @@ def test_numbers_go_through_the_conversation() -> None:
 def test_by_a_go_template() -> None:
     messages = [Message("user", "a", images=(b"0",)), Message("user", "b", images=(b"1",))]
     for source in ("{{ range .Messages }}{{ .Content }}{{ end }}", "{{ .Prompt }}"):
-        prompt = GoRenderer(gotemplate.JinjaTemplate.parse(source)).render(messages, [], None)
+        prompt = GoRenderer(gotemplate.ChatTemplate.parse(source)).render(messages, [], None)
         assert prompt.text == "[img-0]a\n\n[img-1]b"
 
 
