@@ -19,7 +19,6 @@ from types import ModuleType
 from typing import Any
 
 from modelfile import backends
-from registry.logfields import TRACE
 
 PACKAGE = "llama_cpp"
 
@@ -111,7 +110,8 @@ def _fill(row: C.llama_model_kv_override, value: bool | int | float | str) -> No
 
 log = logging.getLogger("pronk.runner")
 
-SHOWN_LEVELS = (2, 3, 4)
+TRACE = 5  # as in registry.logfields, which the self-test must do without
+SHOWN_LEVELS = (2, 3, 4)  # logged at DEBUG, the others at TRACE
 ERROR_LEVEL = 4  # ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continuation
 KEPT = 16  # errors
 _MODEL_BUFFER = re.compile(r"load_tensors: +(\S+) model buffer size = +([\d.]+) MiB")
