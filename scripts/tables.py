@@ -28,16 +28,19 @@ _BETWEEN = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
 def routes() -> str:
     """Every route with its methods and what it does."""
     head = ["| method | path | what it does |", "|---|---|---|"]
-    return "\n".join(head + [_route(route) for route in _routes()])
+    methods: dict[tuple[str, str], set[str]] = {}
+    for route in _routes():
+        meaning = (inspect.getdoc(route.endpoint) or "").partition("\n")[0]
+        methods.setdefault((route.path, meaning), set()).update(route.methods or ())
+    return "\n".join(head + [_route(*key, names) for key, names in methods.items()])
 
 
 def _routes() -> Iterator[APIRoute]:
     return (route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute))
 
 
-def _route(route: APIRoute) -> str:
-    meaning = (inspect.getdoc(route.endpoint) or "").partition("\n")[0]
-    return f"| {', '.join(sorted(route.methods or ()))} | `{route.path}` | {meaning} |"
+def _route(path: str, meaning: str, methods: set[str]) -> str:
+    return f"| {', '.join(sorted(methods))} | `{path}` | {meaning} |"
 
 
 TABLES: dict[str, Callable[[], str]] = {

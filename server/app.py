@@ -47,8 +47,10 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
             await engine.stop()
             await pruning
 
-    # No pages of documentation: the server answers what its table of routes says and nothing else.
-    app = FastAPI(title="Pronk", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    # `server.http.docs` has the pages of documentation, without files from elsewhere.
+    app = FastAPI(
+        title="Pronk", version=settings.version, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
     app.router.redirect_slashes = False
     for router in ROUTERS:
         app.include_router(router)

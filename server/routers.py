@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from server.anthropic import errors as anthropic_errors
 from server.anthropic import messages
+from server.http import docs
 from server.http.errors import ErrorObject, plain_error
 from server.ollama import cloud, create, embed, inference, manage, meta, show, transfer
 from server.openai import embeddings, models
@@ -25,7 +26,9 @@ class Dialect:
 
 DIALECTS = (
     Dialect(
-        "", plain_error, tuple(room.router for room in (meta, inference, show, manage, create, transfer, embed, cloud))
+        "",
+        plain_error,
+        tuple(room.router for room in (meta, inference, show, manage, create, transfer, embed, cloud, docs)),
     ),
     Dialect("/v1/", openai_errors.error_object, (models.router, embeddings.router)),
     Dialect("/v1/messages/", anthropic_errors.error_object, (messages.router,)),

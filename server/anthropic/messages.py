@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from server.anthropic.schemas import MessagesBody, Route
+from server.anthropic.schemas import ERRORS, AnthropicError, MessagesBody, Route
 from server.context import find_model
 from server.http.errors import HTTPError, NotSupported
 
-router = APIRouter(route_class=Route)
+router = APIRouter(route_class=Route, responses=ERRORS)
 
 
-@router.post("/v1/messages")
+@router.post("/v1/messages", status_code=501, response_model=AnthropicError)
 async def messages(request: Request, body: MessagesBody) -> Response:
     """A chat in Anthropic's dialect; not there yet."""
     if not body.model.strip():

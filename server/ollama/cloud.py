@@ -6,36 +6,37 @@ from fastapi import APIRouter, Response
 
 from server.http.body import AnyBody, BodyRoute, json_response
 from server.http.errors import CLOUD_DISABLED, Forbidden, Unauthorized
+from server.ollama.schemas import ERRORS, ErrorAnswer, Recommendations
 
-router = APIRouter(route_class=BodyRoute)
+router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 
-@router.post("/api/me")
+@router.post("/api/me", status_code=401, response_model=ErrorAnswer)
 async def me() -> Response:
     """Who is signed in: nobody."""
     raise Unauthorized("unauthorized")
 
 
-@router.post("/api/signout")
-@router.delete("/api/user/keys/{encodedKey}")
+@router.post("/api/signout", status_code=401, response_model=ErrorAnswer)
+@router.delete("/api/user/keys/{encodedKey}", status_code=401, response_model=ErrorAnswer)
 async def signout() -> Response:
     """Sign out; nobody is signed in."""
     raise Unauthorized("you are not currently signed in")
 
 
-@router.post("/api/experimental/web_search")
+@router.post("/api/experimental/web_search", status_code=403, response_model=ErrorAnswer)
 async def web_search(_: AnyBody) -> Response:
     """Search the web: always refused, for it needs a cloud."""
     raise Forbidden(f"{CLOUD_DISABLED}: web search is unavailable")
 
 
-@router.post("/api/experimental/web_fetch")
+@router.post("/api/experimental/web_fetch", status_code=403, response_model=ErrorAnswer)
 async def web_fetch(_: AnyBody) -> Response:
     """Fetch a page: always refused, for it needs a cloud."""
     raise Forbidden(f"{CLOUD_DISABLED}: web fetch is unavailable")
 
 
-@router.get("/api/experimental/model-recommendations")
+@router.get("/api/experimental/model-recommendations", response_model=Recommendations)
 async def recommendations() -> Response:
     """Models that the cloud recommends."""
     return json_response({"recommendations": []})

@@ -14,16 +14,18 @@ from modelfile.paths import expand, working_folder
 from registry.storage.store import Store
 from server.context import settings_of, store_of, transfers_of
 from server.http.body import BodyRoute
+from server.http.documented import lines
 from server.http.errors import HTTPError
 from server.http.hosts import is_loopback
 from server.http.streaming import StreamingAnswer
 from server.ollama.create_schema import CreateBody
+from server.ollama.schemas import ERRORS, ProgressAnswer
 from server.ollama.writer import ProgressWriter
 
-router = APIRouter(route_class=BodyRoute)
+router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 
-@router.post("/api/create")
+@router.post("/api/create", response_model=ProgressAnswer, responses=lines(ProgressAnswer))
 async def create(request: Request, body: CreateBody) -> Response:
     """Make a model of uploaded files, or of another model."""
     settings, store = settings_of(request), store_of(request)

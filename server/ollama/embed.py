@@ -20,14 +20,14 @@ from server.http.errors import HTTPError, NotFound
 from server.http.json_output import encode
 from server.http.streaming import whole_answer
 from server.ollama.inference import load_or_unload
-from server.ollama.schemas import EmbedBody, EmbeddingsBody
+from server.ollama.schemas import ERRORS, EmbedAnswer, EmbedBody, EmbeddingsAnswer, EmbeddingsBody
 
 MAX_TEXTS = 16_384
 
-router = APIRouter(route_class=BodyRoute)
+router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 
-@router.post("/api/embed")
+@router.post("/api/embed", response_model=EmbedAnswer)
 async def embed(request: Request, body: EmbedBody) -> Response:
     """Vectors of texts; without texts, load or unload the model."""
     started = time.perf_counter_ns()
@@ -43,7 +43,7 @@ async def embed(request: Request, body: EmbedBody) -> Response:
     return whole_answer(work)
 
 
-@router.post("/api/embeddings")
+@router.post("/api/embeddings", response_model=EmbeddingsAnswer)
 async def embeddings(request: Request, body: EmbeddingsBody) -> Response:
     """The vector of one text; without a text, load or unload the model."""
     if not body.model_name.strip():

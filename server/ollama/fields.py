@@ -108,7 +108,7 @@ class NamedToolChoice(Body):
     """A `tool_choice` of one function. For the documentation: `parse_tool_choice` reads it."""
 
     type: Literal["function"] = "function"
-    function: NamedFunction = NamedFunction()
+    function: NamedFunction = Field(default_factory=NamedFunction)
 
 
 KeepAlive = Annotated[float | None, PlainValidator(parse_keep_alive, json_schema_input_type=float | str | None)]
@@ -147,7 +147,7 @@ class Call(Body):
     go: ClassVar[str] = "api.ToolCall"
 
     id: str = ""
-    function: CalledFunction = CalledFunction()
+    function: CalledFunction = Field(default_factory=CalledFunction)
 
 
 class MessageBody(Body):
@@ -271,7 +271,7 @@ class FunctionBody(Body):
 
     name: str = ""
     description: str = ""
-    parameters: ParametersBody = ParametersBody()
+    parameters: ParametersBody = Field(default_factory=ParametersBody)
 
 
 class ToolBody(Body):
@@ -281,7 +281,7 @@ class ToolBody(Body):
 
     type: str = ""
     items: Any = None
-    function: FunctionBody = FunctionBody()
+    function: FunctionBody = Field(default_factory=FunctionBody)
     _tool: Tool = PrivateAttr()
 
     @property

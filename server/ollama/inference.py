@@ -12,9 +12,10 @@ from engine.api import AnyRequest, ChatRequest, GenerateRequest
 from engine.errors import ModelNotFound
 from server.context import EngineSurface, engine_of
 from server.http.body import BodyRoute
+from server.http.documented import lines
 from server.http.errors import HTTPError
 from server.http.streaming import StreamingAnswer, whole_answer
-from server.ollama.schemas import ChatBody, GenerateBody
+from server.ollama.schemas import ERRORS, ChatAnswer, ChatBody, GenerateAnswer, GenerateBody
 from server.ollama.writer import ChatWriter, GenerateWriter
 
 MAX_IMAGES = 16
@@ -24,10 +25,10 @@ MAX_TOP_LOGPROBS = 20
 _Inference = GenerateRequest | ChatRequest
 _Writer = GenerateWriter | ChatWriter
 
-router = APIRouter(route_class=BodyRoute)
+router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 
-@router.post("/api/generate")
+@router.post("/api/generate", response_model=GenerateAnswer, responses=lines(GenerateAnswer))
 async def generate(request: Request, body: GenerateBody) -> Response:
     """Complete a prompt; without a prompt, load or unload the model."""
     _check_logprobs(body.top_logprobs)
@@ -43,7 +44,7 @@ async def generate(request: Request, body: GenerateBody) -> Response:
     return StreamingAnswer(engine.generate(engine_request), writer)
 
 
-@router.post("/api/chat")
+@router.post("/api/chat", response_model=ChatAnswer, responses=lines(ChatAnswer))
 async def chat(request: Request, body: ChatBody) -> Response:
     """Continue a conversation; without messages, load or unload the model."""
     _check_logprobs(body.top_logprobs)

@@ -16,15 +16,16 @@ from registry.storage.leases import held
 from registry.storage.store import BlobMender, BlobWriter, DigestMismatch, ModelMissing
 from server.context import settings_of, store_of
 from server.http.body import BodyRoute, empty_response
+from server.http.documented import BINARY, takes
 from server.http.errors import HTTPError, NotFound
-from server.ollama.schemas import CopyBody, DeleteBody
+from server.ollama.schemas import ERRORS, CopyBody, DeleteBody
 
 _PIECE = 1 << 20  # bytes
 
-router = APIRouter(route_class=BodyRoute)
+router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 
-@router.post("/api/copy")
+@router.post("/api/copy", response_class=Response)
 async def copy(request: Request, body: CopyBody) -> Response:
     """Give a model a second name."""
     source = _parse(body.source, f"source {quote(body.source)} is invalid")
@@ -38,7 +39,7 @@ async def copy(request: Request, body: CopyBody) -> Response:
     return empty_response()
 
 
-@router.delete("/api/delete")
+@router.delete("/api/delete", response_class=Response)
 async def delete(request: Request, body: DeleteBody) -> Response:
     """Remove a name, and the blobs that no other name needs."""
     if not body.model_name.strip():
@@ -51,7 +52,7 @@ async def delete(request: Request, body: DeleteBody) -> Response:
     return empty_response()
 
 
-@router.head("/api/blobs/{digest}")
+@router.head("/api/blobs/{digest}", response_class=Response)
 async def has_blob(request: Request, digest: str) -> Response:
     """Whether a blob is there.
 
@@ -62,7 +63,12 @@ async def has_blob(request: Request, digest: str) -> Response:
     return empty_response()
 
 
-@router.post("/api/blobs/{digest}")
+@router.post(
+    "/api/blobs/{digest}",
+    response_class=Response,
+    responses={200: {"description": "It was there"}, 201: {"description": "Stored"}},
+    openapi_extra=takes("application/octet-stream", BINARY),
+)
 async def put_blob(request: Request, digest: str) -> Response:
     """Store a blob, however large: it is written as it arrives and checked before it counts.
 

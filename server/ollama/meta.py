@@ -17,36 +17,40 @@ from server.http.body import JSON, json_response
 from server.http.errors import KNOWN, message_of
 from server.ollama import clock
 from server.ollama.details import NO_DETAILS, details
+from server.ollama.schemas import ERRORS, PsAnswer, StatusAnswer, TagsAnswer, VersionAnswer
 
 log = logging.getLogger("pronk.server")
-router = APIRouter()
+router = APIRouter(responses=ERRORS)
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
+@router.head("/", include_in_schema=False)
+@router.get("/", response_class=PlainTextResponse)
 async def root() -> Response:
     """A sign of life; clients compare the text."""
     return PlainTextResponse("Ollama is running")
 
 
-@router.api_route("/api/version", methods=["GET", "HEAD"])
+@router.head("/api/version", include_in_schema=False)
+@router.get("/api/version", response_model=VersionAnswer)
 async def version(request: Request) -> Response:
     """The version that clients check features against."""
     return json_response({"version": settings_of(request).version})
 
 
-@router.get("/api/status")
+@router.get("/api/status", response_model=StatusAnswer)
 async def status() -> Response:
     """Whether models of a cloud can be used: never."""
     return json_response({"cloud": {"disabled": True, "source": "env"}})
 
 
-@router.api_route("/api/tags", methods=["GET", "HEAD"])
+@router.head("/api/tags", include_in_schema=False)
+@router.get("/api/tags", response_model=TagsAnswer)
 async def tags(request: Request) -> Response:
     """The stored models, newest first."""
     return Response(await listing_of(request).json(), headers={"content-type": JSON})
 
 
-@router.get("/api/ps")
+@router.get("/api/ps", response_model=PsAnswer)
 async def ps(request: Request) -> Response:
     """The loaded models, the one that stays longest first."""
     running = sorted(engine_of(request).running(), key=lambda model: model.expires_at, reverse=True)

@@ -1,13 +1,15 @@
-"""Request bodies of `/api/*`. `name` is accepted for `model` everywhere; `model` wins."""
+"""Requests and answers of `/api/*`. `name` is accepted for `model` everywhere; `model` wins."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from engine.api import ChatRequest, GenerateRequest
 from server.http.body import FIRST_ERROR, Body, go_list
+from server.http.documented import AnswerObject, Responses, errors
 from server.ollama.fields import Choice, Format, Images, Int, KeepAlive, Messages, Options, ThinkValue, Tools
 
 
@@ -162,3 +164,217 @@ class PushBody(PullBody):
     """`POST /api/push`."""
 
     go: ClassVar[str] = "api.PushRequest"
+
+
+# Answers. They are written without these models, which say what is in them.
+
+
+class Details(AnswerObject):
+    """What a model is."""
+
+    parent_model: str
+    format: str
+    family: str
+    families: list[str] | None
+    parameter_size: str
+    quantization_level: str
+
+
+class ListedDetails(Details):
+    """What a model is, with its sizes."""
+
+    context_length: int = 0
+    embedding_length: int = 0
+
+
+class ListedModel(AnswerObject):
+    """A stored model."""
+
+    name: str
+    model: str
+    modified_at: datetime
+    size: int
+    digest: str
+    details: ListedDetails
+    capabilities: list[str] = Field(default_factory=list)
+
+
+class TagsAnswer(AnswerObject):
+    """The stored models, newest first."""
+
+    models: list[ListedModel]
+
+
+class LoadedModel(AnswerObject):
+    """A loaded model. Sizes are in bytes."""
+
+    name: str
+    model: str
+    size: int
+    digest: str
+    details: Details
+    expires_at: datetime
+    size_vram: int
+    context_length: int
+
+
+class PsAnswer(AnswerObject):
+    """The loaded models, the one that stays longest first."""
+
+    models: list[LoadedModel]
+
+
+class VersionAnswer(AnswerObject):
+    """The version that clients check features against."""
+
+    version: str
+
+
+class Cloud(AnswerObject):
+    """Whether models of a cloud can be used."""
+
+    disabled: bool
+    source: Literal["none", "env", "config", "both"]
+
+
+class StatusAnswer(AnswerObject):
+    """What the server can reach."""
+
+    cloud: Cloud
+
+
+class Recommendations(AnswerObject):
+    """Models that a cloud recommends: none."""
+
+    recommendations: list[Any]
+
+
+class ShownMessage(AnswerObject):
+    """A message that a model begins with."""
+
+    role: str
+    content: str
+
+
+class Tensor(AnswerObject):
+    """A tensor of the weights."""
+
+    name: str
+    type: str
+    shape: list[int]
+
+
+class ShowAnswer(AnswerObject):
+    """All that is known about a model."""
+
+    license: str = ""
+    modelfile: str
+    parameters: str = ""
+    template: str = ""
+    system: str = ""
+    details: Details
+    messages: list[ShownMessage] = Field(default_factory=list)
+    model_info: dict[str, Any]
+    projector_info: dict[str, Any] = Field(default_factory=dict)
+    tensors: list[Tensor] = Field(default_factory=list)
+    capabilities: list[str] = Field(default_factory=list)
+    modified_at: datetime
+    requires: str = ""
+
+
+class AnswerFunction(AnswerObject):
+    """The function that the model calls."""
+
+    index: int
+    name: str
+    arguments: dict[str, Any]
+
+
+class AnswerCall(AnswerObject):
+    """A tool call."""
+
+    id: str = ""
+    function: AnswerFunction
+
+
+class AnswerMessage(AnswerObject):
+    """What the model says."""
+
+    role: str
+    content: str
+    thinking: str = ""
+    tool_calls: list[AnswerCall] = Field(default_factory=list)
+
+
+class DebugInfo(AnswerObject):
+    """The prompt that would have been run."""
+
+    rendered_template: str
+    image_count: int = 0
+
+
+class _Generated(AnswerObject):
+    """A whole answer, or a line of one. The last line has the numbers; durations are in nanoseconds."""
+
+    model: str
+    created_at: datetime
+    done: bool
+    done_reason: Literal["stop", "length", "load", "unload"] = "stop"
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+    prompt_eval_cached: int = 0
+    prompt_eval_duration: int = 0
+    eval_count: int = 0
+    eval_duration: int = 0
+    debug_info: DebugInfo = Field(default_factory=lambda: DebugInfo(rendered_template=""), alias="_debug_info")
+
+
+class GenerateAnswer(_Generated):
+    """A completion, or a line of one; `context` goes into the next request."""
+
+    response: str
+    thinking: str = ""
+    context: list[int] = Field(default_factory=list)
+    tool_calls: list[AnswerCall] = Field(default_factory=list)
+
+
+class ChatAnswer(_Generated):
+    """A turn of the model, or a line of one."""
+
+    message: AnswerMessage
+
+
+class EmbedAnswer(AnswerObject):
+    """Vectors, in the texts' order. Durations are in nanoseconds."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+
+
+class EmbeddingsAnswer(AnswerObject):
+    """The vector of one text."""
+
+    embedding: list[float]
+
+
+class ProgressAnswer(AnswerObject):
+    """How far a pull, a push or a creation is, or why it has failed. Sizes are in bytes."""
+
+    status: str = ""
+    digest: str = ""
+    total: int = 0
+    completed: int = 0
+    error: str = ""
+
+
+class ErrorAnswer(AnswerObject):
+    """Why there is no answer."""
+
+    error: str
+
+
+ERRORS: Responses = errors(ErrorAnswer)

@@ -20,16 +20,16 @@ from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound
 from server.ollama import clock
 from server.ollama.details import details
 from server.ollama.modelfile_text import NO_TEMPLATE, modelfile, parameter_lines
-from server.ollama.schemas import ShowBody
+from server.ollama.schemas import ERRORS, ShowAnswer, ShowBody
 
 _HIDDEN = ("general.name", "tokenizer.chat_template")
 _BLOCK = re.compile(r"blk\.(\d+)\.(.*)")
 _COPILOT = "GitHubCopilotChat/"
 
-router = APIRouter(route_class=BodyRoute)
+router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 
-@router.post("/api/show")
+@router.post("/api/show", response_model=ShowAnswer)
 async def show(request: Request, body: ShowBody) -> Response:
     """Describe a model."""
     if not body.model_name.strip():

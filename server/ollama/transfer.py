@@ -10,15 +10,16 @@ from registry.names import ModelName
 from registry.storage.store import ModelMissing
 from server.context import transfers_of
 from server.http.body import BodyRoute
+from server.http.documented import lines
 from server.http.errors import HTTPError
 from server.http.streaming import StreamingAnswer
-from server.ollama.schemas import PullBody, PushBody
+from server.ollama.schemas import ERRORS, ProgressAnswer, PullBody, PushBody
 from server.ollama.writer import ProgressWriter
 
-router = APIRouter(route_class=BodyRoute)
+router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 
-@router.post("/api/pull")
+@router.post("/api/pull", response_model=ProgressAnswer, responses=lines(ProgressAnswer))
 async def pull(request: Request, body: PullBody) -> Response:
     """Fetch a model; those that come with the program need no network."""
     name = ModelName.parse(stored_name(body.model_name))
@@ -26,7 +27,7 @@ async def pull(request: Request, body: PullBody) -> Response:
     return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
 
 
-@router.post("/api/push")
+@router.post("/api/push", response_model=ProgressAnswer, responses=lines(ProgressAnswer))
 async def push(request: Request, body: PushBody) -> Response:
     """Send a model to the registry that its name says."""
     if not body.model_name.strip():

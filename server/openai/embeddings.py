@@ -17,13 +17,13 @@ from server.http.errors import HTTPError
 from server.http.json_output import encode
 from server.http.streaming import whole_answer
 from server.ollama.embed import texts_of, vectors
-from server.openai.schemas import EmbeddingBody, Route
+from server.openai.schemas import ERRORS, EmbeddingBody, EmbeddingList, Route
 
-router = APIRouter(route_class=Route)
+router = APIRouter(route_class=Route, responses=ERRORS)
 _JSON = "application/json"
 
 
-@router.post("/v1/embeddings")
+@router.post("/v1/embeddings", response_model=EmbeddingList)
 async def embeddings(request: Request, body: EmbeddingBody) -> Response:
     """Vectors of texts in OpenAI's dialect."""
     embed_request = _request(body)

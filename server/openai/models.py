@@ -13,28 +13,38 @@ from registry.names import ModelName
 from registry.storage.store import ModelMissing, Store, StoredModel
 from server.context import find_model, store_of
 from server.http.body import json_response
+from server.http.documented import BINARY, takes
 from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, NotSupported
-from server.openai.schemas import ChatCompletionBody, CompletionBody, ResponsesBody, Route
+from server.openai.schemas import (
+    ERRORS,
+    ChatCompletionBody,
+    CompletionBody,
+    ModelList,
+    ModelObject,
+    OpenAIError,
+    ResponsesBody,
+    Route,
+)
 
-router = APIRouter(route_class=Route)
+router = APIRouter(route_class=Route, responses=ERRORS)
 _JSON = "application/json"
 _NO_FORM = "failed to parse multipart form: request Content-Type isn't multipart/form-data"
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", response_model=ModelList)
 async def models(request: Request) -> Response:
     """The stored models, newest first."""
     return await asyncio.to_thread(_list, store_of(request))
 
 
-@router.get("/v1/models/{model}")
+@router.get("/v1/models/{model}", response_model=ModelObject)
 async def model(request: Request, model: str) -> Response:
     """One stored model, under the name it was asked for."""
     stored = await asyncio.to_thread(_find, store_of(request), model)
     return json_response(_model(model, stored), media_type=_JSON)
 
 
-@router.post("/v1/chat/completions")
+@router.post("/v1/chat/completions", status_code=501, response_model=OpenAIError)
 async def chat_completions(request: Request, body: ChatCompletionBody) -> Response:
     """A chat in OpenAI's dialect; not there yet."""
     if not body.messages:
@@ -44,7 +54,7 @@ async def chat_completions(request: Request, body: ChatCompletionBody) -> Respon
     return await _refuse(request, body.model, "/v1/chat/completions")
 
 
-@router.post("/v1/completions")
+@router.post("/v1/completions", status_code=501, response_model=OpenAIError)
 async def completions(request: Request, body: CompletionBody) -> Response:
     """A completion in OpenAI's dialect; not there yet."""
     if not body.model.strip():
@@ -52,13 +62,18 @@ async def completions(request: Request, body: CompletionBody) -> Response:
     return await _refuse(request, body.model, "/v1/completions")
 
 
-@router.post("/v1/responses")
+@router.post("/v1/responses", status_code=501, response_model=OpenAIError)
 async def responses(request: Request, body: ResponsesBody) -> Response:
     """OpenAI's newer dialect; not there yet."""
     return await _refuse(request, body.model, "/v1/responses")
 
 
-@router.post("/v1/audio/transcriptions")
+@router.post(
+    "/v1/audio/transcriptions",
+    status_code=501,
+    response_model=OpenAIError,
+    openapi_extra=takes("multipart/form-data", {"type": "object", "properties": {"file": BINARY}}),
+)
 async def transcriptions(request: Request) -> Response:
     """Speech to text; not there yet."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):

@@ -1,12 +1,13 @@
-"""Request bodies of `/v1/*`: so far what is needed to refuse a wrong one."""
+"""Requests and answers of `/v1/*`; of what is not there yet, what is needed to refuse a wrong request."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from server.http.body import FIRST_ERROR, Body, BodyRoute, go_list
+from server.http.documented import AnswerObject, Responses, errors
 from server.ollama.fields import Int, KeepAlive, Options
 
 
@@ -57,3 +58,61 @@ class ResponsesBody(Body):
     model: str = ""
     input: Any = None
     stream: bool = False
+
+
+class ModelObject(AnswerObject):
+    """A stored model. `created` is in Unix seconds."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelList(AnswerObject):
+    """The stored models, newest first."""
+
+    object: Literal["list"]
+    data: list[ModelObject]
+
+
+class EmbeddingObject(AnswerObject):
+    """The vector of one text: numbers, or float32 in base64."""
+
+    object: Literal["embedding"]
+    embedding: list[float] | str
+    index: int
+
+
+class EmbeddingUsage(AnswerObject):
+    """Tokens that were read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(AnswerObject):
+    """Vectors, in the texts' order."""
+
+    object: Literal["list"]
+    data: list[EmbeddingObject]
+    model: str
+    usage: EmbeddingUsage
+
+
+class ErrorDetail(AnswerObject):
+    """Why there is no answer."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIError(AnswerObject):
+    """An error."""
+
+    error: ErrorDetail
+
+
+ERRORS: Responses = errors(OpenAIError)

@@ -1,0 +1,191 @@
+"""The OpenAPI document: it lists what is there, and the answers are as it says."""
+
+import json
+import re
+from array import array
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+
+from engine.api import Delta, Embeddings, Final, Rendered, RunningModel, ToolCall
+from server.http.docs import router as docs
+from server.routers import ROUTERS
+from tests.server.fake_engine import FakeEngine
+
+FINAL = Final(done_reason="stop", context=[1, 2], prompt_eval_count=3, eval_count=4, eval_duration=5)
+CALL = ToolCall("f", {"a": 1}, id="c")
+
+
+@pytest.fixture
+async def document(client: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await client.get("/openapi.json")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json; charset=utf-8")
+    return dict(answer.json())
+
+
+async def test_all_routes_are_in_it(document: dict[str, Any]) -> None:
+    routes = {
+        (method.lower(), route.path)
+        for router in ROUTERS
+        if router is not docs
+        for route in router.routes
+        for method in route.methods  # type: ignore[attr-defined]
+    }
+    listed = {(method, path) for path, methods in document["paths"].items() for method in methods}
+    doubled = {("head", path) for method, path in listed if method == "get"}  # as the GET, without a body
+    assert listed == routes - doubled
+    assert len(listed) > 30
+
+
+async def test_nothing_of_fastapis_own_errors_is_in_it(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    assert "422" not in text
+    assert "HTTPValidationError" not in text
+    assert '"detail"' not in text
+
+
+async def test_requests_are_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    body = document["paths"]["/api/chat"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body == {"$ref": "#/components/schemas/ChatBody"}
+    assert schemas["ChatBody"]["properties"]["messages"]["items"] == {"$ref": "#/components/schemas/MessageBody"}
+    assert schemas["CreateBody"]["properties"]["from"]["type"] == "string"
+    assert {"type": "string", "enum": ["low", "medium", "high", "max"]} in schemas["ChatBody"]["properties"]["think"][
+        "anyOf"
+    ]
+
+
+def check(document: dict[str, Any], answer: httpx.Response) -> None:
+    """The answer has a status, a media type and a form that are documented."""
+    path = answer.request.url.path.replace("/v1/models/tinychat", "/v1/models/{model}")
+    responses = document["paths"][path][answer.request.method.lower()]["responses"]
+    declared = responses.get(str(answer.status_code), responses["default"])
+    schema = declared["content"][answer.headers["content-type"].partition(";")[0]]["schema"]
+    components = document["components"]
+    lines = answer.text.splitlines() if "ndjson" in answer.headers["content-type"] else [answer.text]
+    for line in lines:
+        jsonschema.validate(json.loads(line), {**closed(schema), "components": closed(components)})
+
+
+def closed(value: Any) -> Any:
+    """Schemas that allow no other keys than theirs, so that none is forgotten."""
+    if isinstance(value, list):
+        return [closed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    inner = {key: closed(item) for key, item in value.items()}
+    is_object = isinstance(value.get("properties"), dict) and value.get("type") == "object"
+    return {**inner, "additionalProperties": False} if is_object else inner
+
+
+@pytest.mark.parametrize("path", ["version", "status", "tags", "ps", "experimental/model-recommendations"])
+async def test_answers_of_ollama(
+    client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any], path: str
+) -> None:
+    engine.loaded = [RunningModel("tinychat:latest", "0" * 64, 10, 5, 4096, float("inf"))]
+    answer = await client.get(f"/api/{path}")
+    assert answer.status_code == 200
+    check(document, answer)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/tinychat", "/v1/models/nothing"])
+async def test_answers_of_openai(client: httpx.AsyncClient, document: dict[str, Any], path: str) -> None:
+    answer = await client.get(path)
+    check(document, answer if "nothing" not in path else renamed(answer))
+
+
+def renamed(answer: httpx.Response) -> httpx.Response:
+    answer.request = httpx.Request("GET", "http://127.0.0.1/v1/models/tinychat")
+    return answer
+
+
+async def test_show(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    answer = await client.post("/api/show", json={"model": "tinychat", "verbose": True, "system": "Hi"})
+    assert answer.status_code == 200
+    check(document, answer)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    "script",
+    [
+        [Delta("Hi"), Delta(thinking="hm"), Delta(tool_calls=(CALL, CALL)), FINAL],
+        [RuntimeError("broken")],
+        [Delta("Hi"), RuntimeError("broken")],
+    ],
+    ids=["whole", "error", "broken off"],
+)
+async def test_generated(
+    client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any], stream: bool, script: list[Any]
+) -> None:
+    bodies = {"generate": {"prompt": "x"}, "chat": {"messages": [{"content": "x"}]}}
+    for path, body in bodies.items():
+        engine.script = list(script)
+        answer = await client.post(f"/api/{path}", json={"model": "t", "stream": stream, **body})
+        if len(script) != 2 or not stream:
+            check(document, answer)
+        else:
+            assert json.loads(answer.text.splitlines()[-1]) == {"error": "internal server error"}
+
+
+async def test_rendered(client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any]) -> None:
+    engine.script = [Rendered("prompt", 2)]
+    body = {"model": "t", "messages": [{"content": "x"}], "_debug_render_only": True}
+    check(document, await client.post("/api/chat", json=body))
+
+
+async def test_embeddings(client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any]) -> None:
+    for path, body in (
+        ("/api/embed", {"input": ["a"]}),
+        ("/api/embeddings", {"prompt": "a"}),
+        ("/v1/embeddings", {"input": "a"}),
+        ("/v1/embeddings", {"input": "a", "encoding_format": "base64"}),
+    ):
+        engine.script = [Embeddings(vectors=[array("f", [0.5, 1.0])], prompt_eval_count=1, load_duration=2)]
+        answer = await client.post(path, json={"model": "tinychat", **body})
+        assert answer.status_code == 200, answer.text
+        check(document, answer)
+
+
+async def test_create(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    check(document, await client.post("/api/create", json={"model": "x", "from": "tinychat", "system": "Hi"}))
+    check(document, await client.post("/api/create", json={"model": "x", "from": "nothing here"}))
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/me"),
+        ("POST", "/api/signout"),
+        ("POST", "/api/experimental/web_search"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/messages"),
+        ("POST", "/v1/audio/transcriptions"),
+    ],
+)
+async def test_refusals(client: httpx.AsyncClient, document: dict[str, Any], method: str, path: str) -> None:
+    answer = await client.request(method, path, json={})
+    assert answer.status_code >= 400
+    check(document, answer)
+
+
+async def test_the_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    files = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(files) == 3
+    for name in files:
+        answer = await client.get(f"/{name}")
+        assert answer.status_code == 200
+        assert len(answer.content) > 1000
+    assert (await client.get("/docs/swagger-ui.css")).headers["content-type"] == "text/css"
+
+
+@pytest.mark.parametrize("name", ["index.html", "..%2f__init__.py", "redoc.standalone.js"])
+async def test_other_files_are_not_given(client: httpx.AsyncClient, name: str) -> None:
+    assert (await client.get(f"/docs/{name}")).status_code == 404
