@@ -7,6 +7,7 @@ wait for a process that has it loaded, render, generate, read thinking and tool 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -37,6 +38,7 @@ from engine.loading.pool import PoolConfig, RunnerPool
 from engine.loading.process import RunnerProcess
 from engine.model import Model, Models
 from engine.prompting import Job, Prompted, answer_format, checked, offered_tools, prompted, without_eyes
+from registry.logfields import TRACE, fields
 from registry.storage.store import Store
 
 
@@ -49,6 +51,9 @@ class EngineConfig(PoolConfig):
 
     context_length: int = 0
     go_templates: bool | None = None
+
+
+log = logging.getLogger("pronk.engine")
 
 
 class Engine:
@@ -117,6 +122,9 @@ class Engine:
             load_duration = time.perf_counter_ns() - job.started
             with self._telling_a_stop():
                 vectors, tokens = await embed(process, job.model, request, job.options, job.num_ctx)
+        seconds = (time.perf_counter_ns() - job.started) / 1e9
+        values = {"texts": len(request.texts), "tokens": tokens, "seconds": seconds}
+        log.info("embedded", extra=fields(model=job.model.name.shortest, **values))
         return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
 
     async def _answer(self, request: GenerateRequest | ChatRequest) -> AsyncGenerator[Event, None]:
@@ -124,7 +132,7 @@ class Engine:
             prompt, reader, grammar = prompted.prompt, prompted.reader, prompted.grammar
             if prompt.images:
                 raise without_eyes(job)
-            generation = Generation(process, job.started)
+            generation = Generation(process, job.model.name.shortest, job.started)
             assert process.loaded is not None
             submit = build_submit(job.model, request, job.options, job.num_ctx, prompt, process.loaded, grammar)
             with self._telling_a_stop():
@@ -143,7 +151,13 @@ class Engine:
         job = await self._job(request)
         constraint = await self._constraint(job.model, request)
         async with self._loaded(job, embeds=False) as process:
-            yield job, await prompted(job, request, constraint, process, self._templates), process
+            started = time.perf_counter()
+            made = await prompted(job, request, constraint, process, self._templates)
+            milliseconds = (time.perf_counter() - started) * 1e3
+            log.debug("prompt made", extra=fields(characters=len(made.prompt.text), ms=milliseconds))
+            if log.isEnabledFor(TRACE):
+                log.log(TRACE, "prompt", extra=fields(prompt=made.prompt.text))
+            yield job, made, process
 
     async def _job(self, request: AnyRequest) -> Job:
         """A request's model and options, checked in a thread."""
@@ -153,7 +167,10 @@ class Engine:
         def find_and_check() -> Job:
             return checked(self._find(request.model, install=True), request, default, started)
 
-        return await asyncio.to_thread(find_and_check)
+        job = await asyncio.to_thread(find_and_check)
+        values = {"kind": type(request).__name__, "model": job.model.name.shortest, "context": job.num_ctx}
+        log.debug("request checked", extra=fields(**values, ms=(time.perf_counter_ns() - started) / 1e6))
+        return job
 
     def _find(self, name: str, *, install: bool) -> Model:
         """The model under a name, with all that its prompts need read here and not on the event loop."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from engine.api import Delta, DoneReason, Final, InferenceRequest
 from engine.chat.prompt import Prompt
-from engine.errors import PROMPT_TOO_LONG, ContextExceeded
+from engine.errors import PROMPT_TOO_LONG, ContextExceeded, EngineError
 from engine.loading import devices
 from engine.loading.memory import LONGEST_BESIDE
 from engine.loading.process import RunnerProcess
@@ -18,6 +18,7 @@ from engine.messages import Done, Grammar, Loaded, Sampling, Submit
 from engine.model import Model
 from modelfile.parameters import Options
 from registry.gguf import GGUFArray
+from registry.logfields import fields
 
 NEVER_SHIFTING = ("deepseek2",)
 ALWAYS_TOKENIZED = 4 << 20  # characters of a text that are looked at however small the context is
@@ -55,12 +56,15 @@ class WithoutCalls:
 class Generation:
     """The answer to one prompt. Iterate over `deltas` to its end, then ask for `final`; belongs to one task.
 
-    Leaving `deltas` early cancels the answer in the process. `started` is when the request came, in `perf_counter_ns`
-    time; the model counts as loaded when the generation is made.
+    Leaving `deltas` early cancels the answer in the process. `model` is the model's name, for the log; `started` is
+    when the request came, in `perf_counter_ns` time; the model counts as loaded when the generation is made.
     """
 
-    def __init__(self, process: RunnerProcess, started: int) -> None:
+    def __init__(self, process: RunnerProcess, model: str, started: int) -> None:
         self._process = process
+        self._model = model
+        self._started = started
+        self._first_text = 0
         self._load_duration = time.perf_counter_ns() - started
         self._texts: list[str] = []
         self._calls = False
@@ -74,26 +78,32 @@ class Generation:
     async def deltas(self, submit: Submit, prompt: Prompt, reader: Reader) -> AsyncGenerator[Delta, None]:
         """The pieces of the answer as they come. Raises what the process answers instead."""
         id_, answer = self._process.submit(submit)
+        end = "cancelled"
         try:
             for delta in _begun(prompt, reader):
                 yield delta
             while self._done is None:
                 text, self._done = await answer.read()
                 self._texts.append(text)
+                self._first_text = self._first_text or time.perf_counter_ns()
                 for delta in reader.feed(text, self._done is not None):
                     self._calls |= bool(delta.tool_calls)
                     yield delta
+            end = self._end
+        except EngineError:
+            end = "failed"
+            raise
         finally:
             if not answer.ended:
                 self._process.cancel(id_)
+            self._log(end)
 
     def final(self, context: list[int] | None = None) -> Final:
         """How the answer ended, and its numbers."""
         done = self._done
         assert done is not None
-        reason: DoneReason = "tool_calls" if self._calls and done.reason == "stop" else done.reason
         return Final(
-            done_reason=reason,
+            done_reason=self._end,
             context=context,
             load_duration=self._load_duration,
             prompt_eval_count=done.prompt_tokens,
@@ -102,6 +112,24 @@ class Generation:
             eval_count=done.tokens,
             eval_duration=done.tokens_ns,
         )
+
+    @property
+    def _end(self) -> DoneReason:
+        """How the answer ended."""
+        assert self._done is not None
+        return "tool_calls" if self._calls and self._done.reason == "stop" else self._done.reason
+
+    def _log(self, end: str) -> None:
+        """The one line of this answer; numbers of tokens are known of those that came to their end."""
+        now, first = time.perf_counter_ns(), self._first_text
+        values: dict[str, float] = {}
+        if (done := self._done) is not None:
+            values = {"prompt_tokens": done.prompt_tokens, "cached_tokens": done.prompt_cached, "tokens": done.tokens}
+            values["tokens_per_second"] = round(done.tokens / max(done.tokens_ns, 1) * 1e9, 1)
+        if first:
+            values["first_token_ms"] = round((first - self._started) / 1e6, 1)
+        seconds = (now - self._started) / 1e9
+        log.info("answered", extra=fields(model=self._model, **values, seconds=seconds, end=end))
 
 
 def _begun(prompt: Prompt, reader: Reader) -> Iterator[Delta]:

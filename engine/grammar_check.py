@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from engine.errors import EngineError, EngineStopped, InvalidRequest
 from engine.fair_queue import CLIENT, FairQueue
 from engine.loading.spawn import child_environment
 from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
+from registry.logfields import fields
 
 REMEMBERED = 4096  # verdicts; clients send the same grammars again and again
 TOO_MUCH = "it is too complex"
@@ -24,6 +26,7 @@ QUICK, SLOW = 0.1, 1.2  # seconds of processor time: what needs more than the fi
 WALL = 10  # times as long a verdict may take on a busy machine, then the process is replaced
 LAST_WORDS = 1.0  # seconds in which the process ends by itself
 FORGIVEN = 300.0  # seconds after which what was too complex is tried again: the machine may have been short of memory
+log = logging.getLogger("pronk.engine")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # more reserve what the process may not have
 
 
@@ -53,7 +56,10 @@ class GrammarValidator:
         key = hashlib.sha256(msgspec.msgpack.encode(grammar)).digest()
         reason, until = self._verdicts.get(key, ("", 0.0))
         if until <= time.monotonic():
+            started = time.perf_counter()
             reason = await self._validated(key, grammar)
+            milliseconds = (time.perf_counter() - started) * 1e3
+            log.debug("grammar checked", extra=fields(grammar=key.hex()[:12], usable=not reason, ms=milliseconds))
         if reason:
             raise InvalidRequest(f"{what}: {reason}")
 
@@ -89,6 +95,7 @@ class GrammarValidator:
         async with self._quick.place(client, size):
             found = await self._ask(grammar, QUICK)
         if not found.in_time:
+            log.debug("grammar takes long: checked again at length", extra=fields(grammar=key.hex()[:12]))
             async with self._slow.place(client, size):
                 found = await self._ask(grammar, SLOW)
         reason = found.reason if found.in_time else TOO_MUCH
@@ -144,7 +151,7 @@ class GrammarValidator:
             await _read(process)
         except asyncio.IncompleteReadError:
             await self._end()
-            raise EngineError("the grammar checker does not start") from None
+            raise EngineError("grammar checker failed to start") from None
         self._reader = asyncio.create_task(self._read_verdicts(process))
 
     async def _read_verdicts(self, process: asyncio.subprocess.Process) -> None:

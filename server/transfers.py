@@ -3,18 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from registry.logfields import fields
 from registry.names import ModelName
 from registry.progress import Step
 from registry.storage.store import Store
+from server.http.errors import KNOWN, message_of, one_line
 from server.settings import Settings
 
 if TYPE_CHECKING:
     from registry.remote.download import Policy
     from registry.remote.pull import Pulls
+
+log = logging.getLogger("pronk.server")
+_DONE = {"pull": "pulled", "push": "pushed", "create": "created"}
+
+
+async def logged(
+    store: Store, name: ModelName, verb: Literal["pull", "push", "create"], steps: AsyncGenerator[Step, None]
+) -> AsyncGenerator[Step, None]:
+    """The same steps; how they end is one line in the log, with the model's name and bytes, and the seconds it took."""
+    started = time.monotonic()
+    try:
+        async with aclosing(steps):
+            async for step in steps:
+                if step.get("status") == "success":  # before a client that has heard it may leave
+                    size = await asyncio.to_thread(_stored_bytes, store, name)
+                    seconds = time.monotonic() - started
+                    log.info(_DONE[verb], extra=fields(model=name.shortest, bytes=size, seconds=seconds))
+                yield step
+    except KNOWN as error:
+        reason, seconds = one_line(message_of(error)), time.monotonic() - started
+        log.info("%s failed", verb, extra=fields(model=name.shortest, reason=reason, seconds=seconds))
+        raise
+
+
+def _stored_bytes(store: Store, name: ModelName) -> int | None:
+    """The size of a model; None if it is gone already."""
+    try:
+        return store.find(name, install=False).size
+    except KNOWN:
+        return None
 
 
 class Transfers:
@@ -29,14 +64,15 @@ class Transfers:
 
     def pull(self, name: ModelName, *, insecure: bool) -> AsyncGenerator[Step, None]:
         """The steps of a pull. Raises RegistryError or StoreError on the way."""
-        return self._pulls.pull(name, insecure=insecure)
+        return logged(self._store, name, "pull", self._pulls.pull(name, insecure=insecure))
 
     def push(self, name: ModelName, *, insecure: bool) -> AsyncGenerator[Step, None]:
         """The steps of a push. Raises ModelMissing, RegistryError or StoreError on the way."""
         from registry.remote.auth import Authority
         from registry.remote.push import push
 
-        return push(self._store, name, Authority(self._settings.keys_folder), self._policy, insecure=insecure)
+        steps = push(self._store, name, Authority(self._settings.keys_folder), self._policy, insecure=insecure)
+        return logged(self._store, name, "push", steps)
 
     async def require(self, name: ModelName) -> None:
         """Raises ModelMissing if there is nothing to push."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from registry.errors import BadAnswer, BadStatus, RegistryError, Unreachable
+from registry.logfields import fields
 from registry.progress import Step
 
 T = TypeVar("T")
+log = logging.getLogger("pronk.registry")
 
 _TEMPORARY: Final = frozenset({408, 425, 429})
 _BUSY: Final = frozenset({429, 502, 503, 504})
@@ -93,6 +96,7 @@ class Attempts:
         if pause is None:
             raise RetriesExceeded(error) from error
         self._waited += pause
+        log.debug("retrying", extra=fields(failures=self._failures, pause_seconds=pause, error=str(error)))
         if self._waiting is not None and isinstance(error, BadStatus):
             self._waiting.begin(f"registry is busy ({error.status}), trying again in {pause:.0f}s")
         await self._retries.sleep(pause)

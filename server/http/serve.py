@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import threading
+from contextvars import Context
 from types import FrameType
 
 import uvicorn
@@ -39,7 +40,7 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
 
         def on_signal(number: int, _: FrameType | None) -> None:
-            loop.call_soon_threadsafe(self._on_signal, number)
+            loop.call_soon_threadsafe(self._on_signal, number, context=Context())
 
         # Not the loop's own handlers: when those are removed there is a moment in which a signal kills.
         before = {number: signal.signal(number, on_signal) for number in SIGNALS}

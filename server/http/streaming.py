@@ -180,7 +180,10 @@ async def unless_gone(work: Coroutine[None, None, None], receive: Receive) -> Ba
         task.cancel()
         gone.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
-    return None if task.cancelled() else task.exception()
+    if task.cancelled():
+        log.debug("client left")
+        return None
+    return task.exception()
 
 
 async def _disconnect(receive: Receive) -> None:

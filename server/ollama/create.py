@@ -21,6 +21,7 @@ from server.http.streaming import StreamingAnswer
 from server.ollama.create_schema import CreateBody
 from server.ollama.schemas import ERRORS, ProgressAnswer
 from server.ollama.writer import ProgressWriter
+from server.transfers import logged
 
 router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
@@ -34,6 +35,7 @@ async def create(request: Request, body: CreateBody) -> Response:
     )
     environ, pull = child_environment(settings.environ), partial(transfers_of(request).pull, insecure=False)
     steps = make(store, create_request, environ, pull=pull, prune=not settings.no_prune)
+    steps = logged(store, create_request.name, "create", steps)
     return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
 
 

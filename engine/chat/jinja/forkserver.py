@@ -18,7 +18,7 @@ from engine.errors import EngineError
 from engine.loading.spawn import start_child
 from engine.messages import FRAME_HEADER
 
-DOES_NOT_START = "what renders chat templates does not start"
+DOES_NOT_START = "chat template renderer failed to start"
 MODULE = "engine.chat.jinja.worker"
 MAX_FRAME = 5 * LARGEST  # bytes: four per character, and some
 _CHUNK = 1 << 18  # bytes read at once

@@ -36,6 +36,7 @@ from engine.chat.jinja.messages import (
 )
 from engine.chat.prompt import Prompt, RemoteRenderer, Renderer, TemplateError, TemplateOverBudget
 from engine.errors import EngineError, EngineStopped, ServerBusy
+from registry.logfields import REQUEST_ID, fields
 
 log = logging.getLogger("pronk.engine")
 
@@ -63,6 +64,11 @@ class _Job:
     allowance: float
     prompt: asyncio.Future[Prompt]
     losses: int = 0
+    request_id: str = field(default_factory=REQUEST_ID.get)
+
+    def log_fields(self, **values: Any) -> dict[str, Any]:
+        """The `extra` of a log call about this job, which may be made in the context of another request."""
+        return fields(template=self.key.hex()[:12], **values, request_id=self.request_id or None)
 
     def fail(self, error: Exception) -> None:
         """Raise an error for whoever waits for the prompt."""
@@ -117,6 +123,7 @@ class TemplateService:
 
         Raises TemplateError, ServerBusy, EngineStopped, and EngineError if no process can be started.
         """
+        started = time.perf_counter()
         conversation = await _encoded(messages, tools, think)
         if self._closed:
             raise EngineStopped
@@ -125,7 +132,10 @@ class TemplateService:
         job = _Job(next(self._numbers), _key(templates), templates, conversation, size, allowance, prompt)
         self._enqueue(job)
         self._dispatch()
-        return await prompt
+        rendered = await prompt
+        milliseconds = (time.perf_counter() - started) * 1e3
+        log.debug("chat template rendered", extra=job.log_fields(ms=milliseconds))
+        return rendered
 
     def warm(self) -> None:
         """Start the processes unless they run: something will be rendered soon."""
@@ -272,10 +282,11 @@ class TemplateService:
         """A job exceeded its budget; `final`: that was the largest there is."""
         now = time.monotonic()
         if final:
-            log.warning("%s (template %s)", reason, job.key.hex()[:12])
+            log.warning("%s", reason, extra=job.log_fields())
             self._breaker.trip_refused(job.key, job.size, reason, now)
             job.fail(TemplateOverBudget(reason))
         else:
+            log.debug("chat template takes long: rendered again at length", extra=job.log_fields())
             self._breaker.trip_slow(job.key, job.size, now)
             self._enqueue_slow(job)
 
@@ -290,7 +301,7 @@ class TemplateService:
                 had_all = process.cpu_seconds >= job.allowance and not process.overdue
                 self._over_budget(job, _TOO_SLOW, final=process.slow or had_all)
             else:
-                log.warning("what renders chat templates has ended: %s (template %s)", status, job.key.hex()[:12])
+                log.warning("chat template renderer died: %s", status, extra=job.log_fields())
                 self._over_budget(job, _TOO_COMPLEX, final=process.slow)
         self._dispatch()
 
@@ -327,7 +338,7 @@ class TemplateService:
             return
         self._server = None
         self._spawn(server.close())
-        self._retry_all(EngineError("what renders chat templates ends again and again"))
+        self._retry_all(EngineError("chat template renderer keeps dying"))
 
     def _retry_all(self, error: EngineError) -> None:
         """Queue all jobs once more after the processes have ended; those that lost them too often fail with `error`."""

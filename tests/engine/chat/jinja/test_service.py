@@ -249,7 +249,7 @@ async def test_processes_know_no_secrets_and_nothing_else_of_ours() -> None:
 async def test_what_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "jinja2.py").write_text("raise ImportError")
     templates = TemplateService(os.environ | {"PYTHONPATH": str(tmp_path)})
-    with pytest.raises(EngineError, match=r"^what renders chat templates does not start$"):
+    with pytest.raises(EngineError, match=r"^chat template renderer failed to start$"):
         await ask(templates, GOOD)
     await templates.close()
 
