@@ -13,8 +13,7 @@ from typing import Any
 from cli.arguments import CommandError
 from cli.client import Client, ProgressResponse, ResponseError, connect
 from cli.progress import Show, display
-from modelfile.encoding import decode
-from modelfile.parser import Command, Keyword, ModelfileError, parse
+from modelfile.parser import Command, Keyword, ModelfileError, decode, parse
 from modelfile.paths import expand, files_at, working_folder
 from modelfile.spec import ModelSpec, model_spec
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.errors import CloudModel, InvalidRequest
-from modelfile.gotemplate.quoting import quote
+from modelfile.text import quote
 
 _LEGACY = "-cloud"
 

@@ -1,1 +1,1 @@
-"""What a model is made of: parameters, Modelfile commands, templates."""
+"""What a model is made of: Modelfile, parameters, templates, weights; creating and converting models."""

@@ -1,12 +1,10 @@
-"""Loads llama.cpp's backends where they are modules (GGML_BACKEND_DL): one for each kind of device, and several for the
-CPU, made for one generation of processors each, the variants.
+"""Loads llama.cpp's backend modules (GGML_BACKEND_DL): one per kind of device, and one per CPU generation (variants).
 
-Left to itself, llama.cpp looks for modules in the folder of the interpreter and in the working directory, and loads
-whatever lies there. So every process that uses it calls `load` before anything else. A library that was built for one
-processor has its backends inside; then nothing is loaded.
+By default llama.cpp loads modules from the interpreter's folder and from the working directory. So every process that
+uses it calls `load` first. A library built for one processor has its backends inside; then nothing is loaded.
 
-As a program, `python -m modelfile.backends FOLDER` prints the names of the variants that this processor can run as a
-list in JSON, the best one first. That loads all of them: a matter for a process of its own.
+`python -m modelfile.backends FOLDER` prints the variants that this processor can run as a JSON list, the best first.
+That loads all of them, hence a process of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import sys
 from pathlib import Path
 
 VARIANT = "PRONK_RUNNER_CPU_VARIANT"
-"""The environment variable with the name of the variant to load; without it the best one is taken."""
+"""Environment variable with the name of the variant to load; by default the best one."""
 
 _PACKAGE = "llama_cpp"
 _CPU = "libggml-cpu"
@@ -34,10 +32,7 @@ class NoBackend(RuntimeError):
 
 
 def load(library: ctypes.CDLL) -> str:
-    """Load what lies beside `library`, which is libllama. Returns the CPU's variant; empty if there is no choice.
-
-    Raises NoBackend.
-    """
+    """Load the modules beside `library` (libllama). Returns the CPU variant, or "". Raises NoBackend."""
     if library.ggml_backend_reg_count():
         return ""
     folder = module_folder(Path(library._name).parent)
@@ -50,34 +45,34 @@ def load(library: ctypes.CDLL) -> str:
         _load(library, folder, os.environ.get(VARIANT, ""))
     finally:
         library.ggml_log_set(None, None)
-    paths = [Path(os.fsdecode(found[1].strip())) for line in lines if (found := _LOADED.search(line))]
+    paths = [Path(os.fsdecode(match[1].strip())) for line in lines if (match := _LOADED.search(line))]
     cpu = next((path for path in paths if path.name.startswith(_CPU)), None)
     if cpu is None:
-        said = b"".join(lines).decode("utf-8", "replace").strip()
-        raise NoBackend(f"llama.cpp has no backend for this processor in {folder}{said and f': {said}'}")
+        output = b"".join(lines).decode("utf-8", "replace").strip()
+        raise NoBackend(f"llama.cpp has no backend for this processor in {folder}{output and f': {output}'}")
     return _name(cpu)
 
 
 def library_folder() -> Path | None:
-    """Where llama-cpp-python has its libraries, found without importing it."""
-    found = importlib.util.find_spec(_PACKAGE)
-    places = found.submodule_search_locations if found else None
+    """The folder of llama-cpp-python's libraries, found without importing it."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    places = spec.submodule_search_locations if spec else None
     return Path(next(iter(places))) / "lib" if places else None
 
 
 def module_folder(library_folder: Path) -> Path | None:
-    """Where the modules are: beside the library, or where a wheel has its programs. None if there are none."""
+    """The folder of the modules: beside the library, or a wheel's `bin`. None without modules."""
     folders = (library_folder, library_folder.parents[1] / "bin")
     return next((folder for folder in folders if any(folder.glob(f"{_CPU}*{_SUFFIX}"))), None)
 
 
 def variants(folder: Path) -> list[str]:
-    """The names of the CPU's variants in a folder of modules, in order of the alphabet."""
+    """The CPU variants in a folder of modules, sorted by name."""
     return sorted(_name(path) for path in folder.glob(f"{_CPU}-*{_SUFFIX}"))
 
 
 def best_first(library_folder: Path) -> list[str]:
-    """The names of the variants that this processor can run, by llama.cpp's own score. Loads all of them."""
+    """The variants that this processor can run, by llama.cpp's own score. Loads all of them."""
     folder = module_folder(library_folder)
     if folder is None:
         return []
@@ -90,7 +85,7 @@ def best_first(library_folder: Path) -> list[str]:
 def _load(library: ctypes.CDLL, folder: Path, variant: str) -> None:
     library.ggml_backend_load.restype = ctypes.c_void_p
     if not variant:
-        # Else it would load one more module, from anywhere. The process's own environment, not Python's copy, counts.
+        # It names one more module to load. llama.cpp reads the C environment, not Python's copy.
         ctypes.CDLL(None).unsetenv(b"GGML_BACKEND_PATH")
         library.ggml_backend_load_all_from_path(os.fsencode(folder))
         return
@@ -105,7 +100,7 @@ def _path(folder: Path, variant: str) -> Path:
 
 
 def _name(path: Path) -> str:
-    """The variant in a file's name: `haswell` of `libggml-cpu-haswell.so`."""
+    """The variant in a file name: `haswell` for `libggml-cpu-haswell.so`."""
     return path.name.removeprefix(_CPU).removesuffix(_SUFFIX).removeprefix("-")
 
 

@@ -1,6 +1,6 @@
-"""Processes that die of a signal: its name, the processor on which that happened, and what helps.
+"""Explains processes killed by a signal: its name, the processor's name, and advice.
 
-Standard library only, as whoever proves an installation needs it.
+Standard library only, because installation checks use it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from modelfile import backends
 
 MAKEFILE: Final = Path(__file__).resolve().parents[1] / "Makefile"
-"""Is there in a checkout only."""
+"""Exists in a checkout only."""
 
 _TEST: Final = "`pronk doctor` tests whether the engine works on it"
 _ADVICE: Final = {
@@ -25,18 +25,18 @@ _ADVICE: Final = {
     signal.SIGABRT: "llama.cpp gave up; the server's log has its last words",
 }
 CRASHES: Final = frozenset(_ADVICE)
-"""The signals of a program that goes wrong by itself."""
+"""Signals that mean a crash of the program itself."""
 _CPUINFO: Final = Path("/proc/cpuinfo")
 
 
 def advice(number: int) -> str:
-    """What to do about a signal that is among `CRASHES`."""
+    """Advice on a signal in `CRASHES`."""
     text = _ADVICE[signal.Signals(number)]
     return f"{text}; {remedy()}" if number == signal.SIGILL else text
 
 
 def remedy() -> str:
-    """What helps against an engine that is broken, for the way it was installed: the end of a sentence."""
+    """How to repair a broken engine, depending on how it was installed; the end of a sentence."""
     if MAKEFILE.is_file():
         return "`make engine` compiles it anew"
     library = backends.library_folder()
@@ -47,7 +47,7 @@ def remedy() -> str:
 
 
 def name_of(number: int) -> str:
-    """A signal's name and what it means: `SIGILL (Illegal instruction)`."""
+    """A signal's name and meaning: `SIGILL (Illegal instruction)`."""
     try:
         name = signal.Signals(number).name
     except ValueError:
@@ -57,7 +57,7 @@ def name_of(number: int) -> str:
 
 @functools.cache
 def processor() -> str:
-    """The processor's name, as the machine gives it."""
+    """The processor's model name."""
     try:
         lines = _CPUINFO.read_text(errors="replace").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""Values of parameters as a Modelfile writes them: numbers and booleans in Go's syntax, maps in JSON.
+"""Parses PARAMETER values of a Modelfile: numbers and booleans in Go's syntax, maps in JSON.
 
-Which parameter has which type stands in the one table, `modelfile.parameters`.
+The types of parameters are in `modelfile.parameters`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ DEPRECATED = frozenset({"low_vram", "f16_kv", "logits_all", "vocab_only", "use_m
 
 _INT64 = range(-(2**63), 2**63)
 _INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})")
-_FLOAT = re.compile(r"[0-9a-fA-FxXpP+\-._]+")  # what a float may consist of: no blanks, no inf, no nan
+_FLOAT = re.compile(r"[0-9a-fA-FxXpP+\-._]+")  # characters of a float: no blanks, no inf, no nan
 _BOOLEANS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True)
 _BOOLEANS |= dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False)
 
 
 def add_parameter(parameters: dict[str, Any], name: str, text: str) -> None:
-    """Read the value of one PARAMETER command into `parameters`. Lists grow, of everything else the last counts.
+    """Parse one PARAMETER command into `parameters`. Values of lists add up; otherwise the last one wins.
 
-    Raises OptionError for an unknown name and for a value of another type.
+    Raises OptionError for an unknown name or a wrong type.
     """
     if name not in PARAMETERS:
         raise OptionError(f"unknown parameter '{name}'")
@@ -52,14 +52,14 @@ def _read(row: Parameter, text: str) -> Any:
 
 
 def _integer(text: str) -> int:
-    found = _INTEGER.fullmatch(text)
-    if found is None or (value := int(found[1] + found[2])) not in _INT64:
+    match = _INTEGER.fullmatch(text)
+    if match is None or (value := int(match[1] + match[2])) not in _INT64:
         raise OptionError(f"invalid int value [{text}]")
     return value
 
 
 def _float32(text: str) -> float:
-    """The number with the fewest digits that is the same float32."""
+    """The number with the fewest digits that rounds to the same float32."""
     value = _to_float32(_float64(text))
     if math.isinf(value):
         raise _not_a_float(text)
@@ -68,7 +68,7 @@ def _float32(text: str) -> float:
 
 
 def _float64(text: str) -> float:
-    """A decimal number, or a hexadecimal one, which must have an exponent."""
+    """A decimal number, or a hexadecimal one with an exponent."""
     lower = text.lower()
     if not _FLOAT.fullmatch(text) or ("x" in lower and "p" not in lower):
         raise _not_a_float(text)
@@ -85,7 +85,7 @@ def _not_a_float(text: str) -> OptionError:
 
 
 def _to_float32(value: float) -> float:
-    """The nearest float32, infinite beyond the largest."""
+    """The nearest float32; infinity beyond the largest."""
     try:
         return float(struct.unpack("<f", struct.pack("<f", value))[0])
     except OverflowError:

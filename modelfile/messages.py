@@ -1,4 +1,4 @@
-"""Reading the messages that a model's conversations start with, as a layer stores them."""
+"""Decodes a model's stored messages (the layer of MESSAGE commands)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modelfile.conversation import Message, ToolCall
 
 
 class StoredFunction(msgspec.Struct, frozen=True):
-    """What a tool call calls."""
+    """The function of a tool call."""
 
     index: int = 0
     name: str = ""
@@ -36,7 +36,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
     tool_call_id: str = ""
 
     def message(self) -> Message:
-        """The message as all rooms know it."""
+        """The message as a conversation holds it."""
         calls = (ToolCall(c.function.name, c.function.arguments, c.id, c.function.index) for c in self.tool_calls)
         return Message(
             role=self.role,

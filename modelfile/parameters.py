@@ -1,34 +1,115 @@
-"""The one table of options: name, type, default, safe range, and whether an option needs another load of the model.
+"""The table of options: name, type, default, safe range, and whether a change reloads the model.
 
-Requests send options, models store them as parameters; both are read here and nowhere else. A value of the wrong type
-is refused, a number out of range is moved to the end of its range: nothing reaches llama.cpp that it was not built for.
-`python -m modelfile.parameters` prints the table for the documentation.
+Options of requests and parameters of models are both parsed here. A wrong type is refused, a number out of range is
+clamped, so that llama.cpp only gets values that it supports. `python -m modelfile.parameters` prints the table for the
+documentation.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from modelfile import values
-from modelfile.values import OptionError
+MOST_STRINGS = 64
+LONGEST_STRING = 256  # bytes of UTF-8
+MOST_BIASES = 1024
+
+
+class OptionError(ValueError):
+    """An option has an unusable value; the text is for the user."""
+
+
+def integer(name: str, value: Any, minimum: int, maximum: int) -> int:
+    """An integer: fractions are cut off, values out of range clamped. Raises OptionError for other types."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise OptionError(f'option "{name}" must be of type integer')
+    if isinstance(value, float) and not math.isfinite(value):
+        return maximum if value > 0 else minimum  # NaN compares false, so it becomes the minimum
+    return min(max(int(value), minimum), maximum)
+
+
+def number(name: str, value: Any, minimum: float, maximum: float, default: float) -> float:
+    """A float: values out of range are clamped, NaN becomes the default. Raises OptionError for other types."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise OptionError(f'option "{name}" must be of type float32')
+    # Clamped before the conversion: a JSON integer may be too large for a float.
+    return default if value != value else float(min(max(value, minimum), maximum))
+
+
+def boolean(name: str, value: Any) -> bool:
+    """A boolean. Raises OptionError for other types."""
+    if not isinstance(value, bool):
+        raise OptionError(f'option "{name}" must be of type boolean')
+    return value
+
+
+def strings(name: str, value: Any) -> tuple[str, ...]:
+    """A list of strings; a single string is a list of one. Empty strings are dropped: they would match everywhere."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise OptionError(f'option "{name}" must be of type array')
+    if not all(isinstance(item, str) for item in value):
+        raise OptionError(f'option "{name}" must be of an array of strings')
+    if len(value) > MOST_STRINGS or any(len(item.encode(errors="replace")) > LONGEST_STRING for item in value):
+        raise OptionError(f'option "{name}" must have at most {MOST_STRINGS} strings of {LONGEST_STRING} bytes')
+    return tuple(item for item in value if item)
+
+
+def token_biases(name: str, value: Any, minimum: float, maximum: float) -> tuple[tuple[int, float], ...]:
+    """(token id, logit bias) pairs from an object or a list of pairs; false is the minimum."""
+    if isinstance(value, Mapping):
+        pairs: Iterable[Any] = value.items()
+    elif isinstance(value, list | tuple):
+        pairs = value
+    else:
+        raise OptionError(f'option "{name}" must be of type map')
+    biases = {}
+    for pair in pairs:
+        token, bias = _pair(name, pair)
+        biases[token] = minimum if bias is False else number(name, bias, minimum, maximum, 0.0)
+    if len(biases) > MOST_BIASES:
+        raise OptionError(f'option "{name}" must have at most {MOST_BIASES} tokens')
+    return tuple(biases.items())
+
+
+def _pair(name: str, pair: Any) -> tuple[int, Any]:
+    if isinstance(pair, list | tuple) and len(pair) == 2:
+        token, bias = pair
+        if isinstance(token, str) and token.isdecimal() and len(token) < 10:
+            token = int(token)
+        if isinstance(token, int) and not isinstance(token, bool) and 0 <= token < 1 << 31:
+            return token, bias
+    raise OptionError(f'option "{name}" must map token ids to numbers')
+
+
+def show_value(value: Any) -> str:
+    """A value for the documentation's table."""
+    if value is None:
+        return "automatic"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value == () else json.dumps(value).replace("|", "\\|")
+
 
 __all__ = ["PARAMETERS", "OptionError", "Options", "Parameter", "check", "markdown", "resolve_options"]
 
 T = TypeVar("T")
 Kind = Literal["integer", "float32", "boolean", "array", "map"]
 
-MOST_TOKENS = 1 << 24  # more than any context holds; products with sizes per token stay far from overflow
+MOST_TOKENS = 1 << 24  # beyond any context; times bytes per token it is far from overflow
 ALIASES = {"max_tokens": "num_predict"}
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One option. `default` None means that the server chooses; numbers are moved into [minimum, maximum].
+    """One option. `default` None means that the server chooses; numbers are clamped to [minimum, maximum].
 
-    `load_time` options are properties of the loaded model: another value may load it again.
+    A new value of a `load_time` option may reload the model.
     """
 
     name: str
@@ -40,18 +121,18 @@ class Parameter:
     doc: str
 
     def parse(self, value: Any) -> Any:
-        """The value in its Python type and inside its range. Raises OptionError when the JSON type is wrong."""
+        """The value in its Python type and range. Raises OptionError if the JSON type is wrong."""
         match self.type:
             case "integer":
-                return values.integer(self.name, value, int(self.minimum or 0), int(self.maximum or 0))
+                return integer(self.name, value, int(self.minimum or 0), int(self.maximum or 0))
             case "float32":
-                return values.number(self.name, value, self.minimum or 0.0, self.maximum or 0.0, self.default)
+                return number(self.name, value, self.minimum or 0.0, self.maximum or 0.0, self.default)
             case "boolean":
-                return values.boolean(self.name, value)
+                return boolean(self.name, value)
             case "array":
-                return values.strings(self.name, value)
+                return strings(self.name, value)
             case "map":
-                return values.token_biases(self.name, value, self.minimum or 0.0, self.maximum or 0.0)
+                return token_biases(self.name, value, self.minimum or 0.0, self.maximum or 0.0)
 
 
 def option(
@@ -62,14 +143,14 @@ def option(
     within: tuple[float, float] | None = None,
     load_time: bool = False,
 ) -> T:
-    """A field of `Options`: a row of the table. `within` is the safe range of a number, ends included."""
+    """A field of `Options` with its row of the table. `within` is the safe range, ends included."""
     low, high = within or (None, None)
     return field(default=default, metadata={"row": (kind, default, low, high, load_time, doc)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The options of one request, complete and safe. Made by `resolve_options`; None means that the server chooses."""
+    """The options of one request, complete and in range, from `resolve_options`. None: the server chooses."""
 
     num_ctx: int | None = option(
         "integer", None, "tokens that one conversation may use", within=(1, MOST_TOKENS), load_time=True
@@ -139,9 +220,9 @@ PARAMETERS: dict[str, Parameter] = {
 
 
 def resolve_options(stored: Mapping[str, Any], requested: Mapping[str, Any], **defaults: Any) -> Options:
-    """Settle every option: a request's value, else the model's stored one, else the caller's default, else the table's.
+    """Choose each option from the request, else the model's parameters, else `defaults`, else the table.
 
-    Unknown names and nulls count as absent. Raises OptionError for a wrong type in either map.
+    Unknown names and nulls are ignored. Raises OptionError for a wrong type.
     """
     settled = check(defaults) | check(stored) | check(requested)
     if settled.get("num_predict", -1) <= 0:
@@ -149,27 +230,29 @@ def resolve_options(stored: Mapping[str, Any], requested: Mapping[str, Any], **d
     return Options(**settled)
 
 
-def check(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The known options of a map, parsed, aliases under their own name. Raises OptionError for a wrong type."""
-    found = {
-        name: PARAMETERS[name].parse(value) for name, value in given.items() if name in PARAMETERS and value is not None
+def check(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Parse the known options of a map; aliases are resolved. Raises OptionError for a wrong type."""
+    parsed = {
+        name: PARAMETERS[name].parse(value)
+        for name, value in options.items()
+        if name in PARAMETERS and value is not None
     }
     for alias, name in ALIASES.items():
-        if (value := given.get(alias)) is not None:
-            found.setdefault(name, dataclasses.replace(PARAMETERS[name], name=alias).parse(value))
-    return found
+        if (value := options.get(alias)) is not None:
+            parsed.setdefault(name, dataclasses.replace(PARAMETERS[name], name=alias).parse(value))
+    return parsed
 
 
 def markdown() -> str:
-    """The table for the documentation."""
+    """The table as Markdown."""
     head = ["| option | type | default | range | meaning |", "|---|---|---|---|---|"]
     return "\n".join(head + [_row(parameter) for parameter in PARAMETERS.values()])
 
 
 def _row(row: Parameter) -> str:
-    shown = "" if row.minimum is None else f"{values.shown(row.minimum)} to {values.shown(row.maximum)}"
+    shown = "" if row.minimum is None else f"{show_value(row.minimum)} to {show_value(row.maximum)}"
     meaning = f"{row.doc} (load time)" if row.load_time else row.doc
-    return f"| `{row.name}` | {row.type} | {values.shown(row.default)} | {shown} | {meaning} |"
+    return f"| `{row.name}` | {row.type} | {show_value(row.default)} | {shown} | {meaning} |"
 
 
 if __name__ == "__main__":

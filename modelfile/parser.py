@@ -1,12 +1,13 @@
-"""From the text of a Modelfile to its commands.
+"""Parser for Modelfiles: bytes to text, text to commands.
 
-A command is a word, a blank and a value; PARAMETER has a name and MESSAGE a role between them. A value ends with its
-line, unless it begins with a quote: then it ends with the first line whose last characters are the same quote.
-There are no escapes. `modelfile.printer` writes what this reads.
+A command is a keyword, a blank and a value; PARAMETER has a name and MESSAGE a role before the value. A value ends with
+its line, unless it begins with a quote: then it ends with the first line that ends in the same quote. There are no
+escapes. `modelfile.printer` is the inverse.
 """
 
 from __future__ import annotations
 
+import codecs
 import enum
 import re
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _WORD = re.compile(r".[A-Za-z]*")
 _PARAMETER = re.compile(r"[A-Za-z0-9_]*")
 _ROLE = re.compile(r"[A-Za-z]*")
 
-_QUOTES = ('"""', '"')  # the longer one first
+_QUOTES = ('"""', '"')  # the longer quote first
 
 _BAD_COMMAND = (
     'command must be one of "from", "license", "template", "system", "adapter", "draft", "renderer", "parser", '
@@ -36,7 +37,7 @@ class ModelfileError(ValueError):
 
 
 class Keyword(enum.StrEnum):
-    """The first word of a command."""
+    """The keyword of a command."""
 
     FROM = "FROM"
     PARAMETER = "PARAMETER"
@@ -56,7 +57,7 @@ _KEYWORDS = {keyword.lower(): keyword for keyword in Keyword}
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. `name` is the name of a parameter or the role of a message, and empty for all others."""
+    """One command. `name` is a parameter's name or a message's role, else empty."""
 
     keyword: Keyword
     value: str
@@ -64,10 +65,7 @@ class Command:
 
 
 def parse(text: str) -> tuple[Command, ...]:
-    """The commands of a Modelfile, in order. Raises ModelfileError.
-
-    Control characters other than tabs and line breaks are dropped; every other character of a value is kept.
-    """
+    """Parse a Modelfile. Control characters other than tabs and line breaks are dropped. Raises ModelfileError."""
     scanner = _Scanner(text.translate(_CONTROLS))
     commands = []
     while scanner.skip(_BETWEEN):
@@ -78,19 +76,19 @@ def parse(text: str) -> tuple[Command, ...]:
 
 
 class _Scanner:
-    """A text and how far it has been read."""
+    """A text and the reading position."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
 
     def skip(self, pattern: re.Pattern[str]) -> bool:
-        """Read over what matches; whether anything is left behind it."""
+        """Skip a match; returns whether any text is left."""
         self._read(pattern)
         return self._at < len(self._text)
 
     def command(self) -> Command:
-        """Read one command; the next character is its first."""
+        """Read one command, which starts here."""
         keyword = self._keyword()
         if keyword is Keyword.PARAMETER:
             name = self._name(_PARAMETER)
@@ -135,22 +133,33 @@ class _Scanner:
         return self._text[begin : last - len(quote)]
 
     def _line(self) -> tuple[int, int]:
-        """Read the rest of the line; where its first visible character stands and where its last one ends."""
+        """Read the rest of the line. Returns the start and end of its text without surrounding blanks."""
         start = self._at
         line = self._read(_LINE)
         first = start + len(line) - len(line.lstrip())
         return first, first + len(line.strip())
 
     def _read(self, pattern: re.Pattern[str]) -> str:
-        found = pattern.match(self._text, self._at)
-        self._at = found.end() if found else self._at
-        return found[0] if found else ""
+        match = pattern.match(self._text, self._at)
+        self._at = match.end() if match else self._at
+        return match[0] if match else ""
 
     def _peek(self) -> str:
-        """The next character, empty at the end."""
+        """The next character; empty at the end."""
         return self._text[self._at : self._at + 1]
 
     def _error(self, problem: str) -> ModelfileError:
-        """An error at the next character; a line break counts as read."""
+        """An error with the line of the next character."""
         line = 1 + len(_LINE_BREAK.findall(self._text, 0, self._at + 1))
         return ModelfileError(f"(line {line}): {problem}")
+
+
+_ENCODINGS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+
+def decode(data: bytes) -> str:
+    """Decode a Modelfile: UTF-8, or UTF-16 with a byte order mark. Invalid bytes become U+FFFD."""
+    for mark, encoding in _ENCODINGS.items():
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, errors="replace")
+    return data.decode(errors="replace")

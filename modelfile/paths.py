@@ -1,6 +1,6 @@
-"""What a Modelfile means by a path: one file, or the files of a folder that make a model or an adapter.
+"""Resolves paths in a Modelfile: one file, or the files of a folder that form a model or an adapter.
 
-Functions read directories and raise ModelfileError, with texts that name paths: those of whoever wrote the Modelfile.
+Functions read directories and raise ModelfileError, whose texts name the Modelfile's own paths.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _WEIGHTS = (
     ("consolidated*.safetensors",),
     ("adapter_model*.safetensors", "adapters*.safetensors"),
 )
-"""Names of safetensors; the first row that has some counts."""
+"""Patterns for safetensors; the first row with a match is taken."""
 _COMPANIONS = ("*.json", "*/*.json", "chat_template.jinja", "tokenizer.model", "*/tokenizer.model", "vocab.txt")
 _GGUF = ("*.gguf",)
 
 
 def working_folder() -> Path | None:
-    """The working directory; None if it has been deleted, so that no relative path means anything."""
+    """The working directory; None if it has been deleted."""
     try:
         return Path.cwd()
     except OSError:
@@ -29,12 +29,12 @@ def working_folder() -> Path | None:
 
 
 def is_absolute(text: str) -> bool:
-    """Whether a path means the same wherever it is seen from."""
+    """Whether a path does not depend on the working directory."""
     return text.startswith(("/", "~"))
 
 
 def expand(text: str, folder: Path | None) -> Path:
-    """The path that a text means, seen from a folder; `~` is somebody's home. Without a folder it must be absolute."""
+    """Expand `~` and resolve against a folder. Without a folder the path must be absolute."""
     try:
         path = Path(text).expanduser()
     except RuntimeError:
@@ -48,7 +48,7 @@ def expand(text: str, folder: Path | None) -> Path:
 
 
 def files_at(path: Path) -> dict[str, Path]:
-    """The file, or the files of the folder, by the names under which they belong together."""
+    """The file, or the model files of the folder, by their names relative to it."""
     return {path.name: path} if path.is_file() else _in_folder(path)
 
 
@@ -67,7 +67,7 @@ def _found(folder: Path, patterns: Iterable[str]) -> dict[str, Path]:
 
 
 def _inside(path: Path, folder: Path) -> Path:
-    """A file that is where it seems to be: what a folder links to elsewhere was not offered."""
+    """The file, unless a link leads out of the folder."""
     if path.resolve().is_relative_to(folder.resolve()):
         return path
     hint = "; copy the files out of the cache first" if ".cache" in path.parts else ""

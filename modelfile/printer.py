@@ -1,7 +1,7 @@
-"""From commands to the text of a Modelfile: what `modelfile.parser` reads back as the same commands.
+"""Prints commands as a Modelfile that `modelfile.parser` reads back.
 
-The language has no escapes, so a few values have no form that reads back: those in which a line ends with three
-quotes, and those with control characters. They are printed as they stand.
+The language has no escapes. Values in which a line ends with three quotes and values with control characters cannot be
+read back; they are printed verbatim.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from modelfile.parser import Command, Keyword
 
 
 def print_modelfile(commands: Iterable[Command]) -> str:
-    """The text of a Modelfile, a line or more for each command."""
+    """The text of a Modelfile."""
     return "".join(_print(command) + "\n" for command in commands)
 
 
 def parameter_commands(parameters: Mapping[str, Any]) -> list[Command]:
-    """PARAMETER commands for stored parameters: names in order, one command for each element of a list."""
+    """PARAMETER commands for stored parameters, sorted by name; one command per element of a list."""
     return [
         Command(Keyword.PARAMETER, _text(element), name)
         for name, value in sorted(parameters.items())
@@ -33,7 +33,7 @@ def _print(command: Command) -> str:
 
 
 def _quoted(value: str) -> str:
-    """Quotes only where the parser would take something off or read something else."""
+    """The value, in quotes only if the parser would read it differently without."""
     if not value.startswith('"') and value == value.strip() and "\n" not in value and "\r" not in value:
         return value
     return f'"""{value}"""' if '"' in value else f'"{value}"'

@@ -1,4 +1,4 @@
-"""The types that weights can be quantised to. Pure: a process of its own does the work, see `modelfile.worker`."""
+"""The types that weights can be quantized to. Pure; `modelfile.worker` does the work."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from registry.gguf import GGUFHeader
 from registry.gguf.types import FILE_TYPES
 
 SOURCES: Final = ("F32", "F16", "BF16")
-"""What can be quantised: weights that have lost nothing yet."""
+"""File types that can be quantized: unquantized weights."""
 
 SOURCE_QUANTIZATION: Final = "source_quantization"
-"""The key of a GGUF that says how the weights were quantised before they were converted."""
+"""The GGUF key for the quantization of the weights before their conversion."""
 FP8: Final = "hf_fp8"
 
 
 class QuantizeError(ValueError):
-    """Weights cannot be quantised like this; the text is for the user."""
+    """These weights cannot be quantized to this type; the text is for the user."""
 
 
 _NEEDS_MATRIX: Final = frozenset(
     {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "Q2_K_S"}
 )
-"""Types for which llama.cpp wants to know how much each weight matters."""
+"""Types for which llama.cpp needs an importance matrix."""
 _NOT_WRITTEN: Final = frozenset({"NVFP4"})
 _ALIASES: Final = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 _NUMBERS: Final = {name: number for number, name in FILE_TYPES.items() if name not in _NEEDS_MATRIX | _NOT_WRITTEN}
 
 
 class Quantization(NamedTuple):
-    """A type of weights: its name, and its number in a GGUF."""
+    """A file type: its name and its number in a GGUF."""
 
     name: str
     number: int
 
 
 def quantization(text: str) -> Quantization:
-    """The type that a user names, in upper or lower case. Raises QuantizeError."""
+    """Parse a type's name, ignoring case. Raises QuantizeError."""
     name = text.upper()
     name = _ALIASES.get(name, name)
     if name not in _NUMBERS:
@@ -46,7 +46,7 @@ def quantization(text: str) -> Quantization:
 
 
 def source_type(header: GGUFHeader) -> str:
-    """What most of the weights of a file are that can be quantised. Raises QuantizeError if they cannot."""
+    """The type of most weights. Raises QuantizeError if they cannot be quantized."""
     number = header.metadata.get("general.file_type")
     name = FILE_TYPES.get(number, "") if isinstance(number, int) else ""
     if name not in SOURCES:
@@ -55,19 +55,19 @@ def source_type(header: GGUFHeader) -> str:
 
 
 def default_quantization(header: GGUFHeader) -> Quantization | None:
-    """What a converted file becomes if nobody says: weights that had 8 bits get 8 again, others stay as they are."""
+    """The default for a converted file: Q8_0 if the checkpoint had FP8 weights, else None (keep)."""
     return quantization("Q8_0") if header.metadata.get(SOURCE_QUANTIZATION) == FP8 else None
 
 
 class Precision(NamedTuple):
-    """Tensors, by a pattern of their names, and the type that they are kept in."""
+    """A pattern of tensor names, and the type that these tensors get."""
 
     pattern: str
     type: str
 
 
 def exceptions(architecture: str, target: Quantization) -> tuple[Precision, ...]:
-    """Tensors of an architecture that suffer more than others, and what they are kept in."""
+    """Tensors of an architecture that are sensitive to quantization, with their types."""
     if architecture in ("glm4", "glmocr") and "_K" not in target.name:
         return ()
     return _EXCEPTIONS.get(architecture, ())

@@ -1,4 +1,4 @@
-"""What a Modelfile asks for: its commands, sorted by what they do to a model."""
+"""The commands of a Modelfile, sorted by kind."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SEMVER = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}(?:{_PATCH})?)?")
 
 @dataclass(slots=True)
 class ModelSpec:
-    """The commands of a Modelfile by kind, in their order. Of a text that a model has once, the last counts.
+    """The commands of a Modelfile by kind, in order. Of a single text, such as the template, the last one wins.
 
-    `parameters` holds JSON values as they are stored; `deprecated` the names of parameters that nobody reads any more.
+    `parameters` holds JSON values as stored; `deprecated` names ignored parameters.
     """
 
     sources: list[str] = field(default_factory=list)
@@ -41,40 +41,40 @@ class ModelSpec:
 
 
 def model_spec(commands: Iterable[Command]) -> ModelSpec:
-    """Sort commands. Raises ModelfileError for the first parameter or version that is no good."""
-    found = ModelSpec()
+    """Sort commands by kind. Raises ModelfileError for an invalid parameter or version."""
+    spec = ModelSpec()
     for command in commands:
-        _add(found, command)
-    return found
+        _add(spec, command)
+    return spec
 
 
-def _add(found: ModelSpec, command: Command) -> None:
+def _add(spec: ModelSpec, command: Command) -> None:
     value = command.value
     match command.keyword:
         case Keyword.FROM:
-            found.sources.append(value)
+            spec.sources.append(value)
         case Keyword.ADAPTER:
-            found.adapters.append(value)
+            spec.adapters.append(value)
         case Keyword.DRAFT:
-            found.drafts.append(value)
+            spec.drafts.append(value)
         case Keyword.LICENSE:
-            found.licenses.append(value)
+            spec.licenses.append(value)
         case Keyword.MESSAGE:
-            found.messages.append(Message(command.name, value))
+            spec.messages.append(Message(command.name, value))
         case Keyword.PARAMETER:
-            _add_parameter(found, command.name, value)
+            _add_parameter(spec, command.name, value)
         case Keyword.REQUIRES:
-            found.requires = _version(value)
+            spec.requires = _version(value)
         case Keyword.TEMPLATE | Keyword.SYSTEM | Keyword.RENDERER | Keyword.PARSER:
-            setattr(found, command.keyword.lower(), value)
+            setattr(spec, command.keyword.lower(), value)
 
 
-def _add_parameter(found: ModelSpec, name: str, text: str) -> None:
+def _add_parameter(spec: ModelSpec, name: str, text: str) -> None:
     if name in DEPRECATED:
-        found.deprecated.append(name)
+        spec.deprecated.append(name)
         return
     try:
-        add_parameter(found.parameters, name, text)
+        add_parameter(spec.parameters, name, text)
     except OptionError as error:
         raise ModelfileError(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop."""
+"""Blocking calls from async code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function in a thread. Who is cancelled meanwhile still waits for its end: it may be using files of his."""
+    """Call a function in a thread. Cancellation waits until the call returns; it may still hold the caller's files."""
     call = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(call)

@@ -1,4 +1,4 @@
-"""Work on weights, done by a process of its own: it may run for hours, be killed, or crash on a file that is broken."""
+"""Runs jobs on weights in a worker process, which may run for hours, be killed, or crash on a broken file."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ _LONGEST_LINE = 1 << 20
 
 
 class JobFailed(Exception):
-    """A job was not done; the text is for the user."""
+    """A job failed; the text is for the user."""
 
 
 class JobUnsupported(JobFailed):
-    """Nobody can do this job: the files have what is not supported."""
+    """The job's files are valid but not supported."""
 
 
-async def work(job: Job, environ: Mapping[str, str], progress: Callable[[int, int], None]) -> None:
-    """Have a job done. `environ` is all that the process sees of the environment.
+async def run_job(job: Job, environ: Mapping[str, str], progress: Callable[[int, int], None]) -> None:
+    """Run a job in a worker process with the environment `environ`.
 
-    `progress` is told what is done, and of how much. Raises JobFailed, or its JobUnsupported. Cancelled, it kills the
-    process first.
+    `progress` receives (completed, total). Raises JobFailed or JobUnsupported. Cancellation kills the process.
     """
     async with _started(environ) as process:
         assert process.stdin is not None
@@ -47,7 +46,7 @@ async def work(job: Job, environ: Mapping[str, str], progress: Callable[[int, in
 
 @asynccontextmanager
 async def _started(environ: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A worker that waits for its job; it is gone afterwards with all that it has forked, whatever happens."""
+    """A worker that waits for its job; killed with its forks at the end of the context."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-P", "-m", "modelfile.worker"),  # -P: never import from where we were started
@@ -68,7 +67,7 @@ async def _started(environ: Mapping[str, str]) -> AsyncIterator[asyncio.subproce
 
 @contextmanager
 def _forks_ending_with(process: asyncio.subprocess.Process) -> Iterator[None]:
-    """Kill what a process has forked as soon as it ends itself: it would keep the pipes open, and us waiting."""
+    """Kill the forks of a process once it ends: they would keep its pipes open."""
     if not hasattr(os, "pidfd_open"):  # macOS
         yield
         return
@@ -92,7 +91,7 @@ def _forks_ending_with(process: asyncio.subprocess.Process) -> Iterator[None]:
 
 
 def _kill_group(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # nobody is left; a zombie, as macOS says it
+    with suppress(ProcessLookupError, PermissionError):  # the group is gone; on macOS, a zombie
         os.killpg(process.pid, signal.SIGKILL)
 
 

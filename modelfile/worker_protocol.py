@@ -1,6 +1,6 @@
-"""What the server and the process that works on weights say to each other: one job as JSON, then reports, a line each.
+"""Messages between the server and the weights worker: one job, then reports, as JSON lines.
 
-Both import this; the work itself is in `modelfile.worker`, which nobody imports.
+Both sides import this; `modelfile.worker` itself is started, never imported.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import msgspec
 
 
 class Quantize(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Write a GGUF with other types of weights, or, without a `number`, as one file as it is.
+    """Quantize a GGUF to the file type `number`; without one, only merge a split model.
 
-    `source` is the first file of a split model. `exceptions` are patterns of tensor names with a type of their own.
+    `source` is the first file of a split model. `exceptions` are (pattern of tensor names, type).
     """
 
     source: str
@@ -21,14 +21,14 @@ class Quantize(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Convert(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Write a GGUF from a model of safetensors; `files` has paths by the names that the model knows."""
+    """Convert a safetensors model to GGUF; `files` are paths by file name."""
 
     files: dict[str, str]
     target: str
 
 
 class ConvertAdapter(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Write a GGUF from an adapter of safetensors for the model in the GGUF `base`."""
+    """Convert a safetensors adapter for the model in the GGUF `base`."""
 
     files: dict[str, str]
     base: str
@@ -36,13 +36,13 @@ class ConvertAdapter(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Verify(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """See whether llama.cpp would load a GGUF."""
+    """Check that llama.cpp would load a GGUF."""
 
     path: str
 
 
 class Derive(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Make what llama.cpp can load of the `blob` of a published model, in the store's folder of `derived` files."""
+    """Repack the `blob` of a published model for llama.cpp, into the store's `folder` of derived files."""
 
     blob: str
     folder: str
@@ -52,21 +52,21 @@ Job = Quantize | Convert | ConvertAdapter | Verify | Derive
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """How much is done, of how much, in units of the job's own."""
+    """Progress in the job's own units."""
 
     completed: int
     total: int
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The job cannot be done; the text is for the user. `unsupported`: not with these files, and nothing is broken."""
+    """The job failed; the text is for the user. `unsupported`: the files are valid but not supported."""
 
     message: str
     unsupported: bool = False
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):
-    """The job is done."""
+    """The job succeeded."""
 
 
 Report = Progress | Failed | Finished
@@ -74,3 +74,7 @@ Report = Progress | Failed | Finished
 encode = msgspec.json.Encoder().encode
 decode_job = msgspec.json.Decoder(Job).decode
 decode_report = msgspec.json.Decoder(Report).decode
+
+
+class JobError(Exception):
+    """A job failed inside the worker; the text is for the user."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from engine.api import Delta, Message, Think, Tool
-from modelfile.gotemplate.strings import SPACES
+from modelfile.text import SPACES
 
 _PLACEHOLDER = "[img]"  # where a message wants an image
 _TAG = "[img-"  # `[img-0]`, `[img-1]`, …: where a prompt has them, counted over the whole conversation

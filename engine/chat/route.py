@@ -14,7 +14,7 @@ from engine.chat.prompt import Prompt, Renderer
 from engine.chat.renderers import NAMES, renderer, resolved
 from engine.errors import InvalidRequest
 from modelfile import gotemplate
-from modelfile.gotemplate.quoting import quote
+from modelfile.text import quote
 from registry.manifest import ModelConfig
 
 HARMONY_FAMILIES = ("gptoss", "gpt-oss")

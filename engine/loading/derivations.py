@@ -14,7 +14,7 @@ from engine.loading.spawn import child_environment
 from engine.model import Model
 from modelfile.published import OllamaLayout, Unloadable, plan
 from modelfile.threads import in_thread
-from modelfile.worker_client import JobFailed, work
+from modelfile.worker_client import JobFailed, run_job
 from modelfile.worker_protocol import Derive
 from registry.gguf import GGUFHeader, read_header
 from registry.gguf.raw import Scalar
@@ -121,7 +121,7 @@ class RepackCache:
         lease = ExitStack()
         try:
             await in_thread(lease.enter_context, self._store.lease((_digest(model),)))
-            await work(job, self._environ, _tell_nobody)
+            await run_job(job, self._environ, _tell_nobody)
         except JobFailed as error:
             log.warning("%s: %s", name, error)
             return str(error)

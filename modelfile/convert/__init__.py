@@ -1,6 +1,6 @@
-"""Safetensors to GGUF, without torch or transformers: models, a file per family, and LoRA adapters.
+"""Converts safetensors models and LoRA adapters to GGUF, without torch or transformers; a file per model family.
 
-Runs in a short-lived process of its own and never imports llama.cpp.
+Runs in the weights worker process and never imports llama.cpp.
 """
 
 from modelfile.convert.adapter import convert_adapter

@@ -1,4 +1,4 @@
-"""What a folder of safetensors holds: the settings, and where each tensor's values are."""
+"""A safetensors checkpoint: its settings, and where the values of each tensor are."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _INDEX = "model.safetensors.index.json"
 _TYPES = {"F32": Type.F32, "F16": Type.F16, "BF16": Type.BF16}
 _MOST_DIMENSIONS = 4
 _LONGEST_NAME = 512
-_DECODED_AT_ONCE = 1 << 20  # values
+_DECODED_AT_ONCE = 1 << 20  # FP8 values decoded to F32 at once
 _UNKNOWN_TYPE = re.compile(r"unknown variant `(\w+)`")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where the values of a tensor are in a file. `dtype` is what the file calls their type.
+class TensorSource:
+    """A tensor's place in a file; `dtype` is safetensors' name of its type, `start` in bytes.
 
-    Weights of 8 bits may have `scales`, in `blocks` of rows and columns; those that are `unscaled` should have some.
+    FP8 weights may have `scales`, per block of (rows, columns); `unscaled` ones lack scales that they need.
     """
 
     path: Path
@@ -42,19 +42,19 @@ class Source:
     dtype: str
     shape: tuple[int, ...]
     start: int
-    scales: Source | None = None
+    scales: TensorSource | None = None
     blocks: fp8.Blocks = (1, 1)
     unscaled: bool = False
 
     @property
     def is_fp8(self) -> bool:
-        """Whether the values have 8 bits."""
+        """Whether the values are FP8."""
         return self.dtype in fp8.TABLES
 
     def tensor(self) -> Tensor:
-        """The tensor, not read yet; a single number has one dimension, values of 8 bits become BF16.
+        """The tensor, not read yet. A scalar gets one dimension; FP8 becomes BF16.
 
-        Raises UnsupportedType, or ConvertError for a strange shape.
+        Raises UnsupportedType, or ConvertError for an invalid shape.
         """
         shape = self.shape or (1,)
         if self.dtype not in _TYPES and not self.is_fp8:
@@ -68,7 +68,7 @@ class Source:
         return Tensor(_TYPES[self.dtype], shape, (self._read,))
 
     def _decoded(self, shape: tuple[int, ...]) -> Iterator[Callable[[], Array]]:
-        """Parts of the values that are decoded with their scales; small ones, as they are in memory in F32."""
+        """Readers for parts of an FP8 tensor, small because they are decoded in F32."""
         factors = self.scales.shape if self.scales else ()
         try:
             shared = fp8.shared_by(shape, factors, self.blocks)
@@ -85,7 +85,7 @@ class Source:
         return cast(fp8.decode(numbers, self.dtype, scales, shared, start), Type.F32, Type.BF16)
 
     def factors(self) -> Array:
-        """The values as scales, in F32. Raises UnsupportedType."""
+        """The values of a scale tensor in F32. Raises UnsupportedType."""
         if self.dtype in fp8.SCALES:
             return fp8.SCALES[self.dtype][self._values(np.dtype("u1"), self.shape)]
         if self.dtype not in _TYPES:
@@ -97,7 +97,7 @@ class Source:
         return self._values(DTYPES[_TYPES[self.dtype]], self.shape or (1,))
 
     def _values(self, dtype: np.dtype[Any], shape: tuple[int, ...], first: int = 0) -> Array:
-        """Values from the `first` one on. Raises ConvertError."""
+        """Read the values of `shape`, from value number `first` on. Raises ConvertError."""
         count = prod(shape)
         try:
             values: Array = np.fromfile(self.path, dtype, count, offset=self.start + first * dtype.itemsize)
@@ -109,21 +109,21 @@ class Source:
 
 
 def unsupported(what: str, dtype: str) -> UnsupportedType:
-    """The error for a type that is not known, `what` has it."""
+    """The error for an unsupported type; `what` is the start of the text."""
     return UnsupportedType(f"{what} the type {dtype}: only F32, F16, BF16, F8_E4M3 and F8_E5M2 can be converted")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model as it was published. `sources` keeps the order of the files."""
+    """A checkpoint. `sources` are its tensors in file order."""
 
     files: Files
     config: Config
-    sources: dict[str, Source]
+    sources: dict[str, TensorSource]
 
 
 def open_checkpoint(files: Files) -> Checkpoint:
-    """Read settings and headers, no values. Raises ConvertError."""
+    """Read config.json and tensor headers, no values. Raises ConvertError."""
     config = Config(files.object("config.json"))
     if _INDEX in files:
         return Checkpoint(files, config, _scaled(_indexed(files), config))
@@ -131,56 +131,56 @@ def open_checkpoint(files: Files) -> Checkpoint:
     return Checkpoint(files, config, _scaled(read_headers(files, shards), config))
 
 
-def read_headers(files: Files, shards: Iterable[str]) -> dict[str, Source]:
-    """The tensors of several files. Raises ConvertError for a broken file and for a name that comes twice."""
-    found: dict[str, Source] = {}
+def read_headers(files: Files, shards: Iterable[str]) -> dict[str, TensorSource]:
+    """The tensors of several files. Raises ConvertError for a broken file or a repeated name."""
+    sources: dict[str, TensorSource] = {}
     for shard in shards:
         for source in _read_header(shard, files.path(shard)):
-            if source.name in found:
+            if source.name in sources:
                 raise ConvertError(f"duplicate tensor name '{source.name}' was found for this model")
-            found[source.name] = source
-    if not found:
+            sources[source.name] = source
+    if not sources:
         raise ConvertError("no tensors were found")
-    return found
+    return sources
 
 
-def _indexed(files: Files) -> dict[str, Source]:
-    """The tensors that an index lists; each must be in the file that it names."""
+def _indexed(files: Files) -> dict[str, TensorSource]:
+    """The tensors in model.safetensors.index.json; each must be in its file."""
     places = files.object(_INDEX).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
         raise ConvertError(f"parse {_INDEX}: no weight_map")
-    found = read_headers(files, sorted(set(places.values())))
-    if lost := sorted(name for name in places if name not in found):
+    sources = read_headers(files, sorted(set(places.values())))
+    if lost := sorted(name for name in places if name not in sources):
         raise ConvertError(f"tensor '{lost[0]}' is not in {places[lost[0]]}")
-    return found
+    return sources
 
 
-def _scaled(sources: dict[str, Source], config: Config) -> dict[str, Source]:
-    """The tensors without those that are scales, which go to their weights. Raises ConvertError."""
+def _scaled(sources: dict[str, TensorSource], config: Config) -> dict[str, TensorSource]:
+    """The tensors with FP8 scales attached to their weights. Raises ConvertError."""
     pairs = {name: fp8.scale_name(name, sources) for name, source in sources.items() if source.is_fp8}
     if not pairs:
         return sources
     used = set(pairs.values()) - {None}
     blocks = fp8.read_blocks(config)
     some_have = bool(used) or fp8.is_quantized(config)
-    found = {}
+    scaled = {}
     for name, source in sources.items():
         if scales := pairs.get(name):
-            found[name] = replace(source, scales=sources[scales], blocks=blocks)
+            scaled[name] = replace(source, scales=sources[scales], blocks=blocks)
         elif name not in used and not fp8.is_unused(name):
-            found[name] = replace(source, unscaled=source.is_fp8 and some_have)
-    return found
+            scaled[name] = replace(source, unscaled=source.is_fp8 and some_have)
+    return scaled
 
 
-def _read_header(name: str, path: Path) -> list[Source]:
-    """The tensors of one file. The library checks the header against itself and the length of the file."""
+def _read_header(name: str, path: Path) -> list[TensorSource]:
+    """The tensors of one file. The library validates the header and the file's length."""
     try:
         with safe_open(path, framework="numpy"), path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(blob_json.without_lone_surrogates(file.read(length)))
     except (SafetensorError, ValueError, RecursionError) as error:
-        if found := _UNKNOWN_TYPE.search(str(error)):
-            raise unsupported(f"{name} has a tensor of", found[1]) from error
+        if match := _UNKNOWN_TYPE.search(str(error)):
+            raise unsupported(f"{name} has a tensor of", match[1]) from error
         raise ConvertError(f"{name}: {error}") from error
     except OSError as error:
         raise ConvertError(f"open {name}: {error.strerror}") from error
@@ -189,5 +189,5 @@ def _read_header(name: str, path: Path) -> list[Source]:
     return [_source(path, tensor, entry, 8 + length) for tensor, entry in header.items() if tensor != "__metadata__"]
 
 
-def _source(path: Path, name: str, entry: dict[str, Any], data: int) -> Source:
-    return Source(path, name, entry["dtype"], tuple(entry["shape"]), data + entry["data_offsets"][0])
+def _source(path: Path, name: str, entry: dict[str, Any], data: int) -> TensorSource:
+    return TensorSource(path, name, entry["dtype"], tuple(entry["shape"]), data + entry["data_offsets"][0])

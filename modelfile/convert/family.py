@@ -1,19 +1,20 @@
-"""How the checkpoints of one architecture become a GGUF: what most have in common."""
+"""Base class for model families: how a checkpoint's settings, tokenizer and tensors become a GGUF."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, get_tensor_name_map
 
 from modelfile.convert.checkpoint import Checkpoint
 from modelfile.convert.errors import ConvertError
-from modelfile.convert.metadata import Metadata, Value
+from modelfile.convert.files import Files
 from modelfile.convert.rope import read_rope
 from modelfile.convert.tensor import Tensor
 from modelfile.convert.tokenizer import tokenizer_metadata
+from modelfile.convert.writer import Metadata, Value
 
 MOST_BLOCKS = 1024
 _UNUSED = (".rotary_emb.inv_freq", ".attention.masked_bias", ".attention.bias")
@@ -22,7 +23,7 @@ _BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 
 
 class Family:
-    """One architecture; a subclass overrides what is special about it. Every method raises ConvertError."""
+    """One architecture; subclasses override what differs. Every method raises ConvertError."""
 
     arch: ClassVar[MODEL_ARCH]
 
@@ -36,7 +37,7 @@ class Family:
         if self.blocks > MOST_BLOCKS:
             raise ConvertError(f"config.json: num_hidden_layers {self.blocks} is too large")
 
-    # What a subclass may say.
+    # To override.
 
     def metadata(self) -> Metadata:
         """The keys that describe the network."""
@@ -47,48 +48,48 @@ class Family:
         return tokenizer_metadata(self.files, self.config)
 
     def rename(self, name: str) -> str | None:
-        """A tensor's name as the map of names knows it, None for one that nobody needs."""
+        """A tensor's name as gguf's name map knows it; None to drop the tensor."""
         return None if name.endswith(_UNUSED) else decoder_name(name)
 
     def merge(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Make one tensor of what is one in a GGUF and several here, or the other way round."""
+        """Join or split tensors to match the GGUF's."""
         return tensors
 
     def change(self, name: str, tensor: Tensor, tokens: int) -> Tensor:
-        """A tensor as the runner wants it, for a vocabulary of so many tokens."""
+        """A tensor as llama.cpp expects it; `tokens` is the size of the vocabulary."""
         return tensor
 
     def extra(self) -> dict[str, Tensor]:
-        """Tensors that are settings in the checkpoint, under the runner's names."""
+        """Tensors made from settings, under llama.cpp's names."""
         return {}
 
-    # What follows from that.
+    # Final.
 
     def tensors(self, tokens: int) -> dict[str, Tensor]:
-        """All tensors under the runner's names, for a vocabulary of so many tokens. Nothing is read yet."""
+        """All tensors under llama.cpp's names, not read yet; `tokens` is the size of the vocabulary."""
         names = get_tensor_name_map(self.arch, self.blocks)
-        found = self.extra()
+        renamed = self.extra()
         for name, tensor in self.merge(self._sources()).items():
             known = names.get_name(name, try_suffixes=(".weight", ".bias"))
-            if known is None or known in found:
+            if known is None or known in renamed:
                 raise ConvertError(f"tensor '{name}' does not belong to a model of the architecture {self.name}")
-            found[known] = self.change(name, tensor, tokens)
-        _check_embedding(found, tokens)
-        _check_blocks(found, self.blocks)
-        return found
+            renamed[known] = self.change(name, tensor, tokens)
+        _check_embedding(renamed, tokens)
+        _check_blocks(renamed, self.blocks)
+        return renamed
 
     def _sources(self) -> dict[str, Tensor]:
         named = ((self.rename(name), source) for name, source in self.checkpoint.sources.items())
         return {name: source.tensor() for name, source in named if name is not None}
 
-    # Pieces to build from.
+    # Helpers.
 
     def keys(self, values: Mapping[str, Value | None]) -> Metadata:
-        """Keys of this architecture; those without a value are left out."""
+        """Metadata with this architecture's prefix, without None values."""
         return {f"{self.name}.{key}": value for key, value in values.items() if value is not None}
 
     def sizes(self) -> Metadata:
-        """Layers, widths and the longest context."""
+        """Layers, widths and context length."""
         return self.keys(
             {
                 "block_count": self.blocks,
@@ -113,7 +114,7 @@ class Family:
         )
 
     def expert_counts(self) -> Metadata:
-        """How many networks a mixture has, and how many of them work on a token."""
+        """Number of experts, in all and per token."""
         return self.keys(
             {
                 "expert_count": self.config.integer_if_there("num_local_experts", "num_experts"),
@@ -123,12 +124,12 @@ class Family:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest context."""
+        """The context length in tokens."""
         return self.config.positive("max_position_embeddings", "n_ctx", "n_positions")
 
     @property
     def width(self) -> int:
-        """Numbers per token between layers."""
+        """The embedding length."""
         return self.config.positive("hidden_size", "n_embd")
 
     @property
@@ -138,7 +139,7 @@ class Family:
 
 
 def decoder_name(name: str) -> str:
-    """The usual name of a decoder's tensor, also if it is part of a larger model or stands alone."""
+    """The usual name of a decoder's tensor, also inside a multimodal model or without the `model.` prefix."""
     name = name.replace("language_model.", "")
     return f"model.{name}" if name.startswith(_BARE) else name
 
@@ -152,12 +153,46 @@ def _check_embedding(tensors: Mapping[str, Tensor], tokens: int) -> None:
 
 
 def _check_blocks(tensors: Mapping[str, Tensor], count: int) -> None:
-    """Layers are alike, so what one has and another lacks is missing."""
+    """Raise ConvertError if a layer lacks a tensor that another one has."""
     blocks: dict[int, set[str]] = {index: set() for index in range(count)}
     for name in tensors:
-        if (found := _BLOCK.fullmatch(name)) and int(found[1]) in blocks:
-            blocks[int(found[1])].add(found[2])
+        if (block_match := _BLOCK.fullmatch(name)) and int(block_match[1]) in blocks:
+            blocks[int(block_match[1])].add(block_match[2])
     everything = set().union(*blocks.values())
     for index, block in blocks.items():
         if lost := sorted(everything - block):
             raise ConvertError(f"layer {index} has no {lost[0]}")
+
+
+_POOLING_TYPES = {"mean": 1, "cls": 2, "lasttoken": 3}
+_SWITCHES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "lasttoken"}
+_MODULES = "modules.json"
+
+
+def pooling(files: Files) -> Metadata:
+    """The pooling of an embedding model, from sentence-transformers' modules.json; empty without it.
+
+    Raises ConvertError for a pooling that llama.cpp does not support.
+    """
+    folder = next((module.get("path") for module in _modules(files) if _is(module, "Pooling")), None)
+    if folder is None:
+        return {}
+    settings = files.object(f"{folder}/config.json")
+    mode = next((mode for switch, mode in _SWITCHES.items() if settings.get(switch)), settings.get("pooling_mode"))
+    if not isinstance(mode, str) or mode not in _POOLING_TYPES:
+        raise ConvertError(f"{folder}/config.json: the pooling is neither mean nor cls nor lasttoken")
+    return {"pooling_type": _POOLING_TYPES[mode]}
+
+
+def normalization(files: Files) -> Metadata:
+    """Whether sentence-transformers normalizes vectors. Raises ConvertError."""
+    return {"normalize_embeddings": any(_is(module, "Normalize") for module in _modules(files))}
+
+
+def _modules(files: Files) -> list[dict[str, Any]]:
+    modules = files.array(_MODULES) if _MODULES in files else []
+    return [module for module in modules if isinstance(module, dict)]
+
+
+def _is(module: dict[str, Any], kind: str) -> bool:
+    return str(module.get("type")).endswith(kind)

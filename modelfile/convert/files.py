@@ -1,7 +1,6 @@
-"""The files of a checkpoint by name.
+"""Access to the files of a checkpoint by name.
 
-Blobs are named by digest on disk, so nothing here assumes that a name is a path: what is not in the mapping is not
-there, whatever an index or a configuration says.
+On disk they are blobs named by digest. Only names in the mapping exist, whatever an index or a setting says.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import Any
 from modelfile.convert.errors import ConvertError
 from registry import blob_json
 
-MOST_BYTES = 128 << 20  # of a file that is read whole; the largest tokenizers have 40 MB
+MOST_BYTES = 128 << 20  # of a file that is read whole; the largest tokenizers take 40 MB
 
 
 class Files:
-    """Named files. All methods raise ConvertError; the texts name files as the user does."""
+    """Named files. Methods raise ConvertError, which names files by their names, not paths."""
 
     def __init__(self, paths: Mapping[str, Path]) -> None:
         self._paths = paths
@@ -27,17 +26,17 @@ class Files:
         return name in self._paths
 
     def names(self, suffix: str) -> list[str]:
-        """Names at the top level that end in `suffix`, in order."""
+        """Top-level names with this suffix, sorted."""
         return sorted(name for name in self._paths if name.endswith(suffix) and "/" not in name)
 
     def path(self, name: str) -> Path:
-        """Where a file is."""
+        """The path of a file."""
         if name not in self._paths:
             raise ConvertError(f"open {name}: no such file or directory")
         return self._paths[name]
 
     def read(self, name: str) -> bytes:
-        """All of a file."""
+        """The bytes of a file."""
         path = self.path(name)
         try:
             if path.stat().st_size > MOST_BYTES:
@@ -47,28 +46,28 @@ class Files:
             raise ConvertError(f"open {name}: {error.strerror}") from error
 
     def text(self, name: str) -> str:
-        """All of a text in UTF-8."""
+        """The text of a UTF-8 file."""
         try:
             return self.read(name).decode()
         except UnicodeDecodeError as error:
             raise ConvertError(f"{name} is not UTF-8") from error
 
     def object(self, name: str) -> dict[str, Any]:
-        """A JSON object. Infinity and NaN, which JSON does not have, count as 0."""
-        found = self._json(name)
-        if not isinstance(found, dict):
+        """Parse a JSON object. The non-standard Infinity and NaN become 0."""
+        value = self._json(name)
+        if not isinstance(value, dict):
             raise ConvertError(f"parse {name}: not an object")
-        return found
+        return value
 
     def array(self, name: str) -> list[Any]:
-        """A JSON array."""
-        found = self._json(name)
-        if not isinstance(found, list):
+        """Parse a JSON array."""
+        value = self._json(name)
+        if not isinstance(value, list):
             raise ConvertError(f"parse {name}: not an array")
-        return found
+        return value
 
     def object_if_there(self, name: str) -> dict[str, Any]:
-        """A JSON object, empty without the file."""
+        """Parse a JSON object; empty if the file is missing."""
         return self.object(name) if name in self else {}
 
     def _json(self, name: str) -> Any:

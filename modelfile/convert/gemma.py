@@ -1,4 +1,4 @@
-"""Gemma, Gemma 2, and the text model of Gemma 3. Their norms multiply by one more than the weight says."""
+"""Gemma, Gemma 2, and the text model of Gemma 3. Their norms multiply by 1 + weight."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import ClassVar
 from gguf import MODEL_ARCH
 
 from modelfile.convert.family import Family
-from modelfile.convert.metadata import Metadata
 from modelfile.convert.sentencepiece import NO_PREFIX
 from modelfile.convert.tensor import Array, Tensor
+from modelfile.convert.writer import Metadata
 
 _END_OF_TURN = 107
 _VISION = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
 
 
 class Gemma(Family):
-    """GemmaForCausalLM. The embeddings are the output too, whatever else a checkpoint has."""
+    """GemmaForCausalLM. Output weights are always tied to the embeddings."""
 
     arch = MODEL_ARCH.GEMMA
     default_heads: ClassVar[int | None] = None
     default_heads_kv: ClassVar[int | None] = None
 
     def metadata(self) -> Metadata:
-        """Sizes and heads; the positions are the usual ones."""
+        """Sizes and heads, without RoPE settings: the defaults apply."""
         return self.sizes() | self.attention()
 
     def attention(self) -> Metadata:
-        """Heads and norms; what config.json leaves out is as in the first models."""
+        """Heads and norms; missing settings default to those of the first models."""
         head_dim = self.config.positive("head_dim", default=256)
         heads = self.config.positive("num_attention_heads", default=self.default_heads)
         return self.keys(
@@ -43,25 +43,25 @@ class Gemma(Family):
         )
 
     def vocabulary(self) -> Metadata:
-        """No blank before a text; turns end with a token that no file names."""
+        """No leading blank; the end-of-turn token is in no file."""
         return super().vocabulary() | NO_PREFIX | {"tokenizer.ggml.eot_token_id": _END_OF_TURN}
 
     def rename(self, name: str) -> str | None:
-        """There is no output of its own."""
+        """Drop the output weights."""
         return None if name == "lm_head.weight" else super().rename(name)
 
     def change(self, name: str, tensor: Tensor, tokens: int) -> Tensor:
-        """Norms with the one in them."""
+        """Add 1 to norms."""
         return tensor.compute(_add_one) if name.endswith("norm.weight") else tensor
 
 
 class Gemma2(Gemma):
-    """Gemma2ForCausalLM: logits are capped softly, and every other layer looks back only so far."""
+    """Gemma2ForCausalLM: soft-capped logits, sliding-window attention in every other layer."""
 
     arch = MODEL_ARCH.GEMMA2
 
     def metadata(self) -> Metadata:
-        """Also the caps and the window."""
+        """Adds soft caps and the sliding window."""
         return super().metadata() | self.keys(
             {
                 "attn_logit_softcapping": self.config.number("attn_logit_softcapping", default=50.0),
@@ -71,19 +71,19 @@ class Gemma2(Gemma):
         )
 
     def vocabulary(self) -> Metadata:
-        """No blank before a text."""
+        """No leading blank."""
         return Family.vocabulary(self) | NO_PREFIX
 
 
 class Gemma3(Gemma):
-    """Gemma3ForCausalLM, and the text model inside Gemma3ForConditionalGeneration, whose images are left out."""
+    """Gemma3ForCausalLM, and the text model of Gemma3ForConditionalGeneration."""
 
     arch = MODEL_ARCH.GEMMA3
     default_heads = 8
     default_heads_kv = 4
 
     def metadata(self) -> Metadata:
-        """Also the positions of global and of local layers, and the window of the latter."""
+        """Adds RoPE settings of global and local layers, and the sliding window."""
         config = self.config
         config.expect("attn_logit_softcapping")
         own = self.keys(
@@ -97,19 +97,19 @@ class Gemma3(Gemma):
 
     @property
     def longest(self) -> int:
-        """Often left out."""
+        """The context length, often missing in config.json."""
         return self.config.positive("max_position_embeddings", default=131072)
 
     def vocabulary(self) -> Metadata:
-        """No blank before a text."""
+        """No leading blank."""
         return Family.vocabulary(self) | NO_PREFIX
 
     def rename(self, name: str) -> str | None:
-        """What sees is left out."""
+        """Drop the vision model."""
         return None if name.startswith(_VISION) else Family.rename(self, name)
 
     def change(self, name: str, tensor: Tensor, tokens: int) -> Tensor:
-        """Also without embeddings that no token has."""
+        """Cut embeddings beyond the vocabulary."""
         if name.endswith("embed_tokens.weight") and tensor.shape[0] > tokens:
             return tensor.map(lambda values: values[:tokens], (tokens, *tensor.shape[1:]))
         return super().change(name, tensor, tokens)

@@ -1,15 +1,14 @@
-"""Llama and Mistral, and Mixtral, which is the same with a mixture of experts."""
+"""Llama, Mistral and Mixtral."""
 
 from __future__ import annotations
 
 from gguf import MODEL_ARCH
 
 from modelfile.convert.errors import ConvertError
-from modelfile.convert.experts import merge_experts
 from modelfile.convert.family import Family
-from modelfile.convert.metadata import Metadata
-from modelfile.convert.tensor import Array, Tensor, constant
+from modelfile.convert.tensor import Array, Tensor, constant, merge_experts
 from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG
+from modelfile.convert.writer import Metadata
 
 
 class Llama(Family):
@@ -18,23 +17,23 @@ class Llama(Family):
     arch = MODEL_ARCH.LLAMA
 
     def metadata(self) -> Metadata:
-        """Also the size of the vocabulary and how many numbers of a head are rotated."""
+        """Adds the vocabulary size, RoPE dimensions and expert counts."""
         self.config.expect("hidden_act", "silu")
         own: Metadata = {"vocab_size": self.config.positive("vocab_size"), "rope.dimension_count": self._head_dim}
         return super().metadata() | self.expert_counts() | self.keys(own)
 
     def vocabulary(self) -> Metadata:
-        """The tokenizer's own word on a leading blank comes last."""
+        """tokenizer_config.json's `add_prefix_space` wins."""
         prefix = self.files.object_if_there(TOKENIZER_CONFIG).get("add_prefix_space")
         own: Metadata = {"tokenizer.ggml.add_space_prefix": prefix} if isinstance(prefix, bool) else {}
         return super().vocabulary() | own
 
     def merge(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The experts of a layer are one tensor."""
+        """Stack the experts of a layer."""
         return merge_experts(tensors, self.config.integer("num_local_experts", default=0))
 
     def change(self, name: str, tensor: Tensor, tokens: int) -> Tensor:
-        """Queries and keys in the order in which the runner rotates them."""
+        """Queries and keys in llama.cpp's RoPE order."""
         if name.endswith(("q_proj.weight", "q_proj.bias")):
             return interleave(name, tensor, self.heads)
         if name.endswith(("k_proj.weight", "k_proj.bias")):
@@ -42,7 +41,7 @@ class Llama(Family):
         return tensor
 
     def extra(self) -> dict[str, Tensor]:
-        """The factors of Llama 3's long context."""
+        """RoPE frequency factors of Llama 3."""
         factors = self.rope.llama3_factors(self._head_dim)
         return {"rope_freqs.weight": constant(factors)} if factors else {}
 
@@ -52,9 +51,9 @@ class Llama(Family):
 
 
 def interleave(name: str, tensor: Tensor, heads: int) -> Tensor:
-    """Rows of each head in pairs that are rotated together; published weights have first halves before second ones.
+    """Interleave the two halves of each head's rows, so that rotated pairs are neighbours.
 
-    Raises ConvertError if the rows are not those of so many heads.
+    Raises ConvertError if the rows cannot be divided into heads.
     """
     rows = tensor.shape[0]
     if rows % (2 * heads):

@@ -1,4 +1,4 @@
-"""A checkpoint of safetensors to a GGUF."""
+"""Converts a safetensors checkpoint to GGUF, by the table of supported architectures."""
 
 from __future__ import annotations
 
@@ -10,13 +10,48 @@ from pathlib import Path
 from gguf import GGML_QUANT_VERSION, LlamaFileType
 from gguf import GGMLQuantizationType as Type
 
-from modelfile.convert.checkpoint import open_checkpoint
-from modelfile.convert.families import family_of
+from modelfile.convert.bert import Bert, NomicBert
+from modelfile.convert.checkpoint import Checkpoint, open_checkpoint
+from modelfile.convert.errors import ConvertError
+from modelfile.convert.family import Family
 from modelfile.convert.files import Files
-from modelfile.convert.metadata import Metadata
+from modelfile.convert.gemma import Gemma, Gemma2, Gemma3
+from modelfile.convert.llama import Llama
+from modelfile.convert.phi3 import Phi3
+from modelfile.convert.qwen import Qwen2, Qwen3, Qwen3Moe
 from modelfile.convert.tensor import Tensor
-from modelfile.convert.writer import Progress, write_gguf
+from modelfile.convert.writer import Metadata, Progress, write_gguf
 from modelfile.quantize import FP8, SOURCE_QUANTIZATION
+
+FAMILIES: dict[str, type[Family]] = {
+    "LlamaForCausalLM": Llama,
+    "MistralForCausalLM": Llama,
+    "MixtralForCausalLM": Llama,
+    "Qwen2ForCausalLM": Qwen2,
+    "Qwen2Model": Qwen2,
+    "Qwen3ForCausalLM": Qwen3,
+    "Qwen3Model": Qwen3,
+    "Qwen3MoeForCausalLM": Qwen3Moe,
+    "GemmaForCausalLM": Gemma,
+    "Gemma2ForCausalLM": Gemma2,
+    "Gemma3ForCausalLM": Gemma3,
+    "Gemma3ForConditionalGeneration": Gemma3,
+    "Phi3ForCausalLM": Phi3,
+    "BertModel": Bert,
+    "NomicBertModel": NomicBert,
+}
+
+
+def family_of(checkpoint: Checkpoint) -> Family:
+    """The family for config.json's architecture. Raises ConvertError if it is unknown."""
+    named = checkpoint.config.architectures
+    if not isinstance(named, list) or not named:
+        raise ConvertError("unknown architecture")
+    name = str(named[0])
+    if name not in FAMILIES:
+        raise ConvertError(f'unsupported architecture "{name}"')
+    return FAMILIES[name](checkpoint)
+
 
 _FILE_TYPES = {
     Type.F32: LlamaFileType.ALL_F32,
@@ -24,12 +59,12 @@ _FILE_TYPES = {
     Type.BF16: LlamaFileType.MOSTLY_BF16,
 }
 _EXACT = (".bias", "_norm.weight", "ffn_gate_inp.weight", "token_types.weight")
-"""Tensors that stay in F32, as do all of one dimension: small ones, or such that the runner wants so."""
+"""Tensors that stay in F32, as do all of one dimension, because they are small or llama.cpp requires it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertedInfo:
-    """What was written: llama.cpp's name of the architecture, the type of most weights, and how many there are."""
+    """The written file: llama.cpp's architecture, `general.file_type`, and the number of weights."""
 
     architecture: str
     file_type: int
@@ -37,10 +72,10 @@ class ConvertedInfo:
 
 
 def convert(files: Mapping[str, Path], target: Path, progress: Progress) -> ConvertedInfo:
-    """Write the model in `files` (by their names in its folder) to `target` as a GGUF.
+    """Convert the model in `files` (by name in its folder) to the GGUF `target`.
 
-    Weights of BF16 and of 8 bits become BF16, others F16. Raises ConvertError, and whatever `progress` raises; no file
-    is left then. Runs for minutes on a large model and holds one tensor in memory: for a process or thread of its own.
+    BF16 and FP8 weights become BF16, others F16. Raises ConvertError and whatever `progress` raises, and then leaves no
+    file. Takes minutes for a large model, with one tensor in memory at a time.
     """
     checkpoint = open_checkpoint(Files(files))
     family = family_of(checkpoint)

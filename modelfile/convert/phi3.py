@@ -1,4 +1,4 @@
-"""Phi-3 and Phi-4: queries, keys and values in one matrix, a gate and what it gates in another."""
+"""Phi-3 and Phi-4."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from gguf import MODEL_ARCH
 
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.family import Family
-from modelfile.convert.metadata import Metadata
 from modelfile.convert.tensor import Tensor, constant
+from modelfile.convert.writer import Metadata
 
 
 class Phi3(Family):
-    """Phi3ForCausalLM. Models for long contexts scale positions by one set of factors there and another elsewhere."""
+    """Phi3ForCausalLM. Long-context models have two sets of RoPE factors, for short and for long contexts."""
 
     arch = MODEL_ARCH.PHI3
 
     def metadata(self) -> Metadata:
-        """A window of 0 says that there is none."""
+        """Adds RoPE settings and the sliding window (0: none)."""
         self.config.expect("hidden_act", "silu")
         own: Metadata = {
             "rope.scaling.original_context_length": self._original_context,
@@ -31,7 +31,7 @@ class Phi3(Family):
         return self.sizes() | self.attention() | self.keys(own)
 
     def extra(self) -> dict[str, Tensor]:
-        """The factors, if the model has them."""
+        """RoPE factors of long-context models."""
         if not self._scaled:
             return {}
         return {
@@ -49,18 +49,18 @@ class Phi3(Family):
 
     @property
     def _dimensions(self) -> int:
-        """Numbers of a head that are rotated."""
+        """Rotated dimensions of a head."""
         share = min(1.0, self.rope.positive("partial_rotary_factor") or 1.0)
         return int(share * self.width) // self.heads
 
     def _factors(self, name: str) -> list[float]:
-        found = self.rope.numbers(name)
-        if len(found) != self._dimensions // 2:
-            raise ConvertError(f"config.json: {name} has {len(found)} numbers, not {self._dimensions // 2}")
-        return found
+        factors = self.rope.numbers(name)
+        if len(factors) != self._dimensions // 2:
+            raise ConvertError(f"config.json: {name} has {len(factors)} numbers, not {self._dimensions // 2}")
+        return factors
 
     def _attention_factor(self) -> float:
-        """How much attention is sharpened because the context is longer than that of training."""
+        """RoPE attention factor for contexts beyond the original one."""
         scale = self.config.positive("max_position_embeddings") / self._original_context
         if scale <= 1:
             return 1.0

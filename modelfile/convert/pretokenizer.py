@@ -1,6 +1,6 @@
-"""Which of llama.cpp's pre-tokenizers splits text as a tokenizer.json says: recognised by its steps, never guessed.
+"""Finds llama.cpp's pre-tokenizer that splits text as tokenizer.json does: by exact match, never by a guess.
 
-A wrong guess would not fail, it would make the model answer a little worse for ever.
+A wrong pre-tokenizer would not fail, only make answers slightly worse.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ _BY_EXPRESSIONS = {
     "1d64a9a8eaf9f1bd80331984d81fdd514e7feafe8df83a525dd31472f275699a": "tekken",
     "2d1b8dc11e89af71459b36004f698ab3693f59fd84f63e8ec2b49564ab857420": "gpt-4o",
 }
-"""By the SHA-256 of the regular expressions of all its splits, one after the other."""
+"""By SHA-256 of the concatenated regular expressions of all splits."""
 
 _BY_STEPS = {("words",): "gpt-2", ("digits", "words"): "smollm"}
 _SURROUNDINGS = {("bytes",), ("digits", "bytes")}
-"""What may stand beside the splits. Whether there is a step for digits follows from them."""
+"""Steps allowed beside the splits."""
 
 _SAME_BUT_MERGED = {"llama-bpe": "dbrx"}
-"""The same splits, but a word that is in the vocabulary is merged like any other."""
+"""The same splits without `ignore_merges`."""
 
 
 def recognise(tokenizer: TokenizerJson) -> str:
-    """The name of a pre-tokenizer. Raises ConvertError, which says what was found, if there is none like it."""
-    found = [_describe(step) for step in steps(tokenizer.pre_tokenizer)]
-    expressions = [text.removeprefix("split ") for text in found if text.startswith("split ")]
-    others = tuple(text for text in found if not text.startswith("split "))
+    """The name of llama.cpp's pre-tokenizer. Raises ConvertError with a description if there is none."""
+    descriptions = [_describe(step) for step in steps(tokenizer.pre_tokenizer)]
+    expressions = [text.removeprefix("split ") for text in descriptions if text.startswith("split ")]
+    others = tuple(text for text in descriptions if not text.startswith("split "))
     name = None if expressions else _BY_STEPS.get(others)
     if expressions and others in _SURROUNDINGS:
         name = _BY_EXPRESSIONS.get(hashlib.sha256("".join(expressions).encode()).hexdigest())
     if name is None:
-        raise ConvertError(f"unknown pre-tokenizer: {', '.join(found) or 'none'}")
+        raise ConvertError(f"unknown pre-tokenizer: {', '.join(descriptions) or 'none'}")
     return name if tokenizer.model.get("ignore_merges") else _SAME_BUT_MERGED.get(name, name)
 
 
 def _describe(step: Mapping[str, Any]) -> str:
-    """A step in a word or two; what none of them says is shown as it is."""
+    """A short description of a step; an unknown step is shown verbatim."""
     match step:
         case {"type": "Split", "pattern": {"Regex": str(expression)}} if _keeps_matches(step):
             return f"split {expression}"
@@ -58,5 +58,5 @@ def _describe(step: Mapping[str, Any]) -> str:
 
 
 def _keeps_matches(step: Mapping[str, Any]) -> bool:
-    """Whether matches become pieces of their own: two ways to say the same, if they match everything."""
+    """Whether matches become pieces: there are two ways to say so."""
     return (step.get("behavior"), step.get("invert", False)) in (("Isolated", False), ("Removed", True))

@@ -1,14 +1,12 @@
-"""Qwen2 and 2.5, Qwen3, and Qwen3 with a mixture of experts."""
+"""Qwen2 and 2.5, Qwen3 and Qwen3-MoE."""
 
 from __future__ import annotations
 
 from gguf import MODEL_ARCH
 
-from modelfile.convert.experts import merge_experts
-from modelfile.convert.family import Family
-from modelfile.convert.metadata import Metadata
-from modelfile.convert.pooling import pooling
-from modelfile.convert.tensor import Tensor
+from modelfile.convert.family import Family, pooling
+from modelfile.convert.tensor import Tensor, merge_experts
+from modelfile.convert.writer import Metadata
 
 
 class Qwen2(Family):
@@ -17,7 +15,7 @@ class Qwen2(Family):
     arch = MODEL_ARCH.QWEN2
 
     def metadata(self) -> Metadata:
-        """Embedding models of this family say how they pool."""
+        """Adds the pooling of embedding models."""
         self.config.expect("hidden_act", "silu")
         return super().metadata() | self.keys(pooling(self.files))
 
@@ -29,12 +27,12 @@ class Qwen3(Qwen2):
 
 
 class Qwen3Moe(Family):
-    """Qwen3MoeForCausalLM: every layer is a mixture, and the weights of the chosen experts add up to 1."""
+    """Qwen3MoeForCausalLM: every layer has experts, with normalized weights."""
 
     arch = MODEL_ARCH.QWEN3MOE
 
     def metadata(self) -> Metadata:
-        """Also the width of an expert."""
+        """Adds expert counts and width."""
         self.config.expect("hidden_act", "silu")
         self.config.expect("norm_topk_prob", True)
         self.config.expect("decoder_sparse_step", 1)
@@ -43,5 +41,5 @@ class Qwen3Moe(Family):
         return super().metadata() | self.expert_counts() | self.keys(width)
 
     def merge(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The experts of a layer are one tensor."""
+        """Stack the experts of a layer."""
         return merge_experts(tensors, self.config.positive("num_local_experts", "num_experts"))

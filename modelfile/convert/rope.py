@@ -1,7 +1,7 @@
-"""Rotary position embeddings: what config.json says, in the older form and in that of transformers 5.
+"""RoPE settings of config.json, in the older form and in that of transformers 5.
 
-The older form has `rope_theta` beside `rope_scaling`; the newer one has all in `rope_parameters`, and for models whose
-layers differ one set for full and one for sliding attention.
+The older form has `rope_theta` beside `rope_scaling`; the newer one has `rope_parameters`, with one set each for full
+and sliding attention if they differ.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from modelfile.convert.config import Config, number, whole
 from modelfile.convert.errors import ConvertError
-from modelfile.convert.metadata import Metadata
+from modelfile.convert.writer import Metadata
 
 _MOST_DIMENSIONS = 1 << 16
 _ORIGINAL = "original_max_position_embeddings"
@@ -29,53 +29,53 @@ _YARN = {
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """The settings of full attention, and the base of sliding attention if that has one of its own."""
+    """The settings of full attention, and the base frequency of sliding attention if it differs."""
 
     settings: Mapping[str, Any]
     local_theta: float | None
 
     @property
     def kind(self) -> str:
-        """How positions are scaled; `default` is not at all."""
+        """The scaling type; `default` is none."""
         return str(self.settings.get("rope_type") or "default").lower()
 
     @property
     def theta(self) -> float | None:
-        """The base of the frequencies. Raises ConvertError for what cannot be one."""
+        """The base frequency. Raises ConvertError if it is invalid."""
         return self.positive("rope_theta")
 
     @property
     def original_context(self) -> int | None:
-        """The longest context before scaling. Raises ConvertError for what is no number."""
+        """The context length before scaling. Raises ConvertError if it is invalid."""
         return whole(f"config.json: {_ORIGINAL}", self.settings.get(_ORIGINAL)) or None
 
     def number(self, name: str) -> float | None:
-        """A number among the settings. Raises ConvertError if it is something else."""
+        """A numeric setting. Raises ConvertError for other types."""
         return number(f"config.json: {name}", self.settings.get(name))
 
     def positive(self, name: str) -> float | None:
-        """A number above 0 among the settings. Raises ConvertError if it is something else."""
+        """A positive numeric setting. Raises ConvertError for other values."""
         value = self.number(name)
         if value is not None and value <= 0:
             raise ConvertError(f"config.json: {name} is {value:g}")
         return value
 
     def numbers(self, name: str) -> list[float]:
-        """A list of numbers among the settings. Raises ConvertError if it is something else."""
-        given = self.settings.get(name)
-        found = [number(f"config.json: {name}", value) for value in given] if isinstance(given, list) else [None]
-        if None in found:
+        """A list of numbers. Raises ConvertError for other values."""
+        setting = self.settings.get(name)
+        values = [number(f"config.json: {name}", value) for value in setting] if isinstance(setting, list) else [None]
+        if None in values:
             raise ConvertError(f"config.json: {name} is no list of numbers")
-        return [value for value in found if value is not None]
+        return [value for value in values if value is not None]
 
     def metadata(self, arch: str) -> Metadata:
-        """What a GGUF says about all this. Raises ConvertError for a scaling that the runner does not know."""
-        found = {f"{arch}.rope.scaling.{key}": value for key, value in self._scaling().items()}
+        """The GGUF's RoPE metadata. Raises ConvertError for an unsupported scaling."""
+        metadata = {f"{arch}.rope.scaling.{key}": value for key, value in self._scaling().items()}
         if self.theta is not None:
-            found[f"{arch}.rope.freq_base"] = self.theta
+            metadata[f"{arch}.rope.freq_base"] = self.theta
         if self.local_theta is not None:
-            found[f"{arch}.rope.freq_base_swa"] = self.local_theta
-        return found
+            metadata[f"{arch}.rope.freq_base_swa"] = self.local_theta
+        return metadata
 
     def _scaling(self) -> Metadata:
         match self.kind:
@@ -90,13 +90,13 @@ class Rope:
         raise ConvertError(f"config.json: rope type {self.kind!r} is not supported")
 
     def _yarn(self) -> Metadata:
-        found: Metadata = {
+        metadata: Metadata = {
             "type": "yarn",
             "factor": self._needed("factor"),
             "original_context_length": self._trained_context(),
         }
-        given = {key: self.number(name) for name, key in _YARN.items()}
-        return found | {key: value for key, value in given.items() if value is not None}
+        optional = {key: self.number(name) for name, key in _YARN.items()}
+        return metadata | {key: value for key, value in optional.items() if value is not None}
 
     def _trained_context(self) -> int:
         if self.original_context is None:
@@ -110,7 +110,7 @@ class Rope:
         return value
 
     def llama3_factors(self, dimensions: int) -> list[float] | None:
-        """By what Llama 3 divides the frequencies: 1 for short waves, `factor` for long ones. None for other models."""
+        """Llama 3's frequency divisors: 1 for short wavelengths, `factor` for long ones. None for other types."""
         if self.kind != "llama3":
             return None
         if dimensions > _MOST_DIMENSIONS:
@@ -130,15 +130,15 @@ class Rope:
 
 
 def read_rope(config: Config) -> Rope:
-    """The settings of either form. Raises ConvertError."""
-    given = config.get("rope_parameters", "rope_scaling") or {}
-    if not isinstance(given, dict):
+    """Read either form. Raises ConvertError."""
+    settings = config.get("rope_parameters", "rope_scaling") or {}
+    if not isinstance(settings, dict):
         raise ConvertError("config.json: rope_parameters is not an object")
-    if isinstance(given.get("full_attention"), dict):
-        local = given.get("sliding_attention")
+    if isinstance(settings.get("full_attention"), dict):
+        local = settings.get("sliding_attention")
         theta = local.get("rope_theta") if isinstance(local, dict) else None
-        return Rope(given["full_attention"], number("config.json: rope_theta", theta))
+        return Rope(settings["full_attention"], number("config.json: rope_theta", theta))
     names = ("partial_rotary_factor", _ORIGINAL)
-    outside = {"rope_type": given.get("type"), "rope_theta": config.get(*_THETA)}
+    outside = {"rope_type": settings.get("type"), "rope_theta": config.get(*_THETA)}
     outside |= {name: config.get(name) for name in names}
-    return Rope({**outside, **given}, config.number_if_there(*_LOCAL_THETA))
+    return Rope({**outside, **settings}, config.number_if_there(*_LOCAL_THETA))

@@ -1,4 +1,4 @@
-"""Which tokens begin, end, pad … a text, whether they are added, and the chat template."""
+"""Special tokens (BOS, EOS, padding …), whether they are added to a text, and the chat template."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
-from modelfile.convert.metadata import Metadata
 from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, TokenizerJson, steps, token_text
+from modelfile.convert.writer import Metadata
 
 _KEYS = {
     "bos": "tokenizer.ggml.bos_token_id",
     "eos": "tokenizer.ggml.eos_token_id",
     "eot": "tokenizer.ggml.eot_token_id",
     "unk": "tokenizer.ggml.unknown_token_id",
-    "sep": "tokenizer.ggml.seperator_token_id",  # the key is spelt so
+    "sep": "tokenizer.ggml.seperator_token_id",  # sic
     "pad": "tokenizer.ggml.padding_token_id",
     "mask": "tokenizer.ggml.mask_token_id",
 }
@@ -25,20 +25,20 @@ _KEYS = {
 
 @dataclass(slots=True)
 class _Special:
-    """Texts of special tokens by kind, and which kinds are added to a text."""
+    """Special tokens' texts by kind, and which kinds are added to a text."""
 
     texts: dict[str, str]
     added: dict[str, bool] = field(default_factory=dict)
 
     def frame(self, first: str | None, last: str | None) -> None:
-        """Learn from the template of a text what stands before and after it."""
+        """Apply the post-processor's template: the tokens before and after the text."""
         if first is not None:
             beginning = self.texts.setdefault("bos", first)
             self.added["bos"] = first in (beginning, self.texts.get("cls"))
         if last is not None:
             end = self.texts.get("eos")
             if end is not None and end != last:
-                self.texts["eot"] = end  # a chat's turns end with another token than a text
+                self.texts["eot"] = end  # turns end with another token than texts
             self.texts["eos"] = last
             self.added["eos"] = True
 
@@ -46,18 +46,18 @@ class _Special:
 def special_tokens(
     settings: Mapping[str, Any], tokenizer: TokenizerJson | None, config: Config, ids: Mapping[str, int], size: int
 ) -> Metadata:
-    """The keys of a GGUF for a vocabulary of `size` tokens, in which `ids` finds the added ones by their texts.
+    """The GGUF's special tokens. `ids` are added tokens by text, `size` is the vocabulary's.
 
-    What tokenizer_config.json, which is `settings`, and tokenizer.json say comes before what config.json says.
+    tokenizer_config.json (`settings`) and tokenizer.json win over config.json.
     """
     special = _read(settings, tokenizer)
-    found: Metadata = {}
+    metadata: Metadata = {}
     for kind, key in _KEYS.items():
         named = ids.get(special.texts.get(kind, ""))
-        id = config.get(f"{kind}_token_id") if named is None else named
-        if isinstance(id, int) and 0 <= id < size:
-            found[key] = id
-    return found | {f"tokenizer.ggml.add_{kind}_token": added for kind, added in special.added.items()}
+        token_id = config.get(f"{kind}_token_id") if named is None else named
+        if isinstance(token_id, int) and 0 <= token_id < size:
+            metadata[key] = token_id
+    return metadata | {f"tokenizer.ggml.add_{kind}_token": added for kind, added in special.added.items()}
 
 
 def _read(settings: Mapping[str, Any], tokenizer: TokenizerJson | None) -> _Special:
@@ -92,18 +92,18 @@ def _special_id(part: Any) -> str | None:
 
 
 def chat_template(files: Files) -> Metadata:
-    """The chat template: a file of its own comes before the tokenizer's settings. Raises ConvertError."""
+    """The chat template, from its own file or from tokenizer_config.json. Raises ConvertError."""
     if "chat_template.jinja" in files:
         return {"tokenizer.chat_template": files.text("chat_template.jinja")}
-    found = files.object_if_there("chat_template.json").get("chat_template")
-    found = found or files.object_if_there(TOKENIZER_CONFIG).get("chat_template")
-    if isinstance(found, list):
-        found = next((named.get("template") for named in found if _is_default(named)), None)
-    if not found:
+    template = files.object_if_there("chat_template.json").get("chat_template")
+    template = template or files.object_if_there(TOKENIZER_CONFIG).get("chat_template")
+    if isinstance(template, list):
+        template = next((named.get("template") for named in template if _is_default(named)), None)
+    if not template:
         return {}
-    if not isinstance(found, str):
+    if not isinstance(template, str):
         raise ConvertError("the chat template is no text")
-    return {"tokenizer.chat_template": found}
+    return {"tokenizer.chat_template": template}
 
 
 def _is_default(named: Any) -> bool:

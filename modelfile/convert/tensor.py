@@ -1,8 +1,9 @@
-"""Tensors that are read when they are written, so that one at a time is in memory."""
+"""Lazy tensors: read only when they are written, so that one at a time is in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -14,14 +15,14 @@ from numpy.typing import NDArray
 from modelfile.convert.errors import ConvertError
 
 Array = NDArray[Any]
-"""Values of a tensor; those of BF16, which numpy does not have, as their 16 bits."""
+"""Values of a tensor; BF16, which numpy lacks, as uint16."""
 
 DTYPES: dict[Type, np.dtype[Any]] = {Type.F32: np.dtype("<f4"), Type.F16: np.dtype("<f2"), Type.BF16: np.dtype("<u2")}
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor whose values come in parts, one after the other along the first dimension. Shapes are numpy's."""
+    """A tensor read in parts along the first dimension. Shapes are numpy's (rows first)."""
 
     type: Type
     shape: tuple[int, ...]
@@ -39,27 +40,27 @@ class Tensor:
         return np.concatenate([part().reshape(-1) for part in self.parts]).reshape(self.shape)
 
     def map(self, change: Callable[[Array], Array], shape: tuple[int, ...] | None = None) -> Tensor:
-        """The same tensor after `change`, which only moves values; `shape` if that is another one then."""
+        """Apply a `change` that only moves values; `shape` is the new shape, if it changes."""
         return Tensor(self.type, shape or self.shape, (lambda: change(self.read()),))
 
     def compute(self, change: Callable[[Array], Array]) -> Tensor:
-        """The values after a calculation in F32."""
+        """Apply a calculation in F32; the result is F32."""
         return Tensor(Type.F32, self.shape, (lambda: change(cast(self.read(), self.type, Type.F32)),))
 
-    def stored_as(self, wanted: Type) -> Tensor:
+    def stored_as(self, dtype: Type) -> Tensor:
         """The same values in another type."""
-        parts = tuple(_cast_part(part, self.type, wanted) for part in self.parts)
-        return Tensor(wanted, self.shape, parts) if wanted != self.type else self
+        parts = tuple(_cast_part(part, self.type, dtype) for part in self.parts)
+        return Tensor(dtype, self.shape, parts) if dtype != self.type else self
 
 
 def constant(values: Sequence[float]) -> Tensor:
-    """A tensor of numbers in F32."""
+    """An F32 tensor of these values."""
     array = np.array(values, np.float32)
     return Tensor(Type.F32, array.shape, (lambda: array,))
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors of one shape along a new first dimension. Raises ConvertError when they differ."""
+    """Stack tensors along a new first dimension. Raises ConvertError if shapes or types differ."""
     first = tensors[0]
     if any((tensor.shape, tensor.type) != (first.shape, first.type) for tensor in tensors):
         raise ConvertError("tensors that belong together have different shapes or types")
@@ -67,7 +68,7 @@ def stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def join(tensors: Sequence[Tensor]) -> Tensor:
-    """The rows of several tensors, one after the other. Raises ConvertError when they have different lengths."""
+    """Concatenate the rows of tensors. Raises ConvertError if row shapes or types differ."""
     first = tensors[0]
     if any((tensor.shape[1:], tensor.type) != (first.shape[1:], first.type) for tensor in tensors):
         raise ConvertError("tensors that belong together have different shapes or types")
@@ -75,13 +76,13 @@ def join(tensors: Sequence[Tensor]) -> Tensor:
     return Tensor(first.type, (rows, *first.shape[1:]), tuple(part for tensor in tensors for part in tensor.parts))
 
 
-def cast(values: Array, source: Type, wanted: Type) -> Array:
-    """Values in another type: to F32 exactly, else to the nearest. Raises ConvertError if one is too large for F16."""
-    if source == wanted:
+def cast(values: Array, source: Type, dtype: Type) -> Array:
+    """Convert values to another type, rounding to nearest. Raises ConvertError for overflow in F16."""
+    if source == dtype:
         return values
-    if wanted == Type.F32:
+    if dtype == Type.F32:
         return (values.astype(np.uint32) << 16).view(np.float32) if source == Type.BF16 else values.astype(np.float32)
-    if wanted == Type.BF16:
+    if dtype == Type.BF16:
         return _upper_halves(cast(values, source, Type.F32))
     with np.errstate(over="ignore"):
         half = cast(values, source, Type.F32).astype(np.float16)
@@ -91,11 +92,57 @@ def cast(values: Array, source: Type, wanted: Type) -> Array:
 
 
 def _upper_halves(values: Array) -> Array:
-    """The bits of the nearest BF16, the even one of two. A NaN stays one."""
+    """F32 to the bits of BF16, rounded half to even. NaN stays NaN."""
     bits = np.ascontiguousarray(values).view(np.uint32)
     upper: Array = ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)
     return np.where(np.isnan(values), np.uint16(0x7FC0), upper)
 
 
-def _cast_part(part: Callable[[], Array], source: Type, wanted: Type) -> Callable[[], Array]:
-    return lambda: cast(part(), source, wanted)
+def _cast_part(part: Callable[[], Array], source: Type, dtype: Type) -> Callable[[], Array]:
+    return lambda: cast(part(), source, dtype)
+
+
+_ONE_EXPERT = re.compile(r"(?P<experts>.+\.experts)\.(?P<index>[0-9]{1,6})\.(?P<part>.+)")
+_FUSED_EXPERTS = re.compile(r"(?P<experts>.+\.experts)\.(?P<part>gate_up_proj|down_proj)(?:\.weight)?")
+
+
+def merge_experts(tensors: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """Stack the experts of each layer to one tensor, and split fused gate and up projections.
+
+    `count` is the number of experts. Raises ConvertError if there are fewer or more.
+    """
+    merged: dict[str, Tensor] = {}
+    groups: dict[str, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if one := _ONE_EXPERT.fullmatch(name):
+            groups.setdefault(f"{one['experts']}.{one['part']}", {})[int(one["index"])] = tensor
+        elif fused := _FUSED_EXPERTS.fullmatch(name):
+            merged |= _split_fused(fused["experts"], fused["part"], tensor)
+        else:
+            merged[name] = tensor
+    for name, experts in groups.items():
+        if sorted(experts) != list(range(count)):
+            raise ConvertError(f"tensor '{name}' is there for {len(experts)} experts of {count}")
+        merged[name] = stack([experts[index] for index in range(count)])
+    return merged
+
+
+def _split_fused(experts: str, part: str, tensor: Tensor) -> dict[str, Tensor]:
+    """Split a fused tensor: rows of the gate projection come before those of the up projection."""
+    if part == "down_proj":
+        return {f"{experts}.down_proj.weight": tensor}
+    if len(tensor.shape) != 3 or tensor.shape[1] % 2:
+        raise ConvertError(f"tensor '{experts}.{part}' has the shape {list(tensor.shape)}")
+    half = tensor.shape[1] // 2
+    shape = (tensor.shape[0], half, tensor.shape[2])
+
+    def first(values: Array) -> Array:
+        return values[:, :half]
+
+    def second(values: Array) -> Array:
+        return values[:, half:]
+
+    return {
+        f"{experts}.gate_proj.weight": tensor.map(first, shape),
+        f"{experts}.up_proj.weight": tensor.map(second, shape),
+    }

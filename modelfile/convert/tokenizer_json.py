@@ -1,4 +1,4 @@
-"""tokenizer.json of Hugging Face's tokenizers, and tokenizer_config.json beside it, as far as conversion needs them."""
+"""Reads tokenizer.json and tokenizer_config.json of Hugging Face tokenizers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ID = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A token that was added to the trained ones."""
+    """A token added to the trained ones."""
 
     id: int
     text: str
@@ -27,7 +27,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class TokenizerJson:
-    """A parsed tokenizer.json: the model, what was added to it, and what stands before and after it."""
+    """A parsed tokenizer.json: model, added tokens, and processing steps."""
 
     model: Mapping[str, Any]
     added: list[Added]
@@ -42,75 +42,75 @@ class TokenizerJson:
 
     @property
     def vocabulary(self) -> dict[str, int]:
-        """Trained tokens with their ids. Raises ConvertError if it has another form."""
-        found = self.model.get("vocab")
-        if not isinstance(found, dict) or not all(isinstance(id, int) for id in found.values()):
+        """Trained tokens with their ids. Raises ConvertError for another form."""
+        vocab = self.model.get("vocab")
+        if not isinstance(vocab, dict) or not all(isinstance(token_id, int) for token_id in vocab.values()):
             raise ConvertError(f"parse {TOKENIZER_JSON}: no vocabulary")
-        return found
+        return vocab
 
     @property
     def merges(self) -> list[tuple[str, str]]:
-        """Pairs in order of their rank, from either form. Raises ConvertError for a third."""
-        found = self.model.get("merges")
-        if not isinstance(found, list):
+        """Merges as pairs, in order of rank. Raises ConvertError for an unknown form."""
+        merges = self.model.get("merges")
+        if not isinstance(merges, list):
             raise ConvertError(f"parse {TOKENIZER_JSON}: no merges")
-        return [_pair(merge) for merge in found]
+        return [_pair(merge) for merge in merges]
 
 
 def read_tokenizer_json(files: Files) -> TokenizerJson | None:
-    """The file, checked in its outlines, None without it. Raises ConvertError."""
+    """Parse tokenizer.json; None without it. Raises ConvertError."""
     if TOKENIZER_JSON not in files:
         return None
-    found = files.object(TOKENIZER_JSON)
-    model = _object(found, "model")
-    entries = found.get("added_tokens")
+    data = files.object(TOKENIZER_JSON)
+    model = _object(data, "model")
+    entries = data.get("added_tokens")
     added = [_added(entry) for entry in entries] if isinstance(entries, list) else []
-    outside = [_object(found, key) for key in ("normalizer", "pre_tokenizer", "post_processor")]
+    outside = [_object(data, key) for key in ("normalizer", "pre_tokenizer", "post_processor")]
     return TokenizerJson(model, added, *outside)
 
 
 def added_in_config(settings: Mapping[str, Any]) -> list[Added]:
-    """The added tokens that a tokenizer_config.json lists. Raises ConvertError."""
+    """The added tokens in tokenizer_config.json. Raises ConvertError."""
     entries = _object(settings, "added_tokens_decoder")
     return [
-        _added({**entry, "id": int(id)})
-        for id, entry in entries.items()
-        if _ID.fullmatch(id) and isinstance(entry, dict)
+        _added({**entry, "id": int(token_id)})
+        for token_id, entry in entries.items()
+        if _ID.fullmatch(token_id) and isinstance(entry, dict)
     ]
 
 
-def added_by_text(found: Mapping[str, Any]) -> list[Added]:
-    """The added tokens of an added_tokens.json. Raises ConvertError."""
-    return [_added({"content": text, "id": id}) for text, id in found.items()]
+def added_by_text(ids: Mapping[str, Any]) -> list[Added]:
+    """The added tokens in added_tokens.json. Raises ConvertError."""
+    return [_added({"content": text, "id": token_id}) for text, token_id in ids.items()]
 
 
-def steps(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The steps of a normalizer, a pre-tokenizer or a post-processor, which is a sequence or one itself."""
-    if not found:
+def steps(setting: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The steps of a normalizer, pre-tokenizer or post-processor: a sequence's, or the one itself."""
+    if not setting:
         return []
-    if found.get("type") != "Sequence":
-        return [found]
-    inner = next((found[key] for key in _SEQUENCES if key in found), None)
+    if setting.get("type") != "Sequence":
+        return [setting]
+    inner = next((setting[key] for key in _SEQUENCES if key in setting), None)
     return [step for step in inner if isinstance(step, dict)] if isinstance(inner, list) else []
 
 
 def token_text(settings: Mapping[str, Any], name: str) -> str | None:
-    """The text of a token that tokenizer_config.json names, such as `eos_token`; None if it does not."""
+    """The text of a token in tokenizer_config.json, such as `eos_token`, or None."""
     entry = settings.get(name)
     if isinstance(entry, dict):
         entry = entry.get("content")
     return entry if isinstance(entry, str) else None
 
 
-def _object(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = found.get(key)
+def _object(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = values.get(key)
     return value if isinstance(value, dict) else {}
 
 
 def _added(entry: Any) -> Added:
     match entry:
-        case {"content": str(text), "id": int(id)}:
-            return Added(id, text, bool(entry.get("special")))
+        case {"content": str(text), "id": int(token_id)}:
+            return Added(token_id, text, bool(entry.get("special")))
     raise ConvertError("an added token has no text or no id")
 
 

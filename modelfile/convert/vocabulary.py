@@ -1,4 +1,4 @@
-"""The vocabulary of a model as a GGUF stores it."""
+"""A model's vocabulary as a GGUF stores it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError
-from modelfile.convert.metadata import Metadata
+from modelfile.convert.writer import Metadata
 
 MOST_TOKENS = 1 << 22
 ADDED_SCORE = -1000.0
@@ -16,7 +16,7 @@ _PADDING_SCORE = -10000.0
 
 
 class TokenType(enum.IntEnum):
-    """What a token is for."""
+    """GGUF's token types."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -28,7 +28,7 @@ class TokenType(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One entry. The score orders the merges of SentencePiece; other models have none."""
+    """One token. `score` orders SentencePiece's merges; other tokenizers have none."""
 
     text: str
     type: TokenType = TokenType.NORMAL
@@ -37,7 +37,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """All tokens by id, `model` and `pre` (the tokenizer in llama.cpp's words) and `extra`, what else it needs."""
+    """All tokens by id, llama.cpp's names of tokenizer and pre-tokenizer, and `extra` metadata."""
 
     model: str
     pre: str
@@ -46,26 +46,23 @@ class Vocabulary:
     extra: Metadata = field(default_factory=dict)
 
     def metadata(self) -> Metadata:
-        """The keys of a GGUF. Raises ConvertError if a text is there twice, which the runner does not survive."""
+        """The GGUF's metadata. Raises ConvertError for a repeated token, which would crash llama.cpp."""
         texts = [token.text for token in self.tokens]
         if len(set(texts)) != len(texts):
             raise ConvertError(f"the vocabulary has the token {_repeated(texts)!r} twice")
-        found: Metadata = {
+        metadata: Metadata = {
             "tokenizer.ggml.model": self.model,
             "tokenizer.ggml.pre": self.pre,
             "tokenizer.ggml.tokens": texts,
             "tokenizer.ggml.token_type": [int(token.type) for token in self.tokens],
         }
         if self.scored:
-            found["tokenizer.ggml.scores"] = [token.score for token in self.tokens]
-        return found | self.extra
+            metadata["tokenizer.ggml.scores"] = [token.score for token in self.tokens]
+        return metadata | self.extra
 
 
 def vocabulary_size(config: Config, used: int) -> int:
-    """How many tokens the model has: config.json's word, else `used`, one more than the highest id.
-
-    Raises ConvertError if that is too few or too many.
-    """
+    """config.json's vocab_size, else `used` (one more than the highest id). Raises ConvertError if it is too large."""
     size = config.positive("vocab_size", default=used)
     if size > MOST_TOKENS:
         raise ConvertError(f"config.json: vocab_size {size} is too large")
@@ -73,14 +70,16 @@ def vocabulary_size(config: Config, used: int) -> int:
 
 
 def placed(size: int, tokens: dict[int, Token]) -> list[Token]:
-    """Tokens by id, with placeholders where there is none. Raises ConvertError for an id that has no place."""
-    if strays := [id for id in tokens if not 0 <= id < size]:
+    """Tokens by id, with placeholders for missing ids. Raises ConvertError for an id out of range."""
+    if strays := [token_id for token_id in tokens if not 0 <= token_id < size]:
         raise ConvertError(f"the token {tokens[strays[0]].text!r} has the id {strays[0]}, but vocab_size is {size}")
-    return [tokens.get(id) or Token(f"[PAD{id}]", TokenType.UNUSED, _PADDING_SCORE) for id in range(size)]
+    return [
+        tokens.get(token_id) or Token(f"[PAD{token_id}]", TokenType.UNUSED, _PADDING_SCORE) for token_id in range(size)
+    ]
 
 
 def added_token(text: str, *, special: bool) -> Token:
-    """A token that was added to a trained vocabulary. Some that steer the model are not marked as special."""
+    """An added token. Some control tokens are not marked as special, so the text is checked, too."""
     if special or _looks_special(text):
         return Token(text, TokenType.CONTROL, ADDED_SCORE)
     return Token(text.replace("\u2581", " "), TokenType.USER_DEFINED, ADDED_SCORE)

@@ -1,7 +1,7 @@
-"""WordPiece vocabularies from tokenizer.json or vocab.txt: llama.cpp's model `bert`.
+"""WordPiece vocabularies from tokenizer.json or vocab.txt (llama.cpp's tokenizer `bert`).
 
-WordPiece marks the pieces that continue a word with `##`; llama.cpp marks those that begin one, as SentencePiece does.
-Tokens in brackets are neither.
+WordPiece marks pieces that continue a word with `##`; llama.cpp marks those that begin one, as SentencePiece does.
+Tokens in brackets have no mark.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
-from modelfile.convert.metadata import Metadata
 from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, TokenizerJson, steps
 from modelfile.convert.vocabulary import MOST_TOKENS, Token, TokenType, Vocabulary, placed, vocabulary_size
+from modelfile.convert.writer import Metadata
 
 VOCAB_TXT = "vocab.txt"
 SPECIAL = {
@@ -25,7 +25,7 @@ SPECIAL = {
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
-"""What tokenizer_config.json says about the special tokens of a WordPiece model if it says nothing."""
+"""Default special tokens of a WordPiece model."""
 
 _BEGIN = "\u2581"
 
@@ -33,17 +33,17 @@ _BEGIN = "\u2581"
 def wordpiece_vocabulary(
     files: Files, config: Config, tokenizer: TokenizerJson | None
 ) -> tuple[Vocabulary, dict[str, int]]:
-    """All tokens, and their ids by their original texts. Raises ConvertError."""
+    """The vocabulary, and token ids by original text. Raises ConvertError."""
     if tokenizer is not None:
         ids = _of_json(tokenizer)
         controls = {added.text for added in tokenizer.added if added.special}
         normalizer = _normalizer(tokenizer.normalizer)
     else:
-        ids = {text: id for id, text in enumerate(_lines(files.text(VOCAB_TXT)))}
+        ids = {text: token_id for token_id, text in enumerate(_lines(files.text(VOCAB_TXT)))}
         controls = set(SPECIAL.values())
         lowercase = files.object_if_there(TOKENIZER_CONFIG).get("do_lower_case", True)
         normalizer = {"tokenizer.ggml.normalizer.lowercase": bool(lowercase)}
-    tokens = {id: _token(text, control=text in controls) for text, id in ids.items()}
+    tokens = {token_id: _token(text, control=text in controls) for text, token_id in ids.items()}
     size = vocabulary_size(config, max(tokens, default=0) + 1)
     return Vocabulary("bert", "default", [_marked(token) for token in placed(size, tokens)], extra=normalizer), ids
 
@@ -67,13 +67,13 @@ def _token(text: str, *, control: bool) -> Token:
 
 
 def _marked(token: Token) -> Token:
-    """Placeholders are marked as words, so that a text in brackets cannot be one."""
+    """Mark placeholders as words, so that text in brackets cannot match one."""
     return replace(token, text=_BEGIN + token.text) if token.type is TokenType.UNUSED else token
 
 
-def _normalizer(found: Mapping[str, Any]) -> Metadata:
-    """What happens to a text before it is split, as far as a GGUF says it."""
-    switches = [switch for step in steps(found) for switch in _switches(step)]
+def _normalizer(setting: Mapping[str, Any]) -> Metadata:
+    """The normalizer's switches that a GGUF can state."""
+    switches = [switch for step in steps(setting) for switch in _switches(step)]
     return {f"tokenizer.ggml.normalizer.{name}": value for name, value in switches}
 
 

@@ -1,4 +1,4 @@
-"""A GGUF from metadata and tensors, with one tensor in memory at a time."""
+"""Writes a GGUF from metadata and lazy tensors, with one tensor in memory at a time."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from typing import BinaryIO
 from gguf import GGUFValueType, GGUFWriter
 
 from modelfile.convert.errors import ConvertError
-from modelfile.convert.metadata import Metadata
 from modelfile.convert.tensor import DTYPES, Array, Tensor
 
-Progress = Callable[[int, int], None]
-"""Told how many bytes of tensors are written, and of how many. What it raises ends the conversion."""
+Value = str | bool | int | float | list[str] | list[int] | list[float]
+Metadata = dict[str, Value]
+"""GGUF metadata as Python values: 32-bit floats, 32-bit integers (unsigned alone, signed in lists)."""
 
-_ALIGNMENT = 32  # of a tensor's first byte; what a GGUF has unless it says otherwise
+
+Progress = Callable[[int, int], None]
+"""Receives (bytes written, bytes in total). What it raises ends the conversion."""
+
+_ALIGNMENT = 32  # bytes; GGUF's default
 _KINDS = {bool: GGUFValueType.BOOL, int: GGUFValueType.UINT32, float: GGUFValueType.FLOAT32, str: GGUFValueType.STRING}
 
 
 def write_gguf(
     target: Path, architecture: str, metadata: Metadata, tensors: Mapping[str, Tensor], progress: Progress
 ) -> None:
-    """Write a file, or nothing: if anything fails, also `progress`, no file is left. Raises ConvertError."""
+    """Write a GGUF. Raises ConvertError and whatever `progress` raises, and then leaves no file."""
     with _whole(target):
         _write_header(target, architecture, metadata, tensors)
         _write_values(target, tensors, progress)
@@ -31,7 +35,7 @@ def write_gguf(
 
 @contextmanager
 def _whole(target: Path) -> Iterator[None]:
-    """Remove a file that is not finished."""
+    """Remove an unfinished file."""
     try:
         yield
     except BaseException as error:
@@ -73,7 +77,7 @@ def _write_values(target: Path, tensors: Mapping[str, Tensor], progress: Progres
 
 
 def _parts(name: str, tensor: Tensor) -> Iterator[Array]:
-    """The parts of a tensor as they are needed. Raises ConvertError with its name."""
+    """Read the parts of a tensor one by one. Raises ConvertError with the tensor's name."""
     for part in tensor.parts:
         try:
             yield part()

@@ -1,12 +1,11 @@
-"""Making a model: from uploaded files or from another model, with texts and parameters of its own.
+"""Creates models from uploaded files or from another model, with their own texts and parameters.
 
-`create` is the whole of it. What is to be made is a `CreateRequest`; `with_modelfile` adds what a Modelfile says.
+`create` runs a `CreateRequest`; `with_modelfile` adds the commands of a Modelfile to one.
 """
 
 from modelfile.create.checks import check_names
 from modelfile.create.creation import Pull, create
-from modelfile.create.legacy import read_modelfile, with_modelfile
-from modelfile.create.references import References
+from modelfile.create.legacy import References, read_modelfile, with_modelfile
 from modelfile.create.request import CreateError, CreateRequest, FileMap
 
 __all__ = [

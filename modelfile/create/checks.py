@@ -1,7 +1,4 @@
-"""What is wrong with a request can be said before anything is read or written. Pure.
-
-What a request may ask for is bounded here, before the first blob: real models stay far below.
-"""
+"""Checks of a request before anything is read or written, with bounds far above real models. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ MOST_LICENSES: Final = 64
 MOST_MESSAGES: Final = 4096
 MOST_CAPABILITIES: Final = 64
 LONGEST_WORD: Final = 4 << 10
-"""Bytes of what is one word in a sane request, such as the name of a renderer."""
+"""Bytes of a single word, such as the name of a renderer."""
 LONGEST_TEXT: Final = 16 << 20
-"""Bytes of a system prompt, of all licenses together, and of all messages: what the engine reads of a layer."""
+"""Bytes of the system prompt, of all licenses, and of all messages: the engine reads no larger layer."""
 LONGEST_PARAMETERS: Final = 1 << 20
 
 
 def check(request: CreateRequest) -> None:
-    """Raise CreateError, QuantizeError, or OptionError for a parameter, if a model can never be made of this."""
+    """Raise CreateError, QuantizeError or OptionError for a request that can never succeed."""
     _check_sizes(request)
     for files in (request.files, *request.adapters, request.drafts):
         check_names(files or ())
@@ -51,8 +48,8 @@ def _check_sizes(request: CreateRequest) -> None:
     words = {"renderer": request.renderer, "parser": request.parser, "requires": request.requires}
     for name, word in words.items():
         _no_longer(LONGEST_WORD, [word], name)
-    given = request.info.get("capabilities")
-    capabilities = given if isinstance(given, list) else []
+    value = request.info.get("capabilities")
+    capabilities = value if isinstance(value, list) else []
     _at_most(MOST_CAPABILITIES, capabilities, "capabilities")
     _no_longer(LONGEST_WORD, map(str, capabilities), "capabilities")
     for name, value in request.info.items():
@@ -61,9 +58,9 @@ def _check_sizes(request: CreateRequest) -> None:
         _no_longer_bytes(LONGEST_TEXT, encode_messages(request.messages), "messages")
 
 
-def _check_parameters(given: Mapping[str, Any]) -> None:
-    if given:
-        _no_longer_bytes(LONGEST_PARAMETERS, encode_parameters(given), "parameters")
+def _check_parameters(parameters: Mapping[str, Any]) -> None:
+    if parameters:
+        _no_longer_bytes(LONGEST_PARAMETERS, encode_parameters(parameters), "parameters")
 
 
 def _at_most(most: int, items: Sized, what: str) -> None:
@@ -72,7 +69,7 @@ def _at_most(most: int, items: Sized, what: str) -> None:
 
 
 def _no_longer(longest: int, texts: Iterable[str], what: str) -> None:
-    """Refuse texts that have more bytes together."""
+    """Raise CreateError for texts with more bytes in all."""
     size = 0
     for text in texts:
         size += len(text.encode("utf-8", "surrogatepass"))
@@ -86,7 +83,7 @@ def _no_longer_bytes(longest: int, data: bytes, what: str) -> None:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise CreateError unless these are names of files inside one folder."""
+    """Raise CreateError for a file name that leads out of its folder."""
     if not all(name == "." or _is_local(name) for name in names):
         raise CreateError("file path must be relative")
 

@@ -1,4 +1,4 @@
-"""The config blob: what the model is, by its parts, by the request, and by the model below. Pure."""
+"""Makes the config blob from the weights, the request and the base model. Pure."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _OWN_FORMATS = {
     "nemotron_h_moe": "nemotron-3-nano",
     "nemotron_h_omni": "nemotron-3-nano",
 }
-"""Architectures whose conversations are written and read by code instead of a template, and the name of that code."""
+"""Architectures whose chat format is code instead of a template, with the renderer's and parser's name."""
 _OWN_STOPS = {"gemma4": ("<turn|>",)}
 
 
 def make_config(request: CreateRequest, parts: Sequence[Part], inherited: ModelConfig) -> ModelConfig:
-    """What the model is; of several models of weights, the first decides."""
+    """The config of the new model; the first model layer decides."""
     info = read_info(request.info)
     headers = [part.header for part in of_type(parts, media_types.MODEL) if part.header is not None]
     own = _own_format(request, inherited, headers)
@@ -46,7 +46,7 @@ def make_config(request: CreateRequest, parts: Sequence[Part], inherited: ModelC
 
 
 def own_stops(request: CreateRequest, parts: Sequence[Part], inherited: ModelConfig) -> list[str]:
-    """The texts that end an answer in a format which this model gets only now, and for which the request names none."""
+    """Stop texts of the model's chat format, if the request names none and the base had no such format."""
     headers = [part.header for part in of_type(parts, media_types.MODEL) if part.header is not None]
     if "stop" in request.parameters or not headers:
         return []
@@ -55,13 +55,13 @@ def own_stops(request: CreateRequest, parts: Sequence[Part], inherited: ModelCon
 
 
 def _stops_of_template(request: CreateRequest, header: GGUFHeader) -> tuple[str, ...]:
-    """What ends an answer by the chat template that new weights bring along."""
-    found = header.metadata.get("tokenizer.chat_template")
-    return known_stops(found) if request.base is None and isinstance(found, str) else ()
+    """The stop texts of new weights' chat template, if it is a stock one."""
+    template = header.metadata.get("tokenizer.chat_template")
+    return known_stops(template) if request.base is None and isinstance(template, str) else ()
 
 
 def _own_format(request: CreateRequest, inherited: ModelConfig, headers: Sequence[GGUFHeader]) -> str:
-    """The format that the weights call for, where a renderer or a parser is still missing."""
+    """The renderer and parser of the architecture, if one of them is missing; else empty."""
     complete = (request.renderer or inherited.renderer) and (request.parser or inherited.parser)
     return "" if complete or not headers else _OWN_FORMATS.get(headers[0].architecture, "")
 

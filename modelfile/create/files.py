@@ -1,4 +1,4 @@
-"""Uploaded files that belong together: what they are, seen by their names and first bytes."""
+"""Uploaded files of a model: their format, the shards of split models, the kind of each GGUF."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelfile.create.request import CreateError, CreateRequest, FileMap
-from modelfile.create.transaction import Workspace
+from modelfile.create.transaction import Transaction
 from modelfile.quantize import source_type
 from registry import manifest as media_types
 from registry.gguf import GGUFError, GGUFHeader, read_header, require_complete
@@ -22,7 +22,7 @@ _MAGIC = b"GGUF"
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file: the name that it had, and its blob."""
+    """An uploaded file: its original name, and its blob."""
 
     name: str
     digest: Digest
@@ -30,12 +30,12 @@ class UploadedFile:
 
     @property
     def is_gguf(self) -> bool:
-        """Whether it is a GGUF, or should be one by its name."""
+        """Whether it is a GGUF by name or content."""
         return self.name.endswith(".gguf") or self.has_magic
 
     @property
     def has_magic(self) -> bool:
-        """Whether it begins as a GGUF does. Reads the file."""
+        """Whether it starts with GGUF's magic bytes. Reads the file."""
         with self.path.open("rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
 
@@ -48,14 +48,14 @@ class FileSet:
     files: tuple[UploadedFile, ...]
 
     def paths(self) -> dict[str, Path]:
-        """Where the files are, by name."""
+        """Paths by file name."""
         return {file.name: file.path for file in self.files}
 
 
-def open_files(workspace: Workspace, names: FileMap) -> FileSet:
-    """The files behind these names; blocking. Raises CreateError if one is not there, or if they are nothing known."""
-    digests = ((name, workspace.take(source)) for name, source in sorted(names.items()))
-    files = tuple(UploadedFile(name, digest, workspace.store.blob_path(digest)) for name, digest in digests)
+def open_files(transaction: Transaction, names: FileMap) -> FileSet:
+    """Open the files of one model or adapter. Blocking. Raises CreateError for a missing file or unknown format."""
+    digests = ((name, transaction.take(source)) for name, source in sorted(names.items()))
+    files = tuple(UploadedFile(name, digest, transaction.store.blob_path(digest)) for name, digest in digests)
     if any(file.name.endswith(".safetensors") for file in files):
         return FileSet("safetensors", files)
     weights = tuple(file for file in files if file.is_gguf)
@@ -66,21 +66,19 @@ def open_files(workspace: Workspace, names: FileMap) -> FileSet:
     return FileSet("gguf", weights)
 
 
-# Models that come in several GGUF files: which files belong together. Pure.
-
 _NAME = re.compile(r"(?P<prefix>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """The files of one model, the first shard first; one file, unless it is split."""
+class GGUFModel:
+    """The GGUF files of one model: one, or the shards of a split model in order."""
 
     files: tuple[UploadedFile, ...]
     headers: tuple[GGUFHeader, ...]
 
     @property
     def header(self) -> GGUFHeader:
-        """What the first file says."""
+        """The header of the first file."""
         return self.headers[0]
 
     @property
@@ -98,24 +96,24 @@ class _Shard:
     count: int
 
 
-def group(files: Iterable[tuple[UploadedFile, GGUFHeader]]) -> list[Source]:
-    """Put the shards of each model together, at the place of the first of them. Raises CreateError."""
+def group(files: Iterable[tuple[UploadedFile, GGUFHeader]]) -> list[GGUFModel]:
+    """Group shards by model, in order of each model's first file. Raises CreateError."""
     shards: dict[str, list[_Shard]] = {}
-    found: dict[str, Source] = {}
+    models: dict[str, GGUFModel] = {}
     for file, header in files:
         if _number(header, "split.count") in (None, 0, 1):
-            found[file.name] = Source((file,), (header,))
+            models[file.name] = GGUFModel((file,), (header,))
             continue
         shard = _shard(file, header)
         shards.setdefault(shard.prefix, []).append(shard)
-        found[f"{shard.prefix}-"] = Source((), ())
+        models[f"{shard.prefix}-"] = GGUFModel((), ())
     for prefix, members in shards.items():
-        found[f"{prefix}-"] = _joined(members)
-    return list(found.values())
+        models[f"{prefix}-"] = _joined(members)
+    return list(models.values())
 
 
 def _shard(file: UploadedFile, header: GGUFHeader) -> _Shard:
-    """A file that says it is one of several, checked against its name."""
+    """A shard; its metadata must agree with its name."""
     whole = f'split GGUF "{file.name}"'
     name = _NAME.fullmatch(file.name)
     if name is None:
@@ -131,7 +129,7 @@ def _shard(file: UploadedFile, header: GGUFHeader) -> _Shard:
     return _Shard(file, header, name["prefix"], index, count)
 
 
-def _joined(shards: list[_Shard]) -> Source:
+def _joined(shards: list[_Shard]) -> GGUFModel:
     shards = sorted(shards, key=lambda shard: shard.index)
     whole, count = f'split GGUF "{shards[0].file.name}"', shards[0].count
     if len(shards) != count:
@@ -141,23 +139,21 @@ def _joined(shards: list[_Shard]) -> Source:
         require_complete(headers)
     except GGUFError as error:
         raise CreateError(f"{whole}: {error}") from None
-    return Source(tuple(shard.file for shard in shards), headers)
+    return GGUFModel(tuple(shard.file for shard in shards), headers)
 
 
 def _number(header: GGUFHeader, key: str) -> int | None:
-    """A number about the split, which some programs put under the architecture's name."""
+    """A number of the split, which some programs write below the architecture's name."""
     value: Any = header.metadata.get(key, header.field(key))
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
-
-# GGUF files: what each of them is for.
 
 _TYPES = {"adapter": media_types.ADAPTER, "projector": media_types.PROJECTOR, "mmproj": media_types.PROJECTOR}
 _ENCODERS = ("clip.has_vision_encoder", "clip.has_audio_encoder")
 
 
 def read_gguf(path: Path) -> GGUFHeader:
-    """The header of an uploaded file, checked against the file's length; blocking. Raises CreateError."""
+    """Read and check the header of an uploaded GGUF. Blocking. Raises CreateError."""
     try:
         header = read_header(path)
         header.require_sizes()
@@ -167,7 +163,7 @@ def read_gguf(path: Path) -> GGUFHeader:
 
 
 def media_type(header: GGUFHeader) -> str:
-    """Which kind of layer a file becomes: a model, unless it says otherwise."""
+    """The media type of a GGUF's layer: model, adapter or projector."""
     kind = header.metadata.get("general.type")
     if isinstance(kind, str) and kind in _TYPES:
         return _TYPES[kind]
@@ -186,46 +182,42 @@ def _positive(value: Any) -> bool:
     return isinstance(value, int) and value > 0
 
 
-# All uploaded files that a request names.
-
-
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """The files of the model, of each adapter, and of a model that runs ahead."""
+    """The files of the model, of each adapter, and of the draft model."""
 
     model: FileSet | None
     adapters: tuple[FileSet, ...]
     drafts: FileSet | None
 
 
-def open_uploads(workspace: Workspace, request: CreateRequest) -> Uploads:
-    """Find the files; blocking. Raises CreateError if one is not there, or a set of them is nothing known.
+def open_uploads(transaction: Transaction, request: CreateRequest) -> Uploads:
+    """Open all files of a request. Blocking. Raises CreateError for a missing file or unknown format.
 
-    Raises QuantizeError for weights that cannot be quantised as the request wants it.
+    Raises QuantizeError for weights that cannot be quantized as requested.
     """
-    model = None if request.files is None else open_files(workspace, request.files)
+    model = None if request.files is None else open_files(transaction, request.files)
     if model is not None and request.quantize:
         _check_types(model)
     return Uploads(
         model,
-        tuple(_open_adapter(workspace, files) for files in request.adapters),
-        None if request.drafts is None else open_files(workspace, request.drafts),
+        tuple(_open_adapter(transaction, files) for files in request.adapters),
+        None if request.drafts is None else open_files(transaction, request.drafts),
     )
 
 
-def _open_adapter(workspace: Workspace, names: FileMap) -> FileSet:
-    files = open_files(workspace, names)
+def _open_adapter(transaction: Transaction, names: FileMap) -> FileSet:
+    files = open_files(transaction, names)
     if files.kind == "gguf" and len(files.files) > 1:
         raise CreateError("only one adapter is currently supported")
     return files
 
 
 def _check_types(files: FileSet) -> None:
-    """Look for unfit weights now, before anything is told; files that are broken are refused when they are read."""
+    """Raise QuantizeError before the first step; broken files are refused later, when they are read."""
     for path in {file.path for file in files.files} if files.kind == "gguf" else ():
         with suppress(CreateError):
             header = read_gguf(path)
-            if media_type(header) == media_types.MODEL and not header.metadata.get(
-                "split.no"
-            ):  # the first shard speaks
+            is_first = not header.metadata.get("split.no")  # of a split model the first shard has the type
+            if is_first and media_type(header) == media_types.MODEL:
                 source_type(header)

@@ -1,4 +1,4 @@
-"""The small layers: template, system prompt, licenses, parameters, messages. Their bytes decide their digests."""
+"""The small layers: template, system prompt, licenses, parameters, messages. Byte-exact, so that digests agree."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 
 from modelfile.conversation import Message, ToolCall
 from modelfile.create.request import CreateRequest
-from modelfile.create.transaction import Part, Workspace
+from modelfile.create.transaction import Part, Transaction
 from registry import blob_json
 from registry import manifest as media_types
 
 
 def replaced_types(request: CreateRequest, parameters: Mapping[str, Any]) -> set[str]:
-    """The kinds of inherited layers that give way. Parameters are written anew even if they are the same."""
-    found = {media_types.PARAMS} if parameters else set()
+    """Media types of inherited layers that the request replaces. Parameters are always written anew."""
+    types = {media_types.PARAMS} if parameters else set()
     if request.template:
-        found |= {media_types.TEMPLATE, media_types.PROMPT}
+        types |= {media_types.TEMPLATE, media_types.PROMPT}
     if request.system:
-        found.add(media_types.SYSTEM)
+        types.add(media_types.SYSTEM)
     if request.messages:
-        found.add(media_types.MESSAGES)
-    return found
+        types.add(media_types.MESSAGES)
+    return types
 
 
-def text_parts(workspace: Workspace, request: CreateRequest, parameters: Mapping[str, Any]) -> list[Part]:
-    """The layers of texts that the request adds, in their order; blocking. `parameters` has the inherited ones too."""
+def text_parts(transaction: Transaction, request: CreateRequest, parameters: Mapping[str, Any]) -> list[Part]:
+    """Store the layers that the request adds, in order. Blocking. `parameters` includes inherited ones."""
     texts = [(media_types.TEMPLATE, request.template), (media_types.SYSTEM, request.system)]
     blobs = [(kind, text.encode()) for kind, text in texts if text]
     blobs += [(media_types.LICENSE, text.encode()) for text in request.licenses]
@@ -34,16 +34,16 @@ def text_parts(workspace: Workspace, request: CreateRequest, parameters: Mapping
         blobs.append((media_types.PARAMS, encode_parameters(parameters)))
     if request.messages:
         blobs.append((media_types.MESSAGES, encode_messages(request.messages)))
-    return [workspace.add(kind, data) for kind, data in blobs]
+    return [transaction.add(kind, data) for kind, data in blobs]
 
 
 def encode_parameters(parameters: Mapping[str, Any]) -> bytes:
-    """The bytes of a layer of parameters: keys sorted, every number a float64."""
+    """The bytes of a parameters layer: sorted keys, every number a float64."""
     return blob_json.encode(_sorted(_as_float64(parameters))) + b"\n"
 
 
 def encode_messages(messages: Iterable[Message]) -> bytes:
-    """The bytes of a layer of messages."""
+    """The bytes of a messages layer."""
     return blob_json.encode([_message(message) for message in messages]) + b"\n"
 
 

@@ -1,7 +1,7 @@
-"""Chat templates that many files have in common, and the texts that end an answer in their formats. Facts.
+"""Stop texts of widespread chat templates, known by the templates' digests. Facts.
 
-In most of these formats turns begin with plain words, which no vocabulary knows as an end: without the texts, a model
-goes on with the next question. A template is known by its digest: one that is merely alike may mark turns otherwise.
+In most of these formats turns begin with plain words, not with an end token: without stop texts a model goes on with
+the next question. A template that is merely similar may mark turns differently, so only exact digests count.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final, NamedTuple
 
-_LENGTH: Final = 16  # hexadecimal digits of a digest that are compared
+_LENGTH: Final = 16  # hexadecimal digits of a digest to compare
 
 
 class _Format(NamedTuple):
@@ -58,5 +58,5 @@ _STOPS: Final = {digest: format_.stops for format_ in _FORMATS.values() for dige
 
 
 def known_stops(chat_template: str) -> tuple[str, ...]:
-    """What ends an answer by this template; nothing if it is not among those that are known."""
+    """The stop texts for a chat template; empty for an unknown one."""
     return _STOPS.get(hashlib.sha256(chat_template.encode()).hexdigest()[:_LENGTH], ())

@@ -1,4 +1,4 @@
-"""The store as one creation uses it."""
+"""The blobs of one creation: leased until its end, removed if it fails."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from registry.manifest import Layer
 from registry.names import Digest
 from registry.storage.store import BlobMissing, Store
 
-# A layer of the model in the making.
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A layer, the line that tells of it, and the header if it is a GGUF that matters for what the model is."""
+    """A layer of the new model, its status line, and the header if it is a GGUF that describes the model."""
 
     layer: Layer
     status: str
@@ -28,12 +26,12 @@ class Part:
 
 
 def existing(layer: Layer, header: GGUFHeader | None = None) -> Part:
-    """A layer whose blob was there before."""
+    """A layer whose blob existed before."""
     return Part(layer, f"using existing layer {layer.digest}", header)
 
 
 def created(layer: Layer, header: GGUFHeader | None = None) -> Part:
-    """A layer whose blob has just been made."""
+    """A layer with a new blob."""
     return Part(layer, f"creating new layer {layer.digest}", header)
 
 
@@ -47,11 +45,10 @@ def digests(parts: Iterable[Part]) -> set[Digest]:
     return {part.layer.digest for part in parts}
 
 
-class Workspace:
-    """Blobs that a creation takes or adds: they stay until it has ended, and what was added for nothing goes then.
+class Transaction:
+    """Leases the blobs that a creation uses or adds; `close` removes added ones that no manifest needs.
 
-    Its methods block and may be called from any thread, by one at a time; `close` it in the end.
-    Once `stopping` is set, what takes long ends with an error.
+    Methods block and may be called from any thread, one at a time. Once `stopping` is set, long ones raise Stopped.
     """
 
     def __init__(self, store: Store, stopping: threading.Event | None = None) -> None:
@@ -62,27 +59,27 @@ class Workspace:
         self._folder: Path | None = None
 
     def close(self) -> None:
-        """Let go of everything, and remove what was added for nothing."""
+        """End the leases, and remove added blobs that no manifest needs."""
         with self.store.doomed(self._added):
             self._leases.close()
             self.store.remove_unused(self._added)
 
     def new_folder(self) -> Path:
-        """An empty folder for files on their way to becoming blobs."""
+        """An empty folder for files that become blobs."""
         if self._folder is None:
             self._folder = self._leases.enter_context(self.store.scratch())
         return Path(tempfile.mkdtemp(dir=self._folder))
 
     def keep(self, digests: Iterable[Digest]) -> None:
-        """Keep blobs of a stored model. Raises BlobMissing if one is not there."""
-        wanted = frozenset(digests)
-        self._leases.enter_context(self.store.lease(wanted))
-        for digest in wanted:
+        """Lease existing blobs. Raises BlobMissing."""
+        blobs = frozenset(digests)
+        self._leases.enter_context(self.store.lease(blobs))
+        for digest in blobs:
             if not self.store.has_blob(digest):
                 raise BlobMissing(digest)
 
     def take(self, source: Digest | Path) -> Digest:
-        """The blob that was uploaded, or that a file becomes. Raises CreateError if it is not there."""
+        """Lease an uploaded blob, or store a local file as one. Raises CreateError if it is missing."""
         if isinstance(source, Path):
             return self._copied(source)
         try:
@@ -92,14 +89,14 @@ class Workspace:
         return source
 
     def add(self, media_type: str, data: bytes) -> Part:
-        """A layer of these bytes."""
+        """Store bytes as a layer."""
         digest = Digest.of(data)
         known = self.store.has_blob(digest)
         self._leases.enter_context(self.store.lease((digest,), made=not known))
         return self._part(Layer(media_type, *self.store.add_blob(data)), known=known)
 
     def adopt(self, media_type: str, path: Path, header: GGUFHeader) -> Part:
-        """A layer of a file that was made in the folder."""
+        """Move a file from a `new_folder` into the store as a layer."""
         blob, known = self.store.adopt(path, self._leases, self._stopping)
         return self._part(Layer(media_type, *blob), header, known=known)
 

@@ -1,4 +1,4 @@
-"""From uploaded weights to layers."""
+"""Turns weights into layers: converts, merges and quantizes them in worker processes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from modelfile.create.files import FileSet, Source, UploadedFile, group, media_type, read_gguf
+from modelfile.create.files import FileSet, GGUFModel, UploadedFile, group, media_type, read_gguf
 from modelfile.create.request import CreateError
-from modelfile.create.transaction import Part, Workspace, existing
+from modelfile.create.transaction import Part, Transaction, existing
 from modelfile.quantize import Quantization, QuantizeError, default_quantization, exceptions, source_type
 from modelfile.threads import in_thread
-from modelfile.worker_client import JobFailed, work
+from modelfile.worker_client import JobFailed, run_job
 from modelfile.worker_protocol import Convert, ConvertAdapter, Job, Verify
 from modelfile.worker_protocol import Quantize as QuantizeJob
 from registry import manifest as media_types
@@ -20,51 +20,49 @@ from registry.manifest import Layer
 from registry.progress import OnStep, Step
 from registry.storage.store import Store
 
-# What is done to weights: converted, merged, quantised, by processes of their own.
-
 _NO_DIGEST = "0" * 19
-"""What is told of a file that is being made: clients draw a bar for whatever has a digest."""
+"""The digest in progress steps of an unfinished file: clients draw a bar for every step with a digest."""
 
 
-class Workbench:
-    """Makes files in the folder of a workspace. Methods raise JobFailed or StoreError.
+class WeightJobs:
+    """Runs jobs on weights, with results in the transaction's folders. Methods raise JobFailed or StoreError.
 
-    `environ` is all that the processes see of the environment. Whoever is cancelled leaves no process behind.
+    `environ` is the environment of the processes. Cancellation leaves no process behind.
     """
 
-    def __init__(self, workspace: Workspace, environ: Mapping[str, str], on_step: OnStep) -> None:
-        self._workspace = workspace
+    def __init__(self, transaction: Transaction, environ: Mapping[str, str], on_step: OnStep) -> None:
+        self._transaction = transaction
         self._environ = environ
         self._on_step = on_step
 
     async def convert(self, files: Mapping[str, Path]) -> Path:
-        """A GGUF of a model of safetensors."""
+        """Convert a safetensors model to a GGUF."""
         target = await self._target("converted.gguf", sum(path.stat().st_size for path in files.values()))
         await self._work(Convert(files=_texts(files), target=str(target)), "converting model")
         return target
 
     async def convert_adapter(self, files: Mapping[str, Path], base: Path) -> Path:
-        """A GGUF of an adapter of safetensors for the model in `base`."""
+        """Convert a safetensors adapter to a GGUF for the model in `base`."""
         target = await self._target("adapter.gguf")
         job = ConvertAdapter(files=_texts(files), base=str(base), target=str(target))
         await self._work(job, "converting adapter")
         return target
 
     async def link(self, files: Mapping[str, Path]) -> Path:
-        """The first of the files of a split model, side by side under the names by which they find each other."""
+        """Link the files of a split model side by side under their names. Returns the first."""
         folder = (await self._target("links")).parent
         for name, path in files.items():
             (folder / name).symlink_to(path)
         return folder / next(iter(files))
 
     async def merge(self, first: Path, size: int) -> Path:
-        """One file of a split model of this size in bytes."""
+        """Merge a split model of `size` bytes into one file."""
         target = await self._target("merged.gguf", size)
         await self._work(QuantizeJob(source=str(first), target=str(target)))
         return target
 
     async def quantize(self, source: Path, header: GGUFHeader, kind: Quantization, size: int) -> Path:
-        """The same weights in another type; `size` is the source's in bytes. Raises QuantizeError if it is unfit."""
+        """Quantize weights of `size` bytes. Raises QuantizeError if they are already quantized."""
         status = f"quantizing {source_type(header)} model to {kind.name}"
         target = await self._target("quantized.gguf", size)
         precise = exceptions(header.architecture, kind)
@@ -73,31 +71,31 @@ class Workbench:
         return target
 
     async def finish(self, media_type: str, path: Path) -> Part:
-        """A model that was made here, as a layer, once it is known that it can be loaded."""
+        """Verify that llama.cpp can load a new model, then store it as a layer."""
         self._on_step({"status": "verifying conversion"})
         await self._work(Verify(path=str(path)))
         return await self.adopt(media_type, path)
 
     async def adopt(self, media_type: str, path: Path) -> Part:
-        """A file that was made here, as a layer."""
+        """Store a new file as a layer."""
         header = await in_thread(read_gguf, path)
-        return await in_thread(self._workspace.adopt, media_type, path, header)
+        return await in_thread(self._transaction.adopt, media_type, path, header)
 
     async def _target(self, name: str, size: int = 0) -> Path:
-        """A path that nothing has yet, for a file of about this size in bytes. Raises DiskFull."""
-        await in_thread(self._workspace.store.require_space, size)
-        folder = await in_thread(self._workspace.new_folder)
+        """An unused path for a file of about `size` bytes. Raises DiskFull."""
+        await in_thread(self._transaction.store.require_space, size)
+        folder = await in_thread(self._transaction.new_folder)
         return folder / name
 
     async def _work(self, job: Job, status: str = "", size: int = 0) -> None:
-        """Have a job done and tell how far it is, in bytes of `size` if the job counts something else."""
+        """Run a job and report its progress, scaled to `size` bytes if given."""
 
         def progress(completed: int, total: int) -> None:
             done, of = (size * completed // total, size) if size else (completed, total)
             if status:
                 self._on_step(_bar(status, done, of))
 
-        await work(job, self._environ, progress)
+        await run_job(job, self._environ, progress)
 
 
 def _bar(status: str, completed: int, total: int) -> Step:
@@ -109,25 +107,25 @@ def _texts(files: Mapping[str, Path]) -> dict[str, str]:
     return {name: str(path) for name, path in files.items()}
 
 
-class Weights:
-    """Makes layers of files. Methods raise CreateError, QuantizeError or JobFailed.
+class WeightLayers:
+    """Makes layers from weights. Methods raise CreateError, QuantizeError or JobFailed.
 
-    A file that is a GGUF of one piece stays as it is to the byte, unless it is to be quantised.
+    A GGUF in one file is stored verbatim, unless it is to be quantized.
     """
 
-    def __init__(self, store: Store, bench: Workbench, on_step: OnStep) -> None:
+    def __init__(self, store: Store, jobs: WeightJobs, on_step: OnStep) -> None:
         self._store = store
-        self._bench = bench
+        self._jobs = jobs
         self._on_step = on_step
 
     async def model(self, files: FileSet, target: Quantization | None) -> list[Part]:
-        """The layers of a model: weights, and what else lies beside them."""
+        """The layers of a model: weights, projectors and other GGUFs among the files."""
         if files.kind == "safetensors":
             return [await self._converted(files, target)]
         return [await self._layer(source, media_type(source.header), target) for source in await self._sources(files)]
 
     async def drafts(self, files: FileSet, target: Quantization | None) -> list[Part]:
-        """The layers of a model that runs ahead of the other."""
+        """The layers of a draft model."""
         if files.kind == "safetensors":
             part = await self._converted(files, target)
             return [replace(part, layer=replace(part.layer, media_type=media_types.DRAFT))]
@@ -147,56 +145,56 @@ class Weights:
             raise CreateError("no base model was found")
         self._on_step({"status": "converting adapter"})
         try:
-            path = await self._bench.convert_adapter(files.paths(), base)
+            path = await self._jobs.convert_adapter(files.paths(), base)
         except JobFailed as error:
             raise CreateError(str(error)) from error
-        return await self._bench.adopt(media_types.ADAPTER, path)
+        return await self._jobs.adopt(media_types.ADAPTER, path)
 
     async def requantized(self, part: Part, target: Quantization | None) -> Part:
-        """A layer of weights in another type; the layer itself if it has that type."""
+        """The layer quantized to `target`; the layer itself if it has that type."""
         assert part.header is not None
         if target is None or source_type(part.header) == target.name:
             return part
         path = self._store.blob_path(part.layer.digest)
-        made = await self._bench.quantize(path, part.header, target, part.layer.size)
-        return await self._bench.finish(part.layer.media_type, made)
+        made = await self._jobs.quantize(path, part.header, target, part.layer.size)
+        return await self._jobs.finish(part.layer.media_type, made)
 
-    async def _layer(self, source: Source, kind: str, target: Quantization | None) -> Part:
+    async def _layer(self, source: GGUFModel, kind: str, target: Quantization | None) -> Part:
         if len(source.files) > 1:
             return await self._joined(source, kind, target)
         part = existing(_layer_of(source.files[0], kind), source.header)
         return part if kind not in (media_types.MODEL, media_types.DRAFT) else await self.requantized(part, target)
 
-    async def _joined(self, source: Source, kind: str, target: Quantization | None) -> Part:
-        first = await self._bench.link({Path(file.name).name: file.path for file in source.files})
+    async def _joined(self, source: GGUFModel, kind: str, target: Quantization | None) -> Part:
+        first = await self._jobs.link({Path(file.name).name: file.path for file in source.files})
         if target is None or source_type(source.header) == target.name:
-            made = await self._bench.merge(first, source.size)
+            made = await self._jobs.merge(first, source.size)
         else:
-            made = await self._bench.quantize(first, source.header, target, source.size)
-        return await self._bench.finish(kind, made)
+            made = await self._jobs.quantize(first, source.header, target, source.size)
+        return await self._jobs.finish(kind, made)
 
     async def _converted(self, files: FileSet, target: Quantization | None) -> Part:
         self._on_step({"status": "converting model"})
-        path = await self._bench.convert(files.paths())
+        path = await self._jobs.convert(files.paths())
         header = await in_thread(read_gguf, path)
         target = target or default_quantization(header)
         if target is not None and source_type(header) != target.name:
-            path = await self._bench.quantize(path, header, target, path.stat().st_size)
-        return await self._bench.finish(media_types.MODEL, path)
+            path = await self._jobs.quantize(path, header, target, path.stat().st_size)
+        return await self._jobs.finish(media_types.MODEL, path)
 
-    async def _sources(self, files: FileSet) -> list[Source]:
+    async def _sources(self, files: FileSet) -> list[GGUFModel]:
         return group(await self._read(files))
 
     async def _read(self, files: FileSet) -> list[tuple[UploadedFile, GGUFHeader]]:
-        found = []
+        read = []
         for file in files.files:
             self._on_step({"status": "parsing GGUF"})
-            found.append((file, await in_thread(read_gguf, file.path)))
-        return found
+            read.append((file, await in_thread(read_gguf, file.path)))
+        return read
 
 
 def _layer_of(file: UploadedFile, kind: str) -> Layer:
-    """The layer of a file as it is. Weights do not say where they come from: that would be a model's name."""
+    """The layer of a verbatim file. Only other files than weights have their name as `from`."""
     return Layer(kind, file.digest, file.path.stat().st_size, "" if kind == media_types.MODEL else file.name)
 
 

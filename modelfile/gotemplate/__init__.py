@@ -1,4 +1,4 @@
-"""Go's text/template with Ollama's functions: `Template` is the language, `ChatTemplate` what models make of it."""
+"""Go's text/template with Ollama's functions: `Template` is the language, `ChatTemplate` a model's use of it."""
 
 from modelfile.gotemplate.chat import ChatTemplate, Conversation, Think
 from modelfile.gotemplate.errors import TemplateError, TemplateExecError, TemplateLimitError, TemplateSyntaxError

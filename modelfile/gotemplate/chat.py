@@ -1,4 +1,4 @@
-"""Conversations through a template: which values it is given, and how old templates are run turn by turn."""
+"""Renders a conversation with a model's Go template, also with legacy ones that run turn by turn."""
 
 from __future__ import annotations
 
@@ -11,74 +11,23 @@ from modelfile.gotemplate.errors import TemplateSyntaxError
 from modelfile.gotemplate.evaluator import MissingKey
 from modelfile.gotemplate.inspection import calls_without_argument
 from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer, Limits
-from modelfile.gotemplate.messages import MESSAGES, collate, system_text
+from modelfile.gotemplate.messages import MESSAGES, TOOLS, collate, system_text
 from modelfile.gotemplate.nodes import Action, Body, Branch, Command, Field, Node, Pipe
 from modelfile.gotemplate.strings import printable
 from modelfile.gotemplate.template import Template
-from modelfile.gotemplate.tools import TOOLS
 from modelfile.gotemplate.values import Value
 
-# Where a legacy template is cut so that the model can go on: behind the first `.Response`.
-
-
-def cut_after_response(body: Body) -> Body:
-    """The body up to and with the first `.Response` that is written.
-
-    Conditions are not looked into, and an action that hands the response on to another command goes as a whole.
-    """
-    return _Cut().body(body)
-
-
-class _Cut:
-    def __init__(self) -> None:
-        self._done = False
-
-    def body(self, body: Body) -> Body:
-        kept = (self._node(node) for node in body)
-        return tuple(node for node in kept if node is not None)
-
-    def _node(self, node: Node) -> Node | None:
-        if self._done:
-            return None
-        if isinstance(node, Branch):
-            body = self.body(node.body)
-            otherwise = None if node.otherwise is None else self.body(node.otherwise)
-            return replace(node, body=body, otherwise=otherwise)
-        if isinstance(node, Action):
-            pipe = self._pipe(node.pipe)
-            return None if pipe is None else replace(node, pipe=pipe)
-        return node
-
-    def _pipe(self, pipe: Pipe) -> Pipe | None:
-        """The pipeline without the words behind the response; None if that leaves a command without any."""
-        commands: list[Command] = []
-        for command in pipe.commands:
-            words = [word for word in map(self._word, command.words) if word is not None]
-            if not words:
-                return None
-            commands.append(Command(command.at, words[0], tuple(words[1:])))
-        return replace(pipe, commands=tuple(commands))
-
-    def _word(self, word: Node) -> Node | None:
-        if isinstance(word, Field) and "Response" in word.path:
-            self._done = True
-            return word
-        if self._done:
-            return None
-        return self._pipe(word) if isinstance(word, Pipe) else word
-
-
 Think = bool | Literal["low", "medium", "high", "max"] | None
-"""Whether and how hard to think; None if nobody said."""
+"""Whether and how hard to think; None if not stated."""
 
 _RESPONSE = Action(0, Pipe(0, (Command(0, Field(0, ("Response",))),)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """What a prompt is made of. With `prompt` and `suffix` it is text with a hole, and the messages do not count.
+    """The input of a prompt. With `prompt` and `suffix` it is fill-in-the-middle, and messages are ignored.
 
-    `tools` is None where there can be none, and empty where there are none.
+    `tools` is None where tools are impossible, and empty where there are none.
     """
 
     messages: Sequence[Message] = ()
@@ -90,15 +39,15 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
-    """A model's template. Immutable: `render` may be called by several threads at once."""
+    """A model's template. Immutable; `render` is thread-safe."""
 
     template: Template
     variables: tuple[str, ...]
-    """The names that the template uses, in lower case and sorted: they tell what the model is good for."""
+    """The names that the template uses, lower case and sorted; capabilities are derived from them."""
 
     @classmethod
     def parse(cls, source: str) -> ChatTemplate:
-        """Read a template; one that knows neither messages nor a response gets the response at its end.
+        """Parse a template; one without messages and response gets `.Response` at its end.
 
         Raises TemplateSyntaxError.
         """
@@ -110,7 +59,7 @@ class ChatTemplate:
         return cls(template, template.variables())
 
     def render(self, conversation: Conversation, limits: Limits = DEFAULT_LIMITS) -> str:
-        """The prompt, up to where the model goes on. Raises TemplateExecError."""
+        """The prompt, up to where the model continues. Raises TemplateExecError."""
         output = Buffer(Budget(limits))
         if conversation.prompt and conversation.suffix:
             self.template.write(_hole(conversation), output)
@@ -142,7 +91,7 @@ def _thinking(think: Think) -> dict[str, Any]:
 
 
 class _Legacy:
-    """Runs a template that knows one system text, one prompt and one response at a time."""
+    """Runs a template with one system text, one prompt and one response per execution."""
 
     def __init__(self, template: Template, conversation: Conversation, output: Buffer) -> None:
         self._template = template
@@ -152,7 +101,7 @@ class _Legacy:
         self._turn = {"System": "", "Prompt": "", "Response": ""}
 
     def write(self) -> None:
-        """Write turn after turn; the last one only up to the response, which the model is to continue."""
+        """Write turn by turn; the last one up to the response, where the model continues."""
         for message in self._messages:
             match message.role:
                 case "system":
@@ -169,3 +118,50 @@ class _Legacy:
             self._template.write(self._turn | self._thinking, self._output)
             self._turn = dict.fromkeys(self._turn, "")
         self._turn[name] = text
+
+
+def cut_after_response(body: Body) -> Body:
+    """The body up to and including the first written `.Response`.
+
+    Conditions are ignored; an action that pipes the response into another command is kept whole.
+    """
+    return _Cut().body(body)
+
+
+class _Cut:
+    def __init__(self) -> None:
+        self._done = False
+
+    def body(self, body: Body) -> Body:
+        kept = (self._node(node) for node in body)
+        return tuple(node for node in kept if node is not None)
+
+    def _node(self, node: Node) -> Node | None:
+        if self._done:
+            return None
+        if isinstance(node, Branch):
+            body = self.body(node.body)
+            otherwise = None if node.otherwise is None else self.body(node.otherwise)
+            return replace(node, body=body, otherwise=otherwise)
+        if isinstance(node, Action):
+            pipe = self._pipe(node.pipe)
+            return None if pipe is None else replace(node, pipe=pipe)
+        return node
+
+    def _pipe(self, pipe: Pipe) -> Pipe | None:
+        """The pipeline without the words after the response; None if that empties a command."""
+        commands: list[Command] = []
+        for command in pipe.commands:
+            words = [word for word in map(self._word, command.words) if word is not None]
+            if not words:
+                return None
+            commands.append(Command(command.at, words[0], tuple(words[1:])))
+        return replace(pipe, commands=tuple(commands))
+
+    def _word(self, word: Node) -> Node | None:
+        if isinstance(word, Field) and "Response" in word.path:
+            self._done = True
+            return word
+        if self._done:
+            return None
+        return self._pipe(word) if isinstance(word, Pipe) else word

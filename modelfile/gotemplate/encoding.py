@@ -1,4 +1,4 @@
-"""JSON as Go's encoding/json writes it: compact, sorted maps, structs in the order of their fields."""
+"""Template values as JSON, as Go's encoding/json writes it: compact, sorted maps, structs in field order."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from modelfile.gotemplate.values import (
 )
 from registry import blob_json
 
-_STEPS = 4  # that a value costs beside its text
+_STEPS = 4  # cost of a value, in addition to its text
 _SPECIAL = re.compile("[<>&\u2028\u2029]")
 _NO_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class EncodingError(ValueError):
-    """JSON has no words for a value: a complex number, an infinity."""
+    """A value without JSON: a complex number, an infinity."""
 
 
 def to_json(value: Value, budget: Budget) -> str:
@@ -41,7 +41,7 @@ def to_json(value: Value, budget: Budget) -> str:
 
 
 def print_as_json(value: Value, budget: Budget) -> Value:
-    """The `String` method of types that print as their JSON: nothing, if they have none."""
+    """The `String` method of types that print as JSON; empty if there is no JSON."""
     try:
         return string(to_json(value, budget))
     except EncodingError:
@@ -49,7 +49,7 @@ def print_as_json(value: Value, budget: Budget) -> Value:
 
 
 def print_as_object(value: Value, budget: Budget) -> Value:
-    """The same for maps, of which nil prints as if it were empty."""
+    """The same for maps; nil prints as an empty map."""
     return string("{}") if value.data is None else print_as_json(value, budget)
 
 
@@ -82,8 +82,8 @@ def _write_composite(value: Value, buffer: Buffer) -> None:
         keys = value.type.keys(value.data, buffer.budget)
         _write_object(((key, value.element(key)) for key in keys), buffer)
     elif isinstance(value.type, StructType):
-        given = ((member, member.of(value.data)) for member in value.type.members)
-        _write_object(((m.key or m.name, inner) for m, inner in given if not (m.omit_empty and inner.empty)), buffer)
+        fields = ((member, member.of(value.data)) for member in value.type.members)
+        _write_object(((m.key or m.name, inner) for m, inner in fields if not (m.omit_empty and inner.empty)), buffer)
     else:
         raise EncodingError(f"json: unsupported type: {value.type.name}")
 
@@ -108,7 +108,7 @@ def _scalar(value: Value) -> str:
 
 
 def _string(text: str) -> str:
-    """Browsers must not find markup in it, nor a line break that JavaScript knows and JSON does not."""
+    """A JSON string, with HTML characters and JavaScript line breaks escaped, as Go does."""
     encoded = _NO_CHARACTER.sub(r"\\ufffd", json.dumps(text, ensure_ascii=False))
     if _SPECIAL.search(encoded) is not None:
         for special in "<>&\u2028\u2029":

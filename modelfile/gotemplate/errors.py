@@ -1,16 +1,16 @@
-"""What can be wrong with a template.
+"""Errors of templates.
 
 TemplateError               the text is for the user
 ├── TemplateSyntaxError     the template cannot be parsed
 └── TemplateExecError       the template cannot be executed on these values
-    └── TemplateLimitError  it wants more steps, text or nesting than it may have
+    └── TemplateLimitError  it exceeds the limit of steps, text or nesting
 """
 
 from __future__ import annotations
 
 
 class TemplateError(ValueError):
-    """A template is of no use; `str()` is Go's own text where Go has one."""
+    """A template cannot be used; `str()` is Go's own text where Go has one."""
 
 
 class TemplateSyntaxError(TemplateError):
@@ -18,8 +18,8 @@ class TemplateSyntaxError(TemplateError):
 
 
 class TemplateExecError(TemplateError):
-    """The template cannot be executed on these values; nothing of its output is to be used."""
+    """The template cannot be executed on these values; its output is void."""
 
 
 class TemplateLimitError(TemplateExecError):
-    """The template was stopped: templates come with model files and requests, so they are programs of strangers."""
+    """The template was stopped: templates come with models and requests, so they are untrusted programs."""

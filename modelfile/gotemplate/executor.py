@@ -1,4 +1,4 @@
-"""Statements: text, actions, branches, loops and calls, in the order in which they write."""
+"""Executes statements: text, actions, branches, loops and template calls."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from modelfile.gotemplate.nodes import (
     Text,
     With,
 )
-from modelfile.gotemplate.quoting import quote
 from modelfile.gotemplate.values import INT, NO_VALUE, STRING, UINT8, MapType, SliceType, Value
+from modelfile.text import quote
 
 _TURN = 5  # steps
 _CALL = 5  # steps
 Turns = Iterable[tuple[Value, Value]]
-"""Of each turn of a loop the index and the element."""
+"""(index, element) of each iteration."""
 
 
 class _Break(Exception):
@@ -36,11 +36,11 @@ class _Break(Exception):
 
 
 class _Continue(Exception):
-    """Leaves the current turn of the innermost loop."""
+    """Ends the current iteration of the innermost loop."""
 
 
 class Executor:
-    """Executes one template body with one evaluator. Used once."""
+    """Executes one template body with one evaluator, once."""
 
     def __init__(self, bodies: Mapping[str, Body], evaluator: Evaluator, output: Buffer) -> None:
         self._bodies = bodies
@@ -48,7 +48,7 @@ class Executor:
         self._output = output
 
     def run(self, body: Body, dot: Value) -> None:
-        """Write what the body says about `dot`. Raises TemplateExecError."""
+        """Execute a body with `dot`. Raises TemplateExecError."""
         self._evaluator.budget.enter()
         try:
             for node in body:
@@ -94,7 +94,7 @@ class Executor:
             variables.drop(mark)
 
     def _loop(self, node: Range, turns: Turns) -> bool:
-        """Whether there was any turn."""
+        """Run the loop; returns whether there was any iteration."""
         variables = self._evaluator.variables
         mark = variables.mark()
         turned = False
@@ -129,7 +129,7 @@ class Executor:
         return ()
 
     def _set_variables(self, pipe: Pipe, index: Value, element: Value) -> None:
-        """Of one variable it is the element that goes into it, of two the first takes the index."""
+        """Set the loop's variables: one gets the element, two get index and element."""
         values = (index, element) if len(pipe.variables) > 1 else (element,)
         for place, (variable, value) in enumerate(zip(pipe.variables, values, strict=False)):
             if pipe.assigns:

@@ -1,4 +1,4 @@
-"""One value under one verb of `printf`: `%v` of anything, `%5.2f` of a number, `%!d(string=a)` of a mistake."""
+"""One value under a verb of `printf`: `%v` of anything, `%5.2f` of a number, `%!d(string=a)` if it does not fit."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from modelfile.gotemplate.limits import Budget, Buffer
 from modelfile.gotemplate.strings import from_bytes
 from modelfile.gotemplate.values import ANY, STRING, UINT8, MapType, PointerType, SliceType, StructType, Value
 
-_TEXT_VERBS = frozenset("vsxXq")  # those under which a `String` method is asked
-_STEPS = 4  # that a value costs beside its text
+_TEXT_VERBS = frozenset("vsxXq")  # verbs that call a `String` method
+_STEPS = 4  # cost of a value, in addition to its text
 
 
 def show(value: Value, budget: Budget, verb: str = "v") -> str:
-    """A value as the verb prints it."""
+    """A value printed under a verb."""
     buffer = Buffer(budget)
     write(value, Directive(verb), buffer)
     return buffer.text()
 
 
 def write(value: Value, directive: Directive, buffer: Buffer) -> None:
-    """Print one argument of a function; nil is `<nil>`."""
+    """Print one argument; nil is `<nil>`."""
     value = value.held()
     if directive.verb == "T":
         buffer.write(directive.padded(directive.cut(value.type.name) if value.valid else "<nil>"))
@@ -32,7 +32,7 @@ def write(value: Value, directive: Directive, buffer: Buffer) -> None:
 
 
 class _Writer:
-    """Writes values under one directive. Flags go down to the elements, as in Go."""
+    """Writes values under one directive. Flags apply to elements, too, as in Go."""
 
     def __init__(self, directive: Directive, buffer: Buffer) -> None:
         self._directive = directive
@@ -41,7 +41,7 @@ class _Writer:
         self._complaining = False
 
     def value(self, value: Value) -> None:
-        """Print a value; what an interface holds prints as itself."""
+        """Print a value; an interface prints as what it holds."""
         self._buffer.budget.spend(_STEPS)
         if value.data is not None:
             value = value.held()
@@ -73,7 +73,7 @@ class _Writer:
         self._buffer.write(f"{value.type.name}(nil)" if self._directive.syntax else "<nil>")
 
     def _pointer(self, value: Value) -> None:
-        """Pointers inside other values are followed too: in Go they print as addresses, which nobody can use."""
+        """Print a pointer as its target, also inside other values, where Go would print an address."""
         if value.data is None:
             self._buffer.write(self._directive.padded("<nil>"))
         else:

@@ -1,4 +1,4 @@
-"""Basic values under the verbs of `printf`. Each function gives None for a verb that does not fit the type."""
+"""Formats basic values under verbs of `printf`. Functions return None for a verb that does not fit the type."""
 
 from __future__ import annotations
 
@@ -7,17 +7,62 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelfile.gotemplate.floats import format_float
-from modelfile.gotemplate.quoting import backquoted, quote
-from modelfile.gotemplate.strings import to_bytes
+from modelfile.gotemplate.strings import backquoted, to_bytes
 from modelfile.gotemplate.values import BOOL, COMPLEX128, FLOAT64, INT, STRING, UINT8, GoType
+from modelfile.text import quote, shortest_float
 
-# What stands between `%` and the end of a verb, and what it does to a text.
+
+def format_float(number: float, verb: str, precision: int | None) -> str:
+    """A number under one of the verbs `beEfgGxX`; `precision` None is the fewest digits that give it again.
+
+    Infinities and NaN are `+Inf`, `-Inf` and `NaN` under any verb.
+    """
+    if not math.isfinite(number):
+        return "NaN" if math.isnan(number) else ("+Inf" if number > 0 else "-Inf")
+    match verb:
+        case "b":
+            return _binary(number)
+        case "x" | "X":
+            text = _hexadecimal(number, precision)
+            return text.upper() if verb == "X" else text
+        case "g" | "G" if precision is None:
+            text = shortest_float(number)
+            return text.upper() if verb == "G" else text
+    return f"{number:.{6 if precision is None else precision}{verb}}"
+
+
+def _binary(number: float) -> str:
+    """An integer times a power of two."""
+    exponent = max(math.frexp(number)[1] - 53, -1074) if number else -1074
+    return f"{'-' if math.copysign(1, number) < 0 else ''}{int(abs(math.ldexp(number, -exponent)))}p{exponent:+d}"
+
+
+def _hexadecimal(number: float, precision: int | None) -> str:
+    """A normalized hexadecimal mantissa times a power of two."""
+    fraction, exponent = math.frexp(abs(number))
+    bits = int(math.ldexp(fraction, 53))  # 1 digit before the point, 13 behind it
+    places = 13
+    if precision is not None and precision < places:
+        places = precision
+        bits = _rounded(bits, 4 * (13 - places))
+    if bits >> (4 * places) > 1:
+        bits, exponent = bits >> 1, exponent + 1
+    digits = f"{bits:0{places + 1}x}"
+    tail = digits[1:].rstrip("0") if precision is None else digits[1:].ljust(precision, "0")
+    sign = "-" if math.copysign(1, number) < 0 else ""
+    return f"{sign}0x{digits[0]}{'.' if tail else ''}{tail}p{exponent - 1 if number else 0:+03d}"
+
+
+def _rounded(bits: int, dropped: int) -> int:
+    """`bits` without its last `dropped` binary digits, rounded half to even."""
+    kept, rest = bits >> dropped, bits & ((1 << dropped) - 1)
+    half = 1 << dropped >> 1
+    return kept + (rest > half or (rest == half and kept & 1 == 1 and dropped > 0))
 
 
 @dataclass(slots=True)
 class Directive:
-    """Verb, flags, width and precision."""
+    """One formatting directive: verb, flags, width and precision."""
 
     verb: str = "v"
     plus: bool = False
@@ -28,23 +73,23 @@ class Directive:
     width: int | None = None
     precision: int | None = None
     names: bool = False
-    """`%+v`: structs with the names of their fields."""
+    """`%+v`: structs with field names."""
     syntax: bool = False
     """`%#v`: as Go source."""
 
     def padded(self, text: str, *, zero: bool = True) -> str:
-        """A text filled up to the width; zeros stand on the left only, and only if `zero` allows them."""
+        """Pad to the width, with zeros on the left only if `zero` allows it."""
         width = self.width or 0
         if self.minus:
             return text.ljust(width)
         return text.rjust(width, "0" if zero and self.zero else " ")
 
     def cut(self, text: str) -> str:
-        """As much of a text as the precision lets through."""
+        """Truncate to the precision."""
         return text if self.precision is None else text[: self.precision]
 
     def sign(self, *, negative: bool) -> str:
-        """What stands before a number."""
+        """The sign of a number."""
         return "-" if negative else "+" if self.plus else " " if self.space else ""
 
 
@@ -56,7 +101,7 @@ _FLOATS: dict[str, tuple[str, int | None]] = {
     **{verb: (verb, 6) for verb in "feE"},
     "F": ("f", 6),
 }
-"""Of each verb the form of a float64 and its usual precision."""
+"""By verb, the float format and its default precision."""
 _LARGEST_RUNE = 0x10FFFF
 
 
@@ -66,7 +111,7 @@ def format_bool(truth: bool, verb: str, directive: Directive) -> str | None:
 
 
 def format_string(text: str, verb: str, directive: Directive) -> str | None:
-    """A string, or what a `String` method gave."""
+    """A string, or the result of a `String` method."""
     if verb in "xX":
         return directive.padded(_hex_bytes(to_bytes(text), verb, directive))
     if verb == "q" or (verb == "v" and directive.syntax):
@@ -96,7 +141,7 @@ def format_integer(number: int, verb: str, directive: Directive) -> str | None:
 
 
 def format_byte(number: int, verb: str, directive: Directive) -> str | None:
-    """A uint8, which in Go source is hexadecimal."""
+    """A uint8, which `%#v` prints in hexadecimal."""
     if verb == "v" and directive.syntax:
         return directive.padded(f"{number:#x}")
     return format_integer(number, verb, directive)
@@ -149,7 +194,7 @@ def format_number(number: float, verb: str, directive: Directive) -> str | None:
 
 
 def _with_point(digits: str, form: str, precision: int | None) -> str:
-    """The `#` flag: always a decimal point, and under %g the zeros at the end."""
+    """Apply the `#` flag: always a decimal point, and under %g trailing zeros."""
     exponent_mark = "pP" if form in "xX" else "eE"
     end = next((at for at, char in enumerate(digits) if char in exponent_mark), len(digits))
     number, exponent = digits[:end], digits[end:]
@@ -159,7 +204,7 @@ def _with_point(digits: str, form: str, precision: int | None) -> str:
 
 
 def format_complex(number: complex, verb: str, directive: Directive) -> str | None:
-    """A complex128: both parts under the directive, the second always with its sign."""
+    """A complex128: both parts under the directive, the second one always signed."""
     real = format_number(number.real, verb, directive)
     imaginary = format_number(number.imag, verb, replace(directive, plus=True))
     return None if real is None else f"({real}{imaginary}i)"

@@ -1,4 +1,4 @@
-"""All functions of a template: Go's own, and those that Ollama adds."""
+"""The functions of templates: Go's own, and those that Ollama adds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from modelfile.gotemplate.values import (
     string,
 )
 
-# `eq`, `ne`, `lt`, `le`, `gt`, `ge` with Go's rules: an int and a float64 cannot even be compared.
+# Comparisons, with Go's rules: an int cannot be compared with a float64.
 
 _BASIC: dict[GoType, str] = {
     BOOL: "bool",
@@ -43,7 +43,7 @@ _BASIC: dict[GoType, str] = {
     COMPLEX128: "complex",
     STRING: "string",
 }
-_LONG = 1024  # characters of which a comparison is worth counting
+_LONG = 1024  # characters from which a comparison costs steps
 _ORDERED = frozenset(["integer", "float", "string"])
 
 
@@ -94,7 +94,7 @@ def _equal(budget: Budget, first: Value, second: Value) -> bool:
 
 
 def _equal_composites(budget: Budget, first: Value, second: Value) -> bool:
-    """Slices, maps and structs can only be compared to nil, pointers with each other."""
+    """Compare a slice, map or struct with nil, or two pointers; everything else is an error."""
     if first.valid and second.valid and type(first.type) is not type(second.type):
         names = f"{show(first, budget, 's')}: {first.type.name}, {second.type.name}: {show(second, budget)}"
         raise FunctionError(f"non-comparable types {names}")
@@ -137,9 +137,9 @@ COMPARISONS = {
 }
 
 
-# `len`, `index` and `slice`.
+# Containers.
 
-_INDEX = 3  # steps that a step into a container costs
+_INDEX = 3  # steps per index
 _NO_TYPE = "reflect: call of reflect.Value.Type on zero Value"
 
 
@@ -156,7 +156,7 @@ def length(budget: Budget, item: Value) -> Value:
 
 
 def index(budget: Budget, item: Value, *indexes: Value) -> Value:
-    """`index x 1 "a"` is `x[1]["a"]`; what a map has not is the zero value."""
+    """`index x 1 "a"` is `x[1]["a"]`; a missing key gives the zero value."""
     item = item.held()
     if not item.valid:
         raise FunctionError("index of untyped nil")
@@ -188,7 +188,7 @@ def _element(budget: Budget, item: Value, key: Value) -> Value:
 
 
 def _place(key: Value, most: int) -> int:
-    """An index between 0 and `most`, both included: what is in range is asked later."""
+    """An index between 0 and `most`, both included."""
     if not key.valid:
         raise FunctionError("cannot index slice/array with nil")
     if key.type not in (INT, UINT8):
@@ -233,7 +233,7 @@ def _bounds(indexes: tuple[Value, ...], length: int, capacity: int) -> tuple[int
 
 
 def _capacity(item: Value) -> int:
-    """How far a slice may reach: Go's JSON decoder doubles the memory of a slice whenever it is full."""
+    """Go's capacity of a slice: its JSON decoder doubles a full slice."""
     return 1 << (item.length - 1).bit_length() if item.type is ANY_SLICE and item.length else item.length
 
 
@@ -244,7 +244,7 @@ CONTAINERS = {
 }
 
 
-# Functions that make text: printing and escaping.
+# Printing and escaping.
 
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&#39;", '"': "&#34;", "\0": "\ufffd"})
 _JS = str.maketrans(
@@ -254,33 +254,33 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 def print_(budget: Budget, *values: Value) -> Value:
-    """The values in a row."""
+    """Go's `print`."""
     buffer = Buffer(budget)
     print_values(values, buffer)
     return string(buffer.text())
 
 
 def println(budget: Budget, *values: Value) -> Value:
-    """The values with spaces between them, and a line break."""
+    """Go's `println`."""
     buffer = Buffer(budget)
     print_line(values, buffer)
     return string(buffer.text())
 
 
 def printf(budget: Budget, layout: Value, *values: Value) -> Value:
-    """The values as the layout says."""
+    """Go's `printf`."""
     buffer = Buffer(budget)
     print_format(layout.data, values, buffer)
     return string(buffer.text())
 
 
 def html(budget: Budget, *values: Value) -> Value:
-    """Text that HTML does not take for markup."""
+    """Escape for HTML."""
     return string(_printed(budget, values).translate(_HTML))
 
 
 def js(budget: Budget, *values: Value) -> Value:
-    """Text for the inside of a JavaScript string."""
+    """Escape for a JavaScript string."""
     text = _printed(budget, values).translate(_JS)
     return string(_NOT_ASCII.sub(lambda match: _js_unicode(match[0]), text))
 
@@ -293,12 +293,12 @@ def _js_unicode(text: str) -> str:
 
 
 def urlquery(budget: Budget, *values: Value) -> Value:
-    """Text for the query of a URL."""
+    """Escape for a URL's query."""
     return string(quote_plus(to_bytes(_printed(budget, values)), safe=""))
 
 
 def _printed(budget: Budget, values: tuple[Value, ...]) -> str:
-    """The values as an action would print them, ready to be looked at character by character."""
+    """The values as actions print them, with the cost of work on each character."""
     buffer = Buffer(budget)
     print_values([_shown(value) for value in values], buffer)
     text = buffer.text()
@@ -324,21 +324,21 @@ TEXTS = {
 }
 
 
-_CLOCK = 5  # steps that it costs to ask for the time
+_CLOCK = 5  # steps per call
 
 
 def last(budget: Budget, *values: Value) -> Value:
-    """What `and` and `or` give if no argument before the last decided."""
+    """The result of `and` and `or` if no earlier argument decided."""
     return values[-1]
 
 
 def not_(budget: Budget, value: Value) -> Value:
-    """The opposite truth."""
+    """Logical negation."""
     return boolean(not value.truth)
 
 
 def call(budget: Budget, source: Value, callee: Value, *arguments: Value) -> Value:
-    """Would call a value that is a function; there is no such value here."""
+    """Always an error: no value is a function."""
     callee = callee.held()
     if not callee.valid:
         raise FunctionError("call of nil")
@@ -346,24 +346,24 @@ def call(budget: Budget, source: Value, callee: Value, *arguments: Value) -> Val
 
 
 def json(budget: Budget, value: Value) -> Value:
-    """The value as JSON; nothing if it has no JSON."""
+    """The value as JSON, empty if it has none."""
     return print_as_json(value, budget)
 
 
 def current_date(budget: Budget, *layouts: Value) -> Value:
-    """Today, as 2006-01-02; layouts are accepted and ignored."""
+    """Today as YYYY-MM-DD; layouts are ignored."""
     budget.spend(_CLOCK)
     return string(date.today().isoformat())
 
 
 def yesterday_date(budget: Budget, *layouts: Value) -> Value:
-    """The day before, as 2006-01-02."""
+    """Yesterday as YYYY-MM-DD."""
     budget.spend(_CLOCK)
     return string((date.today() - timedelta(days=1)).isoformat())
 
 
 def to_type_script_type(budget: Budget, value: Value) -> Value:
-    """The TypeScript type of a tool's property, `any` of everything else."""
+    """The TypeScript type of a tool's property; `any` for everything else."""
     method = value.type.methods.get("ToTypeScriptType")
     return string("any") if method is None else method(value, budget)
 

@@ -1,21 +1,21 @@
-"""What can be learned from a template without executing it."""
+"""Static analysis of templates: thinking tags, tool call tags."""
 
 from __future__ import annotations
 
 from modelfile.gotemplate.nodes import Action, Body, Branch, Call, Field, If, Node, Pipe, Text, names, pipes
-from modelfile.gotemplate.strings import SPACES
 from modelfile.gotemplate.template import Template
+from modelfile.text import SPACES
 
 
 def calls_without_argument(template: Template) -> bool:
-    """Whether anywhere a template is called without saying on what."""
+    """Whether any `{{template "x"}}` has no argument."""
     return any(_has_bare_call(body) for body in template.bodies.values())
 
 
 def infer_think_tags(template: Template) -> tuple[str, str]:
-    """The texts around `.Thinking` where the template ranges over `.Messages`: what opens and closes thinking.
+    """The opening and closing text around `.Thinking` inside the range over `.Messages`.
 
-    Each is empty if it cannot be told. Of several places the last counts.
+    Each is empty if unknown. Of several places the last one wins.
     """
     opening = closing = ""
     for pipe, body, loop in pipes(template.root):
@@ -26,7 +26,7 @@ def infer_think_tags(template: Template) -> tuple[str, str]:
 
 
 def tool_tag(template: Template) -> str:
-    """The text with which the template starts tool calls; `{` if they are bare JSON, or if it cannot be told."""
+    """The text with which the template starts tool calls; `{` for bare JSON or if unknown."""
     branch = _find_tool_calls(template.root)
     text = None if branch is None else _first_text(branch.body)
     if text is None:
@@ -51,14 +51,14 @@ def _tag(node: Node, otherwise: str) -> str:
 
 
 def _find_tool_calls(body: Body) -> If | None:
-    """The first `if` that asks for tool calls."""
+    """The first `if` on `.ToolCalls`."""
     for node in body:
         if isinstance(node, If) and _asks_for_tool_calls(node.pipe):
             return node
         if isinstance(node, Branch):
-            found = _find_tool_calls(node.body) or _find_tool_calls(node.otherwise or ())
-            if found is not None:
-                return found
+            branch = _find_tool_calls(node.body) or _find_tool_calls(node.otherwise or ())
+            if branch is not None:
+                return branch
     return None
 
 
@@ -68,7 +68,7 @@ def _asks_for_tool_calls(pipe: Pipe) -> bool:
 
 
 def _first_text(body: Body) -> Text | None:
-    """The first text that is not blank, if nothing but blocks stands before it."""
+    """The first text that is not blank, unless an action comes before it."""
     for node in body:
         match node:
             case Text() if node.text.strip(SPACES):

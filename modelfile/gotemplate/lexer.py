@@ -1,4 +1,4 @@
-"""Source to tokens. Trimming (`{{- ` and ` -}}`) and comments are settled here; the parser never sees them."""
+"""Tokenizes a template. Trim markers (`{{- ` and ` -}}`) and comments are resolved here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from modelfile.gotemplate.errors import TemplateSyntaxError
 from modelfile.gotemplate.limits import LONGEST_SOURCE, MOST_TOKENS
-from modelfile.gotemplate.quoting import codepoint, quote
-from modelfile.gotemplate.strings import byte_length
+from modelfile.gotemplate.strings import byte_length, codepoint
+from modelfile.text import quote
 
 _SPACES = " \t\r\n"
 _LEFT, _RIGHT = "{{", "}}"
@@ -29,7 +29,7 @@ _NUMBER = re.compile(
 
 
 class Kind(Enum):
-    """What a token is."""
+    """The kind of a token."""
 
     TEXT = auto()
     LEFT = auto()
@@ -74,7 +74,7 @@ _QUOTED = {
 
 
 class Token(NamedTuple):
-    """A piece of the source; of an ERROR, `text` is what is wrong."""
+    """A piece of the source; of an ERROR, `text` is the message."""
 
     kind: Kind
     at: int
@@ -89,7 +89,7 @@ class Token(NamedTuple):
 
 
 class _Unreadable(Exception):
-    """The source cannot go on like this; carries the last token."""
+    """Invalid source; carries the ERROR token."""
 
     def __init__(self, at: int, why: str) -> None:
         super().__init__(why)
@@ -97,7 +97,7 @@ class _Unreadable(Exception):
 
 
 def tokens(source: str) -> Iterator[Token]:
-    """The tokens of a template, made as they are asked for; the last one is an END or an ERROR."""
+    """Tokenize lazily; the last token is an END or an ERROR."""
     lexer = _Lexer(source)
     try:
         yield from lexer.run()
@@ -113,16 +113,16 @@ class _Lexer:
 
     def run(self) -> Iterator[Token]:
         source = self._source
-        while (found := source.find(_LEFT, self._at)) >= 0:
-            trims = _LEFT_TRIM.match(source, found + len(_LEFT)) is not None
-            text = source[self._at : found]
+        while (start := source.find(_LEFT, self._at)) >= 0:
+            trims = _LEFT_TRIM.match(source, start + len(_LEFT)) is not None
+            text = source[self._at : start]
             if text := text.rstrip(_SPACES) if trims else text:
                 yield Token(Kind.TEXT, self._at, text)
-            inside = found + len(_LEFT) + (2 if trims else 0)
+            inside = start + len(_LEFT) + (2 if trims else 0)
             if source.startswith(_COMMENT_START, inside):
                 self._skip_comment(inside)
                 continue
-            yield Token(Kind.LEFT, found, _LEFT)
+            yield Token(Kind.LEFT, start, _LEFT)
             self._at = inside
             self._parentheses = 0
             yield from self._action()
@@ -150,7 +150,7 @@ class _Lexer:
         self._leave(closing)
 
     def _leave(self, closing: re.Match[str]) -> None:
-        """Go on behind an action; a trim marker swallows the space that follows."""
+        """Continue after an action; a trim marker drops the following space."""
         trims = len(closing[0]) > len(_RIGHT)
         self._at = self._end_of(_SPACE, closing.end()) if trims else closing.end()
 
@@ -179,14 +179,14 @@ class _Lexer:
     def _space(self) -> Token:
         end = self._end_of(_SPACE, self._at)
         if self._source.startswith("-" + _RIGHT, end):
-            end -= 1  # the last space belongs to the trim marker
+            end -= 1  # the last space is part of the trim marker
         return Token(Kind.SPACE, self._at, self._source[self._at : end])
 
     def _quoted(self, kind: Kind, pattern: re.Pattern[str], unterminated: str) -> Token:
-        found = pattern.match(self._source, self._at)
-        if found is None:
+        match = pattern.match(self._source, self._at)
+        if match is None:
             raise _Unreadable(self._at, unterminated)
-        return Token(kind, self._at, found[0])
+        return Token(kind, self._at, match[0])
 
     def _parenthesis(self, char: str) -> Token:
         self._parentheses += 1 if char == "(" else -1
@@ -204,7 +204,7 @@ class _Lexer:
         return Token(_WORDS.get(word, Kind.IDENTIFIER), self._at, word)
 
     def _terminated(self, start: int) -> str:
-        """The source up to the end of the word at `start`, behind which nothing unexpected may stand."""
+        """The source up to the end of the word at `start`, which a terminator must follow."""
         end = self._word_end(start)
         if _TERMINATOR.match(self._source, end) is None:
             raise _Unreadable(self._at, f"bad character {codepoint(self._source[end])}")
@@ -239,7 +239,7 @@ class _Lexer:
         raise _Unreadable(self._at, f"unrecognized character in action: {codepoint(char)}")
 
     def _word_end(self, start: int) -> int:
-        """Where the letters, digits and underscores at `start` end."""
+        """The end of the letters, digits and underscores at `start`."""
         word = _WORD.match(self._source, start)
         assert word is not None  # it may be empty
         if word[0].isascii():
@@ -247,25 +247,20 @@ class _Lexer:
         return next((start + at for at, char in enumerate(word[0]) if not _is_word(char)), word.end())
 
     def _end_of(self, pattern: re.Pattern[str], start: int) -> int:
-        found = pattern.match(self._source, start)
-        assert found is not None  # the patterns given here match the empty text
-        return found.end()
+        match = pattern.match(self._source, start)
+        assert match is not None  # the patterns given here match the empty text
+        return match.end()
 
 
 def _is_word(char: str) -> bool:
     return char == "_" or char.isalpha() or char.isdecimal()
 
 
-# The tokens of one template as the parser reads them, and how it complains about one.
-
-_END = Token(Kind.END, 0, "EOF")  # behind the last token
+_END = Token(Kind.END, 0, "EOF")  # after the last token
 
 
 class TokenStream:
-    """Tokens that can be looked at before they are taken, and taken back.
-
-    Reading raises TemplateSyntaxError when the template is too long.
-    """
+    """Tokens with lookahead and backtracking. Reading raises TemplateSyntaxError if the template is too long."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -275,28 +270,28 @@ class TokenStream:
         self._read: list[Token] = []
         self._taken = 0
         self.action: int | None = None
-        """Where the action begins that is being parsed."""
+        """The start of the current action."""
 
     @property
     def taken(self) -> int:
-        """How many tokens were taken; `back_to` returns there."""
+        """The number of tokens taken, for `back_to`."""
         return self._taken
 
     @property
     def newest(self) -> int:
-        """Where the last token begins that was read."""
+        """The start of the last token read."""
         return self._read[-1].at if self._read else 0
 
     def back(self) -> None:
-        """Take the last token back."""
+        """Put the last token back."""
         self._taken -= 1
 
     def back_to(self, taken: int) -> None:
-        """Take several tokens back."""
+        """Put tokens back until `taken` remain taken."""
         self._taken = taken
 
     def peek(self) -> Token:
-        """The next token, which stays."""
+        """The next token, without taking it."""
         if self._taken == len(self._read):
             if self._taken == MOST_TOKENS:
                 raise self.error(f"more than {MOST_TOKENS} tokens")
@@ -310,37 +305,37 @@ class TokenStream:
         return token
 
     def peek_word(self) -> Token:
-        """The next token that is no space; spaces before it are taken."""
+        """The next token that is no space; takes the spaces before it."""
         while self.peek().kind is Kind.SPACE:
             self._taken += 1
         return self.peek()
 
     def take_word(self) -> Token:
-        """The next token that is no space."""
+        """Take the next token that is no space."""
         token = self.peek_word()
         self._taken += 1
         return token
 
     def expect(self, kinds: tuple[Kind, ...], context: str) -> Token:
-        """The next token that is no space, which has to be one of these."""
+        """Take the next token that is no space. Raises TemplateSyntaxError unless it is one of `kinds`."""
         token = self.take_word()
         if token.kind not in kinds:
             raise self.unexpected(token, context)
         return token
 
     def unexpected(self, token: Token, context: str) -> TemplateSyntaxError:
-        """The error to raise about a token; one that the lexer could not read says itself why."""
+        """The error for an unexpected token; an ERROR token has its own message."""
         if token.kind is Kind.ERROR:
             return self.error(f"{token}{self._started(token)}")
         return self.error(f"unexpected {token} in {context}")
 
     def error(self, why: str, at: int | None = None) -> TemplateSyntaxError:
-        """The error to raise at the last token that was read, or at a place in the source."""
+        """An error at the last token read, or at a position in the source."""
         line = self._line(self.newest if at is None else at)
         return TemplateSyntaxError(f"template: :{line}: {why}")
 
     def _started(self, error: Token) -> str:
-        """Where the action began, if that was on another line."""
+        """Where the action began, if on another line."""
         if self.action is None or self._line(self.action) == self._line(error.at):
             return ""
         what = " started" if error.text.endswith(" action") else " in action started"

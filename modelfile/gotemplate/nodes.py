@@ -1,23 +1,23 @@
-"""The syntax tree. Nodes are immutable; `str()` of one is its source, in the one form that Go's errors show."""
+"""The syntax tree. Nodes are immutable; `str()` is the source as Go's errors show it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from modelfile.gotemplate.quoting import quote
 from modelfile.gotemplate.values import Value
+from modelfile.text import quote
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Anything in the tree. `at` is the place in the source that errors name, in characters."""
+    """A node. `at` is its position in the source in characters, for errors."""
 
     at: int
 
 
 Body = tuple[Node, ...]
-"""What stands between two control actions."""
+"""The nodes of a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Nil(Node):
 
 @dataclass(frozen=True, slots=True)
 class Literal(Node):
-    """A value that is written out, with its text. `constant` is None for an integer that fits no int."""
+    """A literal with its source text. `constant` is None for an integer that overflows int."""
 
     text: str
     constant: Value | None
@@ -54,12 +54,12 @@ class Bool(Literal):
 
 @dataclass(frozen=True, slots=True)
 class Number(Literal):
-    """A number or character."""
+    """A number or character literal."""
 
 
 @dataclass(frozen=True, slots=True)
 class String(Literal):
-    """A string in double quotes or backquotes."""
+    """A string literal in double quotes or backquotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Field(Node):
 
 @dataclass(frozen=True, slots=True)
 class Variable(Node):
-    """`$x.A`: a variable (its name with the dollar sign comes first) and perhaps fields of it."""
+    """`$x.A`: a variable, with its dollar sign first in `path`, and fields of it."""
 
     path: tuple[str, ...]
 
@@ -94,7 +94,7 @@ class Variable(Node):
 
 @dataclass(frozen=True, slots=True)
 class Chain(Node):
-    """`(pipeline).A` or `function.A`: fields of something that is evaluated first."""
+    """`(pipeline).A` or `function.A`: fields of an operand."""
 
     operand: Node
     path: tuple[str, ...]
@@ -105,7 +105,7 @@ class Chain(Node):
 
 @dataclass(frozen=True, slots=True)
 class Command(Node):
-    """A function, field or value (the head) with its arguments."""
+    """A head (function, field or value) with arguments."""
 
     head: Node
     arguments: tuple[Node, ...] = ()
@@ -121,12 +121,12 @@ class Command(Node):
 
 @dataclass(frozen=True, slots=True)
 class Pipe(Node):
-    """Commands that hand on their results, and the variables that take the last one."""
+    """Piped commands, and the variables that get the result."""
 
     commands: tuple[Command, ...]
     variables: tuple[Variable, ...] = ()
     assigns: bool = False
-    """The variables exist already."""
+    """Whether the variables are assigned (`=`), not declared (`:=`)."""
 
     def __str__(self) -> str:
         commands = " | ".join(map(str, self.commands))
@@ -137,7 +137,7 @@ class Pipe(Node):
 
 @dataclass(frozen=True, slots=True)
 class Text(Node):
-    """What is copied as it stands."""
+    """Literal text."""
 
     text: str
 
@@ -157,7 +157,7 @@ class Action(Node):
 
 @dataclass(frozen=True, slots=True)
 class Branch(Node):
-    """What `if`, `with` and `range` have in common. `otherwise` is None without an `else`."""
+    """Base of `if`, `with` and `range`. `otherwise` is None without an `else`."""
 
     pipe: Pipe
     body: Body
@@ -185,7 +185,7 @@ class Range(Branch):
 
 @dataclass(frozen=True, slots=True)
 class Call(Node):
-    """`{{template "name" pipeline}}`, also what is left of a `{{block}}`."""
+    """`{{template "name" pipeline}}`, also from a `{{block}}`."""
 
     name: str
     pipe: Pipe | None
@@ -212,7 +212,7 @@ class Continue(Node):
 
 
 def source(body: Body) -> str:
-    """The source of several nodes."""
+    """The source of a body."""
     return "".join(map(str, body))
 
 
@@ -220,14 +220,12 @@ def _argument(node: Node) -> str:
     return f"({node})" if isinstance(node, Pipe) else str(node)
 
 
-# Walks over trees that several readers of templates share.
-
 Place = tuple[Pipe, Body, Range | None]
-"""A pipeline, the body in which it stands, and the innermost loop around it (which may be its own)."""
+"""A pipeline, its body, and the innermost loop around it (which may be its own)."""
 
 
 def pipes(body: Body, loop: Range | None = None) -> Iterator[Place]:
-    """All pipelines of actions, branches and calls, in the order of the source."""
+    """All pipelines of actions, branches and calls, in source order."""
     for node in body:
         match node:
             case Action(pipe=pipe) | Call(pipe=Pipe() as pipe):
@@ -240,7 +238,7 @@ def pipes(body: Body, loop: Range | None = None) -> Iterator[Place]:
 
 
 def names(pipe: Pipe) -> Iterator[Field | Variable]:
-    """The fields and variables that a pipeline uses, also in parentheses, but not what is asked of those."""
+    """The fields and variables in a pipeline, also inside parentheses, but not fields of parentheses."""
     for command in pipe.commands:
         for word in command.words:
             if isinstance(word, Field | Variable):

@@ -1,4 +1,4 @@
-"""Tokens to trees: text, actions, blocks and definitions."""
+"""Parses a template: text, actions, blocks and definitions. Pipelines are parsed in `pipelines`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import NamedTuple
 from modelfile.gotemplate.lexer import Kind, Token, TokenStream
 from modelfile.gotemplate.nodes import Action, Body, Branch, Break, Call, Continue, If, Node, Range, Text, With
 from modelfile.gotemplate.pipelines import PipelineParser
-from modelfile.gotemplate.quoting import quote, unquote
 from modelfile.gotemplate.scope import Scope
-from modelfile.gotemplate.strings import SPACES
+from modelfile.gotemplate.strings import unquote
+from modelfile.text import SPACES, quote
 
 _NAMES = (Kind.STRING, Kind.RAW_STRING)
 _BRANCHES: dict[str, type[Branch]] = {"if": If, "with": With, "range": Range}
-_CHAINED = ("if", "with")  # what may follow `else` in the same action, if it began so
+_CHAINED = ("if", "with")  # keywords that may follow `else` of the same keyword
 
 
 class _Stop(NamedTuple):
-    """An `{{else}}` or `{{end}}`, which ends a body and is no node of it."""
+    """An `{{else}}` or `{{end}}`, which ends a body."""
 
     keyword: str
 
@@ -28,9 +28,9 @@ class _Stop(NamedTuple):
 
 
 def parse(source: str, functions: Container[str]) -> dict[str, Body]:
-    """The bodies of all templates in the source by name; that of the source itself has the empty name.
+    """Parse a source into template bodies by name; the source's own has the empty name.
 
-    `functions` are the names that may be called. Raises TemplateSyntaxError.
+    `functions` are the known functions. Raises TemplateSyntaxError.
     """
     return _Parser(source, functions).parse()
 
@@ -56,7 +56,7 @@ class _Parser:
         return self._bodies
 
     def _at_definition(self) -> bool:
-        """Whether a `define` follows; if so, its first tokens are taken."""
+        """Whether a `define` follows; if so, takes its first tokens."""
         before = self._stream.taken
         if self._stream.take().kind is Kind.LEFT and _keyword(self._stream.take_word()) == "define":
             return True
@@ -75,21 +75,21 @@ class _Parser:
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
-        """The body of another template: it sees no variables and stands in no range."""
+        """A scope for another template's body: no outer variables, no enclosing range."""
         outer = self._pipelines.variables, self._ranges
         self._pipelines.variables, self._ranges = Scope(None), 0
         yield
         self._pipelines.variables, self._ranges = outer
 
     def _add(self, name: str, body: Body) -> None:
-        """Of two templates of one name, one has to be blank."""
+        """Add a template; of two with one name, one must be blank."""
         if _is_blank(self._bodies.get(name, ())):
             self._bodies[name] = body
         elif not _is_blank(body):
             raise self._stream.error(f"template: multiple definition of template {quote(name)}")
 
     def _body(self) -> tuple[Body, _Stop]:
-        """All nodes up to the `{{else}}` or `{{end}}` that belongs to this body."""
+        """All nodes up to the matching `{{else}}` or `{{end}}`."""
         self._pipelines.enter()
         nodes: list[Node] = []
         while self._stream.peek_word().kind is not Kind.END:
@@ -143,7 +143,7 @@ class _Parser:
         return _BRANCHES[keyword](pipe.at, pipe, body, otherwise)
 
     def _otherwise(self, keyword: str) -> Body:
-        """What follows an `else`; of an `else if` the `end` is that of the whole."""
+        """The body after an `else`; `else if` shares the outer `end`."""
         if keyword in _CHAINED and _keyword(self._stream.peek()) == keyword:
             self._stream.take()
             self._pipelines.enter()

@@ -1,4 +1,4 @@
-"""The inside of an action: pipelines, commands, operands.
+"""Parses the inside of an action: pipelines, commands, operands, literals.
 
 pipeline  = [ variables ( ":=" | "=" ) ] command { "|" command }
 command   = operand { space operand }
@@ -29,11 +29,12 @@ from modelfile.gotemplate.nodes import (
     String,
     Variable,
 )
-from modelfile.gotemplate.quoting import quote, unquote, unquote_character
 from modelfile.gotemplate.scope import Scope
+from modelfile.gotemplate.strings import unquote, unquote_character
 from modelfile.gotemplate.values import COMPLEX128, FLOAT64, INT, Value, boolean, string
+from modelfile.text import quote
 
-# Number literals, with Go's rules for what an untyped constant becomes.
+# Number literals, with Go's rules for untyped constants.
 
 _INTEGER = re.compile(
     r"(?P<sign>[+-]?)(?:0[xX](?P<hex>(?:_?[0-9a-fA-F])+)|0[bB](?P<binary>(?:_?[01])+)"
@@ -47,18 +48,18 @@ _HEXADECIMAL = re.compile(
     r"[+-]?0[xX](?:(?:_?[0-9a-fA-F])+\.?(?:[0-9a-fA-F](?:_?[0-9a-fA-F])*)?|\.[0-9a-fA-F](?:_?[0-9a-fA-F])*)"
     r"[pP][+-]?[0-9](?:_?[0-9])*"
 )
-_LONGEST = 1000  # characters; Python refuses to convert integers of more than some thousands
+_LONGEST = 1000  # characters; Python refuses to convert integers of several thousand digits
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
 
 
 def parse_number(text: str) -> Value | None:
-    """The constant of a number; None if it is an integer that fits an uint64 only. Raises ValueError, in Go's words."""
+    """The constant of a number; None for an integer that fits uint64 only. Raises ValueError with Go's text."""
     if text.endswith("i") and (imaginary := _parse_float(text[:-1])) is not None:
         return Value(COMPLEX128, complex(0, imaginary))
     integer = _parse_integer(text)
     if integer is not None and integer in _INT64:
-        # Of `-0x1e` Go takes the `e` for an exponent, which decides about the type, but not about the value.
+        # Go takes the `e` of `-0x1e` for an exponent, which makes it a float64 of the same value.
         return Value(FLOAT64, float(integer)) if _looks_real(text) else Value(INT, integer)
     if integer is not None and integer in _UINT64 and text[0] != "+":
         return None
@@ -80,24 +81,24 @@ def parse_complex(text: str) -> Value:
 
 
 def _looks_real(text: str) -> bool:
-    """Go decides between int and float64 by the characters alone."""
+    """Whether Go makes it a float64, which it decides by characters."""
     if text[:2].lower() == "0x" and len(text) > 2 and "p" not in text.lower():
         return False
     return any(char in text for char in ".eEpP")
 
 
 def _parse_integer(text: str) -> int | None:
-    found = _INTEGER.fullmatch(text[:_LONGEST])
-    if found is None or len(text) > _LONGEST:
+    match = _INTEGER.fullmatch(text[:_LONGEST])
+    if match is None or len(text) > _LONGEST:
         return None
-    base = found.lastgroup
+    base = match.lastgroup
     assert base is not None  # exactly one of the alternatives matched
-    size = int(found[base].replace("_", ""), _BASES[base])
-    return -size if found["sign"] == "-" else size
+    size = int(match[base].replace("_", ""), _BASES[base])
+    return -size if match["sign"] == "-" else size
 
 
 def _parse_float(text: str) -> float | None:
-    """The float64 of a literal, None if it is none or too large."""
+    """The float64 of a literal; None if invalid or too large."""
     if len(text) > _LONGEST:
         return None
     try:
@@ -117,23 +118,23 @@ T = TypeVar("T")
 
 
 class PipelineParser:
-    """Reads pipelines from a stream. `variables` are those that exist where the stream stands."""
+    """Parses pipelines from a stream. `variables` are those in scope."""
 
     def __init__(self, stream: TokenStream, functions: Container[str]) -> None:
         self._stream = stream
         self._functions = functions
         self.variables: Scope[None] = Scope(None)
         self.depth = 0
-        """Blocks and parentheses around the place where the stream stands."""
+        """The current nesting of blocks and parentheses."""
 
     def enter(self, levels: int = 1) -> None:
-        """Go deeper; the caller takes the levels off `depth` again. Raises TemplateSyntaxError."""
+        """Enter nesting levels; the caller subtracts them from `depth` again. Raises TemplateSyntaxError."""
         self.depth += levels
         if self.depth > DEEPEST_SOURCE:
             raise self._stream.error("max expression depth exceeded")
 
     def pipeline(self, context: str, end: Kind = Kind.RIGHT) -> Pipe:
-        """A whole pipeline and the token that ends it."""
+        """Parse a pipeline and the token that ends it."""
         at = self._stream.peek_word().at
         variables, assigns = self._variables(context)
         commands: list[Command] = []
@@ -156,8 +157,8 @@ class PipelineParser:
                 raise self._stream.error(f"non executable command in pipeline stage {stage}")
 
     def _variables(self, context: str) -> tuple[tuple[Variable, ...], bool]:
-        """What is declared or assigned; whether it is assigned."""
-        found: list[Variable] = []
+        """The declared or assigned variables, and whether they are assigned."""
+        variables: list[Variable] = []
         while (token := self._stream.peek_word()).kind is Kind.VARIABLE:
             before = self._stream.taken
             self._stream.take()
@@ -166,12 +167,12 @@ class PipelineParser:
                 self._stream.back_to(before)
                 break
             self._stream.take()
-            found.append(Variable(token.at, tuple(token.text.split("."))))
+            variables.append(Variable(token.at, tuple(token.text.split("."))))
             self.variables.declare(token.text, None)
             if mark.text != ",":
-                return tuple(found), mark.kind is Kind.ASSIGN
-            self._check_comma(context, len(found))
-        return tuple(found), False
+                return tuple(variables), mark.kind is Kind.ASSIGN
+            self._check_comma(context, len(variables))
+        return tuple(variables), False
 
     def _check_comma(self, context: str, count: int) -> None:
         if context != "range" or count > 1:
@@ -256,7 +257,7 @@ class PipelineParser:
         return Number(token.at, token.text, Value(INT, self.literal(unquote_character, token)))
 
     def literal(self, parse: Callable[[str], T], token: Token) -> T:
-        """What a literal stands for; a ValueError of `parse` becomes a TemplateSyntaxError."""
+        """Parse a literal; a ValueError of `parse` becomes a TemplateSyntaxError."""
         try:
             return parse(token.text)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Go's `print`, `println` and `printf` over values."""
+"""Go's `print`, `println` and `printf`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from modelfile.gotemplate.fmt_scalars import Directive
 from modelfile.gotemplate.limits import Buffer
 from modelfile.gotemplate.values import INT, STRING, UINT8, Value
 
-_LARGEST = 1_000_000  # as width or precision
-_STEPS = 8  # that reading a directive costs
+_LARGEST = 1_000_000  # width or precision
+_STEPS = 8  # per directive
 _FLAGS = re.compile(r"[#0+\- ]*")
 _DIGITS = re.compile(r"[0-9]*")
 
 
 def print_values(values: Sequence[Value], buffer: Buffer) -> None:
-    """`print`: a space only between two values that are no strings."""
+    """`print`: spaces only between two values that are no strings."""
     after_string = True
     for value in values:
         is_string = value.held().type is STRING
@@ -29,7 +29,7 @@ def print_values(values: Sequence[Value], buffer: Buffer) -> None:
 
 
 def print_line(values: Sequence[Value], buffer: Buffer) -> None:
-    """`println`: spaces between all values, and a line break."""
+    """`println`: spaces between values, and a line break."""
     for place, value in enumerate(values):
         if place:
             buffer.write(" ")
@@ -38,7 +38,7 @@ def print_line(values: Sequence[Value], buffer: Buffer) -> None:
 
 
 def print_format(layout: str, values: Sequence[Value], buffer: Buffer) -> None:
-    """`printf`. What is wrong with the layout or the values is written in between, as Go does."""
+    """`printf`. Mistakes in the layout or the values are written into the text, as Go does."""
     _Printf(layout, values, buffer).run()
 
 
@@ -130,12 +130,12 @@ class _Printf:
         return False
 
     def _star(self) -> bool:
-        found = self.layout[self.at : self.at + 1] == "*"
-        self.at += found
-        return found
+        is_star = self.layout[self.at : self.at + 1] == "*"
+        self.at += is_star
+        return is_star
 
     def _number(self) -> int | None:
-        """Digits at this place; a number that is too large takes the rest of the layout with it."""
+        """Read digits; a number that is too large consumes the rest of the layout."""
         digits = _DIGITS.match(self.layout, self.at)
         assert digits is not None  # it may be empty
         self.at = digits.end()
@@ -145,7 +145,7 @@ class _Printf:
         return number
 
     def _from_argument(self) -> int | None:
-        """A width or precision that is an argument, or None if that is no fitting int."""
+        """Take a width or precision from the arguments; None if it is no int in range."""
         if self.argument >= len(self.values):
             return None
         value = self.values[self.argument].held()
@@ -155,7 +155,7 @@ class _Printf:
         return int(value.data)
 
     def _index(self) -> bool:
-        """An explicit argument number such as `[2]`; whether there was one."""
+        """Read an explicit argument index such as `[2]`; returns whether it was valid."""
         if self.layout[self.at : self.at + 1] != "[":
             return False
         self.reordered = True
@@ -184,7 +184,7 @@ class _Printf:
 
 
 def _parse_size(digits: str) -> int | None:
-    """A decimal number; None if it is none, or so large that Go stops reading it."""
+    """Parse a decimal number; None if invalid or too large for Go."""
     digits = digits.lstrip("0") or digits[-1:]
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 8 or int(digits[:-1] or 0) > _LARGEST:
         return None

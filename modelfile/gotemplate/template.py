@@ -1,4 +1,4 @@
-"""A template: its source, and the trees that were parsed from it."""
+"""A parsed template."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from modelfile.gotemplate.values import value_of
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed template. Immutable: it may be executed by several threads at once."""
+    """A parsed template. Immutable and thread-safe."""
 
     source: str
     bodies: Mapping[str, Body]
-    """By name; the template itself has the empty name, others were defined in it."""
+    """By name; the template itself has the empty name."""
 
     @classmethod
     def parse(cls, source: str) -> Template:
-        """Read a template. Raises TemplateSyntaxError."""
+        """Parse a template. Raises TemplateSyntaxError."""
         return cls(source, parse(source, FUNCTIONS))
 
     @property
@@ -34,19 +34,18 @@ class Template:
         return self.bodies[""]
 
     def variables(self) -> tuple[str, ...]:
-        """The names of all fields and variables, in lower case and sorted; those of definitions are among them."""
+        """The names of all fields and variables, also of nested definitions, lower case and sorted."""
         places = (place for body in self.bodies.values() for place in pipes(body))
         return tuple(sorted({name.lower() for pipe, _, _ in places for node in names(pipe) for name in node.path}))
 
     def with_root(self, body: Body) -> Template:
-        """The same definitions with another body for the template itself."""
+        """The template with another root body."""
         return Template(self.source, {**self.bodies, "": body})
 
     def write(self, data: Any, output: Buffer, missing_key: MissingKey = MissingKey.ZERO) -> None:
-        """Append the text for `data` to `output`, which several executions may share.
+        """Execute on `data` (decoded JSON, a `Value`, or a mapping of these) and append to `output`.
 
-        `data` is JSON as Python decodes it, a `Value`, or a mapping of these. Raises TemplateExecError, and
-        TemplateLimitError if the template wants more than the output's limits allow.
+        Several executions may share an output. Raises TemplateExecError, or TemplateLimitError at its limits.
         """
         dot = value_of(data)
         evaluator = Evaluator("", self.source, dot, output.budget, missing_key)

@@ -1,8 +1,7 @@
-"""Values as Go sees them: data together with the type it is stored under.
+"""Go values: plain Python data with a Go type.
 
-A template asks about types all the time: an int is no float64, a struct is no map, and `nil` in an `interface {}` is
-not the same as no value at all. So every value carries its Go type. The data behind it stays plain: JSON as Python
-decodes it (where, as in Go, every number is a float64), and dataclasses for structs.
+Templates depend on types: an int is no float64, a struct is no map, and `nil` in an `interface {}` differs from no
+value. The data stay plain: decoded JSON (every number a float64, as in Go), and dataclasses for structs.
 """
 
 from __future__ import annotations
@@ -20,58 +19,58 @@ Method = Callable[["Value", Budget], "Value"]
 
 @dataclass(slots=True, eq=False)
 class GoType:
-    """A type, known by its name in Go; two of the same name are two types."""
+    """A Go type, compared by identity; `name` is Go's."""
 
     name: str
     zero: Any = field(default=None, kw_only=True)
-    """The data of what was not set; None is Go's nil."""
+    """The data of the zero value; None is nil."""
     methods: Mapping[str, Method] = field(default_factory=dict, kw_only=True)
-    """What can be called without arguments. One called `String` decides how a value prints."""
+    """Methods without arguments; `String` decides how a value prints."""
     simplify: Callable[[Any], Any] | None = field(default=None, kw_only=True)
-    """The JSON of the type is the JSON of what this gives (Go: a `MarshalJSON` of its own)."""
+    """Converts the data before JSON encoding (Go's `MarshalJSON`)."""
 
 
 @dataclass(slots=True, eq=False)
 class SliceType(GoType):
-    """A list; its data is a sequence, or None for a nil slice."""
+    """A slice; its data is a sequence, or None for nil."""
 
     element: GoType
 
 
 @dataclass(slots=True, eq=False)
 class MapType(GoType):
-    """A map from strings. Go visits the keys sorted; an `ordered` one stands for a type that keeps them in order."""
+    """A map with string keys, visited sorted, or in insertion order if `ordered`."""
 
     element: GoType
     ordered: bool = False
 
     def keys(self, data: Mapping[str, Any] | None, budget: Budget) -> list[str]:
-        """The keys in the order in which they are visited and printed. Raises TemplateLimitError."""
+        """The keys in the order of iteration and printing. Raises TemplateLimitError."""
         budget.spend_on_each(len(data or ()))
         return list(data or ()) if self.ordered else sorted(data or ())
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A field of a struct: its name in Go, its type, the attribute that holds it ("" is the object itself)."""
+    """A struct's field: Go name, type, and the attribute that holds it ("" is the object itself)."""
 
     name: str
     type: GoType
     attribute: str
     key: str = ""
-    """The key in JSON, if it is not the name."""
+    """The JSON key, if it differs from the name."""
     omit_empty: bool = False
     """Whether JSON leaves it out when it is empty."""
 
     def of(self, data: Any) -> Value:
-        """The field's value in an object. An empty tuple, the default of such attributes, is a nil slice."""
-        found = getattr(data, self.attribute) if self.attribute else data
-        return Value(self.type, None if found == () else found)
+        """The field's value in an object. An empty tuple is a nil slice."""
+        attribute = getattr(data, self.attribute) if self.attribute else data
+        return Value(self.type, None if attribute == () else attribute)
 
 
 @dataclass(slots=True, eq=False)
 class StructType(GoType):
-    """A struct over the attributes of a Python object. `members` is set later where a struct contains itself."""
+    """A struct over the attributes of a Python object. A recursive struct gets its `members` later."""
 
     members: tuple[Member, ...] = ()
 
@@ -85,7 +84,7 @@ class StructType(GoType):
 
 @dataclass(slots=True, eq=False)
 class PointerType(GoType):
-    """A pointer; its data is that of the element, or None."""
+    """A pointer; its data is the element's, or None for nil."""
 
     element: GoType
 
@@ -103,7 +102,7 @@ ANY_MAP = MapType("map[string]interface {}", ANY)
 
 
 class Value(NamedTuple):
-    """A type and the data stored under it."""
+    """A Go type and data of this type."""
 
     type: GoType
     data: Any
@@ -114,11 +113,11 @@ class Value(NamedTuple):
         return self.type is not INVALID
 
     def held(self) -> Value:
-        """What an interface holds (`NO_VALUE` for nil); any other value itself."""
+        """The value inside an interface (`NO_VALUE` for nil); any other value itself."""
         return value_of(self.data) if self.type is ANY else self
 
     def indirect(self) -> Value:
-        """What is at the end of interfaces and pointers; a nil on the way is where it ends."""
+        """Follow interfaces and pointers to their end, or to nil."""
         value = self
         while value.data is not None:
             if value.type is ANY:
@@ -131,18 +130,18 @@ class Value(NamedTuple):
 
     @property
     def dead_end(self) -> bool:
-        """Whether `indirect` ended in a nil pointer or interface."""
+        """Whether this is a nil pointer or interface, where `indirect` ends."""
         return self.data is None and (self.type is ANY or isinstance(self.type, PointerType))
 
     @property
     def truth(self) -> bool:
-        """What `if` makes of it: empty and zero values are false, structs are true."""
+        """The truth for `if`: empty and zero values are false, structs true."""
         value = self.held()
         return value.data is not None if isinstance(value.type, StructType | PointerType) else bool(value.data)
 
     @property
     def empty(self) -> bool:
-        """What JSON leaves out of structs: unlike `if`, it does not look into interfaces."""
+        """Whether JSON's `omitempty` drops it; unlike `truth`, it does not look into interfaces."""
         if self.type is ANY or isinstance(self.type, PointerType):
             return self.data is None
         return not isinstance(self.type, StructType) and not self.data
@@ -155,7 +154,7 @@ class Value(NamedTuple):
         return len(self.data) if self.data is not None else 0
 
     def element(self, key: Any) -> Value:
-        """An element of a slice (`key` is a valid index) or of a map, where a missing one is the zero value."""
+        """An element of a slice (`key` is a valid index) or map (the zero value for a missing key)."""
         if isinstance(self.type, MapType):
             if self.data is None or key not in self.data:
                 return Value(self.type.element, self.type.element.zero)
@@ -169,7 +168,7 @@ TRUE, FALSE = Value(BOOL, True), Value(BOOL, False)
 
 
 def value_of(data: Any) -> Value:
-    """Plain JSON data as Go's decoder would hold it. A `Value` is left as it is. Raises TypeError for anything else."""
+    """JSON data as a Go value; a `Value` is returned as it is. Raises TypeError for anything else."""
     if isinstance(data, str):
         return Value(STRING, data)
     if data is None:
@@ -204,20 +203,17 @@ def _float(number: float) -> float:
         return float("inf") if number > 0 else float("-inf")
 
 
-# How functions look to the evaluator: what they take, how they fail.
-
-
 class FunctionError(ValueError):
-    """A function cannot do what it was asked; becomes `error calling NAME: …`."""
+    """A template function failed; becomes `error calling NAME: …`."""
 
 
 class Parameter(Enum):
-    """The type of a parameter, by its name in Go."""
+    """A parameter's type, by its Go name."""
 
     VALUE = "reflect.Value"
-    """Anything, as it is stored: nil in an interface is not the same as no value."""
+    """Anything, as stored: nil in an interface differs from no value."""
     ANY = "interface {}"
-    """Anything, as what it is."""
+    """Anything, unwrapped from interfaces."""
     STRING = "string"
 
 
@@ -228,14 +224,14 @@ class Function:
     run: Callable[..., Value]
     fixed: tuple[Parameter, ...] = ()
     rest: Parameter | None = None
-    """The type of any number of further arguments."""
+    """The type of variadic arguments."""
     stops_at: bool | None = None
-    """The truth of an argument that ends the evaluation: it is the result, those behind it are not evaluated."""
+    """Short circuit: an argument with this truth is the result, later ones are not evaluated."""
     shows_callee: bool = False
-    """The source of the first argument is passed in front of it."""
+    """Whether the first argument's source is passed before it."""
 
     def parameter(self, place: int) -> Parameter:
-        """The type of the argument at this place."""
+        """The type of argument number `place`."""
         if place < len(self.fixed) or self.rest is None:
             return self.fixed[place]
         return self.rest

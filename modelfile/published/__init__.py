@@ -1,7 +1,7 @@
-"""Models that were published for Ollama's own engine, in layouts that llama.cpp does not read.
+"""Repacks models published for Ollama's own engine, whose GGUF layouts llama.cpp cannot read.
 
-Each layout is a description: by what it is known, and how llama.cpp's file is made of it. Most differ by names of
-tensors and of metadata, and by the vision model that is in the same file; so most bytes are only copied.
+Each layout is a declaration: how to recognise it, and how to rewrite it. Most differ in names of tensors and metadata,
+and in a vision model inside the same file, so most bytes are copied.
 """
 
 from __future__ import annotations

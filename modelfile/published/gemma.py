@@ -1,15 +1,28 @@
-"""Gemma 3, with its vision model in the same file, or with its positions under other keys."""
+"""The Gemma family: Gemma 3, Gemma 3n, Gemma 4 and EmbeddingGemma."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from modelfile.published.layout import AsF32, GGUFRewrite, OllamaLayout
-from modelfile.published.reading import VISION, has_key, has_tensor, numbers, rows, tensor, texts, vision_sizes
+from modelfile.published.layout import (
+    VISION,
+    AsF32,
+    GGUFRewrite,
+    OllamaLayout,
+    has_key,
+    has_tensor,
+    numbers,
+    rows,
+    tensor,
+    texts,
+    vision_sizes,
+)
 from registry.gguf import GGUFArray, GGUFHeader
 
-_LONG_CONTEXT = 131072  # tokens; models for that many stretch their positions
+# Gemma 3: its vision model is in the same file, or its RoPE settings have other keys.
+
+_LONG_CONTEXT = 131072  # tokens; models for this context scale their positions
 _STRETCH = 8.0
 _EMBEDDINGS = "token_embd.weight"
 
@@ -91,7 +104,7 @@ GEMMA3 = OllamaLayout(
 )
 
 
-# Gemma 3n, with tokens for images and sounds that one of its two tables of embeddings does not have.
+# Gemma 3n: tokens for images and audio are missing from one of its two embedding tables.
 
 _PER_LAYER_EMBEDDINGS: Final = "token_embd.weight"
 _OF_LAYERS: Final = "per_layer_token_embd.weight"
@@ -107,7 +120,7 @@ def _is_gemma3n(header: GGUFHeader) -> bool:
 
 
 def _token_types(header: GGUFHeader) -> list[int] | None:
-    """What the tokens are: some are bytes, and those that are not used are normal ones."""
+    """Corrected token types: byte tokens are marked as such, unused ones as normal."""
     types = numbers(header, "tokenizer.ggml.token_type")
     for place, text in enumerate(texts(header, "tokenizer.ggml.tokens")[: len(types)]):
         if _BYTE.match(text):
@@ -130,9 +143,8 @@ GEMMA3N = OllamaLayout(
 )
 
 
-# Gemma 4, with the models that see and hear in the same file, and a vocabulary that passes for SentencePiece's.
-#
-# Only the language model is made of it so far.
+# Gemma 4: vision and audio models are in the same file, and the vocabulary claims to be SentencePiece.
+# Only the language model is extracted.
 
 _SENSES = r"(a|v|mm|model\.vision_tower)\."
 _SCALES = r"blk\.\d+\.ffn_gate_inp\.per_expert_scale$"
@@ -160,7 +172,7 @@ GEMMA4 = OllamaLayout(
 )
 
 
-# EmbeddingGemma, as a Gemma 3 with two further matrices behind the pooling.
+# EmbeddingGemma: a Gemma 3 with two more matrices after pooling.
 
 
 def _is_embedding_gemma(header: GGUFHeader) -> bool:

@@ -1,10 +1,21 @@
-"""Llama 3, in files that do not say how texts are split or where a turn ends."""
+"""Llama 3, Llama 4 and Mistral 3."""
 
 from __future__ import annotations
 
-from modelfile.published.layout import AsF32, GGUFRewrite, OllamaLayout, PairedRows
-from modelfile.published.reading import VISION, has_key, has_tensor, pre_unless_known, vision_sizes
+from modelfile.published.layout import (
+    VISION,
+    AsF32,
+    GGUFRewrite,
+    OllamaLayout,
+    PairedRows,
+    has_key,
+    has_tensor,
+    pre_unless_known,
+    vision_sizes,
+)
 from registry.gguf import GGUFArray, GGUFHeader
+
+# Llama 3: files without a pre-tokenizer or an end-of-turn token.
 
 _END_OF_TEXT, _START_OF_HEADER, _END_OF_TURN = 128001, 128006, 128009
 _MARKS = {_START_OF_HEADER: "<|start_header_id|>", _END_OF_TURN: "<|eot_id|>"}
@@ -20,7 +31,7 @@ def _is_llama3(header: GGUFHeader) -> bool:
 
 
 def _end(header: GGUFHeader, key: str) -> int | None:
-    """The end of a turn, where a file names the end of all text or nothing."""
+    """The end-of-turn token, if the file has the end of text or nothing under this key."""
     return _END_OF_TURN if header.metadata.get(key, _END_OF_TEXT) == _END_OF_TEXT else None
 
 
@@ -39,7 +50,7 @@ LLAMA3 = OllamaLayout(
 )
 
 
-# Llama 4, with its vision model in the same file. Only the language model is made of it so far.
+# Llama 4: its vision model is in the same file. Only the language model is extracted.
 
 
 def _is_llama4(header: GGUFHeader) -> bool:
@@ -51,7 +62,7 @@ LLAMA4 = OllamaLayout(
 )
 
 
-# Mistral 3, with its vision model, which is Pixtral's, in the same file, or with other keys for long contexts.
+# Mistral 3: its vision model (Pixtral's) is in the same file, or long-context settings have other keys.
 
 _MOVED = {
     "mistral3.rope.scaling.yarn_beta_fast": "mistral3.rope.scaling.beta_fast",

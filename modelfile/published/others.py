@@ -1,30 +1,42 @@
-"""GLM-4.7-Flash, which llama.cpp knows as a DeepSeek 2: with what its attention keeps in place of keys and values."""
+"""GLM-4.7-Flash, gpt-oss, Laguna, LFM2, OLMo 3, Snowflake Arctic Embed 2 and Nemotron 3."""
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from typing import Final
 
-from modelfile.published.layout import GGUFRewrite, OllamaLayout
-from modelfile.published.reading import has_key, has_tensor, is_of, numbers, rows, tensor, texts
+from modelfile.published.layout import (
+    GGUFRewrite,
+    OllamaLayout,
+    has_key,
+    has_tensor,
+    is_of,
+    numbers,
+    rows,
+    tensor,
+    texts,
+)
 from registry.gguf import GGUFError, GGUFHeader
+
+# GLM-4.7-Flash: DeepSeek 2 in llama.cpp, with multi-head latent attention (MLA).
 
 _ENDS = "tokenizer.ggml.eos_token_ids"
 
 
 def _kept(*keys: str) -> Callable[[GGUFHeader], int | None]:
-    """The sum of these sizes; None if one is missing."""
+    """A function that sums these fields; None if one is missing."""
 
     def read(header: GGUFHeader) -> int | None:
-        found = [header.field(key) for key in keys]
-        return sum(found) if all(isinstance(size, int) for size in found) else None
+        sizes = [header.field(key) for key in keys]
+        return sum(sizes) if all(isinstance(size, int) for size in sizes) else None
 
     return read
 
 
 def _end(place: int) -> Callable[[GGUFHeader], int | None]:
-    """One of the tokens that end an answer."""
+    """A function that reads one of the end-of-generation tokens."""
     return lambda header: dict(enumerate(numbers(header, _ENDS))).get(place)
 
 
@@ -52,7 +64,7 @@ GLM4_MOE_LITE = OllamaLayout(
 )
 
 
-# gpt-oss without the hyphen.
+# gpt-oss: its architecture is named without the hyphen.
 
 GPT_OSS = OllamaLayout(
     name="gptoss",
@@ -74,7 +86,7 @@ GPT_OSS = OllamaLayout(
 )
 
 
-# Laguna, with older names for the gate of its attention and for the positions in its window.
+# Laguna: older names for the attention gate and the sliding window's RoPE settings.
 
 _MOVED = {
     "laguna.rope.dimension_count_swa": "laguna.rope.swa.dimension_count",
@@ -95,7 +107,7 @@ LAGUNA = OllamaLayout(
 )
 
 
-# LFM2, whose last norm has the name that it has in other models.
+# LFM2: its last norm has the name usual in other models.
 
 
 def _is_lfm2(header: GGUFHeader) -> bool:
@@ -122,12 +134,12 @@ LFM2 = OllamaLayout(
 )
 
 
-# OLMo 3, which llama.cpp knows as OLMo 2 with a window.
+# OLMo 3: OLMo 2 with a sliding window in llama.cpp.
 
 OLMO3 = OllamaLayout(name="olmo3", version=1, matches=is_of("olmo3"), text=GGUFRewrite(architecture="olmo2"))
 
 
-# Snowflake Arctic Embed 2, a BERT with a tokenizer whose table for normalising is written as text.
+# Snowflake Arctic Embed 2: a BERT whose tokenizer has its normalization table in base64.
 
 _TABLE: Final = "tokenizer.ggml.precompiled_charsmap"
 
@@ -138,7 +150,7 @@ def _is_bert(header: GGUFHeader) -> bool:
 
 
 def _table(header: GGUFHeader) -> bytes:
-    """The table's bytes, of which each text is a digit in base 64. Raises GGUFError if they are something else."""
+    """The decoded table; each string is one base64 digit. Raises GGUFError for anything else."""
     try:
         return base64.b64decode("".join(texts(header, _TABLE)), validate=True)
     except ValueError:
@@ -151,3 +163,47 @@ BERT = OllamaLayout(
     matches=_is_bert,
     text=GGUFRewrite(architecture="bert", values={_TABLE: _table}),
 )
+
+
+# Nemotron 3: older names around its experts; vision, audio and MTP models are in the same file.
+# Only the language model is extracted.
+
+_NEMOTRON_EXTRAS: Final = r"(a|v|mm|mtp)\."
+_NARROWING: Final = re.compile(r"blk\.\d+\.ffn_latent_in\.weight$")
+_is_omni: Final = is_of("nemotron_h_omni")
+
+
+def _width(header: GGUFHeader) -> int | None:
+    """The experts' latent width, if it is narrower than the layers'."""
+    narrowing = next((tensor.name for tensor in header.tensors if _NARROWING.match(tensor.name)), "")
+    return rows(narrowing)(header)
+
+
+def _has_experts(header: GGUFHeader) -> bool:
+    return any(header.field(key) for key in ("expert_count", "expert_used_count"))
+
+
+def _is_old_nemotron(header: GGUFHeader) -> bool:
+    has_old = has_tensor(header, rf"{_NEMOTRON_EXTRAS}|blk\.\d+\.ffn_latent_(in|out)\.")
+    return header.architecture == "nemotron_h_moe" and has_old
+
+
+def _nemotron(name: str, matches: Callable[[GGUFHeader], bool], architecture: str) -> OllamaLayout:
+    return OllamaLayout(
+        name=name,
+        version=1,
+        matches=matches,
+        text=GGUFRewrite(
+            architecture=architecture,
+            without_tensors=_NEMOTRON_EXTRAS,
+            renamed={r"\.ffn_latent_in\.": ".ffn_latent_down.", r"\.ffn_latent_out\.": ".ffn_latent_up."},
+            defaults={f"{architecture}.moe_latent_size": _width},
+        ),
+    )
+
+
+NEMOTRON_MOE = _nemotron("nemotron_h_moe", _is_old_nemotron, "nemotron_h_moe")
+NEMOTRON_OMNI_MOE = _nemotron(
+    "nemotron_h_omni_moe", lambda header: _is_omni(header) and _has_experts(header), "nemotron_h_moe"
+)
+NEMOTRON_OMNI = _nemotron("nemotron_h_omni", lambda header: _is_omni(header) and not _has_experts(header), "nemotron_h")

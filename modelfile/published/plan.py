@@ -1,4 +1,4 @@
-"""What a file will be that is made of a published one, before any of it is written."""
+"""Plans a rewritten file: its metadata and tensors, before anything is written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from modelfile.published.layout import AsF32, Change, GGUFRewrite, MetadataValue
-from modelfile.published.reading import rows
+from modelfile.published.layout import AsF32, Change, GGUFRewrite, MetadataValue, rows
 from registry.gguf import GGUFHeader, TensorInfo
 from registry.gguf.raw import Scalar, aligned, cut_array, decode_scalar, encode_header, encode_value, read_entries
 
-ALIGNMENT: Final = 32  # bytes; what a GGUF has unless it says otherwise
-_LONGEST_OVERRIDE = 127  # bytes of a text that llama.cpp takes in place of the file's
+ALIGNMENT: Final = 32  # bytes; GGUF's default
+_LONGEST_OVERRIDE = 127  # bytes of a string in `llama_model_kv_override`
 _OF_TOKENS = ("tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 _ARCHITECTURE, _ALIGNMENT_KEY = "general.architecture", "general.alignment"
 _WIDTHS = {"F16": 2, "BF16": 2}
@@ -24,7 +23,7 @@ _F32_WIDTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A tensor that will be in the file, and what it is made of: zeros without a source, else all or part of that."""
+    """A tensor of the new file and its source: all or part of a published tensor; None for zeros."""
 
     tensor: TensorInfo
     source: TensorInfo | None
@@ -33,7 +32,7 @@ class Part:
 
 @dataclass(frozen=True)
 class RewritePlan:
-    """A file to make of the published `source`. `entries` are its metadata, each as its bytes."""
+    """A file to make from the published `source`. `entries` are its encoded metadata."""
 
     source: Path
     published: GGUFHeader
@@ -42,7 +41,7 @@ class RewritePlan:
 
     @cached_property
     def header(self) -> bytes:
-        """All that comes before the data."""
+        """The encoded header."""
         return encode_header(self.entries, [part.tensor for part in self.parts], ALIGNMENT)
 
     @property
@@ -51,9 +50,9 @@ class RewritePlan:
         return len(self.header) + sum(aligned(part.tensor.size, ALIGNMENT) for part in self.parts)
 
     def overrides(self) -> dict[str, Scalar] | None:
-        """What llama.cpp must be told to load the published file as it is; None if that is not enough.
+        """Metadata overrides (`llama_model_kv_override`) that make the published file itself loadable, or None.
 
-        Reads the file: raises GGUFError, or FileNotFoundError if it is gone.
+        Reads the file. Raises GGUFError or FileNotFoundError.
         """
         if [part.tensor[:3] for part in self.parts] != [tensor[:3] for tensor in self.published.tensors]:
             return None
@@ -64,33 +63,33 @@ class RewritePlan:
         if before.keys() - self.entries.keys() or before[_ARCHITECTURE] != self.entries[_ARCHITECTURE]:
             return None
         changed = {key: value for key, value in self.entries.items() if before.get(key) != value}
-        found = {key: scalar for key, value in changed.items() if (scalar := decode_scalar(value)) is not None}
-        return found if len(found) == len(changed) and all(map(_is_short, found.values())) else None
+        scalars = {key: scalar for key, value in changed.items() if (scalar := decode_scalar(value)) is not None}
+        return scalars if len(scalars) == len(changed) and all(map(_is_short, scalars.values())) else None
 
 
 def plan(rewrite: GGUFRewrite, source: Path, header: GGUFHeader) -> RewritePlan:
-    """Plan a file that is made of a published one. Raises GGUFError, or FileNotFoundError if that is gone."""
+    """Plan the rewrite of a published file. Raises GGUFError or FileNotFoundError."""
     return RewritePlan(source, header, _entries(rewrite, source, header), tuple(_parts(rewrite, header)))
 
 
 def _entries(rewrite: GGUFRewrite, source: Path, header: GGUFHeader) -> dict[str, bytes]:
     published = dict(read_entries(source, header))
-    found = dict(_kept(rewrite, published, header.architecture)) if rewrite.keeps_metadata else {}
+    entries = dict(_kept(rewrite, published, header.architecture)) if rewrite.keeps_metadata else {}
     for new, old in rewrite.moved.items():
         if old in published:
-            found.setdefault(new, published[old])
-    for key, wish in rewrite.defaults.items():
-        if key not in found:
-            _set(found, key, wish, header)
-    for key, wish in rewrite.values.items():
-        _set(found, key, wish, header)
+            entries.setdefault(new, published[old])
+    for key, value in rewrite.defaults.items():
+        if key not in entries:
+            _set(entries, key, value, header)
+    for key, value in rewrite.values.items():
+        _set(entries, key, value, header)
     if (tokens := rows(rewrite.vocabulary)(header)) is not None:
-        found |= {key: cut_array(found[key], tokens) for key in _OF_TOKENS if key in found}
-    return {_ARCHITECTURE: encode_value(rewrite.architecture)} | found
+        entries |= {key: cut_array(entries[key], tokens) for key in _OF_TOKENS if key in entries}
+    return {_ARCHITECTURE: encode_value(rewrite.architecture)} | entries
 
 
 def _kept(rewrite: GGUFRewrite, published: Mapping[str, bytes], architecture: str) -> Iterator[tuple[str, bytes]]:
-    """The metadata that are taken over, under the prefix of the new architecture."""
+    """The metadata to keep, under the new architecture's prefix."""
     old = f"{architecture}."
     for key, value in published.items():
         if key not in (_ARCHITECTURE, _ALIGNMENT_KEY, *rewrite.without_keys):
@@ -98,14 +97,14 @@ def _kept(rewrite: GGUFRewrite, published: Mapping[str, bytes], architecture: st
             yield (key if rest == key else f"{rewrite.architecture}.{rest}"), value
 
 
-def _set(entries: dict[str, bytes], key: str, wish: MetadataValue, header: GGUFHeader) -> None:
-    value = wish(header) if callable(wish) else wish
+def _set(entries: dict[str, bytes], key: str, override: MetadataValue, header: GGUFHeader) -> None:
+    value = override(header) if callable(override) else override
     if value is not None:
         entries[key] = encode_value(value)
 
 
 def _parts(rewrite: GGUFRewrite, header: GGUFHeader) -> Iterator[Part]:
-    """The tensors, one behind the other."""
+    """The tensors with their offsets."""
     offset = 0
     for part in (*_taken(rewrite, header), *_zeros(rewrite, header)):
         yield Part(part.tensor._replace(offset=offset), part.source, part.change)
@@ -129,7 +128,7 @@ def _change(rewrite: GGUFRewrite, tensor: TensorInfo) -> Change | None:
 
 
 def _shortened(tensor: TensorInfo, count: int | None) -> TensorInfo:
-    """A tensor with so many of its rows, or as it is."""
+    """The tensor cut to `count` rows, if it has more."""
     if count is None or not tensor.shape or count >= tensor.shape[-1]:
         return tensor
     return tensor._replace(shape=(*tensor.shape[:-1], count), size=tensor.size // tensor.shape[-1] * count)

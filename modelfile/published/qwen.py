@@ -1,21 +1,33 @@
-"""Qwen2.5-VL, whose language model is that of Qwen2-VL, with its vision model in the same file."""
+"""Qwen2.5-VL, Qwen3-Next, Qwen3.5 and Qwen3-VL."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from modelfile.published.layout import AsF32, GGUFRewrite, OllamaLayout
-from modelfile.published.reading import VISION, has_key, has_tensor, is_of, numbers, rows, vision_sizes
+from modelfile.published.layout import (
+    VISION,
+    AsF32,
+    GGUFRewrite,
+    OllamaLayout,
+    has_key,
+    has_tensor,
+    is_of,
+    numbers,
+    rows,
+    vision_sizes,
+)
 from registry.gguf import GGUFHeader
 
+# Qwen2.5-VL: its language model is Qwen2-VL's; the vision model is in the same file.
+
 _SECTIONS = (16, 24, 24)
-"""How many pairs of a head's numbers turn with the time, the height and the width of an image's parts."""
-_WINDOWED = 8  # blocks of the vision model from one that sees all of the image to the next
+"""M-RoPE sections: rotated pairs of a head for time, height and width."""
+_WINDOWED = 8  # blocks of the vision model between two with full attention
 
 
 def _sections(header: GGUFHeader) -> list[int]:
-    """llama.cpp wants four."""
+    """M-RoPE sections; llama.cpp expects four."""
     return [*(numbers(header, "qwen25vl.rope.mrope_section") or _SECTIONS)[:3], 0]
 
 
@@ -74,9 +86,8 @@ QWEN25VL = OllamaLayout(
 )
 
 
-# Qwen3-Next and Qwen3.5, whose layers remember in a state: names of its tensors, and further models in the same file.
-#
-# The vision model and the one that guesses ahead are left out so far.
+# Qwen3-Next and Qwen3.5 (gated delta net): other tensor names; vision and MTP models are in the same file.
+# Only the language model is extracted.
 
 _FURTHER: Final = r"(v|mm|mtp)\."
 _GUESSING: Final = r"mtp\."
@@ -85,13 +96,13 @@ _BLOCK: Final = re.compile(r"blk\.(\d+)\.")
 
 
 def _blocks(header: GGUFHeader) -> int | None:
-    """How many layers there are without those that guess ahead; None if none do."""
-    found = [int(match[1]) for tensor in header.tensors if (match := _BLOCK.match(tensor.name))]
-    return max(found) + 1 if found and has_tensor(header, _GUESSING) else None
+    """The number of layers without MTP layers; None if there are no MTP layers."""
+    blocks = [int(match[1]) for tensor in header.tensors if (match := _BLOCK.match(tensor.name))]
+    return max(blocks) + 1 if blocks and has_tensor(header, _GUESSING) else None
 
 
 def _qwen35(name: str, *, sections: bool) -> OllamaLayout:
-    """The layout of the architecture of this name; `sections` says whether positions have several dimensions."""
+    """The layout for an architecture; `sections` says whether it has M-RoPE."""
     places, heads, ahead = (
         f"{name}.{key}" for key in ("rope.dimension_sections", "attention.head_count_kv", "nextn_predict_layers")
     )
@@ -103,8 +114,8 @@ def _qwen35(name: str, *, sections: bool) -> OllamaLayout:
         return is_short or 0 in numbers(header, heads) or has_tensor(header, rf"{_FURTHER}|{_STEP}")
 
     def four_sections(header: GGUFHeader) -> list[int] | None:
-        found = numbers(header, places)
-        return [*found, 0] if len(found) == len("thw") else None
+        sections = numbers(header, places)
+        return [*sections, 0] if len(sections) == len("thw") else None
 
     return OllamaLayout(
         name=name,
@@ -129,21 +140,21 @@ QWEN35 = _qwen35("qwen35", sections=True)
 QWEN35_MOE = _qwen35("qwen35moe", sections=True)
 
 
-# Qwen3-VL, dense and with experts, with its vision model in the same file. Only the language model is made so far.
+# Qwen3-VL, dense and MoE: the vision model is in the same file. Only the language model is extracted.
 
 _VL_SECTIONS = [24, 20, 20, 0]
-"""How many pairs of a head's numbers turn with the time, the height and the width of an image's parts."""
+"""M-RoPE sections: rotated pairs of a head for time, height and width."""
 
 
 def _qwen3vl(name: str) -> OllamaLayout:
-    """The layout of the architecture of this name."""
+    """The layout for an architecture."""
     sections = f"{name}.rope.dimension_sections"
 
     def matches(header: GGUFHeader) -> bool:
         return header.architecture == name and (has_tensor(header, VISION) or not has_key(header, sections))
 
     def levels(header: GGUFHeader) -> int:
-        """How many layers take something from the vision model."""
+        """The number of layers with DeepStack features from the vision model."""
         return len(numbers(header, f"{name}.vision.deepstack_visual_indexes"))
 
     return OllamaLayout(

@@ -1,4 +1,4 @@
-"""Writing what was planned: one tensor after the other, a piece at a time."""
+"""Writes a planned file, one tensor after the other, in pieces."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from modelfile.published.plan import ALIGNMENT, Part, RewritePlan
 from registry.gguf import GGUFError, GGUFHeader, TensorInfo
 from registry.gguf.raw import aligned
 
-PIECE: Final = 4 << 20
+PIECE: Final = 4 << 20  # bytes
 
 
 def contents(plan: RewritePlan) -> Iterator[bytes]:
-    """The bytes of the file, in pieces. Blocking. Raises GGUFError, also on the way, or OSError."""
+    """The bytes of the file, in pieces. Blocking. Raises GGUFError (also half-way) or OSError."""
     yield plan.header
     with plan.source.open("rb") as file:
         for part in plan.parts:
@@ -41,7 +41,7 @@ def _data(file: BinaryIO, part: Part, published: GGUFHeader) -> Iterator[bytes]:
 
 
 def _pieces(size: int) -> Iterator[int]:
-    """The lengths of the pieces of so many bytes."""
+    """Piece lengths for `size` bytes."""
     for start in range(0, size, PIECE):
         yield min(PIECE, size - start)
 
@@ -60,7 +60,7 @@ def _in_32_bits(data: bytes, kind: str) -> bytes:
 
 
 def _paired(data: bytes, tensor: TensorInfo, heads: object) -> bytes:
-    """Each head's rows in pairs of one from its first and one from its second half."""
+    """Interleave the two halves of each head's rows."""
     count = math.prod(tensor.shape[-1:])
     if not isinstance(heads, int) or heads < 1 or count % (2 * heads):
         raise GGUFError(f'tensor "{tensor.name}" cannot be divided into heads')

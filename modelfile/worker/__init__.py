@@ -1,1 +1,1 @@
-"""The process that works on weights: quantising, merging, converting. It is started, never imported."""
+"""The weights worker process: quantizes, merges, converts, repacks. Started, never imported."""

@@ -1,6 +1,6 @@
-"""Entry of the worker: `python -m modelfile.worker` reads one job from standard input and reports on standard output.
+"""Entry point `python -m modelfile.worker`: reads one job from standard input, reports on standard output.
 
-It ends with its job, or when whoever started it closes its input.
+Ends with its job, or when its parent closes the input.
 """
 
 from __future__ import annotations
@@ -11,20 +11,34 @@ import resource
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 from modelfile import worker_protocol
-from modelfile.convert import ConvertError, UnsupportedType
-from modelfile.worker.errors import WorkError
-from modelfile.worker.reporter import Reporter
-from modelfile.worker_protocol import Convert, ConvertAdapter, Derive, Failed, Finished, Job, Quantize, Verify
+from modelfile.convert import ConvertError, UnsupportedType, convert, convert_adapter
+from modelfile.worker_protocol import (
+    Convert,
+    ConvertAdapter,
+    Derive,
+    Failed,
+    Finished,
+    Job,
+    JobError,
+    Progress,
+    Quantize,
+    Report,
+    Verify,
+)
+from registry.gguf import GGUFError, read_header
 
-_NICENESS = 10  # answers that are being written come first
+_NICENESS = 10  # inference has priority
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Do one job."""
+    """Run one job."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -35,14 +49,14 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
     try:
         _do(job, reporter)
-    except (ConvertError, WorkError) as error:
+    except (ConvertError, JobError) as error:
         reporter.send(Failed(str(error), isinstance(error, UnsupportedType)))
     else:
         reporter.send(Finished())
 
 
 def _do(job: Job, reporter: Reporter) -> None:
-    """What is slow to import is imported for the jobs that need it."""
+    """Run a job; slow imports only for the jobs that need them."""
     match job:
         case Quantize() | Verify():
             from modelfile.worker import llamacpp
@@ -52,9 +66,7 @@ def _do(job: Job, reporter: Reporter) -> None:
             else:
                 llamacpp.verify(job)
         case Convert() | ConvertAdapter():
-            from modelfile.worker import conversion
-
-            conversion.run(job, reporter.progress)
+            _convert(job, reporter.progress)
         case Derive():
             from modelfile.worker import derivation
 
@@ -62,16 +74,52 @@ def _do(job: Job, reporter: Reporter) -> None:
 
 
 def _own_output() -> BinaryIO:
-    """Standard output for reports only: whatever a library prints goes to standard error."""
+    """A copy of standard output for reports; whatever libraries print goes to standard error."""
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return output
 
 
 def _end_with(parent: BinaryIO) -> None:
-    """End at once when the other end of the pipe is closed: on systems that send no signal then."""
+    """Exit once the parent closes the pipe, on systems without a parent-death signal."""
     parent.read()
     os._exit(1)
+
+
+_PAUSE = 0.06  # seconds between two reports of progress
+
+
+class Reporter:
+    """Writes reports, unbuffered. One thread at a time."""
+
+    def __init__(self, output: BinaryIO) -> None:
+        self._output = output
+        self._next = 0.0
+
+    def send(self, report: Report) -> None:
+        """Write one report."""
+        self._output.write(worker_protocol.encode(report) + b"\n")
+        self._output.flush()
+
+    def progress(self, completed: int, total: int) -> None:
+        """Report progress, at most every `_PAUSE` seconds."""
+        now = time.monotonic()
+        if now >= self._next or completed == total:
+            self._next = now + _PAUSE
+            self.send(Progress(completed, total))
+
+
+def _convert(job: Convert | ConvertAdapter, progress: Callable[[int, int], None]) -> None:
+    """Convert safetensors to the job's target. Raises ConvertError and leaves no file."""
+    files = {name: Path(path) for name, path in job.files.items()}
+    if isinstance(job, Convert):
+        convert(files, Path(job.target), progress)
+        return
+    try:
+        base = read_header(Path(job.base)).metadata
+    except GGUFError as error:
+        raise ConvertError(f"the base model: {error}") from None
+    convert_adapter(files, base, Path(job.target), progress)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From a published model to what llama.cpp can load."""
+"""Repacks a published model into files that llama.cpp can load."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from modelfile.published import OllamaLayout, layout_of, plan
 from modelfile.published.writing import contents
-from modelfile.worker.errors import WorkError
-from modelfile.worker_protocol import Derive
+from modelfile.worker_protocol import Derive, JobError
 from registry.errors import StoreError
 from registry.gguf import GGUFError, read_header
 from registry.names import Digest
@@ -18,13 +17,13 @@ Progress = Callable[[int, int], None]
 
 
 def run(job: Derive, progress: Progress) -> None:
-    """Make the files that are not there yet, once nobody else is making them. Raises WorkError; what is there stays."""
+    """Write the missing files, under the blob's lock. Raises JobError; existing files stay."""
     try:
         _run(Path(job.blob), DerivedFiles(Path(job.folder)), progress)
     except FileNotFoundError:
-        raise WorkError("the model has been removed meanwhile") from None
+        raise JobError("the model has been removed meanwhile") from None
     except (StoreError, GGUFError) as error:
-        raise WorkError(str(error)) from error
+        raise JobError(str(error)) from error
 
 
 def _run(blob: Path, derived: DerivedFiles, progress: Progress) -> None:

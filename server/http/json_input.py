@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from modelfile.gotemplate.quoting import quote
+from modelfile.text import quote
 from registry.blob_json import without_lone_surrogates
 from server.http.errors import BodyTooLarge
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from engine.api import Embeddings, EmbedRequest
 from engine.errors import EngineError, InvalidRequest, ModelNotFound
 from engine.names import local_name
-from modelfile.gotemplate.quoting import quote
+from modelfile.text import quote
 from registry.names import ModelName
 from server.context import EngineSurface, engine_of, find_model
 from server.embedding_json import as_float32, as_float64

@@ -19,7 +19,7 @@ from pydantic import (
 
 from engine.api import Message, NamedTool, Think, Tool, ToolCall, ToolChoice
 from modelfile.conversation import Property
-from modelfile.gotemplate.quoting import quote
+from modelfile.text import quote
 from server.duration import parse_duration
 from server.http.base64_text import decode_base64
 from server.http.body import FIRST_ERROR, Body, go_list, mismatch

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from engine.errors import ModelNotFound
 from engine.names import stored_name
-from modelfile.gotemplate.quoting import quote
+from modelfile.text import quote
 from registry.names import Digest, InvalidName, ModelName
 from registry.storage.leases import held
 from registry.storage.store import BlobMender, BlobWriter, DigestMismatch, ModelMissing

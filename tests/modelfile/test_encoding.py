@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfile.encoding import decode
+from modelfile.parser import decode
 
 TEXT = "FROM x\nSYSTEM hé 你 👩‍👩‍👧\n"
 

@@ -6,9 +6,8 @@ import pytest
 
 from bench.random_model import Shape, write_model
 from modelfile.quantize import SOURCES, Precision, Quantization, QuantizeError, exceptions, quantization, source_type
-from modelfile.worker.errors import WorkError
 from modelfile.worker.llamacpp import quantize
-from modelfile.worker_protocol import Quantize
+from modelfile.worker_protocol import JobError, Quantize
 from registry.gguf import GGUFHeader, read_header
 from registry.gguf.types import FILE_TYPES
 from tests.modelfile.create.models import F16, TINYCHAT
@@ -50,7 +49,7 @@ def test_the_others_need_what_nobody_gives(small: Path, tmp_path: Path, name: st
     with pytest.raises(QuantizeError):
         quantization(name)
     number = next(number for number, known in FILE_TYPES.items() if known == name)
-    with pytest.raises(WorkError, match="requires an imatrix"):
+    with pytest.raises(JobError, match="requires an imatrix"):
         quantize(Quantize(source=str(small), target=str(tmp_path / "out.gguf"), number=number), nothing)
 
 
@@ -82,7 +81,7 @@ def test_sources() -> None:
 
 def test_what_is_quantised_already_is_refused_by_llama_cpp_too(tmp_path: Path) -> None:
     job = Quantize(source=str(TINYCHAT), target=str(tmp_path / "out.gguf"), number=quantization("q4_0").number)
-    with pytest.raises(WorkError, match="failed to quantize: requantizing from type q8_0 is disabled"):
+    with pytest.raises(JobError, match="failed to quantize: requantizing from type q8_0 is disabled"):
         quantize(job, nothing)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from modelfile.conversation import Message
-from modelfile.encoding import decode
-from modelfile.parser import ModelfileError, parse
+from modelfile.parser import ModelfileError, decode, parse
 from modelfile.spec import ModelSpec, model_spec
 
 RECORDED = json.loads((Path(__file__).parents[1] / "data/golden/create-probes.json").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modelfile.worker_client import JobFailed, work
+from modelfile.worker_client import JobFailed, run_job
 from modelfile.worker_protocol import Verify
 from tests.serving import ROOT
 
@@ -27,7 +27,7 @@ async def test_a_worker_that_dies_is_missed_also_when_a_fork_keeps_its_pipes_ope
     (tmp_path / "sitecustomize.py").write_text("\n".join(lines))
     environ = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PATH": os.environ["PATH"]}
     with pytest.raises(JobFailed, match="unexpectedly stopped: Aborted"):
-        await asyncio.wait_for(work(Verify(path="x"), environ, lambda _completed, _total: None), 60)
+        await asyncio.wait_for(run_job(Verify(path="x"), environ, lambda _completed, _total: None), 60)
     _await_end(int(forks.read_text()))
 
 
@@ -35,7 +35,7 @@ async def test_a_worker_that_the_library_kills_says_what_helps(tmp_path: Path) -
     (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
     environ = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PATH": os.environ["PATH"]}
     with pytest.raises(JobFailed, match=r"stopped: Illegal instruction on .+: .* `make engine` compiles it anew$"):
-        await asyncio.wait_for(work(Verify(path="x"), environ, lambda _completed, _total: None), 60)
+        await asyncio.wait_for(run_job(Verify(path="x"), environ, lambda _completed, _total: None), 60)
 
 
 def _await_end(pid: int) -> None:

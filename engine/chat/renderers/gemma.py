@@ -12,7 +12,7 @@ from engine.chat.prompt import tag_images, tags_first_spaced
 from engine.chat.renderers.family import Chat, NamedRenderer, last_user
 from engine.chat.renderers.jsontext import free, is_composite, number, scalar_text, text_or_json
 from modelfile.conversation import Property, Tool
-from modelfile.gotemplate.strings import SPACES
+from modelfile.text import SPACES
 
 # Gemma's way to write values: texts between two marks, keys bare and sorted.
 

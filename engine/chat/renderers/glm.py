@@ -10,7 +10,7 @@ from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer
 from engine.chat.renderers.jsontext import spaced, text_or_json
 from modelfile.conversation import Tool
-from modelfile.gotemplate.strings import SPACES
+from modelfile.text import SPACES
 
 START = "[gMASK]<sop>"
 SYSTEM, USER, ASSISTANT, OBSERVATION = "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from engine.api import ToolCall
-from modelfile.gotemplate.floats import format_float
+from modelfile.text import shortest_float
 from registry import blob_json
 
 _EXACT = 2**53  # beyond this Go's float64 no longer holds every integer
@@ -97,7 +97,7 @@ def scalar_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return format_float(number(value), "g", None)
+        return shortest_float(number(value))
     return str(value)
 
 

@@ -9,7 +9,7 @@ from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer
 from engine.chat.renderers.jsontext import free, spaced
 from modelfile.conversation import Tool
-from modelfile.gotemplate.strings import SPACES
+from modelfile.text import SPACES
 
 BOS = "〈|EOS|〉"
 DEFAULT_SYSTEM = (

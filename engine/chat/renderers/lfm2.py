@@ -10,7 +10,7 @@ from engine.chat.renderers.declarations import parameters_markup, tool_json
 from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer
 from engine.chat.renderers.jsontext import free, sorted_arguments, spaced_markup
 from modelfile.conversation import Tool
-from modelfile.gotemplate.strings import SPACES
+from modelfile.text import SPACES
 
 _BOS = "<|startoftext|>"
 _LIST, _END_LIST = "<|tool_list_start|>", "<|tool_list_end|>"

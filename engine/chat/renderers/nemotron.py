@@ -23,8 +23,7 @@ from engine.chat.renderers.family import (
 from engine.chat.renderers.jsontext import compact, free, is_composite, scalar_text
 from engine.chat.renderers.qwen import XMLTools, xml_call
 from modelfile.conversation import Property, Tool
-from modelfile.gotemplate.quoting import quote
-from modelfile.gotemplate.strings import SPACES
+from modelfile.text import SPACES, quote
 
 # How Nemotron 3 shows tools and arguments: as its template's Python would print them.
 

@@ -20,7 +20,7 @@ from engine.chat.renderers.qwen import (
     xml_call,
 )
 from modelfile.conversation import Tool
-from modelfile.gotemplate.strings import SPACES
+from modelfile.text import SPACES
 
 _NO_THOUGHT = f"{THINK}\n\n{END_THINK}\n\n"
 

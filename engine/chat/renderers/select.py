@@ -18,7 +18,7 @@ from engine.chat.renderers.qwen3_5 import Ornith, Qwen35, Qwen38
 from engine.chat.renderers.qwen3_coder import Qwen3Coder
 from engine.chat.renderers.qwen3_vl import Qwen3VL
 from engine.errors import InvalidRequest
-from modelfile.gotemplate.quoting import quote
+from modelfile.text import quote
 
 GEMMA4 = "gemma4"
 _SMALL, _LARGE = "gemma4-small", "gemma4-large"

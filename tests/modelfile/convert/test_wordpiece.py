@@ -9,8 +9,8 @@ import pytest
 
 from modelfile.convert import ConvertError, convert
 from modelfile.convert.config import Config
+from modelfile.convert.family import normalization, pooling
 from modelfile.convert.files import Files
-from modelfile.convert.pooling import normalization, pooling
 from modelfile.convert.tokenizer_json import read_tokenizer_json
 from modelfile.convert.vocabulary import Vocabulary
 from modelfile.convert.wordpiece import wordpiece_vocabulary

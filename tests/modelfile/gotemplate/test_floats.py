@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfile.gotemplate.floats import format_float
+from modelfile.gotemplate.fmt_scalars import format_float
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 

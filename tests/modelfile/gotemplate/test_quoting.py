@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfile.gotemplate.quoting import backquoted, codepoint, quote, unquote, unquote_character
-from modelfile.gotemplate.strings import from_bytes
+from modelfile.gotemplate.strings import backquoted, codepoint, from_bytes, unquote, unquote_character
+from modelfile.text import quote
 
 
 @given(st.text() | st.binary().map(from_bytes), st.booleans())

@@ -28,8 +28,3 @@ def test_halves_of_a_character_meet() -> None:
     halves = [strings.from_bytes(b"\xc3"), strings.from_bytes(b"\xa9")]
     assert strings.joined(halves) == "é"
     assert strings.printable(halves[0]) == "\ufffd"
-
-
-def test_spaces_are_those_of_go() -> None:
-    assert "\x1c" not in strings.SPACES
-    assert all(space.isspace() for space in strings.SPACES)

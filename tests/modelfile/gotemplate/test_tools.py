@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from modelfile.gotemplate.messages import TOOLS
 from modelfile.gotemplate.template import Template
-from modelfile.gotemplate.tools import TOOLS
 from modelfile.gotemplate.values import Value
 from tests.modelfile.gotemplate.cases import execute
 from tests.tools import tools_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from modelfile.convert.metadata import Metadata
+from modelfile.convert.writer import Metadata
 from tests.modelfile.convert.checkpoints import byte_alphabet, random_weights
 from tests.modelfile.published.models import HEAD, Model, decoder, network, sizes
 

@@ -14,9 +14,8 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
-from modelfile.convert.metadata import Metadata
 from modelfile.convert.tensor import Tensor
-from modelfile.convert.writer import write_gguf
+from modelfile.convert.writer import Metadata, write_gguf
 from tests.modelfile.convert.checkpoints import byte_alphabet, random_weights
 
 Shapes = dict[str, tuple[int, ...]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfile.convert.metadata import Metadata
+from modelfile.convert.writer import Metadata
 from modelfile.published import layout_of
 from registry.gguf import GGUFArray, GGUFError, read_header
 from registry.gguf.types import UINT8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelfile.convert.metadata import Metadata
+from modelfile.convert.writer import Metadata
 from tests.modelfile.convert.checkpoints import random_weights
 from tests.modelfile.published.models import (
     EXPERTS,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelfile.convert.metadata import Metadata
+from modelfile.convert.writer import Metadata
 from tests.modelfile.convert.checkpoints import random_weights
 from tests.modelfile.published.models import (
     EXPERTS,

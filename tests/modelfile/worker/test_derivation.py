@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from modelfile.worker_client import JobFailed, work
+from modelfile.worker_client import JobFailed, run_job
 from modelfile.worker_protocol import Derive
 from registry.gguf import read_header
 from registry.names import Digest
@@ -42,7 +42,7 @@ def nothing(_completed: int, _total: int) -> None:
 
 async def derive(store: Store, digest: Digest, progress: Callable[[int, int], None] = nothing) -> None:
     job = Derive(blob=str(store.blob_path(digest)), folder=str(store.derived.folder))
-    await work(job, os.environ, progress)
+    await run_job(job, os.environ, progress)
 
 
 def made(store: Store) -> set[str]:
