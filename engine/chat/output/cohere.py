@@ -1,4 +1,4 @@
-"""Cohere's answers, all of them in blocks: reasoning, text, or an action, which is an array of calls."""
+"""Cohere's Command models: an answer is made of blocks, each of reasoning, text or an action (an array of calls)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CALLS = TaggedJSON(
 
 
 def read_cohere(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer. The renderer's prompt opens the reasoning, or a text that is continued."""
+    """Read an answer to the named renderer's prompt, which opens a block of reasoning or continues a text."""
     if context.continues:
         yield from _read_text(buffer)
     elif context.think:
@@ -39,7 +39,7 @@ def read_cohere(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[No
 
 
 def read_command(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer behind the model's own template, whose prompt may have opened any block."""
+    """Read an answer to the prompt of the model's own template, which may have opened any block."""
     if context.opened(THINKING):
         yield from _read_thinking(buffer)
     elif context.opened(TEXT) or context.opened(RESPONSE):
@@ -64,7 +64,7 @@ def _read_blocks(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[N
 
 
 def _read_thinking(buffer: TextBuffer) -> ParserCoroutine[None]:
-    """Emit a block of reasoning; the model may repeat the tag that the prompt has opened it with."""
+    """Emit a block of reasoning; the model may repeat an opening tag that the prompt ends with."""
     yield from buffer.accept(THINKING, after_space=True)
     yield from buffer.emit_until(reasoning, END_THINKING, trim=True)
 

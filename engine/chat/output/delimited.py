@@ -1,4 +1,4 @@
-"""Calls one after another between special tokens, with tokens around the whole list: DeepSeek, Kimi K2, Solar Open."""
+"""Lists of tool calls between special tokens: DeepSeek, Kimi K2, Solar Open."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, c
 
 @dataclass(frozen=True, slots=True)
 class DelimitedCalls:
-    """One such list: what is declared here makes its reader, and in `spec` the grammar.
+    """A list format, declared once for the reader and, by `spec`, for the grammar.
 
-    `calls` and `end_calls` stand around the list, `call` and `end_call` around each call. `inside` tells how calls are
-    written between those; `read` makes a call of such a text, or raises Unreadable.
+    `calls` and `end_calls` stand around the list, `call` and `end_call` around each call. `inside` tells how a call is
+    written between those tokens, `read` parses it or raises Unreadable.
     """
 
     calls: str
@@ -33,7 +33,7 @@ class DelimitedCalls:
         return replace(self.inside.within(self.call, self.end_call), before=self.calls, after=self.end_calls)
 
     def read_list(self, buffer: TextBuffer, opening: str) -> ParserCoroutine[None]:
-        """Emit the calls of a list. `opening`, the list's token or the first call's, is consumed."""
+        """Emit the calls of a list. Its first token, `opening`, is consumed: the list's or the first call's."""
         space = ""
         if opening == self.calls:
             space = yield from buffer.skip_space()
@@ -50,7 +50,7 @@ class DelimitedCalls:
             buffer.push_back(space)
 
     def _read_call(self, buffer: TextBuffer) -> ParserCoroutine[None]:
-        """Emit one call, or give back what is none. The token that should end it may be missing."""
+        """Emit one call, or its text as content if it cannot be read. The closing token may be missing."""
         body, _ = yield from buffer.read_until(self.end_call, self.call, self.end_calls, keep=True)
         end = yield from buffer.accept(self.end_call)
         try:
@@ -59,7 +59,7 @@ class DelimitedCalls:
             yield content(self.call + body + end)
 
 
-# DeepSeek's: `f<｜tool▁sep｜>{…}`, or `function<｜tool▁sep｜>f` and the JSON in a fence.
+# DeepSeek: `f<｜tool▁sep｜>{…}`, or `function<｜tool▁sep｜>f` and the JSON in a code fence.
 
 _DEEPSEEK = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>")
 _SEPARATOR = "<｜tool▁sep｜>"
@@ -68,7 +68,7 @@ OUTPUTS, END_OUTPUTS = "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁e
 
 
 def read_deepseek(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read the content of an answer. A result that the model makes up loses its tags; a list of them is dropped."""
+    """Read the content of an answer. A made-up tool result loses its tags; a list of such results is dropped."""
     calls = (_PLAIN.calls, _PLAIN.call)
     while tag := (yield from buffer.emit_until(content, *calls, _OUTPUT, _END_OUTPUT, OUTPUTS)):
         if tag == OUTPUTS:
@@ -102,7 +102,7 @@ DEEPSEEK = Format(
 DEEPSEEK_FENCED = replace(DEEPSEEK, spec=FormatSpec(calls=_FENCED.spec))
 
 
-# Kimi K2's: `functions.f:0` and JSON.
+# Kimi K2: `functions.f:0`, which is the call's id, and JSON.
 
 _KIMI = ("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>", "<|tool_call_end|>")
 _ARGUMENTS = "<|tool_call_argument_begin|>"
@@ -131,7 +131,7 @@ _KIMI_CALLS = DelimitedCalls(
 KIMI_K2 = Format(read_kimi, FormatSpec(calls=_KIMI_CALLS.spec), (*_KIMI, _ARGUMENTS))
 
 
-# Solar Open: reasoning, text and calls, each a part of its own between special tokens.
+# Solar Open: reasoning, text and calls are parts between special tokens.
 
 _BEGIN, _END, _CONTENT, _THINK = "<|begin|>", "<|end|>", "<|content|>", "<|think|>"
 _ASSISTANT = f"{_BEGIN}assistant"
@@ -140,7 +140,7 @@ _SOLAR_NAME, _SOLAR_ARGUMENTS = "<|tool_call:name|>", "<|tool_call:args|>"
 
 
 def read_solar(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer, which goes on behind `<|begin|>assistant`; whitespace between two parts is dropped."""
+    """Read an answer to a prompt that ends with `<|begin|>assistant`; whitespace between parts is dropped."""
     if context.opened(_THINK):
         buffer.push_back(_THINK)
     calls = _SOLAR_CALLS.calls

@@ -1,4 +1,4 @@
-"""Functionary, and others that write a function's name first and then its arguments as JSON."""
+"""Functionary 3.1 and 3.2, and GLM-4: a function's name, then its arguments as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FUNCTION, END_FUNCTION = "<function=", "</function>"
 
 
 def read_functionary(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer of Functionary 3.2, a text `>>>all` or calls `>>>f`; the prompt ends with the first mark."""
+    """Read an answer of Functionary 3.2: a text `>>>all` or calls `>>>f`. The prompt ends with the first `>>>`."""
     yield from buffer.accept(RECIPIENT)
     tag = RECIPIENT
     while tag:
@@ -22,7 +22,7 @@ def read_functionary(buffer: TextBuffer, context: ParseContext) -> ParserCorouti
 
 
 def read_glm4(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer of GLM-4, either a call or content."""
+    """Read an answer of GLM-4: a call or content."""
     yield from buffer.accept("\n")
     yield from _read_named(buffer, context)
     yield from buffer.emit_until(content)
@@ -43,7 +43,7 @@ def read_function_tags(buffer: TextBuffer, context: ParseContext) -> ParserCorou
 
 
 def _read_named(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Emit a call if the text begins with the name of a tool on a line of its own."""
+    """Emit a call if the text begins with a line that is the name of a tool."""
     if not (head := (yield from buffer.accept(*(f"{name}\n" for name in context.tools.names)))):
         return
     head += yield from buffer.skip_space()

@@ -1,4 +1,4 @@
-"""Gemma's calls: `call:f{k:v}` between tags, strings between quotes of its own."""
+"""Gemma 4 and FunctionGemma: calls `call:f{k:v}` between tags, strings between quotes of Gemma's own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_function_gemma(buffer: TextBuffer, context: ParseContext) -> ParserCoro
 
 
 def read_gemma4(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer of Gemma 4, reasoning in it too; that is dropped when nobody asked for it."""
+    """Read an answer of Gemma 4; its reasoning is dropped unless the request asks for it."""
     if context.opened(f"{CHANNEL}thought"):
         buffer.push_back(CHANNEL)
     while tag := (yield from buffer.emit_until(content, CHANNEL, CALL)):
@@ -52,18 +52,18 @@ def read_gemma4(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[No
 
 
 def read_gemma4_silent(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer of a Gemma 4 that is not meant to think."""
+    """Read an answer of Gemma 4 without reasoning; the model may write some, which is dropped."""
     yield from read_gemma4(buffer, replace(context, think=False))
 
 
 def _read_call(buffer: TextBuffer) -> ParserCoroutine[None]:
-    """Emit one call of Gemma 4; its opening tag is consumed, the closing one may be missing."""
+    """Emit one call of Gemma 4, or its text as content. The opening tag is consumed; the closing one may be missing."""
     body, end = yield from buffer.read_until(END_CALL, CALL, RESPONSE, keep=True)
-    while end and body.count(QUOTE) % 2:  # the tag stands in a string
+    while end and body.count(QUOTE) % 2:  # the tag is in a string
         body += buffer.take(len(end))
         more, end = yield from buffer.read_until(END_CALL, CALL, RESPONSE, keep=True)
         body += more
-    if not end and END_CALL in body:  # it did not: the string has no end
+    if not end and END_CALL in body:  # it was not: the string has no end
         body, end, rest = body.partition(END_CALL)
         buffer.push_back(end + rest)
     for text in (body, _repaired(body)) if end else (body,):
@@ -77,7 +77,7 @@ def _read_call(buffer: TextBuffer) -> ParserCoroutine[None]:
 
 
 def _skip_noise(buffer: TextBuffer) -> ParserCoroutine[None]:
-    """Consume what follows a call: tags that close it, more than once at times, or that begin a made-up result."""
+    """Consume closing tags behind a call, which may be repeated, and opening tags of made-up results."""
     while (yield from buffer.accept(END_CALL, RESPONSE, after_space=True)):
         pass
     yield from buffer.skip_space()
@@ -94,7 +94,7 @@ def _read(text: str, quote: str) -> ToolCall:
 
 
 def _repaired(text: str) -> str:
-    """A call whose last string or object was not closed, closed."""
+    """The text of a call with its last string and object closed."""
     text = text.rstrip()
     if text.count(QUOTE) % 2:
         inside = text.rstrip("}")

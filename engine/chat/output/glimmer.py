@@ -1,4 +1,4 @@
-"""Muse Glimmer: messages whose header says to whom they go, calls of tools as ATEM markup."""
+"""Muse Glimmer: messages with a recipient in their header, tool calls as ATEM markup."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENDS = (END_MESSAGE, END_TURN, _ASSISTANT)
 
 
 def read_glimmer(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer, whose first header begins behind `<|start|>assistant`. Raises MalformedCall."""
+    """Read an answer to a prompt that ends with `<|start|>assistant`. Raises MalformedCall."""
     originals = {alias: name for name in context.tools.names for alias in (name, _in_namespace(name))}
     tools = context.tools.aliased(originals)
     if _in_text(context):
@@ -51,7 +51,7 @@ def _in_text(context: ParseContext) -> bool:
 
 
 def _in_namespace(name: str) -> str:
-    """The name with the namespace that the template derives from it."""
+    """The name with the namespace that the template adds to it."""
     return f"{name.partition('.')[0]}.{name}"
 
 
@@ -67,7 +67,7 @@ def _read_call(buffer: TextBuffer, name: str, tools: ToolSet) -> ParserCoroutine
 
 
 def _read_text(buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[None]:
-    """Emit a message to the user; calls end up in one at times."""
+    """Emit a message to the user, which may hold calls by mistake."""
     if tools and (yield from buffer.accept(ATEM.opening, after_space=True)):
         yield from ATEM.read_block(buffer, tools)
     yield from buffer.emit_until(content, *_ENDS)

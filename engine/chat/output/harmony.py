@@ -1,4 +1,4 @@
-"""gpt-oss: messages with a channel and perhaps a recipient in their headers."""
+"""gpt-oss (harmony): messages with a channel and, for tool calls, a recipient in their header."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BUILTIN = frozenset({"browser.open", "browser.search", "browser.find", "python"
 
 
 def identifiers(names: Iterable[str]) -> dict[str, str]:
-    """For each function, in order, the identifier by which the model knows it; the renderer's tools bear these."""
+    """Maps each function's name to the identifier under which the prompt shows it to the model; all are different."""
     found: dict[str, str] = {}
     for name in names:
         plain = _identifier(name)
@@ -52,9 +52,9 @@ _SPEC = FormatSpec(
 
 
 def read_harmony(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer, whose first header begins behind `<|start|>assistant`. Raises MalformedCall.
+    """Read an answer to a prompt that ends with `<|start|>assistant`. Raises MalformedCall.
 
-    An assistant's message that is continued has left the body of its last channel open.
+    If the answer continues an assistant's message, the body of that message's last channel is still open.
     """
     if context.continues:
         yield from buffer.emit_until(content, *_ENDS)
@@ -66,7 +66,7 @@ def read_harmony(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[N
         if not tag:
             break
         yield from _read_message(buffer, header.rpartition(START)[2], originals)
-    if "<|" not in header:  # else it is a header that was cut off
+    if "<|" not in header:  # else it is an incomplete header
         yield content(header)
 
 

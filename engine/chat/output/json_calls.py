@@ -1,4 +1,4 @@
-"""JSON inside a model's answer: where an object ends, what it holds, and what Go would say of a broken one."""
+"""JSON inside an answer: where an object ends, its value, the tool calls in it, and Go's words for its faults."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PLACES = {
     "Invalid \\escape": "in string escape code",
     "Invalid \\uXXXX": "in \\u hexadecimal character escape",
 }
-"""Python's words for a fault and Go's."""
+"""Python's words for a fault, and Go's."""
 
 
 class BadJSON(Unreadable):
-    """The text is not JSON; `str()` is what Go's decoder says, because clients read it."""
+    """The text is not JSON; `str()` is the message of Go's decoder, which clients see."""
 
 
 class CutJSON(BadJSON):
@@ -41,9 +41,10 @@ class CutJSON(BadJSON):
 
 
 def parse(text: str) -> Any:
-    """The value of a JSON text; lone surrogates become U+FFFD, numbers too large the largest. Raises BadJSON.
+    """The value of a JSON text. Raises BadJSON.
 
-    Raw line breaks inside strings are let pass: models write them, and they can mean only one thing.
+    Lone surrogates become U+FFFD, infinite numbers the largest finite ones. Strings may hold raw line breaks, because
+    models write them.
     """
     try:
         return _DECODER.decode(_ESCAPE.sub(lambda match: r"\ufffd" if match[1] else match[0], text))
@@ -56,9 +57,9 @@ def parse(text: str) -> Any:
 
 
 def read_object(buffer: TextBuffer, stop: str = "") -> ParserCoroutine[tuple[str, bool]]:
-    """Consume the object that the text begins with: its text, and whether it is complete.
+    """Consume the object at the start of the buffer; return its text, and whether it is complete.
 
-    It is not when the answer ends first, or when `stop` comes first outside of a string (it is not consumed).
+    It is incomplete if the answer ends first, or `stop` comes first outside of a string; `stop` is not consumed.
     """
     scan = _ObjectEnd(stop)
     while (end := scan.find(buffer.text)) is None and not buffer.ended:
@@ -69,7 +70,7 @@ def read_object(buffer: TextBuffer, stop: str = "") -> ParserCoroutine[tuple[str
 
 
 class _ObjectEnd:
-    """Looks for the end of the object at the start of a growing text; each character is looked at once."""
+    """Finds the end of the object at the start of a growing text; scans each character once."""
 
     def __init__(self, stop: str) -> None:
         self.depth = 0
@@ -79,7 +80,7 @@ class _ObjectEnd:
         self._marks = re.compile(rf'\\.|["{{}}]{"|" + re.escape(stop) if stop else ""}', re.DOTALL)
 
     def find(self, text: str) -> int | None:
-        """How long the object is, or where the stop stands; None while neither is there."""
+        """Length of the object, or position of the stop; None while the text has neither."""
         for match in self._marks.finditer(text, self._seen):
             self._seen = match.end()
             if self._quoted:
@@ -88,7 +89,7 @@ class _ObjectEnd:
                 return match.start()
             elif self._count(match[0]):
                 return match.end()
-        # What could be the start of a longer mark is looked at again.
+        # What could be the start of a longer token is scanned again.
         self._seen = max(self._seen, len(text) - max(1, len(self._stop) - 1))
         return None
 
@@ -112,7 +113,7 @@ def _in_go_words(error: json.JSONDecodeError) -> BadJSON:
 
 
 def _after_item(text: str) -> str:
-    """Which kind of comma is missing at the end of `text`."""
+    """Go's words for a missing comma at the end of `text`."""
     open_brackets = []
     for match in _BRACKETS.finditer(text):
         if match[0] in "{[":
@@ -127,25 +128,25 @@ def _refuse(constant: str) -> None:
 
 
 def _finite(text: str) -> float:
-    """A number; an infinite one could not be written as JSON again."""
+    """A finite number: an infinite one could not be written as JSON again."""
     return max(-sys.float_info.max, min(float(text), sys.float_info.max))
 
 
 _DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse, parse_float=_finite)
 
 
-# Calls as JSON objects: the many ways in which models spell a name and its arguments.
+# Tool calls as JSON objects, with all keys that models use.
 
 _NAME_KEYS = ("name", "tool_name", "function")
 _ARGUMENT_KEYS = ("arguments", "parameters")
 
 
 class NotACall(Unreadable):
-    """Valid JSON, but no call of a function."""
+    """Valid JSON, but no tool call."""
 
 
 def read_call(value: dict[str, Any]) -> ToolCall:
-    """The call that an object with a name spells; without arguments it has none. Raises Unreadable."""
+    """The call in an object with a name; arguments may be missing. Raises Unreadable."""
     if not (name := name_of(value)):
         raise NotACall("empty function name")
     arguments = next((value[key] for key in _ARGUMENT_KEYS if key in value), None)
@@ -153,9 +154,9 @@ def read_call(value: dict[str, Any]) -> ToolCall:
 
 
 def read_calls(value: Any, tools: ToolSet) -> list[ToolCall]:
-    """The calls in a JSON value: `{name, arguments}`, `{tool: arguments}`, or either of them further inside.
+    """The calls in a JSON value: `{name, arguments}` or `{tool: arguments}`, at the top or nested.
 
-    Raises Unreadable when there is none.
+    Raises Unreadable if there is none.
     """
     if isinstance(value, dict) and name_of(value):
         return [read_call(value)]
@@ -168,17 +169,17 @@ def read_calls(value: Any, tools: ToolSet) -> list[ToolCall]:
 
 
 def name_of(value: dict[str, Any]) -> str:
-    """The function's name in an object that spells a call, or ""."""
+    """The function's name in an object, "" if it has none."""
     return next((name for key in _NAME_KEYS if isinstance(name := value.get(key), str) and name), "")
 
 
 def has_arguments(value: dict[str, Any]) -> bool:
-    """Whether an object that spells a call says something about arguments."""
+    """Whether an object has a key for arguments."""
     return any(key in value for key in _ARGUMENT_KEYS)
 
 
 def as_arguments(value: Any) -> dict[str, Any]:
-    """Arguments as an object; a text may hold it, nothing is an empty one. Raises Unreadable for anything else."""
+    """Arguments as an object: JSON in a string is parsed, null and "" are empty. Raises Unreadable for all else."""
     if isinstance(value, str):
         value = parse(value or "{}")
     if value is None:

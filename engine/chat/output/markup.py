@@ -1,6 +1,6 @@
 """Calls written as elements, one for the function and one for each argument: `<function=f><parameter=k>v</parameter>…`.
 
-The formats differ in their tags only. Values are bare text; the tool's schema says what they are.
+The formats differ in their tags. Values are bare text; the tool's schema gives their types.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOTHING = ("", "")
 
 
 class Element(NamedTuple):
-    """How an element is written: `opening`, a name that `names` matches, `middle`, its body, `closing`."""
+    """How an element is written: `opening`, a name, `middle`, a body, `closing`; `names` is a pattern of names."""
 
     opening: str
     middle: str
@@ -43,18 +43,19 @@ class Element(NamedTuple):
 
     @property
     def start(self) -> str:
-        """What every such element begins with, up to its first attribute."""
+        """What every such element begins with: its opening up to the first attribute."""
         return self.opening[: self.opening.find(" ") + 1] or self.opening
 
     @property
     def end(self) -> str:
-        """The closing tag."""
+        """The closing tag without whitespace."""
         return _bare(self.closing)
 
     def pattern(self, body: str, ends: str, behind_name: str = "") -> re.Pattern[str]:
-        """Finds such elements, `name` and the groups of `body` in them; `ends` matches where one is over.
+        """A pattern that finds such elements, with the group `name` and those of `body`; `ends` matches their ends.
 
-        Whitespace is free between tags, and around a name that has none itself.
+        `behind_name` matches what follows the name if `middle` is only whitespace. Whitespace is optional between tags,
+        and around names that contain none.
         """
         gap = "" if re.fullmatch(self.names, " ") else r"\s*"
         middle = _middle_pattern(self.middle) or behind_name
@@ -63,14 +64,15 @@ class Element(NamedTuple):
 
 @dataclass(frozen=True)
 class Markup:
-    """One such format: what is declared here makes its reader, and in `spec` the grammar.
+    """Markup of one family, declared once for the reader and, by `spec`, for the grammar. Texts are as models write them.
 
-    `block` stands around all calls, or around each of them where there is a `separator`; without it the tags of the
-    function are the block's. `padding` matches what belongs to a value's tags. `types` gives the format's word for a
-    JSON type. No text may contain one of the `reserved`, which are the format's tags unless all begin alike.
+    `block` are the tags around all calls, or around each call if there is a `separator`; ("", "") if the function's
+    tags are the block's. `padding` are patterns of what may surround a value inside of its tags. `types` maps a JSON
+    type to the format's word. `reserved` are texts that no string may contain, by default all tags. `preserved` are the
+    special tokens that the reader must see, by default the block's tags.
 
-    A block without a call is given back as content, or fails the answer with `complaint`. `trim_after`: whitespace
-    behind a block is dropped, `trims` before it.
+    A block without a call becomes content or, if `complaint` is set, fails the answer with it. `trims`: whitespace
+    before a block is dropped; `trim_after`: also whitespace behind it.
     """
 
     block: tuple[str, str]
@@ -135,7 +137,7 @@ class Markup:
                 yield from buffer.skip_space()
 
     def read_block(self, buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[None]:
-        """Emit the calls of one block. The opening tag is consumed. Raises MalformedCall."""
+        """Emit the calls of one block, whose opening tag is consumed. Raises MalformedCall."""
         body, closing = yield from buffer.read_until(self.closing)
         block = self.opening + body + closing
         calls = self.calls(block, tools) if closing or body.rstrip().endswith(self.last) else []
@@ -146,7 +148,7 @@ class Markup:
             yield content(block)
 
     def calls(self, block: str, tools: ToolSet) -> list[ToolCall]:
-        """The calls in a whole block. Models that mix up their formats write JSON in it."""
+        """The calls in a whole block, which may be JSON: some models mix up the formats."""
         calls = [
             ToolCall(name, self._arguments(name, match["body"], tools))
             for match in self._functions.finditer(block)
@@ -185,12 +187,12 @@ def _bare(tag: str) -> str:
 
 
 def _names(element: Element) -> str:
-    """The names that can be written: on one line, without whitespace around them."""
+    """A pattern of the names that can be written: on one line, without whitespace around them."""
     return rf"(?=\S)(?!.*\n){element.names}(?<!\s)"
 
 
 def _middle_pattern(middle: str) -> str:
-    """What stands between a name and a body: other attributes may be there, and all tags but the last be missing."""
+    """A pattern of what stands between a name and a body: with any attributes, or with the last tag alone."""
     if middle.startswith('"'):
         end = middle.rpartition('"')[2].strip()
         return f'"{_TYPE}[^{end.lstrip("<")[0]}]{{0,256}}{re.escape(end)}'
@@ -199,7 +201,7 @@ def _middle_pattern(middle: str) -> str:
 
 
 def _stated(match: re.Match[str]) -> frozenset[str]:
-    """The types that an argument itself claims to have: `string="false"`, `type="number"`."""
+    """The types that an argument's own attribute gives: `string="false"`, `type="number"`."""
     match match.groupdict().get("type"):
         case None | "true":
             return frozenset()
@@ -209,7 +211,7 @@ def _stated(match: re.Match[str]) -> frozenset[str]:
             return frozenset({kind})
 
 
-# Qwen's XML: `<tool_call><function=f><parameter=k>v</parameter></function></tool_call>`, in Seed's tags too.
+# Qwen: `<tool_call><function=f><parameter=k>v</parameter></function></tool_call>`; Seed has other tags.
 
 _LINE_NAMES, _QUOTED_NAMES = r"[^>\n]{1,256}", r'[^"]{1,256}'
 _FUNCTION = Element("<function=", ">\n", "</function>\n", _LINE_NAMES)
@@ -231,11 +233,11 @@ SEED_XML = Markup(
 """Seed-OSS."""
 
 
-# GLM's: `<tool_call>f<arg_key>k</arg_key><arg_value>v</arg_value></tool_call>`, also Ling's and Laguna's.
+# GLM, Ling, Laguna: `<tool_call>f<arg_key>k</arg_key><arg_value>v</arg_value></tool_call>`.
 
 
 def _argument(suffix: str = "") -> Element:
-    """GLM's argument, its tags on lines of their own, as GLM 4.5 writes them, or not, as 4.7 does."""
+    """GLM's argument: tags on lines of their own as in GLM 4.5, or not as in 4.7."""
     middle = f"</arg_key{suffix}>{LINE}<arg_value{suffix}>"
     return Element(f"<arg_key{suffix}>", middle, f"</arg_value{suffix}>{LINE}", r"[^<]*")
 
@@ -250,7 +252,7 @@ GLM = Markup(
     preserved=("<tool_call>", "</tool_call>", *ARGUMENT_TAGS),
 )
 
-# Hunyuan 3: GLM's markup under other names, with a suffix to each.
+# Hunyuan 3: GLM's arguments, with a suffix to each tag.
 
 _SUFFIX = ":opensource"
 HUNYUAN_THINKING = (f"<think{_SUFFIX}>", f"</think{_SUFFIX}>")
@@ -270,7 +272,7 @@ HUNYUAN = Markup(
 
 
 def _invoke(namespace: str, attribute: str = "") -> tuple[Element, Element]:
-    """The elements of a function and an argument; `attribute` tells the kind of an argument's value."""
+    """The elements of a function and an argument; `attribute` gives the type of an argument's value."""
     return (
         Element(f'<{namespace}invoke name="', '">\n', f"</{namespace}invoke>\n", _QUOTED_NAMES),
         Element(f'<{namespace}parameter name="', f'"{attribute}>', f"</{namespace}parameter>\n", _QUOTED_NAMES),
@@ -298,7 +300,7 @@ DSML_CALLS = Markup(
     reserved=(f"<{DSML}", f"</{DSML}"),
     preserved=(DSML,),
 )
-"""DeepSeek V3.2. A value says itself whether it is a string or JSON."""
+"""DeepSeek V3.2. An attribute says whether a value is a string or JSON."""
 
 DSML_TOOLS = replace(DSML_CALLS, block=(f"<{DSML}tool_calls>\n", f"</{DSML}tool_calls>"))
 """DeepSeek V4."""
@@ -313,7 +315,7 @@ MINICPM = Markup(
 )
 """MiniCPM 5."""
 
-# Kimi K3, which has tags with attributes for all.
+# Kimi K3: all parts of an answer are elements.
 
 _TOOLS = Markup(
     ("<|open|>tools<|sep|>", "<|close|>tools<|sep|>"),
@@ -331,7 +333,7 @@ _END_MESSAGE = "<|close|>message<|sep|>"
 
 
 def read_kimi3(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer of Kimi K3, reasoning in it too."""
+    """Read a whole answer of Kimi K3."""
     if context.opened(THINK):
         buffer.push_back(THINK)
     tags = (THINK, _RESPONSE, _END_RESPONSE, _END_MESSAGE, _TOOLS.opening)

@@ -1,4 +1,4 @@
-"""MiniMax M3: elements named after the arguments, nested for objects, `<item>` for each member of an array."""
+"""MiniMax M3: elements named after the arguments, nested for objects, with `<item>` for each element of an array."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.chat.output.toolset import ToolSet
 from engine.chat.output.values import JSON_TYPES, typed
 
 SPACE = "]<]minimax[>["
-"""Stands before every tag, so that no value can be mistaken for one."""
+"""Stands before every tag, so that no value looks like one."""
 
 OPENING, CLOSING = f"{SPACE}<tool_call>", f"{SPACE}</tool_call>"
 _SPEC = FormatSpec(
@@ -60,7 +60,7 @@ def _calls(body: str, tools: ToolSet) -> list[ToolCall]:
 
 
 def _tree(body: str) -> _Element:
-    """The elements of a block. A closing tag ends everything that was opened behind its own opening one."""
+    """The elements of a block. A closing tag also closes the elements inside of its own that are still open."""
     stack, at = [_Element()], 0
     for match in _TAG.finditer(body):
         stack[-1].text += body[at : match.start()]

@@ -1,4 +1,4 @@
-"""Mistral's calls: `[TOOL_CALLS]f[ARGS]{…}` of its newer models, `[TOOL_CALLS][{"name": …, "arguments": …}]` before."""
+"""Mistral: calls `[TOOL_CALLS]f[ARGS]{…}` of newer models, `[TOOL_CALLS][{"name": …, "arguments": …}]` of older."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _HEAD = re.compile(r"(?P<name>[\w.-]+)(?:\s*\[CALL_ID\](?P<id>\w+))?(?:\s*\[ARGS
 
 @dataclass(frozen=True, slots=True)
 class Mistral:
-    """A reader of both. `strict`: a call of an undeclared function, or one that is no JSON, fails the answer."""
+    """Reads both. `strict`: a call of an undeclared function, or one that is no JSON, fails the answer."""
 
     strict: bool = False
 
     def __call__(self, buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-        """Read an answer, reasoning in it too. Raises MalformedCall."""
+        """Read an answer with its reasoning. Raises MalformedCall if `strict`."""
         if context.opened(THINK):
             buffer.push_back(THINK)
         while tag := (yield from buffer.emit_until(content, CALLS, THINK, trim=True)):
@@ -42,7 +42,7 @@ class Mistral:
                 yield from buffer.skip_space()
 
     def _read_calls(self, buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[None]:
-        """Emit what stands behind the tag: a name and arguments, or the objects of an array."""
+        """Emit the calls behind the tag: a name and arguments, or the objects of an array."""
         head, brace = yield from buffer.read_until("{", CALLS, keep=True)
         named = _HEAD.fullmatch(head.strip())
         if brace != "{" or not (named or head.strip() in ("", "[")):
@@ -53,7 +53,7 @@ class Mistral:
             yield from self._read_object(buffer, tools, "", None)
 
     def _another(self, buffer: TextBuffer) -> ParserCoroutine[bool]:
-        """Whether one more object follows in an array. Consumes what stands between, or the array's end."""
+        """Whether an array goes on with another object; consumes the comma, or the array's end."""
         if not (yield from buffer.accept(",", after_space=True)):
             yield from buffer.accept("]", after_space=True)
             return False
@@ -64,7 +64,7 @@ class Mistral:
     def _read_object(
         self, buffer: TextBuffer, tools: ToolSet, before: str, named: re.Match[str] | None
     ) -> ParserCoroutine[None]:
-        """Emit the calls of the next object, or give it back with what stood before it."""
+        """Emit the calls in the next object, or it and the text `before` it as content."""
         body, whole = yield from read_object(buffer)
         try:
             value = parse(body)

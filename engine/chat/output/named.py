@@ -33,19 +33,19 @@ def _asked_without_tools(context: ParseContext) -> bool:
 
 
 def _with(answer_format: Format, *tokens: str) -> Format:
-    """The format with more tokens that reach the reader."""
+    """The format with more preserved tokens."""
     return replace(answer_format, preserved=(*tokens, *answer_format.preserved))
 
 
 def _read_lfm_thinking(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """LFM2 decides itself whether it thinks."""
+    """Read an answer of LFM2, which decides itself whether to reason."""
     if _asked_afresh(context) and (opening := (yield from buffer.accept("<think>", after_space=True))):
         buffer.push_back(opening)
         yield from read_opened_thinking(buffer, strip=True)
     yield from read_lfm(buffer, context)
 
 
-# Laguna: reasoning in blocks that may come again in the content, calls in GLM's markup or JSON.
+# Laguna: reasoning may come again in the content; calls are GLM's markup or JSON.
 
 
 def _laguna_thinks(context: ParseContext) -> bool:
@@ -53,7 +53,7 @@ def _laguna_thinks(context: ParseContext) -> bool:
 
 
 def read_laguna(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read what follows the first block of reasoning, which the prompt may have closed already."""
+    """Read what follows the first block of reasoning, which the prompt may have closed."""
     yield from buffer.accept("</think>", after_space=True)
     yield from buffer.skip_space()
     while tag := (yield from buffer.emit_until(content, "<think>", GLM.opening, trim=True)):
@@ -107,4 +107,4 @@ NAMED: Mapping[str, Format] = {
     "glimmer": glimmer.GLIMMER,
     "passthrough": Format(read_content),
 }
-"""By the names that Ollama accepts."""
+"""Formats by the parser names that Ollama accepts."""

@@ -1,4 +1,4 @@
-"""Calls in Python's notation: `[f(a=1, b="x"), g()]`, as Llama 4, LFM2 and OLMo 3 write them; Llama 3 knows it too."""
+"""Calls in Python's notation, `[f(a=1, b="x"), g()]`: Llama 4 and 3, LFM2, OLMo 3."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.chat.output.values import NAME, Literals
 
 
 def python_calls(text: str) -> list[ToolCall]:
-    """The calls in a list, or one after another. Raises Unreadable when the text is anything else."""
+    """The calls in a list, or one after another. Raises Unreadable for any other text."""
     reader = Literals(text)
     listed = reader.accept("[")
     calls = []
@@ -38,10 +38,10 @@ def python_calls(text: str) -> list[ToolCall]:
 
 @dataclass(frozen=True, slots=True)
 class TaggedPython:
-    """One such format: what is declared here makes its reader, and in `spec` the grammar.
+    """Calls between two tags, declared once for the reader and, by `spec`, for the grammar.
 
-    Calls stand between two tags, in brackets if `listed`, else on lines. A block that is none is given back as
-    content. `trim_after`: whitespace behind a block is dropped.
+    `listed`: the calls are in brackets, else on lines. A block that cannot be read becomes content. `trim_after`:
+    whitespace behind a block is dropped.
     """
 
     opening: str
@@ -76,19 +76,19 @@ class TaggedPython:
 
 
 def read_lfm(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read the content of an answer of LFM2, which forgets its tags at times."""
+    """Read the content of an answer of LFM2, which sometimes forgets its tags."""
     if not (yield from _read_bare(buffer, context)):
         yield from LFM(buffer, context)
 
 
 def read_bare_python(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer that is either calls or content, as Llama 4 writes it."""
+    """Read an answer of Llama 4: calls or content."""
     if not (yield from _read_bare(buffer, context)):
         yield from buffer.emit_until(content)
 
 
 def _read_bare(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[bool]:
-    """Read an answer that begins like a call of a known tool to its end; false, and nothing read, if it does not."""
+    """Read a whole answer that begins like a call of a known tool; return False and read nothing if it does not."""
     space = yield from buffer.skip_space()
     start = yield from buffer.accept(*(f"{bracket}{name}(" for name in context.tools.names for bracket in ("[", "")))
     buffer.push_back(space + start)

@@ -20,13 +20,13 @@ from engine.chat.output.toolset import ToolSet
 
 @dataclass(frozen=True, slots=True)
 class TaggedJSON:
-    """One such format: what is declared here makes its reader, and in `spec` the grammar.
+    """JSON between two tags, declared once for the reader and, by `spec`, for the grammar.
 
     `inside` tells how calls are written between the tags. `closing` may be "" where they are the last thing in an
     answer; `also` are other spellings of the opening tag.
 
-    A block without a readable call is given back as content, or fails the answer where `complaint` is set: the words
-    before the fault in its JSON. `trim_after`: whitespace behind a block is dropped.
+    A block without a readable call becomes content or, if `complaint` is set, fails the answer; `complaint` stands
+    before the words for the fault in its JSON. `trim_after`: whitespace behind a block is dropped.
     """
 
     opening: str = "<tool_call>"
@@ -76,7 +76,7 @@ class TaggedJSON:
             yield content(unsaid[unsaid.index("{") :] + closing)
 
     def _without_call(self, text: str, closing: str, tools: ToolSet) -> Delta:
-        """A block that calls nothing; one that the end of the answer has cut off is never a fault."""
+        """A block without a call, as content. Raises MalformedCall, but not if the answer ends inside of the block."""
         if self.complaint is not None and closing:
             try:
                 json_calls.read_calls(parse(text), tools)
@@ -91,18 +91,18 @@ HERMES = TaggedJSON(inside=json_call("\n", "\n", "\n"))
 """Hermes, Qwen 2.5 and 3."""
 
 
-# The format of models whose Go template tells only how a call begins: a tag, then objects with name and arguments.
+# The format of models whose Go template shows only how a call begins: a tag, then objects with name and arguments.
 
 _BARE = ("{", "[")
 
 
 def tagged(tag: str) -> Reader:
-    """The reader for calls that begin with `tag`. `{` and `[` are no tags: such a call is the whole answer."""
+    """A reader of calls that begin with `tag`. If that is `{` or `[`, calls are the whole answer."""
     return with_tools(_read_bare if tag in _BARE else partial(_read_tagged, tags=spellings(tag)))
 
 
 def template_format(tag: str, thinking: tuple[str, str] = ("", "")) -> Format:
-    """The format of a model whose Go template shows `tag` before calls, and these tags, if both, around reasoning."""
+    """The format of a model whose Go template shows `tag` before calls, and the tags `thinking` around reasoning."""
     end = {"<": ">", "[": "]"}.get(tag[0], "")
     preserved = (tag[: tag.index(end) + 1],) if end in tag[1:] and end else ()
     answer_format = Format(tagged(tag), FormatSpec(calls=tagged_calls(tag)), preserved)
@@ -110,7 +110,7 @@ def template_format(tag: str, thinking: tuple[str, str] = ("", "")) -> Format:
 
 
 def tagged_calls(tag: str) -> ToolCallSpec:
-    """A way of writing calls that begin with `tag`, which the reader of `tagged` reads."""
+    """How calls that begin with `tag` are written; the reader of `tagged` reads them."""
     if tag == "{":
         return json_call()
     if tag.endswith("["):
@@ -120,7 +120,7 @@ def tagged_calls(tag: str) -> ToolCallSpec:
 
 
 def spellings(tag: str) -> tuple[str, ...]:
-    """A tag as models write it: whitespace inside may be missing or of another kind."""
+    """A tag as models write it: without whitespace inside, with spaces or with line feeds."""
     words = tag.split()
     return tuple({glue.join(words): None for glue in ("", " ", "\n")} | {tag: None})
 
@@ -143,10 +143,10 @@ def _read_bare(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[Non
 
 
 class _Calls:
-    """Reads the objects of one answer, or those behind one tag ("": the answer began with them).
+    """Reads the objects behind one tag; "" if the answer begins with objects.
 
-    What turns out to be no call is given back as content. Behind a call all is silent up to the next tag or object,
-    because the ends of calls are not known.
+    Text that is no call becomes content. Text behind a call is dropped up to the next tag or object, because the
+    format's closing tags are unknown.
     """
 
     def __init__(self, tools: ToolSet, tag: str, consumed: str) -> None:
@@ -158,7 +158,7 @@ class _Calls:
         self._names = re.compile(rf"(?<![\w-])(?:{names})(?![\w-])")
 
     def read(self, buffer: TextBuffer) -> ParserCoroutine[None]:
-        """Emit calls until the answer ends, or something that is no call was given back."""
+        """Emit calls until the answer ends or something is no call."""
         while True:
             lead, _ = yield from buffer.read_until("{", keep=True)
             self._unsaid += lead
@@ -177,7 +177,7 @@ class _Calls:
         yield content(self._rest())
 
     def _interpret(self, lead: str, body: str) -> list[ToolCall] | None:
-        """The calls of tools in an object; None if it cannot be read."""
+        """The calls of known tools in an object; None if it cannot be read."""
         try:
             value = parse(body)
             name = json_calls.name_of(value)
@@ -190,7 +190,7 @@ class _Calls:
             return None
 
     def _rest(self) -> str:
-        """What was read, was no call, and is not just what follows a call."""
+        """The text that was read and not emitted, without what only follows a call."""
         if not self._called:
             return self._unsaid
         start = self._unsaid.rfind(self._tag) if self._tag and self._tag in self._unsaid else self._unsaid.find("{")

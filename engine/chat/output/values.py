@@ -1,4 +1,4 @@
-"""Values that models write in notations of their own: Python's literals, Gemma's quotes and bare keys."""
+"""Values in notations other than JSON: Python literals, Gemma's quotes and bare keys, bare text."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def python_value(text: str) -> Any:
 
 
 class Literals:
-    """Reads values from left to right.
+    """A recursive-descent reader of values.
 
-    `quotes` are Gemma's marks of raw strings, besides `'` and `"`; with them an unquoted value may have commas, as
-    long as no key follows. `bare_words`: a word that is no number, truth or nothing is a string, because models
-    forget quotes; else it is a fault.
+    `quotes` are Gemma's delimiters of raw strings, besides `'` and `"`; with them an unquoted value may contain commas
+    that no key follows. `bare_words`: a word that is no number, boolean or null is a string, because models forget
+    quotes; else it is a fault.
     """
 
     def __init__(self, text: str, *, quotes: tuple[str, ...] = (), bare_words: bool = True) -> None:
@@ -48,12 +48,12 @@ class Literals:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing but whitespace is left."""
+        """Whether only whitespace is left."""
         self._skip_space()
         return self._at == len(self._text)
 
     def accept(self, *marks: str) -> str:
-        """Consume the mark that comes next, whitespace before it too; "" if none of them does."""
+        """Consume whitespace and the one of the marks that follows, and return that; "" if none does."""
         self._skip_space()
         for mark in marks:
             if self._text.startswith(mark, self._at):
@@ -151,7 +151,7 @@ def _unescape(match: re.Match[str]) -> str:
     return chr(int(code, 16)) if code else _ESCAPED.get(match[4], match[0])
 
 
-# Values that a model wrote as bare text, turned into what the tool's schema asks for.
+# Bare text, turned into a value of the type in the tool's schema.
 
 JSON_TYPES = frozenset({"boolean", "integer", "number", "array", "object"})
 _INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")
@@ -159,9 +159,10 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?
 
 
 def typed(text: str, types: frozenset[str]) -> Any:
-    """`text` as the first of the types that it fits; as it stands when nothing is declared or nothing fits.
+    """`text` as a value of the first of the types that it fits, in the order boolean, integer, number, array, object.
 
-    `null` is None whatever is declared, and what should be a boolean and nothing else is never anything else.
+    It stays a string if no type is declared or fits, but `null` is always None, and a text that can only be a boolean
+    is False unless it is `true`.
     """
     if text.lower() == "null":
         return None
@@ -207,7 +208,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _composite(text: str) -> Any:
-    """JSON, or Python's notation: some templates show the model nothing else."""
+    """A value in JSON or Python's notation, which some templates show to the model."""
     try:
         return parse(text)
     except BadJSON:
@@ -221,4 +222,4 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "array": _array,
     "object": _object,
 }
-"""In the order in which they are tried: the strictest first."""
+"""In the order in which they are tried, the strictest first."""

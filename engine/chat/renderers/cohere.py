@@ -1,4 +1,4 @@
-"""Cohere's Command A of 2026 and North: turns of tokens, a list of tools even if empty, numbered calls."""
+"""Cohere's Command A of 2026 and North: special tokens around each message, numbered tool calls."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _START, _END = "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"
 _SYSTEM, _USER, _CHATBOT = f"{_START}<|SYSTEM_TOKEN|>", f"{_START}<|USER_TOKEN|>", f"{_START}<|CHATBOT_TOKEN|>"
 _TEXT, _END_TEXT = "<|START_TEXT|>", f"<|END_TEXT|>{_END}"
 _THINKING, _END_THINKING = "<|START_THINKING|>", "<|END_THINKING|>"
-# The blanks are those that the family's template leaves.
+# The whitespace that the family's template leaves.
 _BEFORE_CALLS = "\n            \n                "
 
 
 class Cohere(NamedRenderer):
-    """The last answer is continued, unless it calls tools. All thoughts are shown again."""
+    """Continues the last answer unless it calls tools. Shows all earlier reasoning, and an empty list without tools."""
 
     bos = "<BOS_TOKEN>"
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The system text and the tools, then the turns."""
+        """The system text and the tools, then the messages."""
         system, rest = chat.split_system("system")
         yield _SYSTEM + _TEXT + (f"{system}\n\n\n\n" if system else "") + _tools(chat.tools) + _END_TEXT
         numbers = _numbers(rest)
         messages = fold_results(rest, lambda run: _results(run, numbers))
         called = 0
         for at, message in enumerate(messages):
-            yield _turn(message, called, continued=at == len(messages) - 1)
+            yield _message_text(message, called, continued=at == len(messages) - 1)
             called += len(message.tool_calls)
         if not (messages and _is_continued(messages[-1])):
-            yield _CHATBOT + _THINKING + ("" if chat.thinks(unless_said=True) else _END_THINKING)
+            yield _CHATBOT + _THINKING + ("" if chat.thinks(default=True) else _END_THINKING)
 
 
 def _tools(tools: Sequence[Tool]) -> str:
@@ -57,8 +57,8 @@ def _numbers(messages: Sequence[Message]) -> dict[str, int]:
     return {id_: number for id_, number in numbers.items() if id_}
 
 
-def _turn(message: Message, called: int, *, continued: bool) -> str:
-    """A message before which `called` calls were made."""
+def _message_text(message: Message, called: int, *, continued: bool) -> str:
+    """One message; `called` calls were made before it. Messages of other roles are left out."""
     match message.role:
         case "system":
             return _SYSTEM + _TEXT + message.content + _END_TEXT
@@ -76,15 +76,15 @@ def _is_continued(message: Message) -> bool:
 
 
 def _text(message: Message, continued: bool) -> str:
-    return _thoughts(message) + _TEXT + message.content + ("" if continued else _END_TEXT)
+    return _reasoning(message) + _TEXT + message.content + ("" if continued else _END_TEXT)
 
 
 def _action(message: Message, called: int) -> str:
     calls = ",".join(_call(call, number) for number, call in enumerate(message.tool_calls, called))
-    return f"{_BEFORE_CALLS}{_thoughts(message)}<|START_ACTION|>[{calls}\n\n]<|END_ACTION|>{_END}"
+    return f"{_BEFORE_CALLS}{_reasoning(message)}<|START_ACTION|>[{calls}\n\n]<|END_ACTION|>{_END}"
 
 
-def _thoughts(message: Message) -> str:
+def _reasoning(message: Message) -> str:
     return f"{_THINKING}{message.thinking}{_END_THINKING}" if message.thinking else ""
 
 

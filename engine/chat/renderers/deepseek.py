@@ -25,15 +25,15 @@ _CALL_FORMAT = (
 
 
 class DeepSeek31(NamedRenderer):
-    """An answer is never continued, and behind a tool's result the model goes on without an opening."""
+    """Never continues an answer. After a tool's result the prompt has no opening of a new answer."""
 
     bos = BOS
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """All system texts and the tools, then the turns."""
+        """All system texts and the tools, then the messages."""
         yield BOS + "\n\n".join(message.content for message in chat.messages if message.role == "system")
         yield _tools(chat.tools) if chat.tools else ""
-        thinks = chat.thinks(unless_said=False)
+        thinks = chat.thinks(default=False)
         messages = [message for message in chat.messages if message.role in ("user", "assistant", "tool")]
         question = last_user(messages)
         previous = ""
@@ -48,12 +48,12 @@ class DeepSeek31(NamedRenderer):
 
 
 def calls_text(calls: str) -> str:
-    """Calls as a block."""
+    """A block of calls."""
     return f"<｜tool▁calls▁begin｜>{calls}<｜tool▁calls▁end｜>"
 
 
 def result_text(result: Message) -> str:
-    """What a tool answered."""
+    """A tool's result."""
     return f"<｜tool▁output▁begin｜>{result.content}<｜tool▁output▁end｜>"
 
 
@@ -67,7 +67,7 @@ def _definition(tool: Tool) -> str:
 
 
 def _answer(message: Message, previous: str, is_new: bool) -> str:
-    """An answer to the message of role `previous`; thoughts that a client left in the content are cut off."""
+    """An answer to the message of role `previous`; reasoning that a client left in the content is cut off."""
     content = message.content
     if message.tool_calls:
         opening = END_THINK
@@ -95,13 +95,13 @@ _FUNCTIONS = "\nYou have the following functions available:\n"
 
 
 class Cogito(NamedRenderer):
-    """An answer is never continued. System messages but the first are left out."""
+    """Never continues an answer. Leaves out system messages but the first."""
 
     bos = BOS
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The preamble, then the turns."""
-        thinks = chat.thinks(unless_said=False)
+        """The preamble, the system text and the tools, then the messages."""
+        thinks = chat.thinks(default=False)
         system, rest = chat.split_system("system")
         yield BOS + (_DEEP if thinks else "") + _PREAMBLE
         if system:
@@ -110,14 +110,14 @@ class Cogito(NamedRenderer):
             yield _FUNCTIONS
             yield from (f"```json\n{indented(tool_json(tool))}\n```\n" for tool in chat.tools)
         messages = [message for message in fold_results(rest, _results) if message.role in _ROLES]
-        yield from map(_turn, messages)
+        yield from map(_message_text, messages)
         if not messages or messages[-1].role != "user":
             yield ASSISTANT
         if thinks:
             yield f"{THINK}\n"
 
 
-def _turn(message: Message) -> str:
+def _message_text(message: Message) -> str:
     match message.role:
         case "user":
             return f"{USER}{message.content}{ASSISTANT}"

@@ -1,4 +1,4 @@
-"""Gemma 4: turns of user and model, results inside of the model's turn, reasoning as a channel."""
+"""Gemma 4 and FunctionGemma: tool results inside of the model's turn, values in a notation of Gemma's own."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from engine.chat.renderers.jsontext import free, is_composite, number, scalar_te
 from modelfile.conversation import Property, Tool
 from modelfile.text import SPACES
 
-# Gemma's way to write values: texts between two marks, keys bare and sorted.
+# Gemma's notation for values: strings between two marks, keys bare and sorted.
 
 _INT64 = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class GemmaValues:
-    """`mark` stands before and behind a text; `null` is what nothing is called."""
+    """Writes values: `mark` stands around a string, `null` for null, `key` writes the key of an object."""
 
     mark: str
     null: str
     key: Callable[[str], str] = str
 
     def text(self, text: str) -> str:
-        """A text between its marks."""
+        """A string."""
         return f"{self.mark}{text}{self.mark}"
 
     def texts(self, texts: Iterable[str]) -> str:
-        """A list of texts."""
+        """A list of strings."""
         return f"[{','.join(map(self.text, texts))}]"
 
     def value(self, value: Any) -> str:
-        """Any JSON."""
+        """Any JSON value."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -46,24 +46,24 @@ class GemmaValues:
         return self.null if value is None else _scalar(value)
 
     def members(self, value: dict[str, Any]) -> str:
-        """What stands between the braces of an object."""
+        """The members of an object, without its braces."""
         return ",".join(f"{self.key(name)}:{self.value(value[name])}" for name in sorted(value))
 
     def tool(self, tool: Tool, properties: str) -> str:
-        """A function and the schema of its arguments, of which `properties` is the text of those that it declares."""
-        said = {"properties": properties} if tool.properties else {}
+        """A function's description and schema; `properties` is the text of its properties."""
+        members = {"properties": properties} if tool.properties else {}
         if tool.required:
-            said["required"] = self.texts(tool.required)
+            members["required"] = self.texts(tool.required)
         if tool.parameters_type:
-            said["type"] = self.text(tool.parameters_type.upper())
-        schema = ",".join(f"{name}:{text}" for name, text in said.items())
+            members["type"] = self.text(tool.parameters_type.upper())
+        schema = ",".join(f"{name}:{text}" for name, text in members.items())
         declares = tool.properties is not None or tool.parameters_type
         parameters = f",parameters:{{{schema}}}" if declares else ""
         return f"{{description:{self.text(tool.description)}{parameters}}}"
 
 
 def _scalar(value: Any) -> str:
-    """A bool or a number; integers plainly, as far as 64 bits go."""
+    """A bool or a number; whole numbers within 64 bits without an exponent."""
     if not isinstance(value, bool):
         double = number(value)
         if -_INT64 <= double < _INT64 and double.is_integer():
@@ -80,7 +80,7 @@ Schema = dict[str, Any]
 
 
 def declaration(tool: Tool) -> str:
-    """A tool as the model reads it."""
+    """The declaration of a tool."""
     properties = _members(_schemas(tool.properties or {}))
     return f"<|tool>declaration:{tool.name}{_SCHEMA_VALUES.tool(tool, properties)}<tool|>"
 
@@ -92,7 +92,7 @@ def _schemas(properties: Mapping[str, Property]) -> Schema:
 def _schema(schema: Property) -> Schema:
     """The schema of an argument as plain JSON, with a simple `anyOf` as a choice of types.
 
-    Several types are one text that looks like Python's list, as the family's template makes it.
+    Several types become one string that looks like a Python list, as in the family's template.
     """
     types = list(schema.type) or _simple_types(schema)
     quoted = ", ".join(f"'{name.upper()}'" for name in types)
@@ -108,14 +108,14 @@ def _schema(schema: Property) -> Schema:
 
 
 def _simple_types(schema: Property) -> list[str]:
-    """The types of an `anyOf` whose options say nothing else."""
+    """The types of an `anyOf` whose options are types and nothing else."""
     if not all(option.type and option == Property(type=option.type) for option in schema.any_of):
         return []
     return list(dict.fromkeys(name for option in schema.any_of for name in option.type))
 
 
 def _members(properties: Schema) -> str:
-    """The schemas of an object's members; names that a schema itself uses are left out."""
+    """The schemas of an object's members; members named like a keyword of schemas are left out."""
     schemas = (
         f"{name}:{{{','.join(_fields(properties[name]))}}}"
         for name in sorted(properties)
@@ -186,20 +186,20 @@ _VALUES = GemmaValues(MARK, null="null")
 
 
 class Gemma4(NamedRenderer):
-    """An answer is never continued; behind a result the model goes on in its own turn.
+    """Never continues an answer; after a tool's result the model goes on in its own turn.
 
-    `closes_thoughts`: without reasoning the prompt ends with an empty channel, as the large models are used to.
+    `closes_reasoning`: without reasoning the prompt ends with an empty channel, as the large models were trained.
     """
 
     bos = _BOS
 
-    def __init__(self, *, closes_thoughts: bool) -> None:
-        self._closes_thoughts = closes_thoughts
+    def __init__(self, *, closes_reasoning: bool) -> None:
+        self._closes_reasoning = closes_reasoning
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The system turn, if there is anything in it, then the others."""
+        """The system turn unless it would be empty, then the other turns."""
         system, rest = chat.split_system("system", "developer")
-        thinks = chat.thinks(unless_said=False)
+        thinks = chat.thinks(default=False)
         yield _BOS
         if system is not None or chat.tools or thinks:
             yield f"{_START}system\n" + ("<|think|>\n" if thinks else "") + (system or "").strip(SPACES)
@@ -215,13 +215,13 @@ class Gemma4(NamedRenderer):
     def _opening(self, last: _Turn | None, thinks: bool) -> str:
         if last is not None and last.message.tool_calls:
             return _THOUGHT if last.results and thinks else ""
-        closed = self._closes_thoughts and not thinks
+        closed = self._closes_reasoning and not thinks
         return f"{_START}model\n" + (_THOUGHT + _END_THOUGHT if closed else "")
 
 
 @dataclass(slots=True)
 class _Turn:
-    """A message, and the results that answer its calls."""
+    """A message and the results of its calls."""
 
     message: Message
     results: list[Message]
@@ -232,10 +232,10 @@ class _Turn:
         is_model = message.role == "assistant"
         goes_on = is_model and before == "assistant"
         opening = "" if goes_on else f"{_START}{'model' if is_model else message.role}\n"
-        thoughts = f"{_THOUGHT}{message.thinking}\n{_END_THOUGHT}" if is_model and message.thinking and is_new else ""
+        reasoning = f"{_THOUGHT}{message.thinking}\n{_END_THOUGHT}" if is_model and message.thinking and is_new else ""
         calls = "".join(map(_call, message.tool_calls))
         results = "".join(_result(result, message.tool_calls) for result in self.results)
-        return opening + thoughts + calls + results + message.content + self._end(after)
+        return opening + reasoning + calls + results + message.content + self._end(after)
 
     def _end(self, after: str) -> str:
         if self.message.tool_calls and not self.results:
@@ -257,7 +257,7 @@ def _turns(messages: Sequence[Message]) -> list[_Turn]:
 
 
 def _bare(message: Message) -> Message:
-    """The message without blanks around its content, an answer also without thoughts in it."""
+    """The message without whitespace around its content; an answer also without reasoning in it."""
     if message.role == "tool":
         return message
     content = _OLD_THOUGHT.sub("", message.content) if message.role == "assistant" else message.content
@@ -284,12 +284,12 @@ _FUNCTION_VALUES = GemmaValues("<escape>", null="<nil>")
 
 
 class FunctionGemma(NamedRenderer):
-    """An answer is never continued; results are part of the model's turn, which goes on behind them."""
+    """Never continues an answer; tool results are part of the model's turn, which goes on behind them."""
 
     bos = _FUNCTION_BOS
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The developer's turn, if there is anything in it, then the others."""
+        """The developer's turn unless it would be empty, then the other turns."""
         system, rest = chat.split_system("system", "developer")
         yield _FUNCTION_BOS
         if system or chat.tools:
@@ -302,7 +302,7 @@ class FunctionGemma(NamedRenderer):
 
 
 class _Turns:
-    """Where the model's turn stands: `called`, a result is to follow at once; `answered`, one was written."""
+    """State of the model's turn: `_called` if a result follows at once, `answered` if one was written."""
 
     def __init__(self) -> None:
         self.answered = False
@@ -310,7 +310,7 @@ class _Turns:
         self._unanswered: list[ToolCall] = []
 
     def next(self, message: Message, *, has_result: bool) -> str:
-        """A message; `has_result`: the next one is a result."""
+        """The text of a message; `has_result`: the next message is a tool's result."""
         text = message.content.strip(SPACES)
         if message.role not in ("user", "assistant", "tool"):
             return _opening(message.role) + text + _FUNCTION_END

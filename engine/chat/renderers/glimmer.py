@@ -1,4 +1,4 @@
-"""Muse Glimmer: messages whose header says to whom they go, calls as ATEM markup, a system turn with a date."""
+"""Muse Glimmer: messages with a recipient in their header, calls as ATEM markup, the date in the system message."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ that can span
 
 
 class Glimmer(NamedRenderer):
-    """An answer is never continued. All thoughts are shown again; what is said beside a call is not."""
+    """Never continues an answer. Shows all earlier reasoning, but not content beside a call.
+
+    `today` gives the date for the default system message.
+    """
 
     bos = _BOS
 
@@ -66,7 +69,7 @@ class Glimmer(NamedRenderer):
         self._today = today
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The turns; without any system message one of the family's own first."""
+        """The messages, after a default system message if there is none."""
         yield _BOS
         strength = _strength(chat.think)
         if all(message.role != "system" for message in chat.messages):
@@ -95,7 +98,7 @@ def _strength(think: Think | None) -> str:
 
 
 def _with_strength(text: str, strength: str) -> str:
-    """A system text in the family's own word for effort; what it says itself about it counts."""
+    """A system text with the family's word for reasoning effort; an effort in the text itself wins."""
     for effort, word in _EFFORTS.items():
         text = text.replace(effort, word)
     return text if "reasoning strength" in text.lower() else f"{text}\n\nReasoning strength: {strength}."
@@ -112,7 +115,7 @@ def _system(text: str, tools: Sequence[Tool]) -> str:
 
 
 def _namespaces(tools: Sequence[Tool]) -> list[str]:
-    """What stands before the first dot of the names, each once."""
+    """The parts of the names before the first dot, each once."""
     return list(dict.fromkeys(tool.name.partition(".")[0] for tool in tools))
 
 
@@ -127,13 +130,13 @@ def _definition(tool: Tool) -> str:
 
 
 def _result(result: Message, names: dict[str, str]) -> str:
-    """What a tool answered; `names` are those of the calls by their ids."""
+    """A tool's result; `names` are those of the calls by their ids."""
     name = result.tool_name or (names.get(result.tool_call_id, result.tool_call_id) if result.tool_call_id else "")
     return _message(f"tool {name}", f'<tool_output name="{name}">\n{result.content}\n</tool_output>', _END)
 
 
 def _answer(message: Message, end: str) -> Iterator[str]:
-    """Thoughts, and calls or content; calls end with `end`."""
+    """Reasoning, then calls or content; calls end with `end`."""
     if message.thinking:
         yield _message("assistant to=self", message.thinking, _END_MESSAGE)
     if message.tool_calls:

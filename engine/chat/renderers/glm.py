@@ -27,20 +27,20 @@ _CALL_FORMAT = (
 
 
 class GLM47(NamedRenderer):
-    """An answer is never continued. All thoughts are shown again."""
+    """Never continues an answer. Shows all earlier reasoning."""
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The tools, then the turns."""
+        """The tools, then the messages."""
         yield START + tools_text(chat.tools)
         before = ""
         for message in chat.messages:
-            yield _turn(message, before)
+            yield _message_text(message, before)
             before = message.role
-        yield ASSISTANT + (THINK if chat.thinks(unless_said=True) else END_THINK)
+        yield ASSISTANT + (THINK if chat.thinks(default=True) else END_THINK)
 
 
 def tools_text(tools: Sequence[Tool]) -> str:
-    """A system turn with the definitions and how to call them, if there are any."""
+    """A system message with the definitions and how to call them; "" without tools."""
     definitions = "".join(f"{spaced(tool_json(tool))}\n" for tool in tools)
     return _TOOLS + definitions + _CALL_FORMAT if tools else ""
 
@@ -54,44 +54,44 @@ def call_text(call: ToolCall) -> str:
     return f"<tool_call>{call.name}{''.join(arguments)}</tool_call>"
 
 
-def _turn(message: Message, before: str) -> str:
-    """A message behind one of the role `before`."""
+def _message_text(message: Message, before: str) -> str:
+    """One message; the message before it has the role `before`."""
     match message.role:
         case "system":
             return SYSTEM + message.content
         case "user":
             return USER + message.content
         case "assistant":
-            thoughts = f"{THINK}{message.thinking}{END_THINK}" if message.thinking else END_THINK
-            return ASSISTANT + thoughts + message.content + "".join(map(call_text, message.tool_calls))
+            reasoning = f"{THINK}{message.thinking}{END_THINK}" if message.thinking else END_THINK
+            return ASSISTANT + reasoning + message.content + "".join(map(call_text, message.tool_calls))
         case "tool":
             opening = "" if before == "tool" else OBSERVATION
             return f"{opening}<tool_response>{message.content}</tool_response>"
     return ""
 
 
-# GLM OCR: GLM's tokens with line breaks, images, reasoning only if asked for.
+# GLM OCR: GLM's tokens with line breaks, and images.
 
 _NO_THINK = "/nothink"
 
 
 class GLMOcr(NamedRenderer):
-    """An answer is never continued. All thoughts are shown again; each question says if it is to be none."""
+    """Never continues an answer. Shows all earlier reasoning; without reasoning each question ends with `/nothink`."""
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The tools, then the turns."""
+        """The tools, then the messages."""
         yield START + tools_text(chat.tools)
-        is_off = not chat.thinks(unless_said=True)
+        is_off = not chat.thinks(default=True)
         before = ""
         for message in tag_images(chat.messages, tags_first_spaced):
             suffix = _NO_THINK if is_off and not message.content.endswith(_NO_THINK) else ""
-            yield f"{USER}\n{message.content}{suffix}" if message.role == "user" else _ocr_turn(message, before)
+            yield f"{USER}\n{message.content}{suffix}" if message.role == "user" else _ocr_message_text(message, before)
             before = message.role
         yield f"{ASSISTANT}\n" + (f"{THINK}{END_THINK}\n" if is_off else "")
 
 
-def _ocr_turn(message: Message, before: str) -> str:
-    """A message that is not the user's, behind one of the role `before`."""
+def _ocr_message_text(message: Message, before: str) -> str:
+    """One message that is not the user's; the message before it has the role `before`."""
     match message.role:
         case "system":
             return f"{SYSTEM}\n{message.content}\n"

@@ -1,4 +1,4 @@
-"""JSON inside of prompts, to the byte as Ollama's renderers print it."""
+"""JSON inside of prompts, printed byte for byte as Ollama's renderers do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HTML = {"u003c": "<", "u003e": ">", "u0026": "&"}
 
 
 def number(value: float) -> float:
-    """A number as Go holds it; one that is too large is infinite."""
+    """A number as float64; infinite if it is too large."""
     try:
         return float(value)
     except OverflowError:
@@ -26,7 +26,7 @@ def number(value: float) -> float:
 
 
 def free(value: Any) -> Any:
-    """JSON of no declared shape as Go's encoder sees it: keys sorted, numbers of double precision."""
+    """A JSON value as Go's encoder prints one of type `any`: keys sorted, numbers as float64."""
     if isinstance(value, dict):
         return {key: free(value[key]) for key in sorted(value)}
     if isinstance(value, list | tuple):
@@ -37,22 +37,22 @@ def free(value: Any) -> Any:
 
 
 def compact(value: Any) -> str:
-    """JSON without blanks."""
+    """JSON without spaces."""
     return blob_json.encode(value).decode()
 
 
 def spaced(value: Any) -> str:
-    """JSON with a blank after every colon and comma, as Python's encoder writes it."""
+    """JSON with a space after every colon and comma, as Python's encoder writes it."""
     return _with_blanks(compact(value))
 
 
 def spaced_markup(value: Any) -> str:
-    """The same with `<`, `>` and `&` as they are."""
+    """As `spaced`, with `<`, `>` and `&` not escaped."""
     return _with_blanks(_ESCAPE.sub(lambda match: _HTML.get(match[1], match[0]), compact(value)))
 
 
 def indented(value: Any) -> str:
-    """JSON on lines of its own, four blanks a level."""
+    """JSON on several lines, indented by four spaces."""
     return "".join(_on_lines(compact(value)))
 
 
@@ -74,16 +74,13 @@ def _on_lines(text: str) -> list[str]:
     return parts
 
 
-# Arguments of earlier calls, the ways in which families print one.
-
-
 def arguments_json(call: ToolCall) -> dict[str, Any]:
-    """The arguments of a call in their own order; what is inside of them is sorted."""
+    """The arguments of a call in their order; keys inside of their values are sorted."""
     return {name: free(value) for name, value in call.arguments.items()}
 
 
 def sorted_arguments(call: ToolCall) -> list[tuple[str, Any]]:
-    """The arguments of a call by name."""
+    """The arguments of a call, sorted by name."""
     return sorted(call.arguments.items(), key=lambda pair: pair[0])
 
 
@@ -93,7 +90,7 @@ def is_composite(value: Any) -> bool:
 
 
 def scalar_text(value: Any) -> str:
-    """A text as it is, a number as Go prints it (a million is `1e+06`), `true` and `false`."""
+    """A string as it is, a number as Go prints it (a million is `1e+06`), `true` or `false`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -102,5 +99,5 @@ def scalar_text(value: Any) -> str:
 
 
 def text_or_json(value: Any) -> str:
-    """A text as it is, all else as JSON."""
+    """A string as it is, all else as JSON."""
     return value if isinstance(value, str) else compact(free(value))

@@ -1,4 +1,4 @@
-"""Laguna: Poolside's tags, each on a line of its own."""
+"""Laguna and Poolside v1: XML-like tags for messages, GLM's markup for calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CALLS = (
     "For each function call, return an unescaped XML-like object with function name and arguments within "
     "'<tool_call>' and '</tool_call>' tags, like here:\n"
 )
-_THOUGHTFUL_CALLS = (
+_REASONING_CALLS = (
     "Wrap your thinking in '<think>', '</think>' tags, followed by a function call. "
     f"{_CALLS}<think> your thoughts here </think>\n"
 )
@@ -32,13 +32,13 @@ TAGS = {"user": "user", "tool": "tool_response", "system": "system"}
 
 
 class Laguna(NamedRenderer):
-    """The last answer is continued. All thoughts are shown again."""
+    """Continues the last answer. Shows all earlier reasoning. Each tag is on a line of its own."""
 
     bos = BOS
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The system text and the tools, then the turns."""
-        thinks = chat.thinks(unless_said=False)
+        """The system text and the tools, then the messages."""
+        thinks = chat.thinks(default=False)
         system, rest = chat.split_system("system")
         yield BOS + _system(DEFAULT_SYSTEM if system is None else system, chat.tools, thinks)
         for at, message in enumerate(rest):
@@ -76,38 +76,35 @@ def _system(text: str, tools: Sequence[Tool], thinks: bool) -> str:
     shown = text.rstrip(SPACES)
     if not shown and not tools:
         return ""
-    calls = _THOUGHTFUL_CALLS if thinks else _CALLS
+    calls = _REASONING_CALLS if thinks else _CALLS
     rest = f"\n\n{tools_text(tools)}\n\n{calls}{_EXAMPLE}" if tools else ""
     return "<system>\n" + (f"\n{shown}" if shown else "") + f"{rest}\n</system>\n"
 
 
 def _answer(message: Message, *, is_last: bool) -> str:
-    content, thoughts = (text.strip(SPACES) for text in _split(message))
-    opening = f"{THINK}\n{thoughts}\n{END_THINK}\n" if thoughts else f"{END_THINK}\n"
-    said = (f"{content}\n" if content else "") + "".join(call_text(call, "\n") for call in message.tool_calls)
-    is_open = is_last and (said or thoughts)
-    return f"<assistant>\n{opening}{said}" + ("" if is_open else "</assistant>\n")
+    content, reasoning = (text.strip(SPACES) for text in _split(message))
+    opening = f"{THINK}\n{reasoning}\n{END_THINK}\n" if reasoning else f"{END_THINK}\n"
+    text = (f"{content}\n" if content else "") + "".join(call_text(call, "\n") for call in message.tool_calls)
+    is_open = is_last and (text or reasoning)
+    return f"<assistant>\n{opening}{text}" + ("" if is_open else "</assistant>\n")
 
 
 def _split(message: Message) -> tuple[str, str]:
-    """Content and thoughts of an answer whose client may have left both in the content."""
+    """Content and reasoning of an answer; a client may have left both in the content."""
     if END_THINK not in message.content:
         return message.content, message.thinking
     before = message.content.partition(END_THINK)[0].rpartition(THINK)[2]
     return message.content.rpartition(END_THINK)[2], message.thinking or before
 
 
-# Poolside v1: Laguna's tags without line breaks in them.
-
-
 class Poolside(NamedRenderer):
-    """An answer is never continued. All thoughts are shown again, but only with reasoning on."""
+    """Laguna's tags without line breaks. Never continues an answer. Shows earlier reasoning only with reasoning on."""
 
     bos = BOS
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The system text and the tools, then the turns."""
-        thinks = chat.thinks(unless_said=False)
+        """The system text and the tools, then the messages."""
+        thinks = chat.thinks(default=False)
         system, rest = chat.split_system("system")
         yield BOS + _poolside_system(DEFAULT_SYSTEM if system is None else system, chat.tools, thinks)
         for message in rest:
@@ -119,11 +116,11 @@ class Poolside(NamedRenderer):
 
 
 def _poolside_system(text: str, tools: Sequence[Tool], thinks: bool) -> str:
-    said = "\n\n".join(filter(None, (text.rstrip(SPACES), tools_text(tools) if tools else "")))
-    return f"<system>{said}</system>\n" if said or thinks else ""
+    content = "\n\n".join(filter(None, (text.rstrip(SPACES), tools_text(tools) if tools else "")))
+    return f"<system>{content}</system>\n" if content or thinks else ""
 
 
 def _poolside_answer(message: Message, thinks: bool) -> str:
-    thoughts = f"{THINK}{message.thinking}{END_THINK}" if thinks else END_THINK
+    reasoning = f"{THINK}{message.thinking}{END_THINK}" if thinks else END_THINK
     calls = "".join(call_text(call, "") for call in message.tool_calls)
-    return f"<assistant>{thoughts}{message.content}{calls}</assistant>\n"
+    return f"<assistant>{reasoning}{message.content}{calls}</assistant>\n"

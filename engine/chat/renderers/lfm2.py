@@ -1,4 +1,4 @@
-"""LFM2: ChatML, a list of tools in the system turn, calls as Python writes them."""
+"""LFM2: ChatML, a list of tools in the system message, calls in Python's notation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _RESPONSE, _END_RESPONSE = "<|tool_response_start|>", "<|tool_response_end|>"
 
 
 class LFM2(NamedRenderer):
-    """The last answer is continued. Thoughts in the content of earlier ones are cut off."""
+    """Continues the last answer. Cuts off reasoning in the content of earlier ones."""
 
     bos = _BOS
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The turns, each as ChatML."""
+        """The messages as ChatML."""
         system, rest = chat.split_system("system")
         text = "\n".join(filter(None, (system, _tools(chat.tools))))
         yield _BOS + (f"{START}system\n{text}{END}" if text else "")
@@ -32,20 +32,20 @@ class LFM2(NamedRenderer):
         for at, message in enumerate(tag_images(rest, tags_first_spaced)):
             if message.role == "assistant":
                 content = self.answer(message)
-                if not self.remembers(chat) and at != answers[-1] and END_THINK in content:
+                if not self.keeps_reasoning(chat) and at != answers[-1] and END_THINK in content:
                     content = content.rpartition(END_THINK)[2].strip(SPACES)
                 yield ANSWER + content + ("" if at == len(rest) - 1 else END)
             else:
-                yield f"{START}{message.role}\n{_heard(message)}{END}"
+                yield f"{START}{message.role}\n{_content(message)}{END}"
         if not chat.messages or chat.messages[-1].role != "assistant":
             yield ANSWER
 
-    def remembers(self, chat: Chat) -> bool:
-        """Whether the thoughts of earlier answers are shown again."""
+    def keeps_reasoning(self, chat: Chat) -> bool:
+        """Whether the reasoning of earlier answers is shown; LFM2 never shows it."""
         return False
 
     def answer(self, message: Message) -> str:
-        """An answer: its calls, then its text."""
+        """An answer of the conversation: its calls, then its text."""
         content = message.content
         if not message.tool_calls or _CALL in content:
             return content
@@ -54,14 +54,14 @@ class LFM2(NamedRenderer):
 
 
 class LFM2Thinking(LFM2):
-    """As above, with the thoughts in front of an answer; those of earlier ones only where reasoning was asked for."""
+    """LFM2 with reasoning before an answer; that of earlier answers only if the request asks for reasoning."""
 
-    def remembers(self, chat: Chat) -> bool:
-        """If the request says so."""
-        return chat.thinks(unless_said=False)
+    def keeps_reasoning(self, chat: Chat) -> bool:
+        """Shows earlier reasoning if the request asks for reasoning."""
+        return chat.thinks(default=False)
 
     def answer(self, message: Message) -> str:
-        """An answer with its thoughts."""
+        """Puts the reasoning before the calls and the text."""
         content = super().answer(message)
         if message.thinking and END_THINK not in content:
             return f"{THINK}{message.thinking}{END_THINK}{content}"
@@ -73,7 +73,7 @@ def _tools(tools: Sequence[Tool]) -> str:
 
 
 def _definition(tool: Tool) -> str:
-    """The function alone; the whole definition, if it is of none."""
+    """The function alone; the whole definition if it has no name."""
     parameters = parameters_markup(tool)
     if tool.name:
         head = {"name": tool.name} | ({"description": tool.description} if tool.description else {})
@@ -81,7 +81,7 @@ def _definition(tool: Tool) -> str:
     return spaced_markup(tool_json(tool))
 
 
-def _heard(message: Message) -> str:
+def _content(message: Message) -> str:
     if message.role == "tool" and _RESPONSE not in message.content:
         return _RESPONSE + message.content + _END_RESPONSE
     return message.content

@@ -1,4 +1,4 @@
-"""Nemotron 3 Nano: ChatML that always begins with a system turn, Qwen's XML for tools, reasoning in the content."""
+"""Nemotron 3 Nano: ChatML that always begins with a system message, Qwen's XML for tools, reasoning in the content."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from engine.chat.renderers.family import (
     THINK,
     Chat,
     NamedRenderer,
+    chatml,
     fold_results,
     last_user,
-    turn,
 )
 from engine.chat.renderers.jsontext import compact, free, is_composite, scalar_text
 from engine.chat.renderers.qwen import XMLTools, xml_call
 from modelfile.conversation import Property, Tool
 from modelfile.text import SPACES, quote
 
-# How Nemotron 3 shows tools and arguments: as its template's Python would print them.
+# Tools and arguments, printed as the Python in the family's template would.
 
 _CONSTANTS: dict[Any, str] = {None: "None", True: "True", False: "False"}
 
 
 def argument_text(value: Any) -> str:
-    """A value as Python prints it; objects and lists as JSON with blanks."""
+    """A value as Python prints it; objects and lists as JSON with spaces."""
     if is_composite(value):
         return _json(free(value))
     if value is None or isinstance(value, bool):
@@ -40,7 +40,7 @@ def argument_text(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON with blanks, texts quoted as in Go."""
+    """JSON with spaces, strings quoted as in Go."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{quote(key)}: {_json(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -72,18 +72,18 @@ def _elements(schema: dict[str, Any], *keys: str) -> Iterable[tuple[str, str]]:
 TOOLS = XMLTools(_argument, _parameters, describe=lambda text: text.strip(SPACES))
 
 
-_NO_THOUGHT = THINK + END_THINK
+_NO_REASONING = THINK + END_THINK
 _ON, _OFF = "/think", "/no_think"
 _EFFICIENT = "\n\n{reasoning effort: efficient}"
 
 
 class Nemotron35(NamedRenderer):
-    """An answer is never continued. Thoughts are shown again only behind the last question."""
+    """Never continues an answer. Shows reasoning only after the last question."""
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The turns, each as ChatML."""
+        """The messages as ChatML."""
         system, rest = chat.split_system("system")
-        yield turn("system", "\n\n".join(filter(None, (self.without_switches(system or ""), _tools(chat)))))
+        yield chatml("system", "\n\n".join(filter(None, (self.without_switches(system or ""), _tools(chat)))))
         messages = fold_results(tag_images(rest, tags_first_spaced), _results)
         question = last_user(messages)
         for at, message in enumerate(messages):
@@ -93,48 +93,50 @@ class Nemotron35(NamedRenderer):
                 case "tool":
                     yield (f"{START}user\n" if at else "") + message.content + END
                 case "user" | "system":
-                    yield turn(message.role, self.heard(message.content) + self.effort(chat, is_last=at == question))
+                    yield chatml(
+                        message.role, self.user_text(message.content) + self.effort(chat, is_last=at == question)
+                    )
                 case _:
-                    yield turn(message.role, message.content)
-        yield f"{ANSWER}{THINK}\n" if self.thinks(chat) else ANSWER + _NO_THOUGHT
+                    yield chatml(message.role, message.content)
+        yield f"{ANSWER}{THINK}\n" if self.thinks(chat) else ANSWER + _NO_REASONING
 
     def thinks(self, chat: Chat) -> bool:
         """Whether the model is to reason."""
-        return chat.thinks(unless_said=True)
+        return chat.thinks(default=True)
 
     def without_switches(self, text: str) -> str:
-        """A system text as the model reads it."""
+        """The system text without switches; this model knows none."""
         return text
 
-    def heard(self, text: str) -> str:
-        """What a user or a later system message says."""
+    def user_text(self, text: str) -> str:
+        """The text of a user's or a later system message."""
         return text
 
     def effort(self, chat: Chat, *, is_last: bool) -> str:
-        """What stands behind a message about how hard to think; `is_last`: it is the last question."""
+        """The note on reasoning effort behind a message; `is_last`: it is the last question."""
         return _EFFICIENT if is_last and chat.think == "medium" else ""
 
-    def with_thoughts(self, thoughts: str, content: str) -> str:
-        """An answer in one text."""
-        return f"{THINK}\n{thoughts}{END_THINK}{content}"
+    def with_reasoning(self, reasoning: str, content: str) -> str:
+        """Reasoning and content of an answer as one text."""
+        return f"{THINK}\n{reasoning}{END_THINK}{content}"
 
     def _answer(self, message: Message, *, is_old: bool) -> str:
         content = message.content
         if message.thinking:
-            content = self.with_thoughts(message.thinking, content)
+            content = self.with_reasoning(message.thinking, content)
         elif THINK not in content and END_THINK not in content:
-            content = _NO_THOUGHT + content
+            content = _NO_REASONING + content
         if not message.tool_calls:
-            return turn("assistant", (_forgetful(content) if is_old else content).strip(SPACES))
+            return chatml("assistant", (_without_reasoning(content) if is_old else content).strip(SPACES))
         calls = "".join(f"{xml_call(call, argument_text)}\n" for call in message.tool_calls)
-        return turn("assistant", _before_calls(content, is_old=is_old) + calls)
+        return chatml("assistant", _before_calls(content, is_old=is_old) + calls)
 
 
 class Nemotron3(Nemotron35):
-    """As above, but `/think` and `/no_think` in what users and the system say are switches and do not stay."""
+    """Nemotron 3.5, but `/think` and `/no_think` in user and system messages are switches, which are removed."""
 
     def thinks(self, chat: Chat) -> bool:
-        """The last switch counts, whoever set it."""
+        """The last switch wins over the request."""
         state = super().thinks(chat)
         for message in chat.messages:
             if message.role in ("user", "system"):
@@ -145,21 +147,21 @@ class Nemotron3(Nemotron35):
         return state
 
     def without_switches(self, text: str) -> str:
-        """The text without its switches; closing tags stay."""
+        """Removes the switches; `</think>` stays."""
         pieces = text.split(END_THINK)
         return END_THINK.join(piece.replace(_ON, "").replace(_OFF, "") for piece in pieces)
 
-    def heard(self, text: str) -> str:
-        """The same without blanks around it."""
+    def user_text(self, text: str) -> str:
+        """Removes the switches and the whitespace around the text."""
         return self.without_switches(text).strip(SPACES)
 
     def effort(self, chat: Chat, *, is_last: bool) -> str:
-        """Nothing."""
+        """Nemotron 3 has no note on reasoning effort."""
         return ""
 
-    def with_thoughts(self, thoughts: str, content: str) -> str:
-        """An answer in one text, the tags on lines of their own."""
-        return f"{THINK}\n{thoughts}\n{END_THINK}\n{content}"
+    def with_reasoning(self, reasoning: str, content: str) -> str:
+        """Puts the tags on lines of their own."""
+        return f"{THINK}\n{reasoning}\n{END_THINK}\n{content}"
 
 
 def _tools(chat: Chat) -> str:
@@ -170,18 +172,18 @@ def _results(results: Sequence[Message]) -> str:
     return "".join(f"<tool_response>\n{result.content}\n</tool_response>\n" for result in results)
 
 
-def _forgetful(content: str) -> str:
-    """An old answer with an empty block in place of its thoughts."""
+def _without_reasoning(content: str) -> str:
+    """An old answer with an empty block in place of its reasoning."""
     if THINK in content and END_THINK in content:
-        return _NO_THOUGHT + content.rpartition(END_THINK)[2]
+        return _NO_REASONING + content.rpartition(END_THINK)[2]
     return content
 
 
 def _before_calls(content: str, *, is_old: bool) -> str:
-    """What an answer says before it calls tools."""
+    """The text of an answer before its calls."""
     if not content.strip(SPACES):
-        return _NO_THOUGHT
+        return _NO_REASONING
     if is_old:
         rest = content.rpartition(END_THINK)[2] if END_THINK in content else content.partition(THINK)[0]
-        content = _NO_THOUGHT + rest.strip(SPACES)
+        content = _NO_REASONING + rest.strip(SPACES)
     return content.strip(SPACES) + "\n"

@@ -1,4 +1,4 @@
-"""OLMo 3: ChatML, calls as Python writes them."""
+"""OLMo 3: ChatML, calls in Python's notation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from engine.api import Message, ToolCall
 from engine.chat.renderers.declarations import tool_json
-from engine.chat.renderers.family import ANSWER, END, THINK, Chat, NamedRenderer, turn
+from engine.chat.renderers.family import ANSWER, END, THINK, Chat, NamedRenderer, chatml
 from engine.chat.renderers.jsontext import compact, free, sorted_arguments, spaced
 
 ASSISTANT = "You are a helpful function-calling AI assistant."
@@ -24,20 +24,20 @@ _ROLES = {"user": "user", "tool": "environment"}
 
 
 class Olmo3(NamedRenderer):
-    """The first system message counts, and `persona` without any. The last answer is continued."""
+    """Uses the first system message, `persona` without one. Continues the last answer."""
 
     def __init__(self, persona: str) -> None:
         self._persona = persona
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The turns, each as ChatML."""
-        yield turn("system", self._system(chat))
+        """The messages as ChatML."""
+        yield chatml("system", self._system(chat))
         messages = [message for message in chat.messages if message.role != "system"]
         for at, message in enumerate(messages):
             if message.role == "assistant":
                 yield _answer(message, continued=at == len(messages) - 1)
             elif message.role in _ROLES:
-                yield turn(_ROLES[message.role], message.content)
+                yield chatml(_ROLES[message.role], message.content)
         if not (messages and _is_continued(messages[-1])):
             yield ANSWER
 
@@ -50,7 +50,7 @@ class Olmo3(NamedRenderer):
 
 
 def first_system(chat: Chat) -> str | None:
-    """The text of the first system message, wherever it stands."""
+    """The text of the first system message, wherever it stands; None without one."""
     return next((message.content for message in chat.messages if message.role == "system"), None)
 
 
@@ -62,7 +62,7 @@ def _answer(message: Message, *, continued: bool) -> str:
     if not message.tool_calls:
         return f"{ANSWER}{message.content}{'' if continued else END}"
     calls = "\n".join(map(_call, message.tool_calls))
-    return turn("assistant", f"{message.content}<function_calls>{calls}</function_calls>")
+    return chatml("assistant", f"{message.content}<function_calls>{calls}</function_calls>")
 
 
 def _call(call: ToolCall) -> str:
@@ -70,22 +70,20 @@ def _call(call: ToolCall) -> str:
     return f"{call.name}({', '.join(arguments)})"
 
 
-# OLMo 3 Think: ChatML, always with reasoning, never with tools.
-
 HELPFUL = "You are a helpful AI assistant."
 
 
 class Olmo3Think(NamedRenderer):
-    """The first system message counts, and `persona` without any. Results of tools are left out."""
+    """OLMo 3 Think: always reasons, never calls tools. Uses the first system message, `persona` without one."""
 
     def __init__(self, persona: str) -> None:
         self._persona = persona
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The turns, each as ChatML."""
+        """The messages as ChatML."""
         system = first_system(chat)
-        yield turn("system", self._persona if system is None else f"{system} {NO_FUNCTIONS}")
+        yield chatml("system", self._persona if system is None else f"{system} {NO_FUNCTIONS}")
         for message in chat.messages:
             if message.role in ("user", "assistant"):
-                yield turn(message.role, message.content)
+                yield chatml(message.role, message.content)
         yield ANSWER + THINK

@@ -1,4 +1,4 @@
-"""What the Qwen family and Nemotron share: calls as XML, results in the user's turn, the last question."""
+"""What the Qwen family and Nemotron share: calls as XML, results in a user message, the last question."""
 
 from __future__ import annotations
 
@@ -33,14 +33,18 @@ CALL_FORMAT = (
 
 @dataclass(frozen=True, slots=True)
 class XMLTools:
-    """How a family writes definitions as XML: the elements of an argument and those of the schema around them."""
+    """Writes tool definitions as XML.
+
+    `argument` gives the elements of one argument's schema, `parameters` those of the schema around them, each as tag
+    and text; `describe` writes the description.
+    """
 
     argument: Callable[[Property], Iterable[tuple[str, str]]]
     parameters: Callable[[Tool], Iterable[tuple[str, str]]]
     describe: Callable[[str], str]
 
     def text(self, tools: Iterable[Tool]) -> str:
-        """All definitions, with how to call them."""
+        """All definitions, and how to call them."""
         lines = [line for tool in tools for line in self._lines(tool)]
         return "\n".join([FUNCTIONS, *lines]) + CALL_FORMAT
 
@@ -59,30 +63,30 @@ class XMLTools:
 
 
 def xml_call(call: ToolCall, text: Callable[[Any], str]) -> str:
-    """An earlier call; `text` prints a value."""
+    """A call as XML; `text` prints a value."""
     arguments = "".join(f"<parameter={name}>\n{text(value)}\n</parameter>\n" for name, value in call.arguments.items())
     return f"<tool_call>\n<function={call.name}>\n{arguments}</function>\n</tool_call>"
 
 
 def value_text(value: Any) -> str:
-    """An argument of an earlier call."""
+    """The value of an argument: `null`, JSON for objects and lists, a scalar as it is."""
     if value is None:
         return "null"
     return compact(free(value)) if is_composite(value) else scalar_text(value)
 
 
 def results_text(results: Sequence[Message]) -> str:
-    """What tools answered, as the body of a user's turn."""
+    """Tool results as the content of a user message."""
     return "".join(f"\n<tool_response>\n{result.content}\n</tool_response>" for result in results)
 
 
 def last_question(messages: Sequence[Message]) -> int:
-    """Where the last question is; without any that is the last message, and what was thought before is forgotten."""
+    """Index of the last question; without any that of the last message, so that no reasoning is shown."""
     return max((at for at, message in enumerate(messages) if is_question(message)), default=len(messages) - 1)
 
 
 def is_question(message: Message) -> bool:
-    """Whether the user says something; results that a client sends as the user's words do not count."""
+    """Whether a message is of the user; tool results that a client sends as user messages do not count."""
     is_result = message.content.startswith("<tool_response>") and message.content.endswith("</tool_response>")
     return message.role == "user" and not is_result
 

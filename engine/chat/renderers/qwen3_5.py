@@ -1,4 +1,4 @@
-"""Qwen3.5 and Ornith: ChatML with images, tools as JSON, calls as XML, a thinking block in every new answer."""
+"""Qwen3.5, Ornith and Qwen3.8: ChatML with images, tools as JSON, calls as XML, reasoning in every new answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from engine.api import Message, Think
 from engine.chat.prompt import TemplateError, tag_images, tags_first_spaced
 from engine.chat.renderers.declarations import tool_json
-from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, fold_results, turn
+from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, chatml, fold_results
 from engine.chat.renderers.jsontext import spaced
 from engine.chat.renderers.qwen import (
     CALL_FORMAT,
@@ -22,46 +22,46 @@ from engine.chat.renderers.qwen import (
 from modelfile.conversation import Tool
 from modelfile.text import SPACES
 
-_NO_THOUGHT = f"{THINK}\n\n{END_THINK}\n\n"
+_NO_REASONING = f"{THINK}\n\n{END_THINK}\n\n"
 
 
 class Qwen35(NamedRenderer):
-    """The last answer is continued. Thoughts are shown again only behind the last question."""
+    """Continues the last answer. Shows reasoning only after the last question."""
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The turns, each as ChatML, texts without blanks around them."""
+        """The messages as ChatML, contents without whitespace around them."""
         system, rest = chat.split_system("system")
         yield self.system(None if system is None else system.strip(SPACES), chat)
-        thinks = chat.thinks(unless_said=True)
+        thinks = chat.thinks(default=True)
         messages = fold_results(map(stripped, tag_images(rest, tags_first_spaced)), results_text)
         question = last_question(messages)
         for at, message in enumerate(messages):
             if message.role == "assistant":
-                block = self.shows_thoughts(thinks and at > question)
+                block = self.shows_reasoning(thinks and at > question)
                 yield self._answer(message, block) + ("" if at == len(messages) - 1 else END)
             elif message.role == "tool":
                 yield f"{START}user{message.content}{END}"
-            elif self.hears(message.role):
-                yield turn(message.role, message.content)
+            elif self.renders_role(message.role):
+                yield chatml(message.role, message.content)
         if chat.messages and chat.messages[-1].role != "assistant":
-            yield ANSWER + (f"{THINK}\n" if thinks else _NO_THOUGHT)
+            yield ANSWER + (f"{THINK}\n" if thinks else _NO_REASONING)
 
     def system(self, text: str | None, chat: Chat) -> str:
-        """The first turn: tools, then the system text."""
+        """The system message: tools, then the system text; "" without both."""
         if not chat.tools:
-            return "" if text is None else turn("system", text)
-        return turn("system", tools_text(chat.tools) + (f"\n\n{text}" if text else ""))
+            return "" if text is None else chatml("system", text)
+        return chatml("system", tools_text(chat.tools) + (f"\n\n{text}" if text else ""))
 
-    def hears(self, role: str) -> bool:
-        """Whether messages of a role that neither answers nor is a tool's are turns; else they are left out."""
+    def renders_role(self, role: str) -> bool:
+        """Whether messages of a role are rendered; not asked for `assistant` and `tool`."""
         return role in ("user", "system")
 
-    def shows_thoughts(self, is_new: bool) -> bool:
-        """Whether an answer has its thinking block; `is_new`: it stands behind the last question and thinking is on."""
+    def shows_reasoning(self, is_new: bool) -> bool:
+        """Whether an earlier answer has a thinking block; `is_new`: it follows the last question, reasoning is on."""
         return is_new
 
     def split(self, content: str) -> tuple[str, str]:
-        """Thoughts and the rest of an answer whose client has left both in the content."""
+        """Reasoning and content of an answer whose client left both in the content."""
         before, tag, after = content.partition(END_THINK)
         if not tag:
             return "", content
@@ -69,34 +69,32 @@ class Qwen35(NamedRenderer):
 
     def _answer(self, message: Message, block: bool) -> str:
         if block and message.thinking:
-            thoughts, content = message.thinking.strip(SPACES), message.content
+            reasoning, content = message.thinking.strip(SPACES), message.content
         else:
-            thoughts, content = self.split(message.content)
+            reasoning, content = self.split(message.content)
         calls = "\n".join(xml_call(call, value_text) for call in message.tool_calls)
         gap = "\n\n" if calls and content.strip(SPACES) else ""
-        opening = f"{THINK}\n{thoughts}\n{END_THINK}\n\n" if block else ""
+        opening = f"{THINK}\n{reasoning}\n{END_THINK}\n\n" if block else ""
         return ANSWER + opening + content + gap + calls
 
 
 class Ornith(Qwen35):
-    """Every answer has its thinking block, be it empty."""
+    """Qwen3.5, but every earlier answer has a thinking block, which may be empty."""
 
-    def shows_thoughts(self, is_new: bool) -> bool:
-        """Always."""
+    def shows_reasoning(self, is_new: bool) -> bool:
+        """Every earlier answer has a thinking block."""
         return True
 
 
 def tools_text(tools: Sequence[Tool]) -> str:
-    """The definitions, with how to call them."""
+    """The definitions, and how to call them."""
     return FUNCTIONS + "".join(f"\n{spaced(tool_json(tool))}" for tool in tools) + CALL_FORMAT
 
 
 def stripped(message: Message) -> Message:
-    """The message without blanks around its content."""
+    """The message without whitespace around its content."""
     return replace(message, content=message.content.strip(SPACES))
 
-
-# Qwen3.8: as Qwen3.5, with one system turn for all instructions and a word on how hard to think.
 
 _INSTRUCTING = ("system", "developer")
 _THOROUGH = (
@@ -110,10 +108,13 @@ _BRIEF = (
 
 
 class Qwen38(Qwen35):
-    """Every answer has its thinking block; thoughts that a client left in the content stay there."""
+    """Qwen3.8: one system message with all instructions and a note on reasoning effort.
+
+    Every earlier answer has a thinking block; reasoning that a client left in the content stays there.
+    """
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The turns. Raises TemplateError for what the family refuses."""
+        """The messages as ChatML. Raises TemplateError for what the family refuses."""
         instructions = [message for message in chat.messages if message.role in _INSTRUCTING]
         if illustrated := next((message for message in instructions if message.images), None):
             raise TemplateError(f"{illustrated.role} message cannot contain images")
@@ -126,21 +127,21 @@ class Qwen38(Qwen35):
         return super().parts(replace(chat, messages=[Message("system", "\n\n".join(texts)), *messages]))
 
     def system(self, text: str | None, chat: Chat) -> str:
-        """The first turn: how hard to think, tools, then the system text; none if there is nothing to say."""
+        """The system message: reasoning effort, tools, then the system text; "" without any."""
         tools = tools_text(chat.tools) if chat.tools else ""
-        said = "\n\n".join(filter(None, (_effort(chat.think), tools, text)))
-        return turn("system", said) if said else ""
+        content = "\n\n".join(filter(None, (_effort(chat.think), tools, text)))
+        return chatml("system", content) if content else ""
 
-    def hears(self, role: str) -> bool:
-        """All roles are heard."""
+    def renders_role(self, role: str) -> bool:
+        """Renders all roles."""
         return True
 
-    def shows_thoughts(self, is_new: bool) -> bool:
-        """Always."""
+    def shows_reasoning(self, is_new: bool) -> bool:
+        """Every earlier answer has a thinking block."""
         return True
 
     def split(self, content: str) -> tuple[str, str]:
-        """All is content."""
+        """Leaves reasoning in the content."""
         return "", content
 
 

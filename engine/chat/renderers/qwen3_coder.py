@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.api import Message
 from engine.chat.renderers.declarations import parameters_json, property_json, types_text
-from engine.chat.renderers.family import ANSWER, END, START, Chat, NamedRenderer, fold_results, turn
+from engine.chat.renderers.family import ANSWER, END, START, Chat, NamedRenderer, chatml, fold_results
 from engine.chat.renderers.jsontext import compact, free, is_composite, scalar_text
 from engine.chat.renderers.qwen import XMLTools, results_text, value_text, xml_call
 from modelfile.conversation import Property, Tool
@@ -16,14 +16,14 @@ _DEFAULT_SYSTEM = "You are Qwen, a helpful AI assistant that can interact with a
 
 
 class Qwen3Coder(NamedRenderer):
-    """The first system text that says something counts. The last answer is continued, unless it calls tools."""
+    """Uses the first system text that is not empty. Continues the last answer unless it calls tools."""
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The turns, each as ChatML."""
+        """The messages as ChatML."""
         yield _system(chat)
         messages = fold_results((message for message in chat.messages if message.role != "system"), results_text)
         for at, message in enumerate(messages):
-            yield _turn(message, continued=at == len(messages) - 1)
+            yield _message_text(message, continued=at == len(messages) - 1)
         if messages and messages[-1].role != "assistant":
             yield ANSWER
 
@@ -32,18 +32,18 @@ def _system(chat: Chat) -> str:
     texts = (message.content for message in chat.messages if message.role == "system" and message.content)
     text = next(texts, _DEFAULT_SYSTEM if chat.tools else "")
     tools = f"\n\n{_TOOLS.text(chat.tools)}" if chat.tools else ""
-    return turn("system", text + tools) if text else ""
+    return chatml("system", text + tools) if text else ""
 
 
-def _turn(message: Message, *, continued: bool) -> str:
+def _message_text(message: Message, *, continued: bool) -> str:
     if message.role == "tool":
         return f"{START}user{message.content}{END}"
     if message.role != "assistant":
-        return turn(message.role, message.content)
+        return chatml(message.role, message.content)
     if not message.tool_calls:
         return f"{ANSWER}{message.content}{'' if continued else END}"
     content = f"{message.content}\n" if message.content else ""
-    return turn("assistant", content + "".join(f"\n{xml_call(call, value_text)}" for call in message.tool_calls))
+    return chatml("assistant", content + "".join(f"\n{xml_call(call, value_text)}" for call in message.tool_calls))
 
 
 def _argument(schema: Property) -> Iterator[tuple[str, str]]:
@@ -59,7 +59,7 @@ def _parameters(tool: Tool) -> Iterator[tuple[str, str]]:
 
 
 def _others(schema: dict[str, Any], *shown: str) -> Iterator[tuple[str, str]]:
-    """The other keys of a schema, objects in them sorted."""
+    """The other keys of a schema; keys of objects in their values are sorted."""
     for key, value in schema.items():
         if key not in shown:
             yield key, compact(free(value)) if is_composite(value) else scalar_text(value)

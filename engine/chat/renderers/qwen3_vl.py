@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from engine.api import Message, ToolCall
 from engine.chat.prompt import tag_images, tags_first_spaced
 from engine.chat.renderers.declarations import tool_json
-from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, fold_results, turn
+from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, chatml, fold_results
 from engine.chat.renderers.jsontext import arguments_json, spaced
 from engine.chat.renderers.qwen import last_question, results_text
 from modelfile.conversation import Tool
@@ -25,16 +25,19 @@ _CALL_FORMAT = (
 
 
 class Qwen3VL(NamedRenderer):
-    """The last answer is continued. Thoughts are shown again only behind the last question."""
+    """Continues the last answer. Shows reasoning only after the last question.
+
+    `thinks`: whether the model reasons if the request does not say.
+    """
 
     def __init__(self, *, thinks: bool) -> None:
-        self._thinks = thinks  # unless the request says otherwise
+        self._thinks = thinks
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The turns, each as ChatML."""
+        """The messages as ChatML."""
         system, rest = chat.split_system("system")
         yield _system(system, chat.tools)
-        thinks = chat.thinks(unless_said=self._thinks)
+        thinks = chat.thinks(default=self._thinks)
         messages = fold_results(tag_images(rest, tags_first_spaced), results_text)
         question = last_question(messages)
         for at, message in enumerate(messages):
@@ -42,32 +45,32 @@ class Qwen3VL(NamedRenderer):
             if message.role == "assistant":
                 yield ANSWER + _answer(message, is_last, thinks and at > question) + ("" if is_last else END)
             else:
-                yield _turn(message)
+                yield _message_text(message)
         if chat.messages and chat.messages[-1].role != "assistant":
             yield f"{ANSWER}{THINK}\n" if thinks else ANSWER
 
 
 def _system(text: str | None, tools: Sequence[Tool]) -> str:
     if not tools:
-        return "" if text is None else turn("system", text)
+        return "" if text is None else chatml("system", text)
     definitions = "".join(f"\n{spaced(tool_json(tool))}" for tool in tools)
-    return turn("system", ("" if text is None else f"{text}\n\n") + _TOOLS + definitions + _CALL_FORMAT)
+    return chatml("system", ("" if text is None else f"{text}\n\n") + _TOOLS + definitions + _CALL_FORMAT)
 
 
-def _turn(message: Message) -> str:
+def _message_text(message: Message) -> str:
     if message.role == "tool":
         return f"{START}user{message.content}{END}"
-    return turn(message.role, message.content) if message.role in ("user", "system") else ""
+    return chatml(message.role, message.content) if message.role in ("user", "system") else ""
 
 
-def _answer(message: Message, is_last: bool, with_thoughts: bool) -> str:
+def _answer(message: Message, is_last: bool, with_reasoning: bool) -> str:
     content = message.content
     calls = "\n".join(map(_call, message.tool_calls))
     gap = "\n" if calls and content else ""
-    if with_thoughts and (is_last or message.thinking):
-        thoughts = message.thinking.strip("\n")
+    if with_reasoning and (is_last or message.thinking):
+        reasoning = message.thinking.strip("\n")
         end = f"\n{END_THINK}\n\n" if content else ""
-        content = f"{THINK}\n{thoughts}{end}" + content.lstrip("\n")
+        content = f"{THINK}\n{reasoning}{end}" + content.lstrip("\n")
     return content + gap + calls
 
 

@@ -1,4 +1,4 @@
-"""The renderers that a model's configuration may name."""
+"""The renderers that a model's configuration may name, and how a name is resolved."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _RENDERERS: Mapping[str, NamedRenderer] = {
     "olmo3-32b-think": Olmo3Think(HELPFUL),
     "nemotron-3-nano": Nemotron3(),
     "nemotron-3.5-nano": Nemotron35(),
-    GEMMA4: Gemma4(closes_thoughts=False),
-    _SMALL: Gemma4(closes_thoughts=False),
-    _LARGE: Gemma4(closes_thoughts=True),
+    GEMMA4: Gemma4(closes_reasoning=False),
+    _SMALL: Gemma4(closes_reasoning=False),
+    _LARGE: Gemma4(closes_reasoning=True),
     "functiongemma": FunctionGemma(),
     "glm-4.7": GLM47(),
     "glm-ocr": GLMOcr(),
@@ -60,15 +60,15 @@ NAMES = tuple(_RENDERERS)
 
 def renderer(name: str) -> NamedRenderer:
     """The renderer of this name. Raises InvalidRequest."""
-    if (found := _RENDERERS.get(name)) is None:
+    if (named := _RENDERERS.get(name)) is None:
         raise InvalidRequest(f"unknown renderer {quote(name)}")
-    return found
+    return named
 
 
 def resolved(name: str, model: str, model_type: str) -> str:
-    """The renderer that a model's configuration means.
+    """The full name of the renderer in a model's configuration.
 
-    `gemma4` is one of two, by the model's name, else by `model_type`, which is its size in words (`25.2B`).
+    `gemma4` stands for one of two, chosen by the model's name or else by `model_type`, its size (`25.2B`).
     """
     if name != GEMMA4:
         return name
@@ -81,7 +81,7 @@ def resolved(name: str, model: str, model_type: str) -> str:
 
 
 def _parameters(model_type: str) -> float:
-    """How many parameters such words mean; 0 if they mean nothing."""
+    """Number of parameters of a model type such as `25.2B`; 0 if it is none."""
     try:
         return float(model_type[:-1]) * _UNITS[model_type[-1:].upper()]
     except (ValueError, KeyError):
