@@ -22,7 +22,7 @@ _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """Grammar rules for the part of an answer behind its reasoning. `what` names the demand in errors.
+    """Grammar rules for the part of an answer behind its reasoning. `what` names it in errors.
 
     `rules` define `answer`; `body` is the rule that follows if the prompt has begun the answer already. `closings` and
     `examples` as in `Grammar`.
@@ -52,9 +52,9 @@ class Constraint:
 
 
 def chat_constraint(request: ChatRequest, tools: Sequence[Tool], answer_format: Format) -> Constraint | None:
-    """What a request's `tool_choice` and `format` demand; `tools` are those that the model may call.
+    """What a request's `tool_choice` and `format` ask for; `tools` are those that the model may call.
 
-    A demanded call is the whole answer. Where `format` is demanded, the answer may be calls instead, with any
+    A call that is asked for is the whole answer. Where `format` is set, the answer may be calls instead, with any
     arguments. Raises InvalidRequest.
     """
     if request.tool_choice not in ("auto", "none"):
@@ -72,9 +72,9 @@ def chat_constraint(request: ChatRequest, tools: Sequence[Tool], answer_format: 
     )
 
 
-def content_constraint(demand: str, answer_format: Format) -> Constraint:
-    """What `demand`, a request's `format` as JSON, asks of the answer's content. Raises InvalidRequest."""
-    rules = _content_rules(demand)
+def content_constraint(output_format: str, answer_format: Format) -> Constraint:
+    """What `output_format`, a request's `format` as JSON, asks of the answer's content. Raises InvalidRequest."""
+    rules = _content_rules(output_format)
     text = f"answer: {literal(answer_format.spec.content, special_tokens(answer_format))} content\n{rules.text}"
     return Constraint("invalid format", text, "content", answer_format, examples=rules.examples)
 
@@ -93,15 +93,15 @@ def _forced(request: ChatRequest, tools: Sequence[Tool], answer_format: Format) 
     return Constraint("tool_choice cannot be enforced", rules, "calls", answer_format, called.closings, called.examples)
 
 
-def _content_rules(demand: str) -> JsonRules:
+def _content_rules(output_format: str) -> JsonRules:
     """The rule `content` and the rules that it needs."""
     try:
-        value = _ANY_OBJECT if demand == '"json"' else json.loads(demand)
+        value = _ANY_OBJECT if output_format == '"json"' else json.loads(output_format)
         if isinstance(value, Mapping):
             return json_rules(value, "content")
     except UnusableSchema as error:
         raise InvalidRequest(f"invalid format: {error}") from None
     except RecursionError:
         raise InvalidRequest("invalid format: it is nested too deeply") from None
-    quoted = json.dumps(demand, ensure_ascii=False)
+    quoted = json.dumps(output_format, ensure_ascii=False)
     raise InvalidRequest(f'invalid format: {quoted}; expected "json" or a valid JSON Schema object')

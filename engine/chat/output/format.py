@@ -80,10 +80,14 @@ class ToolCallSpec:
     names: str = r"(?s:.*)"
     strips_leading_space: bool = False
 
+    def around(self, before: str, after: str) -> ToolCallSpec:
+        """The same calls with these tags around all of them."""
+        return replace(self, before=before + self.before, after=self.after + after)
+
     def within(self, opening: str, closing: str) -> ToolCallSpec:
-        """The same calls between two tags: around each call, or around the list if there is one."""
+        """The same calls between two tags: around the list if there is one, else around each call."""
         if self.before or self.after:
-            return replace(self, before=opening + self.before, after=self.after + closing)
+            return self.around(opening, closing)
         return replace(self, opening=opening + self.opening, closing=self.closing + closing)
 
     def prefix(self, name: str) -> str:

@@ -64,7 +64,7 @@ class Element(NamedTuple):
 
 @dataclass(frozen=True)
 class Markup:
-    """Markup of one family, declared once for the reader and, by `spec`, for the grammar. Texts are as models write them.
+    """The markup of one family, declared once for the reader and, by `spec`, for the grammar.
 
     `block` are the tags around all calls, or around each call if there is a `separator`; ("", "") if the function's
     tags are the block's. `padding` are patterns of what may surround a value inside of its tags. `types` maps a JSON
@@ -106,22 +106,16 @@ class Markup:
     def spec(self) -> ToolCallSpec:
         """How calls are written."""
         function, argument = self.function, self.argument
-        (opening, closing), (before, after) = self.block, ("", "")
-        if not self.separator:
-            (opening, closing), (before, after) = ("", ""), self.block
         tags = (argument.end, argument.start, function.end, *[function.start] * bool(self.block[0]), self.closing)
-        return ToolCallSpec(
-            opening + function.opening,
-            function.middle,
-            function.closing + closing,
-            before,
-            after,
-            self.separator,
+        calls = ToolCallSpec(
+            *function[:3],
+            separator=self.separator,
             arguments=ArgumentSpec(*argument[:3], kind=self.types, names=_names(argument)),
             reserved=self.reserved or tuple(dict.fromkeys(tags)),
             names=_names(function),
             strips_leading_space=self.trims,
         )
+        return calls.within(*self.block) if self.separator else calls.around(*self.block)
 
     @property
     def format(self) -> Format:

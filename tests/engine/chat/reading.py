@@ -1,4 +1,4 @@
-"""Helpers to run machines over cut-up answers and to add up what they say."""
+"""Helpers to run parsers over answers in chunks and to add up their deltas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tools import tool_of
 
 
 def steps(parser: StreamParser, chunks: Iterable[str]) -> Iterator[Delta]:
-    """What each chunk makes the machine say, and at last what the end makes it say."""
+    """What the parser emits for each chunk, and at last for the end."""
     for chunk in chunks:
         yield joined(parser.feed(chunk))
     yield joined(parser.feed("", final=True))

@@ -1,4 +1,4 @@
-"""Answers put together as their formats' shapes say: grammars allow them, and readers read them."""
+"""Answers put together from each format's specification: its grammar allows them, and its reader reads them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ TAGS = ("{", "[", "<tool_call>", "[TOOL_CALLS] [", "```json", "functools[", "<|p
 FORMATS = {
     **{f"named {name}": format for name, format in NAMED.items()},
     **{f"native {template}": native_format(template) for template, _ in EXCERPTS},
-    "native with thoughts": native_format("<think>{{ reasoning }}</think> <tool_call>{{ tools }}"),
+    "native with reasoning": native_format("<think>{{ reasoning }}</think> <tool_call>{{ tools }}"),
     "native fenced": native_format("<｜tool▁calls▁begin｜> ```json"),
     **{f"Go {tag}": template_format(tag) for tag in TAGS},
-    "Go with thoughts": template_format("<tool_call>", ("<think>", "</think>")),
+    "Go with reasoning": template_format("<tool_call>", ("<think>", "</think>")),
 }
 FORCED = {name: format for name, format in FORMATS.items() if format.spec.calls is not None}
 SEVERAL = {name: format for name, format in FORCED.items() if format.spec.calls.separator is not None}
@@ -100,12 +100,12 @@ def value(form: ArgumentSpec, value: Any) -> str:
 
 
 def spelled(text: str) -> str:
-    """A text of a shape, with something in its places."""
+    """A specification's text, with its placeholders filled in."""
     return text.replace(NUMBER, "0").replace(BLANK, " ").replace(LINE, "\n")
 
 
 def begun(format: Format, context: ParseContext) -> str:
-    """The reasoning that an answer to this turn begins with, because its reader takes what comes for that."""
+    """The reasoning that an answer begins with where its reader takes the beginning for reasoning."""
     thinks = format.spec.reasoning_mode(context) is ReasoningMode.BEGUN
     return f"so {{be}} it\n{format.spec.thinking[1]}\n" if thinks else ""
 
