@@ -143,7 +143,7 @@ def test_the_shortest_answer_is_a_call(name: str) -> None:
 
 @pytest.mark.parametrize("name", THINKING)
 @pytest.mark.parametrize("prompt", ["Hi", "opened"])
-def test_thoughts_are_allowed_and_read(name: str, prompt: str) -> None:
+def test_reasoning_is_allowed_and_read(name: str, prompt: str) -> None:
     format = THINKING[name]
     opening, closing = format.spec.thinking
     context = ParseContext(think=True, prompt=opening if prompt == "opened" else prompt)
@@ -158,7 +158,7 @@ def test_thoughts_are_allowed_and_read(name: str, prompt: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*THINKING} & {*FORCED}))
-def test_a_call_behind_thoughts(name: str) -> None:
+def test_a_call_behind_reasoning(name: str) -> None:
     format = FORCED[name]
     opening, closing = format.spec.thinking
     context = ParseContext(ToolSet(TOOLS), think=True)
@@ -189,7 +189,7 @@ def test_functions_whose_names_are_alike_to_the_model() -> None:
         assert said(format, shortest(constraint.grammar(asked)), asked) == ("", "", [(name, {})])
 
 
-def test_thoughts_hold_no_call() -> None:
+def test_reasoning_holds_no_call() -> None:
     format = NAMED["qwen3-thinking"]
     matcher = after(forced(format).grammar(ParseContext(ToolSet(TOOLS))), "I could <tool_call")
     assert ord(">") not in allowed(matcher)

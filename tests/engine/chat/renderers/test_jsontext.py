@@ -45,7 +45,7 @@ def test_lines() -> None:
         (1e-7, "1e-7"),
     ],
 )
-def test_values_of_no_declared_shape(value: Any, text: str) -> None:
+def test_values_without_a_schema(value: Any, text: str) -> None:
     assert compact(free(value)) == text
 
 
