@@ -101,6 +101,7 @@ def _prefers_go(template: str, chat_template: str, go_templates: bool | None) ->
 
 
 def _go_route(source: str, parser: str) -> PromptRoute:
+    """The route by a Go template, with the format of a named parser or the one that the template implies."""
     parsed = gotemplate.ChatTemplate.parse(source)
     tags = gotemplate.infer_think_tags(parsed.template)
     renderer = GoRenderer(parsed)
@@ -126,6 +127,7 @@ def parser_capabilities(parser: str) -> frozenset[str]:
 
 
 def _embedded_route(chat_template: str, tool_template: str, tokens: dict[str, str]) -> PromptRoute:
+    """The route by the chat template in the model's file."""
     source = chat_template or CHATML
     traits = chat_template_traits(chat_template)
     tags = ("<think>", "</think>") if traits.thinking else NO_TAGS

@@ -109,6 +109,7 @@ class Channel:
         return self._inbox.get()
 
     def _serve(self, abort: AbortFlag, counters: Counters) -> None:
+        """The reader thread: hand requests to the threads that prepare them, answer pings, pass on cancels."""
         while True:
             message = self._read()
             match message:
@@ -129,6 +130,7 @@ class Channel:
                     self.send([Pong(ping_id, c.steps, c.busy, c.waiting, c.cached_tokens)])
 
     def _cancel(self, message: Cancel) -> None:
+        """Drop a request that is still being prepared; else pass the cancel on to the loops."""
         with self._handover:
             if message.id in self._preparing:
                 self._preparing.remove(message.id)
@@ -140,6 +142,7 @@ class Channel:
         return self._long_queue if _size(message) > _LONG else self._tokenizer_queue
 
     def _tokenize(self, queue: SimpleQueue[_Work], vocabulary: Vocabulary, n_ctx: int) -> None:
+        """The tokenizer thread: prepare requests without a grammar, answer Tokenize and Detokenize."""
         while True:
             message = queue.get()
             match message:
@@ -160,6 +163,7 @@ class Channel:
     def _prepare(
         self, vocabulary: Vocabulary, message: Submit | Embed, n_ctx: int, grammars: Grammars | None = None
     ) -> None:
+        """Turn a request into work for the loops and hand it over, unless it was cancelled meanwhile or is refused."""
         if message.id not in self._preparing:
             return
         started = time.perf_counter()

@@ -137,6 +137,7 @@ class Context:
         C.llama_model_free(self._model)
 
     def _load(self, spec: LoadModel, progress: Callable[[float], None]) -> C.llama_model_p:
+        """Load the model. Raises ModelError."""
         params = C.llama_model_default_params()
         params.n_gpu_layers = spec.n_gpu_layers
         params.main_gpu = spec.main_gpu

@@ -133,6 +133,7 @@ class EmbedLoop:
         self._batch.add_all(text.slot, text.tokens[start : start + count], start)
 
     def _compute(self, shares: list[Share]) -> list[FromRunner]:
+        """Run the pass; returns its events."""
         default_threads = self._context.threads.use(job.request.num_thread for job, _, _ in shares)
         started = time.perf_counter()
         try:
@@ -152,6 +153,7 @@ class EmbedLoop:
         return self._process_outputs(shares)
 
     def _process_outputs(self, shares: list[Share]) -> list[FromRunner]:
+        """Record the vectors of a pass and answer completed requests."""
         for _, text, count in shares:
             text.add(self._context.vector(text.slot), count, mean=self._context.mean)
         not_finite = [(job, text) for job, text, _ in shares if not text.is_finite]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from engine.messages import Sampling
 
 Logits = npt.NDArray[np.float32]
-Tokens = npt.NDArray[np.int64]
+TokenIds = npt.NDArray[np.int64]
 
 
 class PenaltyWindow:
@@ -39,12 +39,12 @@ class PenaltyWindow:
         self._at = (self._at + 1) % len(self._ring)
         self._size = min(self._size + 1, len(self._ring))
 
-    def tokens(self) -> Tokens:
+    def tokens(self) -> TokenIds:
         """The penalised tokens. Repeats may be left in: without a frequency penalty their number does not matter."""
         tokens = self._ring[: self._size]
         return tokens[tokens != self._exempt] if self._exempt >= 0 else tokens
 
-    def counted(self) -> tuple[Tokens, Logits]:
+    def counted(self) -> tuple[TokenIds, Logits]:
         """Distinct tokens, and what frequency and presence penalties subtract from each one's logit."""
         tokens, counts = np.unique(self.tokens(), return_counts=True)
         return tokens, counts.astype(np.float32) * np.float32(self.frequency) + np.float32(self.presence)
@@ -68,7 +68,7 @@ def penalize(logits: Logits, windows: Sequence[tuple[int, PenaltyWindow]]) -> No
     flat[where] = np.where(before <= 0, before * factor, before / factor) - np.concatenate([s for _, s in penalties])
 
 
-def _penalties(window: PenaltyWindow) -> tuple[Tokens, Logits]:
+def _penalties(window: PenaltyWindow) -> tuple[TokenIds, Logits]:
     if window.frequency:
         return window.counted()
     tokens = window.tokens()

@@ -70,6 +70,7 @@ def seed_of(params: Sampling) -> int:
 
 
 def _samplers(p: Sampling, vocab: int, n_vocab: int, n_ctx: int) -> Iterator[C.llama_sampler_p]:
+    """The samplers that these options ask for, in llama.cpp's order."""
     seed = seed_of(p)
     if p.mirostat == 1:
         yield C.llama_sampler_init_temp(p.temperature)
@@ -98,6 +99,7 @@ def _samplers(p: Sampling, vocab: int, n_vocab: int, n_ctx: int) -> Iterator[C.l
 
 
 def _dry(p: Sampling, vocab: int, n_ctx: int) -> C.llama_sampler_p:
+    """The DRY sampler, which penalises repeated sequences."""
     breakers = [text.encode() for text in p.dry_sequence_breakers[:MAX_BREAKERS]]
     words = (ctypes.c_char_p * len(breakers))(*breakers)
     last_n = n_ctx if p.dry_penalty_last_n < 0 else min(p.dry_penalty_last_n, n_ctx)

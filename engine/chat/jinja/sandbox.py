@@ -137,6 +137,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
     def _guarded_filter(self, name: str) -> Callable[..., Any]:
+        """A filter with a bound on what it makes."""
         original: Any = self.filters[name]
         at = 1 if hasattr(original, "jinja_pass_arg") else 0  # such filters get the context or environment first
 

@@ -265,6 +265,7 @@ class TemplateService:
         self._dispatch()
 
     def _on_refusal(self, process: _Process, job: _Job, reply: Refused) -> None:
+        """A worker could not render: tell the requester, or try again elsewhere."""
         if reply.why == "template":
             self._breaker.record_success(job.key, time.monotonic())
             job.fail(TemplateError(reply.text))

@@ -51,6 +51,7 @@ class JinjaTemplate:
         return self._run(context | variables, allowance.get() if seconds is None else seconds)
 
     def _run(self, variables: dict[str, Any], seconds: float) -> str:
+        """Render within `seconds` of CPU time; any error of the template becomes a TemplateError."""
         token = budget.set(RenderBudget(seconds))
         parts, size = [], 0
         try:

@@ -74,6 +74,7 @@ class _PatternParser:
         return cat(parts)
 
     def _quantified(self, atom: Node) -> Node:
+        """An atom with the quantifier behind it, if there is one; lazy ones count as greedy."""
         quantifier = self._quantifier()
         if quantifier is None:
             return atom
@@ -89,6 +90,7 @@ class _PatternParser:
         return EMPTY if most == 0 else atom if (least, most) == (1, 1) else Repeat(atom, least, most)
 
     def _quantifier(self) -> tuple[int, int | None] | None:
+        """The least and the most of a quantifier, None for no upper limit; None if there is no quantifier."""
         char = self.text[self.at : self.at + 1]
         if char in _QUANTIFIERS and char:
             self.at += 1
@@ -156,6 +158,7 @@ class _PatternParser:
         return "flags" if char == ")" else None
 
     def _escape(self) -> Node:
+        """What an escape outside of a class means."""
         char = self._take()
         if char in "bB":
             return Boundary(char)
@@ -233,6 +236,7 @@ class _PatternParser:
         return code
 
     def _class(self) -> Node:
+        """A class, behind its opening bracket."""
         negative = self._skip("^")
         members = CharClass()
         while not self._skip("]"):

@@ -200,6 +200,7 @@ def _split(value: Decimal) -> tuple[int, str]:
 
 
 def _at_least(low: Bound, longest: int = LONGEST) -> str:
+    """Numbers from `low`, with up to `longest` digits before the point."""
     whole, fraction = _split(low.value)
     longest = max(longest, len(str(whole)), LONGEST)
     larger = [f"{option}{_FRACTION}" for option in _between(whole + 1, 10**longest - 1)]
@@ -218,6 +219,7 @@ def _fraction_at_least(digits: str, is_open: bool) -> str:
 
 
 def _at_most(high: Bound) -> str:
+    """Numbers from 0 to `high`."""
     whole, fraction = _split(high.value)
     smaller = [f"{option}{_FRACTION}" for option in _between(0, whole - 1)] if whole else []
     options, any_ = [], rf"[0-9]{{0,{LONGEST}}}"
@@ -253,6 +255,7 @@ def _between(low: int, high: int) -> list[str]:
 
 
 def _of_one_length(low: str, high: str) -> Iterator[str]:
+    """Alternatives for the integers between two of the same number of digits."""
     if not low:
         yield ""
         return

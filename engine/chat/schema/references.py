@@ -72,6 +72,7 @@ class SchemaReferences:
 
 
 def _followed(steps: Iterable[str], target: Any, decode: Callable[[str], str]) -> Any:
+    """The schema that a JSON pointer leads to; None if there is none. `decode` is for the names in it."""
     for step in steps:
         name = decode(step).replace("~1", "/").replace("~0", "~")
         if isinstance(target, Mapping):

@@ -111,6 +111,7 @@ class SchemaReader:
         self.unenforced[keyword] = None
 
     def _alternatives(self, schema: Any, within: frozenset[int], depth: int) -> list[ValueSet]:
+        """The alternatives of one schema inside of those with ids `within`; `depth` more levels may nest."""
         if schema is False:
             return []
         if not isinstance(schema, Mapping):
@@ -251,6 +252,7 @@ class SchemaReader:
         return value
 
     def _bound(self, schema: Mapping[str, Any], closed: str, open_: str) -> Bound | None:
+        """The lower or upper bound that two keywords set; an old draft's `exclusiveMinimum: true` opens `minimum`."""
         ends = []
         exclusive = schema.get(open_)
         value = self._decimal(schema, closed)
