@@ -37,8 +37,8 @@ from engine.runner.preprocess import PromptRejected, make_sequence
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 
-_LONG = 64 << 10  # characters of a text, or tokens; longer ones are tokenized apart from short ones
-_Work = Submit | Embed | Tokenize | Detokenize
+_LONG = 64 << 10  # characters or tokens; longer texts are tokenised on a thread of their own
+_TextMessage = Submit | Embed | Tokenize | Detokenize
 
 
 class Counters(Protocol):
@@ -71,8 +71,8 @@ class Channel:
         self._leave = leave
         self._sending = threading.Lock()
         self._inbox: SimpleQueue[Sequence | EmbedJob | Cancel] = SimpleQueue()
-        self._tokenizer_queue: SimpleQueue[_Work] = SimpleQueue()
-        self._long_queue: SimpleQueue[_Work] = SimpleQueue()  # megabytes can take many seconds
+        self._tokenizer_queue: SimpleQueue[_TextMessage] = SimpleQueue()
+        self._long_queue: SimpleQueue[_TextMessage] = SimpleQueue()  # megabytes can take many seconds
         self._grammar_queue: SimpleQueue[Submit] = SimpleQueue()
         self._preparing: set[int] = set()  # ids: submitted, not cancelled, not yet in the inbox
         self._handover = threading.Lock()
@@ -137,12 +137,12 @@ class Channel:
             else:
                 self._inbox.put(message)
 
-    def _queue_for(self, message: _Work) -> SimpleQueue[_Work]:
-        """Who asks for little does not wait behind who asks for much."""
+    def _queue_for(self, message: _TextMessage) -> SimpleQueue[_TextMessage]:
+        """The queue of a message's thread: long texts have their own, so that short ones need not wait for them."""
         return self._long_queue if _size(message) > _LONG else self._tokenizer_queue
 
-    def _tokenize(self, queue: SimpleQueue[_Work], vocabulary: Vocabulary, n_ctx: int) -> None:
-        """The tokenizer thread: prepare requests without a grammar, answer Tokenize and Detokenize."""
+    def _tokenize(self, queue: SimpleQueue[_TextMessage], vocabulary: Vocabulary, n_ctx: int) -> None:
+        """A tokenizer thread: prepare requests without a grammar, answer Tokenize and Detokenize."""
         while True:
             message = queue.get()
             match message:
@@ -214,7 +214,8 @@ class Channel:
         return buffer
 
 
-def _size(message: _Work) -> int:
+def _size(message: _TextMessage) -> int:
+    """Size of a message's texts, in characters or tokens."""
     match message:
         case Submit():
             return len(message.prompt)
