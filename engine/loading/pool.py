@@ -338,7 +338,8 @@ class RunnerPool:
         loaded = self._loaded.get(key)
         if loaded is None or loaded.process is not process:  # it was told to end
             return
-        log.error("the process of %s (pid %d) has ended: %s", loaded.model.name.shortest, process.pid, process.ending)
+        values = {"model": loaded.model.name.shortest, "pid": process.pid}
+        log.error("process ended unexpectedly: %s", process.ending, extra=fields(**values))
         del self._loaded[key]
         self._apply(self._scheduler.crashed(key, time.monotonic()))
         if process.cause and not process.answered and not self.stopping:

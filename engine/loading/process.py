@@ -338,7 +338,8 @@ class RunnerProcess(asyncio.Protocol):
 
     def _log(self, line: LogLine) -> None:
         """Write a record of the child, whatever level is logged here: the child has a level of its own."""
-        values = {"request_id": None, **line.fields, "model": self.model or None, "pid": self.pid}
+        values = {**line.fields, "model": self.model or None, "pid": self.pid}
+        values["request_id"] = values.pop("request_id", None)  # the last one, as in all lines
         record = logging.makeLogRecord(
             {
                 "name": line.logger,

@@ -104,7 +104,7 @@ def run(sock: socket.socket) -> None:
     loops = Loops(_make_loop(context, spec, channel), EmbedLoop(context, spec.embedding, channel.send))
     channel.serve(context.vocabulary, context.abort, loops, padded(spec.n_ctx))
     channel.send([_loaded(context, spec)])
-    log.debug("model loaded", extra=fields(n_ctx=spec.n_ctx, cells=spec.n_cells, parallel=spec.n_parallel))
+    log.debug("context made", extra=fields(n_ctx=spec.n_ctx, cells=spec.n_cells, parallel=spec.n_parallel))
     gc.collect()
     gc.freeze()  # what lives until now lives forever: keep the collector from walking it between tokens
     while True:

@@ -66,7 +66,7 @@ def _text(text: str) -> str:
 def log_event(trace_id: str, message: str, /, **values: Any) -> None:
     """A DEBUG line of a request: `trace_id` is its id in the log."""
     if log.isEnabledFor(logging.DEBUG):
-        log.debug(message, extra=fields(request_id=trace_id or None, **values))
+        log.debug(message, extra=fields(**values, request_id=trace_id or None))
 
 
 def forward(send: Callable[[list[FromRunner]], None]) -> ForwardingHandler:

@@ -286,7 +286,7 @@ class Loop:
         if seq.sampler.fault:
             self._fail([seq], seq.sampler.fault, "request")
         else:
-            self._fail([seq], "the model computed no usable numbers")
+            self._fail([seq], "logits are not finite: no token can be sampled")
 
     def _finish(self, seq: Sequence, *, remember: bool = True) -> None:
         self._running.remove(seq)

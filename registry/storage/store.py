@@ -16,6 +16,7 @@ from pathlib import Path
 
 from registry.bundled import MODELS
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError, require_going
+from registry.logfields import fields
 from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
 from registry.storage.blobs import Blob, BlobMender, Blobs, BlobWriter, Check, digest_of, owner_of
@@ -242,7 +243,8 @@ class Store:
         with self._lock:
             self.derived.prune(needed | self._leases.held(), before)
             self._catalog.tidy(before)
-        log.info("removed %d unused files", removed)
+        if removed:
+            log.info("unused files removed", extra=fields(files=removed))
 
     @contextmanager
     def lease(self, digests: Iterable[Digest], *, made: bool = False) -> Iterator[None]:

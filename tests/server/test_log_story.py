@@ -99,9 +99,11 @@ def test_an_answer_is_one_line(log: Log) -> None:
 
 
 def test_a_client_that_leaves(log: Log) -> None:
-    endless = CHAT | {"stream": True, "options": {"num_predict": -1, "temperature": 2.0, "top_k": 0, "top_p": 1.0}}
+    long = {"type": "array", "items": {"enum": ["one", "two", "three"]}, "minItems": 300}
+    endless = CHAT | {"stream": True, "format": long, "options": {"num_predict": -1}}
     headers = {"X-Request-Id": "leaves"}
-    with httpx.stream("POST", f"{log.served.url}/api/chat", json=endless, headers=headers, trust_env=False) as answer:
+    client = httpx.Client(base_url=log.served.url, timeout=PATIENCE, trust_env=False)
+    with client, client.stream("POST", "/api/chat", json=endless, headers=headers) as answer:
         next(answer.iter_lines())
     line = log.one("answered", request_id="leaves")
     assert (line["end"], "tokens" in line) == ("cancelled", False)
@@ -169,7 +171,8 @@ def test_no_secret_is_logged(log: Log) -> None:
     post(log.served, "/api/chat", CHAT, "secret-1")
     post(log.served, "/api/generate", {"model": "tinychat", "prompt": SECRETS[1], "raw": True} | CHAT, "secret-2")
     post(log.served, "/api/embed", {"model": "tinychat", "input": SECRETS[3]}, "secret-3")
-    httpx.post(f"{log.served.url}/api/chat", json=CHAT | {"think": True}, headers=HEADERS, trust_env=False)
+    refused = httpx.post(f"{log.served.url}/api/chat", json=CHAT | {"think": True}, headers=HEADERS, timeout=PATIENCE)
+    assert refused.status_code == 400
     log.one("request", request_id="secret-3")
     text = log.served.log.read_text()
     assert not [secret for secret in SECRETS if secret in text]

@@ -69,7 +69,7 @@ async def test_the_log_of_a_child_is_written_here(caplog: pytest.LogCaptureFixtu
         values = written[message]
         assert (values["pid"], values["model"], values["request_id"]) == (process.pid, "tiny", "abc")
     assert written["sequence ended"]["tokens"] == done.tokens
-    assert written["model loaded"]["request_id"] is None
+    assert written["context made"]["request_id"] is None
 
 
 async def test_the_traceback_of_a_defect_is_in_the_log(spare: RunnerProcess, caplog: pytest.LogCaptureFixture) -> None:
