@@ -86,11 +86,11 @@ class Arguments:
 
     def _bare_member(self, name: str, schema: Any) -> str:
         opening, closing = self._spec.affixes(name)
-        found = variants(schema, self._root)
-        kinds = frozenset(branch.kind for branch in found)
+        alternatives = variants(schema, self._root)
+        kinds = frozenset(variant.kind for variant in alternatives)
         ways: dict[str, list[SchemaVariant]] = {}
-        for branch in found:
-            ways.setdefault(opening.replace(KIND, self._spec.kind(branch.kind or _TEXT)), []).append(branch)
+        for variant in alternatives:
+            ways.setdefault(opening.replace(KIND, self._spec.kind(variant.kind or _TEXT)), []).append(variant)
         values = {prefix: self._bare_values(group, kinds, closing) for prefix, group in ways.items()}
         if not any(values.values()):
             raise UnusableSchema(f"this model cannot write any value of {name}")
@@ -98,28 +98,28 @@ class Arguments:
 
     def _bare_values(self, group: Sequence[SchemaVariant], kinds: frozenset[str], closing: str) -> list[str]:
         """Values that are written alike up to here. If one may be any string, that covers the others."""
-        free = [each for each in group if each.kind in (_TEXT, _ANYTHING) and not each.values]
-        group = next(([each] for each in free if not is_limited(each.schema)), group)
-        return [items for branch in group for items in self._bare(branch, kinds, closing)]
+        free = [variant for variant in group if variant.kind in (_TEXT, _ANYTHING) and not variant.values]
+        group = next(([variant] for variant in free if not is_limited(variant.schema)), group)
+        return [items for variant in group for items in self._bare(variant, kinds, closing)]
 
-    def _bare(self, branch: SchemaVariant, kinds: frozenset[str], closing: str) -> list[str]:
+    def _bare(self, variant: SchemaVariant, kinds: frozenset[str], closing: str) -> list[str]:
         """The values of one schema variant with what ends them; `kinds` are all types that the reader expects."""
-        if branch.values:
-            texts = {_bare_text(value): value for value in branch.values}
+        if variant.values:
+            texts = {_bare_text(value): value for value in variant.values}
             return [
                 self._builder.literal(text + closing)
                 for text, value in texts.items()
                 if typed(text, kinds - {_ANYTHING}) == value and not any(mark in text for mark in self._reserved)
             ]
-        match branch.kind:
+        match variant.kind:
             case "string" | "":
                 nullable = not kinds.isdisjoint(("null", _ANYTHING))
-                return [self._builder.add_text(closing, self._reserved, branch.schema, nullable=nullable)]
-            case "number" if _NUMERIC.isdisjoint(branch.schema):
+                return [self._builder.add_text(closing, self._reserved, variant.schema, nullable=nullable)]
+            case "number" if _NUMERIC.isdisjoint(variant.schema):
                 return [f"{self._builder.add_rule(FINITE, 'FINITE')} {self._builder.literal(closing)}"]
             case "boolean":
                 return [self._builder.literal(word + closing) for word in _BOOLEANS]
-        return [f"{self._json(branch.schema)} {self._builder.literal(closing)}"]
+        return [f"{self._json(variant.schema)} {self._builder.literal(closing)}"]
 
     def _quoted_member(self, name: str, schema: Any) -> str:
         opening, closing = self._spec.affixes(name)
@@ -128,24 +128,24 @@ class Arguments:
     def _quoted(self, schema: Any) -> str:
         """The rule for a value that matches the schema, in the format's own quotes."""
         key = f"value: {json.dumps(schema, sort_keys=True)} for arguments {self._root_digest}"
-        found = variants(schema, self._root)
-        return self._builder.add_named_rule(key, lambda: _either(map(self._quoted_branch, found)))
+        alternatives = variants(schema, self._root)
+        return self._builder.add_named_rule(key, lambda: _either(map(self._quoted_variant, alternatives)))
 
-    def _quoted_branch(self, branch: SchemaVariant) -> str:
-        if branch.values:
-            return _either(map(self._quoted_value, branch.values))
-        match branch.kind:
+    def _quoted_variant(self, variant: SchemaVariant) -> str:
+        if variant.values:
+            return _either(map(self._quoted_value, variant.values))
+        match variant.kind:
             case "string":
                 quote = self._spec.quote
-                text = self._builder.add_text(quote, self._reserved, branch.schema, nullable=True)
+                text = self._builder.add_text(quote, self._reserved, variant.schema, nullable=True)
                 return f"{self._builder.literal(quote)} {text}"
             case "array":
-                return f'"[" {self._elements(branch.schema)} "]"'
+                return f'"[" {self._elements(variant.schema)} "]"'
             case "object":
-                return f'"{{" {self._members(_opened(branch.schema), self._quoted_member)} "}}"'
+                return f'"{{" {self._members(_opened(variant.schema), self._quoted_member)} "}}"'
             case "":
                 return _either(self._quoted({"type": kind}) for kind in _KINDS)
-        return self._json(branch.schema)
+        return self._json(variant.schema)
 
     def _elements(self, schema: Mapping[str, Any]) -> str:
         """The elements of an array with separators."""

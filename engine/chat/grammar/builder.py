@@ -78,9 +78,9 @@ class GrammarBuilder:
         key = f"json: {json.dumps(schema)}"
         if key not in self._names:
             self._names[key] = name = f"json_{len(self._names)}"
-            found = json_rules(schema, name, ON_ONE_LINE, reserved)
-            self._bodies[name] = found.text.removeprefix(f"{name}: ")
-            self.examples |= dict.fromkeys(found.examples)
+            rules = json_rules(schema, name, ON_ONE_LINE, reserved)
+            self._bodies[name] = rules.text.removeprefix(f"{name}: ")
+            self.examples |= dict.fromkeys(rules.examples)
         return self._names[key]
 
     def add_text(self, end: str, reserved: Sequence[str], schema: Mapping[str, Any], *, nullable: bool) -> str:
@@ -113,18 +113,18 @@ def _limits(schema: Mapping[str, Any]) -> list[str]:
     if least or most is not None:
         limits.append(rf"/(.|\n){{{least},{'' if most is None else most}}}/")
     pattern = schema.get("pattern")
-    if isinstance(pattern, str) and (found := _searched(pattern)):
-        limits.append(found)
+    if isinstance(pattern, str) and (body := _searched(pattern)):
+        limits.append(body)
     return [*limits, f"~{_LINES_AROUND}"] if len(limits) > 1 else limits
 
 
 def _searched(pattern: str) -> str:
     """A terminal for strings in which a pattern is found; "" if it cannot be translated."""
     try:
-        found = search(pattern)
-        if lengths(found) is None:
+        node = search(pattern)
+        if lengths(node) is None:
             raise Untranslatable("no text matches it")
-        return terminal(found, quoted=False)
+        return terminal(node, quoted=False)
     except Untranslatable as error:
         log.warning("JSON schema: cannot be enforced, left out: pattern %.80r: %s", pattern, error)
         return ""

@@ -30,20 +30,20 @@ _MOST_COUNTED = 64  # properties that may be counted while some of them may be l
 
 @dataclass(frozen=True, slots=True)
 class JsonRules:
-    """Rules as text; `examples` are short texts that patterns in them find, as they stand in JSON."""
+    """Rules in Lark; `examples` are short strings, escaped as in JSON, in which patterns of the schema are found."""
 
     text: str
     examples: tuple[str, ...]
 
 
 def json_rules(schema: Any, name: str, spaces: str = INDENTED, reserved: Sequence[str] = ()) -> JsonRules:
-    """The rule `name` for JSON that matches a schema, and those that it needs, whose names begin with it.
+    """The rule `name` for JSON that matches a schema, and the rules that it needs, whose names begin with `name`.
 
-    `spaces` is a regular expression of the white space between two parts. No text in the JSON, and no name that the
-    schema does not list, has one of the `reserved` in it, which begin with the same character.
+    `spaces` is a regular expression for whitespace between tokens. No string in the JSON, and no key that the schema
+    does not list, contains one of the `reserved` texts, which all begin with the same character.
 
-    An object has no properties but those that are listed, unless something is said about others. A keyword that
-    cannot be held to is left out, and the log says so. Raises UnusableSchema.
+    An object has only the listed properties, unless the schema mentions others. A keyword that cannot be enforced is
+    left out and logged. Raises UnusableSchema.
     """
     try:
         if len(json.dumps(schema, ensure_ascii=False)) > LARGEST:
@@ -59,19 +59,19 @@ def _rules(schema: Any, name: str, spaces: str, reserved: Sequence[str]) -> Json
     while True:
         grammar = _Grammar(reader, name, spaces, reserved, dead)
         grammar.root((schema,))
-        found = grammar.without_end()
-        if (id(schema),) in found:
+        endless = grammar.without_end()
+        if (id(schema),) in endless:
             raise UnusableSchema("it contradicts itself: no value would do")
-        if not found - dead:
+        if not endless - dead:
             break
-        dead |= found
+        dead |= endless
     if reader.unenforced:
         log.warning("JSON schema: cannot be enforced, left out: %s", ", ".join(list(reader.unenforced)[:20])[:500])
     return grammar.rules()
 
 
 class _Grammar:
-    """Writes the rules of one schema. `dead` are schemas that no value matches; they have no rules."""
+    """Makes the rules of one schema. `dead` are schemas that no value matches; they get no rules."""
 
     def __init__(
         self, reader: SchemaReader, name: str, spaces: str, reserved: Sequence[str], dead: set[tuple[int, ...]]
@@ -90,8 +90,8 @@ class _Grammar:
         self._comma, self._colon = sign(f"{gap},{gap}"), sign(f"{gap}:{gap}")
 
     def root(self, parts: Parts) -> None:
-        """Write the rule for these schemas and all that it needs."""
-        self._rules[self._name] = ""  # keeps its place before the others
+        """Make the root's rule, for values that match all of `parts`, and all rules that it needs."""
+        self._rules[self._name] = ""  # stays first
         self._rules[self._name] = self._value(parts)
         while self._waiting:
             parts = self._waiting.pop()
@@ -104,13 +104,13 @@ class _Grammar:
             self._rule(self._names[_key(parts)], " | ".join(dict.fromkeys(ways)) or '""')
 
     def rules(self) -> JsonRules:
-        """All rules and terminals, the root's first."""
+        """All rules and terminals, the root's rule first."""
         rules = self._rules | self._terminals.definitions()
         text = "\n".join(f"{name}: {body}" for name, body in rules.items())
         return JsonRules(text, tuple(self._terminals.examples)[:_MOST_EXAMPLES])
 
     def without_end(self) -> set[tuple[int, ...]]:
-        """The schemas that no value matches, also those that would never come to an end."""
+        """The schemas that no finite value matches."""
         ending: set[tuple[int, ...]] = set()
         while True:
             more = {
@@ -134,30 +134,30 @@ class _Grammar:
         return any(part is False for part in parts) or _key(parts) in self._dead
 
     def _needed(self, parts: Iterable[Parts]) -> set[tuple[int, ...]]:
-        return {_key(each) for each in parts if not all(part is True or part == {} for part in each)}
+        return {_key(group) for group in parts if not all(part is True or part == {} for part in group)}
 
     def _ways(self, values: ValueSet) -> list[tuple[str, set[tuple[int, ...]]]]:
-        """The items of the rules for these values, and which schemas must match something for that."""
+        """Alternatives for these values, each with the schemas that must match something for it."""
         if values.listed is not None:
             texts = self._terminals.listed(values)
             return [(self._terminals.named(any_of(texts)), set())] if texts else []
-        found: list[tuple[str, set[tuple[int, ...]]]] = []
+        ways: list[tuple[str, set[tuple[int, ...]]]] = []
         for kind in values.likely_kinds():
             match kind:
                 case "object":
-                    found += self._object(values)
+                    ways += self._object(values)
                 case "array":
-                    found += self._array(values)
+                    ways += self._array(values)
                 case "string":
-                    found += [(each, set()) for each in [self._terminals.string(values)] if each]
+                    ways += [(name, set()) for name in [self._terminals.string(values)] if name]
                 case "number":
-                    found += [(each, set()) for each in [self._number(values)] if each]
+                    ways += [(name, set()) for name in [self._number(values)] if name]
                 case "boolean":
                     texts = [text for text in ("true", "false") if text not in values.excluded]
-                    found += [(self._terminals.named(any_of(texts)), set())] if texts else []
+                    ways += [(self._terminals.named(any_of(texts)), set())] if texts else []
                 case "null":
-                    found += [] if "null" in values.excluded else [('"null"', set())]
-        return found
+                    ways += [] if "null" in values.excluded else [('"null"', set())]
+        return ways
 
     # Objects
 
@@ -180,7 +180,7 @@ class _Grammar:
         return [(way, self._needed(listed[name] for name in required))]
 
     def _counts(self, values: ValueSet, n: int, n_required: int, others: str) -> tuple[int, int | None]:
-        """How many properties there may be, as far as that must be counted and can be."""
+        """The least and greatest number of properties, as far as they must be and can be counted."""
         least, most = values.min_properties, values.max_properties
         least = 0 if least <= n_required else least
         most = None if most is not None and not others and n <= most else most
@@ -191,7 +191,7 @@ class _Grammar:
         return least, most
 
     def _others(self, values: ValueSet, listed: Mapping[str, Parts]) -> str:
-        """The items of a property that is not listed, "" if there is none."""
+        """The items of a property that is not listed; "" if there is none."""
         taken = [json.dumps(name, ensure_ascii=False) for name in listed]
         names = self._names_of(values)
         if names is None:
@@ -215,15 +215,15 @@ class _Grammar:
             ways.append(("", patterns, values.others))
         elif values.others is None and not closed and not ways:
             ways.append(("", patterns, (True,)))
-        found = []
+        members = []
         for body, excluded, parts in ways:
-            limits = [ANY_TEXT, *names, *([body] if body else []), *(f"~({each})" for each in excluded)]
+            limits = [ANY_TEXT, *names, *([body] if body else []), *(f"~({name})" for name in excluded)]
             limits += [f"~({any_of(taken)})"] if taken else []
-            found.append(f"{self._terminals.text(limits)} {self._colon} {self._value(parts)}")
-        return self._group(found)
+            members.append(f"{self._terminals.text(limits)} {self._colon} {self._value(parts)}")
+        return self._group(members)
 
     def _names_of(self, values: ValueSet) -> list[str] | None:
-        """What the names of properties must match; None if none does."""
+        """The terminals that names of properties must match; None if no name can."""
         if values.names is None:
             return []
         ways = [way for way in self._reader.read(values.names) if "string" in way.kinds]
@@ -231,17 +231,18 @@ class _Grammar:
         texts += [
             any_of(fitting)
             for way in ways
-            if (fitting := [each for each in self._terminals.listed(way) if each.startswith('"')])
+            if (fitting := [text for text in self._terminals.listed(way) if text.startswith('"')])
         ]
-        texts = [each for each in texts if each]
+        texts = [text for text in texts if text]
         return [self._group(texts)] if texts else None
 
     def _members(
         self, listed: list[tuple[str, Parts]], required: set[str], others: str, least: int, most: int | None
     ) -> str | None:
-        """The members of an object in their order, from the last one to the first; None if that cannot be.
+        """The items for the members of an object in order; None if there can be none.
 
-        For each number of members before it, up to the largest one that makes a difference.
+        Built from the last member to the first, with a row of rules: one for each number of members before it, up to
+        the largest number that makes a difference.
         """
         limit = max(least, most or 0, 1)
         rows = [self._more(others, n, least, most) for n in range(limit + 1)]
@@ -270,7 +271,7 @@ class _Grammar:
         return self._rule(name, " | ".join(ways)) if ways != ['""'] else ""
 
     def _more(self, others: str, n: int, least: int, most: int | None) -> str | None:
-        """The properties that are not listed, behind `n` that are."""
+        """The items for unlisted properties after `n` members."""
         low, high = max(least - n, 0), None if most is None else most - n
         if not others or high == 0:
             return None if low else ""
@@ -307,20 +308,20 @@ class _Grammar:
     def _elements(self, prefix: list[Parts], rest: Parts, least: int, most: int | None) -> str:
         n = len(prefix)
         if most == n:
-            found = ""
+            items = ""
         elif n:
             more = max(least - n, 0), None if most is None else most - n
-            found = _repeated(f"{self._comma} {self._value(rest)}", *more)
+            items = _repeated(f"{self._comma} {self._value(rest)}", *more)
         else:
             more = max(least - 1, 0), None if most is None else most - 1
-            found = f"{self._value(rest)} {_repeated(f'{self._comma} {self._value(rest)}', *more)}"
-            return found if least else f"({found})?"
+            items = f"{self._value(rest)} {_repeated(f'{self._comma} {self._value(rest)}', *more)}"
+            return items if least else f"({items})?"
         for place in reversed(range(n)):
-            found = f"{self._comma if place else ''} {self._value(prefix[place])} {found}"
-            found = found if place < least else f"({found})?"
-        return found
+            items = f"{self._comma if place else ''} {self._value(prefix[place])} {items}"
+            items = items if place < least else f"({items})?"
+        return items
 
-    # Anything, and what all have in common
+    # Shared
 
     def _anything(self) -> str:
         name = f"{self._name}_any"
@@ -350,7 +351,7 @@ class _Grammar:
         return name
 
     def _number(self, values: ValueSet) -> str:
-        """The terminal or the rule of a number, "" if there is none."""
+        """The terminal or rule for a number; "" if there is none."""
         step = counted_step(values)
         if step is None:
             return self._terminals.number(values)
@@ -370,5 +371,5 @@ def _key(parts: Parts) -> tuple[int, ...]:
 
 
 def _repeated(item: str, least: int, most: int | None) -> str:
-    """The items of a rule that repeats one; none where it may not come: the grammar library refuses `{0,0}`."""
+    """The items of a rule that repeats `item`; "" for no repetition, because llguidance refuses `{0,0}`."""
     return "" if most == 0 else f"({item}){times(least, most)}"

@@ -1,4 +1,4 @@
-"""Terminals of a grammar for JSON: texts, numbers and listed values, each of them once."""
+"""Terminals of a JSON grammar: strings, numbers and listed values, each defined once."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from engine.chat.regex.numbers import Bound, integer, multiples, needs_exponent,
 from engine.chat.regex.string_formats import FORMATS
 from engine.chat.schema.schema import LARGEST, UnusableSchema, ValueSet
 
-# Patterns of texts that never hold what a format's reader would take for its own marks.
+# Patterns of strings without the texts that a format's reader would take for markup.
 
 
 def without(reserved: Sequence[str]) -> str:
-    """A pattern of texts that have none of these, which begin with the same character and do not have it again."""
+    """A pattern of strings without the reserved texts, which share a first character that they have only once."""
     (first,) = {text[0] for text in reserved}
     return f"[^{_code(first)}]*({_code(first)}{_rest(first, [text[1:] for text in reserved])})*"
 
 
 def _rest(first: str, tails: Sequence[str]) -> str:
-    """What may stand behind a beginning of reserved texts, up to the next `first`; these are the rests of them."""
+    """What may follow a common beginning of reserved texts, up to the next `first`; `tails` are their rests."""
     following = dict.fromkeys(tail[0] for tail in tails)
     others = "".join(map(_code, [first, *following]))
     ways = ["", f"[^{others}][^{_code(first)}]*"]
@@ -48,18 +48,18 @@ _VAST = 10**25  # whole numbers beyond it are written with an exponent
 _REMAINDERS = 100  # the largest number whose multiples are told by counting
 
 Drop = Callable[[str], None]
-"""Told which keyword cannot be held to."""
+"""Called with a keyword that cannot be enforced."""
 
 
 class JsonTerminals:
-    """Names and defines terminals. No text has one of the `reserved` in it. `drop` hears what cannot be enforced."""
+    """Names and defines terminals. No string contains one of the `reserved` texts."""
 
     def __init__(self, prefix: str, reserved: Sequence[str], drop: Drop) -> None:
         self._prefix = prefix
         self._reserved = [json.dumps(text, ensure_ascii=False)[1:-1] for text in reserved]
         self._drop = drop
         self._names: dict[str, str] = {}
-        self.examples: dict[str, None] = {}  # of what patterns find, as it stands in JSON
+        self.examples: dict[str, None] = {}  # strings that match patterns, escaped as in JSON
         self._size = 0
 
     def definitions(self) -> dict[str, str]:
@@ -78,13 +78,13 @@ class JsonTerminals:
         return self._names[body]
 
     def grow(self, body: str) -> None:
-        """Count what a rule adds to the grammar. Raises UnusableSchema."""
+        """Add to the size of the grammar. Raises UnusableSchema if it becomes too large."""
         self._size += len(body)
         if self._size > _LARGEST_GRAMMAR:
             raise UnusableSchema("it is too large")
 
     def string(self, values: ValueSet) -> str:
-        """The terminal of a text, "" if there is none."""
+        """The terminal of a string; "" if no string matches."""
         least, most = values.min_length, values.max_length
         if most is not None and most < least:
             return ""
@@ -115,27 +115,30 @@ class JsonTerminals:
         return self.text(limits)
 
     def text(self, limits: Sequence[str]) -> str:
-        """The terminal of texts within all limits, which are definitions of terminals."""
+        """The terminal of strings that match all limits, which are bodies of terminals."""
         if self._reserved:
             limits = [*limits, f'/"{without(self._reserved)}"/']
         return self.named(" & ".join(limits))
 
     def matching(self, pattern: str) -> str:
-        """Texts in which a pattern is found, "" if there are none. Raises Untranslatable."""
-        found = search(pattern)
+        """The body of a terminal for strings in which a pattern is found; "" if there are none.
+
+        Raises Untranslatable.
+        """
+        node = search(pattern)
         if text := example(parse(pattern))[:_LONGEST_EXAMPLE]:
             self.examples[json.dumps(text, ensure_ascii=False)[1:-1]] = None
-        if lengths(found) is None:
+        if lengths(node) is None:
             return ""
-        return rf'("\"" {terminal(found, quoted=True)} "\"")'
+        return rf'("\"" {terminal(node, quoted=True)} "\"")'
 
     def listed(self, values: ValueSet) -> list[str]:
-        """The values that are listed, as JSON; without reserved texts in them if there are such."""
+        """The listed values as JSON; those with reserved texts only if there are no others."""
         texts = [text for text in values.listed or () if _fits(json.loads(text), values, text)]
         return [text for text in texts if not any(each in text for each in self._reserved)] or texts
 
     def number(self, values: ValueSet) -> str:
-        """The terminal of a number, "" if there is none."""
+        """The terminal of a number; "" if no number matches."""
         low, high = values.low, values.high
         limit = self._range(values)
         if limit is None:
@@ -184,7 +187,7 @@ def any_of(texts: Iterable[str]) -> str:
 
 
 def counted_step(values: ValueSet) -> int | None:
-    """The number whose multiples are meant, all of them or all that are positive, if no terminal can tell them."""
+    """The step of values that are all multiples (or all positive ones) of a number, if no terminal expresses them."""
     low, step = values.low, values.steps[0] if len(values.steps) == 1 else None
     if step is None or step != step.to_integral_value() or step > _REMAINDERS or values.high is not None:
         return None
@@ -212,7 +215,7 @@ def _floor(bound: Bound | None) -> int | None:
 
 
 def _fits(value: Any, values: ValueSet, text: str) -> bool:
-    """Whether a value that is listed may be, by what else is said of it."""
+    """Whether a listed value also matches the other keywords."""
     if text in values.excluded:
         return False
     match value:

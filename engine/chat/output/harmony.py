@@ -27,15 +27,15 @@ _BUILTIN = frozenset({"browser.open", "browser.search", "browser.find", "python"
 
 def identifiers(names: Iterable[str]) -> dict[str, str]:
     """Maps each function's name to the identifier under which the prompt shows it to the model; all are different."""
-    found: dict[str, str] = {}
+    known: dict[str, str] = {}
     for name in names:
         plain = _identifier(name)
         unique, count = plain, 1
-        while unique in found.values():
+        while unique in known.values():
             count += 1
             unique = f"{plain}_{count}"
-        found[name] = unique
-    return found
+        known[name] = unique
+    return known
 
 
 _SPEC = FormatSpec(

@@ -126,8 +126,8 @@ def spellings(tag: str) -> tuple[str, ...]:
 
 
 def _read_tagged(buffer: TextBuffer, context: ParseContext, tags: tuple[str, ...]) -> ParserCoroutine[None]:
-    while found := (yield from buffer.emit_until(content, *tags)):
-        yield from _Calls(context.tools, found, found).read(buffer)
+    while tag := (yield from buffer.emit_until(content, *tags)):
+        yield from _Calls(context.tools, tag, tag).read(buffer)
 
 
 def _read_bare(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:

@@ -68,14 +68,14 @@ class Literals:
 
     def pairs(self, separator: str, closing: str) -> dict[str, Any]:
         """Consume `key separator value` up to the closing bracket. Raises Unreadable."""
-        found = {}
+        members = {}
         while not self.accept(closing):
             key = self._string(quote) if (quote := self.accept(*self._raw_quotes, '"', "'")) else self.name()
             if not self.accept(separator):
                 raise Unreadable(f"no {separator} after {key}")
-            found[key] = self._value(_WORDS_WITH_COMMAS if self._raw_quotes else _WORD)
+            members[key] = self._value(_WORDS_WITH_COMMAS if self._raw_quotes else _WORD)
             self._item_ends(closing)
-        return found
+        return members
 
     def value(self) -> Any:
         """Consume one value. Raises Unreadable."""
@@ -101,11 +101,11 @@ class Literals:
             self._depth -= 1
 
     def _items(self, closing: str) -> list[Any]:
-        found = []
+        items = []
         while not self.accept(closing):
-            found.append(self.value())
+            items.append(self.value())
             self._item_ends(closing)
-        return found
+        return items
 
     def _item_ends(self, closing: str) -> None:
         if not self.accept(",") and not self._text.startswith(closing, self._at):

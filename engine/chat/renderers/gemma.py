@@ -96,7 +96,7 @@ def _schema(schema: Property) -> Schema:
     """
     types = list(schema.type) or _simple_types(schema)
     quoted = ", ".join(f"'{name.upper()}'" for name in types)
-    found = {
+    members = {
         "type": types[0] if len(types) == 1 else f"[{quoted}]",
         "description": schema.description,
         "enum": [free(value) for value in schema.enum],
@@ -104,7 +104,7 @@ def _schema(schema: Property) -> Schema:
         "properties": None if schema.properties is None else _schemas(schema.properties),
         "required": list(schema.required),
     }
-    return found if types else {key: value for key, value in found.items() if key != "type"}
+    return members if types else {key: value for key, value in members.items() if key != "type"}
 
 
 def _simple_types(schema: Property) -> list[str]:

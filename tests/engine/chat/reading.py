@@ -54,7 +54,7 @@ TOOLS = (tool("get_weather", city="string", days="integer"), tool("add", a="numb
 CONTEXT = ParseContext(ToolSet(TOOLS))
 
 
-def said(
+def parsed(
     format: Format | Reader, text: str, context: ParseContext = CONTEXT
 ) -> tuple[str, str, list[tuple[str, dict[str, Any]]]]:
     """Content, thinking and calls of an answer, which must not depend on how it is cut."""

@@ -53,9 +53,9 @@ def _step(parser: OutputParser, chunk: str, final: bool) -> Step:
         deltas.extend(parser.feed(chunk, final))
     except MalformedCall as fault:
         error = str(fault)
-    said = joined(deltas)
-    calls = [(call.index, call.name, floats(call.arguments)) for call in said.tool_calls]
-    return Step(said.thinking, said.content, calls, error)
+    parsed = joined(deltas)
+    calls = [(call.index, call.name, floats(call.arguments)) for call in parsed.tool_calls]
+    return Step(parsed.thinking, parsed.content, calls, error)
 
 
 def recorded(step: dict[str, Any]) -> Step:
@@ -78,10 +78,10 @@ def floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def total(said: Iterable[Step]) -> Step:
+def total(parsed: Iterable[Step]) -> Step:
     """All steps as one, up to the first error: that ends an answer."""
     thinking, content, calls, error = "", "", [], ""
-    for step in said:
+    for step in parsed:
         thinking, content, calls, error = (
             thinking + step.thinking,
             content + step.content,
@@ -100,9 +100,9 @@ def assert_same(ours: list[Step], theirs: list[Step], swallowed: str) -> None:
     got, expected = total(ours), total(theirs)
     assert got.calls == expected.calls
     assert got.error == expected.error or (got.error and "XML" in expected.error)
-    for text, said in ((got.thinking, expected.thinking), (got.content, expected.content)):
-        assert bare(text).startswith(bare(said))
-        assert bare(text)[len(bare(said)) :] in bare(swallowed)
+    for text, parsed in ((got.thinking, expected.thinking), (got.content, expected.content)):
+        assert bare(text).startswith(bare(parsed))
+        assert bare(text)[len(bare(parsed)) :] in bare(swallowed)
 
 
 def bare(text: str) -> str:
@@ -112,8 +112,8 @@ def bare(text: str) -> str:
 
 @pytest.mark.parametrize("case", CASES.get("thinking_parser", []), ids=lambda case: "|".join(case["chunks"]))
 def test_thinking(case: dict[str, Any]) -> None:
-    said = [(delta.thinking, delta.content) for delta in steps(ThinkingSplitter(), case["chunks"])]
-    assert [list(step) for step in said[:-1]] == case["steps[thinking,content]"]
+    parsed = [(delta.thinking, delta.content) for delta in steps(ThinkingSplitter(), case["chunks"])]
+    assert [list(step) for step in parsed[:-1]] == case["steps[thinking,content]"]
 
 
 @pytest.mark.parametrize("case", TOOL_CASES["cases"], ids=lambda case: case["name"])
@@ -196,6 +196,6 @@ def _chat_parser(given: dict[str, Any]) -> OutputParser:
     )
 
 
-def _without_silence(said: list[Step]) -> list[Step]:
+def _without_silence(parsed: list[Step]) -> list[Step]:
     """Steps that say something, the events of a stream."""
-    return [step for step in said if step != Step("", "")]
+    return [step for step in parsed if step != Step("", "")]

@@ -182,7 +182,7 @@ def test_any_dialect(dialect: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "keyword"),
+    ("schema", "keyword"),
     [
         ({"type": "string", "pattern": r"(a)\1"}, "pattern '(a)\\\\1': it refers back"),
         *(
@@ -210,10 +210,10 @@ def test_any_dialect(dialect: Any) -> None:
     ],
 )
 def test_what_cannot_be_enforced_is_left_out_and_said(
-    said: Any, keyword: str, caplog: pytest.LogCaptureFixture
+    schema: Any, keyword: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "pronk.engine"):
-        matcher = schema_matcher(said)
+        matcher = schema_matcher(schema)
     assert written_at_random(matcher, random.Random(3)) is not None
     assert caplog.messages == [f"JSON schema: cannot be enforced, left out: {keyword}"]
 

@@ -20,7 +20,7 @@ from engine.chat.jinja.adapt import (
 from engine.chat.output import Format, ParseContext, ToolSet, native_format
 from engine.chat.output.format import Values
 from tests.engine.chat.output.test_detect import EXCERPTS
-from tests.engine.chat.reading import said, tool
+from tests.engine.chat.reading import parsed, tool
 
 CALL = ToolCall("f", {"b": 1, "a": "é"}, id="call_1_0")
 ASKED = Message("assistant", tool_calls=(CALL,), thinking="unseen")
@@ -188,8 +188,8 @@ def test_inline_calls_can_be_read(name: str) -> None:
     spec = FORMATS[name].spec.calls
     assert spec is not None
     for call in CALLS:
-        assert said(FORMATS[name], inline_calls([call], spec), CONTEXT)[2] == [(call.name, call.arguments)]
+        assert parsed(FORMATS[name], inline_calls([call], spec), CONTEXT)[2] == [(call.name, call.arguments)]
     if spec.separator is not None:
-        assert said(FORMATS[name], inline_calls(CALLS, spec), CONTEXT)[2] == [
+        assert parsed(FORMATS[name], inline_calls(CALLS, spec), CONTEXT)[2] == [
             (call.name, call.arguments) for call in CALLS
         ]

@@ -61,13 +61,13 @@ def answers(draw: st.DrawFn) -> tuple[str, str]:
 
 def outcome(format: Format, context: ParseContext, chunks: list[str]) -> tuple[Delta, str]:
     """All that an answer says, and the fault that ends it."""
-    parser, said = OutputParser(format, context, lambda: "id"), []
+    parser, parsed = OutputParser(format, context, lambda: "id"), []
     try:
         for at, chunk in enumerate(chunks):
-            said.extend(parser.feed(chunk, at == len(chunks) - 1))
+            parsed.extend(parser.feed(chunk, at == len(chunks) - 1))
     except MalformedCall as fault:
-        return joined(said), str(fault)
-    return joined(said), ""
+        return joined(parsed), str(fault)
+    return joined(parsed), ""
 
 
 @settings(max_examples=500)
@@ -96,5 +96,5 @@ def test_cuts(given_answer: tuple[str, str], places: list[int], context: ParseCo
 )
 def test_what_is_no_markup_is_content(name: str, parts: list[str]) -> None:
     text = "Well, " + "".join(parts)
-    said, fault = outcome(FORMATS[name], ParseContext(ToolSet(TOOLS), think=False), [text])
-    assert (said.content.split(), said.thinking, said.tool_calls, fault) == (text.split(), "", (), "")
+    parsed, fault = outcome(FORMATS[name], ParseContext(ToolSet(TOOLS), think=False), [text])
+    assert (parsed.content.split(), parsed.thinking, parsed.tool_calls, fault) == (text.split(), "", (), "")

@@ -9,7 +9,7 @@ import pytest
 from engine.api import Message
 from engine.chat.output import ParseContext
 from engine.chat.output.cohere import read_cohere, read_command
-from tests.engine.chat.reading import said
+from tests.engine.chat.reading import parsed
 
 ACTION = '{"tool_call_id": "0", "tool_name": "add", "parameters": {"a": 1}}'
 CALL = ("add", {"a": 1})
@@ -28,17 +28,17 @@ CALL = ("add", {"a": 1})
     ],
 )
 def test_answers(text: str, content: str, thinking: str, calls: list[Any]) -> None:
-    assert said(read_cohere, text) == (content, thinking, calls)
-    assert said(read_command, text, ParseContext(prompt="<|START_THINKING|>")) == (content, thinking, calls)
+    assert parsed(read_cohere, text) == (content, thinking, calls)
+    assert parsed(read_command, text, ParseContext(prompt="<|START_THINKING|>")) == (content, thinking, calls)
 
 
 def test_where_an_answer_begins() -> None:
     text = "<|START_TEXT|>Yes<|END_TEXT|>"
-    assert said(read_cohere, text, ParseContext(think=False)) == ("Yes", "", [])
-    assert said(read_command, text, ParseContext(prompt="<|END_THINKING|>")) == ("Yes", "", [])
-    assert said(read_cohere, " and no<|END_TEXT|>", ParseContext(last=Message("assistant", "Yes"))) == (
+    assert parsed(read_cohere, text, ParseContext(think=False)) == ("Yes", "", [])
+    assert parsed(read_command, text, ParseContext(prompt="<|END_THINKING|>")) == ("Yes", "", [])
+    assert parsed(read_cohere, " and no<|END_TEXT|>", ParseContext(last=Message("assistant", "Yes"))) == (
         " and no",
         "",
         [],
     )
-    assert said(read_command, " and no<|END_TEXT|>", ParseContext(prompt="<|START_TEXT|>")) == (" and no", "", [])
+    assert parsed(read_command, " and no<|END_TEXT|>", ParseContext(prompt="<|START_TEXT|>")) == (" and no", "", [])

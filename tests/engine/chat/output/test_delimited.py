@@ -8,7 +8,7 @@ import pytest
 
 from engine.chat.output import Format, OutputParser
 from engine.chat.output.delimited import read_deepseek, read_kimi
-from tests.engine.chat.reading import CONTEXT, answer, said
+from tests.engine.chat.reading import CONTEXT, answer, parsed
 
 BEGIN, END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
 ADD = '<｜tool▁call▁begin｜>add<｜tool▁sep｜>{"a": 1}<｜tool▁call▁end｜>'
@@ -41,13 +41,13 @@ KIMI = '<|tool_call_begin|>functions.add:{}<|tool_call_argument_begin|>{{"a": 1}
     ],
 )
 def test_deepseek(text: str, content: str, calls: list[Any]) -> None:
-    assert said(read_deepseek, text) == (content, "", calls)
+    assert parsed(read_deepseek, text) == (content, "", calls)
 
 
 def test_kimi() -> None:
     text = f"x {SECTION}{KIMI.format(0)}{KIMI.format(1)}{END_SECTION}"
-    assert said(read_kimi, text) == ("x ", "", [CALL, CALL])
+    assert parsed(read_kimi, text) == ("x ", "", [CALL, CALL])
     ids = [call.id for call in answer(OutputParser(Format(read_kimi), CONTEXT), [text]).tool_calls]
     assert ids == ["functions.add:0", "functions.add:1"]
     broken = f"{SECTION}{KIMI.format(0)[:-25]}"
-    assert said(read_kimi, broken) == (broken.removeprefix(SECTION), "", [])
+    assert parsed(read_kimi, broken) == (broken.removeprefix(SECTION), "", [])

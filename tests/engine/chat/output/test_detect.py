@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.chat.output import ParseContext, ToolSet, native_format
-from tests.engine.chat.reading import TOOLS, said
+from tests.engine.chat.reading import TOOLS, parsed
 
 JSON = '{"name": "add", "arguments": {"a": 1}}'
 ACTION = '<|START_ACTION|>[{"tool_name": "add", "parameters": {"a": 1}}]<|END_ACTION|>'
@@ -117,7 +117,7 @@ EXCERPTS = [
 def test_calls(template: str, answer: str) -> None:
     format = native_format(template)
     assert format.tools
-    assert said(format, answer) == ("", "", [CALL])
+    assert parsed(format, answer) == ("", "", [CALL])
 
 
 @pytest.mark.parametrize(
@@ -138,17 +138,17 @@ def test_who_thinks(template: str, thinks: bool) -> None:
 def test_solar_reasons_first() -> None:
     format = native_format("<|tool_call:begin|><|tool_call:args|>")
     text = "<|think|>hm<|end|><|begin|>assistant<|content|>yes<|end|>"
-    assert said(format, text) == ("yes", "hm", [])
+    assert parsed(format, text) == ("yes", "hm", [])
 
 
 def test_hunyuan_reasons_in_tags_with_a_suffix() -> None:
     format = native_format("{% set HYTK = ':opensource' %} {{ '<arg_key{}>'.format(HYTK) }}")
-    assert said(format, "<think:opensource>hm</think:opensource>yes") == ("yes", "hm", [])
+    assert parsed(format, "<think:opensource>hm</think:opensource>yes") == ("yes", "hm", [])
 
 
 def test_without_tools_text_that_looks_like_a_call_is_content() -> None:
     for template, answer in (("<tool_call>", f"<tool_call>{JSON}</tool_call>"), ("{{ tools }}", JSON)):
-        assert said(native_format(template), answer, ParseContext()) == (answer, "", [])
+        assert parsed(native_format(template), answer, ParseContext()) == (answer, "", [])
 
 
 @pytest.mark.parametrize(
@@ -160,34 +160,34 @@ def test_thinking(opening: str, closing: str) -> None:
     text = f"\nhm\n{closing}\n\n<tool_call>{JSON}</tool_call>"
     assert format.thinking
     assert {opening, closing} < set(format.preserved)
-    assert said(format, f"{opening}{text}") == ("", "hm\n", [CALL])
+    assert parsed(format, f"{opening}{text}") == ("", "hm\n", [CALL])
     for prompt in (f"assistant\n{opening}", f"assistant\n{opening}\n"):
-        assert said(format, text, ParseContext(ToolSet(TOOLS), prompt=prompt)) == ("", "hm\n", [CALL])
-    assert said(format, f"{closing}\n\nyes") == ("yes", "", [])
-    assert said(format, f"yes {closing}", ParseContext(think=False)) == (f"yes {closing}", "", [])
+        assert parsed(format, text, ParseContext(ToolSet(TOOLS), prompt=prompt)) == ("", "hm\n", [CALL])
+    assert parsed(format, f"{closing}\n\nyes") == ("yes", "", [])
+    assert parsed(format, f"yes {closing}", ParseContext(think=False)) == (f"yes {closing}", "", [])
 
 
 def test_reasoning_steps() -> None:
     format = native_format("Here are my reasoning steps: [BEGIN FINAL RESPONSE] <tool_calls>")
     text = f"hm\n[BEGIN FINAL RESPONSE]\n<tool_calls>[{JSON}]</tool_calls>"
     context = ParseContext(ToolSet(TOOLS), prompt="<|begin_assistant|>\nHere are my reasoning steps:\n")
-    assert said(format, text, context) == ("", "hm\n", [CALL])
+    assert parsed(format, text, context) == ("", "hm\n", [CALL])
 
 
 def test_a_template_that_knows_nothing_of_this() -> None:
     format = native_format("{% for message in messages %}{{ message.content }}{% endfor %}")
     assert (format.tools, format.thinking, format.preserved) == (False, False, ())
-    assert said(format, f"<think><tool_call>{JSON}") == (f"<think><tool_call>{JSON}", "", [])
+    assert parsed(format, f"<think><tool_call>{JSON}") == (f"<think><tool_call>{JSON}", "", [])
 
 
 @pytest.mark.parametrize("template", [template for template, _ in EXCERPTS])
 def test_plain_text_stays_plain(template: str) -> None:
     text: Any = "Hello! 1 < 2, {x} and [y], all of it\n\nis text."
-    assert said(native_format(template), text)[::2] == (text, [])
+    assert parsed(native_format(template), text)[::2] == (text, [])
 
 
 @pytest.mark.parametrize(("template", "answer"), EXCERPTS, ids=[template for template, _ in EXCERPTS])
 def test_half_a_call_is_never_made(template: str, answer: str) -> None:
     format = native_format(template)
     for length in range(len(answer)):
-        assert said(format, answer[:length])[2] in ([], [CALL])
+        assert parsed(format, answer[:length])[2] in ([], [CALL])

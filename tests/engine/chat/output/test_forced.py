@@ -15,7 +15,7 @@ from engine.chat.grammar.constraint import chat_constraint
 from engine.chat.output import ParseContext, ToolSet
 from tests.engine.chat.output.sampling import PARAMETERS, sample
 from tests.engine.chat.output.test_format_spec import FORCED
-from tests.engine.chat.reading import said
+from tests.engine.chat.reading import parsed
 
 DISTINCT = list({format.spec.calls: name for name, format in FORCED.items()}.values())
 FUNCTIONS = ("get_weather", "add")
@@ -42,7 +42,7 @@ def test_every_answer_is_a_valid_call(name: str, schemas: dict[str, Any], seed: 
     grammar = constraint.grammar(context)
     marks = [*spec.reserved, *grammar.marks, *grammar.closings, "null", "\n", "True", "</p>"]
     text = sample(grammar, Random(seed), marks, spelled=spelled)
-    content, _, calls = said(format, text, context)
+    content, _, calls = parsed(format, text, context)
     assert content == "", text
     assert calls, text
     for function, arguments in calls:

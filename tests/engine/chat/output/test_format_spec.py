@@ -17,7 +17,7 @@ from engine.runner.grammar import Grammars
 from engine.runner.grammar_check import BYTES, ByteVocabulary
 from engine.runner.matcher import Matcher
 from tests.engine.chat.output.test_detect import EXCERPTS
-from tests.engine.chat.reading import TOOLS, said, tool
+from tests.engine.chat.reading import TOOLS, parsed, tool
 
 TAGS = ("{", "[", "<tool_call>", "[TOOL_CALLS] [", "```json", "functools[", "<|python_tag|>")
 FORMATS = {
@@ -119,7 +119,7 @@ def test_a_call_is_allowed_and_read(name: str, function: str) -> None:
     format = FORCED[name]
     text = begun(format, PLAIN) + written(format, function)
     assert may_end(after(forced(format).grammar(PLAIN), text))
-    content, _, calls = said(format, text, PLAIN)
+    content, _, calls = parsed(format, text, PLAIN)
     assert (content, calls) == ("", [(function, ARGUMENTS[function])])
 
 
@@ -128,7 +128,7 @@ def test_several_calls_are_allowed_and_read(name: str) -> None:
     format = SEVERAL[name]
     text = begun(format, PLAIN) + written(format, *ARGUMENTS)
     assert may_end(after(forced(format).grammar(PLAIN), text))
-    content, _, calls = said(format, text, PLAIN)
+    content, _, calls = parsed(format, text, PLAIN)
     assert (content, calls) == ("", list(ARGUMENTS.items()))
 
 
@@ -136,7 +136,7 @@ def test_several_calls_are_allowed_and_read(name: str) -> None:
 def test_the_shortest_answer_is_a_call(name: str) -> None:
     format = FORCED[name]
     text = shortest(forced(format).grammar(PLAIN), begun(format, PLAIN))
-    content, _, calls = said(format, text, PLAIN)
+    content, _, calls = parsed(format, text, PLAIN)
     assert content == ""
     assert [called for called, _ in calls] in [[each.name] for each in TOOLS]
 
@@ -153,7 +153,7 @@ def test_reasoning_is_allowed_and_read(name: str, prompt: str) -> None:
     assert reasoning_mode is not ReasoningMode.NONE
     start = opening if reasoning_mode is ReasoningMode.ALLOWED else ""
     text = shortest(content_constraint('"json"', format).grammar(context), f"{start}so {{be}} it\n{closing}\n")
-    content, thinking, _ = said(format, text, context)
+    content, thinking, _ = parsed(format, text, context)
     assert (thinking.strip(), isinstance(json.loads(content), dict)) == ("so {be} it", True)
 
 
@@ -166,7 +166,7 @@ def test_a_call_behind_reasoning(name: str) -> None:
     start = {ReasoningMode.ALLOWED: f"{opening}so\n{closing}\n", ReasoningMode.BEGUN: f"so\n{closing}\n"}.get(
         reasoning_mode, ""
     )
-    content, thinking, calls = said(format, shortest(forced(format).grammar(context), start), context)
+    content, thinking, calls = parsed(format, shortest(forced(format).grammar(context), start), context)
     assert (content, thinking.strip(), len(calls)) == ("", "so" if start else "", 1)
 
 
@@ -176,7 +176,7 @@ def test_content_is_allowed_and_read(name: str) -> None:
     before = begun(format, PLAIN)
     text = shortest(content_constraint('{"const": {"a": [1, "x"]}}', format).grammar(PLAIN), before)
     assert text[len(before) :].startswith(format.spec.content)
-    assert json.loads(said(format, text, PLAIN)[0]) == {"a": [1, "x"]}
+    assert json.loads(parsed(format, text, PLAIN)[0]) == {"a": [1, "x"]}
 
 
 def test_functions_whose_names_are_alike_to_the_model() -> None:
@@ -186,7 +186,7 @@ def test_functions_whose_names_are_alike_to_the_model() -> None:
         request = ChatRequest(model="", tools=tools, tool_choice=NamedTool(name))
         constraint = chat_constraint(request, tools, format)
         assert constraint is not None
-        assert said(format, shortest(constraint.grammar(asked)), asked) == ("", "", [(name, {})])
+        assert parsed(format, shortest(constraint.grammar(asked)), asked) == ("", "", [(name, {})])
 
 
 def test_reasoning_holds_no_call() -> None:

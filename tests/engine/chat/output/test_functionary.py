@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.chat.output.functionary import read_function_tags, read_functionary, read_glm4
-from tests.engine.chat.reading import said
+from tests.engine.chat.reading import parsed
 
 CALL = ("add", {"a": 1})
 
@@ -25,7 +25,7 @@ CALL = ("add", {"a": 1})
     ],
 )
 def test_functionary(text: str, content: str, calls: list[Any]) -> None:
-    assert said(read_functionary, text) == (content, "", calls)
+    assert parsed(read_functionary, text) == (content, "", calls)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_functionary(text: str, content: str, calls: list[Any]) -> None:
     [('\nadd\n{"a": 1}', "", [CALL]), ("address", "address", []), ("add\n\nup", "add\n\nup", [])],
 )
 def test_glm4(text: str, content: str, calls: list[Any]) -> None:
-    assert said(read_glm4, text) == (content, "", calls)
+    assert parsed(read_glm4, text) == (content, "", calls)
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_glm4(text: str, content: str, calls: list[Any]) -> None:
     ],
 )
 def test_function_tags(text: str, content: str, calls: list[Any]) -> None:
-    assert said(read_function_tags, text) == (content, "", calls)
+    assert parsed(read_function_tags, text) == (content, "", calls)

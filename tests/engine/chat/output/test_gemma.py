@@ -8,7 +8,7 @@ import pytest
 
 from engine.chat.output import ParseContext
 from engine.chat.output.gemma import read_function_gemma, read_gemma4, read_gemma4_silent
-from tests.engine.chat.reading import said
+from tests.engine.chat.reading import parsed
 
 PARIS = '<|tool_call>call:get_weather{city:<|"|>Paris<|"|>,days:2}<tool_call|>'
 CALL = ("get_weather", {"city": "Paris", "days": 2})
@@ -28,7 +28,7 @@ CALL = ("get_weather", {"city": "Paris", "days": 2})
     ],
 )
 def test_gemma4(text: str, content: str, thinking: str, calls: list[Any]) -> None:
-    assert said(read_gemma4, text) == (content, thinking, calls)
+    assert parsed(read_gemma4, text) == (content, thinking, calls)
 
 
 @pytest.mark.parametrize(
@@ -44,30 +44,30 @@ def test_gemma4(text: str, content: str, thinking: str, calls: list[Any]) -> Non
     ],
 )
 def test_arguments(arguments: str, expected: dict[str, Any]) -> None:
-    assert said(read_gemma4, f"<|tool_call>call:f{{{arguments}}}<tool_call|>") == ("", "", [("f", expected)])
+    assert parsed(read_gemma4, f"<|tool_call>call:f{{{arguments}}}<tool_call|>") == ("", "", [("f", expected)])
 
 
 @pytest.mark.parametrize("call", ['call:f{a:<|"|>x}', 'call:f{a:<|"|>x<|"|>', 'call:f{a:<|"|>x'])
 def test_a_call_that_was_not_closed_properly_is_repaired(call: str) -> None:
-    assert said(read_gemma4, f"<|tool_call>{call}<tool_call|> so") == ("so", "", [("f", {"a": "x"})])
+    assert parsed(read_gemma4, f"<|tool_call>{call}<tool_call|> so") == ("so", "", [("f", {"a": "x"})])
 
 
 @pytest.mark.parametrize("call", ["call:f{a:", "call:f", 'call:f{a:<|"|>x', "f{}"])
 def test_what_is_no_call_is_content(call: str) -> None:
-    assert said(read_gemma4, f"<|tool_call>{call}") == (f"<|tool_call>{call}", "", [])
+    assert parsed(read_gemma4, f"<|tool_call>{call}") == (f"<|tool_call>{call}", "", [])
 
 
 def test_reasoning_that_nobody_wants() -> None:
     text = "<|channel>thought\nhm<channel|>Hi"
-    assert said(read_gemma4, text, ParseContext(think=False)) == ("Hi", "", [])
-    assert said(read_gemma4_silent, text) == ("Hi", "", [])
+    assert parsed(read_gemma4, text, ParseContext(think=False)) == ("Hi", "", [])
+    assert parsed(read_gemma4_silent, text) == ("Hi", "", [])
 
 
 def test_reasoning_that_the_prompt_has_opened() -> None:
-    assert said(read_gemma4, "hm<channel|>Hi", ParseContext(prompt="…<|channel>thought\n")) == ("Hi", "hm", [])
+    assert parsed(read_gemma4, "hm<channel|>Hi", ParseContext(prompt="…<|channel>thought\n")) == ("Hi", "hm", [])
 
 
 def test_function_gemma() -> None:
     text = "ok <start_function_call>call:get_weather{city:<escape>a, {b}<escape>,days:2}<end_function_call> so"
-    assert said(read_function_gemma, text) == ("ok  so", "", [("get_weather", {"city": "a, {b}", "days": 2})])
-    assert said(read_function_gemma, "<start_function_call>call:f{") == ("<start_function_call>call:f{", "", [])
+    assert parsed(read_function_gemma, text) == ("ok  so", "", [("get_weather", {"city": "a, {b}", "days": 2})])
+    assert parsed(read_function_gemma, "<start_function_call>call:f{") == ("<start_function_call>call:f{", "", [])

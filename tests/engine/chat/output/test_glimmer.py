@@ -9,7 +9,7 @@ import pytest
 from engine.api import Message
 from engine.chat.output import MalformedCall, ParseContext
 from engine.chat.output.glimmer import read_glimmer
-from tests.engine.chat.reading import said
+from tests.engine.chat.reading import parsed
 
 CALL = (
     '<atem:function_calls>\n<atem:invoke name="{}">\n<atem:parameter name="days">3</atem:parameter>\n'
@@ -32,21 +32,21 @@ WEATHER = ("get_weather", {"days": 3})
     ],
 )
 def test_answers(text: str, content: str, thinking: str, calls: list[Any]) -> None:
-    assert said(read_glimmer, text) == (content, thinking, calls)
+    assert parsed(read_glimmer, text) == (content, thinking, calls)
 
 
 def test_reasoning_that_nobody_wants() -> None:
-    assert said(read_glimmer, " to=self<|message|>hm<|eom|>", ParseContext(think=False)) == ("", "", [])
+    assert parsed(read_glimmer, " to=self<|message|>hm<|eom|>", ParseContext(think=False)) == ("", "", [])
 
 
 def test_a_message_to_a_tool_that_is_no_call() -> None:
     with pytest.raises(MalformedCall, match="parse Glimmer call to get_weather"):
-        said(read_glimmer, " to=get_weather<|message|>hello<|eom|>")
+        parsed(read_glimmer, " to=get_weather<|message|>hello<|eom|>")
 
 
 def test_a_text_that_is_continued() -> None:
     last = Message("assistant", "We")
     inside = ParseContext(last=last, prompt="<|start|>user<|message|>Hi<|eot|><|start|>assistant to=user<|message|>We")
-    assert said(read_glimmer, "ll<|eot|>", inside) == ("ll", "", [])
+    assert parsed(read_glimmer, "ll<|eot|>", inside) == ("ll", "", [])
     behind = ParseContext(last=last, prompt="<|start|>assistant to=user<|message|>We<|eot|><|start|>assistant")
-    assert said(read_glimmer, " to=user<|message|>ll", behind) == ("ll", "", [])
+    assert parsed(read_glimmer, " to=user<|message|>ll", behind) == ("ll", "", [])

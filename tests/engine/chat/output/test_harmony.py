@@ -9,7 +9,7 @@ import pytest
 from engine.api import Message
 from engine.chat.output import MalformedCall, ParseContext, ToolSet
 from engine.chat.output.harmony import identifiers, read_harmony
-from tests.engine.chat.reading import said, tool
+from tests.engine.chat.reading import parsed, tool
 
 ANALYSIS = "<|channel|>analysis<|message|>"
 FINAL = "<|channel|>final<|message|>"
@@ -36,26 +36,26 @@ CALL = ("get_weather", {"city": "P"})
     ],
 )
 def test_answers(text: str, content: str, thinking: str, calls: list[Any]) -> None:
-    assert said(read_harmony, text) == (content, thinking, calls)
+    assert parsed(read_harmony, text) == (content, thinking, calls)
 
 
 def test_a_call_that_is_no_json() -> None:
     with pytest.raises(MalformedCall) as caught:
-        said(read_harmony, "<|channel|>commentary to=functions.f<|message|>{bad")
+        parsed(read_harmony, "<|channel|>commentary to=functions.f<|message|>{bad")
     fault = "invalid character 'b' looking for beginning of object key string"
     assert str(caught.value) == f"error parsing tool call: raw='{{bad', err={fault}"
 
 
 def test_an_answer_that_goes_on_with_a_message() -> None:
-    assert said(read_harmony, "more", ParseContext(last=Message("assistant", "some"))) == ("more", "", [])
+    assert parsed(read_harmony, "more", ParseContext(last=Message("assistant", "some"))) == ("more", "", [])
     text = f"more<|end|><|start|>assistant{FINAL}Ans"
-    assert said(read_harmony, text, ParseContext(last=Message("assistant", thinking="some"))) == ("Ans", "more", [])
+    assert parsed(read_harmony, text, ParseContext(last=Message("assistant", thinking="some"))) == ("Ans", "more", [])
 
 
 def test_names_are_mapped_back() -> None:
     context = ParseContext(ToolSet([tool("get-weather.v2")]))
     text = "<|channel|>commentary to=functions.get_weather_v2<|message|>{}"
-    assert said(read_harmony, text, context) == ("", "", [("get-weather.v2", {})])
+    assert parsed(read_harmony, text, context) == ("", "", [("get-weather.v2", {})])
 
 
 @pytest.mark.parametrize(

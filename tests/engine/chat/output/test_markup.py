@@ -20,7 +20,7 @@ from engine.chat.output.markup import (
     Markup,
     read_kimi3,
 )
-from tests.engine.chat.reading import TOOLS, said
+from tests.engine.chat.reading import TOOLS, parsed
 
 QWEN = "<tool_call>\n<function=get_weather>\n<parameter=city>\n{}\n</parameter>\n</function>\n</tool_call>"
 EXAMPLES = [
@@ -68,17 +68,17 @@ CALL = ("get_weather", {"city": "San <b> & Francisco", "days": 3})
 
 @pytest.mark.parametrize(("format", "block"), EXAMPLES, ids=[format.opening for format, _ in EXAMPLES])
 def test_a_call_between_texts(format: Markup, block: str) -> None:
-    assert said(format, f"ok\n\n{block}") == ("ok", "", [CALL])
-    assert said(format, f"{block}\n{block}") == ("", "", [CALL, CALL])
-    assert said(replace(format, trim_after=True), f"{block}\nso") == ("so", "", [CALL])
+    assert parsed(format, f"ok\n\n{block}") == ("ok", "", [CALL])
+    assert parsed(format, f"{block}\n{block}") == ("", "", [CALL, CALL])
+    assert parsed(replace(format, trim_after=True), f"{block}\nso") == ("so", "", [CALL])
 
 
 @pytest.mark.parametrize(("format", "block"), EXAMPLES, ids=[format.opening for format, _ in EXAMPLES])
 def test_an_answer_that_stops_before_the_last_tag(format: Markup, block: str) -> None:
     whole = block.removesuffix(format.closing)
-    assert said(format, whole) == ("", "", [CALL])
+    assert parsed(format, whole) == ("", "", [CALL])
     cut = whole[: whole.rindex("3")]
-    assert said(format, cut) == (cut, "", [])  # half a call is never made
+    assert parsed(format, cut) == (cut, "", [])  # half a call is never made
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_an_answer_that_stops_before_the_last_tag(format: Markup, block: str) ->
     ],
 )
 def test_qwen(body: str, calls: list[Any]) -> None:
-    assert said(QWEN_XML, f"<tool_call>{body}</tool_call>") == ("", "", calls)
+    assert parsed(QWEN_XML, f"<tool_call>{body}</tool_call>") == ("", "", calls)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_qwen(body: str, calls: list[Any]) -> None:
     ],
 )
 def test_glm(body: str, calls: list[Any]) -> None:
-    assert said(GLM, f"<tool_call>{body}</tool_call>") == ("", "", calls)
+    assert parsed(GLM, f"<tool_call>{body}</tool_call>") == ("", "", calls)
 
 
 def test_a_value_that_says_what_it_is() -> None:
@@ -117,16 +117,16 @@ def test_a_value_that_says_what_it_is() -> None:
         '<｜DSML｜function_calls><｜DSML｜invoke name="f"><｜DSML｜parameter name="x" string="{}">{}'
         "</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>"
     )
-    assert said(DSML_CALLS, block.format("false", '{"y": [1]}')) == ("", "", [("f", {"x": {"y": [1]}})])
-    assert said(DSML_CALLS, block.format("true", "[1]")) == ("", "", [("f", {"x": "[1]"})])
+    assert parsed(DSML_CALLS, block.format("false", '{"y": [1]}')) == ("", "", [("f", {"x": {"y": [1]}})])
+    assert parsed(DSML_CALLS, block.format("true", "[1]")) == ("", "", [("f", {"x": "[1]"})])
 
 
 @pytest.mark.parametrize("format", [QWEN_XML, GLM])
 def test_a_block_without_a_call(format: Markup) -> None:
     text = "a<tool_call>not a call</tool_call> b"
-    assert said(format, text) == (text, "", [])
+    assert parsed(format, text) == (text, "", [])
     with pytest.raises(MalformedCall, match="what is this"):
-        said(replace(format, complaint="what is this"), text)
+        parsed(replace(format, complaint="what is this"), text)
 
 
 K3_CALL = (
@@ -144,10 +144,10 @@ def test_kimi_k3() -> None:
         "hm<|close|>think<|sep|><|open|>response<|sep|>Yes.<|close|>response<|sep|>"
         f"<|open|>tools<|sep|>{K3_CALL}{K3_CALL}<|close|>tools<|sep|><|close|>message<|sep|>"
     )
-    assert said(read_kimi3, text, K3_CONTEXT) == ("Yes.", "hm", [("get_weather", K3_ARGUMENTS)] * 2)
+    assert parsed(read_kimi3, text, K3_CONTEXT) == ("Yes.", "hm", [("get_weather", K3_ARGUMENTS)] * 2)
 
 
 def test_kimi_k3_without_thinking() -> None:
     text = "<|open|>response<|sep|>Yes.<|close|>response<|sep|><|close|>message<|sep|>"
-    assert said(read_kimi3, text) == ("Yes.", "", [])
-    assert said(read_kimi3, text.removeprefix("<|open|>response<|sep|>")) == ("Yes.", "", [])
+    assert parsed(read_kimi3, text) == ("Yes.", "", [])
+    assert parsed(read_kimi3, text.removeprefix("<|open|>response<|sep|>")) == ("Yes.", "", [])

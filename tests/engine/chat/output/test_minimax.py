@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.chat.output import ParseContext, ToolSet
 from engine.chat.output.minimax import SPACE, read_minimax3
-from tests.engine.chat.reading import said, tool
+from tests.engine.chat.reading import parsed, tool
 
 CONTEXT = ParseContext(ToolSet([tool("f", n="integer", s="string", o="object")]))
 
@@ -20,21 +20,21 @@ def test_nested_values() -> None:
         "~<o>~<item>1~</item>~<item>~<k>x~</k>~<l>null~</l>~</item>~</o>~</invoke>"
     )
     arguments = {"n": 3, "s": "<b>3</b>", "o": [1, {"k": "x", "l": None}]}
-    assert said(read_minimax3, f"a {text} b", CONTEXT) == ("a b", "", [("f", arguments)])
+    assert parsed(read_minimax3, f"a {text} b", CONTEXT) == ("a b", "", [("f", arguments)])
 
 
 def test_several_calls_and_none() -> None:
     text = block('~<invoke name="f">~</invoke>\n~<invoke name="g">~<x>1~</x>~</invoke>')
-    assert said(read_minimax3, text, CONTEXT) == ("", "", [("f", {}), ("g", {"x": "1"})])
+    assert parsed(read_minimax3, text, CONTEXT) == ("", "", [("f", {}), ("g", {"x": "1"})])
     for text in (block("oops"), block('~<invoke name="f">~<n>3')[:60]):
-        assert said(read_minimax3, text, CONTEXT) == (text, "", [])
+        assert parsed(read_minimax3, text, CONTEXT) == (text, "", [])
 
 
 def test_tags_that_do_not_match() -> None:
     text = block('~<invoke name="f">~<n>3~</x>~<s>a~</invoke>~</n>')
-    assert said(read_minimax3, text, CONTEXT) == ("", "", [("f", {"n": {"s": "a"}})])
+    assert parsed(read_minimax3, text, CONTEXT) == ("", "", [("f", {"n": {"s": "a"}})])
 
 
 def test_depth() -> None:
     text = block('~<invoke name="f">' + "~<o>" * 5000 + "~</invoke>")
-    assert len(said(read_minimax3, text, CONTEXT)[2]) == 1
+    assert len(parsed(read_minimax3, text, CONTEXT)[2]) == 1

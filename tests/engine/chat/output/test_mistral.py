@@ -9,7 +9,7 @@ import pytest
 from engine.api import Delta
 from engine.chat.output import Format, MalformedCall, OutputParser, ParseContext
 from engine.chat.output.mistral import Mistral
-from tests.engine.chat.reading import CONTEXT, answer, said, steps
+from tests.engine.chat.reading import CONTEXT, answer, parsed, steps
 
 ADD = '{"name": "add", "arguments": {"a": [1]}}'
 CALL = ("add", {"a": [1]})
@@ -33,8 +33,8 @@ CALL = ("add", {"a": [1]})
     ],
 )
 def test_calls(text: str, content: str, calls: list[Any]) -> None:
-    assert said(Mistral(), text) == (content, "", calls)
-    assert said(Mistral(strict=True), text) == (content, "", calls)
+    assert parsed(Mistral(), text) == (content, "", calls)
+    assert parsed(Mistral(strict=True), text) == (content, "", calls)
 
 
 def test_an_id_of_the_models_own_is_kept() -> None:
@@ -53,18 +53,18 @@ def test_an_id_of_the_models_own_is_kept() -> None:
 )
 def test_strict(call: str, fault: str) -> None:
     with pytest.raises(MalformedCall) as caught:
-        said(Mistral(strict=True), f"[TOOL_CALLS]{call}")
+        parsed(Mistral(strict=True), f"[TOOL_CALLS]{call}")
     assert str(caught.value) == fault
 
 
 def test_not_strict() -> None:
-    assert said(Mistral(), "[TOOL_CALLS]nope[ARGS]{}") == ("", "", [("nope", {})])
-    assert said(Mistral(), "[TOOL_CALLS]add[ARGS]{1} x") == ("[TOOL_CALLS]add[ARGS]{1} x", "", [])
+    assert parsed(Mistral(), "[TOOL_CALLS]nope[ARGS]{}") == ("", "", [("nope", {})])
+    assert parsed(Mistral(), "[TOOL_CALLS]add[ARGS]{1} x") == ("[TOOL_CALLS]add[ARGS]{1} x", "", [])
 
 
 def test_thinking() -> None:
-    assert said(Mistral(), "[THINK]hm [/THINK]\n yes") == ("yes", "hm ", [])
-    assert said(Mistral(), "hm[/THINK]yes", ParseContext(prompt="…[THINK]")) == ("yes", "hm", [])
+    assert parsed(Mistral(), "[THINK]hm [/THINK]\n yes") == ("yes", "hm ", [])
+    assert parsed(Mistral(), "hm[/THINK]yes", ParseContext(prompt="…[THINK]")) == ("yes", "hm", [])
 
 
 def test_calls_of_an_array_are_emitted_one_by_one() -> None:

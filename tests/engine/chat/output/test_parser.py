@@ -33,7 +33,7 @@ def test_ids_are_random() -> None:
 
 
 def test_what_stood_before_a_fault_is_said_first() -> None:
-    said = []
+    parsed = []
     with pytest.raises(MalformedCall, match="failed to parse JSON"):
-        said.extend(OutputParser(NAMED["qwen3"], CONTEXT, str).feed(f"a{CALL}<tool_call>oops</tool_call>"))
-    assert said == [Delta(content="a"), Delta(tool_calls=(ToolCall("now", {}, "", 0),))]
+        parsed.extend(OutputParser(NAMED["qwen3"], CONTEXT, str).feed(f"a{CALL}<tool_call>oops</tool_call>"))
+    assert parsed == [Delta(content="a"), Delta(tool_calls=(ToolCall("now", {}, "", 0),))]

@@ -9,7 +9,7 @@ import pytest
 from engine.chat.output import ParseContext
 from engine.chat.output.pythonic import LFM, OLMO, python_calls, read_bare_python, read_lfm, read_llama
 from engine.chat.output.stream import Unreadable
-from tests.engine.chat.reading import said
+from tests.engine.chat.reading import parsed
 
 ADD = ("add", {"a": 1, "b": 2.5})
 NOW: tuple[str, dict[str, Any]] = ("now", {})
@@ -42,32 +42,32 @@ def test_what_is_no_call(text: str) -> None:
 
 def test_olmo() -> None:
     text = "a <function_calls>add(a=1, b=2.5)\nnow()</function_calls> b"
-    assert said(OLMO, text) == ("a  b", "", [ADD, NOW])
-    assert said(OLMO, "<function_calls>oops</function_calls>") == ("<function_calls>oops</function_calls>", "", [])
+    assert parsed(OLMO, text) == ("a  b", "", [ADD, NOW])
+    assert parsed(OLMO, "<function_calls>oops</function_calls>") == ("<function_calls>oops</function_calls>", "", [])
 
 
 def test_lfm() -> None:
     text = f"{LFM.opening}[add(a=1, b=2.5)]{LFM.closing}\nok"
-    assert said(read_lfm, text) == ("ok", "", [ADD])
-    assert said(read_lfm, f"ok {LFM.opening}[now()]") == ("ok ", "", [NOW])
+    assert parsed(read_lfm, text) == ("ok", "", [ADD])
+    assert parsed(read_lfm, f"ok {LFM.opening}[now()]") == ("ok ", "", [NOW])
 
 
 @pytest.mark.parametrize("text", ["[add(a=1, b=2.5), now()]", " add(a=1, b=2.5), now()"])
 def test_calls_without_tags(text: str) -> None:
-    assert said(read_lfm, text) == ("", "", [ADD, NOW])
-    assert said(read_bare_python, text) == ("", "", [ADD, NOW])
+    assert parsed(read_lfm, text) == ("", "", [ADD, NOW])
+    assert parsed(read_bare_python, text) == ("", "", [ADD, NOW])
 
 
 @pytest.mark.parametrize(
     "text", [" [add(a=1), nope()]", "add(a=1) is a call", "[address()]", "[1, 2]", "add(a=", "address", ""]
 )
 def test_what_is_content(text: str) -> None:
-    assert said(read_lfm, text) == (text, "", [])
-    assert said(read_bare_python, text) == (text, "", [])
+    assert parsed(read_lfm, text) == (text, "", [])
+    assert parsed(read_bare_python, text) == (text, "", [])
 
 
 def test_without_tools_nothing_is_a_call() -> None:
-    assert said(read_bare_python, "[now()]", ParseContext()) == ("[now()]", "", [])
+    assert parsed(read_bare_python, "[now()]", ParseContext()) == ("[now()]", "", [])
 
 
 LLAMA_ADD = '{"name": "add", "parameters": {"a": 1}}'
@@ -88,4 +88,4 @@ LLAMA_CALL = ("add", {"a": 1})
     ],
 )
 def test_llama(text: str, content: str, calls: list[Any]) -> None:
-    assert said(read_llama, text) == (content, "", calls)
+    assert parsed(read_llama, text) == (content, "", calls)

@@ -51,10 +51,10 @@ def test_the_prompt_opened_the_block(text: str, thinking: str, content: str) -> 
 
 
 def test_text_is_held_back_only_while_it_may_be_a_tag() -> None:
-    said = list(steps(ThinkingSplitter(), ["<", "b>", "</think>"]))
-    assert [delta.content for delta in said] == ["", "<b>", "</think>", ""]
-    said = list(steps(ThinkingSplitter(), ["<think>a</", "b", "</think", ">c"]))
-    assert [(delta.thinking, delta.content) for delta in said] == [
+    parsed = list(steps(ThinkingSplitter(), ["<", "b>", "</think>"]))
+    assert [delta.content for delta in parsed] == ["", "<b>", "</think>", ""]
+    parsed = list(steps(ThinkingSplitter(), ["<think>a</", "b", "</think", ">c"]))
+    assert [(delta.thinking, delta.content) for delta in parsed] == [
         ("a", ""),
         ("</b", ""),
         ("", ""),

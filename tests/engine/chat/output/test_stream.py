@@ -106,10 +106,10 @@ def test_a_fault_comes_after_what_stood_before_it() -> None:
         yield from buffer.emit_until(content, "!")
         raise ValueError("!")
 
-    said: list[Delta] = []
+    parsed: list[Delta] = []
     with pytest.raises(ValueError, match="!"):
-        said.extend(StreamParser(script).feed("abc!d"))
-    assert said == [Delta(content="abc")]
+        parsed.extend(StreamParser(script).feed("abc!d"))
+    assert parsed == [Delta(content="abc")]
 
 
 def test_find_first() -> None:

@@ -9,7 +9,7 @@ import pytest
 from engine.chat.output import Format, MalformedCall, OutputParser, ParseContext, ToolSet, template_format
 from engine.chat.output.tagged_json import TaggedJSON, spellings
 from modelfile.conversation import Tool
-from tests.engine.chat.reading import CONTEXT, TOOLS, said, steps
+from tests.engine.chat.reading import CONTEXT, TOOLS, parsed, steps
 
 LENIENT = TaggedJSON()
 STRICT = TaggedJSON(complaint="failed to parse JSON: ")
@@ -34,7 +34,7 @@ CALL = ("add", {"a": 1})
 )
 @pytest.mark.parametrize("format", [LENIENT, STRICT])
 def test_calls(format: TaggedJSON, text: str, content: str, calls: list[Any]) -> None:
-    assert said(format, text) == (content, "", calls)
+    assert parsed(format, text) == (content, "", calls)
 
 
 @pytest.mark.parametrize(
@@ -53,35 +53,35 @@ def test_calls(format: TaggedJSON, text: str, content: str, calls: list[Any]) ->
 )
 def test_a_block_without_a_call(body: str, fault: str) -> None:
     text = f"a<tool_call>{body}</tool_call>"
-    assert said(LENIENT, f"{text} b") == (f"{text} b", "", [])
+    assert parsed(LENIENT, f"{text} b") == (f"{text} b", "", [])
     with pytest.raises(MalformedCall) as caught:
-        said(STRICT, text)
+        parsed(STRICT, text)
     assert str(caught.value) == fault
 
 
 @pytest.mark.parametrize("text", ["<tool_call>", '<tool_call>{"name": "add"', "<tool_call>{", "<tool_"])
 def test_a_block_that_was_cut_off_is_content(text: str) -> None:
-    assert said(STRICT, text) == (text, "", [])
+    assert parsed(STRICT, text) == (text, "", [])
 
 
 def test_the_rest_of_an_array_that_was_cut_off_is_content() -> None:
-    assert said(LENIENT, f'<tool_call>[{ADD}, {{"name": "add", "ar') == ('{"name": "add", "ar', "", [CALL])
+    assert parsed(LENIENT, f'<tool_call>[{ADD}, {{"name": "add", "ar') == ('{"name": "add", "ar', "", [CALL])
 
 
 def test_each_call_of_an_array_is_emitted_at_its_last_brace() -> None:
     parser = OutputParser(Format(LENIENT), CONTEXT)
-    said_by_step = list(steps(parser, ["<tool_call>[", ADD, ", ", ADD, "]", "</tool_call>"]))
-    assert [len(delta.tool_calls) for delta in said_by_step] == [0, 1, 0, 1, 0, 0, 0]
+    parsed_by_step = list(steps(parser, ["<tool_call>[", ADD, ", ", ADD, "]", "</tool_call>"]))
+    assert [len(delta.tool_calls) for delta in parsed_by_step] == [0, 1, 0, 1, 0, 0, 0]
 
 
 def test_calls_that_end_with_the_answer() -> None:
     granite = TaggedJSON("<|tool_call|>", "")
-    assert said(granite, f"<|tool_call|>[{ADD}, {ADD}]") == ("", "", [CALL, CALL])
-    assert said(granite, "<|tool_call|>[1]") == ("<|tool_call|>[1]", "", [])
+    assert parsed(granite, f"<|tool_call|>[{ADD}, {ADD}]") == ("", "", [CALL, CALL])
+    assert parsed(granite, "<|tool_call|>[1]") == ("<|tool_call|>[1]", "", [])
 
 
 def test_whitespace_behind_a_block() -> None:
-    assert said(TaggedJSON(trim_after=True), f"a <tool_call>{ADD}</tool_call>\n\nb") == ("ab", "", [CALL])
+    assert parsed(TaggedJSON(trim_after=True), f"a <tool_call>{ADD}</tool_call>\n\nb") == ("ab", "", [CALL])
 
 
 # The format of models whose Go template tells only how a call begins.
@@ -125,7 +125,7 @@ DEEPSEEK_TAG = "<|tool▁calls▁begin|><|tool▁call▁begin|>function<|tool▁
     ],
 )
 def test_calls_behind_a_tag(tag: str, text: str, content: str, calls: list[Any]) -> None:
-    assert said(template_format(tag), text) == (content, "", calls)
+    assert parsed(template_format(tag), text) == (content, "", calls)
 
 
 @pytest.mark.parametrize(
@@ -146,14 +146,18 @@ def test_calls_behind_a_tag(tag: str, text: str, content: str, calls: list[Any])
     ],
 )
 def test_what_is_no_call_is_content(tag: str, text: str) -> None:
-    assert said(template_format(tag), text) == (text, "", [])
+    assert parsed(template_format(tag), text) == (text, "", [])
 
 
 def test_what_was_no_call_does_not_end_the_calls() -> None:
     text = '<tool_call>{"name": "nope"}</tool_call> <tool_call>' + PARIS
-    assert said(template_format("<tool_call>"), text) == ('<tool_call>{"name": "nope"}</tool_call> ', "", [PARIS_CALL])
+    assert parsed(template_format("<tool_call>"), text) == (
+        '<tool_call>{"name": "nope"}</tool_call> ',
+        "",
+        [PARIS_CALL],
+    )
     text = f'<tool_call>{PARIS}</tool_call> <tool_call>{{"name": "nope"}}'
-    assert said(template_format("<tool_call>"), text) == ('<tool_call>{"name": "nope"}', "", [PARIS_CALL])
+    assert parsed(template_format("<tool_call>"), text) == ('<tool_call>{"name": "nope"}', "", [PARIS_CALL])
 
 
 def test_a_call_is_emitted_at_its_last_brace() -> None:
@@ -164,25 +168,25 @@ def test_a_call_is_emitted_at_its_last_brace() -> None:
 
 def test_without_tools_everything_is_content() -> None:
     for tag in ("{", "<tool_call>"):
-        assert said(template_format(tag), f"<tool_call>{PARIS}", ParseContext()) == (f"<tool_call>{PARIS}", "", [])
+        assert parsed(template_format(tag), f"<tool_call>{PARIS}", ParseContext()) == (f"<tool_call>{PARIS}", "", [])
 
 
 def test_names_of_tools_that_are_parts_of_one_another() -> None:
     tools = ToolSet(map(Tool, ("say", "say_hello", "say-hello-world")))
     for name in tools.names:
-        assert said(template_format("<call>"), f"<call>{name}({{}})", ParseContext(tools)) == ("", "", [(name, {})])
+        assert parsed(template_format("<call>"), f"<call>{name}({{}})", ParseContext(tools)) == ("", "", [(name, {})])
 
 
 def test_reasoning_comes_before_calls_and_only_when_asked_for() -> None:
     format = template_format("<tool_call>", ("<think>", "</think>"))
     text = f"<think>\nhm\n</think>\n\n<tool_call>{PARIS}</tool_call>"
-    assert said(format, text) == ("", "hm\n", [PARIS_CALL])
-    assert said(format, text, ParseContext(ToolSet(TOOLS), think=False)) == (
+    assert parsed(format, text) == ("", "hm\n", [PARIS_CALL])
+    assert parsed(format, text, ParseContext(ToolSet(TOOLS), think=False)) == (
         "<think>\nhm\n</think>\n\n",
         "",
         [PARIS_CALL],
     )
-    assert said(format, "hm</think>x", ParseContext(prompt="user: hi <think>\n")) == ("x", "hm", [])
+    assert parsed(format, "hm</think>x", ParseContext(prompt="user: hi <think>\n")) == ("x", "hm", [])
 
 
 def test_tokens_that_must_arrive_as_text() -> None:

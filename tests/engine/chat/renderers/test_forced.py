@@ -11,7 +11,7 @@ from engine.chat.grammar.constraint import chat_constraint
 from engine.chat.output import NAMED, ParseContext, ToolSet
 from engine.chat.renderers.select import renderer
 from tests.engine.chat.output.test_format_spec import GRAMMARS, allowed, may_end
-from tests.engine.chat.reading import said
+from tests.engine.chat.reading import parsed
 from tests.tools import tools_of
 
 PARSERS = {
@@ -79,4 +79,4 @@ def test_what_a_renderer_shows_is_allowed_and_read(name: str, calls: list[dict[s
     start = text.index((spec.before + spec.opening).partition("\n")[0].partition("{")[0])
     answer = taken(PARSERS[name], text[start:])
     context = ParseContext(ToolSet(TOOLS), think=False)
-    assert said(format, answer, context) == ("", "", [("get_weather", arguments) for arguments in calls])
+    assert parsed(format, answer, context) == ("", "", [("get_weather", arguments) for arguments in calls])

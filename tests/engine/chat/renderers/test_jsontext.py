@@ -53,5 +53,5 @@ def test_values_without_a_schema(value: Any, text: str) -> None:
 def test_all_ways_say_the_same(value: Any) -> None:
     plain = free(value)
     if all(word not in compact(plain) for word in ("inf", "nan")):
-        said = json.loads(compact(plain))
-        assert said == json.loads(spaced(plain)) == json.loads(spaced_markup(plain)) == json.loads(indented(plain))
+        parsed = json.loads(compact(plain))
+        assert parsed == json.loads(spaced(plain)) == json.loads(spaced_markup(plain)) == json.loads(indented(plain))
