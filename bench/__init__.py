@@ -1,1 +1,1 @@
-"""What Pronk costs on top of llama.cpp: the same work through our HTTP path and through a bare loop, in one run."""
+"""Benchmark: Pronk's overhead over llama.cpp, by the same work over HTTP and in a bare loop, in one run."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: measures, tells its progress on standard error, prints a table on standard output."""
+"""`python -m bench`: measures, reports progress on standard error, prints a table on standard output."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from bench.compare import compare
 from bench.figures import Figure
 from bench.machine import describe
 from bench.models import CACHE, prepare, provide
-from bench.rounds import FULL, QUICK
 from bench.serving import LocalServer
+from bench.workload import FULL, QUICK
 
 
 def main() -> int:
-    """Run what the command line asks for; returns the exit code."""
+    """Run the benchmark; returns the exit code."""
     options = _parser().parse_args()
-    # As Ctrl-C: the server under test and the bare loop are stopped on the way out.
+    # Like Ctrl-C, so that the server under test and the bare loop are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     _say("making the models, where they are missing")

@@ -1,4 +1,4 @@
-"""Our server against another Ollama-compatible one: the same requests, in rounds that alternate."""
+"""Compares our server with another Ollama-compatible one: the same requests, in alternating rounds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from bench.client import Client
 from bench.figures import Figure, ratio
 from bench.measure import cold_load, prefix_gain
 from bench.models import RANDOM, TINYCHAT, BenchModel, provide
-from bench.rounds import EIGHT, ONE, SHORT, TINY_EIGHT, WARM_UP, Rounds
 from bench.serving import LocalServer
-from bench.workload import interleave
+from bench.workload import EIGHT, ONE, SHORT, TINY_EIGHT, WARM_UP, Rounds, interleave
 
 
 def compare_servers(store: Path, other: str, rounds: Rounds) -> Iterator[Figure]:
-    """Every figure that two servers have. The models must be in `store`; the other server gets them over its API.
+    """Every figure of two servers. The models must be in `store`; the other server gets them over its API.
 
-    Raises CannotCreate when it neither has them nor makes them.
+    Raises CannotCreate if it neither has them nor creates them.
     """
     provide(Api(other))
     with LocalServer(store) as server:

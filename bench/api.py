@@ -1,4 +1,4 @@
-"""The untimed requests to a server: what it has, making models on it, unloading them."""
+"""Untimed requests to a server: look up, create and unload models."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 
 import httpx
 
-TRANSFER_LIMIT = 600.0  # seconds for an upload of half a gigabyte and what a server does with it
+TRANSFER_LIMIT = 600.0  # seconds for an upload of half a gigabyte and its processing
 UNLOAD_LIMIT = 30.0  # seconds
-SETTLED = 2.0  # seconds after an unload: a server may prepare for the next load, on cores that are needed
+SETTLED = 2.0  # seconds after an unload, in which a server may prepare the next load
 POLL = 0.05  # seconds
 
 
 class CannotCreate(RuntimeError):
-    """A server does not have a model and does not make it from an uploaded file."""
+    """A server lacks a model and does not create it from an uploaded file."""
 
 
 class Api:
-    """One Ollama-compatible server. Raises httpx.HTTPError where it cannot be reached or refuses."""
+    """One Ollama-compatible server. Methods raise httpx.HTTPError."""
 
     def __init__(self, url: str) -> None:
-        no_pool = httpx.Limits(max_keepalive_connections=0)  # so that there is nothing to close
+        no_pool = httpx.Limits(max_keepalive_connections=0)  # nothing to close
         self._http = httpx.Client(base_url=url, timeout=TRANSFER_LIMIT, limits=no_pool)
 
     def has(self, model: str) -> bool:
-        """Whether the server knows the model."""
+        """Whether the server has the model."""
         return self._http.post("/api/show", json={"model": model}).is_success
 
     def create(self, model: str, gguf: Path) -> None:
-        """Upload a GGUF and make a model of nothing but it. Raises CannotCreate when the server does not do that."""
+        """Upload a GGUF and create a model from it alone. Raises CannotCreate."""
         with gguf.open("rb") as file:
             digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         blob = f"/api/blobs/{digest}"
@@ -46,7 +46,7 @@ class Api:
             )
 
     def unload(self, model: str) -> None:
-        """Unload a model and wait until it has gone and the machine is quiet. Raises TimeoutError."""
+        """Unload a model and wait until the machine is quiet. Raises TimeoutError."""
         self._http.post("/api/generate", json={"model": model, "keep_alive": 0}).raise_for_status()
         deadline = time.monotonic() + UNLOAD_LIMIT
         while self._http.get("/api/ps").raise_for_status().json()["models"]:

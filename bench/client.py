@@ -1,8 +1,7 @@
-"""Streams answers from an Ollama-compatible server and keeps the time at which each line came.
+"""Streams answers from an Ollama-compatible server and records the arrival time of each line.
 
-It shares two cores with the server that it measures. So it is a protocol on uvloop that only notes when which bytes
-came, through the C parser of httptools, and reads the JSON when all streams have ended. A general HTTP client costs
-more per token than our server does.
+It shares two cores with the server under test, and a general HTTP client costs more per token than our server. So it is
+a uvloop protocol with httptools' C parser that only records bytes and times; JSON is decoded after all streams ended.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ HTTP_OK = 200
 
 
 class BadAnswer(RuntimeError):
-    """The server refused, broke off, or gave another number of tokens than was asked for."""
+    """The server refused, broke off, or sent another number of tokens than requested."""
 
 
 class Stream(asyncio.Protocol):
-    """One request and its streamed answer. `ended` is set when the connection is closed, by whichever end."""
+    """One request and its streamed answer. `ended` is set when either end closes the connection."""
 
     def __init__(self, request: bytes) -> None:
         self.ended = asyncio.Event()
@@ -50,7 +49,7 @@ class Stream(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the event loop: nothing more will come."""
+        """Called by the event loop: the connection is closed."""
         self.ended.set()
 
     def on_body(self, body: bytes) -> None:
@@ -64,7 +63,7 @@ class Stream(asyncio.Protocol):
         self._transport.close()
 
     def lines(self) -> list[tuple[float, bytes]]:
-        """The lines of the answer with the time of their last byte. Raises BadAnswer for anything but a whole 200."""
+        """The lines of the answer, each with the time of its last byte. Raises BadAnswer unless it is a whole 200."""
         body = b"".join(part for _, part in self._parts)
         if not self._complete:
             raise BadAnswer(f"the connection was lost after {len(body)} bytes")
@@ -76,7 +75,7 @@ class Stream(asyncio.Protocol):
 
 
 class Client:
-    """A `Side`: one model of the server at `url`. Connections are new for each run, as a first request's is."""
+    """A `Side`: one model of the server at `url`. Every run opens new connections."""
 
     def __init__(self, url: str, model: str) -> None:
         address = urlsplit(url)
@@ -112,7 +111,7 @@ class Client:
 
 
 def split_lines(parts: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
-    """Lines, which may lie across pieces or several in one, with the time of the piece that completed each."""
+    """Split pieces into lines, each with the time of the piece that completed it."""
     lines, rest = [], b""
     for when, part in parts:
         *whole, rest = (rest + part).split(b"\n")
@@ -120,11 +119,11 @@ def split_lines(parts: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes
     return lines
 
 
-def checked_count(last_line: bytes, wanted: int) -> int:
-    """The number of tokens that the final object states. Raises BadAnswer when it is not what was asked for."""
+def checked_count(last_line: bytes, expected: int) -> int:
+    """The token count in the final object. Raises BadAnswer unless it is `expected`."""
     final: dict[str, Any] = json.loads(last_line)
     if "error" in final:
         raise BadAnswer(str(final["error"]))
-    if (count := int(final.get("eval_count", 0))) != wanted:
-        raise BadAnswer(f"asked for {wanted} tokens, got {count} ({final.get('done_reason', 'no end')})")
+    if (count := int(final.get("eval_count", 0))) != expected:
+        raise BadAnswer(f"asked for {expected} tokens, got {count} ({final.get('done_reason', 'no end')})")
     return count

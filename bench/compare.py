@@ -1,4 +1,4 @@
-"""Our server against the bare loop, in rounds that alternate, and what the server costs besides."""
+"""Compares our server with the bare loop in alternating rounds, and measures the server's own costs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from bench.figures import Figure, Goal, alone, difference, ratio
 from bench.measure import Metered, cold_load, prefix_gain
 from bench.models import Q8_0, RANDOM, TINYCHAT, BenchModel
 from bench.rawloop import RawLoop
-from bench.rounds import EIGHT, ONE, SHORT, TINY_EIGHT, TINY_ONE, WARM_UP, Rounds
 from bench.serving import LocalServer
-from bench.workload import interleave
+from bench.workload import EIGHT, ONE, SHORT, TINY_EIGHT, TINY_ONE, WARM_UP, Rounds, interleave
 from engine.loading.devices import compute_threads
 from engine.loading.spawn import child_environment
 

@@ -1,9 +1,8 @@
-"""Makes a copy of a chat model that never ends its answer, so that every server has the same tokens to stream.
+"""Makes a copy of a chat model that never ends its answer, so that every server streams the same number of tokens.
 
-Shape and vocabulary stay, and every change keeps the length of what it replaces: no offset in the file moves.
-Three things end an answer. The tokens that end it by their text are spelled so that llama.cpp does not know them; the
-ids in the header that end it all name one token, whose embedding, and so whose logit, is zero and never among the
-likely ones; and servers break off an answer that repeats itself, so the logits are made flat enough to keep it wild.
+Shape and vocabulary stay, and every change keeps its length, so no offset in the file moves. Three things end an
+answer. End tokens recognised by text are renamed. End tokens by id in the header all name one token, whose embedding
+and so logit is zero, which is never likely. Servers also stop repetitive answers, so the logits are flattened.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ ENDING_TEXTS = {
     b"<|fim_pad|>": b"<|fim_gap|>",
 }
 ENDING_IDS = ("eos", "eot", "padding", "fim_pad")
-NEVER = "fim_suf"  # a token that stands in prompts for code only
-FLATTER = 0.3  # what is left of the logits
+NEVER = "fim_suf"  # a token that occurs in code prompts only
+FLATTER = 0.3  # factor on the logits
 UINT32 = struct.pack("<I", 4)  # GGUF's type tag
 
 
@@ -38,7 +37,7 @@ def make_endless(source: Path) -> bytes:
 
 
 def _rename_endings(header: bytes) -> tuple[bytes, int]:
-    """The header in which only the token that is also returned ends an answer."""
+    """The header in which only one token ends an answer, and that token's id."""
     for text, other in ENDING_TEXTS.items():
         header = header.replace(text, other)
     where = _value_offset(header, NEVER)
@@ -66,7 +65,7 @@ def _tensor(header: GGUFHeader, name: str) -> TensorInfo:
 def _silence(data: bytearray, embedding: TensorInfo, token: int) -> None:
     row = embedding.size // embedding.shape[1]
     at = embedding.offset + token * row
-    data[at : at + row] = bytes(row)  # in every type of ggml that models are bundled in, zero bytes are zeros
+    data[at : at + row] = bytes(row)  # zero bytes are zeros in every ggml type of bundled models
 
 
 def _scale(data: bytearray, vector: TensorInfo, factor: float) -> None:

@@ -1,4 +1,4 @@
-"""A figure of the table: what was measured on each side in each round, and what comes of it."""
+"""Figures of the result table: the measurements of each side and round, and their summary."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a figure should be: at least or at most `bound`. `peers` is what other servers reach, for comparison."""
+    """A target: at least or at most `bound`. `peers` is what other servers reach, for comparison."""
 
     relation: Literal[">=", "<="]
     bound: float
     peers: str = ""
 
     def reached(self, value: float) -> bool:
-        """Whether a value meets it."""
+        """Whether a value meets the goal."""
         return value >= self.bound if self.relation == ">=" else value <= self.bound
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line: a value in `unit` ("" for a ratio) and the rounds that it came from.
+    """One row: a value in `unit` ("" for a ratio) and the rounds that it summarises.
 
-    `ours` and `other` are in one unit of their own, such as tokens/s; `other` is empty where there is no other side.
+    `ours` and `other` share a unit, such as tokens/s; `other` is empty without another side.
     """
 
     name: str
@@ -37,17 +37,17 @@ class Figure:
 
 
 def ratio(name: str, ours: Sequence[float], other: Sequence[float], goal: Goal | None = None) -> Figure:
-    """The median of the rounds' quotients: a noisy minute that hits both sides of a round cancels out."""
+    """The median of the rounds' quotients, so that noise on both sides of a round cancels out."""
     value = median(a / b for a, b in zip(ours, other, strict=True))
     return Figure(name, value, "", tuple(ours), tuple(other), goal)
 
 
 def difference(name: str, unit: str, ours: Sequence[float], other: Sequence[float], goal: Goal | None = None) -> Figure:
-    """The median of the rounds' differences, ours less the other's."""
+    """The median of the rounds' differences, ours minus the other's."""
     value = median(a - b for a, b in zip(ours, other, strict=True))
     return Figure(name, value, unit, tuple(ours), tuple(other), goal)
 
 
 def alone(name: str, unit: str, ours: Sequence[float], goal: Goal | None = None) -> Figure:
-    """The median of what only our side has."""
+    """The median of a figure that only our side has."""
     return Figure(name, median(ours), unit, tuple(ours), (), goal)

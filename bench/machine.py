@@ -1,16 +1,14 @@
-"""On what the figures were measured: without that they say nothing."""
+"""Describes the machine of a measurement."""
 
 from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from pathlib import Path
 
 import psutil
 
 from engine.loading.devices import compute_threads
-
-CPU_INFO = Path("/proc/cpuinfo")
+from modelfile.crashes import processor
 
 
 def describe() -> dict[str, str]:
@@ -23,12 +21,3 @@ def describe() -> dict[str, str]:
         "python": platform.python_version(),
         "llama-cpp-python": version("llama-cpp-python"),
     }
-
-
-def processor() -> str:
-    """The processor's name as far as the system tells it."""
-    if CPU_INFO.exists():
-        for line in CPU_INFO.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Measurements that need more than a run: a shared prefix, a load, what the parent process used meanwhile."""
+"""Measurements beyond one run: a shared prefix, a cold load, CPU time of the parent process."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from bench.api import Api
-from bench.rounds import ENDING_WORDS, PREFIX_WORDS, SHORT
 from bench.run import Run
-from bench.workload import Side, text
+from bench.workload import ENDING_WORDS, PREFIX_WORDS, SHORT, Side, text
 
 
 class CpuClock(Protocol):
-    """Something that counts the CPU time of a process."""
+    """Counts the CPU time of a process."""
 
     def cpu_seconds(self) -> float:
         """CPU seconds since its start."""
 
 
 class Metered:
-    """A `Side` that also adds up what its runs cost another process.
+    """A `Side` that also sums the CPU time of another process over its runs.
 
-    One run may be shorter than the steps in which the system counts CPU time, so only the sum is told.
+    Only the sum is reported: one run may be shorter than the resolution of CPU times.
     """
 
     def __init__(self, side: Side, clock: CpuClock) -> None:
@@ -32,7 +31,7 @@ class Metered:
 
     @property
     def cost(self) -> float:
-        """CPU milliseconds per token of all runs so far, of which there must be one."""
+        """CPU milliseconds per token over all runs so far, of which there must be one."""
         return self._seconds * 1e3 / self._tokens
 
     def run(self, prompts: Sequence[str], n_tokens: int) -> Run:
@@ -45,7 +44,7 @@ class Metered:
 
 
 def prefix_gain(side: Side, turn: int) -> float:
-    """Time to first token of the second request with a long prefix, as a part of the first one's."""
+    """Time to first token of the second request with a long prefix, relative to the first one's."""
     prefix = text(PREFIX_WORDS, f"prefix {turn}")
     endings = (text(ENDING_WORDS, f"ending {turn} {i}") for i in range(2))
     first, second = (side.run([f"{prefix} {ending}"], 1).median_first for ending in endings)
@@ -53,6 +52,6 @@ def prefix_gain(side: Side, turn: int) -> float:
 
 
 def cold_load(api: Api, side: Side, model: str, turn: int) -> float:
-    """Seconds from the request to the first token when the model is not loaded."""
+    """Seconds from the request to the first token if the model is not loaded."""
     api.unload(model)
     return side.run(SHORT.prompts(turn), SHORT.tokens).median_first

@@ -1,4 +1,4 @@
-"""The bench's models: files in the project's cache, made when they are missing, and their names on a server."""
+"""The benchmark's models: files in the project's cache, made if missing, and their names on a server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CACHE = PROJECT / ".cache" / "bench"
 
 @dataclass(frozen=True, slots=True)
 class BenchModel:
-    """A GGUF, its name on a server, and how the table calls it."""
+    """A GGUF, its name on a server, and its label in the table."""
 
     name: str
     label: str
@@ -33,7 +33,7 @@ MODELS = (*RANDOM, TINYCHAT)
 
 
 def prepare() -> None:
-    """Make the files that are missing: about a minute, and 2 GB of disk of which half is needed on."""
+    """Make missing files: takes about a minute and 2 GB of disk, half of which stays in use."""
     CACHE.mkdir(parents=True, exist_ok=True)
     missing = [model.gguf.stem for model in RANDOM if not model.gguf.exists()]
     if missing:
@@ -42,7 +42,7 @@ def prepare() -> None:
 
 
 def provide(api: Api) -> None:
-    """Give a server those of the models that it lacks. Raises CannotCreate when it does not take them."""
+    """Create missing models on a server. Raises CannotCreate."""
     for model in MODELS:
         if not api.has(model.name):
             api.create(model.name, model.gguf)

@@ -1,6 +1,6 @@
-"""The sampling options of every run: the API's documented defaults, said out loud to both sides.
+"""The sampling options of every run: the API's documented defaults, stated explicitly.
 
-Servers differ in what they do when nothing is said (Ollama's repeat penalty is 1.0), so nothing is left unsaid.
+Servers have different defaults (Ollama's repeat penalty is 1.0), so none is left to them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ REPEAT_LAST_N = 64
 
 
 def request_options(n_tokens: int) -> dict[str, float]:
-    """The `options` of a request for exactly `n_tokens` tokens of a model that never ends by itself."""
+    """The `options` of a request for exactly `n_tokens` tokens from a model that never stops by itself."""
     return {
         "temperature": TEMPERATURE,
         "top_k": TOP_K,

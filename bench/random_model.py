@@ -1,7 +1,6 @@
-"""Builds the bench's model: the shape of Qwen2.5-0.5B, a real vocabulary, random weights.
+"""Builds the benchmark's model: Qwen2.5-0.5B's shape, a real vocabulary, random weights.
 
-Run as a program, `python -m bench.random_model DIRECTORY TYPE...`, so that the memory and the threads of
-building are gone before anything is measured.
+Run as `python -m bench.random_model DIRECTORY TYPE...`, so that its memory and threads are gone before measurements.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from bench.quiet import last_words, quiet
+from bench.raw import last_words, quiet
 from engine.runner.llamacpp import C
 
 VOCABULARY = Path(__file__).parent / "data" / "qwen2-vocab.gguf"
@@ -26,7 +25,7 @@ NORMAL = int(gguf.TokenType.NORMAL)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a Qwen2 model: `width` is the embedding's, `heads` query heads share `kv_heads`."""
+    """The sizes of a Qwen2 model: `width` is the embedding length, `heads` query heads share `kv_heads`."""
 
     layers: int
     width: int
@@ -41,14 +40,14 @@ QWEN_0_5B = Shape(layers=24, width=896, feed_forward=4864, heads=14, kv_heads=2)
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor to write: a matrix of (rows, columns), or a vector of (length,) with an optional fixed value."""
+    """One tensor to write: a (rows, columns) matrix, or a (length,) vector with an optional fixed value."""
 
     name: str
     shape: tuple[int, ...]
     value: float | None = None
 
     def make(self, random: np.random.Generator) -> npt.NDArray[np.generic]:
-        """Matrices are F16 and keep the size of what they multiply; vectors are F32, as llama.cpp wants them."""
+        """Random values: F16 matrices that preserve the norm of their input, and F32 vectors."""
         if self.value is not None:
             return np.full(self.shape, self.value, np.float32)
         values = random.standard_normal(self.shape, dtype=np.float32)
@@ -58,7 +57,7 @@ class Tensor:
 
 
 def write_model(vocabulary: Path, target: Path, shape: Shape, seed: int = 0) -> None:
-    """Write an F16 GGUF, one tensor at a time: never more than the largest of them is in memory."""
+    """Write an F16 GGUF, with one tensor in memory at a time."""
     writer = gguf.GGUFWriter(target, "qwen2")
     _describe(writer, shape)
     types = _copy_tokenizer(gguf.GGUFReader(vocabulary), writer)
@@ -74,15 +73,15 @@ def write_model(vocabulary: Path, target: Path, shape: Shape, seed: int = 0) -> 
     for tensor in tensors:
         data = tensor.make(random)
         if tensor.name == "token_embd.weight":
-            # The embedding is the output matrix too. A row of zeros makes a logit of exactly zero, the middle of
-            # 152,000 random ones: no token that ends an answer is ever among the likely ones.
+            # The embedding is also the output matrix. A row of zeros makes a logit of zero, the middle of 152,000
+            # random ones, so end tokens are never likely.
             data[never] = 0
         writer.write_tensor_data(data)
     writer.close()
 
 
 def ending_tokens(path: Path) -> list[int]:
-    """The ids that end an answer for llama.cpp, which also goes by their text ("</s>" is a plain token of Qwen2)."""
+    """llama.cpp's end-of-generation tokens, also by text ("</s>" is a plain token of Qwen2)."""
     params = C.llama_model_default_params()
     params.vocab_only = True
     model = C.llama_model_load_from_file(str(path).encode(), params)
@@ -95,7 +94,7 @@ def ending_tokens(path: Path) -> list[int]:
 
 
 def quantize(source: Path, target: Path, file_type: int) -> None:
-    """Quantise a GGUF as `llama-quantize` does. Raises RuntimeError when llama.cpp refuses."""
+    """Quantize a GGUF as `llama-quantize` does. Raises RuntimeError."""
     params = C.llama_model_quantize_default_params()
     params.ftype = file_type
     if C.llama_model_quantize(str(source).encode(), str(target).encode(), params):
@@ -103,7 +102,7 @@ def quantize(source: Path, target: Path, file_type: int) -> None:
 
 
 def build(directory: Path, kinds: Sequence[str]) -> None:
-    """Write one GGUF per kind ("q8_0", …) as DIRECTORY/KIND.gguf; the F16 in between is removed again."""
+    """Write one GGUF per kind ("q8_0", …) as DIRECTORY/KIND.gguf, from a temporary F16 one."""
     directory.mkdir(parents=True, exist_ok=True)
     full = directory / "f16.gguf"
     try:

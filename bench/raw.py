@@ -1,8 +1,8 @@
-"""The bare llama.cpp loop that everything is compared with: no server, no process boundary, no scheduling.
+"""The baseline: a bare llama.cpp loop without server, process boundary and scheduling.
 
-All prompts go into one joint batch; then every sequence gets one token per pass, drawn by llama.cpp's own sampler
-chain, one sequence after the other. Tokens that end an answer are ignored. This is what a good C program would do
-through the same library; Python only fills the batch.
+All prompts form one joint batch; then every pass decodes one token of each sequence, sampled by llama.cpp's sampler
+chain, one sequence after the other. End tokens are ignored. A good C program would do the same; Python only fills the
+batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import options
-from bench.quiet import last_words
 from bench.run import Run
 from engine.runner.llamacpp import C
 
@@ -21,7 +20,7 @@ SEED = 1
 
 
 class Model:
-    """The weights of one GGUF, loaded once for several loops."""
+    """A loaded GGUF, shared by several loops."""
 
     def __init__(self, path: Path, n_threads: int) -> None:
         C.llama_backend_init()
@@ -33,7 +32,7 @@ class Model:
         self.n_vocab: int = C.llama_vocab_n_tokens(self.vocab)
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of a prompt, as a server takes a raw one: a start token if the model wants it."""
+        """Token ids of a raw prompt, with BOS if the model adds it."""
         data = text.encode()
         room = len(data) + 8
         buffer = (C.llama_token * room)()
@@ -42,7 +41,7 @@ class Model:
 
 
 class Loop:
-    """A context for up to `n_seq` sequences in one unified cache of `n_ctx` cells."""
+    """A context for up to `n_seq` sequences in a unified KV cache of `n_ctx` cells."""
 
     def __init__(self, model: Model, n_seq: int, n_ctx: int = 8192) -> None:
         self.model, self.n_ctx = model, n_ctx
@@ -59,14 +58,14 @@ class Loop:
         self._batch = C.llama_batch_init(N_BATCH, 0, 1)
 
     def run(self, prompts: Sequence[str], n_tokens: int) -> Run:
-        """Answer all prompts with exactly `n_tokens` tokens each, from an empty cache."""
+        """Answer all prompts with exactly `n_tokens` tokens each, from an empty KV cache."""
         C.llama_memory_clear(C.llama_get_memory(self.context), False)
         started = time.perf_counter()
         texts = [self.model.tokenize(prompt) for prompt in prompts]
         chains = [default_chain(self.model.n_vocab, text) for text in texts]
         self.prefill(texts)
         tokens, first = [], []
-        # A negative index counts the outputs of the last pass from its end, whatever else was in the batch.
+        # A negative index counts the outputs of the last pass from the end.
         outputs = range(-len(prompts), 0)
         for i, chain in zip(outputs, chains, strict=True):
             tokens.append(C.llama_sampler_sample(chain, self.context, i))
@@ -80,7 +79,7 @@ class Loop:
         return Run(tuple(first), (ended,) * len(prompts), (n_tokens,) * len(prompts))
 
     def prefill(self, texts: Sequence[Sequence[int]]) -> None:
-        """Take in all prompts' tokens in one joint batch, the logits of each one's last token wanted."""
+        """Decode all prompts in one joint batch, with logits for each one's last token."""
         if sum(map(len, texts)) > N_BATCH:
             raise ValueError("the prompts do not fit one batch")
         self._batch.n_tokens = 0
@@ -90,7 +89,7 @@ class Loop:
         self._decode()
 
     def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> None:
-        """One pass with one token of every sequence."""
+        """One pass with one token per sequence."""
         self._batch.n_tokens = 0
         for seq, (token, pos) in enumerate(zip(tokens, positions, strict=True)):
             self._add(token, pos, seq, output=True)
@@ -111,9 +110,9 @@ class Loop:
 
 
 def default_chain(n_vocab: int, history: Sequence[int]) -> C.llama_sampler_p:
-    """llama.cpp's samplers in their usual order with the bench's options; free it with llama_sampler_free.
+    """llama.cpp's sampler chain in its usual order; free it with llama_sampler_free.
 
-    `history` are the prompt's tokens: penalties look back into the prompt, as llama-server's do.
+    `history` are the prompt's tokens, which penalties include, as in llama-server.
     """
     chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
     for sampler in (
@@ -127,3 +126,22 @@ def default_chain(n_vocab: int, history: Sequence[int]) -> C.llama_sampler_p:
     for token in history[-options.REPEAT_LAST_N :]:
         C.llama_sampler_accept(chain, token)
     return chain
+
+
+_lines: list[str] = []
+
+
+@C.llama_log_callback  # type: ignore[untyped-decorator]
+def _keep(_level: int, text: bytes, _user_data: object) -> None:
+    _lines.append(text.decode("utf-8", "replace"))
+    del _lines[:-40]
+
+
+def quiet() -> None:
+    """Keep the last lines of llama.cpp's log instead of printing them, for the whole process."""
+    C.llama_log_set(_keep, None)
+
+
+def last_words() -> str:
+    """The last lines of llama.cpp's log."""
+    return "".join(_lines)

@@ -1,4 +1,4 @@
-"""The bare loop as a side of the comparison: it lives in a process of its own, idle while others are measured."""
+"""The bare loop as a side of the comparison, in its own process, idle while others are measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.loading.spawn import child_environment
 class RawLoop:
     """A `Side`: the bare loop over one GGUF for up to `n_seq` prompts at once. A context manager, which ends it.
 
-    Its environment is that of a server's child, so that the threads of both wait for each other in the same way.
+    Its environment is that of a server's child, so that threads of both wait in the same way.
     """
 
     def __init__(self, gguf: Path, n_threads: int, n_seq: int) -> None:
@@ -35,7 +35,7 @@ class RawLoop:
         self._process.communicate()
 
     def run(self, prompts: Sequence[str], n_tokens: int) -> Run:
-        """One run in the other process. Raises RuntimeError when that has ended; it has said why."""
+        """One run in the other process. Raises RuntimeError if that has ended; its output says why."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(msgspec.json.encode((list(prompts), n_tokens)) + b"\n")

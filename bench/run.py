@@ -1,4 +1,4 @@
-"""What one run of some streams gave, whoever produced them: the bare loop or a server."""
+"""The result of one run of parallel streams, by the bare loop or a server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Per stream: the first token, the end (both in seconds since the start of the run) and the number of tokens."""
+    """Per stream: times of the first token and of the end (seconds since the start), and the number of tokens."""
 
     first: tuple[float, ...]
     end: tuple[float, ...]
@@ -16,20 +16,20 @@ class Run:
 
     @property
     def decode_rate(self) -> float:
-        """Tokens per second of one stream after its first token, by the clock of who receives it."""
+        """Tokens per second of the first stream after its first token, by the receiver's clock."""
         return (self.tokens[0] - 1) / (self.end[0] - self.first[0])
 
     @property
     def total_rate(self) -> float:
-        """Tokens per second of all streams together, from the start to the last one's end: prefill is in it."""
+        """Tokens per second of all streams together, including prefill."""
         return sum(self.tokens) / max(self.end)
 
     @property
     def median_first(self) -> float:
-        """Seconds to the first token: the median of the streams."""
+        """Median time to first token in seconds."""
         return median(self.first)
 
     @property
     def worst_first(self) -> float:
-        """Seconds to the first token of the stream that waited longest."""
+        """Longest time to first token in seconds."""
         return max(self.first)

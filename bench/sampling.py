@@ -1,7 +1,7 @@
-"""What choosing the next tokens costs: our sampler against llama.cpp's chain, on the logits of the same passes.
+"""Compares our sampler with llama.cpp's chain, on the logits of the same passes.
 
-A program, `python -m bench.sampling GGUF THREADS`, because only it needs both libraries in one process. It prints
-two JSON lists, seconds per step: ours, llama.cpp's.
+Run as `python -m bench.sampling GGUF THREADS`, because it needs both libraries in one process. Prints two JSON lists of
+seconds per step: ours, llama.cpp's.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 
 from bench import options
-from bench.quiet import quiet
-from bench.raw import Loop, Model, default_chain
+from bench.raw import Loop, Model, default_chain, quiet
 from bench.workload import Workload
 from engine.messages import Sampling
 from engine.runner.llamacpp import C
@@ -33,7 +32,7 @@ PARAMS = Sampling(
 
 
 class Contest:
-    """One step of both samplers on the logits that the last pass left in the context."""
+    """Both samplers, on the logits of the last pass."""
 
     def __init__(self, loop: Loop, texts: list[list[int]]) -> None:
         model = loop.model
@@ -44,19 +43,19 @@ class Contest:
         self._shape = (len(texts), model.n_vocab)
 
     def ours(self) -> list[int]:
-        """Our sampler, on llama.cpp's own memory as in the runner."""
+        """Sample with our sampler, on llama.cpp's own memory as in the runner."""
         logits = np.ctypeslib.as_array(C.llama_get_logits(self._context), self._shape)
         return self._sampler.sample(self._ours, logits)
 
     def chains(self) -> list[int]:
-        """llama.cpp's chain, one sequence after the other."""
+        """Sample with llama.cpp's chain, one sequence after the other."""
         return [
             C.llama_sampler_sample(chain, self._context, i - len(self._chains)) for i, chain in enumerate(self._chains)
         ]
 
 
 def compare(loop: Loop) -> tuple[list[float], list[float]]:
-    """Seconds of each step: ours, llama.cpp's. Who goes first, with cold caches, alternates."""
+    """Seconds of each step: ours, llama.cpp's. The first one, with cold caches, alternates."""
     texts = [loop.model.tokenize(prompt) for prompt in WORKLOAD.prompts(0)]
     loop.prefill(texts)
     contest = Contest(loop, texts)

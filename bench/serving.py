@@ -1,4 +1,4 @@
-"""The server under test: a process of its own on a free port, with a store that is thrown away."""
+"""The server under test: a process on a free port, with a temporary store."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ STOP_LIMIT = 20.0  # seconds
 class LocalServer:
     """`pronk serve` with its models in `store`; a context manager, which stops it.
 
-    Nothing of the caller's environment reaches it: the settings are the defaults, whoever runs the bench.
-    `start_seconds` is the time from starting the process to the first answer of /api/version.
+    It does not inherit the environment, so all settings are defaults. `start_seconds` is the time from the start of the
+    process to the first answer of /api/version.
     """
 
     def __init__(self, store: Path) -> None:
@@ -50,14 +50,14 @@ class LocalServer:
             self._process.wait()
 
     def cpu_seconds(self) -> float:
-        """CPU time that the parent process has used, without its children, in steps of 10 ms."""
+        """CPU time of the parent process, without its children, in steps of 10 ms."""
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
     def memory(self) -> tuple[int, int]:
-        """Bytes of the parent process: resident, and of these its own alone."""
-        found = self._process.memory_full_info()
-        return int(found.rss), int(found.uss)
+        """Resident and unique memory (RSS, USS) of the parent process in bytes."""
+        usage = self._process.memory_full_info()
+        return int(usage.rss), int(usage.uss)
 
     def _wait_for_answer(self, deadline: float) -> None:
         with httpx.Client() as client:
@@ -74,7 +74,7 @@ class LocalServer:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody uses at this moment."""
+    """A free port of the loopback interface."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

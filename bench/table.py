@@ -1,4 +1,4 @@
-"""The report: figures as plain text or as Markdown."""
+"""Prints figures as plain text or Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import median
 
 from bench.figures import Figure
 
-NUMERIC_FROM = 1  # the first column is text, the others are aligned to the right in plain text
+NUMERIC_FROM = 1  # the first column is text, the others are right-aligned in plain text
 HEAD_GOALS = ("figure", "HTTP", "raw loop", "result", "goal", "reached", "for comparison")
 HEAD_SERVERS = ("figure", "ours", "theirs", "ours / theirs")
 
@@ -15,18 +15,18 @@ Row = tuple[str, ...]
 
 
 def goal_rows(figures: Sequence[Figure]) -> list[Row]:
-    """Figures with the goals that they are held against."""
+    """Rows of figures with their goals."""
     return [HEAD_GOALS, *(_goal_row(figure) for figure in figures)]
 
 
 def server_rows(figures: Sequence[Figure]) -> list[Row]:
-    """Figures of two servers."""
+    """Rows of figures of two servers."""
     rows = [(f.name, number(median(f.ours)), number(median(f.other)), number(f.value)) for f in figures]
     return [HEAD_SERVERS, *rows]
 
 
 def plain(rows: Sequence[Row]) -> str:
-    """Columns in a terminal, with a line under the head."""
+    """Aligned columns, with a line under the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
@@ -34,13 +34,13 @@ def plain(rows: Sequence[Row]) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same as a Markdown table."""
+    """A Markdown table."""
     head, *body = rows
     return "\n".join(_cells(row) for row in (head, ("---",) * len(head), *body))
 
 
 def number(value: float) -> str:
-    """Three digits are all that a measurement is worth, more only before the decimal point."""
+    """A number with three significant digits, more only before the decimal point."""
     if abs(value) >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"

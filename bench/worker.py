@@ -1,4 +1,4 @@
-"""The bare loop as a program: `python -m bench.worker GGUF THREADS SEQUENCES`, one JSON line in, one out."""
+"""`python -m bench.worker GGUF THREADS SEQUENCES`: the bare loop as a process, one JSON line in, one out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from bench.quiet import quiet
-from bench.raw import Loop, Model
+from bench.raw import Loop, Model, quiet
 
 
 def main(gguf: Path, n_threads: int, n_seq: int) -> None:
-    """Answer (prompts, number of tokens) with a `Run`, line by line, until standard input ends."""
+    """Answer lines of (prompts, number of tokens) with a `Run` each, until standard input ends."""
     quiet()
     loop = Loop(Model(gguf, n_threads), n_seq)
     for line in sys.stdin.buffer:

@@ -1,4 +1,4 @@
-"""The work that is given to every side, and its prompts: the same for all sides, new ones in every round."""
+"""The workloads and their prompts: the same for all sides, new ones in every round."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORDS = (Path(__file__).parent / "data" / "words.txt").read_text().split()
 
 
 class Side(Protocol):
-    """Somebody who answers prompts: a server, or the bare loop."""
+    """A server or the bare loop."""
 
     def run(self, prompts: Sequence[str], n_tokens: int) -> Run:
         """Answer all prompts at once with exactly `n_tokens` tokens each."""
@@ -29,20 +29,45 @@ class Workload:
     tokens: int
 
     def prompts(self, turn: int) -> list[str]:
-        """The prompts of one round. They differ from the first words on, so that no cached prefix is of use."""
+        """The prompts of one round. They differ from the first word on, so that no prefix cache helps."""
         return [text(self.words, f"{self} {turn} {stream}") for stream in range(self.streams)]
 
 
 def text(count: int, key: str) -> str:
-    """`count` plain words; the same for the same key."""
+    """`count` words, determined by the key."""
     return " ".join(random.Random(key).choices(WORDS, k=count))
 
 
 def interleave(sides: Sequence[Side], workload: Workload, rounds: int) -> list[list[Run]]:
-    """Every side's runs. The sides take turns, so that what else the machine does hits all of them."""
+    """The runs of every side. Sides alternate, so that noise of the machine hits all of them."""
     runs: list[list[Run]] = [[] for _ in sides]
     for turn in range(rounds):
         prompts = workload.prompts(turn)
         for side, its_runs in zip(sides, runs, strict=True):
             its_runs.append(side.run(prompts, workload.tokens))
     return runs
+
+
+ONE = Workload(streams=1, words=96, tokens=128)
+EIGHT = Workload(streams=8, words=96, tokens=64)
+SHORT = Workload(streams=1, words=8, tokens=1)
+TINY_ONE = Workload(streams=1, words=96, tokens=64)
+TINY_EIGHT = Workload(streams=8, words=96, tokens=64)
+WARM_UP = Workload(streams=8, words=24, tokens=8)
+PREFIX_WORDS = 1200
+ENDING_WORDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How often: runs with decoding, runs to the first token only, shared prefixes, tinychat runs, starts and loads."""
+
+    decode: int = 7
+    short: int = 21
+    prefix: int = 3
+    tiny: int = 41
+    loads: int = 5
+
+
+FULL = Rounds()
+QUICK = Rounds(decode=2, short=5, prefix=1, tiny=9, loads=2)

@@ -1,1 +1,1 @@
-"""What `make` runs: set-up, the first run, the tables of the documentation."""
+"""Programs run by `make`: set-up, the first run, tables of the documentation, the image's test."""

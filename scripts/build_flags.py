@@ -1,8 +1,8 @@
-"""How llama.cpp is compiled: from the compiler, the processor and the user's CMAKE_ARGS to attempts, the best first.
+"""Chooses flags to compile llama.cpp: attempts, the best first, from compiler, processor and the user's CMAKE_ARGS.
 
-Some versions of GCC forget AMX's tile configuration: their `_tile_loadconfig` tells the optimiser that it reads 8
-bytes of 64, so that the stores of the others are dropped, and the first `tilezero` dies with SIGILL. Without the
-elimination of dead stores they stay, and AMX with them, which is worth a factor of three on a long prompt.
+Some versions of GCC break AMX: their `_tile_loadconfig` claims to read 8 bytes of 64, so the stores of the others are
+dropped, and the first `tilezero` dies with SIGILL. Without dead store elimination AMX works, and a long prompt is three
+times as fast.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from pathlib import Path
 
 AMX = ("amx_tile", "amx_int8", "amx_bf16")
 AVX512 = "avx512f"
-MENDED_GCC = {11: (11, 5), 12: (12, 4), 13: (13, 3)}  # the first version of each that knows what it reads
+MENDED_GCC = {11: (11, 5), 12: (12, 4), 13: (13, 3)}  # the first fixed version of each
 KEEP_STORES = ("-fno-dse", "-fno-tree-dse")
 WITHOUT_AMX = ("-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16")
 WITHOUT_AVX512 = ("-mno-avx512f",)  # and with it all that builds on it
 OFF = ("", "0", "OFF", "NO", "FALSE", "N", "IGNORE", "NOTFOUND")  # as CMake reads it
 NOT_NATIVE = "-DGGML_NATIVE=OFF"
-# What llama.cpp takes for granted on x86 when it compiles for any processor, and the switches for those without.
+# What llama.cpp assumes on x86 when it compiles for any processor, and the switches to turn it off.
 GRANTED = {"sse4_2": "SSE42", "avx": "AVX", "avx2": "AVX2", "bmi2": "BMI2", "fma": "FMA", "f16c": "F16C"}
-# What decides about speed: our name of it, as in /proc/cpuinfo, and llama.cpp's own, as in its system info.
+# Features that decide about speed: the name in /proc/cpuinfo, and that in llama.cpp's system info.
 SPEED = {"avx": "AVX", "avx2": "AVX2", AVX512: "AVX512", "amx_int8": "AMX_INT8"}
 X86 = ("x86_64", "AMD64", "i686")
-PATIENCE = 60.0  # seconds for a question to a compiler or a system
+PATIENCE = 60.0  # seconds for a query of a compiler or the system
 _CPUINFO = Path("/proc/cpuinfo")
 _C_FLAGS = re.compile(r"-DCMAKE_(C|CXX)_FLAGS(?::\w+)?=(.*)", re.DOTALL)
 _COMPILER = re.compile(r"-DCMAKE_CXX_COMPILER(?::\w+)?=(.*)", re.DOTALL)
@@ -38,8 +38,8 @@ _COMPILER = re.compile(r"-DCMAKE_CXX_COMPILER(?::\w+)?=(.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the choice depends on. `flags` are the processor's features as Linux names them, as far as a native build
-    would use them; `cmake_args`, `cflags` and `cxxflags` are the user's environment variables."""
+    """The input of the choice. `flags` are the processor's features that a native build would use, by Linux' names;
+    `cmake_args`, `cflags` and `cxxflags` are the user's environment variables."""
 
     architecture: str
     compiler: str  # gcc, clang, or empty
@@ -59,33 +59,33 @@ class Attempt:
 
 
 def attempts(facts: Facts) -> list[Attempt]:
-    """Ways to compile llama.cpp, each safer and slower than the one before it; what the user wants is in all."""
+    """Ways to compile llama.cpp, each safer and slower than the one before; all respect the user's CMAKE_ARGS."""
     try:
         shlex.split(facts.cmake_args)
-    except ValueError:  # an open quotation mark: whoever reads it next says so
+    except ValueError:  # an open quotation mark; CMake reports it
         return [Attempt("as CMAKE_ARGS says", facts.cmake_args)]
     native = _switch(facts, "GGML_NATIVE") is not False
     amx = native and "amx_tile" in facts.flags
     with_tiles = amx or _switch(facts, "GGML_AMX_TILE") or _switch(facts, "GGML_CPU_ALL_VARIANTS")
     careful = KEEP_STORES if with_tiles and _forgets_tiles(facts) else ()
-    found = [Attempt("for this processor" if native else "as CMAKE_ARGS says", _arguments(facts, careful))]
+    ways = [Attempt("for this processor" if native else "as CMAKE_ARGS says", _arguments(facts, careful))]
     if amx:
-        found.append(Attempt("without AMX", _arguments(facts, WITHOUT_AMX)))
+        ways.append(Attempt("without AMX", _arguments(facts, WITHOUT_AMX)))
     if native and AVX512 in facts.flags:
         without = (*WITHOUT_AMX, *WITHOUT_AVX512) if amx else WITHOUT_AVX512
-        found.append(Attempt("without AVX-512", _arguments(facts, without)))
+        ways.append(Attempt("without AVX-512", _arguments(facts, without)))
     last = _arguments(facts, (), NOT_NATIVE, *_missing(facts))
-    return [*found, Attempt("for any processor of its kind", last)]
+    return [*ways, Attempt("for any processor of its kind", last)]
 
 
 def unused(facts: Facts, system_info: str) -> list[str]:
-    """What a native build would use and the installed library does not, by its system info: it was made elsewhere."""
+    """Features that a native build would use and the installed library lacks, by its system info."""
     has = set(re.findall(r"(\w+) = 1", system_info))
     return [theirs for ours, theirs in SPEED.items() if ours in facts.flags and theirs not in has]
 
 
 def look(environ: Mapping[str, str]) -> Facts:
-    """The facts of this machine. Asks the compiler what it would compile for here, else the system."""
+    """The facts of this machine, from the compiler's native target, else from the system."""
     cmake_args = environ.get("CMAKE_ARGS", "")
     compiler = _compiler(environ, cmake_args)
     macros = _macros(compiler)
@@ -110,9 +110,9 @@ def _forgets_tiles(facts: Facts) -> bool:
 
 
 def _switch(facts: Facts, name: str) -> bool | None:
-    """What the user wants of an option of llama.cpp; None if nothing is said of it."""
+    """The user's value of a llama.cpp option; None if not set."""
     pattern = re.compile(rf"-D{name}(?::\w+)?=(.*)")
-    values = [found[1] for word in shlex.split(facts.cmake_args) if (found := pattern.fullmatch(word))]
+    values = [match[1] for word in shlex.split(facts.cmake_args) if (match := pattern.fullmatch(word))]
     return values[-1].upper() not in OFF if values else None
 
 
@@ -123,38 +123,40 @@ def _missing(facts: Facts) -> list[str]:
 
 
 def _arguments(facts: Facts, flags: Sequence[str], *more: str) -> str:
-    """The user's CMAKE_ARGS with compiler flags and arguments added. The last of two that contradict counts."""
+    """The user's CMAKE_ARGS with compiler flags and arguments appended; a later one wins."""
     theirs = shlex.split(facts.cmake_args)
     if not flags:
         return facts.cmake_args if not more else shlex.join([*theirs, *more])
-    # A CMAKE_C_FLAGS keeps CMake from reading CFLAGS, so what is there must be taken over.
+    # With CMAKE_C_FLAGS, CMake does not read CFLAGS, so they are copied.
     languages = {"C": facts.cflags, "CXX": facts.cxxflags}
     for argument in theirs:
-        if found := _C_FLAGS.fullmatch(argument):
-            languages[found[1]] = found[2]
+        if match := _C_FLAGS.fullmatch(argument):
+            languages[match[1]] = match[2]
     kept = [argument for argument in theirs if not _C_FLAGS.fullmatch(argument)]
     own = [f"-DCMAKE_{name}_FLAGS={' '.join([*old.split(), *flags])}" for name, old in languages.items()]
     return shlex.join([*kept, *own, *more])
 
 
 def _compiler(environ: Mapping[str, str], cmake_args: str) -> list[str]:
-    """The C++ compiler that CMake will take: AMX's kernels are C++."""
+    """The C++ compiler that CMake will use: AMX's kernels are C++."""
     try:
-        named = [found[1] for word in shlex.split(cmake_args) if (found := _COMPILER.fullmatch(word))]
-        wanted = shlex.split(environ.get("CXX", ""))
+        named = [match[1] for word in shlex.split(cmake_args) if (match := _COMPILER.fullmatch(word))]
+        command = shlex.split(environ.get("CXX", ""))
     except ValueError:
         return []
     if named:
         return named[-1:]
-    return wanted or [name for name in ("c++", "g++", "clang++") if shutil.which(name)][:1]
+    return command or [name for name in ("c++", "g++", "clang++") if shutil.which(name)][:1]
 
 
 def _macros(compiler: Sequence[str]) -> dict[str, str]:
-    """What a compiler defines by itself; empty if it cannot be asked."""
+    """A compiler's predefined macros; empty if it cannot be run."""
     if not compiler:
         return {}
-    said = _output([*compiler, "-dM", "-E", "-x", "c++", os.devnull])
-    return {name: value for _, name, value in (line.split(" ", 2) for line in said.splitlines() if line.count(" ") > 1)}
+    output = _output([*compiler, "-dM", "-E", "-x", "c++", os.devnull])
+    return {
+        name: value for _, name, value in (line.split(" ", 2) for line in output.splitlines() if line.count(" ") > 1)
+    }
 
 
 def _kind(macros: Mapping[str, str]) -> tuple[str, tuple[int, ...]]:
@@ -169,8 +171,8 @@ def _system_flags() -> frozenset[str]:
     try:
         lines = _CPUINFO.read_text(errors="replace").splitlines()
     except OSError:
-        said = _output(["sysctl", "-n", "machdep.cpu.features", "machdep.cpu.leaf7_features"])
-        return frozenset(said.lower().replace("avx1.0", "avx").replace("sse4.2", "sse4_2").split())
+        output = _output(["sysctl", "-n", "machdep.cpu.features", "machdep.cpu.leaf7_features"])
+        return frozenset(output.lower().replace("avx1.0", "avx").replace("sse4.2", "sse4_2").split())
     named = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
     return frozenset(next(named, "").split())
 

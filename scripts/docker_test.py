@@ -1,11 +1,11 @@
-"""`make docker-test`: builds the image with buildah, runs it, and looks at it as somebody would who has to trust it.
+"""`make docker-test`: builds the image with buildah, runs it, and checks files, server and CPU variants.
 
-The images below are made by debootstrap, of the Debian that this machine runs and from where this machine gets it; pip
-in the build uses this machine's settings. Both are given from outside and leave nothing in the image.
+Base images are made by debootstrap, with this machine's Debian release and mirror; pip in the build uses this machine's
+settings. Both are mounted and leave nothing in the image.
 
-  QUICK=1    the engine that is installed here, instead of one compiled in the image with all CPU variants
-  WHEELS=DIR a folder with a wheel of llama-cpp-python to take instead
-  CI         set: a machine where this cannot be done fails, instead of skipping
+  QUICK=1    the engine installed here, instead of one compiled in the image with all CPU variants
+  WHEELS=DIR a folder with a wheel of llama-cpp-python to use instead
+  CI         set: fail instead of skip on a machine that cannot build images
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 F16 = ROOT / "tests" / "data" / "tinychat-f16.gguf"
 CACHE = ROOT / ".cache" / "docker"
 BASE, IMAGE = "localhost/pronk-test-base", "localhost/pronk-test"
-QUICK_BASE = f"{BASE}-quick"  # has what the Dockerfile asks for, so that it comes once
+QUICK_BASE = f"{BASE}-quick"  # includes the Dockerfile's packages, so that they are downloaded once
 QUICK_PACKAGES = "python3,python3-venv,libgomp1,libstdc++6"
 PACKAGES = ("buildah", "debootstrap")
 ENGINE = "llama_cpp_python"
@@ -56,11 +56,11 @@ __attribute__((constructor)) static void loaded(void) { (void)!write(2, "PLANTED
 
 
 class Unable(Exception):
-    """Why this machine cannot build or run images."""
+    """This machine cannot build or run images."""
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Build and check; returns the exit code."""
     started = time.monotonic()
     try:
         prepare()
@@ -82,7 +82,7 @@ def main() -> int:
 
 
 def prepare() -> None:
-    """See that the tools are there, or get them. Raises Unable."""
+    """Find or install the tools. Raises Unable."""
     if os.geteuid() != 0 or sys.platform != "linux":
         raise Unable("buildah and debootstrap are run by root, on Linux")
     missing = [name for name in PACKAGES if shutil.which(name) is None]
@@ -93,7 +93,7 @@ def prepare() -> None:
             done = subprocess.run(["apt-get", "-q", *command], capture_output=True, text=True, check=False)
         if done.returncode:
             raise Unable(f"{' and '.join(missing)} cannot be installed: {_last(done.stderr)}")
-    # In a container without the right to mount, the tools are there and do not work.
+    # In a container that may not mount, the tools exist but do not work.
     CACHE.mkdir(parents=True, exist_ok=True)
     try:
         made = buildah("from", "scratch", capture=True).strip()
@@ -107,7 +107,7 @@ def prepare() -> None:
 
 
 def build(*, quick: bool) -> None:
-    """Build the image below, then the image."""
+    """Build the base image, then the image."""
     base = QUICK_BASE if quick else BASE
     if base not in buildah("images", "--format", "{{.Name}}", capture=True).splitlines():
         make_base(base, *([f"--include={QUICK_PACKAGES}"] if quick else []))
@@ -123,14 +123,14 @@ def build(*, quick: bool) -> None:
         arguments += ["--build-arg", "BUILD_PACKAGES="]
     volumes = [f"{wheels.resolve()}:/wheels:ro", *settings()]
     mounts = [word for volume in volumes for word in ("--volume", volume)]
-    # A layer with another wheel must not be taken for this one.
+    # Do not reuse a cached layer with another wheel.
     digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in sorted(wheels.glob("*.whl"))))
     label = ["--build-arg", f"ENGINE_DIGEST={digest.hexdigest()[:12]}"]
     buildah("build", "--format", "docker", "--layers", *arguments, *label, *mounts, "--tag", IMAGE, str(ROOT))
 
 
 def make_base(name: str, *options: str) -> None:
-    """The image below."""
+    """Make the base image."""
     suite, mirror = archive()
     folder = CACHE / "base"
     shutil.rmtree(folder, ignore_errors=True)
@@ -147,19 +147,19 @@ def make_base(name: str, *options: str) -> None:
 
 
 def archive() -> tuple[str, str]:
-    """The release that this machine runs, and the address that it has its packages from."""
+    """This machine's Debian release and its package mirror."""
     release = dict(re.findall(r'^(\w+)="?(.*?)"?$', Path("/etc/os-release").read_text(), re.MULTILINE))
     suite = release.get("VERSION_CODENAME", "")
     command = ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)"]
     rows = [line.split() for line in output(command).splitlines()]
-    found = [row[2] for row in rows if len(row) == 3 and row[:2] == [suite, "main"]]
-    if not suite or not found:
+    mirrors = [row[2] for row in rows if len(row) == 3 and row[:2] == [suite, "main"]]
+    if not suite or not mirrors:
         raise SystemExit("apt-get does not say from where this machine has its packages: apt-get update?")
-    return suite, found[0]
+    return suite, mirrors[0]
 
 
 def settings() -> Iterator[str]:
-    """Volumes with what apt-get and pip must know on this machine to get anything."""
+    """Volumes with this machine's settings of apt-get and pip."""
     lines = [line for line in output(["apt-config", "dump"]).splitlines() if re.match(r"Acquire::\S+ \"", line)]
     (CACHE / "apt.conf").write_text("\n".join(lines) + "\n")
     yield f"{CACHE / 'apt.conf'}:/etc/apt/apt.conf.d/99-of-the-builder:ro"
@@ -175,7 +175,7 @@ def settings() -> Iterator[str]:
 
 
 def pack(folder: Path) -> None:
-    """A wheel of the engine as it is installed here."""
+    """Pack the engine installed here as a wheel."""
     package = importlib.metadata.distribution(ENGINE)
     [tag] = re.findall(r"^Tag: (\S+)$", package.read_text("WHEEL") or "", re.MULTILINE)[:1]
     top = Path(str(package.locate_file("")))
@@ -196,21 +196,21 @@ def pack(folder: Path) -> None:
 
 
 def size() -> int:
-    """Bytes of the image's files, each counted once, without the image below."""
-    found = []
+    """Bytes of the image's files without the base image."""
+    sizes = []
     for image in (IMAGE, BASE):
         with container(image) as made:
-            found.append(int(output(["du", "-sxB1", str(made.root)]).split()[0]))
-    return found[0] - found[1]
+            sizes.append(int(output(["du", "-sxB1", str(made.root)]).split()[0]))
+    return sizes[0] - sizes[1]
 
 
 def config() -> dict[str, Any]:
-    """What the image says about how it is to be run."""
-    found = json.loads(buildah("inspect", "--type", "image", IMAGE, capture=True))
-    return dict(found["Docker"]["config"])
+    """The image's configuration."""
+    inspected = json.loads(buildah("inspect", "--type", "image", IMAGE, capture=True))
+    return dict(inspected["Docker"]["config"])
 
 
-# What is checked.
+# Checks.
 
 
 def check_files(image: Container) -> None:
@@ -232,9 +232,9 @@ def check_files(image: Container) -> None:
             assert not status.st_mode & stat.S_IWOTH or path.is_symlink() or path in public, f"others can write {path}"
             own = path.relative_to(root).parts[0] in ("home", "models") or "mail" in path.parts
             assert status.st_uid != user or own, f"the server's user owns {path}"
-    # Where volumes were while it was built, buildah leaves what is empty.
-    given = [*root.glob("wheels/*"), *root.glob("etc/pip*"), root / "etc/apt/apt.conf.d/99-of-the-builder"]
-    left = [path for path in given if path.exists() and path.stat().st_size]
+    # Buildah leaves empty files at the mount points of the build.
+    mounted = [*root.glob("wheels/*"), *root.glob("etc/pip*"), root / "etc/apt/apt.conf.d/99-of-the-builder"]
+    left = [path for path in mounted if path.exists() and path.stat().st_size]
     assert not left, f"left behind by the build: {left}"
     libraries = list(root.glob("opt/pronk/lib/python3*/site-packages/**/libllama.so*"))
     assert len({path.stat().st_ino for path in libraries}) == 1, "the engine's library is there more than once"
@@ -256,12 +256,12 @@ def check_server(image: Container) -> None:
             assert server.stop() == 0, server.log()
             assert server.run(health()).returncode != 0, "the health check finds a server that is gone"
             if has_variants(image):
-                found = VARIANT.search(server.log())
-                assert found, server.log()
-                assert f"on a GPU, CPU variant {found[1]}\n" in server.log(), (
+                variant = VARIANT.search(server.log())
+                assert variant, server.log()
+                assert f"on a GPU, CPU variant {variant[1]}\n" in server.log(), (
                     "the load's line does not name the variant"
                 )
-                say(f"the log names the variant {found[1]}")
+                say(f"the log names the variant {variant[1]}")
         with running(image, models) as server:
             assert "Hello" in server.ask("kept")
             assert not has_variants(image) or "proved before" in server.log()
@@ -310,7 +310,7 @@ def health() -> list[str]:
 
 @dataclass(frozen=True)
 class Container:
-    """A container that nothing runs in yet: its name, and where its files are."""
+    """A container without processes: its name, and its root folder."""
 
     name: str
     root: Path
@@ -321,7 +321,7 @@ def container(image: str = IMAGE) -> Iterator[Container]:
     """A new container of an image."""
     name = buildah("from", image, capture=True).strip()
     try:
-        # Buildah would put its own folder over the one that is given for a volume of the image.
+        # Buildah would mount its own folder over the image's volume.
         buildah("config", "--volume", "/models-", name, capture=True)
         yield Container(name, Path(buildah("mount", name, capture=True).strip()))
     finally:
@@ -330,7 +330,7 @@ def container(image: str = IMAGE) -> Iterator[Container]:
 
 @contextmanager
 def volume() -> Iterator[Path]:
-    """A folder for models, the server's user's own as Docker makes it."""
+    """A folder for models, owned by the server's user, as Docker does."""
     with tempfile.TemporaryDirectory(prefix="pronk-docker-") as folder, container() as made:
         models = Path(folder, "models")
         models.mkdir()
@@ -341,7 +341,7 @@ def volume() -> Iterator[Path]:
 
 
 class Server:
-    """What the image runs, in a container; `log` is a file."""
+    """The image's server in a container; `log` is a file."""
 
     def __init__(self, made: Container, models: Path, log: Path, environ: Mapping[str, str], folder: str) -> None:
         with socket.socket() as probe:
@@ -355,13 +355,13 @@ class Server:
             self._process = subprocess.Popen(self._command(command, {}), stdout=file, stderr=file)
 
     def run(self, command: Sequence[str], environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run another command in the same surroundings."""
+        """Run another command in the same container."""
         return subprocess.run(
             self._command(command, environ or {}), capture_output=True, text=True, check=False, timeout=PATIENCE
         )
 
     def ask(self, model: str) -> str:
-        """What a model answers to a greeting."""
+        """A model's answer to a greeting."""
         options = {"temperature": 0, "seed": 1}
         body = {"model": model, "prompt": "Hello!", "stream": False, "think": False, "options": options}
         return str(self.post("/api/generate", body)["response"])
@@ -392,7 +392,7 @@ class Server:
         return self._process.wait(PATIENCE)
 
     def end(self) -> None:
-        """See that nothing of it is left."""
+        """Kill what is left of it."""
         if self._process.poll() is None:
             for child in _children(self._process.pid):
                 with suppress(psutil.NoSuchProcess):
@@ -400,7 +400,7 @@ class Server:
             self._process.wait(PATIENCE)
 
     def log(self) -> str:
-        """What it has written so far."""
+        """The log so far."""
         return self._log.read_text(errors="replace")
 
     def _command(self, command: Sequence[str], environ: Mapping[str, str]) -> list[str]:
@@ -411,7 +411,7 @@ class Server:
 
 @contextmanager
 def running(made: Container, models: Path, folder: str = "/", **environ: str) -> Iterator[Server]:
-    """A server that answers; it is gone afterwards."""
+    """A running server, ended with the context."""
     server = Server(made, models, models.parent / "server.log", environ, folder)
     try:
         server.wait()
@@ -421,19 +421,19 @@ def running(made: Container, models: Path, folder: str = "/", **environ: str) ->
 
 
 def compile_module(path: Path, source: str) -> None:
-    """A library for the container, of this machine's compiler."""
+    """Compile a library for the container with this machine's compiler."""
     command = ["cc", "-shared", "-fPIC", "-o", str(path), "-x", "c", "-"]
     subprocess.run(command, input=source, text=True, check=True)
 
 
-# What runs programs.
+# Commands.
 
 _BUILDAH = ("buildah", "--root", str(CACHE / "storage"), "--runroot", str(CACHE / "run"))
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def buildah(command: str, *arguments: str, capture: bool = False) -> str:
-    """Run buildah; what it says is shown only if it is not asked for, and goes to a log while it builds."""
+    """Run buildah. Returns its output with `capture`, else writes it to the build log."""
     isolation = ("--isolation", "chroot") if command in ("build", "run") else ()
     whole = [*_BUILDAH, command, *isolation, *arguments]
     if capture:
@@ -447,12 +447,12 @@ def buildah(command: str, *arguments: str, capture: bool = False) -> str:
 
 
 def output(command: Sequence[str]) -> str:
-    """What a program that must succeed writes to standard output."""
+    """The standard output of a command that must succeed."""
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def say(line: str) -> None:
-    """Tell how far it is."""
+    """Print a line of progress."""
     print(line, flush=True)
 
 

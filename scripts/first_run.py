@@ -1,4 +1,4 @@
-"""`make run`: the server, then a first answer of the bundled model, then the server until Ctrl-C."""
+"""`make run`: starts the server, shows a first answer of the bundled model, and serves until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from server.settings import Settings
 PRONK = Path(sys.executable).with_name("pronk")
 MODEL = "tinychat"
 QUESTION = "What can you do?"
-PATIENCE = 60.0  # seconds; the server is there in about one
+PATIENCE = 60.0  # seconds; the server takes about one
 
 
 def main() -> int:
-    """Serve; the exit code is the server's."""
+    """Serve; returns the server's exit code."""
     settings = Settings.from_env()
     if problem := _hindrance(settings):
         print(problem, file=sys.stderr)
@@ -35,13 +35,13 @@ def main() -> int:
             if _is_up(server, settings.client_url):
                 _show(settings.client_url)
             return server.wait()
-        except KeyboardInterrupt:  # the server has it too, and stops
+        except KeyboardInterrupt:  # the server gets it, too, and stops
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             return server.wait()
 
 
 def _hindrance(settings: Settings) -> str:
-    """Why the server cannot listen; empty if it can."""
+    """The reason why the server cannot listen; empty if it can."""
     try:
         listen(settings.address).close()
     except CannotListen as error:
@@ -52,13 +52,12 @@ def _hindrance(settings: Settings) -> str:
 
 @contextmanager
 def _own_terminal() -> Iterator[None]:
-    """Have Ctrl-C reach this process and the server but not make, which would report a failure."""
+    """Let Ctrl-C reach this process and the server but not make, which would report a failure."""
     terminal, group = sys.stdin.fileno(), os.getpgrp()
     if not os.isatty(terminal) or os.tcgetpgrp(terminal) != group or group == os.getpid():
         yield
         return
-    # Taking the terminal from the background would stop us, and so would Ctrl-Z: make would not know, nobody could
-    # go on.
+    # Taking the terminal from the background would stop us, and so would Ctrl-Z, with no way to continue under make.
     for number in (signal.SIGTTOU, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)
     os.setpgid(0, 0)
@@ -83,7 +82,7 @@ def _is_up(server: subprocess.Popen[bytes], url: str) -> bool:
 
 
 def _show(url: str) -> None:
-    """A question to the bundled model over HTTP, and how to ask more."""
+    """Ask the bundled model a question, and print how to ask more."""
     print(f'\n$ pronk run {MODEL} "{QUESTION}"', flush=True)
     subprocess.run([PRONK, "run", MODEL, "--think=false", QUESTION], stdin=subprocess.DEVNULL, check=False)
     print(

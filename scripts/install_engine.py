@@ -1,13 +1,11 @@
-"""Installs llama-cpp-python as pyproject.toml wants it, says how far its compilation is, and proves what came of it.
+"""Installs llama-cpp-python as pyproject.toml requires it, shows the progress of its compilation, and tests the result.
 
-pip says nothing for the ten minutes that llama.cpp takes to compile. This shows the step that the build is at: in one
-line that changes on a terminal, else in a line each half minute. The whole output goes to a log, whose end is shown
-if it fails.
+pip is silent for the ten minutes that llama.cpp takes to compile. This shows the current step, on a terminal in one
+line, else in a line each half minute. The whole output goes to a log, whose end is shown after a failure.
 
-A library can be installed well and die at its first prompt: compiled for another processor (a wheel in pip's cache, a
-copied environment), or by a compiler that gets something wrong. So the engine's self-test has the last word, and what
-it rejects is compiled again with the next safer flags of `build_flags.py`. Only what was compiled for this processor,
-as plain pip would want it, stays in pip's cache; what is rejected leaves it.
+An installed library may still crash at its first prompt: compiled for another processor (a wheel in pip's cache, a
+copied environment), or miscompiled. So the engine's self-test decides, and a rejected build is repeated with the next
+safer flags of `build_flags.py`. Only a build for this processor with pip's own flags stays in pip's cache.
 
   --rebuild   compile even if there is one already, without pip's cache
 """
@@ -28,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-if __name__ == "__main__":  # as a file, not as a module: what it imports is beside its folder
+if __name__ == "__main__":  # run as a file, so the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts import build_flags
@@ -38,39 +36,39 @@ ROOT = Path(__file__).resolve().parents[1]
 LOG = Path(sys.prefix) / "llama-cpp-python.log"
 NAME = "llama-cpp-python"
 SELF_TEST = ROOT / "engine" / "selftest.py"
-TAIL = 30  # lines of the log that are shown after a failure
+TAIL = 30  # lines of the log to show after a failure
 COMPILERS = "On Debian and Ubuntu: apt-get install build-essential cmake"
-SLOW = 30.0  # seconds between two lines where the output is no terminal
+SLOW = 30.0  # seconds between two lines if the output is no terminal
 BUILT = re.compile(r"\s*Building wheel for llama[-_]cpp[-_]python")
-STEP = re.compile(r"\s*\[\s*(\d+/\d+|\d+%)\]")  # Ninja counts steps, make gives a share
+STEP = re.compile(r"\s*\[\s*(\d+/\d+|\d+%)\]")  # Ninja's or make's
 
 
 def requirement(project: Path) -> str:
-    """What pyproject.toml asks for, with its version. The engine is installed first, so it must be named alone."""
+    """The engine's requirement in pyproject.toml. It is installed first, on its own."""
     dependencies = tomllib.loads(project.read_text())["project"]["dependencies"]
     return next(str(entry) for entry in dependencies if str(entry).startswith(NAME))
 
 
 class Progress:
-    """Where a build is. Fed by one thread, shown by another; both only exchange whole values."""
+    """The progress of a build. Fed by one thread, shown by another."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
         self._terminal = out.isatty()
         self._started = time.monotonic()
         self._step = ""
-        self.built = False  # compiled, not taken from somewhere
+        self.built = False  # compiled, not taken from a cache
         self.interval = 1.0 if self._terminal else SLOW
 
     def feed(self, line: str) -> None:
-        """Take note of a line of the build's output."""
-        if found := STEP.match(line):
-            self._step = found[1]
+        """Parse a line of the build's output."""
+        if match := STEP.match(line):
+            self._step = match[1]
         elif BUILT.match(line):
             self.built = True
 
     def show(self) -> None:
-        """Tell the time and the step."""
+        """Print the time and the step."""
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         doing = f"compiling llama.cpp, step {self._step}" if self._step else "preparing"
         text = f"  {minutes:2d}:{seconds:02d}  {doing}"
@@ -78,14 +76,14 @@ class Progress:
         self._out.flush()
 
     def clear(self) -> None:
-        """Leave an empty line to whoever writes next."""
+        """Clear the line."""
         if self._terminal:
             self._out.write("\r\x1b[K")
             self._out.flush()
 
 
 def install(command: Sequence[str], log: Path, progress: Progress, environ: Mapping[str, str] | None = None) -> int:
-    """Run a build, its output added to `log`; returns its exit code."""
+    """Run a build and append its output to `log`; returns its exit code."""
     with (
         log.open("a", encoding="utf-8") as file,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ) as build,
@@ -109,7 +107,7 @@ def _read(output: IO[bytes], log: IO[str], progress: Progress) -> None:
 
 
 def explain(log: Path) -> str:
-    """What to tell after a failure."""
+    """The message after a failure."""
     with log.open(encoding="utf-8") as file:
         tail = "".join(deque(file, TAIL))
     compiler = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
@@ -118,30 +116,30 @@ def explain(log: Path) -> str:
 
 
 class Installer:
-    """Installs `wanted` for the interpreter `python`, the output of all builds to `log`.
+    """Installs `requirement` for the interpreter `python`, the output of all builds to `log`.
 
     `environ` says how pip and compilers are to work.
     """
 
-    def __init__(self, wanted: str, facts: Facts, environ: Mapping[str, str], python: str, log: Path) -> None:
-        self._wanted = wanted
+    def __init__(self, requirement: str, facts: Facts, environ: Mapping[str, str], python: str, log: Path) -> None:
+        self._requirement = requirement
         self._facts = facts
         self._environ = environ
         self._python = python
         self._log = log
 
     def run(self, *, rebuild: bool) -> int:
-        """Install and prove, however many attempts that takes; returns the exit code."""
+        """Install and test, with as many attempts as needed; returns the exit code."""
         attempts = build_flags.attempts(self._facts)
-        # Nobody knows with which flags a wheel in the cache was made: who names some gets a new one.
+        # The flags of a cached wheel are unknown, so with CMAKE_ARGS a new one is built.
         cached = not rebuild and not self._facts.cmake_args
         fault: str | None = None
-        if not rebuild and self._installed() == self._wanted:
+        if not rebuild and self._installed() == self._requirement:
             if (fault := self._fault()) is None:
                 return 0
             _say(f"What is installed was not made for this machine: {fault}.")
         elif cached:
-            _say(f"Installing {self._wanted}. The first time it is compiled: about 10 minutes on 2 cores.")
+            _say(f"Installing {self._requirement}. The first time it is compiled: about 10 minutes on 2 cores.")
             code, built = self._pip(attempts[0])
             if code or (fault := self._fault(built=built, taken=not built)) is None:
                 return code
@@ -155,7 +153,7 @@ class Installer:
         return self._compile(attempts, fault, cached=cached)
 
     def _compile(self, attempts: list[Attempt], fault: str | None, *, cached: bool) -> int:
-        """Compile until one is right. `fault` is what was wrong so far; `cached`: pip may keep the first of all."""
+        """Compile until the self-test passes. `fault`: the problem so far; `cached`: pip may cache the first build."""
         first = build_flags.attempts(self._facts)[0]
         for attempt in attempts:
             again = "again " if fault else ""
@@ -171,7 +169,16 @@ class Installer:
 
     def _pip(self, attempt: Attempt, *options: str) -> tuple[int, bool]:
         """Run pip; returns its exit code and whether it compiled."""
-        command = [self._python, "-m", "pip", "install", "-v", "--disable-pip-version-check", *options, self._wanted]
+        command = [
+            self._python,
+            "-m",
+            "pip",
+            "install",
+            "-v",
+            "--disable-pip-version-check",
+            *options,
+            self._requirement,
+        ]
         progress = Progress(sys.stdout)
         code = install(command, self._log, progress, {**self._environ, "CMAKE_ARGS": attempt.cmake_args})
         if code:
@@ -179,34 +186,36 @@ class Installer:
         return code, progress.built
 
     def _fault(self, *, built: bool = False, taken: bool = False) -> str | None:
-        """Why what is installed will not do, None if it will. `built`: it was just compiled; `taken`: from a cache."""
+        """What is wrong with the installed engine, or None. `built`: just compiled; `taken`: from a cache."""
         if not SELF_TEST.exists():
             _say("Not proved: the self-test is not at hand.")  # a layer of an image that has no more than this script
             return None
         from engine import selftest
 
-        found = selftest.run(python=self._python, environ=self._environ)
-        if found.outcome is selftest.Outcome.FAILED and not taken:
-            # It may need what this machine lacks, as a GPU's driver, which no flags will bring.
-            _say(f"Not proved: {found.sentence}; {selftest.remedy()}.")
+        result = selftest.run(python=self._python, environ=self._environ)
+        if result.outcome is selftest.Outcome.FAILED and not taken:
+            # It may need something that no flags provide, such as a GPU driver.
+            _say(f"Not proved: {result.sentence}; {selftest.remedy()}.")
             return None
-        unused = build_flags.unused(self._facts, found.features) if taken and found.ok and self._facts.compiler else []
-        if found.ok and not unused:
-            _say(f"{found.sentence[0].upper()}{found.sentence[1:]}.")
+        unused = (
+            build_flags.unused(self._facts, result.features) if taken and result.ok and self._facts.compiler else []
+        )
+        if result.ok and not unused:
+            _say(f"{result.sentence[0].upper()}{result.sentence[1:]}.")
             return None
-        return f"it makes no use of {', '.join(unused)}" if unused else found.sentence
+        return f"it makes no use of {', '.join(unused)}" if unused else result.sentence
 
     def _installed(self) -> str:
-        """What is there, as a requirement; empty if there is none."""
+        """The installed engine as a requirement; empty without one."""
         command = [self._python, "-c", f"from importlib.metadata import version; print(version({NAME!r}))"]
-        found = subprocess.run(command, env=self._environ, capture_output=True, text=True, check=False)
-        return f"{NAME}=={found.stdout.strip()}" if found.returncode == 0 else ""
+        query = subprocess.run(command, env=self._environ, capture_output=True, text=True, check=False)
+        return f"{NAME}=={query.stdout.strip()}" if query.returncode == 0 else ""
 
     def _over(self) -> Sequence[str]:
         return ("--force-reinstall", "--no-deps") if self._installed() else ()
 
     def _forget_cached(self) -> None:
-        """Keep pip from serving what was found to be wrong to the next who asks. It fails where there is none."""
+        """Remove the engine from pip's cache, if it is there."""
         command = [self._python, "-m", "pip", "cache", "remove", NAME.replace("-", "_")]
         subprocess.run(command, env=self._environ, capture_output=True, check=False)
 
@@ -218,8 +227,8 @@ def main() -> int:
     rebuild = parser.parse_args().rebuild
     LOG.unlink(missing_ok=True)
     try:
-        wanted = requirement(ROOT / "pyproject.toml")
-        return Installer(wanted, build_flags.look(os.environ), os.environ, sys.executable, LOG).run(rebuild=rebuild)
+        engine = requirement(ROOT / "pyproject.toml")
+        return Installer(engine, build_flags.look(os.environ), os.environ, sys.executable, LOG).run(rebuild=rebuild)
     except KeyboardInterrupt:
         return 130
 

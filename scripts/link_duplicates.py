@@ -1,7 +1,6 @@
-"""Makes files of a folder that have the same content one file with several names, and says how much room that saves.
+"""Replaces equal files of a folder by hard links, and prints how much space that saves.
 
-A wheel of llama-cpp-python has each library six times: in two folders, under three names, which were symbolic links
-until they were packed.
+A wheel of llama-cpp-python has each library six times: in two folders, under three names that were symbolic links.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-SMALLEST = 64 << 10  # bytes; what is smaller is not worth the trouble
+SMALLEST = 64 << 10  # bytes; smaller files are ignored
 
 
 def link_duplicates(folder: Path) -> int:
-    """Link equal files of equal mode and owner below a folder; returns the bytes that this saves."""
+    """Link equal files of equal mode and owner below a folder; returns the bytes saved."""
     groups: defaultdict[tuple[object, ...], list[Path]] = defaultdict(list)
     for path in _files(folder):
         status = path.stat()
@@ -26,7 +25,7 @@ def link_duplicates(folder: Path) -> int:
 
 
 def _link(paths: list[Path]) -> int:
-    """Link those of files of one size that are equal."""
+    """Link the equal ones among files of the same size."""
     saved = 0
     first: dict[bytes, Path] = {}
     for path in paths:

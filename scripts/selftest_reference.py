@@ -1,8 +1,7 @@
-"""Writes the logits that `engine/runner/selftest.py` compares with: `python -m scripts.selftest_reference`.
+"""Writes the reference logits of `engine/runner/selftest.py`: `python -m scripts.selftest_reference`.
 
-To be run by hand when the self-test's inputs or the pinned llama.cpp change, on a build that is known to be right;
-then on builds with other flags, with `--compare`, which prints how far these are from it: the tolerances in the
-self-test are several times the largest of these.
+Run it by hand when the self-test's inputs or the pinned llama.cpp change, on a build known to be right. Then run it
+with `--compare` on builds with other flags, to print their deviations: the tolerances are several times these.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from engine.runner.selftest import QUANTIZATIONS, REFERENCE, compare, compute, c
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Write or compare; returns the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--compare", action="store_true", help="write nothing, print the deviations")
     only_compare = parser.parse_args().compare

@@ -1,7 +1,7 @@
-"""Writes the tables of the documentation from the code that they describe: `python -m scripts.tables [--check]`.
+"""Generates tables of the documentation from code: `python -m scripts.tables [--check]`.
 
-A table stands between two markers in a file below docs/; the rest of the file is written by hand. With --check nothing
-is written, and the exit code says whether all is current.
+A table is between two markers in a file below docs/; the rest of the file is written by hand. With --check nothing is
+written, and the exit code says whether all tables are current.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BETWEEN = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
 
 
 def routes() -> str:
-    """Every route with its methods and what it does."""
+    """The table of routes: methods, path, summary."""
     head = ["| method | path | what it does |", "|---|---|---|"]
     methods: dict[tuple[str, str], set[str]] = {}
     for route in _routes():
@@ -51,16 +51,16 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def renewed(text: str, table: str) -> str:
-    """The text of a file with this table in it. Raises ValueError if it has no place for one."""
+    """The text of a file with its table replaced. Raises ValueError without markers."""
     if not _BETWEEN.search(text):
         raise ValueError("the markers are missing")
     return _BETWEEN.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text)
 
 
 def stale() -> dict[Path, str]:
-    """The files whose table is not current, with the text that they should have."""
-    found = {DOCS / name: table() for name, table in TABLES.items()}
-    texts = {path: renewed(path.read_text(encoding="utf-8"), table) for path, table in found.items()}
+    """The files whose table is out of date, with their new texts."""
+    tables = {DOCS / name: table() for name, table in TABLES.items()}
+    texts = {path: renewed(path.read_text(encoding="utf-8"), table) for path, table in tables.items()}
     return {path: text for path, text in texts.items() if text != path.read_text(encoding="utf-8")}
 
 

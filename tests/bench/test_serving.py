@@ -10,8 +10,8 @@ import pytest
 from bench.api import Api, CannotCreate
 from bench.client import Client
 from bench.measure import Metered, cold_load
-from bench.rounds import SHORT
 from bench.serving import LocalServer
+from bench.workload import SHORT
 from registry.bundled import MODELS
 from registry.names import ModelName
 

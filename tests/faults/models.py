@@ -21,7 +21,7 @@ _SECOND = ROOT / "tests" / "data" / "tinychat-f16.gguf"
 _MAKE_SLOW = """
 import sys
 from pathlib import Path
-from bench.quiet import quiet
+from bench.raw import quiet
 from bench.random_model import VOCABULARY, Shape, write_model
 quiet()
 write_model(VOCABULARY, Path(sys.argv[1]), Shape(layers=8, width=256, feed_forward=1024, heads=4, kv_heads=2))
