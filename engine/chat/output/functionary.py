@@ -5,7 +5,9 @@ from __future__ import annotations
 from engine.api import ToolCall
 from engine.chat.output.format import Format, FormatSpec, ParseContext, ToolCallSpec
 from engine.chat.output.json_calls import as_arguments, parse, read_object
+from engine.chat.output.reasoning import read_blocks
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, emitted
+from engine.chat.output.toolset import ToolSet
 
 RECIPIENT = ">>>"
 FUNCTION, END_FUNCTION = "<function=", "</function>"
@@ -28,18 +30,13 @@ def read_glm4(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None
     yield from buffer.emit_until(content)
 
 
-def read_function_tags(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read the content of an answer of Functionary 3.1: `<function=f>{…}</function>`."""
-    while (yield from buffer.emit_until(content, FUNCTION, trim=True)):
-        body, end = yield from buffer.read_until(END_FUNCTION)
-        name, _, arguments = body.partition(">")
-        try:
-            calls = [ToolCall(name, as_arguments(arguments.strip()))] if end else []
-        except Unreadable:
-            calls = []
-        yield from emitted(calls)
-        if not calls:
-            yield content(FUNCTION + body + end)
+def _parse_tag(body: str, tools: ToolSet) -> list[ToolCall]:
+    name, _, arguments = body.partition(">")
+    return [ToolCall(name, as_arguments(arguments.strip()))]
+
+
+read_function_tags = read_blocks(FUNCTION, END_FUNCTION, _parse_tag, trim=True, unclosed=False)
+"""Reads the content of an answer of Functionary 3.1: `<function=f>{…}</function>`."""
 
 
 def _read_named(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:

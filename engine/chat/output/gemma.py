@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from engine.api import ToolCall
 from engine.chat.output.format import ArgumentSpec, Format, FormatSpec, ParseContext, ToolCallSpec, Values
+from engine.chat.output.reasoning import read_blocks
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, discard, emitted, reasoning
 from engine.chat.output.values import NAME, Literals
 
@@ -26,16 +27,6 @@ def _calls(opening: str, closing: str, quote: str, *reserved: str) -> ToolCallSp
         reserved=(quote, *reserved),
         names=NAME,
     )
-
-
-def read_function_gemma(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read an answer of FunctionGemma."""
-    while (yield from buffer.emit_until(content, FUNCTION_CALL)):
-        body, end = yield from buffer.read_until(END_FUNCTION_CALL)
-        try:
-            yield from emitted([_read(body, ESCAPE)])
-        except Unreadable:
-            yield content(FUNCTION_CALL + body + end)
 
 
 def read_gemma4(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
@@ -101,6 +92,9 @@ def _repaired(text: str) -> str:
         return inside + QUOTE + (text[len(inside) :] or "}")
     return text if text.endswith("}") else text + "}"
 
+
+read_function_gemma = read_blocks(FUNCTION_CALL, END_FUNCTION_CALL, lambda body, tools: [_read(body, ESCAPE)])
+"""Reads an answer of FunctionGemma."""
 
 FUNCTION_GEMMA = Format(
     read_function_gemma,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.api import ToolCall
-from engine.chat.output.format import NAME, ArgumentSpec, Format, FormatSpec, ParseContext, ToolCallSpec
-from engine.chat.output.stream import ParserCoroutine, TextBuffer, content, emitted
+from engine.chat.output.format import NAME, ArgumentSpec, Format, FormatSpec, ToolCallSpec
+from engine.chat.output.reasoning import read_blocks
 from engine.chat.output.toolset import ToolSet
 from engine.chat.output.values import JSON_TYPES, typed
 
@@ -34,16 +34,6 @@ _TAG = re.compile(
     rf'{re.escape(SPACE)}<(?P<end>/)?(?P<name>[^/<>\s]{{1,256}})(?: name="(?P<function>[^"]{{1,256}})")?>'
 )
 _DEEPEST = 100
-
-
-def read_minimax3(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-    """Read the content of an answer."""
-    while (yield from buffer.emit_until(content, OPENING, trim=True)):
-        body, end = yield from buffer.read_until(CLOSING)
-        calls = _calls(body, context.tools) if end else []
-        yield from emitted(calls)
-        if not calls:
-            yield content(OPENING + body + end)
 
 
 @dataclass(slots=True)
@@ -87,5 +77,8 @@ def _value(element: _Element, types: frozenset[str]) -> Any:
         return [_value(child, JSON_TYPES) for child in element.children]
     return {child.name: _value(child, JSON_TYPES) for child in element.children}
 
+
+read_minimax3 = read_blocks(OPENING, CLOSING, _calls, trim=True, unclosed=False)
+"""Reads the content of an answer."""
 
 MINIMAX3 = Format(read_minimax3, _SPEC, (SPACE,))

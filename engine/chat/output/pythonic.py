@@ -15,6 +15,7 @@ from engine.chat.output.format import (
     Values,
     json_call,
 )
+from engine.chat.output.reasoning import read_blocks
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, emitted
 from engine.chat.output.tagged_json import tagged
 from engine.chat.output.values import NAME, Literals
@@ -55,30 +56,29 @@ class TaggedPython:
         before, after, separator = ("[", "]", f",{BLANK}") if self.listed else ("", "", "\n")
         arguments = ArgumentSpec("", "=", separator=f",{BLANK}", values=Values.JSON, names=NAME)
         reserved = tuple(filter(None, (self.closing,)))
-        around = (self.opening + before, after + self.closing)
-        return ToolCallSpec("", "(", ")", *around, separator, arguments=arguments, reserved=reserved, names=NAME)
+        calls = ToolCallSpec("", "(", ")", before, after, separator, arguments=arguments, reserved=reserved, names=NAME)
+        return calls.around(self.opening, self.closing)
 
     @property
     def format(self) -> Format:
         """Answers of content and such calls."""
-        return Format(self, FormatSpec(calls=self.spec), (self.opening, self.closing))
+        read = read_blocks(
+            self.opening, self.closing, lambda body, tools: python_calls(body), trim_after=self.trim_after
+        )
+        return Format(read, FormatSpec(calls=self.spec), (self.opening, self.closing))
 
-    def __call__(self, buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-        """Read the content of an answer."""
-        while (yield from buffer.emit_until(content, self.opening)):
-            body, end = yield from buffer.read_until(self.closing)
-            try:
-                yield from emitted(python_calls(body))
-            except Unreadable:
-                yield content(self.opening + body + end)
-            if self.trim_after:
-                yield from buffer.skip_space()
+
+OLMO = TaggedPython("<function_calls>", "</function_calls>", listed=False)
+"""OLMo 3."""
+
+LFM = TaggedPython("<|tool_call_start|>", "<|tool_call_end|>", trim_after=True)
+_TAGGED_LFM = LFM.format
 
 
 def read_lfm(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read the content of an answer of LFM2, which sometimes forgets its tags."""
     if not (yield from _read_bare(buffer, context)):
-        yield from LFM(buffer, context)
+        yield from _TAGGED_LFM.read(buffer, context)
 
 
 def read_bare_python(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
@@ -106,11 +106,7 @@ def _read_bare(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[boo
     return True
 
 
-OLMO = TaggedPython("<function_calls>", "</function_calls>", listed=False)
-"""OLMo 3."""
-
-LFM = TaggedPython("<|tool_call_start|>", "<|tool_call_end|>", trim_after=True)
-LFM2 = replace(LFM.format, read=read_lfm)
+LFM2 = replace(_TAGGED_LFM, read=read_lfm)
 LLAMA4 = Format(read_bare_python, FormatSpec(calls=TaggedPython("", "").spec))
 
 

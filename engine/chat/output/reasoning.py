@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from engine.api import ToolCall
 from engine.chat.output.format import Format, ParseContext, Reader
-from engine.chat.output.stream import ParserCoroutine, StreamParser, TextBuffer, content, reasoning
+from engine.chat.output.stream import ParserCoroutine, StreamParser, TextBuffer, Unreadable, content, emitted, reasoning
+from engine.chat.output.toolset import ToolSet
 
 
 class ThinkingSplitter(StreamParser):
@@ -56,6 +58,37 @@ def _split(buffer: TextBuffer, opening: str, closing: str, opened: bool) -> Pars
 def read_content(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Everything is content."""
     yield from buffer.emit_until(content)
+
+
+def read_blocks(
+    opening: str,
+    closing: str,
+    parse: Callable[[str, ToolSet], list[ToolCall]],
+    *,
+    trim: bool = False,
+    trim_after: bool = False,
+    unclosed: bool = True,
+) -> Reader:
+    """A reader of content with calls in blocks between two tags, each block parsed as a whole.
+
+    A block becomes content if `parse` raises Unreadable or finds no call in it or, without `unclosed`, if the answer
+    ends inside of it. `trim`: whitespace before a block is dropped, `trim_after` behind it.
+    """
+
+    def read(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
+        while (yield from buffer.emit_until(content, opening, trim=trim)):
+            body, end = yield from buffer.read_until(closing)
+            try:
+                calls = parse(body, context.tools) if end or unclosed else []
+            except Unreadable:
+                calls = []
+            yield from emitted(calls)
+            if not calls:
+                yield content(opening + body + end)
+            if trim_after:
+                yield from buffer.skip_space()
+
+    return read
 
 
 def with_tools(read: Reader) -> Reader:

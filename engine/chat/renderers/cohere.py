@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from engine.api import Message, ToolCall
-from engine.chat.renderers.declarations import parameters_json
 from engine.chat.renderers.family import Chat, NamedRenderer, fold_results
-from engine.chat.renderers.jsontext import arguments_json, compact, spaced
+from engine.chat.renderers.jsontext import arguments_json, compact, parameters_json, spaced
 from modelfile.conversation import Tool
 
 _START, _END = "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"

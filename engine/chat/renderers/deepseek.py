@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from engine.api import Message, ToolCall
-from engine.chat.renderers.declarations import parameters_json, tool_json
 from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer, fold_results, last_user
-from engine.chat.renderers.jsontext import arguments_json, compact, indented
+from engine.chat.renderers.jsontext import arguments_json, compact, indented, parameters_json, tool_json
 from modelfile.conversation import Tool
 
 BOS, END = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"

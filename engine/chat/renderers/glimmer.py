@@ -8,9 +8,8 @@ from typing import Any
 
 from engine.api import Message, Think, ToolCall
 from engine.chat.prompt import tag_images, tags_first_spaced
-from engine.chat.renderers.declarations import parameters_markup
 from engine.chat.renderers.family import Chat, NamedRenderer
-from engine.chat.renderers.jsontext import free, is_composite, scalar_text, spaced_markup
+from engine.chat.renderers.jsontext import free, is_composite, parameters_markup, scalar_text, spaced_markup
 from modelfile.conversation import Tool
 
 _BOS, _START, _MESSAGE, _END_MESSAGE, _END = "<|begin_of_text|>", "<|start|>", "<|message|>", "<|eom|>", "<|eot|>"

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from engine.api import Message, ToolCall
 from engine.chat.prompt import tag_images, tags_first_spaced
-from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer
-from engine.chat.renderers.jsontext import spaced, text_or_json
+from engine.chat.renderers.jsontext import spaced, text_or_json, tool_json
 from modelfile.conversation import Tool
 from modelfile.text import SPACES
 

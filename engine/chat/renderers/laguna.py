@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from engine.api import Message, ToolCall
-from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import END_THINK, THINK, Chat, NamedRenderer
-from engine.chat.renderers.jsontext import free, spaced
+from engine.chat.renderers.jsontext import free, spaced, tool_json
 from modelfile.conversation import Tool
 from modelfile.text import SPACES
 

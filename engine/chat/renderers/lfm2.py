@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from engine.api import Message, ToolCall
 from engine.chat.prompt import tag_images, tags_first_spaced
-from engine.chat.renderers.declarations import parameters_markup, tool_json
 from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer
-from engine.chat.renderers.jsontext import free, sorted_arguments, spaced_markup
+from engine.chat.renderers.jsontext import free, parameters_markup, sorted_arguments, spaced_markup, tool_json
 from modelfile.conversation import Tool
 from modelfile.text import SPACES
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from engine.api import Message
 from engine.chat.prompt import tag_images, tags_first_spaced
-from engine.chat.renderers.declarations import property_json
 from engine.chat.renderers.family import (
     ANSWER,
     END,
@@ -20,7 +19,7 @@ from engine.chat.renderers.family import (
     fold_results,
     last_user,
 )
-from engine.chat.renderers.jsontext import compact, free, is_composite, scalar_text
+from engine.chat.renderers.jsontext import compact, free, is_composite, property_json, scalar_text
 from engine.chat.renderers.qwen import XMLTools, xml_call
 from modelfile.conversation import Property, Tool
 from modelfile.text import SPACES, quote

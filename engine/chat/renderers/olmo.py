@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.api import Message, ToolCall
-from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import ANSWER, END, THINK, Chat, NamedRenderer, chatml
-from engine.chat.renderers.jsontext import compact, free, sorted_arguments, spaced
+from engine.chat.renderers.jsontext import compact, free, sorted_arguments, spaced, tool_json
 
 ASSISTANT = "You are a helpful function-calling AI assistant."
 OLMO = (

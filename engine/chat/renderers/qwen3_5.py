@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from engine.api import Message, Think
 from engine.chat.prompt import TemplateError, tag_images, tags_first_spaced
-from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, chatml, fold_results
-from engine.chat.renderers.jsontext import spaced
+from engine.chat.renderers.jsontext import spaced, tool_json
 from engine.chat.renderers.qwen import (
     CALL_FORMAT,
     FUNCTIONS,

@@ -6,9 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.api import Message
-from engine.chat.renderers.declarations import parameters_json, property_json, types_text
 from engine.chat.renderers.family import ANSWER, END, START, Chat, NamedRenderer, chatml, fold_results
-from engine.chat.renderers.jsontext import compact, free, is_composite, scalar_text
+from engine.chat.renderers.jsontext import (
+    compact,
+    free,
+    is_composite,
+    parameters_json,
+    property_json,
+    scalar_text,
+    types_text,
+)
 from engine.chat.renderers.qwen import XMLTools, results_text, value_text, xml_call
 from modelfile.conversation import Property, Tool
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from engine.api import Message, ToolCall
 from engine.chat.prompt import tag_images, tags_first_spaced
-from engine.chat.renderers.declarations import tool_json
 from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, chatml, fold_results
-from engine.chat.renderers.jsontext import arguments_json, spaced
+from engine.chat.renderers.jsontext import arguments_json, spaced, tool_json
 from engine.chat.renderers.qwen import last_question, results_text
 from modelfile.conversation import Tool
 

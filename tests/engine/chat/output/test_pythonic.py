@@ -42,8 +42,12 @@ def test_what_is_no_call(text: str) -> None:
 
 def test_olmo() -> None:
     text = "a <function_calls>add(a=1, b=2.5)\nnow()</function_calls> b"
-    assert parsed(OLMO, text) == ("a  b", "", [ADD, NOW])
-    assert parsed(OLMO, "<function_calls>oops</function_calls>") == ("<function_calls>oops</function_calls>", "", [])
+    assert parsed(OLMO.format, text) == ("a  b", "", [ADD, NOW])
+    assert parsed(OLMO.format, "<function_calls>oops</function_calls>") == (
+        "<function_calls>oops</function_calls>",
+        "",
+        [],
+    )
 
 
 def test_lfm() -> None:

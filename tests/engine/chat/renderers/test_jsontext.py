@@ -1,4 +1,4 @@
-"""JSON inside of prompts."""
+"""JSON inside of prompts, and tools as renderers show them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from engine.chat.renderers.jsontext import compact, free, indented, spaced, spaced_markup
+from engine.chat.renderers.jsontext import compact, free, indented, parameters_markup, spaced, spaced_markup, tool_json
 from tests.engine.chat.renderers.conversations import JSON
+from tests.tools import tool_of
 
 VALUE = {"b": '<a>: \\u003c, "q" & é\u2028', "a": [1, {}, [], None, True], "n": 1.5}
 
@@ -55,3 +56,48 @@ def test_all_ways_say_the_same(value: Any) -> None:
     if all(word not in compact(plain) for word in ("inf", "nan")):
         parsed = json.loads(compact(plain))
         assert parsed == json.loads(spaced(plain)) == json.loads(spaced_markup(plain)) == json.loads(indented(plain))
+
+
+TOOL: dict[str, Any] = {
+    "function": {
+        "strict": True,
+        "parameters": {
+            "properties": {
+                "z": {"required": ["q"], "type": ["string", "null"], "default": 1, "description": ""},
+                "a": {"items": {"z": 1, "a": "<"}, "type": ["array"], "anyOf": [], "enum": ["<", 2]},
+            },
+            "additionalProperties": False,
+            "required": ["z"],
+            "$defs": {"b": "<", "a": 1},
+            "type": "object",
+        },
+        "name": "f",
+    },
+    "type": "function",
+}
+
+
+def test_keys_stand_in_the_order_of_the_api() -> None:
+    parameters = {
+        "type": "object",
+        "$defs": {"a": 1, "b": "<"},
+        "required": ["z"],
+        "properties": {
+            "z": {"type": ["string", "null"], "required": ["q"]},
+            "a": {"type": "array", "items": {"a": "<", "z": 1}, "enum": ["<", 2]},
+        },
+    }
+    expected = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    assert repr(tool_json(tool_of(TOOL))) == repr(expected)
+
+
+def test_what_is_missing() -> None:
+    nothing = {"type": "", "function": {"name": "", "parameters": {"type": "", "properties": None}}}
+    assert tool_json(tool_of({})) == nothing
+
+
+def test_markup_is_kept_outside_of_properties() -> None:
+    text = parameters_markup(tool_of(TOOL))
+    assert text.startswith('{"type": "object", "$defs": {"a": 1, "b": "<"}, "required": ["z"], "properties": {"z": ')
+    assert text.endswith(r'"items": {"a": "\u003c", "z": 1}, "enum": ["\u003c", 2]}}}')
+    assert parameters_markup(tool_of({})) == '{"type": "", "properties": null}'
