@@ -23,6 +23,7 @@ from engine import selftest
 from engine.loading.spawn import child_environment
 from engine.selftest import Outcome, SelfTest
 from modelfile import backends
+from modelfile.operating_system import cpu_info
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,6 @@ MEMORY = "cpu-variants.json"
 """The file in the folder of the models: the variant by a digest of library and processor."""
 
 _TIMEOUT = 60.0  # seconds for loading all variants once
-_CPUINFO = Path("/proc/cpuinfo")
 _ENDED = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 _FEATURES = ("flags", "Features", "vendor_id", "cpu family", "model", "stepping", "CPU part")
 
@@ -157,9 +157,8 @@ def _key(library: Path, folder: Path) -> str:
 def _processor() -> Iterator[str]:
     """What says which instructions there are, of the first core."""
     yield platform.machine()
-    try:
-        core = _CPUINFO.read_text(errors="replace").split("\n\n")[0]
-    except OSError:
+    if not (cores := cpu_info()):
         yield platform.processor()
         return
-    yield from (line for line in core.splitlines() if line.partition(":")[0].strip() in _FEATURES)
+    first = cores.split("\n\n")[0].splitlines()
+    yield from (line for line in first if line.partition(":")[0].strip() in _FEATURES)

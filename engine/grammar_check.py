@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ from engine.errors import EngineError, EngineStopped, InvalidRequest
 from engine.fair_queue import CLIENT, FairQueue
 from engine.loading.spawn import child_environment
 from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
+from modelfile.operating_system import kill_group
 from registry.logfields import fields
 
 REMEMBERED = 4096  # verdicts; clients send the same grammars again and again
@@ -174,8 +173,7 @@ class GrammarValidator:
         try:
             await asyncio.wait_for(process.wait(), LAST_WORDS)
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill_group(process.pid)
             await process.wait()
         if self._reader is not None:
             await self._reader

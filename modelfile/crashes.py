@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from modelfile import backends
+from modelfile.operating_system import cpu_info
 
 MAKEFILE: Final = Path(__file__).resolve().parents[1] / "Makefile"
 """Exists in a checkout only."""
@@ -26,7 +27,6 @@ _ADVICE: Final = {
 }
 CRASHES: Final = frozenset(_ADVICE)
 """Signals that mean a crash of the program itself."""
-_CPUINFO: Final = Path("/proc/cpuinfo")
 
 
 def advice(number: int) -> str:
@@ -58,10 +58,6 @@ def name_of(number: int) -> str:
 @functools.cache
 def processor() -> str:
     """The processor's model name."""
-    try:
-        lines = _CPUINFO.read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    fields = (line.partition(":") for line in lines)
+    fields = (line.partition(":") for line in cpu_info().splitlines())
     named = (value.strip() for key, _, value in fields if key.strip() in ("model name", "Model", "cpu model"))
     return next(named, "") or platform.processor() or platform.machine()

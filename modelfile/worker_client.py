@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from modelfile import worker_protocol
 from modelfile.crashes import CRASHES, advice, processor
+from modelfile.operating_system import kill_group, when_ended
 from modelfile.worker_protocol import Failed, Finished, Job, Progress
 
 _LONGEST_LINE = 1 << 20
@@ -57,42 +57,13 @@ async def _started(environ: Mapping[str, str]) -> AsyncIterator[asyncio.subproce
         start_new_session=True,
     )
     try:
-        with _forks_ending_with(process):
+        # What it has forked would keep the pipes open, and us waiting.
+        with when_ended(process, lambda: kill_group(process.pid)):
             yield process
     finally:
         if process.returncode is None:
-            _kill_group(process)
+            kill_group(process.pid)
             await process.wait()
-
-
-@contextmanager
-def _forks_ending_with(process: asyncio.subprocess.Process) -> Iterator[None]:
-    """Kill the forks of a process once it ends: they would keep its pipes open."""
-    if not hasattr(os, "pidfd_open"):  # macOS
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    try:
-        end = os.pidfd_open(process.pid)
-    except OSError:  # it has ended already, or the kernel is older than 5.3
-        yield
-        return
-
-    def bury() -> None:
-        loop.remove_reader(end)
-        _kill_group(process)
-
-    loop.add_reader(end, bury)
-    try:
-        yield
-    finally:
-        loop.remove_reader(end)
-        os.close(end)
-
-
-def _kill_group(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # the group is gone; on macOS, a zombie
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _end(process: asyncio.subprocess.Process) -> str:

@@ -6,8 +6,6 @@ import asyncio
 import itertools
 import logging
 import math
-import os
-import signal
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -54,6 +52,7 @@ from engine.messages import (
     take_events,
 )
 from modelfile.crashes import CRASHES, name_of
+from modelfile.operating_system import kill_group
 from registry.logfields import REQUEST_ID, fields
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
@@ -222,8 +221,7 @@ class RunnerProcess(asyncio.Protocol):
     def kill(self) -> None:
         """SIGKILL for a child that hangs, and for whatever it has forked."""
         if not self.exited.is_set():  # afterwards the number may be somebody else's
-            with suppress(ProcessLookupError, PermissionError):  # nobody is left; a zombie, as macOS says it
-                os.killpg(self.pid, signal.SIGKILL)
+            kill_group(self.pid)
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop: take every whole frame out of the buffer."""

@@ -7,7 +7,6 @@ child with all its answers.
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ import numpy as np
 
 from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
 from engine.runner.grammar import STACK, GrammarRejected, Grammars
+from modelfile.operating_system import limit_address_space, prepare_child
 
 MEMORY_LIMIT = 1 << 30  # bytes of address space of each trial
 TOO_MUCH = "it is too complex"
@@ -55,8 +55,7 @@ class ByteVocabulary:
 
 def main() -> None:
     """Validate grammars from standard input until it is closed, each in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    prepare_child(forks=True)
     grammars = Grammars(ByteVocabulary())
     validate(grammars, Grammar('start: "a"'))  # do now what is slow the first time
     _send(GrammarVerdict(0, True, ""))
@@ -101,8 +100,7 @@ class Trial:
             os.close(end)
             return cls(request.id, pid, pipe)
         try:
-            if sys.platform == "linux":  # elsewhere a process has far more addresses than memory
-                resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+            limit_address_space(MEMORY_LIMIT)
             signal.setitimer(
                 signal.ITIMER_PROF, request.seconds
             )  # its signal, SIGPROF, is not handled: it ends the process

@@ -5,10 +5,7 @@ Ends with its job, or when its parent closes the input.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import resource
-import signal
 import sys
 import threading
 import time
@@ -18,6 +15,7 @@ from typing import BinaryIO
 
 from modelfile import worker_protocol
 from modelfile.convert import ConvertError, UnsupportedType, convert, convert_adapter
+from modelfile.operating_system import prepare_child
 from modelfile.worker_protocol import (
     Convert,
     ConvertAdapter,
@@ -34,15 +32,11 @@ from modelfile.worker_protocol import (
 from registry.gguf import GGUFError, read_header
 
 _NICENESS = 10  # inference has priority
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Run one job."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would be as large as a model
+    prepare_child()
     os.nice(_NICENESS)
     reporter = Reporter(_own_output())
     job = worker_protocol.decode_job(sys.stdin.buffer.readline())

@@ -13,7 +13,7 @@ import pytest
 from engine import cpu_variant
 from engine.loading.spawn import child_environment
 from engine.selftest import Outcome, SelfTest
-from modelfile import backends
+from modelfile import backends, operating_system
 from modelfile.backends import VARIANT
 from tests.modelfile.test_backends import compile_module
 
@@ -96,7 +96,7 @@ def test_another_library_or_processor_is_proved_anew(
     assert (machine.choose(), machine.proved) == ("best", ["best"])
     other = tmp_path / "cpuinfo"
     other.write_text("processor: 0\nmodel name: other\nflags: fpu\n")
-    monkeypatch.setattr(cpu_variant, "_CPUINFO", other)
+    monkeypatch.setattr(operating_system, "PROC", tmp_path)
     assert (machine.choose(), machine.proved) == ("best", ["best"])
     monkeypatch.undo()
     assert len(json.loads((machine.models / cpu_variant.MEMORY).read_text())) == 3

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from registry.names import Digest
 from tests.modelfile.create.models import F16
-from tests.serving import GREEDY, PATIENCE, Served, serving
+from tests.serving import GREEDY, PATIENCE, ROOT, Served, serving
 
 STORY = {"model": "tinychat", "prompt": "Write a long story.", "options": {"num_predict": 1000, "temperature": 1}}
 COUNT = {"model": "tinychat", "prompt": "Count to 5", "stream": False, "options": GREEDY}
@@ -60,6 +61,23 @@ def test_no_child_survives_the_parent(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
         _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
+
+
+def test_a_server_without_what_only_linux_has(tmp_path: Path) -> None:
+    """On macOS there is no signal at the end of a parent, no limit of addresses and no file for a process."""
+    (tmp_path / "sitecustomize.py").write_text("from modelfile import operating_system as o; o.LINUX = False")
+    with serving(tmp_path / "models", PYTHONPATH=os.pathsep.join((str(ROOT), str(tmp_path)))) as server:
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE) as client:
+            assert client.post("/api/generate", json=COUNT).json()["response"] == "1, 2, 3, 4, 5"
+            formatted = client.post("/api/generate", json={**COUNT, "format": "json"})
+            assert json.loads(formatted.json()["response"]) is not None
+        children = server.runners()
+        assert children
+        assert all(child.rlimit(psutil.RLIMIT_AS)[0] == psutil.RLIM_INFINITY for child in children)
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE)
         assert not alive
 
 

@@ -10,13 +10,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from modelfile import operating_system
 from modelfile.worker_client import JobFailed, run_job
 from modelfile.worker_protocol import Verify
 from tests.serving import ROOT
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the end of a process shows in its pipes only")
-async def test_a_worker_that_dies_is_missed_also_when_a_fork_keeps_its_pipes_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("linux", [operating_system.LINUX, False])
+async def test_a_worker_that_dies_is_missed_also_when_a_fork_keeps_its_pipes_open(
+    linux: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operating_system, "LINUX", linux)
     forks = tmp_path / "forks"
     lines = [
         "import os, pathlib, time",

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +15,7 @@ from engine.chat.jinja.messages import ENDED, FORK, FORK_SLOW, KILL, LARGEST, OR
 from engine.errors import EngineError
 from engine.loading.spawn import start_child
 from engine.messages import FRAME_HEADER
+from modelfile.operating_system import kill_group
 
 DOES_NOT_START = "chat template renderer failed to start"
 MODULE = "engine.chat.jinja.worker"
@@ -153,8 +152,7 @@ class ForkServer:
     def kill_all(self) -> None:
         """SIGKILL for the fork server and all workers; nothing happens if it has been reaped."""
         if self._process.returncode is None:  # afterwards the pid may be another process's
-            with suppress(ProcessLookupError, PermissionError):  # all gone; macOS says PermissionError for a zombie
-                os.killpg(self.pid, signal.SIGKILL)
+            kill_group(self.pid)
 
     async def close(self) -> None:
         """End it and all workers and wait for that; no callback is called any more."""

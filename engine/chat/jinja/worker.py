@@ -7,10 +7,8 @@ template that exceeds its CPU time or memory kills its worker, whatever C code i
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
-import resource
 import select
 import signal
 import socket
@@ -18,7 +16,6 @@ import sys
 import traceback
 from collections import OrderedDict
 from contextlib import suppress
-from pathlib import Path
 from typing import Literal
 
 from engine.chat.jinja.messages import (
@@ -42,6 +39,13 @@ from engine.chat.jinja.template import JinjaTemplate
 from engine.chat.output import native_format
 from engine.chat.prompt import TemplateError, TemplateOverBudget
 from engine.messages import FRAME_HEADER
+from modelfile.operating_system import (
+    address_space,
+    end_with_parent,
+    limit_address_space,
+    peak_memory,
+    prepare_child,
+)
 
 MEMORY_LIMIT = 256 << 20  # bytes of address space beyond a fresh process's
 MEMORY_KEPT = 96 << 20  # bytes; a worker that ever used more beyond a fresh process's is replaced
@@ -49,14 +53,11 @@ TIME_FACTOR = 1.25  # a template that ignores its deadline is killed at this mul
 TEMPLATES_KEPT = 64
 SOURCES_KEPT = 4 << 20  # characters of all their sources
 NICENESS = 5
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """The fork server: fork workers until the other end of the socket is closed, then kill those that are left."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the server decides
-    _die_with_parent()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold what users wrote
+    prepare_child(forks=True)
     gc.collect()
     gc.freeze()  # or the collector would touch, and so copy, the pages that all workers share
     Forks(socket.socket(fileno=int(sys.argv[1]))).serve()
@@ -125,8 +126,8 @@ class Forks:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for inherited in (self._orders, self._alarm, self._alarms):
                 inherited.close()
-            _die_with_parent()
-            _limit_memory()
+            end_with_parent()
+            limit_address_space(address_space() + MEMORY_LIMIT)
             os.nice(niceness)
             serve(connection)
             os._exit(0)
@@ -160,7 +161,7 @@ class PromptWriter:
 
     def __init__(self) -> None:
         self._renderers: OrderedDict[bytes, tuple[int, JinjaRenderer]] = OrderedDict()
-        self._most = _largest_so_far() + MEMORY_KEPT
+        self._most = peak_memory() + MEMORY_KEPT
 
     def reply(self, render: Render) -> tuple[bytes, bool]:
         """The frame that answers a request, and whether it is this worker's last."""
@@ -196,10 +197,10 @@ class PromptWriter:
         allowance.set(render.seconds)
         messages, tools, think = decode_conversation(render.conversation)
         prompt = renderer.render(messages, tools, think)
-        return RenderedPrompt(prompt.text, prompt.answer_start, prompt.reject_overflow, _largest_so_far() > self._most)
+        return RenderedPrompt(prompt.text, prompt.answer_start, prompt.reject_overflow, peak_memory() > self._most)
 
     def _refused(self, why: Literal["template", "time", "unknown", "defect"], text: str) -> Refused:
-        return Refused(why, text, _largest_so_far() > self._most)
+        return Refused(why, text, peak_memory() > self._most)
 
     def _renderer(self, key: bytes, templates: ChatTemplates | None) -> JinjaRenderer | None:
         if templates is None:
@@ -222,24 +223,6 @@ def renderer_of(templates: ChatTemplates) -> JinjaRenderer:
     )
     format_ = native_format(templates.with_tools or templates.usual)
     return JinjaRenderer(usual, format_.spec, with_tools if templates.with_tools else None)
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _limit_memory() -> None:
-    if sys.platform == "linux":  # elsewhere a process has far more addresses than memory
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + MEMORY_LIMIT
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _largest_so_far() -> int:
-    """Peak memory of this process, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

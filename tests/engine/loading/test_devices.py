@@ -8,12 +8,13 @@ import psutil
 import pytest
 
 from engine.loading import devices
+from modelfile import operating_system
 
 
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A control group that limits nothing."""
-    monkeypatch.setattr(devices, "CGROUP", tmp_path)
+    monkeypatch.setattr(operating_system, "CONTROL_GROUP", tmp_path)
     return tmp_path
 
 
@@ -61,7 +62,7 @@ def test_limits_of_a_container(cgroup: Path) -> None:
 
 
 def test_features_of_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(operating_system, "PROC", tmp_path)
     assert devices.processor_features() == ()
     (tmp_path / "cpuinfo").write_text("model name\t: X\nflags\t\t: fpu avx2 amx_int8 avx amx_tile\n")
     assert devices.processor_features() == ("avx", "avx2", "amx_tile", "amx_int8")

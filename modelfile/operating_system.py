@@ -1,0 +1,161 @@
+"""What Linux and other POSIX systems, such as macOS, do differently. Nothing else in the house asks which one this is.
+
+Standard library only, and quick to import: child processes call this first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import platform
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+LINUX = sys.platform == "linux"
+"""Each function reads this when it is called: a test that sets it to False runs what macOS runs."""
+PROC = Path("/proc")
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+POLL_INTERVAL = 0.05  # seconds between two looks at a process where the system does not tell of its end
+PARENT_INTERVAL = 0.5  # seconds between two looks at who our parent is, likewise
+_PR_SET_PDEATHSIG = 1
+
+
+# Processes
+
+
+def prepare_child(*, forks: bool = False) -> None:
+    """Make this process safe to leave alone: it ends with its parent, ignores Ctrl-C and writes no core files.
+
+    A core file would hold what users wrote. Ctrl-C in a terminal reaches the whole group; the parent decides. `forks`:
+    as in `end_with_parent`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(forks=forks)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def end_with_parent(*, forks: bool = False) -> None:
+    """Have this process killed when its parent ends, besides whatever it sees at its end of a pipe or socket.
+
+    Linux sends the signal itself. Elsewhere a thread looks who the parent is. A process that `forks` gets no such
+    thread, because forking would be unsafe then: it must watch its pipe or socket.
+    """
+    if LINUX:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    elif not forks:
+        threading.Thread(target=_watch_parent, args=(os.getppid(),), name="parent", daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:  # an orphan gets another one
+        time.sleep(PARENT_INTERVAL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_group(leader: int) -> None:
+    """SIGKILL for all processes of a group; nothing happens if there are none any more.
+
+    The leader must not have been reaped before the last of them: its number may be somebody else's by then.
+    """
+    with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
+        os.killpg(leader, signal.SIGKILL)
+
+
+@contextmanager
+def when_ended(process: asyncio.subprocess.Process, action: Callable[[], None]) -> Iterator[None]:
+    """Call `action` on the event loop as soon as a process has ended, even if others hold its pipes open."""
+    loop = asyncio.get_running_loop()
+    if (descriptor := _process_descriptor(process.pid)) is None:
+        task = loop.create_task(_poll(process, action))
+        try:
+            yield
+        finally:
+            task.cancel()
+        return
+
+    def ended() -> None:
+        loop.remove_reader(descriptor)
+        action()
+
+    loop.add_reader(descriptor, ended)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _process_descriptor(pid: int) -> int | None:
+    """A file that can be read when a process has ended. None before Linux 5.3, elsewhere, or if it has been reaped."""
+    pidfd_open: Callable[[int], int] | None = getattr(os, "pidfd_open", None) if LINUX else None
+    if pidfd_open is None:
+        return None
+    try:
+        return pidfd_open(pid)
+    except OSError:
+        return None
+
+
+async def _poll(process: asyncio.subprocess.Process, action: Callable[[], None]) -> None:
+    while process.returncode is None:  # noqa: ASYNC110 - `wait` also waits for the pipes
+        await asyncio.sleep(POLL_INTERVAL)
+    action()
+
+
+# Memory
+
+
+def limit_address_space(size: int) -> None:
+    """Let this process have `size` bytes of addresses. Only on Linux: elsewhere it has far more than it has memory."""
+    if LINUX:
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def address_space() -> int:
+    """Bytes of addresses that this process has; 0 where the system does not tell."""
+    if not LINUX:
+        return 0
+    return int((PROC / "self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process ever had at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * 1024 if LINUX else peak
+
+
+# The machine
+
+
+def cpu_info() -> str:
+    """What Linux says about the processor, `/proc/cpuinfo`; empty elsewhere."""
+    try:
+        return (PROC / "cpuinfo").read_text(errors="replace") if LINUX else ""
+    except OSError:
+        return ""
+
+
+def control_group(name: str) -> str | None:
+    """A value of our control group (cgroup v2), such as `memory.max`; None where there is none."""
+    try:
+        return (CONTROL_GROUP / name).read_text() if LINUX else None
+    except (OSError, ValueError):
+        return None
+
+
+def allowed_processors() -> int | None:
+    """How many processors this process may run on; None where the system does not limit that."""
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None) if LINUX else None
+    return None if affinity is None else len(affinity(0))
+
+
+def has_metal() -> bool:
+    """Whether this is a Mac whose GPU shares the machine's memory."""
+    return platform.system() == "Darwin" and platform.machine() == "arm64"
