@@ -74,10 +74,5 @@ def _read_text(buffer: TextBuffer) -> ParserCoroutine[None]:
         buffer.push_back(ACTION)
 
 
-def _asked_afresh(context: ParseContext) -> bool:
-    return context.think and not context.continues
-
-
 COMMAND = Format(read_command, FormatSpec((THINKING, END_THINKING), TEXT, _CALLS.spec), PRESERVED, thinking=True)
 COMMAND_RESPONSE = replace(COMMAND, spec=replace(COMMAND.spec, content=RESPONSE))
-COHERE = replace(COMMAND, read=read_cohere, spec=replace(COMMAND.spec, begins=_asked_afresh))

@@ -20,16 +20,16 @@ def _asked(context: ParseContext) -> bool:
     return context.think
 
 
-def _asked_afresh(context: ParseContext) -> bool:
+def _asked_in_new_answer(context: ParseContext) -> bool:
     return context.think and not context.continues
 
 
-def _afresh(context: ParseContext) -> bool:
+def _in_new_answer(context: ParseContext) -> bool:
     return not context.continues
 
 
 def _asked_without_tools(context: ParseContext) -> bool:
-    return _asked_afresh(context) and not context.tools
+    return _asked_in_new_answer(context) and not context.tools
 
 
 def _with(answer_format: Format, *tokens: str) -> Format:
@@ -39,7 +39,7 @@ def _with(answer_format: Format, *tokens: str) -> Format:
 
 def _read_lfm_thinking(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
     """Read an answer of LFM2, which decides itself whether to reason."""
-    if _asked_afresh(context) and (opening := (yield from buffer.accept("<think>", after_space=True))):
+    if _asked_in_new_answer(context) and (opening := (yield from buffer.accept("<think>", after_space=True))):
         buffer.push_back(opening)
         yield from read_opened_thinking(buffer, strip=True)
     yield from read_lfm(buffer, context)
@@ -70,7 +70,7 @@ def read_laguna(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[No
 _QWEN_JSON = _with(replace(HERMES, complaint="failed to parse JSON: ").format, *_THINK)
 _QWEN_VL = _with(replace(HERMES, complaint="", trim_after=True).format, "</think>")
 _QWEN_CODER = replace(QWEN_XML, complaint="failed to parse XML: no function call").format
-_QWEN35 = after_opened_thinking(_with(_QWEN_CODER, *_THINK), _asked_afresh, QWEN_XML.opening, strip=True)
+_QWEN35 = after_opened_thinking(_with(_QWEN_CODER, *_THINK), _asked_in_new_answer, QWEN_XML.opening, strip=True)
 _COGITO = _with(delimited.DEEPSEEK_FENCED, delimited.OUTPUTS, delimited.END_OUTPUTS)
 _GLM = _with(replace(GLM, complaint="empty function name", trim_after=True).format, *_THINK)
 _LFM2 = _with(LFM2, *_THINK)
@@ -83,13 +83,13 @@ NAMED: Mapping[str, Format] = {
     "ornith": _QWEN35,
     "qwen3-coder": _QWEN_CODER,
     "qwen3-vl-instruct": _QWEN_VL,
-    "qwen3-vl-thinking": after_opened_thinking(_QWEN_VL, _afresh),
+    "qwen3-vl-thinking": after_opened_thinking(_QWEN_VL, _in_new_answer),
     "ministral": mistral.MINISTRAL,
     "harmony": harmony.HARMONY,
     "cogito": after_opened_thinking(_COGITO, _asked_without_tools),
-    "deepseek3": after_opened_thinking(delimited.DEEPSEEK, _asked_afresh),
+    "deepseek3": after_opened_thinking(delimited.DEEPSEEK, _asked_in_new_answer),
     "olmo3": OLMO.format,
-    "olmo3-think": after_opened_thinking(Format(read_content, preserved=("</think>",)), _afresh),
+    "olmo3-think": after_opened_thinking(Format(read_content, preserved=("</think>",)), _in_new_answer),
     "nemotron-3-nano": _QWEN35,
     "nemotron-3.5-nano": _QWEN35,
     "functiongemma": gemma.FUNCTION_GEMMA,
@@ -103,7 +103,11 @@ NAMED: Mapping[str, Format] = {
     ),
     "laguna": after_opened_thinking(_LAGUNA, _laguna_thinks, GLM.opening, strip=True),
     "poolside-v1": after_opened_thinking(_LAGUNA, _asked, GLM.opening, strip=True),
-    "cohere": cohere.COHERE,
+    "cohere": replace(
+        cohere.COMMAND,
+        read=cohere.read_cohere,
+        spec=replace(cohere.COMMAND.spec, begins=_asked_in_new_answer),
+    ),
     "glimmer": glimmer.GLIMMER,
     "passthrough": Format(read_content),
 }
