@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TO_TEST := $(VENV)/.ready-to-test
 
-.PHONY: run engine test docker-test check tables bench faults clean
+.PHONY: run engine test docker-test check tables bench faults fuzz clean
 
 run: $(READY)
 	@$(BIN)/python -m scripts.first_run
@@ -45,6 +45,11 @@ bench: $(READY_TO_TEST)
 # three minutes.
 faults: $(READY_TO_TEST)
 	$(BIN)/python -m tests.faults $(if $(QUICK),--quick) $(ARGS)
+
+# Makes requests of the OpenAPI document and sends them to a real server: half an hour at most, or with QUICK=1 two
+# minutes. TARGET=bodies makes broken inputs of another kind: docs/fuzzing.md has all targets.
+fuzz: $(READY_TO_TEST)
+	$(BIN)/python -m tests.fuzz $(TARGET) $(if $(QUICK),--inputs 600 --minutes 1.5) $(ARGS)
 
 # Builds the image and tries it; needs root and Debian or Ubuntu. QUICK=1 takes the engine that is installed here.
 docker-test: $(READY)

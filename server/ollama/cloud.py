@@ -8,6 +8,8 @@ from server.http.body import AnyBody, BodyRoute, json_response
 from server.http.errors import CLOUD_DISABLED, Forbidden, Unauthorized
 from server.ollama.schemas import ERRORS, ErrorAnswer, Recommendations
 
+_KEY = {"name": "encodedKey", "in": "path", "required": True, "schema": {"type": "string"}}
+
 router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 
@@ -18,7 +20,12 @@ async def me() -> Response:
 
 
 @router.post("/api/signout", status_code=401, response_model=ErrorAnswer)
-@router.delete("/api/user/keys/{encodedKey}", status_code=401, response_model=ErrorAnswer)
+@router.delete(
+    "/api/user/keys/{encodedKey}",
+    status_code=401,
+    response_model=ErrorAnswer,
+    openapi_extra={"parameters": [_KEY]},
+)
 async def signout() -> Response:
     """Sign out; nobody is signed in."""
     raise Unauthorized("you are not currently signed in")
