@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from server.context import settings_of
 from server.http.errors import BodyTooLarge, InvalidBody
-from server.http.json_input import SLICE, EmptyBody, Infinite, JSONError, JSONReader, OutOfRange
+from server.http.json_input import SLICE, EmptyBody, Infinite, JSONReader, OutOfRange
 from server.http.json_output import encode
 
 B = TypeVar("B", bound="Body")
@@ -33,6 +33,7 @@ _GO_TYPES = {
 }
 """What pydantic calls a mismatch, and the Go type that Ollama has there. Other types name themselves."""
 
+_MOST_DIGITS = 100  # of a number in an error
 _LITERAL = ("int", "uint8")  # whose errors tell the digits of a number
 _decoders = ThreadPoolExecutor(2, "decoder")  # large bodies: two at a time, apart from the work of others
 
@@ -123,7 +124,8 @@ def describe(value: Any, go: str) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int | float):
-        literal = getattr(value, "literal", value)
+        literal = str(getattr(value, "literal", value))
+        literal = literal if len(literal) <= _MOST_DIGITS else f"{literal[:_MOST_DIGITS]}…"
         return f"number {literal}" if go in _LITERAL or isinstance(value, Infinite) else "number"
     if isinstance(value, str):
         return "string"
@@ -243,8 +245,6 @@ async def read_body(request: Request, kind: type[B], limit: int, empty: str = Bo
         return _read(reader, kind)
     except EmptyBody:
         raise InvalidBody(empty) from None
-    except JSONError as error:
-        raise InvalidBody(str(error)) from None
     except ValueError as error:
         raise InvalidBody(str(error)) from None
 

@@ -179,16 +179,22 @@ class MessageBody(Body):
         )
 
 
-MAX_MESSAGES = 4096
+MAX_ITEMS = 4096
+"""Messages, and tools, of a request."""
 
 
-def _not_too_many(value: list[Any]) -> list[Any]:
-    if len(value) > MAX_MESSAGES:
-        raise ValueError(f"too many messages: {len(value)}, at most {MAX_MESSAGES} are accepted")
-    return value
+def _at_most(what: str) -> BeforeValidator:
+    """Count before anything is made of the items."""
+
+    def checked(value: list[Any]) -> list[Any]:
+        if len(value) > MAX_ITEMS:
+            raise ValueError(f"too many {what}: {len(value)}, at most {MAX_ITEMS} are accepted")
+        return value
+
+    return BeforeValidator(checked)
 
 
-Messages = Annotated[list[MessageBody], FIRST_ERROR, BeforeValidator(_not_too_many), go_list("[]api.Message", {})]
+Messages = Annotated[list[MessageBody], FIRST_ERROR, _at_most("messages"), go_list("[]api.Message", {})]
 
 
 def _parse_property_type(value: Any) -> list[str]:
@@ -306,4 +312,4 @@ class ToolBody(Body):
         )
 
 
-Tools = Annotated[list[ToolBody], FIRST_ERROR, go_list("api.Tools", {})]
+Tools = Annotated[list[ToolBody], FIRST_ERROR, _at_most("tools"), go_list("api.Tools", {})]

@@ -75,6 +75,11 @@ ERRORS: list[tuple[type[Body], str, str]] = [
 ]
 
 
+def test_long_numbers_are_not_told_whole() -> None:
+    with pytest.raises(ValueError, match=r"^json: cannot unmarshal number 1{100}… into Go struct field"):
+        decode(GenerateBody, '{"context":[' + "1" * 5000 + "]}")
+
+
 @pytest.mark.parametrize(("kind", "body", "message"), ERRORS, ids=lambda value: value if isinstance(value, str) else "")
 def test_error_texts(kind: type[Body], body: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

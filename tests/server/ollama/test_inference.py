@@ -18,6 +18,7 @@ from tests.server.fake_engine import FakeEngine
         ("generate", {"model": "zz", "top_logprobs": 21}, 400, "top_logprobs must be between 0 and 20"),
         ("chat", {"top_logprobs": -1}, 400, "top_logprobs must be between 0 and 20"),
         ("chat", {"model": "t", "messages": [{}] * 4097}, 400, "too many messages: 4097, at most 4096 are accepted"),
+        ("chat", {"model": "t", "tools": [{}] * 4097}, 400, "too many tools: 4097, at most 4096 are accepted"),
         ("generate", {"model": "t", "images": ["QUI="] * 17}, 400, "too many images: 17, at most 16 are accepted"),
         (
             "chat",
