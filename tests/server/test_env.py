@@ -118,6 +118,12 @@ def test_parse_debug(text: str, level: int) -> None:
     assert env.parse_debug(text) == level
 
 
+def test_parse_log_format() -> None:
+    assert (env.parse_log_format("JSON"), env.parse_log_format("text")) == ("json", "text")
+    with pytest.raises(ValueError, match="must be text or json"):
+        env.parse_log_format("yaml")
+
+
 @pytest.mark.parametrize("text", ["-1", "1.0", "x", "٣", ""])
 def test_parse_uint_refuses(text: str) -> None:
     with pytest.raises(ValueError, match="whole number"):

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import re
 import socket
 import struct
 from contextlib import suppress
@@ -417,3 +418,12 @@ async def test_who_sends_no_more_may_have_gone(
     assert await half_closed(live, GENERATE + LENGTH + b"\r\n" + PROMPT[:-1]) == []
     assert len(engine.asked) == 1
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_refusal_has_a_request_id_that_is_in_the_log(live: Live, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pronk.access")
+    answer = await live.send(b"what is this\r\n\r\n")
+    found = re.search(rb"\r\nx-request-id: ([0-9a-f]{16})\r\n", answer)
+    assert found, answer
+    (record,) = [record for record in caplog.records if record.getMessage().startswith("request refused: ")]
+    assert vars(record)["fields"]["request_id"] == found[1].decode()
