@@ -11,6 +11,7 @@ from gguf import GGUFValueType, GGUFWriter
 
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.tensor import DTYPES, Array, Tensor
+from registry.gguf.types import ALIGNMENT
 
 Value = str | bool | int | float | list[str] | list[int] | list[float]
 Metadata = dict[str, Value]
@@ -20,7 +21,6 @@ Metadata = dict[str, Value]
 Progress = Callable[[int, int], None]
 """Receives (bytes written, bytes in total). What it raises ends the conversion."""
 
-_ALIGNMENT = 32  # bytes; GGUF's default
 _KINDS = {bool: GGUFValueType.BOOL, int: GGUFValueType.UINT32, float: GGUFValueType.FLOAT32, str: GGUFValueType.STRING}
 
 
@@ -86,7 +86,7 @@ def _parts(name: str, tensor: Tensor) -> Iterator[Array]:
 
 
 def _align(file: BinaryIO) -> None:
-    file.write(bytes(-file.tell() % _ALIGNMENT))
+    file.write(bytes(-file.tell() % ALIGNMENT))
 
 
 def _length(tensor: Tensor) -> int:

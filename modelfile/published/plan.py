@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 from modelfile.published.layout import AsF32, Change, GGUFRewrite, MetadataValue, rows
 from registry.gguf import GGUFHeader, TensorInfo
-from registry.gguf.raw import Scalar, aligned, cut_array, decode_scalar, encode_header, encode_value, read_entries
+from registry.gguf.raw import Scalar, cut_array, decode_scalar, encode_header, encode_value, read_entries
+from registry.gguf.types import ALIGNMENT, aligned
 
-ALIGNMENT: Final = 32  # bytes; GGUF's default
 _LONGEST_OVERRIDE = 127  # bytes of a string in `llama_model_kv_override`
 _OF_TOKENS = ("tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 _ARCHITECTURE, _ALIGNMENT_KEY = "general.architecture", "general.alignment"

@@ -9,9 +9,9 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from modelfile.published.layout import AsF32, PairedRows
-from modelfile.published.plan import ALIGNMENT, Part, RewritePlan
+from modelfile.published.plan import Part, RewritePlan
 from registry.gguf import GGUFError, GGUFHeader, TensorInfo
-from registry.gguf.raw import aligned
+from registry.gguf.types import ALIGNMENT, aligned
 
 PIECE: Final = 4 << 20  # bytes
 

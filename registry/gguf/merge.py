@@ -11,8 +11,9 @@ from typing import Final
 
 from registry.gguf.cursor import GGUFError
 from registry.gguf.header import GGUFHeader, TensorInfo, require_complete
-from registry.gguf.raw import aligned, encode_header, read_entries
-from registry.gguf.reader import DEFAULT_ALIGNMENT, read_header
+from registry.gguf.raw import encode_header, read_entries
+from registry.gguf.reader import read_header
+from registry.gguf.types import ALIGNMENT, aligned
 
 PIECE: Final = 4 << 20
 _SPLIT: Final = "split."
@@ -23,7 +24,7 @@ def merged(paths: Sequence[Path]) -> Iterator[bytes]:
     headers = [read_header(path) for path in paths]
     require_complete(headers)
     parts = sorted(zip(headers, paths, strict=True), key=lambda part: int(part[0].metadata["split.no"]))
-    alignment = int(parts[0][0].metadata.get("general.alignment", DEFAULT_ALIGNMENT))
+    alignment = int(parts[0][0].metadata.get("general.alignment", ALIGNMENT))
     yield _header(parts, alignment)
     for header, path in parts:
         yield from _data(path, header.data_offset, alignment)
@@ -33,7 +34,7 @@ def _header(parts: Sequence[tuple[GGUFHeader, Path]], alignment: int) -> bytes:
     tensors: list[TensorInfo] = []
     base = 0
     for header, path in parts:
-        if header.metadata.get("general.alignment", DEFAULT_ALIGNMENT) != alignment:
+        if header.metadata.get("general.alignment", ALIGNMENT) != alignment:
             raise GGUFError("the parts of a split model are aligned differently")
         tensors += (tensor._replace(offset=base + tensor.offset) for tensor in header.tensors)
         base += aligned(path.stat().st_size - header.data_offset, alignment)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from registry.gguf import types
 from registry.gguf.cursor import Cursor, GGUFError
 from registry.gguf.header import GGUFHeader, TensorInfo
-from registry.gguf.types import SCALARS
+from registry.gguf.types import SCALARS, aligned
 
 Scalar = bool | int | float | str
 Value = Scalar | bytes | list[int] | list[float]
@@ -89,11 +89,6 @@ def cut_array(value: bytes, count: int) -> bytes:
     cursor.skip(_ARRAY.size)
     _skip_elements(cursor, kind, count)
     return _ARRAY.pack(tag, kind, count) + value[_ARRAY.size : cursor.position]
-
-
-def aligned(size: int, alignment: int) -> int:
-    """`size` rounded up to a multiple of `alignment`."""
-    return -(-size // alignment) * alignment
 
 
 def _encoded(value: Value) -> bytes:

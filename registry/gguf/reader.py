@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final
 
 from registry.gguf.cursor import Cursor, GGUFError, Mark
 from registry.gguf.header import GGUFArray, GGUFHeader, TensorInfo
-from registry.gguf.types import ARRAY, SCALARS, STRING, TENSOR_TYPES, UINT32
+from registry.gguf.types import ALIGNMENT, ARRAY, SCALARS, STRING, TENSOR_TYPES, UINT32, aligned
 
 MAX_ENTRIES: Final = 1 << 16
 """Metadata entries, and tensors."""
@@ -24,7 +24,6 @@ MAX_TEXTS: Final = 16 << 20
 """Bytes of all keys, strings and names together."""
 MAX_TENSOR_NAME: Final = 63
 MAX_DIMENSIONS: Final = 4
-DEFAULT_ALIGNMENT: Final = 32
 _ALIGNMENTS = frozenset(1 << bit for bit in range(3, 13))
 _MOST_NUMBERS = (1 << 63) - 1
 
@@ -57,7 +56,7 @@ class _Reader:
         version, n_tensors, n_entries = self._counts()
         metadata, alignment = self._metadata(n_entries)
         tensors = [self._tensor() for _ in range(n_tensors)]
-        data_offset = -(-self._cursor.position // alignment) * alignment
+        data_offset = aligned(self._cursor.position, alignment)
         _check_names(tensors)
         self._check_places(tensors, data_offset, alignment)
         return GGUFHeader(version, metadata, tuple(tensors), data_offset)
@@ -80,7 +79,7 @@ class _Reader:
         """The entries, and the alignment of tensor data in bytes."""
         metadata: dict[str, Any] = {}
         seen = set()
-        alignment = DEFAULT_ALIGNMENT
+        alignment = ALIGNMENT
         for _ in range(count):
             key = self._text(MAX_KEY, "key")
             if not key or key in seen:

@@ -106,6 +106,8 @@ FILE_TYPES = {
 """The values of `general.file_type`: the type of most weights."""
 
 UNKNOWN = "unknown"
+ALIGNMENT: Final = 32
+"""Bytes that tensor data are aligned to by default (`general.alignment`)."""
 
 
 def parameter_size(count: int) -> str:
@@ -115,3 +117,8 @@ def parameter_size(count: int) -> str:
             scaled = count / unit
             return f"{scaled:.{0 if scaled.is_integer() else decimals}f}{letter}"
     return str(count)
+
+
+def aligned(size: int, alignment: int) -> int:
+    """`size` rounded up to a multiple of `alignment`."""
+    return -(-size // alignment) * alignment

@@ -16,7 +16,7 @@ from registry.manifest import Layer
 from registry.names import Digest
 from registry.progress import task_group
 from registry.remote.ranges import BlobSource, Origin
-from registry.remote.retries import Attempts, Retries, Waiting
+from registry.remote.retries import TICK, Attempts, Retries, Waiting
 from registry.remote.transport import Body, Network
 from registry.storage.partials import DIVISION, Division, Part, Partial
 from registry.storage.store import Store
@@ -158,10 +158,6 @@ class Download:
     async def _blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run disk work in the one thread of this download, so that calls never overlap."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
-
-
-TICK: Final = 0.06
-"""Seconds between two progress reports."""
 
 
 @dataclass(slots=True)

@@ -13,9 +13,9 @@ from registry.manifest import Layer
 from registry.names import Digest, ModelName
 from registry.progress import Step, blob_step, task_group
 from registry.remote.auth import Authority
-from registry.remote.download import TICK, Policy
+from registry.remote.download import Policy
 from registry.remote.repository import Connection, Repository
-from registry.remote.retries import Waiting, WatchedOperation
+from registry.remote.retries import TICK, Waiting, WatchedOperation
 from registry.remote.upload import Upload
 from registry.storage.leases import held
 from registry.storage.store import Store
@@ -62,10 +62,10 @@ async def _send(store: Store, layer: Layer, connection: Connection, policy: Poli
 async def _is_there(digest: Digest, connection: Connection, policy: Policy, waiting: Waiting) -> bool:
     """Whether the registry has a blob. A registry that has never answered is not retried."""
 
-    def worthwhile(error: RegistryError) -> bool:
+    def should_retry(error: RegistryError) -> bool:
         return connection.transport.answered or not isinstance(error, Unreachable)
 
-    return await policy.retries.run(lambda: connection.has_blob(digest), waiting, worthwhile)
+    return await policy.retries.run(lambda: connection.has_blob(digest), waiting, should_retry)
 
 
 async def _progress(upload: Upload) -> AsyncGenerator[Step, None]:

@@ -17,8 +17,8 @@ log = logging.getLogger("pronk.registry")
 
 _TEMPORARY: Final = frozenset({408, 425, 429})
 _BUSY: Final = frozenset({429, 502, 503, 504})
-_TICK: Final = 0.06
-"""Seconds between two checks of what an operation waits for."""
+TICK: Final = 0.06
+"""Seconds between two progress reports."""
 
 
 class RetriesExceeded(RegistryError):
@@ -60,15 +60,15 @@ class Retries:
         self,
         operation: Callable[[], Awaitable[T]],
         waiting: Waiting | None = None,
-        worthwhile: Callable[[RegistryError], bool] = lambda _: True,
+        should_retry: Callable[[RegistryError], bool] = lambda _: True,
     ) -> T:
-        """Run until it succeeds. Raises errors that are not temporary or not `worthwhile`, or RetriesExceeded."""
+        """Run until it succeeds. Raises errors that are not temporary or not `should_retry`, or RetriesExceeded."""
         attempts = Attempts(self, waiting)
         while True:
             try:
                 return await operation()
             except RegistryError as error:
-                if not worthwhile(error):
+                if not should_retry(error):
                     raise
                 await attempts.failed(error)
 
@@ -126,7 +126,7 @@ class WatchedOperation(Generic[T]):
         shown_waits = self._waiting.count
         try:
             while not task.done():
-                await asyncio.wait((task,), timeout=_TICK)
+                await asyncio.wait((task,), timeout=TICK)
                 if self._waiting.count != shown_waits:
                     shown_waits = self._waiting.count
                     yield {"status": self._waiting.status}

@@ -333,7 +333,7 @@ class Blobs:
         return Partial(self._folder, digest)
 
     def require_space(self, needed: int) -> None:
-        """Raise DiskFull if so many bytes do not fit."""
+        """Raise DiskFull if `needed` bytes do not fit."""
         with without_paths(_WRITING):
             make_directory(self._folder)
             require_space(self._folder, needed)

@@ -56,7 +56,7 @@ class DerivedFiles:
             os.close(descriptor)
 
     def require_space(self, needed: int) -> None:
-        """Raise DiskFull if so many bytes do not fit."""
+        """Raise DiskFull if `needed` bytes do not fit."""
         with without_paths(_WRITING):
             require_space(self.folder, needed)
 

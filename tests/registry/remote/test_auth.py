@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from registry.errors import AccessDenied, BadAnswer, BadStatus, RegistryError, Untrusted
 from registry.names import ModelName
-from registry.remote.auth import Authority, Challenge
-from registry.remote.keys import Key
+from registry.remote.auth import Authority, Challenge, Key
 from registry.remote.pull import ManifestUnavailable, Pulls
 from registry.remote.repository import Repository
 from registry.remote.transport import Network

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry.errors import KeyUnusable
-from registry.remote.keys import Key
+from registry.remote.auth import Key
 from tests.outside import needs
 
 SEED = bytes(range(32))
