@@ -21,7 +21,7 @@ from modelfile.convert.errors import ConvertError
 from modelfile.convert.family import MOST_BLOCKS, decoder_name
 from modelfile.convert.files import Files
 from modelfile.convert.llama import interleave
-from modelfile.convert.tensor import Array, Tensor, merge_experts
+from modelfile.convert.tensor import Array, LazyTensor, merge_experts
 from modelfile.convert.writer import Metadata, Progress, write_gguf
 
 CONFIG = "adapter_config.json"
@@ -35,8 +35,8 @@ class Adapter:
     """An adapter: `alpha`, and by name of the changed matrix its `first` (rank, in) and `second` (out, rank) one."""
 
     alpha: float
-    first: dict[str, Tensor]
-    second: dict[str, Tensor]
+    first: dict[str, LazyTensor]
+    second: dict[str, LazyTensor]
 
 
 def read_adapter(files: Files) -> Adapter:
@@ -52,9 +52,9 @@ def read_adapter(files: Files) -> Adapter:
     return Adapter(alpha, first, scaled)
 
 
-def _halves(files: Files) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    first: dict[str, Tensor] = {}
-    second: dict[str, Tensor] = {}
+def _halves(files: Files) -> tuple[dict[str, LazyTensor], dict[str, LazyTensor]]:
+    first: dict[str, LazyTensor] = {}
+    second: dict[str, LazyTensor] = {}
     for name, source in read_headers(files, files.names(".safetensors")).items():
         if ".base_layer." in name:
             continue  # the base model's weights, not part of the adapter
@@ -72,7 +72,7 @@ def _halves(files: Files) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return first, second
 
 
-def transposed(tensor: Tensor) -> Tensor:
+def transposed(tensor: LazyTensor) -> LazyTensor:
     """The transposed matrix."""
     return tensor.map(lambda values: values.T, (tensor.shape[1], tensor.shape[0]))
 
@@ -90,7 +90,7 @@ def _alpha(settings: Config, rank: int) -> float:
     return alpha
 
 
-def _rescaled(name: str, first: Tensor, second: Tensor, settings: Config, alpha: float) -> Tensor:
+def _rescaled(name: str, first: LazyTensor, second: LazyTensor, settings: Config, alpha: float) -> LazyTensor:
     """The second matrix times PEFT's scale relative to `alpha` over the rank."""
     rank = first.shape[0]
     if second.shape[1] != rank:
@@ -145,7 +145,7 @@ def convert_adapter(files: Mapping[str, Path], base: Mapping[str, Any], target: 
     adapter = read_adapter(Files(files))
     first = _named(adapter.first, model)
     second = _named(_interleaved(adapter.second, model), model)
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, LazyTensor] = {}
     for name in first:
         # llama.cpp looks up rows of the embeddings, so their first matrix has a row per token.
         tensors[f"{name}.lora_a"] = transposed(first[name]) if name == "token_embd.weight" else first[name]
@@ -158,7 +158,7 @@ def convert_adapter(files: Mapping[str, Path], base: Mapping[str, Any], target: 
     write_gguf(target, model.architecture, metadata, tensors, progress)
 
 
-def _interleaved(second: Mapping[str, Tensor], model: _BaseModel) -> dict[str, Tensor]:
+def _interleaved(second: Mapping[str, LazyTensor], model: _BaseModel) -> dict[str, LazyTensor]:
     """The second matrices with the rows of queries and keys in Llama's order."""
     if model.arch is not MODEL_ARCH.LLAMA:
         return dict(second)
@@ -171,10 +171,10 @@ def _interleaved(second: Mapping[str, Tensor], model: _BaseModel) -> dict[str, T
     return interleaved
 
 
-def _named(halves: Mapping[str, Tensor], model: _BaseModel) -> dict[str, Tensor]:
+def _named(halves: Mapping[str, LazyTensor], model: _BaseModel) -> dict[str, LazyTensor]:
     """Matrices under llama.cpp's names, with the experts of a layer stacked."""
     names = get_tensor_name_map(model.arch, model.count("block_count"))
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, LazyTensor] = {}
     for name, tensor in merge_experts(halves, model.count("expert_count", 0)).items():
         known = names.get_name(name, try_suffixes=(".weight",))
         if known is None or known in tensors:

@@ -8,7 +8,7 @@ from gguf import MODEL_ARCH
 
 from modelfile.convert.family import Family, normalization, pooling
 from modelfile.convert.special import special_tokens
-from modelfile.convert.tensor import Tensor, join
+from modelfile.convert.tensor import LazyTensor, join
 from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, read_tokenizer_json
 from modelfile.convert.wordpiece import SPECIAL, wordpiece_vocabulary
 from modelfile.convert.writer import Metadata
@@ -111,7 +111,7 @@ class NomicBert(Bert):
             known = known.replace(newer, older)
         return f"encoder.{known}" if known.startswith("layers.") else known
 
-    def merge(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def merge(self, tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
         """Join queries, keys and values to one matrix."""
         merged = dict(tensors)
         for name in tensors:

@@ -19,7 +19,7 @@ from modelfile.convert import fp8
 from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError, UnsupportedType
 from modelfile.convert.files import Files
-from modelfile.convert.tensor import DTYPES, Array, Tensor, cast
+from modelfile.convert.tensor import DTYPES, Array, LazyTensor, cast
 from registry import blob_json
 
 _INDEX = "model.safetensors.index.json"
@@ -51,7 +51,7 @@ class TensorSource:
         """Whether the values are FP8."""
         return self.dtype in fp8.TABLES
 
-    def tensor(self) -> Tensor:
+    def tensor(self) -> LazyTensor:
         """The tensor, not read yet. A scalar gets one dimension; FP8 becomes BF16.
 
         Raises UnsupportedType, or ConvertError for an invalid shape.
@@ -64,8 +64,8 @@ class TensorSource:
         if len(shape) > _MOST_DIMENSIONS or prod(shape) == 0:
             raise ConvertError(f"tensor '{self.name}' has the shape {list(shape)}")
         if self.is_fp8:
-            return Tensor(Type.BF16, shape, tuple(self._decoded(shape)))
-        return Tensor(_TYPES[self.dtype], shape, (self._read,))
+            return LazyTensor(Type.BF16, shape, tuple(self._decoded(shape)))
+        return LazyTensor(_TYPES[self.dtype], shape, (self._read,))
 
     def _decoded(self, shape: tuple[int, ...]) -> Iterator[Callable[[], Array]]:
         """Readers for parts of an FP8 tensor, small because they are decoded in F32."""

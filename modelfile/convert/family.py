@@ -12,7 +12,7 @@ from modelfile.convert.checkpoint import Checkpoint
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 from modelfile.convert.rope import read_rope
-from modelfile.convert.tensor import Tensor
+from modelfile.convert.tensor import LazyTensor
 from modelfile.convert.tokenizer import tokenizer_metadata
 from modelfile.convert.writer import Metadata, Value
 
@@ -51,21 +51,21 @@ class Family:
         """A tensor's name as gguf's name map knows it; None to drop the tensor."""
         return None if name.endswith(_UNUSED) else decoder_name(name)
 
-    def merge(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def merge(self, tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
         """Join or split tensors to match the GGUF's."""
         return tensors
 
-    def change(self, name: str, tensor: Tensor, tokens: int) -> Tensor:
+    def change(self, name: str, tensor: LazyTensor, tokens: int) -> LazyTensor:
         """A tensor as llama.cpp expects it; `tokens` is the size of the vocabulary."""
         return tensor
 
-    def extra(self) -> dict[str, Tensor]:
+    def extra(self) -> dict[str, LazyTensor]:
         """Tensors made from settings, under llama.cpp's names."""
         return {}
 
     # Final.
 
-    def tensors(self, tokens: int) -> dict[str, Tensor]:
+    def tensors(self, tokens: int) -> dict[str, LazyTensor]:
         """All tensors under llama.cpp's names, not read yet; `tokens` is the size of the vocabulary."""
         names = get_tensor_name_map(self.arch, self.blocks)
         renamed = self.extra()
@@ -78,7 +78,7 @@ class Family:
         _check_blocks(renamed, self.blocks)
         return renamed
 
-    def _sources(self) -> dict[str, Tensor]:
+    def _sources(self) -> dict[str, LazyTensor]:
         named = ((self.rename(name), source) for name, source in self.checkpoint.sources.items())
         return {name: source.tensor() for name, source in named if name is not None}
 
@@ -144,7 +144,7 @@ def decoder_name(name: str) -> str:
     return f"model.{name}" if name.startswith(_BARE) else name
 
 
-def _check_embedding(tensors: Mapping[str, Tensor], tokens: int) -> None:
+def _check_embedding(tensors: Mapping[str, LazyTensor], tokens: int) -> None:
     embedding = tensors.get("token_embd.weight")
     if embedding is None:
         raise ConvertError("the embeddings of the tokens are missing")
@@ -152,7 +152,7 @@ def _check_embedding(tensors: Mapping[str, Tensor], tokens: int) -> None:
         raise ConvertError(f"there are {tokens} tokens, but embeddings for {embedding.shape[0]}")
 
 
-def _check_blocks(tensors: Mapping[str, Tensor], count: int) -> None:
+def _check_blocks(tensors: Mapping[str, LazyTensor], count: int) -> None:
     """Raise ConvertError if a layer lacks a tensor that another one has."""
     blocks: dict[int, set[str]] = {index: set() for index in range(count)}
     for name in tensors:

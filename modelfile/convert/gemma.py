@@ -8,7 +8,7 @@ from gguf import MODEL_ARCH
 
 from modelfile.convert.family import Family
 from modelfile.convert.sentencepiece import NO_PREFIX
-from modelfile.convert.tensor import Array, Tensor
+from modelfile.convert.tensor import Array, LazyTensor
 from modelfile.convert.writer import Metadata
 
 _END_OF_TURN = 107
@@ -50,7 +50,7 @@ class Gemma(Family):
         """Drop the output weights."""
         return None if name == "lm_head.weight" else super().rename(name)
 
-    def change(self, name: str, tensor: Tensor, tokens: int) -> Tensor:
+    def change(self, name: str, tensor: LazyTensor, tokens: int) -> LazyTensor:
         """Add 1 to norms."""
         return tensor.compute(_add_one) if name.endswith("norm.weight") else tensor
 
@@ -108,7 +108,7 @@ class Gemma3(Gemma):
         """Drop the vision model."""
         return None if name.startswith(_VISION) else Family.rename(self, name)
 
-    def change(self, name: str, tensor: Tensor, tokens: int) -> Tensor:
+    def change(self, name: str, tensor: LazyTensor, tokens: int) -> LazyTensor:
         """Cut embeddings beyond the vocabulary."""
         if name.endswith("embed_tokens.weight") and tensor.shape[0] > tokens:
             return tensor.map(lambda values: values[:tokens], (tokens, *tensor.shape[1:]))

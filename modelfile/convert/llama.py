@@ -6,7 +6,7 @@ from gguf import MODEL_ARCH
 
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.family import Family
-from modelfile.convert.tensor import Array, Tensor, constant, merge_experts
+from modelfile.convert.tensor import Array, LazyTensor, constant, merge_experts
 from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG
 from modelfile.convert.writer import Metadata
 
@@ -28,11 +28,11 @@ class Llama(Family):
         own: Metadata = {"tokenizer.ggml.add_space_prefix": prefix} if isinstance(prefix, bool) else {}
         return super().vocabulary() | own
 
-    def merge(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def merge(self, tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
         """Stack the experts of a layer."""
         return merge_experts(tensors, self.config.integer("num_local_experts", default=0))
 
-    def change(self, name: str, tensor: Tensor, tokens: int) -> Tensor:
+    def change(self, name: str, tensor: LazyTensor, tokens: int) -> LazyTensor:
         """Queries and keys in llama.cpp's RoPE order."""
         if name.endswith(("q_proj.weight", "q_proj.bias")):
             return interleave(name, tensor, self.heads)
@@ -40,7 +40,7 @@ class Llama(Family):
             return interleave(name, tensor, self.config.positive("num_key_value_heads", default=self.heads))
         return tensor
 
-    def extra(self) -> dict[str, Tensor]:
+    def extra(self) -> dict[str, LazyTensor]:
         """RoPE frequency factors of Llama 3."""
         factors = self.rope.llama3_factors(self._head_dim)
         return {"rope_freqs.weight": constant(factors)} if factors else {}
@@ -50,7 +50,7 @@ class Llama(Family):
         return self.config.positive("head_dim", default=self.width // self.heads)
 
 
-def interleave(name: str, tensor: Tensor, heads: int) -> Tensor:
+def interleave(name: str, tensor: LazyTensor, heads: int) -> LazyTensor:
     """Interleave the two halves of each head's rows, so that rotated pairs are neighbours.
 
     Raises ConvertError if the rows cannot be divided into heads.

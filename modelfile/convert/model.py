@@ -19,7 +19,7 @@ from modelfile.convert.gemma import Gemma, Gemma2, Gemma3
 from modelfile.convert.llama import Llama
 from modelfile.convert.phi3 import Phi3
 from modelfile.convert.qwen import Qwen2, Qwen3, Qwen3Moe
-from modelfile.convert.tensor import Tensor
+from modelfile.convert.tensor import LazyTensor
 from modelfile.convert.writer import Metadata, Progress, write_gguf
 from modelfile.quantize import FP8, SOURCE_QUANTIZATION
 
@@ -96,13 +96,13 @@ def convert(files: Mapping[str, Path], target: Path, progress: Progress) -> Conv
     return ConvertedInfo(family.name, file_type, sum(tensor.size for tensor in tensors.values()))
 
 
-def _stored(name: str, tensor: Tensor) -> Tensor:
+def _stored(name: str, tensor: LazyTensor) -> LazyTensor:
     if len(tensor.shape) == 1 or name.endswith(_EXACT):
         return tensor.stored_as(Type.F32)
     return tensor if tensor.type == Type.BF16 else tensor.stored_as(Type.F16)
 
 
-def _file_type(tensors: Mapping[str, Tensor]) -> int:
+def _file_type(tensors: Mapping[str, LazyTensor]) -> int:
     sizes: Counter[Type] = Counter()
     for tensor in tensors.values():
         sizes[tensor.type] += tensor.size

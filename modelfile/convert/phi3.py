@@ -8,7 +8,7 @@ from gguf import MODEL_ARCH
 
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.family import Family
-from modelfile.convert.tensor import Tensor, constant
+from modelfile.convert.tensor import LazyTensor, constant
 from modelfile.convert.writer import Metadata
 
 
@@ -30,7 +30,7 @@ class Phi3(Family):
             own["rope.scaling.attn_factor"] = self._attention_factor()
         return self.sizes() | self.attention() | self.keys(own)
 
-    def extra(self) -> dict[str, Tensor]:
+    def extra(self) -> dict[str, LazyTensor]:
         """RoPE factors of long-context models."""
         if not self._scaled:
             return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gguf import MODEL_ARCH
 
 from modelfile.convert.family import Family, pooling
-from modelfile.convert.tensor import Tensor, merge_experts
+from modelfile.convert.tensor import LazyTensor, merge_experts
 from modelfile.convert.writer import Metadata
 
 
@@ -40,6 +40,6 @@ class Qwen3Moe(Family):
         width: Metadata = {"expert_feed_forward_length": self.config.positive("moe_intermediate_size")}
         return super().metadata() | self.expert_counts() | self.keys(width)
 
-    def merge(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def merge(self, tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
         """Stack the experts of a layer."""
         return merge_experts(tensors, self.config.positive("num_local_experts", "num_experts"))

@@ -9,7 +9,15 @@ from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, Added, TokenizerJson, added_by_text, added_in_config
-from modelfile.convert.vocabulary import MOST_TOKENS, Token, TokenType, Vocabulary, added_token, placed, vocabulary_size
+from modelfile.convert.vocabulary import (
+    MOST_TOKENS,
+    Token,
+    TokenizerVocabulary,
+    TokenType,
+    added_token,
+    placed,
+    vocabulary_size,
+)
 from modelfile.convert.writer import Metadata
 
 TOKENIZER_MODEL = "tokenizer.model"
@@ -24,7 +32,7 @@ _TEXT, _SCORE, _TYPE = 1, 2, 3
 _PREFIX = 3
 
 
-def sentencepiece_vocabulary(files: Files, config: Config, tokenizer: TokenizerJson | None) -> Vocabulary:
+def sentencepiece_vocabulary(files: Files, config: Config, tokenizer: TokenizerJson | None) -> TokenizerVocabulary:
     """The pieces of tokenizer.model and tokens added by other files. Raises ConvertError."""
     pieces, prefix = _read_model(files.read(TOKENIZER_MODEL))
     size = vocabulary_size(config, len(pieces))
@@ -32,7 +40,7 @@ def sentencepiece_vocabulary(files: Files, config: Config, tokenizer: TokenizerJ
     for added in _added(files, tokenizer, tokens):
         if added.id < size:
             tokens[added.id] = added_token(added.text, special=added.special)
-    return Vocabulary("llama", "default", placed(size, tokens), scored=True, extra={} if prefix else NO_PREFIX)
+    return TokenizerVocabulary("llama", "default", placed(size, tokens), scored=True, extra={} if prefix else NO_PREFIX)
 
 
 def _read_model(data: bytes) -> tuple[list[Token], bool]:

@@ -21,7 +21,7 @@ DTYPES: dict[Type, np.dtype[Any]] = {Type.F32: np.dtype("<f4"), Type.F16: np.dty
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class LazyTensor:
     """A tensor read in parts along the first dimension. Shapes are numpy's (rows first)."""
 
     type: Type
@@ -39,41 +39,43 @@ class Tensor:
             return self.parts[0]()
         return np.concatenate([part().reshape(-1) for part in self.parts]).reshape(self.shape)
 
-    def map(self, change: Callable[[Array], Array], shape: tuple[int, ...] | None = None) -> Tensor:
+    def map(self, change: Callable[[Array], Array], shape: tuple[int, ...] | None = None) -> LazyTensor:
         """Apply a `change` that only moves values; `shape` is the new shape, if it changes."""
-        return Tensor(self.type, shape or self.shape, (lambda: change(self.read()),))
+        return LazyTensor(self.type, shape or self.shape, (lambda: change(self.read()),))
 
-    def compute(self, change: Callable[[Array], Array]) -> Tensor:
+    def compute(self, change: Callable[[Array], Array]) -> LazyTensor:
         """Apply a calculation in F32; the result is F32."""
-        return Tensor(Type.F32, self.shape, (lambda: change(cast(self.read(), self.type, Type.F32)),))
+        return LazyTensor(Type.F32, self.shape, (lambda: change(cast(self.read(), self.type, Type.F32)),))
 
-    def stored_as(self, dtype: Type) -> Tensor:
+    def stored_as(self, dtype: Type) -> LazyTensor:
         """The same values in another type."""
         parts = tuple(_cast_part(part, self.type, dtype) for part in self.parts)
-        return Tensor(dtype, self.shape, parts) if dtype != self.type else self
+        return LazyTensor(dtype, self.shape, parts) if dtype != self.type else self
 
 
-def constant(values: Sequence[float]) -> Tensor:
+def constant(values: Sequence[float]) -> LazyTensor:
     """An F32 tensor of these values."""
     array = np.array(values, np.float32)
-    return Tensor(Type.F32, array.shape, (lambda: array,))
+    return LazyTensor(Type.F32, array.shape, (lambda: array,))
 
 
-def stack(tensors: Sequence[Tensor]) -> Tensor:
+def stack(tensors: Sequence[LazyTensor]) -> LazyTensor:
     """Stack tensors along a new first dimension. Raises ConvertError if shapes or types differ."""
     first = tensors[0]
     if any((tensor.shape, tensor.type) != (first.shape, first.type) for tensor in tensors):
         raise ConvertError("tensors that belong together have different shapes or types")
-    return Tensor(first.type, (len(tensors), *first.shape), tuple(part for tensor in tensors for part in tensor.parts))
+    return LazyTensor(
+        first.type, (len(tensors), *first.shape), tuple(part for tensor in tensors for part in tensor.parts)
+    )
 
 
-def join(tensors: Sequence[Tensor]) -> Tensor:
+def join(tensors: Sequence[LazyTensor]) -> LazyTensor:
     """Concatenate the rows of tensors. Raises ConvertError if row shapes or types differ."""
     first = tensors[0]
     if any((tensor.shape[1:], tensor.type) != (first.shape[1:], first.type) for tensor in tensors):
         raise ConvertError("tensors that belong together have different shapes or types")
     rows = sum(tensor.shape[0] for tensor in tensors)
-    return Tensor(first.type, (rows, *first.shape[1:]), tuple(part for tensor in tensors for part in tensor.parts))
+    return LazyTensor(first.type, (rows, *first.shape[1:]), tuple(part for tensor in tensors for part in tensor.parts))
 
 
 def cast(values: Array, source: Type, dtype: Type) -> Array:
@@ -106,13 +108,13 @@ _ONE_EXPERT = re.compile(r"(?P<experts>.+\.experts)\.(?P<index>[0-9]{1,6})\.(?P<
 _FUSED_EXPERTS = re.compile(r"(?P<experts>.+\.experts)\.(?P<part>gate_up_proj|down_proj)(?:\.weight)?")
 
 
-def merge_experts(tensors: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+def merge_experts(tensors: Mapping[str, LazyTensor], count: int) -> dict[str, LazyTensor]:
     """Stack the experts of each layer to one tensor, and split fused gate and up projections.
 
     `count` is the number of experts. Raises ConvertError if there are fewer or more.
     """
-    merged: dict[str, Tensor] = {}
-    groups: dict[str, dict[int, Tensor]] = {}
+    merged: dict[str, LazyTensor] = {}
+    groups: dict[str, dict[int, LazyTensor]] = {}
     for name, tensor in tensors.items():
         if one := _ONE_EXPERT.fullmatch(name):
             groups.setdefault(f"{one['experts']}.{one['part']}", {})[int(one["index"])] = tensor
@@ -127,7 +129,7 @@ def merge_experts(tensors: Mapping[str, Tensor], count: int) -> dict[str, Tensor
     return merged
 
 
-def _split_fused(experts: str, part: str, tensor: Tensor) -> dict[str, Tensor]:
+def _split_fused(experts: str, part: str, tensor: LazyTensor) -> dict[str, LazyTensor]:
     """Split a fused tensor: rows of the gate projection come before those of the up projection."""
     if part == "down_proj":
         return {f"{experts}.down_proj.weight": tensor}

@@ -12,7 +12,7 @@ from modelfile.convert.pretokenizer import recognise
 from modelfile.convert.sentencepiece import NO_PREFIX, TOKENIZER_MODEL, sentencepiece_vocabulary
 from modelfile.convert.special import chat_template, special_tokens
 from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, TokenizerJson, read_tokenizer_json, steps
-from modelfile.convert.vocabulary import Token, TokenType, Vocabulary, added_token, placed, vocabulary_size
+from modelfile.convert.vocabulary import Token, TokenizerVocabulary, TokenType, added_token, placed, vocabulary_size
 from modelfile.convert.writer import Metadata
 
 
@@ -26,7 +26,7 @@ def tokenizer_metadata(files: Files, config: Config) -> Metadata:
     return vocabulary.metadata() | special | chat_template(files)
 
 
-def _vocabulary(files: Files, config: Config, tokenizer: TokenizerJson | None) -> Vocabulary:
+def _vocabulary(files: Files, config: Config, tokenizer: TokenizerJson | None) -> TokenizerVocabulary:
     if TOKENIZER_MODEL in files:
         return sentencepiece_vocabulary(files, config, tokenizer)
     if tokenizer is None:
@@ -41,13 +41,13 @@ def _vocabulary(files: Files, config: Config, tokenizer: TokenizerJson | None) -
 _BPE_BLANK = "\u0120"  # a blank in a byte-level vocabulary; a literal blank separates the halves of a merge
 
 
-def bpe_vocabulary(tokenizer: TokenizerJson, config: Config) -> Vocabulary:
+def bpe_vocabulary(tokenizer: TokenizerJson, config: Config) -> TokenizerVocabulary:
     """Byte-level BPE from tokenizer.json (llama.cpp's `gpt2`). Raises ConvertError."""
     tokens = {token_id: Token(text) for text, token_id in tokenizer.vocabulary.items()}
     tokens |= {added.id: added_token(added.text, special=added.special) for added in tokenizer.added}
     size = vocabulary_size(config, max(tokens, default=0) + 1)
     merges = [" ".join(half.replace(" ", _BPE_BLANK) for half in merge) for merge in tokenizer.merges]
-    return Vocabulary(
+    return TokenizerVocabulary(
         model="gpt2",
         pre=recognise(tokenizer),
         tokens=placed(size, tokens),
@@ -58,7 +58,7 @@ def bpe_vocabulary(tokenizer: TokenizerJson, config: Config) -> Vocabulary:
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
-def byte_fallback_vocabulary(tokenizer: TokenizerJson, config: Config) -> Vocabulary:
+def byte_fallback_vocabulary(tokenizer: TokenizerJson, config: Config) -> TokenizerVocabulary:
     """A SentencePiece vocabulary in tokenizer.json's form: BPE over characters with byte fallback.
 
     That form has merges instead of scores: the negated rank of the merge that makes a token is an equivalent score.
@@ -76,7 +76,7 @@ def byte_fallback_vocabulary(tokenizer: TokenizerJson, config: Config) -> Vocabu
     tokens |= {added.id: added_token(added.text, special=added.special) for added in tokenizer.added}
     size = vocabulary_size(config, max(tokens, default=0) + 1)
     extra = {} if _prefixes(tokenizer) else NO_PREFIX
-    return Vocabulary("llama", "default", placed(size, tokens), scored=True, extra=extra)
+    return TokenizerVocabulary("llama", "default", placed(size, tokens), scored=True, extra=extra)
 
 
 def _token_type(text: str, unknown: Any) -> TokenType:

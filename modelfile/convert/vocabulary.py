@@ -36,7 +36,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class TokenizerVocabulary:
     """All tokens by id, llama.cpp's names of tokenizer and pre-tokenizer, and `extra` metadata."""
 
     model: str

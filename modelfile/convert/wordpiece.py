@@ -14,7 +14,7 @@ from modelfile.convert.config import Config
 from modelfile.convert.errors import ConvertError
 from modelfile.convert.files import Files
 from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, TokenizerJson, steps
-from modelfile.convert.vocabulary import MOST_TOKENS, Token, TokenType, Vocabulary, placed, vocabulary_size
+from modelfile.convert.vocabulary import MOST_TOKENS, Token, TokenizerVocabulary, TokenType, placed, vocabulary_size
 from modelfile.convert.writer import Metadata
 
 VOCAB_TXT = "vocab.txt"
@@ -32,7 +32,7 @@ _BEGIN = "\u2581"
 
 def wordpiece_vocabulary(
     files: Files, config: Config, tokenizer: TokenizerJson | None
-) -> tuple[Vocabulary, dict[str, int]]:
+) -> tuple[TokenizerVocabulary, dict[str, int]]:
     """The vocabulary, and token ids by original text. Raises ConvertError."""
     if tokenizer is not None:
         ids = _of_json(tokenizer)
@@ -45,7 +45,9 @@ def wordpiece_vocabulary(
         normalizer = {"tokenizer.ggml.normalizer.lowercase": bool(lowercase)}
     tokens = {token_id: _token(text, control=text in controls) for text, token_id in ids.items()}
     size = vocabulary_size(config, max(tokens, default=0) + 1)
-    return Vocabulary("bert", "default", [_marked(token) for token in placed(size, tokens)], extra=normalizer), ids
+    return TokenizerVocabulary(
+        "bert", "default", [_marked(token) for token in placed(size, tokens)], extra=normalizer
+    ), ids
 
 
 def _of_json(tokenizer: TokenizerJson) -> dict[str, int]:

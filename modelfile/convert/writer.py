@@ -10,7 +10,7 @@ from typing import BinaryIO
 from gguf import GGUFValueType, GGUFWriter
 
 from modelfile.convert.errors import ConvertError
-from modelfile.convert.tensor import DTYPES, Array, Tensor
+from modelfile.convert.tensor import DTYPES, Array, LazyTensor
 from registry.gguf.types import ALIGNMENT
 
 Value = str | bool | int | float | list[str] | list[int] | list[float]
@@ -25,7 +25,7 @@ _KINDS = {bool: GGUFValueType.BOOL, int: GGUFValueType.UINT32, float: GGUFValueT
 
 
 def write_gguf(
-    target: Path, architecture: str, metadata: Metadata, tensors: Mapping[str, Tensor], progress: Progress
+    target: Path, architecture: str, metadata: Metadata, tensors: Mapping[str, LazyTensor], progress: Progress
 ) -> None:
     """Write a GGUF. Raises ConvertError and whatever `progress` raises, and then leaves no file."""
     with _whole(target):
@@ -47,7 +47,7 @@ def _whole(target: Path) -> Iterator[None]:
         raise
 
 
-def _write_header(target: Path, architecture: str, metadata: Metadata, tensors: Mapping[str, Tensor]) -> None:
+def _write_header(target: Path, architecture: str, metadata: Metadata, tensors: Mapping[str, LazyTensor]) -> None:
     writer = GGUFWriter(target, architecture)
     for key, value in metadata.items():
         if not isinstance(value, list):
@@ -64,7 +64,7 @@ def _write_header(target: Path, architecture: str, metadata: Metadata, tensors: 
         writer.close()
 
 
-def _write_values(target: Path, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+def _write_values(target: Path, tensors: Mapping[str, LazyTensor], progress: Progress) -> None:
     written, total = 0, sum(map(_length, tensors.values()))
     with target.open("ab") as file:
         _align(file)
@@ -76,7 +76,7 @@ def _write_values(target: Path, tensors: Mapping[str, Tensor], progress: Progres
             _align(file)
 
 
-def _parts(name: str, tensor: Tensor) -> Iterator[Array]:
+def _parts(name: str, tensor: LazyTensor) -> Iterator[Array]:
     """Read the parts of a tensor one by one. Raises ConvertError with the tensor's name."""
     for part in tensor.parts:
         try:
@@ -89,5 +89,5 @@ def _align(file: BinaryIO) -> None:
     file.write(bytes(-file.tell() % ALIGNMENT))
 
 
-def _length(tensor: Tensor) -> int:
+def _length(tensor: LazyTensor) -> int:
     return tensor.size * DTYPES[tensor.type].itemsize

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from modelfile.create.request import CreateRequest, Info, read_info
 from modelfile.create.stock_templates import known_stops
-from modelfile.create.transaction import Part, of_type
+from modelfile.create.transaction import ModelPart, of_type
 from registry import manifest as media_types
 from registry.gguf import GGUFHeader
 from registry.manifest import DraftConfig, ModelConfig
@@ -23,7 +23,7 @@ _OWN_FORMATS = {
 _OWN_STOPS = {"gemma4": ("<turn|>",)}
 
 
-def make_config(request: CreateRequest, parts: Sequence[Part], inherited: ModelConfig) -> ModelConfig:
+def make_config(request: CreateRequest, parts: Sequence[ModelPart], inherited: ModelConfig) -> ModelConfig:
     """The config of the new model; the first model layer decides."""
     info = read_info(request.info)
     headers = [part.header for part in of_type(parts, media_types.MODEL) if part.header is not None]
@@ -45,7 +45,7 @@ def make_config(request: CreateRequest, parts: Sequence[Part], inherited: ModelC
     )
 
 
-def own_stops(request: CreateRequest, parts: Sequence[Part], inherited: ModelConfig) -> list[str]:
+def own_stops(request: CreateRequest, parts: Sequence[ModelPart], inherited: ModelConfig) -> list[str]:
     """Stop texts of the model's chat format, if the request names none and the base had no such format."""
     headers = [part.header for part in of_type(parts, media_types.MODEL) if part.header is not None]
     if "stop" in request.parameters or not headers:
@@ -71,6 +71,6 @@ def _families(info: Info, headers: Sequence[GGUFHeader]) -> tuple[str, ...] | No
     return (*stated, *(header.architecture for header in headers)) or None
 
 
-def _draft(parts: Sequence[Part]) -> DraftConfig | None:
+def _draft(parts: Sequence[ModelPart]) -> DraftConfig | None:
     headers = [part.header for part in of_type(parts, media_types.DRAFT) if part.header is not None]
     return DraftConfig(model_format=_FORMAT, architecture=headers[-1].architecture) if headers else None

@@ -16,7 +16,7 @@ from modelfile.create.config import make_config, own_stops
 from modelfile.create.files import Uploads, open_uploads
 from modelfile.create.layers import replaced_types, text_parts
 from modelfile.create.request import CreateError, CreateRequest
-from modelfile.create.transaction import Part, Transaction, existing, of_type
+from modelfile.create.transaction import ModelPart, Transaction, existing, of_type
 from modelfile.create.weights import WeightJobs, WeightLayers
 from modelfile.quantize import Quantization, quantization
 from modelfile.threads import in_thread
@@ -84,7 +84,7 @@ class Creation:
         request = self._request
         uploads = await in_thread(open_uploads, self._transaction, request)
         base = await self._inherit()
-        parts = await self._weigh(base, uploads)
+        parts = await self._model_parts(base, uploads)
         parameters = {**base.parameters, **self._stops(parts, base.config), **request.parameters}
         replaced = replaced_types(request, parameters)
         kept = [part for part in parts if part.layer.media_type not in replaced]
@@ -94,9 +94,9 @@ class Creation:
 
     async def _inherit(self) -> Base:
         name = self._request.base
-        return Base() if name is None else await in_thread(inherit, self._transaction, await self._found(name))
+        return Base() if name is None else await in_thread(inherit, self._transaction, await self._base_model(name))
 
-    async def _found(self, name: ModelName) -> StoredModel:
+    async def _base_model(self, name: ModelName) -> StoredModel:
         """The base model, pulled first if it is missing."""
         find = self._transaction.store.find
         try:
@@ -110,7 +110,7 @@ class Creation:
                     self._on_step(step)
         return await in_thread(find, name)
 
-    async def _weigh(self, base: Base, uploads: Uploads) -> list[Part]:
+    async def _model_parts(self, base: Base, uploads: Uploads) -> list[ModelPart]:
         """All layers from the base and from files, with weights in the requested type."""
         target = _target(self._request.quantize)
         parts = [await self._requantized(part, target) for part in base.parts]
@@ -122,19 +122,19 @@ class Creation:
             parts += await self._weights.drafts(uploads.drafts, _target(self._request.draft_quantize))
         return parts
 
-    async def _requantized(self, part: Part, target: Quantization | None) -> Part:
+    async def _requantized(self, part: ModelPart, target: Quantization | None) -> ModelPart:
         return await self._weights.requantized(part, target) if part.layer.media_type == media_types.MODEL else part
 
-    def _path(self, parts: list[Part]) -> Path | None:
+    def _path(self, parts: list[ModelPart]) -> Path | None:
         """The path of the weights that adapters apply to."""
         models = of_type(parts, media_types.MODEL)
         return self._transaction.store.blob_path(models[0].layer.digest) if models else None
 
-    def _stops(self, parts: list[Part], inherited: ModelConfig) -> dict[str, list[str]]:
+    def _stops(self, parts: list[ModelPart], inherited: ModelConfig) -> dict[str, list[str]]:
         stops = own_stops(self._request, parts, inherited)
         return {"stop": stops} if stops else {}
 
-    async def _publish(self, parts: list[Part], config: ModelConfig, *, prune: bool) -> None:
+    async def _publish(self, parts: list[ModelPart], config: ModelConfig, *, prune: bool) -> None:
         for part in parts:
             self._on_step({"status": part.status})
         about = await in_thread(self._transaction.add, media_types.CONFIG, config.encode())
@@ -160,7 +160,7 @@ _WITH_HEADER = (media_types.MODEL, media_types.DRAFT)
 class Base:
     """The layers, parameters and config of the base model; empty without one."""
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ModelPart, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
     config: ModelConfig = field(default_factory=ModelConfig)
 
@@ -177,7 +177,7 @@ def inherit(transaction: Transaction, stored: StoredModel) -> Base:
     return Base(parts, parameters, config)
 
 
-def _inherited_part(transaction: Transaction, layer: Layer, source: ModelName) -> Part:
+def _inherited_part(transaction: Transaction, layer: Layer, source: ModelName) -> ModelPart:
     header = _read_header(transaction, layer) if layer.media_type in _WITH_HEADER else None
     return existing(Layer(layer.media_type, layer.digest, layer.size, source.shortest, layer.name), header)
 

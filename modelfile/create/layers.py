@@ -8,7 +8,7 @@ from typing import Any
 
 from modelfile.conversation import Message, ToolCall
 from modelfile.create.request import CreateRequest
-from modelfile.create.transaction import Part, Transaction
+from modelfile.create.transaction import ModelPart, Transaction
 from registry import blob_json
 from registry import manifest as media_types
 
@@ -25,7 +25,7 @@ def replaced_types(request: CreateRequest, parameters: Mapping[str, Any]) -> set
     return types
 
 
-def text_parts(transaction: Transaction, request: CreateRequest, parameters: Mapping[str, Any]) -> list[Part]:
+def text_parts(transaction: Transaction, request: CreateRequest, parameters: Mapping[str, Any]) -> list[ModelPart]:
     """Store the layers that the request adds, in order. Blocking. `parameters` includes inherited ones."""
     texts = [(media_types.TEMPLATE, request.template), (media_types.SYSTEM, request.system)]
     blobs = [(kind, text.encode()) for kind, text in texts if text]

@@ -17,7 +17,7 @@ from registry.storage.store import BlobMissing, Store
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModelPart:
     """A layer of the new model, its status line, and the header if it is a GGUF that describes the model."""
 
     layer: Layer
@@ -25,22 +25,22 @@ class Part:
     header: GGUFHeader | None = None
 
 
-def existing(layer: Layer, header: GGUFHeader | None = None) -> Part:
+def existing(layer: Layer, header: GGUFHeader | None = None) -> ModelPart:
     """A layer whose blob existed before."""
-    return Part(layer, f"using existing layer {layer.digest}", header)
+    return ModelPart(layer, f"using existing layer {layer.digest}", header)
 
 
-def created(layer: Layer, header: GGUFHeader | None = None) -> Part:
+def created(layer: Layer, header: GGUFHeader | None = None) -> ModelPart:
     """A layer with a new blob."""
-    return Part(layer, f"creating new layer {layer.digest}", header)
+    return ModelPart(layer, f"creating new layer {layer.digest}", header)
 
 
-def of_type(parts: Iterable[Part], media_type: str) -> list[Part]:
+def of_type(parts: Iterable[ModelPart], media_type: str) -> list[ModelPart]:
     """The parts of one media type, in order."""
     return [part for part in parts if part.layer.media_type == media_type]
 
 
-def digests(parts: Iterable[Part]) -> set[Digest]:
+def digests(parts: Iterable[ModelPart]) -> set[Digest]:
     """The blobs of these parts."""
     return {part.layer.digest for part in parts}
 
@@ -88,14 +88,14 @@ class Transaction:
             raise CreateError(f"open {source.filename}: no such file or directory") from None
         return source
 
-    def add(self, media_type: str, data: bytes) -> Part:
+    def add(self, media_type: str, data: bytes) -> ModelPart:
         """Store bytes as a layer."""
         digest = Digest.of(data)
         known = self.store.has_blob(digest)
         self._leases.enter_context(self.store.lease((digest,), made=not known))
         return self._part(Layer(media_type, *self.store.add_blob(data)), known=known)
 
-    def adopt(self, media_type: str, path: Path, header: GGUFHeader) -> Part:
+    def adopt(self, media_type: str, path: Path, header: GGUFHeader) -> ModelPart:
         """Move a file from a `new_folder` into the store as a layer."""
         blob, known = self.store.adopt(path, self._leases, self._stopping)
         return self._part(Layer(media_type, *blob), header, known=known)
@@ -110,7 +110,7 @@ class Transaction:
         self._added.add(digest)
         return digest
 
-    def _part(self, layer: Layer, header: GGUFHeader | None = None, *, known: bool) -> Part:
+    def _part(self, layer: Layer, header: GGUFHeader | None = None, *, known: bool) -> ModelPart:
         if known:
             return existing(layer, header)
         self._added.add(layer.digest)

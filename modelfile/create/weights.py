@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelfile.create.files import FileSet, GGUFModel, UploadedFile, group, media_type, read_gguf
 from modelfile.create.request import CreateError
-from modelfile.create.transaction import Part, Transaction, existing
+from modelfile.create.transaction import ModelPart, Transaction, existing
 from modelfile.quantize import Quantization, QuantizeError, default_quantization, exceptions, source_type
 from modelfile.threads import in_thread
 from modelfile.worker_client import JobFailed, run_job
@@ -70,13 +70,13 @@ class WeightJobs:
         await self._work(job, status, size)
         return target
 
-    async def finish(self, media_type: str, path: Path) -> Part:
+    async def finish(self, media_type: str, path: Path) -> ModelPart:
         """Verify that llama.cpp can load a new model, then store it as a layer."""
         self._on_step({"status": "verifying conversion"})
         await self._work(Verify(path=str(path)))
         return await self.adopt(media_type, path)
 
-    async def adopt(self, media_type: str, path: Path) -> Part:
+    async def adopt(self, media_type: str, path: Path) -> ModelPart:
         """Store a new file as a layer."""
         header = await in_thread(read_gguf, path)
         return await in_thread(self._transaction.adopt, media_type, path, header)
@@ -118,13 +118,13 @@ class WeightLayers:
         self._jobs = jobs
         self._on_step = on_step
 
-    async def model(self, files: FileSet, target: Quantization | None) -> list[Part]:
+    async def model(self, files: FileSet, target: Quantization | None) -> list[ModelPart]:
         """The layers of a model: weights, projectors and other GGUFs among the files."""
         if files.kind == "safetensors":
             return [await self._converted(files, target)]
         return [await self._layer(source, media_type(source.header), target) for source in await self._sources(files)]
 
-    async def drafts(self, files: FileSet, target: Quantization | None) -> list[Part]:
+    async def drafts(self, files: FileSet, target: Quantization | None) -> list[ModelPart]:
         """The layers of a draft model."""
         if files.kind == "safetensors":
             part = await self._converted(files, target)
@@ -134,7 +134,7 @@ class WeightLayers:
             _check_draft(source.header, target)
         return [await self._layer(source, media_types.DRAFT, target) for source in sources]
 
-    async def adapter(self, files: FileSet, base: Path | None) -> Part:
+    async def adapter(self, files: FileSet, base: Path | None) -> ModelPart:
         """The layer of an adapter for the model in `base`."""
         if files.kind == "gguf":
             [(file, header)] = await self._read(files)
@@ -150,7 +150,7 @@ class WeightLayers:
             raise CreateError(str(error)) from error
         return await self._jobs.adopt(media_types.ADAPTER, path)
 
-    async def requantized(self, part: Part, target: Quantization | None) -> Part:
+    async def requantized(self, part: ModelPart, target: Quantization | None) -> ModelPart:
         """The layer quantized to `target`; the layer itself if it has that type."""
         assert part.header is not None
         if target is None or source_type(part.header) == target.name:
@@ -159,13 +159,13 @@ class WeightLayers:
         made = await self._jobs.quantize(path, part.header, target, part.layer.size)
         return await self._jobs.finish(part.layer.media_type, made)
 
-    async def _layer(self, source: GGUFModel, kind: str, target: Quantization | None) -> Part:
+    async def _layer(self, source: GGUFModel, kind: str, target: Quantization | None) -> ModelPart:
         if len(source.files) > 1:
             return await self._joined(source, kind, target)
         part = existing(_layer_of(source.files[0], kind), source.header)
         return part if kind not in (media_types.MODEL, media_types.DRAFT) else await self.requantized(part, target)
 
-    async def _joined(self, source: GGUFModel, kind: str, target: Quantization | None) -> Part:
+    async def _joined(self, source: GGUFModel, kind: str, target: Quantization | None) -> ModelPart:
         first = await self._jobs.link({Path(file.name).name: file.path for file in source.files})
         if target is None or source_type(source.header) == target.name:
             made = await self._jobs.merge(first, source.size)
@@ -173,7 +173,7 @@ class WeightLayers:
             made = await self._jobs.quantize(first, source.header, target, source.size)
         return await self._jobs.finish(kind, made)
 
-    async def _converted(self, files: FileSet, target: Quantization | None) -> Part:
+    async def _converted(self, files: FileSet, target: Quantization | None) -> ModelPart:
         self._on_step({"status": "converting model"})
         path = await self._jobs.convert(files.paths())
         header = await in_thread(read_gguf, path)

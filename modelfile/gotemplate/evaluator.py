@@ -29,7 +29,7 @@ from modelfile.gotemplate.values import (
     Function,
     FunctionError,
     MapType,
-    Parameter,
+    ParameterKind,
     PointerType,
     StructType,
     Value,
@@ -40,14 +40,14 @@ from modelfile.text import quote
 _LONGEST_ERROR = 8192  # characters; quoted values and sources may be much longer
 
 
-class Arguments(NamedTuple):
+class CallArguments(NamedTuple):
     """A command's explicit arguments, and the piped result of the command before."""
 
     arguments: tuple[Node, ...]
     final: Value | None
 
 
-NO_ARGUMENTS = Arguments((), None)
+NO_ARGUMENTS = CallArguments((), None)
 
 
 class MissingKey(Enum):
@@ -108,14 +108,14 @@ class Evaluator:
     def _command(self, dot: Value, command: Command, final: Value | None) -> Value:
         head, arguments = command.head, command.arguments
         self.budget.spend(2 + len(arguments))
-        args = NO_ARGUMENTS if final is None and not arguments else Arguments(arguments, final)
+        args = NO_ARGUMENTS if final is None and not arguments else CallArguments(arguments, final)
         if isinstance(head, Nil):
             self.node = head
             self._refuse(head, args)
             raise self.error("nil is not a command")
         return self._operand(dot, head, args, command)
 
-    def _operand(self, dot: Value, node: Node, args: Arguments, call: Node) -> Value:
+    def _operand(self, dot: Value, node: Node, args: CallArguments, call: Node) -> Value:
         """The value of anything but nil; errors of functions name the node `call`."""
         match node:
             case Field():
@@ -132,7 +132,7 @@ class Evaluator:
                 return self._parenthesized(dot, node)
             case Chain():
                 self.node = node
-                receiver = self._argument(dot, node.operand, Parameter.VALUE)
+                receiver = self._argument(dot, node.operand, ParameterKind.VALUE)
                 return self._fields(dot, receiver, node.path, args)
         self.node = node
         self._refuse(node, args)
@@ -143,7 +143,7 @@ class Evaluator:
             raise self.error(f"{literal} overflows int")
         return literal.constant
 
-    def _refuse(self, head: Node, args: Arguments) -> None:
+    def _refuse(self, head: Node, args: CallArguments) -> None:
         """Raise TemplateExecError for arguments of something that is no function."""
         if args is not NO_ARGUMENTS:
             raise self.error(f"can't give argument to non-function {head}")
@@ -154,7 +154,7 @@ class Evaluator:
         self.budget.leave(PARENTHESES)
         return value
 
-    def _variable(self, dot: Value, variable: Variable, args: Arguments) -> Value:
+    def _variable(self, dot: Value, variable: Variable, args: CallArguments) -> Value:
         cell = self.variables.find(variable.path[0])
         if cell is None:
             raise self.error(f"undefined variable: {variable.path[0]}")
@@ -163,14 +163,14 @@ class Evaluator:
         self._refuse(variable, args)
         return cell.value
 
-    def _fields(self, dot: Value, receiver: Value, path: tuple[str, ...], args: Arguments) -> Value:
+    def _fields(self, dot: Value, receiver: Value, path: tuple[str, ...], args: CallArguments) -> Value:
         """`.A.B.C` of a value; only the last one may be a method with arguments."""
         for name in path[:-1]:
             self.budget.spend()
             receiver = self._field(dot, receiver, name, NO_ARGUMENTS)
         return self._field(dot, receiver, path[-1], args)
 
-    def _field(self, dot: Value, receiver: Value, name: str, args: Arguments) -> Value:
+    def _field(self, dot: Value, receiver: Value, name: str, args: CallArguments) -> Value:
         if not receiver.valid:
             return NO_VALUE
         target = receiver.indirect()
@@ -198,14 +198,14 @@ class Evaluator:
             raise self.error(f"nil pointer evaluating {receiver.type.name}.{name}")
         raise self.error(f"can't evaluate field {name} in type {receiver.type.name}")
 
-    def _function(self, dot: Value, name: str, args: Arguments, call: Node) -> Value:
+    def _function(self, dot: Value, name: str, args: CallArguments, call: Node) -> Value:
         try:
             return self._call(dot, FUNCTIONS[name], name, args)
         except FunctionError as error:
             self.node = call
             raise self.error(f"error calling {name}: {error}") from None
 
-    def _call(self, dot: Value, function: Function, name: str, args: Arguments) -> Value:
+    def _call(self, dot: Value, function: Function, name: str, args: CallArguments) -> Value:
         """Call a function. Raises FunctionError if the function does."""
         self._check_count(function, name, args)
         values: list[Value] = []
@@ -221,7 +221,7 @@ class Evaluator:
             values.insert(0, string(str(args.arguments[0]) if args.arguments else _described(values[0])))
         return function.run(self.budget, *values)
 
-    def _check_count(self, function: Function, name: str, args: Arguments) -> None:
+    def _check_count(self, function: Function, name: str, args: CallArguments) -> None:
         count, fixed = len(args.arguments), len(function.fixed)
         piped = args.final is not None
         if function.rest is not None and count + piped < fixed:
@@ -229,25 +229,25 @@ class Evaluator:
         if function.rest is None and count + piped != fixed:
             raise self.error(f"wrong number of args for {name}: want {fixed} got {count + piped}")
 
-    def _argument(self, dot: Value, node: Node, parameter: Parameter) -> Value:
+    def _argument(self, dot: Value, node: Node, parameter: ParameterKind) -> Value:
         self.node = node
         if isinstance(node, Literal):
-            if parameter is Parameter.STRING and not isinstance(node, String):
+            if parameter is ParameterKind.STRING and not isinstance(node, String):
                 raise self.error(f"expected string; found {node}")
             return self._constant(node)
         if isinstance(node, Nil):
-            if parameter is Parameter.STRING:
+            if parameter is ParameterKind.STRING:
                 raise self.error("cannot assign nil to string")
             return NO_VALUE
         value = self._operand(dot, node, NO_ARGUMENTS, node)
-        return value if parameter is Parameter.VALUE else self._fit(value, parameter)
+        return value if parameter is ParameterKind.VALUE else self._fit(value, parameter)
 
-    def _fit(self, value: Value, parameter: Parameter) -> Value:
+    def _fit(self, value: Value, parameter: ParameterKind) -> Value:
         """A value as the parameter's type."""
-        if parameter is Parameter.VALUE:
+        if parameter is ParameterKind.VALUE:
             return value
         held = value.held()
-        if parameter is Parameter.ANY or held.type is STRING:
+        if parameter is ParameterKind.ANY or held.type is STRING:
             return held
         if not value.valid:
             raise self.error("invalid value; expected string")

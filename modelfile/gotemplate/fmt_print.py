@@ -24,14 +24,14 @@ def write(value: Value, directive: Directive, buffer: Buffer) -> None:
     if directive.verb == "T":
         buffer.write(directive.padded(directive.cut(value.type.name) if value.valid else "<nil>"))
     elif value.valid:
-        _Writer(directive, buffer).value(value)
+        _ValuePrinter(directive, buffer).value(value)
     elif directive.verb == "v":
         buffer.write(directive.padded("<nil>"))
     else:
         buffer.write(f"%!{directive.verb}(<nil>)")
 
 
-class _Writer:
+class _ValuePrinter:
     """Writes values under one directive. Flags apply to elements, too, as in Go."""
 
     def __init__(self, directive: Directive, buffer: Buffer) -> None:
@@ -137,9 +137,9 @@ class _Writer:
 
 
 _COMPOSITE = {
-    type(ANY): _Writer._nil_interface,
-    PointerType: _Writer._pointer,
-    SliceType: _Writer._slice,
-    MapType: _Writer._map,
-    StructType: _Writer._struct,
+    type(ANY): _ValuePrinter._nil_interface,
+    PointerType: _ValuePrinter._pointer,
+    SliceType: _ValuePrinter._slice,
+    MapType: _ValuePrinter._map,
+    StructType: _ValuePrinter._struct,
 }

@@ -25,7 +25,7 @@ from modelfile.gotemplate.values import (
     FunctionError,
     GoType,
     MapType,
-    Parameter,
+    ParameterKind,
     PointerType,
     SliceType,
     Value,
@@ -126,9 +126,9 @@ def _incompatible(first: Value, second: Value) -> FunctionError:
     return FunctionError(f"incompatible types for comparison: {first.type.name} and {second.type.name}")
 
 
-_TWO = (Parameter.VALUE, Parameter.VALUE)
+_TWO = (ParameterKind.VALUE, ParameterKind.VALUE)
 COMPARISONS = {
-    "eq": Function(equal, (Parameter.VALUE,), Parameter.VALUE),
+    "eq": Function(equal, (ParameterKind.VALUE,), ParameterKind.VALUE),
     "ne": Function(not_equal, _TWO),
     "lt": Function(less, _TWO),
     "le": Function(less_or_equal, _TWO),
@@ -238,9 +238,9 @@ def _capacity(item: Value) -> int:
 
 
 CONTAINERS = {
-    "len": Function(length, (Parameter.VALUE,)),
-    "index": Function(index, (Parameter.VALUE,), Parameter.VALUE),
-    "slice": Function(cut, (Parameter.VALUE,), Parameter.VALUE),
+    "len": Function(length, (ParameterKind.VALUE,)),
+    "index": Function(index, (ParameterKind.VALUE,), ParameterKind.VALUE),
+    "slice": Function(cut, (ParameterKind.VALUE,), ParameterKind.VALUE),
 }
 
 
@@ -313,11 +313,11 @@ def _shown(value: Value) -> Value:
     return value.indirect() if isinstance(value.type, PointerType) else value
 
 
-_ANY_TEXT = Parameter.ANY
+_ANY_TEXT = ParameterKind.ANY
 TEXTS = {
     "print": Function(print_, rest=_ANY_TEXT),
     "println": Function(println, rest=_ANY_TEXT),
-    "printf": Function(printf, (Parameter.STRING,), _ANY_TEXT),
+    "printf": Function(printf, (ParameterKind.STRING,), _ANY_TEXT),
     "html": Function(html, rest=_ANY_TEXT),
     "js": Function(js, rest=_ANY_TEXT),
     "urlquery": Function(urlquery, rest=_ANY_TEXT),
@@ -368,7 +368,7 @@ def to_type_script_type(budget: Budget, value: Value) -> Value:
     return string("any") if method is None else method(value, budget)
 
 
-_VALUE, _ANY, _STRING = Parameter.VALUE, Parameter.ANY, Parameter.STRING
+_VALUE, _ANY, _STRING = ParameterKind.VALUE, ParameterKind.ANY, ParameterKind.STRING
 _LOGIC = {
     "and": Function(last, (_VALUE,), _VALUE, stops_at=False),
     "or": Function(last, (_VALUE,), _VALUE, stops_at=True),

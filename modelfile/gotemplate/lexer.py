@@ -259,7 +259,7 @@ def _is_word(char: str) -> bool:
 _END = Token(Kind.END, 0, "EOF")  # after the last token
 
 
-class TokenStream:
+class TokenReader:
     """Tokens with lookahead and backtracking. Reading raises TemplateSyntaxError if the template is too long."""
 
     def __init__(self, source: str) -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Container
 from typing import TypeVar
 
-from modelfile.gotemplate.lexer import Kind, Token, TokenStream
+from modelfile.gotemplate.lexer import Kind, Token, TokenReader
 from modelfile.gotemplate.limits import DEEPEST_SOURCE, PARENTHESES
 from modelfile.gotemplate.nodes import (
     Bool,
@@ -120,8 +120,8 @@ T = TypeVar("T")
 class PipelineParser:
     """Parses pipelines from a stream. `variables` are those in scope."""
 
-    def __init__(self, stream: TokenStream, functions: Container[str]) -> None:
-        self._stream = stream
+    def __init__(self, stream: TokenReader, functions: Container[str]) -> None:
+        self._tokens = stream
         self._functions = functions
         self.variables: Scope[None] = Scope(None)
         self.depth = 0
@@ -131,42 +131,42 @@ class PipelineParser:
         """Enter nesting levels; the caller subtracts them from `depth` again. Raises TemplateSyntaxError."""
         self.depth += levels
         if self.depth > DEEPEST_SOURCE:
-            raise self._stream.error("max expression depth exceeded")
+            raise self._tokens.error("max expression depth exceeded")
 
     def pipeline(self, context: str, end: Kind = Kind.RIGHT) -> Pipe:
         """Parse a pipeline and the token that ends it."""
-        at = self._stream.peek_word().at
+        at = self._tokens.peek_word().at
         variables, assigns = self._variables(context)
         commands: list[Command] = []
         while True:
-            token = self._stream.take_word()
+            token = self._tokens.take_word()
             if token.kind is end:
                 break
             if token.kind not in _TERMS:
-                raise self._stream.unexpected(token, context)
-            self._stream.back()
+                raise self._tokens.unexpected(token, context)
+            self._tokens.back()
             commands.append(self._command())
         if not commands:
-            raise self._stream.error(f"missing value for {context}")
+            raise self._tokens.error(f"missing value for {context}")
         self._check_stages(commands)
         return Pipe(at, tuple(commands), variables, assigns)
 
     def _check_stages(self, commands: list[Command]) -> None:
         for stage, command in enumerate(commands[1:], 2):
             if isinstance(command.head, _NOT_EXECUTABLE):
-                raise self._stream.error(f"non executable command in pipeline stage {stage}")
+                raise self._tokens.error(f"non executable command in pipeline stage {stage}")
 
     def _variables(self, context: str) -> tuple[tuple[Variable, ...], bool]:
         """The declared or assigned variables, and whether they are assigned."""
         variables: list[Variable] = []
-        while (token := self._stream.peek_word()).kind is Kind.VARIABLE:
-            before = self._stream.taken
-            self._stream.take()
-            mark = self._stream.peek_word()
+        while (token := self._tokens.peek_word()).kind is Kind.VARIABLE:
+            before = self._tokens.taken
+            self._tokens.take()
+            mark = self._tokens.peek_word()
             if mark.kind not in (Kind.ASSIGN, Kind.DECLARE) and (mark.kind, mark.text) != (Kind.OTHER, ","):
-                self._stream.back_to(before)
+                self._tokens.back_to(before)
                 break
-            self._stream.take()
+            self._tokens.take()
             variables.append(Variable(token.at, tuple(token.text.split("."))))
             self.variables.declare(token.text, None)
             if mark.text != ",":
@@ -176,39 +176,39 @@ class PipelineParser:
 
     def _check_comma(self, context: str, count: int) -> None:
         if context != "range" or count > 1:
-            raise self._stream.error(f"too many declarations in {context}")
-        if self._stream.peek_word().kind not in (Kind.VARIABLE, Kind.RIGHT, Kind.CLOSE):
-            raise self._stream.error("range can only initialize variables")
+            raise self._tokens.error(f"too many declarations in {context}")
+        if self._tokens.peek_word().kind not in (Kind.VARIABLE, Kind.RIGHT, Kind.CLOSE):
+            raise self._tokens.error("range can only initialize variables")
 
     def _command(self) -> Command:
-        at = self._stream.peek_word().at
+        at = self._tokens.peek_word().at
         words: list[Node] = []
         while True:
-            self._stream.peek_word()
+            self._tokens.peek_word()
             if (operand := self._operand()) is not None:
                 words.append(operand)
-            token = self._stream.take()
+            token = self._tokens.take()
             if token.kind is Kind.SPACE:
                 continue
             if token.kind in (Kind.RIGHT, Kind.CLOSE):
-                self._stream.back()
+                self._tokens.back()
             elif token.kind is not Kind.PIPE:
-                raise self._stream.unexpected(token, "operand")
+                raise self._tokens.unexpected(token, "operand")
             break
         if not words:
-            raise self._stream.error("empty command")
+            raise self._tokens.error("empty command")
         return Command(at, words[0], tuple(words[1:]))
 
     def _operand(self) -> Node | None:
         term = self._term()
-        first = self._stream.peek()
+        first = self._tokens.peek()
         if term is None or first.kind is not Kind.FIELD:
             return term
         path: list[str] = []
-        while self._stream.peek().kind is Kind.FIELD:
-            path.append(self._stream.take().text[1:])
+        while self._tokens.peek().kind is Kind.FIELD:
+            path.append(self._tokens.take().text[1:])
         if isinstance(term, _NOT_EXECUTABLE):
-            raise self._stream.error(f"unexpected . after term {quote(str(term))}")
+            raise self._tokens.error(f"unexpected . after term {quote(str(term))}")
         if isinstance(term, Field):
             return Field(first.at, (*term.path, *path))
         if isinstance(term, Variable):
@@ -216,10 +216,10 @@ class PipelineParser:
         return Chain(first.at, term, tuple(path))
 
     def _term(self) -> Node | None:
-        token = self._stream.take_word()
+        token = self._tokens.take_word()
         if (parse := _TERMS.get(token.kind)) is not None:
             return parse(self, token)
-        self._stream.back()
+        self._tokens.back()
         return None
 
     def _dot(self, token: Token) -> Node:
@@ -230,7 +230,7 @@ class PipelineParser:
 
     def _identifier(self, token: Token) -> Node:
         if token.text not in self._functions:
-            raise self._stream.error(f"function {quote(token.text)} not defined")
+            raise self._tokens.error(f"function {quote(token.text)} not defined")
         return Identifier(token.at, token.text)
 
     def _field(self, token: Token) -> Node:
@@ -238,7 +238,7 @@ class PipelineParser:
 
     def _variable(self, token: Token) -> Node:
         if self.variables.find(token.text) is None:
-            raise self._stream.error(f"undefined variable {quote(token.text)}")
+            raise self._tokens.error(f"undefined variable {quote(token.text)}")
         return Variable(token.at, (token.text,))
 
     def _bool(self, token: Token) -> Node:
@@ -261,7 +261,7 @@ class PipelineParser:
         try:
             return parse(token.text)
         except ValueError as error:
-            raise self._stream.error(str(error)) from None
+            raise self._tokens.error(str(error)) from None
 
     def _parentheses(self, token: Token) -> Node:
         self.enter(PARENTHESES)

@@ -207,7 +207,7 @@ class FunctionError(ValueError):
     """A template function failed; becomes `error calling NAME: …`."""
 
 
-class Parameter(Enum):
+class ParameterKind(Enum):
     """A parameter's type, by its Go name."""
 
     VALUE = "reflect.Value"
@@ -222,15 +222,15 @@ class Function:
     """A function: `run` takes the budget and the arguments, and may raise FunctionError."""
 
     run: Callable[..., Value]
-    fixed: tuple[Parameter, ...] = ()
-    rest: Parameter | None = None
+    fixed: tuple[ParameterKind, ...] = ()
+    rest: ParameterKind | None = None
     """The type of variadic arguments."""
     stops_at: bool | None = None
     """Short circuit: an argument with this truth is the result, later ones are not evaluated."""
     shows_callee: bool = False
     """Whether the first argument's source is passed before it."""
 
-    def parameter(self, place: int) -> Parameter:
+    def parameter(self, place: int) -> ParameterKind:
         """The type of argument number `place`."""
         if place < len(self.fixed) or self.rest is None:
             return self.fixed[place]

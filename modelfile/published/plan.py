@@ -21,7 +21,7 @@ _F32_WIDTH = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PlannedTensor:
     """A tensor of the new file and its source: all or part of a published tensor; None for zeros."""
 
     tensor: TensorInfo
@@ -36,7 +36,7 @@ class RewritePlan:
     source: Path
     published: GGUFHeader
     entries: Mapping[str, bytes]
-    parts: tuple[Part, ...]
+    parts: tuple[PlannedTensor, ...]
 
     @cached_property
     def header(self) -> bytes:
@@ -102,21 +102,21 @@ def _set(entries: dict[str, bytes], key: str, override: MetadataValue, header: G
         entries[key] = encode_value(value)
 
 
-def _parts(rewrite: GGUFRewrite, header: GGUFHeader) -> Iterator[Part]:
+def _parts(rewrite: GGUFRewrite, header: GGUFHeader) -> Iterator[PlannedTensor]:
     """The tensors with their offsets."""
     offset = 0
     for part in (*_taken(rewrite, header), *_zeros(rewrite, header)):
-        yield Part(part.tensor._replace(offset=offset), part.source, part.change)
+        yield PlannedTensor(part.tensor._replace(offset=offset), part.source, part.change)
         offset += aligned(part.tensor.size, ALIGNMENT)
 
 
-def _taken(rewrite: GGUFRewrite, header: GGUFHeader) -> Iterator[Part]:
+def _taken(rewrite: GGUFRewrite, header: GGUFHeader) -> Iterator[PlannedTensor]:
     for tensor in header.tensors:
         if re.match(rewrite.tensors, tensor.name) and not re.match(rewrite.without_tensors, tensor.name):
             change = _change(rewrite, tensor)
             source = _shortened(tensor, rows(rewrite.shortened.get(tensor.name, ""))(header))
             made = _in_32_bits(source) if isinstance(change, AsF32) else source
-            yield Part(made._replace(name=_renamed(rewrite, tensor.name)), source, change)
+            yield PlannedTensor(made._replace(name=_renamed(rewrite, tensor.name)), source, change)
 
 
 def _change(rewrite: GGUFRewrite, tensor: TensorInfo) -> Change | None:
@@ -143,11 +143,11 @@ def _renamed(rewrite: GGUFRewrite, name: str) -> str:
     return name
 
 
-def _zeros(rewrite: GGUFRewrite, header: GGUFHeader) -> Iterator[Part]:
+def _zeros(rewrite: GGUFRewrite, header: GGUFHeader) -> Iterator[PlannedTensor]:
     for name, key in rewrite.zeros.items():
         count = header.metadata.get(key)
         if isinstance(count, int) and count > 0:
-            yield Part(TensorInfo(name, "F32", (count,), 0, count * _F32_WIDTH), None)
+            yield PlannedTensor(TensorInfo(name, "F32", (count,), 0, count * _F32_WIDTH), None)
 
 
 def _is_short(value: Scalar) -> bool:

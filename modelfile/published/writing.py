@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from modelfile.published.layout import AsF32, PairedRows
-from modelfile.published.plan import Part, RewritePlan
+from modelfile.published.plan import PlannedTensor, RewritePlan
 from registry.gguf import GGUFError, GGUFHeader, TensorInfo
 from registry.gguf.types import ALIGNMENT, aligned
 
@@ -25,7 +25,7 @@ def contents(plan: RewritePlan) -> Iterator[bytes]:
             yield bytes(aligned(part.tensor.size, ALIGNMENT) - part.tensor.size)
 
 
-def _data(file: BinaryIO, part: Part, published: GGUFHeader) -> Iterator[bytes]:
+def _data(file: BinaryIO, part: PlannedTensor, published: GGUFHeader) -> Iterator[bytes]:
     if part.source is None:
         yield from (bytes(count) for count in _pieces(part.tensor.size))
         return

@@ -23,14 +23,14 @@ _VERSION: Final = 3
 _TYPE_NUMBERS = {kind.name: number for number, kind in types.TENSOR_TYPES.items()}
 
 
-class Entry(NamedTuple):
+class MetadataEntry(NamedTuple):
     """A metadata entry; `value` is its bytes in the file, starting with the type."""
 
     key: str
     value: bytes
 
 
-def read_entries(path: Path, header: GGUFHeader) -> Iterator[Entry]:
+def read_entries(path: Path, header: GGUFHeader) -> Iterator[MetadataEntry]:
     """The metadata entries of a file with this valid header, in order. Raises GGUFError or FileNotFoundError."""
     try:
         with path.open("rb") as file:
@@ -45,7 +45,7 @@ def read_entries(path: Path, header: GGUFHeader) -> Iterator[Entry]:
         key = cursor.take(cursor.uint64()).decode()
         start = cursor.position
         _skip_value(cursor)
-        yield Entry(key, text[start : cursor.position])
+        yield MetadataEntry(key, text[start : cursor.position])
 
 
 def encode_header(entries: Mapping[str, bytes], tensors: Sequence[TensorInfo], alignment: int) -> bytes:

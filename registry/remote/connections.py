@@ -289,7 +289,7 @@ class Pool(httpx.AsyncBaseTransport):
                 )
             )
         return httpx.Response(
-            response.status, headers=response.headers, stream=_Body(response), extensions=response.extensions
+            response.status, headers=response.headers, stream=_ResponseBody(response), extensions=response.extensions
         )
 
     async def aclose(self) -> None:
@@ -298,7 +298,7 @@ class Pool(httpx.AsyncBaseTransport):
         await self._backend.aclose()
 
 
-class _Body(httpx.AsyncByteStream):
+class _ResponseBody(httpx.AsyncByteStream):
     def __init__(self, response: httpcore.Response) -> None:
         self._response = response
 

@@ -23,7 +23,7 @@ _Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class HubListing:
     """The files of a repository: large ones with digests, and the names of small ones in its root."""
 
     large: tuple[RemoteFile, ...]
@@ -45,7 +45,7 @@ class _Refusal(msgspec.Struct):
     error: str = ""
 
 
-async def list_files(repository: HubRepository, network: Network) -> Listing:
+async def list_files(repository: HubRepository, network: Network) -> HubListing:
     """List the files of a repository. Raises RegistryError.
 
     Not with huggingface_hub: on 429 it sleeps by itself, and cannot be cancelled.
@@ -53,7 +53,7 @@ async def list_files(repository: HubRepository, network: Network) -> Listing:
     try:
         async with repository.connect(network) as connection:
             entries = [entry async for entry in connection.entries() if entry.type == "file"]
-        return Listing(
+        return HubListing(
             tuple(RemoteFile(entry.path, entry.size, Digest(entry.lfs.oid)) for entry in entries if entry.lfs),
             frozenset(entry.path for entry in entries if not entry.lfs and "/" not in entry.path),
         )

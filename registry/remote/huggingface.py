@@ -28,7 +28,7 @@ from registry.storage.partials import PartialClosed
 from registry.storage.store import Store, StoredModel
 
 if TYPE_CHECKING:
-    from registry.remote.hub import HubRepository, Listing
+    from registry.remote.hub import HubListing, HubRepository
 
 ENDPOINT: Final = "https://huggingface.co"
 _HOSTS: Final = frozenset({"hf.co", "huggingface.co"})
@@ -152,7 +152,7 @@ def _merged_name(parts: Sequence[Layer]) -> str:
     return f"merged-{Digest.of(''.join(part.digest.hex for part in parts).encode()).hex}"
 
 
-def _present(listing: Listing) -> list[tuple[str, str]]:
+def _present(listing: HubListing) -> list[tuple[str, str]]:
     return [(path, kind) for path, kind in _TEXTS if path in listing.small]
 
 

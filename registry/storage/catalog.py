@@ -27,7 +27,7 @@ _BROKEN = frozenset({errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno
 log = logging.getLogger("pronk.registry")
 
 
-class Entry(NamedTuple):
+class StoredManifest(NamedTuple):
     """A manifest's bytes and mtime (Unix nanoseconds); `stamp` is None if the file is too young for it to be safe."""
 
     data: bytes
@@ -77,7 +77,7 @@ class Catalog:
                 return name
             return next(self._matching(name.folded, folders=True), None)
 
-    def read(self, name: ModelName) -> Entry:
+    def read(self, name: ModelName) -> StoredManifest:
         """The manifest of a name in the store's spelling. Raises ModelMissing, ManifestError or StoreError."""
         path = self._path(name)
         with without_paths(_READING):
@@ -87,7 +87,9 @@ class Catalog:
                     if not stat.S_ISREG(status.st_mode):
                         raise ManifestError("not a regular file")
                     stamp = Stamp.of(status)
-                    return Entry(file.read(MAX_BYTES + 1), stamp.modified_at, stamp if stamp.tells(now) else None)
+                    return StoredManifest(
+                        file.read(MAX_BYTES + 1), stamp.modified_at, stamp if stamp.tells(now) else None
+                    )
             except (FileNotFoundError, NotADirectoryError):
                 if path.is_symlink():
                     raise ManifestError("a link to nothing") from None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from modelfile.convert import ConvertError
-from modelfile.convert.tensor import Tensor, cast, constant, join, stack
+from modelfile.convert.tensor import LazyTensor, cast, constant, join, stack
 from tests.modelfile.convert.checkpoints import bfloat16
 
 matrices = arrays.arrays(np.float32, (2, 3), elements=st.floats(-60000, 60000, width=32))
@@ -42,7 +42,7 @@ def test_stack_and_join_read_part_by_part() -> None:
 
 
 def test_calculations_are_in_f32() -> None:
-    half = Tensor(Type.F16, (2,), (lambda: np.array([1, 2], np.float16),))
+    half = LazyTensor(Type.F16, (2,), (lambda: np.array([1, 2], np.float16),))
     added = half.compute(lambda values: values + 1)
     assert (added.type, added.read().tolist(), added.read().dtype) == (Type.F32, [2, 3], np.float32)
     assert half.map(lambda values: values[::-1]).read().tolist() == [2, 1]

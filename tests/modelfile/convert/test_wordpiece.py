@@ -12,7 +12,7 @@ from modelfile.convert.config import Config
 from modelfile.convert.family import normalization, pooling
 from modelfile.convert.files import Files
 from modelfile.convert.tokenizer_json import read_tokenizer_json
-from modelfile.convert.vocabulary import Vocabulary
+from modelfile.convert.vocabulary import TokenizerVocabulary
 from modelfile.convert.wordpiece import wordpiece_vocabulary
 from tests.modelfile.convert.checkpoints import DATA, files_in, write_json
 from tests.modelfile.convert.llamacpp import tokenize
@@ -26,7 +26,7 @@ def copied(folder: Path, *, without: str) -> Path:
     return Path(shutil.copytree(BERT, folder / "model", ignore=lambda _folder, names: {without} & set(names)))
 
 
-def vocabulary_of(folder: Path, **settings: Any) -> tuple[Vocabulary, dict[str, int]]:
+def vocabulary_of(folder: Path, **settings: Any) -> tuple[TokenizerVocabulary, dict[str, int]]:
     """The vocabulary in a folder, and its ids."""
     files = Files(files_in(folder))
     return wordpiece_vocabulary(files, Config(settings), read_tokenizer_json(files))

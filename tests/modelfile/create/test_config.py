@@ -4,7 +4,7 @@ import pytest
 
 from modelfile.create.config import make_config, own_stops
 from modelfile.create.request import CreateRequest
-from modelfile.create.transaction import Part, existing
+from modelfile.create.transaction import ModelPart, existing
 from registry import manifest as media_types
 from registry.gguf import GGUFHeader
 from registry.manifest import DraftConfig, Layer, ModelConfig
@@ -14,7 +14,7 @@ from tests.modelfile.create.models import name
 REQUEST = CreateRequest(name=name("x"))
 
 
-def part(architecture: str, kind: str = media_types.MODEL, file_type: int = 7) -> Part:
+def part(architecture: str, kind: str = media_types.MODEL, file_type: int = 7) -> ModelPart:
     metadata = {"general.architecture": architecture, "general.file_type": file_type}
     return existing(Layer(kind, Digest.of(b""), 1), GGUFHeader(3, metadata, (), 0))
 

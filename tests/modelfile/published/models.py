@@ -14,7 +14,7 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
-from modelfile.convert.tensor import Tensor
+from modelfile.convert.tensor import LazyTensor
 from modelfile.convert.writer import Metadata, write_gguf
 from tests.modelfile.convert.checkpoints import byte_alphabet, random_weights
 
@@ -49,9 +49,9 @@ class Pair:
     projector: Model | None = None
 
 
-def _tensor(values: NDArray[Any]) -> Tensor:
+def _tensor(values: NDArray[Any]) -> LazyTensor:
     kind = Type.F16 if values.dtype == np.float16 else Type.F32
-    return Tensor(kind, values.shape, (lambda: values,))
+    return LazyTensor(kind, values.shape, (lambda: values,))
 
 
 def _quiet(_done: int, _total: int) -> None:
