@@ -7,8 +7,8 @@ import re
 from gguf import MODEL_ARCH
 
 from modelfile.convert.family import Family, normalization, pooling
-from modelfile.convert.special import special_tokens
 from modelfile.convert.tensor import LazyTensor, join
+from modelfile.convert.tokenizer import special_tokens
 from modelfile.convert.tokenizer_json import TOKENIZER_CONFIG, read_tokenizer_json
 from modelfile.convert.wordpiece import SPECIAL, wordpiece_vocabulary
 from modelfile.convert.writer import Metadata

@@ -2,9 +2,8 @@
 
 from modelfile.gotemplate.chat import ChatTemplate, Conversation, Think
 from modelfile.gotemplate.errors import TemplateError, TemplateExecError, TemplateLimitError, TemplateSyntaxError
-from modelfile.gotemplate.inspection import infer_think_tags, tool_tag
 from modelfile.gotemplate.limits import Limits
-from modelfile.gotemplate.template import Template
+from modelfile.gotemplate.template import Template, infer_think_tags, tool_tag
 
 __all__ = [
     "ChatTemplate",

@@ -9,12 +9,11 @@ from typing import Any, Literal
 from modelfile.conversation import Message, Tool
 from modelfile.gotemplate.errors import TemplateSyntaxError
 from modelfile.gotemplate.evaluator import MissingKey
-from modelfile.gotemplate.inspection import calls_without_argument
 from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer, Limits
 from modelfile.gotemplate.messages import MESSAGES, TOOLS, collate, system_text
 from modelfile.gotemplate.nodes import Action, Body, Branch, Command, Field, Node, Pipe
 from modelfile.gotemplate.strings import printable
-from modelfile.gotemplate.template import Template
+from modelfile.gotemplate.template import Template, calls_without_argument
 from modelfile.gotemplate.values import Value
 
 Think = bool | Literal["low", "medium", "high", "max"] | None

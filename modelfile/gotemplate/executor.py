@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from modelfile.gotemplate.evaluator import Evaluator
-from modelfile.gotemplate.fmt_print import show, write
 from modelfile.gotemplate.fmt_scalars import Directive
 from modelfile.gotemplate.limits import Buffer
 from modelfile.gotemplate.nodes import (
@@ -22,6 +21,7 @@ from modelfile.gotemplate.nodes import (
     Text,
     With,
 )
+from modelfile.gotemplate.printf import show, write
 from modelfile.gotemplate.values import INT, NO_VALUE, STRING, UINT8, MapType, SliceType, Value
 from modelfile.text import quote
 

@@ -9,9 +9,8 @@ from types import MappingProxyType
 from urllib.parse import quote_plus
 
 from modelfile.gotemplate.encoding import print_as_json
-from modelfile.gotemplate.fmt_print import show
 from modelfile.gotemplate.limits import Budget, Buffer
-from modelfile.gotemplate.printf import print_format, print_line, print_values
+from modelfile.gotemplate.printf import print_format, print_line, print_values, show
 from modelfile.gotemplate.strings import from_bytes, to_bytes
 from modelfile.gotemplate.values import (
     ANY_SLICE,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from modelfile.gotemplate.fmt_print import show, write
 from modelfile.gotemplate.fmt_scalars import Directive
 from modelfile.gotemplate.limits import DEFAULT_LIMITS, Budget, Buffer
+from modelfile.gotemplate.printf import show, write
 from modelfile.gotemplate.values import (
     ANY,
     FLOAT64,

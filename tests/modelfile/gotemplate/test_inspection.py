@@ -2,8 +2,7 @@
 
 import pytest
 
-from modelfile.gotemplate.inspection import calls_without_argument, infer_think_tags, tool_tag
-from modelfile.gotemplate.template import Template
+from modelfile.gotemplate.template import Template, calls_without_argument, infer_think_tags, tool_tag
 
 
 @pytest.mark.parametrize(
