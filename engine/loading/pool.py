@@ -16,12 +16,11 @@ from typing import Any
 from engine import selftest
 from engine.api import RunningModel
 from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, RunnerDied, ServerBusy
-from engine.loading import devices
 from engine.loading.crashes import LoadCrashes
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.load_options import load_message
-from engine.loading.memory import MemoryPlan
+from engine.loading.loaded_model import LoadedModel
 from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
 from engine.loading.scheduler import (
@@ -31,7 +30,6 @@ from engine.loading.scheduler import (
     LoadSpec,
     Refusal,
     Refuse,
-    RunnerView,
     Scheduler,
     StartLoad,
     State,
@@ -71,21 +69,6 @@ class PoolConfig:
     environ: Mapping[str, str]
 
 
-@dataclass(slots=True)
-class _LoadedModel:
-    """A model, the process that has loaded it, and the bytes that it takes.
-
-    The first text to embed adds `embedding_bytes` to its size; then these are 0. `gpu_share` of its layers are on GPUs.
-    """
-
-    model: Model
-    process: RunnerProcess
-    spec: LoadSpec
-    size: int
-    embedding_bytes: int
-    gpu_share: float
-
-
 class RunnerPool:
     """The child processes of all loaded models. Owned by the event loop; `start` before and `stop` after all else.
 
@@ -99,7 +82,7 @@ class RunnerPool:
         self._tickets = itertools.count(1)
         self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}
         self._requested: dict[str, tuple[Model, Weights]] = {}  # by key: what was asked for last, and is loaded next
-        self._loaded: dict[str, _LoadedModel] = {}
+        self._loaded: dict[str, LoadedModel] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._spare: asyncio.Task[RunnerProcess] | None = None
@@ -132,7 +115,7 @@ class RunnerPool:
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
         processes = [loaded.process for loaded in self._loaded.values()]
         for loaded in self._loaded.values():
-            _log_unload(loaded, "the server stops")
+            loaded.log_unload("the server stops")
         self._loaded.clear()
         if self._spare is not None:  # only now: a load that was given up puts it back
             (spare,) = await asyncio.gather(self._spare, return_exceptions=True)
@@ -193,20 +176,9 @@ class RunnerPool:
 
     def running(self) -> list[RunningModel]:
         """The loaded models, in the order in which they were loaded."""
-        ready = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
-        return [self._running(view) for view in ready if view.key in self._loaded]
-
-    def _running(self, view: RunnerView) -> RunningModel:
-        loaded = self._loaded[view.key]
         now = time.monotonic()
-        return RunningModel(
-            name=loaded.model.name.full,
-            digest=loaded.model.digest,
-            size=loaded.size,
-            size_vram=round(loaded.size * loaded.gpu_share),
-            context_length=view.spec.num_ctx,
-            expires_at=time.time() + view.expiry(now) - now,
-        )
+        ready = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
+        return [self._loaded[view.key].shown(view, now) for view in ready if view.key in self._loaded]
 
     def _apply(self, actions: Sequence[Action]) -> None:
         if self.stopping:
@@ -223,7 +195,8 @@ class RunnerPool:
                     log.debug("load aborted: nobody waits for it", extra=fields(model=self._name(key)))
                     self._loads[key].cancel()
                 case Grant(ticket=ticket, key=key):
-                    self._grant(ticket, self._loaded[key].process)
+                    if not (waiter := self._waiters[ticket]).done():
+                        waiter.set_result(self._loaded[key].process)
                 case Refuse(ticket=ticket, reason=reason, detail=detail):
                     log.debug("request refused: %s", reason.value, extra=fields(ticket=ticket, request_id=None))
                     error = ServerBusy() if reason is Refusal.BUSY else LoadFailed(detail)
@@ -233,8 +206,7 @@ class RunnerPool:
     def _count_embedding(self, key: str) -> None:
         """Note that a model has embedded a text, which may make it larger."""
         if loaded := self._loaded.get(key):
-            loaded.size += loaded.embedding_bytes
-            loaded.embedding_bytes = 0
+            loaded.count_embedding()
             self._scheduler.resized(key, loaded.size)
 
     def _warn_of_placement(self, spec: LoadSpec) -> None:
@@ -244,11 +216,6 @@ class RunnerPool:
 
     def _name(self, key: str) -> str:
         return self._requested[key][0].name.shortest
-
-    def _grant(self, ticket: int, process: RunnerProcess) -> None:
-        waiter = self._waiters[ticket]
-        if not waiter.done():
-            waiter.set_result(process)
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -286,14 +253,16 @@ class RunnerPool:
             except LoadCrashed as error:
                 raise LoadFailed(await self._crashes.died(load, model.name.shortest, error)) from None
         except (EngineError, OSError) as error:
-            await self._end(process)
+            if process is not None:
+                await process.close()
             reason = self._reason(error, model)
             log.error("failed to load %s: %s", model.name.shortest, reason)
             self._loads.pop(key, None)
             self._apply(self._scheduler.load_failed(key, time.monotonic(), reason))
             return
         except asyncio.CancelledError:
-            await asyncio.shield(self._end(process))
+            if process is not None:
+                await asyncio.shield(process.close())
             self._loads.pop(key, None)
             self._apply(self._scheduler.unloaded(key, time.monotonic()))
             raise
@@ -301,15 +270,11 @@ class RunnerPool:
             # Not at once: importing the library would take a core from the first answer.
             asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare, context=Context())
         self._loads.pop(key, None)
-        size = plan.total
-        if not report.gpu_share:  # all weights are in this machine's memory, and their real size is known
-            size += report.mapped + report.host - plan.weights
-        loaded = _LoadedModel(model, process, spec, size, plan.embedding_bytes, report.gpu_share)
-        self._loaded[key] = loaded
+        self._loaded[key] = loaded = LoadedModel.of(model, process, spec, plan, report)
         Context().run(self._in_background, self._watch(key, process, load))  # its end belongs to no request
         now = time.monotonic()
-        _log_load(loaded, plan, now - started, self.gpus)
-        self._apply(self._scheduler.loaded(key, now, now - started, size))
+        loaded.log_load(plan, now - started, self.gpus)
+        self._apply(self._scheduler.loaded(key, now, now - started, loaded.size))
 
     def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
         """Fail a load that ended with an unexpected exception: its requests must not wait for ever."""
@@ -327,7 +292,7 @@ class RunnerPool:
         values: dict[str, str | None] = {}
         if (spec := action.evicted_for) is not None:
             values = {"evicted_for": self._name(spec.key), "request_id": spec.trace_id or None}
-        _log_unload(loaded, action.reason, now - started, **values)
+        loaded.log_unload(action.reason, now - started, **values)
         self._apply(self._scheduler.unloaded(action.key, now))
 
     async def _watch(self, key: str, process: RunnerProcess, load: Hashable) -> None:
@@ -345,10 +310,6 @@ class RunnerPool:
         if process.cause and not process.answered and not self.stopping:
             self._crashes.died_at_work(load, loaded.model.name.shortest, process.cause)
         await process.close()
-
-    async def _end(self, process: RunnerProcess | None) -> None:
-        if process is not None:
-            await process.close()
 
     async def _await_hello(self, process: RunnerProcess) -> None:
         """Wait until a child says what the planner must know; the load itself finds out about one that hangs."""
@@ -371,7 +332,7 @@ class RunnerPool:
             self._spare = asyncio.create_task(RunnerProcess.spawn(self._config.environ))
 
     async def _run_self_test(self) -> SelfTest:
-        log.warning("loads die: testing the engine")
+        log.warning("several loads crashed in a row: running the engine's self-test")
         result = await selftest.run_async(environ=child_environment(self._config.environ))
         log.log(logging.INFO if result.ok else logging.ERROR, "%s", result.sentence)
         return result
@@ -396,39 +357,3 @@ class RunnerPool:
 def _fail(waiter: asyncio.Future[RunnerProcess], error: EngineError) -> None:
     if not waiter.done():
         waiter.set_exception(error)
-
-
-def _log_load(model: _LoadedModel, plan: MemoryPlan, seconds: float, gpus: Sequence[Device]) -> None:
-    """One line on what was planned and what it has become."""
-    process, loaded = model.process, model.process.loaded
-    assert loaded is not None
-    layers = model.model.header.size("block_count", 0) + 1
-    on_gpus = [gpu.name for gpu in gpus] if loaded.gpu_share else []
-    log.info(
-        "loaded",
-        extra=fields(
-            model=model.model.name.shortest,
-            pid=process.pid,
-            seconds=seconds,
-            planned_bytes=plan.total,
-            resident_bytes=devices.resident_bytes(process.pid),
-            mapped_bytes=loaded.mapped,
-            host_bytes=loaded.host,
-            cache_bytes=plan.cache,
-            cells=plan.n_cells,
-            parallel=plan.n_parallel,
-            context=loaded.n_ctx,
-            layers=layers,
-            gpu_layers=round(loaded.gpu_share * layers),
-            devices=", ".join(on_gpus if loaded.gpu_share == 1 else [*on_gpus, "cpu"]),
-            cpu_variant=loaded.cpu_variant or None,
-        ),
-    )
-
-
-def _log_unload(model: _LoadedModel, reason: str, seconds: float | None = None, **values: str | None) -> None:
-    """One line on what is gone and why; `evicted_for` names the model that takes its place."""
-    name, pid = model.model.name.shortest, model.process.pid
-    values = {"model": name, "reason": reason, **values}
-    message = "evicted" if "evicted_for" in values else "unloaded"
-    log.info(message, extra=fields(**values, pid=pid, bytes=model.size, seconds=seconds))

@@ -1,4 +1,4 @@
-"""One child process: start it, talk to it, end it. Lives on the server's event loop; nothing here blocks."""
+"""One child process: start it, talk to it, end it. Runs on the server's event loop; nothing here blocks."""
 
 from __future__ import annotations
 
@@ -56,22 +56,22 @@ from modelfile.operating_system import kill_group
 from registry.logfields import REQUEST_ID, fields
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
-PATIENCE = 30.0  # seconds without a sign of life after which a child is taken to hang
+PATIENCE = 30.0  # seconds without a sign of life after which a child counts as hung
 PINGS_PER_PATIENCE = 3
-MOST_TOKENS = 1 << 31  # of any vocabulary
-STUCK_FACTOR = 10  # times the patience that one forward pass may take
+MOST_TOKENS = 1 << 31  # token ids are below this in any vocabulary
+STUCK_FACTOR = 10  # a forward pass may take this many times the patience
 log = logging.getLogger("pronk.engine")
 _ERRORS: dict[str, Callable[[str], EngineError]] = {"context": ContextExceeded, "request": InvalidRequest}
 
 
 class RunnerProcess(asyncio.Protocol):
-    """A child process and its socket.
+    """A child process and its socket. Each request in it is a message with an id, which the answers carry too.
 
-    `spawn` returns as soon as it is started; `load` waits for its library and then for its model. When it ends,
-    however that comes, every request in it fails with RunnerDied and `exited` is set; by then it has been reaped and
-    what it had forked is gone too.
-    `greeted` is set once its library is imported (or it has ended before): then `copied_types` says which types of
-    weights that library copies. Its log becomes ours, with its pid and `model`, the name under which it was loaded.
+    `spawn` returns as soon as the process has started; `load` waits for its library and then for the model. However the
+    process ends, every request in it fails with RunnerDied and `exited` is set; by then it has been reaped, and what it
+    had forked is dead too.
+    `greeted` is set when its `Hello` has come (or it has ended before): then `copied_types` are the types of weights
+    that the library copies. Its log becomes ours, with its pid and `model`, the name under which it was loaded.
     """
 
     def __init__(self, patience: float) -> None:
@@ -82,36 +82,36 @@ class RunnerProcess(asyncio.Protocol):
         self.model = ""
         self._patience = patience
         self._ids = itertools.count(1)
-        self._answers: dict[int, TokenStream] = {}
+        self._streams: dict[int, TokenStream] = {}
         self._replies: dict[int, asyncio.Future[FromRunner]] = {}
         self._load: asyncio.Future[Loaded] | None = None
         self._stall: asyncio.Timeout | None = None
         self._stall_timeout = math.inf
-        self.ending = ""  # how it ended, once it has
-        self._signal = 0
-        self.answered = False  # whether it has done any request to its end
+        self.ending = ""  # how it ended: a sentence for users
+        self._signal = 0  # that ended it, 0 if none did
+        self.answered = False  # whether it has finished a request
         self._last_words = ""
-        self._told = ""  # why requests fail, once they do
+        self._failure = ""  # why requests fail; empty while they do not
         self._gone = False
         self._disconnected = asyncio.Event()
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._watchdog: asyncio.Task[None] | None = None
-        self._burial: asyncio.Task[None] | None = None
+        self._exit_task: asyncio.Task[None] | None = None
 
     @classmethod
     async def spawn(cls, environ: Mapping[str, str], patience: float = PATIENCE) -> RunnerProcess:
-        """Start a child. `environ` is the server's environment, of which only what the child needs is passed on.
+        """Start a child. It gets what `child_environment` leaves of `environ`. Raises OSError.
 
-        Once loaded, a child that gives no sign of life for `patience` seconds is killed.
+        Once it has loaded a model, it is killed when it gives no sign of life for `patience` seconds.
         """
         self = cls(patience)
         self._process, ours = await start_child("engine.runner", environ)
         transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         self._transport = transport
         log.debug("process started", extra=fields(pid=self.pid))
-        self._burial = asyncio.create_task(self._bury())
+        self._exit_task = asyncio.create_task(self._await_exit())
         return self
 
     @property
@@ -127,7 +127,7 @@ class RunnerProcess(asyncio.Protocol):
 
     @property
     def cause(self) -> str:
-        """The signal that a defect has killed it with, in words; empty if it lives or ended otherwise."""
+        """The signal of a crash that ended it, such as `SIGSEGV (Segmentation fault)`; else empty."""
         return name_of(self._signal) if self._signal in CRASHES else ""
 
     async def load(self, spec: LoadModel, stall_timeout: float) -> Loaded:
@@ -149,78 +149,82 @@ class RunnerProcess(asyncio.Protocol):
         self._watchdog = asyncio.create_task(self._watch())
         return self.loaded
 
-    def submit(self, build: Submit) -> tuple[int, TokenStream]:
-        """Hand over a prompt (its `id` is replaced by ours); returns the id for `cancel` and the answer to read."""
-        id, answer = next(self._ids), TokenStream()
-        if self._told:
-            answer.finish(self._death())
-            return id, answer
-        self._answers[id] = answer  # that of one that has just gone ends as soon as its cause is known
+    def submit(self, message: Submit) -> tuple[int, TokenStream]:
+        """Send a prompt; returns the id for `cancel`, which replaces the message's, and the stream of the answer."""
+        message_id, stream = next(self._ids), TokenStream()
+        if self._failure:
+            stream.finish(self._died())
+            return message_id, stream
+        self._streams[message_id] = stream  # if the child has just gone, it ends as soon as the cause is known
         try:
-            self._send(msgspec.structs.replace(build, id=id, trace_id=REQUEST_ID.get()))
+            self._send(msgspec.structs.replace(message, id=message_id, trace_id=REQUEST_ID.get()))
         except InvalidRequest as error:
-            self._answers.pop(id).finish(error)
-        return id, answer
+            self._streams.pop(message_id).finish(error)
+        return message_id, stream
 
-    def cancel(self, id: int) -> None:
-        """Nobody reads this answer any more; does nothing if it has ended."""
-        if self._answers.pop(id, None) is not None:
-            self._send(Cancel(id))
+    def cancel(self, message_id: int) -> None:
+        """Stop generating an answer that nobody reads any more; nothing happens if it has ended."""
+        if self._streams.pop(message_id, None) is not None:
+            self._send(Cancel(message_id))
 
     async def tokenize(self, text: str, *, add_special: bool = False) -> list[int]:
-        """The text's token ids; special tokens in it are parsed.
+        """The token ids of a text, special tokens in it parsed.
 
-        Raises RunnerDied, and InvalidRequest for what is too large to be sent, as all that follow.
+        Like all methods below, this raises RunnerDied, and InvalidRequest for a message that is too large.
         """
-        id = next(self._ids)
-        reply = await self._ask(id, Tokenize(id, text, add_special))
+        message_id = next(self._ids)
+        reply = await self._ask(message_id, Tokenize(message_id, text, add_special))
         assert isinstance(reply, Tokens)
         return array("i", reply.tokens).tolist()
 
     async def count_tokens(self, text: str) -> int:
-        """How many tokens a text has; special tokens in it are parsed."""
-        id = next(self._ids)
-        reply = await self._ask(id, Tokenize(id, text, only_count=True))
+        """How many tokens a text has, special tokens in it parsed."""
+        message_id = next(self._ids)
+        reply = await self._ask(message_id, Tokenize(message_id, text, only_count=True))
         assert isinstance(reply, Tokens)
         return reply.count
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
-        """The text of token ids, special tokens written out. What is no token is left out."""
-        id = next(self._ids)
-        reply = await self._ask(id, Detokenize(id, [token for token in tokens if 0 <= token < MOST_TOKENS]))
+        """The text of token ids, special tokens written out. Numbers that are no token are left out."""
+        message_id = next(self._ids)
+        reply = await self._ask(
+            message_id, Detokenize(message_id, [token for token in tokens if 0 <= token < MOST_TOKENS])
+        )
         assert isinstance(reply, Text)
         return reply.text
 
-    async def embed(self, build: Embed) -> Embedded:
-        """The vectors of texts (the message's `id` is replaced by ours); a caller that is cancelled gives them up.
+    async def embed(self, message: Embed) -> Embedded:
+        """The vectors of texts. Cancelling the caller cancels the work. The message gets an id of ours.
 
-        Raises ContextExceeded, InvalidRequest or RunnerError too.
+        Raises ContextExceeded or RunnerError too.
         """
-        id = next(self._ids)
+        message_id = next(self._ids)
         try:
-            reply = await self._ask(id, msgspec.structs.replace(build, id=id, trace_id=REQUEST_ID.get()))
+            reply = await self._ask(
+                message_id, msgspec.structs.replace(message, id=message_id, trace_id=REQUEST_ID.get())
+            )
         except asyncio.CancelledError:
-            self._send(Cancel(id))
+            self._send(Cancel(message_id))
             raise
         assert isinstance(reply, Embedded)
         return reply
 
     async def ping(self) -> Pong:
-        """Ask for a sign of life and the runner's counters."""
-        id = next(self._ids)
-        reply = await self._ask(id, Ping(id))
+        """Ask the child for a sign of life and its counters."""
+        message_id = next(self._ids)
+        reply = await self._ask(message_id, Ping(message_id))
         assert isinstance(reply, Pong)
         return reply
 
     async def close(self) -> None:
-        """End the child: it goes when its socket closes, and is killed if it does not. Safe to call twice."""
+        """End the child: it exits when its socket closes, and is killed if it does not. Safe to call twice."""
         assert self._transport is not None
-        self._transport.abort()  # a child that reads no more must not keep us from closing
+        self._transport.abort()  # not `close`, which would wait for a child that reads no more
         await self.exited.wait()
 
     def kill(self) -> None:
-        """SIGKILL for a child that hangs, and for whatever it has forked."""
-        if not self.exited.is_set():  # afterwards the number may be somebody else's
+        """SIGKILL for the child and all that it has forked."""
+        if not self.exited.is_set():  # afterwards the pid may be another process's
             kill_group(self.pid)
 
     def data_received(self, data: bytes) -> None:
@@ -233,15 +237,15 @@ class RunnerProcess(asyncio.Protocol):
             self._give_up("it sent what is no message")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the event loop: the child has gone, or we closed the socket."""
+        """Called by the event loop: the child has closed its end of the socket, or we have closed ours."""
         self._gone = True
         self._disconnected.set()
 
-    async def _bury(self) -> None:
-        """Wait for the end of the process, see to it that nothing is left, and tell everybody who waits for it.
+    async def _await_exit(self) -> None:
+        """Wait for the end of the process, kill what is left of its group, and fail all requests in it.
 
-        The end shows in two ways, and each may come alone: a child can close its socket and live on, and what it has
-        forked can keep its socket open when it is dead.
+        The process may end or its socket may close, and each may come alone: a child can close its socket and live on,
+        and what it has forked can keep the socket open when the child is dead.
         """
         assert self._process is not None
         assert self._transport is not None
@@ -252,10 +256,10 @@ class RunnerProcess(asyncio.Protocol):
         if self._watchdog is not None:
             self._watchdog.cancel()
         await asyncio.wait((ended,), timeout=EXIT_GRACE)
-        if not ended.done():  # that it is killed is our own doing
+        if not ended.done():  # the kill is ours and explains nothing
             self._last_words = self._last_words or "it closed its connection and did not end"
         self.kill()
-        await asyncio.wait((ended, closed), timeout=EXIT_GRACE)  # what it had said is still to be read
+        await asyncio.wait((ended, closed), timeout=EXIT_GRACE)  # its last messages are still to be read
         self._transport.abort()
         code = self._process.returncode
         self.ending = self._last_words if code is None else how_it_ended(code, self._last_words)
@@ -263,32 +267,32 @@ class RunnerProcess(asyncio.Protocol):
         self._fail_all(self.ending or "it does not end")
         values = {"pid": self.pid, "model": self.model or None, "ending": self.ending or None}
         log.debug("process ended", extra=fields(**values, request_id=None))
-        await asyncio.wait((ended, closed))  # one that waits for a disk cannot even be killed
+        await asyncio.wait((ended, closed))  # a process that waits for a disk cannot be killed
         self.exited.set()
 
     def _give_up(self, reason: str) -> None:
-        """The child is of no use any more: tell everybody at once, however long its end takes."""
+        """Fail all requests at once and kill the child, however long its end takes."""
         self._gone = True
         self._last_words = reason
         self._fail_all(reason)
         self.kill()
 
     def _fail_all(self, detail: str) -> None:
-        self._told = detail
-        for answer in self._answers.values():
-            answer.finish(self._death())
-        self._answers.clear()
+        self._failure = detail
+        for stream in self._streams.values():
+            stream.finish(self._died())
+        self._streams.clear()
         for reply in self._replies.values():
             if not reply.done():
-                reply.set_exception(self._death())
+                reply.set_exception(self._died())
         self._settle(died_loading(detail, self._signal))
         self.greeted.set()
 
-    def _death(self) -> RunnerDied:
-        return RunnerDied(self._told, crashed=self._signal in CRASHES)
+    def _died(self) -> RunnerDied:
+        return RunnerDied(self._failure, crashed=self._signal in CRASHES)
 
     async def _watch(self) -> None:
-        """Kill the child when it does not answer a ping, or is busy without ever finishing a pass."""
+        """Kill the child when it does not answer a ping, or is busy and does not finish a forward pass."""
         steps, since = -1, 0
         while True:
             await asyncio.sleep(self._patience / PINGS_PER_PATIENCE)
@@ -306,18 +310,24 @@ class RunnerProcess(asyncio.Protocol):
 
     def _receive(self, event: FromRunner) -> None:
         match event:
-            case Chunk(id=id, text=text):
-                if answer := self._answers.get(id):
-                    answer.add(text)
-            case Done(id=id):
-                if answer := self._answers.pop(id, None):
-                    answer.finish(event)
+            case Chunk(id=message_id, text=text):
+                if stream := self._streams.get(message_id):
+                    stream.add(text)
+            case Done(id=message_id):
+                if stream := self._streams.pop(message_id, None):
+                    stream.finish(event)
                 self.answered = True
-            case Failed(id=id) if id in self._answers:
-                self._answers.pop(id).finish(_error(event))
-            case Tokens(id=id) | Text(id=id) | Pong(id=id) | Embedded(id=id) | Failed(id=id):
+            case Failed(id=message_id) if message_id in self._streams:
+                self._streams.pop(message_id).finish(_error(event))
+            case (
+                Tokens(id=message_id)
+                | Text(id=message_id)
+                | Pong(id=message_id)
+                | Embedded(id=message_id)
+                | Failed(id=message_id)
+            ):
                 self.answered |= isinstance(event, Embedded)
-                if (reply := self._replies.pop(id, None)) and not reply.done():
+                if (reply := self._replies.pop(message_id, None)) and not reply.done():
                     reply.set_result(event)
             case Hello(copied=copied):
                 self.copied_types = frozenset(copied)
@@ -359,19 +369,19 @@ class RunnerProcess(asyncio.Protocol):
         else:
             self._load.set_exception(outcome)
 
-    async def _ask(self, id: int, message: ToRunner) -> FromRunner:
-        if self._told:
-            raise self._death()
+    async def _ask(self, message_id: int, message: ToRunner) -> FromRunner:
+        if self._failure:
+            raise self._died()
         reply: asyncio.Future[FromRunner] = asyncio.get_running_loop().create_future()
-        self._replies[id] = reply
+        self._replies[message_id] = reply
         try:
             self._send(message)
-            found = await reply
+            outcome = await reply
         finally:
-            self._replies.pop(id, None)
-        if isinstance(found, Failed):
-            raise _error(found)
-        return found
+            self._replies.pop(message_id, None)
+        if isinstance(outcome, Failed):
+            raise _error(outcome)
+        return outcome
 
     def _send(self, message: ToRunner) -> None:
         """Write one message. Raises InvalidRequest if it is too large for any peer to read."""

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.messages import Sampling
 from engine.runner.llamacpp import C
@@ -16,8 +15,6 @@ CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)
 SEEDS = 0xFFFFFFFF  # LLAMA_DEFAULT_SEED, which means "random": our seeds stay below it
 MIROSTAT_M = 100  # tokens that Mirostat estimates from, as in its paper
 MAX_BREAKERS = 64
-
-Candidates = npt.NDArray[np.void]
 
 
 class NothingToChoose(RuntimeError):

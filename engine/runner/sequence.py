@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from engine.messages import Done
 from engine.runner.detokenizer import IncrementalDetokenizer
@@ -36,7 +35,6 @@ class Sequence:
     n_threads: int = 0
     n_batch: int = 0
     trace_id: str = ""
-    submitted: float = field(default_factory=time.perf_counter)
     slot: int = -1
     n_cached: int = 0
     n_reused: int = -1

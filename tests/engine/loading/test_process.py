@@ -293,7 +293,7 @@ async def test_a_thousand_cancels_leave_nothing(process: RunnerProcess) -> None:
     assert text == "The capital of France is Paris."
     pong = await process.ping()
     assert (pong.busy, pong.waiting) == (0, 0)
-    assert not process._answers
+    assert not process._streams
     assert not process._replies
     assert (len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())) == (fds, tasks)
 

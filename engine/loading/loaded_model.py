@@ -1,0 +1,93 @@
+"""One loaded model: its process, the bytes that it takes, and the log lines of its load and its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.api import RunningModel
+from engine.loading import devices
+from engine.loading.devices import Device
+from engine.loading.memory import MemoryPlan
+from engine.loading.process import RunnerProcess
+from engine.loading.state import LoadSpec, RunnerView
+from engine.messages import Loaded
+from engine.model import Model
+from registry.logfields import fields
+
+log = logging.getLogger("pronk.engine")
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    """A model, the process that has loaded it, and the bytes that it takes.
+
+    The first text to embed adds `embedding_bytes` to its `size`; then these are 0. `gpu_share` is the part of its
+    layers that is on GPUs, 0 to 1.
+    """
+
+    model: Model
+    process: RunnerProcess
+    spec: LoadSpec
+    size: int
+    embedding_bytes: int
+    gpu_share: float
+
+    @classmethod
+    def of(cls, model: Model, process: RunnerProcess, spec: LoadSpec, plan: MemoryPlan, loaded: Loaded) -> LoadedModel:
+        """A model just loaded as planned, with its real size as far as the process knows that."""
+        size = plan.total
+        if not loaded.gpu_share:  # all weights are in this machine's memory
+            size += loaded.mapped + loaded.host - plan.weights
+        return cls(model, process, spec, size, plan.embedding_bytes, loaded.gpu_share)
+
+    def count_embedding(self) -> None:
+        """Note that it has embedded a text, which may have made it larger."""
+        self.size += self.embedding_bytes
+        self.embedding_bytes = 0
+
+    def shown(self, view: RunnerView, now: float) -> RunningModel:
+        """It as `/api/ps` shows it, `now` in seconds of the scheduler's clock."""
+        return RunningModel(
+            name=self.model.name.full,
+            digest=self.model.digest,
+            size=self.size,
+            size_vram=round(self.size * self.gpu_share),
+            context_length=view.spec.num_ctx,
+            expires_at=time.time() + view.expiry(now) - now,
+        )
+
+    def log_load(self, plan: MemoryPlan, seconds: float, gpus: Sequence[Device]) -> None:
+        """Log one line on what was planned and what it has become."""
+        loaded = self.process.loaded
+        assert loaded is not None
+        layers = self.model.header.size("block_count", 0) + 1
+        on_gpus = [gpu.name for gpu in gpus] if loaded.gpu_share else []
+        log.info(
+            "loaded",
+            extra=fields(
+                model=self.model.name.shortest,
+                pid=self.process.pid,
+                seconds=seconds,
+                planned_bytes=plan.total,
+                resident_bytes=devices.resident_bytes(self.process.pid),
+                mapped_bytes=loaded.mapped,
+                host_bytes=loaded.host,
+                cache_bytes=plan.cache,
+                cells=plan.n_cells,
+                parallel=plan.n_parallel,
+                context=loaded.n_ctx,
+                layers=layers,
+                gpu_layers=round(loaded.gpu_share * layers),
+                devices=", ".join(on_gpus if loaded.gpu_share == 1 else [*on_gpus, "cpu"]),
+                cpu_variant=loaded.cpu_variant or None,
+            ),
+        )
+
+    def log_unload(self, reason: str, seconds: float | None = None, **values: str | None) -> None:
+        """Log one line on its end and why; `evicted_for` in `values` names the model that takes its place."""
+        values = {"model": self.model.name.shortest, "reason": reason, **values}
+        message = "evicted" if "evicted_for" in values else "unloaded"
+        log.info(message, extra=fields(**values, pid=self.process.pid, bytes=self.size, seconds=seconds))
