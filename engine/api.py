@@ -1,4 +1,4 @@
-"""What the façade takes and gives back. Plain data, shared by every API dialect; no logic, no I/O."""
+"""The requests that the engine takes and the results that it gives: plain data, the same for every API dialect."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ DoneReason = Literal["stop", "length", "tool_calls"]
 
 @dataclass(slots=True, frozen=True)
 class NamedTool:
-    """The choice of one function, which must be called."""
+    """A `tool_choice` that forces a call of one function."""
 
     name: str
 
 
 ToolChoice = Literal["auto", "none", "required"] | NamedTool
-"""Whether tools are called: as the model likes, never, always, always this one."""
+"""Whether the model calls tools: if it likes, never, always, or always this one."""
 
 
 @dataclass(slots=True, kw_only=True)
 class InferenceRequest:
-    """What generate and chat have in common.
+    """The fields that generate and chat share.
 
     `model` is the name as the client sent it. `options` is the request's raw map (checked against
     `modelfile.parameters`). `keep_alive` is in seconds: None = as before, inf = forever, 0 = unload when idle.
@@ -86,10 +86,10 @@ class ChatRequest(InferenceRequest):
 
 @dataclass(slots=True, kw_only=True)
 class EmbedRequest:
-    """Vectors of texts. Fields that others have too mean what they mean there.
+    """Vectors of texts. Fields of the same names mean the same as in the other requests.
 
     A text that is too long is cut if `truncate` allows it. 0 < `dimensions` < width leaves that many numbers of each
-    vector. `normalize` False leaves the vectors of models that do not do so themselves at the length they have.
+    vector. `normalize` False keeps the lengths of vectors, unless the model itself makes them one.
     """
 
     model: str

@@ -1,6 +1,6 @@
-"""What a model can do, read off its file, its config and its template; and which of two templates writes its prompts.
+"""What a model can do, judged by its file, config and template; and which of two templates renders its prompts.
 
-Pure. The names are the API's: completion, tools, insert, vision, embedding, thinking, audio.
+Pure functions. The names are the API's: completion, tools, insert, vision, embedding, thinking, audio.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ALWAYS_THINKING = ("gptoss", "gpt-oss")
 
 @dataclass(frozen=True, slots=True)
 class TemplateTraits:
-    """What a template can express: tools, thinking, text in the middle, and the way from a call to its result."""
+    """What a template can express: tools, thinking, fill in the middle; `round_trip`: both calls and their results."""
 
     tools: bool = False
     thinking: bool = False
@@ -43,7 +43,7 @@ class TemplateTraits:
 
 
 def chat_template_traits(source: str) -> TemplateTraits:
-    """The traits of a Jinja chat template, by the texts that stand in it."""
+    """The traits of a Jinja chat template, by texts that occur in it."""
     tools = "tools" in source or "tool_call" in source
     thinking = ("<think>" in source and "</think>" in source) or (
         _any(_SPLITS_THINKING, source) and not _any(_READS_THINKING, source)
@@ -63,7 +63,7 @@ def go_template_traits(template: ChatTemplate, source: str) -> TemplateTraits:
 
 
 def prefers_chat_template(chat: TemplateTraits, go: TemplateTraits) -> bool:
-    """Whether the file's chat template is the better one although the model also stores a Go template."""
+    """Whether to use the chat template in the file rather than the stored Go template."""
     can_chat, can_go = chat.capabilities, go.capabilities
     if len(can_chat) > len(can_go):
         return chat.round_trip or not go.round_trip
@@ -73,11 +73,11 @@ def prefers_chat_template(chat: TemplateTraits, go: TemplateTraits) -> bool:
 def all_capabilities(
     config: ModelConfig, header: GGUFHeader, projectors: Sequence[GGUFHeader], template: TemplateTraits
 ) -> frozenset[str]:
-    """What a model can do; `template` are the traits of the template that writes its prompts."""
-    found = {*(config.capabilities or ()), *template.capabilities, *_of_files(header, projectors)}
+    """What a model can do; `template` are the traits of the template that renders its prompts."""
+    capabilities = {*(config.capabilities or ()), *template.capabilities, *_of_files(header, projectors)}
     if {config.model_family, header.architecture} & set(_ALWAYS_THINKING):
-        found.add("thinking")
-    return frozenset(found)
+        capabilities.add("thinking")
+    return frozenset(capabilities)
 
 
 def _of_files(header: GGUFHeader, projectors: Sequence[GGUFHeader]) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _of_files(header: GGUFHeader, projectors: Sequence[GGUFHeader]) -> Iterator[
 
 
 def _embeds(header: GGUFHeader) -> bool:
-    """Whether the weights were made for vectors: the file need not say so where nothing else can be done with them."""
+    """Whether the model is for embeddings: an encoder, or a file that says how to pool."""
     return header.architecture in ENCODERS or header.field("pooling_type") is not None
 
 

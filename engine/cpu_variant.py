@@ -1,8 +1,8 @@
-"""Which variant of llama.cpp's CPU backend is used: the best one that computes right numbers on this processor.
+"""Chooses the variant of llama.cpp's CPU backend: the best one that computes right numbers on this processor.
 
-An installation that is to run anywhere, as that of an image, has a variant for each generation of processors
-(`modelfile.backends`). llama.cpp takes the best one that the processor can run; what a compiler got wrong it does not
-see. So the self-test proves that one at the first start, and the next one if it fails. What was found is remembered
+An installation for any machine, such as an image, has a variant for each generation of processors
+(`modelfile.backends`). llama.cpp takes the best one that the processor supports; it does not see what a compiler got
+wrong. So the first start runs the self-test on that variant, and on the next one if it fails. The result is remembered
 beside the models, for this library and this processor.
 """
 
@@ -38,10 +38,10 @@ Prove = Callable[[Mapping[str, str]], SelfTest]
 
 
 def choose(environ: Mapping[str, str], models: Path) -> dict[str, str]:
-    """What children need in their environment to use the variant that is chosen here; says in the log which one.
+    """The environment variables with which children use the chosen variant; the log names it.
 
     Empty if the library has no variants. `environ` is the server's environment, `models` the folder of the models.
-    Blocks: for some seconds where nothing is remembered.
+    Blocking: it takes some seconds if nothing is remembered.
     """
     library = backends.library_folder()
     folder = backends.module_folder(library) if library else None
@@ -54,25 +54,25 @@ def choose(environ: Mapping[str, str], models: Path) -> dict[str, str]:
 
 
 def available() -> list[str]:
-    """The names of the variants that the library has, in order of the alphabet; none if it has no choice."""
+    """The sorted names of the variants that the library has; empty if it has no choice."""
     library = backends.library_folder()
     folder = backends.module_folder(library) if library else None
     return backends.variants(folder) if folder else []
 
 
 class Memory:
-    """A small file in JSON. One that cannot be read counts as empty, one that cannot be written is left alone."""
+    """A small JSON file. If it cannot be read it counts as empty; if it cannot be written nothing happens."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def get(self, key: str) -> str | None:
-        """What was put under a key."""
+        """The value of a key; None if there is none."""
         value = self._read().get(key)
         return value if isinstance(value, str) else None
 
     def put(self, key: str, value: str) -> None:
-        """Keep a value; the file is there as a whole or as it was."""
+        """Store a value. The file is replaced as a whole."""
         text = json.dumps({**self._read(), key: value}, indent=1)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,10 +85,10 @@ class Memory:
 
     def _read(self) -> dict[str, object]:
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
+            values = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return values if isinstance(values, dict) else {}
 
 
 def _chosen(library: Path, folder: Path, environ: dict[str, str], memory: Memory, prove: Prove) -> dict[str, str]:
@@ -101,23 +101,23 @@ def _chosen(library: Path, folder: Path, environ: dict[str, str], memory: Memory
         log.info("CPU variant %s of llama.cpp, proved before on this processor", known)
         return {backends.VARIANT: str(known)}
     for name in names:
-        found = prove({**environ, backends.VARIANT: name})
-        if _is_at_fault(found):
-            log.warning("CPU variant %s of llama.cpp is not used: %s", name, found.sentence)
+        test = prove({**environ, backends.VARIANT: name})
+        if _is_at_fault(test):
+            log.warning("CPU variant %s of llama.cpp is not used: %s", name, test.sentence)
             continue
-        if found.ok:
+        if test.ok:
             memory.put(key, name)
-            log.info("CPU variant %s of llama.cpp: %s", name, found.sentence)
+            log.info("CPU variant %s of llama.cpp: %s", name, test.sentence)
         else:
-            log.warning("CPU variant %s of llama.cpp, not proved: %s", name, found.sentence)
+            log.warning("CPU variant %s of llama.cpp, not proved: %s", name, test.sentence)
         return {backends.VARIANT: name}
     log.error("no CPU variant of llama.cpp computes right numbers here; the simplest one is used, %s", names[-1])
     return {backends.VARIANT: names[-1]}
 
 
-def _is_at_fault(found: SelfTest) -> bool:
-    """Whether a self-test failed by what it tested, and not because somebody ended it, as for want of memory."""
-    return found.outcome is Outcome.DIFFERS or (found.outcome is Outcome.DIED and not found.detail.startswith(_ENDED))
+def _is_at_fault(test: SelfTest) -> bool:
+    """Whether the variant is at fault for a failed test, and not somebody who ended it, as for want of memory."""
+    return test.outcome is Outcome.DIFFERS or (test.outcome is Outcome.DIED and not test.detail.startswith(_ENDED))
 
 
 def _prove(environ: Mapping[str, str]) -> SelfTest:
@@ -128,7 +128,7 @@ def _prove(environ: Mapping[str, str]) -> SelfTest:
 
 
 def _ranking(library: Path, environ: Mapping[str, str]) -> list[str]:
-    """The variants that this processor can run, the best one first. A child looks at them: one may crash it."""
+    """The variants that this processor supports, the best one first. A child looks at them: one may crash it."""
     command = [sys.executable, "-P", "-m", backends.__name__, str(library)]
     try:
         done = subprocess.run(
@@ -155,7 +155,7 @@ def _key(library: Path, folder: Path) -> str:
 
 
 def _processor() -> Iterator[str]:
-    """What says which instructions there are, of the first core."""
+    """The lines of `/proc/cpuinfo` that name the instructions of the first core."""
     yield platform.machine()
     if not (cores := cpu_info()):
         yield platform.processor()

@@ -1,4 +1,4 @@
-"""The vectors of a request's texts, however many there are."""
+"""Embeds the texts of a request, in messages of bounded size."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from engine.messages import Embed
 from engine.model import Model
 from modelfile.parameters import MOST_TOKENS, Options
 
-SLICE = 256  # texts of one message: what it brings back is some megabytes at most
+SLICE = 256  # texts of one message, so that its answer is a few megabytes at limit
 
 
 async def embed(
     process: RunnerProcess, model: Model, request: EmbedRequest, options: Options, num_ctx: int
 ) -> tuple[list[array[float]], int]:
-    """The vectors in the order of the texts, and how many tokens were evaluated for them.
+    """The vectors in the order of the texts, and the number of tokens that were evaluated.
 
-    `num_ctx` is the request's context in tokens. Raises what the process answers instead, naming the text by its place
-    if there are several.
+    `num_ctx` is the request's context in tokens. Raises what `RunnerProcess.embed` raises; the error names the number
+    of the text if there are several.
     """
     assert process.loaded is not None
     longest = max_embedding_tokens(model, options, num_ctx)
-    most = max(ALWAYS_TOKENIZED, max_characters(model, longest))  # what is beyond would be cut, or is refused so too
-    request = replace(request, texts=[text[:most] for text in request.texts])
+    limit = max(
+        ALWAYS_TOKENIZED, max_characters(model, longest)
+    )  # the rest would be cut, or the text is refused without it too
+    request = replace(request, texts=[text[:limit] for text in request.texts])
     normalize = request.normalize or normalizes(model.header)
-    # Two names of the same weights may have different ideas of their context; the process has that of the first.
+    # Names that share weights may have different contexts; the process has that of the name it was loaded for.
     longest = min(longest, process.loaded.n_ctx)
-    options = clamped(options, MOST_TOKENS)  # how many are in a pass of texts is not theirs to say
+    options = clamped(options, MOST_TOKENS)  # `num_batch` does not apply to embedding
     vectors: list[array[float]] = []
     tokens = 0
     for message in _messages(request, options, longest, normalize):

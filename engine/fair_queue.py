@@ -1,4 +1,4 @@
-"""A line in which clients take turns, however many places each of them has in it."""
+"""A bounded queue in which clients take turns, however many requests each of them has in it."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ from itertools import count
 from engine.errors import ServerBusy
 
 Place = tuple[int, int, "asyncio.Future[None]"]
-"""A size, a number that tells who came first, and what is done when it is his turn."""
+"""A request's size, its number in order of arrival, and the future that is done when its turn comes."""
 
 
 class FairQueue:
-    """Lets `width` in at once and up to `most` wait; no client has more than half of the waiting places.
+    """Admits `width` requests at a time; up to `limit` wait, at most half of them of one client.
 
-    Of one client's, the smallest comes first: one that sends large work holds up its own small one least.
-    Lives on one event loop.
+    Clients take turns. Of one client's requests the smallest comes first. Belongs to one event loop.
     """
 
-    def __init__(self, width: int, most: int) -> None:
+    def __init__(self, width: int, limit: int) -> None:
         self._free = width
-        self._most = most
+        self._limit = limit
         self._waiting: dict[str, list[Place]] = {}  # heaps by client, in the order of their turns
         self._numbers = count()
 
     @property
     def length(self) -> int:
-        """How many are waiting."""
+        """How many requests wait."""
         return sum(map(len, self._waiting.values()))
 
     @asynccontextmanager
     async def place(self, client: str, size: int = 0) -> AsyncIterator[None]:
-        """Wait for a place and hold it. Raises ServerBusy where too many are waiting."""
+        """Wait for a turn and hold a place while the context lasts. Raises ServerBusy if too many wait."""
         await self._enter(client, size)
         try:
             yield
@@ -47,7 +46,7 @@ class FairQueue:
             self._free -= 1
             return
         mine = self._waiting.get(client, ())
-        if self.length >= self._most or len(mine) >= max(self._most // 2, 1):
+        if self.length >= self._limit or len(mine) >= max(self._limit // 2, 1):
             raise ServerBusy
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         place = (size, next(self._numbers), turn)
@@ -62,26 +61,24 @@ class FairQueue:
             raise
 
     def _forget(self, client: str, place: Place) -> None:
-        line = self._waiting[client]
-        line.remove(place)
-        heapify(line)
-        if not line:
+        heap = self._waiting[client]
+        heap.remove(place)
+        heapify(heap)
+        if not heap:
             del self._waiting[client]
 
     def _leave(self) -> None:
         while self._waiting:
-            client, line = next(iter(self._waiting.items()))
+            client, heap = next(iter(self._waiting.items()))
             del self._waiting[client]
-            _, _, turn = heappop(line)
-            if line:
-                self._waiting[client] = line  # at the end: the others come first
+            _, _, turn = heappop(heap)
+            if heap:
+                self._waiting[client] = heap  # behind all other clients
             if not turn.done():
                 turn.set_result(None)
                 return
         self._free += 1
 
 
-# Who a request comes from, as far as fairness between clients needs to know.
-
 CLIENT: ContextVar[str] = ContextVar("client", default="")
-"""The client of the request that is being answered: by its address, and by its key where it shows one."""
+"""The client of the current request: its address, and its API key if it sent one."""

@@ -1,4 +1,4 @@
-"""Asks a child process whether a grammar can be used, before any model meets it."""
+"""Validates grammars in a child process before they reach a model: a hostile one may crash or hang its compiler."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from registry.logfields import fields
 
 REMEMBERED = 4096  # verdicts; clients send the same grammars again and again
 TOO_MUCH = "it is too complex"
-QUICK, SLOW = 0.1, 1.2  # seconds of processor time: what needs more than the first waits for those that do not
-WALL = 10  # times as long a verdict may take on a busy machine, then the process is replaced
-LAST_WORDS = 1.0  # seconds in which the process ends by itself
-FORGIVEN = 300.0  # seconds after which what was too complex is tried again: the machine may have been short of memory
+QUICK, SLOW = 0.1, 1.2  # seconds of CPU time: a grammar that needs more than the first is queued again, as slow
+WALL = 10  # a verdict may take this many times its CPU time on the clock; then the process is replaced
+EXIT_GRACE = 1.0  # seconds in which the process ends by itself
+RETRY_AFTER = 300.0  # seconds after which a too complex grammar is tried again: memory may have been short
 log = logging.getLogger("pronk.engine")
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # more reserve what the process may not have
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # more threads reserve memory beyond its limit
 
 
 class GrammarValidator:
-    """Checks grammars, those of different clients in turns. Lives on the server's event loop; `close` ends its process.
+    """Validates grammars; different clients take turns. Belongs to the server's event loop; `close` ends its process.
 
-    A grammar is tried for a moment first, and again at length if that was too short: slow ones wait in a line of
-    their own, behind which no other does. Verdicts are remembered. The process starts with the first check, and is
-    replaced when it has died.
+    A grammar is tried for QUICK seconds first, and then for SLOW ones: slow grammars have a queue of their own, so
+    that they hold up no quick one. Verdicts are remembered. The process starts with the first check, and is replaced
+    when it has died.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -44,14 +44,14 @@ class GrammarValidator:
         self._reader: asyncio.Task[None] | None = None
         self._quick = FairQueue(2, 256)
         self._slow = FairQueue(1, 32)
-        self._verdicts: dict[bytes, tuple[str, float]] = {}  # and until when they hold
+        self._verdicts: dict[bytes, tuple[str, float]] = {}  # with the time until which they hold
         self._validating: dict[bytes, asyncio.Task[str]] = {}
         self._asked: dict[int, asyncio.Future[GrammarVerdict]] = {}
         self._ids = 0
         self._closed = False
 
     async def check(self, grammar: Grammar, what: str) -> None:
-        """Return if the grammar can be used; else raise InvalidRequest, which names it as `what`. Raises ServerBusy."""
+        """Raise InvalidRequest, whose text calls the grammar `what`, if it cannot be used. Raises ServerBusy."""
         key = hashlib.sha256(msgspec.msgpack.encode(grammar)).digest()
         reason, until = self._verdicts.get(key, ("", 0.0))
         if until <= time.monotonic():
@@ -72,7 +72,7 @@ class GrammarValidator:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _validated(self, key: bytes, grammar: Grammar) -> str:
-        """The verdict on a grammar, which is judged once however many ask."""
+        """Why a grammar cannot be used, "" if it can. It is validated once, however many requests wait for that."""
         task = self._validating.get(key)
         if task is None:
             task = self._validating[key] = asyncio.create_task(self._validate(key, grammar))
@@ -87,46 +87,46 @@ class GrammarValidator:
     def _finished(self, key: bytes, task: asyncio.Task[str]) -> None:
         del self._validating[key]
         if not task.cancelled():
-            task.exception()  # has been seen, should nobody wait any more
+            task.exception()  # mark it as retrieved: perhaps no request waits any more
 
     async def _validate(self, key: bytes, grammar: Grammar) -> str:
         client, size = CLIENT.get(), len(grammar.rules)
         async with self._quick.place(client, size):
-            found = await self._ask(grammar, QUICK)
-        if not found.in_time:
+            verdict = await self._ask(grammar, QUICK)
+        if not verdict.in_time:
             log.debug("grammar takes long: checked again at length", extra=fields(grammar=key.hex()[:12]))
             async with self._slow.place(client, size):
-                found = await self._ask(grammar, SLOW)
-        reason = found.reason if found.in_time else TOO_MUCH
+                verdict = await self._ask(grammar, SLOW)
+        reason = verdict.reason if verdict.in_time else TOO_MUCH
         while len(self._verdicts) >= REMEMBERED:
             del self._verdicts[next(iter(self._verdicts))]
-        self._verdicts[key] = reason, time.monotonic() + FORGIVEN if reason == TOO_MUCH else float("inf")
+        self._verdicts[key] = reason, time.monotonic() + RETRY_AFTER if reason == TOO_MUCH else float("inf")
         return reason
 
     async def _ask(self, grammar: Grammar, seconds: float) -> GrammarVerdict:
-        """What the process says of a grammar that it tries for some seconds."""
+        """The verdict of the process, which tries the grammar for so many seconds of CPU time."""
         if self._closed:
             raise EngineStopped
         process = await self._running()
         self._ids += 1
-        id_ = self._ids
+        message_id = self._ids
         answer: asyncio.Future[GrammarVerdict] = asyncio.get_running_loop().create_future()
-        self._asked[id_] = answer
+        self._asked[message_id] = answer
         try:
-            body = msgspec.msgpack.encode(ValidateGrammar(id_, seconds, grammar))
+            body = msgspec.msgpack.encode(ValidateGrammar(message_id, seconds, grammar))
             assert process.stdin is not None
             process.stdin.write(FRAME_HEADER.pack(len(body)) + body)
             async with asyncio.timeout(seconds * WALL):
                 return await answer
         except TimeoutError:
             await self._end()
-            return GrammarVerdict(id_, False, "")
+            return GrammarVerdict(message_id, False, "")
         except ConnectionError:
             if self._closed:
                 raise EngineStopped from None
-            return GrammarVerdict(id_, True, TOO_MUCH)
+            return GrammarVerdict(message_id, True, TOO_MUCH)
         finally:
-            self._asked.pop(id_, None)
+            self._asked.pop(message_id, None)
 
     async def _running(self) -> asyncio.subprocess.Process:
         async with self._starting:
@@ -156,10 +156,10 @@ class GrammarValidator:
     async def _read_verdicts(self, process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
             while True:
-                found = await _read(process)
-                answer = self._asked.get(found.id)
+                verdict = await _read(process)
+                answer = self._asked.get(verdict.id)
                 if answer is not None and not answer.done():
-                    answer.set_result(found)
+                    answer.set_result(verdict)
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(ConnectionResetError())
@@ -169,9 +169,9 @@ class GrammarValidator:
         if process is None:
             return
         assert process.stdin is not None
-        process.stdin.close()  # it ends what it has started, and itself
+        process.stdin.close()  # the process then kills its trials and exits
         try:
-            await asyncio.wait_for(process.wait(), LAST_WORDS)
+            await asyncio.wait_for(process.wait(), EXIT_GRACE)
         except TimeoutError:
             kill_group(process.pid)
             await process.wait()

@@ -1,4 +1,4 @@
-"""What the server and a model's child process say to each other: typed msgpack, no pickle, no logic.
+"""The messages between the server and a model's child process: typed msgpack, no pickle, no logic.
 
 Every frame on the socket is a little-endian u32 length and a msgpack body. The parent sends one `ToRunner` per
 frame. The child sends a list of `FromRunner` per frame: all that one step produced travels in one message.
@@ -48,9 +48,9 @@ class Sampling(msgspec.Struct, array_like=True, frozen=True):
 
 
 class EmbeddingSizes(msgspec.Struct, array_like=True, frozen=True):
-    """How texts are embedded. In tokens: the `longest` one, and about how many of all texts are in one pass.
+    """How texts are embedded. `longest` is the most tokens of a text, `batch` about the tokens of one forward pass.
 
-    `mean`: the file has no pooling of its own, a vector is the mean over the tokens.
+    `mean`: the file names no pooling, so a vector is the mean over the tokens.
     """
 
     longest: int = 512
@@ -62,7 +62,7 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """Load one model. `n_ctx` is the largest context of one sequence, `n_cells` the size of the cache they share.
 
     `cache_type` is a ggml type name for K and V ("f16", "q8_0", …); `flash_attention` -1 lets llama.cpp choose;
-    `overrides` are entries of the file's metadata and what counts in their place.
+    `overrides` replace entries of the file's metadata (`llama_model_kv_override`).
     """
 
     path: str
@@ -98,7 +98,7 @@ class Grammar(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ValidateGrammar(msgspec.Struct, array_like=True, frozen=True):
-    """Ask whether a grammar can be used, within so many seconds of processor time. Answered by `GrammarVerdict`."""
+    """Ask whether a grammar can be used, within `seconds` of CPU time. Answered by `GrammarVerdict`."""
 
     id: int
     seconds: float
@@ -106,7 +106,7 @@ class ValidateGrammar(msgspec.Struct, array_like=True, frozen=True):
 
 
 class GrammarVerdict(msgspec.Struct, array_like=True, frozen=True):
-    """Why a grammar cannot be used, "" if it can. Not `in_time`: that is not known yet."""
+    """`reason` says why a grammar cannot be used, "" if it can. Not `in_time`: the time was too short to tell."""
 
     id: int
     in_time: bool
@@ -114,10 +114,10 @@ class GrammarVerdict(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
-    """Generate from a prompt. `num_ctx` is the request's, `overflow` says what an over-long prompt gets.
+    """Generate from a prompt. `num_ctx` is the request's; `overflow`: whether an over-long prompt is cut or rejected.
 
-    `num_thread` and `num_batch` are wishes, 0 for none: the threads of a pass that is for such requests only, and how
-    many tokens of the prompt a pass may take. `trace_id` is the id of the HTTP request, for the log.
+    `num_thread` is the number of threads of a pass in which all requests ask for it, `num_batch` the most tokens of the
+    prompt in one pass; 0 asks for nothing. `trace_id` is the id of the HTTP request, for the log.
     """
 
     id: int
@@ -137,7 +137,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
-    """Nobody wants the answer of `id` any more."""
+    """Stop working on the request `id`: nobody reads its answer."""
 
     id: int
 
@@ -159,7 +159,7 @@ class Detokenize(msgspec.Struct, array_like=True, frozen=True, tag=5):
 
 
 class Ping(msgspec.Struct, array_like=True, frozen=True, tag=6):
-    """Are you there? Answered by `Pong` from a thread that never waits for llama.cpp."""
+    """Ask for a sign of life. Answered by `Pong` from a thread that never waits for llama.cpp."""
 
     id: int
 
@@ -169,7 +169,7 @@ class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
 
     A longer text is cut if `truncate` says so and refused otherwise. 0 < `dimensions` < width leaves that many numbers
     of each vector; `normalize` gives them length one. `first` is the number of the first text in the request that
-    these belong to, for errors; None where there is but one. `num_thread` and `trace_id` are as in `Submit`.
+    these belong to, for errors; None if there is only one. `num_thread` and `trace_id` are as in `Submit`.
     """
 
     id: int
@@ -189,7 +189,7 @@ ToRunner = LoadModel | Submit | Cancel | Tokenize | Detokenize | Ping | Embed
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):
     """The library is imported and the child waits for `LoadModel`.
 
-    `copied` are the types of weights, as GGUF names them, that it copies into a layout of the processor's own.
+    `copied` are the types of weights, as GGUF names them, that llama.cpp repacks for this CPU.
     """
 
     copied: tuple[str, ...] = ()
@@ -315,7 +315,7 @@ from_runner_decoder = msgspec.msgpack.Decoder(list[FromRunner])
 
 
 def frames(events: list[FromRunner]) -> Iterator[bytes]:
-    """Frames for events, however large these are together; one that is too large by itself fails its request."""
+    """Frames for events, split where they are too large together. An event too large by itself fails its request."""
     frame = encode_frame(events)
     if len(frame) <= FRAME_HEADER.size + MAX_FRAME:
         yield frame
@@ -324,12 +324,12 @@ def frames(events: list[FromRunner]) -> Iterator[bytes]:
         yield from frames(events[:middle])
         yield from frames(events[middle:])
     else:
-        id = getattr(events[0], "id", 0)
-        yield encode_frame([Failed(id, "request", "what it asks for is too large")])
+        request_id = getattr(events[0], "id", 0)
+        yield encode_frame([Failed(request_id, "request", "what it asks for is too large")])
 
 
 def take_events(buffer: bytearray) -> Iterator[FromRunner]:
-    """Take every whole frame out of what a child has sent so far. Raises msgspec.DecodeError for what is none."""
+    """Take all complete frames out of a buffer. Raises msgspec.DecodeError for an invalid one."""
     at = 0
     while len(buffer) - at >= FRAME_HEADER.size:
         (size,) = FRAME_HEADER.unpack_from(buffer, at)

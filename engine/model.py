@@ -30,17 +30,17 @@ from registry.storage.store import ModelMissing, Store, StoredModel
 MAX_TEXT = 16 << 20  # bytes of a layer of text
 SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
 NO_HEADER = GGUFHeader(version=3, metadata={}, tensors=(), data_offset=0)
-KEPT = 32 << 20  # bytes of models, and of headers of weights, that were read
+CACHE_SIZE = 32 << 20  # bytes of models that are remembered, and as many of headers
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A stored model, all its small parts read. Immutable; may be used from any thread.
+    """A stored model with all its small parts read. Immutable; may be used from any thread.
 
-    `template` is the Go template layer, None if there is none; `messages` come before those of every chat. Where the
-    weights are missing, `weights` is no file and the header is empty: such a model is listed and can do nothing.
+    `template` is the Go template layer, None if there is none; `messages` come before those of every chat. If the
+    weights are missing, `weights` is no file and the header is empty: such a model is listed but cannot run.
     """
 
     name: ModelName
@@ -144,7 +144,7 @@ class Model:
         return [read_header(path) for path in self.projectors if path.is_file()]
 
 
-class _Kept(Generic[K, V]):
+class _LRUCache(Generic[K, V]):
     """What was used last, of so many bytes together; what is larger is kept alone. May be used from any thread."""
 
     def __init__(self, limit: int) -> None:
@@ -179,8 +179,8 @@ class Models:
     def __init__(self, store: Store, go_templates: bool | None = None) -> None:
         self.store = store
         self._go_templates = go_templates
-        self._read: _Kept[tuple[ModelName, str], Model] = _Kept(KEPT)
-        self._headers: _Kept[tuple[Path, int, int], GGUFHeader] = _Kept(KEPT)
+        self._read: _LRUCache[tuple[ModelName, str], Model] = _LRUCache(CACHE_SIZE)
+        self._headers: _LRUCache[tuple[Path, int, int], GGUFHeader] = _LRUCache(CACHE_SIZE)
 
     def resolve(self, name: str, *, install: bool = True) -> Model:
         """The model under a name; with `install` also one that comes with the program and is not stored.

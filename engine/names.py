@@ -1,4 +1,4 @@
-"""`:local` and `:cloud` at the end of a name: where a model is to be looked for. Pure."""
+"""The suffixes `:local` and `:cloud` of a model's name, which say where it runs. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LEGACY = "-cloud"
 
 
 def local_name(name: str) -> str:
-    """A name as it is stored: without blanks around it and without `:local`. Raises CloudModel and InvalidRequest."""
+    """The stored name of a model that is to run: without blanks and `:local`. Raises CloudModel and InvalidRequest."""
     bare, place = _split(name)
     if place == "cloud":
         raise CloudModel
@@ -17,7 +17,7 @@ def local_name(name: str) -> str:
 
 
 def stored_name(name: str) -> str:
-    """A name for what need not run: one in the cloud is stored under a tag that ends so. Raises InvalidRequest."""
+    """The stored name of a model that need not run: of a cloud model the tag ends so. Raises InvalidRequest."""
     bare, place = _split(name)
     if place != "cloud":
         return bare
@@ -25,7 +25,7 @@ def stored_name(name: str) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A name and its place, each without the other; no place is an empty one. Raises InvalidRequest for two."""
+    """The name without suffix, and "local", "cloud" or "". Raises InvalidRequest for two suffixes."""
     name = name.strip()
     bare, place = _last(name)
     if place and _last(bare)[1]:

@@ -1,6 +1,6 @@
-"""Proves the compiled library in a child process: it died, computes other numbers than it should, or is right.
+"""Tests the compiled library in a child process: does it crash, compute wrong numbers, or compute the right ones?
 
-Standard library only: set-up runs this before anything else is installed.
+Standard library only: the set-up runs this before anything else is installed.
 """
 
 from __future__ import annotations
@@ -37,19 +37,21 @@ TIMEOUT = 300.0  # seconds; on two slow cores it takes five
 
 
 class Outcome(StrEnum):
-    """How the child ended."""
+    """The result of a self-test."""
 
     OK = "ok"
     DIFFERS = "differs"
     DIED = "died"
-    FAILED = "failed"  # it could not do its work, or not in time
+    FAILED = "failed"  # the test could not run, or not in time
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizationResult:
-    """What came of one quantisation. `deviation` is the root mean square of how far its logits are off, `largest` the
-    most, `tolerance` and `limit` what is allowed: all in standard deviations of a row, -1 for what is no number; `best`
-    counts rows in which another token won."""
+    """The result for one quantisation, as standard deviations of a row of logits; -1 where a logit is not finite.
+
+    `deviation` is the root mean square error, of which `tolerance` is allowed; `largest` is the largest error, of which
+    `limit` is allowed. `best` counts the rows whose best token is another one.
+    """
 
     name: str
     ok: bool
@@ -62,8 +64,11 @@ class QuantizationResult:
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What came of all. `library` is the version of llama-cpp-python, `features` what llama.cpp is compiled for;
-    both are empty where the child did not live to tell. `detail` is the reason where it is not OK."""
+    """The result for all quantisations. `detail` is the reason if the outcome is not OK.
+
+    `library` is the version of llama-cpp-python, `features` are what llama.cpp is compiled for; both are empty if the
+    child ended too early.
+    """
 
     outcome: Outcome
     detail: str = ""
@@ -73,15 +78,15 @@ class SelfTest:
 
     @property
     def ok(self) -> bool:
-        """Whether the library computes what it should."""
+        """Whether the library computes the right numbers."""
         return self.outcome is Outcome.OK
 
     @property
     def sentence(self) -> str:
-        """One line for a person."""
+        """The result in one line."""
         match self.outcome:
             case Outcome.OK:
-                names = ", ".join(each.name for each in self.quantizations)
+                names = ", ".join(result.name for result in self.quantizations)
                 return f"the engine's self-test passed: {names} on {processor()}"
             case Outcome.DIED:
                 return f"the engine's self-test died on {processor()}: {self.detail}"
@@ -122,7 +127,7 @@ def run(
 
 
 async def run_async(*, lib_dir: Path | None = None, environ: Mapping[str, str] | None = None) -> SelfTest:
-    """As `run`, on an event loop; the child is killed if this is cancelled."""
+    """As `run`, without blocking the event loop. The child is killed if this is cancelled."""
     with tempfile.TemporaryDirectory(prefix="pronk-selftest-") as folder:
         try:
             child = await asyncio.create_subprocess_exec(
@@ -148,21 +153,21 @@ async def run_async(*, lib_dir: Path | None = None, environ: Mapping[str, str] |
 
 
 def verdict_of(code: int, stdout: bytes, stderr: bytes) -> SelfTest:
-    """What a child's exit code (negative: the signal that killed it) and output mean."""
+    """The result from a child's exit code (negative: the signal that killed it) and output."""
     lines = stderr.decode("utf-8", "replace").splitlines()
     if code < 0:
         return SelfTest(Outcome.DIED, f"{name_of(-code)}{_stage(lines)}{_last_words(lines)}")
     try:
         report = json.loads(stdout)
-        quantizations = tuple(QuantizationResult(**each) for each in report["quantizations"])
-        found = SelfTest(Outcome.OK, report["error"], report["library"], report["features"], quantizations)
+        quantizations = tuple(QuantizationResult(**result) for result in report["quantizations"])
+        test = SelfTest(Outcome.OK, report["error"], report["library"], report["features"], quantizations)
     except (ValueError, KeyError, TypeError):
         return SelfTest(Outcome.FAILED, f"exit status {code}{_stage(lines)}{_last_words(lines)}")
     if report["ok"] is True and code == 0:
-        return found
-    wrong = "; ".join(_how_wrong(each) for each in quantizations if not each.ok)
-    detail = "; ".join(text for text in (found.detail, wrong) if text)
-    return SelfTest(Outcome.DIFFERS, detail, found.library, found.features, quantizations)
+        return test
+    wrong = "; ".join(_how_wrong(result) for result in quantizations if not result.ok)
+    detail = "; ".join(text for text in (test.detail, wrong) if text)
+    return SelfTest(Outcome.DIFFERS, detail, test.library, test.features, quantizations)
 
 
 def _command(python: str, lib_dir: Path | None, folder: str) -> Sequence[str]:
@@ -190,6 +195,6 @@ def _stage(lines: Sequence[str]) -> str:
 
 
 def _last_words(lines: Sequence[str]) -> str:
-    """What the library or Python said last, in one line."""
-    said: list[Any] = [line.strip() for line in lines if line.strip() and not line.startswith(STAGE)]
-    return f": {said[-1]}" if said else ""
+    """The last line that the library or Python wrote."""
+    messages: list[Any] = [line.strip() for line in lines if line.strip() and not line.startswith(STAGE)]
+    return f": {messages[-1]}" if messages else ""

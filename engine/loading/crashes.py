@@ -1,4 +1,4 @@
-"""Child processes that die: what is said of it, and whose fault it is when loading a model kills them in a row."""
+"""Crashes of child processes: how users are told, and whether the model or the installation is at fault."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from engine.errors import LoadCrashed, LoadFailed
 from engine.selftest import Outcome, SelfTest
 from modelfile.crashes import CRASHES, advice, name_of, processor, remedy
 
-IN_A_ROW: Final = 3  # deaths while the same model is loaded the same way, until the library is tested
-REMEMBERED: Final = 100  # models that are known to kill, at most
-VERDICT_LASTS: Final = 300.0  # seconds
+IN_A_ROW: Final = 3  # crashes of the same load until the self-test runs
+REMEMBERED: Final = 100  # loads that are known to crash, at most
+VERDICT_LASTS: Final = 300.0  # seconds that such a load is not tried again
 
 
 def how_it_ended(code: int, last_words: str = "") -> str:
-    """One line on the end of a child: its exit code (negative: the signal), and what it said last."""
+    """One line on the end of a child from its exit code (negative: the signal) and its last message."""
     if code >= 0:
         return last_words or f"it ended with exit status {code}"
     number = -code
@@ -33,89 +33,92 @@ def how_it_ended(code: int, last_words: str = "") -> str:
 
 
 def died_loading(detail: str, signal_number: int, *, given: bool = True) -> LoadFailed:
-    """The end of a child that was to load: how it ended, and the signal that killed it, 0 if none did.
+    """The error for a child that ended while it should load. `detail`: how it ended; `signal_number`: 0 if by none.
 
-    `given`: it had been given the model.
+    `given`: it had already been given the model.
     """
     text = f"llama-server process has terminated: {detail}"
     return LoadCrashed(text, name_of(signal_number), given=given) if signal_number in CRASHES else LoadFailed(text)
 
 
 class LoadCrashes:
-    """Counts deaths in a row while a model is loaded or does its first request. Owned by the event loop; `close` it.
+    """Counts crashes in a row of a load or of its first request. Owned by the event loop; `close` it.
 
-    At the third of the same load `prove` runs the self-test, once while the server runs. If that passes, the model is
-    at fault and is not tried again as it is for `VERDICT_LASTS` seconds; if not, the installation is.
+    A load is identified by any hashable value. At the third crash `run_self_test` is called, once in the life of the
+    server. If the test passes, the model is at fault, and this load is refused for `VERDICT_LASTS` seconds; if not, the
+    installation is at fault.
     """
 
-    def __init__(self, prove: Callable[[], Awaitable[SelfTest]], clock: Callable[[], float] = time.monotonic) -> None:
-        self._prove = prove
+    def __init__(
+        self, run_self_test: Callable[[], Awaitable[SelfTest]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._run_self_test = run_self_test
         self._clock = clock
-        self._proving = asyncio.Lock()
+        self._testing = asyncio.Lock()
         self._self_test: SelfTest | None = None
-        self._deaths: dict[Hashable, int] = {}
+        self._crashes: dict[Hashable, int] = {}
         self._verdicts: dict[Hashable, tuple[str, float]] = {}  # and when they end
         self._counting: set[asyncio.Task[str]] = set()
 
     @property
     def fault(self) -> str:
-        """What is wrong with the installation; empty if nothing is known to be."""
-        found = self._self_test
-        if found is None or found.outcome in (Outcome.OK, Outcome.FAILED):
+        """What is wrong with the installation; empty if nothing is known."""
+        test = self._self_test
+        if test is None or test.outcome in (Outcome.OK, Outcome.FAILED):
             return ""
-        return f"{found.sentence}: the installation is at fault; {remedy()}"
+        return f"{test.sentence}: the installation is at fault; {remedy()}"
 
     def verdict(self, load: Hashable) -> str | None:
-        """Why this load is not worth another process; None if it is."""
-        told, end = self._verdicts.get(load, ("", 0.0))
-        if told and self._clock() >= end:
+        """Why this load is refused; None if it may be tried."""
+        reason, end = self._verdicts.get(load, ("", 0.0))
+        if reason and self._clock() >= end:
             del self._verdicts[load]
             return None
-        return told or None
+        return reason or None
 
     def survived(self, load: Hashable) -> None:
-        """This load has succeeded, and so has a request."""
-        self._deaths.pop(load, None)
-        self._deaths.pop(None, None)
+        """This load has succeeded, and so has a request: forget its crashes."""
+        self._crashes.pop(load, None)
+        self._crashes.pop(None, None)
 
     async def died(self, load: Hashable, model: str, error: LoadCrashed) -> str:
-        """This load has ended with the death of its process; returns what the user is told."""
+        """This load has crashed its process; returns the text for the user."""
         if error.given:
             return await self._count(load, f"loading '{model}'", error.cause, str(error))
-        return await self._count(None, "", error.cause, str(error))  # no model's doing
+        return await self._count(None, "", error.cause, str(error))  # no model is at fault
 
     def died_at_work(self, load: Hashable, model: str, cause: str) -> None:
-        """The process has died of its first requests. Whose fault that was is found out by and by."""
+        """The process has crashed in its first requests. The fault is found in the background."""
         task = asyncio.create_task(self._count(load, f"the first request to '{model}'", cause, ""))
         self._counting.add(task)
         task.add_done_callback(self._counting.discard)
 
     async def close(self) -> None:
-        """Give up what is being found out."""
+        """Cancel what runs in the background."""
         for task in self._counting:
             task.cancel()
         await asyncio.gather(*self._counting, return_exceptions=True)
 
-    async def _count(self, load: Hashable, what: str, cause: str, told: str) -> str:
-        self._deaths[load] = deaths = self._deaths.get(load, 0) + 1
-        if deaths < IN_A_ROW and not self.fault:
-            return told
-        async with self._proving:
+    async def _count(self, load: Hashable, what: str, cause: str, text: str) -> str:
+        self._crashes[load] = crashes = self._crashes.get(load, 0) + 1
+        if crashes < IN_A_ROW and not self.fault:
+            return text
+        async with self._testing:
             if self._self_test is None:
-                self._self_test = await self._prove()
-        found = self._self_test
+                self._self_test = await self._run_self_test()
+        test = self._self_test
         if fault := self.fault:
-            return f"{told.replace(f'; {remedy()}', '')}; {fault}"  # what helps is said once
-        if found.outcome is Outcome.FAILED or load is None:
-            return f"{told}; {found.sentence}"
+            return f"{text.replace(f'; {remedy()}', '')}; {fault}"  # names the remedy once
+        if test.outcome is Outcome.FAILED or load is None:
+            return f"{text}; {test.sentence}"
         for oldest in list(self._verdicts)[: len(self._verdicts) - REMEMBERED + 1]:
             del self._verdicts[oldest]
-        told = (
-            f"{what} has killed its process {deaths} times, last by {cause}, and the engine's self-test passes on "
+        verdict = (
+            f"{what} has killed its process {crashes} times, last by {cause}, and the engine's self-test passes on "
             f"{processor()}: the model is at fault, its file may be damaged or of a kind that llama.cpp does not know; "
             f"it is tried again after {VERDICT_LASTS / 60:.0f} minutes, or once another version of it is pulled or "
             "created"
         )
-        self._verdicts[load] = told, self._clock() + VERDICT_LASTS
-        self._deaths.pop(load, None)
-        return told
+        self._verdicts[load] = verdict, self._clock() + VERDICT_LASTS
+        self._crashes.pop(load, None)
+        return verdict

@@ -1,4 +1,4 @@
-"""From a stored model to a file that llama.cpp loads: the same one, or one that is made of it the first time."""
+"""The file that llama.cpp loads for a model: the stored one, or one that is derived from it the first time."""
 
 from __future__ import annotations
 
@@ -21,39 +21,36 @@ from registry.gguf.raw import Scalar
 from registry.names import Digest
 from registry.storage.store import Store
 
-# The file that llama.cpp is given for a model.
+log = logging.getLogger("pronk.engine")
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model's file: the stored one, or one that was made of it; `overrides` count in place of its metadata."""
+    """A model's GGUF file, stored or derived. `overrides` of its metadata become `llama_model_kv_override`s."""
 
     path: Path
     header: GGUFHeader
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
 
     def stamp(self) -> tuple[int, int, int]:
-        """What changes when the file is replaced by another; zeros where there is none."""
+        """Inode, size and modification time, by which a replaced file differs; zeros if it is missing. Blocking."""
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError:
             return 0, 0, 0
-        return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-log = logging.getLogger("pronk.engine")
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class RepackCache:
-    """Has files made, by processes of their own, one for each model at a time. Owned by the event loop; `close` it.
+    """Has files derived by worker processes, one for each model at a time. Owned by the event loop; `close` it.
 
-    What has been begun is finished also when nobody waits for it any more: the next request finds it.
+    A file that was begun is finished even if no request waits for it any more: the next one finds it.
     """
 
     def __init__(self, store: Store, environ: Mapping[str, str]) -> None:
         self._store = store
         self._environ = child_environment(environ)
-        self._found: dict[Path, Weights] = {}  # by the stored file
+        self._weights: dict[Path, Weights] = {}  # of derived models, by the stored file
         self._making: dict[Path, asyncio.Task[str]] = {}
         self._closed = False
 
@@ -68,7 +65,7 @@ class RepackCache:
                 return await self._derived(model, layout)
 
     async def close(self) -> None:
-        """Give up what is being made; whoever waits for it gets EngineStopped."""
+        """Cancel what is being derived; requests that wait for it get EngineStopped."""
         self._closed = True
         making = list(self._making.values())
         for task in making:
@@ -77,20 +74,20 @@ class RepackCache:
 
     async def _derived(self, model: Model, layout: OllamaLayout) -> Weights:
         try:
-            found = await asyncio.to_thread(self._look, model, layout)
-            if found is None:
-                await self._made(model)
-                found = await asyncio.to_thread(self._look, model, layout)
+            weights = await asyncio.to_thread(self._find, model, layout)
+            if weights is None:
+                await self._ensure_made(model)
+                weights = await asyncio.to_thread(self._find, model, layout)
         except FileNotFoundError:
             raise ModelNotFound(model.name.shortest) from None
-        if found is None:
+        if weights is None:
             raise LoadFailed("failed to load model: it has been removed meanwhile")
-        self._found[model.weights] = found
-        return found
+        self._weights[model.weights] = weights
+        return weights
 
-    def _look(self, model: Model, layout: OllamaLayout) -> Weights | None:
-        """What there is to load; None if it must be made first. Blocking."""
-        known = self._found.get(model.weights)
+    def _find(self, model: Model, layout: OllamaLayout) -> Weights | None:
+        """What to load; None if it must be derived first. Blocking."""
+        known = self._weights.get(model.weights)
         if known is not None and known.path.is_file():
             return known
         overrides = plan(layout.text, model.weights, model.header).overrides()
@@ -99,8 +96,8 @@ class RepackCache:
         paths = [self._store.derived.path(_digest(model), form) for form in layout.forms(model.header)]
         return Weights(paths[-1], read_header(paths[-1])) if all(path.is_file() for path in paths) else None
 
-    async def _made(self, model: Model) -> None:
-        """Wait until the files of a model are made; who is cancelled does not end that for others."""
+    async def _ensure_made(self, model: Model) -> None:
+        """Wait until the files of a model are derived. Cancelling the caller does not cancel it for others."""
         if self._closed:
             raise EngineStopped
         task = self._making.get(model.weights)
@@ -114,14 +111,14 @@ class RepackCache:
             raise LoadFailed(f"failed to load model: {reason}")
 
     async def _make(self, model: Model) -> str:
-        """Have the files of a model made; why that failed, or nothing. Its blob is kept meanwhile."""
+        """Have the files of a model derived, its blob leased; returns why that failed, or an empty text."""
         name = model.name.shortest
         log.info("making files of %s that llama.cpp can load", name)
         job = Derive(blob=str(model.weights), folder=str(self._store.derived.folder))
         lease = ExitStack()
         try:
             await in_thread(lease.enter_context, self._store.lease((_digest(model),)))
-            await run_job(job, self._environ, _tell_nobody)
+            await run_job(job, self._environ, _ignore_progress)
         except JobFailed as error:
             log.warning("%s: %s", name, error)
             return str(error)
@@ -135,5 +132,5 @@ def _digest(model: Model) -> Digest:
     return Digest.parse(model.weights.name)
 
 
-def _tell_nobody(_completed: int, _total: int) -> None:
-    """Loads say nothing of how far they are."""
+def _ignore_progress(_completed: int, _total: int) -> None:
+    """The API shows no progress of loads."""

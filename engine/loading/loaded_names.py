@@ -1,7 +1,7 @@
-"""Loaded models and their names, which may come and go.
+"""Keeps loaded models in step with the names in the store.
 
-Models go when no name leads to them any more: a deleted or replaced one could not be told to unload by anybody. One
-that was loaded under a name that has gone is shown under another that leads to the same weights.
+A loaded model that no name leads to any more is unloaded: no client could ask for that. One that was loaded under a
+name that is gone is shown under another name for the same weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from registry.names import ModelName
 from registry.storage.store import Store, StoreError
 
 _Loaded = tuple[str, str]
-"""A model as it is shown: its full name, and the digest of its manifest."""
+"""A model as `/api/ps` shows it: its full name, and the digest of its manifest."""
 
 
 class LoadedNames:
@@ -29,11 +29,11 @@ class LoadedNames:
         self._pool = pool
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._used: dict[_Loaded, str] = {}  # the paths of the weights
-        self._others: Mapping[_Loaded, _Loaded] = {}  # for those whose name has gone
+        self._used: dict[_Loaded, str] = {}  # the path of the weights, by the names used to load them
+        self._others: Mapping[_Loaded, _Loaded] = {}  # what is shown instead of a name that is gone
 
     def start(self) -> None:
-        """Look after each change of the store."""
+        """Begin to watch the store for changes."""
         loop = asyncio.get_running_loop()
 
         def changed() -> None:
@@ -43,21 +43,21 @@ class LoadedNames:
         self._task = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._store.changed = lambda: None
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def loaded(self, model: Model) -> None:
-        """A process has loaded these weights, perhaps for this model; its name may have gone meanwhile."""
+        """Note the name under which a model was asked for. The name may be gone by now."""
         used = model.name.full, model.digest
         if used not in self._used:
             self._used[used] = str(model.weights)
             self._changed.set()
 
     def current(self, running: list[RunningModel]) -> list[RunningModel]:
-        """The same models, under names that they have now."""
+        """The same models under the names that they have now."""
         shown = [self._others.get((model.name, model.digest), (model.name, model.digest)) for model in running]
         return [replace(model, name=name, digest=digest) for model, (name, digest) in zip(running, shown, strict=True)]
 
@@ -75,17 +75,17 @@ class LoadedNames:
             self._others = await asyncio.to_thread(self._replacements, dict(self._used), named)
 
     def _named(self) -> dict[str, set[ModelName]]:
-        """The paths of all that models need, and which models those are. Blocking."""
+        """The names of the models that need a blob, by its path. Blocking."""
         return {str(self._store.blob_path(digest)): names for digest, names in self._store.digests().items() if names}
 
     def _replacements(self, used: Mapping[_Loaded, str], named: Mapping[str, set[ModelName]]) -> dict[_Loaded, _Loaded]:
-        """What to show for models whose name leads to their weights no more. Blocking."""
-        found = {}
+        """Which name to show for models whose own name leads to other weights or is gone. Blocking."""
+        replacements = {}
         for loaded, key in used.items():
             names = sorted(named.get(key, ()), key=lambda name: name.full)
             if names and all(name.full != loaded[0] for name in names):
                 try:
-                    found[loaded] = names[0].full, self._store.find(names[0], install=False).digest
-                except (StoreError, ManifestError):  # it has gone too, of which we hear next
+                    replacements[loaded] = names[0].full, self._store.find(names[0], install=False).digest
+                except (StoreError, ManifestError):  # it is gone too: the store will report that next
                     continue
-        return found
+        return replacements

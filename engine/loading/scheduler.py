@@ -1,17 +1,17 @@
-"""Who is loaded, who waits, who goes: pure decisions without I/O and without a clock.
+"""Decides which models are loaded, which requests wait and which models are evicted. No I/O and no clock.
 
-Every method takes an event and its time (seconds, any origin) and gives the actions to carry out, in order. The end of
-a process is reported once, by `load_failed`, `unloaded` or `crashed`. The rules:
+Every method takes an event and its time (seconds, any origin) and returns the actions to carry out, in order. The end
+of a process is reported once, by `load_failed`, `unloaded` or `crashed`. The rules:
 
-- A request that a loaded model can serve runs at once, however many wait.
-- Whoever needs a load waits in line. Loads come one after the other; the head of the line decides what is loaded next.
-  Once a model is loaded, all that wait for it run, wherever they stand: a mixed line costs one load for each model.
-- Room is made by unloading idle models, first those that were idle longest for what loading them costs; then by
-  draining busy ones: they take nothing new until they are idle. Only the head drains, so nobody waits for ever.
-- A wish about the place of the weights (`num_gpu`, `main_gpu`, `use_mmap`) loads a model again only when it is idle,
-  and then not again for REST_SHARE times as long as that took: whoever sends other wishes each time is served as the
-  model is. Who has no wish gets the model without one, and waits for that until it is idle.
-- A model goes when it was idle for its keep-alive time. A request without a keep-alive time leaves it as it was.
+- A request that a loaded model can serve runs at once, however many others wait.
+- A request that needs a load waits in the queue. Loads run one after the other; the head of the queue decides which is
+  next. Once a model is loaded, all requests for it run, wherever they stand: a mixed queue costs one load per model.
+- Room is made by unloading idle models, by `Runner.eviction_score`; then by draining busy ones, which take no new
+  requests until they are idle. Only the head of the queue drains, so no request waits for ever.
+- A request for another placement of the weights (`num_gpu`, `main_gpu`, `use_mmap`) reloads an idle model, and then
+  not again for REST_SHARE times as long as the load took: until then such requests run on the model as it is. A request
+  without one gets the default placement, and waits for that until the model is idle.
+- A model is unloaded after its keep-alive time without requests. A request that names no such time leaves it as it was.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ __all__ = [
 ]
 
 
-REST = 30.0  # seconds at least between two loads of a model for wishes about the place of its weights
-REST_SHARE = 20  # times as long as such a load takes
+REST = 30.0  # seconds at least between two loads of a model for another placement of its weights
+REST_SHARE = 20  # that time as a multiple of what such a load takes
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A request in line. `keep_alive` None leaves a loaded model's as it is."""
+    """A request in the queue. `keep_alive` None leaves a loaded model's as it is."""
 
     ticket: int
     spec: LoadSpec
@@ -63,10 +63,10 @@ class _Waiting:
 
 
 class Scheduler:
-    """Decides over all processes of one machine. Not thread-safe; owned by the engine's event loop.
+    """Decides about all processes of one machine. Not thread-safe; owned by the engine's event loop.
 
-    `max_loaded` is the most processes at a time, `max_queue` how many may wait behind the head of the line, `budget`
-    the bytes that all models together may take (None: as many as there are). A model that is alone may exceed it.
+    There are at most `max_loaded` processes at a time, at most `max_queue` requests behind the head of the queue, and
+    all models together take at most `budget` bytes (None: no limit), which a model may exceed only if it is alone.
     """
 
     def __init__(self, max_loaded: int, max_queue: int, budget: int | None) -> None:
@@ -76,9 +76,9 @@ class Scheduler:
         self._runners: dict[str, Runner] = {}
         self._queue: dict[int, _Waiting] = {}  # by ticket, in order of arrival
         self._granted: dict[int, Runner] = {}
-        self._head: int | None = None  # the ticket that the draining is for
+        self._head: int | None = None  # the ticket for which models are drained
         self._draining: set[str] = set()
-        self._resting: dict[str, float] = {}  # by key: until when no wish about its place loads it again
+        self._resting: dict[str, float] = {}  # by key: until when no other placement reloads it
 
     def can_run(self, spec: LoadSpec, now: float) -> bool:
         """Whether a request would be granted at once: a loaded model serves it, so its `bytes_needed` do not matter."""
@@ -86,12 +86,12 @@ class Scheduler:
         if runner is None or runner.key in self._draining:
             return False
         must_wait = bool(runner.active) or now < self._resting.get(runner.key, 0.0)
-        return runner.serves(spec, anywhere=spec.placed_by_wish and must_wait)
+        return runner.serves(spec, anywhere=spec.asks_for_placement and must_wait)
 
     def request(
         self, ticket: int, spec: LoadSpec, keep_alive: float | None, default_keep_alive: float, now: float
     ) -> list[Action]:
-        """A request wants to run. Its ticket is answered by Grant or Refuse, now or later, unless it finishes first."""
+        """A request arrives. Its ticket gets a Grant or a Refuse, now or later, unless it finishes first."""
         waiting = _Waiting(ticket, spec, keep_alive, default_keep_alive)
         if self.can_run(spec, now):
             return [self._grant(waiting, self._runners[spec.key])]
@@ -101,24 +101,24 @@ class Scheduler:
         return self._reconcile(now)
 
     def loaded(self, key: str, now: float, cost: float, size: int) -> list[Action]:
-        """A load has succeeded; it took `cost` seconds and occupies `size` bytes."""
+        """A load has succeeded: it took `cost` seconds and the model takes `size` bytes."""
         runner = self._runners.get(key)
         if runner is None or runner.state is not State.LOADING:
             return []
         if not self._waiters_for(runner):
             runner.expires_at = now + runner.keep_alive
         runner.state, runner.cost, runner.size, runner.last_used = State.READY, cost, size, now
-        if runner.spec.placed_by_wish:
+        if runner.spec.asks_for_placement:
             self._rest(key, now, cost)
         return self._reconcile(now)
 
     def resized(self, key: str, size: int) -> None:
-        """A loaded model has come to occupy `size` bytes; does nothing if it is not loaded."""
+        """A loaded model now takes `size` bytes; nothing happens if it is not loaded."""
         if (runner := self._runners.get(key)) is not None and runner.state is State.READY:
             runner.size = size
 
     def load_failed(self, key: str, now: float, reason: str) -> list[Action]:
-        """A load has failed and its process is gone: whoever it would have served is refused with `reason`."""
+        """A load has failed and its process is gone: the requests that it would have served are refused."""
         runner = self._runners.get(key)
         if runner is None or runner.state is State.READY:
             return []
@@ -130,7 +130,7 @@ class Scheduler:
         return refused + self._reconcile(now)
 
     def finished(self, ticket: int, now: float) -> list[Action]:
-        """A request has ended: answered, failed, or given up, also while it waited. Unknown tickets are ignored."""
+        """A request has ended: answered, failed or cancelled, perhaps while it waited. Unknown tickets are ignored."""
         if (waiting := self._queue.pop(ticket, None)) is not None:
             return self._abandoned(waiting.spec.key) + self._reconcile(now)
         runner = self._granted.pop(ticket, None)
@@ -143,7 +143,7 @@ class Scheduler:
         return self._reconcile(now)
 
     def expire(self, key: str, now: float) -> list[Action]:
-        """Unload as soon as nothing runs in it; does nothing if it is not loaded."""
+        """Unload a model as soon as it is idle; nothing happens if it is not loaded."""
         runner = self._runners.get(key)
         if runner is None:
             return []
@@ -151,14 +151,14 @@ class Scheduler:
         return self._reconcile(now)
 
     def unloaded(self, key: str, now: float) -> list[Action]:
-        """A process that was told to go is gone."""
+        """A process has ended that was told to."""
         runner = self._runners.get(key)
         if runner is not None and runner.state is State.LEAVING:
             del self._runners[key]
         return self._reconcile(now)
 
     def crashed(self, key: str, now: float) -> list[Action]:
-        """A process is gone that nobody told to go. What ran in it has failed and needs no `finished`."""
+        """A process has ended by itself. The requests in it have failed; they need no `finished`."""
         runner = self._runners.get(key)
         if runner is None:
             return []
@@ -174,7 +174,7 @@ class Scheduler:
         return self._reconcile(now)
 
     def next_deadline(self) -> float | None:
-        """When the next idle model expires; None if none will."""
+        """When the next idle model expires; None: never."""
         times = [runner.expires_at for runner in self._runners.values() if runner.idle]
         return min((time for time in times if time is not None and time < math.inf), default=None)
 
@@ -183,7 +183,7 @@ class Scheduler:
         return [runner.view() for runner in self._runners.values()]
 
     def _reconcile(self, now: float) -> list[Action]:
-        """Bring everything to rest: grant, make room, load, expire."""
+        """Do all that can be done now: grant, make room, load, expire."""
         if self._head not in self._queue:
             self._draining.clear()
         actions = self._grant_all(now)
@@ -196,12 +196,12 @@ class Scheduler:
         return actions + self._expire_idle(now)
 
     def _rest(self, key: str, now: float, cost: float = 0.0) -> None:
-        """A wish about the place of a model's weights is granted: others must wait."""
+        """A model is loaded for a request's placement: keep others from reloading it for a while."""
         self._resting = {other: until for other, until in self._resting.items() if until > now}
         self._resting[key] = now + max(REST, REST_SHARE * cost)
 
     def _grant_all(self, now: float) -> list[Action]:
-        """Let run whoever a loaded model serves that is not draining."""
+        """Grant all waiting requests that can run."""
         granted: list[Action] = []
         for waiting in list(self._queue.values()):
             if self.can_run(waiting.spec, now):
@@ -217,7 +217,7 @@ class Scheduler:
         return Grant(waiting.ticket, runner.key)
 
     def _step(self, head: _Waiting, now: float) -> list[Action]:
-        """One step towards loading what the head of the line needs."""
+        """One step towards loading what the head of the queue needs."""
         runner = self._runners.get(head.spec.key)
         if runner is not None:
             return self._replace(runner, head.spec, now)
@@ -230,17 +230,17 @@ class Scheduler:
             actions.append(self._load(head))
         return actions
 
-    def _replace(self, runner: Runner, wanted: LoadSpec, now: float) -> list[Action]:
-        """The head's model is there, but not as the head wants it."""
-        if runner.idle and wanted.placed_by_wish:
+    def _replace(self, runner: Runner, spec: LoadSpec, now: float) -> list[Action]:
+        """The head's model is loaded, but not as the head needs it: unload it, or drain it first."""
+        if runner.idle and spec.asks_for_placement:
             self._rest(runner.key, now)  # also if the load fails
         self._draining = {runner.key} if runner.state is State.READY else set()
         return [self._unload(runner, "a request wants other options")] if runner.idle else []
 
     def _make_room(self, spec: LoadSpec, now: float) -> list[Action]:
-        """Unload idle models, then drain busy ones, until what stays leaves room."""
+        """Unload idle models, then drain busy ones, until the others leave enough room."""
         staying = [runner for runner in self._runners.values() if runner.state is State.READY]
-        # A model that already drains goes on draining: changing one's mind would leave all of them half drained.
+        # A model that drains already goes first: switching to another would leave both half drained.
         staying.sort(key=lambda runner: (not runner.idle, runner.key not in self._draining, runner.eviction_score(now)))
         self._draining = set()
         actions: list[Action] = []
@@ -252,9 +252,9 @@ class Scheduler:
                 self._draining.add(victim.key)
         return actions
 
-    def _fits(self, spec: LoadSpec, beside: list[Runner]) -> bool:
-        taken = sum(runner.size for runner in beside)
-        return not beside or (len(beside) < self._max_loaded and taken + spec.bytes_needed <= self._budget)
+    def _fits(self, spec: LoadSpec, others: list[Runner]) -> bool:
+        taken = sum(runner.size for runner in others)
+        return not others or (len(others) < self._max_loaded and taken + spec.bytes_needed <= self._budget)
 
     def _load(self, head: _Waiting) -> Action:
         keep_alive = head.default_keep_alive if head.keep_alive is None else head.keep_alive
@@ -270,7 +270,7 @@ class Scheduler:
         return [waiting for waiting in self._queue.values() if runner.spec.serves(waiting.spec)]
 
     def _abandoned(self, key: str) -> list[Action]:
-        """Stop a load that nobody waits for any more."""
+        """Abort a load that no request waits for any more."""
         runner = self._runners.get(key)
         if runner is None or runner.state is not State.LOADING or self._waiters_for(runner):
             return []

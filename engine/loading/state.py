@@ -1,4 +1,4 @@
-"""The nouns of scheduling: what a load is asked for, what the scheduler orders, what it knows of a loaded model."""
+"""The scheduler's data: how a load is specified, the actions that the scheduler orders, and the state of a process."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 
-NO_WISH = (-1, None, None)
-"""The placement of weights that nobody has a wish about."""
+DEFAULT_PLACEMENT = (-1, None, None)
+"""`LoadSpec.placement` of a request that asks for no particular one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
     """How a model is to be loaded. `key` is the path of its weights: names that share weights share one process.
 
-    `num_ctx` is the effective context in tokens, `num_ctx_auto` says that nobody asked for it. `num_gpu`, `main_gpu`
-    and `use_mmap` are wishes about where the weights are; -1 and None are none. `bytes_needed` is the estimate that
-    the budget is held against. `trace_id` is the id in the log of the request that asks.
+    `num_ctx` is the effective context in tokens; `num_ctx_auto`: the request did not ask for one. `num_gpu`,
+    `main_gpu` and `use_mmap` ask for a placement of the weights; -1 and None leave it to us. `bytes_needed` is the
+    estimate that must fit the budget. `trace_id` identifies the request in the log.
     """
 
     key: str
@@ -31,32 +31,32 @@ class LoadSpec:
 
     @property
     def placement(self) -> tuple[int, int | None, bool | None]:
-        """Where the weights shall be. It changes no answer, only what answers cost."""
+        """Where the weights shall be. It changes no answer, only the time that answers take."""
         return self.num_gpu, self.main_gpu, self.use_mmap
 
     @property
-    def placed_by_wish(self) -> bool:
-        """Whether somebody wants the weights elsewhere than they would be by themselves."""
-        return self.placement != NO_WISH
+    def asks_for_placement(self) -> bool:
+        """Whether the request asks for a placement of its own."""
+        return self.placement != DEFAULT_PLACEMENT
 
-    def suffices(self, wanted: LoadSpec) -> bool:
-        """Whether a model that was loaded so can answer a request that wants it so, wherever its weights are.
+    def suffices(self, other: LoadSpec) -> bool:
+        """Whether a model loaded as `self` can answer a request for `other`, wherever the weights are.
 
-        A smaller context is served by a larger one.
+        A larger context serves a smaller one.
         """
         return (
-            self.key == wanted.key
-            and self.adapters == wanted.adapters
-            and (wanted.num_ctx <= self.num_ctx or (self.num_ctx_auto and wanted.num_ctx_auto))
+            self.key == other.key
+            and self.adapters == other.adapters
+            and (other.num_ctx <= self.num_ctx or (self.num_ctx_auto and other.num_ctx_auto))
         )
 
-    def serves(self, wanted: LoadSpec) -> bool:
-        """Whether it is loaded just as the request wants it: without a wish, where it is by itself."""
-        return self.suffices(wanted) and self.placement == wanted.placement
+    def serves(self, other: LoadSpec) -> bool:
+        """As `suffices`, and the weights are where the request asks for them: by default, in the default placement."""
+        return self.suffices(other) and self.placement == other.placement
 
 
 class Refusal(Enum):
-    """Why a request is turned away."""
+    """Why a request is refused."""
 
     BUSY = "busy"
     LOAD_FAILED = "load failed"
@@ -84,14 +84,14 @@ class Unload:
 
 @dataclass(frozen=True, slots=True)
 class AbortLoad:
-    """Nobody waits for this load any more: end its process; answered by `unloaded`."""
+    """End the process of a load that no request waits for any more; answered by `unloaded`."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The model is loaded and the request may run; `finished` gives its place back."""
+    """The model is loaded and the request may run, until it calls `finished`."""
 
     ticket: int
     key: str
@@ -110,7 +110,7 @@ Action = StartLoad | Unload | AbortLoad | Grant | Refuse
 
 
 class State(Enum):
-    """The life of a process. Before LOADING and after LEAVING there is none."""
+    """The state of a process. It begins with LOADING; after LEAVING there is no process."""
 
     LOADING = "loading"
     READY = "ready"
@@ -119,7 +119,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RunnerView:
-    """A process as others may see it. `expires_at` is None until its first answer has ended."""
+    """A copy of a `Runner` for others. `expires_at` is None until its first answer has ended."""
 
     key: str
     spec: LoadSpec
@@ -130,13 +130,16 @@ class RunnerView:
     size: int
 
     def expiry(self, now: float) -> float:
-        """When it will be unloaded, as far as that can be told: inf for never."""
+        """When it will be unloaded if nothing else happens; inf: never."""
         return now + self.keep_alive if self.expires_at is None else self.expires_at
 
 
 @dataclass(slots=True)
 class Runner:
-    """A process as the scheduler keeps it. Times are in seconds of the caller's clock, sizes in bytes."""
+    """A process as the scheduler sees it. Times are seconds of the caller's clock, sizes bytes.
+
+    `cost` is how long its load took, `active` are the tickets of the requests that run in it.
+    """
 
     spec: LoadSpec
     keep_alive: float
@@ -157,13 +160,13 @@ class Runner:
         """Loaded, with nothing to do."""
         return self.state is State.READY and not self.active
 
-    def serves(self, wanted: LoadSpec, *, anywhere: bool) -> bool:
-        """Whether a request can run in it now; `anywhere`: a wish about the place of the weights must wait."""
+    def serves(self, other: LoadSpec, *, anywhere: bool) -> bool:
+        """Whether a request can run in it now; `anywhere`: its placement does not matter now."""
         spec = self.spec
-        return self.state is State.READY and (spec.suffices if anywhere else spec.serves)(wanted)
+        return self.state is State.READY and (spec.suffices if anywhere else spec.serves)(other)
 
     def eviction_score(self, now: float) -> tuple[bool, float]:
-        """The lowest goes first: what is pinned goes last; then what was long idle for what loading it again costs."""
+        """Sort key for eviction, lowest first: pinned models last; the others by idle time over the cost of a load."""
         return math.isinf(self.keep_alive), -(now - self.last_used) / max(self.cost, 0.001)
 
     def view(self) -> RunnerView:

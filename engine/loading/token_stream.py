@@ -1,4 +1,4 @@
-"""The text of one request on its way from the child to whoever reads it."""
+"""The text of one answer on its way from the child to its reader."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from engine.messages import Done
 
 
 class TokenStream:
-    """Collects what arrives until it is read. Created by `RunnerProcess.submit`, read by one task of the same loop.
+    """Buffers text until it is read. Made by `RunnerProcess.submit`, read by one task of the same event loop.
 
-    The child is never held up for a slow reader, who would keep others from its sequence: what piles up here is at
-    most the answer, whose length `num_predict` and the context bound.
+    A slow reader never holds up the child, whose sequence others may need: the buffer holds at most the answer, whose
+    length is bounded by `num_predict` and the context.
     """
 
     __slots__ = ("_end", "_text", "_waiter")
@@ -23,10 +23,10 @@ class TokenStream:
         self._waiter: asyncio.Future[None] | None = None
 
     async def read(self) -> tuple[str, Done | None]:
-        """All text that has piled up since the last call, and the closing message when there is no more.
+        """All text since the last call, and the closing message once there is no more.
 
-        Waits for something to arrive. Raises RunnerDied, RunnerError, InvalidRequest or ContextExceeded, after the
-        text that came before it has been read.
+        Waits until something arrives. Raises RunnerDied, RunnerError, InvalidRequest or ContextExceeded, after the text
+        that came before the error has been read.
         """
         if not self._text and self._end is None:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -44,16 +44,16 @@ class TokenStream:
 
     @property
     def ended(self) -> bool:
-        """Whether the child has nothing more to do for this request."""
+        """Whether the child has finished this request."""
         return self._end is not None
 
     def add(self, text: str) -> None:
-        """More text has come."""
+        """Append text."""
         self._text.append(text)
         self._wake()
 
     def finish(self, end: Done | EngineError) -> None:
-        """The request has ended, well or badly; the first end counts."""
+        """End the stream with the closing message or an error; the first end counts."""
         if self._end is None:
             self._end = end
         self._wake()

@@ -442,7 +442,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
                     assert process.state == "ready"
                     wanted = self.waiting.pop(ticket)
                     assert process.spec.suffices(wanted), "once, and as wanted"
-                    assert wanted.placed_by_wish or process.spec.serves(wanted), "no wish: the default"
+                    assert wanted.asks_for_placement or process.spec.serves(wanted), "no wish: the default"
                     process.running.add(ticket)
                     if (keep_alive := self.keep_alive[ticket]) is not None:
                         process.pinned = keep_alive == math.inf
