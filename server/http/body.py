@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
@@ -195,40 +196,27 @@ def _first_infinite(value: Any) -> Infinite | None:
 
 
 class BodyRoute(APIRoute):
-    """A route whose endpoint takes a `Body`: it is read here, whatever its Content-Type, not by FastAPI."""
+    """A route whose endpoint may take a `Body`. FastAPI documents it; it is read here, whatever its Content-Type."""
 
     empty = "missing request body"
     """What a client is told that sends none."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Read the body, then go on as FastAPI does."""
-        handler = super().get_route_handler()
+        """Read the body and call the endpoint with it. Raises TypeError for an endpoint that takes more."""
         kind = None if self.body_field is None else self.body_field.field_info.annotation
-        if not isinstance(kind, type) or not issubclass(kind, Body):
-            return handler
+        if self.body_field is None or not isinstance(kind, type) or not issubclass(kind, Body):
+            return super().get_route_handler()
+        body_name, request_name = self.body_field.name, self.dependant.request_param_name
+        if others := set(inspect.signature(self.endpoint).parameters) - {body_name, request_name}:
+            raise TypeError(f"{self.path}: beside a body, {', '.join(others)} cannot be had")
 
-        async def read_and_handle(request: Request) -> Response:
+        async def handle(request: Request) -> Response:
             body = await read_body(request, kind, settings_of(request).max_body, self.empty)
-            return await handler(_ReadRequest(request, body))
+            arguments = {body_name: body} | ({request_name: request} if request_name else {})
+            response: Response = await self.endpoint(**arguments)
+            return response
 
-        return read_and_handle
-
-
-class _ReadRequest(Request):
-    """A request whose body has been read. FastAPI finds it where it looks for JSON."""
-
-    def __init__(self, request: Request, body: Body) -> None:
-        headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
-        super().__init__({**request.scope, "headers": [*headers, (b"content-type", b"application/json")]})
-        self._receive, self._read = request.receive, body
-
-    async def body(self) -> bytes:
-        """Not empty, so that FastAPI asks for the JSON."""
-        return b"{}"
-
-    async def json(self) -> Any:
-        """The body."""
-        return self._read
+        return handle
 
 
 async def read_body(request: Request, kind: type[B], limit: int, empty: str = BodyRoute.empty) -> B:
