@@ -1,4 +1,4 @@
-"""Connections that listen while they speak, in the open and encrypted."""
+"""Connections that read while they write, plain and over TLS."""
 
 import asyncio
 import ssl
