@@ -46,7 +46,7 @@ class CapabilityMissing(EngineError):
 
 
 class CloudModel(EngineError):
-    """The name asks for a model in somebody's cloud, which this server never uses."""
+    """The name asks for a model in a cloud, which this server never uses."""
 
     def __init__(self) -> None:
         super().__init__("ollama cloud is disabled: remote model is unavailable")
@@ -71,9 +71,9 @@ class LoadFailed(EngineError):
 
 
 class LoadCrashed(LoadFailed):
-    """A defect, of the model or the library, ended the process that was to load it.
+    """The process crashed that was to load the model, by a defect of the model or the library.
 
-    `cause` names the signal; `given` says whether the process had been given the model by then.
+    `cause` names the signal; `given`: the process had already been given the model.
     """
 
     def __init__(self, text: str, cause: str, *, given: bool = True) -> None:
@@ -83,7 +83,7 @@ class LoadCrashed(LoadFailed):
 
 
 class RunnerDied(EngineError):
-    """The model's process ended while requests were in it. `crashed`: by a defect, of the model or the library."""
+    """The model's process ended while requests ran in it. `crashed`: by a defect of the model or the library."""
 
     def __init__(self, detail: str = "", *, crashed: bool = False) -> None:
         text = (
@@ -103,7 +103,7 @@ class RunnerError(EngineError):
 
 
 class EngineStopped(EngineError):
-    """The engine is shutting down; nothing new is accepted and what runs is ended."""
+    """The engine is shutting down: it ends all requests and accepts none."""
 
     def __init__(self) -> None:
         super().__init__("server is shutting down")

@@ -1,4 +1,4 @@
-"""From a name to everything that is needed to run the model: files, parameters, template, capabilities."""
+"""Finds stored models by name and reads what running them needs: files, parameters, templates, capabilities."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Model:
 
     @property
     def is_current(self) -> bool:
-        """Whether the weights are there, and were when this was read."""
+        """Whether the weights are still the file that was read."""
         return self.header is not NO_HEADER and self.identity == _identity(self.weights)
 
     @property
@@ -73,7 +73,7 @@ class Model:
 
     @property
     def tool_template(self) -> str:
-        """The one for requests with tools that a few files have besides, empty if there is none."""
+        """The Jinja template for requests with tools, which a few files have in addition; empty if there is none."""
         return self._text("tokenizer.chat_template.tool_use")
 
     @property
@@ -83,7 +83,7 @@ class Model:
 
     @cached_property
     def route(self) -> PromptRoute:
-        """How it is spoken to. Reads the vocabulary; raises gotemplate.TemplateSyntaxError for a broken template."""
+        """How its prompts are rendered and its answers parsed. Reads the vocabulary. Raises TemplateSyntaxError."""
         return choose_route(
             self.name.model,
             self.config,
@@ -96,23 +96,23 @@ class Model:
 
     @cached_property
     def layout(self) -> OllamaLayout | Unloadable | None:
-        """The layout of its file, if llama.cpp does not load that as it is. May read the vocabulary the first time."""
+        """The layout of a file that llama.cpp cannot load as it is, else None. May read the vocabulary once."""
         return layout_of(self.header)
 
     @cached_property
     def capabilities(self) -> frozenset[str]:
-        """What it can do."""
+        """What it can do, by the names of the API."""
         own = all_capabilities(self.config, self.header, self._projector_headers, self.route.traits)
         return own | self.route.parser_capabilities
 
     @property
     def generates(self) -> bool:
-        """Whether it answers prompts; what does not was made for vectors."""
+        """Whether it answers prompts; a model that does not is for embeddings."""
         return "completion" in self.capabilities
 
     @cached_property
     def listed_capabilities(self) -> frozenset[str]:
-        """What the listing of all models says it can do: nothing that only its chat template or a projector tells."""
+        """What the list of all models says it can do, for which no chat template and no projector is read."""
         traits = TemplateTraits()
         if self.template is not None:
             traits = go_template_traits(ChatTemplate.parse(self.template), self.template)
@@ -121,7 +121,7 @@ class Model:
 
     @cached_property
     def special_tokens(self) -> dict[str, str]:
-        """The texts of the special tokens (`bos`, `eos`, `fim_pre`, …). Reads in the vocabulary the first time."""
+        """The texts of the special tokens (`bos`, `eos`, `fim_pre`, …). Reads the vocabulary the first time."""
         metadata = self.header.metadata
         values = {key: metadata.get(f"tokenizer.ggml.{key}_token_id") for key in SPECIAL_TOKENS}
         ids = {key: id_ for key, id_ in values.items() if isinstance(id_, int)}
@@ -135,7 +135,7 @@ class Model:
 
     @property
     def memory(self) -> int:
-        """About how many bytes it takes while it is kept."""
+        """About how many bytes it takes in memory."""
         texts = (self.template or "", self.system, *self.license, *(message.content for message in self.messages))
         return self.header.memory + sum(map(len, texts))
 
@@ -145,7 +145,7 @@ class Model:
 
 
 class _LRUCache(Generic[K, V]):
-    """What was used last, of so many bytes together; what is larger is kept alone. May be used from any thread."""
+    """The values used last, `limit` bytes together; a larger one is kept alone. May be used from any thread."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -169,11 +169,11 @@ class _LRUCache(Generic[K, V]):
 
 
 class Models:
-    """Finds models by the names that users type. May be used from any thread; reads files, so not on the event loop.
+    """Finds models by the names that users type. Blocking; may be used from any thread.
 
-    What a manifest says never changes, so a model is read once for each digest that its name has had. Neither do
-    weights, and models often have them in common, so the header of each file is read once.
-    `go_templates` prefers (True) or forbids (False) stored Go templates where the file has a chat template too.
+    Manifests and weights never change, so a model is read once for each digest of its name, and the header of each file
+    once for all models that share it. `go_templates` prefers (True) or forbids (False) stored Go templates where the
+    file has a chat template too.
     """
 
     def __init__(self, store: Store, go_templates: bool | None = None) -> None:
@@ -183,7 +183,7 @@ class Models:
         self._headers: _LRUCache[tuple[Path, int, int], GGUFHeader] = _LRUCache(CACHE_SIZE)
 
     def resolve(self, name: str, *, install: bool = True) -> Model:
-        """The model under a name; with `install` also one that comes with the program and is not stored.
+        """The model under a name; `install` stores a bundled model that is not stored yet.
 
         Raises InvalidName, ModelNotFound, CloudModel, InvalidRequest, ManifestError, StoreError or GGUFError.
         """
@@ -200,7 +200,7 @@ class Models:
         return model
 
     def read(self, stored: StoredModel) -> Model:
-        """The model that is stored, read anew. Raises ManifestError, StoreError or GGUFError."""
+        """Read a stored model, past the cache. Raises ManifestError, StoreError or GGUFError."""
         manifest = stored.manifest
         config = ModelConfig.decode(self.store.read_blob(manifest.config.digest, media_types.MAX_BYTES))
         weights = manifest.of_type(media_types.MODEL)
@@ -255,7 +255,7 @@ class Models:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another that has taken its place; None if it is no file."""
+    """Inode and size, by which a replaced file differs; None if it is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -23,19 +23,9 @@ from engine.loading.load_options import load_message
 from engine.loading.loaded_model import LoadedModel
 from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
-from engine.loading.scheduler import (
-    AbortLoad,
-    Action,
-    Grant,
-    LoadSpec,
-    Refusal,
-    Refuse,
-    Scheduler,
-    StartLoad,
-    State,
-    Unload,
-)
+from engine.loading.scheduler import Scheduler
 from engine.loading.spawn import child_environment
+from engine.loading.state import AbortLoad, Action, Grant, LoadSpec, Refusal, Refuse, StartLoad, State, Unload
 from engine.model import Model
 from engine.selftest import SelfTest
 from registry.logfields import REQUEST_ID, fields
@@ -246,7 +236,9 @@ class RunnerPool:
                 process = await RunnerProcess.spawn(self._config.environ)
                 await self._await_hello(process)
             plan = await self._planner.plan(model, weights, spec)
-            message = load_message(model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention)
+            message = await asyncio.to_thread(
+                load_message, model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention
+            )
             process.model = model.name.shortest
             try:
                 report = await process.load(message, self._config.load_timeout)

@@ -33,21 +33,6 @@ from engine.loading.state import (
     Unload,
 )
 
-__all__ = [
-    "AbortLoad",
-    "Action",
-    "Grant",
-    "LoadSpec",
-    "Refusal",
-    "Refuse",
-    "RunnerView",
-    "Scheduler",
-    "StartLoad",
-    "State",
-    "Unload",
-]
-
-
 REST = 30.0  # seconds at least between two loads of a model for another placement of its weights
 REST_SHARE = 20  # that time as a multiple of what such a load takes
 

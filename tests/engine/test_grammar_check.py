@@ -1,4 +1,4 @@
-"""Grammars that are good, bad and hostile, before a real judge."""
+"""Grammars that are good, bad and hostile, before the real checker."""
 
 from __future__ import annotations
 

@@ -9,18 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine.loading.scheduler import (
-    AbortLoad,
-    Action,
-    Grant,
-    LoadSpec,
-    Refusal,
-    Refuse,
-    Scheduler,
-    StartLoad,
-    State,
-    Unload,
-)
+from engine.loading.scheduler import Scheduler
+from engine.loading.state import AbortLoad, Action, Grant, LoadSpec, Refusal, Refuse, StartLoad, State, Unload
 
 
 def spec(key: str, **wishes: Any) -> LoadSpec:
