@@ -18,7 +18,7 @@ from bench.rawloop import RawLoop
 from bench.serving import LocalServer
 from bench.workload import EIGHT, ONE, SHORT, TINY_EIGHT, TINY_ONE, WARM_UP, Rounds, interleave
 from engine.loading.devices import compute_threads
-from engine.loading.spawn import child_environment
+from engine.spawn import child_environment
 
 MIB = 1 << 20
 

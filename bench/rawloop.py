@@ -11,7 +11,7 @@ from types import TracebackType
 import msgspec
 
 from bench.run import Run
-from engine.loading.spawn import child_environment
+from engine.spawn import child_environment
 
 
 class RawLoop:

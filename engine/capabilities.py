@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from engine.loading.memory import ENCODERS
 from modelfile.gotemplate import ChatTemplate, infer_think_tags
 from registry.gguf import GGUFHeader
 from registry.manifest import ModelConfig
 
+ENCODERS = frozenset(
+    ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "eurobert", "modern-bert")
+) | {"gemma-embedding"}
+"""Architectures with attention in both directions: they cannot generate and have no KV cache."""
 _SPLITS_THINKING = ("content.split('</think>')", 'content.split("</think>")')
 _READS_THINKING = ("reasoning_content", "<SPECIAL_12>")
 _CALLS = ("tool_calls", "assistant_tool_call")

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from engine import selftest
-from engine.loading.spawn import child_environment
 from engine.selftest import Outcome, SelfTest
+from engine.spawn import child_environment
 from modelfile import backends
 from modelfile.operating_system import cpu_info
 

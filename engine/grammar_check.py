@@ -14,8 +14,8 @@ import msgspec
 
 from engine.errors import EngineError, EngineStopped, InvalidRequest
 from engine.fair_queue import CLIENT, FairQueue
-from engine.loading.spawn import child_environment
 from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
+from engine.spawn import child_environment
 from modelfile.operating_system import kill_group
 from registry.logfields import fields
 

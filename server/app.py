@@ -22,7 +22,7 @@ from server.http.guard import Guard
 from server.http.hosts import Hosts
 from server.http.paths import PathTable
 from server.http.streaming import no_answer
-from server.listing import Listing
+from server.ollama.listing import Listing
 from server.routers import ROUTERS, error_object_of
 from server.settings import Settings
 from server.transfers import Transfers

@@ -24,7 +24,6 @@ from engine.api import (
 )
 from engine.model import Model, Models
 from registry.storage.store import Store
-from server.listing import Listing
 from server.settings import Settings
 from server.transfers import Transfers
 
@@ -92,9 +91,3 @@ def transfers_of(request: Request) -> Transfers:
     """The way to registries of the application that serves this request."""
     transfers: Transfers = request.app.state.transfers
     return transfers
-
-
-def listing_of(request: Request) -> Listing:
-    """The list of models of the application that serves this request."""
-    listing: Listing = request.app.state.listing
-    return listing

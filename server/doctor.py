@@ -19,8 +19,8 @@ from typing import Any
 
 from engine import cpu_variant, selftest
 from engine.loading import devices
-from engine.loading.spawn import child_environment
 from engine.selftest import Outcome, SelfTest, remedy
+from engine.spawn import child_environment
 from modelfile.backends import VARIANT
 from registry.errors import RegistryError, StoreError
 from registry.names import DEFAULT_HOST, Digest, ModelName

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import EngineStopped, LoadFailed, ModelNotFound
-from engine.loading.spawn import child_environment
 from engine.model import Model
+from engine.spawn import child_environment
 from modelfile.published import OllamaLayout, Unloadable, plan
 from modelfile.threads import in_thread
 from modelfile.worker_client import JobFailed, run_job

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
+from engine.capabilities import ENCODERS
 from engine.loading.devices import Device
 from engine.messages import CONTEXT_PADDING, EmbeddingSizes
 from registry.gguf import GGUFArray, GGUFHeader
@@ -18,10 +19,6 @@ LONGEST_BESIDE = 8192  # tokens of a text where the model also generates: embedd
 BATCH, GPU_BATCH = 512, 2048  # tokens of one forward pass, where the vocabulary is small
 LEAST_BATCH = 128  # tokens; a smaller forward pass takes as long
 OUTPUT_SHARE, GPU_OUTPUT_SHARE = 32 << 20, 256 << 20  # bytes of a pass' outputs: llama.cpp keeps a row for each token
-ENCODERS = frozenset(
-    ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "eurobert", "modern-bert")
-) | {"gemma-embedding"}
-"""Architectures with attention in both directions: they cannot generate and have no KV cache."""
 NOT_POOLING = (None, 0, 4)  # `llama_pooling_type`: unset, none, rank
 
 

@@ -24,10 +24,10 @@ from engine.loading.loaded_model import LoadedModel
 from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
 from engine.loading.scheduler import Scheduler
-from engine.loading.spawn import child_environment
 from engine.loading.state import AbortLoad, Action, Grant, LoadSpec, Refusal, Refuse, StartLoad, State, Unload
 from engine.model import Model
 from engine.selftest import SelfTest
+from engine.spawn import child_environment
 from registry.logfields import REQUEST_ID, fields
 
 LOADED_PER_DEVICE = 3

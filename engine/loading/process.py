@@ -21,7 +21,6 @@ from engine.errors import (
     RunnerError,
 )
 from engine.loading.crashes import died_loading, how_it_ended
-from engine.loading.spawn import start_child
 from engine.loading.token_stream import TokenStream
 from engine.messages import (
     FRAME_HEADER,
@@ -51,6 +50,7 @@ from engine.messages import (
     encode_frame,
     take_events,
 )
+from engine.spawn import start_child
 from modelfile.crashes import CRASHES, name_of
 from modelfile.operating_system import kill_group
 from registry.logfields import REQUEST_ID, fields

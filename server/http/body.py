@@ -14,7 +14,6 @@ from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.context import settings_of
 from server.http.errors import BodyTooLarge, InvalidBody
 from server.http.json_input import SLICE, EmptyBody, Infinite, JSONReader, OutOfRange
 from server.http.json_output import encode
@@ -211,7 +210,7 @@ class BodyRoute(APIRoute):
             raise TypeError(f"{self.path}: beside a body, {', '.join(others)} cannot be had")
 
         async def handle(request: Request) -> Response:
-            body = await read_body(request, kind, settings_of(request).max_body, self.empty)
+            body = await read_body(request, kind, request.app.state.settings.max_body, self.empty)
             arguments = {body_name: body} | ({request_name: request} if request_name else {})
             response: Response = await self.endpoint(**arguments)
             return response

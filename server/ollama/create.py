@@ -7,7 +7,7 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from engine.loading.spawn import child_environment
+from engine.spawn import child_environment
 from modelfile.create import CreateRequest, References, read_modelfile, with_modelfile
 from modelfile.create import create as make
 from modelfile.paths import expand, working_folder

@@ -12,11 +12,12 @@ from fastapi.responses import PlainTextResponse
 from engine.api import RunningModel
 from engine.model import Model, Models
 from registry.names import ModelName
-from server.context import engine_of, listing_of, models_of, settings_of
+from server.context import engine_of, models_of, settings_of
 from server.http.body import JSON, json_response
 from server.http.errors import KNOWN, message_of
 from server.ollama import clock
 from server.ollama.details import NO_DETAILS, details
+from server.ollama.listing import listing_of
 from server.ollama.schemas import ERRORS, PsAnswer, StatusAnswer, TagsAnswer, VersionAnswer
 
 log = logging.getLogger("pronk.server")

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.capabilities import TemplateTraits, all_capabilities
-from engine.loading.memory import ENCODERS
+from engine.capabilities import ENCODERS, TemplateTraits, all_capabilities
 from registry.gguf import GGUFHeader
 from registry.manifest import ModelConfig
 

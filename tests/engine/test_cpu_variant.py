@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from engine import cpu_variant
-from engine.loading.spawn import child_environment
 from engine.selftest import Outcome, SelfTest
+from engine.spawn import child_environment
 from modelfile import backends, operating_system
 from modelfile.backends import VARIANT
 from tests.modelfile.test_backends import compile_module

@@ -13,8 +13,8 @@ from contextlib import suppress
 
 from engine.chat.jinja.messages import ENDED, FORK, FORK_SLOW, KILL, LARGEST, ORDER
 from engine.errors import EngineError
-from engine.loading.spawn import start_child
 from engine.messages import FRAME_HEADER
+from engine.spawn import start_child
 from modelfile.operating_system import kill_group
 
 DOES_NOT_START = "chat template renderer failed to start"

@@ -19,10 +19,10 @@ import pytest
 
 from engine.errors import ContextExceeded, EngineError, InvalidRequest, LoadCrashed, LoadFailed, RunnerDied
 from engine.loading.process import RunnerProcess
-from engine.loading.spawn import child_environment
 from engine.loading.token_stream import TokenStream
 from engine.messages import Done, Ping, Sampling
 from engine.runner.repacking import copied_types
+from engine.spawn import child_environment
 from registry.logfields import REQUEST_ID
 from tests.engine.runner.harness import TINYCHAT, chat, load, submit
 

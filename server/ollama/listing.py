@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import Any, NamedTuple
 
+from starlette.requests import Request
+
 from engine.model import Model, Models
 from registry.names import Digest, ModelName
 from registry.storage.store import StoredModel
@@ -87,3 +89,9 @@ def _tag(stored: StoredModel, model: Model) -> dict[str, Any]:
 def _embedding_length(model: Model) -> int:
     found = model.header.field("embedding_length")
     return model.config.embedding_length or (found if isinstance(found, int) else 0)
+
+
+def listing_of(request: Request) -> Listing:
+    """The list of models of the application that serves this request."""
+    listing: Listing = request.app.state.listing
+    return listing
