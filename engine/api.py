@@ -1,4 +1,4 @@
-"""The requests that the engine takes and the results that it gives: plain data, the same for every API dialect."""
+"""The engine's requests and results: plain data, the same for every API dialect."""
 
 from __future__ import annotations
 
@@ -39,16 +39,17 @@ class NamedTool:
 
 
 ToolChoice = Literal["auto", "none", "required"] | NamedTool
-"""Whether the model calls tools: if it likes, never, always, or always this one."""
+"""Tool calls: as the model decides, none, at least one, or a call of this function."""
 
 
 @dataclass(slots=True, kw_only=True)
 class InferenceRequest:
     """The fields that generate and chat share.
 
-    `model` is the name as the client sent it. `options` is the request's raw map (checked against
-    `modelfile.parameters`). `keep_alive` is in seconds: None = as before, inf = forever, 0 = unload when idle.
-    `format` is the raw JSON text of the constraint, or None.
+    `model` is the name as the client sent it. `options` are as sent too; `modelfile.parameters.resolve_options` checks
+    them. `keep_alive` is in seconds: None = as before, inf = forever, 0 = unload when idle. `format` is JSON text: a
+    schema or `"json"`, None for free text. `truncate`: an over-long prompt may be cut. `shift`: a full context may go
+    on without its older half; None lets the model decide.
     """
 
     model: str
@@ -77,7 +78,7 @@ class GenerateRequest(InferenceRequest):
 
 @dataclass(slots=True, kw_only=True)
 class ChatRequest(InferenceRequest):
-    """One turn of a conversation."""
+    """The next answer in a conversation."""
 
     messages: list[Message] = field(default_factory=list)
     tools: tuple[Tool, ...] = ()
@@ -86,10 +87,10 @@ class ChatRequest(InferenceRequest):
 
 @dataclass(slots=True, kw_only=True)
 class EmbedRequest:
-    """Vectors of texts. Fields of the same names mean the same as in the other requests.
+    """Texts to embed. Fields mean the same as those of these names in the other requests.
 
-    A text that is too long is cut if `truncate` allows it. 0 < `dimensions` < width leaves that many numbers of each
-    vector. `normalize` False keeps the lengths of vectors, unless the model itself makes them one.
+    A text that is too long is cut if `truncate` allows it, else refused. 0 < `dimensions` < width keeps that many
+    numbers of each vector. Without `normalize` vectors keep their lengths, unless the model itself makes them 1.
     """
 
     model: str
@@ -106,7 +107,7 @@ AnyRequest = GenerateRequest | ChatRequest | EmbedRequest
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Embeddings:
-    """Vectors of texts in the texts' order, as float32. `load_duration` is in nanoseconds."""
+    """One float32 vector per text, in the texts' order. `load_duration` is in nanoseconds."""
 
     vectors: list[array[float]] = field(default_factory=list)
     prompt_eval_count: int = 0
@@ -115,7 +116,7 @@ class Embeddings:
 
 @dataclass(slots=True)
 class Delta:
-    """A piece of the answer. Any of the fields may be empty, never all of them."""
+    """A piece of the answer. Any of the fields may be empty; parsers drop pieces in which all are."""
 
     content: str = ""
     thinking: str = ""

@@ -1,4 +1,4 @@
-"""What a model can do, judged by its file, config and template; and which of two templates renders its prompts.
+"""What a model can do, by its file, config and template; and which of its two templates renders its prompts.
 
 Pure functions. The names are the API's: completion, tools, insert, vision, embedding, thinking, audio.
 """
@@ -31,7 +31,7 @@ _ALWAYS_THINKING = ("gptoss", "gpt-oss")
 
 @dataclass(frozen=True, slots=True)
 class TemplateTraits:
-    """What a template can express: tools, thinking, fill in the middle; `round_trip`: both calls and their results."""
+    """What a template can express: tools, thinking, fill-in-the-middle; `round_trip`: calls and their results."""
 
     tools: bool = False
     thinking: bool = False
@@ -46,7 +46,7 @@ class TemplateTraits:
 
 
 def chat_template_traits(source: str) -> TemplateTraits:
-    """The traits of a Jinja chat template, by texts that occur in it."""
+    """The traits of a Jinja chat template, by strings in its source."""
     tools = "tools" in source or "tool_call" in source
     thinking = ("<think>" in source and "</think>" in source) or (
         _any(_SPLITS_THINKING, source) and not _any(_READS_THINKING, source)
@@ -55,7 +55,7 @@ def chat_template_traits(source: str) -> TemplateTraits:
 
 
 def go_template_traits(template: ChatTemplate, source: str) -> TemplateTraits:
-    """The traits of a Go template, by the names that it uses."""
+    """The traits of a Go template, by the variables that it uses."""
     names = set(template.variables)
     return TemplateTraits(
         tools="tools" in names,
@@ -66,7 +66,11 @@ def go_template_traits(template: ChatTemplate, source: str) -> TemplateTraits:
 
 
 def prefers_chat_template(chat: TemplateTraits, go: TemplateTraits) -> bool:
-    """Whether to use the chat template in the file rather than the stored Go template."""
+    """Whether the file's chat template (traits `chat`) beats the stored Go template (traits `go`).
+
+    With more capabilities the chat template wins, unless only the Go template can show calls and their results; with
+    the same ones it wins only if it alone can show these. In all other cases the Go template wins.
+    """
     can_chat, can_go = chat.capabilities, go.capabilities
     if len(can_chat) > len(can_go):
         return chat.round_trip or not go.round_trip
@@ -76,7 +80,7 @@ def prefers_chat_template(chat: TemplateTraits, go: TemplateTraits) -> bool:
 def all_capabilities(
     config: ModelConfig, header: GGUFHeader, projectors: Sequence[GGUFHeader], template: TemplateTraits
 ) -> frozenset[str]:
-    """What a model can do; `template` are the traits of the template that renders its prompts."""
+    """What a model can do; `template`: the traits of the template that renders its prompts."""
     capabilities = {*(config.capabilities or ()), *template.capabilities, *_of_files(header, projectors)}
     if {config.model_family, header.architecture} & set(_ALWAYS_THINKING):
         capabilities.add("thinking")

@@ -1,9 +1,9 @@
 """Chooses the variant of llama.cpp's CPU backend: the best one that computes right numbers on this processor.
 
 An installation for any machine, such as an image, has a variant for each generation of processors
-(`modelfile.backends`). llama.cpp takes the best one that the processor supports; it does not see what a compiler got
-wrong. So the first start runs the self-test on that variant, and on the next one if it fails. The result is remembered
-beside the models, for this library and this processor.
+(`modelfile.backends`). llama.cpp would take the best one that the processor supports, even if it is miscompiled. So the
+first start runs the self-test on that variant, and on the next one if it fails. The choice is stored beside the models,
+for this library and this processor.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from engine.selftest import Outcome, SelfTest
 from engine.spawn import child_environment
 from modelfile import backends
 from modelfile.operating_system import cpu_info
+from registry.logfields import fields
 
 log = logging.getLogger(__name__)
 
-MEMORY = "cpu-variants.json"
-"""The file in the folder of the models: the variant by a digest of library and processor."""
+CHOICES = "cpu-variants.json"
+"""The file in the folder of the models: a JSON object from a digest of library and processor to a variant."""
 
 _TIMEOUT = 60.0  # seconds for loading all variants once
 _ENDED = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
@@ -38,10 +39,10 @@ Prove = Callable[[Mapping[str, str]], SelfTest]
 
 
 def choose(environ: Mapping[str, str], models: Path) -> dict[str, str]:
-    """The environment variables with which children use the chosen variant; the log names it.
+    """The environment variables that make children use the chosen variant; the log names it.
 
     Empty if the library has no variants. `environ` is the server's environment, `models` the folder of the models.
-    Blocking: it takes some seconds if nothing is remembered.
+    Blocking, for some seconds if no choice is stored.
     """
     library = backends.library_folder()
     folder = backends.module_folder(library) if library else None
@@ -50,24 +51,24 @@ def choose(environ: Mapping[str, str], models: Path) -> dict[str, str]:
     if forced := environ.get(backends.VARIANT):
         log.info("CPU variant %s of llama.cpp, as %s says", forced, backends.VARIANT)
         return {}
-    return _chosen(library, folder, child_environment(environ), Memory(models / MEMORY), _prove)
+    return _chosen(library, folder, child_environment(environ), Choices(models / CHOICES), _prove)
 
 
 def available() -> list[str]:
-    """The sorted names of the variants that the library has; empty if it has no choice."""
+    """The sorted names of the library's variants; empty if it has just one backend."""
     library = backends.library_folder()
     folder = backends.module_folder(library) if library else None
     return backends.variants(folder) if folder else []
 
 
-class Memory:
-    """A small JSON file. If it cannot be read it counts as empty; if it cannot be written nothing happens."""
+class Choices:
+    """Choices in a small JSON file. One that cannot be read counts as empty; one that cannot be written is logged."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def get(self, key: str) -> str | None:
-        """The value of a key; None if there is none."""
+        """The value of a key, None if there is none."""
         value = self._read().get(key)
         return value if isinstance(value, str) else None
 
@@ -81,7 +82,7 @@ class Memory:
                 os.fchmod(file.fileno(), 0o644)
             os.replace(file.name, self._path)
         except OSError as error:
-            log.debug("%s is not written: %s", self._path, error.strerror)
+            log.debug("CPU variant not remembered", extra=fields(reason=error.strerror))
 
     def _read(self) -> dict[str, object]:
         try:
@@ -91,22 +92,22 @@ class Memory:
         return values if isinstance(values, dict) else {}
 
 
-def _chosen(library: Path, folder: Path, environ: dict[str, str], memory: Memory, prove: Prove) -> dict[str, str]:
+def _chosen(library: Path, folder: Path, environ: dict[str, str], choices: Choices, prove: Prove) -> dict[str, str]:
     names = _ranking(library, environ)
     if not names:
         log.error("llama.cpp has no backend for this processor (%s) in %s", selftest.processor(), folder)
         return {}
     key = _key(library, folder)
-    if (known := memory.get(key)) in names:
-        log.info("CPU variant %s of llama.cpp, proved before on this processor", known)
-        return {backends.VARIANT: str(known)}
+    if (chosen := choices.get(key)) in names:
+        log.info("CPU variant %s of llama.cpp, proved before on this processor", chosen)
+        return {backends.VARIANT: str(chosen)}
     for name in names:
         test = prove({**environ, backends.VARIANT: name})
         if _is_at_fault(test):
             log.warning("CPU variant %s of llama.cpp is not used: %s", name, test.sentence)
             continue
         if test.ok:
-            memory.put(key, name)
+            choices.put(key, name)
             log.info("CPU variant %s of llama.cpp: %s", name, test.sentence)
         else:
             log.warning("CPU variant %s of llama.cpp, not proved: %s", name, test.sentence)
@@ -116,7 +117,7 @@ def _chosen(library: Path, folder: Path, environ: dict[str, str], memory: Memory
 
 
 def _is_at_fault(test: SelfTest) -> bool:
-    """Whether the variant is at fault for a failed test, and not somebody who ended it, as for want of memory."""
+    """Whether a test failed because of the variant, and was not just ended from outside, as when memory is short."""
     return test.outcome is Outcome.DIFFERS or (test.outcome is Outcome.DIED and not test.detail.startswith(_ENDED))
 
 
@@ -128,7 +129,7 @@ def _prove(environ: Mapping[str, str]) -> SelfTest:
 
 
 def _ranking(library: Path, environ: Mapping[str, str]) -> list[str]:
-    """The variants that this processor supports, the best one first. A child looks at them: one may crash it."""
+    """The variants that this processor supports, the best one first. A child loads them: one may crash it."""
     command = [sys.executable, "-P", "-m", backends.__name__, str(library)]
     try:
         done = subprocess.run(
@@ -136,7 +137,7 @@ def _ranking(library: Path, environ: Mapping[str, str]) -> list[str]:
         )
         names = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        log.warning("the CPU variants of llama.cpp cannot be looked at: %s", error)
+        log.warning("CPU variants of llama.cpp cannot be ranked: %s", error)
         return []
     return [str(name) for name in names]
 

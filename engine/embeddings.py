@@ -1,4 +1,4 @@
-"""Embeds the texts of a request, in messages of bounded size."""
+"""Embeds the texts of a request, in messages of a bounded number of texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.messages import Embed
 from engine.model import Model
 from modelfile.parameters import MOST_TOKENS, Options
 
-SLICE = 256  # texts of one message, so that its answer is a few megabytes at limit
+SLICE = 256  # texts of one message, so that its answer is a few megabytes at most
 
 
 async def embed(
@@ -22,14 +22,13 @@ async def embed(
 ) -> tuple[list[array[float]], int]:
     """The vectors in the order of the texts, and the number of tokens that were evaluated.
 
-    `num_ctx` is the request's context in tokens. Raises what `RunnerProcess.embed` raises; the error names the number
-    of the text if there are several.
+    `num_ctx` is the request's context in tokens. Raises what `RunnerProcess.embed` raises; of several texts the error
+    names the one at fault by its number.
     """
     assert process.loaded is not None
     longest = max_embedding_tokens(model, options, num_ctx)
-    limit = max(
-        ALWAYS_TOKENIZED, max_characters(model, longest)
-    )  # the rest would be cut, or the text is refused without it too
+    # What lies beyond is cut anyway, or the text is refused without it too.
+    limit = max(ALWAYS_TOKENIZED, max_characters(model, longest))
     request = replace(request, texts=[text[:limit] for text in request.texts])
     normalize = request.normalize or normalizes(model.header)
     # Names that share weights may have different contexts; the process has that of the name it was loaded for.

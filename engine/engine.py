@@ -1,7 +1,7 @@
 """The façade: everything that the server can ask of models.
 
-A request goes the same way whatever dialect it came in: find the model, check what it can do, settle the options,
-wait for a process that has it loaded, render, generate, read thinking and tool calls out of the text.
+Requests of all API dialects go the same way: find the model, check its capabilities and the options, compile the
+grammar, wait for a process that has the model loaded, render the prompt, generate, parse thinking and tool calls.
 """
 
 from __future__ import annotations
@@ -37,16 +37,25 @@ from engine.loading.loaded_names import LoadedNames
 from engine.loading.pool import PoolConfig, RunnerPool
 from engine.loading.process import RunnerProcess
 from engine.model import Model, Models
-from engine.prompting import Job, Prompted, answer_format, checked, offered_tools, prompted, without_eyes
+from engine.prompting import (
+    Job,
+    PreparedPrompt,
+    answer_format,
+    check_request,
+    image_error,
+    offered_tools,
+    prepare_prompt,
+)
 from registry.logfields import TRACE, fields
 from registry.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig(PoolConfig):
-    """`context_length` in tokens is what a request gets that does not ask; 0: by the memory of the GPUs.
+    """Limits of the pool, and how requests are prepared.
 
-    `go_templates` prefers (True) or forbids (False) the Go templates that models store.
+    `context_length`: the default context in tokens, 0: by the GPUs' memory. `go_templates` prefers (True) or forbids
+    (False) stored Go templates where the model's file has a chat template too.
     """
 
     context_length: int = 0
@@ -59,7 +68,7 @@ log = logging.getLogger("pronk.engine")
 class Engine:
     """Runs models. Owned by the event loop; `start` before and `stop` after all else.
 
-    All that takes a request raises EngineError, OptionError, and what reading a model raises.
+    Every method that takes a request raises EngineError, OptionError, and what `Models.resolve` raises.
     """
 
     def __init__(self, store: Store, config: EngineConfig) -> None:
@@ -74,12 +83,12 @@ class Engine:
         self._names = LoadedNames(store, self._pool)
 
     async def start(self) -> None:
-        """Get ready to load."""
+        """Look at the machine, start a spare process, watch the store."""
         await self._pool.start()
         self._names.start()
 
     async def stop(self) -> None:
-        """End all processes. Answers that run end with EngineStopped, and so does what comes later."""
+        """End all processes. Running answers and later requests raise EngineStopped."""
         await self._names.stop()
         self._constraints.close()
         await self._validator.close()
@@ -92,20 +101,20 @@ class Engine:
         return self._names.current(self._pool.running())
 
     async def load(self, request: AnyRequest) -> None:
-        """Have the model loaded as this request needs it, after all checks of it, and answer nothing."""
+        """Check a request, then load its model as the request needs it; nothing is generated."""
         job = await self._job(request)
         async with self._loaded(job, embeds=False):
             pass
 
     async def unload(self, name: str) -> None:
-        """Let a model go once nothing runs in it. One that comes with the program is not stored for this."""
+        """Unload a model once nothing runs in it. A bundled model is not installed for this."""
         model = await asyncio.to_thread(self._find, name, install=False)
         self._pool.expire(str(model.weights))
 
     async def render(self, request: GenerateRequest | ChatRequest) -> Rendered:
         """The prompt that `generate` or `chat` would run."""
-        async with self._prompted(request) as (_, prompted, _):
-            return Rendered(prompted.prompt.text, len(prompted.prompt.images))
+        async with self._prepared(request) as (_, prepared, _):
+            return Rendered(prepared.prompt.text, len(prepared.prompt.images))
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
         """Complete a prompt: pieces of the answer, then a Final."""
@@ -116,11 +125,11 @@ class Engine:
         return self._answer(request)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """The vectors of texts."""
+        """The vectors of a request's texts."""
         job = await self._job(request)
         async with self._loaded(job, embeds=True) as process:
             load_duration = time.perf_counter_ns() - job.started
-            with self._telling_a_stop():
+            with self._explained_deaths():
                 vectors, tokens = await embed(process, job.model, request, job.options, job.num_ctx)
         seconds = (time.perf_counter_ns() - job.started) / 1e9
         values = {"texts": len(request.texts), "tokens": tokens, "seconds": seconds}
@@ -128,14 +137,14 @@ class Engine:
         return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
 
     async def _answer(self, request: GenerateRequest | ChatRequest) -> AsyncGenerator[Event, None]:
-        async with self._prompted(request) as (job, prompted, process):
-            prompt, reader, grammar = prompted.prompt, prompted.reader, prompted.grammar
+        async with self._prepared(request) as (job, prepared, process):
+            prompt, reader, grammar = prepared.prompt, prepared.reader, prepared.grammar
             if prompt.images:
-                raise without_eyes(job)
+                raise image_error(job)
             generation = Generation(process, job.model.name.shortest, job.started)
             assert process.loaded is not None
             submit = build_submit(job.model, request, job.options, job.num_ctx, prompt, process.loaded, grammar)
-            with self._telling_a_stop():
+            with self._explained_deaths():
                 async with aclosing(generation.deltas(submit, prompt, reader)) as deltas:
                     async for delta in deltas:
                         yield delta
@@ -144,20 +153,20 @@ class Engine:
             yield generation.final(context)
 
     @asynccontextmanager
-    async def _prompted(
+    async def _prepared(
         self, request: GenerateRequest | ChatRequest
-    ) -> AsyncIterator[tuple[Job, Prompted, RunnerProcess]]:
-        """A request with its prompt, and a process that can answer it, for as long as the context lasts."""
+    ) -> AsyncIterator[tuple[Job, PreparedPrompt, RunnerProcess]]:
+        """A request's job and prompt, and a process that has its model loaded while the context lasts."""
         job = await self._job(request)
         constraint = await self._constraint(job.model, request)
         async with self._loaded(job, embeds=False) as process:
             started = time.perf_counter()
-            made = await prompted(job, request, constraint, process, self._templates)
+            prepared = await prepare_prompt(job, request, constraint, process, self._templates)
             milliseconds = (time.perf_counter() - started) * 1e3
-            log.debug("prompt made", extra=fields(characters=len(made.prompt.text), ms=milliseconds))
+            log.debug("prompt made", extra=fields(characters=len(prepared.prompt.text), ms=milliseconds))
             if log.isEnabledFor(TRACE):
-                log.log(TRACE, "prompt", extra=fields(prompt=made.prompt.text))
-            yield job, made, process
+                log.log(TRACE, "prompt", extra=fields(prompt=prepared.prompt.text))
+            yield job, prepared, process
 
     async def _job(self, request: AnyRequest) -> Job:
         """A request's model and options, checked in a thread."""
@@ -165,7 +174,7 @@ class Engine:
         default = default_context(self._config.context_length, self._pool.gpus, self._config.gpu_overhead)
 
         def find_and_check() -> Job:
-            return checked(self._find(request.model, install=True), request, default, started)
+            return check_request(self._find(request.model, install=True), request, default, started)
 
         job = await asyncio.to_thread(find_and_check)
         values = {"kind": type(request).__name__, "model": job.model.name.shortest, "context": job.num_ctx}
@@ -173,13 +182,13 @@ class Engine:
         return job
 
     def _find(self, name: str, *, install: bool) -> Model:
-        """The model under a name, with all that its prompts need read here and not on the event loop."""
+        """The model under a name. Blocking: what is slow to compute of it is computed here, not on the event loop."""
         model = self.models.resolve(name, install=install)
         _ = model.capabilities, model.layout
         return model
 
     async def _constraint(self, model: Model, request: GenerateRequest | ChatRequest) -> Constraint | None:
-        """What the answer is held to, once its grammar is known to be harmless. Raises InvalidRequest."""
+        """The constraint of a request's answer, None for free text; its grammar is validated. Raises InvalidRequest."""
         output_format = answer_format(model, request)
         if isinstance(request, ChatRequest):
             constraint = await self._constraints.chat(request, offered_tools(request), output_format)
@@ -193,7 +202,7 @@ class Engine:
 
     @asynccontextmanager
     async def _loaded(self, job: Job, *, embeds: bool) -> AsyncIterator[RunnerProcess]:
-        """A process that has loaded a job's model, for as long as the context lasts."""
+        """A process that has a job's model loaded while the context lasts."""
         model = job.model
         if model.route.uses_embedded_template and not embeds:
             self._templates.warm()
@@ -204,8 +213,8 @@ class Engine:
             yield process
 
     @contextmanager
-    def _telling_a_stop(self) -> Iterator[None]:
-        """A process that ends because the engine stops has not died; of others all is told that is known."""
+    def _explained_deaths(self) -> Iterator[None]:
+        """Turn RunnerDied into EngineStopped while the engine stops; else add what is known of the installation."""
         try:
             yield
         except RunnerDied as error:

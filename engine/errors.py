@@ -7,10 +7,10 @@ EngineError
 ├── CapabilityMissing       the model cannot do what was asked
 ├── CloudModel              the name asks for a model that runs elsewhere
 ├── Unsupported             known to the API, not to this engine yet
-├── ServerBusy              the queue is full
+├── ServerBusy              a queue is full
 ├── LoadFailed              the model could not be loaded
-│   └── LoadCrashed         its process died of it
-├── RunnerDied              the model's process ended while it worked
+│   └── LoadCrashed         its process crashed
+├── RunnerDied              the model's process ended while requests ran in it
 ├── RunnerError             the model's process reported a failure
 └── EngineStopped           the server is shutting down
 """
@@ -46,7 +46,7 @@ class CapabilityMissing(EngineError):
 
 
 class CloudModel(EngineError):
-    """The name asks for a model in a cloud, which this server never uses."""
+    """The name asks for a cloud model; this server runs local models only."""
 
     def __init__(self) -> None:
         super().__init__("ollama cloud is disabled: remote model is unavailable")
@@ -60,7 +60,7 @@ class Unsupported(EngineError):
 
 
 class ServerBusy(EngineError):
-    """The load queue is full; try again later."""
+    """A queue is full: for loads, schemas, grammars or chat templates. The client may try again later."""
 
     def __init__(self) -> None:
         super().__init__("server busy, please try again.  maximum pending requests exceeded")
@@ -71,15 +71,15 @@ class LoadFailed(EngineError):
 
 
 class LoadCrashed(LoadFailed):
-    """The process crashed that was to load the model, by a defect of the model or the library.
+    """The process that was to load the model crashed, by a defect of the model or the library.
 
-    `cause` names the signal; `given`: the process had already been given the model.
+    `cause` names the signal; `model_sent`: the process had been told which model to load.
     """
 
-    def __init__(self, text: str, cause: str, *, given: bool = True) -> None:
+    def __init__(self, text: str, cause: str, *, model_sent: bool = True) -> None:
         super().__init__(text)
         self.cause = cause
-        self.given = given
+        self.model_sent = model_sent
 
 
 class RunnerDied(EngineError):

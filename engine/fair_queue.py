@@ -1,4 +1,4 @@
-"""A bounded queue in which clients take turns, however many requests each of them has in it."""
+"""A bounded queue in which clients take turns, however many requests each has in it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from itertools import count
 from engine.errors import ServerBusy
 
 Place = tuple[int, int, "asyncio.Future[None]"]
-"""A request's size, its number in order of arrival, and the future that is done when its turn comes."""
+"""(size, number in order of arrival, future that is done when the request's turn comes)."""
 
 
 class FairQueue:
-    """Admits `width` requests at a time; up to `limit` wait, at most half of them of one client.
+    """Admits `width` requests at a time; up to `limit` wait, of which one client may have half.
 
-    Clients take turns. Of one client's requests the smallest comes first. Belongs to one event loop.
+    Clients take turns; of one client's requests the smallest comes first. Belongs to one event loop.
     """
 
     def __init__(self, width: int, limit: int) -> None:
@@ -34,7 +34,7 @@ class FairQueue:
 
     @asynccontextmanager
     async def place(self, client: str, size: int = 0) -> AsyncIterator[None]:
-        """Wait for a turn and hold a place while the context lasts. Raises ServerBusy if too many wait."""
+        """Wait for a turn, then hold a place while the context lasts. Raises ServerBusy if too many wait."""
         await self._enter(client, size)
         try:
             yield

@@ -1,4 +1,4 @@
-"""One answer of a model: what is submitted, and what comes of it up to the last event."""
+"""One answer of a model: the message that starts it, its deltas, its final event and log line; limits of texts."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from registry.gguf import GGUFArray
 from registry.logfields import fields
 
 NEVER_SHIFTING = ("deepseek2",)
-ALWAYS_TOKENIZED = 4 << 20  # characters of a text that are looked at however small the context is
-MOST_TEXT = 64 << 20  # characters that are looked at however large it is
+ALWAYS_TOKENIZED = 4 << 20  # characters: a shorter text is tokenised however small the context is
+MOST_TEXT = 64 << 20  # characters: a longer text is not tokenised however large the context is
 log = logging.getLogger("pronk.engine")
 
 
-class Reader(Protocol):
-    """Reads thinking and tool calls out of the text as it comes."""
+class AnswerReader(Protocol):
+    """Parses thinking and tool calls out of the text as it arrives."""
 
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
-        """What is certain by now; `final`: nothing comes after `text`."""
+        """The deltas that are certain by now; `final`: `text` is the last chunk."""
 
 
 class PlainText:
     """Everything is content."""
 
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
-        """The text itself."""
+        """The text as one delta."""
         if text:
             yield Delta(text)
 
 
 class WithoutCalls:
-    """What another reader says, but for calls: none were asked for."""
+    """Another reader, without its tool calls (`tool_choice` none)."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: AnswerReader) -> None:
         self._reader = reader
 
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
-        """The pieces of content and thinking."""
+        """The deltas of content and thinking."""
         return (delta for delta in self._reader.feed(text, final) if not delta.tool_calls)
 
 
 class Generation:
-    """The answer to one prompt. Iterate over `deltas` to its end, then ask for `final`; belongs to one task.
+    """The answer to one prompt. Iterate over `deltas` to its end, then call `final`; belongs to one task.
 
-    Leaving `deltas` early cancels the answer in the process. `model` is the model's name, for the log; `started` is
-    when the request came, in `perf_counter_ns` time; the model counts as loaded when the generation is made.
+    Leaving `deltas` early cancels the answer in the process. `model` is the name for the log; `started` is when the
+    request came, in `perf_counter_ns` time. The load duration ends when this object is made.
     """
 
     def __init__(self, process: RunnerProcess, model: str, started: int) -> None:
@@ -72,15 +72,15 @@ class Generation:
 
     @property
     def text(self) -> str:
-        """All that the model has written, markup included, without what the prompt had begun."""
+        """All that the model has written, markup included; not the beginning that the prompt contained."""
         return "".join(self._texts)
 
-    async def deltas(self, submit: Submit, prompt: Prompt, reader: Reader) -> AsyncGenerator[Delta, None]:
-        """The pieces of the answer as they come. Raises what the process answers instead."""
-        id_, answer = self._process.submit(submit)
+    async def deltas(self, submit: Submit, prompt: Prompt, reader: AnswerReader) -> AsyncGenerator[Delta, None]:
+        """The pieces of the answer as they come. Raises what `TokenStream.read` and the reader raise."""
+        message_id, answer = self._process.submit(submit)
         end = "cancelled"
         try:
-            for delta in _begun(prompt, reader):
+            for delta in _answer_start(prompt, reader):
                 yield delta
             while self._done is None:
                 text, self._done = await answer.read()
@@ -95,11 +95,11 @@ class Generation:
             raise
         finally:
             if not answer.ended:
-                self._process.cancel(id_)
+                self._process.cancel(message_id)
             self._log(end)
 
     def final(self, context: list[int] | None = None) -> Final:
-        """How the answer ended, and its numbers."""
+        """The last event, once `deltas` has ended. `context`: tokens of prompt and answer, if the API shows them."""
         done = self._done
         assert done is not None
         return Final(
@@ -120,7 +120,7 @@ class Generation:
         return "tool_calls" if self._calls and self._done.reason == "stop" else self._done.reason
 
     def _log(self, end: str) -> None:
-        """The one line of this answer; numbers of tokens are known of those that came to their end."""
+        """Log one line for this answer; token counts are known only of finished ones."""
         now, first = time.perf_counter_ns(), self._first_text
         values: dict[str, float] = {}
         if (done := self._done) is not None:
@@ -132,8 +132,8 @@ class Generation:
         log.info("answered", extra=fields(model=self._model, **values, seconds=seconds, end=end))
 
 
-def _begun(prompt: Prompt, reader: Reader) -> Iterator[Delta]:
-    """What the prompt already contains of the answer."""
+def _answer_start(prompt: Prompt, reader: AnswerReader) -> Iterator[Delta]:
+    """The beginning of the answer that the prompt already contains."""
     if prompt.answer_start is None:
         return iter(())
     if not prompt.answer_start.content:  # the reader must know that reasoning has begun: it skips spaces at its start
@@ -142,7 +142,10 @@ def _begun(prompt: Prompt, reader: Reader) -> Iterator[Delta]:
 
 
 def max_embedding_tokens(model: Model, options: Options, num_ctx: int) -> int:
-    """Tokens of a text that is to become a vector, in a context of `num_ctx` tokens: here no wish is too small."""
+    """Most tokens of a text to embed: the least of context, requested context and trained context.
+
+    Where the model also generates LONGEST_BESIDE limits it too. Unlike for prompts there is no minimum.
+    """
     trained = model.header.size("context_length")
     limits = [num_ctx, num_ctx if options.num_ctx is None else options.num_ctx]
     limits += [trained] if trained else []
@@ -151,27 +154,24 @@ def max_embedding_tokens(model: Model, options: Options, num_ctx: int) -> int:
 
 
 def max_characters(model: Model, num_ctx: int) -> int:
-    """Characters that so many tokens might be at most, if each were the longest that the model knows."""
+    """Upper bound on the characters of `num_ctx` tokens, by the longest token; at most MOST_TEXT."""
     tokens = model.header.metadata.get("tokenizer.ggml.tokens")
     longest = tokens.longest if isinstance(tokens, GGUFArray) else 0
     return min(num_ctx * longest, MOST_TEXT) if longest else MOST_TEXT
 
 
 def both_ends(tokens: Sequence[int], num_ctx: int) -> Sequence[int]:
-    """Tokens of which a prompt of `num_ctx` tokens can use the first or the last: without their middle if very many."""
+    """The first and the last `num_ctx` tokens: a prompt of that length can use no others."""
     return tokens if len(tokens) <= 2 * num_ctx else [*tokens[:num_ctx], *tokens[-num_ctx:]]
 
 
 def clamped(options: Options, n_batch: int) -> Options:
-    """The options within the machine and the loaded model, which takes `n_batch` tokens in a pass.
-
-    What asks for more gets what there is, and the log says so.
-    """
+    """The options with `num_thread` and `num_batch` limited to the processors and to `n_batch`; logs each limit."""
     if options.num_thread and options.num_thread > (processors := devices.usable_processors()):
-        log.warning("num_thread %d: there are %d processors to use; using %d", options.num_thread, *2 * (processors,))
+        log.warning("num_thread limited", extra=fields(requested=options.num_thread, processors=processors))
         options = replace(options, num_thread=processors)
     if options.num_batch and options.num_batch > n_batch:
-        log.warning("num_batch %d: a pass takes %d tokens at most", options.num_batch, n_batch)
+        log.warning("num_batch limited", extra=fields(requested=options.num_batch, n_batch=n_batch))
         options = replace(options, num_batch=n_batch)
     return options
 
@@ -185,9 +185,9 @@ def build_submit(
     loaded: Loaded,
     grammar: Grammar | None,
 ) -> Submit:
-    """The message that starts the generation; the process gives it its id. `grammar` is what the answer must match.
+    """The message that starts a generation; RunnerProcess gives it its id. `grammar`: what the answer must match.
 
-    Raises ContextExceeded for a prompt that the context of the loaded model could not hold.
+    Raises ContextExceeded for a prompt with more characters than the loaded context can hold.
     """
     if len(prompt.text) > max(ALWAYS_TOKENIZED, max_characters(model, loaded.n_ctx)):
         raise ContextExceeded(PROMPT_TOO_LONG)

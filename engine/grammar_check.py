@@ -1,4 +1,4 @@
-"""Validates grammars in a child process before they reach a model: a hostile one may crash or hang its compiler."""
+"""Validates grammars in a child process before they reach a model: a hostile one may crash or hang the compiler."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from registry.logfields import fields
 
 REMEMBERED = 4096  # verdicts; clients send the same grammars again and again
 TOO_MUCH = "it is too complex"
-QUICK, SLOW = 0.1, 1.2  # seconds of CPU time: a grammar that needs more than the first is queued again, as slow
-WALL = 10  # a verdict may take this many times its CPU time on the clock; then the process is replaced
-EXIT_GRACE = 1.0  # seconds in which the process ends by itself
-RETRY_AFTER = 300.0  # seconds after which a too complex grammar is tried again: memory may have been short
+QUICK, SLOW = 0.1, 1.2  # seconds of CPU time: a grammar that needs more than QUICK is queued again, as slow
+WALL = 10  # wall-clock limit of a verdict, as a multiple of its CPU time; then the process is replaced
+EXIT_GRACE = 1.0  # seconds from the end of its input until the process is killed
+RETRY_AFTER = 300.0  # seconds until a too complex grammar is tried again: memory may have been short
 log = logging.getLogger("pronk.engine")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # more threads reserve memory beyond its limit
 
 
 class GrammarValidator:
-    """Validates grammars; different clients take turns. Belongs to the server's event loop; `close` ends its process.
+    """Validates grammars; clients take turns. Belongs to the server's event loop; `close` ends its process.
 
-    A grammar is tried for QUICK seconds first, and then for SLOW ones: slow grammars have a queue of their own, so
-    that they hold up no quick one. Verdicts are remembered. The process starts with the first check, and is replaced
-    when it has died.
+    A grammar is tried for QUICK seconds of CPU time; if they do not suffice, for SLOW ones in a queue of its own, so
+    that slow grammars do not hold up quick ones. Verdicts are cached. The process starts with the first check and is
+    replaced if it dies.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -44,14 +44,17 @@ class GrammarValidator:
         self._reader: asyncio.Task[None] | None = None
         self._quick = FairQueue(2, 256)
         self._slow = FairQueue(1, 32)
-        self._verdicts: dict[bytes, tuple[str, float]] = {}  # with the time until which they hold
+        self._verdicts: dict[bytes, tuple[str, float]] = {}  # reason, and `time.monotonic()` until which it holds
         self._validating: dict[bytes, asyncio.Task[str]] = {}
         self._asked: dict[int, asyncio.Future[GrammarVerdict]] = {}
         self._ids = 0
         self._closed = False
 
     async def check(self, grammar: Grammar, what: str) -> None:
-        """Raise InvalidRequest, whose text calls the grammar `what`, if it cannot be used. Raises ServerBusy."""
+        """Raise InvalidRequest ("`what`: reason") if the grammar cannot be used.
+
+        Raises ServerBusy and EngineStopped, and EngineError if the process does not start.
+        """
         key = hashlib.sha256(msgspec.msgpack.encode(grammar)).digest()
         reason, until = self._verdicts.get(key, ("", 0.0))
         if until <= time.monotonic():
@@ -63,7 +66,7 @@ class GrammarValidator:
             raise InvalidRequest(f"{what}: {reason}")
 
     async def close(self) -> None:
-        """End the process; checks that wait and later ones raise EngineStopped."""
+        """End the process; waiting and later checks raise EngineStopped."""
         self._closed = True
         await self._end()
         tasks = list(self._validating.values())
@@ -72,7 +75,7 @@ class GrammarValidator:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _validated(self, key: bytes, grammar: Grammar) -> str:
-        """Why a grammar cannot be used, "" if it can. It is validated once, however many requests wait for that."""
+        """Why a grammar cannot be used, "" if it can. Requests for the same grammar share one validation."""
         task = self._validating.get(key)
         if task is None:
             task = self._validating[key] = asyncio.create_task(self._validate(key, grammar))
@@ -104,7 +107,7 @@ class GrammarValidator:
         return reason
 
     async def _ask(self, grammar: Grammar, seconds: float) -> GrammarVerdict:
-        """The verdict of the process, which tries the grammar for so many seconds of CPU time."""
+        """The verdict of the process, which tries the grammar for at most `seconds` of CPU time."""
         if self._closed:
             raise EngineStopped
         process = await self._running()

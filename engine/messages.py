@@ -82,13 +82,15 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
 
 
 class Grammar(msgspec.Struct, array_like=True, frozen=True):
-    """What an answer must look like: `rules` in llguidance's dialect of Lark.
+    """What an answer must look like: `rules` in llguidance's dialect of Lark, which may use names that the runner adds.
 
-    Each of the `marks`, numbered from 0, is a text that may be one control token of the model: the runner defines
-    `mark_N`, which is the mark, and `until_N`, any text up to this mark without the others, and with them `GAP`, some
-    white space, and `TEXT`, any text. Terminals may end with `MARK_N`, rules go on behind them with `tail_N`: the mark
-    is in the one or the other. `closings` are texts by which lists and values end that may go on for long,
-    `examples` those by which texts of JSON match a pattern.
+    The `marks` are texts that may be control tokens of the model. For mark N the runner defines `mark_N`, the mark
+    itself, and `until_N`, any text without marks and then mark N. A terminal that ends with the mark is written
+    `… MARK_N` and followed by the rule `tail_N`: the mark is in MARK_N if it is plain text, in `tail_N` if it is a
+    token. There are also `GAP`, up to four characters of whitespace, and `TEXT`, any text.
+
+    For answers that must end early, `closings` are texts that end open lists and values, and `examples` are strings
+    that match the patterns of a schema.
     """
 
     rules: str
@@ -98,7 +100,7 @@ class Grammar(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ValidateGrammar(msgspec.Struct, array_like=True, frozen=True):
-    """Ask whether a grammar can be used, within `seconds` of CPU time. Answered by `GrammarVerdict`."""
+    """Ask whether a grammar can be used, spending at most `seconds` of CPU time. Answered by `GrammarVerdict`."""
 
     id: int
     seconds: float
@@ -106,7 +108,7 @@ class ValidateGrammar(msgspec.Struct, array_like=True, frozen=True):
 
 
 class GrammarVerdict(msgspec.Struct, array_like=True, frozen=True):
-    """`reason` says why a grammar cannot be used, "" if it can. Not `in_time`: the time was too short to tell."""
+    """`reason`: why a grammar cannot be used, "" if it can. Unless `in_time` the time was too short to know."""
 
     id: int
     in_time: bool
@@ -114,10 +116,12 @@ class GrammarVerdict(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
-    """Generate from a prompt. `num_ctx` is the request's; `overflow`: whether an over-long prompt is cut or rejected.
+    """Generate from a prompt. Answered by `Chunk`s and `Done`, or by `Failed`.
 
-    `num_thread` is the number of threads of a pass in which all requests ask for it, `num_batch` the most tokens of the
-    prompt in one pass; 0 asks for nothing. `trace_id` is the id of the HTTP request, for the log.
+    `num_ctx` is the request's context in tokens; `overflow`: whether a longer prompt is cut or rejected. `preserved`
+    are special tokens that the answer's reader must see as text. `num_thread` applies to a pass if all requests in it
+    ask for the same number; `num_batch` limits the tokens of the prompt in one pass; 0: the default. `trace_id` is the
+    id of the HTTP request, for the log.
     """
 
     id: int
@@ -137,7 +141,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
-    """Stop working on the request `id`: nobody reads its answer."""
+    """Stop working on the request `id`, whose answer nobody reads."""
 
     id: int
 
@@ -152,7 +156,7 @@ class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
 
 
 class Detokenize(msgspec.Struct, array_like=True, frozen=True, tag=5):
-    """Ask for the text of tokens, special tokens written out. Answered by `Text`."""
+    """Ask for the text of tokens, special tokens included. Answered by `Text`."""
 
     id: int
     tokens: list[int]
@@ -167,9 +171,9 @@ class Ping(msgspec.Struct, array_like=True, frozen=True, tag=6):
 class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
     """Ask for the vectors of texts of at most `num_ctx` tokens. Answered by `Embedded` or `Failed`.
 
-    A longer text is cut if `truncate` says so and refused otherwise. 0 < `dimensions` < width leaves that many numbers
-    of each vector; `normalize` gives them length one. `first` is the number of the first text in the request that
-    these belong to, for errors; None if there is only one. `num_thread` and `trace_id` are as in `Submit`.
+    A longer text is cut if `truncate` says so and refused otherwise. 0 < `dimensions` < width keeps that many numbers
+    of each vector; `normalize` makes their lengths 1. `first` is the index of the first of these texts in the HTTP
+    request, for errors; None if that has only one. `num_thread` and `trace_id` are as in `Submit`.
     """
 
     id: int
@@ -189,7 +193,7 @@ ToRunner = LoadModel | Submit | Cancel | Tokenize | Detokenize | Ping | Embed
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):
     """The library is imported and the child waits for `LoadModel`.
 
-    `copied` are the types of weights, as GGUF names them, that llama.cpp repacks for this CPU.
+    `copied` are the tensor types (GGUF names) whose weights llama.cpp repacks for this CPU.
     """
 
     copied: tuple[str, ...] = ()
@@ -220,7 +224,7 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
 
 
 class LoadRefused(msgspec.Struct, array_like=True, frozen=True, tag=35):
-    """The model cannot be loaded; the child ends after this."""
+    """The model cannot be loaded; the child exits after this."""
 
     reason: str
 
@@ -245,7 +249,11 @@ class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):
 
 
 class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):
-    """A request failed alone: `kind` "context" by its over-long prompt, "request" by another fault of the caller's."""
+    """One request failed; the child lives on.
+
+    `kind`: "context" for a prompt that is too long, "request" for another mistake of the caller, "internal" for a
+    defect of ours.
+    """
 
     id: int
     kind: Literal["context", "request", "internal"]
@@ -253,7 +261,7 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):
 
 
 class Tokens(msgspec.Struct, array_like=True, frozen=True, tag=39):
-    """Answer to `Tokenize`: how many there are and, unless only that was wanted, an int32 for each."""
+    """Answer to `Tokenize`: the number of tokens and, unless `only_count`, their ids as int32 in native byte order."""
 
     id: int
     count: int
@@ -268,7 +276,11 @@ class Text(msgspec.Struct, array_like=True, frozen=True, tag=40):
 
 
 class Pong(msgspec.Struct, array_like=True, frozen=True, tag=41):
-    """Answer to `Ping`. `steps` counts forward passes since the load; `busy` and `waiting` count sequences."""
+    """Answer to `Ping`.
+
+    `steps` counts forward passes since the load, `busy` and `waiting` requests, `cached` tokens that later prompts can
+    reuse.
+    """
 
     id: int
     steps: int
@@ -278,7 +290,7 @@ class Pong(msgspec.Struct, array_like=True, frozen=True, tag=41):
 
 
 class Crashed(msgspec.Struct, array_like=True, frozen=True, tag=42):
-    """The child's last words: it has a defect and ends now, and with it every request in it."""
+    """The child's last message: an unhandled error ends it, and with it every request in it."""
 
     detail: str
 
@@ -295,9 +307,9 @@ class LogLine(msgspec.Struct, array_like=True, frozen=True, tag=44):
 
 
 class Embedded(msgspec.Struct, array_like=True, frozen=True, tag=43):
-    """Answer to `Embed`: float32 in the machine's order, one vector after the other, in the order of the texts.
+    """Answer to `Embed`: float32 vectors in native byte order, one after the other, in the order of the texts.
 
-    `tokens` are all that were evaluated.
+    `tokens` is the number of tokens that were evaluated.
     """
 
     id: int
@@ -315,7 +327,7 @@ from_runner_decoder = msgspec.msgpack.Decoder(list[FromRunner])
 
 
 def frames(events: list[FromRunner]) -> Iterator[bytes]:
-    """Frames for events, split where they are too large together. An event too large by itself fails its request."""
+    """Frames for events, as many as their size needs. An event too large for a frame fails its request instead."""
     frame = encode_frame(events)
     if len(frame) <= FRAME_HEADER.size + MAX_FRAME:
         yield frame

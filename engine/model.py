@@ -1,4 +1,4 @@
-"""Finds stored models by name and reads what running them needs: files, parameters, templates, capabilities."""
+"""Finds stored models by name and reads what running them takes: files, parameters, templates, capabilities."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from registry.manifest import Manifest, ManifestError, ModelConfig
 from registry.names import ModelName
 from registry.storage.store import ModelMissing, Store, StoredModel
 
-MAX_TEXT = 16 << 20  # bytes of a layer of text
+MAX_TEXT = 16 << 20  # bytes of a text layer
 SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
 NO_HEADER = GGUFHeader(version=3, metadata={}, tensors=(), data_offset=0)
-CACHE_SIZE = 32 << 20  # bytes of models that are remembered, and as many of headers
+CACHE_SIZE = 32 << 20  # bytes of cached models, and as many of cached headers
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -39,8 +39,9 @@ V = TypeVar("V")
 class Model:
     """A stored model with all its small parts read. Immutable; may be used from any thread.
 
-    `template` is the Go template layer, None if there is none; `messages` come before those of every chat. If the
-    weights are missing, `weights` is no file and the header is empty: such a model is listed but cannot run.
+    `template` is the Go template layer, None if there is none; `messages` come before those of every chat. `identity`
+    is the inode and size of the weights. If they are missing, `weights` is no file and the header is empty: such a
+    model is listed but cannot run.
     """
 
     name: ModelName
@@ -68,22 +69,22 @@ class Model:
 
     @property
     def chat_template(self) -> str:
-        """The Jinja template in the file, empty if there is none."""
+        """The Jinja template in the GGUF file, "" if there is none."""
         return self._text("tokenizer.chat_template")
 
     @property
     def tool_template(self) -> str:
-        """The Jinja template for requests with tools, which a few files have in addition; empty if there is none."""
+        """The file's second Jinja template, for requests with tools (`tool_use`); "" if there is none."""
         return self._text("tokenizer.chat_template.tool_use")
 
     @property
     def context_length(self) -> int:
-        """Tokens that the model was trained to handle at once; 0 if the file does not say."""
+        """The context that the model was trained for, in tokens; 0 if neither config nor file say."""
         return self.config.context_length or self.header.size("context_length")
 
     @cached_property
     def route(self) -> PromptRoute:
-        """How its prompts are rendered and its answers parsed. Reads the vocabulary. Raises TemplateSyntaxError."""
+        """How its prompts are written and its answers read. Reads the vocabulary. Raises TemplateSyntaxError."""
         return choose_route(
             self.name.model,
             self.config,
@@ -96,12 +97,12 @@ class Model:
 
     @cached_property
     def layout(self) -> OllamaLayout | Unloadable | None:
-        """The layout of a file that llama.cpp cannot load as it is, else None. May read the vocabulary once."""
+        """None if llama.cpp can load the file as it is, else its layout. May read the vocabulary once."""
         return layout_of(self.header)
 
     @cached_property
     def capabilities(self) -> frozenset[str]:
-        """What it can do, by the names of the API."""
+        """What it can do, in the API's names (`engine.capabilities`)."""
         own = all_capabilities(self.config, self.header, self._projector_headers, self.route.traits)
         return own | self.route.parser_capabilities
 
@@ -112,7 +113,7 @@ class Model:
 
     @cached_property
     def listed_capabilities(self) -> frozenset[str]:
-        """What the list of all models says it can do, for which no chat template and no projector is read."""
+        """The capabilities that `/api/tags` shows: without reading chat template or projectors, so some may lack."""
         traits = TemplateTraits()
         if self.template is not None:
             traits = go_template_traits(ChatTemplate.parse(self.template), self.template)
@@ -124,10 +125,10 @@ class Model:
         """The texts of the special tokens (`bos`, `eos`, `fim_pre`, …). Reads the vocabulary the first time."""
         metadata = self.header.metadata
         values = {key: metadata.get(f"tokenizer.ggml.{key}_token_id") for key in SPECIAL_TOKENS}
-        ids = {key: id_ for key, id_ in values.items() if isinstance(id_, int)}
+        ids = {key: value for key, value in values.items() if isinstance(value, int)}
         tokens = metadata.get("tokenizer.ggml.tokens")
         texts = tokens.texts_at(ids.values()) if isinstance(tokens, GGUFArray) else {}
-        return {key: texts[id_] for key, id_ in ids.items() if id_ in texts}
+        return {key: texts[token] for key, token in ids.items() if token in texts}
 
     def _text(self, key: str) -> str:
         value = self.header.metadata.get(key)
@@ -135,7 +136,7 @@ class Model:
 
     @property
     def memory(self) -> int:
-        """About how many bytes it takes in memory."""
+        """About how many bytes this object takes in memory."""
         texts = (self.template or "", self.system, *self.license, *(message.content for message in self.messages))
         return self.header.memory + sum(map(len, texts))
 
@@ -145,7 +146,7 @@ class Model:
 
 
 class _LRUCache(Generic[K, V]):
-    """The values used last, `limit` bytes together; a larger one is kept alone. May be used from any thread."""
+    """LRU cache of `limit` bytes; a larger value evicts all others. May be used from any thread."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -171,9 +172,8 @@ class _LRUCache(Generic[K, V]):
 class Models:
     """Finds models by the names that users type. Blocking; may be used from any thread.
 
-    Manifests and weights never change, so a model is read once for each digest of its name, and the header of each file
-    once for all models that share it. `go_templates` prefers (True) or forbids (False) stored Go templates where the
-    file has a chat template too.
+    Manifests and weights are immutable, so models are cached by (name, digest) and headers by file. `go_templates`
+    prefers (True) or forbids (False) stored Go templates where the file has a chat template too.
     """
 
     def __init__(self, store: Store, go_templates: bool | None = None) -> None:
@@ -200,7 +200,7 @@ class Models:
         return model
 
     def read(self, stored: StoredModel) -> Model:
-        """Read a stored model, past the cache. Raises ManifestError, StoreError or GGUFError."""
+        """Read a stored model without the cache of models. Raises ManifestError, StoreError or GGUFError."""
         manifest = stored.manifest
         config = ModelConfig.decode(self.store.read_blob(manifest.config.digest, media_types.MAX_BYTES))
         weights = manifest.of_type(media_types.MODEL)
@@ -255,7 +255,7 @@ class Models:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Inode and size, by which a replaced file differs; None if it is no file."""
+    """(inode, size) of a regular file, which differ if it is replaced; else None."""
     try:
         status = path.stat()
     except OSError:

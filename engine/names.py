@@ -9,7 +9,7 @@ _LEGACY = "-cloud"
 
 
 def local_name(name: str) -> str:
-    """The stored name of a model that is to run: without blanks and `:local`. Raises CloudModel and InvalidRequest."""
+    """The stored name of a model to run: stripped, without `:local`. Raises CloudModel and InvalidRequest."""
     bare, place = _split(name)
     if place == "cloud":
         raise CloudModel
@@ -17,7 +17,7 @@ def local_name(name: str) -> str:
 
 
 def stored_name(name: str) -> str:
-    """The stored name of a model that need not run: of a cloud model the tag ends so. Raises InvalidRequest."""
+    """The stored name of a model to manage, not to run: a cloud model's ends with its suffix. Raises InvalidRequest."""
     bare, place = _split(name)
     if place != "cloud":
         return bare

@@ -1,4 +1,4 @@
-"""From a request to a prompt, and to who reads the answer to it."""
+"""Checks a request, renders its prompt, and chooses the reader of the answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.chat.prompt import Prompt, render_prompt, tag_images, tags_first
 from engine.chat.route import HARMONY_FAMILIES, PromptRoute, completion_route
 from engine.chat.truncate import render_to_fit
 from engine.errors import CapabilityMissing, EngineError, InvalidRequest, ModelNotFound, Unsupported
-from engine.generation import PlainText, Reader, WithoutCalls, both_ends, max_characters
+from engine.generation import AnswerReader, PlainText, WithoutCalls, both_ends, max_characters
 from engine.loading.load_options import effective_context
 from engine.loading.process import RunnerProcess
 from engine.messages import Grammar
@@ -25,15 +25,16 @@ from engine.model import Model
 from modelfile.gotemplate import ChatTemplate
 from modelfile.parameters import Options, resolve_options
 
-IMAGE_TOKENS = 768  # that an image counts for while a conversation is trimmed
+IMAGE_TOKENS = 768  # an image counts as this many while a conversation is trimmed
 ONE_IMAGE_FAMILY = "mllama"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request that passed all checks: what it runs on, its options, its context in tokens, and whether it thinks.
+    """A request that passed all checks, with its model, its options and its context in tokens.
 
-    `started` is when it came, in `perf_counter_ns` time.
+    `think`: whether and how much the model thinks, None for embeddings. `started` is when the request came, in
+    `perf_counter_ns` time.
     """
 
     model: Model
@@ -45,19 +46,19 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompted:
-    """A job's prompt, who reads the answer to it, and the grammar that the answer must match, if any."""
+class PreparedPrompt:
+    """A job's prompt, the reader of the answer, and the grammar that the answer must match, if any."""
 
     prompt: Prompt
-    reader: Reader
+    reader: AnswerReader
     grammar: Grammar | None
 
 
-def checked(model: Model, request: AnyRequest, default_context: int, started: int) -> Job:
-    """All checks that need no process. Blocking.
+def check_request(model: Model, request: AnyRequest, default_context: int, started: int) -> Job:
+    """Make all checks that need no process. Blocking.
 
-    `default_context` is in tokens, for requests that do not ask. Raises InvalidRequest, CapabilityMissing,
-    ModelNotFound, Unsupported or OptionError.
+    `default_context`: tokens for requests without `num_ctx`; `started`: as in Job. Raises InvalidRequest,
+    CapabilityMissing, ModelNotFound, Unsupported or OptionError.
     """
     think: Think | None = None
     if isinstance(request, EmbedRequest):
@@ -73,7 +74,7 @@ def checked(model: Model, request: AnyRequest, default_context: int, started: in
 
 
 def _checked_think(model: Model, request: GenerateRequest | ChatRequest) -> Think | None:
-    """Whether the model is to think, and how much."""
+    """Whether the model is to think, and how much. Raises InvalidRequest."""
     if isinstance(request, GenerateRequest) and request.raw and (request.template or request.system or request.context):
         raise InvalidRequest("raw mode does not support template, system, or context")
     thinks = "thinking" in model.capabilities
@@ -102,7 +103,7 @@ def offered_tools(request: ChatRequest) -> tuple[Tool, ...]:
 
 
 def answer_format(model: Model, request: GenerateRequest | ChatRequest) -> Format:
-    """The format of an answer: what the route did not write the prompt of has reasoning at most."""
+    """The format of the answer. With `raw` or `template` it has only thinking tags, with `suffix` only content."""
     if isinstance(request, ChatRequest):
         return model.route.answer_format
     route = completion_route(model.route, model.chat_template)
@@ -111,30 +112,30 @@ def answer_format(model: Model, request: GenerateRequest | ChatRequest) -> Forma
     return replace(route.answer_format, spec=FormatSpec()) if request.suffix else route.answer_format
 
 
-async def prompted(
+async def prepare_prompt(
     job: Job,
     request: GenerateRequest | ChatRequest,
     constraint: Constraint | None,
     process: RunnerProcess,
     templates: TemplateService,
-) -> Prompted:
-    """The prompt of a job's request, as the loaded model needs it. Raises what rendering raises."""
+) -> PreparedPrompt:
+    """The prompt of a job's request, its reader and grammar. Raises TemplateError, EngineError, TemplateExecError."""
     if isinstance(request, ChatRequest):
         prompt, reader, context = await _chat(job, request, process, templates)
     else:
         prompt, reader = await _completion(job, request, process, templates)
         context = ParseContext(think=bool(job.think), prompt=prompt.text)
-    return Prompted(prompt, reader, None if constraint is None else constraint.grammar(context))
+    return PreparedPrompt(prompt, reader, None if constraint is None else constraint.grammar(context))
 
 
 async def _chat(
     job: Job, request: ChatRequest, process: RunnerProcess, templates: TemplateService
-) -> tuple[Prompt, Reader, ParseContext]:
+) -> tuple[Prompt, AnswerReader, ParseContext]:
     model, tools = job.model, offered_tools(request)
     messages = conversation(model.system, model.messages, request.messages)
     prompt = await _render(job, request, model.route, messages, tools, process, templates)
     context = ParseContext(ToolSet(tools), bool(job.think), messages[-1], prompt.before_answer)
-    reader: Reader = OutputParser(model.route.answer_format, context)
+    reader: AnswerReader = OutputParser(model.route.answer_format, context)
     if request.tool_choice == "none":
         reader = WithoutCalls(reader)
     return prompt, reader, context
@@ -142,14 +143,14 @@ async def _chat(
 
 async def _completion(
     job: Job, request: GenerateRequest, process: RunnerProcess, templates: TemplateService
-) -> tuple[Prompt, Reader]:
-    """The prompt as it is, around a hole, or as a chat of one message, and who reads the answer."""
+) -> tuple[Prompt, AnswerReader]:
+    """The prompt and the reader of the answer: raw, fill-in-the-middle, or a chat of one message."""
     model, think = job.model, job.think
     route = completion_route(model.route, model.chat_template)
     if request.raw:
         return Prompt(request.prompt, images=request.images), _splitter(route, think, request.prompt)
     if request.suffix:
-        prompt = await asyncio.to_thread(_around, model, route, request, think)
+        prompt = await asyncio.to_thread(_fill_in_middle, model, route, request, think)
         return replace(prompt, images=request.images), PlainText()
     assert process.loaded is not None
     context = both_ends(request.context or (), process.loaded.n_ctx)
@@ -162,7 +163,7 @@ async def _completion(
         prompt = await render_prompt(renderer, messages, [], think)
         prompt = replace(prompt, text=past + prompt.text)
         return prompt, _splitter(route, think, prompt.text)
-    if route.uses_embedded_template:  # whose way with images is that of chats
+    if route.uses_embedded_template:  # the renderer would put tags last, as in chats
         messages = tag_images(messages, tags_first)
     last = await _render(job, request, route, messages, [], process, templates)
     prompt = Prompt(past + last.text, images=last.images)
@@ -178,7 +179,7 @@ async def _render(
     process: RunnerProcess,
     templates: TemplateService,
 ) -> Prompt:
-    """The prompt of a conversation, without its oldest messages if it is too long and may be cut."""
+    """The prompt of a conversation, without its oldest messages if it is too long and `truncate` allows that."""
     model, renderer = job.model, templates.renderer(route.renderer)
     if drops_old_thinking(model.config.model_family, model.name.model):
         messages = strip_old_thinking(messages)
@@ -191,7 +192,7 @@ async def _render(
 
         async def count(text: str) -> int:
             if len(text) > max_characters(model, job.num_ctx):
-                return len(text)  # too many anyway
+                return len(text)  # more than fit, whatever the number
             return await process.count_tokens(text)
 
         prompt = await render_to_fit(
@@ -210,8 +211,8 @@ async def _render(
     return prompt
 
 
-def without_eyes(job: Job) -> EngineError:
-    """Why images cannot be shown to a model."""
+def image_error(job: Job) -> EngineError:
+    """The error for a request with images, which no model sees yet."""
     if "vision" in job.model.capabilities:
         return Unsupported("image input")
     if isinstance(job.request, ChatRequest) and job.model.route.uses_embedded_template:
@@ -221,16 +222,16 @@ def without_eyes(job: Job) -> EngineError:
     return InvalidRequest("Multimodal data provided, but model does not support multimodal requests.")
 
 
-def _around(model: Model, route: PromptRoute, request: GenerateRequest, think: Think | None) -> Prompt:
-    """The prompt that asks for a hole to be filled: by the Go template if it knows how, else by the model's tokens."""
+def _fill_in_middle(model: Model, route: PromptRoute, request: GenerateRequest, think: Think | None) -> Prompt:
+    """The prompt for text between `prompt` and `suffix`: by the Go template if it can, else by the model's tokens."""
     if route.go_renderer is not None and route.traits.insert:
         return route.go_renderer.fill_in_middle(request.prompt, request.suffix, think)
     before, after, middle = (model.special_tokens.get(role, "") for role in ("fim_pre", "fim_suf", "fim_mid"))
     return Prompt(f"{before}{request.prompt}{after}{request.suffix}{middle}")
 
 
-def _splitter(route: PromptRoute, think: Think | None, prompt: str) -> Reader:
-    """Who reads an answer to a prompt that the route did not write."""
+def _splitter(route: PromptRoute, think: Think | None, prompt: str) -> AnswerReader:
+    """The reader of the answer to a prompt that the route's renderer did not write."""
     opening, closing = route.think_tags
     if not (think and opening):
         return PlainText()

@@ -1,6 +1,6 @@
-"""Tests the compiled library in a child process: does it crash, compute wrong numbers, or compute the right ones?
+"""Runs the self-test of the compiled library in a child process: right numbers, wrong numbers, or a crash?
 
-Standard library only: the set-up runs this before anything else is installed.
+The child is `engine.runner.selftest`. Standard library only: set-up runs this before anything else is installed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "engine.runner.selftest"
-STAGE = "stage: "  # as engine/runner/selftest.py writes it
-TIMEOUT = 300.0  # seconds; on two slow cores it takes five
+STAGE = "stage: "  # begins a line of engine/runner/selftest.py that says what it does next
+TIMEOUT = 300.0  # seconds; the test takes five on two slow cores
 
 
 class Outcome(StrEnum):
@@ -47,10 +47,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class QuantizationResult:
-    """The result for one quantisation, as standard deviations of a row of logits; -1 where a logit is not finite.
+    """The errors for one quantisation, in standard deviations of a row of logits; -1 if a logit is not finite.
 
-    `deviation` is the root mean square error, of which `tolerance` is allowed; `largest` is the largest error, of which
-    `limit` is allowed. `best` counts the rows whose best token is another one.
+    `deviation`, the root mean square error, may be `tolerance`; `largest`, the largest error, may be `limit`. `best`
+    counts the rows whose best token is wrong.
     """
 
     name: str
@@ -64,10 +64,10 @@ class QuantizationResult:
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """The result for all quantisations. `detail` is the reason if the outcome is not OK.
+    """The result for all quantisations. `detail`: the reason unless the outcome is OK.
 
-    `library` is the version of llama-cpp-python, `features` are what llama.cpp is compiled for; both are empty if the
-    child ended too early.
+    `library` is the version of llama-cpp-python, `features` what llama.cpp is compiled for; both are "" if the child
+    ended too early.
     """
 
     outcome: Outcome
@@ -103,9 +103,9 @@ def run(
     environ: Mapping[str, str] | None = None,
     timeout: float = TIMEOUT,
 ) -> SelfTest:
-    """Test what `python` has installed, or the libraries in `lib_dir`. Blocks for some seconds.
+    """Test the library that `python` has installed, or that in `lib_dir`. Blocks for some seconds.
 
-    `environ` is the child's environment, None for our own.
+    `environ` is the child's environment, None for ours; `timeout` in seconds.
     """
     with tempfile.TemporaryDirectory(prefix="pronk-selftest-") as folder:
         command = _command(python, lib_dir, folder)

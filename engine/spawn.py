@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-FIRST_FREE: Final = 3  # number of the first file behind the standard streams
+FIRST_FREE: Final = 3  # the first file descriptor after the standard streams
 PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 PASSED_PREFIXES: Final = ("CUDA_", "NVIDIA_", "GGML_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_", "PRONK_RUNNER_")
 WITHHELD: Final = ("GGML_BACKEND_PATH",)  # llama.cpp would load a library from there
@@ -43,9 +43,9 @@ async def start_child(module: str, environ: Mapping[str, str]) -> tuple[asyncio.
 
 
 def _socket_pair() -> tuple[socket.socket, int]:
-    """Our end of a socket pair, and the number of the child's.
+    """Our end of a socket pair, and the file descriptor of the child's.
 
-    That number is not one of a standard stream, even if we have none: the child would get /dev/null in its place.
+    That is never 0 to 2, even if we have no standard streams: the child gets /dev/null there.
     """
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -54,7 +54,7 @@ def _socket_pair() -> tuple[socket.socket, int]:
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a child needs of the server's environment: no keys, no proxies, no credentials."""
+    """The part of the server's environment that a child needs: no keys, proxies or credentials."""
     env = {k: v for k, v in environ.items() if k in PASSED_ON or (k.startswith(PASSED_PREFIXES) and k not in WITHHELD)}
     # llama.cpp's threads wait for each other some hundred times per pass. Spinning for long is ruinous as soon as
     # anybody else needs a core: a pass then lasts as long as the scheduler's time slices. Never spinning costs half

@@ -1,1 +1,1 @@
-"""Messages to a prompt, and a model's text to thinking and content."""
+"""Prompts from messages; thinking, content and tool calls from answers; grammars that answers must match."""

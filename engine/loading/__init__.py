@@ -1,1 +1,1 @@
-"""Which models are loaded: the scheduler, the child processes, memory and devices."""
+"""Loading and unloading models: scheduler, child processes, memory plans, devices."""

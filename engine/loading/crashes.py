@@ -32,21 +32,25 @@ def how_it_ended(code: int, last_words: str = "") -> str:
     return f"it was ended by {name_of(number)}"
 
 
-def died_loading(detail: str, signal_number: int, *, given: bool = True) -> LoadFailed:
-    """The error for a child that ended while it should load. `detail`: how it ended; `signal_number`: 0 if by none.
+def died_loading(detail: str, signal_number: int, *, model_sent: bool = True) -> LoadFailed:
+    """The error for a child that ended instead of loading. `detail`: how it ended.
 
-    `given`: it had already been given the model.
+    `signal_number`: the signal that killed it, or 0. `model_sent`: it had been told which model to load.
     """
     text = f"llama-server process has terminated: {detail}"
-    return LoadCrashed(text, name_of(signal_number), given=given) if signal_number in CRASHES else LoadFailed(text)
+    return (
+        LoadCrashed(text, name_of(signal_number), model_sent=model_sent)
+        if signal_number in CRASHES
+        else LoadFailed(text)
+    )
 
 
 class LoadCrashes:
-    """Counts crashes in a row of a load or of its first request. Owned by the event loop; `close` it.
+    """Counts crashes in a row of a load or of its first requests. Owned by the event loop; `close` it.
 
-    A load is identified by any hashable value. At the third crash `run_self_test` is called, once in the life of the
-    server. If the test passes, the model is at fault, and this load is refused for `VERDICT_LASTS` seconds; if not, the
-    installation is at fault.
+    A load is identified by any hashable value. At the third crash `run_self_test` is called, at most once while the
+    server runs. If the test passes, the model is at fault and this load is refused for `VERDICT_LASTS` seconds; else
+    the installation is at fault.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class LoadCrashes:
         self._testing = asyncio.Lock()
         self._self_test: SelfTest | None = None
         self._crashes: dict[Hashable, int] = {}
-        self._verdicts: dict[Hashable, tuple[str, float]] = {}  # and when they end
+        self._verdicts: dict[Hashable, tuple[str, float]] = {}  # why a load is refused, and until when
         self._counting: set[asyncio.Task[str]] = set()
 
     @property
@@ -77,24 +81,24 @@ class LoadCrashes:
         return reason or None
 
     def survived(self, load: Hashable) -> None:
-        """This load has succeeded, and so has a request: forget its crashes."""
+        """The process has ended without a crash, or after an answer: forget the crashes of this load."""
         self._crashes.pop(load, None)
         self._crashes.pop(None, None)
 
     async def died(self, load: Hashable, model: str, error: LoadCrashed) -> str:
         """This load has crashed its process; returns the text for the user."""
-        if error.given:
+        if error.model_sent:
             return await self._count(load, f"loading '{model}'", error.cause, str(error))
         return await self._count(None, "", error.cause, str(error))  # no model is at fault
 
     def died_at_work(self, load: Hashable, model: str, cause: str) -> None:
-        """The process has crashed in its first requests. The fault is found in the background."""
+        """The process has crashed before its first answer. Counts in the background: a self-test takes seconds."""
         task = asyncio.create_task(self._count(load, f"the first request to '{model}'", cause, ""))
         self._counting.add(task)
         task.add_done_callback(self._counting.discard)
 
     async def close(self) -> None:
-        """Cancel what runs in the background."""
+        """Cancel the counting in the background."""
         for task in self._counting:
             task.cancel()
         await asyncio.gather(*self._counting, return_exceptions=True)

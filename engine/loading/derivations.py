@@ -1,10 +1,11 @@
-"""The file that llama.cpp loads for a model: the stored one, or one that is derived from it the first time."""
+"""The file that llama.cpp loads for a model: the stored one, or one that is derived from it before its first load."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from modelfile.worker_client import JobFailed, run_job
 from modelfile.worker_protocol import Derive
 from registry.gguf import GGUFHeader, read_header
 from registry.gguf.raw import Scalar
+from registry.logfields import fields
 from registry.names import Digest
 from registry.storage.store import Store
 
@@ -26,14 +28,14 @@ log = logging.getLogger("pronk.engine")
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model's GGUF file, stored or derived. `overrides` of its metadata become `llama_model_kv_override`s."""
+    """A GGUF file to load, stored or derived. `overrides` replace its metadata (`llama_model_kv_override`)."""
 
     path: Path
     header: GGUFHeader
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
 
     def stamp(self) -> tuple[int, int, int]:
-        """Inode, size and modification time, by which a replaced file differs; zeros if it is missing. Blocking."""
+        """(inode, size, modification time in ns), which differ if the file is replaced; zeros if missing. Blocking."""
         try:
             status = self.path.stat()
         except OSError:
@@ -42,15 +44,15 @@ class Weights:
 
 
 class RepackCache:
-    """Has files derived by worker processes, one for each model at a time. Owned by the event loop; `close` it.
+    """Has files derived by worker processes, at most one per model at a time. Owned by the event loop; `close` it.
 
-    A file that was begun is finished even if no request waits for it any more: the next one finds it.
+    A file once begun is finished even if no request waits for it any more: the next request uses it.
     """
 
     def __init__(self, store: Store, environ: Mapping[str, str]) -> None:
         self._store = store
         self._environ = child_environment(environ)
-        self._weights: dict[Path, Weights] = {}  # of derived models, by the stored file
+        self._weights: dict[Path, Weights] = {}  # of models that are not loaded as stored, by the stored file
         self._making: dict[Path, asyncio.Task[str]] = {}
         self._closed = False
 
@@ -76,7 +78,7 @@ class RepackCache:
         try:
             weights = await asyncio.to_thread(self._find, model, layout)
             if weights is None:
-                await self._ensure_made(model)
+                await self._ensure_made(model, layout)
                 weights = await asyncio.to_thread(self._find, model, layout)
         except FileNotFoundError:
             raise ModelNotFound(model.name.shortest) from None
@@ -86,23 +88,27 @@ class RepackCache:
         return weights
 
     def _find(self, model: Model, layout: OllamaLayout) -> Weights | None:
-        """What to load; None if it must be derived first. Blocking."""
+        """What to load; None if a file must be derived first. Blocking."""
         known = self._weights.get(model.weights)
         if known is not None and known.path.is_file():
             return known
         overrides = plan(layout.text, model.weights, model.header).overrides()
         if overrides is not None:
             return Weights(model.weights, model.header, overrides)
-        paths = [self._store.derived.path(_digest(model), form) for form in layout.forms(model.header)]
+        paths = self._paths(model, layout)
         return Weights(paths[-1], read_header(paths[-1])) if all(path.is_file() for path in paths) else None
 
-    async def _ensure_made(self, model: Model) -> None:
+    def _paths(self, model: Model, layout: OllamaLayout) -> list[Path]:
+        """The derived files of a model; llama.cpp loads the last one."""
+        return [self._store.derived.path(_digest(model), form) for form in layout.forms(model.header)]
+
+    async def _ensure_made(self, model: Model, layout: OllamaLayout) -> None:
         """Wait until the files of a model are derived. Cancelling the caller does not cancel it for others."""
         if self._closed:
             raise EngineStopped
         task = self._making.get(model.weights)
         if task is None:
-            task = self._making[model.weights] = asyncio.create_task(self._make(model))
+            task = self._making[model.weights] = asyncio.create_task(self._make(model, layout))
             task.add_done_callback(lambda _: self._making.pop(model.weights))
         await asyncio.wait((task,))
         if task.cancelled():
@@ -110,22 +116,28 @@ class RepackCache:
         if reason := task.result():
             raise LoadFailed(f"failed to load model: {reason}")
 
-    async def _make(self, model: Model) -> str:
-        """Have the files of a model derived, its blob leased; returns why that failed, or an empty text."""
-        name = model.name.shortest
-        log.info("making files of %s that llama.cpp can load", name)
+    async def _make(self, model: Model, layout: OllamaLayout) -> str:
+        """Have the files of a model derived while its blob is leased; returns why that failed, "" if it did not."""
+        name, started = model.name.shortest, time.monotonic()
+        log.debug("repack starts", extra=fields(model=name))
         job = Derive(blob=str(model.weights), folder=str(self._store.derived.folder))
         lease = ExitStack()
         try:
             await in_thread(lease.enter_context, self._store.lease((_digest(model),)))
             await run_job(job, self._environ, _ignore_progress)
+            size = await asyncio.to_thread(_total_size, self._paths(model, layout))
         except JobFailed as error:
-            log.warning("%s: %s", name, error)
+            log.warning("repack failed", extra=fields(model=name, reason=str(error)))
             return str(error)
         finally:
             await in_thread(lease.close)
-        log.info("made files of %s", name)
+        log.info("repacked", extra=fields(model=name, bytes=size, seconds=time.monotonic() - started))
         return ""
+
+
+def _total_size(paths: Iterable[Path]) -> int:
+    """Bytes of all files together; one that is missing counts nothing. Blocking."""
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _digest(model: Model) -> Digest:

@@ -1,4 +1,4 @@
-"""What this machine can compute on: its cores, its memory and its GPUs. Read at the start and before each load."""
+"""This machine's processors, memory and GPUs, read at the start and before each load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEATURES = (
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Memory for weights and KV cache, in bytes; `free` is what can be taken now."""
+    """A memory for weights and KV cache; `total` and `free` in bytes."""
 
     kind: Literal["cpu", "cuda", "metal"]
     name: str
@@ -61,7 +61,7 @@ def compute_threads() -> int:
 
 
 def usable_processors() -> int:
-    """Processors that this process may use, by its affinity and the quota of its control group: at least one."""
+    """Processors that this process may use by its CPU affinity and its control group's quota: at least one."""
     allowed = allowed_processors() or psutil.cpu_count() or 1
     quota = _cpu_quota()
     return max(1, allowed if quota is None else min(allowed, int(quota)))

@@ -1,4 +1,4 @@
-"""How a request's options become a `LoadSpec`, and that the message that loads its model."""
+"""From a request's options to a `LoadSpec`, and from a `LoadSpec` to the `LoadModel` message."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from modelfile.parameters import Options
 
 SMALLEST_CONTEXT = 4
 DEFAULT_CONTEXT = 4096
-CONTEXT_BY_VRAM = (
-    (47 << 30, 262_144),
-    (23 << 30, 32_768),
-)  # at least so many bytes on all GPUs together: so many tokens
+CONTEXT_BY_VRAM = ((47 << 30, 262_144), (23 << 30, 32_768))  # (least bytes on all GPUs together, tokens)
 BATCH_CPU, BATCH_GPU = 512, 2048  # tokens of one forward pass
 
 
 def default_context(configured: int, gpus: Sequence[Device], overhead: int) -> int:
-    """Tokens of context for requests that ask for no number."""
+    """Tokens of context for requests without `num_ctx`: as `configured`, or (0) by the GPUs' memory.
+
+    `overhead` bytes of each GPU are not for us.
+    """
     vram = sum(max(0, gpu.total - overhead) for gpu in gpus)
     by_vram = (context for least, context in CONTEXT_BY_VRAM if vram >= least)
     return configured or next(by_vram, DEFAULT_CONTEXT)
 
 
 def effective_context(model: Model, options: Options, default: int) -> int:
-    """Tokens of context that a request gets: what it asks for, limited to what the model was trained for."""
+    """Tokens of context that a request gets: what it asks for or `default`, at most what the model was trained for."""
     num_ctx = max(default if options.num_ctx is None else options.num_ctx, SMALLEST_CONTEXT)
     return min(num_ctx, model.context_length) if model.context_length else num_ctx
 
 
 def load_spec(model: Model, options: Options, num_ctx: int, gpus: int) -> LoadSpec:
-    """How the model must be loaded on a machine with so many GPUs; options without effect there are dropped."""
+    """How the model must be loaded on a machine with `gpus` GPUs; options without effect there are dropped."""
     return LoadSpec(
         key=str(model.weights),
         num_ctx=num_ctx,
@@ -54,7 +54,7 @@ def load_message(
     """The message that loads a model as planned; `flash_attention` None lets llama.cpp choose."""
     batch = BATCH_GPU if plan.gpu_layers else BATCH_CPU
     if not model.generates:
-        batch = 1  # it never generates
+        batch = 1  # no pass of this context
     return LoadModel(
         path=str(weights.path),
         n_ctx=spec.num_ctx,

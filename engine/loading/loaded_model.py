@@ -22,10 +22,10 @@ log = logging.getLogger("pronk.engine")
 
 @dataclass(slots=True)
 class LoadedModel:
-    """A model, the process that has loaded it, and the bytes that it takes.
+    """A model, the process that has loaded it, and the bytes that it takes (`size`).
 
-    The first text to embed adds `embedding_bytes` to its `size`; then these are 0. `gpu_share` is the part of its
-    layers that is on GPUs, 0 to 1.
+    `embedding_bytes` are those that the first text to embed will add, then 0. `gpu_share` is the part of the layers on
+    GPUs, 0 to 1.
     """
 
     model: Model
@@ -37,19 +37,19 @@ class LoadedModel:
 
     @classmethod
     def of(cls, model: Model, process: RunnerProcess, spec: LoadSpec, plan: MemoryPlan, loaded: Loaded) -> LoadedModel:
-        """A model just loaded as planned, with its real size as far as the process knows that."""
+        """A model just loaded. Its size is the planned one, corrected by what its process reports of the weights."""
         size = plan.total
         if not loaded.gpu_share:  # all weights are in this machine's memory
             size += loaded.mapped + loaded.host - plan.weights
         return cls(model, process, spec, size, plan.embedding_bytes, loaded.gpu_share)
 
     def count_embedding(self) -> None:
-        """Note that it has embedded a text, which may have made it larger."""
+        """Add `embedding_bytes` to the size, the first time that it embeds."""
         self.size += self.embedding_bytes
         self.embedding_bytes = 0
 
     def shown(self, view: RunnerView, now: float) -> RunningModel:
-        """It as `/api/ps` shows it, `now` in seconds of the scheduler's clock."""
+        """The model as `/api/ps` shows it. `now` is the time by the scheduler's clock, in seconds."""
         return RunningModel(
             name=self.model.name.full,
             digest=self.model.digest,
@@ -60,7 +60,7 @@ class LoadedModel:
         )
 
     def log_load(self, plan: MemoryPlan, seconds: float, gpus: Sequence[Device]) -> None:
-        """Log one line on what was planned and what it has become."""
+        """Log one line: the plan beside what the load really took. `seconds`: its duration."""
         loaded = self.process.loaded
         assert loaded is not None
         layers = self.model.header.size("block_count", 0) + 1
@@ -87,7 +87,7 @@ class LoadedModel:
         )
 
     def log_unload(self, reason: str, seconds: float | None = None, **values: str | None) -> None:
-        """Log one line on its end and why; `evicted_for` in `values` names the model that takes its place."""
+        """Log one line: why it ended. `evicted_for` in `values` names the model that takes its place."""
         values = {"model": self.model.name.shortest, "reason": reason, **values}
         message = "evicted" if "evicted_for" in values else "unloaded"
         log.info(message, extra=fields(**values, pid=self.process.pid, bytes=self.size, seconds=seconds))

@@ -1,7 +1,7 @@
 """Keeps loaded models in step with the names in the store.
 
-A loaded model that no name leads to any more is unloaded: no client could ask for that. One that was loaded under a
-name that is gone is shown under another name for the same weights.
+Once no stored name leads to a loaded model it is unloaded: no client can ask for it any more. If only the name under
+which it was loaded is gone, it is shown under another name of the same weights.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _Loaded = tuple[str, str]
 
 
 class LoadedNames:
-    """Unloads models whose weights no stored model has, once nothing runs in them. Owned by the event loop."""
+    """Unloads models whose weights belong to no stored model, once they are idle. Owned by the event loop."""
 
     def __init__(self, store: Store, pool: RunnerPool) -> None:
         self._store = store
         self._pool = pool
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._used: dict[_Loaded, str] = {}  # the path of the weights, by the names used to load them
-        self._others: Mapping[_Loaded, _Loaded] = {}  # what is shown instead of a name that is gone
+        self._used: dict[_Loaded, str] = {}  # by the names under which models were loaded: the path of the weights
+        self._others: Mapping[_Loaded, _Loaded] = {}  # by names that are gone: those to show instead
 
     def start(self) -> None:
         """Begin to watch the store for changes."""
@@ -50,7 +50,7 @@ class LoadedNames:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def loaded(self, model: Model) -> None:
-        """Note the name under which a model was asked for. The name may be gone by now."""
+        """Note the name under which a model is used; it may be gone already."""
         used = model.name.full, model.digest
         if used not in self._used:
             self._used[used] = str(model.weights)
@@ -79,7 +79,7 @@ class LoadedNames:
         return {str(self._store.blob_path(digest)): names for digest, names in self._store.digests().items() if names}
 
     def _replacements(self, used: Mapping[_Loaded, str], named: Mapping[str, set[ModelName]]) -> dict[_Loaded, _Loaded]:
-        """Which name to show for models whose own name leads to other weights or is gone. Blocking."""
+        """The names to show for models whose own name leads to other weights or is gone. Blocking."""
         replacements = {}
         for loaded, key in used.items():
             names = sorted(named.get(key, ()), key=lambda name: name.full)

@@ -1,6 +1,6 @@
-"""How many bytes a model needs, and how many sequences it can run at once in the memory there is.
+"""Memory planning: how many bytes a model needs, and how many sequences can run in the memory that is free.
 
-These are pure functions of a GGUF header and of what the devices have. All sizes are bytes, unless named in tokens.
+Pure functions of a GGUF header and of the devices' memory. Sizes are bytes unless they say tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NOT_POOLING = (None, 0, 4)  # `llama_pooling_type`: unset, none, rank
 
 
 def embedding_sizes(header: GGUFHeader, n_ctx: int, *, generates: bool, on_gpu: bool) -> EmbeddingSizes:
-    """How a model embeds texts that is loaded for a context of `n_ctx` tokens; `generates`: it also answers prompts."""
+    """How a model loaded for a context of `n_ctx` tokens embeds texts; `generates`: it also answers prompts."""
     largest, share = (GPU_BATCH, GPU_OUTPUT_SHARE) if on_gpu else (BATCH, OUTPUT_SHARE)
     batch = max(LEAST_BATCH, min(largest, share // _output_bytes(header)))
     return EmbeddingSizes(
@@ -43,7 +43,7 @@ def embedding_bytes(header: GGUFHeader, sizes: EmbeddingSizes, cache_per_token: 
 
 
 def normalizes(header: GGUFHeader) -> bool:
-    """Whether the vectors of this model have length one unless a request asks for something else."""
+    """Whether the model itself makes the length of its vectors 1, even if a request does not ask for that."""
     flag = header.field("normalize_embeddings")
     match header.architecture:
         case "bert":
@@ -55,7 +55,7 @@ def normalizes(header: GGUFHeader) -> bool:
 
 
 def _output_bytes(header: GGUFHeader) -> int:
-    """Bytes of one token's outputs: its hidden state and its logits, whether they are computed or not."""
+    """Bytes of one token's outputs: hidden state and logits, for which llama.cpp has room even if it computes none."""
     vocabulary = header.metadata.get("tokenizer.ggml.tokens")
     return 4 * (header.size("embedding_length") + (len(vocabulary) if isinstance(vocabulary, GGUFArray) else 1))
 
@@ -110,10 +110,10 @@ def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
 
 
 def copied_bytes(header: GGUFHeader, types: Container[str], *, mapped: bool, generates: bool) -> int:
-    """At most how many bytes of weights are in memory twice when the library repacks matrices of these `types`.
+    """Upper bound on the bytes of weights that are in memory twice when the library repacks matrices of these `types`.
 
-    A `mapped` file stays in memory beside the copies of its matrices. Otherwise only the token embeddings are there
-    twice, where they are the output matrix too.
+    A `mapped` file stays in memory beside the repacked copies. Otherwise only token embeddings that are the output
+    matrix too are there twice.
     """
     tied = generates and all(tensor.name != OUTPUT for tensor in header.tensors)
     repacked = [tensor for tensor in header.tensors if len(tensor.shape) > 1 and tensor.type in types]
@@ -133,12 +133,12 @@ def plan(
     copied: int = 0,
     generates: bool = True,
 ) -> MemoryPlan:
-    """Choose the size of the KV cache and the number of sequences from the memory there is.
+    """Choose the size of the KV cache and the number of sequences by the memory that is free.
 
     One sequence of `num_ctx` tokens always gets its cells; more are added while they fit, `parallel_limit` at most.
-    `num_gpu` asks for so many layers on the GPU, -1 for as many as fit. `weights` is the size of the file, `copied` as
-    `copied_bytes` says for a model whose layers are all on the CPU. A model that never generates gets the smallest KV
-    cache that a process starts with. Raises GGUFError for a header with sizes that are none.
+    `num_gpu` asks for that many layers on the GPU, -1 for as many as fit. `weights` is the size of the file, `copied`
+    the result of `copied_bytes` for a model that is wholly on the CPU. A model that never generates gets the smallest
+    KV cache that a process can have. Raises GGUFError if the header's sizes are not numbers.
     """
     n_ctx = -(-num_ctx // CONTEXT_PADDING) * CONTEXT_PADDING
     per_token = cache_bytes_per_token(header, cache_type)
@@ -182,7 +182,7 @@ def _copied_on_cpu(header: GGUFHeader, copied: int, gpu_layers: int) -> int:
 
 
 def _kv_heads(header: GGUFHeader, heads: int) -> int:
-    """KV heads of all layers together. A list has one number per layer (0: no attention) and is read from the file."""
+    """KV heads of all layers together. If each layer has a number of its own (0: no attention), the file is read."""
     sizes = header.sizes("attention.head_count_kv")
     if isinstance(header.field("attention.head_count_kv"), GGUFArray):
         return sum(sizes)

@@ -1,4 +1,4 @@
-"""Memory plans of loads, made in threads: a plan may read the model's file and asks the devices what is free."""
+"""Makes memory plans in threads: a plan may read the model's file and asks the devices for their free memory."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from engine.model import Model
 ESTIMATES: Final = 256  # that are remembered
 
 _Key = tuple[Path, tuple[int, int] | None, bool, int, int, bool | None]
-"""A file and which file that was, whether it generates, and what of a `LoadSpec` decides about memory."""
+"""Path and identity of the weights, whether the model generates, and `num_ctx`, `num_gpu`, `use_mmap`."""
 
 
 class LoadPlanner:
     """Says how much memory a load takes. Owned by the event loop, which it never blocks; `start` it first.
 
-    An *estimate* is what the scheduler decides by: one sequence, on the machine as it was at the start. It is made once
-    for each file and `LoadSpec`, until the library's child says that it copies other types of weights than the last
-    one did. A *plan* is made for each load, from the memory that is free then.
+    The scheduler decides by an *estimate*: one sequence, on the machine as it was at the start. Estimates are cached
+    until a child reports other types of copied weights than the one before. Each load gets a *plan* of its own, made
+    from the memory that is free then.
     """
 
     def __init__(self, cache_type: str, parallel_limit: int | None) -> None:
@@ -36,7 +36,7 @@ class LoadPlanner:
         self._gpus: Sequence[Device] = ()
         self._copied_types: frozenset[str] = frozenset()
         self._estimates: OrderedDict[_Key, MemoryPlan] = OrderedDict()  # the one that was used last at the end
-        self._estimating = asyncio.Lock()  # who asks for the same estimate waits for it, and nobody overtakes
+        self._estimating = asyncio.Lock()  # the same estimate is made once, and nobody overtakes
 
     async def start(self) -> None:
         """Look for GPUs."""
@@ -53,19 +53,19 @@ class LoadPlanner:
         return self._gpus
 
     def set_copied_types(self, types: Collection[str]) -> None:
-        """Take note of the types of weights, as GGUF names them, that the library copies."""
+        """Set the tensor types (GGUF names) whose weights the library copies."""
         if self._copied_types != types:
             self._copied_types = frozenset(types)
             self._estimates.clear()
 
     async def estimate(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
-        """What a load takes at least, from memory if it is known. Raises GGUFError or OSError."""
+        """The least that a load takes; cached. Raises GGUFError or OSError."""
         generates = model.generates
         key = weights.path, model.identity, generates, spec.num_ctx, spec.num_gpu, spec.use_mmap
         async with self._estimating:
-            if (known := self._estimates.get(key)) is not None:
+            if (estimate := self._estimates.get(key)) is not None:
                 self._estimates.move_to_end(key)
-                return known
+                return estimate
             copied_types = self._copied_types
             plan = await asyncio.to_thread(
                 self._plan, model, weights, spec, parallel_limit=1, host=self._host, gpus=self._gpus
@@ -77,7 +77,7 @@ class LoadPlanner:
             return plan
 
     async def plan(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
-        """How a model is to be loaded now. Raises GGUFError or OSError."""
+        """The plan for a load that starts now. Raises GGUFError or OSError."""
         return await asyncio.to_thread(self._plan_now, model, weights, spec)
 
     def _plan_now(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:

@@ -1,4 +1,4 @@
-"""Carries out what the scheduler decides: starts and ends the child processes. The clock and the timers are here."""
+"""Carries out the scheduler's decisions: starts and ends child processes, with the real clock and timers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from engine.selftest import SelfTest
 from engine.spawn import child_environment
 from registry.logfields import REQUEST_ID, fields
 
-LOADED_PER_DEVICE = 3
-HELLO_TIMEOUT = 10.0  # seconds that a plan waits for what the child knows of the processor
+LOADED_PER_DEVICE = 3  # models, unless the configuration says how many
+HELLO_TIMEOUT = 10.0  # seconds that a plan waits for the child's Hello
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
 HOST_SHARE = 0.9  # of the host's memory: what all models together may take
 _INCOMPATIBLE = (
@@ -43,9 +43,9 @@ log = logging.getLogger("pronk.engine")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolConfig:
-    """Limits of all processes together: times in seconds, sizes in bytes; 0 and None mean "as the machine allows".
+    """Limits of all processes together: times in seconds, sizes in bytes.
 
-    `environ` is the server's environment.
+    0 for a number of sequences or models, and None, let the machine decide. `environ` is the server's environment.
     """
 
     keep_alive: float = 300.0
@@ -62,7 +62,7 @@ class PoolConfig:
 class RunnerPool:
     """The child processes of all loaded models. Owned by the event loop; `start` before and `stop` after all else.
 
-    One spare process waits with the library imported, so that the next load need not wait for that.
+    One spare process has the library imported already, which the next load then need not wait for.
     """
 
     def __init__(self, config: PoolConfig) -> None:
@@ -71,7 +71,7 @@ class RunnerPool:
         self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
         self._tickets = itertools.count(1)
         self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}
-        self._requested: dict[str, tuple[Model, Weights]] = {}  # by key: what was asked for last, and is loaded next
+        self._requested: dict[str, tuple[Model, Weights]] = {}  # by key: the latest request's, which a load takes
         self._loaded: dict[str, LoadedModel] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,10 +118,10 @@ class RunnerPool:
     async def lease(
         self, model: Model, weights: Weights, spec: LoadSpec, keep_alive: float | None, *, embeds: bool = False
     ) -> AsyncIterator[RunnerProcess]:
-        """A process with this model loaded, for as long as the context lasts.
+        """A process with this model loaded, while the context lasts.
 
-        `keep_alive` in seconds; None leaves a loaded model's as it is. `embeds`: it is for vectors, which may take
-        memory that the model has not taken so far. Raises LoadFailed, ServerBusy, EngineStopped, GGUFError or OSError.
+        `keep_alive` in seconds; None leaves a loaded model's as it is. `embeds`: for vectors, which may take memory
+        that the model does not take yet. Raises LoadFailed, ServerBusy, EngineStopped, GGUFError or OSError.
         """
         if not self._scheduler.can_run(spec, time.monotonic()):
             plan = await self._planner.estimate(model, weights, spec)
@@ -138,7 +138,11 @@ class RunnerPool:
         try:
             default = self._config.keep_alive
             self._apply(self._scheduler.request(ticket, spec, keep_alive, default, time.monotonic()))
-            process = await waiter
+            try:
+                process = await waiter
+            except EngineError as error:
+                log.debug("request refused", extra=fields(ticket=ticket, reason=str(error)))
+                raise
             waited = time.monotonic() - asked
             log.debug("model granted", extra=fields(ticket=ticket, pid=process.pid, waited_ms=waited * 1e3))
             self._warn_of_placement(spec)
@@ -155,7 +159,7 @@ class RunnerPool:
         self._apply(self._scheduler.expire(key, time.monotonic()))
 
     def explained(self, error: RunnerDied) -> RunnerDied:
-        """The same error, with what is wrong with the installation if that is known."""
+        """The same error; it also names the installation's fault if the self-test has found one."""
         if not error.crashed or not (fault := self._crashes.fault):
             return error
         return RunnerDied(f"{error.detail}; {fault}", crashed=True)
@@ -188,21 +192,21 @@ class RunnerPool:
                     if not (waiter := self._waiters[ticket]).done():
                         waiter.set_result(self._loaded[key].process)
                 case Refuse(ticket=ticket, reason=reason, detail=detail):
-                    log.debug("request refused: %s", reason.value, extra=fields(ticket=ticket, request_id=None))
                     error = ServerBusy() if reason is Refusal.BUSY else LoadFailed(detail)
                     _fail(self._waiters[ticket], error)
         self._set_timer()
 
     def _count_embedding(self, key: str) -> None:
-        """Note that a model has embedded a text, which may make it larger."""
+        """Add to a model's size what embedding takes, the first time that it embeds."""
         if loaded := self._loaded.get(key):
             loaded.count_embedding()
             self._scheduler.resized(key, loaded.size)
 
     def _warn_of_placement(self, spec: LoadSpec) -> None:
-        """Log that a request is served although it asked for another placement of the weights."""
+        """Log that a request runs although its weights are not placed as it asked."""
         if (loaded := self._loaded.get(spec.key)) and loaded.spec.placement != spec.placement:
-            log.warning("%s stays where it is for other num_gpu, main_gpu or use_mmap", loaded.model.name.shortest)
+            asked = {"num_gpu": spec.num_gpu, "main_gpu": spec.main_gpu, "use_mmap": spec.use_mmap}
+            log.warning("placement not changed", extra=fields(model=loaded.model.name.shortest, **asked))
 
     def _name(self, key: str) -> str:
         return self._requested[key][0].name.shortest
@@ -220,8 +224,8 @@ class RunnerPool:
         self._apply(self._scheduler.tick(time.monotonic()))
 
     async def _load(self, key: str, spec: LoadSpec) -> None:
-        """Load one model and tell the scheduler how that ended; cancelled when nobody waits for it any more."""
-        REQUEST_ID.set(spec.trace_id)  # whose end made room for this load may have started the task
+        """Load one model and tell the scheduler the outcome; cancelled when nobody waits for it any more."""
+        REQUEST_ID.set(spec.trace_id)  # the task may have been started by another request, whose end made room
         started = time.monotonic()
         model, weights = self._requested[key]
         process = None
@@ -269,10 +273,10 @@ class RunnerPool:
         self._apply(self._scheduler.loaded(key, now, now - started, loaded.size))
 
     def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
-        """Fail a load that ended with an unexpected exception: its requests must not wait for ever."""
+        """After an unexpected exception, fail the load: its requests must not wait for ever."""
         if load.cancelled() or load.exception() is None:
             return
-        log.error("a load has failed unexpectedly", exc_info=load.exception())
+        log.error("load failed unexpectedly", exc_info=load.exception())
         self._loads.pop(key, None)
         self._apply(self._scheduler.load_failed(key, time.monotonic(), "internal error while loading"))
 
@@ -288,7 +292,7 @@ class RunnerPool:
         self._apply(self._scheduler.unloaded(action.key, now))
 
     async def _watch(self, key: str, process: RunnerProcess, load: Hashable) -> None:
-        """Wait for the end of a process and forget its model. `load` is the key under which crashes are counted."""
+        """Wait until a process ends, then forget its model. `load` is the key under which crashes are counted."""
         await process.exited.wait()
         if process.answered or not process.cause:
             self._crashes.survived(load)
@@ -304,7 +308,7 @@ class RunnerPool:
         await process.close()
 
     async def _await_hello(self, process: RunnerProcess) -> None:
-        """Wait until a child says what the planner must know; the load itself finds out about one that hangs."""
+        """Wait for what a child tells the planner of the CPU; if it hangs, the load that follows will notice."""
         with suppress(TimeoutError):
             await asyncio.wait_for(process.greeted.wait(), min(HELLO_TIMEOUT, self._config.load_timeout))
             self._planner.set_copied_types(process.copied_types)
@@ -324,10 +328,10 @@ class RunnerPool:
             self._spare = asyncio.create_task(RunnerProcess.spawn(self._config.environ))
 
     async def _run_self_test(self) -> SelfTest:
-        log.warning("several loads crashed in a row: running the engine's self-test")
-        result = await selftest.run_async(environ=child_environment(self._config.environ))
-        log.log(logging.INFO if result.ok else logging.ERROR, "%s", result.sentence)
-        return result
+        log.warning("self-test starts: several loads crashed in a row")
+        test = await selftest.run_async(environ=child_environment(self._config.environ))
+        log.log(logging.INFO if test.ok else logging.ERROR, "self-test ended: %s", test.sentence)
+        return test
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

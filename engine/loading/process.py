@@ -58,7 +58,7 @@ from registry.logfields import REQUEST_ID, fields
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 PATIENCE = 30.0  # seconds without a sign of life after which a child counts as hung
 PINGS_PER_PATIENCE = 3
-MOST_TOKENS = 1 << 31  # token ids are below this in any vocabulary
+MOST_TOKENS = 1 << 31  # token ids are int32
 STUCK_FACTOR = 10  # a forward pass may take this many times the patience
 log = logging.getLogger("pronk.engine")
 _ERRORS: dict[str, Callable[[str], EngineError]] = {"context": ContextExceeded, "request": InvalidRequest}
@@ -68,10 +68,12 @@ class RunnerProcess(asyncio.Protocol):
     """A child process and its socket. Each request in it is a message with an id, which the answers carry too.
 
     `spawn` returns as soon as the process has started; `load` waits for its library and then for the model. However the
-    process ends, every request in it fails with RunnerDied and `exited` is set; by then it has been reaped, and what it
-    had forked is dead too.
-    `greeted` is set when its `Hello` has come (or it has ended before): then `copied_types` are the types of weights
-    that the library copies. Its log becomes ours, with its pid and `model`, the name under which it was loaded.
+    process ends, every request in it fails with RunnerDied; `exited` is set once it has been reaped and all that it had
+    forked is dead.
+
+    `greeted` is set at its `Hello`, or at its end: then `copied_types` are the types of weights that the library copies
+    (`runner.repacking`). `answered`: it has finished a request. `ending` says how it ended, for users. Its log records
+    are written here, with its pid and `model`, the name under which the model was loaded.
     """
 
     def __init__(self, patience: float) -> None:
@@ -87,9 +89,9 @@ class RunnerProcess(asyncio.Protocol):
         self._load: asyncio.Future[Loaded] | None = None
         self._stall: asyncio.Timeout | None = None
         self._stall_timeout = math.inf
-        self.ending = ""  # how it ended: a sentence for users
-        self._signal = 0  # that ended it, 0 if none did
-        self.answered = False  # whether it has finished a request
+        self.ending = ""
+        self._signal = 0  # the signal that killed it, or 0
+        self.answered = False
         self._last_words = ""
         self._failure = ""  # why requests fail; empty while they do not
         self._gone = False
@@ -131,11 +133,11 @@ class RunnerProcess(asyncio.Protocol):
         return name_of(self._signal) if self._signal in CRASHES else ""
 
     async def load(self, spec: LoadModel, stall_timeout: float) -> Loaded:
-        """Load the model. Raises LoadFailed: refused, died, or no progress for `stall_timeout` seconds (inf: wait)."""
+        """Load the model. Raises LoadFailed: refused, ended, or no progress for `stall_timeout` seconds (inf: wait)."""
         if self._gone:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.exited.wait(), 2 * EXIT_GRACE)
-            raise died_loading(f"the process had ended before: {self.ending}", self._signal, given=False)
+            raise died_loading(f"the process had ended before: {self.ending}", self._signal, model_sent=False)
         self._load = asyncio.get_running_loop().create_future()
         self._stall_timeout = stall_timeout
         self._send(spec)
@@ -150,7 +152,7 @@ class RunnerProcess(asyncio.Protocol):
         return self.loaded
 
     def submit(self, message: Submit) -> tuple[int, TokenStream]:
-        """Send a prompt; returns the id for `cancel`, which replaces the message's, and the stream of the answer."""
+        """Send a prompt. Returns the stream of the answer, and the id for `cancel`, which the message gets too."""
         message_id, stream = next(self._ids), TokenStream()
         if self._failure:
             stream.finish(self._died())
@@ -163,7 +165,7 @@ class RunnerProcess(asyncio.Protocol):
         return message_id, stream
 
     def cancel(self, message_id: int) -> None:
-        """Stop generating an answer that nobody reads any more; nothing happens if it has ended."""
+        """Stop generating an answer that nobody reads any more; does nothing if it has ended."""
         if self._streams.pop(message_id, None) is not None:
             self._send(Cancel(message_id))
 
@@ -194,9 +196,9 @@ class RunnerProcess(asyncio.Protocol):
         return reply.text
 
     async def embed(self, message: Embed) -> Embedded:
-        """The vectors of texts. Cancelling the caller cancels the work. The message gets an id of ours.
+        """The vectors of texts; the message's id is replaced. Cancelling the caller cancels the work in the child.
 
-        Raises ContextExceeded or RunnerError too.
+        Raises ContextExceeded and RunnerError too.
         """
         message_id = next(self._ids)
         try:
@@ -292,7 +294,7 @@ class RunnerProcess(asyncio.Protocol):
         return RunnerDied(self._failure, crashed=self._signal in CRASHES)
 
     async def _watch(self) -> None:
-        """Kill the child when it does not answer a ping, or is busy and does not finish a forward pass."""
+        """Kill the child if it does not answer a ping, or is busy but finishes no forward pass."""
         steps, since = -1, 0
         while True:
             await asyncio.sleep(self._patience / PINGS_PER_PATIENCE)
@@ -345,7 +347,7 @@ class RunnerProcess(asyncio.Protocol):
                 self._log(event)
 
     def _log(self, line: LogLine) -> None:
-        """Write a record of the child, whatever level is logged here: the child has a level of its own."""
+        """Write a child's record without checking our level: the child has filtered by its own."""
         values = {**line.fields, "model": self.model or None, "pid": self.pid}
         values["request_id"] = values.pop("request_id", None)  # the last one, as in all lines
         record = logging.makeLogRecord(
@@ -384,7 +386,7 @@ class RunnerProcess(asyncio.Protocol):
         return outcome
 
     def _send(self, message: ToRunner) -> None:
-        """Write one message. Raises InvalidRequest if it is too large for any peer to read."""
+        """Write one message; dropped if the socket is closed. Raises InvalidRequest if it exceeds MAX_FRAME."""
         if self._transport is not None and not self._transport.is_closing():
             frame = encode_frame(message)
             if len(frame) > FRAME_HEADER.size + MAX_FRAME:

@@ -8,10 +8,10 @@ of a process is reported once, by `load_failed`, `unloaded` or `crashed`. The ru
   next. Once a model is loaded, all requests for it run, wherever they stand: a mixed queue costs one load per model.
 - Room is made by unloading idle models, by `Runner.eviction_score`; then by draining busy ones, which take no new
   requests until they are idle. Only the head of the queue drains, so no request waits for ever.
-- A request for another placement of the weights (`num_gpu`, `main_gpu`, `use_mmap`) reloads an idle model, and then
-  not again for REST_SHARE times as long as the load took: until then such requests run on the model as it is. A request
-  without one gets the default placement, and waits for that until the model is idle.
-- A model is unloaded after its keep-alive time without requests. A request that names no such time leaves it as it was.
+- A request for another placement of the weights (`num_gpu`, `main_gpu`, `use_mmap`) reloads a model once it is idle.
+  After that the model rests: for REST_SHARE times as long as the load took, such requests run on it as it is. A request
+  without a placement waits until the model can be reloaded with the default one.
+- A model is unloaded after its keep-alive time without requests. A request without such a time leaves it as it was.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from engine.loading.state import (
     Unload,
 )
 
-REST = 30.0  # seconds at least between two loads of a model for another placement of its weights
-REST_SHARE = 20  # that time as a multiple of what such a load takes
+REST = 30.0  # seconds, at least, between two reloads of a model for another placement of its weights
+REST_SHARE = 20  # that time as a multiple of what a load takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class _Waiting:
 class Scheduler:
     """Decides about all processes of one machine. Not thread-safe; owned by the engine's event loop.
 
-    There are at most `max_loaded` processes at a time, at most `max_queue` requests behind the head of the queue, and
-    all models together take at most `budget` bytes (None: no limit), which a model may exceed only if it is alone.
+    There are at most `max_loaded` processes, and at most `max_queue` requests behind the head of the queue. All models
+    together take at most `budget` bytes (None: no limit); a single one may take more.
     """
 
     def __init__(self, max_loaded: int, max_queue: int, budget: int | None) -> None:
@@ -66,7 +66,7 @@ class Scheduler:
         self._resting: dict[str, float] = {}  # by key: until when no other placement reloads it
 
     def can_run(self, spec: LoadSpec, now: float) -> bool:
-        """Whether a request would be granted at once: a loaded model serves it, so its `bytes_needed` do not matter."""
+        """Whether a request would be granted at once because a loaded model serves it; ignores `bytes_needed`."""
         runner = self._runners.get(spec.key)
         if runner is None or runner.key in self._draining:
             return False
@@ -98,12 +98,12 @@ class Scheduler:
         return self._reconcile(now)
 
     def resized(self, key: str, size: int) -> None:
-        """A loaded model now takes `size` bytes; nothing happens if it is not loaded."""
+        """A loaded model now takes `size` bytes; does nothing if it is not loaded."""
         if (runner := self._runners.get(key)) is not None and runner.state is State.READY:
             runner.size = size
 
     def load_failed(self, key: str, now: float, reason: str) -> list[Action]:
-        """A load has failed and its process is gone: the requests that it would have served are refused."""
+        """A load has failed and its process is gone: refuse the requests that it would have served."""
         runner = self._runners.get(key)
         if runner is None or runner.state is State.READY:
             return []
@@ -128,7 +128,7 @@ class Scheduler:
         return self._reconcile(now)
 
     def expire(self, key: str, now: float) -> list[Action]:
-        """Unload a model as soon as it is idle; nothing happens if it is not loaded."""
+        """Unload a model as soon as it is idle; does nothing if it is not loaded."""
         runner = self._runners.get(key)
         if runner is None:
             return []
@@ -136,7 +136,7 @@ class Scheduler:
         return self._reconcile(now)
 
     def unloaded(self, key: str, now: float) -> list[Action]:
-        """A process has ended that was told to."""
+        """A process has ended as ordered by Unload or AbortLoad."""
         runner = self._runners.get(key)
         if runner is not None and runner.state is State.LEAVING:
             del self._runners[key]
@@ -168,7 +168,7 @@ class Scheduler:
         return [runner.view() for runner in self._runners.values()]
 
     def _reconcile(self, now: float) -> list[Action]:
-        """Do all that can be done now: grant, make room, load, expire."""
+        """The actions that are possible now: grants, unloads to make room, a load, expiries."""
         if self._head not in self._queue:
             self._draining.clear()
         actions = self._grant_all(now)
@@ -181,7 +181,7 @@ class Scheduler:
         return actions + self._expire_idle(now)
 
     def _rest(self, key: str, now: float, cost: float = 0.0) -> None:
-        """A model is loaded for a request's placement: keep others from reloading it for a while."""
+        """Until the rest is over, no request for another placement reloads the model."""
         self._resting = {other: until for other, until in self._resting.items() if until > now}
         self._resting[key] = now + max(REST, REST_SHARE * cost)
 
@@ -216,7 +216,7 @@ class Scheduler:
         return actions
 
     def _replace(self, runner: Runner, spec: LoadSpec, now: float) -> list[Action]:
-        """The head's model is loaded, but not as the head needs it: unload it, or drain it first."""
+        """The head's model is loaded, but not as the head needs it: unload it if idle, else drain it."""
         if runner.idle and spec.asks_for_placement:
             self._rest(runner.key, now)  # also if the load fails
         self._draining = {runner.key} if runner.state is State.READY else set()

@@ -15,8 +15,8 @@ class LoadSpec:
     """How a model is to be loaded. `key` is the path of its weights: names that share weights share one process.
 
     `num_ctx` is the effective context in tokens; `num_ctx_auto`: the request did not ask for one. `num_gpu`,
-    `main_gpu` and `use_mmap` ask for a placement of the weights; -1 and None leave it to us. `bytes_needed` is the
-    estimate that must fit the budget. `trace_id` identifies the request in the log.
+    `main_gpu` and `use_mmap` ask for a placement of the weights; -1 and None mean the default one. `bytes_needed` is
+    the estimate that must fit the budget. `trace_id` is the request's id in the log.
     """
 
     key: str
@@ -31,7 +31,7 @@ class LoadSpec:
 
     @property
     def placement(self) -> tuple[int, int | None, bool | None]:
-        """Where the weights shall be. It changes no answer, only the time that answers take."""
+        """Where the weights go: it changes only how long answers take, not what they say."""
         return self.num_gpu, self.main_gpu, self.use_mmap
 
     @property
@@ -51,7 +51,7 @@ class LoadSpec:
         )
 
     def serves(self, other: LoadSpec) -> bool:
-        """As `suffices`, and the weights are where the request asks for them: by default, in the default placement."""
+        """As `suffices`, and the weights are placed as the request asks; without a wish, by default."""
         return self.suffices(other) and self.placement == other.placement
 
 
@@ -119,7 +119,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RunnerView:
-    """A copy of a `Runner` for others. `expires_at` is None until its first answer has ended."""
+    """A copy of a `Runner` for callers. `expires_at` is None until its first answer has ended."""
 
     key: str
     spec: LoadSpec
@@ -161,7 +161,7 @@ class Runner:
         return self.state is State.READY and not self.active
 
     def serves(self, other: LoadSpec, *, anywhere: bool) -> bool:
-        """Whether a request can run in it now; `anywhere`: its placement does not matter now."""
+        """Whether a request can run in it now; `anywhere`: whatever its placement."""
         spec = self.spec
         return self.state is State.READY and (spec.suffices if anywhere else spec.serves)(other)
 
@@ -170,7 +170,7 @@ class Runner:
         return math.isinf(self.keep_alive), -(now - self.last_used) / max(self.cost, 0.001)
 
     def view(self) -> RunnerView:
-        """A copy for others."""
+        """A copy for callers."""
         return RunnerView(
             self.key, self.spec, self.state, len(self.active), self.keep_alive, self.expires_at, self.size
         )

@@ -1,4 +1,4 @@
-"""The text of one answer on its way from the child to its reader."""
+"""The text of one answer, between the child that writes it and the task that reads it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from engine.messages import Done
 class TokenStream:
     """Buffers text until it is read. Made by `RunnerProcess.submit`, read by one task of the same event loop.
 
-    A slow reader never holds up the child, whose sequence others may need: the buffer holds at most the answer, whose
-    length is bounded by `num_predict` and the context.
+    It never makes the child wait for a slow client: other requests may need the place. The buffer holds one answer at
+    most, whose length `num_predict` and the context bound.
     """
 
     __slots__ = ("_end", "_text", "_waiter")

@@ -1,4 +1,4 @@
-"""The child process: one model, one llama.cpp context, many sequences. Only this package imports llama_cpp.
+"""The child process: one model, one llama.cpp context, many sequences. Of the engine only this imports llama_cpp.
 
 `child` runs the two loops in turn on the main thread: `loop` generates, `embed_loop` embeds. `channel` reads requests
 from the server and prepares them on threads of its own (`preprocess`, `grammar`, `embed_request`). `context` holds the

@@ -39,14 +39,14 @@ class Threads:
         self._context = context
         self._default = self._current = default
 
-    def use(self, wishes: Iterable[int]) -> bool:
-        """Set the threads of the next pass by its requests' `num_thread`, 0 for no wish. Returns if it is the default.
+    def use(self, requested: Iterable[int]) -> bool:
+        """Use the requests' `num_thread` for the next pass if all agree, else the default; 0 asks for none.
 
-        A wish counts only if all share it: who asks for fewer threads must not slow the others.
+        One request's small number must not slow the others. Returns whether the default is used.
         """
-        distinct = set(wishes)
-        wished = distinct.pop() if len(distinct) == 1 else 0
-        if (count := wished or self._default) != self._current:
+        distinct = set(requested)
+        agreed = distinct.pop() if len(distinct) == 1 else 0
+        if (count := agreed or self._default) != self._current:
             C.llama_set_n_threads(self._context, count, count)
             self._current = count
         return count == self._default

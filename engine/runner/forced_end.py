@@ -60,7 +60,7 @@ _STALE = 64  # steps without anything new, after which a search first gives up
 
 
 class TextKey(Enum):
-    """What a state remembers of the text since the last quote, beside the steps that may follow."""
+    """Which property of the text since the last quote tells two states apart."""
 
     NOTHING = auto()
     KINDS = auto()  # the kinds of its characters: a password must have some of each
@@ -304,7 +304,7 @@ class _Search:
         return [*marks, *plain, *spaces]
 
     def _leading_on(self, state: _State, spaces: Sequence[int]) -> list[int]:
-        """The spaces behind which something may follow that may not follow here; others only lengthen the path."""
+        """The whitespace steps that allow a step which is not allowed now; others only lengthen the path."""
         leading: list[int] = []
         for step in spaces:
             self._left -= 1

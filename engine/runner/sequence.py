@@ -17,7 +17,7 @@ class Sequence:
     `tokens`: prompt and answer; the last one sampled is not in the cache yet. `n_prompt`: length of the prompt.
     `limit`: tokens of context that this request may fill. `max_new`: most tokens of the answer. `shift`: whether a
     full context continues without its middle; then `n_keep` tokens at its beginning stay. `preserved`: control tokens
-    that count as text, with their bytes. `n_threads`, `n_batch`: the request's wishes, 0 for none. `trace_id`: the
+    that count as text, with their bytes. `n_threads`, `n_batch`: what the request asks for, or 0. `trace_id`: the
     request's id in the log. `slot`: llama.cpp sequence id, -1 for none. `n_reused`: prompt tokens that the cache held
     at admission, -1 before it. Times are in `time.perf_counter` seconds, 0 before the event.
     """

@@ -73,12 +73,12 @@ async def test_what_is_refused_is_refused_again(constraints: Constraints) -> Non
 
 
 async def test_the_oldest_is_forgotten(constraints: Constraints, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REMEMBERED", 20_000)
+    monkeypatch.setattr(module, "CACHE_SIZE", 20_000)
     first = await constraints.content(KNOWN, FORMAT)
     for number in range(20):
         await constraints.content(large(number, 20), FORMAT)
         assert await constraints.content(KNOWN, FORMAT) is first, "it is asked for all the time"
-    assert len(constraints._known) < 20
+    assert len(constraints._cache) < 20
     assert 0 < constraints._size <= 20_000
 
 
@@ -94,4 +94,4 @@ async def test_a_models_format_is_known_by_the_next_request(tmp_path: Path) -> N
             request = ChatRequest(model="tinychat", format=KNOWN, options={"num_predict": 5, "seed": n})
             request.messages.append(Message(role="user", content="Hi"))
             await collect(engine.chat(request))
-        assert len(engine._constraints._known) == 1
+        assert len(engine._constraints._cache) == 1

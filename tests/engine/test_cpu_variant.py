@@ -99,13 +99,13 @@ def test_another_library_or_processor_is_proved_anew(
     monkeypatch.setattr(operating_system, "PROC", tmp_path)
     assert (machine.choose(), machine.proved) == ("best", ["best"])
     monkeypatch.undo()
-    assert len(json.loads((machine.models / cpu_variant.MEMORY).read_text())) == 3
+    assert len(json.loads((machine.models / cpu_variant.CHOICES).read_text())) == 3
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"x": 1}', "null"])
 def test_a_broken_memory(machine: Machine, text: str) -> None:
     machine.models.mkdir()
-    (machine.models / cpu_variant.MEMORY).write_text(text)
+    (machine.models / cpu_variant.CHOICES).write_text(text)
     assert machine.choose() == "best"
     assert (machine.choose(), machine.proved) == ("best", [])
 

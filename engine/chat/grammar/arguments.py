@@ -12,7 +12,7 @@ from typing import Any
 from engine.chat.grammar.builder import FINITE, GrammarBuilder, is_limited, quoted
 from engine.chat.output.format import KEY, KIND, NAME, ArgumentSpec, Values
 from engine.chat.output.values import typed
-from engine.chat.schema.schema import UnusableSchema, count
+from engine.chat.schema.reader import UnusableSchema, count
 from engine.chat.schema.variants import DEFINITIONS, SchemaVariant, variants
 
 _TEXT, _ANYTHING = "string", ""

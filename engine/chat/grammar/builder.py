@@ -12,7 +12,7 @@ from engine.chat.grammar.json_grammar import ON_ONE_LINE, json_rules
 from engine.chat.output.format import BLANK, KEY, LINE, NUMBER
 from engine.chat.regex.assertions import search
 from engine.chat.regex.nodes import Untranslatable, lengths, terminal
-from engine.chat.schema.schema import count
+from engine.chat.schema.reader import count
 
 log = logging.getLogger("pronk.engine")
 

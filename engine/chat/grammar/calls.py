@@ -13,7 +13,7 @@ from engine.chat.grammar.builder import GrammarBuilder, literal
 from engine.chat.grammar.json_grammar import ON_ONE_LINE, json_rules
 from engine.chat.output import Format
 from engine.chat.output.format import ToolCallSpec
-from engine.chat.schema.schema import LARGEST, UnusableSchema
+from engine.chat.schema.reader import LARGEST, UnusableSchema
 from engine.errors import InvalidRequest
 from modelfile.conversation import Json, Tool
 

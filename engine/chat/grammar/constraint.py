@@ -13,7 +13,7 @@ from engine.chat.grammar.calls import call_rules, special_tokens, text_until
 from engine.chat.grammar.json_grammar import JsonRules, json_rules
 from engine.chat.output import Format, ParseContext
 from engine.chat.output.format import ReasoningMode
-from engine.chat.schema.schema import UnusableSchema
+from engine.chat.schema.reader import UnusableSchema
 from engine.errors import InvalidRequest
 from engine.messages import Grammar
 

@@ -18,7 +18,7 @@ from engine.chat.grammar.json_terminals import (
     times,
 )
 from engine.chat.regex.nodes import Untranslatable
-from engine.chat.schema.schema import LARGEST, Parts, SchemaReader, UnusableSchema, ValueSet, to_json
+from engine.chat.schema.reader import LARGEST, Parts, SchemaReader, UnusableSchema, ValueSet, to_json
 
 log = logging.getLogger("pronk.engine")
 

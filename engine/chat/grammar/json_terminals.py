@@ -12,7 +12,7 @@ from engine.chat.regex.ecma import parse
 from engine.chat.regex.nodes import Lengths, Untranslatable, example, intersect_lengths, lengths, terminal
 from engine.chat.regex.numbers import Bound, integer, multiples, needs_exponent, number
 from engine.chat.regex.string_formats import FORMATS
-from engine.chat.schema.schema import LARGEST, UnusableSchema, ValueSet
+from engine.chat.schema.reader import LARGEST, UnusableSchema, ValueSet
 
 # Patterns of strings without the texts that a format's reader would take for markup.
 

@@ -14,8 +14,8 @@ from itertools import takewhile
 from typing import Any
 
 from engine.api import Message, Tool, ToolCall
-from engine.chat.definitions import parameters_json
 from engine.chat.output.format import BLANK, KEY, KIND, LINE, NUMBER, ArgumentSpec, ToolCallSpec, Values
+from engine.chat.tool_definitions import parameters_json
 
 SHORT_ID = 9  # characters of a tool call id, for templates that insist on it (Mistral)
 

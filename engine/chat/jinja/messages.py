@@ -58,7 +58,7 @@ class Render(msgspec.Struct, array_like=True, frozen=True):
 
 
 class RenderedPrompt(msgspec.Struct, array_like=True, frozen=True, tag=1):
-    """The prompt, see `Prompt`. `last`, here as below: this worker ends now."""
+    """The prompt, see `Prompt`. `last` (in Refused too): the worker exits after this reply."""
 
     text: str
     answer_start: Delta | None
@@ -69,8 +69,8 @@ class RenderedPrompt(msgspec.Struct, array_like=True, frozen=True, tag=1):
 class Refused(msgspec.Struct, array_like=True, frozen=True, tag=2):
     """There is no prompt.
 
-    "template": it cannot be parsed, or gave up; "time", "memory": it exceeded its budget; "unknown": the worker does
-    not have these templates (any more); "defect": our own fault, `text` is a traceback.
+    `why`: "template": it has a syntax error or raised an exception; "time", "memory": it exceeded its budget;
+    "unknown": the worker does not have these templates (any more); "defect": a bug of ours, `text` is a traceback.
     """
 
     why: Literal["template", "time", "memory", "unknown", "defect"]

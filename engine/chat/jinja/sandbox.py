@@ -1,8 +1,8 @@
-"""The Jinja environment for chat templates, which come with model files: strangers' programs.
+"""The Jinja environment for chat templates, which come with model files and are untrusted programs.
 
 On top of Jinja's immutable sandbox, every loop turn and macro call counts against a budget of steps and CPU time, and
-nothing that a template computes may grow beyond `LARGEST`: most hostile templates cost an error and nothing else. What
-gets past that, such as loops inside C code, is killed with its process; only `engine.chat.jinja.worker` uses this.
+nothing that a template computes may grow beyond `LARGEST`, so most hostile templates just fail. What gets past that,
+such as loops inside C code, is killed with its process: templates are rendered only in `engine.chat.jinja.worker`.
 """
 
 from __future__ import annotations

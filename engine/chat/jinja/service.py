@@ -1,8 +1,8 @@
-"""Renders chat templates in child processes: templates come with model files, so they are strangers' programs.
+"""Renders chat templates in child processes: templates come with model files, so they are untrusted programs.
 
-A few quick processes serve all conversations and keep compiled templates. What exceeds its budget there starts over
-in a slow process, forked for this one conversation; what exceeds it there too is refused. No template may occupy all
-quick processes, and at most one of them runs a template that has never succeeded.
+A few quick processes serve all conversations and keep compiled templates. A conversation that exceeds its budget there
+starts over in a slow process, forked for it alone; if it exceeds that budget too, it is refused. No template may occupy
+all quick processes, and at most one of them runs a template that has never succeeded.
 """
 
 from __future__ import annotations
@@ -46,15 +46,16 @@ _WAITING = 256  # conversations that wait for a slow process
 _LOSSES = 2  # restarts of a conversation after all processes have ended
 _KNOWN = 1024  # templates that a process is remembered to have
 _LARGE = 1 << 18  # characters, roughly; a larger conversation is encoded in a thread
-_TOO_SLOW = "chat template: it takes too long"
-_TOO_MUCH_MEMORY = "chat template: it takes too much memory"
-_TOO_COMPLEX = "chat template: it is too complex"
+_PREFIX = "chat template: "
+_TOO_SLOW = f"{_PREFIX}it takes too long"
+_TOO_MUCH_MEMORY = f"{_PREFIX}it takes too much memory"
+_TOO_COMPLEX = f"{_PREFIX}it is too complex"
 _GRACE = 2.0  # seconds
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A conversation to render: `size` in bytes, `allowance` in seconds of CPU time for it in all."""
+    """A conversation to render: `size` in bytes, `allowance` in seconds of CPU time, the most it may ever take."""
 
     number: int
     key: bytes
@@ -71,14 +72,14 @@ class _Job:
         return fields(template=self.key.hex()[:12], **values, request_id=self.request_id or None)
 
     def fail(self, error: Exception) -> None:
-        """Raise an error for whoever waits for the prompt."""
+        """Raise an error where the prompt is awaited."""
         if not self.prompt.done():
             self.prompt.set_exception(error)
 
 
 @dataclass(slots=True, eq=False)
 class _Process:
-    """A worker, the templates it was sent (`known`, by key) and its current job with that job's CPU time."""
+    """A worker, the keys of the templates it was sent (`known`), and its job with that job's limit of CPU time."""
 
     worker: Worker
     slow: bool
@@ -109,7 +110,7 @@ class TemplateService:
         self._closed = False
 
     def renderer(self, renderer: Renderer | ChatTemplates) -> Renderer | RemoteRenderer:
-        """A renderer for these templates; any other renderer is returned as it is."""
+        """A renderer for chat templates; any other renderer is returned unchanged."""
         return RemoteRenderer(partial(self.render, renderer)) if isinstance(renderer, ChatTemplates) else renderer
 
     async def render(
@@ -157,7 +158,7 @@ class TemplateService:
             await server.close()
 
     def _enqueue(self, job: _Job) -> None:
-        """Put a job in the queue that the circuit breaker says, or refuse it."""
+        """Queue a job as the circuit breaker says: for quick processes, for slow ones, or not at all."""
         lane = self._breaker.lane(job.key, job.size, time.monotonic())
         if lane == "refused":
             job.fail(TemplateOverBudget(self._breaker.reason(job.key)))
@@ -283,7 +284,7 @@ class TemplateService:
         """A job exceeded its budget; `final`: that was the largest there is."""
         now = time.monotonic()
         if final:
-            log.warning("%s", reason, extra=job.log_fields())
+            log.warning("chat template refused", extra=job.log_fields(reason=reason.removeprefix(_PREFIX)))
             self._breaker.trip_refused(job.key, job.size, reason, now)
             job.fail(TemplateOverBudget(reason))
         else:
@@ -302,7 +303,7 @@ class TemplateService:
                 had_all = process.cpu_seconds >= job.allowance and not process.overdue
                 self._over_budget(job, _TOO_SLOW, final=process.slow or had_all)
             else:
-                log.warning("chat template renderer died: %s", status, extra=job.log_fields())
+                log.warning("chat template renderer died", extra=job.log_fields(status=status))
                 self._over_budget(job, _TOO_COMPLEX, final=process.slow)
         self._dispatch()
 
@@ -319,7 +320,7 @@ class TemplateService:
         self._processes.pop(process.worker.number, None)
 
     def _on_timeout(self, process: _Process) -> None:
-        """A process does not answer, though its CPU limit would have killed it had it been running."""
+        """Wall-clock limit exceeded: the worker waits without using CPU, so its CPU limit does not end it."""
         process.overdue = True
         self._kill(process)
 

@@ -135,7 +135,9 @@ def native_format(template: str) -> Format:
     if tags is None:
         return answer_format
     preserved = tuple(dict.fromkeys((*tags, *answer_format.preserved)))
-    return replace(after_thinking(_without_closing(answer_format, tags[1]), *tags, asks=False), preserved=preserved)
+    return replace(
+        after_thinking(_without_closing(answer_format, tags[1]), *tags, only_if_asked=False), preserved=preserved
+    )
 
 
 def _without_closing(answer_format: Format, closing: str) -> Format:

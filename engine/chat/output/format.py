@@ -110,20 +110,20 @@ class FormatSpec:
     """How a whole answer is written, for grammars.
 
     `thinking` are the tags around reasoning ("" if there is none), `content` stands before content. `calls` is None if
-    the model cannot call tools. `begins`, if set, tells whether the answer to a request begins inside of reasoning; it
-    has none otherwise. `asks`: the reader looks for reasoning only if the request asks for it.
+    the model cannot call tools. `begins(context)`: the answer starts inside of reasoning; if False it has no reasoning.
+    `only_if_asked`: the reader looks for reasoning only if the request asks for it.
     """
 
     thinking: tuple[str, str] = ("", "")
     content: str = ""
     calls: ToolCallSpec | None = None
     begins: Callable[[ParseContext], bool] | None = None
-    asks: bool = False
+    only_if_asked: bool = False
 
     def reasoning_mode(self, context: ParseContext) -> ReasoningMode:
         """How the answer to this request begins."""
         opening, _ = self.thinking
-        if context.continues or not opening or (self.asks and not context.think):
+        if context.continues or not opening or (self.only_if_asked and not context.think):
             return ReasoningMode.NONE
         if self.begins is not None:
             return ReasoningMode.BEGUN if self.begins(context) else ReasoningMode.NONE

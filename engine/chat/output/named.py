@@ -99,7 +99,10 @@ NAMED: Mapping[str, Format] = {
     "glm-ocr": _GLM,
     "lfm2": _LFM2,
     "lfm2-thinking": replace(
-        _LFM2, read=_read_lfm_thinking, spec=FormatSpec(_THINK, calls=LFM2.spec.calls, asks=True), thinking=True
+        _LFM2,
+        read=_read_lfm_thinking,
+        spec=FormatSpec(_THINK, calls=LFM2.spec.calls, only_if_asked=True),
+        thinking=True,
     ),
     "laguna": after_opened_thinking(_LAGUNA, _laguna_thinks, GLM.opening, strip=True),
     "poolside-v1": after_opened_thinking(_LAGUNA, _asked, GLM.opening, strip=True),

@@ -100,19 +100,19 @@ def with_tools(read: Reader) -> Reader:
     return read_if_tools
 
 
-def after_thinking(answer_format: Format, *tags: str, asks: bool) -> Format:
+def after_thinking(answer_format: Format, *tags: str, only_if_asked: bool) -> Format:
     """The format with a block of reasoning before its content, which the prompt may have opened.
 
-    `asks`: without a request for reasoning the block stays in the content.
+    `only_if_asked`: without a request for reasoning the block stays in the content.
     """
     opening, closing = tags
 
     def read_both(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
-        if context.think or not asks:
+        if context.think or not only_if_asked:
             yield from read_thinking(buffer, opening, closing, context.opened(opening))
         yield from answer_format.read(buffer, context)
 
-    spec = replace(answer_format.spec, thinking=(opening, closing), asks=asks)
+    spec = replace(answer_format.spec, thinking=(opening, closing), only_if_asked=only_if_asked)
     return replace(answer_format, read=read_both, spec=spec, thinking=True)
 
 

@@ -106,7 +106,7 @@ def template_format(tag: str, thinking: tuple[str, str] = ("", "")) -> Format:
     end = {"<": ">", "[": "]"}.get(tag[0], "")
     preserved = (tag[: tag.index(end) + 1],) if end in tag[1:] and end else ()
     answer_format = Format(tagged(tag), FormatSpec(calls=tagged_calls(tag)), preserved)
-    return after_thinking(answer_format, *thinking, asks=True) if all(thinking) else answer_format
+    return after_thinking(answer_format, *thinking, only_if_asked=True) if all(thinking) else answer_format
 
 
 def tagged_calls(tag: str) -> ToolCallSpec:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.api import ToolCall
-from engine.chat import definitions
-from engine.chat.definitions import Json
+from engine.chat import tool_definitions
+from engine.chat.tool_definitions import Json
 from modelfile.conversation import Property, Tool
 from modelfile.text import shortest_float
 from registry import blob_json
@@ -111,7 +111,7 @@ def text_or_json(value: Any) -> str:
 
 
 def tool_json(tool: Tool) -> Json:
-    """A whole definition."""
+    """A tool's whole definition: type, name, description, parameters."""
     items = {} if tool.items is None else {"items": free(tool.items)}
     description = {"description": tool.description} if tool.description else {}
     function = {"name": tool.name, **description, "parameters": parameters_json(tool)}
@@ -119,19 +119,19 @@ def tool_json(tool: Tool) -> Json:
 
 
 def parameters_json(tool: Tool) -> Json:
-    """The schema of a function's arguments; `properties` is null if it declares none at all."""
-    return definitions.parameters_json(tool, free)
+    """The schema of a function's arguments, written as Go does (see `free`)."""
+    return tool_definitions.parameters_json(tool, free)
 
 
 def property_json(schema: Property) -> Json:
-    """The schema of one argument."""
-    return definitions.property_json(schema, free)
+    """The schema of one argument, written as Go does (see `free`)."""
+    return tool_definitions.property_json(schema, free)
 
 
 def parameters_markup(tool: Tool) -> str:
     """The schema of a function's arguments with `<`, `>` and `&` as they are, but not inside of its properties."""
-    properties = None if tool.properties is None else definitions.properties_json(tool.properties, free)
-    return f'{spaced_markup(definitions.parameters_head(tool, free))[:-1]}, "properties": {spaced(properties)}}}'
+    properties = None if tool.properties is None else tool_definitions.properties_json(tool.properties, free)
+    return f'{spaced_markup(tool_definitions.parameters_head(tool, free))[:-1]}, "properties": {spaced(properties)}}}'
 
 
 def types_text(types: Sequence[str]) -> str:

@@ -1,5 +1,5 @@
 """JSON schemas as clients send them, read leniently.
 
-`schema` reads one into the sets of values that it allows, for grammars; `variants` into the kinds of values, for
+`reader` reads one into the sets of values that it allows, for grammars; `variants` into the kinds of values, for
 parsing arguments. `references` resolves `$ref` for both.
 """

@@ -184,7 +184,7 @@ async def test_a_verdict_ends_by_itself() -> None:
 
 async def test_deaths_before_a_model_was_given_are_not_its_fault() -> None:
     crashes = LoadCrashes(passes)
-    told = await count(crashes, "load", IN_A_ROW, LoadCrashed("it died", "SIGSEGV", given=False))
+    told = await count(crashes, "load", IN_A_ROW, LoadCrashed("it died", "SIGSEGV", model_sent=False))
     assert told.startswith("it died; the engine's self-test passed")
     assert crashes.verdict("load") is None
     assert await count(crashes, "load", IN_A_ROW - 1) == "it died"

@@ -27,7 +27,7 @@ from tests.modelfile.published.pairs import PAIRS
 from tests.serving import PATIENCE
 
 BULK = 32 << 10  # rows of a kilobyte: so much that it can be given up before it is copied
-MAKING = "making files of"
+MAKING = "repack starts"
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ async def test_llama_3_gets_one_start_of_text(engine: Engine, tmp_path: Path) ->
 
 
 async def test_what_was_made_stays(engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "pronk.engine")
+    caplog.set_level(logging.DEBUG, "pronk.engine")
     add(tmp_path, "published", PAIRS["gptoss"]().published)
     first, _ = await answer(engine, "published")
     await engine.stop()
@@ -134,7 +134,7 @@ async def test_what_was_made_stays(engine: Engine, tmp_path: Path, caplog: pytes
 
 
 async def test_two_loads_at_once(derivations: RepackCache, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "pronk.engine")
+    caplog.set_level(logging.DEBUG, "pronk.engine")
     for name in ("one", "other"):
         add(tmp_path, name, large())
     models = [Models(Store(tmp_path / "models")).resolve(name) for name in ("one", "other")]
@@ -147,7 +147,7 @@ async def test_two_loads_at_once(derivations: RepackCache, tmp_path: Path, caplo
 async def test_it_is_finished_for_the_next(
     derivations: RepackCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "pronk.engine")
+    caplog.set_level(logging.DEBUG, "pronk.engine")
     add(tmp_path, "m", large())
     model = Models(Store(tmp_path / "models")).resolve("m")
     waiter = asyncio.create_task(derivations.weights(model))

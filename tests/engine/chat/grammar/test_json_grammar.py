@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from engine.chat.grammar.json_grammar import json_rules
-from engine.chat.schema.schema import LARGEST, UnusableSchema
+from engine.chat.schema.reader import LARGEST, UnusableSchema
 from tests.engine.chat.grammars import allows, allows_value, schema_matcher, written_at_random
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.chat.regex.numbers import Bound, integer, multiples, number
-from engine.chat.schema.schema import UnusableSchema
+from engine.chat.schema.reader import UnusableSchema
 from tests.engine.chat.grammars import allows, allows_value, matcher_of, schema_matcher, written_at_random
 
 SMALL = st.integers(-3000, 3000)

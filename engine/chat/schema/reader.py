@@ -363,7 +363,7 @@ def _texts(schema: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _elements(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schemas of an array's elements, as fields of Values."""
+    """The schemas of an array's elements, as fields of ValueSet."""
     prefix, items = schema.get("prefixItems"), schema.get("items")
     if isinstance(items, list):
         prefix, items = items, schema.get("additionalItems")
