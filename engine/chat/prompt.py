@@ -39,13 +39,13 @@ def without_images(messages: Iterable[Message]) -> list[Message]:
 
 
 def tags_first(content: str, tags: Sequence[str]) -> str:
-    """Tags replace `[img]` in the content; the rest stands before it. For Go templates and completions."""
+    """Tags replace each `[img]` in the content; tags left over stand before it. For Go templates and completions."""
     front, content = _fill_placeholders(content, tags)
     return front + content
 
 
 def tags_first_spaced(content: str, tags: Sequence[str]) -> str:
-    """As `tags_first`, with a space between tags and content; content with tags stays. As Ollama's renderers."""
+    """As `tags_first`, with a space behind the tags; content that has tags stays as it is. As Ollama's renderers do."""
     if _TAG in content:
         return content
     front, content = _fill_placeholders(content, tags)
@@ -54,12 +54,12 @@ def tags_first_spaced(content: str, tags: Sequence[str]) -> str:
 
 
 def tags_last(content: str, tags: Sequence[str]) -> str:
-    """Tags follow the content; content with tags stays. For chat templates, as requests in OpenAI's shape."""
+    """Tags follow the content; content that has tags stays as it is. For chat templates, as in OpenAI's requests."""
     return content if _TAG in content else content + "".join(tags)
 
 
 def _fill_placeholders(content: str, tags: Sequence[str]) -> tuple[str, str]:
-    """The tags without an `[img]` to replace, and the content."""
+    """The tags that found no `[img]` to replace, and the content with the others in it."""
     front = ""
     for tag in tags:
         if _PLACEHOLDER in content:
@@ -73,8 +73,8 @@ def _fill_placeholders(content: str, tags: Sequence[str]) -> tuple[str, str]:
 class Prompt:
     """A prompt and how its answer begins.
 
-    `answer_start` is the beginning of the answer, which the prompt ends with already. `reject_overflow`: it must not be
-    cut in the middle if it is too long for the context. `images` belong at their tags, in order.
+    `answer_start` is the beginning of the answer, with which the prompt ends. `reject_overflow`: a prompt that is too
+    long for the context is refused, not cut. `images` belong at their tags, in order.
     """
 
     text: str
@@ -84,7 +84,7 @@ class Prompt:
 
     @property
     def before_answer(self) -> str:
-        """The prompt up to where the answer begins: its end tells how to read the answer."""
+        """The prompt without `answer_start`: its end tells a reader how the answer begins."""
         answer_start = self.answer_start or Delta()
         return self.text.removesuffix(answer_start.content or answer_start.thinking)
 
@@ -101,7 +101,7 @@ class Renderer(Protocol):
     """Writes conversations for one model. `render` is safe from any thread and raises TemplateError."""
 
     trims_single_message: bool
-    """Whether even a conversation of one message is counted, to see if its prompt fits."""
+    """Whether even a conversation of one message has its tokens counted, to see if its prompt fits."""
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> Prompt:
         """The prompt for these messages, up to where the answer begins."""

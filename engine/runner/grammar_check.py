@@ -45,7 +45,7 @@ class ByteVocabulary:
         return [BYTES]
 
     def preserved(self, texts: Sequence[str]) -> dict[int, bytes]:
-        """No text is a token here."""
+        """No text is a single token here."""
         return {}
 
     def tokenize(self, text: str, *, add_special: bool) -> array[int]:
@@ -101,9 +101,7 @@ class Trial:
             return cls(request.id, pid, pipe)
         try:
             limit_address_space(MEMORY_LIMIT)
-            signal.setitimer(
-                signal.ITIMER_PROF, request.seconds
-            )  # its signal, SIGPROF, is not handled: it ends the process
+            signal.setitimer(signal.ITIMER_PROF, request.seconds)  # nothing handles SIGPROF: it ends the process
             _in_thread(lambda: os.write(end, validate(grammars, request.grammar).encode()[:MAX_REASON] + b"."))
         finally:
             os._exit(0)
@@ -120,7 +118,7 @@ class Trial:
 
 
 def _in_thread(function: Callable[[], object]) -> None:
-    """Run a function with half the stack that models' children have: what passes here has room to spare there."""
+    """Run a function with half the stack of a model's child: a grammar that passes here has room to spare there."""
     threading.stack_size(STACK // 2)
     thread = threading.Thread(target=function)
     thread.start()

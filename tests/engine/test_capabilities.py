@@ -24,6 +24,6 @@ def test_an_encoder_embeds_whether_or_not_it_says_how(architecture: str, pooling
     assert capabilities(architecture, **({} if pooling is None else {"pooling_type": pooling})) == {"embedding"}
 
 
-@pytest.mark.parametrize(("pooling", "found"), [({}, "completion"), ({"pooling_type": 3}, "embedding")])
-def test_any_other_model_writes_unless_it_says_how_it_pools(pooling: dict[str, int], found: str) -> None:
-    assert capabilities("qwen3", **pooling) == {found}
+@pytest.mark.parametrize(("pooling", "capability"), [({}, "completion"), ({"pooling_type": 3}, "embedding")])
+def test_any_other_model_writes_unless_it_says_how_it_pools(pooling: dict[str, int], capability: str) -> None:
+    assert capabilities("qwen3", **pooling) == {capability}

@@ -38,8 +38,8 @@ async def test_what_is_known_does_not_wait(constraints: Constraints) -> None:
     await asyncio.sleep(0)
     assert await constraints.content(KNOWN, FORMAT) is known
     assert not any(task.done() for task in burst)
-    found = await asyncio.gather(*burst)
-    assert len({made.rules for made in found if made is not None}) == 30
+    compiled = await asyncio.gather(*burst)
+    assert len({made.rules for made in compiled if made is not None}) == 30
 
 
 async def test_nobody_waits_for_all_that_one_client_sends(constraints: Constraints) -> None:

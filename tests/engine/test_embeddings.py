@@ -64,23 +64,23 @@ def length(vector: array[float]) -> float:
 @pytest.mark.parametrize(("model", "width"), [("bert", 64), ("tinychat", 256)])
 async def test_vectors_in_order(engine: Engine, model: str, width: int) -> None:
     texts = ["the dog", "the fox", "", "the dog"]
-    found = await embed(engine, *texts, model=model)
-    assert [len(vector) for vector in found.vectors] == [width] * 4
-    assert [length(vector) for vector in found.vectors] == pytest.approx([1] * 4)
-    assert cosine(found.vectors[0], found.vectors[3]) > 0.9999
-    assert cosine(found.vectors[0], found.vectors[1]) < 0.999
+    result = await embed(engine, *texts, model=model)
+    assert [len(vector) for vector in result.vectors] == [width] * 4
+    assert [length(vector) for vector in result.vectors] == pytest.approx([1] * 4)
+    assert cosine(result.vectors[0], result.vectors[3]) > 0.9999
+    assert cosine(result.vectors[0], result.vectors[1]) < 0.999
     (alone,) = (await embed(engine, "the fox", model=model)).vectors
-    assert cosine(found.vectors[1], alone) > 0.9999
-    assert found.load_duration > 0
-    assert found.prompt_eval_count >= len(texts)
+    assert cosine(result.vectors[1], alone) > 0.9999
+    assert result.load_duration > 0
+    assert result.prompt_eval_count >= len(texts)
 
 
 async def test_more_texts_than_go_into_one_message(engine: Engine) -> None:
     texts = [f"the dog number {number}" for number in range(SLICE + 9)]
-    found = await embed(engine, *texts)
-    assert len(found.vectors) == len(texts)
+    result = await embed(engine, *texts)
+    assert len(result.vectors) == len(texts)
     (last,) = (await embed(engine, texts[-1])).vectors
-    assert cosine(found.vectors[-1], last) > 0.9999
+    assert cosine(result.vectors[-1], last) > 0.9999
     with pytest.raises(ContextExceeded, match=rf"^the input length exceeds the context length: input\[{SLICE}\]$"):
         await embed(engine, *["a"] * SLICE, LONG, truncate=False)
 
@@ -119,12 +119,12 @@ async def test_vectors_of_some_models_keep_their_length_if_nobody_minds(engine: 
     convert(files_in(tmp_path), tmp_path / "nomic.gguf", lambda done, total: None)
     store_model(engine.store, "nomic", (tmp_path / "nomic.gguf").read_bytes())
     text = LONG * 3
-    found = await embed(engine, text, model="nomic")
+    result = await embed(engine, text, model="nomic")
     (raw,) = (await embed(engine, text, model="nomic", normalize=False)).vectors
-    assert found.prompt_eval_count == 2048
-    assert length(found.vectors[0]) == pytest.approx(1)
+    assert result.prompt_eval_count == 2048
+    assert length(result.vectors[0]) == pytest.approx(1)
     assert abs(length(raw) - 1) > 0.1
-    assert cosine(found.vectors[0], raw) > 0.9999
+    assert cosine(result.vectors[0], raw) > 0.9999
     (bert,) = (await embed(engine, "the dog", normalize=False)).vectors
     assert abs(length(bert) - 1) > 0.1
     (chat,) = (await embed(engine, "the dog", model="tinychat", normalize=False)).vectors

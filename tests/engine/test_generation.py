@@ -22,8 +22,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def test_what_is_beyond_the_machine_is_clamped_and_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        found = clamped(resolve_options({}, {"num_thread": 512, "num_batch": 60_000}), n_batch=512)
-    assert (found.num_thread, found.num_batch) == (usable_processors(), 512)
+        options = clamped(resolve_options({}, {"num_thread": 512, "num_batch": 60_000}), n_batch=512)
+    assert (options.num_thread, options.num_batch) == (usable_processors(), 512)
     assert [record.getMessage().split()[0] for record in caplog.records] == ["num_thread", "num_batch"]
 
 

@@ -63,10 +63,10 @@ async def validator() -> AsyncIterator[GrammarValidator]:
     validator = GrammarValidator(os.environ)
     yield validator
     await validator.close()
-    assert not judges()
+    assert not checkers()
 
 
-def judges() -> list[psutil.Process]:
+def checkers() -> list[psutil.Process]:
     """This process' own."""
     return descendants(os.getpid(), "engine.runner.grammar_check")
 
@@ -74,7 +74,7 @@ def judges() -> list[psutil.Process]:
 async def test_a_good_grammar(validator: GrammarValidator) -> None:
     await validator.check(GOOD, "x")
     await validator.check(Grammar('start: mark_0 until_1 GAP? "done"', ("<a>", "</a>")), "x")
-    assert len(judges()) == 1
+    assert len(checkers()) == 1
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -108,7 +108,7 @@ async def test_a_good_grammar_is_remembered(validator: GrammarValidator) -> None
     validator._process.kill()
     await validator._process.wait()
     await validator.check(GOOD, "x")
-    assert not judges()
+    assert not checkers()
     await validator.check(Grammar('start: "another"'), "x")
 
 
@@ -119,7 +119,7 @@ async def test_a_bad_grammar_is_remembered(validator: GrammarValidator) -> None:
     assert validator._ids == 1
 
 
-async def test_the_same_grammar_is_judged_once_at_a_time(validator: GrammarValidator) -> None:
+async def test_the_same_grammar_is_checked_once_at_a_time(validator: GrammarValidator) -> None:
     await asyncio.gather(*(validator.check(GOOD, "x") for _ in range(20)))
     assert validator._ids == 1
 
@@ -143,7 +143,7 @@ async def test_a_line_that_is_too_long_is_refused(validator: GrammarValidator) -
     assert all(outcome is None for outcome in outcomes[:130]), "half of the line is one client's"
 
 
-async def test_a_judge_that_hangs_is_replaced(validator: GrammarValidator) -> None:
+async def test_a_checker_that_hangs_is_replaced(validator: GrammarValidator) -> None:
     await validator.check(GOOD, "x")
     assert validator._process is not None
     os.kill(validator._process.pid, signal.SIGSTOP)
@@ -163,7 +163,7 @@ async def test_a_check_that_is_given_up_leaves_its_verdict_to_nobody(validator: 
         await validator.check(Grammar("start: nothing"), "x")
 
 
-async def test_a_judge_that_cannot_start(tmp_path: Path) -> None:
+async def test_a_checker_that_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "llguidance.py").write_text("raise ImportError")
     validator = GrammarValidator(os.environ | {"PYTHONPATH": str(tmp_path)})
     with pytest.raises(EngineError, match=r"^grammar checker failed to start$"):
@@ -186,4 +186,4 @@ async def test_stopping_ends_a_check() -> None:
     await validator.close()
     with pytest.raises(EngineStopped):
         await checking
-    assert not judges()
+    assert not checkers()

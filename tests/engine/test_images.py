@@ -31,10 +31,10 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 def store_variant(store: Store, name: str, **config: object) -> None:
     """Store tinychat under another name, with a Go template and other fields of its config."""
-    found = store.find(ModelName.parse("tinychat")).manifest
-    changed = msgspec.structs.replace(ModelConfig.decode(store.read_blob(found.config.digest, 1 << 20)), **config)
-    layers = (*found.layers, Layer(TEMPLATE, *store.add_blob(GO.encode())))
-    written = replace(found, config=Layer(CONFIG, *store.add_blob(changed.encode())), layers=layers)
+    manifest = store.find(ModelName.parse("tinychat")).manifest
+    changed = msgspec.structs.replace(ModelConfig.decode(store.read_blob(manifest.config.digest, 1 << 20)), **config)
+    layers = (*manifest.layers, Layer(TEMPLATE, *store.add_blob(GO.encode())))
+    written = replace(manifest, config=Layer(CONFIG, *store.add_blob(changed.encode())), layers=layers)
     store.write_manifest(ModelName.parse(name), written)
 
 

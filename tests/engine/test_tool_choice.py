@@ -211,7 +211,7 @@ async def test_eight_at_once_with_different_choices(engine: Engine) -> None:
         ),
     ],
 )
-async def test_what_cannot_be_demanded(engine: Engine, fields: dict[str, Any], why: str) -> None:
+async def test_what_cannot_be_required(engine: Engine, fields: dict[str, Any], why: str) -> None:
     with pytest.raises(InvalidRequest, match=why):
         await collect(engine.chat(ask(**fields)))
     assert engine.running() == []

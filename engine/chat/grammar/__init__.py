@@ -1,1 +1,1 @@
-"""Grammars that answers are held to: written here, compiled in the child (llguidance's Lark syntax)."""
+"""Grammars that answers must match: written here in llguidance's Lark syntax, compiled in the child."""

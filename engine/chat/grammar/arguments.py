@@ -160,7 +160,7 @@ class Arguments:
         return f"{one} {more}" if least else f"({one} {more})?"
 
     def _quoted_value(self, value: Any) -> str:
-        """One given value."""
+        """One listed value."""
         match value:
             case str():
                 return self._builder.literal(f"{self._spec.quote}{value}{self._spec.quote}")
@@ -188,7 +188,7 @@ _KINDS = ("string", "number", "boolean", "null", "array", "object")
 
 
 def _opened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of an object; without listed properties it may have any."""
+    """An object's schema; one that lists no properties then allows any."""
     return schema if "properties" in schema else {"additionalProperties": True, **schema}
 
 

@@ -1,4 +1,4 @@
-"""What a request demands of its answer (JSON, JSON to a schema, tool calls), and the grammar that enforces it."""
+"""What a request requires of its answer (JSON, JSON to a schema, tool calls), and the grammar that enforces it."""
 
 from __future__ import annotations
 

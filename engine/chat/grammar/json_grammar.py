@@ -180,7 +180,7 @@ class _Grammar:
         return [(way, self._needed(listed[name] for name in required))]
 
     def _counts(self, values: ValueSet, n: int, n_required: int, others: str) -> tuple[int, int | None]:
-        """The least and greatest number of properties, as far as they must be and can be counted."""
+        """The least and greatest number of properties to enforce: not those that always hold or are too large."""
         least, most = values.min_properties, values.max_properties
         least = 0 if least <= n_required else least
         most = None if most is not None and not others and n <= most else most

@@ -94,7 +94,7 @@ class JsonTerminals:
         least, most = (0 if least > MOST_REPEATS else least), (None if (most or 0) > MOST_REPEATS else most)
         limits = [f'/"{_CHAR}{times(least, most)}"/']
         spans: list[Lengths | None] = [(least, most)]
-        for pattern in [*(FORMATS[each] for each in values.formats if each in FORMATS), *values.patterns]:
+        for pattern in [*(FORMATS[name] for name in values.formats if name in FORMATS), *values.patterns]:
             try:
                 body = self.matching(pattern)
                 if not body:
@@ -135,7 +135,7 @@ class JsonTerminals:
     def listed(self, values: ValueSet) -> list[str]:
         """The listed values as JSON; those with reserved texts only if there are no others."""
         texts = [text for text in values.listed or () if _fits(json.loads(text), values, text)]
-        return [text for text in texts if not any(each in text for each in self._reserved)] or texts
+        return [text for text in texts if not any(reserved in text for reserved in self._reserved)] or texts
 
     def number(self, values: ValueSet) -> str:
         """The terminal of a number; "" if no number matches."""

@@ -52,7 +52,7 @@ class _Record:
 
 
 class CircuitBreaker:
-    """How each template has behaved, by its key; remembers the REMEMBERED templates used last. `now` is in seconds."""
+    """How each of the last REMEMBERED templates has behaved, by its key. `now` is in seconds."""
 
     def __init__(self) -> None:
         self._records: OrderedDict[bytes, _Record] = OrderedDict()

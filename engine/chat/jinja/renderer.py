@@ -68,7 +68,7 @@ class JinjaRenderer:
     def _fresh(
         self, caps: TemplateCaps, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None
     ) -> str:
-        """The prompt for a new answer. Of the words for the reasoning effort, the first that is not refused counts."""
+        """The prompt for a new answer, with the first spelling of the reasoning effort that the template accepts."""
         refusal: TemplateError | None = None
         for variables in _thinking(think):
             if caps.requires_functions:

@@ -100,7 +100,7 @@ def either(options: Iterable[Node]) -> Node:
 
 
 def example(node: Node) -> str:
-    """A short text that a tree matches, apart from what its assertions and complements demand."""
+    """A short text that a tree matches, if its assertions and complements are ignored."""
     match node:
         case CharClass():
             return node.first()

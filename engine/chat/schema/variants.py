@@ -1,4 +1,4 @@
-"""The kinds of values that a JSON schema allows, for parsing arguments: cheaper and more lenient than `schema`."""
+"""The kinds of values that a JSON schema allows, for parsing arguments: cheaper and more lenient than `reader`."""
 
 from __future__ import annotations
 

@@ -47,18 +47,18 @@ def written_at_random(matcher: LLMatcher, chance: random.Random) -> str | None:
     """Some text that the grammar allows; None where it did not come to an end."""
     matcher = matcher.deep_copy()
     mask = np.zeros(-(-(BYTES + 1) // 32), np.uint32)
-    found = bytearray()
-    while len(found) < _MOST:
+    written = bytearray()
+    while len(written) < _MOST:
         matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         assert not matcher.is_error(), matcher.get_error()
         allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")[: BYTES + 1]).tolist()
-        assert allowed, f"nothing can follow {bytes(found)!r}"
+        assert allowed, f"nothing can follow {bytes(written)!r}"
         if allowed[-1] == BYTES and (len(allowed) == 1 or chance.random() < 0.5):
-            return found.decode("utf-8", "replace")
+            return written.decode("utf-8", "replace")
         closing = [byte for byte in allowed if byte < BYTES and byte in _CLOSING] if chance.random() < 0.4 else []
         plain = [byte for byte in allowed if 32 < byte < 127]
-        found.append(chance.choice(closing or plain or [byte for byte in allowed if byte < BYTES]))
-        matcher.consume_token(found[-1])
+        written.append(chance.choice(closing or plain or [byte for byte in allowed if byte < BYTES]))
+        matcher.consume_token(written[-1])
         if matcher.is_stopped():
-            return found.decode("utf-8", "replace")
+            return written.decode("utf-8", "replace")
     return None

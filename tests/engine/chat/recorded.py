@@ -122,10 +122,12 @@ def test_generic_calls(case: dict[str, Any]) -> None:
     ours = read(OutputParser(template_format(case["tag"]), context), [*case["chunks"], ""])
     theirs = [*map(recorded, case["steps"]), Step("", case["final_content"])]
     objects = list(_objects("".join(case["chunks"])))
-    if case["tag"] == "{" or all("arguments" in found and found["name"] in context.tools for found in objects):
+    if case["tag"] == "{" or all("arguments" in parsed and parsed["name"] in context.tools for parsed in objects):
         assert_same(ours, theirs, "" if total(theirs).calls else case["buffer"])
         return
-    calls = [(found["name"], floats(found.get("arguments", {}))) for found in objects if found["name"] in context.tools]
+    calls = [
+        (parsed["name"], floats(parsed.get("arguments", {}))) for parsed in objects if parsed["name"] in context.tools
+    ]
     assert total(ours).calls == [(at, *call) for at, call in enumerate(calls)]
     assert bool(total(ours).content) == (len(calls) < len(objects))
 
@@ -147,14 +149,14 @@ UNSET_MEANS_OFF = ("cogito", "deepseek3", "gemma4", "gemma4-no-thinking", "lagun
 """Parsers that do not expect reasoning when a request says nothing; through the API it always says something."""
 
 
-def named_context(given: dict[str, Any]) -> ParseContext:
+def named_context(source: dict[str, Any]) -> ParseContext:
     """The request of a case with a parser's name."""
-    think = given.get("Think")
-    messages = given.get("Messages") or []
+    think = source.get("Think")
+    messages = source.get("Messages") or []
     last = Message(messages[-1]["role"], messages[-1].get("content", "")) if messages else None
     return ParseContext(
-        ToolSet(tools_of(given.get("Tools") or ())),
-        given["Name"] not in UNSET_MEANS_OFF if think is None else think,
+        ToolSet(tools_of(source.get("Tools") or ())),
+        source["Name"] not in UNSET_MEANS_OFF if think is None else think,
         last,
     )
 
@@ -165,34 +167,34 @@ def _case_id(case: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("case", CASES.get("builtin_parsers", []), ids=_case_id)
 def test_named_parsers(case: dict[str, Any]) -> None:
-    given = case["input"]
-    format = NAMED[given["Name"]]
+    source = case["input"]
+    format = NAMED[source["Name"]]
     assert [format.tools, format.thinking] == case["caps[tools,thinking]"]
     assert set(format.preserved) == set(case["preserved"] or ())
     theirs = [recorded(step) for step in case["steps"]]
-    assert_same(read(OutputParser(format, named_context(given)), given["Chunks"]), theirs, "".join(given["Chunks"]))
+    assert_same(read(OutputParser(format, named_context(source)), source["Chunks"]), theirs, "".join(source["Chunks"]))
 
 
 @pytest.mark.parametrize("case", CASES.get("chat_events", []), ids=lambda case: case["name"])
 def test_events_of_a_chat(case: dict[str, Any]) -> None:
-    given = case["input"]
-    ours = read(_chat_parser(given), given["Chunks"])
+    source = case["input"]
+    ours = read(_chat_parser(source), source["Chunks"])
     theirs = [recorded(event) for event in case["events"]]
     if "upstream duplicates" in case["name"]:
         theirs = theirs[:-1]
-    swallowed = "" if total(theirs).calls else "".join(given["Chunks"])
+    swallowed = "" if total(theirs).calls else "".join(source["Chunks"])
     assert_same(_without_silence(ours), _without_silence(theirs), swallowed)
 
 
-def _chat_parser(given: dict[str, Any]) -> OutputParser:
-    if given.get("Name"):
-        return OutputParser(NAMED[given["Name"]], named_context(given))
-    template = ChatTemplate.parse(given["Template"])
-    messages = [Message(message["role"], message["content"]) for message in given["Messages"]]
-    prompt = template.render(Conversation(messages=messages, think=given.get("Think")))
+def _chat_parser(source: dict[str, Any]) -> OutputParser:
+    if source.get("Name"):
+        return OutputParser(NAMED[source["Name"]], named_context(source))
+    template = ChatTemplate.parse(source["Template"])
+    messages = [Message(message["role"], message["content"]) for message in source["Messages"]]
+    prompt = template.render(Conversation(messages=messages, think=source.get("Think")))
     format = template_format(tool_tag(template.template), infer_think_tags(template.template))
     return OutputParser(
-        format, ParseContext(ToolSet(tools_of(given.get("Tools") or ())), bool(given.get("Think")), None, prompt)
+        format, ParseContext(ToolSet(tools_of(source.get("Tools") or ())), bool(source.get("Think")), None, prompt)
     )
 
 

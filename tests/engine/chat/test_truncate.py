@@ -87,8 +87,8 @@ async def test_where_only_too_long_prompts_can_be_made_the_shortest_of_them_is()
     st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.integers(0, 5)), min_size=1, max_size=40),
     st.integers(0, 60),
 )
-async def test_as_many_as_fit_are_kept_and_few_are_tried(told: list[tuple[str, int]], limit: int) -> None:
-    messages = [Message(role, f"{at} " * words) for at, (role, words) in enumerate(told)]
+async def test_as_many_as_fit_are_kept_and_few_are_tried(turns: list[tuple[str, int]], limit: int) -> None:
+    messages = [Message(role, f"{at} " * words) for at, (role, words) in enumerate(turns)]
     renderer = Spelled(True)
     prompt = await render_to_fit(renderer, messages, [], None, limit=limit, count=count)
     ends = [drop_oldest(messages, start) for start in range(len(messages))]

@@ -25,7 +25,7 @@ from tests.serving import GREEDY
 
 
 @pytest.mark.parametrize(
-    ("code", "last_words", "told"),
+    ("code", "last_words", "reason"),
     [
         (0, "", "it ended with exit status 0"),
         (1, "internal error: KeyError", "internal error: KeyError"),
@@ -48,10 +48,10 @@ from tests.serving import GREEDY
         (-15, "", "it was ended by SIGTERM (Terminated)"),
     ],
 )
-def test_one_line_for_each_end(code: int, last_words: str, told: str) -> None:
+def test_one_line_for_each_end(code: int, last_words: str, reason: str) -> None:
     if code in (-signal.SIGBUS, -7):
         code = -signal.SIGBUS  # its number is not the same everywhere
-    assert how_it_ended(code, last_words).replace(processor(), "CPU").startswith(told)
+    assert how_it_ended(code, last_words).replace(processor(), "CPU").startswith(reason)
 
 
 def store_copy(store: Store, name: str) -> str:
@@ -90,21 +90,23 @@ async def test_a_model_that_kills_at_each_load_is_found_out_and_others_go_on(
     monkeypatch.setenv("PYTHONPATH", library["PYTHONPATH"])
     async with running(models) as engine:
         for _ in range(IN_A_ROW - 1):
-            told = await failed(engine, "deadly")
-            assert told.startswith("llama-server process has terminated: it died of SIGSEGV (Segmentation fault) on ")
-        told = await failed(engine, "deadly")
-        assert told.startswith("loading 'deadly:latest' has killed its process 3 times, last by SIGSEGV (")
-        assert told.endswith("; it is tried again after 5 minutes, or once another version of it is pulled or created")
-        assert "the engine's self-test passes on " in told
+            reason = await failed(engine, "deadly")
+            assert reason.startswith("llama-server process has terminated: it died of SIGSEGV (Segmentation fault) on ")
+        reason = await failed(engine, "deadly")
+        assert reason.startswith("loading 'deadly:latest' has killed its process 3 times, last by SIGSEGV (")
+        assert reason.endswith(
+            "; it is tried again after 5 minutes, or once another version of it is pulled or created"
+        )
+        assert "the engine's self-test passes on " in reason
         children = len(psutil.Process().children())
-        assert await failed(engine, "deadly") == told, "at once, without another process"
+        assert await failed(engine, "deadly") == reason, "at once, without another process"
         assert len(psutil.Process().children()) == children
         assert await ask(engine, "tinychat") == "The capital of France is Paris."
         other = Manifest(engine.store.find(ModelName.parse("deadly")).manifest.config, deadly_layers(engine.store))
         engine.store.write_manifest(ModelName.parse("deadly"), other)
         assert (await failed(engine, "deadly")).startswith("llama-server process has terminated"), "it is tried again"
     assert "failed to load deadly:latest: llama-server process has terminated: it died of SIGSEGV" in caplog.text
-    assert str(tmp_path) not in told
+    assert str(tmp_path) not in reason
 
 
 async def test_a_library_that_kills_at_each_load_is_the_installations_fault(
@@ -116,9 +118,9 @@ async def test_a_library_that_kills_at_each_load_is_the_installations_fault(
         for _ in range(IN_A_ROW - 1):
             assert "self-test" not in await failed(engine, "tinychat")
         for _ in range(2):
-            told = await failed(engine, "tinychat")
-            assert "the engine's self-test died on " in told
-            assert told.endswith("the installation is at fault; `make engine` compiles it anew")
+            reason = await failed(engine, "tinychat")
+            assert "the engine's self-test died on " in reason
+            assert reason.endswith("the installation is at fault; `make engine` compiles it anew")
 
 
 async def test_a_library_that_kills_at_the_first_prompt_is_the_installations_fault(
@@ -156,8 +158,8 @@ SEGFAULT = LoadCrashed("it died", "SIGSEGV (Segmentation fault)")
 
 
 async def count(crashes: LoadCrashes, load: str, times: int, error: LoadCrashed = SEGFAULT) -> str:
-    told = [await crashes.died(load, "deadly", error) for _ in range(times)]
-    return told[-1]
+    reasons = [await crashes.died(load, "deadly", error) for _ in range(times)]
+    return reasons[-1]
 
 
 async def passes() -> SelfTest:
@@ -171,11 +173,11 @@ async def dies() -> SelfTest:
 async def test_a_verdict_ends_by_itself() -> None:
     now = 0.0
     crashes = LoadCrashes(passes, lambda: now)
-    told = await count(crashes, "load", IN_A_ROW)
-    assert crashes.verdict("load") == told
+    reason = await count(crashes, "load", IN_A_ROW)
+    assert crashes.verdict("load") == reason
     assert crashes.verdict("another") is None
     now = VERDICT_LASTS - 1
-    assert crashes.verdict("load") == told
+    assert crashes.verdict("load") == reason
     now = VERDICT_LASTS
     assert crashes.verdict("load") is None
     assert await count(crashes, "load", IN_A_ROW - 1) == "it died", "it has all its tries again"
@@ -184,8 +186,8 @@ async def test_a_verdict_ends_by_itself() -> None:
 
 async def test_deaths_before_a_model_was_given_are_not_its_fault() -> None:
     crashes = LoadCrashes(passes)
-    told = await count(crashes, "load", IN_A_ROW, LoadCrashed("it died", "SIGSEGV", model_sent=False))
-    assert told.startswith("it died; the engine's self-test passed")
+    reason = await count(crashes, "load", IN_A_ROW, LoadCrashed("it died", "SIGSEGV", model_sent=False))
+    assert reason.startswith("it died; the engine's self-test passed")
     assert crashes.verdict("load") is None
     assert await count(crashes, "load", IN_A_ROW - 1) == "it died"
 
@@ -193,9 +195,9 @@ async def test_deaths_before_a_model_was_given_are_not_its_fault() -> None:
 async def test_what_helps_is_said_once() -> None:
     text = how_it_ended(-signal.SIGILL)
     assert text.count("make engine") == 1
-    told = await count(LoadCrashes(dies), "load", IN_A_ROW, LoadCrashed(text, "SIGILL"))
-    assert told.startswith("it died of SIGILL")
-    assert told.count("make engine") == 1
+    reason = await count(LoadCrashes(dies), "load", IN_A_ROW, LoadCrashed(text, "SIGILL"))
+    assert reason.startswith("it died of SIGILL")
+    assert reason.count("make engine") == 1
 
 
 async def test_deaths_at_first_requests_count_too() -> None:
@@ -206,9 +208,11 @@ async def test_deaths_at_first_requests_count_too() -> None:
     assert crashes.verdict("load") is None
     crashes.died_at_work("load", "deadly", "SIGABRT (Aborted)")
     await asyncio.gather(*crashes._counting)
-    told = crashes.verdict("load")
-    assert told is not None
-    assert told.startswith("the first request to 'deadly' has killed its process 3 times, last by SIGABRT (Aborted), ")
+    reason = crashes.verdict("load")
+    assert reason is not None
+    assert reason.startswith(
+        "the first request to 'deadly' has killed its process 3 times, last by SIGABRT (Aborted), "
+    )
     await crashes.close()
 
 

@@ -36,7 +36,7 @@ def header(architecture: str, **metadata: Any) -> GGUFHeader:
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("gguf", "expected"),
     [
         (header("bert", **{"tokenizer.ggml.model": "bert"}), True),
         (header("bert", **{"tokenizer.ggml.model": "bert", "bert.normalize_embeddings": False}), False),
@@ -48,14 +48,14 @@ def header(architecture: str, **metadata: Any) -> GGUFHeader:
         (header("gemma3"), True),
     ],
 )
-def test_whose_vectors_have_length_one_unasked(found: GGUFHeader, expected: bool) -> None:
-    assert normalizes(found) is expected
+def test_whose_vectors_have_length_one_unasked(gguf: GGUFHeader, expected: bool) -> None:
+    assert normalizes(gguf) is expected
 
 
 @pytest.mark.parametrize(("pooling", "mean"), [(None, True), (0, True), (4, True), (1, False), (2, False), (3, False)])
 def test_what_does_not_pool_is_pooled_by_the_mean(pooling: int | None, mean: bool) -> None:
-    found = header("qwen3", **({} if pooling is None else {"qwen3.pooling_type": pooling}))
-    assert embedding_sizes(found, 4096, generates=False, on_gpu=False).mean is mean
+    gguf = header("qwen3", **({} if pooling is None else {"qwen3.pooling_type": pooling}))
+    assert embedding_sizes(gguf, 4096, generates=False, on_gpu=False).mean is mean
 
 
 def test_the_longest_text_of_a_model_that_also_generates_has_a_limit() -> None:
@@ -96,23 +96,23 @@ def resident(process: RunnerProcess) -> int:
 async def test_what_is_planned_is_what_it_takes(tmp_path: Path, kind: str) -> None:
     path = tiny_bert(tmp_path / "bert.gguf") if kind == "bert" else TINYCHAT
     num_ctx = 128 if kind == "bert" else 1024
-    found = planned(path, generates=kind == "chat", num_ctx=num_ctx)
+    memory_plan = planned(path, generates=kind == "chat", num_ctx=num_ctx)
     process = await RunnerProcess.spawn(os.environ)
     n_batch = 512 if kind == "chat" else 1
-    sizes = {"n_ctx": num_ctx, "n_cells": found.n_cells, "n_parallel": found.n_parallel, "n_batch": n_batch}
-    await process.load(load(path=str(path), embedding=found.embedding, **sizes), math.inf)
+    sizes = {"n_ctx": num_ctx, "n_cells": memory_plan.n_cells, "n_parallel": memory_plan.n_parallel, "n_batch": n_batch}
+    await process.load(load(path=str(path), embedding=memory_plan.embedding, **sizes), math.inf)
     loaded = resident(process)
     await process.embed(Embed(0, ["the dog and the fox " * 400] * 9, num_ctx, True, 0, True, 0))
     resized = resident(process) - loaded
     await process.close()
-    assert abs(resized - found.embedding_bytes) < 8 * MIB
-    assert loaded + resized < (found.total + found.embedding_bytes) * 1.02
+    assert abs(resized - memory_plan.embedding_bytes) < 8 * MIB
+    assert loaded + resized < (memory_plan.total + memory_plan.embedding_bytes) * 1.02
 
 
 def test_what_only_embeds_takes_no_room_for_answers(tmp_path: Path) -> None:
     path = tiny_bert(tmp_path / "bert.gguf")
-    found = planned(path, generates=False, num_ctx=4096)
-    assert (found.n_parallel, found.cache, found.embedding_bytes) == (1, 0, 0)
-    assert found.n_cells < 4096
-    assert found.embedding.longest == 4096
-    assert found.total < planned(path, generates=True, num_ctx=4096).total
+    memory_plan = planned(path, generates=False, num_ctx=4096)
+    assert (memory_plan.n_parallel, memory_plan.cache, memory_plan.embedding_bytes) == (1, 0, 0)
+    assert memory_plan.n_cells < 4096
+    assert memory_plan.embedding.longest == 4096
+    assert memory_plan.total < planned(path, generates=True, num_ctx=4096).total

@@ -81,7 +81,7 @@ def test_a_gpu_takes_more_sequences_and_all_layers_that_fit(planned: Callable[..
 def test_a_plan_is_always_one_that_can_be_loaded(
     header: GGUFHeader, free: int, num_ctx: int, limit: int | None
 ) -> None:
-    found = plan(
+    memory_plan = plan(
         header,
         weights=GIB,
         num_ctx=num_ctx,
@@ -91,11 +91,11 @@ def test_a_plan_is_always_one_that_can_be_loaded(
         gpus=[],
         num_gpu=-1,
     )
-    assert 1 <= found.n_parallel <= (limit or 8)
-    assert num_ctx <= found.n_cells
-    assert found.n_cells % 256 == 0
-    assert found.cache == found.n_cells * 3072
-    assert found.total > found.cache + GIB
+    assert 1 <= memory_plan.n_parallel <= (limit or 8)
+    assert num_ctx <= memory_plan.n_cells
+    assert memory_plan.n_cells % 256 == 0
+    assert memory_plan.cache == memory_plan.n_cells * 3072
+    assert memory_plan.total > memory_plan.cache + GIB
 
 
 def test_a_header_without_shapes_is_no_error(tmp_path: Path) -> None:

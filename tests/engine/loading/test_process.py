@@ -162,11 +162,11 @@ async def test_a_child_that_dies_before_it_is_given_a_prompt_says_of_what(proces
     at_once = process.submit(ENDLESS)[1], asyncio.create_task(process.ping())
     await process.exited.wait()
     later = process.submit(ENDLESS)[1], asyncio.create_task(process.tokenize("x"))
-    told = r"it died of SIGSEGV \(Segmentation fault\) on .+: `pronk doctor` tests"
+    message = r"it died of SIGSEGV \(Segmentation fault\) on .+: `pronk doctor` tests"
     for answer, question in (at_once, later):
-        with pytest.raises(RunnerDied, match=told):
+        with pytest.raises(RunnerDied, match=message):
             await asyncio.wait_for(answer.read(), 60)
-        with pytest.raises(RunnerDied, match=told):
+        with pytest.raises(RunnerDied, match=message):
             await asyncio.wait_for(question, 60)
 
 
@@ -191,10 +191,10 @@ async def test_a_child_that_reads_no_more_does_not_keep_us_from_closing(process:
         await question
 
 
-async def started_oddly(tmp_path: Path, habit: str) -> RunnerProcess:
+async def started_oddly(tmp_path: Path, first_line: str) -> RunnerProcess:
     """A child that does this first, while its end of the socket is open; `fd` is that."""
     lines = ["import os, pathlib, time", "fd = int(pathlib.Path('/proc/self/cmdline').read_text().split(chr(0))[-2])"]
-    (tmp_path / "sitecustomize.py").write_text("\n".join([*lines, habit]))
+    (tmp_path / "sitecustomize.py").write_text("\n".join([*lines, first_line]))
     return await RunnerProcess.spawn({**os.environ, "PYTHONPATH": str(tmp_path)})
 
 

@@ -412,10 +412,10 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def carry_out(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case StartLoad(key, wanted):
+                case StartLoad(key, requested):
                     assert key not in self.processes
                     assert not [p for p in self.processes.values() if p.state == "loading"], "loads are serial"
-                    self.processes[key] = Process("loading", wanted)
+                    self.processes[key] = Process("loading", requested)
                 case Unload(key):
                     process = self.processes[key]
                     assert process.state == "ready"
@@ -430,9 +430,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
                 case Grant(ticket, key):
                     process = self.processes[key]
                     assert process.state == "ready"
-                    wanted = self.waiting.pop(ticket)
-                    assert process.spec.suffices(wanted), "once, and as wanted"
-                    assert wanted.asks_for_placement or process.spec.serves(wanted), "no wish: the default"
+                    requested = self.waiting.pop(ticket)
+                    assert process.spec.suffices(requested), "once, and as wanted"
+                    assert requested.asks_for_placement or process.spec.serves(requested), "no wish: the default"
                     process.running.add(ticket)
                     if (keep_alive := self.keep_alive[ticket]) is not None:
                         process.pinned = keep_alive == math.inf
@@ -449,10 +449,10 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def request(self, key: str, larger: bool, keep_alive: float | None, wish: dict[str, Any]) -> None:
         self.count += 1
         num_ctx = 8192 if larger else 4096
-        wanted = spec(key, num_ctx=num_ctx, num_ctx_auto=False, bytes_needed=SIZES[key], **wish)
-        self.waiting[self.count] = wanted
+        requested = spec(key, num_ctx=num_ctx, num_ctx_auto=False, bytes_needed=SIZES[key], **wish)
+        self.waiting[self.count] = requested
         self.keep_alive[self.count] = keep_alive
-        self.carry_out(self.scheduler.request(self.count, wanted, keep_alive, 20.0, self.now))
+        self.carry_out(self.scheduler.request(self.count, requested, keep_alive, 20.0, self.now))
 
     @precondition(lambda self: self.waiting or any(p.running for p in self.processes.values()))
     @rule(data=st.data())
@@ -465,8 +465,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.carry_out(self.scheduler.finished(ticket, self.now))
 
     def some(self, data: st.DataObject, state: str) -> str | None:
-        found = [key for key, process in self.processes.items() if process.state == state]
-        return data.draw(st.sampled_from(found)) if found else None
+        keys = [key for key, process in self.processes.items() if process.state == state]
+        return data.draw(st.sampled_from(keys)) if keys else None
 
     @rule(data=st.data())
     def load_ends_well(self, data: st.DataObject) -> None:

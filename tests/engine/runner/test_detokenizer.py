@@ -24,12 +24,12 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
 def shown(pieces: list[bytes], stops: list[str]) -> list[str]:
     """What the stream shows, piece by piece, until a stop string or the end."""
     stream = IncrementalDetokenizer(stops)
-    found = []
+    texts = []
     for piece in pieces:
-        found.append(stream.feed(piece))
+        texts.append(stream.feed(piece))
         if stream.stopped:
-            return found
-    return [*found, stream.flush()]
+            return texts
+    return [*texts, stream.flush()]
 
 
 def expected(text: str, stops: list[str]) -> str:

@@ -77,8 +77,8 @@ def test_where_nothing_stands_around_a_text_an_empty_one_is_its_end(shared_runne
 
 
 def test_no_more_is_tokenised_than_could_be_kept(vocabulary: Vocabulary) -> None:
-    (found,) = tokens(make_job(vocabulary, embed("a " * 4_000_000)))
-    assert len(found) == 128
+    (ids,) = tokens(make_job(vocabulary, embed("a " * 4_000_000)))
+    assert len(ids) == 128
 
 
 VECTORS = st.lists(st.lists(st.floats(-8, 8, width=32), min_size=3, max_size=3), min_size=1, max_size=6)
@@ -107,9 +107,9 @@ def answer(vectors: list[list[float]], **wishes: Any) -> list[list[float]]:
     job = EmbedJob(embed(*["a"] * len(vectors), **wishes), [EmbedText(array("i", [7])) for _ in vectors])
     for text, vector in zip(job.texts, vectors, strict=True):
         text.add(np.array(vector, np.float32), 1, mean=True)
-    found = job.answer()
-    assert found.tokens == len(vectors)
-    rows: list[list[float]] = np.frombuffer(found.vectors, np.float32).reshape(len(vectors), -1).tolist()
+    reply = job.answer()
+    assert reply.tokens == len(vectors)
+    rows: list[list[float]] = np.frombuffer(reply.vectors, np.float32).reshape(len(vectors), -1).tolist()
     return rows
 
 

@@ -118,8 +118,8 @@ def test_text_before_a_grammar_that_begins_behind_a_mark(runner: Runner) -> None
 
 
 def token(runner: Runner, text: str) -> int:
-    (found,) = runner.context.vocabulary.tokenize(text, add_special=False)
-    return found
+    (token,) = runner.context.vocabulary.tokenize(text, add_special=False)
+    return token
 
 
 def never_ending(runner: Runner) -> Sampling:

@@ -72,24 +72,26 @@ def test_json_is_any_object() -> None:
     assert content_constraint('"json"', PLAIN).rules == content_constraint('{"type": "object"}', PLAIN).rules
 
 
-@pytest.mark.parametrize("wanted", ['"xml"', "7", "null", "[]", '"JSON"'])
-def test_what_is_no_format(wanted: str) -> None:
+@pytest.mark.parametrize("output_format", ['"xml"', "7", "null", "[]", '"JSON"'])
+def test_what_is_no_format(output_format: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        content_constraint(wanted, PLAIN)
-    assert str(caught.value) == (f'invalid format: {json.dumps(wanted)}; expected "json" or a valid JSON Schema object')
+        content_constraint(output_format, PLAIN)
+    assert str(caught.value) == (
+        f'invalid format: {json.dumps(output_format)}; expected "json" or a valid JSON Schema object'
+    )
 
 
 @pytest.mark.parametrize(
-    ("wanted", "why"),
+    ("output_format", "why"),
     [
         ('{"anyOf":[' * 500 + "{}" + "]}" * 500, "it is nested too deeply"),
         ('{"items":' * 5_000 + "{}" + "}" * 5_000, "it is nested too deeply"),
         (json.dumps({"enum": ["x" * 300_000]}), "it is too large: at most 262144 characters are accepted"),
     ],
 )
-def test_what_is_too_much(wanted: str, why: str) -> None:
+def test_what_is_too_much(output_format: str, why: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^invalid format: {why}$"):
-        content_constraint(wanted, PLAIN)
+        content_constraint(output_format, PLAIN)
 
 
 def test_tags_of_a_chat_template() -> None:
@@ -164,7 +166,7 @@ def test_the_name_of_a_function_is_escaped_where_it_is_json() -> None:
 def test_content_to_a_format_or_a_call() -> None:
     rules = rules_of("auto", format=ANYTHING, tools=[Tool("first", sent={"type": "nosuch"}), TOOLS[1]])
     assert rules.startswith("answer: calls |  content\n")
-    assert "nosuch" not in rules, "a call that is not demanded need not be to its schema"
+    assert "nosuch" not in rules, "a call that is not required need not be to its schema"
     assert rules_of("none", format=ANYTHING).startswith("answer:  content\n")
 
 
@@ -172,7 +174,7 @@ def test_content_to_a_format_where_a_call_looks_like_content() -> None:
     assert rules_of("auto", template_format("{"), format=ANYTHING).startswith("answer:  content\n")
 
 
-def test_a_demanded_call_leaves_no_content_to_have_a_format() -> None:
+def test_a_required_call_leaves_no_content_to_have_a_format() -> None:
     assert rules_of("required", format='"xml"') == rules_of("required")
 
 

@@ -58,7 +58,7 @@ def sample(grammar: Grammar, random: Random, temptations: Sequence[str], *, spel
     vocabulary = ByteVocabulary() if spelled else MarkedVocabulary(grammar.marks)
     matcher = Grammars(vocabulary).matcher(grammar)
     matcher.set_budget(most)
-    text, wanted = b"", array("i")
+    text, tempting = b"", array("i")
     while not matcher.finished:
         row = np.zeros(vocabulary.size, np.float32)
         matcher.restrict(row)
@@ -66,10 +66,10 @@ def sample(grammar: Grammar, random: Random, temptations: Sequence[str], *, spel
         assert not matcher.fault, matcher.fault
         if BYTES in allowed:
             break
-        if not wanted and temptations and random.random() < 0.1:
-            wanted = vocabulary.tokenize(random.choice(temptations), add_special=False)
-        choice = wanted[0] if wanted and wanted[0] in allowed else _any(allowed, random)
-        wanted = wanted[1:] if wanted and wanted[0] == choice else array("i")
+        if not tempting and temptations and random.random() < 0.1:
+            tempting = vocabulary.tokenize(random.choice(temptations), add_special=False)
+        choice = tempting[0] if tempting and tempting[0] in allowed else _any(allowed, random)
+        tempting = tempting[1:] if tempting and tempting[0] == choice else array("i")
         text += vocabulary.render(matcher.accept(choice), special=True)
     return text.decode()
 

@@ -1,4 +1,4 @@
-"""Whatever the grammar of a demanded call lets a model write, the reader of its format makes valid calls of it."""
+"""Whatever the grammar of a required call lets a model write, the reader of its format makes valid calls of it."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ GRAMMARS = Grammars(ByteVocabulary())
 
 
 def forced(format: Format) -> Constraint:
-    found = chat_constraint(ChatRequest(model="", tools=TOOLS, tool_choice="required"), TOOLS, format)
-    assert found is not None
-    return found
+    constraint = chat_constraint(ChatRequest(model="", tools=TOOLS, tool_choice="required"), TOOLS, format)
+    assert constraint is not None
+    return constraint
 
 
 def after(grammar: Grammar, text: str) -> Matcher:

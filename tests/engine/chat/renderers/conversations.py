@@ -15,7 +15,7 @@ ROLES = ("user", "assistant", "tool", "system", "developer", "critic", "")
 THINK = (None, True, False, "low", "medium", "high", "max")
 
 
-def messages(given: Iterable[dict[str, Any]]) -> list[Message]:
+def messages(source: Iterable[dict[str, Any]]) -> list[Message]:
     """The messages of a request's JSON."""
     return [
         Message(
@@ -27,13 +27,13 @@ def messages(given: Iterable[dict[str, Any]]) -> list[Message]:
             tool_name=item.get("tool_name", ""),
             tool_call_id=item.get("tool_call_id", ""),
         )
-        for item in given
+        for item in source
     ]
 
 
-def _call(given: dict[str, Any]) -> ToolCall:
-    function = given["function"]
-    return ToolCall(function["name"], function.get("arguments") or {}, given.get("id", ""), function.get("index", 0))
+def _call(source: dict[str, Any]) -> ToolCall:
+    function = source["function"]
+    return ToolCall(function["name"], function.get("arguments") or {}, source.get("id", ""), function.get("index", 0))
 
 
 TEXTS = st.sampled_from(

@@ -35,13 +35,13 @@ def renderer_of(case: dict[str, Any]) -> NamedRenderer:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['renderer']}: {case['case']}")
 def test_prompts(case: dict[str, Any]) -> None:
-    given = case["input"]
+    source = case["input"]
     family = renderer_of(case)
     if case["err"]:
         with pytest.raises(TemplateError, match=re.escape(case["err"])):
-            family.render(messages(given["Messages"]), tools_of(given.get("Tools") or []), given.get("Think"))
+            family.render(messages(source["Messages"]), tools_of(source.get("Tools") or []), source.get("Think"))
         return
-    prompt = family.render(messages(given["Messages"]), tools_of(given.get("Tools") or []), given.get("Think"))
+    prompt = family.render(messages(source["Messages"]), tools_of(source.get("Tools") or []), source.get("Think"))
     assert prompt.text == case["out"]
     assert family.bos == case["leading_bos"]
     assert not prompt.reject_overflow
