@@ -119,7 +119,7 @@ async def prepare_prompt(
     process: RunnerProcess,
     templates: TemplateService,
 ) -> PreparedPrompt:
-    """The prompt of a job's request, its reader and grammar. Raises TemplateError, EngineError, TemplateExecError."""
+    """The prompt of a job's request, its reader and grammar. Raises RenderError, EngineError, TemplateExecError."""
     if isinstance(request, ChatRequest):
         prompt, reader, context = await _chat(job, request, process, templates)
     else:

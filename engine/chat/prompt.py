@@ -1,4 +1,4 @@
-"""What every way of rendering shares: the prompt, the place of its images, and the errors of templates."""
+"""What all renderers share: the prompt, the tags of its images, and the errors of rendering."""
 
 from __future__ import annotations
 
@@ -89,16 +89,16 @@ class Prompt:
         return self.text.removesuffix(answer_start.content or answer_start.thinking)
 
 
-class TemplateError(ValueError):
-    """A template cannot be parsed, refuses these messages, or exceeds its budget. The message is for users."""
+class RenderError(ValueError):
+    """A template or renderer is invalid, refuses these messages, or exceeds its budget. The message is for users."""
 
 
-class TemplateOverBudget(TemplateError):
+class TemplateOverBudget(RenderError):
     """A template exceeds the CPU time or memory that it may use."""
 
 
 class Renderer(Protocol):
-    """Writes conversations for one model. `render` is safe from any thread and raises TemplateError."""
+    """Writes conversations for one model. `render` is safe from any thread and raises RenderError."""
 
     trims_single_message: bool
     """Whether even a conversation of one message has its tokens counted, to see if its prompt fits."""
@@ -109,7 +109,7 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RemoteRenderer:
-    """A renderer in another process. `render` raises TemplateError and EngineError."""
+    """A renderer in another process. `render` raises RenderError and EngineError."""
 
     render: Callable[[Sequence[Message], Sequence[Tool], Think | None], Awaitable[Prompt]]
     trims_single_message: bool = False
@@ -125,7 +125,7 @@ async def render_prompt(
     tools: Sequence[Tool],
     think: Think | None,
 ) -> Prompt:
-    """The prompt of all messages, with their images. Renders in a thread or another process. Raises TemplateError."""
+    """The prompt of all messages, with their images. Renders in a thread or another process. Raises RenderError."""
     if isinstance(renderer, RemoteRenderer):
         prompt = await renderer.render(messages, tools, think)
     else:

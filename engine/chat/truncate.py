@@ -11,7 +11,7 @@ from engine.chat.prompt import (
     Prompt,
     RemoteRenderer,
     Renderer,
-    TemplateError,
+    RenderError,
     TemplateOverBudget,
     TokenCounter,
     images_of,
@@ -35,7 +35,7 @@ async def render_to_fit(
     """The prompt of as many of the newest messages as `limit` tokens hold, but at least of the last one.
 
     Ends of the conversation that the template refuses, such as an answer without its question, are passed over. An
-    image counts as `image_tokens`. Raises TemplateError.
+    image counts as `image_tokens`. Raises RenderError.
     """
     if len(messages) <= 1 and not renderer.trims_single_message:
         return await render_prompt(renderer, messages, tools, think)
@@ -57,7 +57,7 @@ class _Fitting:
     image_tokens: int
 
     async def try_render(self, messages: Sequence[Message]) -> tuple[Prompt, bool]:
-        """The prompt of these messages without their images, and whether it fits with them. Raises TemplateError."""
+        """The prompt of these messages without their images, and whether it fits with them. Raises RenderError."""
         prompt = await render_prompt(self.renderer, without_images(messages), self.tools, self.think)
         room = self.limit - self.image_tokens * len(images_of(messages))
         # A token is at least one byte, so a text of no more bytes than tokens fit need not be counted.
@@ -87,6 +87,6 @@ class _Fitting:
                 return at, (await self.try_render(drop_oldest(messages, at)))[1]
             except TemplateOverBudget:
                 raise
-            except TemplateError:
+            except RenderError:
                 continue
         return stop, None

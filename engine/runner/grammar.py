@@ -138,7 +138,7 @@ def limits() -> LLParserLimits:
 
 
 def _until(number: int, mark: str, symbols: Mapping[str, str], texts: Sequence[str]) -> list[str]:
-    """The rule `until_N`, any text up to a mark, and its terminal; `texts` are the marks that are plain text."""
+    """The rule `until_N`, any text and then the mark, and its terminal; `texts` are the marks that are plain text."""
     others = " | ".join(symbols[text] for text in texts if text != mark)
     free = [f"FREE_{number}: TEXT & ~(TEXT ({others}) TEXT)" if others else f"FREE_{number}: TEXT"]
     lazy = "[lazy]" if mark in texts else ""  # a token ends it by itself

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine import errors as engine
-from engine.chat.prompt import TemplateError
+from engine.chat.prompt import RenderError
 from modelfile import gotemplate
 from modelfile.create import CreateError
 from modelfile.parameters import OptionError
@@ -108,7 +108,7 @@ STATUS: Mapping[type[Exception], int] = {
     QuantizeError: 400,
     JobFailed: 500,
     JobUnsupported: 400,
-    TemplateError: 400,
+    RenderError: 400,
     gotemplate.TemplateError: 400,
     InvalidName: 400,
     InvalidDigest: 400,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from random import Random
 
 from engine.chat.jinja.adapt import definition
-from engine.chat.jinja.template import CHATML, JinjaTemplate, TemplateError
+from engine.chat.jinja.template import CHATML, JinjaTemplate, RenderError
 from modelfile import gotemplate
 from modelfile.conversation import Message
 from modelfile.gotemplate import Conversation
@@ -104,7 +104,7 @@ _GO = [str(case["template"]) for case in RECORDED["legacy_render"]] + [RECORDED[
 TEXTS: Mapping[str, Target] = {
     "modelfiles": _target(_modelfile, ModelfileError, [_MODELFILE], (*_MODELFILE.split(), '"""', '"', "\r", "\x00")),
     "go-templates": _target(_go_template, gotemplate.TemplateError, _GO, _GO_WORDS),
-    "chat-templates": _target(_jinja_template, TemplateError, _JINJA, _JINJA_WORDS),
+    "chat-templates": _target(_jinja_template, RenderError, _JINJA, _JINJA_WORDS),
     "manifests": _target(_manifest, ManifestError, [_MANIFEST], _JSON_WORDS),
     "names": _target(_name, InvalidName, _NAMES, ("/", ":", "..", "://", "-", "_", "@", "\n", "é", "x" * 90)),
 }

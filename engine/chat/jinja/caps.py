@@ -14,7 +14,7 @@ from typing import Any
 from engine.api import Message, ToolCall
 from engine.chat.jinja.adapt import MessageDialect
 from engine.chat.jinja.template import JinjaTemplate
-from engine.chat.prompt import TemplateError
+from engine.chat.prompt import RenderError
 
 _SECONDS = 0.1  # of CPU time for one test rendering, which takes a hundredth of that
 _SHORT_ID_MARKS = ("length 9", "length == 9", "length != 9", "length < 9")
@@ -123,7 +123,7 @@ class TemplateCaps:
         """The prompt, "" if the template refuses."""
         try:
             return self.template.render(messages, seconds=_SECONDS, **{"enable_thinking": True} | variables)
-        except TemplateError:
+        except RenderError:
             return ""
 
 

@@ -18,7 +18,7 @@ from engine.chat.jinja.adapt import (
 from engine.chat.jinja.caps import TemplateCaps
 from engine.chat.jinja.template import JinjaTemplate
 from engine.chat.output.format import CONTENT_ONLY, FormatSpec
-from engine.chat.prompt import Prompt, TemplateError, TemplateOverBudget, tag_images, tags_last
+from engine.chat.prompt import Prompt, RenderError, TemplateOverBudget, tag_images, tags_last
 
 _REASONING_OFF = {"reasoning": False, "reasoning_strength": "none", "thinking_mode": "disabled", "thinking_budget": 0}
 """Variables that turn reasoning off in templates without `enable_thinking` and `thinking`."""
@@ -53,7 +53,7 @@ class JinjaRenderer:
         self._spec = spec
 
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None) -> Prompt:
-        """The prompt for these messages. Raises TemplateError with the template's own words."""
+        """The prompt for these messages. Raises RenderError with the template's own words."""
         caps = self._with_tools if tools else self._usual
         begun_answer = messages[-1] if messages and messages[-1].role == "assistant" else None
         messages = messages if begun_answer is None else messages[:-1]
@@ -69,7 +69,7 @@ class JinjaRenderer:
         self, caps: TemplateCaps, messages: Sequence[Message], tools: Sequence[dict[str, Any]], think: Think | None
     ) -> str:
         """The prompt for a new answer, with the first spelling of the reasoning effort that the template accepts."""
-        refusal: TemplateError | None = None
+        refusal: RenderError | None = None
         for variables in _thinking(think):
             if caps.requires_functions:
                 variables["functions"] = json.dumps(tools, ensure_ascii=False, indent=2) if tools else ""
@@ -77,7 +77,7 @@ class JinjaRenderer:
                 return caps.template.render(self._adapted(messages, caps), list(tools), **variables)
             except TemplateOverBudget:
                 raise
-            except TemplateError as error:
+            except RenderError as error:
                 refusal = refusal or error
         assert refusal is not None
         raise refusal
@@ -108,7 +108,7 @@ class JinjaRenderer:
         `text` is the prompt for a new answer, behind the last message, whose content is `last_content`.
         """
         if answer.tool_calls:
-            raise TemplateError("cannot continue a message that calls tools")
+            raise RenderError("cannot continue a message that calls tools")
         content, thinking = answer.content, ""
         if self._spec.thinking[0] and (content or answer.thinking):
             head, before, after = self._reasoning_affixes(text, last_content, answer, caps)

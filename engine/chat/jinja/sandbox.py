@@ -23,7 +23,7 @@ from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.chat.jinja.messages import LARGEST
-from engine.chat.prompt import TemplateError, TemplateOverBudget
+from engine.chat.prompt import RenderError, TemplateOverBudget
 
 MOST_STEPS = 2_000_000
 MOST_SECONDS = 1.0  # of CPU time of the rendering thread, unless `allowance` says otherwise
@@ -53,9 +53,9 @@ allowance: ContextVar[float] = ContextVar("allowance", default=MOST_SECONDS)
 """CPU time in seconds that a rendering may take."""
 
 
-def too_much(what: str) -> TemplateError:
+def too_much(what: str) -> RenderError:
     """The error for a template that does `what`."""
-    return TemplateError(f"chat template: it {what}")
+    return RenderError(f"chat template: it {what}")
 
 
 def tick() -> str:
@@ -65,7 +65,7 @@ def tick() -> str:
 
 
 def bounded(value: Any) -> Any:
-    """Returns `value` unless it is longer than LARGEST. Raises TemplateError."""
+    """Returns `value` unless it is longer than LARGEST. Raises RenderError."""
     if isinstance(value, str | list | tuple) and len(value) > LARGEST:
         raise too_much("makes too much text")
     return value
@@ -104,7 +104,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Arithmetic with bounded operands and results. Raises TemplateError."""
+        """Arithmetic with bounded operands and results. Raises RenderError."""
         if operator == "*":
             _check_repetition(left, right)
         elif operator == "%" and isinstance(left, str):
@@ -241,7 +241,7 @@ def _check_total(size: int) -> None:
 
 
 def _raise(message: str) -> str:
-    raise TemplateError(str(message))
+    raise RenderError(str(message))
 
 
 def _strftime_now(format_: str) -> str:

@@ -34,7 +34,7 @@ from engine.chat.jinja.messages import (
     encode_frame,
     reply_decoder,
 )
-from engine.chat.prompt import Prompt, RemoteRenderer, Renderer, TemplateError, TemplateOverBudget
+from engine.chat.prompt import Prompt, RemoteRenderer, Renderer, RenderError, TemplateOverBudget
 from engine.errors import EngineError, EngineStopped, ServerBusy
 from registry.logfields import REQUEST_ID, fields
 
@@ -122,7 +122,7 @@ class TemplateService:
     ) -> Prompt:
         """The prompt for these messages, without images.
 
-        Raises TemplateError, ServerBusy, EngineStopped, and EngineError if no process can be started.
+        Raises RenderError, ServerBusy, EngineStopped, and EngineError if no process can be started.
         """
         started = time.perf_counter()
         conversation = await _encoded(messages, tools, think)
@@ -269,7 +269,7 @@ class TemplateService:
         """A worker could not render: tell the requester, or try again elsewhere."""
         if reply.why == "template":
             self._breaker.record_success(job.key, time.monotonic())
-            job.fail(TemplateError(reply.text))
+            job.fail(RenderError(reply.text))
         elif reply.why == "unknown":
             process.known.discard(job.key)
             self._queues.setdefault(job.key, deque()).appendleft(job)
@@ -386,7 +386,7 @@ class TemplateService:
 
 
 async def _encoded(messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> msgspec.Raw:
-    """A conversation as it is sent to a worker. Raises TemplateError.
+    """A conversation as it is sent to a worker. Raises RenderError.
 
     It is encoded in a thread if it may be large; tools always, for one may have any number of parameters.
     """
@@ -398,9 +398,9 @@ async def _encoded(messages: Sequence[Message], tools: Sequence[Tool], think: Th
             return await asyncio.to_thread(encode_conversation, messages, tools, think)
         return encode_conversation(messages, tools, think)
     except RecursionError:
-        raise TemplateError("chat template: the tools or their arguments are too deeply nested") from None
+        raise RenderError("chat template: the tools or their arguments are too deeply nested") from None
     except ValueError as error:
-        raise TemplateError(f"chat template: the conversation is no text: {error}") from None
+        raise RenderError(f"chat template: the conversation is no text: {error}") from None
 
 
 @lru_cache(maxsize=64)

@@ -11,9 +11,9 @@ import jinja2
 
 from engine.chat.jinja.messages import CHATML, LARGEST
 from engine.chat.jinja.sandbox import RenderBudget, allowance, budget, environment, too_much
-from engine.chat.prompt import TemplateError
+from engine.chat.prompt import RenderError
 
-__all__ = ["CHATML", "JinjaTemplate", "TemplateError"]
+__all__ = ["CHATML", "JinjaTemplate", "RenderError"]
 
 
 class JinjaTemplate:
@@ -32,7 +32,7 @@ class JinjaTemplate:
         seconds: float | None = None,
         **variables: Any,
     ) -> str:
-        """The prompt for these messages, up to where the answer begins. Raises TemplateError.
+        """The prompt for these messages, up to where the answer begins. Raises RenderError.
 
         The template may change `messages` and `tools`: do not use them again. It may take `seconds` of CPU time, or as
         the context variable `allowance` says.
@@ -51,7 +51,7 @@ class JinjaTemplate:
         return self._run(context | variables, allowance.get() if seconds is None else seconds)
 
     def _run(self, variables: dict[str, Any], seconds: float) -> str:
-        """Render within `seconds` of CPU time; any error of the template becomes a TemplateError."""
+        """Render within `seconds` of CPU time; any error of the template becomes a RenderError."""
         token = budget.set(RenderBudget(seconds))
         parts, size = [], 0
         try:
@@ -61,11 +61,11 @@ class JinjaTemplate:
                     raise too_much("makes too much text")
                 parts.append(part)
         except jinja2.TemplateError as error:
-            raise TemplateError(f"chat template: {error.message}") from error
-        except TemplateError:
+            raise RenderError(f"chat template: {error.message}") from error
+        except RenderError:
             raise
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise TemplateError(f"chat template: {error}") from error
+            raise RenderError(f"chat template: {error}") from error
         finally:
             budget.reset(token)
         return "".join(parts)
@@ -73,7 +73,7 @@ class JinjaTemplate:
     @property
     def _template(self) -> jinja2.Template:
         if isinstance(self._compiled, str):
-            raise TemplateError(f"chat template: {self._compiled}")
+            raise RenderError(f"chat template: {self._compiled}")
         return self._compiled
 
     @cached_property

@@ -37,7 +37,7 @@ from engine.chat.jinja.renderer import JinjaRenderer
 from engine.chat.jinja.sandbox import allowance
 from engine.chat.jinja.template import JinjaTemplate
 from engine.chat.output import native_format
-from engine.chat.prompt import TemplateError, TemplateOverBudget
+from engine.chat.prompt import RenderError, TemplateOverBudget
 from engine.messages import FRAME_HEADER
 from modelfile.operating_system import (
     address_space,
@@ -183,7 +183,7 @@ class PromptWriter:
             return Refused("memory", "", last=True)
         except TemplateOverBudget:
             return self._refused("time", "")
-        except TemplateError as error:
+        except RenderError as error:
             return self._refused("template", str(error))
         except RecursionError:
             return self._refused("template", "chat template: too deeply nested")

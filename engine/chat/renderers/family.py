@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import ClassVar
 
 from engine.api import Message, Think, Tool
-from engine.chat.prompt import Prompt, TemplateError
+from engine.chat.prompt import Prompt, RenderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class NamedRenderer(ABC):
     """The family's start token; to be removed from prompts if the tokenizer adds one itself."""
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool], think: Think | None) -> Prompt:
-        """The prompt for these messages. Raises TemplateError if the family cannot write them."""
+        """The prompt for these messages. Raises RenderError if the family cannot write them."""
         try:
             chat = Chat(messages, tools, think)
             return Prompt("".join(self.parts(chat)))
         except RecursionError:
-            raise TemplateError("the tools or their arguments are too deeply nested") from None
+            raise RenderError("the tools or their arguments are too deeply nested") from None
         except UnicodeError as error:
-            raise TemplateError(f"the tools or their arguments are no text: {error}") from None
+            raise RenderError(f"the tools or their arguments are no text: {error}") from None
 
     @abstractmethod
     def parts(self, chat: Chat) -> Iterator[str]:

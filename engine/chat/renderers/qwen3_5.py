@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from engine.api import Message, Think
-from engine.chat.prompt import TemplateError, tag_images, tags_first_spaced
+from engine.chat.prompt import RenderError, tag_images, tags_first_spaced
 from engine.chat.renderers.family import ANSWER, END, END_THINK, START, THINK, Chat, NamedRenderer, chatml, fold_results
 from engine.chat.renderers.jsontext import spaced, tool_json
 from engine.chat.renderers.qwen import (
@@ -113,14 +113,14 @@ class Qwen38(Qwen35):
     """
 
     def parts(self, chat: Chat) -> Iterator[str]:
-        """The messages as ChatML. Raises TemplateError for what the family refuses."""
+        """The messages as ChatML. Raises RenderError for what the family refuses."""
         instructions = [message for message in chat.messages if message.role in _INSTRUCTING]
         if illustrated := next((message for message in instructions if message.images), None):
-            raise TemplateError(f"{illustrated.role} message cannot contain images")
+            raise RenderError(f"{illustrated.role} message cannot contain images")
         if not chat.messages:
-            raise TemplateError("no messages provided")
+            raise RenderError("no messages provided")
         if not any(map(is_question, tag_images(map(stripped, chat.messages), tags_first_spaced))):
-            raise TemplateError("no user query found in messages")
+            raise RenderError("no user query found in messages")
         texts = filter(None, (stripped(message).content for message in instructions))
         messages = [message for message in chat.messages if message.role not in _INSTRUCTING]
         return super().parts(replace(chat, messages=[Message("system", "\n\n".join(texts)), *messages]))

@@ -10,7 +10,7 @@ from engine.api import Message
 from engine.chat.conversation import drop_oldest
 from engine.chat.go_template import GoRenderer
 from engine.chat.jinja.renderer import JinjaRenderer
-from engine.chat.jinja.template import JinjaTemplate, TemplateError
+from engine.chat.jinja.template import JinjaTemplate, RenderError
 from engine.chat.prompt import Prompt
 from engine.chat.truncate import render_to_fit
 from modelfile.gotemplate import ChatTemplate
@@ -70,9 +70,9 @@ async def test_ends_that_a_template_refuses_are_passed_over(limit: int, text: st
 
 async def test_a_refusal_of_the_whole_is_told() -> None:
     renderer = JinjaRenderer(JinjaTemplate(ALTERNATING))
-    with pytest.raises(TemplateError, match="roles must alternate"):
+    with pytest.raises(RenderError, match="roles must alternate"):
         await render_to_fit(renderer, [U, U, A], [], None, limit=9, count=count)
-    with pytest.raises(TemplateError, match="roles must alternate"):
+    with pytest.raises(RenderError, match="roles must alternate"):
         await render_to_fit(renderer, [A, U, U], [], None, limit=9, count=count)
 
 
@@ -106,7 +106,7 @@ async def test_a_template_that_refuses_what_is_left_is_not_asked_for_ever() -> N
             nonlocal asked
             asked += 1
             if messages[0] != U:
-                raise TemplateError("no question")
+                raise RenderError("no question")
             return super().render(messages, tools, think)
 
     prompt = await render_to_fit(Choosy(True), [U, *[A] * 2000], [], None, limit=5, count=count)

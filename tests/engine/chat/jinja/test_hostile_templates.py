@@ -13,7 +13,7 @@ from engine.api import Message
 from engine.chat.jinja.limits import RenderLimits
 from engine.chat.jinja.messages import ChatTemplates
 from engine.chat.jinja.service import TemplateService
-from engine.chat.prompt import TemplateError
+from engine.chat.prompt import RenderError
 from tests.processes import descendants
 
 WIDE = "{% set w = 'x' * 8000000 %}"
@@ -176,6 +176,6 @@ async def test_hostile_templates_end_and_others_go_on(hasty: TemplateService, na
     while not hostile.done():
         assert await ask(hasty, GOOD) == "Hi"
         await asyncio.wait([hostile], timeout=0.02)
-    with pytest.raises(TemplateError, match=r"^chat template: "):
+    with pytest.raises(RenderError, match=r"^chat template: "):
         await hostile
     assert len(descendants(os.getpid(), "engine.chat.jinja.worker")) <= 6

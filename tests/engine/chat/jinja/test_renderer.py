@@ -7,7 +7,7 @@ import pytest
 
 from engine.api import Delta, Message, Think, ToolCall
 from engine.chat.jinja.renderer import JinjaRenderer
-from engine.chat.jinja.sandbox import TemplateError
+from engine.chat.jinja.sandbox import RenderError
 from engine.chat.jinja.template import CHATML, JinjaTemplate
 from engine.chat.output import FormatSpec, native_format
 from engine.chat.output.format import CONTENT_ONLY
@@ -56,7 +56,7 @@ def test_words_for_how_hard_to_think(template_word: str, think: Think, effort: s
 
 
 def test_a_word_that_no_template_can_take_is_refused() -> None:
-    with pytest.raises(TemplateError, match=r"^not medium$"):
+    with pytest.raises(RenderError, match=r"^not medium$"):
         render("{{ raise_exception('not ' ~ reasoning_effort) }}", Message("user", "Hi"), think="medium")
 
 
@@ -172,7 +172,7 @@ def test_an_empty_answer_begins_as_any_other() -> None:
 
 
 def test_calls_cannot_be_continued() -> None:
-    with pytest.raises(TemplateError):
+    with pytest.raises(RenderError):
         render(CHATML, Message("user", "Hi"), Message("assistant", tool_calls=(ToolCall("f", {}),)))
 
 
@@ -233,5 +233,5 @@ def test_a_template_that_wants_arguments_as_text() -> None:
 
 def test_a_refusal_is_told() -> None:
     source = "{{ raise_exception('roles: ' ~ messages | map(attribute='role') | join(' ')) }}"
-    with pytest.raises(TemplateError, match=r"^roles: system user$"):
+    with pytest.raises(RenderError, match=r"^roles: system user$"):
         render(source, Message("system", "S"), Message("user", "U"))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from engine.chat.jinja.sandbox import TemplateError
+from engine.chat.jinja.sandbox import RenderError
 from engine.chat.jinja.template import JinjaTemplate
 
 
@@ -41,7 +41,7 @@ def render(source: str, **variables: object) -> str:
     ],
 )
 def test_what_explodes(source: str) -> None:
-    with pytest.raises(TemplateError):
+    with pytest.raises(RenderError):
         render(source)
 
 
@@ -60,7 +60,7 @@ def test_what_explodes(source: str) -> None:
     ],
 )
 def test_what_reaches_out(source: str) -> None:
-    with pytest.raises(TemplateError):
+    with pytest.raises(RenderError):
         render(source)
 
 
@@ -68,12 +68,12 @@ def test_what_reaches_out(source: str) -> None:
     "source", ["{{ x.y.z }}", "{{ 1 / 0 }}", "{% for", "{{ 'a' + 1 }}", "{{ x | tojson }}", "{{ '%' | format }}"]
 )
 def test_what_is_wrong(source: str) -> None:
-    with pytest.raises(TemplateError):
+    with pytest.raises(RenderError):
         render(source)
 
 
 def test_a_template_that_gives_up_is_quoted() -> None:
-    with pytest.raises(TemplateError, match=r"^roles must alternate$"):
+    with pytest.raises(RenderError, match=r"^roles must alternate$"):
         render("{{ raise_exception('roles must alternate') }}")
 
 

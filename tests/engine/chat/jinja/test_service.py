@@ -19,7 +19,7 @@ from engine.chat.jinja.limits import RenderLimits
 from engine.chat.jinja.messages import CHATML, LARGEST, ChatTemplates
 from engine.chat.jinja.service import TemplateService
 from engine.chat.jinja.worker import TEMPLATES_KEPT, renderer_of
-from engine.chat.prompt import RemoteRenderer, TemplateError, TemplateOverBudget, render_prompt
+from engine.chat.prompt import RemoteRenderer, RenderError, TemplateOverBudget, render_prompt
 from engine.errors import EngineError, EngineStopped
 from tests.engine.chat.jinja.test_hostile_templates import DOUBLED, HOSTILE
 from tests.processes import descendants
@@ -83,24 +83,24 @@ async def test_prompts_are_those_of_the_renderer(templates: TemplateService) -> 
 
 
 async def test_what_templates_say_is_told(templates: TemplateService) -> None:
-    with pytest.raises(TemplateError, match=r"^roles must alternate$"):
+    with pytest.raises(RenderError, match=r"^roles must alternate$"):
         await ask(templates, "{{ raise_exception('roles must alternate') }}")
-    with pytest.raises(TemplateError, match=r"^chat template: unexpected 'end of template'$"):
+    with pytest.raises(RenderError, match=r"^chat template: unexpected 'end of template'$"):
         await ask(templates, "{{")
-    with pytest.raises(TemplateError, match=r"^chat template: it makes what is no text$"):
+    with pytest.raises(RenderError, match=r"^chat template: it makes what is no text$"):
         await ask(templates, r"{{ '\ud800' }}")
     assert len(workers()) == 3
 
 
 async def test_what_cannot_be_sent(templates: TemplateService) -> None:
-    with pytest.raises(TemplateError, match=r"^chat template: the conversation is no text: "):
+    with pytest.raises(RenderError, match=r"^chat template: the conversation is no text: "):
         await ask(templates, GOOD, "\ud800")
-    with pytest.raises(TemplateError, match=r"^chat template: the conversation is too long$"):
+    with pytest.raises(RenderError, match=r"^chat template: the conversation is too long$"):
         await ask(templates, GOOD, "x" * (LARGEST + 1))
     deep: dict[str, Any] = {}
     for _ in range(5000):
         deep = {"a": deep}
-    with pytest.raises(TemplateError, match=r"too deeply nested$"):
+    with pytest.raises(RenderError, match=r"too deeply nested$"):
         await templates.render(GOOD, [Message("user", "Hi")], [Tool("f", items=deep)], None)
 
 
@@ -119,7 +119,7 @@ async def test_memory_is_bounded(name: str) -> None:
             await ask(templates, HOSTILE[name])
         assert psutil.Process().memory_info().rss - before < 16 << 20
         assert await ask(templates, GOOD) == "Hi"
-        with pytest.raises(TemplateError, match=r"^chat template: it makes too much text$"):
+        with pytest.raises(RenderError, match=r"^chat template: it makes too much text$"):
             await ask(templates, HOSTILE["much output"])
 
 

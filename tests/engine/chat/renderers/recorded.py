@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.chat.jinja.template import TemplateError
+from engine.chat.jinja.template import RenderError
 from engine.chat.renderers import NAMES, NamedRenderer, renderer
 from engine.chat.renderers.glimmer import Glimmer
 from tests.engine.chat.renderers.conversations import messages
@@ -38,7 +38,7 @@ def test_prompts(case: dict[str, Any]) -> None:
     source = case["input"]
     family = renderer_of(case)
     if case["err"]:
-        with pytest.raises(TemplateError, match=re.escape(case["err"])):
+        with pytest.raises(RenderError, match=re.escape(case["err"])):
             family.render(messages(source["Messages"]), tools_of(source.get("Tools") or []), source.get("Think"))
         return
     prompt = family.render(messages(source["Messages"]), tools_of(source.get("Tools") or []), source.get("Think"))

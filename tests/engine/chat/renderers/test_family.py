@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.api import Message, Think, Tool, ToolCall
-from engine.chat.jinja.template import TemplateError
+from engine.chat.jinja.template import RenderError
 from engine.chat.renderers import NAMES, renderer
 from modelfile.conversation import Property
 from tests.engine.chat.renderers.conversations import MESSAGES, THINK, TOOLS
@@ -24,7 +24,7 @@ WITH_IMAGES = (
 @settings(max_examples=300)
 @given(name=st.sampled_from(NAMES), chat=st.lists(MESSAGES, max_size=5), tools=TOOLS, think=st.sampled_from(THINK))
 def test_nothing_but_a_template_error(name: str, chat: list[Message], tools: list[Tool], think: Think | None) -> None:
-    with suppress(TemplateError):
+    with suppress(RenderError):
         assert isinstance(renderer(name).render(chat, tools, think).text, str)
 
 
@@ -69,10 +69,10 @@ def test_nesting_without_end(name: str) -> None:
             [*chat[:1], Message("assistant"), *chat[2:]], [], None
         )
         return
-    with pytest.raises(TemplateError, match="nested"):
+    with pytest.raises(RenderError, match="nested"):
         renderer(name).render(chat, tools, None)
 
 
 def test_half_a_character_is_no_text() -> None:
-    with pytest.raises(TemplateError, match="no text"):
+    with pytest.raises(RenderError, match="no text"):
         renderer("qwen3.5").render([Message("user", "Hi")], [Tool("\ud800")], None)
