@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine.api import ChatRequest, Delta, GenerateRequest, Message, Rendered
+from engine.api import ChatRequest, Delta, Final, GenerateRequest, Message, Rendered
 from engine.engine import Engine
 from engine.errors import (
     CapabilityMissing,
@@ -29,6 +30,7 @@ from modelfile.conversation import Tool
 from modelfile.gotemplate import TemplateSyntaxError
 from modelfile.parameters import OptionError
 from registry import bundled
+from registry.logfields import REQUEST_ID
 from registry.manifest import MODEL, SYSTEM, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
 from registry.storage.store import Store
@@ -281,14 +283,32 @@ async def test_more_models_than_may_be_loaded(tmp_path: Path) -> None:
     await engine.stop()
 
 
-async def test_a_full_queue(tmp_path: Path) -> None:
+async def test_a_full_queue(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     engine = make_engine(tmp_path / "models", max_queue=0, max_loaded_models=1)
     await engine.start()
     store_model(engine.store, "other", other_weights(1))
-    asked = [collect(engine.generate(ask("Count to 5", name))) for name in ("tinychat", "other", "other")]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert sum(isinstance(answer, ServerBusy) for answer in answers) >= 1
-    assert sum(isinstance(answer, tuple) for answer in answers) >= 1
+    refused: list[str] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        if record.getMessage() == "request refused":
+            refused.append(REQUEST_ID.get())
+        return True
+
+    async def answer(request_id: str, name: str) -> tuple[str, str, Final]:
+        REQUEST_ID.set(request_id)
+        return await collect(engine.generate(ask("Count to 5", name)))
+
+    caplog.set_level(logging.DEBUG, "pronk.engine")
+    logging.getLogger("pronk.engine").addFilter(note)
+    try:
+        requests = [answer(str(number), name) for number, name in enumerate(("tinychat", "other", "other"))]
+        answers = await asyncio.gather(*requests, return_exceptions=True)
+    finally:
+        logging.getLogger("pronk.engine").removeFilter(note)
+    busy = [str(number) for number, outcome in enumerate(answers) if isinstance(outcome, ServerBusy)]
+    assert busy
+    assert sorted(refused) == busy, "the log names those that were refused"
+    assert sum(isinstance(outcome, tuple) for outcome in answers) >= 1
     await engine.stop()
 
 

@@ -131,6 +131,10 @@ async def test_what_was_made_stays(engine: Engine, tmp_path: Path, caplog: pytes
     assert (await answer(again, "published"))[0] == first
     await again.stop()
     assert caplog.text.count(MAKING) == 1
+    (repacked,) = [record for record in caplog.records if record.getMessage() == "repacked"]
+    values = vars(repacked)["fields"]
+    assert values["model"] == "published:latest"
+    assert values["bytes"] > 0
 
 
 async def test_two_loads_at_once(derivations: RepackCache, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
