@@ -1,4 +1,4 @@
-"""Sizes, times, durations and tables, formatted for people. Pure."""
+"""Times, durations and tables, formatted for people. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import datetime
 
 from rich.cells import cell_len
 
-_SIZES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
@@ -28,13 +27,6 @@ _SPANS = (
     (2 * _MONTH, "{} weeks", _WEEK),
     (2 * _YEAR, "{} months", _MONTH),
 )
-
-
-def size(count: int) -> str:
-    """A number of bytes in decimal units: `4.4 MB`, `13 MB`, `512 B`."""
-    unit, name = next(((unit, name) for unit, name in _SIZES if count >= unit), (1, "B"))
-    value = count / unit
-    return f"{value:.1f} {name}" if value < 10 and value != int(value) else f"{int(value)} {name}"
 
 
 def span(seconds: float) -> str:

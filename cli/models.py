@@ -10,6 +10,7 @@ from cli.arguments import CommandError
 from cli.client import MISSING, Client, ProcessResponse, ResponseError, connect
 from cli.human import table
 from cli.progress import display
+from registry.sizes import short_size
 
 _ID = 12  # digits of a digest that are shown
 
@@ -20,7 +21,7 @@ def list_models(prefix: str) -> None:
         models = client.list().models
     now = datetime.now(UTC)
     rows = [
-        (name, (model.digest or "")[:_ID], human.size(model.size or 0), human.moment(model.modified_at or now, now))
+        (name, (model.digest or "")[:_ID], short_size(model.size or 0), human.moment(model.modified_at or now, now))
         for model in models
         if (name := model.model or "").lower().startswith(prefix.lower())
     ]
@@ -40,7 +41,7 @@ def _process(model: ProcessResponse.Model, now: datetime) -> tuple[str, ...]:
     size, expires = model.size or 0, model.expires_at or now
     until = human.moment(expires, now) if expires > now else "Stopping..."
     name, digest, context = model.model or "", (model.digest or "")[:_ID], str(model.context_length or 0)
-    return name, digest, human.size(size), _processor(size, model.size_vram or 0), context, until
+    return name, digest, short_size(size), _processor(size, model.size_vram or 0), context, until
 
 
 def _processor(size: int, on_gpu: int) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import math
 import re
-import struct
 from typing import Any
 
 from modelfile.parameters import PARAMETERS, OptionError, Parameter
+from modelfile.text import shortest_float32, to_float32
 
 DEPRECATED = frozenset({"low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock"})
 
@@ -60,11 +60,10 @@ def _integer(text: str) -> int:
 
 def _float32(text: str) -> float:
     """The number with the fewest digits that rounds to the same float32."""
-    value = _to_float32(_float64(text))
+    value = to_float32(_float64(text))
     if math.isinf(value):
         raise _not_a_float(text)
-    digits = (float(f"{value:.{precision}g}") for precision in range(1, 10))
-    return next(short for short in digits if _to_float32(short) == value)
+    return shortest_float32(value)
 
 
 def _float64(text: str) -> float:
@@ -82,14 +81,6 @@ def _float64(text: str) -> float:
 
 def _not_a_float(text: str) -> OptionError:
     return OptionError(f"invalid float value [{text}]")
-
-
-def _to_float32(value: float) -> float:
-    """The nearest float32; infinity beyond the largest."""
-    try:
-        return float(struct.unpack("<f", struct.pack("<f", value))[0])
-    except OverflowError:
-        return math.inf
 
 
 def _boolean(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 
 SPACES = (
     " \t\n\v\f\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029"
@@ -57,3 +58,17 @@ def _digits(number: float) -> tuple[str, int]:
 def _scientific(digits: str, point: int) -> str:
     fraction = f".{digits[1:]}" if len(digits) > 1 else ""
     return f"{digits[0]}{fraction}e{point - 1:+03d}"
+
+
+def to_float32(number: float) -> float:
+    """The nearest float32; infinity beyond the largest."""
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", number))[0])
+    except OverflowError:
+        return math.inf
+
+
+def shortest_float32(number: float) -> float:
+    """Of the numbers that round to the float32 `number`, the one with the fewest decimal digits."""
+    digits = (float(f"{number:.{precision}g}") for precision in range(1, 10))
+    return next((short for short in digits if to_float32(short) == number), number)

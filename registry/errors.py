@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from registry.names import Digest, ModelName
+from registry.sizes import decimal_size
 
 
 class StoreError(Exception):
@@ -72,7 +73,7 @@ class DiskFull(StoreError):
     """Not enough free space; both sizes are in bytes."""
 
     def __init__(self, needed: int, free: int) -> None:
-        super().__init__(f"no space left on device: {human_size(needed)} needed, {human_size(free)} free")
+        super().__init__(f"no space left on device: {decimal_size(needed)} needed, {decimal_size(free)} free")
 
 
 class Stopped(StoreError):
@@ -132,18 +133,10 @@ class KeyUnusable(RegistryError):
     """Our key cannot be read or created."""
 
 
-def require_going(stopping: threading.Event | None) -> None:
+def raise_if_stopped(stopping: threading.Event | None) -> None:
     """Raise Stopped if the event is set."""
     if stopping is not None and stopping.is_set():
         raise Stopped
-
-
-def human_size(count: int) -> str:
-    """A number of bytes in decimal units: `4.7 GB`."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} B"
 
 
 @contextmanager

@@ -16,14 +16,14 @@ logging.addLevelName(TRACE, "TRACE")
 
 
 def level_named(name: str) -> int:
-    """The level of this name in any case, WARNING if there is none such."""
+    """The level of this name, ignoring case; WARNING for an unknown name."""
     return logging.getLevelNamesMapping().get(name.upper(), logging.WARNING)
 
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the HTTP request that is being answered, "" outside of one."""
+"""The id of the HTTP request that this context works for, "" outside of one."""
 
 
 def fields(**values: Any) -> dict[str, Any]:
-    """The `extra` of a log call. None is left out; `request_id` takes the place of the current request's."""
+    """The `extra` of a log call. Fields that are None are omitted; `request_id` overrides the current request's."""
     return {"fields": values}

@@ -1,10 +1,9 @@
-"""Progress of long operations as a stream of steps, and tasks that live no longer than their block."""
+"""Progress of long operations as a stream of steps."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 
 from registry.names import Digest
@@ -44,23 +43,3 @@ async def progress_of(
             stop()
         task.cancel()
         await asyncio.wait([task])
-
-
-Tasks = list[asyncio.Task[None]]
-
-
-@asynccontextmanager
-async def task_group() -> AsyncIterator[Tasks]:
-    """A list to add tasks to. The end of the block awaits them; the first error, of a task or the block, cancels them.
-
-    Unlike asyncio.TaskGroup it raises that error itself, not an ExceptionGroup, and its block may `yield`.
-    """
-    tasks: Tasks = []
-    try:
-        yield tasks
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            if not task.cancelling():  # a second cancel would interrupt its clean-up, such as writing what has arrived
-                task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The application: routes, the guard before them, the table of errors behind them."""
+"""The ASGI application: the guard, the routes, the error handlers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server.http.guard import Guard
 from server.http.hosts import Hosts
 from server.http.paths import PathTable
 from server.http.streaming import no_answer
-from server.ollama.listing import Listing
+from server.ollama.tags import Listing
 from server.routers import ROUTERS, error_object_of
 from server.settings import Settings
 from server.transfers import Transfers
@@ -33,8 +33,8 @@ log = logging.getLogger("pronk.server")
 def create_app(settings: Settings, engine: EngineSurface, models: Models) -> FastAPI:
     """The server's ASGI application; its lifespan starts and stops the engine. Raises InvalidOrigin.
 
-    `models` are those that the engine runs. An engine in this process has the same object: what was read is not read
-    again, and a deleted model is unloaded.
+    `models` are the stored models. An engine in this process must share the object: it unloads deleted models, and
+    what was read once is cached for both.
     """
 
     @asynccontextmanager
@@ -42,12 +42,12 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
         await engine.start()
         pruning = asyncio.create_task(_prune(models.store, enabled=not settings.no_prune))
         try:
-            yield {"error_object_of": error_object_of}  # for what is refused before there is a request
+            yield {"error_object_of": error_object_of}  # for requests that the protocol refuses
         finally:
             await engine.stop()
             await pruning
 
-    # `server.http.docs` has the pages of documentation, without files from elsewhere.
+    # The pages of `server.http.docs` replace FastAPI's, which load files from a CDN.
     app = FastAPI(
         title="Pronk", version=settings.version, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
     )
@@ -73,12 +73,12 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
 
 
 async def _prune(store: Store, *, enabled: bool) -> None:
-    """Remove what no model uses, beside the first requests. A store that cannot be pruned can still be served."""
+    """Remove unused files in a thread. A store that cannot be pruned can still be served."""
     try:
         if enabled:
             await asyncio.to_thread(store.prune, time.time())
     except KNOWN as error:
-        log.warning("not pruned: %s", message_of(error))
+        log.warning("unused files are not removed: %s", message_of(error))
 
 
 def path_table() -> PathTable:

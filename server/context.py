@@ -1,7 +1,7 @@
-"""What the routes need of the rest: what the application was made with.
+"""EngineSurface, and accessors for the engine, the models and the settings of a request's application.
 
-The engine is what runs; plain data goes in and comes out, so that one in another process can stand behind the same
-methods. What is stored is no matter of the engine: the server reads and changes the folder of models itself.
+The engine takes and gives plain data, so an engine in another process can implement the surface. The store is not
+behind it: the server reads and changes the models folder itself.
 """
 
 from __future__ import annotations
@@ -29,65 +29,65 @@ from server.transfers import Transfers
 
 
 class EngineSurface(Protocol):
-    """The part of the engine that the HTTP layer uses."""
+    """The methods of the engine that routes use. Those that run a model raise EngineError."""
 
     async def start(self) -> None:
-        """Get ready; called once, before the first request."""
+        """Start. Called once, before the first request."""
 
     async def stop(self) -> None:
-        """End everything that runs; what is asked from now on fails with EngineStopped."""
+        """End all answers and child processes. Later calls raise EngineStopped."""
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
-        """The events of one completion."""
+        """The events of a completion: deltas, then one Final. Closing the iterator cancels it."""
 
     def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
-        """The events of one turn."""
+        """The events of the assistant's next message: deltas, then one Final. Closing the iterator cancels it."""
 
     async def load(self, request: AnyRequest) -> None:
-        """Load the model as this request needs it, and answer nothing."""
+        """Load the model with the request's options."""
 
     async def unload(self, name: str) -> None:
-        """Let a model go once nothing runs in it."""
+        """Unload a model once its running requests have ended."""
 
     async def render(self, request: GenerateRequest | ChatRequest) -> Rendered:
-        """The prompt that would be run."""
+        """The prompt that `generate` or `chat` would run."""
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """The vectors of texts."""
+        """One vector for each text."""
 
     def running(self) -> list[RunningModel]:
         """The loaded models."""
 
 
 def engine_of(request: Request) -> EngineSurface:
-    """The engine of the application that serves this request."""
+    """The engine of this request's application."""
     engine: EngineSurface = request.app.state.engine
     return engine
 
 
 def models_of(request: Request) -> Models:
-    """The stored models of the application that serves this request."""
+    """The stored models of this request's application."""
     models: Models = request.app.state.models
     return models
 
 
 def store_of(request: Request) -> Store:
-    """The folder that they are in."""
+    """The store of the models."""
     return models_of(request).store
 
 
 async def find_model(request: Request, name: str) -> Model:
-    """The stored model under a name, read in a thread. Raises what `Models.resolve` raises."""
+    """The stored model of this name, read in a thread. Raises what `Models.resolve` raises."""
     return await asyncio.to_thread(models_of(request).resolve, name)
 
 
 def settings_of(request: Request) -> Settings:
-    """The settings of the application that serves this request."""
+    """The settings of this request's application."""
     settings: Settings = request.app.state.settings
     return settings
 
 
 def transfers_of(request: Request) -> Transfers:
-    """The way to registries of the application that serves this request."""
+    """The pulls and pushes of this request's application."""
     transfers: Transfers = request.app.state.transfers
     return transfers

@@ -1,7 +1,6 @@
-"""What `pronk doctor` looks at: this installation and this machine, without a running server.
+"""The checks of `pronk doctor`: this installation and this machine, without a running server.
 
-Each check gives one Finding and raises nothing that a broken installation, store or network may cause. What is looked
-at belongs to the engine, the registry and the settings; here it is only put into words.
+Each check gives one Finding. It raises nothing that a broken installation, store or network may cause.
 """
 
 from __future__ import annotations
@@ -27,37 +26,37 @@ from registry.names import DEFAULT_HOST, Digest, ModelName
 from registry.remote.huggingface import HuggingFace
 from registry.remote.proxies import Proxies
 from registry.remote.transport import Network, answered
-from registry.storage.files import Room, hindrance, room
+from registry.sizes import binary_size
+from registry.storage.files import disk_space, unwritable_folder
 from registry.storage.store import Store
 from server.settings import ELSEWHERE, HomeMissing, Settings, variables
 
 LIBRARY = "llama-cpp-python"
-LITTLE_ROOM = 4 << 30  # bytes; less than most models take
-NO_ROOM = 64 << 20  # bytes; less than a server needs for anything
+LITTLE_SPACE = 4 << 30  # bytes; less than most models take
+NO_SPACE = 64 << 20  # bytes; too little even to run a server
 REACH_SECONDS = 5.0
 READ_ELSEWHERE = (*(name for name, _, _ in ELSEWHERE), "OLLAMA_API_KEY")
-"""Variables in force that are no field of Settings."""
+"""Variables that take effect but are no field of Settings."""
 OLLAMA_ONLY = (
     *("OLLAMA_AUTH", "OLLAMA_CLOUD_BASE_URL", "OLLAMA_DEBUG_LOG_REQUESTS", "OLLAMA_EDITOR", "OLLAMA_EXPERIMENT"),
     *("OLLAMA_IGPU_ENABLE", "OLLAMA_INTEL_GPU", "OLLAMA_LLM_LIBRARY", "OLLAMA_MAX_TRANSFER_STREAMS"),
     *("OLLAMA_MULTIUSER_CACHE", "OLLAMA_NEW_ENGINE", "OLLAMA_NO_CLOUD", "OLLAMA_REMOTES", "OLLAMA_TMPDIR"),
     *("OLLAMA_VULKAN",),
 )
-"""Variables of Ollama that change nothing here."""
+"""Variables of Ollama that have no effect here."""
 FOREIGN_BACKENDS = "GGML_BACKEND_PATH"
-"""llama.cpp's own variable for one more backend, which would be code from anywhere."""
+"""llama.cpp's variable for a further backend; ignored, because it may load any code."""
 _OURS = re.compile(r"(OLLAMA|PRONK)_", re.IGNORECASE)
 _SECRET = re.compile(r"_(TOKEN|KEYS?|SECRET|PASSWORD)$")
 _USER_INFO = re.compile(r"//[^/@]*@")
-_ALIKE = 0.8  # of difflib's measure
-_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"))
+_SIMILARITY = 0.8  # difflib's ratio
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes of how many have been compared with their digests."""
+"""Receives the bytes verified so far, and their total."""
 
 
 class Level(StrEnum):
-    """What a finding means: all is well, worth knowing, or wrong."""
+    """Fine, worth knowing, or wrong."""
 
     OK = "ok"
     NOTE = "note"
@@ -66,8 +65,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of a check, under a name that does not change: a line, a line for each problem and each note, and data
-    for programs."""
+    """The result of a check: a stable name, one line of text, a line for each problem and note, data for programs."""
 
     name: str
     level: Level
@@ -78,7 +76,7 @@ class Finding:
 
 
 def examine(settings: Settings, *, verify: bool, progress: Progress) -> Iterator[Finding]:
-    """All checks, one after the other. `verify` compares every blob with its digest, which reads all of them."""
+    """Run all checks in turn. With `verify` every blob is read and compared with its digest."""
     yield from _engine(settings)
     yield _processor()
     yield _memory()
@@ -89,48 +87,47 @@ def examine(settings: Settings, *, verify: bool, progress: Progress) -> Iterator
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:
-    found = _self_test(settings)
-    yield _library(found)
+    test = _self_test(settings)
+    yield _library(test)
     details = {
-        "outcome": found.outcome.value,
-        "detail": found.detail,
-        "quantizations": [quantization.name for quantization in found.quantizations],
+        "outcome": test.outcome.value,
+        "detail": test.detail,
+        "quantizations": [quantization.name for quantization in test.quantizations],
     }
-    if found.ok:
-        yield Finding("selftest", Level.OK, found.sentence, details=details)
+    if test.ok:
+        yield Finding("selftest", Level.OK, test.sentence, details=details)
     else:
-        yield Finding("selftest", Level.WRONG, f"{found.sentence}; {remedy()}", details=details)
-    yield _devices(found)
+        yield Finding("selftest", Level.WRONG, f"{test.sentence}; {remedy()}", details=details)
+    yield _devices(test)
 
 
 def _self_test(settings: Settings) -> SelfTest:
+    """Run the engine's self-test as the server would, with the CPU variant that it chooses."""
     try:
         environ = child_environment(settings.environ)
-        chosen = cpu_variant.choose(settings.environ, settings.models_folder)
-        return selftest.run(environ={**environ, **chosen})
+        variant = cpu_variant.choose(settings.environ, settings.models_folder)
+        return selftest.run(environ={**environ, **variant})
     except HomeMissing:
         return selftest.run(environ=environ)
     except OSError as error:  # no folder for its files
         return SelfTest(Outcome.FAILED, str(error))
 
 
-def _library(found: SelfTest) -> Finding:
+def _library(test: SelfTest) -> Finding:
     try:
         installed = version(LIBRARY)
     except PackageNotFoundError:
         return Finding("library", Level.WRONG, f"{LIBRARY} is not installed; {remedy()}")
-    details = {"version": installed, "features": found.features}
-    if not found.features:
+    details = {"version": installed, "features": test.features}
+    if not test.features:
         return Finding(
             "library", Level.NOTE, f"{LIBRARY} {installed}; it does not say what is compiled in", details=details
         )
-    return Finding(
-        "library", Level.OK, f"{LIBRARY} {installed}, compiled in: {_short(found.features)}", details=details
-    )
+    return Finding("library", Level.OK, f"{LIBRARY} {installed}, compiled in: {_short(test.features)}", details=details)
 
 
 def _short(features: str) -> str:
-    """llama.cpp's `CPU : AVX = 1 | AVX2 = 1 |` as `CPU: AVX AVX2`."""
+    """`CPU : AVX = 1 | AVX2 = 1 |`, as llama.cpp writes it, shortened to `CPU: AVX AVX2`."""
     return features.replace(" = 1", "").replace(" |", "").replace(" : ", ": ")
 
 
@@ -143,25 +140,25 @@ def _processor() -> Finding:
 
 def _memory() -> Finding:
     memory = devices.host()
-    text = f"{size(memory.total)}, {size(memory.free)} free"
+    text = f"{binary_size(memory.total)}, {binary_size(memory.free)} free"
     return Finding("memory", Level.OK, text, details={"total": memory.total, "free": memory.free})
 
 
 def _container() -> Finding:
     memory, processors = devices.container_limits()
-    limits = [f"{size(memory)} of memory"] if memory else []
+    limits = [f"{binary_size(memory)} of memory"] if memory else []
     limits += [f"{processors:g} processors"] if processors else []
     details = {"memory": memory, "processors": processors}
     return Finding("container", Level.OK, f"limits: {', '.join(limits) or 'none'}", details=details)
 
 
-def _devices(found: SelfTest) -> Finding:
+def _devices(test: SelfTest) -> Finding:
     gpus = devices.gpus()
     details = {"gpus": [{"kind": gpu.kind, "name": gpu.name, "total": gpu.total, "free": gpu.free} for gpu in gpus]}
     if not gpus:
         return Finding("devices", Level.OK, "no GPU: models run on the processor", details=details)
-    text = "; ".join(f"{gpu.name} ({gpu.kind}), {size(gpu.total)}, {size(gpu.free)} free" for gpu in gpus)
-    if found.features and gpus[0].kind.upper() not in found.features.upper():
+    text = "; ".join(f"{gpu.name} ({gpu.kind}), {binary_size(gpu.total)}, {binary_size(gpu.free)} free" for gpu in gpus)
+    if test.features and gpus[0].kind.upper() not in test.features.upper():
         text += f"; not used, for llama.cpp is compiled without {gpus[0].kind.upper()}"
         return Finding("devices", Level.NOTE, text, details=details)
     return Finding("devices", Level.OK, text, details=details)
@@ -174,8 +171,8 @@ def _models(settings: Settings, *, verify: bool, progress: Progress) -> Iterator
         yield Finding("models", Level.WRONG, str(error))
         yield Finding("store", Level.NOTE, "not looked at")
         return
-    yield _room(folder)
-    if not os.path.isdir(folder):  # also where it may not be looked at, which the line before says
+    yield _space(folder)
+    if not os.path.isdir(folder):  # or not readable, which the finding above reports
         yield Finding("store", Level.OK, "no models yet", details={"models": 0, "blobs": 0, "damaged": []})
         return
     try:
@@ -184,14 +181,14 @@ def _models(settings: Settings, *, verify: bool, progress: Progress) -> Iterator
         yield Finding("store", Level.WRONG, str(error))
 
 
-def _room(folder: Path) -> Finding:
-    found: Room = room(folder)
-    hindered = hindrance(folder)
-    details = {"folder": str(folder), "free": found.free, "writable": hindered is None}
-    if hindered is not None:
-        return Finding("models", Level.WRONG, f"{hindered[0]} cannot be written: {hindered[1]}", details=details)
-    text = f"{folder}{'' if found.exists else ' (will be made)'}, writable, {size(found.free)} free"
-    level = Level.WRONG if found.free < NO_ROOM else Level.NOTE if found.free < LITTLE_ROOM else Level.OK
+def _space(folder: Path) -> Finding:
+    space = disk_space(folder)
+    problem = unwritable_folder(folder)
+    details = {"folder": str(folder), "free": space.free, "writable": problem is None}
+    if problem is not None:
+        return Finding("models", Level.WRONG, f"{problem[0]} cannot be written: {problem[1]}", details=details)
+    text = f"{folder}{'' if space.exists else ' (will be made)'}, writable, {binary_size(space.free)} free"
+    level = Level.WRONG if space.free < NO_SPACE else Level.NOTE if space.free < LITTLE_SPACE else Level.OK
     return Finding("models", level, text + ("" if level is Level.OK else ", little room"), details=details)
 
 
@@ -213,7 +210,7 @@ def _store(store: Store, *, verify: bool, progress: Progress) -> Finding:
         ],
         "unreadable": {name.shortest: reason for name, reason in unreadable.items()},
     }
-    holds = f"{_count(len(models), 'model')}, {_count(len(users), 'blob')}, {size(total)}"
+    holds = f"{_count(len(models), 'model')}, {_count(len(users), 'blob')}, {binary_size(total)}"
     what = "all digests right" if verify else "all there, digests not compared"
     if problems:
         return Finding(
@@ -225,7 +222,7 @@ def _store(store: Store, *, verify: bool, progress: Progress) -> Finding:
 def _damaged(
     store: Store, users: Mapping[Digest, set[ModelName]], *, verify: bool, progress: Progress
 ) -> Iterator[tuple[Digest, str]]:
-    """What is wrong with blobs."""
+    """The damaged blobs, each with its fault."""
     if not verify:
         yield from ((digest, "missing") for digest in users if not store.has_blob(digest))
         return
@@ -262,7 +259,7 @@ async def _network(settings: Settings) -> list[Finding]:
 
 
 async def _reach(name: str, url: str, network: Network) -> Finding:
-    """A machine may well have no network: not to be reached is worth a note only."""
+    """Whether a URL answers. If not it is a NOTE, as a machine may be offline."""
     shown = without_secrets(url)
     try:
         status = await answered(url, network, REACH_SECONDS)
@@ -275,9 +272,9 @@ async def _reach(name: str, url: str, network: Network) -> Finding:
 
 
 def environment(settings: Settings) -> Finding:
-    """The variables in force, those with values that say nothing, and those that nobody reads.
+    """The variables that take effect, those with invalid values, and those that nobody reads.
 
-    A value that is not taken and a name that is nearly one of ours are mistakes; other names are worth a note.
+    An invalid value or a misspelt name is WRONG; another unknown name is a NOTE.
     """
     known = {row.name for row in variables().values()} | set(READ_ELSEWHERE)
     proxies = {name.lower() for name in known if name.endswith("_PROXY")}
@@ -311,7 +308,7 @@ def environment(settings: Settings) -> Finding:
 
 
 def _nearest(name: str, known: set[str]) -> str:
-    return next(iter(difflib.get_close_matches(name.upper(), sorted(known), 1, _ALIKE)), "")
+    return next(iter(difflib.get_close_matches(name.upper(), sorted(known), 1, _SIMILARITY)), "")
 
 
 def _shown(name: str, text: str) -> str:
@@ -319,16 +316,8 @@ def _shown(name: str, text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text without the user and password of the URLs in it."""
+    """The text without users and passwords in its URLs."""
     return _USER_INFO.sub("//", text)
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them."""
-    for unit, name in _UNITS:
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} bytes"
 
 
 def _count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""Durations as Go writes them: `1h30m`, `1.5h`, `-2s`."""
+"""Durations in Go's syntax: `1h30m`, `1.5h`, `-2s`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNIT = re.compile(r"[^.0-9]+")
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration such as `1h30m`, `1.5h` or `-2s`. Raises ValueError with Go's own words."""
+    """Parse `1h30m`, `1.5h` or `-2s` to seconds. Raises ValueError with Go's error text."""
     nanoseconds = _magnitude(text, text[1:] if text[:1] in ("-", "+") else text)
     if nanoseconds > _MAX_INT64:
         raise ValueError(f"time: invalid duration {_time_quote(text)}")
@@ -39,7 +39,7 @@ def _magnitude(original: str, rest: str) -> float:
 
 
 def _time_quote(text: str) -> str:
-    """The quoting of package time: bytes outside ASCII are written in hexadecimal."""
+    """Quote as Go's package time does: control and non-ASCII bytes as `\\xNN`."""
     out = []
     for byte in text.encode("utf-8", "surrogatepass"):
         if byte >= 0x80 or byte < 0x20:

@@ -1,4 +1,4 @@
-"""How the text of an environment variable becomes a value. Pure; a bad value raises ValueError."""
+"""Parsers for the values of environment variables. Pure; a bad value raises ValueError."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def clean(text: str) -> str:
 
 
 def parse_bool(text: str) -> bool:
-    """Whether a switch is on; any text that is not a known "no" means yes."""
+    """Whether a switch is on: any text but a form of 0 or false."""
     return text not in _FALSE
 
 
 def parse_tristate(text: str) -> bool | None:
-    """On, off, or None for a text that says neither."""
+    """True or False for a form of 1, true, 0 or false; None for other texts."""
     return True if text in _TRUE else False if text in _FALSE else None
 
 
 def parse_uint(text: str) -> int:
-    """A whole number, decimal digits only."""
+    """A non-negative whole number in decimal digits."""
     if not (text.isascii() and text.isdigit()):
         raise ValueError("must be a whole number")
     return int(text)
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds of a Go duration (`5m`), else of a plain number of seconds."""
+    """Seconds: a Go duration (`5m`) or a whole number."""
     try:
         return parse_duration(text)
     except ValueError:
@@ -51,19 +51,19 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_keep_alive(text: str) -> float:
-    """Seconds that an idle model stays loaded; negative means forever, which is inf."""
+    """Seconds that an idle model stays loaded; negative means forever (inf)."""
     seconds = parse_seconds(text)
     return math.inf if seconds < 0 else seconds
 
 
 def parse_timeout(text: str) -> float:
-    """Seconds; zero or less means no limit, which is inf."""
+    """Seconds; zero or less means no limit (inf)."""
     seconds = parse_seconds(text)
     return math.inf if seconds <= 0 else seconds
 
 
 def parse_debug(text: str) -> int:
-    """0 for info, 1 for debug, 2 and more for trace."""
+    """0: INFO, 1: DEBUG, 2 and more: TRACE. Text that is no number means 1."""
     switch = parse_tristate(text)
     if switch is not None:
         return int(switch)
@@ -71,14 +71,14 @@ def parse_debug(text: str) -> int:
 
 
 def parse_log_format(text: str) -> str:
-    """`text` or `json`, in small letters."""
+    """`text` or `json`, in any case."""
     if (lower := text.lower()) not in ("text", "json"):
         raise ValueError("must be text or json")
     return lower
 
 
 def parse_header(text: str) -> str:
-    """A text that can stand in a header of HTTP: printable ASCII."""
+    """A value for an HTTP header: printable ASCII."""
     if not (text.isascii() and text.isprintable()):
         raise ValueError("must be printable ASCII")
     return text
@@ -91,7 +91,7 @@ def parse_list(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the server listens and clients find it. `host` is empty for all interfaces."""
+    """Where the server listens and clients connect. An empty `host` means all interfaces."""
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
@@ -105,7 +105,7 @@ class Address:
 
     @property
     def is_everywhere(self) -> bool:
-        """Whether it means all interfaces, however that is written."""
+        """Whether it means all interfaces: empty, `::`, `0.0.0.0` or `0`."""
         try:
             return not self.host or ipaddress.ip_address(self.host).is_unspecified
         except ValueError:
@@ -113,21 +113,18 @@ class Address:
 
     @property
     def client_host(self) -> str:
-        """The host that a client on this machine connects to.
-
-        Of "all interfaces" that is the IPv4 loopback address: it is served also where the machine has no IPv6.
-        """
+        """The host that a client on this machine connects to. For all interfaces 127.0.0.1: IPv6 may be off."""
         return "127.0.0.1" if self.is_everywhere else self.host
 
     @property
     def url(self) -> str:
-        """Where a client on this machine connects."""
+        """The base URL for a client on this machine."""
         path = f"/{self.path}" if self.path else ""
         return f"{self.scheme}://{Address(self.client_host, self.port).shown}{path}"
 
 
 class Doubtful(ValueError):
-    """A text of which a part had to be replaced; `value` is what comes of it."""
+    """A part of the text was replaced by a default; `value` is the result."""
 
     def __init__(self, value: object, reason: str) -> None:
         super().__init__(reason)
@@ -137,17 +134,16 @@ class Doubtful(ValueError):
 def parse_address(text: str) -> Address:
     """`[scheme://]host[:port][/path]`, every part optional.
 
-    Raises Doubtful for a port that is none, with the default port in its place. A host that is none is found out by
-    whoever connects or listens.
+    Raises Doubtful for a bad port; its value has the default port. The host is not checked.
     """
     text = clean(text)
-    scheme, found, rest = text.partition("://")
+    scheme, separator, rest = text.partition("://")
     scheme = scheme.strip().lower()
-    if not found:
+    if not separator:
         scheme, rest = "http", text
-    if not found and rest.lower() == "ollama.com":
+    if not separator and rest.lower() == "ollama.com":
         return Address("ollama.com", 443, "https")
-    default_port = _SCHEME_PORTS.get(scheme, DEFAULT_PORT) if found else DEFAULT_PORT
+    default_port = _SCHEME_PORTS.get(scheme, DEFAULT_PORT) if separator else DEFAULT_PORT
     hostport, _, path = rest.partition("/")
     host, port = _split(hostport.strip())
     port = port.strip()
@@ -160,16 +156,16 @@ def parse_address(text: str) -> Address:
 
 
 def split_host_port(text: str) -> tuple[str, str] | None:
-    """`host:port` or `[host]:port` as Go splits it; None where there is no port or too many colons."""
+    """Split `host:port` or `[host]:port` as Go does; None without a port or with too many colons."""
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         return (host, rest[1:]) if closed and rest.startswith(":") and "[" not in host else None
-    host, found, port = text.rpartition(":")
-    return (host, port) if found and ":" not in host and "]" not in host else None
+    host, colon, port = text.rpartition(":")
+    return (host, port) if colon and ":" not in host and "]" not in host else None
 
 
 def _is_zero(host: str) -> bool:
-    """Whether a host is one of the old ways to write 0.0.0.0, such as `0`."""
+    """Whether a host is an old form of 0.0.0.0, such as `0`."""
     try:
         return socket.inet_aton(host) == bytes(4)
     except (OSError, UnicodeError):

@@ -1,7 +1,8 @@
-"""The server's log on standard error: set up once, as text or JSON, each record in one line.
+"""The server's log on standard error: one record a line, as text or JSON.
 
-Text is `time=… level=… message name=value …`, JSON one object with the same names. Values that are not plain words are
-written as Python literals, so no value can break a line. A traceback follows in lines of its own, or in `exception`.
+Text is `time=… level=… message name=value …`, JSON one object with the same names. In text a value that is no plain
+word is written as a Python literal, so no value can break a line. A traceback stands on lines of its own, or in
+`exception`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ _PLAIN = re.compile(r"[\w.:@+-]+", re.ASCII)
 
 
 def configure(debug: int, log_format: str = "text") -> None:
-    """Set up the log of this process. `debug` is OLLAMA_DEBUG: 0 for INFO, 1 DEBUG, 2 TRACE and all of the libraries.
+    """Set up the log of this process.
 
-    `log_format` is "text" or "json".
+    `debug` is OLLAMA_DEBUG: 0 for INFO, 1 for DEBUG, 2 for TRACE and the DEBUG of libraries. `log_format` is "text" or
+    "json".
     """
     handler = logging.StreamHandler()
     handler.addFilter(_add_request)
@@ -36,17 +38,17 @@ def configure(debug: int, log_format: str = "text") -> None:
 
 
 def level_of(debug: int) -> int:
-    """The level that a value of OLLAMA_DEBUG means."""
+    """The log level for a value of OLLAMA_DEBUG."""
     return (logging.INFO, logging.DEBUG, TRACE)[min(debug, 2)]
 
 
 def runner_level(environ: Mapping[str, str], debug: int) -> dict[str, str]:
-    """The environment variable by which the models' processes log as much as the server, unless it is set."""
+    """PRONK_RUNNER_LOG for the models' processes: as set, else the server's level."""
     return {RUNNER_LEVEL: environ.get(RUNNER_LEVEL) or logging.getLevelName(level_of(debug)).lower()}
 
 
 def _add_request(record: logging.LogRecord) -> bool:
-    """Give a record the id of the request in whose context it is made, if it has none."""
+    """A log filter: adds the current request's id to records without `request_id`. Keeps every record."""
     values = getattr(record, "fields", {})
     if "request_id" not in values and (request_id := REQUEST_ID.get()):
         record.fields = {**values, "request_id": request_id}
@@ -105,7 +107,7 @@ def _text(value: Any) -> str:
 
 
 def _printable(message: str) -> str:
-    """A message in one line, whatever is in it."""
+    """The message with unprintable characters escaped, so it stays on one line."""
     if message.isprintable():
         return message
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)

@@ -12,7 +12,7 @@ from pathlib import Path
 from server.stopping import exit_on_signals, leave_on_signals
 
 if __name__ == "__main__":
-    leave_on_signals()  # what is imported now takes most of the time until the server is there
+    leave_on_signals()  # the imports below take most of the time until the server is there
 
 import uvicorn
 
@@ -21,7 +21,8 @@ from engine.engine import Engine, EngineConfig
 from engine.loading import devices
 from engine.selftest import processor
 from registry.remote.proxies import Proxies
-from registry.storage.files import hindrance
+from registry.sizes import binary_size
+from registry.storage.files import unwritable_folder
 from registry.storage.store import Store
 from server import log
 from server.app import create_app
@@ -37,20 +38,20 @@ _logger = logging.getLogger("pronk.server")
 
 
 def run(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; returns the exit code. What hinders the start is told on standard error."""
+    """Serve until SIGINT or SIGTERM; returns the exit code. Prints on standard error why it cannot start."""
     leave_on_signals()
     _open_standard_streams()
     log.configure(settings.debug, settings.log_format)
     for warning in (*settings.warnings, *Proxies.from_env(settings.environ).warnings, *settings.missing_files):
-        _logger.warning(warning)
+        _logger.warning("configuration: %s", warning)
     try:
         sock = listen(settings.address)
-        _warn_of_hindrance(settings)
+        _warn_of_read_only_models(settings)
         with exit_on_signals():
-            chosen = cpu_variant.choose(settings.environ, settings.models_folder)
+            variant = cpu_variant.choose(settings.environ, settings.models_folder)
         level = log.runner_level(settings.environ, settings.debug)
-        settings = replace(settings, environ={**settings.environ, **chosen, **level})
-        _logger.info("%s", start_line(settings.models_folder))
+        settings = replace(settings, environ={**settings.environ, **variant, **level})
+        _logger.info("Pronk %s", installation(settings.models_folder))
         engine = build_engine(settings)
         app = create_app(settings, engine, engine.models)
     except (CannotListen, HomeMissing, InvalidOrigin) as error:
@@ -69,52 +70,52 @@ def run(settings: Settings) -> int:
         timeout_keep_alive=_KEEP_ALIVE,
     )
     if not is_loopback(settings.address.host):
-        _logger.warning("no authentication: whoever can reach this address can use and change the models")
+        _logger.warning("no authentication: everyone who can reach this address can use and change the models")
     Server(config, settings.drain_timeout).run([sock])
     return 0
 
 
-def _warn_of_hindrance(settings: Settings) -> None:
-    """Say if the models cannot be changed. A store that is for reading only can be served all the same."""
-    if (found := hindrance(settings.models_folder)) is not None:
-        folder, reason = found
+def _warn_of_read_only_models(settings: Settings) -> None:
+    """Log if the models folder cannot be written. It can be served all the same."""
+    if (problem := unwritable_folder(settings.models_folder)) is not None:
+        folder, reason = problem
         _logger.warning(
-            "%s cannot be written: %s; models can be run, but not pulled, created or deleted, "
+            "models are read-only: %s cannot be written: %s; models can be run, but not pulled, created or deleted, "
             "unless the user %d may write there or OLLAMA_MODELS names another folder",
             *(folder, reason, os.geteuid()),
         )
 
 
 def _open_standard_streams() -> None:
-    """Open the null device for each standard stream that was closed when we were started.
+    """Open /dev/null for each standard stream that is closed at the start.
 
-    Sockets would take their numbers otherwise, and whoever gets one of those in a child, or writes a line, meets them.
+    Else sockets get the descriptors 0 to 2, and children or prints write into them.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # opened as the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
-def start_line(models: Path) -> str:
-    """What serves and on what, in one line."""
-    gpus = ", ".join(f"{gpu.name} with {gpu.total / 2**30:.1f} GiB" for gpu in devices.gpus()) or "none"
+def installation(models: Path) -> str:
+    """Our version, the models folder and the hardware, in one line."""
+    gpus = ", ".join(f"{gpu.name} with {binary_size(gpu.total)}" for gpu in devices.gpus()) or "none"
     threads = devices.compute_threads()
     try:
         release = version("pronk")
     except PackageNotFoundError:
         release = "(not installed)"
     return (
-        f"Pronk {release}, models in {models}, processor {processor()}, {threads} "
-        f"thread{'s' * (threads != 1)}, {devices.host().total / 2**30:.1f} GiB memory, GPUs: {gpus}"
+        f"{release}, models in {models}, processor {processor()}, {threads} "
+        f"thread{'s' * (threads != 1)}, {binary_size(devices.host().total)} memory, GPUs: {gpus}"
     )
 
 
 def build_engine(settings: Settings) -> Engine:
-    """The engine that these settings describe, on the store they name."""
+    """The engine for these settings and their store. Raises HomeMissing."""
     config = EngineConfig(
         keep_alive=settings.keep_alive,
         load_timeout=settings.load_timeout,

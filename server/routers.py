@@ -1,4 +1,4 @@
-"""The dialects that the server speaks: for each its paths, its routes, and how it writes errors."""
+"""The APIs that the server speaks: the paths, routes and error shape of each."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from server.anthropic import errors as anthropic_errors
 from server.anthropic import messages
 from server.http import docs
 from server.http.errors import ErrorObject, plain_error
-from server.ollama import cloud, create, embed, inference, manage, meta, show, transfer
+from server.ollama import cloud, create, embed, inference, manage, ps, show, status, tags, transfer
 from server.openai import embeddings, models
 from server.openai import errors as openai_errors
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One API: what its paths begin with, how it writes errors, its routes."""
+    """One API: the prefix of its paths, the shape of its errors, its routes."""
 
     prefix: str
     error_object: ErrorObject
     routers: tuple[APIRouter, ...]
 
 
+_OLLAMA = (status, tags, ps, inference, show, manage, create, transfer, embed, cloud, docs)
+
 DIALECTS = (
     Dialect(
         "",
         plain_error,
-        tuple(room.router for room in (meta, inference, show, manage, create, transfer, embed, cloud, docs)),
+        tuple(module.router for module in _OLLAMA),
     ),
     Dialect("/v1/", openai_errors.error_object, (models.router, embeddings.router)),
     Dialect("/v1/messages/", anthropic_errors.error_object, (messages.router,)),
 )
-"""A path belongs to the one with the longest prefix."""
+"""A path belongs to the dialect with the longest matching prefix."""
 
 ROUTERS = tuple(router for dialect in DIALECTS for router in dialect.routers)
 
 
 def error_object_of(path: str) -> ErrorObject:
-    """How errors of this path are written, whether or not there is a route."""
+    """The error shape for a path, which need not be a route."""
     own = (dialect for dialect in DIALECTS if f"{path}/".startswith(dialect.prefix))
     return max(own, key=lambda dialect: len(dialect.prefix)).error_object

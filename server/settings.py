@@ -1,6 +1,6 @@
-"""The one reader of the process environment. Each field of `Settings` says which variable fills it.
+"""Settings, from environment variables. No other module of the server reads the environment.
 
-`python -m server.settings` prints the table for the documentation.
+`python -m server.settings` prints the table of docs/environment.md.
 """
 
 # ruff: noqa: RUF009 - `variable` makes the dataclass fields; nothing mutable is shared
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """An environment variable: how its text is read, its default as the documentation shows it, and its meaning."""
+    """An environment variable: its parser, its default and meaning for the documentation."""
 
     name: str
     parse: Callable[[str], Any]
@@ -37,7 +37,7 @@ def variable(name: str, parse: Callable[[str], T], default: T, shown: str, meani
 
 
 class HomeMissing(Exception):
-    """A folder lies in the home directory, and there is none; `str()` says what can be set instead."""
+    """A path needs the home directory, which is unknown; `str()` names the variable to set instead."""
 
     def __init__(self, variable: str) -> None:
         super().__init__(f"no home directory is known: set HOME or {variable}")
@@ -45,9 +45,10 @@ class HomeMissing(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The configuration of a server, and of a client: both read OLLAMA_HOST.
+    """The configuration of a server; a client reads OLLAMA_HOST of it.
 
-    Durations are seconds (inf: no limit), sizes bytes; 0 or None means that the server chooses.
+    Durations are in seconds (inf: no limit), sizes in bytes; 0 or None: the server chooses. `environ` is the whole
+    environment, `warnings` are the bad values in it.
     """
 
     address: Address = variable(
@@ -124,25 +125,25 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Settings of an environment, by default the process's own. A bad value gives the default and a warning."""
+        """Settings of an environment, by default the process's own. A bad value becomes the default and a warning."""
         environ = dict(os.environ if environ is None else environ)
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         warnings = []
         for name, row in variables().items():
             if not (text := env.clean(environ.get(row.name, ""))):
                 continue
             try:
-                found[name] = row.parse(text)
+                values[name] = row.parse(text)
             except env.Doubtful as doubt:
-                found[name] = doubt.value
+                values[name] = doubt.value
                 warnings.append(f"invalid value of {row.name}, {doubt}: {text!r}")
             except ValueError:
                 warnings.append(f"invalid value of {row.name}, using the default: {text!r}")
-        return cls(**found, environ=environ, warnings=tuple(warnings))
+        return cls(**values, environ=environ, warnings=tuple(warnings))
 
     @property
     def models_folder(self) -> Path:
-        """The folder of the models, the home directory filled in. Raises HomeMissing."""
+        """The models folder with `~` expanded. Raises HomeMissing."""
         try:
             return self.models.expanduser()
         except RuntimeError:
@@ -150,7 +151,7 @@ class Settings:
 
     @property
     def keys_folder(self) -> Path:
-        """The folder of the key by which registries know this server; without a home, beside the models."""
+        """The folder of the key pair that registries know this server by: `~/.ollama`, or the models folder."""
         home = self.environ.get("HOME")
         try:
             return (Path(home) if home else Path.home()) / ".ollama"
@@ -159,14 +160,14 @@ class Settings:
 
     @property
     def missing_files(self) -> tuple[str, ...]:
-        """Files that the TLS library is told to use and that are not there, in words: it says nothing itself."""
+        """Warnings for SSL_CERT_FILE and SSL_CERT_DIR that name nothing: the TLS library gives none."""
         named = {variable: self.environ.get(variable, "") for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
         missing = {variable: path for variable, path in named.items() if path and not os.path.exists(path)}
         return tuple(f"{variable} names what is not there: {path!r}" for variable, path in missing.items())
 
     @property
     def client_url(self) -> str:
-        """The base URL under which a client on this machine finds the server."""
+        """The base URL for a client on this machine."""
         return self.address.url
 
 
@@ -183,12 +184,12 @@ ELSEWHERE = (
     ("PRONK_RUNNER_CPU_VARIANT", "the best that proves right", "the variant of llama.cpp's CPU backend, by its name"),
     ("PRONK_RUNNER_LOG", "as `OLLAMA_DEBUG`", "what the models' processes log: trace, debug, info, warning, error"),
 )
-"""Variables that others than `Settings` read: name, default and meaning."""
+"""Variables without a field of `Settings`: name, default and meaning."""
 
 
 @contextmanager
 def without_environment() -> Iterator[None]:
-    """The process environment is empty inside, for libraries that act on it while they are imported."""
+    """Empties the process environment inside the block, for libraries that act on it when imported."""
     kept = dict(os.environ)
     os.environ.clear()
     try:
@@ -198,13 +199,13 @@ def without_environment() -> Iterator[None]:
 
 
 def variables() -> dict[str, Variable]:
-    """The variable of every field that has one."""
+    """The variables by the name of their field."""
     fields = dataclasses.fields(Settings)
     return {field.name: field.metadata["variable"] for field in fields if "variable" in field.metadata}
 
 
 def markdown() -> str:
-    """The table of all variables, for the documentation."""
+    """The table of docs/environment.md."""
     head = ["| variable | default | meaning |", "|---|---|---|"]
     rows = [*((row.name, row.shown, row.meaning) for row in variables().values()), *ELSEWHERE]
     return "\n".join(head + [f"| `{name}` | {shown} | {meaning} |" for name, shown, meaning in rows])

@@ -1,4 +1,7 @@
-"""How the process ends on a signal while the server is not there to see to it: before it serves, and after."""
+"""Signal handlers for the time before and after uvicorn's own.
+
+`leave_on_signals` exits with 0 at once; within `exit_on_signals` a signal raises SystemExit, so clean-up runs.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-# Imported before everything else, so nothing is imported here that takes time.
+# Imported first: nothing that is slow to import belongs here.
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def leave_on_signals() -> None:
-    """From now on a signal ends the process at once, and successfully: there is nothing to finish. Main thread only."""
+    """From now on SIGINT and SIGTERM exit with 0 at once. Main thread only."""
     for number in SIGNALS:
         signal.signal(number, _leave)
 
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Meanwhile a signal raises SystemExit in the main thread: there is something to clean up, nothing to finish."""
+    """Inside the block SIGINT and SIGTERM raise SystemExit(0). Main thread only."""
     before = {number: signal.signal(number, _exit) for number in SIGNALS}
     try:
         yield
@@ -32,7 +35,7 @@ def exit_on_signals() -> Iterator[None]:
 
 
 def leave() -> None:
-    """End the process now. Children end by themselves when they see it."""
+    """Exit with 0 now, without clean-up. Child processes notice and end."""
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""The server's way to registries: what is pulled at the same time is fetched once."""
+"""Pulls and pushes. Clients that pull the same model at the same time share one download."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ if TYPE_CHECKING:
     from registry.remote.pull import Pulls
 
 log = logging.getLogger("pronk.server")
-_DONE = {"pull": "pulled", "push": "pushed", "create": "created"}
+_SUCCESS = {"pull": "pulled", "push": "pushed", "create": "created"}
+_FAILURE = {"pull": "pull failed", "push": "push failed", "create": "create failed"}
 
 
 async def logged(
     store: Store, name: ModelName, verb: Literal["pull", "push", "create"], steps: AsyncGenerator[Step, None]
 ) -> AsyncGenerator[Step, None]:
-    """The same steps; how they end is one line in the log, with the model's name and bytes, and the seconds it took."""
+    """Pass the steps on, and log their end: model, bytes or reason of failure, seconds."""
     started = time.monotonic()
     try:
         async with aclosing(steps):
             async for step in steps:
-                if step.get("status") == "success":  # before a client that has heard it may leave
+                if step.get("status") == "success":  # logged first: the client may leave once it has the step
                     size = await asyncio.to_thread(_stored_bytes, store, name)
                     seconds = time.monotonic() - started
-                    log.info(_DONE[verb], extra=fields(model=name.shortest, bytes=size, seconds=seconds))
+                    log.info(_SUCCESS[verb], extra=fields(model=name.shortest, bytes=size, seconds=seconds))
                 yield step
     except KNOWN as error:
         reason, seconds = one_line(message_of(error)), time.monotonic() - started
-        log.info("%s failed", verb, extra=fields(model=name.shortest, reason=reason, seconds=seconds))
+        log.info(_FAILURE[verb], extra=fields(model=name.shortest, reason=reason, seconds=seconds))
         raise
 
 
 def _stored_bytes(store: Store, name: ModelName) -> int | None:
-    """The size of a model; None if it is gone already."""
+    """The size of a stored model in bytes; None if it is gone."""
     try:
         return store.find(name, install=False).size
     except KNOWN:
@@ -53,9 +54,9 @@ def _stored_bytes(store: Store, name: ModelName) -> int | None:
 
 
 class Transfers:
-    """Pulls into and pushes from one store. Belongs to the event loop.
+    """Pulls into and pushes from one store. Call it on the event loop.
 
-    What talks to registries is imported when it is first needed: it would double the time of the server's start.
+    `registry.remote` is imported at first use, as it would double the time of the server's start.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
@@ -63,11 +64,11 @@ class Transfers:
         self._settings = settings
 
     def pull(self, name: ModelName, *, insecure: bool) -> AsyncGenerator[Step, None]:
-        """The steps of a pull. Raises RegistryError or StoreError on the way."""
+        """The steps of a pull. Iterating raises RegistryError or StoreError."""
         return logged(self._store, name, "pull", self._pulls.pull(name, insecure=insecure))
 
     def push(self, name: ModelName, *, insecure: bool) -> AsyncGenerator[Step, None]:
-        """The steps of a push. Raises ModelMissing, RegistryError or StoreError on the way."""
+        """The steps of a push. Iterating raises ModelMissing, RegistryError or StoreError."""
         from registry.remote.auth import Authority
         from registry.remote.push import push
 
@@ -75,7 +76,7 @@ class Transfers:
         return logged(self._store, name, "push", steps)
 
     async def require(self, name: ModelName) -> None:
-        """Raises ModelMissing if there is nothing to push."""
+        """Raise ModelMissing if no model has this name."""
         await asyncio.to_thread(self._store.find, name)
 
     @cached_property

@@ -25,8 +25,8 @@ from registry.gguf import GGUFError, GGUFHeader
 _ENDS = "tokenizer.ggml.eos_token_ids"
 
 
-def _kept(*keys: str) -> Callable[[GGUFHeader], int | None]:
-    """A function that sums these fields; None if one is missing."""
+def _sum_of(*keys: str) -> Callable[[GGUFHeader], int | None]:
+    """A function that returns the sum of these fields, None if one is missing."""
 
     def read(header: GGUFHeader) -> int | None:
         sizes = [header.field(key) for key in keys]
@@ -54,10 +54,10 @@ GLM4_MOE_LITE = OllamaLayout(
         },
         values={
             "deepseek2.attention.head_count_kv": 1,
-            "deepseek2.attention.key_length": _kept("attention.kv_lora_rank", "rope.dimension_count"),
-            "deepseek2.attention.value_length": _kept("attention.kv_lora_rank"),
-            "deepseek2.attention.key_length_mla": _kept("attention.key_length"),
-            "deepseek2.attention.value_length_mla": _kept("attention.key_length"),
+            "deepseek2.attention.key_length": _sum_of("attention.kv_lora_rank", "rope.dimension_count"),
+            "deepseek2.attention.value_length": _sum_of("attention.kv_lora_rank"),
+            "deepseek2.attention.key_length_mla": _sum_of("attention.key_length"),
+            "deepseek2.attention.value_length_mla": _sum_of("attention.key_length"),
             "tokenizer.ggml.pre": "glm4",
         },
     ),
@@ -150,7 +150,7 @@ def _is_bert(header: GGUFHeader) -> bool:
 
 
 def _table(header: GGUFHeader) -> bytes:
-    """The decoded table; each string is one base64 digit. Raises GGUFError for anything else."""
+    """The precompiled charsmap, decoded: its strings are base64 digits, one each. Raises GGUFError for other texts."""
     try:
         return base64.b64decode("".join(texts(header, _TABLE)), validate=True)
     except ValueError:
@@ -173,7 +173,7 @@ _NARROWING: Final = re.compile(r"blk\.\d+\.ffn_latent_in\.weight$")
 _is_omni: Final = is_of("nemotron_h_omni")
 
 
-def _width(header: GGUFHeader) -> int | None:
+def _latent_width(header: GGUFHeader) -> int | None:
     """The experts' latent width, if it is narrower than the layers'."""
     narrowing = next((tensor.name for tensor in header.tensors if _NARROWING.match(tensor.name)), "")
     return rows(narrowing)(header)
@@ -197,7 +197,7 @@ def _nemotron(name: str, matches: Callable[[GGUFHeader], bool], architecture: st
             architecture=architecture,
             without_tensors=_NEMOTRON_EXTRAS,
             renamed={r"\.ffn_latent_in\.": ".ffn_latent_down.", r"\.ffn_latent_out\.": ".ffn_latent_up."},
-            defaults={f"{architecture}.moe_latent_size": _width},
+            defaults={f"{architecture}.moe_latent_size": _latent_width},
         ),
     )
 

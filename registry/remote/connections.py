@@ -116,7 +116,7 @@ async def _answer_through(proxy: Proxy, pool: httpx.AsyncBaseTransport, request:
 
 
 def _check(addresses: Sequence[str], reach: Reach) -> None:
-    """Raise Untrusted for any forbidden address: an honest name does not have both kinds."""
+    """Raise Untrusted if any address is forbidden: public and private ones for one name mean DNS rebinding."""
     for address in addresses:
         if not reach.allows(address):
             raise Untrusted("the registry sent us to an address that is not public")

@@ -14,12 +14,12 @@ from typing import Final, ParamSpec, TypeVar
 from registry.errors import BadStatus, NotFound, RegistryError, Unreachable
 from registry.manifest import Layer
 from registry.names import Digest
-from registry.progress import task_group
 from registry.remote.ranges import BlobSource, Origin
 from registry.remote.retries import TICK, Attempts, Retries, Waiting
 from registry.remote.transport import Body, Network
 from registry.storage.partials import DIVISION, Division, Part, Partial
 from registry.storage.store import Store
+from registry.tasks import task_group
 
 P = ParamSpec("P")
 T = TypeVar("T")

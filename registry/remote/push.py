@@ -11,7 +11,7 @@ from typing import BinaryIO
 from registry.errors import BlobMissing, RegistryError, Unreachable, without_paths
 from registry.manifest import Layer
 from registry.names import Digest, ModelName
-from registry.progress import Step, blob_step, task_group
+from registry.progress import Step, blob_step
 from registry.remote.auth import Authority
 from registry.remote.download import Policy
 from registry.remote.repository import Connection, Repository
@@ -19,6 +19,7 @@ from registry.remote.retries import TICK, Waiting, WatchedOperation
 from registry.remote.upload import Upload
 from registry.storage.leases import held
 from registry.storage.store import Store
+from registry.tasks import task_group
 
 
 async def push(

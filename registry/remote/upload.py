@@ -14,12 +14,12 @@ import httpx
 from registry.errors import BadAnswer, BadStatus, StoreError, Unreachable, without_paths
 from registry.manifest import Layer
 from registry.names import InvalidName, ModelName
-from registry.progress import Tasks, task_group
 from registry.remote.download import Policy
 from registry.remote.repository import Connection
 from registry.remote.retries import Waiting
 from registry.remote.transport import Body, parse_url
 from registry.storage.partials import Part
+from registry.tasks import Tasks, task_group
 
 _PIECE: Final = 256 << 10
 _BINARY: Final = {"Content-Type": "application/octet-stream"}

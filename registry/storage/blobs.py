@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, StoreError, require_going, without_paths
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, StoreError, raise_if_stopped, without_paths
 from registry.names import Digest, InvalidDigest
 from registry.storage.files import (
     PendingFile,
@@ -92,14 +92,14 @@ class BlobWriter:
         return Blob(digest, self._size)
 
 
-class BlobMender:
+class BlobRepair:
     """Compares a stored blob with the same blob uploaded again, and replaces it if it is damaged.
 
-    One thread at a time. `mended` is set if it was replaced. Methods raise StoreError.
+    One thread at a time. `repaired` is set if it was replaced. Methods raise StoreError.
     """
 
     def __init__(self, path: Path, digest: Digest) -> None:
-        self.mended = False
+        self.repaired = False
         self._path = path
         self._digest = digest
         self._hash = hashlib.sha256()
@@ -125,7 +125,7 @@ class BlobMender:
         with without_paths(_WRITING):
             if self._new is not None or self._bytes(self._equal, 1):  # or the blob is longer than the upload
                 self._replacement().publish(self._path)
-                self.mended = True
+                self.repaired = True
 
     def close(self) -> None:
         """Close both files."""
@@ -251,13 +251,13 @@ class Blobs:
             file.close()
 
     @contextmanager
-    def mend(self, digest: Digest) -> Iterator[BlobMender]:
-        """A mender for a stored blob that is uploaded again."""
-        mender = BlobMender(self.path(digest), digest)
+    def repair(self, digest: Digest) -> Iterator[BlobRepair]:
+        """A BlobRepair for a stored blob that is uploaded again."""
+        repair = BlobRepair(self.path(digest), digest)
         try:
-            yield mender
+            yield repair
         finally:
-            mender.close()
+            repair.close()
 
     def adopt(self, path: Path, lease: Callable[[Digest], None], stopping: threading.Event | None) -> tuple[Blob, bool]:
         """Move a complete file on the same disk into the blobs. Returns the blob, and whether it existed already.
@@ -267,7 +267,7 @@ class Blobs:
         sha256 = hashlib.sha256()
         with without_paths(_WRITING), path.open("rb") as file:
             while data := file.read(_PIECE):
-                require_going(stopping)
+                raise_if_stopped(stopping)
                 sha256.update(data)
             digest = Digest(sha256.hexdigest())
             blob = Blob(digest, os.fstat(file.fileno()).st_size)

@@ -28,7 +28,10 @@ log = logging.getLogger("pronk.registry")
 
 
 class StoredManifest(NamedTuple):
-    """A manifest's bytes and mtime (Unix nanoseconds); `stamp` is None if the file is too young for it to be safe."""
+    """A manifest's bytes and mtime (Unix nanoseconds).
+
+    `stamp` is None for a file changed so recently that another change might not alter it.
+    """
 
     data: bytes
     modified_at: int

@@ -178,15 +178,15 @@ def _locked_folder(root: Path) -> tuple[int, Path]:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """Whether a folder exists, the free bytes on its disk, and why it cannot be written (empty if it can)."""
+class DiskSpace:
+    """Whether a folder exists, the free bytes on its disk, and why it cannot be written ("" if it can)."""
 
     exists: bool
     free: int
-    hindrance: str = ""
+    unwritable: str = ""
 
 
-def room(folder: Path) -> Room:
+def disk_space(folder: Path) -> DiskSpace:
     """Test-write to a folder, or to its first existing parent. Leaves nothing. Raises nothing."""
     exists = os.path.exists(folder)  # false, without an error, if it may not be looked at
     place = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
@@ -195,14 +195,14 @@ def room(folder: Path) -> Room:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"\0" * 4096)
     except OSError as error:
-        return Room(exists, 0, error.strerror or str(error))
-    return Room(exists, free)
+        return DiskSpace(exists, 0, error.strerror or str(error))
+    return DiskSpace(exists, free)
 
 
-def hindrance(models: Path) -> tuple[Path, str] | None:
+def unwritable_folder(models: Path) -> tuple[Path, str] | None:
     """The first of the models folder, `blobs` and `manifests` that cannot be written, and why; None if all can."""
     below = [path for path in (models / "blobs", models / "manifests") if os.path.exists(path)]
-    checks = ((path, room(path).hindrance) for path in (models, *below))
+    checks = ((path, disk_space(path).unwritable) for path in (models, *below))
     return next(((path, reason) for path, reason in checks if reason), None)
 
 

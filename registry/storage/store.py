@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.bundled import MODELS
-from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError, require_going
+from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError, raise_if_stopped
 from registry.logfields import fields
 from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
-from registry.storage.blobs import Blob, BlobMender, Blobs, BlobWriter, Check, digest_of, owner_of
+from registry.storage.blobs import Blob, BlobRepair, Blobs, BlobWriter, Check, digest_of, owner_of
 from registry.storage.catalog import Catalog
 from registry.storage.derived import DerivedFiles
 from registry.storage.files import Scratch, Stamp
@@ -28,8 +28,8 @@ from registry.storage.partials import Partial
 
 __all__ = [
     "Blob",
-    "BlobMender",
     "BlobMissing",
+    "BlobRepair",
     "BlobTooLarge",
     "BlobWriter",
     "BrokenManifest",
@@ -101,7 +101,7 @@ class Store:
         try:
             self._blobs.rename_legacy()
         except StoreError as error:
-            log.warning("%s", error)
+            log.warning("blobs are not renamed: %s", error)
 
     def find(self, name: ModelName, *, install: bool = True) -> StoredModel:
         """The model stored under a name, ignoring case. With `install`, a missing bundled model is stored first.
@@ -214,7 +214,7 @@ class Store:
                         self._blobs.remove(digest)
                         self.derived.remove(digest)
                     except StoreError as error:  # go on with the others
-                        log.warning("%s: %s", digest, error)
+                        log.warning("blob %s is not removed: %s", digest, error)
             finally:
                 self._leases.forget(note)
 
@@ -238,7 +238,7 @@ class Store:
                     try:
                         removed += not leased and self._blobs.remove_older(filename, before)
                     except StoreError as error:  # go on with the others
-                        log.warning("%s: %s", filename, error)
+                        log.warning("file %s is not removed: %s", filename, error)
         self._scratch.remove_abandoned(before)
         with self._lock:
             self.derived.prune(needed | self._leases.held(), before)
@@ -343,11 +343,11 @@ class Store:
             yield writer
 
     @contextmanager
-    def mend_blob(self, digest: Digest) -> Iterator[BlobMender]:
-        """A mender for a stored blob that is uploaded again: the upload replaces damaged bytes."""
-        with self.lease((digest,)), self._blobs.mend(digest) as mender:
-            yield mender
-            if mender.mended:
+    def repair_blob(self, digest: Digest) -> Iterator[BlobRepair]:
+        """A writer for a stored blob that is uploaded again: the upload replaces damaged bytes."""
+        with self.lease((digest,)), self._blobs.repair(digest) as repair:
+            yield repair
+            if repair.repaired:
                 log.warning("blob %s had changed, and was replaced by what was uploaded", digest)
                 with self._lock:
                     self.derived.remove(digest)
@@ -375,7 +375,7 @@ class Store:
         """
         with path.open("rb") as file, self.new_blob(holder) as writer:
             while data := file.read(_PIECE):
-                require_going(stopping)
+                raise_if_stopped(stopping)
                 writer.write(data)
             return writer.commit()
 

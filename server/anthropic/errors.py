@@ -1,9 +1,10 @@
-"""How Anthropic's API writes errors."""
+"""The error shape of Anthropic's API."""
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
+
+from registry.logfields import REQUEST_ID
 
 _TYPES = {
     400: "invalid_request_error",
@@ -18,6 +19,6 @@ _TYPES = {
 
 
 def error_object(status: int, message: str) -> dict[str, Any]:
-    """The body of an error, with an id of its own."""
+    """The body of an error. `request_id` is the id in our log and in `X-Request-Id`, behind `req_`."""
     detail = {"type": _TYPES.get(status, "api_error"), "message": message}
-    return {"type": "error", "error": detail, "request_id": f"req_{secrets.token_hex(12)}"}
+    return {"type": "error", "error": detail, "request_id": f"req_{REQUEST_ID.get()}"}

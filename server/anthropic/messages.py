@@ -1,4 +1,4 @@
-"""`POST /v1/messages`: for now its refusals."""
+"""`POST /v1/messages`, not supported yet: checks the request, then refuses it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ router = APIRouter(route_class=Route, responses=ERRORS)
 
 @router.post("/v1/messages", status_code=501, response_model=AnthropicError)
 async def messages(request: Request, body: MessagesBody) -> Response:
-    """A chat in Anthropic's dialect; not there yet."""
+    """Chat in Anthropic's format; not supported yet."""
     if not body.model.strip():
         raise HTTPError("model is required")
     if body.max_tokens <= 0:

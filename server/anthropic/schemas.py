@@ -1,4 +1,4 @@
-"""Requests and errors of `/v1/messages`: so far what is needed to refuse a wrong one."""
+"""Requests and errors of `/v1/messages`, with only the fields that are checked so far."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from server.http.body import FIRST_ERROR, Body, BodyRoute, go_list
-from server.http.documented import AnswerObject, Responses, errors
+from server.http.openapi import AnswerObject, Responses, errors
 from server.ollama.fields import Int
 
 
@@ -29,7 +29,7 @@ class MessagesBody(Body):
 
 
 class ErrorCause(AnswerObject):
-    """What kind of error it is, and its text."""
+    """Kind and text of an error."""
 
     type: str
     message: str

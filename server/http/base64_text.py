@@ -1,4 +1,4 @@
-"""Standard base64 in slices, so that a large picture does not hold up other threads."""
+"""Standard base64, decoded in slices so that a large image does not block other threads."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of padded base64; line breaks are skipped. Raises ValueError with Go's own words."""
+    """Decode padded base64, ignoring line breaks. Raises ValueError with Go's error text."""
     decoded = []
-    group = b""  # the start of a group of four, and where it stands
+    group = b""  # an unfinished group of four, which starts at `at`
     at = 0
     for start in range(0, len(text), _SLICE):
         last = start + _SLICE >= len(text)
@@ -30,7 +30,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def _behind(text: str, end: int, count: int) -> int:
-    """Where the last `count` characters before `end` begin; line breaks do not count."""
+    """The position `count` characters before `end`, not counting line breaks."""
     while count:
         end -= 1
         count -= text[end] not in "\r\n"
@@ -39,7 +39,7 @@ def _behind(text: str, end: int, count: int) -> int:
 
 def _strict(bare: bytes) -> bytes:
     decoded = binascii.a2b_base64(bare, strict_mode=True)
-    if len(bare) != -(-len(decoded) // 3) * 4:  # strict as it is, it takes any padding behind whole groups
+    if len(bare) != -(-len(decoded) // 3) * 4:  # even strict mode accepts any padding behind whole groups
         raise ValueError
     return decoded
 
@@ -58,7 +58,7 @@ def _first_bad_byte(data: bytes) -> int:
 
 
 def _bad_padding(data: bytes, at: int, filled: int) -> int:
-    """What is wrong at or after the first `=`, which stands at `at` after `filled` characters of its group."""
+    """Where the padding is wrong. `at` is the first `=`, after `filled` characters of its group."""
     if filled < 2:
         return at
     after = at + 1

@@ -1,4 +1,4 @@
-"""Request bodies: pydantic models that take JSON as Go's decoder does, and its words for what they do not take."""
+"""Request bodies: pydantic models that take JSON as Go's decoder does, with its error texts."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ _GO_TYPES = {
     "less_than_equal": "int",
     "dict_type": "map[string]interface {}",
 }
-"""What pydantic calls a mismatch, and the Go type that Ollama has there. Other types name themselves."""
+"""Pydantic's error types, and the Go type that Ollama's error names. Other errors carry their Go type."""
 
-_MOST_DIGITS = 100  # of a number in an error
-_LITERAL = ("int", "uint8")  # whose errors tell the digits of a number
-_decoders = ThreadPoolExecutor(2, "decoder")  # large bodies: two at a time, apart from the work of others
+_MOST_DIGITS = 100  # of a number quoted in an error
+_LITERAL = ("int", "uint8")  # Go types whose errors quote the number
+_decoders = ThreadPoolExecutor(2, "decoder")  # of large bodies, two at a time
 
 
 class Body(BaseModel):
     """The body of a request, or an object in one.
 
-    Keys match in any case and unknown ones are ignored; `null` leaves the default; no type is made of another.
+    Keys match in any case, unknown keys are ignored, `null` means the default, values are not converted.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, protected_namespaces=())
 
     go: ClassVar[str] = ""
-    """What Ollama calls it, as in `api.ChatRequest`: error texts say so."""
+    """Its Go type in Ollama, such as `api.ChatRequest`, for error texts."""
     _names: ClassVar[dict[str, str]]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Collect the keys."""
+        """Collect the keys by their lower-case form."""
         names = (field.alias or name for name, field in cls.model_fields.items())
         cls._names = {name.lower(): name for name in names}
 
@@ -74,7 +74,7 @@ class Body(BaseModel):
 
 
 class AnyBody(Body):
-    """Any JSON value; nothing of it is used."""
+    """Any JSON value; it is not used."""
 
     @model_validator(mode="before")
     @classmethod
@@ -83,17 +83,17 @@ class AnyBody(Body):
 
 
 class _FirstError(FailFast):
-    """As the original, and hashable, so that it can stand in a union."""
+    """FailFast, but hashable, so that it can stand in a union."""
 
     __hash__ = object.__hash__
 
 
 FIRST_ERROR = _FirstError()
-"""Lists end at their first wrong element: a million errors take more memory than the body."""
+"""Stops a list at its first wrong element: a million errors take more memory than the body."""
 
 
 def go_list(go: str, zero: Any) -> BeforeValidator:
-    """A Go slice: `go` is its type; a null element counts as `zero`."""
+    """Validates a list as the Go slice type `go`; null elements become `zero`."""
 
     def checked(value: Any) -> Any:
         if not isinstance(value, list):
@@ -104,7 +104,7 @@ def go_list(go: str, zero: Any) -> BeforeValidator:
 
 
 def text_map(value: Any) -> Any:
-    """A Go map of texts; null counts as an empty text."""
+    """Validate a Go `map[string]string`; null becomes an empty text."""
     go = "map[string]string"
     if not isinstance(value, dict):
         raise mismatch(value, go)
@@ -115,12 +115,12 @@ def text_map(value: Any) -> Any:
 
 
 def mismatch(value: Any, go: str) -> PydanticCustomError:
-    """The error for a value that should have been of the Go type `go`."""
+    """The error for a value that is not of the Go type `go`."""
     return PydanticCustomError("go_type", "{got}, not {go}", {"got": describe(value, go), "go": go})
 
 
 def describe(value: Any, go: str) -> str:
-    """What Go calls a value where it expects `go`."""
+    """Go's name of a JSON value in an error about the type `go`."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int | float):
@@ -133,12 +133,12 @@ def describe(value: Any, go: str) -> str:
 
 
 def go_text(got: str, place: str, go: str) -> str:
-    """The text of a mismatch; `place` is `Struct.field`, or empty for the body itself."""
+    """The text of a type error; `place` is `Struct.field`, or "" for the body itself."""
     return f"json: cannot unmarshal {got} into Go {f'struct field {place}' if place else 'value'} of type {go}"
 
 
 def decode(data: bytes, kind: type[B], limit: int = 64 << 20) -> B:
-    """A whole body. Raises ValueError with the text for the client, or BodyTooLarge."""
+    """Decode a whole body of at most `limit` bytes. Raises BodyTooLarge, or ValueError with the text for the client."""
     reader = JSONReader(limit)
     reader.feed(data)
     return _read(reader, kind)
@@ -148,7 +148,8 @@ def _read(reader: JSONReader, kind: type[B]) -> B:
     try:
         value = reader.value()
     except OutOfRange as error:
-        value = _within_range(error.value, kind)
+        value = error.value
+        _require_range(value, kind)
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -156,13 +157,13 @@ def _read(reader: JSONReader, kind: type[B]) -> B:
 
 
 def _words(error: ValidationError, kind: type[Body], value: Any) -> str:
-    """The first error, in Ollama's words. A field that reads itself ends Go's decoding, so its error comes first."""
+    """The text of the first error. Errors of a field's own parser come first, because they end Go's decoding."""
     errors = error.errors(include_url=False)
     order = {key.lower(): place for place, key in enumerate(value)} if isinstance(value, dict) else {}
-    errors.sort(key=lambda each: order.get(str(each["loc"][0]).lower(), 0) if each["loc"] else 0)
-    for each in errors:
-        if each["type"] == "value_error":
-            return str(each["ctx"]["error"])
+    errors.sort(key=lambda entry: order.get(str(entry["loc"][0]).lower(), 0) if entry["loc"] else 0)
+    for entry in errors:
+        if entry["type"] == "value_error":
+            return str(entry["ctx"]["error"])
     first = errors[0]
     known = first.get("ctx", {}) if first["type"] == "go_type" else {}
     go = known.get("go") or _GO_TYPES.get(first["type"], "interface {}")
@@ -176,15 +177,14 @@ def _struct(kind: type[Body]) -> str:
     return kind.go.rpartition(".")[2]
 
 
-def _within_range(value: Any, kind: type[Body]) -> Any:
-    """`value` without the keys that nobody reads. Raises ValueError for a number that no float64 holds."""
+def _require_range(value: Any, kind: type[Body]) -> None:
+    """Raise ValueError for a number beyond the range of a float64, unless it is under an unknown key."""
     fields = value.items() if isinstance(value, dict) else [("", value)]
     for key, item in fields:
         name = kind._names.get(key.lower())
         if (number := _first_infinite(item)) is not None and (name or not key):
             go = "int" if item is number else "float64"
             raise ValueError(go_text(describe(number, go), f"{_struct(kind)}.{name}" if name else "", go))
-    return value
 
 
 def _first_infinite(value: Any) -> Infinite | None:
@@ -195,13 +195,16 @@ def _first_infinite(value: Any) -> Infinite | None:
 
 
 class BodyRoute(APIRoute):
-    """A route whose endpoint may take a `Body`. FastAPI documents it; it is read here, whatever its Content-Type."""
+    """A route whose endpoint may take a `Body`. It is decoded here, whatever its Content-Type; FastAPI documents it."""
 
     empty = "missing request body"
-    """What a client is told that sends none."""
+    """The error for a request without a body."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Read the body and call the endpoint with it. Raises TypeError for an endpoint that takes more."""
+        """A handler that decodes the body and calls the endpoint.
+
+        Raises TypeError for an endpoint with other parameters than the body and the request.
+        """
         kind = None if self.body_field is None else self.body_field.field_info.annotation
         if self.body_field is None or not isinstance(kind, type) or not issubclass(kind, Body):
             return super().get_route_handler()
@@ -219,7 +222,7 @@ class BodyRoute(APIRoute):
 
 
 async def read_body(request: Request, kind: type[B], limit: int, empty: str = BodyRoute.empty) -> B:
-    """The JSON body as `kind`. Raises BodyTooLarge or InvalidBody."""
+    """Receive and decode a body of at most `limit` bytes. Raises BodyTooLarge or InvalidBody."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise BodyTooLarge(limit)
@@ -237,10 +240,10 @@ async def read_body(request: Request, kind: type[B], limit: int, empty: str = Bo
 
 
 def json_response(value: Any, status: int = 200, media_type: str = JSON) -> Response:
-    """A whole JSON answer. `value` is made of dicts, lists, texts, numbers and `msgspec.Raw`."""
+    """A JSON response. `value` is made of dicts, lists, texts, numbers and `msgspec.Raw`."""
     return Response(encode(value), status, media_type=None, headers={"content-type": media_type})
 
 
 def empty_response(status: int = 200) -> Response:
-    """An answer without body or Content-Type."""
+    """A response without body and Content-Type."""
     return Response(status_code=status)

@@ -1,4 +1,4 @@
-"""Which web pages may call the server (CORS). Pure: a request's headers in, a verdict out."""
+"""CORS: the web pages that may call the server. Pure."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _MAX_AGE = "43200"  # seconds that a browser may remember a preflight
 
 
 class InvalidOrigin(ValueError):
-    """An entry of OLLAMA_ORIGINS is not an origin."""
+    """A malformed entry of OLLAMA_ORIGINS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do with a request: answer `status` at once, or go on; `headers` belong to the answer either way."""
+    """Answer with `status` at once, or go on if it is None. Either answer gets the `headers`."""
 
     status: int | None = None
     headers: Headers = field(default_factory=list)
@@ -47,7 +47,10 @@ _FORBIDDEN = Verdict(403)
 
 
 class Origins:
-    """The allowed origins: those of this machine and of desktop apps, and `extra` ones with at most one `*` each."""
+    """The allowed origins: this machine, desktop apps, and `extra` ones with at most one `*` each.
+
+    Raises InvalidOrigin.
+    """
 
     def __init__(self, extra: tuple[str, ...] = ()) -> None:
         for entry in extra:
@@ -61,11 +64,11 @@ class Origins:
         self._wild = tuple(_pattern(entry.lower()) for entry in everything if "*" in entry)
 
     def allows(self, origin: str) -> bool:
-        """Whether a page of this origin may call."""
+        """Whether pages of this origin may call."""
         return self._all or origin in self._exact or any(pattern.fullmatch(origin) for pattern in self._wild)
 
     def check(self, method: str, origin: str, host: str) -> Verdict:
-        """The verdict on a request with these headers; no origin, or the server's own, is none of our business."""
+        """The verdict for a request. Without an origin, or with the server's own, it passes."""
         if not origin or origin in (f"http://{host}", f"https://{host}"):
             return _PASS
         if not self.allows(origin):
@@ -93,7 +96,7 @@ class Origins:
 
 
 def _pattern(entry: str) -> re.Pattern[str]:
-    """What an entry with a `*` allows: there a port goes on as a port, an address as an address, a name as a name."""
+    """An entry as a pattern: `*` matches a port after `:`, the rest of an address after digits, else a host name."""
     before, _, after = entry.partition("*")
     if "://" not in entry:
         rest = _ANYTHING

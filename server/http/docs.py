@@ -1,4 +1,4 @@
-"""`/docs` and `/openapi.json`: the API, described by the routes themselves. Nothing is fetched from elsewhere."""
+"""`/openapi.json`, and `/docs` with Swagger UI, whose files come from an installed package."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _A_DAY = "public, max-age=86400"
 @router.get("/openapi.json")
 async def document(request: Request) -> Response:
     """The OpenAPI document."""
-    schema = await asyncio.to_thread(request.app.openapi)  # takes long the first time
+    schema = await asyncio.to_thread(request.app.openapi)  # slow the first time
     return Response(encode(schema), headers={"content-type": "application/json; charset=utf-8"})
 
 
 @router.get("/docs")
 async def page() -> Response:
-    """The OpenAPI document as a page."""
+    """The OpenAPI document in Swagger UI."""
     return get_swagger_ui_html(
         openapi_url="openapi.json",
         title="Pronk",
@@ -39,7 +39,7 @@ async def page() -> Response:
 
 @router.get("/docs/{asset}")
 async def asset(asset: str) -> Response:
-    """The files of that page."""
+    """A file of Swagger UI."""
     if asset not in _ASSETS:
         raise NotFound(f"file '{asset}' not found")
     data = await asyncio.to_thread((files(_PACKAGE) / "static" / asset).read_bytes)

@@ -1,15 +1,14 @@
-"""What the HTTP layer itself refuses, and the one table from exceptions to statuses and bodies.
+"""Errors of the HTTP layer, and the table from exceptions to statuses and bodies.
 
 HTTPError                   a status and a message
 ├── InvalidBody             400  not JSON, or a wrong type
 ├── Unauthorized            401
 ├── NotFound                404
-├── Forbidden               403  always in the native shape
+├── Forbidden               403  as `{"error": …}` in every API
 ├── BodyTooLarge            413
-└── NotSupported            501  known to the API, not to this server yet
+└── NotSupported            501  part of the API, not implemented yet
 
-Whatever is not in the table is a defect: 500 `internal server error`, the traceback in the log, nothing of it in the
-answer.
+Any other exception is a defect: the client gets 500 `internal server error`, the log the traceback.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from modelfile.quantize import QuantizeError
 from modelfile.worker_client import JobFailed, JobUnsupported
 from registry.errors import RegistryError
 from registry.gguf import GGUFError
-from registry.logfields import REQUEST_ID
+from registry.logfields import REQUEST_ID, fields
 from registry.manifest import ManifestError
 from registry.names import InvalidDigest, InvalidName
 from registry.storage.store import ModelMissing, StoreError
@@ -45,35 +44,35 @@ _RETRY_AFTER = "1"  # seconds; a load takes about that long
 
 
 class HTTPError(Exception):
-    """A refusal with its status."""
+    """An error with its status; `str()` is the message for the client."""
 
     status = 400
 
 
 class InvalidBody(HTTPError):
-    """The body is not JSON, or does not have the right types."""
+    """The body is not JSON, or has a wrong type."""
 
 
 class Unauthorized(HTTPError):
-    """Nobody is signed in."""
+    """No account is signed in."""
 
     status = 401
 
 
 class NotFound(HTTPError):
-    """What was asked for does not exist."""
+    """There is no such model, blob or file."""
 
     status = 404
 
 
 class Forbidden(HTTPError):
-    """The server does not do this."""
+    """The server never does this. In every API the body is `{"error": …}`."""
 
     status = 403
 
 
 class BodyTooLarge(HTTPError):
-    """The body is larger than the server takes."""
+    """The body is larger than `limit` bytes."""
 
     status = 413
 
@@ -82,7 +81,7 @@ class BodyTooLarge(HTTPError):
 
 
 class NotSupported(HTTPError):
-    """A part of the API that is not there yet."""
+    """A part of the API that is not implemented yet."""
 
     status = 501
 
@@ -118,9 +117,10 @@ STATUS: Mapping[type[Exception], int] = {
     StoreError: 500,
     RegistryError: 500,
 }
-"""Subclasses count as their nearest ancestor in the table."""
+"""The status of an exception is that of its nearest ancestor in the table."""
 
 KNOWN: tuple[type[Exception], ...] = (HTTPError, *STATUS)
+"""Exceptions that are no defects."""
 
 _FIXED_TEXTS: Mapping[type[Exception], str] = {
     InvalidName: "invalid model name",
@@ -129,36 +129,34 @@ _FIXED_TEXTS: Mapping[type[Exception], str] = {
 
 
 def status_of(error: Exception) -> int:
-    """The HTTP status of an exception."""
+    """The HTTP status of an exception, 500 for a defect."""
     if isinstance(error, HTTPError):
         return error.status
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 def message_of(error: Exception) -> str:
-    """The text that a client reads."""
+    """The message for the client."""
     if not isinstance(error, KNOWN):
         return INTERNAL
     return next((text for kind, text in _FIXED_TEXTS.items() if isinstance(error, kind)), str(error))
 
 
 ErrorObject = Callable[[int, str], dict[str, Any]]
-"""Makes an API's error object of a status and a message."""
+"""Makes an API's error object from a status and a message."""
 
 
 def plain_error(_: int, message: str) -> dict[str, Any]:
-    """The error object of Ollama's API, and of what belongs to no API."""
+    """The error object of Ollama's API, and of paths outside all APIs."""
     return {"error": message}
 
 
 async def error_response(request: Request, error: Exception) -> Response:
-    """The answer to a request that ended in `error`, in the shape of its API. Registered for every exception there is.
-
-    `app.state.error_object_of` says which shape the errors of a path have.
-    """
+    """The response for an exception, in the shape of the path's API: the handler of all exceptions."""
     status = status_of(error)
     if status >= 500 and isinstance(error, KNOWN):  # others come with a traceback
-        log.warning("%s: %d: %s", request.url.path, status, one_line(message_of(error)))
+        reason = one_line(message_of(error))
+        log.warning("request failed", extra=fields(path=request.url.path, status=status, reason=reason))
     error_object: ErrorObject = request.app.state.error_object_of(request.url.path)
     if isinstance(error, Forbidden | engine.CloudModel):
         error_object = plain_error
@@ -166,13 +164,13 @@ async def error_response(request: Request, error: Exception) -> Response:
     if status == 503:
         headers["retry-after"] = _RETRY_AFTER
     if isinstance(error, BodyTooLarge) or not isinstance(error, KNOWN):
-        # The rest of the body is not worth reading; and after a defect the server closes the connection anyway.
+        # The rest of the body is not read; after a defect uvicorn closes the connection anyway.
         headers["connection"] = "close"
     if not isinstance(error, KNOWN):
-        headers["x-request-id"] = REQUEST_ID.get()  # this answer does not come by the guard
+        headers["x-request-id"] = REQUEST_ID.get()  # this response bypasses the guard
     return Response(encode(error_object(status, message_of(error))), status, headers)
 
 
 def one_line(text: str) -> str:
-    """A message as the log shows it."""
+    """The text with line breaks and runs of blanks replaced by one blank each."""
     return " ".join(text.split())

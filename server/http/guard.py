@@ -1,7 +1,7 @@
-"""What happens to a request before any route sees it, as plain ASGI.
+"""ASGI middleware before all routes: request id, access log, redirects, CORS, the Host check, 404 and 405.
 
-In this order, which clients can observe: odd spellings of a path are redirected, `Allow` is worked out, the origin is
-judged, then the host, then unknown paths and methods are answered. What is left goes on to the application.
+Clients can observe the order: redirect an odd spelling of the path, refuse a malformed Host, check the origin, then the
+host, then answer unknown paths and methods. Other requests reach the application.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger("pronk.access")
 
 
 class Guard:
-    """The outermost middleware. Holds no state of a request; one line of log for each answer."""
+    """The outermost middleware. Logs one line for each answer."""
 
     def __init__(self, app: ASGIApp, paths: PathTable, origins: Origins, hosts: Hosts) -> None:
         self.app = app
@@ -38,7 +38,7 @@ class Guard:
         self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry; other scopes than HTTP pass through."""
+        """ASGI entry. Scopes other than HTTP pass through."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -82,14 +82,14 @@ class Guard:
 
     def _check_host(self, method: str, host: str | IPAddress, *, from_browser: bool) -> int | None:
         if not self.hosts.allows(host, from_browser=from_browser):
-            log.warning("refused for its Host: %s; to serve it, name it in OLLAMA_ALLOWED_HOSTS", host)
+            log.warning("host refused: %s; to serve it, add it to OLLAMA_ALLOWED_HOSTS", host)
             return 403
         by_name = self.hosts.on_loopback and isinstance(host, str)
         return 204 if by_name and method == "OPTIONS" else None
 
 
 class Answered:
-    """The `send` of one request: adds the headers that the guard decided on, and remembers the status for the log."""
+    """Wraps `send`: adds headers, and records the status for the access log."""
 
     def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
         self.extra: Headers = []
@@ -100,14 +100,14 @@ class Answered:
         self._start = time.perf_counter()
 
     async def __call__(self, message: Message) -> None:
-        """Pass a message on."""
+        """Send a message; the start of the answer gets the headers."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             message["headers"] = [*message.get("headers", ()), *self.extra, self._request_id]
         await self._send(message)
 
     def log(self) -> None:
-        """One line about the answer; status 0 means that the client left before there was one."""
+        """Log the answer. Status 0: the client left before there was one."""
         milliseconds = (time.perf_counter() - self._start) * 1000
         scope = self._scope
         address, port = scope.get("client") or ("", 0)
@@ -124,23 +124,23 @@ class Answered:
 
 
 def _header(scope: Scope, name: bytes) -> str:
-    """The header of this name, or an empty text. Several count as one, as HTTP has it."""
+    """The value of a header, "" without one. Several are joined by commas (RFC 9110, 5.2)."""
     return b", ".join(value for key, value in scope["headers"] if key == name).decode("latin-1")
 
 
 def _request_id(scope: Scope) -> str:
-    """The client's `X-Request-Id` if it is short and clean, else a new one."""
+    """The client's `X-Request-Id` if it is well-formed, else a new one."""
     sent = _header(scope, REQUEST_ID_HEADER)
     return sent if _USABLE_ID.fullmatch(sent) else new_request_id()
 
 
 def new_request_id() -> str:
-    """An id that no other request has, 16 hexadecimal digits."""
+    """A random id of 16 hexadecimal digits."""
     return secrets.token_hex(8)
 
 
 def _client(scope: Scope) -> str:
-    """Who is treated as one client: an address, and a key if one is shown."""
+    """The key by which the fair queues tell clients apart: address, and hash of the API key if one is sent."""
     address, _ = scope.get("client") or ("", 0)
     key = _header(scope, b"authorization") or _header(scope, b"x-api-key")
     return f"{address} {hashlib.sha256(key.encode()).hexdigest()}" if key else str(address)

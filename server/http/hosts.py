@@ -1,4 +1,4 @@
-"""Which `Host` names the server answers to: the guard against DNS rebinding."""
+"""The `Host` names that the server answers to, against DNS rebinding."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _ENTRY = re.compile(r"(?:[a-z*][a-z0-9+.*-]*://)?(?P<host>\[[^\]]*\]|[^:/]*)(?::
 
 
 class InvalidHost(ValueError):
-    """A text is no `Host` header."""
+    """A malformed `Host` header."""
 
 
 def parse_host(header: str) -> str | IPAddress:
-    """The name, folded, or the address in a `Host` header; an empty one is an empty name. Raises InvalidHost."""
+    """The lower-case name, or the address, in a `Host` header; "" if it is empty. Raises InvalidHost."""
     if "%" not in header and (bare := _address(header)) is not None:  # IPv6 without brackets, as some clients send it
         return bare
-    found = _HOST.fullmatch(header)
-    if found is None or int(found["port"] or 0) > 65535:
+    match = _HOST.fullmatch(header)
+    if match is None or int(match["port"] or 0) > 65535:
         raise InvalidHost(header)
-    host = found["host"]
+    host = match["host"]
     if host.startswith("["):
         address = _address(host[1:-1]) if ":" in host else None
         if address is None:
@@ -39,12 +39,13 @@ def parse_host(header: str) -> str | IPAddress:
 
 
 class Hosts:
-    """Says of a `Host` header whether it may be answered.
+    """The rules by which a request's host is allowed.
 
-    On a loopback address: names and addresses of this machine and of private networks. On any other: everything, but
-    what a browser asks must be for an address, a name without dots, one of a local network or the machine's own, for
-    a page can have any other name lead here. `names` may be asked for everywhere; they are names, `*.domain` for all
-    below a domain, or `*`. So may the hosts of `origins`, but not on a loopback address.
+    - Bound to loopback: names and addresses of this machine, and addresses of private networks.
+    - Bound to anything else: every host; but from a browser only an address, a name without dots, a name of a local
+      network, or our own name, because a web page can make any other name resolve to us.
+
+    `names` are always allowed: a name, `*.domain` or `*`. The hosts of `origins` are too, unless bound to loopback.
     """
 
     def __init__(self, bind: str, names: tuple[str, ...] = (), origins: tuple[str, ...] = ()) -> None:
@@ -56,7 +57,7 @@ class Hosts:
         self._own_name = _name(socket.gethostname())
 
     def allows(self, host: str | IPAddress, *, from_browser: bool) -> bool:
-        """Whether a request for this host may be answered."""
+        """Whether to answer a request for this host."""
         if self._is_named(str(host)):
             return True
         if not self.on_loopback:
@@ -72,41 +73,41 @@ class Hosts:
         )
 
     def _is_near(self, name: str) -> bool:
-        """Whether a name leads into this machine's own network, whoever asks."""
+        """Whether a name belongs to the local network, where no stranger can register it."""
         return "." not in name or name == self._own_name or name.endswith(_LOCAL_SUFFIXES)
 
 
 def is_loopback(bind: str) -> bool:
-    """Whether a server listening on this host is reachable from this machine only."""
+    """Whether only this machine can reach a server that listens on this host."""
     if (address := _address(bind)) is not None:
         return address.is_loopback
     if not bind:
         return False
     try:
-        found = socket.getaddrinfo(bind, None, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(bind, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return False
-    return all((address := _address(str(entry[4][0]))) is not None and address.is_loopback for entry in found)
+    return all((address := _address(str(entry[4][0]))) is not None and address.is_loopback for entry in entries)
 
 
 def _names_a_host(origin: str) -> bool:
-    """Whether an entry of OLLAMA_ORIGINS is about web pages of a host, not about apps or extensions."""
-    scheme, found, _ = origin.lower().partition("://")
-    return not found or scheme in ("http", "https") or "*" in scheme
+    """Whether an entry of OLLAMA_ORIGINS names a host's web pages, not an app or extension."""
+    scheme, separator, _ = origin.lower().partition("://")
+    return not separator or scheme in ("http", "https") or "*" in scheme
 
 
 def _host_of(entry: str) -> str:
-    """The host in a name, an address, a `Host` header or an origin."""
+    """The host of a name, an address, a `Host` header or an origin."""
     address = _address(entry)
     if address is not None:
         return str(address)
-    found = _ENTRY.fullmatch(entry)
-    host = _name(found["host"] if found else entry)
+    match = _ENTRY.fullmatch(entry)
+    host = _name(match["host"] if match else entry)
     return str(_address(host.strip("[]")) or host)
 
 
 def _name(text: str) -> str:
-    """A name in the form in which names are compared: the dot that ends a full one says nothing."""
+    """A name in lower case, without the final dot of a fully qualified one."""
     return text.lower().removesuffix(".")
 
 

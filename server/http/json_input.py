@@ -1,12 +1,11 @@
-"""JSON bodies, read as they arrive: bounds first, then objects.
+"""Decodes JSON bodies in bounded memory and time.
 
-Depth, number of values and sizes are counted in slices before any object is made of them, so that a body beyond a bound
-is refused at once and costs no memory. Behind the first megabytes, long texts are taken out of the body slice by slice,
-because one call that decodes them all would hold up every other thread. What is left is decoded at once, and gets its
-texts back.
+The body is scanned in slices as it arrives. Depth, number of values and sizes are counted before any object is made, so
+a body beyond a bound is refused at once. In bodies of more than 4 MiB, long strings are decoded slice by slice and
+replaced by marks: one call that decodes megabytes would block all other threads. The rest is decoded in one call, then
+the marks are replaced by their strings.
 
-Read as Go's decoder reads: the first value of a body counts and what follows is ignored, wrong UTF-8 and lone
-surrogates become U+FFFD.
+As in Go's decoder, what follows the first value is ignored, and invalid UTF-8 and lone surrogates become U+FFFD.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from server.http.errors import BodyTooLarge
 
 MAX_DEPTH = 64
 MAX_VALUES = 1 << 20
-"""Values in a body; the keys of objects count too."""
+"""Values in a body, counting keys of objects."""
 MAX_CONTAINERS = 1 << 16
-"""Objects and lists in a body: they take more memory and time than other values."""
+"""Objects and lists in a body, which take more memory and time than other values."""
 MAX_SHORT = 16 << 20
-"""Bytes of a body without its long texts."""
+"""Bytes of a body without its long strings."""
 SLICE = 64 << 10
-_HEADER = 72  # bytes of a text that is not ASCII, beside its characters
+_HEADER = 72  # bytes of a Python string that is not ASCII, beside its characters
 _TOO_DEEP = "exceeded max depth"
 _SMALL = 2 << 20  # bytes; not enough for more values than are accepted
 _AT_ONCE = 4 << 20  # bytes of a body that are decoded in one call
-_LONG = 512  # bytes; of what comes later, texts from here on are taken out
+_LONG = 512  # bytes; longer strings behind the first _AT_ONCE bytes are replaced by marks
 
 _DECODER = msgspec.json.Decoder()
 _NOT_BRACKET = bytes(byte for byte in range(256) if byte not in b"[]{}")
@@ -54,22 +53,22 @@ _WORDS = {
     "invalid escape character": "in string escape code",
     "in unicode escape": r"in \u hexadecimal character escape",
 }
-"""What the decoder says, and how Go's scanner says it."""
+"""Error texts of msgspec, and of Go's scanner."""
 
 
 class JSONError(ValueError):
-    """The body is not JSON, or has more of something than is accepted; `str()` is the text for the client."""
+    """The body is not JSON, or beyond a bound; `str()` is the text for the client."""
 
 
 class EmptyBody(JSONError):
-    """There is no JSON value at all in the body."""
+    """The body has no JSON value."""
 
     def __init__(self) -> None:
         super().__init__("EOF")
 
 
 class OutOfRange(ValueError):
-    """A number is larger than a float64. `value` is the body with infinities (`Infinite`) for such."""
+    """A number is beyond the range of a float64. `value` is the body with an `Infinite` in its place."""
 
     def __init__(self, value: Any) -> None:
         super().__init__("number out of range")
@@ -77,7 +76,7 @@ class OutOfRange(ValueError):
 
 
 class Infinite(float):
-    """A number beyond the range of a float64. `literal` is how it was written."""
+    """A number beyond the range of a float64; `literal` is its text."""
 
     literal: str
 
@@ -88,18 +87,18 @@ class Infinite(float):
 
 
 class JSONReader:
-    """One body of at most `limit` bytes. Feed it as it arrives, then ask for its value."""
+    """Decodes one body of at most `limit` bytes: feed it as it arrives, then call `value` once."""
 
     def __init__(self, limit: int) -> None:
         self.size = 0
         self._limit = limit
         self._rest = bytearray()  # not yet scanned
-        self._short = bytearray()  # scanned, long texts replaced by marks
-        self._mark = b""  # stands for a text, followed by its number
-        self._texts: list[str] = []  # by the number of their mark
-        self._inside = 0  # 1 within a text
+        self._short = bytearray()  # scanned, long strings replaced by marks
+        self._mark = b""  # stands for a long string, followed by its number
+        self._texts: list[str] = []  # the long strings, by number
+        self._inside = 0  # 1 within a string
         self._depth = self._values = self._containers = 0
-        self._taken = self._joined = 0  # bytes of the texts that were taken out, and of those that are whole again
+        self._taken = self._joined = 0  # bytes of the long strings, and of those already joined
 
     def feed(self, data: bytes) -> None:
         """Scan a piece of the body. Raises BodyTooLarge or JSONError."""
@@ -116,7 +115,7 @@ class JSONReader:
                 self._scan(piece[:end])
 
     def value(self) -> Any:
-        """The first JSON value of the body, to be asked for once. Raises EmptyBody, JSONError or OutOfRange."""
+        """The first JSON value of the body. Call it once. Raises EmptyBody, JSONError or OutOfRange."""
         rest, self._rest = bytes(self._rest), bytearray()
         if not self._short and (opened := rest.count(b"[") + rest.count(b"{")) <= MAX_CONTAINERS:
             return _decode_small(rest, opened)
@@ -130,7 +129,7 @@ class JSONReader:
             raise OutOfRange(self._filled(error.value)) from None
 
     def _scan(self, data: bytes) -> None:
-        """Count what a slice holds, and keep it."""
+        """Count the values of a slice, and keep the slice."""
         bare = data.replace(rb"\\", b"__").replace(rb"\"", b"__") if b"\\" in data else data
         parts = bare.split(b'"')
         self._count(b"".join(parts[self._inside :: 2]))
@@ -143,7 +142,7 @@ class JSONReader:
             raise JSONError(f"request body too complex: at most {MAX_SHORT} bytes beside long texts are accepted")
 
     def _count(self, outside: bytes) -> None:
-        """Check the bounds; `outside` is what stands outside of texts."""
+        """Check the bounds. `outside` is the slice without its strings."""
         opened = outside.count(b"[") + outside.count(b"{")
         self._containers += opened
         self._values += opened + outside.count(b",") + outside.count(b":")
@@ -158,7 +157,7 @@ class JSONReader:
             raise JSONError(f"request body too complex: at most {MAX_CONTAINERS} objects and lists are accepted")
 
     def _take_out(self, data: bytes, parts: list[bytes]) -> None:
-        """Keep a slice, with marks for long texts. `parts` is the slice without escapes, split at its quotes."""
+        """Keep a slice with marks for its long strings. `parts` is the slice with escapes blanked, split at quotes."""
         self._mark = self._mark or secrets.token_hex(16).encode()
         at = 0
         for number, part in enumerate(parts):
@@ -182,7 +181,7 @@ class JSONReader:
         return JSONError(f"request body too large: its texts take more than {self._limit} bytes of memory")
 
     def _filled(self, value: Any) -> Any:
-        """`value` with the long texts for their marks; lists and objects are changed in place."""
+        """`value` with marks replaced by their strings; lists and objects are changed in place."""
         mark = self._mark.decode()
 
         def filled(value: Any) -> Any:
@@ -200,7 +199,7 @@ class JSONReader:
         return filled(value)
 
     def _text(self, pieces: list[str]) -> str:
-        """A long text made whole. It takes as many bytes per character as its widest character needs."""
+        """The string of alternating text and marks. Its widest character decides its bytes per character."""
         whole = pieces[:1]
         for piece in pieces[1:]:
             number, _, short = piece.partition(";")
@@ -213,12 +212,12 @@ class JSONReader:
 
 
 def _width(text: str) -> int:
-    """Bytes that each character of a text takes."""
+    """Bytes per character of a Python string."""
     return 1 if text.isascii() else round((text.__sizeof__() - _HEADER) / (len(text) + 1))
 
 
 def _cut(data: bytes) -> int:
-    """Where a slice may end: not within a character or an escape, nor between the halves of a surrogate pair."""
+    """Where to end a slice: not within a character, an escape or a surrogate pair."""
     end = len(data)
     at = data.rfind(b"\\", end - 6)
     if at >= 0 and _starts_escape(data, at) and (at + 1 == end or data[at + 1] == ord("u")):
@@ -235,13 +234,13 @@ def _cut(data: bytes) -> int:
 
 
 def _starts_escape(data: bytes, at: int) -> bool:
-    """Whether the backslash at this place is not itself escaped."""
+    """Whether the backslash at this place is not escaped itself."""
     upto = data[: at + 1]
     return (len(upto) - len(upto.rstrip(b"\\"))) % 2 == 1
 
 
 def _decode_small(data: bytes, opened: int) -> Any:
-    """A body that can only break the bound of depth, and is cheaper to decode than to scan."""
+    """Decode a body too small to break any bound but that of depth: cheaper than a scan."""
     try:
         value = decode(data)
     except RecursionError:
@@ -252,7 +251,7 @@ def _decode_small(data: bytes, opened: int) -> Any:
 
 
 def _deeper(value: Any) -> bool:
-    """Whether lists and objects are nested deeper than is accepted."""
+    """Whether lists and objects are nested deeper than MAX_DEPTH."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_DEPTH):
         level = [
@@ -286,7 +285,7 @@ def decode(data: bytes | bytearray) -> Any:
 
 def _explain(problem: str, data: bytes | bytearray, at: int) -> str:
     place = next((words for key, words in _WORDS.items() if key in problem), "looking for beginning of value")
-    at -= "escape" in problem  # where it tells the place behind the character
+    at -= "escape" in problem  # there msgspec gives the position after the character
     return _invalid(chr(data[min(at, len(data) - 1)]), place)
 
 
@@ -296,7 +295,7 @@ def _invalid(character: str, place: str = "looking for beginning of value") -> s
 
 
 def _repaired(data: bytes | bytearray) -> bytes | bytearray:
-    """The same with U+FFFD for each byte that is no UTF-8 and for each half of a character."""
+    """The data with U+FFFD for each byte that is no UTF-8 and each lone surrogate."""
     text = data.decode("utf-8", "surrogateescape")
     if not text.isascii():
         data = re.sub("[\ud800-\udfff]", "\ufffd", text).encode()

@@ -1,4 +1,4 @@
-"""JSON answers: compact, and safe to be split into lines."""
+"""Encodes JSON answers: compact, without characters that Python's `splitlines` splits at."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON of dicts, lists, texts, numbers and `msgspec.Raw`; dicts keep their order."""
+    """Compact JSON of dicts, lists, texts, numbers and `msgspec.Raw`. Dicts keep their order."""
     return _escaped(_ENCODER.encode(value))
 
 

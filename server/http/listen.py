@@ -11,11 +11,11 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}  # seco
 
 
 class CannotListen(Exception):
-    """The address is taken, or not ours to listen on; `str()` says which and why."""
+    """The address is taken, unknown or forbidden; `str()` names it and the reason."""
 
 
 def listen(address: Address) -> socket.socket:
-    """A bound socket. Raises CannotListen."""
+    """A bound, non-blocking socket; uvicorn makes it listen. Raises CannotListen."""
     candidates = [("::", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)]
     if not address.is_everywhere:
         candidates = [_resolve(address)]
@@ -30,12 +30,12 @@ def listen(address: Address) -> socket.socket:
 
 
 def _resolve(address: Address) -> tuple[str, socket.AddressFamily]:
-    """The address to bind; of a name with several, an IPv4 one."""
+    """The address of a host, IPv4 if it has one. Raises CannotListen."""
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise CannotListen(f"listen tcp: lookup {address.host}: no such host") from None
-    family, _, _, _, name = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    family, _, _, _, name = min(entries, key=lambda entry: entry[0] != socket.AF_INET)
     return str(name[0]), family
 
 
@@ -56,7 +56,7 @@ def _bind(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
 
 
 def _watch_peers(server: socket.socket) -> None:
-    """Let the system notice clients that vanish without a word: their answers would go on. Connections inherit this."""
+    """Enable TCP keep-alive, so answers to vanished clients end. Connections inherit it."""
     server.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE.items():
         if (option := getattr(socket, name, None)) is not None:  # not every system has all of them

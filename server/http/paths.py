@@ -1,4 +1,4 @@
-"""Which methods a path answers to, and where a path that is spelt differently should go. Pure."""
+"""Request targets, the methods of each path, and redirects from other spellings of a path. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import quote, unquote
 
+import httptools
+
 _ALLOW_ORDER = ("HEAD", "GET", "POST", "DELETE")
 _PARAMETER = re.compile(r"\{[^}]+\}")
-_KEPT = "/:@!$&'()*+,;=~-._"  # what a path may hold unescaped
+_KEPT = "/:@!$&'()*+,;=~-._"  # characters that need no escape in a path
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Send the client to `location`. `body` is HTML, given to GET only."""
+    """A redirect to `location`. `body` is HTML for GET, else empty."""
 
     status: int
     location: str
@@ -26,14 +28,14 @@ class Redirect:
 
 @dataclass(slots=True)
 class PathTable:
-    """The methods of every path. A path is fixed, or a pattern with one-segment parameters."""
+    """The methods of every path, fixed or with parameters of one segment."""
 
     _fixed: dict[str, frozenset[str]] = field(default_factory=dict)
     _patterns: dict[re.Pattern[str], frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, routes: Iterable[tuple[str, Iterable[str]]]) -> PathTable:
-        """The table of (path, methods) pairs; a path may come more than once."""
+        """The table for (path, methods) pairs; the methods of equal paths add up."""
         methods: dict[str, frozenset[str]] = {}
         for path, names in routes:
             methods[path] = methods.get(path, frozenset()) | frozenset(names)
@@ -46,15 +48,15 @@ class PathTable:
         return table
 
     def methods(self, path: str) -> frozenset[str]:
-        """The methods of a path, none if there is no such path."""
-        if (found := self._fixed.get(path)) is not None:
-            return found
+        """The methods of a path; empty for an unknown path."""
+        if (names := self._fixed.get(path)) is not None:
+            return names
         return next((names for pattern, names in self._patterns.items() if pattern.fullmatch(path)), frozenset())
 
     def redirect(self, method: str, raw: bytes, query: str) -> Redirect | None:
-        """Where a path with dots, doubled slashes or a slash at its end leads, if anywhere.
+        """The redirect for a path with dot segments, doubled slashes or a final slash; None if there is none.
 
-        `raw` is the path as it came: dots and slashes that are escaped are nothing to be cleaned.
+        `raw` is the path as it came: escaped dots and slashes stay.
         """
         escaped = quote(raw, safe=_KEPT + "%")
         cleaned = clean_path(escaped)
@@ -68,7 +70,7 @@ class PathTable:
 
 
 def clean_path(path: str) -> str:
-    """The shortest spelling of a path; a slash at its end stays."""
+    """The path without dot segments and doubled slashes; a final slash stays."""
     if ("//" not in path and "/." not in path and path.startswith("/")) or path == "*":
         return path
     cleaned = posixpath.normpath("/" + path.lstrip("/"))
@@ -76,7 +78,7 @@ def clean_path(path: str) -> str:
 
 
 def allow_header(methods: Iterable[str]) -> str:
-    """The value of `Allow`."""
+    """The value of the `Allow` header."""
     return ", ".join(name for name in _ALLOW_ORDER if name in methods)
 
 
@@ -85,3 +87,39 @@ def _redirect(method: str, escaped: str, query: str, status: int) -> Redirect:
     phrase = HTTPStatus(status).phrase
     body = f'<a href="{html.escape(location)}">{phrase}</a>.\n\n' if method == "GET" else ""
     return Redirect(status, location, body.encode())
+
+
+class InvalidTarget(ValueError):
+    """The target of a request line is neither a path nor a URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A parsed request target. `path` is unescaped, `raw_path` is not. `host` is `name[:port]` of a URL, else None."""
+
+    raw_path: bytes
+    path: str
+    query: bytes
+    host: bytes | None
+
+    @classmethod
+    def parse(cls, target: bytes) -> Target:
+        """Parse the target of a request line. Raises InvalidTarget."""
+        if not target.isascii():
+            raise InvalidTarget(target)
+        try:
+            url = httptools.parse_url(target)
+        except httptools.HttpParserInvalidURLError:
+            raise InvalidTarget(target) from None
+        if url.userinfo is not None or (url.schema is None) != (url.host is None):
+            raise InvalidTarget(target)
+        raw_path = url.path or b"/"
+        path = raw_path.decode("ascii")
+        return cls(raw_path, unquote(path) if "%" in path else path, url.query or b"", _host(url))
+
+
+def _host(url: httptools.parser.url_parser.URL) -> bytes | None:
+    if url.host is None:
+        return None
+    name = b"[%b]" % url.host if b":" in url.host else url.host
+    return name if url.port is None else b"%b:%d" % (name, url.port)

@@ -1,8 +1,10 @@
-"""uvicorn's HTTP protocol, with bounds on what a client may send and one reading of it.
+"""uvicorn's HTTP protocol, with limits and stricter parsing.
 
-What uvicorn leaves open and is settled here: requests that ask for an upgrade are answered as if they did not, HTTP/1.0
-gets no chunks, headers, trailers and chunk extensions have a size, headers a time, and a body that nobody reads an end.
-A request that could be read in two ways is refused, and the connection closed.
+- Upgrades are ignored; CONNECT is refused.
+- Answers to HTTP/1.0 are not chunked.
+- The size of headers, trailers and chunk extensions is limited, and the time until headers are complete.
+- Of a body that nobody reads, at most MAX_UNWANTED bytes are received.
+- Ambiguous requests are refused, and their connection closed.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from registry.logfields import fields
+from registry.logfields import REQUEST_ID, fields
 from server.http.errors import plain_error
 from server.http.guard import REQUEST_ID_HEADER, new_request_id
 from server.http.json_output import encode
-from server.http.target import InvalidTarget, Target
+from server.http.paths import InvalidTarget, Target
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
@@ -26,44 +28,44 @@ if TYPE_CHECKING:
 MAX_HEADER_BYTES = 64 << 10
 MAX_HEADERS = 100
 MAX_UNWANTED = 1 << 20
-"""Bytes that are read of a request after it has been answered."""
-_PIECE = 4 << 10  # bytes that are parsed at once, so that few requests are taken before their turn
-_FRAME = 32  # bytes of a chunk that are not its content: size and line ends; what is more counts as headers
+"""Bytes received of a request after it has been answered."""
+_PIECE = 4 << 10  # bytes parsed at once; small, so that few pipelined requests are parsed before their turn
+_FRAME = 32  # bytes of a chunk's size and line ends; more than that, such as extensions, counts as headers
 log = logging.getLogger("pronk.access")
 _TOO_LARGE = f"request headers too large: at most {MAX_HEADER_BYTES} bytes in {MAX_HEADERS} fields are accepted"
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. Requests are answered in their order, each of them once."""
+    """One connection. Requests are answered in their order."""
 
     header_timeout = 60.0
-    """Seconds in which the headers of a request must be complete."""
+    """Seconds within which the headers of a request must be complete."""
     body_timeout = 60.0
-    """Seconds in which something more of a body must come."""
+    """Seconds within which more of a body must arrive."""
     linger = 1.0
-    """Seconds in which a client that is still sending may read the answer after which the connection is closed."""
+    """Seconds between the last answer and the close, for a client that is still sending."""
 
-    _answering: _Cycle | None = None  # the request whose answer is due; those behind it are in the pipeline
+    _answering: _Cycle | None = None  # the request that is being answered; later ones are in `pipeline`
     _in_body = False  # the parser has seen the headers of `cycle`, but not its end
-    _ended = False  # nothing more is parsed
+    _ended = False  # parse nothing more
     _eof = False  # the client sends nothing more
-    _refusal: tuple[int, str] | None = None  # why not: the answer to what could not be parsed
-    _deadline: asyncio.TimerHandle | None = None  # when a request must have come further, or the connection is closed
-    _heard = False  # something of the body since that was set
-    _unparsed = b""  # what has arrived behind requests that wait for their turn
-    _body_left = 0  # bytes, as far as the headers say
-    _overhead = 0  # bytes received that were neither content of a body nor a whole header
+    _refusal: tuple[int, str] | None = None  # status and text of the answer to a request that cannot be parsed
+    _deadline: asyncio.TimerHandle | None = None  # calls `_request_is_late`
+    _heard = False  # body bytes have arrived since `_deadline` was set
+    _unparsed = b""  # bytes after requests that wait for their turn
+    _body_left = 0  # bytes, by Content-Length
+    _overhead = 0  # bytes since the last whole header that are not body content
     _size = 0  # bytes of the target, headers and trailers
     _fields = 0
     _unwanted = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to wait for a request."""
+        """Start the timeout for the first request."""
         super().connection_made(transport)
         self._deadline = self.loop.call_later(self.header_timeout, self._request_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell all requests that their client has gone, and keep nothing of the connection."""
+        """Tell all requests that their client has left."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._unset_deadline()
@@ -74,9 +76,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.pipeline.clear()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends nothing more, or has gone: which of them cannot be seen. Returns whether to stay open.
+        """The client sends nothing more. Returns whether to stay open.
 
-        So what is at hand is answered, and what takes long is given up.
+        It may have left altogether, which cannot be told: answers that are ready are sent, running ones are cancelled.
         """
         if self._ended or (self._all_answered and not self._unparsed):
             return False
@@ -86,14 +88,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, whatever pieces it comes in."""
+        """Parse, or drop, what has arrived."""
         if self._ended:
             self._drop(len(data))
         else:
             self._parse(self._unparsed + data)
 
     def on_message_begin(self) -> None:
-        """A request starts."""
+        """A request begins."""
         super().on_message_begin()
         self._unset_keepalive_if_required()
         self._overhead = self._size = self._fields = self._unwanted = 0
@@ -101,19 +103,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(self.header_timeout, self._request_is_late)
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the request's target."""
+        """Add a piece of the request target. Refuses one that is too large."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a whole header. A trailer counts as one, and is not used."""
+        """Add a header. A trailer counts towards the limits and is dropped."""
         self._fields += 1
         self._count(len(name) + len(value))
         if not self._in_body:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start to answer, or queue the request behind those before it. The body, if any, comes next."""
+        """Check the request, then answer or queue it. Its body, if any, comes next."""
         method = self.parser.get_method().decode("ascii")
         if self.parser.should_upgrade():
             if method == "CONNECT":
@@ -136,25 +138,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._begin(keep_alive=self.parser.should_keep_alive())
 
     def on_body(self, body: bytes) -> None:
-        """Pass on a piece of the body, unless the answer to it has been given."""
+        """Pass on a piece of the body, unless the request is already answered."""
         self._heard = True
         self._overhead -= len(body)
         self._body_left -= len(body)
         super().on_body(body)
 
     def on_chunk_header(self) -> None:
-        """Size and extensions of a chunk have been read."""
+        """Size and extensions of a chunk have been parsed."""
         self._overhead -= _FRAME
 
     def on_message_complete(self) -> None:
-        """The request has ended."""
+        """The request is complete."""
         if not self.parser.should_upgrade():
             self._unset_deadline()
             self._in_body = False
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or close after the last one."""
+        """Continue with the next request, or close after the last one."""
         lingers = self._answering is not None and self._answering.lingers
         super().on_response_complete()
         if self.transport.is_closing():
@@ -180,7 +182,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return not self.pipeline and (self._answering is None or self._answering.response_complete)
 
     def _parse(self, data: bytes) -> None:
-        """Parse up to the first request that must wait for its turn; what is behind it waits unparsed."""
+        """Parse up to the first request that must wait for its turn, and keep the rest unparsed."""
         rest = memoryview(data)
         while rest and not self.pipeline and not self._ended:
             size = max(_PIECE, self._body_left)
@@ -263,7 +265,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stop(431, _TOO_LARGE)
 
     def _stop(self, status: int, message: str) -> NoReturn:
-        """Called by what the parser calls: it turns any exception into an error of its own."""
+        """Refuse, from a callback of the parser, which turns this exception into an HttpParserError."""
         self._refusal = (status, message)
         raise ValueError(message)
 
@@ -278,11 +280,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(408, f"the {'body' if self._in_body else 'headers'} of the request took too long")
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer with an error once the requests before are answered; parse nothing more."""
+        """Answer with an error once earlier requests are answered, and parse nothing more."""
         self._ended = True
         self._unset_deadline()
         if self._in_body:
-            if self.pipeline:  # its answer has not begun: it gets this one
+            if self.pipeline:  # still queued: it gets this answer
                 self.pipeline.popleft()
             elif self.cycle.response_started:
                 if self.cycle.response_complete:
@@ -290,7 +292,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 else:
                     self.transport.abort()
                 return
-            else:  # whoever waits for the body is told that there is none
+            else:  # the application sees a disconnect
                 self.cycle.disconnected = True
                 self.cycle.message_event.set()
                 self._send_refusal(status, message)
@@ -301,10 +303,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _send_refusal(self, status: int, message: str) -> None:
         path = self.url.decode("latin-1").partition("?")[0] if self.scope is not None else ""
-        error_object_of = self.app_state.get("error_object_of")  # what the lifespan gives
+        error_object_of = self.app_state.get("error_object_of")  # from the lifespan
         error_object = plain_error if error_object_of is None else error_object_of(path)
-        body = encode(error_object(status, message))
         request_id = new_request_id()
+        token = REQUEST_ID.set(request_id)
+        body = encode(error_object(status, message))
+        REQUEST_ID.reset(token)
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json; charset=utf-8"),
@@ -318,7 +322,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._close_gently()
 
     def _close_gently(self) -> None:
-        """Close, but not at once: to close a connection on which data is arriving resets it, and the answer is lost."""
+        """Close after `linger`: closing while data arrives resets the connection, and the answer is lost."""
         self._ended = True
         self._unset_keepalive_if_required()
         self._unset_deadline()
@@ -339,9 +343,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 class _Cycle(RequestResponseCycle):
-    """A request and its answer. An answer of unknown length to HTTP/1.0 ends with the connection.
+    """A request and its answer. An HTTP/1.0 answer of unknown length ends with the connection.
 
-    `lingers` says that the connection must be closed, but that the client may still be sending.
+    `lingers`: close the connection after the answer, gently, because the client may still be sending.
     """
 
     lingers = False
@@ -350,18 +354,18 @@ class _Cycle(RequestResponseCycle):
     _until_close = False
 
     def leave(self) -> None:
-        """The client may have gone: nothing more comes from it, and it may not wait for the answer."""
+        """Treat the client as gone: it sends nothing more."""
         self._left = True
         self.message_event.set()
 
     async def run_asgi(self, app: ASGI3Application) -> None:
-        """Have the application answer."""
+        """Run the application. Closes the connection if the client left before the answer was complete."""
         await super().run_asgi(app)
         if self._left and not self.response_complete:
             self.transport.close()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """The next piece of the body; after it, that the client has gone, once it has."""
+        """The next piece of the body; after the last one, waits for the disconnect."""
         if self._left and (self.more_body or self._body_read):
             self.disconnected = True
         message = await super().receive()
@@ -369,7 +373,7 @@ class _Cycle(RequestResponseCycle):
         return message
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send the start or a piece of the answer."""
+        """Send the start or a piece of the answer, adapted to HTTP/1.0."""
         if not self.response_started:
             self._prepare(message)
         elif message["type"] == "http.response.body":
@@ -381,7 +385,7 @@ class _Cycle(RequestResponseCycle):
 
     def _prepare(self, message: Any) -> None:
         if self.waiting_for_100_continue:
-            self.keep_alive = False  # whether the client will send the body now, or another request, cannot be known
+            self.keep_alive = False  # cannot tell whether the client sends the body or another request next
         if self.scope["http_version"] == "1.0":
             headers = list(message.get("headers", ()))
             if any(name.lower() == b"content-length" for name, _ in headers):

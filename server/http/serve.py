@@ -1,4 +1,4 @@
-"""uvicorn's server with our way of stopping: answers may finish for a while, then the engine ends them, then exit 0."""
+"""uvicorn's server with our shutdown: running answers get some seconds to finish, then the engine ends them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from server.env import Address
 from server.stopping import SIGNALS, leave
 
 _TICK = 1.0  # seconds; how often the Date header is renewed
-_LAST_WORDS = 1.0  # seconds that stopped answers have to send their last line
-_AT_ONCE = 0.8  # seconds after a second signal
+_LAST_LINE = 1.0  # seconds in which answers that the engine ended may send their last line
+_FORCED_EXIT = 0.8  # seconds after a second signal
 log = logging.getLogger("pronk.server")
 
 
 class Server(uvicorn.Server):
     """Serves until SIGINT or SIGTERM; `ready` is set once connections are accepted.
 
-    `drain` is how many seconds answers may go on after SIGTERM. SIGINT, or a second signal, ends them at once. The
-    lifespan's end must make running answers end.
+    After SIGTERM, answers may go on for `drain` seconds. SIGINT or a second signal ends them at once. The end of the
+    lifespan must end all answers.
     """
 
     def __init__(self, config: uvicorn.Config, drain: float) -> None:
@@ -36,13 +36,13 @@ class Server(uvicorn.Server):
         self._hurry = asyncio.Event()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, serve, stop."""
+        """Start, serve until a signal or `stop`, shut down."""
         loop = asyncio.get_running_loop()
 
         def on_signal(number: int, _: FrameType | None) -> None:
             loop.call_soon_threadsafe(self._on_signal, number, context=Context())
 
-        # Not the loop's own handlers: when those are removed there is a moment in which a signal kills.
+        # Not the loop's own handlers: while those are removed, there is a moment in which a signal kills.
         before = {number: signal.signal(number, on_signal) for number in SIGNALS}
         try:
             await self._serve(sockets)
@@ -59,7 +59,7 @@ class Server(uvicorn.Server):
         self.ready.set()
 
     async def main_loop(self) -> None:
-        """Serve until told to stop."""
+        """Serve until `stop`."""
         while not await self.on_tick(0):
             try:
                 await asyncio.wait_for(self._stop.wait(), _TICK)
@@ -67,19 +67,19 @@ class Server(uvicorn.Server):
                 continue
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nothing more, let answers end, stop the engine."""
+        """Close the listening sockets, wait for answers, stop the engine, cancel what is left."""
         for listener in self.servers:
             listener.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await self._wait_for_answers(self._drain)
         await self.lifespan.shutdown()
-        await self._wait_for_answers(_LAST_WORDS, patient=True)
+        await self._wait_for_answers(_LAST_LINE, patient=True)
         for task in self.server_state.tasks:
             task.cancel()
 
     def stop(self, *, hurry: bool = False) -> None:
-        """Stop serving; in a hurry, or when told a second time, without waiting for answers to end."""
+        """Stop serving. With `hurry`, or when called again, do not wait for answers."""
         if hurry or self._stop.is_set():
             self._hurry.set()
         self.should_exit = True
@@ -87,8 +87,8 @@ class Server(uvicorn.Server):
 
     def _on_signal(self, number: int) -> None:
         log.info("stopping on %s", signal.Signals(number).name)
-        if self._stop.is_set():  # who says it twice does not want to wait for what cannot be hurried
-            last = threading.Timer(_AT_ONCE, leave)
+        if self._stop.is_set():  # the user does not want to wait: exit even if something hangs
+            last = threading.Timer(_FORCED_EXIT, leave)
             last.daemon = True
             last.start()
         self.stop(hurry=number == signal.SIGINT)

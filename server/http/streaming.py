@@ -1,8 +1,7 @@
-"""Answers that take their time: a writer makes bytes of events, and one response class sends them.
+"""Streaming answers: a writer turns events into bytes, one response class sends them.
 
-Nothing is sent before the first event is there, so an error until then has a status of its own. A later error is the
-last thing in the stream. A client that leaves ends the work: the task that reads the events is cancelled, which closes
-them.
+Nothing is sent before the first event, so an earlier error has its own status. A later error is the last event of the
+stream. When the client leaves, the task that reads the events is cancelled, which closes their iterator.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from engine.api import Delta, ToolCall
+from registry.logfields import fields
 from server.http.body import JSON
 from server.http.errors import KNOWN, error_response, message_of, one_line, plain_error, status_of
 from server.http.json_output import encode
@@ -29,17 +29,17 @@ log = logging.getLogger("pronk.server")
 
 
 class Framing(Enum):
-    """What tells the events of an answer apart."""
+    """How the events of an answer are separated."""
 
     NDJSON = auto()
-    """One line of JSON each."""
+    """Each event is a line of JSON."""
     SSE = auto()
-    """One server-sent event each."""
+    """Each event is a server-sent event."""
     WHOLE = auto()
-    """Nothing: they make up one body, which is sent when they have ended."""
+    """Not at all: the events are collected and sent as one body."""
 
     def frame(self, data: bytes, name: str = "") -> bytes:
-        """`data`, which has no line feed, as one event; only server-sent events have names."""
+        """`data`, which has no line feed, as one event. `name` is for server-sent events."""
         if self is Framing.SSE:
             head = b"event: " + name.encode() + b"\n" if name else b""
             return head + b"data: " + data + b"\n\n"
@@ -47,19 +47,19 @@ class Framing(Enum):
 
 
 class Writer(ABC, Generic[E]):
-    """How one API writes one answer. Made for that answer, so it may remember what it has written."""
+    """Writes one answer in the format of an API. Each answer has its own writer, so writers may keep state."""
 
     framing: Framing
     media_type: str
     error_media_type: ClassVar[str] = JSON
-    """Of an error before the first byte."""
+    """The Content-Type of an error before the first byte."""
 
     @abstractmethod
     def event(self, event: E) -> bytes:
-        """The bytes of an event: one frame, several, or none."""
+        """The bytes for an event: none, one frame or several."""
 
     def end(self) -> bytes:
-        """The bytes behind the last event."""
+        """The bytes after the last event."""
         return b""
 
     @staticmethod
@@ -68,12 +68,12 @@ class Writer(ABC, Generic[E]):
         return plain_error(status, message)
 
     def error(self, error: Exception) -> bytes:
-        """The bytes of an error on the way; nothing comes after them."""
+        """The bytes of an error in the stream. Nothing follows them."""
         return self.framing.frame(encode(self.error_object(status_of(error), message_of(error))))
 
 
 class StreamingAnswer(Response, Generic[E]):
-    """The response to a request whose answer is made while the client waits. Nobody else may read `events`."""
+    """A response written from `events`, of which it must be the only reader. Cancelled when the client leaves."""
 
     def __init__(self, events: AsyncIterator[E], writer: Writer[E]) -> None:
         super().__init__()
@@ -82,12 +82,12 @@ class StreamingAnswer(Response, Generic[E]):
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or stop early when the client goes. Raises defects that show before the first byte."""
+        """ASGI entry. Raises exceptions that are not in the table of errors, if nothing was sent yet."""
         error = await unless_gone(self._answer(send), receive)
         if error is None:
             return
         if self._started:
-            log.error("the answer to %s broke off", scope["path"], exc_info=error)
+            log.error("answer broke off", extra=fields(path=scope["path"]), exc_info=error)
         elif isinstance(error, KNOWN):
             response = await error_response(Request(scope), error)
             response.headers["content-type"] = self.writer.error_media_type
@@ -115,10 +115,10 @@ class StreamingAnswer(Response, Generic[E]):
                 event = await anext(events, None)
             failure = None
         except KNOWN as error:
-            log.warning("an answer broke off: %s", one_line(message_of(error)))
+            log.warning("answer broke off: %s", one_line(message_of(error)))
             failure = error
         finally:
-            # Also when something unforeseen is on its way: the client must see that the stream has failed.
+            # Also for defects and cancellation: the client must see that the stream has failed.
             last = self.writer.end() if failure is None else self.writer.error(failure)
             await send({"type": "http.response.body", "body": last, "more_body": False})
 
@@ -138,7 +138,7 @@ async def _closing(events: AsyncIterator[E]) -> AsyncIterator[AsyncIterator[E]]:
 
 
 class _Body(Writer[bytes]):
-    """A body that is there all at once."""
+    """Writes a body that is one event."""
 
     framing = Framing.WHOLE
 
@@ -151,7 +151,7 @@ class _Body(Writer[bytes]):
 
 
 def whole_answer(work: Callable[[], Awaitable[bytes]], media_type: str = JSON) -> StreamingAnswer[bytes]:
-    """The response whose body `work` makes while the client waits."""
+    """A response whose body is the result of `work`, which is cancelled when the client leaves."""
 
     async def bodies() -> AsyncIterator[bytes]:
         yield await work()
@@ -160,7 +160,7 @@ def whole_answer(work: Callable[[], Awaitable[bytes]], media_type: str = JSON) -
 
 
 def joined(deltas: Iterable[Delta]) -> Delta:
-    """All pieces of an answer as one."""
+    """All deltas of an answer as one."""
     content, thinking = [], []
     calls: list[ToolCall] = []
     for delta in deltas:
@@ -171,7 +171,7 @@ def joined(deltas: Iterable[Delta]) -> Delta:
 
 
 async def unless_gone(work: Coroutine[None, None, None], receive: Receive) -> BaseException | None:
-    """Do some work, and stop if the client goes; the body of its request has been read. Returns what it raised."""
+    """Run `work`, cancelled when the client leaves. Returns what it raised. The request body must have been read."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(receive))
     try:
@@ -187,18 +187,18 @@ async def unless_gone(work: Coroutine[None, None, None], receive: Receive) -> Ba
 
 
 async def _disconnect(receive: Receive) -> None:
-    """Returns when the client has gone."""
+    """Return when the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 class NoAnswer(Response):
-    """The response to a client that went before it had sent its request."""
+    """The response to a client that left while sending its request."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send nothing."""
 
 
 async def no_answer(_: Request, __: Exception) -> Response:
-    """What becomes of a ClientDisconnect."""
+    """The handler of ClientDisconnect."""
     return NoAnswer()

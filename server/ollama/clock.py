@@ -1,16 +1,16 @@
-"""Points in time as Go writes them: RFC 3339, up to nanoseconds, no zeros at the end of the fraction."""
+"""Times in Go's RFC 3339 format: up to nanoseconds, without trailing zeros."""
 
 from __future__ import annotations
 
 import math
 import time
 
-_FOREVER = (2**63 - 1) / 1e9  # seconds from now; "forever" is shown as Go's longest duration
-_UTC = (0, "1970-01-01T00:00:00")  # the last second asked for, and its text: streams ask often within one second
+_FOREVER = (2**63 - 1) / 1e9  # seconds: Go's longest duration
+_UTC = (0, "1970-01-01T00:00:00")  # cache: the last second, and its text
 
 
 def utc_now() -> str:
-    """This moment in UTC."""
+    """The current time in UTC."""
     global _UTC
     now = time.time_ns()
     second, nanoseconds = divmod(now, 1_000_000_000)
@@ -22,14 +22,14 @@ def utc_now() -> str:
 
 
 def local(seconds: float) -> str:
-    """A Unix time with this machine's offset; inf is far in the future."""
+    """A Unix time in seconds, with the local offset. inf means Go's longest duration from now."""
     if math.isinf(seconds):
         seconds = time.time() + _FOREVER
     return written(round(seconds * 1e9))
 
 
 def written(nanoseconds: int) -> str:
-    """A Unix time in nanoseconds, such as a file's, with this machine's offset."""
+    """A Unix time in nanoseconds, with the local offset."""
     second, nanoseconds = divmod(nanoseconds, 1_000_000_000)
     moment = time.localtime(second)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}{_fraction(nanoseconds)}{_offset(moment.tm_gmtoff)}"

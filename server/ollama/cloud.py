@@ -1,4 +1,4 @@
-"""Endpoints of an account at a cloud: they answer as a server does whose cloud is switched off."""
+"""Endpoints of Ollama's cloud, answered as by a server whose cloud is disabled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 @router.post("/api/me", status_code=401, response_model=ErrorAnswer)
 async def me() -> Response:
-    """Who is signed in: nobody."""
+    """The account that is signed in: always 401."""
     raise Unauthorized("unauthorized")
 
 
@@ -27,23 +27,23 @@ async def me() -> Response:
     openapi_extra={"parameters": [_KEY]},
 )
 async def signout() -> Response:
-    """Sign out; nobody is signed in."""
+    """Sign out: always 401."""
     raise Unauthorized("you are not currently signed in")
 
 
 @router.post("/api/experimental/web_search", status_code=403, response_model=ErrorAnswer)
 async def web_search(_: AnyBody) -> Response:
-    """Search the web: always refused, for it needs a cloud."""
+    """Search the web: always 403, because it needs a cloud."""
     raise Forbidden(f"{CLOUD_DISABLED}: web search is unavailable")
 
 
 @router.post("/api/experimental/web_fetch", status_code=403, response_model=ErrorAnswer)
 async def web_fetch(_: AnyBody) -> Response:
-    """Fetch a page: always refused, for it needs a cloud."""
+    """Fetch a web page: always 403, because it needs a cloud."""
     raise Forbidden(f"{CLOUD_DISABLED}: web fetch is unavailable")
 
 
 @router.get("/api/experimental/model-recommendations", response_model=Recommendations)
 async def recommendations() -> Response:
-    """Models that the cloud recommends."""
+    """Models that the cloud recommends: always none."""
     return json_response({"recommendations": []})

@@ -1,4 +1,4 @@
-"""`POST /api/create`: make a model."""
+"""`POST /api/create`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from modelfile.paths import expand, working_folder
 from registry.storage.store import Store
 from server.context import settings_of, store_of, transfers_of
 from server.http.body import BodyRoute
-from server.http.documented import lines
 from server.http.errors import HTTPError
 from server.http.hosts import is_loopback
+from server.http.openapi import lines
 from server.http.streaming import StreamingAnswer
 from server.ollama.create_schema import CreateBody
 from server.ollama.schemas import ERRORS, ProgressAnswer
@@ -28,7 +28,7 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 @router.post("/api/create", response_model=ProgressAnswer, responses=lines(ProgressAnswer))
 async def create(request: Request, body: CreateBody) -> Response:
-    """Make a model of uploaded files, or of another model."""
+    """Create a model from uploaded files or from another model."""
     settings, store = settings_of(request), store_of(request)
     create_request = await asyncio.to_thread(
         _create_request, store, body, trusted=settings.local_paths and _is_local(request)
@@ -45,7 +45,7 @@ def _is_local(request: Request) -> bool:
 
 
 def _create_request(store: Store, body: CreateBody, *, trusted: bool) -> CreateRequest:
-    """What is to be made. Only a trusted client may name files of this machine: it could read them all."""
+    """The model to create. Only trusted clients may name local files, because they could read any of them."""
     request = body.request()
     if not body.is_old:
         return request
@@ -60,7 +60,7 @@ def _create_request(store: Store, body: CreateBody, *, trusted: bool) -> CreateR
 
 
 def _text(body: CreateBody) -> str:
-    """The Modelfile that the request holds."""
+    """The Modelfile in the request. Raises HTTPError if it only has a path."""
     if not body.modelfile:
         raise HTTPError(f"invalid model reference: {body.path}")
     return body.modelfile

@@ -20,7 +20,7 @@ TextMap = Annotated[dict[str, str], BeforeValidator(text_map)]
 
 
 class CreateBody(Named):
-    """`POST /api/create`. `modelfile` and `path` are the form that old clients send; maps may be absent or empty."""
+    """`POST /api/create`. Old clients send `modelfile` or `path` instead of the other fields."""
 
     go: ClassVar[str] = "api.CreateRequest"
 
@@ -47,11 +47,11 @@ class CreateBody(Named):
 
     @property
     def is_old(self) -> bool:
-        """Whether it has the form that was replaced: a Modelfile instead of what it says."""
+        """Whether it has the form of old clients, with a Modelfile."""
         return bool(self.modelfile or self.path)
 
     def request(self) -> CreateRequest:
-        """What is to be made. Raises InvalidName, InvalidDigest, CloudModel, CreateError, or InvalidBody (license)."""
+        """The model to create. Raises InvalidName, InvalidDigest, CloudModel, CreateError, InvalidBody (license)."""
         files, adapters = _files(self.files), _files(self.adapters)
         check_names(files or ())
         return CreateRequest(
@@ -75,19 +75,19 @@ class CreateBody(Named):
 
 
 def _source(text: str) -> ModelName:
-    """The model that another is made from."""
+    """The name of the base model. Raises InvalidName or CloudModel."""
     try:
         return ModelName.parse(local_name(text))
     except InvalidRequest:
         raise InvalidName(text) from None
 
 
-def _files(given: Mapping[str, str] | None) -> FileMap | None:
-    return None if given is None else {name: Digest.parse(digest) for name, digest in given.items()}
+def _files(digests: Mapping[str, str] | None) -> FileMap | None:
+    return None if digests is None else {name: Digest.parse(digest) for name, digest in digests.items()}
 
 
 def _licenses(value: Any) -> tuple[str, ...]:
-    """A text or a list of texts; an empty text is none."""
+    """The licenses: a text or a list of texts; "" means none. Raises InvalidBody."""
     if isinstance(value, str):
         return (value,) if value else ()
     if value is not None and not isinstance(value, list):

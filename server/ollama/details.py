@@ -1,4 +1,4 @@
-"""The `details` object that tags, show and ps have in common."""
+"""The `details` object of `/api/tags`, `/api/show` and `/api/ps`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from registry.gguf.types import UNKNOWN
 
 
 def details(model: Model) -> dict[str, Any]:
-    """What a model is; all keys are always there."""
+    """Format, family, size and quantization of a model; every key is present."""
     config = model.config
     return {
         "parent_model": model.parent_model,
@@ -22,9 +22,9 @@ def details(model: Model) -> dict[str, Any]:
 
 
 def _quantization(model: Model) -> str:
-    """What most of the weights are; where the model does not say so, its file may."""
-    stated, found = model.config.file_type, model.header.file_type
-    return found if stated in ("", UNKNOWN) and found != UNKNOWN else stated
+    """The type of most weights: the config's, or the GGUF header's if that says nothing."""
+    stated, actual = model.config.file_type, model.header.file_type
+    return actual if stated in ("", UNKNOWN) and actual != UNKNOWN else stated
 
 
 NO_DETAILS: dict[str, Any] = {
@@ -35,4 +35,4 @@ NO_DETAILS: dict[str, Any] = {
     "parameter_size": "",
     "quantization_level": "",
 }
-"""For a model that is loaded but no longer stored."""
+"""The details of a model that is loaded but no longer stored."""

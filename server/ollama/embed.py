@@ -29,7 +29,7 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 @router.post("/api/embed", response_model=EmbedAnswer)
 async def embed(request: Request, body: EmbedBody) -> Response:
-    """Vectors of texts; without texts, load or unload the model."""
+    """Embed texts; without texts, load or unload the model."""
     started = time.perf_counter_ns()
     if not body.model_name.strip():
         raise ModelNotFound(body.model_name)
@@ -45,7 +45,7 @@ async def embed(request: Request, body: EmbedBody) -> Response:
 
 @router.post("/api/embeddings", response_model=EmbeddingsAnswer)
 async def embeddings(request: Request, body: EmbeddingsBody) -> Response:
-    """The vector of one text; without a text, load or unload the model."""
+    """Embed one text; without a text, load or unload the model."""
     if not body.model_name.strip():
         raise HTTPError("model is required")
     engine = engine_of(request)
@@ -54,7 +54,7 @@ async def embeddings(request: Request, body: EmbeddingsBody) -> Response:
     async def work() -> bytes:
         try:
             result = await vectors(engine, _legacy_request(body))
-        except InvalidRequest as error:  # a text that does not fit: here that is a failure of the model
+        except InvalidRequest as error:  # a text that is too long is a 500 here
             raise EngineError(str(error)) from None
         return encode({"embedding": as_float64(result.vectors[0]) if result.vectors else []})
 
@@ -62,7 +62,7 @@ async def embeddings(request: Request, body: EmbeddingsBody) -> Response:
 
 
 def texts_of(value: Any) -> list[str]:
-    """One text or several; nothing and an empty text alone are none. Raises HTTPError."""
+    """The texts of `input`: a text or a list of texts; null and "" mean none. Raises HTTPError."""
     texts = value if isinstance(value, list) else [value] if value not in (None, "") else []
     if not all(isinstance(text, str) for text in texts):
         raise HTTPError("invalid input type")
@@ -94,9 +94,9 @@ def _legacy_request(body: EmbeddingsBody) -> EmbedRequest:
 
 
 async def vectors(engine: EngineSurface, embed_request: EmbedRequest) -> Embeddings:
-    """The vectors of texts; without texts none, but a load or an unload.
+    """Embed the texts; without texts, load or unload the model.
 
-    Raises what the engine raises, an unknown model in this endpoint's words.
+    Raises EngineError; NotFound with this endpoint's text for an unknown model.
     """
     try:
         if embed_request.texts:
@@ -122,7 +122,7 @@ def _answer(model: str, result: Embeddings, started: int) -> bytes:
 
 
 async def _require_spelling(request: Request, name: str) -> None:
-    """Of all endpoints this one alone takes no other spelling of a name than the stored one."""
+    """Raise NotFound unless the name has the case of the stored one. All other endpoints ignore case."""
     try:
         model = await find_model(request, name)
     except ModelNotFound:

@@ -1,4 +1,4 @@
-"""What several request bodies hold: `keep_alive`, `think`, `format`, `tool_choice`, pictures, messages and tools."""
+"""Fields shared by request bodies: `keep_alive`, `think`, `format`, `tool_choice`, images, messages, tools."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from server.http.body import FIRST_ERROR, Body, go_list, mismatch
 _MALFORMED = "Value looks like object, but can't find closing '}' symbol"
 _LEVELS = ("high", "medium", "low", "max")
 _THINK_HELP = '"high", "medium", "low", "max", true, or false'
-_LONGEST = (2**63 - 1) / 1e9  # seconds; what Go's duration holds
+_LONGEST = (2**63 - 1) / 1e9  # seconds: Go's longest duration
 _UINT8 = range(256)
 
 
 def parse_keep_alive(value: Any) -> float:
-    """Seconds: a number, or a Go duration as text. Negative means forever, which is inf."""
+    """Seconds: a number, or a Go duration as text. Negative means forever (inf). Raises ValueError."""
     if isinstance(value, str):
         seconds = parse_duration(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -49,7 +49,7 @@ def _go_type(value: Any) -> str:
 
 
 def parse_think(value: Any) -> Think:
-    """On, off, or a level."""
+    """On, off, or a level. Raises ValueError."""
     if isinstance(value, bool):
         return value
     if not isinstance(value, str):
@@ -60,7 +60,7 @@ def parse_think(value: Any) -> Think:
 
 
 def parse_format(value: Any) -> str | None:
-    """The constraint as JSON text, keys in the order of the request; an empty text is none at all."""
+    """The constraint as JSON text, keys in the order of the request; "" means none."""
     return None if value == "" else msgspec.json.encode(value).decode()
 
 
@@ -69,7 +69,7 @@ _WORDS: Mapping[str, ToolChoice] = {"": "auto", "auto": "auto", "none": "none", 
 
 
 def parse_tool_choice(value: Any) -> ToolChoice:
-    """A word, or the function that must be called; an empty text is as none given. Raises ValueError."""
+    """A word, or the function that must be called; "" means auto. Raises ValueError."""
     if isinstance(value, str) and value in _WORDS:
         return _WORDS[value]
     match value:
@@ -99,13 +99,13 @@ def _object(value: Any) -> Any:
 
 
 class NamedFunction(Body):
-    """The name in a `tool_choice`."""
+    """The function named by a `tool_choice`."""
 
     name: str = ""
 
 
 class NamedToolChoice(Body):
-    """A `tool_choice` of one function. For the documentation: `parse_tool_choice` reads it."""
+    """A `tool_choice` that names a function. For the OpenAPI document only; `parse_tool_choice` reads it."""
 
     type: Literal["function"] = "function"
     function: NamedFunction = Field(default_factory=NamedFunction)
@@ -142,7 +142,7 @@ class CalledFunction(Body):
 
 
 class Call(Body):
-    """A tool call of an earlier answer."""
+    """A tool call in an earlier message."""
 
     go: ClassVar[str] = "api.ToolCall"
 
@@ -164,7 +164,7 @@ class MessageBody(Body):
     tool_call_id: str = ""
 
     def message(self) -> Message:
-        """The role in lower case, otherwise as it is."""
+        """The message for the engine, its role in lower case."""
         return Message(
             role=self.role.lower(),
             content=self.content,
@@ -180,11 +180,11 @@ class MessageBody(Body):
 
 
 MAX_ITEMS = 4096
-"""Messages, and tools, of a request."""
+"""Most messages, and most tools, of a request."""
 
 
 def _at_most(what: str) -> BeforeValidator:
-    """Count before anything is made of the items."""
+    """Reject a list of more than MAX_ITEMS before its items are parsed."""
 
     def checked(value: list[Any]) -> list[Any]:
         if len(value) > MAX_ITEMS:
@@ -209,7 +209,7 @@ def _parse_property_type(value: Any) -> list[str]:
 
 
 class PropertyBody(Body):
-    """The schema of one argument of a tool: the keys that templates see."""
+    """The schema of one parameter of a tool: the keys that templates see."""
 
     go: ClassVar[str] = "api.ToolProperty"
 
@@ -224,9 +224,9 @@ class PropertyBody(Body):
     required: Texts = Field(default_factory=list)
 
     def property(self) -> Property:
-        """The schema as the engine knows it."""
+        """The schema as the engine's type."""
         return Property(
-            any_of=tuple(each.property() for each in self.anyOf),
+            any_of=tuple(schema.property() for schema in self.anyOf),
             type=tuple(self.type),
             items=self.items,
             description=self.description,
@@ -237,7 +237,7 @@ class PropertyBody(Body):
 
 
 def _by_name(properties: Mapping[str, PropertyBody] | None) -> dict[str, Property] | None:
-    return None if properties is None else {name: each.property() for name, each in properties.items()}
+    return None if properties is None else {name: schema.property() for name, schema in properties.items()}
 
 
 Properties = Annotated[dict[str, PropertyBody], BeforeValidator(_object)]
@@ -245,7 +245,7 @@ PropertyBody.model_rebuild()
 
 
 class ParametersBody(Body):
-    """The parameters of a tool: the keys that templates see, and with them all that were sent."""
+    """The parameters of a tool: the keys that templates see, and the schema as it was sent."""
 
     go: ClassVar[str] = "api.ToolFunctionParameters"
 
@@ -271,7 +271,7 @@ class ParametersBody(Body):
 
 
 class FunctionBody(Body):
-    """The function that a tool is."""
+    """The function of a tool."""
 
     go: ClassVar[str] = "api.ToolFunction"
 
@@ -292,11 +292,11 @@ class ToolBody(Body):
 
     @property
     def tool(self) -> Tool:
-        """What the engine is told of it."""
+        """The tool for the engine."""
         return self._tool
 
     def model_post_init(self, _: Any) -> None:
-        """Make the tool while the body is decoded: a large one is decoded beside the event loop."""
+        """Make the tool here, because large bodies are decoded off the event loop."""
         parameters = self.function.parameters
         self._tool = Tool(
             name=self.function.name,

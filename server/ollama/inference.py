@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -12,14 +11,14 @@ from engine.api import AnyRequest, ChatRequest, GenerateRequest
 from engine.errors import ModelNotFound
 from server.context import EngineSurface, engine_of
 from server.http.body import BodyRoute
-from server.http.documented import lines
 from server.http.errors import HTTPError
+from server.http.openapi import lines
 from server.http.streaming import StreamingAnswer, whole_answer
 from server.ollama.schemas import ERRORS, ChatAnswer, ChatBody, GenerateAnswer, GenerateBody
 from server.ollama.writer import ChatWriter, GenerateWriter
 
 MAX_IMAGES = 16
-MAX_IMAGE_BYTES = 20 << 20
+MAX_IMAGE_BYTES = 20 << 20  # of one image
 MAX_TOP_LOGPROBS = 20
 
 _Inference = GenerateRequest | ChatRequest
@@ -37,10 +36,8 @@ async def generate(request: Request, body: GenerateBody) -> Response:
     _check_images(body.images)
     engine_request, writer = body.request(), GenerateWriter(body.model_name, stream=body.stream)
     engine = engine_of(request)
-    if not engine_request.prompt:
-        return whole_answer(partial(_load_or_unload, engine, engine_request, writer))
-    if body.debug_render_only:
-        return whole_answer(partial(_render, engine, engine_request, writer))
+    if not engine_request.prompt or body.debug_render_only:
+        return _without_answer(engine, engine_request, writer, render=bool(engine_request.prompt))
     return StreamingAnswer(engine.generate(engine_request), writer)
 
 
@@ -53,15 +50,13 @@ async def chat(request: Request, body: ChatBody) -> Response:
     _check_images(image for message in body.messages for image in message.images)
     engine_request, writer = body.request(), ChatWriter(body.model_name, stream=body.stream)
     engine = engine_of(request)
-    if not engine_request.messages:
-        return whole_answer(partial(_load_or_unload, engine, engine_request, writer))
-    if body.debug_render_only:
-        return whole_answer(partial(_render, engine, engine_request, writer))
+    if not engine_request.messages or body.debug_render_only:
+        return _without_answer(engine, engine_request, writer, render=bool(engine_request.messages))
     return StreamingAnswer(engine.chat(engine_request), writer)
 
 
 async def load_or_unload(engine: EngineSurface, request: AnyRequest) -> Literal["load", "unload"]:
-    """What a request means that asks for nothing; returns which. Raises what the engine raises."""
+    """Serve a request without a prompt: `keep_alive` 0 unloads the model, else it is loaded. Raises EngineError."""
     if request.keep_alive == 0:
         await engine.unload(request.model)
         return "unload"
@@ -69,12 +64,15 @@ async def load_or_unload(engine: EngineSurface, request: AnyRequest) -> Literal[
     return "load"
 
 
-async def _load_or_unload(engine: EngineSurface, request: _Inference, writer: _Writer) -> bytes:
-    return writer.notice(await load_or_unload(engine, request))
+def _without_answer(engine: EngineSurface, request: _Inference, writer: _Writer, *, render: bool) -> Response:
+    """The response to a request that generates nothing: the prompt as rendered, or the notice of a load or unload."""
 
+    async def work() -> bytes:
+        if render:
+            return writer.rendered(await engine.render(request))
+        return writer.notice(await load_or_unload(engine, request))
 
-async def _render(engine: EngineSurface, request: _Inference, writer: _Writer) -> bytes:
-    return writer.rendered(await engine.render(request))
+    return whole_answer(work)
 
 
 def _check_logprobs(count: int) -> None:

@@ -1,4 +1,4 @@
-"""What changes the store: copy, delete, blobs."""
+"""Routes that change the store: copy, delete, blobs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from engine.names import stored_name
 from modelfile.text import quote
 from registry.names import Digest, InvalidName, ModelName
 from registry.storage.leases import held
-from registry.storage.store import BlobMender, BlobWriter, DigestMismatch, ModelMissing
+from registry.storage.store import BlobRepair, BlobWriter, DigestMismatch, ModelMissing
 from server.context import settings_of, store_of
 from server.http.body import BodyRoute, empty_response
-from server.http.documented import BINARY, takes
 from server.http.errors import HTTPError, NotFound
+from server.http.openapi import BINARY, takes
 from server.ollama.schemas import ERRORS, CopyBody, DeleteBody
 
 _PIECE = 1 << 20  # bytes
@@ -27,7 +27,7 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 @router.post("/api/copy", response_class=Response)
 async def copy(request: Request, body: CopyBody) -> Response:
-    """Give a model a second name."""
+    """Give a model another name."""
     source = _parse(body.source, f"source {quote(body.source)} is invalid")
     destination = _parse(body.destination, f"destination {quote(body.destination)} is invalid")
     if source != destination:
@@ -54,10 +54,7 @@ async def delete(request: Request, body: DeleteBody) -> Response:
 
 @router.head("/api/blobs/{digest}", response_class=Response)
 async def has_blob(request: Request, digest: str) -> Response:
-    """Whether a blob is there.
-
-    One that has been cut is not: a client that is told so sends it again.
-    """
+    """Whether a blob is stored. A truncated one counts as missing, so the client sends it again."""
     if not await asyncio.to_thread(store_of(request).seems_whole, Digest.parse(digest)):
         raise NotFound(f"blob {quote(digest)} not found")
     return empty_response()
@@ -66,18 +63,18 @@ async def has_blob(request: Request, digest: str) -> Response:
 @router.post(
     "/api/blobs/{digest}",
     response_class=Response,
-    responses={200: {"description": "It was there"}, 201: {"description": "Stored"}},
+    responses={200: {"description": "Was stored already"}, 201: {"description": "Stored"}},
     openapi_extra=takes("application/octet-stream", BINARY),
 )
 async def put_blob(request: Request, digest: str) -> Response:
-    """Store a blob, however large: it is written as it arrives and checked before it counts.
+    """Store a blob: it is written as it arrives, and published once its digest is verified.
 
-    One that is there is compared with what is sent, which mends it if the disk has changed its bytes.
+    A stored blob is compared with the upload, and replaced if its bytes are damaged.
     """
     parsed = Digest.parse(digest)
     store = store_of(request)
-    there = await asyncio.to_thread(store.has_blob, parsed)
-    opened: AbstractContextManager[BlobMender | BlobWriter] = (store.mend_blob if there else store.put_blob)(parsed)
+    exists = await asyncio.to_thread(store.has_blob, parsed)
+    opened: AbstractContextManager[BlobRepair | BlobWriter] = (store.repair_blob if exists else store.put_blob)(parsed)
     try:
         async with held(opened) as blob:
             async for part in _pieces(request):
@@ -85,11 +82,11 @@ async def put_blob(request: Request, digest: str) -> Response:
             await asyncio.to_thread(blob.commit)
     except DigestMismatch as error:
         raise HTTPError(str(error)) from None
-    return empty_response(200 if there else 201)
+    return empty_response(200 if exists else 201)
 
 
 async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
-    """The body in pieces that are worth a thread's while."""
+    """The body in pieces of at least 1 MiB, as each costs a call of a thread."""
     parts, size = [], 0
     async for part in request.stream():
         parts.append(part)

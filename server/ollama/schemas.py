@@ -9,7 +9,7 @@ from pydantic import Field
 
 from engine.api import ChatRequest, GenerateRequest
 from server.http.body import FIRST_ERROR, Body, go_list
-from server.http.documented import AnswerObject, Responses, errors
+from server.http.openapi import AnswerObject, Responses, errors
 from server.ollama.fields import Choice, Format, Images, Int, KeepAlive, Messages, Options, ThinkValue, Tools
 
 
@@ -26,7 +26,7 @@ class Named(Body):
 
 
 class InferenceBody(Named):
-    """What generate and chat have in common."""
+    """The fields that generate and chat share."""
 
     stream: bool = True
     format: Format = None
@@ -40,7 +40,7 @@ class InferenceBody(Named):
     debug_render_only: bool = Field(default=False, alias="_debug_render_only")
 
     def shared(self) -> dict[str, Any]:
-        """The engine request's fields that generate and chat have in common."""
+        """The fields that GenerateRequest and ChatRequest share."""
         return {
             "model": self.model_name,
             "options": dict(self.options),
@@ -71,7 +71,7 @@ class GenerateBody(InferenceBody):
     images: Images = ()
 
     def request(self) -> GenerateRequest:
-        """What the engine is asked."""
+        """The request for the engine."""
         return GenerateRequest(
             **self.shared(),
             prompt=self.prompt,
@@ -94,7 +94,7 @@ class ChatBody(InferenceBody):
     tool_choice: Choice = "auto"
 
     def request(self) -> ChatRequest:
-        """What the engine is asked."""
+        """The request for the engine."""
         return ChatRequest(
             **self.shared(),
             messages=[message.message() for message in self.messages],
@@ -166,11 +166,11 @@ class PushBody(PullBody):
     go: ClassVar[str] = "api.PushRequest"
 
 
-# Answers. They are written without these models, which say what is in them.
+# Answers. Writers encode them by hand; these models only describe them in the OpenAPI document.
 
 
 class Details(AnswerObject):
-    """What a model is."""
+    """Format, family, size and quantization of a model."""
 
     parent_model: str
     format: str
@@ -181,7 +181,7 @@ class Details(AnswerObject):
 
 
 class ListedDetails(Details):
-    """What a model is, with its sizes."""
+    """The same, with the context length in tokens and the length of vectors."""
 
     context_length: int = 0
     embedding_length: int = 0
@@ -205,8 +205,8 @@ class TagsAnswer(AnswerObject):
     models: list[ListedModel]
 
 
-class LoadedModel(AnswerObject):
-    """A loaded model. Sizes are in bytes."""
+class PsModel(AnswerObject):
+    """A loaded model. Sizes are in bytes, `context_length` is in tokens."""
 
     name: str
     model: str
@@ -219,9 +219,9 @@ class LoadedModel(AnswerObject):
 
 
 class PsAnswer(AnswerObject):
-    """The loaded models, the one that stays longest first."""
+    """The loaded models, the last to expire first."""
 
-    models: list[LoadedModel]
+    models: list[PsModel]
 
 
 class VersionAnswer(AnswerObject):
@@ -231,14 +231,14 @@ class VersionAnswer(AnswerObject):
 
 
 class Cloud(AnswerObject):
-    """Whether models of a cloud can be used."""
+    """Whether cloud models can be used."""
 
     disabled: bool
     source: Literal["none", "env", "config", "both"]
 
 
 class StatusAnswer(AnswerObject):
-    """What the server can reach."""
+    """The status of the cloud."""
 
     cloud: Cloud
 
@@ -250,7 +250,7 @@ class Recommendations(AnswerObject):
 
 
 class ShownMessage(AnswerObject):
-    """A message that a model begins with."""
+    """A message that every conversation with the model begins with."""
 
     role: str
     content: str
@@ -265,7 +265,7 @@ class Tensor(AnswerObject):
 
 
 class ShowAnswer(AnswerObject):
-    """All that is known about a model."""
+    """The description of a model."""
 
     license: str = ""
     modelfile: str
@@ -298,7 +298,7 @@ class AnswerCall(AnswerObject):
 
 
 class AnswerMessage(AnswerObject):
-    """What the model says."""
+    """A message of the model."""
 
     role: str
     content: str
@@ -307,14 +307,14 @@ class AnswerMessage(AnswerObject):
 
 
 class DebugInfo(AnswerObject):
-    """The prompt that would have been run."""
+    """The rendered prompt."""
 
     rendered_template: str
     image_count: int = 0
 
 
 class _Generated(AnswerObject):
-    """A whole answer, or a line of one. The last line has the numbers; durations are in nanoseconds."""
+    """An answer, or a line of it. Only the last line has counts and durations (nanoseconds)."""
 
     model: str
     created_at: datetime
@@ -331,7 +331,7 @@ class _Generated(AnswerObject):
 
 
 class GenerateAnswer(_Generated):
-    """A completion, or a line of one; `context` goes into the next request."""
+    """A completion, or a line of it. `context` is for the next request."""
 
     response: str
     thinking: str = ""
@@ -340,13 +340,13 @@ class GenerateAnswer(_Generated):
 
 
 class ChatAnswer(_Generated):
-    """A turn of the model, or a line of one."""
+    """An answer of the model, or a line of it."""
 
     message: AnswerMessage
 
 
 class EmbedAnswer(AnswerObject):
-    """Vectors, in the texts' order. Durations are in nanoseconds."""
+    """A vector for each text, in their order. Durations are in nanoseconds."""
 
     model: str
     embeddings: list[list[float]]
@@ -362,7 +362,7 @@ class EmbeddingsAnswer(AnswerObject):
 
 
 class ProgressAnswer(AnswerObject):
-    """How far a pull, a push or a creation is, or why it has failed. Sizes are in bytes."""
+    """A step of a pull, push or creation, or its error. Sizes are in bytes."""
 
     status: str = ""
     digest: str = ""
@@ -372,7 +372,7 @@ class ProgressAnswer(AnswerObject):
 
 
 class ErrorAnswer(AnswerObject):
-    """Why there is no answer."""
+    """An error."""
 
     error: str
 

@@ -1,4 +1,4 @@
-"""`POST /api/show`: everything that is known about a model."""
+"""`POST /api/show`."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 @router.post("/api/show", response_model=ShowAnswer)
 async def show(request: Request, body: ShowBody) -> Response:
-    """Describe a model."""
+    """Describe a model: Modelfile, template, metadata, tensors, capabilities."""
     if not body.model_name.strip():
         raise HTTPError("model is required")
     answer = await asyncio.to_thread(_describe, models_of(request), body)
     if request.headers.get("user-agent", "").startswith(_COPILOT):
         answer["model_info"]["general.basename"] = body.model_name
-    return await asyncio.to_thread(json_response, answer)  # a vocabulary makes megabytes
+    return await asyncio.to_thread(json_response, answer)  # megabytes with a vocabulary
 
 
 def _describe(models: Models, body: ShowBody) -> dict[str, Any]:
-    """Blocking: reads the files of the model."""
+    """The answer. Blocks: reads the model's files. Raises NotFound or Forbidden."""
     try:
         model = models.resolve(body.model_name)
     except ModelNotFound:
@@ -71,7 +71,7 @@ def _describe(models: Models, body: ShowBody) -> dict[str, Any]:
 
 
 def _model_info(header: GGUFHeader, *, verbose: bool) -> dict[str, Any]:
-    """The file's metadata, keys sorted; arrays only on request, because a vocabulary is long."""
+    """The metadata of a GGUF file, sorted by key. Without `verbose` arrays are null, because a vocabulary is long."""
     info = {key: _value(value, verbose) for key, value in header.metadata.items() if key not in _HIDDEN}
     info["general.parameter_count"] = header.parameter_count
     return dict(sorted(info.items()))
@@ -88,7 +88,7 @@ def _value(value: Any, verbose: bool) -> Any:
         if not len(value):
             return []
         return [_value(item, verbose) for item in value.values()] if verbose else None
-    # Nearly all floats of a GGUF file are float32; the digits beyond would be noise.
+    # Nearly all floats in a GGUF file are float32; more digits would be noise.
     return msgspec.Raw(json_float32(value).encode()) if isinstance(value, float) else value
 
 
@@ -97,6 +97,6 @@ def _tensor(tensor: TensorInfo) -> dict[str, Any]:
 
 
 def _tensor_order(tensor: TensorInfo) -> tuple[int, str]:
-    """Tensors outside the blocks first, then block by block."""
+    """The sort key of a tensor: those outside of blocks first, then by block number."""
     block = _BLOCK.fullmatch(tensor.name)
     return (int(block[1]), block[2]) if block else (-1, tensor.name)

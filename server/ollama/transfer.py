@@ -1,4 +1,4 @@
-"""`POST /api/pull` and `POST /api/push`: models from and to registries."""
+"""`POST /api/pull` and `POST /api/push`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from registry.names import ModelName
 from registry.storage.store import ModelMissing
 from server.context import transfers_of
 from server.http.body import BodyRoute
-from server.http.documented import lines
 from server.http.errors import HTTPError
+from server.http.openapi import lines
 from server.http.streaming import StreamingAnswer
 from server.ollama.schemas import ERRORS, ProgressAnswer, PullBody, PushBody
 from server.ollama.writer import ProgressWriter
@@ -21,7 +21,7 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 
 @router.post("/api/pull", response_model=ProgressAnswer, responses=lines(ProgressAnswer))
 async def pull(request: Request, body: PullBody) -> Response:
-    """Fetch a model; those that come with the program need no network."""
+    """Download a model. Bundled models need no network."""
     name = ModelName.parse(stored_name(body.model_name))
     steps = transfers_of(request).pull(name, insecure=body.insecure)
     return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
@@ -29,7 +29,7 @@ async def pull(request: Request, body: PullBody) -> Response:
 
 @router.post("/api/push", response_model=ProgressAnswer, responses=lines(ProgressAnswer))
 async def push(request: Request, body: PushBody) -> Response:
-    """Send a model to the registry that its name says."""
+    """Upload a model to the registry in its name."""
     if not body.model_name.strip():
         raise HTTPError("model is required")
     name = ModelName.parse(body.model_name)

@@ -1,6 +1,6 @@
-"""How `/api/*` writes answers that take their time.
+"""Writers for generate, chat, pull, push and create.
 
-A streamed token costs one call of `event`, so what stays the same in all lines is encoded once.
+`event` runs once for each streamed token, so the part that all lines share is encoded once.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _NOT_DONE = b',"done":false}\n'
 
 
 class _Writer(Writer[Event]):
-    """What both endpoints share: the model's name as it was sent, the time of the start, the numbers at the end."""
+    """What generate and chat share. `model` is the name as the client sent it; durations start here."""
 
     def __init__(self, model: str, *, stream: bool) -> None:
         self.framing = Framing.NDJSON if stream else Framing.WHOLE
         self.media_type = NDJSON if stream else JSON
-        self._kept: list[Delta] = []  # what the final object has
+        self._kept: list[Delta] = []  # deltas for the final object
         self._start = time.perf_counter_ns()
         self._head = b'{"model":' + encode_text(model) + b',"created_at":"'
 
     def event(self, event: Event) -> bytes:
-        """A line or lines of a piece, or the object with the numbers, which has the whole text without a stream."""
+        """The lines of a delta, or the final object, which has the whole text unless it was streamed."""
         if isinstance(event, Final):
             return self.framing.frame(self._last(joined(self._kept), event))
         if self.framing is Framing.NDJSON:
@@ -40,26 +40,26 @@ class _Writer(Writer[Event]):
 
     @abstractmethod
     def notice(self, reason: Literal["load", "unload"]) -> bytes:
-        """The object for a load or an unload."""
+        """The object that reports a load or unload."""
 
     @abstractmethod
     def rendered(self, rendered: Rendered) -> bytes:
-        """The object for a prompt that would have been run."""
+        """The object with the rendered prompt."""
 
     @abstractmethod
     def _lines(self, delta: Delta) -> bytes:
-        """The line or lines of a piece of a stream."""
+        """The lines of a delta in a stream."""
 
     @abstractmethod
     def _last(self, delta: Delta, final: Final) -> bytes:
-        """The object that ends the answer, with what has been kept of it."""
+        """The final object; `delta` joins the kept deltas."""
 
     def _object(self, body: bytes, fields: dict[str, Any]) -> bytes:
-        """An object of the head, a piece of encoded JSON and further fields."""
+        """An object: model and time, `body` (encoded members), then the fields."""
         return self._head + utc_now().encode() + b'",' + body + b"," + encode(fields)[1:]
 
     def _metrics(self, final: Final) -> dict[str, Any]:
-        """Counts and durations of a finished answer; zeros are left out."""
+        """Token counts and durations (nanoseconds) of an answer, without zeros."""
         metrics = {
             "total_duration": time.perf_counter_ns() - self._start,
             "load_duration": final.load_duration,
@@ -73,14 +73,14 @@ class _Writer(Writer[Event]):
 
 
 class GenerateWriter(_Writer):
-    """Answers of `/api/generate`. Tool calls, which few models make here, come with the final object."""
+    """Answers of `/api/generate`. Tool calls, rare here, come in the final object."""
 
     def notice(self, reason: Literal["load", "unload"]) -> bytes:
-        """An object without text or numbers."""
+        """An object without text and numbers."""
         return self._object(b'"response":""', {"done": True, "done_reason": reason})
 
     def rendered(self, rendered: Rendered) -> bytes:
-        """An object that is not done."""
+        """The `_debug_info` object, `done` false."""
         return self._object(b'"response":""', {"done": False, "_debug_info": _debug_info(rendered)})
 
     def _lines(self, delta: Delta) -> bytes:
@@ -104,16 +104,16 @@ class ChatWriter(_Writer):
     """Answers of `/api/chat`."""
 
     def notice(self, reason: Literal["load", "unload"]) -> bytes:
-        """An object without text or numbers."""
+        """An object without text and numbers."""
         return self._object(_message(Delta()), {"done": True, "done_reason": reason})
 
     def rendered(self, rendered: Rendered) -> bytes:
-        """An object that is not done, with a message of nobody."""
+        """The `_debug_info` object, `done` false, with an empty message."""
         empty = b'"message":{"role":"","content":""}'
         return self._object(empty, {"done": False, "_debug_info": _debug_info(rendered)})
 
     def _lines(self, delta: Delta) -> bytes:
-        """One line; one for each tool call, because some clients read only the first."""
+        """One line, or one for each tool call, because some clients read only the first call of a line."""
         if len(delta.tool_calls) > 1:
             text = [self._lines(Delta(delta.content, delta.thinking))] if delta.content or delta.thinking else []
             return b"".join(text + [self._lines(Delta(tool_calls=(call,))) for call in delta.tool_calls])
@@ -124,7 +124,7 @@ class ChatWriter(_Writer):
 
 
 class ProgressWriter(Writer[Step]):
-    """How far pull, push and create are: a line for each step, or only the last one."""
+    """The progress of pull, push and create: a line for each step, or only the last step."""
 
     error_media_type = "application/json"
 
@@ -134,17 +134,17 @@ class ProgressWriter(Writer[Step]):
         self._last: Step = {}
 
     def event(self, event: Step) -> bytes:
-        """A line, or nothing yet."""
+        """The line of a step; nothing without a stream."""
         self._last = event
         return self.framing.frame(encode(event)) if self.framing is Framing.NDJSON else b""
 
     def end(self) -> bytes:
-        """Nothing more, or the last step."""
+        """The last step; nothing in a stream."""
         return b"" if self.framing is Framing.NDJSON else encode(self._last)
 
 
 def _done(final: Final) -> dict[str, Any]:
-    """The end as this API writes it, which does not tell calls apart."""
+    """`done` and `done_reason`; this API writes the reason tool_calls as stop."""
     return {"done": True, "done_reason": "stop" if final.done_reason == "tool_calls" else final.done_reason}
 
 

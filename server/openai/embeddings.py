@@ -25,7 +25,7 @@ _JSON = "application/json"
 
 @router.post("/v1/embeddings", response_model=EmbeddingList)
 async def embeddings(request: Request, body: EmbeddingBody) -> Response:
-    """Vectors of texts in OpenAI's dialect."""
+    """Embed texts, in OpenAI's format."""
     embed_request = _request(body)
     in_base64 = _is_base64(body.encoding_format)
 
@@ -41,7 +41,7 @@ def _request(body: EmbeddingBody) -> EmbedRequest:
         raise HTTPError("invalid input")
     return EmbedRequest(
         model=body.model,
-        texts=texts_of(body.input) or [""],  # here an empty text alone is one
+        texts=texts_of(body.input) or [""],  # here "" alone is embedded
         dimensions=body.dimensions,
         options=dict(body.options),
         keep_alive=body.keep_alive,

@@ -1,4 +1,4 @@
-"""How OpenAI's API writes errors."""
+"""The error shape of OpenAI's API."""
 
 from __future__ import annotations
 

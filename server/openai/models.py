@@ -1,4 +1,4 @@
-"""`/v1/*`: the list of models, and for now the refusals of the rest."""
+"""`/v1/models`, and the routes of `/v1/*` that are not implemented yet."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from registry.names import ModelName
 from registry.storage.store import ModelMissing, Store, StoredModel
 from server.context import find_model, store_of
 from server.http.body import json_response
-from server.http.documented import BINARY, takes
 from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, NotSupported
+from server.http.openapi import BINARY, takes
 from server.openai.schemas import (
     ERRORS,
     ChatCompletionBody,
@@ -39,14 +39,14 @@ async def models(request: Request) -> Response:
 
 @router.get("/v1/models/{model}", response_model=ModelObject)
 async def model(request: Request, model: str) -> Response:
-    """One stored model, under the name it was asked for."""
+    """One stored model, under the requested name."""
     stored = await asyncio.to_thread(_find, store_of(request), model)
     return json_response(_model(model, stored), media_type=_JSON)
 
 
 @router.post("/v1/chat/completions", status_code=501, response_model=OpenAIError)
 async def chat_completions(request: Request, body: ChatCompletionBody) -> Response:
-    """A chat in OpenAI's dialect; not there yet."""
+    """Chat in OpenAI's format; not supported yet."""
     if not body.messages:
         raise HTTPError("[] is too short - 'messages'")
     if not body.model.strip():
@@ -56,7 +56,7 @@ async def chat_completions(request: Request, body: ChatCompletionBody) -> Respon
 
 @router.post("/v1/completions", status_code=501, response_model=OpenAIError)
 async def completions(request: Request, body: CompletionBody) -> Response:
-    """A completion in OpenAI's dialect; not there yet."""
+    """Completion in OpenAI's format; not supported yet."""
     if not body.model.strip():
         raise ModelNotFound(body.model)
     return await _refuse(request, body.model, "/v1/completions")
@@ -64,7 +64,7 @@ async def completions(request: Request, body: CompletionBody) -> Response:
 
 @router.post("/v1/responses", status_code=501, response_model=OpenAIError)
 async def responses(request: Request, body: ResponsesBody) -> Response:
-    """OpenAI's newer dialect; not there yet."""
+    """OpenAI's Responses API; not supported yet."""
     return await _refuse(request, body.model, "/v1/responses")
 
 
@@ -75,14 +75,14 @@ async def responses(request: Request, body: ResponsesBody) -> Response:
     openapi_extra=takes("multipart/form-data", {"type": "object", "properties": {"file": BINARY}}),
 )
 async def transcriptions(request: Request) -> Response:
-    """Speech to text; not there yet."""
+    """Speech to text; not supported yet."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise HTTPError(_NO_FORM)
     raise NotSupported("/v1/audio/transcriptions")
 
 
 async def _refuse(request: Request, name: str, path: str) -> Response:
-    """Tell a wrong name first, as the real answer would."""
+    """Raise NotSupported; for an unknown model the error that the real answer would have."""
     await find_model(request, name)
     raise NotSupported(path)
 

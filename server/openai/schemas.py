@@ -1,4 +1,4 @@
-"""Requests and answers of `/v1/*`; of what is not there yet, what is needed to refuse a wrong request."""
+"""Requests and answers of `/v1/*`. Routes that are not supported yet have only the fields that they check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from server.http.body import FIRST_ERROR, Body, BodyRoute, go_list
-from server.http.documented import AnswerObject, Responses, errors
+from server.http.openapi import AnswerObject, Responses, errors
 from server.ollama.fields import Int, KeepAlive, Options
 
 
@@ -85,14 +85,14 @@ class EmbeddingObject(AnswerObject):
 
 
 class EmbeddingUsage(AnswerObject):
-    """Tokens that were read."""
+    """Token counts of the texts."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingList(AnswerObject):
-    """Vectors, in the texts' order."""
+    """A vector for each text, in their order."""
 
     object: Literal["list"]
     data: list[EmbeddingObject]
@@ -101,7 +101,7 @@ class EmbeddingList(AnswerObject):
 
 
 class ErrorDetail(AnswerObject):
-    """Why there is no answer."""
+    """Text and kind of an error."""
 
     message: str
     type: str

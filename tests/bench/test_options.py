@@ -1,4 +1,4 @@
-"""Both sides of the bench sample as a request that says nothing."""
+"""The options of the bench are the defaults of the API."""
 
 from __future__ import annotations
 

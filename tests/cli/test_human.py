@@ -1,31 +1,12 @@
-"""Sizes, times and durations as a person reads them."""
+"""Times and durations as people read them."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cli import human
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 KB"),
-        (1500, "1.5 KB"),
-        (4_401_600, "4.4 MB"),
-        (13_000_001, "13 MB"),
-        (4_700_000_000, "4.7 GB"),
-        (2 * 10**12, "2 TB"),
-    ],
-)
-def test_size(count: int, text: str) -> None:
-    assert human.size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -76,10 +57,3 @@ def test_duration(nanoseconds: int, text: str) -> None:
 def test_rate() -> None:
     assert human.rate(33, 39_046_933) == "845.14 tokens/s"
     assert human.rate(3, 0) == "0.00 tokens/s"
-
-
-@given(st.integers(0, 10**15))
-def test_a_size_is_never_overstated(count: int) -> None:
-    value, unit = human.size(count).split()
-    scale = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}[unit]
-    assert abs(float(value) * scale - count) <= scale

@@ -1,4 +1,4 @@
-"""The interactive session, at a real terminal."""
+"""The interactive session at a real terminal."""
 
 from tests.cli.terminal import Terminal
 from tests.serving import Served

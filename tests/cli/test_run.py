@@ -1,4 +1,4 @@
-"""The verb run without somebody to talk to: one prompt, one answer."""
+"""`pronk run` non-interactively: one prompt, one answer."""
 
 import re
 

@@ -79,7 +79,7 @@ def test_weights_that_were_mended_are_read_anew(tmp_path: Path) -> None:
     path.write_bytes(changed)
     models = Models(store)
     assert "general.architectura" in models.resolve("one").header.metadata
-    with store.mend_blob(Digest.parse(path.name)) as blob:
+    with store.repair_blob(Digest.parse(path.name)) as blob:
         blob.write(data)
         blob.commit()
     assert "general.architecture" in models.resolve("one").header.metadata

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import httpx
@@ -42,10 +41,8 @@ async def test_the_child_is_killed_under_load(server: Served) -> None:
             started = [asyncio.Event() for _ in range(8)]
             streams = [asyncio.create_task(stream(client, event)) for event in started]
             await asyncio.gather(*(event.wait() for event in started))
-            killed = time.monotonic()
             busiest(server).kill()
-            lines = await asyncio.gather(*streams)
-            assert time.monotonic() - killed < 20
+            lines = await asyncio.wait_for(asyncio.gather(*streams), PATIENCE)
             assert all(str(line.get("error")).startswith(GONE) for line in lines), lines
             answer = await client.post("/api/generate", json=COUNT)
             assert answer.json()["response"] == "1, 2, 3, 4, 5"

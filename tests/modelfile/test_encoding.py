@@ -1,4 +1,4 @@
-"""Bytes to text."""
+"""Text files in any encoding."""
 
 import codecs
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from registry.progress import task_group
+from registry.tasks import task_group
 
 
 async def test_all_are_awaited() -> None:

@@ -56,8 +56,9 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
         (tmp_path / place).write_text("a file")
     with serving(tmp_path / "models") as served:
         log = served.log.read_text()
-    said = f"level=WARNING {tmp_path / place} cannot be written: Not a directory; models can be run, but not pulled"
-    assert (said in log) is bool(place)
+    cause = f"{tmp_path / place} cannot be written: Not a directory"
+    line = f"level=WARNING models are read-only: {cause}; models can be run, but not pulled"
+    assert (line in log) is bool(place)
     assert ("cannot be written" in log) is bool(place)
 
 

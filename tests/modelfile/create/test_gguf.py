@@ -1,4 +1,4 @@
-"""What GGUF files are for."""
+"""The kind of a GGUF file: model, adapter or projector."""
 
 from pathlib import Path
 

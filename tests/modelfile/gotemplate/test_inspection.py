@@ -1,4 +1,4 @@
-"""What templates tell without being executed."""
+"""Facts read from a template without executing it."""
 
 import pytest
 

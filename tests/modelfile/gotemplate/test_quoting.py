@@ -1,4 +1,4 @@
-"""Literals that are written and read."""
+"""Go string literals, written and read back."""
 
 import re
 

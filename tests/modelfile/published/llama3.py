@@ -1,4 +1,4 @@
-"""A Llama 3 that does not say how it is spoken to: with a vocabulary of the real one's size, and tiny layers."""
+"""A Llama 3 without chat template or pre-tokenizer: the vocabulary as large as the real one's, the layers tiny."""
 
 from __future__ import annotations
 

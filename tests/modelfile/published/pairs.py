@@ -1,4 +1,4 @@
-"""The layouts, a pair each."""
+"""All layouts as pairs: the published file, and what llama.cpp loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layouts of models whose attention keeps something else than keys and values."""
+"""Recurrent and hybrid models."""
 
 from __future__ import annotations
 

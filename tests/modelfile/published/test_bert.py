@@ -1,4 +1,4 @@
-"""A BERT whose tokenizer's table is written as text."""
+"""A BERT whose precompiled charsmap is base64 text."""
 
 from __future__ import annotations
 

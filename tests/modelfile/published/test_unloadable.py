@@ -1,4 +1,4 @@
-"""What llama.cpp is known to fail at, and what looks like a published layout and is not."""
+"""Models that llama.cpp fails to load, and files that only look like a published layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layouts of models that only read."""
+"""Text-only models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layouts with a vision model in the same file."""
+"""Models with a vision model in the same file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files a tag means."""
+"""The GGUF files that a tag selects."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How blobs are divided, and divided again after a crash."""
+"""Blobs divided into parts, and divided again after a crash."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""When a file's status tells that it has not changed."""
+"""When an equal stamp proves that a file has not changed."""
 
 import os
 import time

@@ -522,7 +522,7 @@ def test_a_bundled_model_that_is_broken(store: Store, root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "mended"),
+    ("kept", "repaired"),
     [
         (b"0123456789", False),
         (b"01234X6789", True),
@@ -533,20 +533,20 @@ def test_a_bundled_model_that_is_broken(store: Store, root: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 10])
-def test_what_is_uploaded_again_mends_what_has_changed(
-    store: Store, root: Path, kept: bytes, mended: bool, size: int
+def test_what_is_uploaded_again_repairs_what_has_changed(
+    store: Store, root: Path, kept: bytes, repaired: bool, size: int
 ) -> None:
     digest = store.add_blob(b"0123456789").digest
     store.blob_path(digest).write_bytes(kept)
     inode = store.blob_path(digest).stat().st_ino
-    for data, replaces in ((b"another one", False), (b"", False), (b"01234", False), (b"0123456789", mended)):
-        with store.mend_blob(digest) as blob:
+    for data, replaces in ((b"another one", False), (b"", False), (b"01234", False), (b"0123456789", repaired)):
+        with store.repair_blob(digest) as blob:
             for start in range(0, len(data), size):
                 blob.write(data[start : start + size])
             blob.commit()
-        assert blob.mended is replaces
+        assert blob.repaired is replaces
         assert store.blob_path(digest).read_bytes() == (b"0123456789" if replaces else kept)
-    assert (store.blob_path(digest).stat().st_ino != inode) is mended
+    assert (store.blob_path(digest).stat().st_ino != inode) is repaired
     assert files(root) == {f"blobs/{digest.filename}"}
 
 
@@ -557,21 +557,21 @@ def test_what_was_made_of_a_blob_that_had_changed_goes_with_it(store: Store) -> 
     made = store.derived.path(digest, "x-1-text")
     for data, left in ((b"weights", True), (b"Weights", False)):
         store.blob_path(digest).write_bytes(data)
-        with store.mend_blob(digest) as blob:
+        with store.repair_blob(digest) as blob:
             blob.write(b"weights")
             blob.commit()
         assert made.exists() is left
 
 
-def test_a_mended_blob_may_be_large(store: Store) -> None:
+def test_a_repaired_blob_may_be_large(store: Store) -> None:
     data = os.urandom(9 << 20)
     digest = store.add_blob(data).digest
     store.blob_path(digest).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with store.mend_blob(digest) as blob:
+    with store.repair_blob(digest) as blob:
         for start in range(0, len(data), 1 << 20):
             blob.write(data[start : start + (1 << 20)])
         blob.commit()
-    assert blob.mended
+    assert blob.repaired
     assert store.blob_path(digest).read_bytes() == data
 
 

@@ -8,6 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from engine import errors as engine
+from registry.logfields import REQUEST_ID
 from registry.names import InvalidDigest, InvalidName
 from server.app import create_app
 from server.http import errors
@@ -60,8 +61,10 @@ def test_openai_shape(status: int, kind: str) -> None:
     [(400, "invalid_request_error"), (403, "permission_error"), (503, "overloaded_error"), (501, "api_error")],
 )
 def test_anthropic_shape(status: int, kind: str) -> None:
+    token = REQUEST_ID.set("0123abcd")
     body = error_object_of("/v1/messages")(status, "m")
-    assert len(body.pop("request_id")) == len("req_") + 24
+    REQUEST_ID.reset(token)
+    assert body.pop("request_id") == "req_0123abcd"
     assert body == {"type": "error", "error": {"type": kind, "message": "m"}}
 
 
@@ -71,9 +74,12 @@ async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFix
     scope = {"type": "http", "path": "/api/chat", "headers": [], "server": ("x", 1), "query_string": b"", "app": app}
     request = Request(scope)
     await errors.error_response(request, engine.RunnerDied("it died\nof SIGSEGV"))
-    (first,) = (record.getMessage() for record in caplog.records)
-    assert first.startswith("/api/chat: 500: model runner has unexpectedly stopped")
-    assert first.endswith(": it died of SIGSEGV")
+    (record,) = caplog.records
+    assert record.getMessage() == "request failed"
+    fields = vars(record)["fields"]
+    assert (fields["path"], fields["status"]) == ("/api/chat", 500)
+    assert fields["reason"].startswith("model runner has unexpectedly stopped")
+    assert fields["reason"].endswith(": it died of SIGSEGV")
     caplog.clear()
     await errors.error_response(request, engine.InvalidRequest("a mistake of the client"))
     assert not caplog.records

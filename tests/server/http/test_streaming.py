@@ -92,7 +92,7 @@ async def test_a_failure_on_the_way_is_the_last_line(
     assert lines[0]["response"] == "Hel"
     assert lines[1:] == [{"error": str(errors.RunnerDied("it died\nof SIGSEGV"))}]
     [logged] = [record.getMessage() for record in caplog.records if "broke off" in record.getMessage()]
-    assert logged == f"an answer broke off: {errors.RunnerDied()}: it died of SIGSEGV"
+    assert logged == f"answer broke off: {errors.RunnerDied()}: it died of SIGSEGV"
 
 
 async def test_a_failure_on_the_way_of_a_whole_answer(client: httpx.AsyncClient, engine: FakeEngine) -> None:

@@ -1,4 +1,4 @@
-"""How routes say in the OpenAPI document what they answer, where they write the bytes themselves."""
+"""Entries of the OpenAPI document for routes that write their own bytes."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 class AnswerObject(BaseModel):
-    """An object in an answer. A key with a default is left out when it is empty."""
+    """An object in an answer. Empty values of keys with a default are left out."""
 
     model_config = ConfigDict(protected_namespaces=())
 
 
 def errors(model: type[BaseModel]) -> Responses:
-    """All answers that are not declared otherwise."""
+    """The error response of every route."""
     return {"default": {"model": model, "description": "An error"}}
 
 
 def lines(model: type[BaseModel]) -> Responses:
-    """A stream of objects, one on each line, beside the single object that is the response model."""
+    """A stream of objects, one a line, beside the single object that is the response model."""
     return content(NDJSON, {"$ref": f"#/components/schemas/{model.__name__}"})
 
 
 def content(media_type: str, schema: dict[str, Any]) -> Responses:
-    """Another form of the answer."""
+    """The answer in another media type."""
     return {200: {"content": {media_type: {"schema": schema}}}}
 
 
 BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
-"""The schema of bytes that are no JSON."""
+"""The schema of binary data."""
 
 
 def takes(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """A request body that the route reads by itself."""
+    """A request body that the route reads itself."""
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}

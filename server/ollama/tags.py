@@ -1,4 +1,4 @@
-"""The stored models as `/api/tags` lists them."""
+"""`GET /api/tags`: the list of stored models."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import asyncio
 import logging
 from typing import Any, NamedTuple
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request, Response
 
 from engine.model import Model, Models
 from registry.names import Digest, ModelName
 from registry.storage.store import StoredModel
+from server.http.body import JSON
 from server.http.errors import KNOWN, message_of
 from server.http.json_output import encode
 from server.ollama import clock
 from server.ollama.details import details
+from server.ollama.schemas import ERRORS, TagsAnswer
 
 log = logging.getLogger("pronk.server")
+router = APIRouter(responses=ERRORS)
 
 
 class _Line(NamedTuple):
-    """One model's JSON, and what it was made of: as long as that is the same, so is the JSON."""
+    """The JSON of one model, valid while `stored` and `missing` (its blobs that are not there) are the same."""
 
     stored: StoredModel
     missing: frozenset[Digest]
@@ -28,7 +31,7 @@ class _Line(NamedTuple):
 
 
 class Listing:
-    """Remembers what it has listed, and makes anew what has changed. Belongs to the event loop; works in threads."""
+    """A cache of the list: only changed models are read again. Call it on the event loop; it works in threads."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
@@ -39,7 +42,7 @@ class Listing:
         self._next: asyncio.Task[bytes] | None = None
 
     async def json(self) -> bytes:
-        """The answer to `/api/tags`, as it is now. Who asks while one is being made shares the next one."""
+        """The current list. Callers that come while one is being made share the next one."""
         if self._next is None:
             self._next = asyncio.create_task(self._run())
         return await asyncio.shield(self._next)
@@ -50,7 +53,7 @@ class Listing:
             return await asyncio.to_thread(self._list)
 
     def _list(self) -> bytes:
-        """Blocking. A model that cannot be read is left out, not a reason to show none."""
+        """The list. Blocks. Leaves out models that cannot be read."""
         made_of = self._models.store.list(), self._models.store.blobs()
         if made_of != self._made_of:
             lines = [line for stored in made_of[0] if (line := self._line(stored, made_of[1])) is not None]
@@ -67,7 +70,7 @@ class Listing:
         try:
             return _Line(stored, missing, encode(_tag(stored, self._models.read(stored))))
         except KNOWN as error:
-            log.warning("skipping model %s: %s", stored.name.shortest, message_of(error))
+            log.warning("model %s is not listed: %s", stored.name.shortest, message_of(error))
             return None
 
 
@@ -87,11 +90,13 @@ def _tag(stored: StoredModel, model: Model) -> dict[str, Any]:
 
 
 def _embedding_length(model: Model) -> int:
-    found = model.header.field("embedding_length")
-    return model.config.embedding_length or (found if isinstance(found, int) else 0)
+    length = model.header.field("embedding_length")
+    return model.config.embedding_length or (length if isinstance(length, int) else 0)
 
 
-def listing_of(request: Request) -> Listing:
-    """The list of models of the application that serves this request."""
+@router.head("/api/tags", include_in_schema=False)
+@router.get("/api/tags", response_model=TagsAnswer)
+async def tags(request: Request) -> Response:
+    """The stored models, newest first."""
     listing: Listing = request.app.state.listing
-    return listing
+    return Response(await listing.json(), headers={"content-type": JSON})
