@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.errors import CloudModel, InvalidRequest
-from modelfile.text import quote
+from modelfile.text import cut, quote
 
 _LEGACY = "-cloud"
 
@@ -29,7 +29,7 @@ def _split(name: str) -> tuple[str, str]:
     name = name.strip()
     bare, place = _last(name)
     if place and _last(bare)[1]:
-        raise InvalidRequest(f"use either :local or :cloud, not both: {quote(name)}")
+        raise InvalidRequest(f"use either :local or :cloud, not both: {quote(cut(name))}")
     return bare, place
 
 

@@ -16,6 +16,11 @@ ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v"
 _ESCAPED = {char: f"\\{letter}" for letter, char in ESCAPES.items()}
 
 
+def cut(text: str, most: int = 200) -> str:
+    """The text for an error or a log line: its first `most` characters, and an ellipsis if there were more."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def quote(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
     """The text as a quoted Go literal: printable characters verbatim (ASCII only, if asked for)."""
     return mark + "".join(_escape(char, mark, ascii_only) for char in text) + mark

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from modelfile.text import cut
+
 _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _MAX_INT64 = 2**63 - 1
 _NUMBER = re.compile(r"[0-9]*(\.[0-9]*)?")
@@ -41,7 +43,7 @@ def _magnitude(original: str, rest: str) -> float:
 def _time_quote(text: str) -> str:
     """Quote as Go's package time does: control and non-ASCII bytes as `\\xNN`."""
     out = []
-    for byte in text.encode("utf-8", "surrogatepass"):
+    for byte in cut(text).encode("utf-8", "surrogatepass"):
         if byte >= 0x80 or byte < 0x20:
             out.append(f"\\x{byte:02x}")
         else:

@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from modelfile.text import cut
 from registry.logfields import REQUEST_ID, TRACE
 
 RUNNER_LEVEL = "PRONK_RUNNER_LOG"
 _LIBRARIES = ("uvicorn", "asyncio", "httpx", "httpcore")
+MOST_TEXT = 4096  # characters of a text in a record
 _PLAIN = re.compile(r"[\w.:@+-]+", re.ASCII)
 
 
@@ -60,7 +62,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, and the traceback if there is one."""
-        parts = [f"time={_time(record)}", f"level={record.levelname}", _printable(record.getMessage())]
+        parts = [f"time={_time(record)}", f"level={record.levelname}", _printable(_shown(record.getMessage(), record))]
         parts += (f"{name}={_text(value)}" for name, value in _fields(record))
         line = " ".join(parts)
         return f"{line}\n{exception}" if (exception := _exception(self, record)) else line
@@ -75,7 +77,7 @@ class JSONFormatter(logging.Formatter):
             "time": _time(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _shown(record.getMessage(), record),
             **dict(_fields(record)),
         }
         if exception := _exception(self, record):
@@ -84,7 +86,7 @@ class JSONFormatter(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> list[tuple[str, Any]]:
-    return [(name, _rounded(value)) for name, value in getattr(record, "fields", {}).items() if value is not None]
+    return [(name, _shown(value, record)) for name, value in getattr(record, "fields", {}).items() if value is not None]
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -97,8 +99,11 @@ def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     return record.exc_text or ""
 
 
-def _rounded(value: Any) -> Any:
-    return round(value, 3) if isinstance(value, float) else value
+def _shown(value: Any, record: logging.LogRecord) -> Any:
+    """Floats rounded, and texts cut: a client must not fill the log. TRACE shows all."""
+    if isinstance(value, float):
+        return round(value, 3)
+    return cut(value, MOST_TEXT) if isinstance(value, str) and record.levelno > TRACE else value
 
 
 def _text(value: Any) -> str:

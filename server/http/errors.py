@@ -27,6 +27,7 @@ from modelfile.create import CreateError
 from modelfile.parameters import OptionError
 from modelfile.parser import ModelfileError
 from modelfile.quantize import QuantizeError
+from modelfile.text import cut
 from modelfile.worker_client import JobFailed, JobUnsupported
 from registry.errors import RegistryError
 from registry.gguf import GGUFError
@@ -39,6 +40,7 @@ from server.http.json_output import encode
 log = logging.getLogger("pronk.server")
 
 INTERNAL = "internal server error"
+MOST_TEXT = 4096  # characters of an error's text; some repeat what a client sent
 CLOUD_DISABLED = "ollama cloud is disabled"
 _RETRY_AFTER = "1"  # seconds; a load takes about that long
 
@@ -139,7 +141,7 @@ def message_of(error: Exception) -> str:
     """The message for the client."""
     if not isinstance(error, KNOWN):
         return INTERNAL
-    return next((text for kind, text in _FIXED_TEXTS.items() if isinstance(error, kind)), str(error))
+    return next((text for kind, text in _FIXED_TEXTS.items() if isinstance(error, kind)), cut(str(error), MOST_TEXT))
 
 
 ErrorObject = Callable[[int, str], dict[str, Any]]

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from engine.api import Embeddings, EmbedRequest
 from engine.errors import EngineError, InvalidRequest, ModelNotFound
 from engine.names import local_name
-from modelfile.text import quote
+from modelfile.text import cut, quote
 from registry.names import ModelName
 from server.context import EngineSurface, engine_of, find_model
 from server.embedding_json import as_float32, as_float64
@@ -132,4 +132,4 @@ async def _require_spelling(request: Request, name: str) -> None:
 
 
 def _not_found(name: str) -> NotFound:
-    return NotFound(f"model {quote(name)} not found, try pulling it first")
+    return NotFound(f"model {quote(cut(name))} not found, try pulling it first")

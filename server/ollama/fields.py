@@ -19,7 +19,7 @@ from pydantic import (
 
 from engine.api import Message, NamedTool, Think, Tool, ToolCall, ToolChoice
 from modelfile.conversation import Property
-from modelfile.text import quote
+from modelfile.text import cut, quote
 from server.duration import parse_duration
 from server.http.base64_text import decode_base64
 from server.http.body import FIRST_ERROR, Body, go_list, mismatch
@@ -55,7 +55,7 @@ def parse_think(value: Any) -> Think:
     if not isinstance(value, str):
         raise ValueError(f"think must be a boolean or string ({_THINK_HELP})")
     if value not in _LEVELS:
-        raise ValueError(f"invalid think value: {quote(value)} (must be {_THINK_HELP})")
+        raise ValueError(f"invalid think value: {quote(cut(value))} (must be {_THINK_HELP})")
     return value  # type: ignore[return-value]  # one of the literals, as just checked
 
 
@@ -75,7 +75,7 @@ def parse_tool_choice(value: Any) -> ToolChoice:
     match value:
         case {"type": "function", "function": {"name": str(name)}}:
             return NamedTool(name)
-    raise ValueError(f"invalid tool_choice: {json.dumps(value, ensure_ascii=False)} (must be {_HELP})")
+    raise ValueError(f"invalid tool_choice: {cut(json.dumps(value, ensure_ascii=False))} (must be {_HELP})")
 
 
 def _parse_image(value: Any) -> bytes:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from engine.errors import ModelNotFound
 from engine.names import stored_name
-from modelfile.text import quote
+from modelfile.text import cut, quote
 from registry.names import Digest, InvalidName, ModelName
 from registry.storage.leases import held
 from registry.storage.store import BlobRepair, BlobWriter, DigestMismatch, ModelMissing
@@ -28,14 +28,14 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 @router.post("/api/copy", response_class=Response)
 async def copy(request: Request, body: CopyBody) -> Response:
     """Give a model another name."""
-    source = _parse(body.source, f"source {quote(body.source)} is invalid")
-    destination = _parse(body.destination, f"destination {quote(body.destination)} is invalid")
+    source = _parse(body.source, f"source {quote(cut(body.source))} is invalid")
+    destination = _parse(body.destination, f"destination {quote(cut(body.destination))} is invalid")
     if source != destination:
         try:
             prune = not settings_of(request).no_prune
             await asyncio.to_thread(store_of(request).copy, source, destination, prune=prune)
         except ModelMissing:
-            raise NotFound(f"model {quote(body.source)} not found") from None
+            raise NotFound(f"model {quote(cut(body.source))} not found") from None
     return empty_response()
 
 
@@ -44,7 +44,7 @@ async def delete(request: Request, body: DeleteBody) -> Response:
     """Remove a name, and the blobs that no other name needs."""
     if not body.model_name.strip():
         raise HTTPError("model is required")
-    parsed = _parse(stored_name(body.model_name), f"name {quote(body.model_name)} is invalid")
+    parsed = _parse(stored_name(body.model_name), f"name {quote(cut(body.model_name))} is invalid")
     try:
         await asyncio.to_thread(store_of(request).delete, parsed)
     except ModelMissing:
@@ -56,7 +56,7 @@ async def delete(request: Request, body: DeleteBody) -> Response:
 async def has_blob(request: Request, digest: str) -> Response:
     """Whether a blob is stored. A truncated one counts as missing, so the client sends it again."""
     if not await asyncio.to_thread(store_of(request).seems_whole, Digest.parse(digest)):
-        raise NotFound(f"blob {quote(digest)} not found")
+        raise NotFound(f"blob {quote(cut(digest))} not found")
     return empty_response()
 
 

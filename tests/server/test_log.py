@@ -49,6 +49,15 @@ def test_text(stream: Stream) -> None:
     assert rest == said + "\n"
 
 
+def test_a_client_cannot_fill_the_log(stream: Stream) -> None:
+    log.configure(2)
+    record("failed %s", "m" * 100_000, reason="r" * 100_000)
+    record("prompt", level=TRACE, text="p" * 100_000)
+    first, second = stream.getvalue().splitlines()
+    assert len(first) < 10_000
+    assert len(second) > 100_000
+
+
 def test_a_message_is_one_line_whatever_is_in_it(stream: Stream) -> None:
     log.configure(0)
     record("first\nlevel=ERROR second \x1b[31m größer")

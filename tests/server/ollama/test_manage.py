@@ -92,6 +92,26 @@ async def test_refusals(
     assert (answer.status_code, answer.json()) == (status, {"error": message})
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("DELETE", "/api/delete", {"model": "x" * 50_000}),
+        ("POST", "/api/copy", {"source": "x" * 50_000, "destination": "y"}),
+        ("POST", "/api/chat", {"model": "m", "think": "x" * 50_000}),
+        ("POST", "/api/chat", {"model": "m", "keep_alive": "x" * 50_000}),
+        ("POST", "/api/chat", {"model": "m", "tool_choice": "x" * 50_000}),
+        ("POST", "/api/embeddings", {"model": "x" * 50_000, "prompt": "y"}),
+        ("POST", "/v1/embeddings", {"model": "m", "input": "y", "encoding_format": "x" * 50_000}),
+    ],
+)
+async def test_an_error_repeats_only_the_beginning_of_what_was_sent(
+    client: httpx.AsyncClient, method: str, path: str, body: dict[str, str]
+) -> None:
+    response = await client.request(method, path, json=body)
+    assert response.status_code in (400, 404)
+    assert len(response.content) < 5_000
+
+
 async def test_blobs(client: httpx.AsyncClient, settings: Settings) -> None:
     assert (await client.head(f"/api/blobs/{HELLO}")).status_code == 404
     for status in (201, 200):
