@@ -61,6 +61,8 @@ def parse_think(value: Any) -> Think:
 
 def parse_format(value: Any) -> str | None:
     """The constraint as JSON text, keys in the order of the request; "" means none."""
+    if isinstance(value, str):
+        value = cut(value)  # only "json" is known; what is longer is refused for its beginning
     return None if value == "" else msgspec.json.encode(value).decode()
 
 
@@ -75,7 +77,8 @@ def parse_tool_choice(value: Any) -> ToolChoice:
     match value:
         case {"type": "function", "function": {"name": str(name)}}:
             return NamedTool(name)
-    raise ValueError(f"invalid tool_choice: {cut(json.dumps(value, ensure_ascii=False))} (must be {_HELP})")
+    shown = json.dumps(cut(value) if isinstance(value, str) else value, ensure_ascii=False)
+    raise ValueError(f"invalid tool_choice: {cut(shown)} (must be {_HELP})")
 
 
 def _parse_image(value: Any) -> bytes:

@@ -14,6 +14,7 @@ from server.anthropic.schemas import MessagesBody
 from server.http import body as bodies
 from server.http.body import Body
 from server.ollama.create_schema import CreateBody
+from server.ollama.fields import parse_format
 from server.ollama.schemas import ChatBody, EmbedBody, GenerateBody, PullBody
 from server.openai.schemas import ChatCompletionBody
 
@@ -230,3 +231,9 @@ def test_what_is_no_tool_choice(value: str) -> None:
 
 def test_embed_takes_any_input() -> None:
     assert decode(EmbedBody, '{"input":["a","b"]}').input == ["a", "b"]
+
+
+def test_a_format_that_is_no_format_is_not_carried_along() -> None:
+    text = parse_format("x" * 50_000)
+    assert text is not None
+    assert len(text) < 300
