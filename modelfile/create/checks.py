@@ -14,6 +14,8 @@ MOST_FILES: Final = 1024
 MOST_LICENSES: Final = 64
 MOST_MESSAGES: Final = 4096
 MOST_CAPABILITIES: Final = 64
+MOST_KEYS: Final = 1024
+"""Parameters, and keys of `info`."""
 LONGEST_WORD: Final = 4 << 10
 """Bytes of a single word, such as the name of a renderer."""
 LONGEST_TEXT: Final = 16 << 20
@@ -43,6 +45,8 @@ def _check_sizes(request: CreateRequest) -> None:
         _at_most(MOST_FILES, files or (), "files")
     _at_most(MOST_LICENSES, request.licenses, "licenses")
     _at_most(MOST_MESSAGES, request.messages, "messages")
+    _at_most(MOST_KEYS, request.parameters, "parameters")
+    _at_most(MOST_KEYS, request.info, "keys of info")
     _no_longer(LONGEST_TEXT, [request.system], "system prompt")
     _no_longer(LONGEST_TEXT, request.licenses, "licenses")
     words = {"renderer": request.renderer, "parser": request.parser, "requires": request.requires}

@@ -28,12 +28,14 @@ MAX_VALUES = 1 << 20
 """Values in a body, counting keys of objects."""
 MAX_CONTAINERS = 1 << 16
 """Objects and lists in a body, which take more memory and time than other values."""
+MAX_KEYS = 1 << 16
+"""Keys of all objects in a body. An object is made, copied and freed in one call each, which blocks all threads."""
 MAX_SHORT = 16 << 20
 """Bytes of a body without its long strings."""
 SLICE = 64 << 10
 _HEADER = 72  # bytes of a Python string that is not ASCII, beside its characters
 _TOO_DEEP = "exceeded max depth"
-_SMALL = 2 << 20  # bytes; not enough for more values than are accepted
+_SMALL = 2 << 20  # bytes; not enough for more values than are accepted, but for more containers and keys
 _AT_ONCE = 4 << 20  # bytes of a body that are decoded in one call
 _LONG = 512  # bytes; longer strings behind the first _AT_ONCE bytes are replaced by marks
 
@@ -97,7 +99,7 @@ class JSONReader:
         self._mark = b""  # stands for a long string, followed by its number
         self._texts: list[str] = []  # the long strings, by number
         self._inside = 0  # 1 within a string
-        self._depth = self._values = self._containers = 0
+        self._depth = self._values = self._containers = self._keys = 0
         self._taken = self._joined = 0  # bytes of the long strings, and of those already joined
 
     def feed(self, data: bytes) -> None:
@@ -108,18 +110,19 @@ class JSONReader:
         view = memoryview(data)
         for start in range(0, len(data), SLICE):
             self._rest += view[start : start + SLICE]
-            while self.size > _SMALL and len(self._rest) >= SLICE:
-                piece = bytes(self._rest[:SLICE])
-                end = _cut(piece)
-                del self._rest[:end]
-                self._scan(piece[:end])
+            if self.size > _SMALL:
+                self._scan_slices()
 
     def value(self) -> Any:
         """The first JSON value of the body. Call it once. Raises EmptyBody, JSONError or OutOfRange."""
-        rest, self._rest = bytes(self._rest), bytearray()
-        if not self._short and (opened := rest.count(b"[") + rest.count(b"{")) <= MAX_CONTAINERS:
-            return _decode_small(rest, opened)
-        self._scan(rest)
+        rest = self._rest
+        opened = rest.count(b"[") + rest.count(b"{")
+        if not self._short and opened <= MAX_CONTAINERS and rest.count(b":") <= MAX_KEYS:
+            self._rest = bytearray()
+            return _decode_small(bytes(rest), opened)
+        self._scan_slices()
+        rest, self._rest = self._rest, bytearray()
+        self._scan(bytes(rest))
         short, self._short = self._short, bytearray()
         if not self._texts:
             return decode(short)
@@ -127,6 +130,14 @@ class JSONReader:
             return self._filled(decode(short))
         except OutOfRange as error:
             raise OutOfRange(self._filled(error.value)) from None
+
+    def _scan_slices(self) -> None:
+        """Scan all but the last piece of what has arrived."""
+        while len(self._rest) >= SLICE:
+            piece = bytes(self._rest[:SLICE])
+            end = _cut(piece)
+            del self._rest[:end]
+            self._scan(piece[:end])
 
     def _scan(self, data: bytes) -> None:
         """Count the values of a slice, and keep the slice."""
@@ -145,7 +156,9 @@ class JSONReader:
         """Check the bounds. `outside` is the slice without its strings."""
         opened = outside.count(b"[") + outside.count(b"{")
         self._containers += opened
-        self._values += opened + outside.count(b",") + outside.count(b":")
+        keys = outside.count(b":")
+        self._keys += keys
+        self._values += opened + outside.count(b",") + keys
         if self._depth + opened > MAX_DEPTH:
             depths = accumulate(map(_STEP.__getitem__, outside.translate(None, _NOT_BRACKET)), initial=self._depth)
             if max(depths) > MAX_DEPTH:
@@ -155,6 +168,8 @@ class JSONReader:
             raise JSONError(f"request body too complex: at most {MAX_VALUES} values are accepted")
         if self._containers > MAX_CONTAINERS:
             raise JSONError(f"request body too complex: at most {MAX_CONTAINERS} objects and lists are accepted")
+        if self._keys > MAX_KEYS:
+            raise JSONError(f"request body too complex: at most {MAX_KEYS} keys of objects are accepted")
 
     def _take_out(self, data: bytes, parts: list[bytes]) -> None:
         """Keep a slice with marks for its long strings. `parts` is the slice with escapes blanked, split at quotes."""
@@ -240,7 +255,7 @@ def _starts_escape(data: bytes, at: int) -> bool:
 
 
 def _decode_small(data: bytes, opened: int) -> Any:
-    """Decode a body too small to break any bound but that of depth: cheaper than a scan."""
+    """Decode a small body that breaks no bound but, maybe, that of depth: cheaper than a scan."""
     try:
         value = decode(data)
     except RecursionError:

@@ -14,6 +14,8 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PlainValidator,
     PrivateAttr,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
@@ -243,7 +245,15 @@ def _by_name(properties: Mapping[str, PropertyBody] | None) -> dict[str, Propert
     return None if properties is None else {name: schema.property() for name, schema in properties.items()}
 
 
-Properties = Annotated[dict[str, PropertyBody], BeforeValidator(_object)]
+def _one_by_one(value: dict[str, Any], handler: ValidatorFunctionWrapHandler) -> dict[str, PropertyBody]:
+    """Read each property alone: stops at the first wrong one, and lets other threads run."""
+    properties: dict[str, PropertyBody] = {}
+    for name, item in value.items():
+        properties |= handler({name: item})
+    return properties
+
+
+Properties = Annotated[dict[str, PropertyBody], WrapValidator(_one_by_one), BeforeValidator(_object)]
 PropertyBody.model_rebuild()
 
 

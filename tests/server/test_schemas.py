@@ -56,6 +56,16 @@ ERRORS: list[tuple[type[Body], str, str]] = [
     (ChatBody, '{"tools":[{"function":{"parameters":{"properties":[]}}}]}', MALFORMED),
     (
         ChatBody,
+        '{"tools":[{"function":{"parameters":{"properties":{"a":{},"b":1,"c":2}}}}]}',
+        FIELD.format("number", "ChatRequest.tools.function.parameters.properties.b", "api.ToolProperty"),
+    ),
+    (
+        ChatBody,
+        '{"tools":[{"function":{"parameters":{"properties":{"a":{"properties":{"b":{"type":1}}},"c":2}}}}]}',
+        FIELD.format("number", "ChatRequest.tools.function.parameters.properties.a.properties.b.type", "[]string"),
+    ),
+    (
+        ChatBody,
         '{"tools":[{"function":{"parameters":"x"}}]}',
         FIELD.format("string", "ChatRequest.tools.function.parameters", "api.ToolFunctionParameters"),
     ),

@@ -14,6 +14,7 @@ from modelfile.create.checks import (
     LONGEST_WORD,
     MOST_CAPABILITIES,
     MOST_FILES,
+    MOST_KEYS,
     MOST_LICENSES,
     MOST_MESSAGES,
     check,
@@ -33,6 +34,10 @@ def file_map(count: int) -> dict[str, Digest]:
     return dict.fromkeys(map(str, range(count)), Digest.of(b""))
 
 
+def words(count: int) -> dict[str, str]:
+    return dict.fromkeys(map(str, range(count)), "x")
+
+
 @pytest.mark.parametrize(
     ("given", "most", "more"),
     [
@@ -47,6 +52,8 @@ def file_map(count: int) -> dict[str, Digest]:
         ("adapters", (file_map(MOST_FILES),), (file_map(MOST_FILES + 1),)),
         ("drafts", file_map(MOST_FILES), file_map(MOST_FILES + 1)),
         ("parameters", {"unknown": "x"}, {"unknown": "x" * LONGEST_PARAMETERS}),
+        ("parameters", words(MOST_KEYS), words(MOST_KEYS + 1)),
+        ("info", words(MOST_KEYS), words(MOST_KEYS + 1)),
         ("info", {"capabilities": ["x"] * MOST_CAPABILITIES}, {"capabilities": ["x"] * (MOST_CAPABILITIES + 1)}),
         ("info", {"capabilities": 1}, {"capabilities": ["x" * (LONGEST_WORD + 1)]}),
         ("info", {"model_family": "x" * LONGEST_WORD}, {"model_family": "x" * (LONGEST_WORD + 1)}),

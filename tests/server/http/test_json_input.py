@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.http import json_input
-from server.http.json_input import MAX_DEPTH, JSONReader
+from server.http.json_input import MAX_DEPTH, MAX_KEYS, JSONReader
 
 ERRORS = [
     (b"{", "unexpected EOF"),
@@ -92,6 +92,41 @@ def test_numbers_beyond_the_range_keep_how_they_were_written() -> None:
     assert value[1].literal == "1e400"
     assert value[2].literal == "9" * 5000
     assert (value[0], value[3]) == (1.5, 7)
+
+
+@pytest.mark.parametrize("width", [1, 60, 600], ids=["small", "4 MiB", "40 MiB"])
+@pytest.mark.parametrize("nested", [False, True], ids=["one object", "in objects"])
+def test_keys_are_counted(width: int, nested: bool) -> None:
+    def body(count: int) -> bytes:
+        keys = [b'"%d":"%b"' % (number, b":" * width) for number in range(count - 2 * nested)]
+        if not nested:
+            return b"{%b}" % b",".join(keys)
+        return b'{"a":{%b},"b":{%b}}' % (b",".join(keys[::2]), b",".join(keys[1::2]))
+
+    assert read(body(MAX_KEYS)) == json.loads(body(MAX_KEYS))
+    for rest in (b"", b"!"):
+        with pytest.raises(json_input.JSONError) as caught:
+            read(body(MAX_KEYS + 1)[:-1] + rest)
+        assert str(caught.value) == f"request body too complex: at most {MAX_KEYS} keys of objects are accepted"
+
+
+def test_equal_keys_are_counted() -> None:
+    with pytest.raises(json_input.JSONError, match=r"keys of objects are accepted$"):
+        read(b"{" + b'"":0,' * MAX_KEYS + b'"":0}')
+
+
+def test_many_numbers_are_no_keys() -> None:
+    assert read(b'{"context":[' + b"0," * 900_000 + b"0]}") == {"context": [0] * 900_001}
+
+
+def test_long_conversations_and_many_tools_are_accepted() -> None:
+    call = {"id": "call_1", "function": {"index": 0, "name": "f", "arguments": {"path": "a", "text": "b"}}}
+    message = {"role": "assistant", "content": "", "tool_calls": [call]}
+    parameter = {"type": "string", "description": "d", "enum": ["a"]}
+    parameters = {"type": "object", "properties": {f"p{n}": parameter for n in range(100)}, "required": ["p0"]}
+    tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": parameters}}
+    for value in ({"messages": [message] * 4096}, {"tools": [tool] * 128}):
+        assert read(json.dumps(value).encode()) == value
 
 
 json_values = st.recursive(
