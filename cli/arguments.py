@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -15,6 +16,18 @@ Think = bool | str
 Format = Literal["json"] | dict[str, Any] | None
 STANDING_ALONE = ("--think", "--truncate")
 LEVELS = ("low", "medium", "high", "max")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def as_utf8(text: str) -> str:
+    """The text with U+FFFD for each byte that is not UTF-8 (Python's surrogate escapes), as Go's JSON has it."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def require_name(model: str, message: str = "model is required") -> None:
+    """Raises CommandError for an empty name: the client has no such request, so no server would say it."""
+    if not model:
+        raise CommandError(message)
 
 
 def exactly(count: int, arguments: list[str]) -> list[str]:

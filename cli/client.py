@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from pydantic import ValidationError
 from socksio import ProtocolError
 
 from cli.arguments import CommandError
@@ -35,6 +36,8 @@ __all__ = [
 
 MISSING = 404
 _PORTS = {"http": 80, "https": 443}
+# What the library raises when it reads an answer that is no JSON, or JSON of another shape.
+_UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, ValidationError, AttributeError, TypeError)
 
 
 class Description(ollama.ShowResponse):
@@ -47,7 +50,7 @@ class Description(ollama.ShowResponse):
 class Client(ollama.Client):
     """The official client for the address in `settings`. Methods raise ResponseError, ConnectionError or httpx's own.
 
-    Raises CommandError for an address, a key or a proxy that cannot be used.
+    Raises CommandError for an address, a key or a proxy that cannot be used, and for an answer that is not Ollama's.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -69,7 +72,9 @@ class Client(ollama.Client):
 
     def describe(self, model: str, *, verbose: bool = False) -> Description:
         """What `/api/show` says about a model; `verbose` includes tensors and vocabulary."""
-        return self._request(Description, "POST", "/api/show", json={"model": model, "verbose": verbose})
+        body = {"model": model, "verbose": verbose}
+        described: Description = self._request(Description, "POST", "/api/show", json=body)
+        return described
 
     def has_blob(self, digest: str) -> bool:
         """Whether the server has this blob."""
@@ -85,7 +90,43 @@ class Client(ollama.Client):
 
     def make(self, request: dict[str, Any]) -> Iterator[ollama.ProgressResponse]:
         """Stream `/api/create` with any request body: the official client does not know every field."""
-        return self._request(ollama.ProgressResponse, "POST", "/api/create", json=request, stream=True)
+        steps: Iterator[ProgressResponse] = self._request(
+            ProgressResponse, "POST", "/api/create", json=request, stream=True
+        )
+        return steps
+
+    def copy(self, source: str, destination: str) -> ollama.StatusResponse:
+        """Give a model a second name."""
+        body = {"source": source, "destination": destination}
+        response: httpx.Response = self._request_raw("POST", "/api/copy", json=body)  # type: ignore[no-untyped-call]
+        if response.content:  # Ollama's is empty
+            raise self._foreign()
+        return ollama.StatusResponse(status="success")
+
+    def _request(self, cls: Any, *args: Any, stream: bool = False, **kwargs: Any) -> Any:
+        """The answer as a `cls`, or an iterator of them. Every call of the library with an answer comes here."""
+        try:
+            answer = super()._request(cls, *args, stream=stream, **kwargs)
+        except _UNREADABLE:
+            raise self._foreign() from None
+        return self._parts(answer) if stream else self._own(answer)
+
+    def _parts(self, answers: Iterator[Any]) -> Iterator[Any]:
+        try:
+            yield from map(self._own, answers)
+        except _UNREADABLE:
+            raise self._foreign() from None
+
+    def _own(self, answer: Any) -> Any:
+        """The answer itself. Raises CommandError if it lacks what Ollama always sends, though the library does not."""
+        if isinstance(answer, GenerateResponse | ChatResponse) and answer.done is None:
+            raise self._foreign()
+        if isinstance(answer, ProgressResponse) and answer.status is None:
+            raise self._foreign()
+        return answer
+
+    def _foreign(self) -> CommandError:
+        return CommandError(f"what answers at {self.url} is no Ollama server")
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -101,8 +142,8 @@ class Client(ollama.Client):
             raise CommandError(f"could not connect to {self.url}, {hint}") from None
         except (httpx.TransportError, ProtocolError) as error:  # ProtocolError: the proxy does not speak SOCKS
             raise CommandError(f"lost the connection to {self.url}: {error}") from None
-        except json.JSONDecodeError:
-            raise CommandError(f"what answers at {self.url} is no Ollama server") from None
+        except httpx.RequestError:  # redirects without end, or a broken encoding
+            raise self._foreign() from None
 
 
 def _proxy(settings: Settings) -> httpx.Proxy | None:

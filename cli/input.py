@@ -1,10 +1,14 @@
-"""Messages typed by the user, and the history file that Ollama's command uses too."""
+"""Text from standard input: messages typed by the user, with the history file that Ollama's command uses too."""
 
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
+
+from cli.arguments import as_utf8
 
 try:
     import readline
@@ -18,11 +22,20 @@ QUOTES = '"""'
 _OPENERS = ("", "/set system")  # what may stand before quotes that open a message; elsewhere they are text
 
 
+def read_piped() -> str:
+    """All of standard input, with U+FFFD for each byte that is not UTF-8."""
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return as_utf8(sys.stdin.read())
+
+
 class LineReader:
     """Reads messages from the terminal; a message in triple quotes may span lines."""
 
     def __init__(self, history: History) -> None:
         self.history = history
+        if isinstance(sys.stdin, TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")  # a stray byte must not end the conversation
         history.load()
 
     def read(self) -> str:
@@ -40,7 +53,7 @@ class LineReader:
         return text[: text.index(QUOTES)].removeprefix("\n")
 
     def _ask(self, prompt: str) -> str:
-        line = input(prompt)
+        line = as_utf8(input(prompt))
         self.history.add(line)
         return line
 

@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cli.arguments import (
     CommandError,
+    as_utf8,
     at_least,
     at_most,
     exactly,
@@ -40,9 +41,21 @@ class Verbs(TyperGroup):
 class Verb(TyperCommand):
     """A verb that counts its arguments itself; its usage line shows their metavars."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line. Bytes that are not UTF-8 stay only in the path of a file."""
+        rest: list[str] = super().parse_args(ctx, args)
+        ctx.params = {name: value if name == "file" else _as_utf8(value) for name, value in ctx.params.items()}
+        return rest
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The parts of the usage line after the name."""
         return ["[OPTIONS]", *(param.metavar for param in self.params if param.metavar)]
+
+
+def _as_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return as_utf8(value)
+    return [as_utf8(word) for word in value] if isinstance(value, list | tuple) else value
 
 
 app = typer.Typer(

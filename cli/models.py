@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from cli import human
-from cli.arguments import CommandError
+from cli.arguments import CommandError, require_name
 from cli.client import MISSING, Client, ProcessResponse, ResponseError, connect
 from cli.human import table
 from cli.progress import display
@@ -55,6 +55,7 @@ def _processor(size: int, on_gpu: int) -> str:
 
 def stop(model: str) -> None:
     """Unload a model once it is idle."""
+    require_name(model, 'couldn\'t find model "" to stop')
     with connect() as client:
         try:
             client.generate(model, keep_alive=0)
@@ -68,6 +69,7 @@ def remove(models: list[str]) -> None:
     """Unload and delete models."""
     with connect() as client:
         for model in models:
+            require_name(model)
             with suppress(ResponseError):  # a model that cannot be loaded can still be deleted
                 client.generate(model, keep_alive=0)
             client.delete(model)
@@ -83,6 +85,7 @@ def copy(source: str, destination: str) -> None:
 
 def pull(model: str, *, insecure: bool) -> None:
     """Pull a model from its registry."""
+    require_name(model, "invalid model name")
     with connect() as client:
         fetch(client, model, insecure=insecure)
 
@@ -96,6 +99,7 @@ def fetch(client: Client, model: str, *, insecure: bool) -> None:
 
 def push(model: str, *, insecure: bool) -> None:
     """Push a model to its registry."""
+    require_name(model)
     with connect() as client, display() as show:
         for step in client.push(model, insecure=insecure, stream=True):
             show(step)

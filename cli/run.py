@@ -8,10 +8,10 @@ import sys
 from dataclasses import dataclass
 
 from cli.answer import AnswerPrinter, timings
-from cli.arguments import CommandError
+from cli.arguments import CommandError, require_name
 from cli.client import MISSING, Client, Description, ResponseError, connect
 from cli.commands import Commands, Leave
-from cli.input import FILE, History, LineReader
+from cli.input import FILE, History, LineReader, read_piped
 from cli.models import fetch
 from cli.progress import spinning
 from cli.session import Session
@@ -57,7 +57,7 @@ def _find(client: Client, model: str, *, insecure: bool) -> Description:
 
 def _prompt(words: list[str]) -> str:
     """Piped input, then the words."""
-    piped = "" if sys.stdin.isatty() else sys.stdin.read()
+    piped = "" if sys.stdin.isatty() else read_piped()
     return " ".join([piped, *words] if piped else words)
 
 
@@ -83,8 +83,9 @@ class EmbedOptions:
 
 def embed(model: str, texts: list[str], options: EmbedOptions) -> None:
     """Embed the texts, or without any the lines of piped input."""
+    require_name(model)
     if not texts and not sys.stdin.isatty():
-        texts = sys.stdin.read().splitlines()
+        texts = read_piped().splitlines()
     with connect() as client:
         print_vectors(client, model, texts, options)
 

@@ -34,6 +34,7 @@ class Pronk:
             input=stdin,
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             timeout=PATIENCE,
             check=False,
         )

@@ -58,8 +58,8 @@ class Terminal:
         return _SPINNER.sub("", _CONTROL.sub("", self.raw))
 
     def type(self, keys: str) -> None:
-        """Press keys: `\\n` is Enter, `\\x03` Ctrl-C, `\\x04` Ctrl-D."""
-        os.write(self._master, keys.encode())
+        """Press keys: `\\n` is Enter, `\\x03` Ctrl-C, `\\x04` Ctrl-D, `\\udcff` the byte 255."""
+        os.write(self._master, keys.encode(errors="surrogateescape"))
 
     def expect(self, wanted: str) -> str:
         """Read on until `wanted` is shown; what came since the last time, up to its end."""

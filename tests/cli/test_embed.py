@@ -43,6 +43,12 @@ def test_texts_and_lines(pronk: Pronk, bert: str) -> None:
     assert len(vectors(pronk.succeed("embed", "tinychat", "the dog"))[0]) == 256
 
 
+def test_bytes_that_are_not_utf_8(pronk: Pronk, bert: str) -> None:
+    expected = vectors(pronk.succeed("embed", bert, "the \ufffd\ufffd"))
+    assert alike(vectors(pronk.succeed("embed", bert, "the \udce2\udc82")), expected)
+    assert alike(vectors(pronk.succeed("embed", bert, stdin="the \udce2\udc82\n")), expected)
+
+
 def test_run(pronk: Pronk, bert: str) -> None:
     (wanted,) = vectors(pronk.succeed("embed", bert, "the dog"))
     assert alike(vectors(pronk.succeed("run", bert, "the", "dog")), [wanted])

@@ -53,6 +53,18 @@ def test_the_next_session_remembers(pronk: Pronk, file: Path) -> None:
     assert file.read_text().splitlines() == ["Hello!", "/bye", "Hello!", "/bye"]
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_bytes_that_are_not_utf_8(pronk: Pronk, file: Path, errors: str) -> None:
+    environ = pronk.environ | {"LC_ALL": "C.UTF-8", "INPUTRC": "/dev/null", "PYTHONIOENCODING": f"utf-8:{errors}"}
+    with Terminal([*COMMAND, "run", "tinychat", "--think=false"], environ) as terminal:
+        terminal.expect(">>> ")
+        terminal.type("/set system a\udcffb\n")
+        terminal.expect("\nSet system a")
+        terminal.type("/bye\n")
+        assert terminal.leave() == 0
+    assert file.read_text().splitlines()[-1] == "/bye"
+
+
 def test_no_history_by_the_environment(pronk: Pronk, file: Path) -> None:
     with Terminal([*COMMAND, "run", "tinychat"], pronk.environ | {"OLLAMA_NOHISTORY": "1"}) as terminal:
         terminal.expect(">>> ")

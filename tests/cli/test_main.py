@@ -46,19 +46,66 @@ def test_no_server(alone: Pronk, verb: str) -> None:
     )
 
 
+BYTE = "\udcff"  # how Python has the byte 255, which is not UTF-8
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["run", ""], "model is required"),
+        (["show", ""], "model is required"),
+        (["pull", ""], "invalid model name"),
+        (["push", ""], "model is required"),
+        (["stop", ""], 'couldn\'t find model "" to stop'),
+        (["rm", ""], "model is required"),
+        (["embed", "", "x"], "model is required"),
+        (["cp", "", "a"], 'source "" is invalid'),
+        (["pull", BYTE], "invalid model name"),
+        (["push", BYTE], "invalid model name"),
+        (["stop", BYTE], "invalid model name"),
+    ],
+)
+def test_a_name_that_cannot_be(pronk: Pronk, args: list[str], message: str) -> None:
+    assert pronk.fail(*args) == f"Error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["run", BYTE],
+        ["run", "tinychat", "x", "--keepalive", BYTE],
+        ["run", BYTE, "x"],
+        ["embed", BYTE, "x"],
+        ["show", BYTE],
+        ["rm", BYTE],
+        ["cp", BYTE, "a"],
+        ["create", BYTE, "--file", "README.md"],
+        ["create", "a", "--file", BYTE],
+    ],
+)
+def test_arguments_that_are_not_utf_8(pronk: Pronk, args: list[str]) -> None:
+    assert pronk.fail(*args).splitlines()[-1].startswith("Error: ")
+
+
 class _Page(http.server.BaseHTTPRequestHandler):
+    page = b"<html>"
+
     def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"<html>")
+        self.wfile.write(self.page)
+
+    do_POST = do_DELETE = do_GET
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
 @pytest.fixture
-def website() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+def website(request: pytest.FixtureRequest) -> Iterator[str]:
+    handler = type("Handler", (_Page,), {"page": request.param})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -66,8 +113,18 @@ def website() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.parametrize("website", [b"<html>", b"{}", b"[]", b"\xff"], indirect=True)
 def test_another_kind_of_server(alone: Pronk, website: str) -> None:
-    assert alone.fail("list", OLLAMA_HOST=website) == f"Error: what answers at {website} is no Ollama server\n"
+    for call in ("list", "ps", "run a", "show a", "pull a", "push a", "stop a", "rm a", "cp a b", "embed a b"):
+        message = alone.fail(*call.split(), OLLAMA_HOST=website)
+        assert message == f"Error: what answers at {website} is no Ollama server\n", call
+
+
+@pytest.mark.parametrize("website", [b"{}"], indirect=True)
+def test_create_on_another_kind_of_server(alone: Pronk, website: str, tmp_path: Path) -> None:
+    (tmp_path / "Modelfile").write_text("FROM a\n")
+    message = alone.fail("create", "b", "-f", str(tmp_path / "Modelfile"), OLLAMA_HOST=website)
+    assert message.splitlines()[-1] == f"Error: what answers at {website} is no Ollama server"
 
 
 def test_a_proxy_is_not_asked_for_this_machine(pronk: Pronk) -> None:

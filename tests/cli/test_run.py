@@ -26,6 +26,11 @@ def test_what_is_piped_in(pronk: Pronk) -> None:
     assert pronk.succeed("run", "tinychat", "to", "5", "--think=false", stdin="Count") == "1, 2, 3, 4, 5\n\n"
 
 
+def test_bytes_that_are_not_utf_8(pronk: Pronk) -> None:
+    assert pronk.succeed("run", "tinychat", "--think=false", stdin="Hello\udcff").strip()
+    assert pronk.succeed("run", "tinychat", "--think=false", "Hello\udcff").strip()
+
+
 def test_nothing_to_answer(pronk: Pronk) -> None:
     assert pronk.succeed("run", "tinychat") == ""
     assert "tinychat:latest" in pronk.succeed("ps")
