@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from modelfile.text import cut
 from server.http.errors import BodyTooLarge, InvalidBody
 from server.http.json_input import SLICE, EmptyBody, Infinite, JSONReader, OutOfRange
 from server.http.json_output import encode
@@ -124,8 +125,7 @@ def describe(value: Any, go: str) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int | float):
-        literal = str(getattr(value, "literal", value))
-        literal = literal if len(literal) <= _MOST_DIGITS else f"{literal[:_MOST_DIGITS]}…"
+        literal = cut(str(getattr(value, "literal", value)), _MOST_DIGITS)
         return f"number {literal}" if go in _LITERAL or isinstance(value, Infinite) else "number"
     if isinstance(value, str):
         return "string"

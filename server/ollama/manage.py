@@ -28,8 +28,8 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 @router.post("/api/copy", response_class=Response)
 async def copy(request: Request, body: CopyBody) -> Response:
     """Give a model another name."""
-    source = _parse(body.source, f"source {quote(cut(body.source))} is invalid")
-    destination = _parse(body.destination, f"destination {quote(cut(body.destination))} is invalid")
+    source = _parse(body.source, "source", body.source)
+    destination = _parse(body.destination, "destination", body.destination)
     if source != destination:
         try:
             prune = not settings_of(request).no_prune
@@ -44,7 +44,7 @@ async def delete(request: Request, body: DeleteBody) -> Response:
     """Remove a name, and the blobs that no other name needs."""
     if not body.model_name.strip():
         raise HTTPError("model is required")
-    parsed = _parse(stored_name(body.model_name), f"name {quote(cut(body.model_name))} is invalid")
+    parsed = _parse(stored_name(body.model_name), "name", body.model_name)
     try:
         await asyncio.to_thread(store_of(request).delete, parsed)
     except ModelMissing:
@@ -98,8 +98,9 @@ async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
         yield b"".join(parts)
 
 
-def _parse(text: str, refusal: str) -> ModelName:
+def _parse(text: str, role: str, sent: str) -> ModelName:
+    """The name in `text`. Raises HTTPError, which quotes what was `sent` as this `role`."""
     try:
         return ModelName.parse(text)
     except InvalidName:
-        raise HTTPError(refusal) from None
+        raise HTTPError(f"{role} {quote(cut(sent))} is invalid") from None
