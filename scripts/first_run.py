@@ -84,8 +84,11 @@ def _is_up(server: subprocess.Popen[bytes], url: str) -> bool:
 def _show(url: str) -> None:
     """Ask the bundled model a question, and print how to ask more."""
     print(f'\n$ pronk run {MODEL} "{QUESTION}"', flush=True)
-    subprocess.run([PRONK, "run", MODEL, "--think=false", QUESTION], stdin=subprocess.DEVNULL, check=False)
+    command = [str(PRONK), "run", MODEL, "--think=false", QUESTION]
+    # In one piece: the server logs to the same terminal meanwhile.
+    answer = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False).stdout
     print(
+        f"{answer.strip()}\n\n"
         f"Pronk serves Ollama's API at {url}. In another terminal:\n\n"
         f"    {PRONK} run {MODEL}\n"
         f'    curl {url}/api/generate -d \'{{"model": "{MODEL}", "prompt": "Hello!"}}\'\n\n'
