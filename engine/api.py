@@ -10,6 +10,7 @@ from modelfile.conversation import Message, Tool, ToolCall
 
 __all__ = [
     "AnyRequest",
+    "CallPart",
     "ChatRequest",
     "Delta",
     "DoneReason",
@@ -22,6 +23,7 @@ __all__ = [
     "Rendered",
     "RunningModel",
     "Think",
+    "TokenLogprob",
     "Tool",
     "ToolCall",
     "ToolChoice",
@@ -49,7 +51,8 @@ class InferenceRequest:
     `model` is the name as the client sent it. `options` are as sent too; `modelfile.parameters.resolve_options` checks
     them. `keep_alive` is in seconds: None = as before, inf = forever, 0 = unload when idle. `format` is JSON text: a
     schema or `"json"`, None for free text. `truncate`: an over-long prompt may be cut. `shift`: a full context may go
-    on without its older half; None lets the model decide.
+    on without its older half; None lets the model decide. `logprobs`: the answer has the log-probabilities of its
+    tokens, each with those of the `top_logprobs` likeliest.
     """
 
     model: str
@@ -78,11 +81,12 @@ class GenerateRequest(InferenceRequest):
 
 @dataclass(slots=True, kw_only=True)
 class ChatRequest(InferenceRequest):
-    """The next answer in a conversation."""
+    """The next answer in a conversation. Without `parallel_tool_calls` it has one tool call at most."""
 
     messages: list[Message] = field(default_factory=list)
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,23 +118,59 @@ class Embeddings:
     load_duration: int = 0
 
 
+@dataclass(slots=True, frozen=True)
+class TokenLogprob:
+    """A token and the natural logarithm of its probability, before penalties, temperature and grammar.
+
+    `data` are the token's bytes, which need not be whole characters. `top` are the likeliest tokens in its place, the
+    best first, as many as the request asks for.
+    """
+
+    data: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class CallPart:
+    """A piece of a tool call that is still being written; `arguments` is a piece of a JSON text.
+
+    The first part of a call has its `id` and `name`, and no arguments. All of its parts together have the arguments of
+    the complete call, which follows with the same index and id.
+    """
+
+    index: int
+    arguments: str = ""
+    id: str = ""
+    name: str = ""
+
+
 @dataclass(slots=True)
 class Delta:
-    """A piece of the answer. Any of the fields may be empty; parsers drop pieces in which all are."""
+    """A piece of the answer. Any of the fields may be empty; parsers drop pieces in which all are.
+
+    `tool_calls` are complete. `call_parts` announce some of them while they are written; who takes the complete calls
+    ignores them. `logprobs` are those of the tokens that came since the last piece, markup included.
+    """
 
     content: str = ""
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    call_parts: tuple[CallPart, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
 class Final:
     """The end of an answer. Durations are nanoseconds; `context` is None where the API shows none.
 
-    `done_reason` is "tool_calls" for an answer that has some and was not cut short.
+    `done_reason` is "tool_calls" for an answer that has some and was not cut short. `stop_text` is the stop text that
+    ended the answer, "" if none did. `thinking_count` of the `eval_count` tokens are reasoning.
     """
 
     done_reason: DoneReason
+    stop_text: str = ""
+    thinking_count: int = 0
     context: list[int] | None = None
     load_duration: int = 0
     prompt_eval_count: int = 0

@@ -120,6 +120,13 @@ class Settings:
     drain_timeout: float = variable(
         "PRONK_DRAIN_TIMEOUT", env.parse_seconds, 5.0, "5s", "how long running answers may go on after SIGTERM"
     )
+    ping_interval: float = variable(
+        "PRONK_PING_INTERVAL",
+        env.parse_seconds,
+        15.0,
+        "15s",
+        "a stream of `/v1/*` that is silent for so long gets a ping, which keeps proxies from cutting it; 0: none",
+    )
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from registry.logfields import REQUEST_ID
+from server.http.errors import ErrorInfo
 
 _TYPES = {
     400: "invalid_request_error",
@@ -18,7 +19,11 @@ _TYPES = {
 }
 
 
-def error_object(status: int, message: str) -> dict[str, Any]:
-    """The body of an error. `request_id` is the id in our log and in `X-Request-Id`, behind `req_`."""
-    detail = {"type": _TYPES.get(status, "api_error"), "message": message}
+def error_object(info: ErrorInfo) -> dict[str, Any]:
+    """The body of an error. `request_id` is the id in our log and in `X-Request-Id`, behind `req_`.
+
+    Agents shorten their history when they read "prompt is too long".
+    """
+    message = f"prompt is too long: {info.message}" if info.code == "context_length_exceeded" else info.message
+    detail = {"type": _TYPES.get(info.status, "api_error"), "message": message}
     return {"type": "error", "error": detail, "request_id": f"req_{REQUEST_ID.get()}"}

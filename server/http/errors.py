@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -46,9 +47,13 @@ _RETRY_AFTER = "1"  # seconds; a load takes about that long
 
 
 class HTTPError(Exception):
-    """An error with its status; `str()` is the message for the client."""
+    """An error with its status; `str()` is the message for the client, `param` the field of the body at fault."""
 
     status = 400
+
+    def __init__(self, message: str, param: str = "") -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class InvalidBody(HTTPError):
@@ -144,13 +149,30 @@ def message_of(error: Exception) -> str:
     return next((text for kind, text in _FIXED_TEXTS.items() if isinstance(error, kind)), cut(str(error), MOST_TEXT))
 
 
-ErrorObject = Callable[[int, str], dict[str, Any]]
-"""Makes an API's error object from a status and a message."""
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """What a client is told of an error. `param` is the field of the body at fault, `code` a word for programs."""
+
+    status: int
+    message: str
+    param: str = ""
+    code: str = ""
+
+    @classmethod
+    def of(cls, error: Exception) -> ErrorInfo:
+        """What a client is told of an exception."""
+        param = error.param if isinstance(error, HTTPError) else ""
+        code = "context_length_exceeded" if isinstance(error, engine.ContextExceeded) else ""
+        return cls(status_of(error), message_of(error), param, code)
 
 
-def plain_error(_: int, message: str) -> dict[str, Any]:
+ErrorObject = Callable[[ErrorInfo], dict[str, Any]]
+"""Makes an API's error object."""
+
+
+def plain_error(info: ErrorInfo) -> dict[str, Any]:
     """The error object of Ollama's API, and of paths outside all APIs."""
-    return {"error": message}
+    return {"error": info.message}
 
 
 async def error_response(request: Request, error: Exception) -> Response:
@@ -170,7 +192,7 @@ async def error_response(request: Request, error: Exception) -> Response:
         headers["connection"] = "close"
     if not isinstance(error, KNOWN):
         headers["x-request-id"] = REQUEST_ID.get()  # this response bypasses the guard
-    return Response(encode(error_object(status, message_of(error))), status, headers)
+    return Response(encode(error_object(ErrorInfo.of(error))), status, headers)
 
 
 def one_line(text: str) -> str:

@@ -17,7 +17,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from registry.logfields import REQUEST_ID, fields
-from server.http.errors import plain_error
+from server.http.errors import ErrorInfo, plain_error
 from server.http.guard import REQUEST_ID_HEADER, new_request_id
 from server.http.json_output import encode
 from server.http.paths import InvalidTarget, Target
@@ -307,7 +307,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         error_object = plain_error if error_object_of is None else error_object_of(path)
         request_id = new_request_id()
         token = REQUEST_ID.set(request_id)
-        body = encode(error_object(status, message))
+        body = encode(error_object(ErrorInfo(status, message)))
         REQUEST_ID.reset(token)
         headers = [
             *self.server_state.default_headers,

@@ -1,7 +1,8 @@
 """Streaming answers: a writer turns events into bytes, one response class sends them.
 
-Nothing is sent before the first event, so an earlier error has its own status. A later error is the last event of the
-stream. When the client leaves, the task that reads the events is cancelled, which closes their iterator.
+Nothing is sent before the first event, so an earlier error has its own status; only a writer with pings begins to send
+when that takes long. A later error is the last event of the stream. When the client leaves, the task that reads the
+events is cancelled, which closes their iterator.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from engine.api import Delta, ToolCall
+from engine.api import Delta, TokenLogprob, ToolCall
 from registry.logfields import fields
 from server.http.body import JSON
-from server.http.errors import KNOWN, error_response, message_of, one_line, plain_error, status_of
+from server.http.errors import KNOWN, ErrorInfo, error_response, message_of, one_line, plain_error
 from server.http.json_output import encode
 
 E = TypeVar("E")
@@ -62,14 +63,18 @@ class Writer(ABC, Generic[E]):
         """The bytes after the last event."""
         return b""
 
+    def ping(self) -> bytes:
+        """The bytes that keep a silent stream alive, which clients skip; none if the API has no such thing."""
+        return b""
+
     @staticmethod
-    def error_object(status: int, message: str) -> dict[str, Any]:
+    def error_object(info: ErrorInfo) -> dict[str, Any]:
         """The error object of this API."""
-        return plain_error(status, message)
+        return plain_error(info)
 
     def error(self, error: Exception) -> bytes:
         """The bytes of an error in the stream. Nothing follows them."""
-        return self.framing.frame(encode(self.error_object(status_of(error), message_of(error))))
+        return self.framing.frame(encode(self.error_object(ErrorInfo.of(error))))
 
 
 class StreamingAnswer(Response, Generic[E]):
@@ -80,10 +85,12 @@ class StreamingAnswer(Response, Generic[E]):
         self.events = events
         self.writer = writer
         self._started = False
+        self._sent_at = 0.0  # in the event loop's time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry. Raises exceptions that are not in the table of errors, if nothing was sent yet."""
-        error = await unless_gone(self._answer(send), receive)
+        interval: float = scope["app"].state.settings.ping_interval
+        error = await unless_gone(self._answer(send, interval), receive)
         if error is None:
             return
         if self._started:
@@ -95,37 +102,62 @@ class StreamingAnswer(Response, Generic[E]):
         else:
             raise error
 
-    async def _answer(self, send: Send) -> None:
+    async def _answer(self, send: Send, ping_interval: float) -> None:
         async with _closing(self.events) as events:
             if self.writer.framing is Framing.WHOLE:
                 body = b"".join([self.writer.event(event) async for event in events]) + self.writer.end()
                 await self._start(send, (b"content-length", str(len(body)).encode()))
                 await send({"type": "http.response.body", "body": body})
             else:
-                await self._stream(events, send)
+                ping = self.writer.ping() if ping_interval else b""
+                pings = asyncio.ensure_future(self._ping(ping, ping_interval, send)) if ping else None
+                try:
+                    await self._stream(events, send)
+                finally:
+                    if pings is not None:
+                        pings.cancel()
 
     async def _stream(self, events: AsyncIterator[E], send: Send) -> None:
-        event = await anext(events, None)
-        await self._start(send)
         failure: Exception | None = RuntimeError()
         try:
-            while event is not None:
+            while (event := await anext(events, None)) is not None:
+                if not self._started:
+                    await self._start(send)
                 if piece := self.writer.event(event):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-                event = await anext(events, None)
+                    await self._send(send, piece)
+            if not self._started:
+                await self._start(send)
             failure = None
         except KNOWN as error:
+            if not self._started:
+                raise
             log.warning("answer broke off: %s", one_line(message_of(error)))
             failure = error
         finally:
             # Also for defects and cancellation: the client must see that the stream has failed.
-            last = self.writer.end() if failure is None else self.writer.error(failure)
-            await send({"type": "http.response.body", "body": last, "more_body": False})
+            if self._started:
+                last = self.writer.end() if failure is None else self.writer.error(failure)
+                await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _ping(self, ping: bytes, interval: float, send: Send) -> None:
+        """Send pings while nothing else is sent. The server sends in the order of the calls, so two tasks may call."""
+        clock = asyncio.get_running_loop().time
+        self._sent_at = clock()
+        while True:
+            await asyncio.sleep(interval - (clock() - self._sent_at))
+            if clock() - self._sent_at >= interval:
+                if not self._started:
+                    await self._start(send)
+                await self._send(send, ping)
+
+    async def _send(self, send: Send, piece: bytes) -> None:
+        self._sent_at = asyncio.get_running_loop().time()
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _start(self, send: Send, *headers: tuple[bytes, bytes]) -> None:
         headers = ((b"content-type", self.writer.media_type.encode()), *headers)
+        self._started = True  # before `send`, which may wait
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        self._started = True
 
 
 @asynccontextmanager
@@ -163,11 +195,13 @@ def joined(deltas: Iterable[Delta]) -> Delta:
     """All deltas of an answer as one."""
     content, thinking = [], []
     calls: list[ToolCall] = []
+    logprobs: list[TokenLogprob] = []
     for delta in deltas:
         content.append(delta.content)
         thinking.append(delta.thinking)
         calls += delta.tool_calls
-    return Delta("".join(content), "".join(thinking), tuple(calls))
+        logprobs += delta.logprobs
+    return Delta("".join(content), "".join(thinking), tuple(calls), logprobs=tuple(logprobs))
 
 
 async def unless_gone(work: Coroutine[None, None, None], receive: Receive) -> BaseException | None:

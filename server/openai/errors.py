@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from server.http.errors import ErrorInfo
+
 _TYPES = {400: "invalid_request_error", 404: "not_found_error", 413: "invalid_request_error"}
 
 
-def error_object(status: int, message: str) -> dict[str, Any]:
+def error_object(info: ErrorInfo) -> dict[str, Any]:
     """The body of an error."""
-    kind = _TYPES.get(status, "api_error")
-    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    kind = _TYPES.get(info.status, "api_error")
+    return {"error": {"message": info.message, "type": kind, "param": info.param or None, "code": info.code or None}}

@@ -12,7 +12,7 @@ from registry.logfields import REQUEST_ID
 from registry.names import InvalidDigest, InvalidName
 from server.app import create_app
 from server.http import errors
-from server.http.errors import message_of, status_of
+from server.http.errors import ErrorInfo, message_of, status_of
 from server.routers import error_object_of
 from server.settings import Settings
 from tests.server.conftest import Live
@@ -52,7 +52,7 @@ def test_what_is_unknown_is_not_told(error: Exception) -> None:
     [(400, "invalid_request_error"), (404, "not_found_error"), (500, "api_error"), (503, "api_error")],
 )
 def test_openai_shape(status: int, kind: str) -> None:
-    body = error_object_of("/v1/chat/completions")(status, "m")
+    body = error_object_of("/v1/chat/completions")(ErrorInfo(status, "m"))
     assert body == {"error": {"message": "m", "type": kind, "param": None, "code": None}}
 
 
@@ -62,10 +62,19 @@ def test_openai_shape(status: int, kind: str) -> None:
 )
 def test_anthropic_shape(status: int, kind: str) -> None:
     token = REQUEST_ID.set("0123abcd")
-    body = error_object_of("/v1/messages")(status, "m")
+    body = error_object_of("/v1/messages")(ErrorInfo(status, "m"))
     REQUEST_ID.reset(token)
     assert body.pop("request_id") == "req_0123abcd"
     assert body == {"type": "error", "error": {"type": kind, "message": "m"}}
+
+
+def test_an_error_names_the_field_and_has_a_word_for_programs() -> None:
+    info = ErrorInfo.of(errors.HTTPError("best_of is too large", "best_of"))
+    assert info == ErrorInfo(400, "best_of is too large", "best_of")
+    info = ErrorInfo.of(engine.ContextExceeded("too long"))
+    assert info == ErrorInfo(400, "too long", code="context_length_exceeded")
+    assert error_object_of("/v1/completions")(info)["error"]["code"] == "context_length_exceeded"
+    assert error_object_of("/v1/messages")(info)["error"]["message"] == "prompt is too long: too long"
 
 
 async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFixture, settings: Settings) -> None:
@@ -86,7 +95,7 @@ async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFix
 
 
 def test_native_shape() -> None:
-    assert error_object_of("/api/chat")(500, "m") == {"error": "m"}
+    assert error_object_of("/api/chat")(ErrorInfo(500, "m")) == {"error": "m"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from fastapi import APIRouter, Response
 from engine import errors
 from engine.api import Delta, Event, Final, GenerateRequest, Rendered
 from server.app import create_app
+from server.http.errors import ErrorInfo
 from server.http.streaming import Framing, StreamingAnswer, Writer
 from server.ollama.writer import ProgressWriter
 from server.routers import ROUTERS
@@ -200,8 +203,11 @@ class EventWriter(Writer[Event]):
     error_media_type = "application/json"
 
     @staticmethod
-    def error_object(status: int, message: str) -> dict[str, object]:
-        return {"oops": message, "code": status}
+    def error_object(info: ErrorInfo) -> dict[str, object]:
+        return {"oops": info.message, "code": info.status}
+
+    def ping(self) -> bytes:
+        return b": ping\n\n"
 
     def event(self, event: Event) -> bytes:
         if isinstance(event, Final):
@@ -214,9 +220,13 @@ class EventWriter(Writer[Event]):
 
 
 @pytest.fixture
-async def sse(
-    settings: Settings, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[httpx.AsyncClient]:
+async def sse(settings: Settings, engine: FakeEngine) -> AsyncIterator[httpx.AsyncClient]:
+    async with with_pieces(settings, engine) as client:
+        yield client
+
+
+@asynccontextmanager
+async def with_pieces(settings: Settings, engine: FakeEngine) -> AsyncIterator[httpx.AsyncClient]:
     """The application with a route more, of which nothing is its own but the writer."""
     router = APIRouter()
 
@@ -224,8 +234,9 @@ async def sse(
     async def pieces() -> Response:
         return StreamingAnswer(engine.generate(GenerateRequest(model="t", prompt="p")), EventWriter())
 
-    monkeypatch.setattr("server.app.ROUTERS", (*ROUTERS, router))
-    transport = httpx.ASGITransport(app=create_app(settings, engine, engine.models))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("server.app.ROUTERS", (*ROUTERS, router))
+        transport = httpx.ASGITransport(app=create_app(settings, engine, engine.models))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client
 
@@ -255,6 +266,32 @@ async def test_an_error_before_the_first_event_has_its_own_status(sse: httpx.Asy
     answer = await sse.post("/v1/pieces")
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/json")
     assert answer.json()["error"]["message"] == str(errors.ServerBusy())
+
+
+async def test_a_silent_stream_gets_pings(engine: FakeEngine, settings: Settings) -> None:
+    engine.script = [0.3, Delta("Hel"), 0.3, Final(done_reason="stop")]
+    async with with_pieces(replace(settings, ping_interval=0.05), engine) as client:
+        text = (await client.post("/v1/pieces")).text
+    before, after = text.split('event: piece\ndata: "Hel"\n\n')
+    assert before.startswith(": ping\n\n")
+    assert set(before.split("\n\n")) == {": ping", ""}
+    assert after.startswith(": ping\n\n")
+
+
+async def test_an_error_behind_a_ping_is_in_the_stream(engine: FakeEngine, settings: Settings) -> None:
+    engine.script = [0.3, errors.ServerBusy()]
+    async with with_pieces(replace(settings, ping_interval=0.05), engine) as client:
+        answer = await client.post("/v1/pieces")
+    assert answer.status_code == 200
+    *pings, last = answer.text.strip().split("\n\n")
+    assert set(pings) == {": ping"}
+    assert json.loads(last.removeprefix("data: ")) == {"oops": str(errors.ServerBusy()), "code": 503}
+
+
+async def test_without_an_interval_there_are_no_pings(engine: FakeEngine, settings: Settings) -> None:
+    engine.script = [0.2, Delta("Hel"), Final(done_reason="stop")]
+    async with with_pieces(replace(settings, ping_interval=0.0), engine) as client:
+        assert ": ping" not in (await client.post("/v1/pieces")).text
 
 
 def test_progress_without_a_stream_is_its_last_step() -> None:
