@@ -13,17 +13,22 @@ __all__ = [
     "CallPart",
     "ChatRequest",
     "Delta",
+    "DetokenizeRequest",
+    "Detokenized",
     "DoneReason",
     "Event",
     "Final",
     "GenerateRequest",
     "InferenceRequest",
     "Message",
+    "ModelRequest",
     "NamedTool",
     "Rendered",
     "RunningModel",
     "Think",
     "TokenLogprob",
+    "TokenizeRequest",
+    "Tokenized",
     "Tool",
     "ToolCall",
     "ToolChoice",
@@ -45,19 +50,27 @@ ToolChoice = Literal["auto", "none", "required"] | NamedTool
 
 
 @dataclass(slots=True, kw_only=True)
-class InferenceRequest:
-    """The fields that generate and chat share.
+class ModelRequest:
+    """The fields that all requests share.
 
     `model` is the name as the client sent it. `options` are as sent too; `modelfile.parameters.resolve_options` checks
-    them. `keep_alive` is in seconds: None = as before, inf = forever, 0 = unload when idle. `format` is JSON text: a
-    schema or `"json"`, None for free text. `truncate`: an over-long prompt may be cut. `shift`: a full context may go
-    on without its older half; None lets the model decide. `logprobs`: the answer has the log-probabilities of its
-    tokens, each with those of the `top_logprobs` likeliest.
+    them. `keep_alive` is in seconds: None = as before, inf = forever, 0 = unload when idle.
     """
 
     model: str
     options: dict[str, Any] = field(default_factory=dict)
     keep_alive: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class InferenceRequest(ModelRequest):
+    """The fields that generate and chat share.
+
+    `format` is JSON text: a schema or `"json"`, None for free text. `truncate`: an over-long prompt may be cut.
+    `shift`: a full context may go on without its older half; None lets the model decide. `logprobs`: the answer has the
+    log-probabilities of its tokens, each with those of the `top_logprobs` likeliest.
+    """
+
     think: Think | None = None
     format: str | None = None
     truncate: bool = True
@@ -90,23 +103,41 @@ class ChatRequest(InferenceRequest):
 
 
 @dataclass(slots=True, kw_only=True)
-class EmbedRequest:
-    """Texts to embed. Fields mean the same as those of these names in the other requests.
+class EmbedRequest(ModelRequest):
+    """Texts to embed.
 
     A text that is too long is cut if `truncate` allows it, else refused. 0 < `dimensions` < width keeps that many
     numbers of each vector. Without `normalize` vectors keep their lengths, unless the model itself makes them 1.
     """
 
-    model: str
     texts: list[str] = field(default_factory=list)
     truncate: bool = True
     dimensions: int = 0
     normalize: bool = True
-    options: dict[str, Any] = field(default_factory=dict)
-    keep_alive: float | None = None
 
 
-AnyRequest = GenerateRequest | ChatRequest | EmbedRequest
+@dataclass(slots=True, kw_only=True)
+class TokenizeRequest(ModelRequest):
+    """A text to divide into tokens.
+
+    `add_special` adds what the model's tokenizer puts around a prompt, such as a start token. `parse_special`: the
+    names of special tokens in the text are these tokens, not text. `pieces`: the answer has the bytes of each token.
+    """
+
+    text: str
+    add_special: bool = False
+    parse_special: bool = True
+    pieces: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class DetokenizeRequest(ModelRequest):
+    """Token ids to write as text."""
+
+    tokens: list[int]
+
+
+AnyRequest = GenerateRequest | ChatRequest | EmbedRequest | TokenizeRequest | DetokenizeRequest
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -115,6 +146,27 @@ class Embeddings:
 
     vectors: list[array[float]] = field(default_factory=list)
     prompt_eval_count: int = 0
+    load_duration: int = 0
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Tokenized:
+    """The token ids of a text, with their bytes if the request asks for `pieces`.
+
+    `context_length` is the loaded model's context in tokens, `load_duration` in nanoseconds.
+    """
+
+    tokens: list[int]
+    pieces: list[bytes] = field(default_factory=list)
+    context_length: int = 0
+    load_duration: int = 0
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Detokenized:
+    """The text of tokens, special ones written out; bytes that are no UTF-8 are U+FFFD. `load_duration` as above."""
+
+    text: str
     load_duration: int = 0
 
 
@@ -182,10 +234,11 @@ class Final:
 
 @dataclass(slots=True, frozen=True)
 class Rendered:
-    """The prompt that a request would run."""
+    """The prompt that a request would run. `token_count` includes the tokenizer's own tokens, but not images."""
 
     prompt: str
     image_count: int = 0
+    token_count: int = 0
 
 
 Event = Delta | Final

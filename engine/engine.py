@@ -16,12 +16,16 @@ from dataclasses import dataclass
 from engine.api import (
     AnyRequest,
     ChatRequest,
+    Detokenized,
+    DetokenizeRequest,
     Embeddings,
     EmbedRequest,
     Event,
     GenerateRequest,
     Rendered,
     RunningModel,
+    Tokenized,
+    TokenizeRequest,
 )
 from engine.chat.grammar.constraint import Constraint
 from engine.chat.jinja.service import TemplateService
@@ -46,6 +50,7 @@ from engine.prompting import (
     offered_tools,
     prepare_prompt,
 )
+from engine.tokenization import detokenize, tokenize
 from registry.logfields import TRACE, fields
 from registry.storage.store import Store
 
@@ -113,8 +118,10 @@ class Engine:
 
     async def render(self, request: GenerateRequest | ChatRequest) -> Rendered:
         """The prompt that `generate` or `chat` would run."""
-        async with self._prepared(request) as (_, prepared, _):
-            return Rendered(prepared.prompt.text, len(prepared.prompt.images))
+        async with self._prepared(request) as (_, prepared, process):
+            prompt = prepared.prompt
+            count = await process.count_tokens(prompt.text, add_special=True)
+            return Rendered(prompt.text, len(prompt.images), count)
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
         """Complete a prompt: pieces of the answer, then a Final."""
@@ -126,15 +133,22 @@ class Engine:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors of a request's texts."""
-        job = await self._job(request)
-        async with self._loaded(job, embeds=True) as process:
-            load_duration = time.perf_counter_ns() - job.started
-            with self._explained_deaths():
-                vectors, tokens = await embed(process, job.model, request, job.options, job.num_ctx)
+        async with self._served(request, embeds=True) as (job, process, load_duration):
+            vectors, tokens = await embed(process, job.model, request, job.options, job.num_ctx)
         seconds = (time.perf_counter_ns() - job.started) / 1e9
         values = {"texts": len(request.texts), "tokens": tokens, "seconds": seconds}
         log.info("embedded", extra=fields(model=job.model.name.shortest, **values))
         return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenized:
+        """The tokens of a text."""
+        async with self._served(request) as (_, process, load_duration):
+            return await tokenize(process, request, load_duration)
+
+    async def detokenize(self, request: DetokenizeRequest) -> Detokenized:
+        """The text of tokens."""
+        async with self._served(request) as (_, process, load_duration):
+            return await detokenize(process, request, load_duration)
 
     async def _answer(self, request: GenerateRequest | ChatRequest) -> AsyncGenerator[Event, None]:
         async with self._prepared(request) as (job, prepared, process):
@@ -151,6 +165,16 @@ class Engine:
                 shows_context = isinstance(request, GenerateRequest) and not request.raw
                 context = await process.tokenize(prompt.text + generation.text) if shows_context else None
             yield generation.final(context)
+
+    @asynccontextmanager
+    async def _served(
+        self, request: AnyRequest, *, embeds: bool = False
+    ) -> AsyncIterator[tuple[Job, RunnerProcess, int]]:
+        """A request's job, a process that has its model loaded while the context lasts, and the load's nanoseconds."""
+        job = await self._job(request)
+        async with self._loaded(job, embeds=embeds) as process:
+            with self._explained_deaths():
+                yield job, process, time.perf_counter_ns() - job.started
 
     @asynccontextmanager
     async def _prepared(

@@ -15,6 +15,7 @@ import msgspec
 FRAME_HEADER = struct.Struct("<I")
 MAX_FRAME = 256 << 20  # bytes; a frame beyond this is a broken peer, not data
 CONTEXT_PADDING = 256  # llama.cpp rounds a context up to a multiple of this many tokens
+NO_LIMIT = (1 << 31) - 1
 
 
 class Sampling(msgspec.Struct, array_like=True, frozen=True):
@@ -147,12 +148,18 @@ class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
 
 
 class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
-    """Ask for a text's tokens, or for their number alone; special tokens in it are parsed. Answered by `Tokens`."""
+    """Ask for a text's tokens; more than `limit` are only counted. Answered by `Tokens`.
+
+    `add_special` adds the tokenizer's own around them, `parse_special` parses special tokens in the text, `pieces` asks
+    for the bytes of each token too.
+    """
 
     id: int
     text: str
     add_special: bool = False
-    only_count: bool = False
+    parse_special: bool = True
+    limit: int = NO_LIMIT
+    pieces: bool = False
 
 
 class Detokenize(msgspec.Struct, array_like=True, frozen=True, tag=5):
@@ -261,18 +268,23 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):
 
 
 class Tokens(msgspec.Struct, array_like=True, frozen=True, tag=39):
-    """Answer to `Tokenize`: the number of tokens and, unless `only_count`, their ids as int32 in native byte order."""
+    """Answer to `Tokenize`: the number of tokens, their ids as int32 in native byte order, the bytes of each.
+
+    Ids and bytes are missing where only the number is told.
+    """
 
     id: int
     count: int
     tokens: bytes = b""
+    pieces: tuple[bytes, ...] = ()
 
 
 class Text(msgspec.Struct, array_like=True, frozen=True, tag=40):
-    """Answer to `Detokenize`."""
+    """Answer to `Detokenize`. `invalid` is the place of the first number that is no token, -1 if all are tokens."""
 
     id: int
     text: str
+    invalid: int = -1
 
 
 class Pong(msgspec.Struct, array_like=True, frozen=True, tag=41):

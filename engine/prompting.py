@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine.api import AnyRequest, ChatRequest, EmbedRequest, GenerateRequest, Message, Think, Tool
+from engine.api import AnyRequest, ChatRequest, GenerateRequest, Message, Think, Tool
 from engine.chat.conversation import conversation, drops_old_thinking, strip_old_thinking
 from engine.chat.go_template import GoRenderer
 from engine.chat.grammar.constraint import Constraint
@@ -61,14 +61,13 @@ def check_request(model: Model, request: AnyRequest, default_context: int, start
     CapabilityMissing, ModelNotFound, Unsupported or OptionError.
     """
     think: Think | None = None
-    if isinstance(request, EmbedRequest):
-        if not model.weights.is_file():
-            raise ModelNotFound(request.model)
-    else:
+    if isinstance(request, GenerateRequest | ChatRequest):
         think = _checked_think(model, request)
         _require_capabilities(model, request)
+    elif not model.weights.is_file():
+        raise ModelNotFound(request.model)
     options = resolve_options(model.parameters, request.options)
-    if not isinstance(request, EmbedRequest) and request.logprobs:
+    if isinstance(request, GenerateRequest | ChatRequest) and request.logprobs:
         raise Unsupported("logprobs")
     return Job(model, request, options, effective_context(model, options, default_context), think, started)
 

@@ -15,12 +15,16 @@ from starlette.requests import Request
 from engine.api import (
     AnyRequest,
     ChatRequest,
+    Detokenized,
+    DetokenizeRequest,
     Embeddings,
     EmbedRequest,
     Event,
     GenerateRequest,
     Rendered,
     RunningModel,
+    Tokenized,
+    TokenizeRequest,
 )
 from engine.model import Model, Models
 from registry.storage.store import Store
@@ -54,6 +58,12 @@ class EngineSurface(Protocol):
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """One vector for each text."""
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenized:
+        """The tokens of a text."""
+
+    async def detokenize(self, request: DetokenizeRequest) -> Detokenized:
+        """The text of tokens. Raises InvalidRequest, which names the place, for a number that is no token."""
 
     def running(self) -> list[RunningModel]:
         """The loaded models."""

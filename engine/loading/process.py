@@ -169,31 +169,35 @@ class RunnerProcess(asyncio.Protocol):
         if self._streams.pop(message_id, None) is not None:
             self._send(Cancel(message_id))
 
-    async def tokenize(self, text: str, *, add_special: bool = False) -> list[int]:
-        """The token ids of a text, special tokens in it parsed.
+    async def ask_tokens(self, message: Tokenize) -> Tokens:
+        """The tokens of a text; the message's id is replaced.
 
         Like all methods below, this raises RunnerDied, and InvalidRequest for a message that is too large.
         """
         message_id = next(self._ids)
-        reply = await self._ask(message_id, Tokenize(message_id, text, add_special))
+        reply = await self._ask(message_id, msgspec.structs.replace(message, id=message_id))
         assert isinstance(reply, Tokens)
-        return array("i", reply.tokens).tolist()
+        return reply
 
-    async def count_tokens(self, text: str) -> int:
+    async def tokenize(self, text: str, *, add_special: bool = False) -> list[int]:
+        """The token ids of a text, special tokens in it parsed."""
+        return array("i", (await self.ask_tokens(Tokenize(0, text, add_special))).tokens).tolist()
+
+    async def count_tokens(self, text: str, *, add_special: bool = False) -> int:
         """How many tokens a text has, special tokens in it parsed."""
+        return (await self.ask_tokens(Tokenize(0, text, add_special, limit=0))).count
+
+    async def ask_text(self, tokens: Sequence[int]) -> Text:
+        """The text of token ids, special tokens written out, and the place of the first number that is no token."""
         message_id = next(self._ids)
-        reply = await self._ask(message_id, Tokenize(message_id, text, only_count=True))
-        assert isinstance(reply, Tokens)
-        return reply.count
+        known = [token if 0 <= token < MOST_TOKENS else -1 for token in tokens]
+        reply = await self._ask(message_id, Detokenize(message_id, known))
+        assert isinstance(reply, Text)
+        return reply
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of token ids, special tokens written out. Numbers that are no token are left out."""
-        message_id = next(self._ids)
-        reply = await self._ask(
-            message_id, Detokenize(message_id, [token for token in tokens if 0 <= token < MOST_TOKENS])
-        )
-        assert isinstance(reply, Text)
-        return reply.text
+        return (await self.ask_text(tokens)).text
 
     async def embed(self, message: Embed) -> Embedded:
         """The vectors of texts; the message's id is replaced. Cancelling the caller cancels the work in the child.

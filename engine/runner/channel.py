@@ -149,10 +149,9 @@ class Channel:
                 case Submit() | Embed():
                     self._prepare(vocabulary, message, n_ctx)
                 case Tokenize():
-                    tokens = vocabulary.tokenize(message.text, add_special=message.add_special)
-                    self.send([Tokens(message.id, len(tokens), b"" if message.only_count else tokens.tobytes())])
-                case Detokenize():
-                    self.send([Text(message.id, vocabulary.detokenize(message.tokens))])
+                    self.send([_tokens(vocabulary, message)])
+                case Detokenize(id=message_id, tokens=tokens):
+                    self.send([Text(message_id, vocabulary.detokenize(tokens), vocabulary.first_invalid(tokens))])
 
     def _constrain(self, vocabulary: Vocabulary, n_ctx: int) -> None:
         """Prepare requests with a grammar, on a thread of their own: compiling one can take long."""
@@ -229,6 +228,14 @@ def _size(message: _TextMessage) -> int:
 
 def _start(name: str, run: Callable[[], None]) -> None:
     threading.Thread(target=run, name=name, daemon=True).start()
+
+
+def _tokens(vocabulary: Vocabulary, message: Tokenize) -> Tokens:
+    tokens = vocabulary.tokenize(message.text, add_special=message.add_special, parse_special=message.parse_special)
+    if len(tokens) > message.limit:
+        return Tokens(message.id, len(tokens))
+    pieces = tuple(vocabulary.render(token, special=True) for token in tokens) if message.pieces else ()
+    return Tokens(message.id, len(tokens), tokens.tobytes(), pieces)
 
 
 def _sequence(vocabulary: Vocabulary, message: Submit, n_ctx: int, grammars: Grammars | None) -> Sequence:

@@ -23,14 +23,14 @@ class Vocabulary:
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
 
-    def tokenize(self, text: str, *, add_special: bool) -> array[int]:
-        """A text's token ids; special tokens in the text are parsed, `add_special` adds the model's own around it."""
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool = True) -> array[int]:
+        """A text's token ids; `parse_special`: special tokens in it are no text; `add_special` adds those around it."""
         data = text.encode("utf-8", "replace")
         size = len(data) + 8
         while True:
             tokens = array("i", bytes(4 * size))
             buffer = (C.llama_token * size).from_buffer(tokens)
-            n: int = C.llama_tokenize(self.handle, data, len(data), buffer, size, add_special, True)
+            n: int = C.llama_tokenize(self.handle, data, len(data), buffer, size, add_special, parse_special)
             del buffer  # an exported array cannot be resized
             if n >= 0:
                 del tokens[n:]
@@ -41,6 +41,10 @@ class Vocabulary:
         """The text of tokens, special ones written out; ids outside the vocabulary are skipped."""
         pieces = (self.render(t, special=True) for t in tokens if 0 <= t < self.size)
         return b"".join(pieces).decode("utf-8", "replace")
+
+    def first_invalid(self, tokens: Sequence[int]) -> int:
+        """The place of the first id outside the vocabulary, -1 if there is none."""
+        return next((place for place, token in enumerate(tokens) if not 0 <= token < self.size), -1)
 
     def preserved(self, texts: Sequence[str]) -> dict[int, bytes]:
         """The texts that are exactly one token each, as token → bytes."""

@@ -5,14 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from engine.api import AnyRequest, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, Rendered, RunningModel
+from engine.api import (
+    AnyRequest,
+    ChatRequest,
+    Detokenized,
+    DetokenizeRequest,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    GenerateRequest,
+    Rendered,
+    RunningModel,
+    Tokenized,
+    TokenizeRequest,
+)
 from engine.model import Models
 from registry.storage.store import Store
 
-Step = Event | Embeddings | Rendered | BaseException | float
-"""An event, vectors or a prompt to give, an error to raise, or seconds to wait."""
+Result = Embeddings | Rendered | Tokenized | Detokenized
+Step = Event | Result | BaseException | float
+"""An event or a result to give, an error to raise, or seconds to wait."""
+R = TypeVar("R", bound=Result)
 
 
 class FakeEngine:
@@ -49,19 +64,26 @@ class FakeEngine:
         self.unloaded.append(name)
 
     async def render(self, request: GenerateRequest | ChatRequest) -> Rendered:
-        async for found in self._play(request):
-            assert isinstance(found, Rendered)
-            return found
-        raise AssertionError("the script has no prompt")
+        return await self._result(request, Rendered)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        async for found in self._play(request):
-            assert isinstance(found, Embeddings)
-            return found
-        raise AssertionError("the script has no vectors")
+        return await self._result(request, Embeddings)
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenized:
+        return await self._result(request, Tokenized)
+
+    async def detokenize(self, request: DetokenizeRequest) -> Detokenized:
+        return await self._result(request, Detokenized)
 
     def running(self) -> list[RunningModel]:
         return self.loaded
+
+    async def _result(self, request: AnyRequest, kind: type[R]) -> R:
+        """The first result of this kind in the script; a script may have results of several kinds."""
+        async for found in self._play(request):
+            if isinstance(found, kind):
+                return found
+        raise AssertionError(f"the script has no {kind.__name__}")
 
     async def _play(self, request: AnyRequest) -> AsyncIterator[Any]:
         self.asked.append(request)

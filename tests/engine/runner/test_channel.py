@@ -159,10 +159,18 @@ def test_texts_and_tokens(served: tuple[Channel, Parent]) -> None:
     (tokens,) = parent.receive()
     assert isinstance(tokens, Tokens)
     assert tokens.count == len(tokens.tokens) // 4
-    parent.send(Tokenize(3, "Hello there", only_count=True))
+    parent.send(Tokenize(3, "Hello there", limit=0))
     assert parent.receive() == [Tokens(3, tokens.count)]
-    parent.send(Detokenize(2, array("i", tokens.tokens).tolist()))
+    ids = array("i", tokens.tokens).tolist()
+    parent.send(Detokenize(2, ids))
     assert parent.receive() == [Text(2, "Hello there")]
+    parent.send(Detokenize(4, [*ids, 1 << 30, -1]))
+    assert parent.receive() == [Text(4, "Hello there", invalid=len(ids))]
+    parent.send(Tokenize(5, "Hello there<|im_end|>", parse_special=False, pieces=True))
+    (plain,) = parent.receive()
+    assert isinstance(plain, Tokens)
+    assert plain.count > len(ids) + 1
+    assert b"".join(plain.pieces) == b"Hello there<|im_end|>"
 
 
 def test_what_is_too_large_for_a_frame_is_split_or_fails_alone(
