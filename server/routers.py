@@ -10,7 +10,8 @@ from server.anthropic import errors as anthropic_errors
 from server.anthropic import messages
 from server.http import docs
 from server.http.errors import ErrorObject, plain_error
-from server.ollama import cloud, create, embed, inference, manage, ps, show, status, tags, transfer
+from server.llamacpp import tokenize as llamacpp
+from server.ollama import cloud, create, embed, inference, manage, ps, show, status, tags, tokenize, transfer
 from server.openai import embeddings, models
 from server.openai import errors as openai_errors
 
@@ -24,7 +25,7 @@ class Dialect:
     routers: tuple[APIRouter, ...]
 
 
-_OLLAMA = (status, tags, ps, inference, show, manage, create, transfer, embed, cloud, docs)
+_OLLAMA = (status, tags, ps, inference, show, manage, create, transfer, embed, tokenize, cloud, docs)
 
 DIALECTS = (
     Dialect(
@@ -32,6 +33,7 @@ DIALECTS = (
         plain_error,
         tuple(module.router for module in _OLLAMA),
     ),
+    Dialect("", plain_error, (llamacpp.router,)),
     Dialect("/v1/", openai_errors.error_object, (models.router, embeddings.router)),
     Dialect("/v1/messages/", anthropic_errors.error_object, (messages.router,)),
 )

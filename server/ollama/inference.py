@@ -33,7 +33,7 @@ async def generate(request: Request, body: GenerateBody) -> Response:
     _check_logprobs(body.top_logprobs)
     if not body.model_name.strip():
         raise ModelNotFound(body.model_name)
-    _check_images(body.images)
+    check_images(body.images)
     engine_request, writer = body.request(), GenerateWriter(body.model_name, stream=body.stream)
     engine = engine_of(request)
     if not engine_request.prompt or body.debug_render_only:
@@ -47,7 +47,7 @@ async def chat(request: Request, body: ChatBody) -> Response:
     _check_logprobs(body.top_logprobs)
     if not body.model_name.strip():
         raise HTTPError("model is required")
-    _check_images(image for message in body.messages for image in message.images)
+    check_images(image for message in body.messages for image in message.images)
     engine_request, writer = body.request(), ChatWriter(body.model_name, stream=body.stream)
     engine = engine_of(request)
     if not engine_request.messages or body.debug_render_only:
@@ -80,7 +80,8 @@ def _check_logprobs(count: int) -> None:
         raise HTTPError(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}")
 
 
-def _check_images(images: Iterable[bytes]) -> None:
+def check_images(images: Iterable[bytes]) -> None:
+    """Raise HTTPError for too many images, or one that is too large."""
     sizes = [len(image) for image in images]
     if len(sizes) > MAX_IMAGES:
         raise HTTPError(f"too many images: {len(sizes)}, at most {MAX_IMAGES} are accepted")

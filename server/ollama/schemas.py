@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.api import ChatRequest, GenerateRequest
+from engine.api import ChatRequest, DetokenizeRequest, GenerateRequest, TokenizeRequest
 from server.http.body import FIRST_ERROR, Body, go_list
 from server.http.openapi import AnswerObject, Responses, errors
 from server.ollama.fields import Choice, Format, Images, Int, KeepAlive, Messages, Options, ThinkValue, Tools
@@ -101,6 +102,91 @@ class ChatBody(InferenceBody):
             tools=tuple(tool.tool for tool in self.tools),
             tool_choice=self.tool_choice,
         )
+
+
+class RenderBody(GenerateBody):
+    """`POST /api/render`: the fields of chat, or those of generate."""
+
+    go: ClassVar[str] = "api.RenderRequest"
+
+    messages: Messages = Field(default_factory=list)
+    tools: Tools = Field(default_factory=list)
+    tool_choice: Choice = "auto"
+
+    def any_request(self, model: str) -> GenerateRequest | ChatRequest:
+        """The request for the engine: a chat if there are messages."""
+        if not self.messages:
+            return replace(self.request(), model=model)
+        return ChatRequest(
+            **self.shared() | {"model": model},
+            messages=[message.message() for message in self.messages],
+            tools=tuple(tool.tool for tool in self.tools),
+            tool_choice=self.tool_choice,
+        )
+
+
+class TokenizeBody(Named):
+    """`POST /api/tokenize`. The text has three names, and the first that is sent counts; or there are messages."""
+
+    go: ClassVar[str] = "api.TokenizeRequest"
+
+    content: str | None = None
+    text: str | None = None
+    prompt: str | None = None
+    messages: Messages | None = None
+    tools: Tools = Field(default_factory=list)
+    think: ThinkValue = None
+    add_special: bool | None = None
+    add_special_tokens: bool | None = None
+    parse_special: bool = True
+    with_pieces: bool = False
+    return_token_strs: bool = False
+    keep_alive: KeepAlive = None
+    options: Options = Field(default_factory=dict)
+
+    @property
+    def plain_text(self) -> str | None:
+        """The text, None if there is none."""
+        return next((text for text in (self.content, self.text, self.prompt) if text is not None), None)
+
+    def chat(self, model: str) -> ChatRequest:
+        """The conversation for the engine, which leaves none of its messages out."""
+        return ChatRequest(
+            model=model,
+            options=dict(self.options),
+            keep_alive=self.keep_alive,
+            think=self.think,
+            truncate=False,
+            messages=[message.message() for message in self.messages or ()],
+            tools=tuple(tool.tool for tool in self.tools),
+        )
+
+    def request(self, model: str, text: str) -> TokenizeRequest:
+        """The request for the engine. A conversation has the tokenizer's own tokens too, unless it is asked not to."""
+        special = self.add_special_tokens if self.add_special is None else self.add_special
+        return TokenizeRequest(
+            model=model,
+            options=dict(self.options),
+            keep_alive=self.keep_alive,
+            text=text,
+            add_special=self.messages is not None if special is None else special,
+            parse_special=self.parse_special,
+            pieces=self.with_pieces or self.return_token_strs,
+        )
+
+
+class DetokenizeBody(Named):
+    """`POST /api/detokenize`."""
+
+    go: ClassVar[str] = "api.DetokenizeRequest"
+
+    tokens: Context | None = None
+    keep_alive: KeepAlive = None
+    options: Options = Field(default_factory=dict)
+
+    def request(self, model: str, tokens: list[int]) -> DetokenizeRequest:
+        """The request for the engine."""
+        return DetokenizeRequest(model=model, options=dict(self.options), keep_alive=self.keep_alive, tokens=tokens)
 
 
 class EmbedBody(Named):
@@ -359,6 +445,45 @@ class EmbeddingsAnswer(AnswerObject):
     """The vector of one text."""
 
     embedding: list[float]
+
+
+class Piece(AnswerObject):
+    """A token and its text; bytes that are no UTF-8 are listed."""
+
+    id: int
+    piece: str | list[int]
+
+
+class TokenizeAnswer(AnswerObject):
+    """The tokens of a text. Durations are in nanoseconds, `max_model_len` is the context in tokens."""
+
+    model: str
+    tokens: list[int] | list[Piece]
+    count: int
+    max_model_len: int
+    token_strs: list[str] = Field(default_factory=list)
+    total_duration: int
+    load_duration: int
+
+
+class DetokenizeAnswer(AnswerObject):
+    """The text of tokens, under the three names that clients know. Durations are in nanoseconds."""
+
+    model: str
+    content: str
+    text: str
+    prompt: str
+    total_duration: int
+    load_duration: int
+
+
+class RenderAnswer(AnswerObject):
+    """The prompt that a request would run. `token_count` does not include images."""
+
+    model: str
+    prompt: str
+    image_count: int
+    token_count: int
 
 
 class ProgressAnswer(AnswerObject):

@@ -9,7 +9,7 @@ import httpx
 import jsonschema
 import pytest
 
-from engine.api import Delta, Embeddings, Final, Rendered, RunningModel, ToolCall
+from engine.api import Delta, Detokenized, Embeddings, Final, Rendered, RunningModel, Tokenized, ToolCall
 from server.http.docs import router as docs
 from server.routers import ROUTERS
 from tests.server.fake_engine import FakeEngine
@@ -134,6 +134,20 @@ async def test_rendered(client: httpx.AsyncClient, engine: FakeEngine, document:
     engine.script = [Rendered("prompt", 2)]
     body = {"model": "t", "messages": [{"content": "x"}], "_debug_render_only": True}
     check(document, await client.post("/api/chat", json=body))
+
+
+async def test_tokens(client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any]) -> None:
+    engine.script = [Tokenized(tokens=[7], pieces=[b"x"]), Detokenized(text="x"), Rendered("p", 1, 3)]
+    for prefix in ("/api/", "/"):
+        for path, body in (
+            ("tokenize", {"content": "x"}),
+            ("tokenize", {"content": "x", "with_pieces": True, "return_token_strs": True}),
+            ("detokenize", {"tokens": [7]}),
+            ("render" if prefix == "/api/" else "apply-template", {"messages": [{"content": "x"}]}),
+        ):
+            answer = await client.post(prefix + path, json={"model": "tinychat", **body})
+            assert answer.status_code == 200, answer.text
+            check(document, answer)
 
 
 async def test_embeddings(client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any]) -> None:

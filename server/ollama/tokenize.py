@@ -1,0 +1,122 @@
+"""`POST /api/tokenize`, `/api/detokenize` and `/api/render`; llama-server's paths for them take the same bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from engine.api import Tokenized
+from server.context import EngineSurface, engine_of
+from server.http.body import BodyRoute
+from server.http.errors import HTTPError
+from server.http.json_output import encode
+from server.http.streaming import whole_answer
+from server.ollama.inference import check_images
+from server.ollama.schemas import (
+    ERRORS,
+    DetokenizeAnswer,
+    DetokenizeBody,
+    Named,
+    RenderAnswer,
+    RenderBody,
+    TokenizeAnswer,
+    TokenizeBody,
+)
+
+router = APIRouter(route_class=BodyRoute, responses=ERRORS)
+
+
+@router.post("/api/tokenize", response_model=TokenizeAnswer)
+async def tokenize(request: Request, body: TokenizeBody) -> Response:
+    """Divide a text or a conversation into tokens."""
+    return tokens_answer(engine_of(request), required_model(body), body)
+
+
+@router.post("/api/detokenize", response_model=DetokenizeAnswer)
+async def detokenize(request: Request, body: DetokenizeBody) -> Response:
+    """Write tokens as text."""
+    return text_answer(engine_of(request), required_model(body), body)
+
+
+@router.post("/api/render", response_model=RenderAnswer)
+async def render(request: Request, body: RenderBody) -> Response:
+    """Show the prompt that a chat or a completion would run; nothing is generated."""
+    return prompt_answer(engine_of(request), required_model(body), body)
+
+
+def required_model(body: Named) -> str:
+    """The model's name as it was sent. Raises HTTPError without one."""
+    if not body.model_name.strip():
+        raise HTTPError("model is required", "model")
+    return body.model_name
+
+
+def tokens_answer(engine: EngineSurface, model: str, body: TokenizeBody) -> Response:
+    """The answer with the tokens. Raises HTTPError without text and messages."""
+    started = time.perf_counter_ns()
+    text = body.plain_text
+    if text is None and body.messages is None:
+        raise HTTPError("content is required", "content")
+    if text is not None and body.messages is not None:
+        raise HTTPError("content and messages cannot be used together", "messages")
+
+    async def work() -> bytes:
+        prompt = (await engine.render(body.chat(model))).prompt if text is None else text
+        tokenized = await engine.tokenize(body.request(model, prompt))
+        return await asyncio.to_thread(_tokens, model, body, tokenized, started)
+
+    return whole_answer(work)
+
+
+def text_answer(engine: EngineSurface, model: str, body: DetokenizeBody) -> Response:
+    """The answer with the text. Raises HTTPError without tokens."""
+    started = time.perf_counter_ns()
+    if body.tokens is None:
+        raise HTTPError("tokens is required", "tokens")
+    detokenize_request = body.request(model, body.tokens)
+
+    async def work() -> bytes:
+        detokenized = await engine.detokenize(detokenize_request)
+        texts = dict.fromkeys(("content", "text", "prompt"), detokenized.text)
+        return encode({"model": model, **texts, **_durations(started, detokenized.load_duration)})
+
+    return whole_answer(work)
+
+
+def prompt_answer(engine: EngineSurface, model: str, body: RenderBody) -> Response:
+    """The answer with the prompt. Raises HTTPError without messages and prompt."""
+    if not (body.messages or body.prompt):
+        raise HTTPError("messages or prompt is required", "messages")
+    check_images([*body.images, *(image for message in body.messages for image in message.images)])
+    render_request = body.any_request(model)
+
+    async def work() -> bytes:
+        rendered = await engine.render(render_request)
+        counts = {"image_count": rendered.image_count, "token_count": rendered.token_count}
+        return encode({"model": model, "prompt": rendered.prompt, **counts})
+
+    return whole_answer(work)
+
+
+def _tokens(model: str, body: TokenizeBody, tokenized: Tokenized, started: int) -> bytes:
+    tokens, pieces = tokenized.tokens, tokenized.pieces
+    named = zip(tokens, pieces, strict=False)
+    listed = [{"id": token, "piece": _piece(data)} for token, data in named] if body.with_pieces else tokens
+    texts = {"token_strs": [data.decode("utf-8", "replace") for data in pieces]} if body.return_token_strs else {}
+    counts = {"count": len(tokens), "max_model_len": tokenized.context_length}
+    durations = _durations(started, tokenized.load_duration)
+    return encode({"model": model, "tokens": listed, **counts, **texts, **durations})
+
+
+def _piece(data: bytes) -> str | list[int]:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return list(data)
+
+
+def _durations(started: int, load_duration: int) -> dict[str, Any]:
+    return {"total_duration": time.perf_counter_ns() - started, "load_duration": load_duration}
