@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -54,11 +55,13 @@ class ModelRequest:
     """The fields that all requests share.
 
     `model` is the name as the client sent it. `options` are as sent too; `modelfile.parameters.resolve_options` checks
-    them. `keep_alive` is in seconds: None = as before, inf = forever, 0 = unload when idle.
+    them. `defaults` are options that count where neither the request nor the model has a value. `keep_alive` is in
+    seconds: None = as before, inf = forever, 0 = unload when idle.
     """
 
     model: str
     options: dict[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     keep_alive: float | None = None
 
 

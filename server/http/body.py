@@ -28,6 +28,7 @@ _GO_TYPES = {
     "string_type": "string",
     "bool_type": "bool",
     "int_type": "int",
+    "float_type": "float64",
     "greater_than_equal": "int",
     "less_than_equal": "int",
     "dict_type": "map[string]interface {}",
@@ -81,6 +82,17 @@ class AnyBody(Body):
     @classmethod
     def _nothing(cls, value: Any) -> Any:
         return value if isinstance(value, cls) else {}
+
+
+class FieldError(ValueError):
+    """A value that the body's fields do not take. `param` is the path of the field, such as `messages[0].content`.
+
+    A parser of a field may raise it with the path within the field.
+    """
+
+    def __init__(self, message: str, param: str = "") -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class _FirstError(FailFast):
@@ -153,24 +165,29 @@ def _read(reader: JSONReader, kind: type[B]) -> B:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise ValueError(_words(error, kind, value)) from None
+        raise _first_error(error, kind, value) from None
 
 
-def _words(error: ValidationError, kind: type[Body], value: Any) -> str:
-    """The text of the first error. Errors of a field's own parser come first, because they end Go's decoding."""
+def _first_error(error: ValidationError, kind: type[Body], value: Any) -> FieldError:
+    """The first error. Errors of a field's own parser come first, because they end Go's decoding."""
     errors = error.errors(include_url=False)
     order = {key.lower(): place for place, key in enumerate(value)} if isinstance(value, dict) else {}
     errors.sort(key=lambda entry: order.get(str(entry["loc"][0]).lower(), 0) if entry["loc"] else 0)
     for entry in errors:
         if entry["type"] == "value_error":
-            return str(entry["ctx"]["error"])
+            cause = entry["ctx"]["error"]
+            return FieldError(str(cause), _path(entry["loc"]) + getattr(cause, "param", ""))
     first = errors[0]
     known = first.get("ctx", {}) if first["type"] == "go_type" else {}
     go = known.get("go") or _GO_TYPES.get(first["type"], "interface {}")
     path = [part for part in first["loc"] if isinstance(part, str)]
-    return go_text(
-        known.get("got") or describe(first["input"], go), ".".join([_struct(kind), *path]) if path else "", go
-    )
+    got, place = known.get("got") or describe(first["input"], go), ".".join([_struct(kind), *path]) if path else ""
+    return FieldError(go_text(got, place, go), _path(first["loc"]))
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """The place of an error as a path: `messages[0].content`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
 
 
 def _struct(kind: type[Body]) -> str:
@@ -178,13 +195,14 @@ def _struct(kind: type[Body]) -> str:
 
 
 def _require_range(value: Any, kind: type[Body]) -> None:
-    """Raise ValueError for a number beyond the range of a float64, unless it is under an unknown key."""
+    """Raise FieldError for a number beyond the range of a float64, unless it is under an unknown key."""
     fields = value.items() if isinstance(value, dict) else [("", value)]
     for key, item in fields:
         name = kind._names.get(key.lower())
         if (number := _first_infinite(item)) is not None and (name or not key):
             go = "int" if item is number else "float64"
-            raise ValueError(go_text(describe(number, go), f"{_struct(kind)}.{name}" if name else "", go))
+            place = f"{_struct(kind)}.{name}" if name else ""
+            raise FieldError(go_text(describe(number, go), place, go), name or "")
 
 
 def _first_infinite(value: Any) -> Infinite | None:
@@ -236,7 +254,7 @@ async def read_body(request: Request, kind: type[B], limit: int, empty: str = Bo
     except EmptyBody:
         raise InvalidBody(empty) from None
     except ValueError as error:
-        raise InvalidBody(str(error)) from None
+        raise InvalidBody(str(error), getattr(error, "param", "")) from None
 
 
 def json_response(value: Any, status: int = 200, media_type: str = JSON) -> Response:

@@ -40,14 +40,19 @@ def parse_keep_alive(value: Any) -> float:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         seconds = value if abs(value) <= _LONGEST else math.copysign(math.inf, value)
     else:
-        raise ValueError(f"Unsupported type: '{_go_type(value)}'")
+        raise ValueError(f"Unsupported type: '{go_type(value)}'")
     return math.inf if seconds < 0 or seconds > _LONGEST else float(seconds)
 
 
-def _go_type(value: Any) -> str:
+def go_type(value: Any) -> str:
+    """The Go type into which a JSON value is decoded where any is taken."""
     if isinstance(value, bool):
         return "bool"
-    return "map[string]interface {}" if isinstance(value, dict) else "[]interface {}"
+    if isinstance(value, int | float):
+        return "float64"
+    if isinstance(value, str):
+        return "string"
+    return "<nil>" if value is None else "map[string]interface {}" if isinstance(value, dict) else "[]interface {}"
 
 
 def parse_think(value: Any) -> Think:

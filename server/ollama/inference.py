@@ -30,7 +30,7 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 @router.post("/api/generate", response_model=GenerateAnswer, responses=lines(GenerateAnswer))
 async def generate(request: Request, body: GenerateBody) -> Response:
     """Complete a prompt; without a prompt, load or unload the model."""
-    _check_logprobs(body.top_logprobs)
+    check_logprobs(body.top_logprobs)
     if not body.model_name.strip():
         raise ModelNotFound(body.model_name)
     check_images(body.images)
@@ -44,7 +44,7 @@ async def generate(request: Request, body: GenerateBody) -> Response:
 @router.post("/api/chat", response_model=ChatAnswer, responses=lines(ChatAnswer))
 async def chat(request: Request, body: ChatBody) -> Response:
     """Continue a conversation; without messages, load or unload the model."""
-    _check_logprobs(body.top_logprobs)
+    check_logprobs(body.top_logprobs)
     if not body.model_name.strip():
         raise HTTPError("model is required")
     check_images(image for message in body.messages for image in message.images)
@@ -75,9 +75,10 @@ def _without_answer(engine: EngineSurface, request: _Inference, writer: _Writer,
     return whole_answer(work)
 
 
-def _check_logprobs(count: int) -> None:
+def check_logprobs(count: int) -> None:
+    """Raise HTTPError for a `top_logprobs` out of range."""
     if not 0 <= count <= MAX_TOP_LOGPROBS:
-        raise HTTPError(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}")
+        raise HTTPError(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}", "top_logprobs")
 
 
 def check_images(images: Iterable[bytes]) -> None:

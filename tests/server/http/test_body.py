@@ -76,3 +76,20 @@ async def test_depth(client: httpx.AsyncClient) -> None:
     for sent in (body[:90_000], b'{"format":' + b"[" * 80 + b"]" * 80 + b"}"):
         answer = await client.post("/api/generate", content=sent)
         assert (answer.status_code, answer.json()) == (400, {"error": "exceeded max depth"})
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"model": 5}, "model"),
+        ({"MODEL": 5}, "model"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": [], "model": []}, "model"),
+        ([], None),
+    ],
+)
+async def test_openai_errors_name_the_field(client: httpx.AsyncClient, body: object, param: str | None) -> None:
+    answer = await client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+    assert answer.json()["error"]["message"].startswith("json: cannot unmarshal")
