@@ -1,14 +1,21 @@
-"""Requests and errors of `/v1/messages`, with only the fields that are checked so far."""
+"""Requests of `/v1/messages`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from modelfile.text import cut, quote
+from server.anthropic.answers import AnthropicError
+from server.anthropic.blocks import Content
+from server.anthropic.tools import ToolChoiceBody, ToolParam
 from server.http.body import FIRST_ERROR, Body, BodyRoute, go_list
-from server.http.openapi import AnswerObject, Responses, errors
-from server.ollama.fields import Int
+from server.http.openapi import Responses, errors
+from server.ollama.fields import Int, KeepAlive, Options, Texts, at_most
+
+ERRORS: Responses = errors(AnthropicError)
+_ROLES = ("user", "assistant", "system")
 
 
 class Route(BodyRoute):
@@ -17,30 +24,96 @@ class Route(BodyRoute):
     empty = "EOF"
 
 
-class MessagesBody(Body):
+class TurnBody(Body):
+    """One message of a conversation."""
+
+    go: ClassVar[str] = "anthropic.MessageParam"
+
+    role: str = ""
+    content: Content | None = None
+
+    @model_validator(mode="after")
+    def _known_role(self) -> TurnBody:
+        if self.role not in _ROLES:
+            raise ValueError(f'invalid role: {quote(cut(self.role))} (must be "user", "assistant" or "system")')
+        return self
+
+
+class ThinkingConfig(Body):
+    """Whether the model is to reason. `budget_tokens`: for how long."""
+
+    go: ClassVar[str] = "anthropic.ThinkingConfig"
+
+    type: str = ""
+    budget_tokens: Int = 0
+    display: str = ""
+
+
+class OutputFormat(Body):
+    """A schema that the answer is to match."""
+
+    go: ClassVar[str] = "anthropic.OutputFormat"
+
+    type: str = ""
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+
+    @model_validator(mode="after")
+    def _complete(self) -> OutputFormat:
+        if self.type != "json_schema":
+            raise ValueError(f'invalid output format type: {quote(cut(self.type))} (must be "json_schema")')
+        if self.schema_ is None:
+            raise ValueError("output format missing required 'schema' field")
+        return self
+
+
+class OutputConfig(Body):
+    """How much the model reasons, and the form of its answer."""
+
+    go: ClassVar[str] = "anthropic.OutputConfig"
+
+    effort: str = ""
+    format: OutputFormat | None = None
+
+    @model_validator(mode="after")
+    def _known_effort(self) -> OutputConfig:
+        if self.effort not in ("", "low", "medium", "high", "xhigh", "max"):
+            allowed = '"low", "medium", "high", "xhigh" or "max"'
+            raise ValueError(f"invalid output_config.effort: {quote(cut(self.effort))} (must be {allowed})")
+        return self
+
+
+Messages = Annotated[list[TurnBody], FIRST_ERROR, at_most("messages"), go_list("[]anthropic.MessageParam", {})]
+Tools = Annotated[list[ToolParam], FIRST_ERROR, at_most("tools"), go_list("[]anthropic.Tool", {})]
+
+
+class PromptBody(Body):
+    """`POST /v1/messages/count_tokens`: what makes a prompt."""
+
+    go: ClassVar[str] = "anthropic.CountTokensRequest"
+
+    model: str = ""
+    messages: Messages = Field(default_factory=list)
+    system: Content = Field(default_factory=list)
+    tools: Tools = Field(default_factory=list)
+    tool_choice: ToolChoiceBody = Field(default_factory=ToolChoiceBody)
+    thinking: ThinkingConfig = Field(default_factory=ThinkingConfig)
+    output_config: OutputConfig = Field(default_factory=OutputConfig)
+    output_format: OutputFormat | None = None
+    cache_control: dict[str, Any] | None = None
+    keep_alive: KeepAlive = None
+    options: Options = Field(default_factory=dict)
+    num_ctx: Int | None = None
+    truncate: bool = False
+
+
+class MessagesBody(PromptBody):
     """`POST /v1/messages`."""
 
     go: ClassVar[str] = "anthropic.MessagesRequest"
 
-    model: str = ""
     max_tokens: Int = 0
-    messages: Annotated[list[Any], FIRST_ERROR, go_list("[]anthropic.MessageParam", None)] = Field(default_factory=list)
     stream: bool = False
-
-
-class ErrorCause(AnswerObject):
-    """Kind and text of an error."""
-
-    type: str
-    message: str
-
-
-class AnthropicError(AnswerObject):
-    """An error."""
-
-    type: Literal["error"]
-    error: ErrorCause
-    request_id: str
-
-
-ERRORS: Responses = errors(AnthropicError)
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: Int | None = None
+    stop_sequences: Texts | None = None

@@ -162,6 +162,11 @@ def _read(reader: JSONReader, kind: type[B]) -> B:
     except OutOfRange as error:
         value = error.value
         _require_range(value, kind)
+    return validated(value, kind)
+
+
+def validated(value: Any, kind: type[B]) -> B:
+    """A decoded JSON value as a body. Raises FieldError."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:

@@ -193,7 +193,7 @@ MAX_ITEMS = 4096
 """Most messages, and most tools, of a request."""
 
 
-def _at_most(what: str) -> BeforeValidator:
+def at_most(what: str) -> BeforeValidator:
     """Reject a list of more than MAX_ITEMS before its items are parsed."""
 
     def checked(value: list[Any]) -> list[Any]:
@@ -204,7 +204,7 @@ def _at_most(what: str) -> BeforeValidator:
     return BeforeValidator(checked)
 
 
-Messages = Annotated[list[MessageBody], FIRST_ERROR, _at_most("messages"), go_list("[]api.Message", {})]
+Messages = Annotated[list[MessageBody], FIRST_ERROR, at_most("messages"), go_list("[]api.Message", {})]
 
 
 def _parse_property_type(value: Any) -> list[str]:
@@ -330,4 +330,4 @@ class ToolBody(Body):
         )
 
 
-Tools = Annotated[list[ToolBody], FIRST_ERROR, _at_most("tools"), go_list("api.Tools", {})]
+Tools = Annotated[list[ToolBody], FIRST_ERROR, at_most("tools"), go_list("api.Tools", {})]

@@ -118,9 +118,11 @@ async def test_what_is_refused_before_there_is_a_request_has_the_shape_of_its_pa
 
 
 async def test_what_asks_for_a_cloud_is_refused_in_the_plain_shape(client: httpx.AsyncClient) -> None:
+    messages = [{"role": "user", "content": "x"}]
+    thinking = {"type": "enabled"}  # the capability is asked of the stored model
     for path, body in (
         ("/v1/completions", {"model": "m:cloud"}),
-        ("/v1/messages", {"model": "m:cloud", "max_tokens": 1, "messages": [{}]}),
+        ("/v1/messages", {"model": "m:cloud", "max_tokens": 1, "messages": messages, "thinking": thinking}),
     ):
         answer = await client.post(path, json=body)
         assert (answer.status_code, answer.json()) == (403, {"error": str(engine.CloudModel())})
