@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import stat
 import threading
 from collections import OrderedDict
@@ -19,10 +20,12 @@ from engine.errors import ModelNotFound
 from engine.names import local_name
 from modelfile.gotemplate import ChatTemplate
 from modelfile.messages import StoredMessage
+from modelfile.parameters import usable
 from modelfile.published import OllamaLayout, Unloadable, layout_of
 from registry import blob_json
 from registry import manifest as media_types
 from registry.gguf import GGUFArray, GGUFHeader, read_header
+from registry.logfields import fields
 from registry.manifest import Manifest, ManifestError, ModelConfig
 from registry.names import ModelName
 from registry.storage.store import ModelMissing, Store, StoredModel
@@ -33,6 +36,7 @@ NO_HEADER = GGUFHeader(version=3, metadata={}, tensors=(), data_offset=0)
 CACHE_SIZE = 32 << 20  # bytes of cached models, and as many of cached headers
 K = TypeVar("K")
 V = TypeVar("V")
+log = logging.getLogger("pronk.engine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +200,8 @@ class Models:
         model = self._read.get(key)
         if model is None or model.modified_at != stored.modified_at or not model.is_current:
             model = self.read(stored)
+            for fault in usable(model.parameters)[1]:
+                log.warning("stored parameter not usable", extra=fields(model=model.name.shortest, reason=fault))
             self._read.put(key, model, model.memory)
         return model
 

@@ -25,6 +25,8 @@ _BOOLEANS |= dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False)
 def add_parameter(parameters: dict[str, Any], name: str, text: str) -> None:
     """Parse one PARAMETER command into `parameters`. Values of lists add up; otherwise the last one wins.
 
+    A number out of range is kept as it is: `modelfile.parameters.usable` takes the nearest end when it is used.
+
     Raises OptionError for an unknown name or a wrong type.
     """
     if name not in PARAMETERS:
@@ -33,7 +35,7 @@ def add_parameter(parameters: dict[str, Any], name: str, text: str) -> None:
     value = _read(row, text)
     if isinstance(value, list):
         value = parameters.get(name, []) + value
-    row.parse(value)
+    row.nearest(value)
     parameters[name] = value
 
 

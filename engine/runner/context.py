@@ -39,6 +39,11 @@ class Threads:
         self._context = context
         self._default = self._current = default
 
+    @property
+    def current(self) -> int:
+        """How many threads the next pass uses."""
+        return self._current
+
     def use(self, requested: Iterable[int]) -> bool:
         """Use the requests' `num_thread` for the next pass if all agree, else the default; 0 asks for none.
 

@@ -145,6 +145,7 @@ class Loop:
         if log.isEnabledFor(TRACE):
             passed = time.perf_counter() - started
             counts = {"decoding": len(plan.decoding), "prompts": len(plan.prompts), "tokens": self._batch.size}
+            counts["threads"] = self._context.threads.current
             log.log(TRACE, "step", extra=fields(**counts, code=code, ms=passed * 1e3))
         if self._events:
             events, self._events = self._events, []

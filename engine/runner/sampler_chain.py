@@ -15,6 +15,7 @@ CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)
 SEEDS = 0xFFFFFFFF  # LLAMA_DEFAULT_SEED, which means "random": our seeds stay below it
 MIROSTAT_M = 100  # tokens that Mirostat estimates from, as in its paper
 MAX_BREAKERS = 64
+COLDEST = 1e-6  # temperatures up to this count as 0: dividing logits by them would overflow
 
 
 class NothingToChoose(RuntimeError):
@@ -79,6 +80,9 @@ def _samplers(p: Sampling, vocab: int, n_vocab: int, n_ctx: int) -> Iterator[C.l
         return
     if p.dry_multiplier > 0:
         yield _dry(p, vocab, n_ctx)
+    if p.temperature <= COLDEST:
+        yield C.llama_sampler_init_greedy()
+        return
     if p.top_n_sigma > 0:
         yield C.llama_sampler_init_top_n_sigma(p.top_n_sigma)
     if p.top_k > 0:

@@ -19,13 +19,12 @@ from engine.messages import Sampling
 from engine.runner.llamacpp import C
 from engine.runner.matcher import Matcher
 from engine.runner.penalties import Logits, PenaltyWindow, penalize
-from engine.runner.sampler_chain import CANDIDATE, NothingToChoose, SamplerChain
+from engine.runner.sampler_chain import CANDIDATE, COLDEST, NothingToChoose, SamplerChain
 
 BLOCK = 128  # logits per maximum, at most
 BLOCKS_PER_CANDIDATE = 4  # with fewer blocks for each of the top_k, the bound would let too much through
 NO_TOKEN = -1  # llama.cpp's LLAMA_TOKEN_NULL
 LOWEST = np.finfo(np.float32).min  # the least logit that is not -inf
-COLDEST = 1e-6  # temperatures up to this count as 0: dividing logits by them would overflow
 
 
 class TokenSampler:
@@ -46,14 +45,16 @@ class TokenSampler:
     ) -> None:
         self.params = params
         self.grammar = grammar
-        self.greedy = params.temperature <= COLDEST
-        needs_all = params.mirostat in (1, 2) or params.dry_multiplier > 0 or params.top_n_sigma > 0
+        cold = params.temperature <= COLDEST
+        mirostat = params.mirostat in (1, 2)
+        self._dry = params.dry_multiplier > 0 and not mirostat
+        self.greedy = cold and not self._dry
+        needs_all = mirostat or self._dry or params.top_n_sigma > 0
         block = _block_size(n_vocab, params.top_k)
         self.full = not self.greedy and (needs_all or block == 0)
         self.block = block
         self.bias = _bias(params, vocab, n_vocab)
         self.penalty_window = _penalty_window(params, vocab, n_ctx, history)
-        self._dry = not self.greedy and params.dry_multiplier > 0
         self._chain = None if self.greedy else SamplerChain(params, vocab, n_vocab, n_ctx)
         if self._dry:
             for token in history:

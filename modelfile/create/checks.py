@@ -35,7 +35,7 @@ def check(request: CreateRequest) -> None:
     for kind in filter(None, (request.quantize, request.draft_quantize)):
         quantization(kind)
     _check_template(request.template)
-    parameters.check(request.parameters)
+    parameters.check_types(request.parameters)
     _check_parameters(request.parameters)
     read_info(request.info)
 

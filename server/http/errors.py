@@ -162,6 +162,8 @@ class ErrorInfo:
     def of(cls, error: Exception) -> ErrorInfo:
         """What a client is told of an exception."""
         param = error.param if isinstance(error, HTTPError) else ""
+        if isinstance(error, OptionError):
+            param = error.name
         code = "context_length_exceeded" if isinstance(error, engine.ContextExceeded) else ""
         return cls(status_of(error), message_of(error), param, code)
 

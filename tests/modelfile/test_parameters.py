@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.messages import Sampling
-from modelfile.parameters import PARAMETERS, OptionError, Options, check, markdown, resolve_options
+from modelfile.parameters import (
+    ALIASES,
+    PARAMETERS,
+    OptionError,
+    Options,
+    check,
+    markdown,
+    resolve_options,
+    usable,
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text("a1é", max_size=3),
@@ -59,27 +69,89 @@ def test_who_wins() -> None:
     ],
 )
 def test_wrong_types(name: str, value: Any, message: str) -> None:
-    with pytest.raises(OptionError) as request_error:
+    with pytest.raises(OptionError) as error:
         resolve_options({}, {name: value})
-    with pytest.raises(OptionError) as stored_error:
-        resolve_options({name: value}, {})
-    assert str(request_error.value) == str(stored_error.value) == message
+    assert (str(error.value), error.value.name) == (message, name)
+    assert resolve_options({name: value}, {}) == Options()
+    assert usable({name: value}) == ({}, [message])
 
 
-def test_integers_are_cut_and_clamped() -> None:
-    options = resolve_options({}, {"top_k": 1.9, "num_keep": -7.9, "num_ctx": 1e300, "num_gpu": -math.inf, "seed": -5})
-    assert (options.top_k, options.num_keep, options.num_gpu, options.seed) == (1, -1, -1, -1)
-    assert options.num_ctx == PARAMETERS["num_ctx"].maximum
-    assert resolve_options({}, {"num_ctx": 0}).num_ctx == 1
-    assert resolve_options({}, {"seed": 2**80}).seed == 2**63 - 1
-    assert resolve_options({}, {"repeat_last_n": 0}).repeat_last_n == 0
+def test_integers_are_cut() -> None:
+    options = resolve_options({}, {"top_k": 1.9, "num_keep": -7.9, "mirostat": 2.9})
+    assert (options.top_k, options.num_keep, options.mirostat) == (1, -1, 2)
 
 
-def test_numbers_are_clamped() -> None:
-    options = resolve_options({}, {"temperature": math.nan, "top_p": 10**400, "min_p": -math.inf, "xtc_threshold": 1})
-    assert (options.temperature, options.top_p, options.min_p, options.xtc_threshold) == (0.8, 1.0, 0.0, 1.0)
-    assert isinstance(options.xtc_threshold, float)
-    assert resolve_options({}, {"repeat_penalty": 0}).repeat_penalty > 0
+@pytest.mark.parametrize(
+    ("name", "value", "stored", "message"),
+    [
+        ("temperature", 100.5, 100, "between 0 and 100"),
+        ("temperature", -1, 0, "between 0 and 100"),
+        ("temperature", math.nan, 0.8, "a finite number"),
+        ("min_p", -math.inf, 0, "a finite number"),
+        ("min_p", 2, 1, "between 0 and 1"),
+        ("top_p", -0.5, 0, "at least 0"),
+        ("typical_p", -0.5, 0, "at least 0"),
+        ("top_n_sigma", 101, 100, "at most 100"),
+        ("repeat_penalty", 0, 0.01, "between 0.01 and 100"),
+        ("repeat_last_n", -2, -1, "at least -1"),
+        ("num_ctx", -1, 0, "at least 0"),
+        ("num_ctx", math.inf, None, "a finite number"),
+        ("num_batch", -5, 0, "at least 0"),
+        ("main_gpu", 64, 63, "at most 63"),
+        ("mirostat", 3, 2, "between 0 and 2"),
+        ("dry_base", 0.5, 1, "between 1 and 100"),
+    ],
+)
+def test_numbers_out_of_range(name: str, value: Any, stored: Any, message: str) -> None:
+    """A request is refused, what a model has stored becomes the nearest end or, if it is no number, the default."""
+    text = f'option "{name}" must be {message}'
+    with pytest.raises(OptionError, match=re.escape(text)) as error:
+        resolve_options({}, {name: value})
+    assert error.value.name == name
+    assert getattr(resolve_options({name: value}, {}), name) == stored
+    assert usable({name: value})[1] == [text]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meaning"),
+    [
+        ("num_predict", -2, -1),
+        ("num_predict", 0, -1),
+        ("num_predict", 2**31, 1 << 24),
+        ("max_tokens", -1, -1),
+        ("num_keep", -5, -1),
+        ("num_keep", 10**9, 1 << 24),
+        ("top_k", -1, 0),
+        ("top_k", 2**40, 1 << 24),
+        ("top_p", 0, 0),
+        ("top_p", 1.5, 1),
+        ("top_p", 10**400, 1),
+        ("typical_p", 2, 1),
+        ("top_n_sigma", -7, -1),
+        ("repeat_last_n", -1, -1),
+        ("repeat_last_n", 2**31, 1 << 24),
+        ("dry_penalty_last_n", 2**31, 1 << 24),
+        ("dry_allowed_length", 2**31, 1 << 24),
+        ("seed", -77, -1),
+        ("seed", 2**63 + 1, 2**63 + 1),
+        ("seed", 2**80, 2**64 - 1),
+        ("num_thread", -1, 0),
+        ("num_thread", 10**6, 512),
+        ("num_batch", 0, 0),
+        ("num_batch", 10**6, 1 << 16),
+        ("num_gpu", -2, -1),
+        ("num_gpu", 9999, 4096),
+        ("main_gpu", -1, 0),
+        ("num_ctx", 0, 0),
+        ("num_ctx", 10**12, 1 << 24),
+        ("draft_num_predict", 1000, 64),
+        ("logit_bias", {"7": 10**400}, ((7, 1000.0),)),
+    ],
+)
+def test_numbers_that_clients_send_to_say_all_none_or_automatic(name: str, value: Any, meaning: Any) -> None:
+    options = resolve_options({}, {name: value})
+    assert getattr(options, ALIASES.get(name, name)) == meaning
+    assert not usable({name: value})[1]
 
 
 def test_stop() -> None:
@@ -117,8 +189,8 @@ def test_any_json_gives_safe_options_or_an_option_error(given_options: dict[str,
         return
     for row in PARAMETERS.values():
         value = getattr(options, row.name)
-        if row.minimum is not None and isinstance(value, int | float):
-            assert row.minimum <= value <= row.maximum
+        if row.within is not None and isinstance(value, int | float):
+            assert row.within.minimum <= value <= row.within.maximum
             assert type(value) is (int if row.type == "integer" else float)
 
 
@@ -134,5 +206,6 @@ def test_check_gives_only_what_was_given() -> None:
 def test_the_documented_table_has_a_row_for_each_option() -> None:
     rows = markdown().splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == [field.name for field in dataclasses.fields(Options)]
-    assert "| `num_ctx` | integer | automatic | 1 to 16777216 |" in markdown()
+    assert "| `num_ctx` | integer | automatic | at least 0 |" in markdown()
+    assert "| `temperature` | float32 | 0.8 | between 0 and 100 |" in markdown()
     assert '["\\n", ":", "\\"", "*"]' in markdown()
