@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from engine.api import Delta, DoneReason, Final, InferenceRequest
+from engine.api import Delta, DoneReason, Final, InferenceRequest, TokenLogprob
 from engine.chat.prompt import Prompt
 from engine.errors import PROMPT_TOO_LONG, ContextExceeded, EngineError
 from engine.loading import devices
 from engine.loading.memory import LONGEST_BESIDE
 from engine.loading.process import RunnerProcess
-from engine.messages import Done, Grammar, Loaded, Sampling, Submit
+from engine.messages import Chunk, Done, Grammar, Loaded, Sampling, ScoredChunk, ScoredToken, Submit
 from engine.model import Model
 from modelfile.parameters import Options
 from registry.gguf import GGUFArray
@@ -29,12 +29,18 @@ log = logging.getLogger("pronk.engine")
 class AnswerReader(Protocol):
     """Parses thinking and tool calls out of the text as it arrives."""
 
+    @property
+    def thoughts(self) -> Sequence[tuple[int, int]]:
+        """The blocks of reasoning that have ended, as (start, end) in characters of all text that was fed."""
+
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
         """The deltas that are certain by now; `final`: `text` is the last chunk."""
 
 
 class PlainText:
     """Everything is content."""
+
+    thoughts: Sequence[tuple[int, int]] = ()
 
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
         """The text as one delta."""
@@ -47,6 +53,11 @@ class WithoutCalls:
 
     def __init__(self, reader: AnswerReader) -> None:
         self._reader = reader
+
+    @property
+    def thoughts(self) -> Sequence[tuple[int, int]]:
+        """The blocks of reasoning that the other reader found."""
+        return self._reader.thoughts
 
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
         """The deltas of content and thinking."""
@@ -66,29 +77,32 @@ class Generation:
         self._started = started
         self._first_text = 0
         self._load_duration = time.perf_counter_ns() - started
-        self._texts: list[str] = []
+        self._chunks: list[Chunk] = []
+        self._thinking_count = 0
         self._calls = False
         self._done: Done | None = None
 
     @property
     def text(self) -> str:
         """All that the model has written, markup included; not the beginning that the prompt contained."""
-        return "".join(self._texts)
+        return "".join([chunk.text for chunk in self._chunks])
 
     async def deltas(self, submit: Submit, prompt: Prompt, reader: AnswerReader) -> AsyncGenerator[Delta, None]:
         """The pieces of the answer as they come. Raises what `TokenStream.read` and the reader raise."""
         message_id, answer = self._process.submit(submit)
         end = "cancelled"
+        read = _read_scored if submit.logprobs else _read
         try:
             for delta in _answer_start(prompt, reader):
                 yield delta
             while self._done is None:
-                text, self._done = await answer.read()
-                self._texts.append(text)
+                chunks, self._done = await answer.read()
+                self._chunks += chunks
                 self._first_text = self._first_text or time.perf_counter_ns()
-                for delta in reader.feed(text, self._done is not None):
+                for delta in read(reader, chunks, self._done is not None):
                     self._calls |= bool(delta.tool_calls)
                     yield delta
+            self._thinking_count = count_thinking(self._chunks, reader.thoughts, _length_fed(prompt))
             end = self._end
         except EngineError:
             end = "failed"
@@ -104,6 +118,8 @@ class Generation:
         assert done is not None
         return Final(
             done_reason=self._end,
+            stop_text=done.stop,
+            thinking_count=self._thinking_count,
             context=context,
             load_duration=self._load_duration,
             prompt_eval_count=done.prompt_tokens,
@@ -139,6 +155,51 @@ def _answer_start(prompt: Prompt, reader: AnswerReader) -> Iterator[Delta]:
     if not prompt.answer_start.content:  # the reader must know that reasoning has begun: it skips spaces at its start
         return reader.feed(prompt.answer_start.thinking)
     return iter((prompt.answer_start,))
+
+
+def _length_fed(prompt: Prompt) -> int:
+    """Number of characters that the reader gets before the answer's own."""
+    return len(prompt.answer_start.thinking) if prompt.answer_start and not prompt.answer_start.content else 0
+
+
+def _read(reader: AnswerReader, chunks: Sequence[Chunk], final: bool) -> Iterator[Delta]:
+    """The deltas of all chunks together."""
+    return reader.feed("".join([chunk.text for chunk in chunks]), final)
+
+
+def _read_scored(reader: AnswerReader, chunks: Sequence[Chunk], final: bool) -> Iterator[Delta]:
+    """The deltas of each chunk, the first one with its log-probabilities; an empty one if there is none."""
+    for chunk in chunks:
+        scores = tuple(_logprob(score) for score in chunk.scores) if isinstance(chunk, ScoredChunk) else ()
+        for delta in reader.feed(chunk.text):
+            yield replace(delta, logprobs=scores)
+            scores = ()
+        if scores:
+            yield Delta(logprobs=scores)
+    if final:
+        yield from reader.feed("", final)
+
+
+def _logprob(score: ScoredToken) -> TokenLogprob:
+    return TokenLogprob(score.data, score.logprob, tuple(TokenLogprob(*other) for other in score.top))
+
+
+def count_thinking(chunks: Sequence[Chunk], thoughts: Sequence[tuple[int, int]], offset: int) -> int:
+    """How many tokens of an answer are in blocks of reasoning.
+
+    `thoughts` are (start, end) in characters, of which `offset` came before the answer. A token across a border belongs
+    to the side where most of its characters are; so do, in proportion, the tokens of a chunk that has several.
+    """
+    count, tokens, start = 0, 0, offset
+    for chunk in chunks if thoughts else ():
+        tokens += chunk.tokens
+        if not chunk.text:
+            continue
+        end = start + len(chunk.text)
+        inside = sum(max(0, min(end, until) - max(start, since)) for since, until in thoughts)
+        count += round(tokens * inside / len(chunk.text))
+        tokens, start = 0, end
+    return count
 
 
 def max_embedding_tokens(model: Model, options: Options, num_ctx: int) -> int:
@@ -207,4 +268,6 @@ def build_submit(
         grammar=grammar,
         num_thread=options.num_thread,
         num_batch=options.num_batch or 0,
+        logprobs=request.logprobs,
+        top_logprobs=request.top_logprobs,
     )

@@ -122,7 +122,8 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     `num_ctx` is the request's context in tokens; `overflow`: whether a longer prompt is cut or rejected. `preserved`
     are special tokens that the answer's reader must see as text. `num_thread` applies to a pass if all requests in it
     ask for the same number; `num_batch` limits the tokens of the prompt in one pass; 0: the default. `trace_id` is the
-    id of the HTTP request, for the log.
+    id of the HTTP request, for the log. With `logprobs` the text comes in `ScoredChunk`s, whose tokens have the
+    `top_logprobs` likeliest ones beside them.
     """
 
     id: int
@@ -139,6 +140,8 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     num_thread: int = 0
     num_batch: int = 0
     trace_id: str = ""
+    logprobs: bool = False
+    top_logprobs: int = 0
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
@@ -237,14 +240,38 @@ class LoadRefused(msgspec.Struct, array_like=True, frozen=True, tag=35):
 
 
 class Chunk(msgspec.Struct, array_like=True, frozen=True, tag=36):
-    """More text of an answer, whole characters only."""
+    """More text of an answer, whole characters only, and the number of tokens that came since the last chunk."""
 
     id: int
     text: str
+    tokens: int = 1
+
+
+class ScoredToken(msgspec.Struct, array_like=True, frozen=True):
+    """A token's bytes and log-probability. `top` are bytes and log-probabilities of the likeliest tokens in its place.
+
+    All numbers are finite. They are those of the model, before bias, penalties, grammar and temperature.
+    """
+
+    data: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+
+
+class ScoredChunk(Chunk, array_like=True, frozen=True, tag=45):
+    """A chunk of an answer with log-probabilities. Its text is empty if its tokens have none, or none yet.
+
+    `scores` has an entry for each token of the answer, except the one that ends it and those of a stop text.
+    """
+
+    scores: tuple[ScoredToken, ...] = ()
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):
-    """An answer has ended. Times are nanoseconds; `prompt_cached` of the `prompt_tokens` needed no evaluation."""
+    """An answer has ended. Times are nanoseconds; `prompt_cached` of the `prompt_tokens` needed no evaluation.
+
+    `stop` is the stop text that ended it, "" if none did.
+    """
 
     id: int
     reason: Literal["stop", "length"]
@@ -253,6 +280,7 @@ class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):
     prompt_ns: int
     tokens: int
     tokens_ns: int
+    stop: str = ""
 
 
 class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):
@@ -330,7 +358,20 @@ class Embedded(msgspec.Struct, array_like=True, frozen=True, tag=43):
 
 
 FromRunner = (
-    Hello | Loading | Loaded | LoadRefused | Chunk | Done | Failed | Tokens | Text | Pong | Crashed | Embedded | LogLine
+    Hello
+    | Loading
+    | Loaded
+    | LoadRefused
+    | Chunk
+    | ScoredChunk
+    | Done
+    | Failed
+    | Tokens
+    | Text
+    | Pong
+    | Crashed
+    | Embedded
+    | LogLine
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -67,8 +67,6 @@ def check_request(model: Model, request: AnyRequest, default_context: int, start
     elif not model.weights.is_file():
         raise ModelNotFound(request.model)
     options = resolve_options(model.parameters, request.options, **request.defaults)
-    if isinstance(request, GenerateRequest | ChatRequest) and request.logprobs:
-        raise Unsupported("logprobs")
     return Job(model, request, options, effective_context(model, options, default_context), think, started)
 
 

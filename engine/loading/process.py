@@ -316,9 +316,9 @@ class RunnerProcess(asyncio.Protocol):
 
     def _receive(self, event: FromRunner) -> None:
         match event:
-            case Chunk(id=message_id, text=text):
+            case Chunk(id=message_id):
                 if stream := self._streams.get(message_id):
-                    stream.add(text)
+                    stream.add(event)
             case Done(id=message_id):
                 if stream := self._streams.pop(message_id, None):
                     stream.finish(event)

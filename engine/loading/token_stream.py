@@ -5,51 +5,50 @@ from __future__ import annotations
 import asyncio
 
 from engine.errors import EngineError
-from engine.messages import Done
+from engine.messages import Chunk, Done
 
 
 class TokenStream:
-    """Buffers text until it is read. Made by `RunnerProcess.submit`, read by one task of the same event loop.
+    """Buffers chunks until they are read. Made by `RunnerProcess.submit`, read by one task of the same event loop.
 
     It never makes the child wait for a slow client: other requests may need the place. The buffer holds one answer at
     most, whose length `num_predict` and the context bound.
     """
 
-    __slots__ = ("_end", "_text", "_waiter")
+    __slots__ = ("_chunks", "_end", "_waiter")
 
     def __init__(self) -> None:
-        self._text: list[str] = []
+        self._chunks: list[Chunk] = []
         self._end: Done | EngineError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    async def read(self) -> tuple[str, Done | None]:
-        """All text since the last call, and the closing message once there is no more.
+    async def read(self) -> tuple[list[Chunk], Done | None]:
+        """All chunks since the last call, and the closing message once there are no more.
 
-        Waits until something arrives. Raises RunnerDied, RunnerError, InvalidRequest or ContextExceeded, after the text
-        that came before the error has been read.
+        Waits until something arrives. Raises RunnerDied, RunnerError, InvalidRequest or ContextExceeded, after what
+        came before the error has been read.
         """
-        if not self._text and self._end is None:
+        if not self._chunks and self._end is None:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        text = "".join(self._text)
-        self._text.clear()
+        chunks, self._chunks = self._chunks, []
         if isinstance(self._end, EngineError):
-            if not text:
+            if not chunks:
                 raise self._end
-            return text, None
-        return text, self._end
+            return chunks, None
+        return chunks, self._end
 
     @property
     def ended(self) -> bool:
         """Whether the child has finished this request."""
         return self._end is not None
 
-    def add(self, text: str) -> None:
-        """Append text."""
-        self._text.append(text)
+    def add(self, chunk: Chunk) -> None:
+        """Append a chunk."""
+        self._chunks.append(chunk)
         self._wake()
 
     def finish(self, end: Done | EngineError) -> None:

@@ -14,10 +14,10 @@ class IncrementalDetokenizer:
     """Decodes one sequence's tokens and looks for stop strings. Owned by the loop thread.
 
     Text that may still become a stop string is held back. `stopped`: a stop string was completed; it and all behind it
-    are dropped. `looping`: more than REPEAT_LIMIT tokens in a row were equal, white space aside.
+    are dropped; `stop` is that string. `looping`: more than REPEAT_LIMIT tokens in a row were equal, white space aside.
     """
 
-    __slots__ = ("_decoder", "_held", "_last", "_repeats", "_stops", "looping", "stopped")
+    __slots__ = ("_decoder", "_held", "_last", "_repeats", "_stops", "looping", "stop", "stopped")
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._decoder = _new_decoder("replace")
@@ -25,8 +25,19 @@ class IncrementalDetokenizer:
         self._held = ""
         self._last = b""
         self._repeats = 0
+        self.stop = ""
         self.stopped = False
         self.looping = False
+
+    @property
+    def n_held(self) -> int:
+        """Number of characters held back."""
+        return len(self._held)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing waits: no stop string can begin in what was fed, and no character is incomplete."""
+        return not (self._held or self.stopped or self._decoder.getstate()[0])
 
     def feed(self, piece: bytes) -> str:
         """Add one token's bytes; returns the text that can be shown now, maybe ""."""
@@ -35,9 +46,9 @@ class IncrementalDetokenizer:
         if not self._stops:
             return text
         text = self._held + text
-        end = self._find_stop(text)
+        end, stop = self._find_stop(text)
         if end >= 0:
-            self.stopped = True
+            self.stop, self.stopped = stop, True
             self._held = ""
             return text[:end]
         keep = self._undecided(text)
@@ -49,9 +60,9 @@ class IncrementalDetokenizer:
         held, self._held = self._held, ""
         return held
 
-    def _find_stop(self, text: str) -> int:
-        """Index of the first stop string in `text`, -1 if there is none."""
-        return min((at for stop in self._stops if (at := text.find(stop)) >= 0), default=-1)
+    def _find_stop(self, text: str) -> tuple[int, str]:
+        """Index of the first stop string in `text`, and the string; -1 if there is none."""
+        return min(((at, stop) for stop in self._stops if (at := text.find(stop)) >= 0), default=(-1, ""))
 
     def _undecided(self, text: str) -> int:
         """Length of the longest suffix of `text` that is a prefix of a stop string."""

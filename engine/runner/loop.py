@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.messages import Chunk, Failed, FromRunner
+from engine.messages import Chunk, Failed, FromRunner, ScoredChunk, ScoredToken
 from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
 from engine.runner.kvcache import KVCache, common_prefix
@@ -251,6 +251,9 @@ class Loop:
             for seq in outputs[len(plan.decoding) :]:
                 seq.prompt_done = seq.prompt_done or now
         if outputs:
+            for row, seq in enumerate(outputs):
+                if seq.logprobs is not None:
+                    seq.logprobs.keep(logits[row])
             tokens = self._sampler.sample([seq.sampler for seq in outputs], logits)
             now = time.perf_counter()
             for seq, token in zip(outputs, tokens, strict=True):
@@ -266,8 +269,11 @@ class Loop:
             self._end(seq, seq.sampler.end_reason, now)
             return
         stream = seq.text
-        if text := stream.feed(seq.preserved.get(token) or self._vocabulary.piece(token)):
-            self._events.append(Chunk(seq.id, text))
+        text = stream.feed(seq.preserved.get(token) or self._vocabulary.piece(token))
+        if seq.logprobs is not None:
+            self._emit_scored(seq, text, seq.logprobs.add(token, text, stream))
+        elif text:
+            self._events.append(Chunk(seq.id, text, seq.untold()))
         if stream.stopped or seq.sampler.finished or (stream.looping and not seq.sampler.force_end()):
             self._end(seq, seq.sampler.end_reason, now)
         elif seq.n_generated >= seq.max_new or (seq.full and not seq.shift):
@@ -276,11 +282,24 @@ class Loop:
             self._shift(seq)
 
     def _end(self, seq: Sequence, reason: str, now: float) -> None:
-        if not seq.text.stopped and (rest := seq.text.flush()):
-            self._events.append(Chunk(seq.id, rest))
+        if not seq.text.stopped:
+            self._emit_rest(seq)
         self._events.append(seq.done(reason, now))
         log_event(seq.trace_id, "sequence ended", seq=seq.id, end=reason, tokens=seq.n_generated)
         self._finish(seq)
+
+    def _emit_rest(self, seq: Sequence) -> None:
+        """Emit what was held back."""
+        rest = seq.text.flush()
+        if seq.logprobs is not None:
+            self._emit_scored(seq, rest, seq.logprobs.flush())
+        elif rest:
+            self._events.append(Chunk(seq.id, rest, seq.untold()))
+
+    def _emit_scored(self, seq: Sequence, text: str, scores: tuple[ScoredToken, ...]) -> None:
+        """Emit text with the log-probabilities that belong to it, of which there may be some without text."""
+        if text or scores:
+            self._events.append(ScoredChunk(seq.id, text, seq.untold(), scores))
 
     def _fail_sampling(self, seq: Sequence) -> None:
         """Fail a sequence for which no token can be sampled: its grammar allows none, or its logits are NaN."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 
 from engine.errors import PROMPT_TOO_LONG
 from engine.messages import CONTEXT_PADDING, Submit
 from engine.runner.detokenizer import IncrementalDetokenizer
+from engine.runner.logprobs import AnswerLogprobs
 from engine.runner.matcher import Matcher
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence
@@ -46,6 +48,7 @@ def make_sequence(
     max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else longest
     if matcher is not None:
         matcher.set_budget(max_new if submit.shift else min(max_new, limit - len(tokens)))
+    preserved = vocabulary.preserved(submit.preserved)
     return Sequence(
         id=submit.id,
         tokens=tokens,
@@ -56,11 +59,18 @@ def make_sequence(
         n_keep=max(0, min(keep, limit - LEAST_AFTER_KEEP)),
         sampler=TokenSampler(submit.sampling, vocabulary.handle, vocabulary.size, limit, tokens, matcher),
         text=IncrementalDetokenizer(submit.stop),
-        preserved=vocabulary.preserved(submit.preserved),
+        preserved=preserved,
         n_threads=submit.num_thread,
         n_batch=submit.num_batch,
         trace_id=submit.trace_id,
+        logprobs=_logprobs(submit, vocabulary, preserved),
     )
+
+
+def _logprobs(submit: Submit, vocabulary: Vocabulary, preserved: Mapping[int, bytes]) -> AnswerLogprobs | None:
+    if not submit.logprobs:
+        return None
+    return AnswerLogprobs(lambda token: preserved.get(token) or vocabulary.piece(token), submit.top_logprobs)
 
 
 def _kept(submit: Submit, n_prompt: int, adds_bos: bool) -> int:

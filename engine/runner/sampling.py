@@ -20,11 +20,9 @@ from engine.runner.llamacpp import C
 from engine.runner.matcher import Matcher
 from engine.runner.penalties import Logits, PenaltyWindow, penalize
 from engine.runner.sampler_chain import CANDIDATE, COLDEST, NothingToChoose, SamplerChain
+from engine.runner.top_k import block_size, top_k_superset
 
-BLOCK = 128  # logits per maximum, at most
-BLOCKS_PER_CANDIDATE = 4  # with fewer blocks for each of the top_k, the bound would let too much through
 NO_TOKEN = -1  # llama.cpp's LLAMA_TOKEN_NULL
-LOWEST = np.finfo(np.float32).min  # the least logit that is not -inf
 
 
 class TokenSampler:
@@ -50,7 +48,7 @@ class TokenSampler:
         self._dry = params.dry_multiplier > 0 and not mirostat
         self.greedy = cold and not self._dry
         needs_all = mirostat or self._dry or params.top_n_sigma > 0
-        block = _block_size(n_vocab, params.top_k)
+        block = block_size(n_vocab, params.top_k)
         self.full = not self.greedy and (needs_all or block == 0)
         self.block = block
         self.bias = _bias(params, vocab, n_vocab)
@@ -142,7 +140,7 @@ class BatchSampler:
         if not rows:
             return
         part = logits if len(rows) == len(samplers) else logits[rows]
-        flat = _top_k_superset(
+        flat = top_k_superset(
             part, min(samplers[row].block for row in rows), max(samplers[row].params.top_k for row in rows)
         )
         bounds = np.searchsorted(flat, np.arange(len(rows) + 1) * self._n_vocab).tolist()
@@ -171,29 +169,6 @@ class BatchSampler:
         candidates["id"] = allowed
         candidates["logit"] = row[allowed]
         return _choose(sampler, candidates.ctypes.data, len(allowed))
-
-
-def _top_k_superset(logits: Logits, block: int, k: int) -> npt.NDArray[np.intp]:
-    """Flat indexes of a small superset of each row's k largest logits.
-
-    At least k blocks have a maximum as large as the k-th largest one, so that is a lower bound. A block is every n-th
-    logit of a row: its maximum is that of a column, which numpy vectorises.
-    """
-    n_rows, n_vocab = logits.shape
-    n_blocks = n_vocab // block
-    maxima = logits[:, : n_blocks * block].reshape(n_rows, block, n_blocks).max(axis=1)
-    bound = np.partition(maxima, n_blocks - k, axis=1)[:, n_blocks - k]
-    return np.flatnonzero(logits >= np.maximum(bound, LOWEST)[:, None])
-
-
-def _block_size(n_vocab: int, k: int) -> int:
-    """The largest block size that leaves enough blocks for a bound on the top k; 0 if there is none."""
-    if k <= 0:
-        return 0
-    block = BLOCK
-    while block > 1 and n_vocab // block < k * BLOCKS_PER_CANDIDATE:
-        block //= 2
-    return block if n_vocab // block >= k * BLOCKS_PER_CANDIDATE else 0
 
 
 def _choose(sampler: TokenSampler, address: int, size: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from engine.messages import Done
 from engine.runner.detokenizer import IncrementalDetokenizer
+from engine.runner.logprobs import AnswerLogprobs
 from engine.runner.sampling import TokenSampler
 
 
@@ -18,8 +19,9 @@ class Sequence:
     `limit`: tokens of context that this request may fill. `max_new`: most tokens of the answer. `shift`: whether a
     full context continues without its middle; then `n_keep` tokens at its beginning stay. `preserved`: control tokens
     that count as text, with their bytes. `n_threads`, `n_batch`: what the request asks for, or 0. `trace_id`: the
-    request's id in the log. `slot`: llama.cpp sequence id, -1 for none. `n_reused`: prompt tokens that the cache held
-    at admission, -1 before it. Times are in `time.perf_counter` seconds, 0 before the event.
+    request's id in the log. `logprobs`: those that its client has not yet, None if it does not ask. `slot`: llama.cpp
+    sequence id, -1 for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. `n_told`: tokens
+    of the answer that chunks told of. Times are in `time.perf_counter` seconds, 0 before the event.
     """
 
     id: int
@@ -35,10 +37,12 @@ class Sequence:
     n_threads: int = 0
     n_batch: int = 0
     trace_id: str = ""
+    logprobs: AnswerLogprobs | None = None
     slot: int = -1
     n_cached: int = 0
     n_reused: int = -1
     n_generated: int = 0
+    n_told: int = 0
     first_pass: float = 0.0
     prompt_done: float = 0.0
 
@@ -62,6 +66,11 @@ class Sequence:
         self.tokens.append(token)
         self.n_generated += 1
 
+    def untold(self) -> int:
+        """Number of tokens since the last call: those that the next chunk tells of."""
+        count, self.n_told = self.n_generated - self.n_told, self.n_generated
+        return count
+
     def done(self, reason: str, now: float) -> Done:
         """The message that ends the answer; `now` in perf_counter seconds."""
         prompt_done = self.prompt_done or now
@@ -73,4 +82,5 @@ class Sequence:
             prompt_ns=round((prompt_done - (self.first_pass or prompt_done)) * 1e9),
             tokens=self.n_generated,
             tokens_ns=round((now - prompt_done) * 1e9),
+            stop=self.text.stop,
         )

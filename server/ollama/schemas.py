@@ -392,6 +392,20 @@ class AnswerMessage(AnswerObject):
     tool_calls: list[AnswerCall] = Field(default_factory=list)
 
 
+class Logprob(AnswerObject):
+    """A token and the natural logarithm of its probability. `bytes` are those of the token, absent if it has none."""
+
+    token: str
+    logprob: float
+    bytes: list[int] = Field(default_factory=list)
+
+
+class TokenLogprob(Logprob):
+    """A token of the answer, beside the likeliest ones in its place, the best first."""
+
+    top_logprobs: list[Logprob] = Field(default_factory=list)
+
+
 class DebugInfo(AnswerObject):
     """The rendered prompt."""
 
@@ -413,6 +427,7 @@ class _Generated(AnswerObject):
     prompt_eval_duration: int = 0
     eval_count: int = 0
     eval_duration: int = 0
+    logprobs: list[TokenLogprob] = Field(default_factory=list)
     debug_info: DebugInfo = Field(default_factory=lambda: DebugInfo(rendered_template=""), alias="_debug_info")
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, Literal
 
-from engine.api import Delta, Event, Final, Rendered, ToolCall
+from engine.api import Delta, Event, Final, Rendered, TokenLogprob, ToolCall
 from registry.progress import Step
 from server.http.body import JSON, NDJSON
 from server.http.json_output import encode, encode_text
@@ -89,7 +90,7 @@ class GenerateWriter(_Writer):
         text = encode_text(delta.content)
         if delta.thinking:
             text += b',"thinking":' + encode_text(delta.thinking)
-        return self._head + utc_now().encode() + b'","response":' + text + _NOT_DONE
+        return self._head + utc_now().encode() + b'","response":' + text + _line_end(delta)
 
     def _last(self, delta: Delta, final: Final) -> bytes:
         text = b'"response":' + encode_text(delta.content)
@@ -97,7 +98,7 @@ class GenerateWriter(_Writer):
             text += b',"thinking":' + encode_text(delta.thinking)
         context = {"context": final.context} if final.context else {}
         calls = {"tool_calls": [_tool_call(call) for call in delta.tool_calls]} if delta.tool_calls else {}
-        return self._object(text, {**_done(final), **context, **self._metrics(final), **calls})
+        return self._object(text, {**_done(final), **context, **self._metrics(final), **calls, **_logprobs(delta)})
 
 
 class ChatWriter(_Writer):
@@ -115,12 +116,13 @@ class ChatWriter(_Writer):
     def _lines(self, delta: Delta) -> bytes:
         """One line, or one for each tool call, because some clients read only the first call of a line."""
         if len(delta.tool_calls) > 1:
-            text = [self._lines(Delta(delta.content, delta.thinking))] if delta.content or delta.thinking else []
-            return b"".join(text + [self._lines(Delta(tool_calls=(call,))) for call in delta.tool_calls])
-        return self._head + utc_now().encode() + b'",' + _message(delta) + _NOT_DONE
+            text = [Delta(delta.content, delta.thinking)] if delta.content or delta.thinking else []
+            first, *others = text + [Delta(tool_calls=(call,)) for call in delta.tool_calls]
+            return b"".join(map(self._lines, [replace(first, logprobs=delta.logprobs), *others]))
+        return self._head + utc_now().encode() + b'",' + _message(delta) + _line_end(delta)
 
     def _last(self, delta: Delta, final: Final) -> bytes:
-        return self._object(_message(delta), {**_done(final), **self._metrics(final)})
+        return self._object(_message(delta), {**_done(final), **_logprobs(delta), **self._metrics(final)})
 
 
 class ProgressWriter(Writer[Step]):
@@ -146,6 +148,23 @@ class ProgressWriter(Writer[Step]):
 def _done(final: Final) -> dict[str, Any]:
     """`done` and `done_reason`; this API writes the reason tool_calls as stop."""
     return {"done": True, "done_reason": "stop" if final.done_reason == "tool_calls" else final.done_reason}
+
+
+def _line_end(delta: Delta) -> bytes:
+    """The end of a line that is not the last one."""
+    return b',"done":false,' + encode(_logprobs(delta))[1:] + b"\n" if delta.logprobs else _NOT_DONE
+
+
+def _logprobs(delta: Delta) -> dict[str, Any]:
+    """The key with the log-probabilities, if there are some."""
+    return {"logprobs": [_logprob(entry) for entry in delta.logprobs]} if delta.logprobs else {}
+
+
+def _logprob(entry: TokenLogprob) -> dict[str, Any]:
+    """A token as text and, if it has some, as bytes: it need not be whole characters."""
+    top = {"top_logprobs": [_logprob(other) for other in entry.top]} if entry.top else {}
+    data = {"bytes": list(entry.data)} if entry.data else {}
+    return {"token": entry.data.decode("utf-8", "replace"), "logprob": entry.logprob, **data, **top}
 
 
 def _message(delta: Delta) -> bytes:

@@ -24,7 +24,6 @@ from engine.errors import (
     LoadFailed,
     ModelNotFound,
     ServerBusy,
-    Unsupported,
 )
 from modelfile.conversation import Tool
 from modelfile.gotemplate import TemplateSyntaxError
@@ -75,6 +74,20 @@ async def test_generate(engine: Engine) -> None:
     assert final.context is not None
     assert len(final.context) == final.prompt_eval_count + final.eval_count - 1
     assert min(final.load_duration, final.prompt_eval_duration, final.eval_duration) > 0
+
+
+async def test_tokens_of_reasoning_are_counted(engine: Engine) -> None:
+    for question in ("Count to 5", "Hello!"):
+        for logprobs in (True, False):
+            events = [e async for e in engine.generate(ask(question, logprobs=logprobs, options={"stop": ["5.\n<"]}))]
+            final = events[-1]
+            assert isinstance(final, Final)
+            if logprobs:
+                tokens = [entry.data for e in events if isinstance(e, Delta) for entry in e.logprobs]
+                assert tokens[:2] == [b"<think>", b"\n"]
+                end = tokens.index(b"</think>") if b"</think>" in tokens else len(tokens)
+            assert final.thinking_count == end - 2
+            assert final.stop_text == ("5.\n<" if question == "Count to 5" else "")
 
 
 async def test_the_context_of_an_answer_continues_it(engine: Engine) -> None:
@@ -363,7 +376,6 @@ async def test_a_long_conversation_is_trimmed(engine: Engine) -> None:
         ({"raw": True, "system": "x"}, InvalidRequest, "raw mode does not support template, system, or context"),
         ({"options": {"temperature": "hot"}}, OptionError, 'option "temperature" must be of type float32'),
         ({"format": '"xml"'}, InvalidRequest, r'^invalid format: "\\"xml\\""; expected "json" or a valid JSON Schema'),
-        ({"logprobs": True}, Unsupported, "logprobs is not supported yet"),
         ({"images": (b"x",)}, InvalidRequest, "Multimodal data provided"),
     ],
 )

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from engine.generation import MOST_TEXT, both_ends, clamped, max_characters
+from engine.generation import MOST_TEXT, both_ends, clamped, count_thinking, max_characters
 from engine.loading.devices import usable_processors
 from engine.loading.load_options import load_spec
+from engine.messages import Chunk
 from engine.model import Model, Models
 from modelfile.parameters import resolve_options
 from registry.storage.store import Store
@@ -65,3 +66,21 @@ def test_wishes_that_change_nothing_here_are_none(
     model: Model, wishes: dict[str, Any], gpus: int, placement: tuple[Any, ...]
 ) -> None:
     assert load_spec(model, resolve_options({}, wishes), 4096, gpus).placement == placement
+
+
+@pytest.mark.parametrize(
+    ("thoughts", "offset", "count"),
+    [
+        ([], 0, 0),
+        ([(8, 15)], 0, 2),  # exactly " one two"
+        ([(7, 15)], 0, 2),
+        ([(8, 23)], 0, 5),  # "…</think>" is one chunk of three tokens
+        ([(8, 17)], 0, 3),  # a third of it
+        ([(0, 3), (8, 11)], 0, 1),
+        ([(3, 19)], 4, 3),  # four characters were in the prompt
+        ([(0, 40)], 0, 6),
+    ],
+)
+def test_tokens_of_reasoning(thoughts: list[tuple[int, int]], offset: int, count: int) -> None:
+    chunks = [Chunk(1, "<think>"), Chunk(1, " one"), Chunk(1, " two"), Chunk(1, "</think>", 3), Chunk(1, "")]
+    assert count_thinking(chunks, thoughts, offset) == count

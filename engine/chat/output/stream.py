@@ -8,7 +8,7 @@ into chunks never changes the result. A coroutine may yield empty deltas; the pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from engine.api import Delta, ToolCall
@@ -32,11 +32,21 @@ class TextBuffer:
     """Text that has arrived and was not consumed yet. `ended`: no more will come.
 
     Of the tags given to one call none may be the beginning of another. Belongs to one parser.
+
+    `arrived` is the number of characters of the answer so far. `thoughts` are its blocks of reasoning, those that are
+    dropped included, as (start, end) in characters of the answer; the tags around them are outside.
     """
 
     def __init__(self) -> None:
         self.text = ""
         self.ended = False
+        self.arrived = 0
+        self.thoughts: list[tuple[int, int]] = []
+
+    @property
+    def position(self) -> int:
+        """The number of characters consumed."""
+        return self.arrived - len(self.text)
 
     def take(self, length: int) -> str:
         """Consume `length` characters and return them."""
@@ -90,6 +100,7 @@ class TextBuffer:
         What may be the start of a tag is held back until that is clear. `trim`: so is whitespace, which is dropped
         before a tag and at the end.
         """
+        start = self.position
         while True:
             at, tag = find_first(self.text, tags)
             settled = bool(tag) or self.ended
@@ -97,6 +108,8 @@ class TextBuffer:
             if trim:
                 ready = ready.rstrip()
             self.take(at + len(tag) if settled else len(ready))
+            if settled and emit in (reasoning, discard):
+                self.thoughts.append((start, self.position - len(tag)))
             yield emit(ready)
             if settled:
                 return tag
@@ -110,6 +123,11 @@ class StreamParser:
         self._buffer = TextBuffer()
         self._steps = read(self._buffer)
 
+    @property
+    def thoughts(self) -> Sequence[tuple[int, int]]:
+        """The blocks of reasoning that have ended, as (start, end) in characters of all text that was fed."""
+        return self._buffer.thoughts
+
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
         """Deltas for the next chunk of the answer; iterate to the end before the next call.
 
@@ -117,6 +135,7 @@ class StreamParser:
         the deltas of everything before the fault.
         """
         self._buffer.text += text
+        self._buffer.arrived += len(text)
         self._buffer.ended = final
         for delta in self._steps:
             if delta is None:

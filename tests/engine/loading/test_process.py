@@ -85,8 +85,8 @@ async def whole(answer: TokenStream) -> tuple[str, Done]:
     """All that a request is answered."""
     texts, done = [], None
     while done is None:
-        text, done = await answer.read()
-        texts.append(text)
+        chunks, done = await answer.read()
+        texts += [chunk.text for chunk in chunks]
     return "".join(texts), done
 
 

@@ -8,19 +8,20 @@ import pytest
 
 from engine.errors import RunnerDied
 from engine.loading.token_stream import TokenStream
-from engine.messages import Done
+from engine.messages import Chunk, Done
 
+A, B, C = Chunk(1, "a"), Chunk(1, "b"), Chunk(1, "c", 2)
 DONE = Done(1, "stop", 1, 0, 1, 1, 1)
 
 
 async def test_what_has_piled_up_is_read_at_once() -> None:
     answer = TokenStream()
-    answer.add("a")
-    answer.add("b")
-    assert await answer.read() == ("ab", None)
-    answer.add("c")
+    answer.add(A)
+    answer.add(B)
+    assert await answer.read() == ([A, B], None)
+    answer.add(C)
     answer.finish(DONE)
-    assert await answer.read() == ("c", DONE)
+    assert await answer.read() == ([C], DONE)
     assert answer.ended
 
 
@@ -28,16 +29,16 @@ async def test_a_reader_waits_for_what_comes() -> None:
     answer = TokenStream()
     reading = asyncio.create_task(answer.read())
     await asyncio.sleep(0)
-    answer.add("a")
-    assert await reading == ("a", None)
+    answer.add(A)
+    assert await reading == ([A], None)
 
 
 async def test_text_comes_before_the_failure_that_ended_it() -> None:
     answer = TokenStream()
-    answer.add("a")
+    answer.add(A)
     answer.finish(RunnerDied("first"))
     answer.finish(RunnerDied("second"))
-    assert await answer.read() == ("a", None)
+    assert await answer.read() == ([A], None)
     with pytest.raises(RunnerDied, match="first"):
         await answer.read()
 
@@ -50,4 +51,4 @@ async def test_a_reader_that_is_cancelled_can_come_back() -> None:
     with pytest.raises(asyncio.CancelledError):
         await reading
     answer.finish(DONE)
-    assert await answer.read() == ("", DONE)
+    assert await answer.read() == ([], DONE)

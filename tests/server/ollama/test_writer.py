@@ -3,7 +3,7 @@
 import json
 import time
 
-from engine.api import Delta, Final, Rendered, ToolCall
+from engine.api import Delta, Final, Rendered, TokenLogprob, ToolCall
 from server.ollama.writer import ChatWriter, GenerateWriter
 
 FINAL = Final(
@@ -126,3 +126,33 @@ def test_created_at_is_stamped_for_each_line() -> None:
         time.sleep(0.001)
     assert len(set(stamps)) == 3
     assert all(stamp.endswith("Z") for stamp in stamps)
+
+
+HI = TokenLogprob(b"Hi", -0.5, (TokenLogprob(b"Hi", -0.5), TokenLogprob(b"", -3.0)))
+HALF = TokenLogprob(b"\xc3", -1.5)
+HI_JSON = {
+    "token": "Hi",
+    "logprob": -0.5,
+    "bytes": [72, 105],
+    "top_logprobs": [{"token": "Hi", "logprob": -0.5, "bytes": [72, 105]}, {"token": "", "logprob": -3.0}],
+}
+HALF_JSON = {"token": "\ufffd", "logprob": -1.5, "bytes": [0xC3]}
+
+
+def test_logprobs_stand_on_their_line() -> None:
+    line = json.loads(GenerateWriter("t", stream=True).event(Delta("Hi", logprobs=(HI, HALF))))
+    assert list(line) == ["model", "created_at", "response", "done", "logprobs"]
+    assert line["logprobs"] == [HI_JSON, HALF_JSON]
+    line = json.loads(ChatWriter("t", stream=True).event(Delta(logprobs=(HALF,))))
+    assert (line["message"]["content"], line["logprobs"]) == ("", [HALF_JSON])
+    lines = ChatWriter("t", stream=True).event(Delta(tool_calls=CALLS, logprobs=(HALF,))).splitlines()
+    assert [json.loads(line).get("logprobs") for line in lines] == [[HALF_JSON], None]
+
+
+def test_without_a_stream_all_logprobs_come_in_the_end() -> None:
+    for writer in (GenerateWriter("t", stream=False), ChatWriter("t", stream=False)):
+        assert [writer.event(Delta("Hi", logprobs=(HI,))), writer.event(Delta(logprobs=(HALF,)))] == [b"", b""]
+        assert json.loads(writer.event(FINAL))["logprobs"] == [HI_JSON, HALF_JSON]
+    streaming = GenerateWriter("t", stream=True)
+    streaming.event(Delta("Hi", logprobs=(HI,), tool_calls=CALLS))
+    assert "logprobs" not in json.loads(streaming.event(FINAL))

@@ -59,15 +59,15 @@ def answers(draw: st.DrawFn) -> tuple[str, str]:
     return name, "".join(draw(st.lists(pieces, max_size=10)))
 
 
-def outcome(format: Format, context: ParseContext, chunks: list[str]) -> tuple[Delta, str]:
-    """All that an answer says, and the fault that ends it."""
+def outcome(format: Format, context: ParseContext, chunks: list[str]) -> tuple[Delta, str, list[tuple[int, int]]]:
+    """All that an answer says, the fault that ends it, and where its blocks of reasoning are."""
     parser, parsed = OutputParser(format, context, lambda: "id"), []
     try:
         for at, chunk in enumerate(chunks):
             parsed.extend(parser.feed(chunk, at == len(chunks) - 1))
     except MalformedCall as fault:
-        return joined(parsed), str(fault)
-    return joined(parsed), ""
+        return joined(parsed), str(fault), list(parser.thoughts)
+    return joined(parsed), "", list(parser.thoughts)
 
 
 @settings(max_examples=500)
@@ -87,6 +87,9 @@ def test_cuts(given_answer: tuple[str, str], places: list[int], context: ParseCo
     whole = outcome(FORMATS[name], context, [text])
     assert outcome(FORMATS[name], context, cut(text, places)) == whole
     assert outcome(FORMATS[name], context, [*text, ""]) == whole
+    delta, _, thoughts = whole
+    reasoning = "".join(text[start:end] for start, end in thoughts)
+    assert delta.thinking.split() == reasoning.split() or not context.think
 
 
 @settings(max_examples=100)
@@ -96,5 +99,5 @@ def test_cuts(given_answer: tuple[str, str], places: list[int], context: ParseCo
 )
 def test_what_is_no_markup_is_content(name: str, parts: list[str]) -> None:
     text = "Well, " + "".join(parts)
-    parsed, fault = outcome(FORMATS[name], ParseContext(ToolSet(TOOLS), think=False), [text])
+    parsed, fault, _ = outcome(FORMATS[name], ParseContext(ToolSet(TOOLS), think=False), [text])
     assert (parsed.content.split(), parsed.thinking, parsed.tool_calls, fault) == (text.split(), "", (), "")
