@@ -69,9 +69,10 @@ class ModelRequest:
 class InferenceRequest(ModelRequest):
     """The fields that generate and chat share.
 
-    `format` is JSON text: a schema or `"json"`, None for free text. `truncate`: an over-long prompt may be cut.
-    `shift`: a full context may go on without its older half; None lets the model decide. `logprobs`: the answer has the
-    log-probabilities of its tokens, each with those of the `top_logprobs` likeliest.
+    `format` is JSON text: `"json"`, a schema or another form of docs/structured-outputs.md; None for free text.
+    `truncate`: an over-long prompt may be cut. `shift`: a full context may go on without its older half; None lets the
+    model decide. `logprobs`: the answer has the log-probabilities of its tokens, each with those of the `top_logprobs`
+    likeliest.
     """
 
     think: Think | None = None

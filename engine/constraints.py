@@ -85,4 +85,6 @@ def _digest(source: str) -> bytes:
 
 
 def _size(constraint: Constraint) -> int:
-    return len(constraint.rules) + sum(map(len, constraint.examples)) + 1_000  # for the objects themselves
+    return (
+        len(constraint.rules) + len(constraint.user_grammar) + sum(map(len, constraint.examples)) + 1_000
+    )  # for the objects themselves

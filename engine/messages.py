@@ -90,14 +90,18 @@ class Grammar(msgspec.Struct, array_like=True, frozen=True):
     `… MARK_N` and followed by the rule `tail_N`: the mark is in MARK_N if it is plain text, in `tail_N` if it is a
     token. There are also `GAP`, up to four characters of whitespace, and `TEXT`, any text.
 
+    A `user_grammar` is a whole grammar of its own, with names of its own; to the rules it is `@user`.
+
     For answers that must end early, `closings` are texts that end open lists and values, and `examples` are strings
-    that match the patterns of a schema.
+    that match the patterns of a schema. Unless `is_json`, brackets and quotes in the answer are characters like others.
     """
 
     rules: str
     marks: tuple[str, ...] = ()
     closings: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    user_grammar: str = ""
+    is_json: bool = True
 
 
 class ValidateGrammar(msgspec.Struct, array_like=True, frozen=True):

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -83,12 +84,14 @@ class EndTargets:
     """What the search may aim for in one grammar.
 
     `closings` end parts that may hold any text, `examples` match the grammar's patterns. `signs` are the bytes of
-    delimiters that are plain text: there, JSON's brackets and commas say nothing about the structure.
+    delimiters that are plain text: there, JSON's brackets and commas say nothing about the structure. Without `is_json`
+    they, and quotes, never do.
     """
 
     closings: Sequence[bytes] = ()
     examples: Sequence[bytes] = ()
     signs: bytes = b""
+    is_json: bool = True
 
 
 @dataclass(slots=True)
@@ -129,7 +132,7 @@ class EndFinder:
         The matcher must take steps for tokens; it is left as it was.
         """
         most = max(tries // _PARTS, _LEAST_TRIED)
-        for plan, guess in product(_PLANS, (True, False)):
+        for plan, guess in product(_PLANS, (True, False) if targets.is_json else (True,)):
             search = _Search(targets, min(tries, most), *plan)
             path = search.run(matcher, trusts_quotes=guess)
             if path is not None:
@@ -184,7 +187,8 @@ class _Search:
 
     def __init__(self, targets: EndTargets, tries: int, text_key: TextKey, stale: int) -> None:
         self._closings = targets.closings
-        self._structure = STRUCTURE.difference(targets.signs)
+        self._is_json = targets.is_json
+        self._structure = STRUCTURE.difference(targets.signs) if targets.is_json else frozenset[int]()
         self._examples = [tuple(variant) for text in targets.examples for variant in (text, b" " + text)]
         self._text_key = text_key
         self._stale = stale
@@ -213,7 +217,7 @@ class _Search:
         if has(allowed, END):
             return ()
         forced = self._ahead(start)
-        quoted = self._begins_quoted(start, allowed, forced) is trusts_quotes
+        quoted = self._is_json and self._begins_quoted(start, allowed, forced) is trusts_quotes
         self._add(_State(start, (), allowed, (), forced, 0, (-1,), quoted))
         while self._levels and level - last_news < self._stale:
             if known < len(self._distinct) + len(self._reached):
@@ -264,7 +268,10 @@ class _Search:
 
     def _expand(self, state: _State) -> None:
         """Try the steps that may follow a state."""
-        if is_free_text(state.allowed):  # more text would not end it: only a control token or a closing does
+        if not self._is_json and _allows_many(state.allowed):
+            for text in self._closings:
+                self._try(state, tuple(text))
+        elif is_free_text(state.allowed):  # more text would not end it: only a control token or a closing does
             paths: list[StepPath] = [(step,) for step in steps_of(state.allowed) if step >= FIRST_MARK]
             paths += [tuple(text) for text in self._closings]
             reached = [self._try(state, path) for path in paths]
@@ -287,7 +294,7 @@ class _Search:
 
     def _worth_trying(self, state: _State) -> list[int]:
         """The steps that may lead to the end soonest, best first."""
-        if ends_string(state.allowed):
+        if self._is_json and ends_string(state.allowed):
             return [QUOTE]  # nothing is shorter
         steps = steps_of(state.allowed)
         marks = [step for step in steps if step >= FIRST_MARK]
@@ -336,7 +343,7 @@ class _Search:
         step, matcher = steps[-1], state.matcher
         memory, quoted = self._remembered(state, step), state.quoted
         origin, brackets = state.origin, state.open
-        if step == QUOTE and state.path[-1:] != (BACKSLASH,):
+        if self._is_json and step == QUOTE and state.path[-1:] != (BACKSLASH,):
             quoted = not quoted
         elif step in self._structure and not quoted:
             if step in CLOSING:  # what was between the brackets counts no more
@@ -388,3 +395,9 @@ class _Search:
             return b"" if matcher.is_error() else ONLY_END
         matcher.unsafe_compute_mask_ptr(self._address, self._mask.nbytes)
         return b"" if matcher.is_error() or not self._mask.any() else self._mask.tobytes()
+
+
+@lru_cache(4096)
+def _allows_many(mask: StepMask) -> bool:
+    """Whether almost any character may follow."""
+    return sum(step in PRINTABLE for step in steps_of(mask)) >= _MANY

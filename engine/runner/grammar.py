@@ -58,15 +58,16 @@ class Grammars:
         tokens = {text.decode(): token for token, text in self._vocabulary.preserved(grammar.marks).items()}
         control = {mark: token for mark, token in tokens.items() if token in tables.control}
         steps = {token: FIRST_MARK + n for n, token in enumerate(list(control.values())[:MOST_MARKS])}
-        matcher = _compiled(tables.tokenizer, lark(grammar, control))
-        shadow = _compiled(
-            tables.stepper, lark(grammar, {mark: steps[token] for mark, token in control.items() if token in steps})
-        )
+        placed = bool(grammar.user_grammar)
+        matcher = _compiled(tables.tokenizer, lark(grammar, control), placed=placed)
+        control_steps = {mark: steps[token] for mark, token in control.items() if token in steps}
+        shadow = _compiled(tables.stepper, lark(grammar, control_steps), placed=placed)
         closings = dict.fromkeys([*grammar.closings, *(m for n, m in enumerate(grammar.marks) if _ends(grammar, n))])
         targets = EndTargets(
             [text.encode() for text in closings],
             [text.encode() for text in grammar.examples],
             "".join(mark for mark in grammar.marks if mark not in control).encode(),
+            grammar.is_json,
         )
         token_steps = TokenSteps(tables.pieces, steps)
         size = self._vocabulary.size
@@ -105,17 +106,21 @@ class _Tables:
     end_token: int
 
 
-def _compiled(tokenizer: LLTokenizer, rules: str) -> LLMatcher:
+def _compiled(tokenizer: LLTokenizer, rules: str, *, placed: bool) -> LLMatcher:
+    """A matcher for rules; `placed`: an error says where in them it is. Raises GrammarRejected."""
     from llguidance import LLMatcher
 
     matcher = LLMatcher(tokenizer, rules, log_level=0, limits=limits())
     if matcher.is_error():
-        raise GrammarRejected(reason(matcher))
+        raise GrammarRejected(reason(matcher, placed=placed))
     return matcher
 
 
 def lark(grammar: Grammar, control: Mapping[str, int]) -> str:
-    """The whole Lark grammar for a vocabulary: the marks in `control` are its control tokens, the others text."""
+    """The whole grammar for a vocabulary: the marks in `control` are its control tokens, the others text.
+
+    It is in Lark; with a user's grammar it is JSON that holds both.
+    """
     symbols = {mark: f"<[{control[mark]}]>" if mark in control else _quoted(mark) for mark in grammar.marks}
     texts = [mark for mark in grammar.marks if mark not in control]
     rules = [f"mark_{number}: {word}" for number, word in enumerate(symbols.values())]
@@ -125,7 +130,11 @@ def lark(grammar: Grammar, control: Mapping[str, int]) -> str:
             rules += [f"MARK_{number}: {_quoted(inside)}", f"tail_{number}: {behind}"]
     for number in filter(lambda number: _ends(grammar, number), range(len(grammar.marks))):
         rules += _until(number, grammar.marks[number], symbols, texts)
-    return "\n".join([grammar.rules, _SHARED_RULES, *rules])
+    text = "\n".join([grammar.rules, _SHARED_RULES, *rules])
+    if not grammar.user_grammar:
+        return text
+    user = {"name": "user", "lark_grammar": grammar.user_grammar}
+    return json.dumps({"grammars": [{"lark_grammar": text}, user]})
 
 
 def limits() -> LLParserLimits:

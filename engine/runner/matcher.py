@@ -16,7 +16,7 @@ from engine.runner.penalties import Logits
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-_PLACE = re.compile(r"^(?:at )?\d+\(\d+\): (?:failed to compile JSON schema: )?")
+_PLACE = re.compile(r"^(?:at )?(\d+)\((\d+)\): (?:failed to compile JSON schema: )?")
 _SHOWN = re.compile(r"^ *(?:\d+ \| .*|\^+)$|<non-verbose/>", re.MULTILINE)
 _AT_FIRST, _AT_LENGTH, _BETWEEN_TOKENS = 60_000, 15_000, 2_500  # tries of 10 us each; others wait for the last two
 _LONG_SEARCHES = 4  # between tokens of one answer
@@ -192,7 +192,7 @@ class Matcher:
         return None if tokens is None or len(tokens) > LONGEST else _EndPath(path, tokens)
 
 
-def reason(matcher: LLMatcher) -> str:
-    """Why a matcher has failed, on one line, without the rules that llguidance quotes."""
-    text = _PLACE.sub("", _SHOWN.sub("", matcher.get_error()))
+def reason(matcher: LLMatcher, *, placed: bool = False) -> str:
+    """Why a matcher has failed, on one line, without the rules that llguidance quotes. `placed`: and where in them."""
+    text = _PLACE.sub(r"line \1, column \2: " if placed else "", _SHOWN.sub("", matcher.get_error()))
     return " ".join(text.split())[:300]

@@ -121,13 +121,41 @@ class NamedToolChoice(Body):
     function: NamedFunction = Field(default_factory=NamedFunction)
 
 
+class RegexFormat(Body):
+    """A `format`: texts that a pattern matches as a whole. This and the others are for the OpenAPI document only."""
+
+    type: Literal["regex"]
+    pattern: str
+
+
+class ChoiceFormat(Body):
+    """A `format`: one of some texts."""
+
+    type: Literal["choice"]
+    choices: list[str] = Field(min_length=1)
+
+
+class GBNFFormat(Body):
+    """A `format`: texts of a grammar as llama.cpp writes it, from its rule `root`."""
+
+    type: Literal["gbnf"]
+    grammar: str
+
+
+class LarkFormat(Body):
+    """A `format`: texts of a grammar in llguidance's dialect of Lark, from its rule `start`."""
+
+    type: Literal["lark"]
+    grammar: str
+
+
+_AnyFormat = Literal["json"] | RegexFormat | ChoiceFormat | GBNFFormat | LarkFormat | dict[str, Any] | None
+
 KeepAlive = Annotated[float | None, PlainValidator(parse_keep_alive, json_schema_input_type=float | str | None)]
 ThinkValue = Annotated[
     Think | None, PlainValidator(parse_think, json_schema_input_type=bool | Literal["high", "medium", "low", "max"])
 ]
-Format = Annotated[
-    str | None, PlainValidator(parse_format, json_schema_input_type=Literal["json"] | dict[str, Any] | None)
-]
+Format = Annotated[str | None, PlainValidator(parse_format, json_schema_input_type=_AnyFormat)]
 Choice = Annotated[
     ToolChoice,
     PlainValidator(

@@ -1,9 +1,10 @@
-"""`format` on a real model: JSON, and JSON to the schemas that clients send."""
+"""`format` on a real model: JSON, JSON to the schemas that clients send, patterns, choices and grammars."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,16 @@ SCHEMAS = {
 }
 
 
+SUM = 'root ::= part ("+" part)* " = " [0-9]+\npart ::= [0-9]+ | "(" part ("+" part)* ")"'
+ARRAY = 'start: "[" [NUMBER ("," NUMBER)*] "]"\nNUMBER: /[0-9]{1,3}/\n%ignore / /'
+FORMS: dict[str, tuple[dict[str, Any], str]] = {
+    "regex": ({"type": "regex", "pattern": r"^(?i:capital): [A-Z][a-z]+\.$"}, r"(?i:capital): [A-Z][a-z]+\."),
+    "choice": ({"type": "choice", "choices": ["Paris", 'the "city"', "{\x7f}\n"]}, 'Paris|the "city"|{\x7f}\n'),
+    "gbnf": ({"type": "gbnf", "grammar": SUM}, r"[0-9+()]+ = [0-9]+"),
+    "lark": ({"type": "lark", "grammar": ARRAY}, r"\[( *[0-9]{1,3}( *, *[0-9]{1,3})*)? *\]"),
+}
+"""Formats that are no schemas, and what their answers look like."""
+
 HEAVY = "x?" * 150 + "x" * 150  # an automaton of too many states
 
 
@@ -194,6 +205,62 @@ async def test_a_continued_answer_is_held_to_the_schema_from_there(engine: Engin
     request.messages.append(Message("assistant", "The answer is "))
     content, _, _ = await collect(engine.chat(request))
     assert content == "The answer is 5"
+
+
+@pytest.mark.parametrize("name", FORMS)
+async def test_every_answer_is_as_the_form_says(engine: Engine, name: str) -> None:
+    form, pattern = FORMS[name]
+    hot = [{"temperature": 1.5, "seed": seed, "num_predict": 30} for seed in range(4)]
+    asked = [engine.generate(generation(form, options=options, think=False)) for options in [{}, *hot]]
+    asked.append(engine.chat(conversation(form, think=True)))
+    answers = await asyncio.gather(*map(collect, asked))
+    for content, _, final in answers:
+        assert re.fullmatch(pattern, content), (content, final)
+    assert answers[-1][1]
+
+
+async def test_names_of_a_grammar_clash_with_nothing(engine: Engine) -> None:
+    grammar = 'start: until_0 | answer content\nuntil_0: "x"\nanswer: GAP\nGAP: "yes"\ncontent: TEXT\nTEXT: "!"+'
+    for think in (False, True):
+        content, _, _ = await collect(engine.chat(conversation({"type": "lark", "grammar": grammar}, think=think)))
+        assert re.fullmatch("x|yes!+", content)
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        ({"type": "regex"}, 'type "regex" needs "pattern"'),
+        ({"type": "regex", "pattern": 5}, '"pattern" must be a text'),
+        ({"type": "regex", "pattern": "(a"}, "pattern: it has a parenthesis that is not closed"),
+        ({"type": "regex", "pattern": "a$b"}, "pattern: no text matches it"),
+        ({"type": "regex", "pattern": "a" * 300_000}, '"pattern" is too large: at most 262144 characters are accepted'),
+        ({"type": "choice", "choices": []}, '"choices" must be a list of texts with at least one'),
+        ({"type": "choice", "choices": ["a", 5]}, '"choices" must be a list of texts with at least one'),
+        ({"type": "gbnf", "grammar": 'root ::= "a"\nb ::= ('}, "line 2: a parenthesis is not closed"),
+        ({"type": "gbnf", "grammar": 'root ::= "a" root'}, "no text matches it: its rules never end"),
+        ({"type": "lark", "grammar": "start: a\na: nosuch"}, 'line 2, column 4: unknown name: "nosuch"'),
+        ({"type": "lark", "grammar": '\n\nstart: "a" ? ?'}, r"line 3, column 14: Expected value"),
+        ({"type": "lark", "grammar": 'begin: "a"'}, "no start rule found"),
+        ({"type": "lark", "grammar": "start: @nosuch"}, "unknown grammar @nosuch"),
+        ({"type": "lark", "grammar": '// <a>\nstart: "<b>" <c>'}, "line 2: tokens of the model, such as <c>, cannot"),
+        ({"type": "lark", "grammar": 'start: a\na[stop="x"]: /y/'}, "line 2: stop= is not supported"),
+        ({"type": "lark", "grammar": 'start: %json {"type": "nosuch"}'}, "line 1, column 8: Invalid type: nosuch"),
+    ],
+    ids=str,
+)
+async def test_a_form_that_cannot_be_used_is_refused(engine: Engine, form: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await collect(engine.generate(generation(form)))
+    assert str(caught.value).startswith(f"invalid format: {why}")
+    assert engine.running() == []
+
+
+@pytest.mark.parametrize("name", FORMS)
+async def test_a_form_ends_in_time(engine: Engine, name: str) -> None:
+    form, pattern = FORMS[name]
+    options = {"num_predict": 12, "temperature": 1.5, "seed": 3}
+    content, _, _ = await collect(engine.generate(generation(form, options=options, think=False)))
+    assert re.fullmatch(pattern, content)
 
 
 @pytest.mark.parametrize("value", ["xml", 5, [1], True])

@@ -95,6 +95,21 @@ async def test_patterns_that_contradict_each_other_are_refused(
         await validator.check(Grammar(f"start: value\n{rules}"), "invalid format")
 
 
+GRAMMARS = {
+    "stack": "start: " + "(" * 20_000 + '"a"' + ")" * 20_000,
+    "rules": "start: r0\n" + "\n".join(f'r{n}: r{n + 1} "x"' for n in range(20_000)) + '\nr20000: "y"',
+    "nesting": "start: " + "%lark { start: " * 100 + '"a"' + "}" * 100,
+    "itself": "start: start",
+}
+
+
+@pytest.mark.parametrize("name", GRAMMARS)
+async def test_hostile_grammars_of_users_are_refused_in_time(validator: GrammarValidator, name: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"^invalid format: "):
+        await validator.check(Grammar("start: @user", user_grammar=GRAMMARS[name]), "invalid format")
+    await validator.check(GOOD, "x")
+
+
 async def test_a_hostile_schema_takes_no_other_request_with_it(validator: GrammarValidator) -> None:
     hostile = of_schema(HOSTILE["stack"][0])
     checks = [validator.check(hostile if n % 2 else Grammar(f'start: "{n}"'), "x") for n in range(6)]

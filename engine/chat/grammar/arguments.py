@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from engine.chat.grammar.builder import FINITE, GrammarBuilder, is_limited, quoted
+from engine.chat.grammar.builder import FINITE, GrammarBuilder, is_limited
+from engine.chat.grammar.json_terminals import quoted
 from engine.chat.output.format import KEY, KIND, NAME, ArgumentSpec, Values
 from engine.chat.output.values import typed
 from engine.chat.schema.reader import UnusableSchema, count

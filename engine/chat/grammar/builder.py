@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.chat.grammar.json_grammar import ON_ONE_LINE, json_rules
+from engine.chat.grammar.json_terminals import quoted
 from engine.chat.output.format import BLANK, KEY, LINE, NUMBER
 from engine.chat.regex.assertions import search
 from engine.chat.regex.nodes import Untranslatable, lengths, terminal
@@ -137,8 +138,3 @@ def _split(text: str, special_tokens: Sequence[str]) -> tuple[str, str, str]:
         return text, "", ""
     at, token = min(places)
     return text[:at], token, text[at + len(token) :]
-
-
-def quoted(text: str) -> str:
-    """A text in quotes, all of it literal."""
-    return json.dumps(text, ensure_ascii=False)

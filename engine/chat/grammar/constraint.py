@@ -1,31 +1,26 @@
-"""What a request requires of its answer (JSON, JSON to a schema, tool calls), and the grammar that enforces it."""
+"""What a request requires of its answer (its `format`, tool calls), and the grammar that enforces it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from engine.api import ChatRequest, NamedTool, Tool
 from engine.chat.grammar.builder import literal
 from engine.chat.grammar.calls import call_rules, special_tokens, text_until
-from engine.chat.grammar.json_grammar import JsonRules, json_rules
+from engine.chat.grammar.content import CONTENT, content_rules
 from engine.chat.output import Format, ParseContext
 from engine.chat.output.format import ReasoningMode
-from engine.chat.schema.reader import UnusableSchema
 from engine.errors import InvalidRequest
 from engine.messages import Grammar
-
-_ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
     """Grammar rules for the part of an answer behind its reasoning. `what` names it in errors.
 
-    `rules` define `answer`; `body` is the rule that follows if the prompt has begun the answer already. `closings` and
-    `examples` as in `Grammar`.
+    `rules` define `answer`; `body` is the rule that follows if the prompt has begun the answer already. The other
+    fields are as in `Grammar`.
     """
 
     what: str
@@ -34,6 +29,8 @@ class Constraint:
     answer_format: Format
     closings: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    user_grammar: str = ""
+    is_json: bool = True
 
     def grammar(self, context: ParseContext) -> Grammar:
         """The grammar of the whole answer to one request, reasoning included."""
@@ -48,7 +45,8 @@ class Constraint:
             case ReasoningMode.NONE:
                 start = self.body if context.continues else "answer"
         closings = self.closings if reasoning_mode is ReasoningMode.NONE else (closing, *self.closings)
-        return Grammar(f"start: {start}\n{self.rules}", tokens, closings, self.examples)
+        rules = f"start: {start}\n{self.rules}"
+        return Grammar(rules, tokens, closings, self.examples, self.user_grammar, self.is_json)
 
 
 def chat_constraint(request: ChatRequest, tools: Sequence[Tool], answer_format: Format) -> Constraint | None:
@@ -68,15 +66,26 @@ def chat_constraint(request: ChatRequest, tools: Sequence[Tool], answer_format: 
     rules = content.rules.replace("answer:", "answer: calls |", 1)
     called = call_rules([replace(tool, sent={"additionalProperties": True}) for tool in tools], answer_format)
     return replace(
-        content, rules=f"{rules}\n{called.text}", closings=called.closings, examples=content.examples + called.examples
+        content,
+        rules=f"{rules}\n{called.text}",
+        closings=content.closings + called.closings,
+        examples=content.examples + called.examples,
     )
 
 
 def content_constraint(output_format: str, answer_format: Format) -> Constraint:
     """What `output_format`, a request's `format` as JSON, asks of the answer's content. Raises InvalidRequest."""
-    rules = _content_rules(output_format)
-    text = f"answer: {literal(answer_format.spec.content, special_tokens(answer_format))} content\n{rules.text}"
-    return Constraint("invalid format", text, "content", answer_format, examples=rules.examples)
+    rules = content_rules(output_format)
+    return Constraint(
+        what="invalid format",
+        rules=f"answer: {literal(answer_format.spec.content, special_tokens(answer_format))} {CONTENT}\n{rules.text}",
+        body=CONTENT,
+        answer_format=answer_format,
+        closings=rules.closings,
+        examples=rules.examples,
+        user_grammar=rules.user_grammar,
+        is_json=rules.is_json,
+    )
 
 
 def _forced(request: ChatRequest, tools: Sequence[Tool], answer_format: Format) -> Constraint:
@@ -91,17 +100,3 @@ def _forced(request: ChatRequest, tools: Sequence[Tool], answer_format: Format) 
     called = call_rules(tools, answer_format, only)
     rules = f"answer: calls\n{called.text}"
     return Constraint("tool_choice cannot be enforced", rules, "calls", answer_format, called.closings, called.examples)
-
-
-def _content_rules(output_format: str) -> JsonRules:
-    """The rule `content` and the rules that it needs."""
-    try:
-        value = _ANY_OBJECT if output_format == '"json"' else json.loads(output_format)
-        if isinstance(value, Mapping):
-            return json_rules(value, "content")
-    except UnusableSchema as error:
-        raise InvalidRequest(f"invalid format: {error}") from None
-    except RecursionError:
-        raise InvalidRequest("invalid format: it is nested too deeply") from None
-    quoted = json.dumps(output_format, ensure_ascii=False)
-    raise InvalidRequest(f'invalid format: {quoted}; expected "json" or a valid JSON Schema object')

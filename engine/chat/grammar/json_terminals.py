@@ -179,7 +179,8 @@ def times(least: int, most: int | None) -> str:
 
 
 def quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    """A text in quotes, all of it literal."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def any_of(texts: Iterable[str]) -> str:

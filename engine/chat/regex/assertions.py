@@ -37,6 +37,11 @@ def search(pattern: str) -> Node:
     return _whole(ecma.parse(pattern), before=ANYTHING, behind=ANYTHING)
 
 
+def match_whole(pattern: str) -> Node:
+    """The texts that a pattern matches from beginning to end, as a tree without assertions. Raises Untranslatable."""
+    return _whole(ecma.parse(pattern), before=EMPTY, behind=EMPTY)
+
+
 def _intersect(one: Node, other: Node) -> Node:
     if NEVER in (one, other):
         return NEVER

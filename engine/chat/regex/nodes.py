@@ -68,7 +68,14 @@ class Boundary:
     kind: str
 
 
-Node = CharClass | Cat | Or | Repeat | And | Not | Lookaround | Boundary
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A rule of a grammar, by its name. Regular expressions have none."""
+
+    name: str
+
+
+Node = CharClass | Cat | Or | Repeat | And | Not | Lookaround | Boundary | Ref
 EMPTY, NEVER = Cat(), Or()
 START, END = Boundary("^"), Boundary("$")
 
@@ -113,6 +120,25 @@ def example(node: Node) -> str:
         case Repeat(body, least, _):
             return example(body) * least
     return ""
+
+
+def literals(node: Node) -> list[str]:
+    """The texts of more than one character that a tree has word for word."""
+    match node:
+        case Cat(parts):
+            texts, run = [], ""
+            for part in (*parts, EMPTY):
+                code = part.single() if isinstance(part, CharClass) else None
+                if code is None:
+                    texts += [run] if len(run) > 1 else []
+                    texts += literals(part) if part != EMPTY else []
+                run = "" if code is None else run + chr(code)
+            return texts
+        case Or(parts) | And(parts):
+            return [text for part in parts for text in literals(part)]
+        case Repeat(body):
+            return literals(body)
+    return []
 
 
 def size(node: Node) -> int:
