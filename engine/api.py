@@ -72,10 +72,11 @@ class InferenceRequest(ModelRequest):
     `format` is JSON text: `"json"`, a schema or another form of docs/structured-outputs.md; None for free text.
     `truncate`: an over-long prompt may be cut. `shift`: a full context may go on without its older half; None lets the
     model decide. `logprobs`: the answer has the log-probabilities of its tokens, each with those of the `top_logprobs`
-    likeliest.
+    likeliest. `thinking_budget`: most tokens of reasoning, which then is ended; None: no limit.
     """
 
     think: Think | None = None
+    thinking_budget: int | None = None
     format: str | None = None
     truncate: bool = True
     shift: bool | None = None

@@ -157,7 +157,9 @@ class Engine:
                 raise image_error(job)
             generation = Generation(process, job.model.name.shortest, job.started)
             assert process.loaded is not None
-            submit = build_submit(job.model, request, job.options, job.num_ctx, prompt, process.loaded, grammar)
+            submit = build_submit(
+                job.model, request, job.options, job.num_ctx, prompt, process.loaded, grammar, prepared.thinking
+            )
             with self._explained_deaths():
                 async with aclosing(generation.deltas(submit, prompt, reader)) as deltas:
                     async for delta in deltas:

@@ -14,7 +14,7 @@ from engine.errors import PROMPT_TOO_LONG, ContextExceeded, EngineError
 from engine.loading import devices
 from engine.loading.memory import LONGEST_BESIDE
 from engine.loading.process import RunnerProcess
-from engine.messages import Chunk, Done, Grammar, Loaded, Sampling, ScoredChunk, ScoredToken, Submit
+from engine.messages import Chunk, Done, Grammar, Loaded, Sampling, ScoredChunk, ScoredToken, Submit, ThinkingLimit
 from engine.model import Model
 from modelfile.parameters import Options
 from registry.gguf import GGUFArray
@@ -245,10 +245,12 @@ def build_submit(
     prompt: Prompt,
     loaded: Loaded,
     grammar: Grammar | None,
+    thinking: ThinkingLimit | None = None,
 ) -> Submit:
-    """The message that starts a generation; RunnerProcess gives it its id. `grammar`: what the answer must match.
+    """The message that starts a generation; RunnerProcess gives it its id.
 
-    Raises ContextExceeded for a prompt with more characters than the loaded context can hold.
+    `grammar`: what the answer must match; `thinking`: where its reasoning must end. Raises
+    ContextExceeded for a prompt with more characters than the loaded context can hold.
     """
     if len(prompt.text) > max(ALWAYS_TOKENIZED, max_characters(model, loaded.n_ctx)):
         raise ContextExceeded(PROMPT_TOO_LONG)
@@ -270,4 +272,5 @@ def build_submit(
         num_batch=options.num_batch or 0,
         logprobs=request.logprobs,
         top_logprobs=request.top_logprobs,
+        thinking=thinking,
     )

@@ -120,6 +120,15 @@ class GrammarVerdict(msgspec.Struct, array_like=True, frozen=True):
     reason: str
 
 
+class ThinkingLimit(msgspec.Struct, array_like=True, frozen=True):
+    """Most tokens of an answer's reasoning, and the tags around it. `begun`: the prompt ends inside of it."""
+
+    tokens: int
+    opening: str
+    closing: str
+    begun: bool
+
+
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     """Generate from a prompt. Answered by `Chunk`s and `Done`, or by `Failed`.
 
@@ -127,7 +136,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     are special tokens that the answer's reader must see as text. `num_thread` applies to a pass if all requests in it
     ask for the same number; `num_batch` limits the tokens of the prompt in one pass; 0: the default. `trace_id` is the
     id of the HTTP request, for the log. With `logprobs` the text comes in `ScoredChunk`s, whose tokens have the
-    `top_logprobs` likeliest ones beside them.
+    `top_logprobs` likeliest ones beside them. `thinking`: where the reasoning must end, if it must.
     """
 
     id: int
@@ -146,6 +155,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     trace_id: str = ""
     logprobs: bool = False
     top_logprobs: int = 0
+    thinking: ThinkingLimit | None = None
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):

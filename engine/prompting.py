@@ -12,6 +12,7 @@ from engine.chat.go_template import GoRenderer
 from engine.chat.grammar.constraint import Constraint
 from engine.chat.jinja.service import TemplateService
 from engine.chat.output import Format, FormatSpec, OutputParser, ParseContext, ToolSet
+from engine.chat.output.format import ReasoningMode
 from engine.chat.output.reasoning import ThinkingSplitter
 from engine.chat.prompt import Prompt, render_prompt, tag_images, tags_first
 from engine.chat.route import HARMONY_FAMILIES, PromptRoute, completion_route
@@ -20,7 +21,7 @@ from engine.errors import CapabilityMissing, EngineError, InvalidRequest, ModelN
 from engine.generation import AnswerReader, PlainText, WithoutCalls, both_ends, max_characters
 from engine.loading.load_options import effective_context
 from engine.loading.process import RunnerProcess
-from engine.messages import Grammar
+from engine.messages import Grammar, ThinkingLimit
 from engine.model import Model
 from modelfile.gotemplate import ChatTemplate
 from modelfile.parameters import Options, resolve_options
@@ -47,11 +48,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class PreparedPrompt:
-    """A job's prompt, the reader of the answer, and the grammar that the answer must match, if any."""
+    """A job's prompt, the reader of the answer, the grammar that it must match and the end of its reasoning, if any."""
 
     prompt: Prompt
     reader: AnswerReader
     grammar: Grammar | None
+    thinking: ThinkingLimit | None = None
 
 
 def check_request(model: Model, request: AnyRequest, default_context: int, started: int) -> Job:
@@ -122,7 +124,21 @@ async def prepare_prompt(
     else:
         prompt, reader = await _completion(job, request, process, templates)
         context = ParseContext(think=bool(job.think), prompt=prompt.text)
-    return PreparedPrompt(prompt, reader, None if constraint is None else constraint.grammar(context))
+    grammar = None if constraint is None else constraint.grammar(context)
+    return PreparedPrompt(prompt, reader, grammar, _thinking_limit(job.model, request, context))
+
+
+def _thinking_limit(
+    model: Model, request: GenerateRequest | ChatRequest, context: ParseContext
+) -> ThinkingLimit | None:
+    """The end of the answer's reasoning; None if the request sets none, or the answer has no reasoning."""
+    if request.thinking_budget is None:
+        return None
+    spec = answer_format(model, request).spec
+    mode = spec.reasoning_mode(context)
+    if mode is ReasoningMode.NONE:
+        return None
+    return ThinkingLimit(request.thinking_budget, *spec.thinking, mode is ReasoningMode.BEGUN)
 
 
 async def _chat(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from engine.errors import PROMPT_TOO_LONG
 from engine.messages import CONTEXT_PADDING, Submit
@@ -12,6 +13,7 @@ from engine.runner.logprobs import AnswerLogprobs
 from engine.runner.matcher import Matcher
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence
+from engine.runner.thinking_budget import ThinkingBudget
 from engine.runner.vocabulary import Vocabulary
 
 LEAST_AFTER_KEEP = 4  # tokens behind `num_keep`, so that a context shift always has something to drop
@@ -49,6 +51,15 @@ def make_sequence(
     if matcher is not None:
         matcher.set_budget(max_new if submit.shift else min(max_new, limit - len(tokens)))
     preserved = vocabulary.preserved(submit.preserved)
+    sampler = TokenSampler(
+        submit.sampling,
+        vocabulary.handle,
+        vocabulary.size,
+        limit,
+        tokens,
+        matcher,
+        _thinking_budget(submit, vocabulary, preserved),
+    )
     return Sequence(
         id=submit.id,
         tokens=tokens,
@@ -57,7 +68,7 @@ def make_sequence(
         max_new=max_new,
         shift=submit.shift,
         n_keep=max(0, min(keep, limit - LEAST_AFTER_KEEP)),
-        sampler=TokenSampler(submit.sampling, vocabulary.handle, vocabulary.size, limit, tokens, matcher),
+        sampler=sampler,
         text=IncrementalDetokenizer(submit.stop),
         preserved=preserved,
         n_threads=submit.num_thread,
@@ -68,9 +79,19 @@ def make_sequence(
 
 
 def _logprobs(submit: Submit, vocabulary: Vocabulary, preserved: Mapping[int, bytes]) -> AnswerLogprobs | None:
-    if not submit.logprobs:
+    return AnswerLogprobs(_text_of(vocabulary, preserved), submit.top_logprobs) if submit.logprobs else None
+
+
+def _thinking_budget(submit: Submit, vocabulary: Vocabulary, preserved: Mapping[int, bytes]) -> ThinkingBudget | None:
+    if submit.thinking is None:
         return None
-    return AnswerLogprobs(lambda token: preserved.get(token) or vocabulary.piece(token), submit.top_logprobs)
+    tokenize = partial(vocabulary.tokenize, add_special=False)
+    return ThinkingBudget(submit.thinking, _text_of(vocabulary, preserved), tokenize)
+
+
+def _text_of(vocabulary: Vocabulary, preserved: Mapping[int, bytes]) -> Callable[[int], bytes]:
+    """Gives the bytes that a token adds to the answer's text."""
+    return lambda token: preserved.get(token) or vocabulary.piece(token)
 
 
 def _kept(submit: Submit, n_prompt: int, adds_bos: bool) -> int:

@@ -20,6 +20,7 @@ from engine.runner.llamacpp import C
 from engine.runner.matcher import Matcher
 from engine.runner.penalties import Logits, PenaltyWindow, penalize
 from engine.runner.sampler_chain import CANDIDATE, COLDEST, NothingToChoose, SamplerChain
+from engine.runner.thinking_budget import ThinkingBudget
 from engine.runner.top_k import block_size, top_k_superset
 
 NO_TOKEN = -1  # llama.cpp's LLAMA_TOKEN_NULL
@@ -29,7 +30,8 @@ class TokenSampler:
     """One sequence's sampling state: penalty window, grammar and llama.cpp chain. Call `close` at the end.
 
     `vocab` is the vocabulary's C pointer, `history` the prompt's tokens. A `greedy` row needs only its largest logit, a
-    `full` one all of them. `penalty_window` is None without penalties, `grammar` None for free text.
+    `full` one all of them. `penalty_window` is None without penalties, `grammar` None for free text, `thinking` None
+    without a limit to the reasoning.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class TokenSampler:
         n_ctx: int,
         history: Seq[int],
         grammar: Matcher | None = None,
+        thinking: ThinkingBudget | None = None,
     ) -> None:
         self.params = params
         self.grammar = grammar
+        self.thinking = thinking
         cold = params.temperature <= COLDEST
         mirostat = params.mirostat in (1, 2)
         self._dry = params.dry_multiplier > 0 and not mirostat
@@ -77,6 +81,8 @@ class TokenSampler:
         """Record the sampled token. Returns it, or the one that the grammar puts in its place."""
         if self.grammar is not None:
             token = self.grammar.accept(token)
+        if self.thinking is not None:
+            self.thinking.accept(token)
         if self._dry:
             self._accept_in_chain(token)
         if self.penalty_window is not None:
@@ -120,6 +126,9 @@ class BatchSampler:
                 logits[row, sampler.bias[0]] += sampler.bias[1]
         penalize(logits, [(row, s.penalty_window) for row, s in enumerate(samplers) if s.penalty_window is not None])
         for row, sampler in enumerate(samplers):
+            if sampler.thinking is not None and (forced := sampler.thinking.forced) is not None:
+                logits[row].fill(-np.inf)
+                logits[row, forced] = 0
             if sampler.grammar is not None:
                 sampler.grammar.restrict(logits[row])
         chosen = [NO_TOKEN] * len(samplers)

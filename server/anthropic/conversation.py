@@ -40,6 +40,7 @@ def chat_request(body: PromptBody) -> ChatRequest:
         defaults=_DEFAULTS,
         keep_alive=body.keep_alive,
         think=_think(body),
+        thinking_budget=body.thinking.budget_tokens or None,
         format=None if output_format is None else parse_format(output_format.schema_),
         truncate=body.truncate,
     )

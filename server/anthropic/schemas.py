@@ -48,6 +48,12 @@ class ThinkingConfig(Body):
     budget_tokens: Int = 0
     display: str = ""
 
+    @model_validator(mode="after")
+    def _positive(self) -> ThinkingConfig:
+        if self.budget_tokens < 0:
+            raise ValueError("thinking.budget_tokens must be positive")
+        return self
+
 
 class OutputFormat(Body):
     """A schema that the answer is to match."""

@@ -88,6 +88,11 @@ def test_reasoning_goes_back(client: anthropic.Anthropic) -> None:
     assert "Tokyo" in blocks(client.messages.create(**ASKED | {"messages": more}))[-1][1]
 
 
+def test_reasoning_ends_at_its_budget(client: anthropic.Anthropic) -> None:
+    answer = client.messages.create(**ASKED, thinking={"type": "enabled", "budget_tokens": 3})
+    assert blocks(answer) == [("thinking", "The user\n"), ("text", ANSWER)]
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_tools_round_trip(client: anthropic.Anthropic, streamed: bool) -> None:
     asked = ASKED | {"messages": [PARIS], "tools": [WEATHER]}

@@ -173,6 +173,11 @@ def test_thinking(fields: dict[str, Any], think: Any) -> None:
     assert request(**fields).think == think
 
 
+def test_a_budget_for_reasoning() -> None:
+    assert request(thinking={"type": "enabled", "budget_tokens": 2048}).thinking_budget == 2048
+    assert request(thinking={"type": "enabled"}).thinking_budget is None
+
+
 @pytest.mark.parametrize(
     ("sent", "choice", "parallel"),
     [
@@ -273,6 +278,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"type": "code_execution_20250825", "name": "c"}]}, 'tool type "code_execution_20250825" is not supp'),
     ({"tool_choice": {"type": "some"}}, 'invalid tool_choice.type: "some" (must be "auto", "any", "tool" or "none")'),
     ({"tool_choice": {"type": "tool"}}, "tool_choice.name is required"),
+    ({"thinking": {"type": "enabled", "budget_tokens": -1}}, "thinking.budget_tokens must be positive"),
     ({"output_config": {"effort": "huge"}}, 'invalid output_config.effort: "huge"'),
     ({"output_format": {"type": "xml"}}, 'invalid output format type: "xml" (must be "json_schema")'),
     ({"output_format": {"type": "json_schema"}}, "output format missing required 'schema' field"),
