@@ -192,13 +192,12 @@ def count_thinking(chunks: Sequence[Chunk], thoughts: Sequence[tuple[int, int]],
     """
     count, tokens, start = 0, 0, offset
     for chunk in chunks if thoughts else ():
-        tokens += chunk.tokens
         if not chunk.text:
             continue
         end = start + len(chunk.text)
         inside = sum(max(0, min(end, until) - max(start, since)) for since, until in thoughts)
-        count += round(tokens * inside / len(chunk.text))
-        tokens, start = 0, end
+        count += round((chunk.tokens - tokens) * inside / len(chunk.text))
+        tokens, start = chunk.tokens, end
     return count
 
 

@@ -254,11 +254,11 @@ class LoadRefused(msgspec.Struct, array_like=True, frozen=True, tag=35):
 
 
 class Chunk(msgspec.Struct, array_like=True, frozen=True, tag=36):
-    """More text of an answer, whole characters only, and the number of tokens that came since the last chunk."""
+    """More text of an answer, whole characters only. `tokens` is how many tokens the answer has by now."""
 
     id: int
     text: str
-    tokens: int = 1
+    tokens: int
 
 
 class ScoredToken(msgspec.Struct, array_like=True, frozen=True):
@@ -278,7 +278,7 @@ class ScoredChunk(Chunk, array_like=True, frozen=True, tag=45):
     `scores` has an entry for each token of the answer, except the one that ends it and those of a stop text.
     """
 
-    scores: tuple[ScoredToken, ...] = ()
+    scores: tuple[ScoredToken, ...]
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):

@@ -251,9 +251,6 @@ class Loop:
             for seq in outputs[len(plan.decoding) :]:
                 seq.prompt_done = seq.prompt_done or now
         if outputs:
-            for row, seq in enumerate(outputs):
-                if seq.logprobs is not None:
-                    seq.logprobs.keep(logits[row])
             tokens = self._sampler.sample([seq.sampler for seq in outputs], logits)
             now = time.perf_counter()
             for seq, token in zip(outputs, tokens, strict=True):
@@ -273,7 +270,7 @@ class Loop:
         if seq.logprobs is not None:
             self._emit_scored(seq, text, seq.logprobs.add(token, text, stream))
         elif text:
-            self._events.append(Chunk(seq.id, text, seq.untold()))
+            self._events.append(Chunk(seq.id, text, seq.n_generated))
         if stream.stopped or seq.sampler.finished or (stream.looping and not seq.sampler.force_end()):
             self._end(seq, seq.sampler.end_reason, now)
         elif seq.n_generated >= seq.max_new or (seq.full and not seq.shift):
@@ -294,12 +291,12 @@ class Loop:
         if seq.logprobs is not None:
             self._emit_scored(seq, rest, seq.logprobs.flush())
         elif rest:
-            self._events.append(Chunk(seq.id, rest, seq.untold()))
+            self._events.append(Chunk(seq.id, rest, seq.n_generated))
 
     def _emit_scored(self, seq: Sequence, text: str, scores: tuple[ScoredToken, ...]) -> None:
         """Emit text with the log-probabilities that belong to it, of which there may be some without text."""
         if text or scores:
-            self._events.append(ScoredChunk(seq.id, text, seq.untold(), scores))
+            self._events.append(ScoredChunk(seq.id, text, seq.n_generated, scores))
 
     def _fail_sampling(self, seq: Sequence) -> None:
         """Fail a sequence for which no token can be sampled: its grammar allows none, or its logits are NaN."""

@@ -51,6 +51,7 @@ def make_sequence(
     if matcher is not None:
         matcher.set_budget(max_new if submit.shift else min(max_new, limit - len(tokens)))
     preserved = vocabulary.preserved(submit.preserved)
+    logprobs = _logprobs(submit, vocabulary, preserved)
     sampler = TokenSampler(
         submit.sampling,
         vocabulary.handle,
@@ -59,6 +60,7 @@ def make_sequence(
         tokens,
         matcher,
         _thinking_budget(submit, vocabulary, preserved),
+        logprobs,
     )
     return Sequence(
         id=submit.id,
@@ -74,7 +76,7 @@ def make_sequence(
         n_threads=submit.num_thread,
         n_batch=submit.num_batch,
         trace_id=submit.trace_id,
-        logprobs=_logprobs(submit, vocabulary, preserved),
+        logprobs=logprobs,
     )
 
 

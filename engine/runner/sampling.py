@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from engine.messages import Sampling
 from engine.runner.llamacpp import C
+from engine.runner.logprobs import AnswerLogprobs
 from engine.runner.matcher import Matcher
 from engine.runner.penalties import Logits, PenaltyWindow, penalize
 from engine.runner.sampler_chain import CANDIDATE, COLDEST, NothingToChoose, SamplerChain
@@ -31,7 +32,7 @@ class TokenSampler:
 
     `vocab` is the vocabulary's C pointer, `history` the prompt's tokens. A `greedy` row needs only its largest logit, a
     `full` one all of them. `penalty_window` is None without penalties, `grammar` None for free text, `thinking` None
-    without a limit to the reasoning.
+    without a limit to the reasoning, `logprobs`, which get each row before it is changed, None if nobody asks.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class TokenSampler:
         history: Seq[int],
         grammar: Matcher | None = None,
         thinking: ThinkingBudget | None = None,
+        logprobs: AnswerLogprobs | None = None,
     ) -> None:
         self.params = params
         self.grammar = grammar
         self.thinking = thinking
+        self.logprobs = logprobs
         cold = params.temperature <= COLDEST
         mirostat = params.mirostat in (1, 2)
         self._dry = params.dry_multiplier > 0 and not mirostat
@@ -122,6 +125,8 @@ class BatchSampler:
         NO_TOKEN for a row with NaN, or whose grammar allows nothing.
         """
         for row, sampler in enumerate(samplers):
+            if sampler.logprobs is not None:
+                sampler.logprobs.keep(logits[row])
             if sampler.bias is not None:
                 logits[row, sampler.bias[0]] += sampler.bias[1]
         penalize(logits, [(row, s.penalty_window) for row, s in enumerate(samplers) if s.penalty_window is not None])

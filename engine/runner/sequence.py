@@ -20,8 +20,8 @@ class Sequence:
     full context continues without its middle; then `n_keep` tokens at its beginning stay. `preserved`: control tokens
     that count as text, with their bytes. `n_threads`, `n_batch`: what the request asks for, or 0. `trace_id`: the
     request's id in the log. `logprobs`: those that its client has not yet, None if it does not ask. `slot`: llama.cpp
-    sequence id, -1 for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. `n_told`: tokens
-    of the answer that chunks told of. Times are in `time.perf_counter` seconds, 0 before the event.
+    sequence id, -1 for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are in
+    `time.perf_counter` seconds, 0 before the event.
     """
 
     id: int
@@ -42,7 +42,6 @@ class Sequence:
     n_cached: int = 0
     n_reused: int = -1
     n_generated: int = 0
-    n_told: int = 0
     first_pass: float = 0.0
     prompt_done: float = 0.0
 
@@ -65,11 +64,6 @@ class Sequence:
         """Append the token just sampled."""
         self.tokens.append(token)
         self.n_generated += 1
-
-    def untold(self) -> int:
-        """Number of tokens since the last call: those that the next chunk tells of."""
-        count, self.n_told = self.n_generated - self.n_told, self.n_generated
-        return count
 
     def done(self, reason: str, now: float) -> Done:
         """The message that ends the answer; `now` in perf_counter seconds."""

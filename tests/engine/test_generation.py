@@ -82,5 +82,11 @@ def test_wishes_that_change_nothing_here_are_none(
     ],
 )
 def test_tokens_of_reasoning(thoughts: list[tuple[int, int]], offset: int, count: int) -> None:
-    chunks = [Chunk(1, "<think>"), Chunk(1, " one"), Chunk(1, " two"), Chunk(1, "</think>", 3), Chunk(1, "")]
+    chunks = [
+        Chunk(1, "<think>", 1),
+        Chunk(1, " one", 2),
+        Chunk(1, " two", 3),
+        Chunk(1, "</think>", 6),
+        Chunk(1, "", 7),
+    ]
     assert count_thinking(chunks, thoughts, offset) == count

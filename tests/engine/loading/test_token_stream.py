@@ -10,7 +10,7 @@ from engine.errors import RunnerDied
 from engine.loading.token_stream import TokenStream
 from engine.messages import Chunk, Done
 
-A, B, C = Chunk(1, "a"), Chunk(1, "b"), Chunk(1, "c", 2)
+A, B, C = Chunk(1, "a", 1), Chunk(1, "b", 2), Chunk(1, "c", 4)
 DONE = Done(1, "stop", 1, 0, 1, 1, 1)
 
 
