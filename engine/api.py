@@ -24,7 +24,9 @@ __all__ = [
     "Message",
     "ModelRequest",
     "NamedTool",
+    "Ranked",
     "Rendered",
+    "RerankRequest",
     "RunningModel",
     "Think",
     "TokenLogprob",
@@ -122,6 +124,20 @@ class EmbedRequest(ModelRequest):
 
 
 @dataclass(slots=True, kw_only=True)
+class RerankRequest(ModelRequest):
+    """Documents to be ranked by how well they answer a query.
+
+    A document that is too long is cut if `truncate` allows it, else refused. `document_limit` tokens of each count at
+    most; 0: as many as fit.
+    """
+
+    query: str
+    documents: list[str]
+    truncate: bool = True
+    document_limit: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
 class TokenizeRequest(ModelRequest):
     """A text to divide into tokens.
 
@@ -142,7 +158,7 @@ class DetokenizeRequest(ModelRequest):
     tokens: list[int]
 
 
-AnyRequest = GenerateRequest | ChatRequest | EmbedRequest | TokenizeRequest | DetokenizeRequest
+AnyRequest = GenerateRequest | ChatRequest | EmbedRequest | RerankRequest | TokenizeRequest | DetokenizeRequest
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -150,6 +166,20 @@ class Embeddings:
     """One float32 vector per text, in the texts' order. `load_duration` is in nanoseconds."""
 
     vectors: list[array[float]] = field(default_factory=list)
+    prompt_eval_count: int = 0
+    load_duration: int = 0
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Ranked:
+    """A score for each document, in the documents' order, as the model gives it; `cut` are the places of cut documents.
+
+    `probabilities`: the scores are from 0 to 1; else they are logits. `load_duration` is in nanoseconds.
+    """
+
+    scores: list[float]
+    probabilities: bool = False
+    cut: frozenset[int] = frozenset()
     prompt_eval_count: int = 0
     load_duration: int = 0
 

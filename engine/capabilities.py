@@ -1,6 +1,6 @@
 """What a model can do, by its file, config and template; and which of its two templates renders its prompts.
 
-Pure functions. The names are the API's: completion, tools, insert, vision, embedding, thinking, audio.
+Pure functions. The names are the API's: completion, tools, insert, vision, embedding, rerank, thinking, audio.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from modelfile.gotemplate import ChatTemplate, infer_think_tags
-from registry.gguf import GGUFHeader
+from registry.gguf import GGUFArray, GGUFHeader
 from registry.manifest import ModelConfig
 
 ENCODERS = frozenset(
     ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "eurobert", "modern-bert")
 ) | {"gemma-embedding"}
 """Architectures with attention in both directions: they cannot generate and have no KV cache."""
+_POOLS_RANK = 4  # `llama_pooling_type`: the classifier's output
+_NOT_POOLING = (None, 0)  # unset, none
+_CLASSIFIERS = ("cls.weight", "cls.output.weight")
 _SPLITS_THINKING = ("content.split('</think>')", 'content.split("</think>")')
 _READS_THINKING = ("reasoning_content", "<SPECIAL_12>")
 _CALLS = ("tool_calls", "assistant_tool_call")
@@ -93,6 +96,8 @@ def _of_files(header: GGUFHeader, projectors: Sequence[GGUFHeader]) -> Iterator[
     if all(isinstance(header.metadata.get(f"tokenizer.ggml.{name}_token_id"), int) for name in _FIM):
         yield "insert"
     yield "embedding" if _embeds(header) else "completion"
+    if ranks(header):
+        yield "rerank"
     if projectors or header.field("vision.block_count") is not None:
         yield "vision"
     if header.field("audio.block_count") is not None or any(map(_hears, projectors)):
@@ -102,6 +107,21 @@ def _of_files(header: GGUFHeader, projectors: Sequence[GGUFHeader]) -> Iterator[
 def _embeds(header: GGUFHeader) -> bool:
     """Whether the model is for embeddings: an encoder, or a file that says how to pool."""
     return header.architecture in ENCODERS or header.field("pooling_type") is not None
+
+
+def ranks(header: GGUFHeader) -> bool:
+    """Whether the model is for reranking: it has a classifier, and pools for it.
+
+    Converted encoders do not say how they pool; with several labels they classify, and rank only if the file says so.
+    """
+    pooling = header.field("pooling_type")
+    if pooling in _NOT_POOLING and header.architecture in ENCODERS:
+        labels = header.field("classifier.output_labels")
+        if isinstance(labels, GGUFArray) and len(labels) > 1:
+            return False
+    elif pooling != _POOLS_RANK:
+        return False
+    return any(tensor.name in _CLASSIFIERS for tensor in header.tensors)
 
 
 def _hears(projector: GGUFHeader) -> bool:

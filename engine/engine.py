@@ -22,7 +22,9 @@ from engine.api import (
     EmbedRequest,
     Event,
     GenerateRequest,
+    Ranked,
     Rendered,
+    RerankRequest,
     RunningModel,
     Tokenized,
     TokenizeRequest,
@@ -50,6 +52,7 @@ from engine.prompting import (
     offered_tools,
     prepare_prompt,
 )
+from engine.rerank import rerank
 from engine.tokenization import detokenize, tokenize
 from registry.logfields import TRACE, fields
 from registry.storage.store import Store
@@ -139,6 +142,15 @@ class Engine:
         values = {"texts": len(request.texts), "tokens": tokens, "seconds": seconds}
         log.info("embedded", extra=fields(model=job.model.name.shortest, **values))
         return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
+
+    async def rerank(self, request: RerankRequest) -> Ranked:
+        """How well each of a request's documents answers its query."""
+        async with self._served(request, embeds=True) as (job, process, load_duration):
+            ranked = await rerank(process, job.model, request, job.options, job.num_ctx, load_duration)
+        seconds = (time.perf_counter_ns() - job.started) / 1e9
+        values = {"documents": len(request.documents), "tokens": ranked.prompt_eval_count, "seconds": seconds}
+        log.info("reranked", extra=fields(model=job.model.name.shortest, **values))
+        return ranked
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:
         """The tokens of a text."""

@@ -211,7 +211,28 @@ class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
     trace_id: str = ""
 
 
-ToRunner = LoadModel | Submit | Cancel | Tokenize | Detokenize | Ping | Embed
+class Rerank(msgspec.Struct, array_like=True, frozen=True, tag=8):
+    """Ask how well documents answer a query. Answered by `Reranked` or `Failed`.
+
+    Query and document together have at most `num_ctx` tokens, a document has at most `document_limit` (0: any number).
+    A longer document is cut if `truncate` says so and refused otherwise. `template` joins the two, "" stands for the
+    model's special tokens. `first` is the index of the first of these documents in the HTTP request, for errors.
+    `num_thread` and `trace_id` are as in `Submit`.
+    """
+
+    id: int
+    query: str
+    documents: list[str]
+    num_ctx: int
+    truncate: bool
+    document_limit: int = 0
+    template: str = ""
+    first: int = 0
+    num_thread: int = 0
+    trace_id: str = ""
+
+
+ToRunner = LoadModel | Submit | Cancel | Tokenize | Detokenize | Ping | Embed | Rerank
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):
@@ -371,6 +392,18 @@ class Embedded(msgspec.Struct, array_like=True, frozen=True, tag=43):
     tokens: int
 
 
+class Reranked(msgspec.Struct, array_like=True, frozen=True, tag=46):
+    """Answer to `Rerank`: a float32 score for each document, in native byte order and in the order of the documents.
+
+    `tokens` is the number of tokens that were evaluated, `cut` the places of the documents that were cut.
+    """
+
+    id: int
+    scores: bytes
+    tokens: int
+    cut: tuple[int, ...] = ()
+
+
 FromRunner = (
     Hello
     | Loading
@@ -385,6 +418,7 @@ FromRunner = (
     | Pong
     | Crashed
     | Embedded
+    | Reranked
     | LogLine
 )
 

@@ -82,6 +82,11 @@ class Model:
         return self._text("tokenizer.chat_template.tool_use")
 
     @property
+    def rerank_template(self) -> str:
+        """The file's template that joins a query and a document (`rerank`); "" if there is none."""
+        return self._text("tokenizer.chat_template.rerank")
+
+    @property
     def context_length(self) -> int:
         """The context that the model was trained for, in tokens; 0 if neither config nor file say."""
         return self.config.context_length or self.header.size("context_length")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine.api import AnyRequest, ChatRequest, GenerateRequest, Message, Think, Tool
+from engine.api import AnyRequest, ChatRequest, GenerateRequest, Message, RerankRequest, Think, Tool
 from engine.chat.conversation import conversation, drops_old_thinking, strip_old_thinking
 from engine.chat.go_template import GoRenderer
 from engine.chat.grammar.constraint import Constraint
@@ -68,6 +68,8 @@ def check_request(model: Model, request: AnyRequest, default_context: int, start
         _require_capabilities(model, request)
     elif not model.weights.is_file():
         raise ModelNotFound(request.model)
+    elif isinstance(request, RerankRequest) and "rerank" not in model.capabilities:
+        raise CapabilityMissing(f'"{request.model}" does not support rerank')
     options = resolve_options(model.parameters, request.options, **request.defaults)
     return Job(model, request, options, effective_context(model, options, default_context), think, started)
 

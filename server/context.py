@@ -21,13 +21,17 @@ from engine.api import (
     EmbedRequest,
     Event,
     GenerateRequest,
+    Ranked,
     Rendered,
+    RerankRequest,
     RunningModel,
     Tokenized,
     TokenizeRequest,
 )
 from engine.model import Model, Models
+from registry.names import ModelName
 from registry.storage.store import Store
+from server.http.errors import HTTPError
 from server.settings import Settings
 from server.transfers import Transfers
 
@@ -59,6 +63,9 @@ class EngineSurface(Protocol):
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """One vector for each text."""
 
+    async def rerank(self, request: RerankRequest) -> Ranked:
+        """How well each of a request's documents answers its query."""
+
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:
         """The tokens of a text."""
 
@@ -89,6 +96,16 @@ def store_of(request: Request) -> Store:
 async def find_model(request: Request, name: str) -> Model:
     """The stored model of this name, read in a thread. Raises what `Models.resolve` raises."""
     return await asyncio.to_thread(models_of(request).resolve, name)
+
+
+def model_or_loaded(engine: EngineSurface, name: str) -> str:
+    """The model's name as it was sent, else that of the only loaded model. Raises HTTPError if there is none such."""
+    if name.strip():
+        return name
+    loaded = engine.running()
+    if len(loaded) != 1:
+        raise HTTPError(f"model is required: {len(loaded) or 'no'} models are loaded", "model")
+    return ModelName.parse(loaded[0].name).shortest
 
 
 def settings_of(request: Request) -> Settings:

@@ -42,6 +42,8 @@ from engine.messages import (
     LogLine,
     Ping,
     Pong,
+    Rerank,
+    Reranked,
     Submit,
     Text,
     Tokenize,
@@ -204,16 +206,25 @@ class RunnerProcess(asyncio.Protocol):
 
         Raises ContextExceeded and RunnerError too.
         """
+        reply = await self._compute(message)
+        assert isinstance(reply, Embedded)
+        return reply
+
+    async def rerank(self, message: Rerank) -> Reranked:
+        """The scores of documents; the rest is as with `embed`."""
+        reply = await self._compute(message)
+        assert isinstance(reply, Reranked)
+        return reply
+
+    async def _compute(self, message: Embed | Rerank) -> FromRunner:
         message_id = next(self._ids)
         try:
-            reply = await self._ask(
+            return await self._ask(
                 message_id, msgspec.structs.replace(message, id=message_id, trace_id=REQUEST_ID.get())
             )
         except asyncio.CancelledError:
             self._send(Cancel(message_id))
             raise
-        assert isinstance(reply, Embedded)
-        return reply
 
     async def ping(self) -> Pong:
         """Ask the child for a sign of life and its counters."""
@@ -330,9 +341,10 @@ class RunnerProcess(asyncio.Protocol):
                 | Text(id=message_id)
                 | Pong(id=message_id)
                 | Embedded(id=message_id)
+                | Reranked(id=message_id)
                 | Failed(id=message_id)
             ):
-                self.answered |= isinstance(event, Embedded)
+                self.answered |= isinstance(event, Embedded | Reranked)
                 if (reply := self._replies.pop(message_id, None)) and not reply.done():
                     reply.set_result(event)
             case Hello(copied=copied):

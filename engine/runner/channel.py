@@ -21,6 +21,7 @@ from engine.messages import (
     LoadModel,
     Ping,
     Pong,
+    Rerank,
     Submit,
     Text,
     Tokenize,
@@ -29,16 +30,18 @@ from engine.messages import (
     frames,
     to_runner_decoder,
 )
-from engine.runner.embed_request import EmbedJob, make_job
+from engine.runner.embed_request import PoolJob, make_job
 from engine.runner.grammar import STACK, GrammarRejected, Grammars
 from engine.runner.llamacpp import AbortFlag
 from engine.runner.log import log_event
 from engine.runner.preprocess import PromptRejected, make_sequence
+from engine.runner.rerank_request import make_rerank_job
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 
 _LONG = 64 << 10  # characters or tokens; longer texts are tokenised on a thread of their own
-_TextMessage = Submit | Embed | Tokenize | Detokenize
+_Work = Submit | Embed | Rerank
+_TextMessage = _Work | Tokenize | Detokenize
 
 
 class Counters(Protocol):
@@ -70,7 +73,7 @@ class Channel:
         self._sock = sock
         self._leave = leave
         self._sending = threading.Lock()
-        self._inbox: SimpleQueue[Sequence | EmbedJob | Cancel] = SimpleQueue()
+        self._inbox: SimpleQueue[Sequence | PoolJob | Cancel] = SimpleQueue()
         self._tokenizer_queue: SimpleQueue[_TextMessage] = SimpleQueue()
         self._long_queue: SimpleQueue[_TextMessage] = SimpleQueue()  # megabytes can take many seconds
         self._grammar_queue: SimpleQueue[Submit] = SimpleQueue()
@@ -102,7 +105,7 @@ class Channel:
         _start("grammars", lambda: self._constrain(vocabulary, n_ctx))
         threading.stack_size(before)
 
-    def take(self, *, block: bool) -> Sequence | EmbedJob | Cancel | None:
+    def take(self, *, block: bool) -> Sequence | PoolJob | Cancel | None:
         """The next item for the loops, which may wait for one if `block`; None if there is none."""
         if not block and self._inbox.empty():
             return None
@@ -116,7 +119,7 @@ class Channel:
                 case Submit() if message.grammar is not None:
                     self._preparing.add(message.id)
                     self._grammar_queue.put(message)
-                case Submit() | Embed():
+                case Submit() | Embed() | Rerank():
                     self._preparing.add(message.id)
                     self._queue_for(message).put(message)
                 case Tokenize() | Detokenize():
@@ -146,7 +149,7 @@ class Channel:
         while True:
             message = queue.get()
             match message:
-                case Submit() | Embed():
+                case Submit() | Embed() | Rerank():
                     self._prepare(vocabulary, message, n_ctx)
                 case Tokenize():
                     self.send([_tokens(vocabulary, message)])
@@ -159,19 +162,13 @@ class Channel:
         while True:
             self._prepare(vocabulary, self._grammar_queue.get(), n_ctx, grammars)
 
-    def _prepare(
-        self, vocabulary: Vocabulary, message: Submit | Embed, n_ctx: int, grammars: Grammars | None = None
-    ) -> None:
+    def _prepare(self, vocabulary: Vocabulary, message: _Work, n_ctx: int, grammars: Grammars | None = None) -> None:
         """Turn a request into work for the loops and hand it over, unless it was cancelled meanwhile or is refused."""
         if message.id not in self._preparing:
             return
         started = time.perf_counter()
         try:
-            item = (
-                make_job(vocabulary, message)
-                if isinstance(message, Embed)
-                else _sequence(vocabulary, message, n_ctx, grammars)
-            )
+            item = _item(vocabulary, message, n_ctx, grammars)
         except PromptRejected as error:
             self._refuse(Failed(message.id, "context", str(error)))
             return
@@ -220,6 +217,8 @@ def _size(message: _TextMessage) -> int:
             return len(message.prompt)
         case Embed():
             return sum(map(len, message.texts))
+        case Rerank():
+            return sum(len(message.query) + len(document) for document in message.documents)
         case Tokenize():
             return len(message.text)
         case Detokenize():
@@ -236,6 +235,17 @@ def _tokens(vocabulary: Vocabulary, message: Tokenize) -> Tokens:
         return Tokens(message.id, len(tokens))
     pieces = tuple(vocabulary.render(token, special=True) for token in tokens) if message.pieces else ()
     return Tokens(message.id, len(tokens), tokens.tobytes(), pieces)
+
+
+def _item(vocabulary: Vocabulary, message: _Work, n_ctx: int, grammars: Grammars | None) -> Sequence | PoolJob:
+    """What the loops run for a request. Raises PromptRejected and GrammarRejected."""
+    match message:
+        case Embed():
+            return make_job(vocabulary, message)
+        case Rerank():
+            return make_rerank_job(vocabulary, message)
+        case Submit():
+            return _sequence(vocabulary, message, n_ctx, grammars)
 
 
 def _sequence(vocabulary: Vocabulary, message: Submit, n_ctx: int, grammars: Grammars | None) -> Sequence:

@@ -16,7 +16,7 @@ from engine.messages import Cancel, Crashed, Hello, Loaded, Loading, LoadModel, 
 from engine.runner.channel import Channel
 from engine.runner.context import Context, ModelError
 from engine.runner.embed_loop import EmbedLoop
-from engine.runner.embed_request import EmbedJob
+from engine.runner.embed_request import PoolJob
 from engine.runner.kvcache import KVCache
 from engine.runner.llamacpp import CPU_VARIANT, C, library_log, version
 from engine.runner.log import ForwardingHandler, forward
@@ -72,9 +72,9 @@ class Loops:
         """Tokens of finished answers that later prompts can still reuse."""
         return self.loop.cached_tokens
 
-    def submit(self, item: Sequence | EmbedJob) -> None:
+    def submit(self, item: Sequence | PoolJob) -> None:
         """Queue a request in its loop."""
-        if isinstance(item, EmbedJob):
+        if isinstance(item, PoolJob):
             self.embed_loop.submit(item)
         else:
             self.loop.submit(item)

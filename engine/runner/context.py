@@ -84,6 +84,7 @@ class Context:
         self.can_cut: bool = not (C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model))
         self.can_shift: bool = self.can_cut and C.llama_memory_can_shift(self._memory)
         self.embedding_width: int = C.llama_model_n_embd_out(self._model)
+        self.classifier_width: int = C.llama_model_n_cls_out(self._model)
         self.weights: int = C.llama_model_size(self._model)
         self.gpu_share = self._gpu_share(spec.n_gpu_layers)
 

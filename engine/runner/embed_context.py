@@ -18,14 +18,16 @@ Vector = npt.NDArray[np.float32]
 class EmbedContext:
     """A context with pooling and its own KV cache. Owned by the loop thread; `close` it before the main context.
 
-    A pass holds `capacity` tokens and `sequences` texts. `mean`: a vector is the mean over its tokens. The constructor
-    raises ModelError.
+    A pass holds `capacity` tokens and `sequences` texts. `mean`: a vector is the mean over its tokens. With `ranks`
+    vectors are the outputs of the model's classifier. The constructor raises ModelError.
     """
 
-    def __init__(self, context: Context, sizes: EmbeddingSizes) -> None:
+    def __init__(self, context: Context, sizes: EmbeddingSizes, *, ranks: bool = False) -> None:
         params = context.params()
         params.embeddings = True
         params.pooling_type = C.LLAMA_POOLING_TYPE_MEAN if sizes.mean else C.LLAMA_POOLING_TYPE_UNSPECIFIED
+        if ranks:
+            params.pooling_type = C.LLAMA_POOLING_TYPE_RANK
         params.n_batch = params.n_ubatch = _padded(sizes.batch)
         params.n_ctx = sizes.longest + params.n_batch  # one split text, and whole ones beside it
         params.n_seq_max = SEQUENCES if context.can_cut else 1  # a recurrent state is large, used or not
@@ -36,7 +38,7 @@ class EmbedContext:
             self._ctx = context.create_sibling(params)
         self.threads = context.sibling_threads(self._ctx)
         self._memory = C.llama_get_memory(self._ctx)
-        self._width = context.embedding_width
+        self._width = context.classifier_width if ranks else context.embedding_width
         self.mean: bool = C.llama_pooling_type(self._ctx) == C.LLAMA_POOLING_TYPE_MEAN
         self.capacity: int = C.llama_n_ubatch(self._ctx)
         self.sequences: int = params.n_seq_max
@@ -56,7 +58,7 @@ class EmbedContext:
         return bool(code == 0)
 
     def vector(self, seq: int) -> Vector:
-        """A copy of a sequence's pooled output of the last pass: float32, (embedding width,)."""
+        """A copy of a sequence's pooled output of the last pass: float32, (width of embeddings or classifier,)."""
         return np.ctypeslib.as_array(C.llama_get_embeddings_seq(self._ctx, seq), (self._width,)).copy()
 
     def forget(self, seq: int) -> None:

@@ -1,4 +1,4 @@
-"""The loop that embeds: texts of several requests share a pass, and passes alternate with those of the answers."""
+"""The loop that pools: texts of several requests share a pass, and passes alternate with those of the answers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from engine.messages import EmbeddingSizes, Failed, FromRunner
 from engine.runner.batch import Batch
 from engine.runner.context import Context, DecodeError, ModelError
 from engine.runner.embed_context import EmbedContext
-from engine.runner.embed_request import EmbedJob, EmbedText
+from engine.runner.embed_request import EmbedText, PoolJob
 from engine.runner.log import log_event
 from engine.runner.prefill_budget import PrefillBudget
 
 SHARED_GOAL = 0.1  # seconds that a pass should take while answers wait for its end
-NOT_FINITE = "embedding contains NaN or Inf values"
 NO_IDS: frozenset[int] = frozenset()
 
-Share = tuple[EmbedJob, EmbedText, int]
+Share = tuple[PoolJob, EmbedText, int]
 """A text's part of a pass: its job, the text, and how many of its tokens."""
 
 
 class EmbedLoop:
-    """Owns all embedding requests and, from the first one on, their llama.cpp context. Runs on the loop thread.
+    """Owns all requests that pool and, from the first one on, their llama.cpp context. Runs on the loop thread.
+
+    A context pools in one way. Where a model both embeds and reranks, the other kind's next turn replaces it.
 
     The exceptions are `computing` (ids in the running pass) and the counters, which the channel's reader thread may
     read. `emit` is called once per step with all its events.
@@ -35,7 +36,8 @@ class EmbedLoop:
         self._main_context = context
         self._sizes = sizes
         self._emit = emit
-        self._jobs: deque[EmbedJob] = deque()
+        self._jobs: deque[PoolJob] = deque()
+        self._ranks = False  # how the context pools
         self._split_text: EmbedText | None = None  # the one text that is split over several passes
         self._rest_until = 0.0  # in time.perf_counter's seconds
         self.computing = NO_IDS
@@ -43,7 +45,7 @@ class EmbedLoop:
 
     @cached_property
     def _context(self) -> EmbedContext:
-        return EmbedContext(self._main_context, self._sizes)
+        return EmbedContext(self._main_context, self._sizes, ranks=self._ranks)
 
     @cached_property
     def _batch(self) -> Batch:
@@ -71,7 +73,7 @@ class EmbedLoop:
         """Whether to step now: beside answers (`crowded`), only after they had as long as the last pass took."""
         return not self.idle and not (crowded and time.perf_counter() < self._rest_until)
 
-    def submit(self, job: EmbedJob) -> None:
+    def submit(self, job: PoolJob) -> None:
         """Queue a request."""
         self._jobs.append(job)
         _log(job, "texts queued", texts=len(job.texts), tokens=sum(len(text.tokens) for text in job.texts))
@@ -85,6 +87,7 @@ class EmbedLoop:
     def step(self, *, crowded: bool) -> None:
         """Fill and compute one pass and answer completed requests; `crowded`: answers wait for its end."""
         try:
+            self._take_turns()
             shares = self._fill(self._prefill_budget.chunk(crowded=crowded))
             self.computing = frozenset(job.id for job, _, _ in shares)
             events = self._compute(shares)
@@ -99,11 +102,23 @@ class EmbedLoop:
         if "_context" in vars(self):
             self._context.close()
 
+    def _take_turns(self) -> None:
+        """Let the first request say how the context pools, unless a text is half done."""
+        ranks = self._jobs[0].ranks
+        if ranks == self._ranks or self._split_text is not None:
+            return
+        for text in (text for job in self._jobs for text in job.pending):
+            self._release(text)  # an aborted pass leaves some with a slot
+        self.close()
+        for name in ("_context", "_batch", "_slots"):
+            vars(self).pop(name, None)
+        self._ranks = ranks
+
     def _fill(self, budget: int) -> list[Share]:
         """Fill the batch with at most `budget` tokens of texts, request by request in turn."""
         self._batch.clear()
         shares: list[Share] = []
-        for job in self._jobs:
+        for job in (job for job in self._jobs if job.ranks == self._ranks):
             for text in job.pending:
                 count = self._share(text, shares, budget - self._batch.size)
                 if not count:
@@ -158,7 +173,7 @@ class EmbedLoop:
             text.add(self._context.vector(text.slot), count, mean=self._context.mean)
         not_finite = [(job, text) for job, text, _ in shares if not text.is_finite]
         if not_finite and len(shares) == 1:
-            return [self._fail(job, "request", job.locate_error(NOT_FINITE, text)) for job, text in not_finite]
+            return [self._fail(job, "request", job.not_finite(text)) for job, text in not_finite]
         for _, text in not_finite:
             # NaN spreads to every text of the pass: which one causes it shows only when it runs alone.
             text.alone = True
@@ -185,25 +200,25 @@ class EmbedLoop:
         if text is self._split_text:
             self._split_text = None
 
-    def _answer(self, job: EmbedJob) -> FromRunner:
+    def _answer(self, job: PoolJob) -> FromRunner:
         self._jobs.remove(job)
-        _log(job, "texts embedded")
+        _log(job, "documents ranked" if job.ranks else "texts embedded")
         return job.answer()
 
-    def _fail(self, job: EmbedJob, kind: Literal["request", "internal"], detail: str) -> FromRunner:
+    def _fail(self, job: PoolJob, kind: Literal["request", "internal"], detail: str) -> FromRunner:
         _log(job, "texts failed", reason=detail)
         self._drop(job)
         return Failed(job.id, kind, detail)
 
-    def _drop(self, job: EmbedJob) -> None:
+    def _drop(self, job: PoolJob) -> None:
         self._jobs.remove(job)
         for text in job.texts:
             self._release(text)
 
 
-def _log(job: EmbedJob, message: str, **values: Any) -> None:
+def _log(job: PoolJob, message: str, **values: Any) -> None:
     log_event(job.request.trace_id, message, job=job.id, **values)
 
 
-def _jobs(shares: list[Share]) -> list[EmbedJob]:
+def _jobs(shares: list[Share]) -> list[PoolJob]:
     return list(dict.fromkeys(job for job, _, _ in shares))

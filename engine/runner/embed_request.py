@@ -1,19 +1,22 @@
-"""Embedding requests: their tokenised texts, and the answer made of their vectors."""
+"""Requests that pool: their tokenised texts; and the answer to those for embeddings, made of their vectors."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from engine.messages import Embed, Embedded
+from engine.messages import Embed, Embedded, FromRunner, Rerank
 from engine.runner.embed_context import Vector
 from engine.runner.preprocess import PromptRejected
 from engine.runner.vocabulary import Vocabulary
 
 TOO_LONG = "the input length exceeds the context length"
 NO_ROOM = "input after truncation exceeds maximum context length"
+NOT_FINITE = "embedding contains NaN or Inf values"
 
 
 @dataclass(slots=True, eq=False)
@@ -54,10 +57,11 @@ class EmbedText:
 
 
 @dataclass(slots=True, eq=False)
-class EmbedJob:
-    """A request for vectors and its texts. Owned by the loop thread once it is made."""
+class PoolJob(ABC):
+    """A request and its texts. Owned by the loop thread once it is made. `ranks`: its vectors are a classifier's."""
 
-    request: Embed
+    ranks: ClassVar[bool] = False
+    request: Embed | Rerank
     texts: list[EmbedText]
 
     @property
@@ -70,6 +74,21 @@ class EmbedJob:
         """The texts that have no vector yet."""
         return [text for text in self.texts if text.n_left]
 
+    @abstractmethod
+    def answer(self) -> FromRunner:
+        """The reply. Every text must have its vector."""
+
+    @abstractmethod
+    def not_finite(self, text: EmbedText) -> str:
+        """The error for a text whose vector is not finite."""
+
+
+@dataclass(slots=True, eq=False)
+class EmbedJob(PoolJob):
+    """A request for vectors."""
+
+    request: Embed
+
     def answer(self) -> Embedded:
         """The reply with all vectors, cut to `dimensions` and normalised as asked. Every text must have its vector."""
         vectors = np.stack([text.vector for text in self.texts if text.vector is not None])
@@ -79,9 +98,9 @@ class EmbedJob:
             vectors = _normalized(vectors)
         return Embedded(self.id, vectors.astype(np.float32).tobytes(), sum(len(p.tokens) for p in self.texts))
 
-    def locate_error(self, error: str, text: EmbedText) -> str:
-        """An error message that names the text's index in the request."""
-        return _located(error, self.request, self.texts.index(text))
+    def not_finite(self, text: EmbedText) -> str:
+        """An error that names the text's index in the request."""
+        return _located(NOT_FINITE, self.request, self.texts.index(text))
 
 
 def make_job(vocabulary: Vocabulary, request: Embed) -> EmbedJob:

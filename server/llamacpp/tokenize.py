@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from registry.names import ModelName
-from server.context import EngineSurface, engine_of
+from server.context import engine_of, model_or_loaded
 from server.http.body import BodyRoute
-from server.http.errors import HTTPError
 from server.ollama.schemas import (
     ERRORS,
     DetokenizeAnswer,
@@ -41,13 +39,3 @@ async def apply_template(request: Request, body: RenderBody) -> Response:
     """Show the prompt that a chat would run, by the loaded model if none is named."""
     engine = engine_of(request)
     return prompt_answer(engine, model_or_loaded(engine, body.model_name), body)
-
-
-def model_or_loaded(engine: EngineSurface, name: str) -> str:
-    """The model's name as it was sent, else that of the only loaded model. Raises HTTPError if there is none such."""
-    if name.strip():
-        return name
-    loaded = engine.running()
-    if len(loaded) != 1:
-        raise HTTPError(f"model is required: {len(loaded) or 'no'} models are loaded", "model")
-    return ModelName.parse(loaded[0].name).shortest

@@ -16,7 +16,9 @@ from engine.api import (
     EmbedRequest,
     Event,
     GenerateRequest,
+    Ranked,
     Rendered,
+    RerankRequest,
     RunningModel,
     Tokenized,
     TokenizeRequest,
@@ -24,7 +26,7 @@ from engine.api import (
 from engine.model import Models
 from registry.storage.store import Store
 
-Result = Embeddings | Rendered | Tokenized | Detokenized
+Result = Embeddings | Ranked | Rendered | Tokenized | Detokenized
 Step = Event | Result | BaseException | float
 """An event or a result to give, an error to raise, or seconds to wait."""
 R = TypeVar("R", bound=Result)
@@ -68,6 +70,9 @@ class FakeEngine:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         return await self._result(request, Embeddings)
+
+    async def rerank(self, request: RerankRequest) -> Ranked:
+        return await self._result(request, Ranked)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:
         return await self._result(request, Tokenized)

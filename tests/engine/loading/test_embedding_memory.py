@@ -22,9 +22,9 @@ from engine.loading.memory import (
     plan,
 )
 from engine.loading.process import RunnerProcess
-from engine.messages import Embed
+from engine.messages import Embed, Rerank
 from registry.gguf import GGUFHeader, read_header
-from tests.engine.berts import tiny_bert
+from tests.engine.berts import bert_reranker, chat_reranker, tiny_bert
 from tests.engine.runner.harness import TINYCHAT, load
 
 MIB = 1 << 20
@@ -107,6 +107,23 @@ async def test_what_is_planned_is_what_it_takes(tmp_path: Path, kind: str) -> No
     await process.close()
     assert abs(resized - memory_plan.embedding_bytes) < 8 * MIB
     assert loaded + resized < (memory_plan.total + memory_plan.embedding_bytes) * 1.02
+
+
+@pytest.mark.parametrize("kind", ["bert", "chat"])
+async def test_ranking_and_embedding_take_no_more_than_either(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "ranks.gguf"
+    path = bert_reranker(path) if kind == "bert" else chat_reranker(TINYCHAT, path)
+    num_ctx = 128 if kind == "bert" else 1024
+    memory_plan = planned(path, generates=False, num_ctx=num_ctx)
+    process = await RunnerProcess.spawn(os.environ)
+    sizes = {"n_ctx": num_ctx, "n_cells": memory_plan.n_cells, "n_parallel": memory_plan.n_parallel, "n_batch": 1}
+    await process.load(load(path=str(path), embedding=memory_plan.embedding, **sizes), math.inf)
+    for _ in range(3):
+        await process.rerank(Rerank(0, "the dog", [f"{n} and the fox " * 400 for n in range(9)], num_ctx, True))
+        await process.embed(Embed(0, ["the dog and the fox " * 400] * 9, num_ctx, True, 0, True, 0))
+    taken = resident(process)
+    await process.close()
+    assert taken < memory_plan.total * 1.02
 
 
 def test_what_only_embeds_takes_no_room_for_answers(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from engine.messages import Embed, Embedded, EmbeddingSizes, Failed, FromRunner
 from engine.runner.context import Context
-from engine.runner.embed_loop import NOT_FINITE, EmbedLoop
-from engine.runner.embed_request import make_job
+from engine.runner.embed_loop import EmbedLoop
+from engine.runner.embed_request import NOT_FINITE, make_job
 from modelfile.convert import convert, convert_adapter
 from registry.gguf import read_header
 from tests.engine.berts import pooled, spoilt, tiny_bert

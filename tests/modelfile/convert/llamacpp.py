@@ -15,7 +15,8 @@ Vector = NDArray[np.float32]
 
 ERRORS: list[str] = []
 ERROR_LEVEL = 4
-MEAN = 1  # llama.cpp's number for pooling by the mean
+F16, BF16 = 1, 30  # llama.cpp's numbers for types
+MEAN, RANK = 1, 4  # llama.cpp's numbers for pooling by the mean, and by a classifier
 
 
 @C.llama_log_callback
@@ -40,21 +41,24 @@ def last_logits(model: Path, ids: Sequence[int], adapter: Path | None = None) ->
         return np.ctypeslib.as_array(C.llama_get_logits_ith(context, -1), (size,)).copy()
 
 
-def embedding(model: Path, ids: Sequence[int], pooling: int = MEAN) -> Vector:
-    """The pooled vector of a text, not normalised."""
-    with _model(model) as loaded, _context(loaded, pooling) as context:
+def embedding(model: Path, ids: Sequence[int], pooling: int = MEAN, values: int = F16) -> Vector:
+    """The pooled vector of a text, not normalised; for RANK the outputs of the classifier.
+
+    `values` is the type of the KV cache's values.
+    """
+    with _model(model) as loaded, _context(loaded, pooling, values) as context:
         _decode(context, ids, every=True)
-        size = C.llama_model_n_embd(loaded)
+        size = C.llama_model_n_cls_out(loaded) if pooling == RANK else C.llama_model_n_embd(loaded)
         return np.ctypeslib.as_array(C.llama_get_embeddings_seq(context, 0), (size,)).copy()
 
 
-def tokenize(model: Path, text: str, *, special: bool = True) -> list[int]:
-    """The ids of a text, with the tokens around it if `special`."""
+def tokenize(model: Path, text: str, *, special: bool = True, parse: bool = True) -> list[int]:
+    """The ids of a text, with the tokens around it if `special`; `parse`: names of special tokens are these tokens."""
     with _model(model, vocabulary_only=True) as loaded:
         data = text.encode()
         buffer = (C.llama_token * (len(data) + 16))()
         vocabulary = C.llama_model_get_vocab(loaded)
-        count = C.llama_tokenize(vocabulary, data, len(data), buffer, len(buffer), special, True)
+        count = C.llama_tokenize(vocabulary, data, len(data), buffer, len(buffer), special, parse)
         assert count >= 0
         return list(buffer[:count])
 
@@ -78,8 +82,9 @@ def _model(path: Path, *, vocabulary_only: bool = False) -> Iterator[ctypes.c_vo
 
 
 @contextmanager
-def _context(model: ctypes.c_void_p, pooling: int | None = None) -> Iterator[ctypes.c_void_p]:
+def _context(model: ctypes.c_void_p, pooling: int | None = None, values: int = F16) -> Iterator[ctypes.c_void_p]:
     params = C.llama_context_default_params()
+    params.type_v = values
     params.n_ctx = params.n_batch = params.n_ubatch = 256
     params.n_threads = params.n_threads_batch = 1
     if pooling is not None:

@@ -9,7 +9,7 @@ import httpx
 import jsonschema
 import pytest
 
-from engine.api import Delta, Detokenized, Embeddings, Final, Rendered, RunningModel, Tokenized, ToolCall
+from engine.api import Delta, Detokenized, Embeddings, Final, Ranked, Rendered, RunningModel, Tokenized, ToolCall
 from server.http.docs import router as docs
 from server.routers import ROUTERS
 from tests.server.fake_engine import FakeEngine
@@ -147,6 +147,19 @@ async def test_tokens(client: httpx.AsyncClient, engine: FakeEngine, document: d
         ):
             answer = await client.post(prefix + path, json={"model": "tinychat", **body})
             assert answer.status_code == 200, answer.text
+            check(document, answer)
+
+
+async def test_rankings(client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any]) -> None:
+    engine.script = [Ranked(scores=[0.5, 1.0], cut=frozenset({1}))]
+    for path in ("/api/rerank", "/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/v2/rerank"):
+        for body in (
+            {"query": "q", "documents": ["a", {"text": "b"}], "return_documents": True},
+            {"query": "q", "texts": ["a", "b"], "return_text": True},
+            {"query": "q"},
+        ):
+            answer = await client.post(path, json={"model": "tinychat", **body})
+            assert answer.status_code == (200 if len(body) > 1 else 400), answer.text
             check(document, answer)
 
 

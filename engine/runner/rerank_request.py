@@ -1,0 +1,118 @@
+"""Rerank requests: a query joined with each document, and the answer made of the classifier's outputs."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from engine.messages import Rerank, Reranked
+from engine.runner.embed_request import EmbedText, PoolJob
+from engine.runner.llamacpp import C
+from engine.runner.preprocess import PromptRejected
+from engine.runner.vocabulary import Vocabulary
+
+QUERY, DOCUMENT = "{query}", "{document}"
+NOT_FINITE = "the score is not a number"
+LONG_QUERY = "the query leaves no room for a document in the context"
+LONG_DOCUMENT = "query and document exceed the context length"
+
+
+@dataclass(slots=True, eq=False)
+class RerankJob(PoolJob):
+    """A request for scores. Equal documents share a text: `rows` are the places of the documents' texts.
+
+    `cut` are the places of the documents that were cut.
+    """
+
+    ranks: ClassVar[bool] = True
+    request: Rerank
+    rows: list[int]
+    cut: tuple[int, ...]
+
+    def answer(self) -> Reranked:
+        """The reply with all scores: the classifier's first output."""
+        scores = np.array([text.vector[0] for text in self.texts if text.vector is not None], np.float32)
+        tokens = sum(len(self.texts[row].tokens) for row in self.rows)
+        return Reranked(self.id, scores[self.rows].tobytes(), tokens, self.cut)
+
+    def not_finite(self, text: EmbedText) -> str:
+        """An error that names the document's index in the request."""
+        return _located(NOT_FINITE, self.request, self.rows.index(self.texts.index(text)))
+
+
+def make_rerank_job(vocabulary: Vocabulary, request: Rerank) -> RerankJob:
+    """Join the query with each document and tokenise. Raises PromptRejected. Safe from any thread."""
+    pairs = _TemplatePairs(vocabulary, request) if request.template else _TokenPairs(vocabulary, request)
+    if pairs.room < 1:
+        raise PromptRejected(LONG_QUERY)
+    joined: dict[str, tuple[int, array[int], bool]] = {}
+    for index, document in enumerate(request.documents):
+        if document not in joined:
+            tokens, whole = pairs.join(document)
+            if not (whole or request.truncate):
+                raise PromptRejected(_located(LONG_DOCUMENT, request, index))
+            joined[document] = len(joined), tokens, whole
+    texts = [EmbedText(tokens) for _, tokens, _ in joined.values()]
+    rows = [joined[document][0] for document in request.documents]
+    cut = tuple(index for index, document in enumerate(request.documents) if not joined[document][2])
+    return RerankJob(request, texts, rows, cut)
+
+
+class _TokenPairs:
+    """Joins query and document by special tokens, those that llama.cpp's server takes. `room` is that of a document."""
+
+    def __init__(self, vocabulary: Vocabulary, request: Rerank) -> None:
+        self._vocabulary = vocabulary
+        handle = vocabulary.handle
+        separator = C.llama_vocab_sep(handle)
+        end = C.llama_vocab_eos(handle)
+        ends = [end if end >= 0 else separator] if C.llama_vocab_get_add_eos(handle) else []
+        query = vocabulary.tokenize(request.query, add_special=False, parse_special=False)
+        self._before = array("i", [C.llama_vocab_bos(handle)] if vocabulary.adds_bos else []) + query
+        self._before.extend(ends + ([separator] if C.llama_vocab_get_add_sep(handle) else []))
+        self._after = array("i", ends)
+        room = request.num_ctx - len(self._before) - len(self._after)
+        self.room = min(room, request.document_limit or room)
+
+    def join(self, document: str) -> tuple[array[int], bool]:
+        """The tokens, and whether the document is whole."""
+        tokens = self._vocabulary.tokenize(document, add_special=False, parse_special=False)
+        return self._before + tokens[: self.room] + self._after, len(tokens) <= self.room
+
+
+class _TemplatePairs:
+    """Joins query and document by a template, which is tokenised as a whole. `room` is that of a document."""
+
+    def __init__(self, vocabulary: Vocabulary, request: Rerank) -> None:
+        self._vocabulary = vocabulary
+        self._parts = [part.replace(QUERY, request.query) for part in request.template.split(DOCUMENT)]
+        self._num_ctx = request.num_ctx
+        room = request.num_ctx - len(self._tokens(""))
+        self.room = min(room, request.document_limit or room)
+
+    def join(self, document: str) -> tuple[array[int], bool]:
+        """The tokens, and whether the document is whole."""
+        tokens = self._vocabulary.tokenize(document, add_special=False, parse_special=False)
+        room, whole = self.room, True
+        while True:
+            if len(tokens) > room:
+                whole = False
+                kept = b"".join(self._vocabulary.render(token, special=True) for token in tokens[:room])
+                document = kept.decode("utf-8", "ignore")
+            joined = self._tokens(document)
+            # Tokens at the seams may differ from those of the document alone.
+            if len(joined) <= self._num_ctx:
+                return joined, whole
+            room = min(room, len(tokens)) - (len(joined) - self._num_ctx)
+            if room < 1:
+                raise PromptRejected(LONG_QUERY)
+
+    def _tokens(self, document: str) -> array[int]:
+        return self._vocabulary.tokenize(document.join(self._parts), add_special=False)
+
+
+def _located(error: str, request: Rerank, index: int) -> str:
+    return f"{error}: documents[{request.first + index}]"

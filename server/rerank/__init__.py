@@ -1,0 +1,1 @@
+"""Reranking, in the shapes of Jina, Cohere and Text Embeddings Inference (TEI)."""
