@@ -20,6 +20,7 @@ from server.http.json_input import SLICE, EmptyBody, Infinite, JSONReader, OutOf
 from server.http.json_output import encode
 
 B = TypeVar("B", bound="Body")
+T = TypeVar("T")
 
 JSON = "application/json; charset=utf-8"
 NDJSON = "application/x-ndjson"
@@ -171,6 +172,18 @@ def validated(value: Any, kind: type[B]) -> B:
         return kind.model_validate(value)
     except ValidationError as error:
         raise _first_error(error, kind, value) from None
+
+
+def parse_each(name: str, items: list[Any], parse: Callable[[Any], T]) -> list[T]:
+    """Parse the items of the list `name`. Raises FieldError, whose text begins with the place of the item."""
+    parsed = []
+    for index, item in enumerate(items):
+        try:
+            parsed.append(parse(item))
+        except ValueError as error:
+            inner = getattr(error, "param", "")
+            raise FieldError(f"{name}[{index}]: {error}", f"[{index}]" + (f".{inner}" if inner else "")) from None
+    return parsed
 
 
 def _first_error(error: ValidationError, kind: type[Body], value: Any) -> FieldError:

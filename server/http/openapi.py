@@ -32,6 +32,13 @@ def content(media_type: str, schema: dict[str, Any]) -> Responses:
     return {200: {"content": {media_type: {"schema": schema}}}}
 
 
+def events(model: type[BaseModel]) -> Responses:
+    """A stream of server-sent events, beside the single object that is the response model and has all other models."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    return content("text/event-stream", schema)
+
+
 BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 """The schema of binary data."""
 

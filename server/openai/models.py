@@ -22,7 +22,6 @@ from server.openai.schemas import (
     ModelList,
     ModelObject,
     OpenAIError,
-    ResponsesBody,
     Route,
 )
 
@@ -60,12 +59,6 @@ async def completions(request: Request, body: CompletionBody) -> Response:
     if not body.model.strip():
         raise ModelNotFound(body.model)
     return await _refuse(request, body.model, "/v1/completions")
-
-
-@router.post("/v1/responses", status_code=501, response_model=OpenAIError)
-async def responses(request: Request, body: ResponsesBody) -> Response:
-    """OpenAI's Responses API; not supported yet."""
-    return await _refuse(request, body.model, "/v1/responses")
 
 
 @router.post(

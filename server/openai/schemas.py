@@ -50,16 +50,6 @@ class EmbeddingBody(Body):
     keep_alive: KeepAlive = None
 
 
-class ResponsesBody(Body):
-    """`POST /v1/responses`."""
-
-    go: ClassVar[str] = "openai.ResponsesRequest"
-
-    model: str = ""
-    input: Any = None
-    stream: bool = False
-
-
 class ModelObject(AnswerObject):
     """A stored model. `created` is in Unix seconds."""
 

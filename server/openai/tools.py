@@ -33,7 +33,7 @@ class ToolRule:
 def parse_tool_rule(value: Any) -> ToolRule:
     """A word, one function, or allowed functions, as Chat Completions and Responses write them. Raises ValueError."""
     match value:
-        case {"type": "function", "name": str(name)}:
+        case {"type": "function" | "custom", "name": str(name)}:
             return ToolRule(NamedTool(name))
         case {"type": "allowed_tools", "allowed_tools": {"tools": list(tools)} as rule}:
             return _allowed(rule.get("mode"), tools)
@@ -50,9 +50,9 @@ def _allowed(mode: Any, tools: list[Any]) -> ToolRule:
 
 def _name(tool: Any) -> str:
     match tool:
-        case {"type": "function", "function": {"name": str(name)}} | {"type": "function", "name": str(name)}:
+        case {"type": "function", "function": {"name": str(name)}} | {"type": "function" | "custom", "name": str(name)}:
             return name
-    raise ValueError("invalid tool_choice: only functions can be allowed")
+    raise ValueError("invalid tool_choice: only functions and custom tools can be allowed")
 
 
 def parse_function_call(value: Any) -> ToolRule:

@@ -24,7 +24,7 @@ VOLATILE = {
     *("created_at", "modified_at", "expires_at", "created", "completed_at"),
     *("total_duration", "load_duration", "prompt_eval_duration", "eval_duration"),
     *("id", "request_id", "item_id", "call_id", "tool_use_id", "sequence_number"),
-    *("size", "size_vram", "digest", "version", "system_fingerprint"),
+    *("size", "size_vram", "digest", "version", "system_fingerprint", "cached_tokens"),
 }
 """Keys whose values differ from run to run: only their types are compared."""
 

@@ -43,7 +43,7 @@ def test_rules(value: Any, rule: ToolRule) -> None:
         ("maybe", 'invalid tool_choice: "maybe"'),
         ({"type": "custom", "custom": {"name": "x"}}, 'invalid tool_choice: {"type": "custom"'),
         ({"type": "allowed_tools", "mode": "all", "tools": []}, 'mode must be "auto" or "required"'),
-        ({"type": "allowed_tools", "tools": [{"type": "mcp"}]}, "only functions can be allowed"),
+        ({"type": "allowed_tools", "tools": [{"type": "mcp"}]}, "only functions and custom tools can be allowed"),
         (5, "invalid tool_choice: 5"),
     ],
 )

@@ -1,0 +1,35 @@
+"""Answers held against the types of OpenAI's library, strictly; the library itself accepts anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from openai.types import responses
+from pydantic import BaseModel
+
+_EVENTS: dict[str, type[BaseModel]] = {
+    next(iter(get_args(kind.model_fields["type"].annotation))): kind
+    for kind in get_args(get_args(responses.ResponseStreamEvent)[0])
+}
+
+
+def check_response(response: dict[str, Any]) -> None:
+    """Raise ValidationError for a response that is not of its type."""
+    responses.Response.model_validate(_completed(response))
+
+
+def check_events(events: Iterable[dict[str, Any]]) -> None:
+    """Raise ValidationError for an event of a response that is not of its type."""
+    for event in events:
+        response = {"response": _completed(event["response"])} if "response" in event else {}
+        _EVENTS[event["type"]].model_validate(event | response)
+
+
+def _completed(response: dict[str, Any]) -> dict[str, Any]:
+    """The response with the number of tokens written to the cache, which Ollama's answers do not have either."""
+    usage = response["usage"]
+    if usage is None:
+        return response
+    details = {"input_tokens_details": usage["input_tokens_details"] | {"cache_write_tokens": 0}}
+    return response | {"usage": usage | details}
