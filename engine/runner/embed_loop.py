@@ -26,7 +26,7 @@ Share = tuple[PoolJob, EmbedText, int]
 class EmbedLoop:
     """Owns all requests that pool and, from the first one on, their llama.cpp context. Runs on the loop thread.
 
-    A context pools in one way. Where a model both embeds and reranks, the other kind's next turn replaces it.
+    A context pools in one way. Where a model both embeds and reranks, the oldest request's kind replaces the other.
 
     The exceptions are `computing` (ids in the running pass) and the counters, which the channel's reader thread may
     read. `emit` is called once per step with all its events.
@@ -98,20 +98,20 @@ class EmbedLoop:
             self._emit(events)
 
     def close(self) -> None:
-        """Free the context, if one was made; the loop must not be used afterwards."""
+        """Free the context, if one was made; a later step makes another."""
         if "_context" in vars(self):
             self._context.close()
+        for name in ("_context", "_batch", "_slots"):
+            vars(self).pop(name, None)
 
     def _take_turns(self) -> None:
-        """Let the first request say how the context pools, unless a text is half done."""
-        ranks = self._jobs[0].ranks
+        """Let the oldest request say how the context pools, unless a text is half done."""
+        ranks = min(self._jobs, key=lambda job: job.id).ranks
         if ranks == self._ranks or self._split_text is not None:
             return
         for text in (text for job in self._jobs for text in job.pending):
             self._release(text)  # an aborted pass leaves some with a slot
         self.close()
-        for name in ("_context", "_batch", "_slots"):
-            vars(self).pop(name, None)
         self._ranks = ranks
 
     def _fill(self, budget: int) -> list[Share]:

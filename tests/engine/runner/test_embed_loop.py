@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.messages import Embed, Embedded, EmbeddingSizes, Failed, FromRunner
+from engine.messages import Embed, Embedded, EmbeddingSizes, Failed, FromRunner, Rerank, Reranked
 from engine.runner.context import Context
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import NOT_FINITE, make_job
+from engine.runner.rerank_request import make_rerank_job
 from modelfile.convert import convert, convert_adapter
 from registry.gguf import read_header
-from tests.engine.berts import pooled, spoilt, tiny_bert
+from tests.engine.berts import chat_reranker, pooled, spoilt, tiny_bert
 from tests.engine.runner.harness import TINYCHAT, Runner, chat, load
 from tests.modelfile.convert.checkpoints import DATA, files_in
 
@@ -255,3 +256,29 @@ def test_answers_and_vectors_come_of_one_model_without_noticing_each_other(
     embed_runner.loop.close()
     assert runner.text(seq) == "The capital of France is Paris."
     assert (embed_runner.vectors(id).reshape(len(TEXTS), -1) * expected).sum(axis=1).min() > 0.9999
+
+
+def test_the_oldest_request_says_how_the_context_pools(embed_runners: EmbedRunners, tmp_path: Path) -> None:
+    """Whoever ranks waits for those who embed, half-done texts included, and the other way round."""
+    path = chat_reranker(TINYCHAT, tmp_path / "ranks.gguf")
+    embed_runner = embed_runners(path, **CHAT)
+
+    def rank(request_id: int) -> int:
+        documents = [TEXTS[5], "a", TEXTS[5] + " now"]
+        request = Rerank(request_id, "who", documents, 1024, True)
+        embed_runner.loop.submit(make_rerank_job(embed_runner.context.vocabulary, request))
+        return request_id
+
+    first, ranked, last = embed_runner.submit("a"), rank(100), embed_runner.submit(*TEXTS)
+    embed_runner.loop.submit(make_job(embed_runner.context.vocabulary, Embed(200, TEXTS, 1024, True, 0, True, 0)))
+    rank(201)
+    while not embed_runner.loop.idle:
+        embed_runner.step()
+    ended = [event.id for event in embed_runner.events if isinstance(event, Embedded | Reranked)]
+    assert sorted(ended) == [first, last, ranked, 200, 201]
+    scores = {event.id: event.scores for event in embed_runner.events if isinstance(event, Reranked)}
+    one, other = (np.frombuffer(scores[request_id], np.float32) for request_id in (ranked, 201))
+    assert one == pytest.approx(other, abs=1e-3)
+    expected = embed_runners(path, **CHAT).ask(*TEXTS)
+    for request_id in (last, 200):
+        assert (embed_runner.vectors(request_id).reshape(len(TEXTS), -1) * expected).sum(axis=1).min() > 0.9999
