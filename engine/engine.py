@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.api import (
     AnyRequest,
@@ -31,23 +31,25 @@ from engine.api import (
 )
 from engine.chat.grammar.constraint import Constraint
 from engine.chat.jinja.service import TemplateService
-from engine.chat.output import ParseContext
+from engine.chat.output import Format, ParseContext
 from engine.constraints import Constraints
 from engine.embeddings import embed
-from engine.errors import EngineStopped, RunnerDied
-from engine.generation import Generation, build_submit
+from engine.errors import EngineError, EngineStopped, RunnerDied
+from engine.generation import Generation, LateGrammar, build_submit
 from engine.grammar_check import GrammarValidator
 from engine.loading.derivations import RepackCache
 from engine.loading.load_options import default_context, load_spec
 from engine.loading.loaded_names import LoadedNames
 from engine.loading.pool import PoolConfig, RunnerPool
 from engine.loading.process import RunnerProcess
+from engine.messages import Grammar
 from engine.model import Model, Models
 from engine.prompting import (
     Job,
     PreparedPrompt,
     answer_format,
     check_request,
+    chooses_calls,
     image_error,
     offered_tools,
     prepare_prompt,
@@ -169,11 +171,10 @@ class Engine:
                 raise image_error(job)
             generation = Generation(process, job.model.name.shortest, job.started)
             assert process.loaded is not None
-            submit = build_submit(
-                job.model, request, job.options, job.num_ctx, prompt, process.loaded, grammar, prepared.thinking
-            )
+            asked = (job.options, job.num_ctx, prompt, process.loaded, grammar, prepared.thinking, prepared.triggers)
+            submit = build_submit(job.model, request, *asked)
             with self._explained_deaths():
-                async with aclosing(generation.deltas(submit, prompt, reader)) as deltas:
+                async with aclosing(generation.deltas(submit, prompt, reader, prepared.late_grammar)) as deltas:
                     async for delta in deltas:
                         yield delta
                 shows_context = isinstance(request, GenerateRequest) and not request.raw
@@ -197,9 +198,10 @@ class Engine:
         """A request's job and prompt, and a process that has its model loaded while the context lasts."""
         job = await self._job(request)
         constraint = await self._constraint(job.model, request)
-        async with self._loaded(job, embeds=False) as process:
+        async with self._call_grammar(job.model, request) as late, self._loaded(job, embeds=False) as process:
             started = time.perf_counter()
             prepared = await prepare_prompt(job, request, constraint, process, self._templates)
+            prepared = replace(prepared, late_grammar=late)
             milliseconds = (time.perf_counter() - started) * 1e3
             log.debug("prompt made", extra=fields(characters=len(prepared.prompt.text), ms=milliseconds))
             if log.isEnabledFor(TRACE):
@@ -237,6 +239,34 @@ class Engine:
         if constraint is not None:
             await self._validator.check(constraint.grammar(ParseContext()), constraint.what)
         return constraint
+
+    @asynccontextmanager
+    async def _call_grammar(
+        self, model: Model, request: GenerateRequest | ChatRequest
+    ) -> AsyncIterator[LateGrammar | None]:
+        """The grammar of the calls that the model makes by itself; it is made while the context lasts."""
+        if not isinstance(request, ChatRequest) or not chooses_calls(request):
+            yield None
+            return
+        grammar = asyncio.create_task(self._valid_calls(model.route.answer_format, request))
+        try:
+            yield grammar
+        finally:
+            grammar.cancel()
+
+    async def _valid_calls(self, output_format: Format, request: ChatRequest) -> Grammar | None:
+        """That grammar, with any arguments if the tools' schemas cannot be used, or None: it fails no request."""
+        for any_arguments in (False, True):
+            try:
+                grammar = await self._constraints.calls(
+                    request.tools, output_format, once=not request.parallel_tool_calls, any_arguments=any_arguments
+                )
+                if grammar is not None:
+                    await self._validator.check(grammar, "tools")
+                return grammar
+            except EngineError as error:
+                log.warning("tool calls are not held to their schemas", extra=fields(reason=str(error)))
+        return None
 
     @asynccontextmanager
     async def _loaded(self, job: Job, *, embeds: bool) -> AsyncIterator[RunnerProcess]:

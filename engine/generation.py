@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from engine.api import Delta, DoneReason, Final, InferenceRequest, TokenLogprob
+from engine.api import CallPart, Delta, DoneReason, Final, InferenceRequest, TokenLogprob, ToolCall
 from engine.chat.prompt import Prompt
-from engine.errors import PROMPT_TOO_LONG, ContextExceeded, EngineError
+from engine.errors import PROMPT_TOO_LONG, ContextExceeded, EngineError, InvalidRequest
 from engine.loading import devices
 from engine.loading.memory import LONGEST_BESIDE
 from engine.loading.process import RunnerProcess
-from engine.messages import Chunk, Done, Grammar, Loaded, Sampling, ScoredChunk, ScoredToken, Submit, ThinkingLimit
+from engine.messages import (
+    Chunk,
+    Done,
+    Grammar,
+    Loaded,
+    Sampling,
+    ScoredChunk,
+    ScoredToken,
+    Submit,
+    ThinkingLimit,
+    Triggers,
+)
 from engine.model import Model
 from modelfile.parameters import Options
 from registry.gguf import GGUFArray
@@ -24,6 +36,9 @@ NEVER_SHIFTING = ("deepseek2",)
 ALWAYS_TOKENIZED = 4 << 20  # characters: a shorter text is tokenised however small the context is
 MOST_TEXT = 64 << 20  # characters: a longer text is not tokenised however large the context is
 log = logging.getLogger("pronk.engine")
+
+
+LateGrammar = asyncio.Task[Grammar | None]
 
 
 class AnswerReader(Protocol):
@@ -48,11 +63,12 @@ class PlainText:
             yield Delta(text)
 
 
-class WithoutCalls:
-    """Another reader, without its tool calls (`tool_choice` none)."""
+class CallLimit:
+    """Another reader, without the tool calls behind the first `most`."""
 
-    def __init__(self, reader: AnswerReader) -> None:
+    def __init__(self, reader: AnswerReader, most: int) -> None:
         self._reader = reader
+        self._most = most
 
     @property
     def thoughts(self) -> Sequence[tuple[int, int]]:
@@ -60,8 +76,11 @@ class WithoutCalls:
         return self._reader.thoughts
 
     def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
-        """The deltas of content and thinking."""
-        return (delta for delta in self._reader.feed(text, final) if not delta.tool_calls)
+        """The deltas of content, thinking and those calls."""
+        for delta in self._reader.feed(text, final):
+            calls: Sequence[ToolCall | CallPart] = (*delta.tool_calls, *delta.call_parts)
+            if all(call.index < self._most for call in calls):
+                yield delta
 
 
 class Generation:
@@ -87,9 +106,17 @@ class Generation:
         """All that the model has written, markup included; not the beginning that the prompt contained."""
         return "".join([chunk.text for chunk in self._chunks])
 
-    async def deltas(self, submit: Submit, prompt: Prompt, reader: AnswerReader) -> AsyncGenerator[Delta, None]:
-        """The pieces of the answer as they come. Raises what `TokenStream.read` and the reader raise."""
+    async def deltas(
+        self, submit: Submit, prompt: Prompt, reader: AnswerReader, late_grammar: LateGrammar | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """The pieces of the answer as they come. Raises what `TokenStream.read` and the reader raise.
+
+        `late_grammar` is the grammar for the calls of an answer that is submitted with triggers.
+        """
         message_id, answer = self._process.submit(submit)
+        constraining = None
+        if late_grammar is not None and submit.triggers is not None:
+            constraining = asyncio.create_task(self._constrain(message_id, late_grammar))
         end = "cancelled"
         read = _read_scored if submit.logprobs else _read
         try:
@@ -108,6 +135,8 @@ class Generation:
             end = "failed"
             raise
         finally:
+            if constraining is not None:
+                constraining.cancel()
             if not answer.ended:
                 self._process.cancel(message_id)
             self._log(end)
@@ -128,6 +157,16 @@ class Generation:
             eval_count=done.tokens,
             eval_duration=done.tokens_ns,
         )
+
+    async def _constrain(self, message_id: int, late_grammar: LateGrammar) -> None:
+        grammar = None
+        try:
+            grammar = await late_grammar
+        finally:  # whatever has happened, the answer may wait for it
+            try:
+                self._process.constrain(message_id, grammar)
+            except InvalidRequest:  # it is too large for a message
+                self._process.constrain(message_id, None)
 
     @property
     def _end(self) -> DoneReason:
@@ -245,11 +284,14 @@ def build_submit(
     loaded: Loaded,
     grammar: Grammar | None,
     thinking: ThinkingLimit | None = None,
+    triggers: Triggers | None = None,
 ) -> Submit:
     """The message that starts a generation; RunnerProcess gives it its id.
 
-    `grammar`: what the answer must match; `thinking`: where its reasoning must end. Raises
-    ContextExceeded for a prompt with more characters than the loaded context can hold.
+    `grammar`: what the answer must match; `thinking`: where its reasoning must end; `triggers`: where it begins calls,
+    whose grammar comes later.
+
+    Raises ContextExceeded for a prompt with more characters than the loaded context can hold.
     """
     if len(prompt.text) > max(ALWAYS_TOKENIZED, max_characters(model, loaded.n_ctx)):
         raise ContextExceeded(PROMPT_TOO_LONG)
@@ -267,6 +309,7 @@ def build_submit(
         sampling=Sampling(**{name: getattr(options, name) for name in Sampling.__struct_fields__}),
         preserved=model.route.answer_format.preserved,
         grammar=grammar,
+        triggers=triggers,
         num_thread=options.num_thread,
         num_batch=options.num_batch or 0,
         logprobs=request.logprobs,

@@ -82,6 +82,20 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     overrides: tuple[tuple[str, bool | int | float | str], ...] = ()
 
 
+class Triggers(msgspec.Struct, array_like=True, frozen=True):
+    """Where in an answer a grammar begins to hold: at each of the `tags`, or where the answer begins with a start.
+
+    Text between the two tags `thinking` triggers nothing; with `begun` the answer begins inside of it. The grammar
+    describes the text from the trigger on and, once it is complete, the answer is free again or, if `once`, ends.
+    """
+
+    tags: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+    thinking: tuple[str, str] = ("", "")
+    begun: bool = False
+    once: bool = False
+
+
 class Grammar(msgspec.Struct, array_like=True, frozen=True):
     """What an answer must look like: `rules` in llguidance's dialect of Lark, which may use names that the runner adds.
 
@@ -94,6 +108,8 @@ class Grammar(msgspec.Struct, array_like=True, frozen=True):
 
     For answers that must end early, `closings` are texts that end open lists and values, and `examples` are strings
     that match the patterns of a schema. Unless `is_json`, brackets and quotes in the answer are characters like others.
+    A grammar that is not for `whole` answers describes the text from a trigger on (see `Triggers`), and forces nothing
+    to an end.
     """
 
     rules: str
@@ -102,6 +118,7 @@ class Grammar(msgspec.Struct, array_like=True, frozen=True):
     examples: tuple[str, ...] = ()
     user_grammar: str = ""
     is_json: bool = True
+    whole: bool = True
 
 
 class ValidateGrammar(msgspec.Struct, array_like=True, frozen=True):
@@ -133,7 +150,8 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     """Generate from a prompt. Answered by `Chunk`s and `Done`, or by `Failed`.
 
     `num_ctx` is the request's context in tokens; `overflow`: whether a longer prompt is cut or rejected. `preserved`
-    are special tokens that the answer's reader must see as text. `num_thread` applies to a pass if all requests in it
+    are special tokens that the answer's reader must see as text. With `triggers` a `Constrain` follows; the answer
+    begins before it comes, and waits for it only at a trigger. `num_thread` applies to a pass if all requests in it
     ask for the same number; `num_batch` limits the tokens of the prompt in one pass; 0: the default. `trace_id` is the
     id of the HTTP request, for the log. With `logprobs` the text comes in `ScoredChunk`s, whose tokens have the
     `top_logprobs` likeliest ones beside them. `thinking`: where the reasoning must end, if it must.
@@ -156,12 +174,24 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     logprobs: bool = False
     top_logprobs: int = 0
     thinking: ThinkingLimit | None = None
+    triggers: Triggers | None = None
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
     """Stop working on the request `id`, whose answer nobody reads."""
 
     id: int
+
+
+class Constrain(msgspec.Struct, array_like=True, frozen=True, tag=9):
+    """The grammar for the answer `id`, which was submitted with triggers; None: it stays free after all.
+
+    An answer that has ended is ignored.
+    """
+
+    id: int
+    grammar: Grammar | None
+    trace_id: str = ""
 
 
 class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
@@ -232,7 +262,7 @@ class Rerank(msgspec.Struct, array_like=True, frozen=True, tag=8):
     trace_id: str = ""
 
 
-ToRunner = LoadModel | Submit | Cancel | Tokenize | Detokenize | Ping | Embed | Rerank
+ToRunner = LoadModel | Submit | Constrain | Cancel | Tokenize | Detokenize | Ping | Embed | Rerank
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):

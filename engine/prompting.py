@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from engine.api import AnyRequest, ChatRequest, GenerateRequest, Message, RerankRequest, Think, Tool
 from engine.chat.conversation import conversation, drops_old_thinking, strip_old_thinking
 from engine.chat.go_template import GoRenderer
-from engine.chat.grammar.constraint import Constraint
+from engine.chat.grammar.constraint import Constraint, call_triggers
 from engine.chat.jinja.service import TemplateService
 from engine.chat.output import Format, FormatSpec, OutputParser, ParseContext, ToolSet
 from engine.chat.output.format import ReasoningMode
@@ -18,10 +18,10 @@ from engine.chat.prompt import Prompt, render_prompt, tag_images, tags_first
 from engine.chat.route import HARMONY_FAMILIES, PromptRoute, completion_route
 from engine.chat.truncate import render_to_fit
 from engine.errors import CapabilityMissing, EngineError, InvalidRequest, ModelNotFound, Unsupported
-from engine.generation import AnswerReader, PlainText, WithoutCalls, both_ends, max_characters
+from engine.generation import AnswerReader, CallLimit, LateGrammar, PlainText, both_ends, max_characters
 from engine.loading.load_options import effective_context
 from engine.loading.process import RunnerProcess
-from engine.messages import Grammar, ThinkingLimit
+from engine.messages import Grammar, ThinkingLimit, Triggers
 from engine.model import Model
 from modelfile.gotemplate import ChatTemplate
 from modelfile.parameters import Options, resolve_options
@@ -48,12 +48,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class PreparedPrompt:
-    """A job's prompt, the reader of the answer, the grammar that it must match and the end of its reasoning, if any."""
+    """A job's prompt, the reader of the answer, the grammar that it must match and the end of its reasoning, if any.
+
+    `triggers`: where the answer begins calls, which are held to the `late_grammar`.
+    """
 
     prompt: Prompt
     reader: AnswerReader
     grammar: Grammar | None
     thinking: ThinkingLimit | None = None
+    triggers: Triggers | None = None
+    late_grammar: LateGrammar | None = None
 
 
 def check_request(model: Model, request: AnyRequest, default_context: int, started: int) -> Job:
@@ -103,6 +108,11 @@ def offered_tools(request: ChatRequest) -> tuple[Tool, ...]:
     return () if request.tool_choice == "none" else request.tools
 
 
+def chooses_calls(request: ChatRequest) -> bool:
+    """Whether the model decides freely what to call, and what to say else."""
+    return bool(request.tools) and request.tool_choice == "auto" and request.format is None
+
+
 def answer_format(model: Model, request: GenerateRequest | ChatRequest) -> Format:
     """The format of the answer. With `raw` or `template` it has only thinking tags, with `suffix` only content."""
     if isinstance(request, ChatRequest):
@@ -126,8 +136,12 @@ async def prepare_prompt(
     else:
         prompt, reader = await _completion(job, request, process, templates)
         context = ParseContext(think=bool(job.think), prompt=prompt.text)
+    triggers = None
+    if isinstance(request, ChatRequest) and chooses_calls(request):
+        once = not request.parallel_tool_calls
+        triggers = call_triggers(request.tools, job.model.route.answer_format, context, once=once)
     grammar = None if constraint is None else constraint.grammar(context)
-    return PreparedPrompt(prompt, reader, grammar, _thinking_limit(job.model, request, context))
+    return PreparedPrompt(prompt, reader, grammar, _thinking_limit(job.model, request, context), triggers)
 
 
 def _thinking_limit(
@@ -152,7 +166,9 @@ async def _chat(
     context = ParseContext(ToolSet(tools), bool(job.think), messages[-1], prompt.before_answer)
     reader: AnswerReader = OutputParser(model.route.answer_format, context)
     if request.tool_choice == "none":
-        reader = WithoutCalls(reader)
+        reader = CallLimit(reader, 0)
+    elif not request.parallel_tool_calls:
+        reader = CallLimit(reader, 1)
     return prompt, reader, context
 
 

@@ -27,6 +27,7 @@ from engine.messages import (
     MAX_FRAME,
     Cancel,
     Chunk,
+    Constrain,
     Crashed,
     Detokenize,
     Done,
@@ -34,6 +35,7 @@ from engine.messages import (
     Embedded,
     Failed,
     FromRunner,
+    Grammar,
     Hello,
     Loaded,
     Loading,
@@ -165,6 +167,14 @@ class RunnerProcess(asyncio.Protocol):
         except InvalidRequest as error:
             self._streams.pop(message_id).finish(error)
         return message_id, stream
+
+    def constrain(self, message_id: int, grammar: Grammar | None) -> None:
+        """Give an answer with triggers its grammar, or none; does nothing if it has ended.
+
+        Raises InvalidRequest for a message that is too large.
+        """
+        if message_id in self._streams:
+            self._send(Constrain(message_id, grammar, REQUEST_ID.get()))
 
     def cancel(self, message_id: int) -> None:
         """Stop generating an answer that nobody reads any more; does nothing if it has ended."""

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import NoReturn, Protocol
 
@@ -14,6 +15,7 @@ from engine.messages import (
     FRAME_HEADER,
     MAX_FRAME,
     Cancel,
+    Constrain,
     Detokenize,
     Embed,
     Failed,
@@ -32,6 +34,7 @@ from engine.messages import (
 )
 from engine.runner.embed_request import PoolJob, make_job
 from engine.runner.grammar import STACK, GrammarRejected, Grammars
+from engine.runner.lazy_matcher import CallGrammar
 from engine.runner.llamacpp import AbortFlag
 from engine.runner.log import log_event
 from engine.runner.preprocess import PromptRejected, make_sequence
@@ -42,6 +45,14 @@ from engine.runner.vocabulary import Vocabulary
 _LONG = 64 << 10  # characters or tokens; longer texts are tokenised on a thread of their own
 _Work = Submit | Embed | Rerank
 _TextMessage = _Work | Tokenize | Detokenize
+
+
+@dataclass(frozen=True, slots=True)
+class LateGrammar:
+    """A grammar for an answer that may have begun."""
+
+    id: int
+    grammar: CallGrammar | None
 
 
 class Counters(Protocol):
@@ -73,11 +84,12 @@ class Channel:
         self._sock = sock
         self._leave = leave
         self._sending = threading.Lock()
-        self._inbox: SimpleQueue[Sequence | PoolJob | Cancel] = SimpleQueue()
+        self._inbox: SimpleQueue[Sequence | PoolJob | Cancel | LateGrammar] = SimpleQueue()
         self._tokenizer_queue: SimpleQueue[_TextMessage] = SimpleQueue()
         self._long_queue: SimpleQueue[_TextMessage] = SimpleQueue()  # megabytes can take many seconds
-        self._grammar_queue: SimpleQueue[Submit] = SimpleQueue()
+        self._grammar_queue: SimpleQueue[Submit | Constrain] = SimpleQueue()
         self._preparing: set[int] = set()  # ids: submitted, not cancelled, not yet in the inbox
+        self._early_grammars: dict[int, LateGrammar] = {}  # by id, of requests that are still being prepared
         self._handover = threading.Lock()
 
     def send(self, events: list[FromRunner]) -> None:
@@ -105,7 +117,7 @@ class Channel:
         _start("grammars", lambda: self._constrain(vocabulary, n_ctx))
         threading.stack_size(before)
 
-    def take(self, *, block: bool) -> Sequence | PoolJob | Cancel | None:
+    def take(self, *, block: bool) -> Sequence | PoolJob | Cancel | LateGrammar | None:
         """The next item for the loops, which may wait for one if `block`; None if there is none."""
         if not block and self._inbox.empty():
             return None
@@ -122,6 +134,8 @@ class Channel:
                 case Submit() | Embed() | Rerank():
                     self._preparing.add(message.id)
                     self._queue_for(message).put(message)
+                case Constrain():
+                    self._grammar_queue.put(message)
                 case Tokenize() | Detokenize():
                     self._queue_for(message).put(message)
                 case Cancel(id=request_id):
@@ -137,6 +151,7 @@ class Channel:
         with self._handover:
             if message.id in self._preparing:
                 self._preparing.remove(message.id)
+                self._early_grammars.pop(message.id, None)
             else:
                 self._inbox.put(message)
 
@@ -160,7 +175,27 @@ class Channel:
         """Prepare requests with a grammar, on a thread of their own: compiling one can take long."""
         grammars = Grammars(vocabulary)
         while True:
-            self._prepare(vocabulary, self._grammar_queue.get(), n_ctx, grammars)
+            message = self._grammar_queue.get()
+            if isinstance(message, Submit):
+                self._prepare(vocabulary, message, n_ctx, grammars)
+            else:
+                self._constrain_later(message, grammars)
+
+    def _constrain_later(self, message: Constrain, grammars: Grammars) -> None:
+        """Compile a grammar and hand it to the loops, behind its request. A bad one leaves the answer free."""
+        started = time.perf_counter()
+        late = LateGrammar(message.id, None)
+        try:
+            if message.grammar is not None:
+                late = LateGrammar(message.id, grammars.call_grammar(message.grammar))
+        except GrammarRejected as error:
+            log_event(message.trace_id, "grammar rejected", seq=message.id, reason=str(error))
+        log_event(message.trace_id, "grammar compiled", seq=message.id, ms=(time.perf_counter() - started) * 1e3)
+        with self._handover:
+            if message.id in self._preparing:
+                self._early_grammars[message.id] = late
+            else:
+                self._inbox.put(late)
 
     def _prepare(self, vocabulary: Vocabulary, message: _Work, n_ctx: int, grammars: Grammars | None = None) -> None:
         """Turn a request into work for the loops and hand it over, unless it was cancelled meanwhile or is refused."""
@@ -180,12 +215,16 @@ class Channel:
             if message.id in self._preparing:
                 self._preparing.remove(message.id)
                 self._inbox.put(item)
+                if (late := self._early_grammars.pop(message.id, None)) is not None:
+                    self._inbox.put(late)
                 return
         if isinstance(item, Sequence):
             item.sampler.close()
 
     def _refuse(self, answer: Failed) -> None:
-        self._preparing.discard(answer.id)
+        with self._handover:
+            self._preparing.discard(answer.id)
+            self._early_grammars.pop(answer.id, None)
         self.send([answer])
 
     def _read(self) -> ToRunner:

@@ -13,7 +13,7 @@ from types import TracebackType
 import msgspec
 
 from engine.messages import Cancel, Crashed, Hello, Loaded, Loading, LoadModel, LoadRefused
-from engine.runner.channel import Channel
+from engine.runner.channel import Channel, LateGrammar
 from engine.runner.context import Context, ModelError
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import PoolJob
@@ -151,6 +151,8 @@ def _take_all(loops: Loops, channel: Channel) -> bool:
         changed = True
         if isinstance(item, Cancel):
             loops.cancel(item.id)
+        elif isinstance(item, LateGrammar):
+            loops.loop.constrain(item.id, item.grammar)
         else:
             loops.submit(item)
     return changed

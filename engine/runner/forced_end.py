@@ -148,7 +148,7 @@ class EndFinder:
             if step < BYTES:
                 text.append(step)
                 continue
-            tokens = self._split(bytes(text))
+            tokens = self.split(bytes(text))
             if tokens is None:
                 return None
             written += tokens
@@ -156,7 +156,12 @@ class EndFinder:
             text.clear()
         return written
 
-    def _split(self, text: bytes) -> list[int] | None:
+    def token(self, text: bytes) -> int | None:
+        """The token with this text."""
+        token: int | None = self._tokens.get(text)
+        return token
+
+    def split(self, text: bytes) -> list[int] | None:
         """A text in as few tokens as possible; None if the vocabulary cannot write it."""
         best: list[tuple[int, int, int] | None] = [(0, 0, 0)]  # per prefix: number of tokens, the last one, its length
         for end in range(1, len(text) + 1):

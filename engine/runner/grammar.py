@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from engine.messages import Grammar
 from engine.runner.end_steps import END, FIRST_MARK, MOST_MARKS, StepVocabulary
 from engine.runner.forced_end import EndFinder, EndTargets
-from engine.runner.matcher import Matcher, TokenSteps, reason
+from engine.runner.lazy_matcher import CallGrammar
+from engine.runner.matcher import Matcher, TokenMask, TokenSteps, reason
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -22,6 +23,7 @@ STACK = 16 << 20  # bytes of stack for the compiling thread: nested references r
 LARGEST = 50_000  # symbols of a compiled grammar
 MOST_STATES = 50_000  # lexer states, a kilobyte or two each
 MOST_ITEMS = 20_000  # Earley items in one row: hundreds of alternatives that begin alike
+REMEMBERED = 8  # compiled grammars of calls: a conversation's tools are the same in each turn
 _SHARED_RULES = r"""
 GAP: /[ \t\r\n]{1,4}/
 TEXT: /(.|\n)*/
@@ -51,12 +53,14 @@ class Grammars:
 
     def __init__(self, vocabulary: GrammarVocabulary) -> None:
         self._vocabulary = vocabulary
+        self._compiled: dict[
+            tuple[str, tuple[str, ...]], LLMatcher
+        ] = {}  # of `call_grammar`, the most recently used at the end
 
     def matcher(self, grammar: Grammar) -> Matcher:
         """A matcher at the beginning of an answer. Raises GrammarRejected."""
         tables = self._tables
-        tokens = {text.decode(): token for token, text in self._vocabulary.preserved(grammar.marks).items()}
-        control = {mark: token for mark, token in tokens.items() if token in tables.control}
+        control = self._control_tokens(grammar)
         steps = {token: FIRST_MARK + n for n, token in enumerate(list(control.values())[:MOST_MARKS])}
         placed = bool(grammar.user_grammar)
         matcher = _compiled(tables.tokenizer, lark(grammar, control), placed=placed)
@@ -70,8 +74,24 @@ class Grammars:
             grammar.is_json,
         )
         token_steps = TokenSteps(tables.pieces, steps)
-        size = self._vocabulary.size
-        return Matcher(matcher, shadow, tables.end_finder, targets, token_steps, size, tables.end_token)
+        mask = TokenMask(self._vocabulary.size)
+        return Matcher(matcher, shadow, tables.end_finder, targets, token_steps, mask, tables.end_token)
+
+    def call_grammar(self, grammar: Grammar) -> CallGrammar:
+        """A grammar that is not for whole answers, for one answer. Raises GrammarRejected."""
+        tables = self._tables
+        control = self._control_tokens(grammar)
+        key = (grammar.rules, grammar.marks)
+        compiled = self._compiled.pop(key, None) or _compiled(tables.tokenizer, lark(grammar, control), placed=False)
+        self._compiled[key] = compiled
+        if len(self._compiled) > REMEMBERED:
+            del self._compiled[next(iter(self._compiled))]
+        return CallGrammar(compiled.deep_copy(), tables.end_finder, TokenMask(self._vocabulary.size))
+
+    def _control_tokens(self, grammar: Grammar) -> dict[str, int]:
+        """The marks of a grammar that are control tokens."""
+        tokens = {text.decode(): token for token, text in self._vocabulary.preserved(grammar.marks).items()}
+        return {mark: token for mark, token in tokens.items() if token in self._tables.control}
 
     @cached_property
     def _tables(self) -> _Tables:

@@ -127,13 +127,19 @@ def _in_thread(function: Callable[[], object]) -> None:
 
 def validate(grammars: Grammars, grammar: Grammar) -> str:
     """Why a grammar cannot be used, "" if it can."""
+    row = np.zeros(ByteVocabulary.size, np.float32)
     try:
-        matcher = grammars.matcher(grammar)
+        if grammar.whole:
+            matcher = grammars.matcher(grammar)
+            matcher.set_budget(ANSWER, SEARCH)
+            matcher.restrict(row)
+            fault = matcher.fault
+        else:
+            calls = grammars.call_grammar(grammar)
+            fault = calls.mask.apply(calls.start, row)
     except GrammarRejected as error:
         return str(error)
-    matcher.set_budget(ANSWER, SEARCH)
-    matcher.restrict(np.zeros(ByteVocabulary.size, np.float32))
-    return "it contradicts itself: no answer would do" if matcher.fault else ""
+    return "it contradicts itself: no answer would do" if fault else ""
 
 
 def _receive() -> ValidateGrammar | None:

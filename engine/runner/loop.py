@@ -16,6 +16,7 @@ from engine.messages import Chunk, Failed, FromRunner, ScoredChunk, ScoredToken
 from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
 from engine.runner.kvcache import KVCache, common_prefix
+from engine.runner.lazy_matcher import CallGrammar
 from engine.runner.log import log, log_event
 from engine.runner.prefill_budget import PrefillBudget
 from engine.runner.sampling import NO_TOKEN, BatchSampler
@@ -89,8 +90,10 @@ class Loop:
 
     @property
     def idle(self) -> bool:
-        """Whether a step would have nothing to do."""
-        return not self._running and not self._waiting
+        """Whether a step would have nothing to do, until something arrives."""
+        if any(not seq.sampler.waits for seq in self._running):
+            return False
+        return not self._waiting or (bool(self._running) and not self._can_admit(self._waiting[0]))
 
     @property
     def cached_tokens(self) -> int:
@@ -112,17 +115,23 @@ class Loop:
             self._waiting.remove(seq)
             seq.sampler.close()
 
+    def constrain(self, request_id: int, grammar: CallGrammar | None) -> None:
+        """Give an answer its grammar. An unknown id is one that has just ended: nothing happens."""
+        for seq in (*self._running, *self._waiting):
+            if seq.id == request_id:
+                seq.sampler.set_call_grammar(grammar)
+
     def plan(self) -> BatchPlan:
         """Admit sequences and fill the batch; set `prefilling`, so that a cancel can abort the pass."""
         if self._waiting:
             self._admit()
-        plan = BatchPlan([seq for seq in self._running if seq.decoding])
+        plan = BatchPlan([seq for seq in self._running if seq.decoding and not seq.sampler.waits])
         self._batch.clear()
         if plan.decoding:
             seqs = plan.decoding
             self._batch.add_row([s.slot for s in seqs], [s.tokens[-1] for s in seqs], [s.n_cached for s in seqs])
-        if len(plan.decoding) < len(self._running):
-            self._add_prompts(plan)
+        if prompts := [seq for seq in self._running if not seq.decoding]:
+            self._add_prompts(plan, prompts)
             self.prefilling = frozenset(seq.id for seq, _ in plan.prompts)
         elif self.prefilling:
             self.prefilling = NO_IDS
@@ -186,12 +195,11 @@ class Loop:
         """Whether the request's own `num_batch` gives its prompt less of a pass than it could have."""
         return 0 < seq.n_batch < min(seq.n_pending, self._prefill_budget.chunk(crowded=True))
 
-    def _add_prompts(self, plan: BatchPlan) -> None:
+    def _add_prompts(self, plan: BatchPlan, prompts: list[Sequence]) -> None:
         """Add chunks of prompts: the oldest first, with at least half of the room; much shorter ones overtake it.
 
         Prompts slowed by their own `num_batch` hold up nobody: they join with their few tokens.
         """
-        prompts = [seq for seq in self._running if not seq.decoding]
         oldest = next((seq for seq in prompts if not self._is_slow(seq)), prompts[0])
         crowded = bool(plan.decoding or self._waiting or len(prompts) > 1)
         room = min(self._batch.room, self._prefill_budget.chunk(crowded=crowded))

@@ -44,6 +44,23 @@ class _EndPath:
     tokens: list[int]
 
 
+class TokenMask:
+    """Which tokens may follow, as bits. Keeps its memory; belongs to one answer."""
+
+    def __init__(self, n_tokens: int) -> None:
+        self._bits = np.zeros(-(-n_tokens // 32), np.uint32)
+        self._address = self._bits.ctypes.data
+
+    def apply(self, matcher: LLMatcher, row: Logits) -> str:
+        """Set the logits of all tokens that may not follow to -inf, in place; returns why that fails, "" if not."""
+        matcher.unsafe_compute_mask_ptr(self._address, self._bits.nbytes)
+        if matcher.is_error():
+            return reason(matcher)
+        allowed = np.unpackbits(self._bits.view(np.uint8), count=len(row), bitorder="little")
+        np.copyto(row, -np.inf, where=allowed == 0)
+        return ""
+
+
 class Matcher:
     """How far one answer has come in its grammar. Made on any thread, then owned by the loop thread.
 
@@ -52,6 +69,8 @@ class Matcher:
     that takes steps for tokens (see `end_steps`). `fault` says why no token can follow, "" as long as one can.
     """
 
+    awake = True
+
     def __init__(
         self,
         matcher: LLMatcher,
@@ -59,7 +78,7 @@ class Matcher:
         end_finder: EndFinder,
         targets: EndTargets,
         steps: TokenSteps,
-        n_tokens: int,
+        mask: TokenMask,
         end_token: int,
     ) -> None:
         self._matcher = matcher
@@ -69,8 +88,7 @@ class Matcher:
         self._steps = steps
         self._end_token = end_token
         self._marks = sorted(steps.marks, key=lambda token: steps.marks[token])
-        self._mask = np.zeros(-(-n_tokens // 32), np.uint32)
-        self._address = self._mask.ctypes.data
+        self._mask = mask
         self._left = 0  # tokens that the answer may still have
         self._unseen: list[int] = []  # tokens that the shadow has not followed yet
         self._next_look = LONGEST + 1  # an end is searched for once no more tokens than this are left
@@ -101,13 +119,9 @@ class Matcher:
             row.fill(-np.inf)
             row[self._end_path.tokens[0]] = 0
             return
-        self._matcher.unsafe_compute_mask_ptr(self._address, self._mask.nbytes)
-        if self._matcher.is_error():
-            self.fault = f"the answer cannot go on as its grammar demands: {reason(self._matcher)}"
+        if fault := self._mask.apply(self._matcher, row):
+            self.fault = f"the answer cannot go on as its grammar demands: {fault}"
             row.fill(-np.inf)
-            return
-        allowed = np.unpackbits(self._mask.view(np.uint8), count=len(row), bitorder="little")
-        np.copyto(row, -np.inf, where=allowed == 0)
 
     def accept(self, token: int) -> int:
         """Advance by the sampled token, or by another one if no end could be reached behind it; returns which."""

@@ -9,6 +9,7 @@ from functools import partial
 from engine.errors import PROMPT_TOO_LONG
 from engine.messages import CONTEXT_PADDING, Submit
 from engine.runner.detokenizer import IncrementalDetokenizer
+from engine.runner.lazy_matcher import LazyMatcher
 from engine.runner.logprobs import AnswerLogprobs
 from engine.runner.matcher import Matcher
 from engine.runner.sampling import TokenSampler
@@ -48,9 +49,12 @@ def make_sequence(
         raise PromptRejected("the prompt has no tokens")
     longest = NO_LIMIT_FACTOR * submit.num_ctx
     max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else longest
+    preserved = vocabulary.preserved(submit.preserved)
+    grammar: Matcher | LazyMatcher | None = matcher
+    if submit.triggers is not None:
+        grammar = LazyMatcher(submit.triggers, lambda token: preserved.get(token) or vocabulary.piece(token))
     if matcher is not None:
         matcher.set_budget(max_new if submit.shift else min(max_new, limit - len(tokens)))
-    preserved = vocabulary.preserved(submit.preserved)
     logprobs = _logprobs(submit, vocabulary, preserved)
     sampler = TokenSampler(
         submit.sampling,
@@ -58,7 +62,7 @@ def make_sequence(
         vocabulary.size,
         limit,
         tokens,
-        matcher,
+        grammar,
         _thinking_budget(submit, vocabulary, preserved),
         logprobs,
     )

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.messages import Sampling
+from engine.runner.lazy_matcher import CallGrammar, LazyMatcher
 from engine.runner.llamacpp import C
 from engine.runner.logprobs import AnswerLogprobs
 from engine.runner.matcher import Matcher
@@ -42,7 +43,7 @@ class TokenSampler:
         n_vocab: int,
         n_ctx: int,
         history: Seq[int],
-        grammar: Matcher | None = None,
+        grammar: Matcher | LazyMatcher | None = None,
         thinking: ThinkingBudget | None = None,
         logprobs: AnswerLogprobs | None = None,
     ) -> None:
@@ -64,6 +65,24 @@ class TokenSampler:
         if self._dry:
             for token in history:
                 self._accept_in_chain(token)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next token must suit a grammar that is not there yet."""
+        return isinstance(self.grammar, LazyMatcher) and self.grammar.waits
+
+    def set_call_grammar(self, grammar: CallGrammar | None) -> None:
+        """Use this grammar for calls, or none."""
+        if isinstance(self.grammar, LazyMatcher):
+            if grammar is None:
+                self.grammar = None
+            else:
+                self.grammar.set_grammar(grammar)
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the next token must suit a grammar."""
+        return self.grammar is not None and self.grammar.awake
 
     @property
     def finished(self) -> bool:
@@ -134,7 +153,7 @@ class BatchSampler:
             if sampler.thinking is not None and (forced := sampler.thinking.forced) is not None:
                 logits[row].fill(-np.inf)
                 logits[row, forced] = 0
-            if sampler.grammar is not None:
+            if sampler.grammar is not None and sampler.grammar.awake:
                 sampler.grammar.restrict(logits[row])
         chosen = [NO_TOKEN] * len(samplers)
         self._sample_cut(samplers, logits, chosen)
@@ -170,7 +189,7 @@ class BatchSampler:
         """Sample one row from its whole vocabulary."""
         if np.isnan(row.max()):
             return NO_TOKEN
-        if sampler.grammar is not None:
+        if sampler.constrained:
             return self._sample_allowed(sampler, row)
         self._scratch["id"] = self._ids
         self._scratch["logit"] = row

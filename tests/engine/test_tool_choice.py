@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from engine import prompting
 from engine.api import ChatRequest, Delta, Event, Final, Message, NamedTool, ToolCall, ToolChoice
 from engine.chat.output import NAMED
 from engine.engine import Engine
 from engine.errors import CapabilityMissing, InvalidRequest
-from modelfile.conversation import Tool
+from engine.messages import Grammar
+from modelfile.conversation import Json, Tool
 from registry import bundled
 from registry.manifest import MODEL, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
@@ -263,3 +266,126 @@ async def test_a_model_without_tools(engine: Engine) -> None:
     with pytest.raises(CapabilityMissing, match="does not support tools"):
         await collect(engine.chat(ask("required", model="plain")))
     assert (await collect(engine.chat(ask("none", "Hi", model="plain"))))[2] == []
+
+
+SHORT_UNITS = WEATHER | {
+    "properties": {"city": {"type": "string"}, "unit": {"enum": ["c", "f"]}},
+    "required": ["city", "unit"],
+}
+BOTH = "What is the weather in Paris and London?"
+
+
+def unconstrained(patch: pytest.MonkeyPatch) -> None:
+    """No grammar holds calls that the model makes by itself."""
+    patch.setattr(prompting, "call_triggers", lambda *_, **__: None)
+
+
+def weather(sent: Json = SHORT_UNITS) -> tuple[Tool, ...]:
+    return declared("get_current_weather", get_current_weather=sent)
+
+
+async def test_a_call_that_the_model_begins_is_held_to_the_schema(engine: Engine) -> None:
+    async def units(**fields: Any) -> list[Any]:
+        asked = [engine.chat(ask("auto", tools=weather(), options=options, **fields)) for options in heats()]
+        answers = await asyncio.gather(*map(collect, asked))
+        return [call.arguments.get("unit") for _, _, calls, _ in answers for call in calls]
+
+    held = await units()
+    assert len(held) > 5
+    assert set(held) <= {"c", "f"}
+    with pytest.MonkeyPatch.context() as patch:
+        unconstrained(patch)
+        assert not set(await units()) <= {"c", "f"}, "the test is about nothing"
+
+
+async def test_free_text_is_what_it_was(engine: Engine) -> None:
+    for question in ("Hello!", "What is the capital of France?", "Count to 20"):
+        held = await collect(engine.chat(ask("auto", question, tools=weather())))
+        with pytest.MonkeyPatch.context() as patch:
+            unconstrained(patch)
+            free = await collect(engine.chat(ask("auto", question, tools=weather())))
+        assert held[:3] == free[:3]
+        assert (held[3].done_reason, held[3].eval_count) == (free[3].done_reason, free[3].eval_count)
+
+
+async def test_calls_behind_each_other_and_behind_reasoning_are_held(engine: Engine) -> None:
+    _, _, calls, final = await collect(engine.chat(ask("auto", BOTH, tools=weather())))
+    assert [call.arguments["city"] for call in calls] == ["Paris", "London"]
+    for call in calls:
+        jsonschema.validate(call.arguments, SHORT_UNITS)
+    assert final.done_reason == "tool_calls"
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+async def test_one_call_at_most(engine: Engine, choice: ToolChoice) -> None:
+    request = ask(choice, BOTH, tools=weather(), parallel_tool_calls=False)
+    content, _, (call,), final = await collect(engine.chat(request))
+    assert (content, call.index, call.arguments["city"], final.done_reason) == ("", 0, "Paris", "tool_calls")
+
+
+async def test_one_call_at_most_where_no_grammar_holds(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    unconstrained(monkeypatch)
+    request = ask("auto", BOTH, tools=weather(), parallel_tool_calls=False)
+    _, _, calls, _ = await collect(engine.chat(request))
+    assert [call.arguments["city"] for call in calls] == ["Paris"]
+
+
+@pytest.mark.parametrize(
+    "sent", [{"properties": {"a": {"type": "nosuch"}}}, {"enum": ["x" * 300_000]}, {"pattern": 7, "properties": 7}]
+)
+async def test_a_schema_that_cannot_be_enforced_fails_nothing(engine: Engine, sent: Json) -> None:
+    _, _, (call,), _ = await collect(engine.chat(ask("auto", tools=weather(sent))))
+    assert (call.name, call.arguments["city"]) == ("get_current_weather", "Paris")
+
+
+@pytest.mark.parametrize("refused", ["unit", "city"])
+async def test_a_grammar_that_is_too_much_fails_nothing(
+    engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    check = engine._validator.check
+
+    async def strict(grammar: Grammar, what: str) -> None:
+        if refused == "city" or refused in grammar.rules:
+            raise InvalidRequest(f"{what}: it is too complex")
+        await check(grammar, what)
+
+    monkeypatch.setattr(engine._validator, "check", strict)
+    _, _, (call,), _ = await collect(engine.chat(ask("auto", tools=weather())))
+    assert call.arguments["city"] == "Paris"
+    refusals = [record for record in caplog.records if "not held to their schemas" in record.getMessage()]
+    assert len(refusals) == {"unit": 1, "city": 2}[refused]
+
+
+async def test_an_answer_begins_before_its_grammar_is_there(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, valid = asyncio.Event(), engine._valid_calls
+
+    async def late(*args: Any) -> Any:
+        await begun.wait()
+        return await valid(*args)
+
+    monkeypatch.setattr(engine, "_valid_calls", late)
+    text = ""
+    async for event in engine.chat(ask("auto", "Count to 20", tools=weather())):
+        begun.set()
+        text += event.content if isinstance(event, Delta) else ""
+    assert text
+
+
+async def test_a_call_waits_for_its_grammar(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    valid = engine._valid_calls
+
+    async def late(*args: Any) -> Any:
+        await asyncio.sleep(0.5)
+        return await valid(*args)
+
+    monkeypatch.setattr(engine, "_valid_calls", late)
+    _, _, (call,), _ = await collect(engine.chat(ask("auto", tools=weather())))
+    jsonschema.validate(call.arguments, SHORT_UNITS)
+
+
+async def test_only_functions_that_exist_are_called(engine: Engine) -> None:
+    tools = tuple(replace(tool, name=f"f{n}") for n in range(10) for tool in weather())
+    _, _, calls, _ = await collect(engine.chat(ask("auto", tools=(*tools, *weather()))))
+    assert calls
+    for call in calls:
+        jsonschema.validate(call.arguments, SHORT_UNITS)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.chat.grammar.arguments import Arguments
@@ -17,7 +18,8 @@ from engine.chat.schema.reader import LARGEST, UnusableSchema
 from engine.errors import InvalidRequest
 from modelfile.conversation import Json, Tool
 
-MOST_CALLS = 16  # of one answer: a small model might never stop calling
+MOST_CALLS = 16  # of an answer that must be calls: a small model might never stop calling
+log = logging.getLogger("pronk.engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +43,64 @@ def text_until(text: str, tokens: Sequence[str]) -> str:
     return f"until_{tokens.index(token)} {literal(text[len(token) :], tokens)}"
 
 
-def call_rules(tools: Sequence[Tool], answer_format: Format, only: str | None = None) -> CallRules:
+def call_rules(
+    tools: Sequence[Tool], answer_format: Format, only: str | None = None, *, single: bool = False
+) -> CallRules:
     """The rules for calls of these tools as the format writes them, or for one call of the tool `only`.
 
-    Raises InvalidRequest.
+    `single`: for one call of any. Raises InvalidRequest.
     """
+    spec = answer_format.spec.calls
+    assert spec is not None
+    count = "{0,0}" if single or only is not None else f"{{0,{MOST_CALLS - 1}}}"
+    return _call_rules(tools, answer_format, only, count, "GAP? " if spec.strips_leading_space else "")
+
+
+def triggered_rules(tools: Sequence[Tool], answer_format: Format, *, single: bool) -> CallRules | None:
+    """The rules for the calls that a model begins by itself; None if there is nothing to hold them to.
+
+    They are for one call, or for all between the tags that stand around them. Where a schema cannot be enforced, the
+    arguments are any object; a function whose name the model cannot write is left out.
+    """
+    spec = answer_format.spec.calls
+    assert spec is not None
+    count = "*" if (spec.before or spec.after) and not single else "{0,0}"
+    for offered in _attempts(tools, answer_format):
+        try:
+            return _call_rules(offered, answer_format, None, count, "") if offered else None
+        except InvalidRequest as error:
+            log.warning("tool calls cannot be held to all schemas: %s", error)
+    return None
+
+
+def without_schema(tool: Tool) -> Tool:
+    """The same function with any arguments."""
+    return replace(tool, sent={"additionalProperties": True})
+
+
+def _attempts(tools: Sequence[Tool], answer_format: Format) -> Iterator[Sequence[Tool]]:
+    """The tools; those that can be enforced as they are, the others with any arguments; all with any arguments."""
+    yield tools
+    writable = [tool for tool in tools if _is_enforceable(without_schema(tool), answer_format)]
+    yield [tool if _is_enforceable(tool, answer_format) else without_schema(tool) for tool in writable]
+    yield [without_schema(tool) for tool in writable]
+
+
+def _is_enforceable(tool: Tool, answer_format: Format) -> bool:
+    try:
+        call_rules([tool], answer_format)
+    except InvalidRequest:
+        return False
+    return True
+
+
+def _call_rules(tools: Sequence[Tool], answer_format: Format, only: str | None, count: str, gap: str) -> CallRules:
+    """The rules for calls, `count` times another one behind the first, with `gap` before all of them."""
     spec, builder = answer_format.spec.calls, GrammarBuilder(special_tokens(answer_format))
     assert spec is not None
     parameters = _parameters(tools, spec, only)
     called = spec.aliases(tool.name for tool in tools if tool.name)
-    more = ""
-    if spec.separator is not None and only is None:
-        more = f"({builder.literal(spec.separator)} call){{0,{MOST_CALLS - 1}}}"
-    gap = "GAP? " if spec.strips_leading_space else ""
+    more = "" if spec.separator is None or count == "{0,0}" else f"({builder.literal(spec.separator)} call){count}"
     rules = [f"calls: {gap}{builder.literal(spec.before)} call {more} {builder.literal(spec.after)}"]
     rules.append(f"call: {' | '.join(f'call_{number}' for number in range(len(parameters)))}")
     for number, (name, schema) in enumerate(parameters.items()):

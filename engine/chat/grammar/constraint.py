@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from engine.api import ChatRequest, NamedTool, Tool
 from engine.chat.grammar.builder import literal
-from engine.chat.grammar.calls import call_rules, special_tokens, text_until
+from engine.chat.grammar.calls import call_rules, special_tokens, text_until, triggered_rules, without_schema
 from engine.chat.grammar.content import CONTENT, content_rules
 from engine.chat.output import Format, ParseContext
 from engine.chat.output.format import ReasoningMode
 from engine.errors import InvalidRequest
-from engine.messages import Grammar
+from engine.messages import Grammar, Triggers
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,39 @@ class Constraint:
         return Grammar(rules, tokens, closings, self.examples, self.user_grammar, self.is_json)
 
 
+def call_triggers(
+    tools: Sequence[Tool], answer_format: Format, context: ParseContext, *, once: bool
+) -> Triggers | None:
+    """Where the calls begin that a model makes by itself; None if it can make none.
+
+    `once`: the answer ends behind the first one.
+    """
+    spec, calls = answer_format.spec, answer_format.spec.calls
+    if calls is None or not tools or (calls.leads and context.continues):
+        return None
+    beginnings = tuple(map(calls.begins, calls.aliases(tool.name for tool in tools if tool.name).values()))
+    tags = (calls.tag,) if calls.tag else () if calls.leads else beginnings
+    thinking = ("", "") if spec.only_if_asked and not context.think else spec.thinking
+    begun = spec.reasoning_mode(context) is ReasoningMode.BEGUN
+    return Triggers(tags, beginnings if calls.leads else (), thinking, begun, once)
+
+
+def call_grammar(
+    tools: Sequence[Tool], answer_format: Format, *, once: bool, any_arguments: bool = False
+) -> Grammar | None:
+    """The grammar of the calls that a model makes by itself, from a trigger on: names and arguments as the tools say.
+
+    `any_arguments`: only the names. None if there is nothing to hold them to.
+    """
+    if answer_format.spec.calls is None:
+        return None
+    tools = [without_schema(tool) if any_arguments else tool for tool in tools if tool.name]
+    called = triggered_rules(tools, answer_format, single=once)
+    if called is None:
+        return None
+    return Grammar(f"start: calls\n{called.text}", special_tokens(answer_format), whole=False)
+
+
 def chat_constraint(request: ChatRequest, tools: Sequence[Tool], answer_format: Format) -> Constraint | None:
     """What a request's `tool_choice` and `format` ask for; `tools` are those that the model may call.
 
@@ -64,7 +97,7 @@ def chat_constraint(request: ChatRequest, tools: Sequence[Tool], answer_format: 
     if not tools or calls is None or (calls.before + calls.opening).startswith(("{", "[")):
         return content  # content in JSON could not be told from a call that is nothing else
     rules = content.rules.replace("answer:", "answer: calls |", 1)
-    called = call_rules([replace(tool, sent={"additionalProperties": True}) for tool in tools], answer_format)
+    called = call_rules(list(map(without_schema, tools)), answer_format, single=not request.parallel_tool_calls)
     return replace(
         content,
         rules=f"{rules}\n{called.text}",
@@ -97,6 +130,6 @@ def _forced(request: ChatRequest, tools: Sequence[Tool], answer_format: Format) 
         raise InvalidRequest(f'tool_choice names "{only}", which is not among the tools')
     if not tools:
         raise InvalidRequest(f'tool_choice "{choice}" needs tools')
-    called = call_rules(tools, answer_format, only)
+    called = call_rules(tools, answer_format, only, single=not request.parallel_tool_calls)
     rules = f"answer: calls\n{called.text}"
     return Constraint("tool_choice cannot be enforced", rules, "calls", answer_format, called.closings, called.examples)

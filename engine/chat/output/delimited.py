@@ -30,7 +30,7 @@ class DelimitedCalls:
     @property
     def spec(self) -> ToolCallSpec:
         """How calls are written."""
-        return self.inside.within(self.call, self.end_call).around(self.calls, self.end_calls)
+        return replace(self.inside.within(self.call, self.end_call).around(self.calls, self.end_calls), tag=self.calls)
 
     def read_list(self, buffer: TextBuffer, opening: str) -> ParserCoroutine[None]:
         """Emit the calls of a list. Its first token, `opening`, is consumed: the list's or the first call's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -21,6 +22,8 @@ NAME, KIND = "\ue000name", "\ue000kind"
 
 NUMBER, KEY, BLANK, LINE = "\ue000number", "\ue000key", "\ue000blank", "\ue000line"
 """Placeholders for a number and a name that the model chooses, a space and a line feed that it may leave out."""
+
+_PLACEHOLDER = re.compile("\ue000[a-z]+")
 
 
 class Values(Enum):
@@ -65,7 +68,7 @@ class ToolCallSpec:
     only. `aliases` maps the functions' names to those that the model knows, `names` is a pattern of the names that can
     be written. Without `arguments` the arguments are one JSON object. No string in them may contain one of the
     `reserved` texts, which the reader would take for markup. `strips_leading_space`: the reader drops whitespace
-    before calls.
+    before calls. `tag` is what calls begin with and content does not, "" where only a function's name tells them apart.
     """
 
     opening: str
@@ -79,6 +82,7 @@ class ToolCallSpec:
     reserved: tuple[str, ...] = ()
     names: str = r"(?s:.*)"
     strips_leading_space: bool = False
+    tag: str = ""
 
     def around(self, before: str, after: str) -> ToolCallSpec:
         """The same calls with these tags around all of them."""
@@ -95,6 +99,17 @@ class ToolCallSpec:
         quoted = self.opening.endswith('"')
         written = json.dumps(name, ensure_ascii=False)[1:-1] if quoted else name
         return self.opening + written + self.middle.replace(NAME, name)
+
+    @property
+    def leads(self) -> bool:
+        """Whether calls are told from content only where they begin the answer: they could be JSON or text as well."""
+        start = self.before + self.opening
+        return not self.tag and (not start or start.startswith(("{", "[")))
+
+    def begins(self, name: str) -> str:
+        """What tells a call of a function from content, in formats without a `tag`: all up to its arguments."""
+        start = self.before + self.prefix(name)
+        return _PLACEHOLDER.split(start)[0] if self.arguments else start + "{"
 
 
 class ReasoningMode(Enum):

@@ -26,6 +26,7 @@ def _calls(opening: str, closing: str, quote: str, *reserved: str) -> ToolCallSp
         arguments=arguments,
         reserved=(quote, *reserved),
         names=NAME,
+        tag=opening,
     )
 
 

@@ -18,6 +18,7 @@ _CALLS = replace(
     separator=f"{END_MESSAGE}{_ASSISTANT}",
     reserved=(*ATEM.reserved, END_MESSAGE, END_TURN, _ASSISTANT),
     strips_leading_space=False,
+    tag="",
 )
 _SPEC = FormatSpec((f" to=self{MESSAGE}", f"{END_MESSAGE}{_ASSISTANT}"), f" to=user{MESSAGE}", _CALLS)
 _ENDS = (END_MESSAGE, END_TURN, _ASSISTANT)

@@ -47,6 +47,7 @@ _SPEC = FormatSpec(
         "",
         aliases=identifiers,
         reserved=_ENDS,
+        tag=f"{CHANNEL}commentary to=functions.",
     ),
 )
 

@@ -114,6 +114,7 @@ class Markup:
             reserved=self.reserved or tuple(dict.fromkeys(tags)),
             names=_names(function),
             strips_leading_space=self.trims,
+            tag="" if '"' in self.opening else self.opening,
         )
         return calls.within(*self.block) if self.separator else calls.around(*self.block)
 

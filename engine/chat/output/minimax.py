@@ -28,6 +28,7 @@ _SPEC = FormatSpec(
         reserved=(SPACE.lstrip("]"),),
         names=r'[^"\s](?:[^"\n]*[^"\s])?',
         strips_leading_space=True,
+        tag=OPENING,
     )
 )
 _TAG = re.compile(

@@ -84,9 +84,9 @@ class Mistral:
 
 MISTRAL = Format(
     Mistral(),
-    FormatSpec((THINK, END_THINK), calls=ToolCallSpec(CALLS, "[ARGS]", "", separator="")),
+    FormatSpec((THINK, END_THINK), calls=ToolCallSpec(CALLS, "[ARGS]", "", separator="", tag=CALLS)),
     (CALLS, THINK, END_THINK, "[ARGS]"),
     thinking=True,
 )
-MISTRAL_LISTED = replace(MISTRAL, spec=replace(MISTRAL.spec, calls=json_list(f"{CALLS}[")))
+MISTRAL_LISTED = replace(MISTRAL, spec=replace(MISTRAL.spec, calls=replace(json_list(f"{CALLS}["), tag=CALLS)))
 MINISTRAL = replace(MISTRAL, read=Mistral(strict=True), thinking=False)

@@ -57,7 +57,7 @@ class TaggedPython:
         arguments = ArgumentSpec("", "=", separator=f",{BLANK}", values=Values.JSON, names=NAME)
         reserved = tuple(filter(None, (self.closing,)))
         calls = ToolCallSpec("", "(", ")", before, after, separator, arguments=arguments, reserved=reserved, names=NAME)
-        return calls.around(self.opening, self.closing)
+        return replace(calls.around(self.opening, self.closing), tag=self.opening)
 
     @property
     def format(self) -> Format:

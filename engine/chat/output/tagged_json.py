@@ -6,7 +6,7 @@ Written by Hermes, Qwen 2.5 and 3, Granite, Phi 4, Nemotron, Apertus, Jamba, Com
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from engine.api import Delta, ToolCall
@@ -39,7 +39,8 @@ class TaggedJSON:
     @property
     def spec(self) -> ToolCallSpec:
         """How calls are written."""
-        return self.inside.within(self.opening, self.closing)
+        tag = self.opening if self.opening.startswith("<") else ""
+        return replace(self.inside.within(self.opening, self.closing), tag=tag)
 
     @property
     def format(self) -> Format:
@@ -114,9 +115,9 @@ def tagged_calls(tag: str) -> ToolCallSpec:
     if tag == "{":
         return json_call()
     if tag.endswith("["):
-        return json_list(tag)
+        return replace(json_list(tag), tag=tag[: tag.find("]") + 1])
     closing = f"\n</{tag[1:]}" if tag.startswith("<") and tag.endswith(">") else ""
-    return json_call(f"{tag}\n", closing, "\n")
+    return replace(json_call(f"{tag}\n", closing, "\n"), tag=tag if closing else "")
 
 
 def spellings(tag: str) -> tuple[str, ...]:

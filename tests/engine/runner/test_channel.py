@@ -16,6 +16,7 @@ from engine import messages
 from engine.messages import (
     FRAME_HEADER,
     Cancel,
+    Constrain,
     Detokenize,
     Embed,
     Failed,
@@ -31,7 +32,7 @@ from engine.messages import (
     encode_frame,
     from_runner_decoder,
 )
-from engine.runner.channel import Channel
+from engine.runner.channel import Channel, LateGrammar
 from engine.runner.embed_request import EmbedJob
 from engine.runner.llamacpp import AbortFlag
 from engine.runner.sequence import Sequence
@@ -252,3 +253,38 @@ def test_a_grammar_that_takes_long_holds_up_nobody_else(served: tuple[Channel, P
     slow = Grammar(f"start: %json {json.dumps({'type': 'object', 'patternProperties': patterns})}")
     parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=slow), numbered(2))
     assert [taken(channel), taken(channel)] == [2, 1]
+
+
+LATE = Grammar('start: "<call>" "yes"', whole=False)
+
+
+def test_a_late_grammar_arrives_behind_its_request(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
+    parent.send(numbered(1, SLOW_TEXT), Constrain(1, LATE), numbered(2), Constrain(2, LATE))
+    arrived = []
+    for _ in range(4):
+        item = channel.take(block=True)
+        assert isinstance(item, Sequence | LateGrammar)
+        arrived.append((item.id, type(item)))
+        if isinstance(item, Sequence):
+            item.sampler.close()
+    for number in (1, 2):
+        assert [kind for id, kind in arrived if id == number] == [Sequence, LateGrammar]
+
+
+def test_a_late_grammar_of_a_cancelled_request_is_dropped(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
+    parent.send(numbered(1, SLOW_TEXT), Constrain(1, LATE), Constrain(9, LATE))
+    late = channel.take(block=True)
+    assert isinstance(late, LateGrammar)
+    assert late.id == 9, "the first one waits for its request"
+    parent.send(Cancel(1), numbered(2))
+    assert taken(channel) == 2
+    assert channel._early_grammars == {}
+
+
+def test_a_late_grammar_that_is_none_leaves_the_answer_free(served: tuple[Channel, Parent]) -> None:
+    channel, parent = served
+    parent.send(numbered(1), Constrain(1, Grammar("start: nothing", whole=False)))
+    assert taken(channel) == 1
+    assert channel.take(block=True) == LateGrammar(1, None)

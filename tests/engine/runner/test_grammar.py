@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
@@ -10,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.messages import Failed, Grammar, Sampling
+from engine.messages import Failed, Grammar, Sampling, Triggers
 from engine.runner.grammar import GrammarRejected, Grammars, lark
 from engine.runner.grammar_check import BYTES, ByteVocabulary
 from engine.runner.vocabulary import Vocabulary
@@ -273,3 +274,66 @@ def test_a_cancelled_answer_leaves_its_place(runner: Runner) -> None:
     runner.step()
     runner.loop.cancel(seq.id)
     assert runner.loop.idle
+
+
+CALLS = Grammar('start: "<tool_call>" "\\n{" /[a-z]{3}/ "}" "</tool_call>"', whole=False)
+TAG = Triggers(("<tool_call>",))
+CALLER = (
+    "<|im_start|>system\n# Tools\n\nYou may call these functions:\n<tools>\n"
+    '{"type": "function", "function": {"name": "get_current_weather", "parameters": {"type": "object", "properties": '
+    '{"city": {"type": "string"}}}}}\n</tools>\n\nTo call a function, answer with:\n<tool_call>\n'
+    '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call><|im_end|>\n'
+    "<|im_start|>user\nWhat is the weather in Paris?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+)
+
+
+@pytest.mark.parametrize("first", [0, 1, 50])
+def test_a_call_is_held_to_a_grammar_that_comes_early_or_late(runner: Runner, first: int) -> None:
+    """After `first` passes."""
+    free = runner.ask(CALLER)
+    assert free.startswith('<tool_call>\n{"name": "get_current_weather"')
+    seq = runner.submit(CALLER, triggers=TAG)
+    other = runner.submit(chat("Hello!"))
+    for _ in range(first):
+        runner.step()
+    if first == 50:
+        assert runner.loop.idle, "nothing is left to do before it comes"
+        assert runner.text(seq) == "<tool_call>"
+        assert runner.done(other).reason == "stop"
+    runner.loop.constrain(seq.id, runner.grammars.call_grammar(CALLS))
+    runner.run()
+    assert re.match(r"<tool_call>\n\{[a-z]{3}\}</tool_call>", runner.text(seq)), runner.text(seq)
+
+
+def test_a_grammar_that_cannot_be_used_leaves_the_answer_free(runner: Runner) -> None:
+    free = runner.ask(CALLER)
+    seq = runner.submit(CALLER, triggers=TAG)
+    runner.run()
+    assert runner.text(seq) == "<tool_call>"
+    runner.loop.constrain(seq.id, None)
+    runner.run()
+    assert runner.text(seq) == free
+
+
+def test_others_are_admitted_while_one_waits_for_its_grammar(runner: Runner) -> None:
+    held = [runner.submit(CALLER, triggers=TAG) for _ in range(8)]
+    runner.run()
+    assert runner.loop.idle
+    waiting = runner.submit(chat("Hello!"))
+    assert runner.loop.idle, "all places are taken"
+    runner.loop.cancel(held[0].id)
+    runner.run()
+    assert runner.done(waiting).reason == "stop"
+    for seq in held:
+        runner.loop.cancel(seq.id)
+
+
+def test_a_sleeping_grammar_changes_nothing(runner: Runner) -> None:
+    for sampling in SAMPLINGS.values():
+        seeded = msgspec.structs.replace(sampling, seed=3)
+        free = runner.ask(chat("Count to 20"), sampling=seeded)
+        assert runner.ask(chat("Count to 20"), sampling=seeded, triggers=TAG) == free
+
+
+def test_a_grammar_for_an_answer_that_has_ended(runner: Runner) -> None:
+    runner.loop.constrain(99, runner.grammars.call_grammar(CALLS))

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pytest
 
 from engine.api import ChatRequest, Message, NamedTool, Tool, ToolChoice
-from engine.chat.grammar.constraint import chat_constraint, content_constraint
+from engine.chat.grammar.constraint import call_grammar, call_triggers, chat_constraint, content_constraint
 from engine.chat.output import NAMED, Format, FormatSpec, ParseContext, native_format, template_format
 from engine.chat.output.stream import ParserCoroutine, TextBuffer
 from engine.errors import InvalidRequest
-from engine.messages import Grammar
-from modelfile.conversation import Property
+from engine.messages import Grammar, Triggers
+from modelfile.conversation import Json, Property
 
 ANYTHING = "{}"
 
@@ -182,3 +182,78 @@ def test_tools_with_too_large_parameters() -> None:
     sent = {"properties": {"a": {"enum": ["x" * 200_000]}}}
     with pytest.raises(InvalidRequest, match=r"^the parameters of the tools are too large"):
         rules_of("required", tools=[Tool("first", sent=sent), Tool("second", sent=sent)])
+
+
+def calls(tools: Sequence[Tool], answer_format: Format = HERMES, **asked: bool) -> str:
+    """The rules for calls that the model makes by itself."""
+    grammar = call_grammar(tools, answer_format, **{"once": False, **asked})
+    assert grammar is not None
+    return grammar.rules
+
+
+def triggers(answer_format: Format = HERMES, context: ParseContext | None = None) -> Triggers:
+    found = call_triggers(TOOLS, answer_format, context or ParseContext(), once=False)
+    assert found is not None
+    return found
+
+
+def test_calls_that_the_model_makes_by_itself() -> None:
+    assert (triggers().tags, triggers().starts) == (("<tool_call>",), ())
+    assert "calls:  call  \n" in calls(TOOLS)
+    listed = native_format("<TOOLCALL>[")
+    assert '(", " call)*' in calls(TOOLS, listed)
+    assert "call)*" not in calls(TOOLS, listed, once=True)
+    bare = triggers(template_format("{"))
+    assert bare.tags == ()
+    assert bare.starts == tuple(f'{{"name": "{name}", "arguments": {{' for name in ("first", "second"))
+
+
+BAD = ({"type": "nosuch"}, {"enum": ["x" * 300_000]}, {"properties": {"a": {"type": "nosuch"}}})
+FREE = {"additionalProperties": True}
+
+
+@pytest.mark.parametrize("sent", BAD)
+def test_a_schema_that_cannot_be_enforced_leaves_the_arguments_free(
+    sent: Json, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert calls([Tool("first", sent=sent), TOOLS[1]]) == calls([Tool("first", sent=FREE), TOOLS[1]])
+    assert any("cannot be held to all schemas" in record.getMessage() for record in caplog.records)
+
+
+def test_schemas_that_are_too_large_together_leave_all_arguments_free() -> None:
+    sent = {"properties": {"a": {"enum": ["x" * 200_000]}}}
+    large = [Tool("first", sent=sent), Tool("second", sent=sent)]
+    assert calls(large) == calls([Tool("first"), Tool("second")], any_arguments=True)
+
+
+def test_a_name_that_the_model_cannot_write_is_left_out() -> None:
+    coder = NAMED["qwen3-coder"]
+    assert calls([Tool("a\nb"), TOOLS[1]], coder) == calls([TOOLS[1]], coder)
+    assert call_grammar([Tool("a\nb")], coder, once=False) is None
+
+
+def test_nothing_to_hold_calls_to() -> None:
+    assert call_grammar(TOOLS, PLAIN, once=False) is None
+    assert call_grammar([Tool()], HERMES, once=False) is None
+    assert call_triggers(TOOLS, PLAIN, ParseContext(), once=False) is None
+
+
+def test_reasoning_triggers_nothing_where_it_is_read_as_such() -> None:
+    asked = template_format("<tool_call>", ("<think>", "</think>"))
+    assert triggers(asked, ParseContext(think=True)).thinking == ("<think>", "</think>")
+    assert triggers(asked, ParseContext(think=False)).thinking == ("", "")
+    assert triggers(asked, ParseContext(prompt="<think>\n")).begun
+    assert not triggers(asked, ParseContext(prompt="Hi")).begun
+
+
+def test_where_only_the_beginning_of_an_answer_is_a_call_a_continued_one_is_free() -> None:
+    context = ParseContext(last=Message("assistant", "So"))
+    assert call_triggers(TOOLS, template_format("{"), context, once=False) is None
+    assert triggers(HERMES, context).tags
+
+
+def test_one_call_at_most_for_those_who_want_no_more() -> None:
+    request = ChatRequest(model="", tools=TOOLS, tool_choice="required", parallel_tool_calls=False)
+    constraint = chat_constraint(request, TOOLS, HERMES)
+    assert constraint is not None
+    assert "calls:  call  \n" in constraint.rules
