@@ -30,7 +30,12 @@ class InvalidRequest(EngineError):
 
 
 class ContextExceeded(InvalidRequest):
-    """The prompt is longer than the context and may not be cut."""
+    """The prompt is longer than the context and may not be cut: it has `tokens` and may have `limit`; 0 if unknown."""
+
+    def __init__(self, text: str, tokens: int = 0, limit: int = 0) -> None:
+        super().__init__(text)
+        self.tokens = tokens
+        self.limit = limit
 
 
 class ModelNotFound(EngineError):

@@ -352,12 +352,14 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):
     """One request failed; the child lives on.
 
     `kind`: "context" for a prompt that is too long, "request" for another mistake of the caller, "internal" for a
-    defect of ours.
+    defect of ours. A prompt that is too long has `tokens` and may have `limit`; 0 if that is not known.
     """
 
     id: int
     kind: Literal["context", "request", "internal"]
     detail: str
+    tokens: int = 0
+    limit: int = 0
 
 
 class Tokens(msgspec.Struct, array_like=True, frozen=True, tag=39):

@@ -23,7 +23,7 @@ from server.http.hosts import Hosts
 from server.http.paths import PathTable
 from server.http.streaming import no_answer
 from server.ollama.tags import Listing
-from server.routers import ROUTERS, error_object_of
+from server.routers import ROUTERS, error_object_of, request_id_headers
 from server.settings import Settings
 from server.transfers import Transfers
 
@@ -68,6 +68,7 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
         paths=path_table(),
         origins=Origins(settings.origins),
         hosts=Hosts(settings.address.host, settings.allowed_hosts, settings.origins),
+        id_headers=request_id_headers,
     )
     return app
 

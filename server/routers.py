@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from server.anthropic import errors as anthropic_errors
 from server.anthropic import messages
 from server.http import docs
+from server.http.cors import Headers
 from server.http.errors import ErrorObject, plain_error
 from server.llamacpp import tokenize as llamacpp
 from server.ollama import cloud, create, embed, inference, manage, ps, show, status, tags, tokenize, transfer
@@ -20,11 +21,15 @@ from server.rerank import routes as rerank
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One API: the prefix of its paths, the shape of its errors, its routes."""
+    """One API: the prefix of its paths, the shape of its errors, its routes.
+
+    `request_id`: a header of its answers that has the request's id too, and what stands before the id.
+    """
 
     prefix: str
     error_object: ErrorObject
     routers: tuple[APIRouter, ...]
+    request_id: tuple[str, str] | None = None
 
 
 _OLLAMA = (status, tags, ps, inference, show, manage, create, transfer, embed, tokenize, cloud, docs)
@@ -38,7 +43,9 @@ DIALECTS = (
     Dialect("", plain_error, (llamacpp.router, rerank.router)),
     Dialect("/v1/", openai_errors.error_object, (models.router, embeddings.router, responses.router, rerank.v1_router)),
     Dialect("/v2/", cohere_errors.error_object, (rerank.v2_router,)),
-    Dialect("/v1/messages/", anthropic_errors.error_object, (messages.router,)),
+    Dialect(
+        "/v1/messages/", anthropic_errors.error_object, (messages.router,), ("request-id", anthropic_errors.ID_PREFIX)
+    ),
 )
 """A path belongs to the dialect with the longest matching prefix."""
 
@@ -47,5 +54,15 @@ ROUTERS = tuple(router for dialect in DIALECTS for router in dialect.routers)
 
 def error_object_of(path: str) -> ErrorObject:
     """The error shape for a path, which need not be a route."""
+    return _dialect_of(path).error_object
+
+
+def request_id_headers(path: str, request_id: str) -> Headers:
+    """Headers for an answer on this path that have the request's id, beside the one that every answer has."""
+    header = _dialect_of(path).request_id
+    return [] if header is None else [(header[0].encode(), f"{header[1]}{request_id}".encode())]
+
+
+def _dialect_of(path: str) -> Dialect:
     own = (dialect for dialect in DIALECTS if f"{path}/".startswith(dialect.prefix))
-    return max(own, key=lambda dialect: len(dialect.prefix)).error_object
+    return max(own, key=lambda dialect: len(dialect.prefix))

@@ -7,7 +7,7 @@ import itertools
 import logging
 import math
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -65,7 +65,6 @@ PINGS_PER_PATIENCE = 3
 MOST_TOKENS = 1 << 31  # token ids are int32
 STUCK_FACTOR = 10  # a forward pass may take this many times the patience
 log = logging.getLogger("pronk.engine")
-_ERRORS: dict[str, Callable[[str], EngineError]] = {"context": ContextExceeded, "request": InvalidRequest}
 
 
 class RunnerProcess(asyncio.Protocol):
@@ -421,4 +420,6 @@ class RunnerProcess(asyncio.Protocol):
 
 
 def _error(event: Failed) -> EngineError:
-    return _ERRORS.get(event.kind, RunnerError)(event.detail)
+    if event.kind == "context":
+        return ContextExceeded(event.detail, event.tokens, event.limit)
+    return InvalidRequest(event.detail) if event.kind == "request" else RunnerError(event.detail)

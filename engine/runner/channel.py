@@ -37,7 +37,7 @@ from engine.runner.grammar import STACK, GrammarRejected, Grammars
 from engine.runner.lazy_matcher import CallGrammar
 from engine.runner.llamacpp import AbortFlag
 from engine.runner.log import log_event
-from engine.runner.preprocess import PromptRejected, make_sequence
+from engine.runner.preprocess import EmptyPrompt, PromptRejected, make_sequence
 from engine.runner.rerank_request import make_rerank_job
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
@@ -205,9 +205,9 @@ class Channel:
         try:
             item = _item(vocabulary, message, n_ctx, grammars)
         except PromptRejected as error:
-            self._refuse(Failed(message.id, "context", str(error)))
+            self._refuse(Failed(message.id, "context", str(error), error.tokens, error.limit))
             return
-        except GrammarRejected as error:
+        except (EmptyPrompt, GrammarRejected) as error:
             self._refuse(Failed(message.id, "request", str(error)))
             return
         log_event(message.trace_id, "request prepared", seq=message.id, ms=(time.perf_counter() - started) * 1e3)

@@ -22,7 +22,19 @@ NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many conte
 
 
 class PromptRejected(ValueError):
-    """The prompt does not fit its context and may not be cut. The message is for users."""
+    """The prompt does not fit its context and may not be cut: it has `tokens` and may have `limit`, 0 if unknown.
+
+    The message is for users.
+    """
+
+    def __init__(self, text: str, tokens: int = 0, limit: int = 0) -> None:
+        super().__init__(text)
+        self.tokens = tokens
+        self.limit = limit
+
+
+class EmptyPrompt(ValueError):
+    """The prompt has no tokens."""
 
 
 def padded(n_ctx: int) -> int:
@@ -33,20 +45,20 @@ def padded(n_ctx: int) -> int:
 def make_sequence(
     vocabulary: Vocabulary, submit: Submit, tokens: array[int], n_ctx: int, matcher: Matcher | None = None
 ) -> Sequence:
-    """Cut or reject a prompt that is too long, then make the sequence and its sampler. Raises PromptRejected.
+    """Cut or reject a prompt that is too long, then make the sequence and its sampler.
 
-    `n_ctx` is the loaded context in tokens, padded; `matcher` constrains the answer to a grammar.
+    `n_ctx` is the loaded context in tokens, padded; `matcher` constrains the answer to a grammar. Raises PromptRejected
+    and EmptyPrompt.
     """
     limit = min(padded(submit.num_ctx), n_ctx)
     keep = _kept(submit, len(tokens), vocabulary.adds_bos)
     if submit.overflow == "cut":
         tokens = _cut(tokens, keep, min(submit.num_ctx, n_ctx), shift=submit.shift)
     if len(tokens) >= limit:
-        raise PromptRejected(
-            f"request ({len(tokens)} tokens) exceeds the available context size ({limit} tokens), try increasing it"
-        )
+        text = f"request ({len(tokens)} tokens) exceeds the available context size ({limit} tokens), try increasing it"
+        raise PromptRejected(text, len(tokens), limit - 1)
     if not tokens:
-        raise PromptRejected("the prompt has no tokens")
+        raise EmptyPrompt("the prompt has no tokens")
     longest = NO_LIMIT_FACTOR * submit.num_ctx
     max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else longest
     preserved = vocabulary.preserved(submit.preserved)
@@ -110,7 +122,7 @@ def _cut(tokens: array[int], keep: int, n_ctx: int, *, shift: bool) -> array[int
     if len(tokens) <= n_ctx - 1:
         return tokens
     if not shift:
-        raise PromptRejected(PROMPT_TOO_LONG)
+        raise PromptRejected(PROMPT_TOO_LONG, len(tokens), n_ctx - 1)
     keep = max(0, min(keep, n_ctx - 1))
     total = n_ctx - max((n_ctx - keep) // 2, 1)
     return tokens[:keep] + tokens[len(tokens) - (total - keep) :]

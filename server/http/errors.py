@@ -151,12 +151,17 @@ def message_of(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """What a client is told of an error. `param` is the field of the body at fault, `code` a word for programs."""
+    """What a client is told of an error. `param` is the field of the body at fault, `code` a word for programs.
+
+    A prompt that is too long has `tokens` and may have `limit`; 0 if that is not known.
+    """
 
     status: int
     message: str
     param: str = ""
     code: str = ""
+    tokens: int = 0
+    limit: int = 0
 
     @classmethod
     def of(cls, error: Exception) -> ErrorInfo:
@@ -164,8 +169,10 @@ class ErrorInfo:
         param = error.param if isinstance(error, HTTPError) else ""
         if isinstance(error, OptionError):
             param = error.name
-        code = "context_length_exceeded" if isinstance(error, engine.ContextExceeded) else ""
-        return cls(status_of(error), message_of(error), param, code)
+        if isinstance(error, engine.ContextExceeded):
+            code = "context_length_exceeded"
+            return cls(status_of(error), message_of(error), param, code, error.tokens, error.limit)
+        return cls(status_of(error), message_of(error), param)
 
 
 ErrorObject = Callable[[ErrorInfo], dict[str, Any]]

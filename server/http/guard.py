@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,13 +30,24 @@ log = logging.getLogger("pronk.access")
 
 
 class Guard:
-    """The outermost middleware. Logs one line for each answer."""
+    """The outermost middleware. Logs one line for each answer.
 
-    def __init__(self, app: ASGIApp, paths: PathTable, origins: Origins, hosts: Hosts) -> None:
+    `id_headers` gives, for a path and a request's id, headers with the id beside `X-Request-Id`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        paths: PathTable,
+        origins: Origins,
+        hosts: Hosts,
+        id_headers: Callable[[str, str], Headers] = lambda path, request_id: [],
+    ) -> None:
         self.app = app
         self.paths = paths
         self.origins = origins
         self.hosts = hosts
+        self.id_headers = id_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry. Scopes other than HTTP pass through."""
@@ -44,7 +56,8 @@ class Guard:
             return
         REQUEST_ID.set(request_id := _request_id(scope))
         CLIENT.set(_client(scope))
-        answer = Answered(scope, send, request_id)
+        id_headers = [(REQUEST_ID_HEADER, request_id.encode()), *self.id_headers(scope["path"], request_id)]
+        answer = Answered(scope, send, id_headers)
         log.debug("request arrived", extra=fields(method=scope["method"], path=scope["path"]))
         try:
             await self._guard(scope, receive, answer)
@@ -91,9 +104,9 @@ class Guard:
 class Answered:
     """Wraps `send`: adds headers, and records the status for the access log."""
 
-    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, send: Send, headers: Headers) -> None:
         self.extra: Headers = []
-        self._request_id = (REQUEST_ID_HEADER, request_id.encode())
+        self._headers = headers
         self._scope = scope
         self._send = send
         self._status = 0
@@ -103,7 +116,7 @@ class Answered:
         """Send a message; the start of the answer gets the headers."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self.extra, self._request_id]
+            message["headers"] = [*message.get("headers", ()), *self.extra, *self._headers]
         await self._send(message)
 
     def log(self) -> None:

@@ -55,6 +55,8 @@ def test_message(client: anthropic.Anthropic) -> None:
     )
     assert answer.usage.input_tokens == client.messages.count_tokens(model="tinychat", messages=CAPITAL).input_tokens
     assert answer.usage.output_tokens == 25
+    assert answer._request_id
+    assert answer._request_id.startswith("req_")
 
 
 def test_stream(client: anthropic.Anthropic) -> None:
@@ -211,7 +213,7 @@ def test_left_streams_leave_nothing_behind(client: anthropic.Anthropic) -> None:
         (
             {"messages": [{"role": "user", "content": "word " * 3000}], "extra_body": {"num_ctx": 256}},
             anthropic.BadRequestError,
-            "prompt is too long",
+            "prompt is too long: 3",  # thousand tokens
         ),
     ],
 )
@@ -222,6 +224,7 @@ def test_errors_become_the_clients_classes(
         with pytest.raises(kind) as caught:
             client.messages.create(**ASKED | fields, stream=stream)
         assert isinstance(caught.value.body, dict)
+        assert caught.value.request_id == caught.value.body["request_id"]
         assert caught.value.body["error"]["message"].startswith(message)
 
 

@@ -75,6 +75,8 @@ def test_an_error_names_the_field_and_has_a_word_for_programs() -> None:
     assert info == ErrorInfo(400, "too long", code="context_length_exceeded")
     assert error_object_of("/v1/completions")(info)["error"]["code"] == "context_length_exceeded"
     assert error_object_of("/v1/messages")(info)["error"]["message"] == "prompt is too long: too long"
+    info = ErrorInfo.of(engine.ContextExceeded("too long", 300, 255))
+    assert error_object_of("/v1/messages")(info)["error"]["message"] == "prompt is too long: 300 tokens > 255 maximum"
 
 
 async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFixture, settings: Settings) -> None:
