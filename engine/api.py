@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -88,9 +88,16 @@ class InferenceRequest(ModelRequest):
 
 @dataclass(slots=True, kw_only=True)
 class GenerateRequest(InferenceRequest):
-    """One completion. `context` is None when absent (an empty list counts as present)."""
+    """One completion. `context` is None when absent (an empty list counts as present).
+
+    `prompt_tokens` are token ids that the model gets as they are, if the request is `raw`; `prompt` is not looked at
+    then. `prompt_logprobs`: the first delta has nothing but the log-probabilities of the prompt's tokens, with the
+    `top_logprobs` likeliest; the number of the first token is NaN.
+    """
 
     prompt: str = ""
+    prompt_tokens: Sequence[int] = ()
+    prompt_logprobs: bool = False
     suffix: str = ""
     system: str = ""
     template: str = ""

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from engine.api import CallPart, Delta, DoneReason, Final, InferenceRequest, TokenLogprob, ToolCall
+from engine.api import CallPart, Delta, DoneReason, Final, GenerateRequest, InferenceRequest, TokenLogprob, ToolCall
 from engine.chat.prompt import Prompt
 from engine.errors import PROMPT_TOO_LONG, ContextExceeded, EngineError, InvalidRequest
 from engine.loading import devices
@@ -118,7 +118,7 @@ class Generation:
         if late_grammar is not None and submit.triggers is not None:
             constraining = asyncio.create_task(self._constrain(message_id, late_grammar))
         end = "cancelled"
-        read = _read_scored if submit.logprobs else _read
+        read = _read_scored if submit.logprobs or submit.prompt_logprobs else _read
         try:
             for delta in _answer_start(prompt, reader):
                 yield delta
@@ -312,6 +312,8 @@ def build_submit(
         triggers=triggers,
         num_thread=options.num_thread,
         num_batch=options.num_batch or 0,
+        prompt_logprobs=isinstance(request, GenerateRequest) and request.prompt_logprobs,
+        tokens=tuple(request.prompt_tokens) if isinstance(request, GenerateRequest) else (),
         logprobs=request.logprobs,
         top_logprobs=request.top_logprobs,
         thinking=thinking,

@@ -153,8 +153,11 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     are special tokens that the answer's reader must see as text. With `triggers` a `Constrain` follows; the answer
     begins before it comes, and waits for it only at a trigger. `num_thread` applies to a pass if all requests in it
     ask for the same number; `num_batch` limits the tokens of the prompt in one pass; 0: the default. `trace_id` is the
-    id of the HTTP request, for the log. With `logprobs` the text comes in `ScoredChunk`s, whose tokens have the
-    `top_logprobs` likeliest ones beside them. `thinking`: where the reasoning must end, if it must.
+    id of the HTTP request, for the log. `thinking`: where the reasoning must end, if it must. `tokens`: the prompt's
+    ids, instead of `prompt`.
+
+    With `logprobs` the text comes in `ScoredChunk`s, whose tokens have the `top_logprobs` likeliest ones beside them;
+    with `prompt_logprobs` the first one, which has no text and counts no token, has those of the prompt.
     """
 
     id: int
@@ -173,6 +176,8 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     trace_id: str = ""
     logprobs: bool = False
     top_logprobs: int = 0
+    prompt_logprobs: bool = False
+    tokens: tuple[int, ...] = ()
     thinking: ThinkingLimit | None = None
     triggers: Triggers | None = None
 
@@ -315,7 +320,8 @@ class Chunk(msgspec.Struct, array_like=True, frozen=True, tag=36):
 class ScoredToken(msgspec.Struct, array_like=True, frozen=True):
     """A token's bytes and log-probability. `top` are bytes and log-probabilities of the likeliest tokens in its place.
 
-    All numbers are finite. They are those of the model, before bias, penalties, grammar and temperature.
+    The numbers are those of the model, before bias, penalties, grammar and temperature. All are finite, but for the
+    first token of a prompt, before which the model has computed nothing: NaN.
     """
 
     data: bytes

@@ -37,7 +37,7 @@ from engine.runner.grammar import STACK, GrammarRejected, Grammars
 from engine.runner.lazy_matcher import CallGrammar
 from engine.runner.llamacpp import AbortFlag
 from engine.runner.log import log_event
-from engine.runner.preprocess import EmptyPrompt, PromptRejected, make_sequence
+from engine.runner.preprocess import PromptRejected, RequestRejected, make_sequence, prompt_tokens
 from engine.runner.rerank_request import make_rerank_job
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
@@ -207,7 +207,7 @@ class Channel:
         except PromptRejected as error:
             self._refuse(Failed(message.id, "context", str(error), error.tokens, error.limit))
             return
-        except (EmptyPrompt, GrammarRejected) as error:
+        except (GrammarRejected, RequestRejected) as error:
             self._refuse(Failed(message.id, "request", str(error)))
             return
         log_event(message.trace_id, "request prepared", seq=message.id, ms=(time.perf_counter() - started) * 1e3)
@@ -277,7 +277,7 @@ def _tokens(vocabulary: Vocabulary, message: Tokenize) -> Tokens:
 
 
 def _item(vocabulary: Vocabulary, message: _Work, n_ctx: int, grammars: Grammars | None) -> Sequence | PoolJob:
-    """What the loops run for a request. Raises PromptRejected and GrammarRejected."""
+    """What the loops run for a request. Raises PromptRejected, RequestRejected and GrammarRejected."""
     match message:
         case Embed():
             return make_job(vocabulary, message)
@@ -288,7 +288,7 @@ def _item(vocabulary: Vocabulary, message: _Work, n_ctx: int, grammars: Grammars
 
 
 def _sequence(vocabulary: Vocabulary, message: Submit, n_ctx: int, grammars: Grammars | None) -> Sequence:
-    tokens = vocabulary.tokenize(message.prompt, add_special=True)
+    tokens = prompt_tokens(vocabulary, message)
     matcher = None
     if grammars is not None and message.grammar is not None:
         started = time.perf_counter()

@@ -62,7 +62,7 @@ class Context:
 
     The constructor raises ModelError; `close` frees everything. `mapped` and `host` are the bytes of its weights that
     are the file's pages and that are in other memory of this machine; `weights` is their size in the file, `gpu_share`
-    the part of the layers on a GPU (0 to 1), `n_batch` the most tokens of a pass.
+    the part of the layers on a GPU (0 to 1), `n_batch` the most tokens of a pass, `n_outputs` the most rows of logits.
     """
 
     def __init__(self, spec: LoadModel, n_seq_max: int, progress: Callable[[float], None]) -> None:
@@ -77,6 +77,7 @@ class Context:
         self._ctx = self._make_context(n_seq_max)
         self.threads = Threads(self._ctx, spec.n_threads)
         self.n_batch: int = C.llama_n_batch(self._ctx)
+        self.n_outputs = n_seq_max
         self._memory = C.llama_get_memory(self._ctx)
         self._adapters = self._load_adapters(spec.adapters)
         self._add_adapters(self._ctx)

@@ -81,12 +81,12 @@ class KVCache:
         """Tokens kept for finished sequences; shared cells count once per sequence."""
         return sum(len(tokens) for tokens in self._idle.values())
 
-    def acquire(self, tokens: array[int]) -> tuple[int, int]:
+    def acquire(self, tokens: array[int], *, reuse: bool = True) -> tuple[int, int]:
         """Give an id to a sequence. Returns the id and how many of its leading tokens the cells already hold.
 
-        At least one token stays to be computed, as its logits are needed.
+        At least one token stays to be computed, as its logits are needed; without `reuse` all of them.
         """
-        donor, length = self._best_prefix(tokens)
+        donor, length = self._best_prefix(tokens) if reuse else (-1, 0)
         if donor in self._idle:
             self._idle.move_to_end(donor)
         if donor in self._idle and length == len(self._idle[donor]):

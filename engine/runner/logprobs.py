@@ -1,9 +1,10 @@
-"""Log-probabilities of an answer's tokens, for requests that ask for them. All of it runs on the loop thread."""
+"""Log-probabilities of the tokens of answers and prompts, for requests that ask. All of it runs on the loop thread."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,7 @@ class AnswerLogprobs:
         `text` is what the detokenizer, which was fed the token, shows now. A token of which a part is shown counts as
         shown; the tokens of a stop string never come out.
         """
-        self._held.append((self._decoded, self._scored(token)))
+        self._held.append((self._decoded, scored(self._row, token, self._piece, self._top)))
         self._shown += len(text)
         self._decoded = self._shown + detokenizer.n_held
         if detokenizer.settled:
@@ -59,10 +60,31 @@ class AnswerLogprobs:
         self._held.clear()
         return entries
 
-    def _scored(self, token: int) -> ScoredToken:
-        logprobs = log_softmax(self._row)
-        top = tuple((self._piece(other), float(logprobs[other])) for other in likeliest(logprobs, self._top))
-        return ScoredToken(self._piece(token), float(logprobs[token]), top)
+
+class PromptLogprobs:
+    """The log-probabilities of a prompt's `tokens`; `entries` are those of the tokens so far.
+
+    `piece` gives the bytes of a token, `top` is how many of the likeliest tokens are listed beside each one.
+    """
+
+    def __init__(self, tokens: Sequence[int], piece: Callable[[int], bytes], top: int) -> None:
+        self._tokens = tokens
+        self._piece = piece
+        self._top = top
+        self.entries = [ScoredToken(piece(tokens[0]), math.nan)]
+
+    def add(self, start: int, rows: Logits) -> None:
+        """Score the tokens behind those at `start` and after, whose logits are `rows`; again, if they were before."""
+        del self.entries[start + 1 :]
+        for token, row in zip(self._tokens[start + 1 :], rows, strict=False):
+            self.entries.append(scored(row, token, self._piece, self._top))
+
+
+def scored(logits: Logits, token: int, piece: Callable[[int], bytes], top: int) -> ScoredToken:
+    """The entry of a token whose place has these logits, with the `top` likeliest tokens."""
+    logprobs = log_softmax(logits)
+    others = tuple((piece(other), float(logprobs[other])) for other in likeliest(logprobs, top))
+    return ScoredToken(piece(token), float(logprobs[token]), others)
 
 
 def log_softmax(logits: Logits) -> Logits:

@@ -18,6 +18,7 @@ from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
 from engine.runner.kvcache import KVCache, common_prefix
 from engine.runner.lazy_matcher import CallGrammar
 from engine.runner.log import log, log_event
+from engine.runner.penalties import Logits
 from engine.runner.prefill_budget import PrefillBudget
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
@@ -33,10 +34,14 @@ NO_IDS: frozenset[int] = frozenset()
 
 @dataclass(slots=True)
 class BatchPlan:
-    """What one pass computes: one token of each sequence in `decoding`, then `count` tokens of each prompt."""
+    """What one pass computes: one token of each sequence in `decoding`, then `count` tokens of each prompt.
+
+    `scored` of the prompts' tokens have logits because their log-probabilities are asked for.
+    """
 
     decoding: list[Sequence]
     prompts: list[tuple[Sequence, int]] = field(default_factory=list)
+    scored: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.decoding or self.prompts)
@@ -163,7 +168,7 @@ class Loop:
     def _admit(self) -> None:
         while self._waiting and self._can_admit(self._waiting[0]):
             seq = self._waiting.popleft()
-            seq.slot, seq.n_cached = self._cache.acquire(seq.tokens)
+            seq.slot, seq.n_cached = self._cache.acquire(seq.tokens, reuse=seq.prompt_logprobs is None)
             if seq.n_reused < 0:
                 seq.n_reused = seq.n_cached
             self._running.append(seq)
@@ -176,7 +181,8 @@ class Loop:
             return True
         if len(self._running) >= self._n_parallel or self._has_prefix_coming(seq):
             return False
-        needed = len(seq.tokens) - self._cache.shared_with_busy(seq.tokens)
+        shared = self._cache.shared_with_busy(seq.tokens) if seq.prompt_logprobs is None else 0
+        needed = len(seq.tokens) - shared
         if seq.n_generated:
             needed += len(seq.tokens) // 4  # it was preempted: wait until there is room to spare
         held = sum(len(s.tokens) for s in self._running)
@@ -222,11 +228,17 @@ class Loop:
     def _add_prompt(self, plan: BatchPlan, seq: Sequence, room: int) -> int:
         """Add at most `room` tokens of a prompt to the batch; returns how many."""
         count = min(seq.n_pending, room, seq.n_batch or room)
+        if seq.prompt_logprobs is not None:  # besides, each running sequence may have an output
+            count = min(count, self._context.n_outputs - len(self._running) - plan.scored)
         if count <= 0:
             return 0
         start = seq.n_cached
-        output = start + count == len(seq.tokens)
-        self._batch.add(seq.slot, seq.tokens[start : start + count], start, output=output)
+        tokens = seq.tokens[start : start + count]
+        if seq.prompt_logprobs is not None:
+            self._batch.add_all(seq.slot, tokens, start)
+            plan.scored += count
+        else:
+            self._batch.add(seq.slot, tokens, start, output=start + count == len(seq.tokens))
         seq.first_pass = seq.first_pass or time.perf_counter()
         plan.prompts.append((seq, count))
         return count
@@ -250,7 +262,9 @@ class Loop:
             self._cache.set_cached(seq.slot, seq.n_cached)
         if plan.prompts:
             outputs = outputs + [seq for seq, _ in plan.prompts if not seq.n_pending]
-        if outputs:
+        if plan.scored:
+            logits = self._score_prompts(plan)
+        elif outputs:
             logits = self._context.logits(len(outputs))
         now = time.perf_counter()
         if plan.prompts:
@@ -263,6 +277,29 @@ class Loop:
             now = time.perf_counter()
             for seq, token in zip(outputs, tokens, strict=True):
                 self._process_token(seq, token, now)
+
+    def _score_prompts(self, plan: BatchPlan) -> Logits:
+        """Record the log-probabilities of prompts; returns the rows of those that are sampled from, as a copy."""
+        at = len(plan.decoding)
+        kept = list(range(at))
+        others = sum(seq.prompt_logprobs is None and not seq.n_pending for seq, _ in plan.prompts)
+        rows = self._context.logits(at + plan.scored + others)
+        for seq, count in plan.prompts:
+            if seq.prompt_logprobs is not None:
+                seq.prompt_logprobs.add(seq.n_cached - count, rows[at : at + count])
+                at += count - 1
+            elif seq.n_pending:
+                continue
+            at += 1
+            if not seq.n_pending:
+                kept.append(at - 1)
+                self._emit_prompt(seq)
+        return rows[kept]
+
+    def _emit_prompt(self, seq: Sequence) -> None:
+        if seq.prompt_logprobs is not None:
+            self._events.append(ScoredChunk(seq.id, "", 0, tuple(seq.prompt_logprobs.entries)))
+            seq.prompt_logprobs = None
 
     def _process_token(self, seq: Sequence, token: int, now: float) -> None:
         """Add a sampled token to its sequence: emit its text, then end the answer or make room for the next token."""

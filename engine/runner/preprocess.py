@@ -10,7 +10,7 @@ from engine.errors import PROMPT_TOO_LONG
 from engine.messages import CONTEXT_PADDING, Submit
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.lazy_matcher import LazyMatcher
-from engine.runner.logprobs import AnswerLogprobs
+from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
 from engine.runner.matcher import Matcher
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence
@@ -18,6 +18,7 @@ from engine.runner.thinking_budget import ThinkingBudget
 from engine.runner.vocabulary import Vocabulary
 
 LEAST_AFTER_KEEP = 4  # tokens behind `num_keep`, so that a context shift always has something to drop
+MOST_SCORED = 8  # tokens of a prompt in one pass if each has logits, which take memory
 NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts
 
 
@@ -33,8 +34,8 @@ class PromptRejected(ValueError):
         self.limit = limit
 
 
-class EmptyPrompt(ValueError):
-    """The prompt has no tokens."""
+class RequestRejected(ValueError):
+    """The request is wrong. The message is for users."""
 
 
 def padded(n_ctx: int) -> int:
@@ -48,7 +49,7 @@ def make_sequence(
     """Cut or reject a prompt that is too long, then make the sequence and its sampler.
 
     `n_ctx` is the loaded context in tokens, padded; `matcher` constrains the answer to a grammar. Raises PromptRejected
-    and EmptyPrompt.
+    and RequestRejected.
     """
     limit = min(padded(submit.num_ctx), n_ctx)
     keep = _kept(submit, len(tokens), vocabulary.adds_bos)
@@ -58,7 +59,7 @@ def make_sequence(
         text = f"request ({len(tokens)} tokens) exceeds the available context size ({limit} tokens), try increasing it"
         raise PromptRejected(text, len(tokens), limit - 1)
     if not tokens:
-        raise EmptyPrompt("the prompt has no tokens")
+        raise RequestRejected("the prompt has no tokens")
     longest = NO_LIMIT_FACTOR * submit.num_ctx
     max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else longest
     preserved = vocabulary.preserved(submit.preserved)
@@ -90,10 +91,26 @@ def make_sequence(
         text=IncrementalDetokenizer(submit.stop),
         preserved=preserved,
         n_threads=submit.num_thread,
-        n_batch=submit.num_batch,
+        n_batch=min(submit.num_batch or MOST_SCORED, MOST_SCORED) if submit.prompt_logprobs else submit.num_batch,
         trace_id=submit.trace_id,
         logprobs=logprobs,
+        prompt_logprobs=_prompt_logprobs(submit, vocabulary, tokens),
     )
+
+
+def prompt_tokens(vocabulary: Vocabulary, submit: Submit) -> array[int]:
+    """The tokens of a prompt: those that were sent, else those of its text. Raises RequestRejected."""
+    if not submit.tokens:
+        return vocabulary.tokenize(submit.prompt, add_special=True)
+    if wrong := [token for token in submit.tokens if not 0 <= token < vocabulary.size]:
+        raise RequestRejected(f"prompt has {wrong[0]}, which is no token: ids are 0 to {vocabulary.size - 1}")
+    return array("i", submit.tokens)
+
+
+def _prompt_logprobs(submit: Submit, vocabulary: Vocabulary, tokens: array[int]) -> PromptLogprobs | None:
+    if not submit.prompt_logprobs:
+        return None
+    return PromptLogprobs(tokens, partial(vocabulary.render, special=True), submit.top_logprobs)
 
 
 def _logprobs(submit: Submit, vocabulary: Vocabulary, preserved: Mapping[int, bytes]) -> AnswerLogprobs | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.messages import Done
 from engine.runner.detokenizer import IncrementalDetokenizer
-from engine.runner.logprobs import AnswerLogprobs
+from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
 from engine.runner.sampling import TokenSampler
 
 
@@ -19,9 +19,10 @@ class Sequence:
     `limit`: tokens of context that this request may fill. `max_new`: most tokens of the answer. `shift`: whether a
     full context continues without its middle; then `n_keep` tokens at its beginning stay. `preserved`: control tokens
     that count as text, with their bytes. `n_threads`, `n_batch`: what the request asks for, or 0. `trace_id`: the
-    request's id in the log. `logprobs`: those that its client has not yet, None if it does not ask. `slot`: llama.cpp
-    sequence id, -1 for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are in
-    `time.perf_counter` seconds, 0 before the event.
+    request's id in the log. `logprobs`: those that its client has not yet, None if it does not ask. `prompt_logprobs`:
+    those of the prompt, None if nobody asks or they are sent. `slot`: llama.cpp sequence id, -1 for none. `n_reused`:
+    prompt tokens that the cache held at admission, -1 before it. Times are in `time.perf_counter` seconds, 0 before the
+    event.
     """
 
     id: int
@@ -38,6 +39,7 @@ class Sequence:
     n_batch: int = 0
     trace_id: str = ""
     logprobs: AnswerLogprobs | None = None
+    prompt_logprobs: PromptLogprobs | None = None
     slot: int = -1
     n_cached: int = 0
     n_reused: int = -1

@@ -76,6 +76,20 @@ async def test_generate(engine: Engine) -> None:
     assert min(final.load_duration, final.prompt_eval_duration, final.eval_duration) > 0
 
 
+async def test_log_probabilities_of_a_prompt_come_first(engine: Engine) -> None:
+    fields: dict[str, Any] = {"raw": True, "logprobs": True, "prompt_logprobs": True, "options": {"num_predict": 2}}
+    first, *rest, _ = [e async for e in engine.generate(ask("The cat sat", **fields))]
+    assert isinstance(first, Delta)
+    assert (first.content, b"".join(entry.data for entry in first.logprobs)) == ("", b"The cat sat")
+    assert math.isnan(first.logprobs[0].logprob)
+    assert sum(len(delta.logprobs) for delta in rest if isinstance(delta, Delta)) == 2
+    tokens = await engine.generate(ask("", prompt_tokens=(300, 301), **fields)).__anext__()
+    assert isinstance(tokens, Delta)
+    assert len(tokens.logprobs) == 2
+    with pytest.raises(InvalidRequest, match="prompt has 123456, which is no token"):
+        await collect(engine.generate(ask("", prompt_tokens=(123456,), **fields)))
+
+
 async def test_tokens_of_reasoning_are_counted(engine: Engine) -> None:
     for question in ("Count to 5", "Hello!"):
         for logprobs in (True, False):

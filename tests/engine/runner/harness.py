@@ -15,7 +15,7 @@ from engine.runner.context import Context
 from engine.runner.grammar import Grammars
 from engine.runner.kvcache import KVCache
 from engine.runner.loop import Loop
-from engine.runner.preprocess import make_sequence, padded
+from engine.runner.preprocess import make_sequence, padded, prompt_tokens
 from engine.runner.sequence import Sequence
 
 TINYCHAT = Path(__file__).parents[3] / "registry" / "bundled" / "tinychat.gguf"
@@ -61,7 +61,7 @@ class Runner:
         """Hand the loop a request; its id counts up from 1."""
         self._ids += 1
         message = submit(prompt, **wishes, id=self._ids)
-        tokens = self.context.vocabulary.tokenize(prompt, add_special=True)
+        tokens = prompt_tokens(self.context.vocabulary, message)
         matcher = None if message.grammar is None else self.grammars.matcher(message.grammar)
         seq = make_sequence(self.context.vocabulary, message, tokens, self._n_ctx, matcher)
         self.loop.submit(seq)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import llama_cpp
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from engine.messages import Chunk, Grammar, Sampling, ScoredChunk, ScoredToken
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.logprobs import IMPOSSIBLE, AnswerLogprobs, likeliest, log_softmax
+from engine.runner.preprocess import RequestRejected, prompt_tokens
 from engine.runner.sequence import Sequence as Running
 from engine.runner.vocabulary import Vocabulary
-from tests.engine.runner.harness import PLAIN, TINYCHAT, Runner, chat
+from tests.engine.runner.harness import PLAIN, TINYCHAT, Runner, chat, submit
 
 PENALTIES = Sampling(temperature=0.9, seed=3, repeat_penalty=1.4, presence_penalty=0.7)
 Softmax = Callable[[Sequence[int]], npt.NDArray[np.float64]]
@@ -242,3 +244,62 @@ def test_special_tokens_among_the_likeliest_have_no_bytes(runner: Runner, vocabu
     seq = runner.submit(chat("What is the capital of France?"), logprobs=True, top_logprobs=20, sampling=PLAIN)
     runner.run()
     assert any(data == b"" for entry in scores(runner, seq) for data, _ in entry.top)
+
+
+def check_prompt(runner: Runner, seq: Running, softmax: Softmax, *, top: int = 0) -> None:
+    """The first chunk has an entry for each token of the prompt, and all but the first are right."""
+    first = next(e for e in runner.events if isinstance(e, Chunk) and e.id == seq.id)
+    assert isinstance(first, ScoredChunk)
+    assert (first.text, first.tokens) == ("", 0)
+    tokens = seq.tokens[: seq.n_prompt]
+    assert [entry.data for entry in first.scores] == [runner.context.vocabulary.render(t, special=True) for t in tokens]
+    assert math.isnan(first.scores[0].logprob)
+    for token, entry, row in zip(tokens[1:], first.scores[1:], softmax(tokens), strict=False):
+        assert entry.logprob == pytest.approx(row[token], abs=1e-4)
+        assert [number for _, number in entry.top] == pytest.approx(np.sort(row)[::-1][:top], abs=1e-4)
+
+
+def test_of_a_prompt(runner: Runner, softmax: Softmax) -> None:
+    runner.ask(chat("Tell me a joke."))  # nothing of it may be reused
+    seq = runner.submit(chat("Tell me a joke."), num_predict=3, logprobs=True, top_logprobs=4, prompt_logprobs=True)
+    runner.run()
+    check_prompt(runner, seq, softmax, top=4)
+    assert runner.done(seq).prompt_cached == 0
+    assert runner.text(seq) == runner.ask(chat("Tell me a joke."), num_predict=3)
+
+
+def test_of_prompts_beside_others(runner: Runner, softmax: Softmax) -> None:
+    questions = ["Count to 20", "Tell me a story about a fox.", "Why is the sky blue?", "Who are you?", "Hello!"]
+    others = [runner.submit(chat(q), logprobs=True) for q in questions[:3]]
+    runner.step()
+    seqs = [runner.submit(chat(q) * 3, num_predict=4, logprobs=True, prompt_logprobs=True) for q in questions]
+    others += [runner.submit(chat(q) * 2, num_predict=4, logprobs=True) for q in questions[3:]]
+    runner.run()
+    for seq in seqs:
+        check_prompt(runner, seq, softmax)
+    for seq in others:
+        check(runner, seq, softmax, within=1e-3)
+
+
+def test_a_prompt_of_tokens_is_taken_as_it_is(runner: Runner, softmax: Softmax) -> None:
+    tokens = (5, 300, 301, 17, 44)
+    seq = runner.submit("", tokens=tokens, num_predict=1, prompt_logprobs=True)
+    runner.run()
+    assert tuple(seq.tokens[: seq.n_prompt]) == tokens
+    check_prompt(runner, seq, softmax)
+
+
+def test_numbers_that_are_no_tokens_are_refused(vocabulary: Vocabulary) -> None:
+    for wrong in (-1, vocabulary.size, 2**40):
+        with pytest.raises(RequestRejected, match=f"prompt has {wrong}, which is no token"):
+            prompt_tokens(vocabulary, submit("", tokens=(1, wrong)))
+
+
+def test_a_prompt_that_must_wait_in_the_middle_begins_anew(runner: Runner, softmax: Softmax) -> None:
+    seq = runner.submit(chat("Count to 20") * 3, num_predict=2, prompt_logprobs=True)
+    runner.step()
+    runner.step()
+    assert 0 < seq.n_cached < seq.n_prompt
+    runner.loop._preempt(seq)
+    runner.run()
+    check_prompt(runner, seq, softmax)

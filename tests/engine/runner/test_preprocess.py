@@ -6,7 +6,7 @@ from array import array
 
 import pytest
 
-from engine.runner.preprocess import EmptyPrompt, PromptRejected, make_sequence, padded
+from engine.runner.preprocess import PromptRejected, RequestRejected, make_sequence, padded
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.runner.harness import submit
@@ -69,14 +69,14 @@ def test_whatever_numbers_come_there_is_a_sound_sequence_or_a_refusal(
 ) -> None:
     try:
         seq = sequence(vocabulary, 400, n_ctx=1024, num_ctx=num_ctx, num_keep=num_keep, num_predict=num_ctx)
-    except (PromptRejected, EmptyPrompt):
+    except (PromptRejected, RequestRejected):
         return
     assert 0 <= seq.n_keep < seq.limit
     assert 0 < len(seq.tokens) < seq.limit <= 1024
 
 
 def test_an_empty_prompt_is_refused(vocabulary: Vocabulary) -> None:
-    with pytest.raises(EmptyPrompt, match="no tokens"):
+    with pytest.raises(RequestRejected, match="no tokens"):
         sequence(vocabulary, 0)
 
 
