@@ -10,6 +10,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 
 from server.http.errors import NotFound
 from server.http.json_output import encode
+from server.http.openapi import hoisted
 
 router = APIRouter(include_in_schema=False)
 
@@ -22,7 +23,7 @@ _A_DAY = "public, max-age=86400"
 async def document(request: Request) -> Response:
     """The OpenAPI document."""
     schema = await asyncio.to_thread(request.app.openapi)  # slow the first time
-    return Response(encode(schema), headers={"content-type": "application/json; charset=utf-8"})
+    return Response(encode(hoisted(schema)), headers={"content-type": "application/json; charset=utf-8"})
 
 
 @router.get("/docs")

@@ -33,10 +33,18 @@ def content(media_type: str, schema: dict[str, Any]) -> Responses:
 
 
 def events(model: type[BaseModel]) -> Responses:
-    """A stream of server-sent events, beside the single object that is the response model and has all other models."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    return content("text/event-stream", schema)
+    """A stream of server-sent events, beside the single object that is the response model."""
+    return content("text/event-stream", model.model_json_schema(ref_template="#/components/schemas/{model}"))
+
+
+def hoisted(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the models of its events among its components. Changes it."""
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for response in operation["responses"].values():
+                for media in response.get("content", {}).values():
+                    document["components"]["schemas"].update(media.get("schema", {}).pop("$defs", {}))
+    return document
 
 
 BINARY: dict[str, Any] = {"type": "string", "format": "binary"}

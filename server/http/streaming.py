@@ -103,7 +103,7 @@ class StreamingAnswer(Response, Generic[E]):
             raise error
 
     async def _answer(self, send: Send, ping_interval: float) -> None:
-        async with _closing(self.events) as events:
+        async with closing(self.events) as events:
             if self.writer.framing is Framing.WHOLE:
                 body = b"".join([self.writer.event(event) async for event in events]) + self.writer.end()
                 await self._start(send, (b"content-length", str(len(body)).encode()))
@@ -161,7 +161,8 @@ class StreamingAnswer(Response, Generic[E]):
 
 
 @asynccontextmanager
-async def _closing(events: AsyncIterator[E]) -> AsyncIterator[AsyncIterator[E]]:
+async def closing(events: AsyncIterator[E]) -> AsyncIterator[AsyncIterator[E]]:
+    """Close the events at the end, if they can be."""
     try:
         yield events
     finally:

@@ -82,7 +82,7 @@ class GenerateWriter(_Writer):
 
     def rendered(self, rendered: Rendered) -> bytes:
         """The `_debug_info` object, `done` false."""
-        return self._object(b'"response":""', {"done": False, "_debug_info": _debug_info(rendered)})
+        return self._object(b'"response":""', {"done": False, "_debug_info": debug_info(rendered)})
 
     def _lines(self, delta: Delta) -> bytes:
         if delta.tool_calls:
@@ -111,7 +111,7 @@ class ChatWriter(_Writer):
     def rendered(self, rendered: Rendered) -> bytes:
         """The `_debug_info` object, `done` false, with an empty message."""
         empty = b'"message":{"role":"","content":""}'
-        return self._object(empty, {"done": False, "_debug_info": _debug_info(rendered)})
+        return self._object(empty, {"done": False, "_debug_info": debug_info(rendered)})
 
     def _lines(self, delta: Delta) -> bytes:
         """One line, or one for each tool call, because some clients read only the first call of a line."""
@@ -181,6 +181,7 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "function": function} if call.id else {"function": function}
 
 
-def _debug_info(rendered: Rendered) -> dict[str, Any]:
+def debug_info(rendered: Rendered) -> dict[str, Any]:
+    """The prompt that a request would run, as `_debug_info` shows it."""
     count = {"image_count": rendered.image_count} if rendered.image_count else {}
     return {"rendered_template": rendered.prompt, **count}

@@ -91,10 +91,9 @@ class TextPart(Body):
 
 
 class ImageURL(Body):
-    """An image as a data URL; `detail` is not used."""
+    """An image as a data URL."""
 
     url: str = ""
-    detail: str = "auto"
 
 
 class ImagePart(Body):

@@ -17,7 +17,6 @@ from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, N
 from server.http.openapi import BINARY, takes
 from server.openai.schemas import (
     ERRORS,
-    ChatCompletionBody,
     CompletionBody,
     ModelList,
     ModelObject,
@@ -41,16 +40,6 @@ async def model(request: Request, model: str) -> Response:
     """One stored model, under the requested name."""
     stored = await asyncio.to_thread(_find, store_of(request), model)
     return json_response(_model(model, stored), media_type=_JSON)
-
-
-@router.post("/v1/chat/completions", status_code=501, response_model=OpenAIError)
-async def chat_completions(request: Request, body: ChatCompletionBody) -> Response:
-    """Chat in OpenAI's format; not supported yet."""
-    if not body.messages:
-        raise HTTPError("[] is too short - 'messages'")
-    if not body.model.strip():
-        raise HTTPError("model is required")
-    return await _refuse(request, body.model, "/v1/chat/completions")
 
 
 @router.post("/v1/completions", status_code=501, response_model=OpenAIError)

@@ -1,12 +1,12 @@
-"""Requests and answers of `/v1/*`. Routes that are not supported yet have only the fields that they check."""
+"""What the routes of `/v1/*` share, and the requests and answers of models and embeddings."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from server.http.body import FIRST_ERROR, Body, BodyRoute, go_list
+from server.http.body import Body, BodyRoute
 from server.http.openapi import AnswerObject, Responses, errors
 from server.ollama.fields import Int, KeepAlive, Options
 
@@ -15,16 +15,6 @@ class Route(BodyRoute):
     """A route of `/v1/*`."""
 
     empty = "EOF"
-
-
-class ChatCompletionBody(Body):
-    """`POST /v1/chat/completions`."""
-
-    go: ClassVar[str] = "openai.ChatCompletionRequest"
-
-    model: str = ""
-    messages: Annotated[list[Any], FIRST_ERROR, go_list("[]openai.Message", None)] = Field(default_factory=list)
-    stream: bool = False
 
 
 class CompletionBody(Body):
@@ -48,6 +38,43 @@ class EmbeddingBody(Body):
     encoding_format: str = ""
     options: Options = Field(default_factory=dict)
     keep_alive: KeepAlive = None
+
+
+class StreamOptions(Body):
+    """`stream_options`: whether the end of a stream has the token counts."""
+
+    go: ClassVar[str] = "openai.StreamOptions"
+
+    include_usage: bool = False
+
+
+class PromptDetails(AnswerObject):
+    """Of the tokens of the prompt, those that needed no computing."""
+
+    cached_tokens: int
+
+
+class CompletionDetails(AnswerObject):
+    """Of the tokens of the answer, those that are reasoning."""
+
+    reasoning_tokens: int
+
+
+class Usage(AnswerObject):
+    """Token counts of an answer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
+
+
+class DebugInfo(AnswerObject):
+    """The prompt that a request would run."""
+
+    rendered_template: str
+    image_count: int = 0
 
 
 class ModelObject(AnswerObject):

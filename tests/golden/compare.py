@@ -17,7 +17,10 @@ import httpx
 Case = dict[str, Any]
 Answer = dict[str, Any]
 
-ADDITIONS = {"prompt_eval_cached", "prompt_truncated", "signature", "stop_sequence", "prompt_tokens_details"}
+ADDITIONS = {
+    *("prompt_eval_cached", "prompt_truncated", "signature", "stop_sequence"),
+    *("reasoning_content", "prompt_tokens_details", "completion_tokens_details"),
+}
 """Keys that an old client ignores: allowed where Ollama has none."""
 
 VOLATILE = {

@@ -33,12 +33,14 @@ R = TypeVar("R", bound=Result)
 
 
 class FakeEngine:
-    """Plays `script` for every request. What it was asked, and how many answers were not read to the end, is kept."""
+    """Plays `script` for every request, or one of `scripts` after the other. Keeps what it was asked, and how many
+    answers were not read to the end."""
 
     def __init__(self, root: Path, script: Sequence[Step] = ()) -> None:
         self.store = Store(root)
         self.models = Models(self.store)
         self.script = list(script)
+        self.scripts: list[Sequence[Step]] = []
         self.asked: list[AnyRequest] = []
         self.unloaded: list[str] = []
         self.loaded: list[RunningModel] = []
@@ -93,15 +95,16 @@ class FakeEngine:
     async def _play(self, request: AnyRequest) -> AsyncIterator[Any]:
         self.asked.append(request)
         complete = False
+        script = self.scripts.pop(0) if self.scripts else self.script
         try:
-            for step in self.script:
+            for step in script:
                 if isinstance(step, BaseException):
                     complete = True
                     raise step
                 if isinstance(step, float):
                     await asyncio.sleep(step)
                 else:
-                    complete = step is self.script[-1]
+                    complete = step is script[-1]
                     yield step
         finally:
             self.abandoned += not complete

@@ -16,7 +16,7 @@ from server.http.body import Body
 from server.ollama.create_schema import CreateBody
 from server.ollama.fields import parse_format
 from server.ollama.schemas import ChatBody, EmbedBody, GenerateBody, PullBody
-from server.openai.schemas import ChatCompletionBody
+from server.openai.chat_schemas import ChatCompletionBody
 
 FIELD = "json: cannot unmarshal {} into Go struct field {} of type {}"
 MALFORMED = "Value looks like object, but can't find closing '}' symbol"

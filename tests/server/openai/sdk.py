@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, get_args
 
-from openai.types import responses
+import httpx
+from openai.types import Completion, responses
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
+_TYPES: dict[str, type[BaseModel]] = {
+    "chat.completion": ChatCompletion,
+    "chat.completion.chunk": ChatCompletionChunk,
+    "text_completion": Completion,
+}
 _EVENTS: dict[str, type[BaseModel]] = {
     next(iter(get_args(kind.model_fields["type"].annotation))): kind
     for kind in get_args(get_args(responses.ResponseStreamEvent)[0])
 }
+
+
+def check(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer or chunk. Raises ValidationError if it is not of its type."""
+    _TYPES[answer["object"]].model_validate(answer, strict=True)
+    return answer
+
+
+def check_chunks(answer: httpx.Response) -> list[dict[str, Any]]:
+    """The chunks of a stream that ended well, each checked."""
+    assert answer.headers["content-type"] == "text/event-stream"
+    *events, done, end = answer.text.split("\n\n")
+    assert (done, end) == ("data: [DONE]", "")
+    return [check(json.loads(event.removeprefix("data: "))) for event in events]
 
 
 def check_response(response: dict[str, Any]) -> None:
