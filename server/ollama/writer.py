@@ -34,6 +34,8 @@ class _Writer(Writer[Event]):
         """The lines of a delta, or the final object, which has the whole text unless it was streamed."""
         if isinstance(event, Final):
             return self.framing.frame(self._last(joined(self._kept), event))
+        if event.call_parts and event == Delta(call_parts=event.call_parts):
+            return b""  # this API has complete calls only
         if self.framing is Framing.NDJSON:
             return self._lines(event)
         self._kept.append(event)

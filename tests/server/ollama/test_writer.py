@@ -3,7 +3,7 @@
 import json
 import time
 
-from engine.api import Delta, Final, Rendered, TokenLogprob, ToolCall
+from engine.api import CallPart, Delta, Final, Rendered, TokenLogprob, ToolCall
 from server.ollama.writer import ChatWriter, GenerateWriter
 
 FINAL = Final(
@@ -99,6 +99,13 @@ def test_chat_whole_has_all_tool_calls() -> None:
     body = json.loads(writer.event(FINAL))
     assert len(body["message"]["tool_calls"]) == 2
     assert body["message"]["content"] == ""
+
+
+def test_parts_of_calls_have_no_lines() -> None:
+    parts = (CallPart(0, name="f", id="call_1"),)
+    for writer in (GenerateWriter("t", stream=True), ChatWriter("t", stream=True)):
+        assert writer.event(Delta(call_parts=parts)) == b""
+        assert json.loads(writer.event(Delta(call_parts=parts, logprobs=(HALF,))))["logprobs"] == [HALF_JSON]
 
 
 def test_notices() -> None:
