@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.api import ChatRequest, DetokenizeRequest, GenerateRequest, TokenizeRequest
+from engine.api import ChatRequest, DetokenizeRequest, GenerateRequest, Message, TokenizeRequest
 from server.http.body import FIRST_ERROR, Body, go_list
 from server.http.openapi import AnswerObject, Responses, errors
 from server.ollama.fields import Choice, Format, Images, Int, KeepAlive, Messages, Options, ThinkValue, Tools
@@ -125,15 +125,14 @@ class RenderBody(GenerateBody):
         )
 
 
-class TokenizeBody(Named):
-    """`POST /api/tokenize`. The text has three names, and the first that is sent counts; or there are messages."""
+class TextBody(Named):
+    """A text to tokenise, or a conversation. The text has three names, and the first that is sent counts."""
 
     go: ClassVar[str] = "api.TokenizeRequest"
 
     content: str | None = None
     text: str | None = None
     prompt: str | None = None
-    messages: Messages | None = None
     tools: Tools = Field(default_factory=list)
     think: ThinkValue = None
     add_special: bool | None = None
@@ -149,30 +148,42 @@ class TokenizeBody(Named):
         """The text, None if there is none."""
         return next((text for text in (self.content, self.text, self.prompt) if text is not None), None)
 
-    def chat(self, model: str) -> ChatRequest:
-        """The conversation for the engine, which leaves none of its messages out."""
+    def conversation(self, model: str, messages: list[Message]) -> ChatRequest:
+        """A conversation for the engine, which leaves none of its messages out."""
         return ChatRequest(
             model=model,
             options=dict(self.options),
             keep_alive=self.keep_alive,
             think=self.think,
             truncate=False,
-            messages=[message.message() for message in self.messages or ()],
+            messages=messages,
             tools=tuple(tool.tool for tool in self.tools),
         )
 
-    def request(self, model: str, text: str) -> TokenizeRequest:
-        """The request for the engine. A conversation has the tokenizer's own tokens too, unless it is asked not to."""
+    def request(self, model: str, text: str, *, add_special: bool) -> TokenizeRequest:
+        """The request for the engine; `add_special` counts if the body does not say."""
         special = self.add_special_tokens if self.add_special is None else self.add_special
         return TokenizeRequest(
             model=model,
             options=dict(self.options),
             keep_alive=self.keep_alive,
             text=text,
-            add_special=self.messages is not None if special is None else special,
+            add_special=add_special if special is None else special,
             parse_special=self.parse_special,
             pieces=self.with_pieces or self.return_token_strs,
         )
+
+
+class TokenizeBody(TextBody):
+    """`POST /api/tokenize`: a text, or messages."""
+
+    messages: Messages | None = None
+
+    def chat(self, model: str) -> ChatRequest | None:
+        """The conversation for the engine, None if there is none."""
+        if self.messages is None:
+            return None
+        return self.conversation(model, [message.message() for message in self.messages])
 
 
 class DetokenizeBody(Named):

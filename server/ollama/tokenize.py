@@ -1,4 +1,4 @@
-"""`POST /api/tokenize`, `/api/detokenize` and `/api/render`; llama-server's paths for them take the same bodies."""
+"""`POST /api/tokenize`, `/api/detokenize` and `/api/render`; llama-server's paths for them have the same answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from engine.api import Tokenized
+from engine.api import ChatRequest, GenerateRequest, Tokenized
 from server.context import EngineSurface, engine_of
 from server.http.body import BodyRoute
 from server.http.errors import HTTPError
@@ -22,6 +22,7 @@ from server.ollama.schemas import (
     Named,
     RenderAnswer,
     RenderBody,
+    TextBody,
     TokenizeAnswer,
     TokenizeBody,
 )
@@ -32,7 +33,8 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 @router.post("/api/tokenize", response_model=TokenizeAnswer)
 async def tokenize(request: Request, body: TokenizeBody) -> Response:
     """Divide a text or a conversation into tokens."""
-    return tokens_answer(engine_of(request), required_model(body), body)
+    model = required_model(body)
+    return tokens_answer(engine_of(request), model, body, body.chat(model))
 
 
 @router.post("/api/detokenize", response_model=DetokenizeAnswer)
@@ -44,7 +46,11 @@ async def detokenize(request: Request, body: DetokenizeBody) -> Response:
 @router.post("/api/render", response_model=RenderAnswer)
 async def render(request: Request, body: RenderBody) -> Response:
     """Show the prompt that a chat or a completion would run; nothing is generated."""
-    return prompt_answer(engine_of(request), required_model(body), body)
+    model = required_model(body)
+    if not (body.messages or body.prompt):
+        raise HTTPError("messages or prompt is required", "messages")
+    check_images([*body.images, *(image for message in body.messages for image in message.images)])
+    return prompt_answer(engine_of(request), body.any_request(model))
 
 
 def required_model(body: Named) -> str:
@@ -54,18 +60,23 @@ def required_model(body: Named) -> str:
     return body.model_name
 
 
-def tokens_answer(engine: EngineSurface, model: str, body: TokenizeBody) -> Response:
-    """The answer with the tokens. Raises HTTPError without text and messages."""
+def tokens_answer(engine: EngineSurface, model: str, body: TextBody, chat: ChatRequest | None) -> Response:
+    """The answer with the tokens of the body's text, or of a conversation. Raises HTTPError unless there is just one.
+
+    A conversation has the tokenizer's own tokens too, unless the body says otherwise.
+    """
     started = time.perf_counter_ns()
     text = body.plain_text
-    if text is None and body.messages is None:
-        raise HTTPError("content is required", "content")
-    if text is not None and body.messages is not None:
+    if text is not None and chat is not None:
         raise HTTPError("content and messages cannot be used together", "messages")
 
     async def work() -> bytes:
-        prompt = (await engine.render(body.chat(model))).prompt if text is None else text
-        tokenized = await engine.tokenize(body.request(model, prompt))
+        prompt = text
+        if chat is not None:
+            prompt = (await engine.render(chat)).prompt
+        if prompt is None:
+            raise HTTPError("content is required", "content")
+        tokenized = await engine.tokenize(body.request(model, prompt, add_special=chat is not None))
         return await asyncio.to_thread(_tokens, model, body, tokenized, started)
 
     return whole_answer(work)
@@ -86,22 +97,18 @@ def text_answer(engine: EngineSurface, model: str, body: DetokenizeBody) -> Resp
     return whole_answer(work)
 
 
-def prompt_answer(engine: EngineSurface, model: str, body: RenderBody) -> Response:
-    """The answer with the prompt. Raises HTTPError without messages and prompt."""
-    if not (body.messages or body.prompt):
-        raise HTTPError("messages or prompt is required", "messages")
-    check_images([*body.images, *(image for message in body.messages for image in message.images)])
-    render_request = body.any_request(model)
+def prompt_answer(engine: EngineSurface, render_request: GenerateRequest | ChatRequest) -> Response:
+    """The answer with the prompt."""
 
     async def work() -> bytes:
         rendered = await engine.render(render_request)
         counts = {"image_count": rendered.image_count, "token_count": rendered.token_count}
-        return encode({"model": model, "prompt": rendered.prompt, **counts})
+        return encode({"model": render_request.model, "prompt": rendered.prompt, **counts})
 
     return whole_answer(work)
 
 
-def _tokens(model: str, body: TokenizeBody, tokenized: Tokenized, started: int) -> bytes:
+def _tokens(model: str, body: TextBody, tokenized: Tokenized, started: int) -> bytes:
     tokens, pieces = tokenized.tokens, tokenized.pieces
     named = zip(tokens, pieces, strict=False)
     listed = [{"id": token, "piece": _piece(data)} for token, data in named] if body.with_pieces else tokens

@@ -143,7 +143,7 @@ async def test_tokens(client: httpx.AsyncClient, engine: FakeEngine, document: d
             ("tokenize", {"content": "x"}),
             ("tokenize", {"content": "x", "with_pieces": True, "return_token_strs": True}),
             ("detokenize", {"tokens": [7]}),
-            ("render" if prefix == "/api/" else "apply-template", {"messages": [{"content": "x"}]}),
+            ("render" if prefix == "/api/" else "apply-template", {"messages": [{"role": "user", "content": "x"}]}),
         ):
             answer = await client.post(prefix + path, json={"model": "tinychat", **body})
             assert answer.status_code == 200, answer.text
