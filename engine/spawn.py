@@ -15,7 +15,7 @@ FIRST_FREE: Final = 3  # the first file descriptor after the standard streams
 PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 PASSED_PREFIXES: Final = ("CUDA_", "NVIDIA_", "GGML_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_", "PRONK_RUNNER_")
 WITHHELD: Final = ("GGML_BACKEND_PATH",)  # llama.cpp would load a library from there
-OWN_PATH: Final = str(Path(__file__).absolute().parents[2])
+OWN_PATH: Final = str(Path(__file__).absolute().parents[1])
 
 
 async def start_child(module: str, environ: Mapping[str, str]) -> tuple[asyncio.subprocess.Process, socket.socket]:

@@ -17,6 +17,12 @@ from engine.api import Message, Tool, ToolCall
 from engine.chat.output.format import BLANK, KEY, KIND, LINE, NUMBER, ArgumentSpec, ToolCallSpec, Values
 from engine.chat.tool_definitions import parameters_json
 
+THINKING_PART = "content"
+"""The way of templates that take reasoning as a part of the content (Mistral)."""
+
+THINKING_PLACES = ("reasoning_content", "thinking", "reasoning", THINKING_PART)
+"""Where templates look for earlier reasoning."""
+
 SHORT_ID = 9  # characters of a tool call id, for templates that insist on it (Mistral)
 
 _PLACEHOLDERS = {BLANK: " ", LINE: "\n", NUMBER: "0", KEY: "0"}
@@ -87,7 +93,8 @@ def split_parallel_calls(messages: Sequence[Message]) -> list[Message]:
         results = list(takewhile(lambda message: message.role == "tool", rest))
         rest = rest[len(results) :]
         for number, call in enumerate(message.tool_calls):
-            split.append(replace(message, content="" if number else message.content, tool_calls=(call,)))
+            first = message if number == 0 else Message(message.role)
+            split.append(replace(first, tool_calls=(call,)))
             split += [result for result in results if result.tool_call_id == call.id]
         ids = {call.id for call in message.tool_calls}
         split += [result for result in results if result.tool_call_id not in ids]
@@ -115,6 +122,9 @@ class MessageDialect:
 
     `typed_content`: contents are lists of typed parts. `null_content`: a message with calls alone has content None.
     `json_arguments`: arguments of calls are JSON text. `short_ids`, `function_ids`: the form of tool call ids.
+    `thinking`: the key of earlier reasoning, THINKING_PART for a part of the content, "" to leave it out.
+    `trims_thinking`: the template itself writes line breaks around it. `one_text`: a message with calls has content or
+    reasoning, not both.
     """
 
     typed_content: bool = False
@@ -122,9 +132,12 @@ class MessageDialect:
     json_arguments: bool = False
     short_ids: bool = False
     function_ids: bool = False
+    thinking: str = ""
+    trims_thinking: bool = False
+    one_text: bool = False
 
     def write(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """The messages in this dialect, as new objects. Earlier reasoning is left out."""
+        """The messages in this dialect, as new objects. Which of the earlier reasoning counts the template decides."""
         if self.short_ids:
             messages = short_ids(messages)
         if self.function_ids:
@@ -132,7 +145,11 @@ class MessageDialect:
         return [self._message(message) for message in messages]
 
     def _message(self, message: Message) -> dict[str, Any]:
+        if self.one_text and message.tool_calls and message.thinking and message.content:
+            message = replace(message, thinking=f"{message.thinking}\n\n{message.content}", content="")
         entry: dict[str, Any] = {"role": message.role, "content": self._content(message)}
+        if message.thinking and self.thinking not in ("", THINKING_PART):
+            entry[self.thinking] = self._reasoning(message)
         if message.tool_calls:
             entry["tool_calls"] = [self._call(call) for call in message.tool_calls]
         if message.tool_name:
@@ -144,7 +161,16 @@ class MessageDialect:
     def _content(self, message: Message) -> Any:
         if self.null_content and message.tool_calls and not message.content:
             return None
-        return [{"type": "text", "text": message.content}] if self.typed_content else message.content
+        has_part = bool(message.thinking) and self.thinking == THINKING_PART
+        if not self.typed_content and not has_part:
+            return message.content
+        parts = [{"type": "thinking", "thinking": self._reasoning(message)}] if has_part else []
+        if message.content or not has_part:
+            parts.append({"type": "text", "text": message.content})
+        return parts
+
+    def _reasoning(self, message: Message) -> str:
+        return message.thinking.strip("\n") if self.trims_thinking else message.thinking
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         as_json = self.json_arguments

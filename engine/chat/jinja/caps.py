@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 from engine.api import Message, ToolCall
-from engine.chat.jinja.adapt import MessageDialect
+from engine.chat.jinja.adapt import THINKING_PART, THINKING_PLACES, MessageDialect
 from engine.chat.jinja.template import JinjaTemplate
 from engine.chat.prompt import RenderError
 
@@ -25,6 +25,8 @@ _QUESTION = Message("user", _TEXT)
 _CALLS = (ToolCall(_FIRST_NAME, {"keyalpha": "x"}, id="callalpha"), ToolCall(_SECOND_NAME, {}, id="callbetax"))
 _PYTHON_DICT = "{'keyalpha'"
 """How arguments look where a template prints the dict that it was given, not JSON."""
+_PARTS = "'thinking'", '"thinking"'
+"""What of a part of the content is seen where a template prints it whole."""
 
 
 class TemplateCaps:
@@ -62,6 +64,29 @@ class TemplateCaps:
         return next((dialect for dialect in dialects if self._shows(dialect, messages, _FIRST_NAME)), self.text_dialect)
 
     @cached_property
+    def thinking_text_dialect(self) -> MessageDialect:
+        """The dialect for conversations with earlier reasoning and no tool calls."""
+        return self._with_thinking(self.text_dialect, [_QUESTION, Message("assistant", _ANSWER, _THOUGHT)])
+
+    @cached_property
+    def thinking_call_dialect(self) -> MessageDialect:
+        """The dialect for conversations with earlier reasoning and tool calls."""
+        question, call, *results = _with_calls(1)
+        dialect = self._with_thinking(self.call_dialect, [question, replace(call, thinking=_THOUGHT), *results])
+        both = [question, replace(call, thinking=_THOUGHT, content=_ANSWER), *results]
+        return replace(dialect, one_text=bool(dialect.thinking) and not self._shows(dialect, both, _THOUGHT))
+
+    def _with_thinking(self, dialect: MessageDialect, messages: Sequence[Message]) -> MessageDialect:
+        """The dialect with the first place for reasoning whose reasoning is in the prompt of these messages."""
+        for place in THINKING_PLACES:
+            candidate = replace(dialect, thinking=place)
+            prompt = self._prompt(candidate, messages)
+            _, shown, behind = prompt.partition(_THOUGHT)
+            if shown and not (place == THINKING_PART and any(mark in prompt for mark in _PARTS)):
+                return replace(candidate, trims_thinking=behind[:1].isspace())
+        return dialect
+
+    @cached_property
     def supports_tool_calls(self) -> bool:
         """Whether it shows the tool calls of earlier turns."""
         return self._shows(self.call_dialect, _with_calls(1), _FIRST_NAME)
@@ -95,9 +120,8 @@ class TemplateCaps:
         opening, closing = self._tags
         if not opening or opening not in self.template.source:
             return "", ""
-        write = self.text_dialect.write
-        [answer] = write([Message("assistant", _ANSWER)])
-        text = self._render([*write([_QUESTION]), answer | {"reasoning_content": _THOUGHT}])
+        messages = [_QUESTION, Message("assistant", _ANSWER, _THOUGHT)]
+        text = self._render(self.thinking_text_dialect.write(messages))
         thought = text.find(_THOUGHT)
         begin, end = text.rfind(opening, 0, max(thought, 0)), text.find(_ANSWER, thought)
         if min(thought, begin, end) >= 0:
@@ -116,8 +140,11 @@ class TemplateCaps:
 
     def _shows(self, dialect: MessageDialect, messages: Sequence[Message], *texts: str) -> bool:
         """Whether the prompt of these messages has all of the texts in it, and no Python dict."""
-        prompt = self._render(dialect.write(messages), **({"functions": ""} if self.requires_functions else {}))
+        prompt = self._prompt(dialect, messages)
         return all(text in prompt for text in texts) and _PYTHON_DICT not in prompt
+
+    def _prompt(self, dialect: MessageDialect, messages: Sequence[Message]) -> str:
+        return self._render(dialect.write(messages), **({"functions": ""} if self.requires_functions else {}))
 
     def _render(self, messages: Sequence[dict[str, Any]], **variables: Any) -> str:
         """The prompt, "" if the template refuses."""

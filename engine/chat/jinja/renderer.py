@@ -58,6 +58,8 @@ class JinjaRenderer:
         begun_answer = messages[-1] if messages and messages[-1].role == "assistant" else None
         messages = messages if begun_answer is None else messages[:-1]
         text, last_content = self._fresh(caps, messages, tools, think), messages[-1].content if messages else ""
+        if think is True and self._closes_reasoning(text):
+            text = self._fresh(caps, messages, tools, "medium")  # it does not think unless it is told how much
         if begun_answer is not None:
             return self._continuation(text, last_content, begun_answer, caps)
         if think is False and self._opens_reasoning(text):
@@ -90,17 +92,26 @@ class JinjaRenderer:
             messages = system_as_user(messages)
         elif any(message.role == "system" for message in messages[1:]) and not caps.supports_many_system_messages:
             messages = merge_system_messages(messages)
+        thinks = any(message.thinking for message in messages)
         if not any(message.tool_calls for message in messages):
-            return caps.text_dialect.write(messages)
+            return (caps.thinking_text_dialect if thinks else caps.text_dialect).write(messages)
         messages = link_tool_results(messages)
         if not caps.supports_tool_calls and self._spec.calls is not None:
             messages = with_inline_calls(messages, self._spec.calls)
-        return caps.call_dialect.write(split_parallel_calls(messages) if caps.drops_parallel_calls else messages)
+        if caps.drops_parallel_calls:
+            messages = split_parallel_calls(messages)
+        return (caps.thinking_call_dialect if thinks else caps.call_dialect).write(messages)
 
     def _opens_reasoning(self, text: str) -> bool:
         """Whether a prompt ends with the tag that opens a reasoning block."""
         opening = self._spec.thinking[0].strip()
         return bool(opening) and text.rstrip().endswith(opening)
+
+    def _closes_reasoning(self, text: str) -> bool:
+        """Whether a prompt ends with an empty reasoning block."""
+        opening, closing = (tag.strip() for tag in self._spec.thinking)
+        bare = text.rstrip()
+        return bool(opening) and bare.endswith(closing) and bare.removesuffix(closing).rstrip().endswith(opening)
 
     def _continuation(self, text: str, last_content: str, answer: Message, caps: TemplateCaps) -> Prompt:
         """The prompt that continues an answer: its content or, if that is empty, its reasoning.

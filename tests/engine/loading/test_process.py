@@ -380,6 +380,8 @@ async def test_the_environment_is_scrubbed(process: RunnerProcess) -> None:
     child = child_environment(environ)
     assert {"PATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH"} <= child.keys()
     assert not child.keys() & {"AWS_SECRET", "HTTPS_PROXY"}
+    own = Path(child["PYTHONPATH"].split(os.pathsep)[0])
+    assert (own / "engine" / "spawn.py").is_file(), "a child has the server's own code"
     assert child["GGML_NO_BACKTRACE"] == "1", "a failed assertion ends a child at once"
     running = psutil.Process(process.pid)
     assert running.environ().keys() <= child_environment(os.environ).keys() | {"LC_CTYPE"}

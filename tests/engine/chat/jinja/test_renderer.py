@@ -235,3 +235,71 @@ def test_a_refusal_is_told() -> None:
     source = "{{ raise_exception('roles: ' ~ messages | map(attribute='role') | join(' ')) }}"
     with pytest.raises(RenderError, match=r"^roles: system user$"):
         render(source, Message("system", "S"), Message("user", "U"))
+
+
+CALL = "{% for c in m.tool_calls or [] %}{{ c.function.name }}({{ c.function.arguments | tojson }}){% endfor %}"
+
+
+def each(thinking: str, text: str = "{{ m.content }}") -> str:
+    """A template that writes every message, its reasoning by this piece of it."""
+    return "{% for m in messages %}[{{ m.role }}|" + thinking + "|" + text + "|" + CALL + "]{% endfor %}"
+
+
+PART = "{% for p in m.content if p.type == 'thinking' %}{{ p.thinking }}{% endfor %}"
+STEP = (
+    Message("user", "Hi"),
+    Message("assistant", thinking="Hm.\n", tool_calls=(ToolCall("f", {}), ToolCall("g", {}))),
+    Message("tool", "1"),
+    Message("tool", "2"),
+)
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "thinking", "reasoning"])
+def test_earlier_reasoning_stands_where_the_template_looks_for_it(key: str) -> None:
+    assert "[assistant|Hm.\n||f({})g({})]" in render(each("{{ m." + key + " }}"), *STEP)
+
+
+def test_earlier_reasoning_as_a_part_of_the_content() -> None:
+    source = each("{% if m.content is not string %}" + PART + "{% endif %}", "")
+    assert "[assistant|Hm.\n||f({})g({})]" in render(source, *STEP)
+
+
+@pytest.mark.parametrize("content", ["{{ m.content }}", "{{ m.content | tojson }}"])
+def test_a_template_that_knows_no_reasoning_gets_none(content: str) -> None:
+    shown = render("{% for m in messages %}" + content + CALL + "{% endfor %}", *STEP)
+    assert "Hm." not in shown
+    assert "type" not in shown
+
+
+def test_line_breaks_that_the_template_writes_around_reasoning_are_not_doubled() -> None:
+    assert "[assistant|<think>\nHm.\n</think>||f" in render(each("<think>\n{{ m.reasoning_content }}\n</think>"), *STEP)
+
+
+def test_only_the_first_of_calls_one_by_one_has_the_reasoning() -> None:
+    first = "[{{ m.role }}|{{ m.thinking }}|{{ m.tool_calls[0].function.name if m.tool_calls }}|{{ m.content }}]"
+    assert render("{% for m in messages %}" + first + "{% endfor %}", *STEP) == (
+        "[user|||Hi][assistant|Hm.\n|f|][tool|||1][assistant||g|][tool|||2]"
+    )
+
+
+def test_reasoning_and_content_together_for_a_template_that_refuses_both() -> None:
+    """As gpt-oss's, which writes either before the call."""
+    both = "{% if m.tool_calls and m.content and m.thinking %}{{ raise_exception('both') }}{% endif %}"
+    messages = [STEP[0], Message("assistant", "I look.", "Hm.", tool_calls=(ToolCall("f", {}),)), STEP[2]]
+    assert "[assistant|Hm.\n\nI look.||f({})]" in render(each(both + "{{ m.thinking }}"), *messages)
+
+
+def test_which_reasoning_counts_is_for_the_template_to_say() -> None:
+    users = "{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
+    newest = "{% set ns = namespace(last=0) %}" + users
+    source = newest + each("{{ m.thinking if loop.index0 > ns.last }}")
+    assert "[assistant|Hm.\n||f({})g({})]" in render(source, *STEP)
+    assert "[assistant|||f({})g({})]" in render(source, *STEP, Message("user", "And?"))
+
+
+def test_a_template_that_thinks_only_when_told_how_much_is_told() -> None:
+    source = "{{ '<think>' if reasoning_effort == 'high' else '<think></think>' }}"
+    strict = "{% if reasoning_effort is defined and reasoning_effort != 'high' %}{{ raise_exception('no') }}{% endif %}"
+    renderer = JinjaRenderer(JinjaTemplate(strict + source), FormatSpec(("<think>", "</think>")))
+    assert renderer.render([Message("user", "Hi")], [], True).text == "<think>"
+    assert renderer.render([Message("user", "Hi")], [], False).text == "<think></think>"
