@@ -15,8 +15,11 @@ from server.context import find_model, store_of
 from server.http.body import json_response
 from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, NotSupported
 from server.http.openapi import BINARY, takes
+from server.ollama.clock import written
 from server.openai.schemas import (
     ERRORS,
+    ClaudeModel,
+    ClaudeModelList,
     CompletionBody,
     ModelList,
     ModelObject,
@@ -29,17 +32,24 @@ _JSON = "application/json"
 _NO_FORM = "failed to parse multipart form: request Content-Type isn't multipart/form-data"
 
 
-@router.get("/v1/models", response_model=ModelList)
+@router.get("/v1/models", response_model=ModelList | ClaudeModelList)
 async def models(request: Request) -> Response:
-    """The stored models, newest first."""
-    return await asyncio.to_thread(_list, store_of(request))
+    """The stored models, newest first. With the header `anthropic-version` in the format of Anthropic's API."""
+    stored = await asyncio.to_thread(store_of(request).list)
+    if not _asks_as_anthropic(request):
+        data = [_model(model.name.shortest, model) for model in stored]
+        return json_response({"object": "list", "data": data}, media_type=_JSON)
+    data = [_claude_model(model.name.shortest, model) for model in stored]
+    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    return json_response({"data": data, "has_more": False, **ends}, media_type=_JSON)
 
 
-@router.get("/v1/models/{model}", response_model=ModelObject)
+@router.get("/v1/models/{model}", response_model=ModelObject | ClaudeModel)
 async def model(request: Request, model: str) -> Response:
     """One stored model, under the requested name."""
     stored = await asyncio.to_thread(_find, store_of(request), model)
-    return json_response(_model(model, stored), media_type=_JSON)
+    write = _claude_model if _asks_as_anthropic(request) else _model
+    return json_response(write(model, stored), media_type=_JSON)
 
 
 @router.post("/v1/completions", status_code=501, response_model=OpenAIError)
@@ -69,11 +79,6 @@ async def _refuse(request: Request, name: str, path: str) -> Response:
     raise NotSupported(path)
 
 
-def _list(store: Store) -> Response:
-    data = [_model(model.name.shortest, model) for model in store.list()]
-    return json_response({"object": "list", "data": data}, media_type=_JSON)
-
-
 def _find(store: Store, name: str) -> StoredModel:
     if not name.strip():
         raise HTTPError("model is required")
@@ -90,3 +95,13 @@ def _find(store: Store, name: str) -> StoredModel:
 def _model(name: str, stored: StoredModel) -> dict[str, Any]:
     owner = stored.name.namespace
     return {"id": name, "object": "model", "created": stored.second, "owned_by": owner}
+
+
+def _asks_as_anthropic(request: Request) -> bool:
+    """Whether a client of Anthropic's API asks, which has these paths too."""
+    return "anthropic-version" in request.headers
+
+
+def _claude_model(name: str, stored: StoredModel) -> dict[str, Any]:
+    created = written(stored.modified_at)
+    return {"type": "model", "id": name, "display_name": name, "created_at": created, "lifecycle": "active"}

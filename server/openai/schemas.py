@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -91,6 +92,25 @@ class ModelList(AnswerObject):
 
     object: Literal["list"]
     data: list[ModelObject]
+
+
+class ClaudeModel(AnswerObject):
+    """A stored model in the format of Anthropic's API."""
+
+    type: Literal["model"]
+    id: str
+    display_name: str
+    created_at: datetime
+    lifecycle: Literal["active"]
+
+
+class ClaudeModelList(AnswerObject):
+    """The stored models in the format of Anthropic's API, all on one page."""
+
+    data: list[ClaudeModel]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
 
 
 class EmbeddingObject(AnswerObject):

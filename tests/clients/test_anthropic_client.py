@@ -7,7 +7,7 @@ from typing import Any
 import anthropic
 import pytest
 from anthropic import beta_tool
-from anthropic.types import Message, MessageParam, ToolParam, ToolUseBlock
+from anthropic.types import Message, MessageParam, ModelInfo, ToolParam, ToolUseBlock
 from pydantic import BaseModel
 
 from tests.serving import Served
@@ -162,6 +162,7 @@ def test_the_end_of_an_answer(client: anthropic.Anthropic) -> None:
         **ASKED | {"messages": count}, thinking={"type": "disabled"}, stop_sequences=["4, "]
     )
     assert blocks(stopped) == [("text", "1, 2, 3, ")]
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "4, ")
 
 
 def test_an_answer_of_nothing(client: anthropic.Anthropic) -> None:
@@ -226,6 +227,16 @@ def test_errors_become_the_clients_classes(
         assert isinstance(caught.value.body, dict)
         assert caught.value.request_id == caught.value.body["request_id"]
         assert caught.value.body["error"]["message"].startswith(message)
+
+
+def test_models(client: anthropic.Anthropic) -> None:
+    client.messages.count_tokens(model="tinychat", messages=CAPITAL)  # now it is installed
+    (model,) = client.models.list()
+    ModelInfo.model_validate_json(model.model_dump_json(), strict=True)
+    assert (model.id, model.type, model.lifecycle) == ("tinychat:latest", "model", "active")
+    assert client.models.retrieve("tinychat").created_at == model.created_at
+    with pytest.raises(anthropic.NotFoundError):
+        client.models.retrieve("claude-haiku-4-5")
 
 
 def test_what_claude_code_sends(client: anthropic.Anthropic) -> None:

@@ -96,6 +96,38 @@ async def test_answers_of_openai(client: httpx.AsyncClient, document: dict[str, 
     check(document, answer if "nothing" not in path else renamed(answer))
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/tinychat"])
+async def test_answers_of_anthropic(client: httpx.AsyncClient, document: dict[str, Any], path: str) -> None:
+    await client.post("/api/pull", json={"model": "tinychat"})
+    answer = await client.get(path, headers={"anthropic-version": "2023-06-01"})
+    assert answer.status_code == 200
+    check(document, answer)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [
+            Delta(thinking="hm"),
+            Delta("Hi"),
+            Delta(tool_calls=(CALL, ToolCall("search", {"query": "x"}, id="s"))),
+            FINAL,
+        ],
+        [RuntimeError("broken")],
+    ],
+)
+async def test_messages(
+    client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any], script: list[Any]
+) -> None:
+    engine.script = list(script)
+    tools = [{"type": "web_search_20250305", "name": "search", "cache_control": {"type": "ephemeral"}}]
+    messages = [{"role": "user", "content": "x"}]
+    body = {"model": "t", "max_tokens": 9, "messages": messages, "tools": tools}
+    check(document, await client.post("/v1/messages", json=body))
+    engine.script = [Rendered("prompt", token_count=2)]
+    check(document, await client.post("/v1/messages/count_tokens", json=body))
+
+
 def renamed(answer: httpx.Response) -> httpx.Response:
     answer.request = httpx.Request("GET", "http://127.0.0.1/v1/models/tinychat")
     return answer
