@@ -22,12 +22,16 @@ _OPENAI_CIPHER = "gAAAA"  # OpenAI's own encrypted reasoning begins so; nobody e
 class InputText(Body):
     """Text in a message."""
 
+    go: ClassVar[str] = "openai.ResponsesTextContent"
+
     type: Literal["input_text", "output_text", "text"] = "input_text"
     text: str = ""
 
 
 class Refusal(Body):
     """An answer that the model refused to give."""
+
+    go: ClassVar[str] = "openai.ResponsesRefusalContent"
 
     type: Literal["refusal"] = "refusal"
     refusal: str = ""
@@ -36,12 +40,16 @@ class Refusal(Body):
 class InputImage(Body):
     """An image in a message, as a data URL."""
 
+    go: ClassVar[str] = "openai.ResponsesImageContent"
+
     type: Literal["input_image"] = "input_image"
     image_url: str = ""
 
 
 class _Kind(Body):
     """What tells which kind of item or part an object is."""
+
+    go: ClassVar[str] = "openai.ResponsesInputItem"
 
     type: str = ""
     role: str = ""
@@ -99,6 +107,8 @@ class MessageItem(Item):
 
     def add_to(self, conversation: Conversation) -> None:
         """Add the message."""
+        if not self.role:
+            raise FieldError("role is required", "role")
         conversation.add(self.role.lower(), self.content)
 
 

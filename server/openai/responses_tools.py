@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator
 
@@ -36,6 +36,8 @@ def _list(value: Any) -> list[Any]:
 class FunctionTool(Body):
     """A function that the model may call."""
 
+    go: ClassVar[str] = "openai.ResponsesTool"
+
     type: Literal["function"] = "function"
     name: str = ""
     description: str | None = None
@@ -54,6 +56,8 @@ class CustomFormat(Body):
 class CustomTool(Body):
     """A tool that takes any text."""
 
+    go: ClassVar[str] = "openai.ResponsesTool"
+
     type: Literal["custom"] = "custom"
     name: str = ""
     description: str | None = None
@@ -62,6 +66,8 @@ class CustomTool(Body):
 
 class NamespaceTool(Body):
     """Tools with a common name before their own."""
+
+    go: ClassVar[str] = "openai.ResponsesTool"
 
     type: Literal["namespace"] = "namespace"
     name: str = ""
@@ -73,6 +79,8 @@ class NamespaceTool(Body):
 
 class HostedTool(Body):
     """A tool that OpenAI runs, such as `web_search`; it is not offered to the model."""
+
+    go: ClassVar[str] = "openai.ResponsesTool"
 
     type: str = ""
 
@@ -113,11 +121,16 @@ def flat_name(namespace: str, name: str) -> str:
 def parse_tools(value: Any) -> ResponsesTools:
     """The tools of a request. Raises FieldError."""
     items = _list(value)
-    if len(items) > MAX_ITEMS:
-        raise FieldError(f"too many tools: {len(items)}, at most {MAX_ITEMS} are accepted")
+    _check_count(len(items))
     offered = parse_each("tools", items, lambda item: tuple(_offered(item)))
+    _check_count(sum(map(len, offered)))
     echo = tuple(_echo(item) for item, tools in zip(items, offered, strict=True) if tools)
     return ResponsesTools(tuple(tool for tools in offered for tool in tools), echo)
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_ITEMS:
+        raise FieldError(f"too many tools: {count}, at most {MAX_ITEMS} are accepted")
 
 
 def _offered(value: Any, namespace: str = "") -> Iterator[OfferedTool]:
@@ -131,6 +144,7 @@ def _offered(value: Any, namespace: str = "") -> Iterator[OfferedTool]:
             yield _tool(custom.name, text, validated(_CUSTOM, ParametersBody), namespace, custom=True)
         case "namespace" if not namespace:
             group = validated(value, NamespaceTool)
+            _check_count(len(group.tools))
             for item in group.tools:
                 yield from _offered(item, group.name)
         case "":

@@ -56,6 +56,26 @@ def test_without_reasoning(client: openai.OpenAI) -> None:
     assert (response.output_text, thoughts(response)) == (ANSWER, [])
 
 
+def test_reasoning_is_counted_where_the_request_speaks_of_it(client: openai.OpenAI) -> None:
+    response = client.responses.create(model="tinychat", input=CAPITAL, temperature=0, reasoning={"summary": "auto"})
+    assert response.usage is not None
+    assert 0 < response.usage.output_tokens_details.reasoning_tokens < response.usage.output_tokens
+
+
+def test_logprobs(client: openai.OpenAI) -> None:
+    response = client.responses.create(
+        model="tinychat", input=CAPITAL, temperature=0, include=["message.output_text.logprobs"], top_logprobs=2
+    )
+    [message] = [item for item in response.output if item.type == "message"]
+    [text] = message.content
+    assert text.type == "output_text"
+    assert text.logprobs is not None
+    assert "".join(token.token for token in text.logprobs) == ANSWER
+    assert all(token.top_logprobs[0].token == token.token for token in text.logprobs)
+    assert {len(token.top_logprobs) for token in text.logprobs} == {2}
+    check_response(response.to_dict())
+
+
 def test_events(client: openai.OpenAI) -> None:
     events = list(client.responses.create(model="tinychat", input=CAPITAL, temperature=0, stream=True))
     check_events(event.to_dict() for event in events)

@@ -140,9 +140,10 @@ NOT_A_LIST = "must be a string or array: json: cannot unmarshal number into Go v
         ),
         (
             [QUESTION | {"role": 5}],
-            "input[0]: json: cannot unmarshal number into Go struct field .role of type string",
+            "input[0]: json: cannot unmarshal number into Go struct field ResponsesInputItem.role of type string",
             "[0].role",
         ),
+        ([{"type": "message", "content": "x"}], "input[0]: role is required", "[0].role"),
         ([QUESTION] * 4097, "too many input items: 4097, at most 4096 are accepted", ""),
     ],
 )

@@ -79,8 +79,14 @@ def test_tools_that_openai_runs_are_left_out(kind: str) -> None:
         ([{"name": "f"}], "tools[0]: type is required", "[0].type"),
         ([FUNCTION] * 4097, "too many tools: 4097, at most 4096 are accepted", ""),
         (
+            [GROUP | {"tools": [FUNCTION] * 4097}],
+            "tools[0]: too many tools: 4097, at most 4096 are accepted",
+            "[0]",
+        ),
+        ([GROUP | {"tools": [FUNCTION] * 2049}] * 2, "too many tools: 4098, at most 4096 are accepted", ""),
+        (
             [FUNCTION | {"parameters": "x"}],
-            "tools[0]: json: cannot unmarshal string into Go struct field .parameters of type "
+            "tools[0]: json: cannot unmarshal string into Go struct field ResponsesTool.parameters of type "
             "api.ToolFunctionParameters",
             "[0].parameters",
         ),
