@@ -104,7 +104,7 @@ class TopLogprob(AnswerObject):
 
     token: str
     logprob: float
-    bytes: list[int] = Field(default_factory=list)
+    bytes: list[int]
 
 
 class TokenLogprobObject(TopLogprob):

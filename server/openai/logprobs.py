@@ -13,7 +13,12 @@ _LEAST = -9999.0
 
 def content_logprobs(entries: Sequence[TokenLogprob]) -> dict[str, Any]:
     """`logprobs` of a chat's choice."""
-    return {"content": [_entry(entry) | {"top_logprobs": [_entry(other) for other in entry.top]} for entry in entries]}
+    return {"content": token_logprobs(entries)}
+
+
+def token_logprobs(entries: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    """Tokens, each with the likeliest in its place."""
+    return [_entry(entry) | {"top_logprobs": [_entry(other) for other in entry.top]} for entry in entries]
 
 
 def token_text(entry: TokenLogprob) -> str:
@@ -27,5 +32,4 @@ def logprob_of(entry: TokenLogprob) -> float:
 
 
 def _entry(entry: TokenLogprob) -> dict[str, Any]:
-    data = {"bytes": list(entry.data)} if entry.data else {}
-    return {"token": token_text(entry), "logprob": logprob_of(entry), **data}
+    return {"token": token_text(entry), "logprob": logprob_of(entry), "bytes": list(entry.data)}

@@ -7,20 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from server.http.openapi import AnswerObject
-
-
-class TokenCandidate(AnswerObject):
-    """A token, the natural logarithm of its probability, its bytes."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class OutputLogprob(TokenCandidate):
-    """A token of the text, with the likeliest in its place."""
-
-    top_logprobs: list[TokenCandidate]
+from server.openai.chat_schemas import TokenLogprobObject
 
 
 class OutputText(AnswerObject):
@@ -29,7 +16,7 @@ class OutputText(AnswerObject):
     type: Literal["output_text"]
     text: str
     annotations: list[Any]
-    logprobs: list[OutputLogprob]
+    logprobs: list[TokenLogprobObject]
 
 
 class OutputMessage(AnswerObject):
@@ -185,7 +172,7 @@ class ResponsesEvent(AnswerObject):
     part: OutputText | None = None
     delta: str = ""
     text: str = ""
-    logprobs: list[OutputLogprob] = Field(default_factory=list)
+    logprobs: list[TokenLogprobObject] = Field(default_factory=list)
     arguments: str = ""
     input: str = ""
     code: str | None = None

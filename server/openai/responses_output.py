@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from engine.api import TokenLogprob
+from server.openai.logprobs import token_logprobs
 from server.openai.responses_tools import INPUT, OfferedTool
 
 Emitted = tuple[str, dict[str, Any]]
@@ -99,10 +100,10 @@ class Text(OutputItem):
         yield self._item_event("added", self._message("in_progress", []))
         yield self._event("content_part.added", content_index=0, part=_text_part("", []))
 
-    def add(self, piece: str, logprobs: Iterable[TokenLogprob] = ()) -> Iterator[Emitted]:
+    def add(self, piece: str, logprobs: Sequence[TokenLogprob] = ()) -> Iterator[Emitted]:
         """A piece of the text, with the log-probabilities of its tokens."""
         self._pieces.append(piece)
-        tokens = [_logprob(token) for token in logprobs]
+        tokens = token_logprobs(logprobs)
         self._logprobs += tokens
         yield self._event("output_text.delta", content_index=0, delta=piece, logprobs=tokens)
 
@@ -178,11 +179,3 @@ class CustomCall(Call):
 
 def _text_part(text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
-
-
-def _logprob(token: TokenLogprob) -> dict[str, Any]:
-    return _candidate(token) | {"top_logprobs": [_candidate(other) for other in token.top]}
-
-
-def _candidate(token: TokenLogprob) -> dict[str, Any]:
-    return {"token": token.data.decode("utf-8", "replace"), "logprob": token.logprob, "bytes": list(token.data)}

@@ -19,7 +19,10 @@ LOGPROB = {
     "token": "\ufffd",
     "logprob": -0.5,
     "bytes": [195],
-    "top_logprobs": [{"token": "\ufffd", "logprob": -0.5, "bytes": [195]}, {"token": "", "logprob": -9999.0}],
+    "top_logprobs": [
+        {"token": "\ufffd", "logprob": -0.5, "bytes": [195]},
+        {"token": "", "logprob": -9999.0, "bytes": []},
+    ],
 }
 USAGE = {
     "prompt_tokens": 3,
