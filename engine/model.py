@@ -14,11 +14,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from engine.api import Message
-from engine.capabilities import TemplateTraits, all_capabilities, go_template_traits
-from engine.chat.route import PromptRoute, choose_route, parser_capabilities
+from engine.capabilities import all_capabilities
+from engine.chat.route import PromptRoute, choose_route
 from engine.errors import ModelNotFound
 from engine.names import local_name
-from modelfile.gotemplate import ChatTemplate
 from modelfile.messages import StoredMessage
 from modelfile.parameters import usable
 from modelfile.published import OllamaLayout, Unloadable, layout_of
@@ -119,15 +118,6 @@ class Model:
     def generates(self) -> bool:
         """Whether it answers prompts; a model that does not is for embeddings."""
         return "completion" in self.capabilities
-
-    @cached_property
-    def listed_capabilities(self) -> frozenset[str]:
-        """The capabilities that `/api/tags` shows: without reading chat template or projectors, so some may lack."""
-        traits = TemplateTraits()
-        if self.template is not None:
-            traits = go_template_traits(ChatTemplate.parse(self.template), self.template)
-        own = all_capabilities(self.config, self.header, [NO_HEADER] * len(self.projectors), traits)
-        return own | parser_capabilities(self.config.parser)
 
     @cached_property
     def special_tokens(self) -> dict[str, str]:

@@ -9,8 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -106,6 +115,16 @@ FIRST_ERROR = _FirstError()
 """Stops a list at its first wrong element: a million errors take more memory than the body."""
 
 
+class _GoList(BeforeValidator):
+    """Says in the OpenAPI document that elements may be null."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        described = handler(schema)
+        if items := described.get("items"):
+            described["items"] = {"anyOf": [items, {"type": "null"}]}
+        return described
+
+
 def go_list(go: str, zero: Any) -> BeforeValidator:
     """Validates a list as the Go slice type `go`; null elements become `zero`."""
 
@@ -114,7 +133,7 @@ def go_list(go: str, zero: Any) -> BeforeValidator:
             raise mismatch(value, go)
         return [zero if item is None else item for item in value] if None in value else value
 
-    return BeforeValidator(checked)
+    return _GoList(checked)
 
 
 def text_map(value: Any) -> Any:

@@ -149,7 +149,7 @@ class LarkFormat(Body):
     grammar: str
 
 
-_AnyFormat = Literal["json"] | RegexFormat | ChoiceFormat | GBNFFormat | LarkFormat | dict[str, Any] | None
+_AnyFormat = Literal["json", ""] | RegexFormat | ChoiceFormat | GBNFFormat | LarkFormat | dict[str, Any] | None
 
 KeepAlive = Annotated[float | None, PlainValidator(parse_keep_alive, json_schema_input_type=float | str | None)]
 ThinkValue = Annotated[

@@ -85,7 +85,7 @@ def _tag(stored: StoredModel, model: Model) -> dict[str, Any]:
         "digest": stored.digest,
         "details": details(model) | {key: value for key, value in lengths.items() if value},
     }
-    capabilities = sorted(model.listed_capabilities)
+    capabilities = sorted(model.capabilities)
     return entry | ({"capabilities": capabilities} if capabilities else {})
 
 

@@ -50,7 +50,8 @@ async def test_requests_are_described(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     body = document["paths"]["/api/chat"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body == {"$ref": "#/components/schemas/ChatBody"}
-    assert schemas["ChatBody"]["properties"]["messages"]["items"] == {"$ref": "#/components/schemas/MessageBody"}
+    messages = schemas["ChatBody"]["properties"]["messages"]["items"]
+    assert messages == {"anyOf": [{"$ref": "#/components/schemas/MessageBody"}, {"type": "null"}]}
     assert schemas["CreateBody"]["properties"]["from"]["type"] == "string"
     assert {"type": "string", "enum": ["low", "medium", "high", "max"]} in schemas["ChatBody"]["properties"]["think"][
         "anyOf"

@@ -48,6 +48,12 @@ async def test_changes_are_seen(client: httpx.AsyncClient, store: Store) -> None
     assert await listed(client) == ["c:latest"]
 
 
+async def test_capabilities_are_those_that_show_gives(client: httpx.AsyncClient) -> None:
+    shown = (await client.post("/api/show", json={"model": "tinychat"})).json()
+    [model] = (await client.get("/api/tags")).json()["models"]
+    assert model["capabilities"] == sorted(shown["capabilities"]) == ["completion", "insert", "thinking", "tools"]
+
+
 async def test_weights_that_go_and_come_back(client: httpx.AsyncClient, store: Store, tmp_path: Path) -> None:
     weights = store.blob_path(store.list()[0].manifest.layers[0].digest)
 
