@@ -260,6 +260,7 @@ class Final:
 
     `done_reason` is "tool_calls" for an answer that has some and was not cut short. `stop_text` is the stop text that
     ended the answer, "" if none did. `thinking_count` of the `eval_count` tokens are reasoning.
+    `prompt_left_out` messages and `prompt_cut` tokens are not in the prompt, because it would have been too long.
     """
 
     done_reason: DoneReason
@@ -269,6 +270,8 @@ class Final:
     load_duration: int = 0
     prompt_eval_count: int = 0
     prompt_eval_cached: int = 0
+    prompt_left_out: int = 0
+    prompt_cut: int = 0
     prompt_eval_duration: int = 0
     eval_count: int = 0
     eval_duration: int = 0

@@ -98,6 +98,7 @@ class Generation:
         self._load_duration = time.perf_counter_ns() - started
         self._chunks: list[Chunk] = []
         self._thinking_count = 0
+        self._left_out = 0
         self._calls = False
         self._done: Done | None = None
 
@@ -114,6 +115,7 @@ class Generation:
         `late_grammar` is the grammar for the calls of an answer that is submitted with triggers.
         """
         message_id, answer = self._process.submit(submit)
+        self._left_out = prompt.left_out
         constraining = None
         if late_grammar is not None and submit.triggers is not None:
             constraining = asyncio.create_task(self._constrain(message_id, late_grammar))
@@ -153,6 +155,8 @@ class Generation:
             load_duration=self._load_duration,
             prompt_eval_count=done.prompt_tokens,
             prompt_eval_cached=done.prompt_cached,
+            prompt_left_out=self._left_out,
+            prompt_cut=done.prompt_cut,
             prompt_eval_duration=done.prompt_ns,
             eval_count=done.tokens,
             eval_duration=done.tokens_ns,
@@ -174,6 +178,11 @@ class Generation:
         assert self._done is not None
         return "tool_calls" if self._calls and self._done.reason == "stop" else self._done.reason
 
+    @property
+    def _truncation(self) -> dict[str, int]:
+        """What is not in the prompt, because it would have been too long."""
+        return {"messages": self._left_out, "tokens": self._done.prompt_cut if self._done is not None else 0}
+
     def _log(self, end: str) -> None:
         """Log one line for this answer; token counts are known only of finished ones."""
         now, first = time.perf_counter_ns(), self._first_text
@@ -183,6 +192,8 @@ class Generation:
             values["tokens_per_second"] = round(done.tokens / max(done.tokens_ns, 1) * 1e9, 1)
         if first:
             values["first_token_ms"] = round((first - self._started) / 1e6, 1)
+        if cut := {name: count for name, count in self._truncation.items() if count}:
+            log.warning("prompt truncated", extra=fields(model=self._model, **cut))
         seconds = (now - self._started) / 1e9
         log.info("answered", extra=fields(model=self._model, **values, seconds=seconds, end=end))
 

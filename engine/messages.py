@@ -341,7 +341,7 @@ class ScoredChunk(Chunk, array_like=True, frozen=True, tag=45):
 class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):
     """An answer has ended. Times are nanoseconds; `prompt_cached` of the `prompt_tokens` needed no evaluation.
 
-    `stop` is the stop text that ended it, "" if none did.
+    `stop` is the stop text that ended it, "" if none did. `prompt_cut` tokens more were cut out of the prompt.
     """
 
     id: int
@@ -352,6 +352,7 @@ class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):
     tokens: int
     tokens_ns: int
     stop: str = ""
+    prompt_cut: int = 0
 
 
 class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):

@@ -74,13 +74,15 @@ class Prompt:
     """A prompt and how its answer begins.
 
     `answer_start` is the beginning of the answer, with which the prompt ends. `reject_overflow`: a prompt that is too
-    long for the context is refused, not cut. `images` belong at their tags, in order.
+    long for the context is refused, not cut. `images` belong at their tags, in order. `left_out` counts the oldest
+    messages that are not in it because it would have been too long.
     """
 
     text: str
     answer_start: Delta | None = None
     reject_overflow: bool = False
     images: tuple[bytes, ...] = ()
+    left_out: int = 0
 
     @property
     def before_answer(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.api import Message, Think, Tool
 from engine.chat.conversation import drop_oldest
@@ -42,7 +42,9 @@ async def render_to_fit(
     fitting = _Fitting(renderer, tools, think, limit, count, image_tokens)
     prompt, fits = await fitting.try_render(messages)
     kept = messages if fits else (await fitting.shorten(messages) or messages)
-    return await render_prompt(renderer, kept, tools, think) if not fits or images_of(kept) else prompt
+    if not fits or images_of(kept):
+        prompt = await render_prompt(renderer, kept, tools, think)
+    return replace(prompt, left_out=len(messages) - len(kept))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ def make_sequence(
     and RequestRejected.
     """
     limit = min(padded(submit.num_ctx), n_ctx)
-    keep = _kept(submit, len(tokens), vocabulary.adds_bos)
+    n_sent = len(tokens)
+    keep = _kept(submit, n_sent, vocabulary.adds_bos)
     if submit.overflow == "cut":
         tokens = _cut(tokens, keep, min(submit.num_ctx, n_ctx), shift=submit.shift)
     if len(tokens) >= limit:
@@ -83,6 +84,7 @@ def make_sequence(
         id=submit.id,
         tokens=tokens,
         n_prompt=len(tokens),
+        n_cut=n_sent - len(tokens),
         limit=limit,
         max_new=max_new,
         shift=submit.shift,

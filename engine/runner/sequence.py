@@ -15,14 +15,14 @@ from engine.runner.sampling import TokenSampler
 class Sequence:
     """A request's tokens and how many of them the KV cache holds. Owned by the loop thread.
 
-    `tokens`: prompt and answer; the last one sampled is not in the cache yet. `n_prompt`: length of the prompt.
-    `limit`: tokens of context that this request may fill. `max_new`: most tokens of the answer. `shift`: whether a
-    full context continues without its middle; then `n_keep` tokens at its beginning stay. `preserved`: control tokens
-    that count as text, with their bytes. `n_threads`, `n_batch`: what the request asks for, or 0. `trace_id`: the
-    request's id in the log. `logprobs`: those that its client has not yet, None if it does not ask. `prompt_logprobs`:
-    those of the prompt, None if nobody asks or they are sent. `slot`: llama.cpp sequence id, -1 for none. `n_reused`:
-    prompt tokens that the cache held at admission, -1 before it. Times are in `time.perf_counter` seconds, 0 before the
-    event.
+    `tokens`: prompt and answer; the last one sampled is not in the cache yet. `n_prompt`: length of the prompt, out of
+    which `n_cut` tokens were cut. `limit`: tokens of context that this request may fill. `max_new`: most tokens of the
+    answer. `shift`: whether a full context continues without its middle; then `n_keep` tokens at its beginning stay.
+    `preserved`: control tokens that count as text, with their bytes. `n_threads`, `n_batch`: what the request asks for,
+    or 0. `trace_id`: the request's id in the log. `logprobs`: those that its client has not yet, None if it does not
+    ask. `prompt_logprobs`: those of the prompt, None if nobody asks or they are sent. `slot`: llama.cpp sequence id, -1
+    for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are in `time.perf_counter`
+    seconds, 0 before the event.
     """
 
     id: int
@@ -35,6 +35,7 @@ class Sequence:
     sampler: TokenSampler
     text: IncrementalDetokenizer
     preserved: dict[int, bytes]
+    n_cut: int = 0
     n_threads: int = 0
     n_batch: int = 0
     trace_id: str = ""
@@ -79,4 +80,5 @@ class Sequence:
             tokens=self.n_generated,
             tokens_ns=round((now - prompt_done) * 1e9),
             stop=self.text.stop,
+            prompt_cut=self.n_cut,
         )

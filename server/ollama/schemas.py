@@ -424,6 +424,13 @@ class DebugInfo(AnswerObject):
     image_count: int = 0
 
 
+class PromptTruncation(AnswerObject):
+    """How a prompt that was too long was made to fit: the oldest messages, or tokens of its middle, were left out."""
+
+    messages: int = 0
+    tokens: int = 0
+
+
 class _Generated(AnswerObject):
     """An answer, or a line of it. Only the last line has counts and durations (nanoseconds)."""
 
@@ -434,7 +441,9 @@ class _Generated(AnswerObject):
     total_duration: int = 0
     load_duration: int = 0
     prompt_eval_count: int = 0
+    prompt_eval_cached_count: int = 0
     prompt_eval_cached: int = 0
+    prompt_truncated: PromptTruncation = Field(default_factory=PromptTruncation)
     prompt_eval_duration: int = 0
     eval_count: int = 0
     eval_duration: int = 0

@@ -63,11 +63,14 @@ class _Writer(Writer[Event]):
 
     def _metrics(self, final: Final) -> dict[str, Any]:
         """Token counts and durations (nanoseconds) of an answer, without zeros."""
+        truncated = {"messages": final.prompt_left_out, "tokens": final.prompt_cut}
         metrics = {
             "total_duration": time.perf_counter_ns() - self._start,
             "load_duration": final.load_duration,
             "prompt_eval_count": final.prompt_eval_count,
+            "prompt_eval_cached_count": final.prompt_eval_cached,
             "prompt_eval_cached": final.prompt_eval_cached,
+            "prompt_truncated": {name: count for name, count in truncated.items() if count},
             "prompt_eval_duration": final.prompt_eval_duration,
             "eval_count": final.eval_count,
             "eval_duration": final.eval_duration,

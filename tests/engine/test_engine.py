@@ -128,13 +128,14 @@ async def test_go_templates_are_used(engine: Engine, tmp_path: Path) -> None:
     forced = make_engine(tmp_path / "models", go_templates=True)
     await forced.start()
     request = ChatRequest(model="go", messages=[Message("user", "Hi")])
-    assert await forced.render(request) == Rendered("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+    rendered = Rendered("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", token_count=9)
+    assert await forced.render(request) == rendered
     await forced.stop()
 
 
 async def test_a_template_of_the_request(engine: Engine) -> None:
     request = ask("Hi", template="{{ .System }}|{{ .Prompt }}|", system="S")
-    assert await engine.render(request) == Rendered("S|Hi|")
+    assert await engine.render(request) == Rendered("S|Hi|", token_count=4)
     with pytest.raises(TemplateSyntaxError, match=r"^template: :1: unclosed action$"):
         await collect(engine.generate(ask("Hi", template="{{ .Foo")))
 
@@ -364,6 +365,7 @@ async def test_over_long_prompts(engine: Engine) -> None:
     long = "Count to 30 and then tell me a long story. " * 30
     _, _, final = await collect(engine.generate(ask(long, options={"num_ctx": 128, "num_predict": 4})))
     assert final.prompt_eval_count == 66
+    assert final.prompt_cut > 66
     with pytest.raises(ContextExceeded, match="exceeds the available context size"):
         await collect(engine.generate(ask(long, truncate=False, options={"num_ctx": 128})))
     request = ChatRequest(model="tinychat", messages=[Message("user", long)], options={"num_ctx": 128})
@@ -379,6 +381,10 @@ async def test_a_long_conversation_is_trimmed(engine: Engine) -> None:
     assert prompt.startswith("<|im_start|>system\nYou are Alice.<|im_end|>\n")
     assert "Who are you?" in prompt
     assert "user 0" not in prompt
+    request.options["num_predict"] = 1
+    _, _, final = await collect(engine.chat(request))
+    assert final.prompt_left_out == 80 - prompt.count("<|im_start|>") + 3  # the three: system, question, answer's start
+    assert final.prompt_cut == 0
 
 
 @pytest.mark.parametrize(

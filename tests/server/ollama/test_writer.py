@@ -65,7 +65,14 @@ def test_cached_tokens_are_reported() -> None:
     line = json.loads(
         ChatWriter("t", stream=True).event(Final(done_reason="stop", prompt_eval_count=9, prompt_eval_cached=4))
     )
-    assert line["prompt_eval_cached"] == 4
+    assert (line["prompt_eval_cached_count"], line["prompt_eval_cached"]) == (4, 4)
+
+
+def test_what_was_left_out_of_the_prompt_is_reported() -> None:
+    line = json.loads(GenerateWriter("t", stream=True).event(Final(done_reason="stop", prompt_left_out=2)))
+    assert line["prompt_truncated"] == {"messages": 2}
+    line = json.loads(ChatWriter("t", stream=True).event(Final(done_reason="stop", prompt_cut=7)))
+    assert line["prompt_truncated"] == {"tokens": 7}
 
 
 def test_generate_keeps_tool_calls_for_the_end() -> None:
