@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TO_TEST := $(VENV)/.ready-to-test
 
-.PHONY: run engine test docker-test check tables bench faults fuzz clean
+.PHONY: run engine test docker-test check tables bench bench-schema faults fuzz clean
 
 run: $(READY)
 	@$(BIN)/python -m scripts.first_run
@@ -40,6 +40,11 @@ tables: $(READY_TO_TEST)
 
 bench: $(READY_TO_TEST)
 	$(BIN)/python -m bench $(if $(AGAINST),--against $(AGAINST)) $(ARGS)
+
+# How much of JSON Schema is enforced, measured on the JSON-Schema-Test-Suite: writes the table of docs/json-schema.md, or
+# with QUICK=1 only prints one. SUITE=path/to/checkout takes another suite than the one in the source of `jsonschema`.
+bench-schema: $(READY_TO_TEST)
+	$(BIN)/python -m bench.schema $(if $(SUITE),--suite $(SUITE)) $(if $(QUICK),--answers 2,--write) $(ARGS)
 
 # Kills, cancels and overloads real servers, and prints what was measured beside the goals: half an hour, or with QUICK=1
 # three minutes.

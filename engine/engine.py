@@ -277,6 +277,8 @@ class Engine:
         weights = await self._repack_cache.weights(model)
         spec = load_spec(model, job.options, job.num_ctx, len(self._pool.gpus))
         async with self._pool.lease(model, weights, spec, job.request.keep_alive, embeds=embeds) as process:
+            if not embeds:
+                self._validator.warm()
             self._names.loaded(model)
             yield process
 

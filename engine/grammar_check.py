@@ -33,8 +33,8 @@ class GrammarValidator:
     """Validates grammars; clients take turns. Belongs to the server's event loop; `close` ends its process.
 
     A grammar is tried for QUICK seconds of CPU time; if they do not suffice, for SLOW ones in a queue of its own, so
-    that slow grammars do not hold up quick ones. Verdicts are cached. The process starts with the first check and is
-    replaced if it dies.
+    that slow grammars do not hold up quick ones. Verdicts are cached. The process starts with `warm` or the first check
+    and is replaced if it dies.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -42,6 +42,7 @@ class GrammarValidator:
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
         self._quick = FairQueue(2, 256)
         self._slow = FairQueue(1, 32)
         self._verdicts: dict[bytes, tuple[str, float]] = {}  # reason, and `time.monotonic()` until which it holds
@@ -49,6 +50,15 @@ class GrammarValidator:
         self._asked: dict[int, asyncio.Future[GrammarVerdict]] = {}
         self._ids = 0
         self._closed = False
+
+    def warm(self) -> None:
+        """Start the process, so that the first check need not wait for it."""
+        if self._process is None and self._warming is None and not self._closed:
+            self._warming = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        with contextlib.suppress(EngineError):  # the first check starts it again and says what is wrong
+            await self._running()
 
     async def check(self, grammar: Grammar, what: str) -> None:
         """Raise InvalidRequest ("`what`: reason") if the grammar cannot be used.
@@ -68,6 +78,9 @@ class GrammarValidator:
     async def close(self) -> None:
         """End the process; waiting and later checks raise EngineStopped."""
         self._closed = True
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await self._end()
         tasks = list(self._validating.values())
         for task in tasks:

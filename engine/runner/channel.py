@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NoReturn, Protocol
 
 from engine.messages import (
@@ -42,6 +42,7 @@ from engine.runner.rerank_request import make_rerank_job
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 
+_IDLE = 1.0  # seconds
 _LONG = 64 << 10  # characters or tokens; longer texts are tokenised on a thread of their own
 _Work = Submit | Embed | Rerank
 _TextMessage = _Work | Tokenize | Detokenize
@@ -91,6 +92,7 @@ class Channel:
         self._preparing: set[int] = set()  # ids: submitted, not cancelled, not yet in the inbox
         self._early_grammars: dict[int, LateGrammar] = {}  # by id, of requests that are still being prepared
         self._handover = threading.Lock()
+        self._generates = False  # whether there was a request for an answer
 
     def send(self, events: list[FromRunner]) -> None:
         """Send events, in one frame if they fit. Safe from any thread; blocks while the parent does not read."""
@@ -114,7 +116,7 @@ class Channel:
         _start("tokenizer", lambda: self._tokenize(self._tokenizer_queue, vocabulary, n_ctx))
         _start("long texts", lambda: self._tokenize(self._long_queue, vocabulary, n_ctx))
         before = threading.stack_size(STACK)
-        _start("grammars", lambda: self._constrain(vocabulary, n_ctx))
+        _start("grammars", lambda: self._constrain(vocabulary, n_ctx, counters))
         threading.stack_size(before)
 
     def take(self, *, block: bool) -> Sequence | PoolJob | Cancel | LateGrammar | None:
@@ -127,6 +129,7 @@ class Channel:
         """The reader thread: hand requests to the threads that prepare them, answer pings, pass on cancels."""
         while True:
             message = self._read()
+            self._generates |= isinstance(message, Submit)
             match message:
                 case Submit() if message.grammar is not None:
                     self._preparing.add(message.id)
@@ -171,15 +174,30 @@ class Channel:
                 case Detokenize(id=message_id, tokens=tokens):
                     self.send([Text(message_id, vocabulary.detokenize(tokens), vocabulary.first_invalid(tokens))])
 
-    def _constrain(self, vocabulary: Vocabulary, n_ctx: int) -> None:
+    def _constrain(self, vocabulary: Vocabulary, n_ctx: int, counters: Counters) -> None:
         """Prepare requests with a grammar, on a thread of their own: compiling one can take long."""
         grammars = Grammars(vocabulary)
+        message = self._first_for_grammars(grammars, counters)
         while True:
-            message = self._grammar_queue.get()
             if isinstance(message, Submit):
                 self._prepare(vocabulary, message, n_ctx, grammars)
             else:
                 self._constrain_later(message, grammars)
+            message = self._grammar_queue.get()
+
+    def _first_for_grammars(self, grammars: Grammars, counters: Counters) -> Submit | Constrain:
+        """The first request with a grammar. Waiting for it, do what is slow once nothing happens behind an answer."""
+        steps = -1
+        while True:
+            try:
+                return self._grammar_queue.get(timeout=_IDLE)
+            except Empty:
+                idle = not (self._preparing or counters.busy or counters.waiting)
+                if self._generates and idle and counters.steps == steps:
+                    break
+                steps = counters.steps
+        grammars.prepare()
+        return self._grammar_queue.get()
 
     def _constrain_later(self, message: Constrain, grammars: Grammars) -> None:
         """Compile a grammar and hand it to the loops, behind its request. A bad one leaves the answer free."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from array import array
@@ -92,6 +93,11 @@ class Grammars:
         """The marks of a grammar that are control tokens."""
         tokens = {text.decode(): token for token, text in self._vocabulary.preserved(grammar.marks).items()}
         return {mark: token for mark, token in tokens.items() if token in self._tables.control}
+
+    def prepare(self) -> None:
+        """Do now what the first use would do. Other Python code of the process stands still for half of that time."""
+        with contextlib.suppress(GrammarRejected):  # the first use says why
+            _ = self._tables
 
     @cached_property
     def _tables(self) -> _Tables:

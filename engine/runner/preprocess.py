@@ -19,7 +19,7 @@ from engine.runner.vocabulary import Vocabulary
 
 LEAST_AFTER_KEEP = 4  # tokens behind `num_keep`, so that a context shift always has something to drop
 MOST_SCORED = 8  # tokens of a prompt in one pass if each has logits, which take memory
-NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts
+NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many contexts, under a grammar after one
 
 
 class PromptRejected(ValueError):
@@ -62,7 +62,8 @@ def make_sequence(
     if not tokens:
         raise RequestRejected("the prompt has no tokens")
     longest = NO_LIMIT_FACTOR * submit.num_ctx
-    max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else longest
+    unlimited = longest if matcher is None else submit.num_ctx
+    max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else unlimited
     preserved = vocabulary.preserved(submit.preserved)
     grammar: Matcher | LazyMatcher | None = matcher
     if submit.triggers is not None:

@@ -178,6 +178,26 @@ async def test_a_check_that_is_given_up_leaves_its_verdict_to_nobody(validator: 
         await validator.check(Grammar("start: nothing"), "x")
 
 
+async def test_a_checker_that_is_warm_is_there_before_the_first_grammar(validator: GrammarValidator) -> None:
+    for _ in range(3):
+        validator.warm()
+    assert validator._warming is not None
+    await validator._warming
+    assert len(checkers()) == 1
+    await validator.check(GOOD, "x")
+    validator.warm()
+    assert len(checkers()) == 1
+
+
+async def test_the_end_does_not_wait_for_a_start() -> None:
+    validator = GrammarValidator(os.environ)
+    validator.warm()
+    await asyncio.sleep(0.01)
+    await validator.close()
+    validator.warm()
+    assert not checkers()
+
+
 async def test_a_checker_that_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "llguidance.py").write_text("raise ImportError")
     validator = GrammarValidator(os.environ | {"PYTHONPATH": str(tmp_path)})

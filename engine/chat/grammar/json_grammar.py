@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.chat.grammar.json_terminals import (
+    ANY_NAME,
     ANY_TEXT,
     MOST_REPEATS,
     JsonTerminals,
@@ -30,10 +31,14 @@ _MOST_COUNTED = 64  # properties that may be counted while some of them may be l
 
 @dataclass(frozen=True, slots=True)
 class JsonRules:
-    """Rules in Lark; `examples` are short strings, escaped as in JSON, in which patterns of the schema are found."""
+    """Rules in Lark. `examples` are short strings, escaped as in JSON, in which patterns of the schema are found.
+
+    `unenforced` are the keywords that are left out.
+    """
 
     text: str
     examples: tuple[str, ...]
+    unenforced: tuple[str, ...] = ()
 
 
 def json_rules(schema: Any, name: str, spaces: str = INDENTED, reserved: Sequence[str] = ()) -> JsonRules:
@@ -107,7 +112,7 @@ class _Grammar:
         """All rules and terminals, the root's rule first."""
         rules = self._rules | self._terminals.definitions()
         text = "\n".join(f"{name}: {body}" for name, body in rules.items())
-        return JsonRules(text, tuple(self._terminals.examples)[:_MOST_EXAMPLES])
+        return JsonRules(text, tuple(self._terminals.examples)[:_MOST_EXAMPLES], tuple(self._reader.unenforced))
 
     def without_end(self) -> set[tuple[int, ...]]:
         """The schemas that no finite value matches."""
@@ -192,7 +197,7 @@ class _Grammar:
 
     def _others(self, values: ValueSet, listed: Mapping[str, Parts]) -> str:
         """The items of a property that is not listed; "" if there is none."""
-        taken = [json.dumps(name, ensure_ascii=False) for name in listed]
+        taken = [json.dumps(name, ensure_ascii=False) for name in {**values.properties, **listed}]
         names = self._names_of(values)
         if names is None:
             return ""
@@ -217,7 +222,12 @@ class _Grammar:
             ways.append(("", patterns, (True,)))
         members = []
         for body, excluded, parts in ways:
-            limits = [ANY_TEXT, *names, *([body] if body else []), *(f"~({name})" for name in excluded)]
+            limits = [
+                ANY_TEXT if names or body else ANY_NAME,
+                *names,
+                *([body] if body else []),
+                *(f"~({name})" for name in excluded),
+            ]
             limits += [f"~({any_of(taken)})"] if taken else []
             members.append(f"{self._terminals.text(limits)} {self._colon} {self._value(parts)}")
         return self._group(members)
@@ -328,7 +338,7 @@ class _Grammar:
         if name not in self._rules:
             self._rule(name, "")
             free = ValueSet()
-            member = f"{self._terminals.text([ANY_TEXT])} {self._colon} {name}"
+            member = f"{self._terminals.text([ANY_NAME])} {self._colon} {name}"
             ways = [
                 self._terminals.string(free),
                 self._terminals.number(free),

@@ -43,6 +43,9 @@ MOST_REPEATS = 10_000  # elements, properties or characters that can be counted
 _LARGEST_GRAMMAR = 4 * LARGEST  # characters of all rules and terminals
 _CHAR = ANY_CHAR.quoted()
 ANY_TEXT = f'/"{_CHAR}*"/'
+ANY_NAME = f'/"{_CHAR}{{0,100}}"/'
+"""The name of a property that no schema lists: some models would never end it."""
+
 _LONGEST_EXAMPLE = 200  # characters
 _VAST = 10**25  # whole numbers beyond it are written with an exponent
 _REMAINDERS = 100  # the largest number whose multiples are told by counting

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from math import lcm
 from typing import Any
 
 from engine.chat.regex.numbers import Bound
+from engine.chat.schema.conditions import Choice, conditions
 from engine.chat.schema.references import SchemaReferences
 
 LARGEST = 256 << 10  # characters of schema in one request
@@ -18,18 +20,16 @@ _MOST_WORK = 50_000  # schemas read for one, counted each time
 _LARGEST = Decimal("1e308")  # larger bounds are ignored
 _SMALLEST_STEP = Decimal("1e-30")
 
+_UNEVALUATED = "unevaluatedProperties"
 KINDS = ("object", "array", "string", "number", "boolean", "null")
 _ABOUT = {
-    "object": ("properties", "required", "additionalProperties", "patternProperties", "propertyNames"),
-    "array": ("items", "prefixItems", "minItems", "maxItems"),
+    "object": ("properties", "required", "additionalProperties", "patternProperties", "propertyNames", _UNEVALUATED),
+    "array": ("items", "prefixItems", "minItems", "maxItems", "unevaluatedItems"),
     "string": ("minLength", "maxLength", "pattern", "format"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-_UNENFORCED = (
-    *("if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "contains", "minContains"),
-    *("maxContains", "unevaluatedItems", "uniqueItems"),
-)
+_UNENFORCED = (*("contains", "minContains", "maxContains", "uniqueItems"),)
 
 Part = Mapping[str, Any] | bool
 Parts = tuple[Part, ...]
@@ -97,6 +97,7 @@ class SchemaReader:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._references = SchemaReferences(root)
         self._left = _MOST_WORK
+        self._choices: dict[int, list[Choice]] = {}  # by the id of a schema: what stands for its conditions
         self.unenforced: dict[str, None] = {}
 
     def read(self, parts: Parts) -> list[ValueSet]:
@@ -135,9 +136,33 @@ class SchemaReader:
                     option for part in _listed(schema, key) for option in self._alternatives(part, within, depth - 1)
                 ]
                 alternatives = self._combined(alternatives, options)
+        for choice in self._conditions(schema):
+            options = [option for part in choice for option in self._alternatives(part, within, depth - 1)]
+            alternatives = self._combined(alternatives, options)
+        alternatives = [self._closed(values, schema) for values in alternatives]
         if schema.get("nullable") is True:
             alternatives.append(ValueSet(frozenset({"null"}), inferred=False))
         return alternatives
+
+    def _conditions(self, schema: Mapping[str, Any]) -> list[Choice]:
+        """The choices that stand for a schema's conditional keywords; the same objects each time."""
+        if id(schema) not in self._choices:
+            self._choices[id(schema)], left_out = conditions(schema)
+            for key in left_out:
+                self.drop(key)
+        return self._choices[id(schema)]
+
+    def _closed(self, values: ValueSet, schema: Mapping[str, Any]) -> ValueSet:
+        """The values, what nothing else describes as `unevaluatedProperties` and `unevaluatedItems` say."""
+        others, items = _single(schema, _UNEVALUATED), _single(schema, "unevaluatedItems")
+        if others is not None and values.others is None:
+            values = replace(values, others=others)
+        if items is not None and values.items is None:
+            if "contains" in self.unenforced:  # what it finds counts as described
+                self.drop("unevaluatedItems")
+            else:
+                values = replace(values, items=items)
+        return values
 
     def _referred(self, schema: Mapping[str, Any]) -> Iterator[Any]:
         for key in _REFERENCES:
@@ -176,7 +201,7 @@ class SchemaReader:
             whole=one.whole or other.whole,
             low=_tighter(one.low, other.low, 1),
             high=_tighter(one.high, other.high, -1),
-            steps=_joined(one.steps, other.steps),
+            steps=_common(one.steps, other.steps),
             min_length=max(one.min_length, other.min_length),
             max_length=_least(one.max_length, other.max_length),
             patterns=_joined(one.patterns, other.patterns),
@@ -238,8 +263,8 @@ class SchemaReader:
             listed = _listed_values(away)
             if listed is not None and kinds is None:
                 return replace(values, excluded=frozenset(listed))
-            if listed is None and kinds is not None and "integer" not in str(away["type"]):
-                left = values.kinds - kinds
+            if listed is None and kinds is not None:
+                left = values.kinds - kinds  # without integers there are no other numbers either
                 return replace(values, kinds=left) if left else None
         if away is not False:
             self.drop("not")
@@ -386,6 +411,14 @@ def _least(one: int | None, other: int | None) -> int | None:
 
 def _joined(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys([*one, *other]))
+
+
+def _common(one: tuple[Decimal, ...], other: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
+    """The steps of both; whole ones as their least common multiple."""
+    steps = _joined(one, other)
+    if len(steps) > 1 and all(step == step.to_integral_value() for step in steps):
+        return (Decimal(lcm(*map(int, steps))),)
+    return steps
 
 
 def _all_of(one: Parts | None, other: Parts | None) -> Parts | None:

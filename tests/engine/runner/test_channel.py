@@ -288,3 +288,29 @@ def test_a_late_grammar_that_is_none_leaves_the_answer_free(served: tuple[Channe
     parent.send(numbered(1), Constrain(1, Grammar("start: nothing", whole=False)))
     assert taken(channel) == 1
     assert channel.take(block=True) == LateGrammar(1, None)
+
+
+@pytest.mark.parametrize(("busy", "prepared"), [(0, True), (1, False)])
+def test_what_is_slow_for_grammars_is_done_while_nothing_happens(
+    pair: tuple[Channel, Parent], vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch, busy: int, *, prepared: bool
+) -> None:
+    done, looked = threading.Event(), threading.Event()
+
+    class Quiet(Counts):
+        waiting = 0
+
+        @property
+        def busy(self) -> int:  # type: ignore[override]  # notes that somebody looked
+            looked.set()
+            return busy
+
+    monkeypatch.setattr("engine.runner.channel._IDLE", 0.01)
+    monkeypatch.setattr("engine.runner.grammar.Grammars.prepare", lambda _: done.set())
+    channel, parent = pair
+    channel.serve(vocabulary, AbortFlag(), Quiet(), 1024)
+    assert not done.wait(0.1), "there was no answer yet"
+    parent.send(numbered(1))
+    assert taken(channel) == 1
+    looked.clear()
+    assert looked.wait(10)
+    assert done.wait(10 if prepared else 0.2) is prepared

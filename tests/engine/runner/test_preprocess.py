@@ -6,6 +6,8 @@ from array import array
 
 import pytest
 
+from engine.messages import Grammar
+from engine.runner.grammar import Grammars
 from engine.runner.preprocess import PromptRejected, RequestRejected, make_sequence, padded
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
@@ -60,6 +62,15 @@ def test_the_loaded_context_bounds_what_a_request_may_fill(vocabulary: Vocabular
 @pytest.mark.parametrize(("num_predict", "most"), [(7, 7), (-1, 10_240), (0, 10_240), (99_999, 10_240)])
 def test_an_answer_ends_after_ten_contexts(vocabulary: Vocabulary, num_predict: int, most: int) -> None:
     assert sequence(vocabulary, 10, num_ctx=1024, num_predict=num_predict).max_new == most
+
+
+@pytest.mark.parametrize(("num_predict", "most"), [(7, 7), (-1, 1_024), (5_000, 5_000), (99_999, 10_240)])
+def test_an_answer_under_a_grammar_ends_after_one_context(vocabulary: Vocabulary, num_predict: int, most: int) -> None:
+    matcher = Grammars(vocabulary).matcher(Grammar('start: "a"+'))
+    request = submit("", num_ctx=1024, num_predict=num_predict)
+    seq = make_sequence(vocabulary, request, array("i", range(10)), 4096, matcher)
+    assert seq.max_new == most
+    seq.sampler.close()
 
 
 @pytest.mark.parametrize("num_keep", [-(2**40), -1, 0, 4, 2**40])

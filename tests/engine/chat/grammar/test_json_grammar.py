@@ -198,7 +198,7 @@ def test_any_dialect(dialect: Any) -> None:
         ({"type": "string", "maxLength": -1}, "maxLength"),
         ({"type": "string", "minLength": "x"}, "minLength"),
         ({"type": "object", "if": {"required": ["a"]}, "then": {"required": ["b"]}}, "if, then"),
-        ({"type": "object", "dependentRequired": {"a": ["b"]}}, "dependentRequired"),
+        ({"type": "object", "dependentRequired": {key: ["f"] for key in "abcde"}}, "dependentRequired"),
         ({"not": {"minLength": 3}}, "not"),
         ({"type": "integer", "multipleOf": 99_999_989}, "multipleOf"),
         ({"type": "number", "multipleOf": 0}, "multipleOf"),
@@ -286,3 +286,63 @@ def test_hundreds_of_alternatives() -> None:
     schema = {"oneOf": [object_of(k={"const": n}) for n in range(600)]}
     assert allows_value(schema, {"k": 599})
     assert not allows_value(schema, {"k": 600})
+
+
+PERSON = {"name": {"type": "string"}, "card": {"type": "integer"}, "address": {"type": "string"}}
+BY_KIND = {
+    "properties": {"kind": {"enum": ["cat", "dog", "fish"]}, "lives": {"type": "integer"}, "bark": {"type": "string"}},
+    "if": {"properties": {"kind": {"const": "cat"}}, "required": ["kind"]},
+    "then": {"required": ["lives"]},
+    "else": {"required": ["bark"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        (
+            {"properties": PERSON, "dependentRequired": {"card": ["address"]}},
+            [{}, {"name": "a"}, {"address": "b"}, {"card": 5, "address": "b"}],
+            [{"card": 5}, {"name": "a", "card": 5}],
+        ),
+        (
+            {"properties": PERSON, "dependencies": {"card": {"required": ["name"]}, "address": ["card"]}},
+            [{"name": "a"}, {"name": "a", "card": 5}, {"name": "a", "card": 5, "address": "b"}],
+            [{"card": 5}, {"name": "a", "address": "b"}],
+        ),
+        (
+            BY_KIND,
+            [{"kind": "cat", "lives": 9}, {"kind": "dog", "bark": "wow"}, {"bark": "wow"}],
+            [{"kind": "cat"}, {"kind": "cat", "bark": "wow"}, {"kind": "dog", "lives": 9}, {}],
+        ),
+        (
+            {**BY_KIND, "if": {"properties": {"kind": {"enum": ["cat", "dog"]}}}},
+            [{"kind": "cat", "lives": 9}, {"kind": "fish", "bark": "-"}, {"lives": 9}],
+            [{"kind": "dog", "bark": "wow"}, {"kind": "fish", "lives": 9}, {"bark": "wow"}],
+        ),
+        ({"type": "integer", "if": True, "then": {"minimum": 5}, "else": {"maximum": 3}}, [5], [3]),
+        (
+            {"properties": {"a": True}, "allOf": [{"properties": {"b": True}}], "unevaluatedProperties": {"const": 1}},
+            [{"a": 2, "b": 2}, {"c": 1}],
+            [{"c": 2}],
+        ),
+        ({"prefixItems": [{"const": 1}], "unevaluatedItems": False}, [[], [1]], [[1, 2]]),
+        ({"properties": {"a": False}, "additionalProperties": {"const": 1}}, [{}, {"b": 1}], [{"a": 1}]),
+        ({"not": {"type": ["integer", "object"]}}, ["a", None, []], [1, {}]),
+        ({"type": "integer", "allOf": [{"multipleOf": 2}, {"multipleOf": 3}]}, [0, 6, 12], [2, 3, 9]),
+    ],
+    ids=str,
+)
+def test_conditions(schema: Any, good: list[Any], bad: list[Any]) -> None:
+    assert [value for value in good if not allows_value(schema, value)] == []
+    assert [value for value in bad if allows_value(schema, value)] == []
+    validator = jsonschema.Draft202012Validator({key: value for key, value in schema.items() if key != "dependencies"})
+    assert all(validator.is_valid(value) for value in good)
+
+
+def test_names_that_no_schema_lists_are_not_endless() -> None:
+    schema = {"type": "object"}
+    assert allows_value(schema, {"n" * 100: {"é" * 100: 1}})
+    assert not allows_value(schema, {"n" * 101: 1})
+    assert not allows_value(schema, {"n": {"é" * 101: 1}})
+    assert allows_value({"type": "object", "properties": {"n" * 200: {}}}, {"n" * 200: 1})
