@@ -31,7 +31,7 @@ def routes() -> str:
     methods: dict[tuple[str, str], set[str]] = {}
     for route in _routes():
         meaning = (inspect.getdoc(route.endpoint) or "").partition("\n")[0]
-        methods.setdefault((route.path, meaning), set()).update(route.methods or ())
+        methods.setdefault((route.path_format, meaning), set()).update(route.methods or ())
     return "\n".join(head + [_route(*key, names) for key, names in methods.items()])
 
 

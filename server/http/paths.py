@@ -28,7 +28,7 @@ class Redirect:
 
 @dataclass(slots=True)
 class PathTable:
-    """The methods of every path, fixed or with parameters of one segment."""
+    """The methods of every path, fixed or with parameters: of one segment, or of any number (`{name:path}`)."""
 
     _fixed: dict[str, frozenset[str]] = field(default_factory=dict)
     _patterns: dict[re.Pattern[str], frozenset[str]] = field(default_factory=dict)
@@ -42,7 +42,8 @@ class PathTable:
         table = cls()
         for path, names in methods.items():
             if "{" in path:
-                table._patterns[re.compile(_PARAMETER.sub("[^/]+", path))] = names
+                pattern = _PARAMETER.sub(lambda match: ".+" if match[0].endswith(":path}") else "[^/]+", path)
+                table._patterns[re.compile(pattern)] = names
             else:
                 table._fixed[path] = names
         return table

@@ -12,10 +12,11 @@ from server.http.openapi import events
 from server.http.streaming import StreamingAnswer, whole_answer
 from server.ollama.inference import check_images, check_logprobs
 from server.openai.chat_schemas import ChatCompletion, ChatCompletionBody, ChatCompletionChunk
-from server.openai.chat_writer import JSON, ChatWriter
+from server.openai.chat_writer import ChatWriter
 from server.openai.choices import check_choices, numbered, seeded
 from server.openai.pings import ping_for
 from server.openai.schemas import ERRORS, Route
+from server.openai.writer import JSON
 
 router = APIRouter(route_class=Route, responses=ERRORS)
 
@@ -28,7 +29,7 @@ async def chat_completions(request: Request, body: ChatCompletionBody) -> Respon
     writer = ChatWriter(
         body.model,
         stream=body.stream,
-        count=body.n,
+        n=body.n,
         include_usage=body.stream_options.include_usage,
         functions=body.has_functions,
         ping=ping_for(request.headers.get("user-agent", "")),

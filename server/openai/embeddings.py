@@ -11,13 +11,15 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from engine.api import Embeddings, EmbedRequest
+from modelfile.text import cut
 from server.context import engine_of
 from server.embedding_json import as_float32
 from server.http.errors import HTTPError
 from server.http.json_output import encode
 from server.http.streaming import whole_answer
-from server.ollama.embed import texts_of, vectors
+from server.ollama.embed import MAX_TEXTS, vectors
 from server.openai.schemas import ERRORS, EmbeddingBody, EmbeddingList, Route
+from server.openai.token_input import TokenInput, as_text
 
 router = APIRouter(route_class=Route, responses=ERRORS)
 _JSON = "application/json"
@@ -26,22 +28,30 @@ _JSON = "application/json"
 @router.post("/v1/embeddings", response_model=EmbeddingList)
 async def embeddings(request: Request, body: EmbeddingBody) -> Response:
     """Embed texts, in OpenAI's format."""
-    embed_request = _request(body)
+    engine, inputs = engine_of(request), _inputs(body)
     in_base64 = _is_base64(body.encoding_format)
 
     async def work() -> bytes:
-        result = await vectors(engine_of(request), embed_request)
+        texts = [await as_text(engine, body.model, text) for text in inputs]
+        result = await vectors(engine, _request(body, texts))
         return await asyncio.to_thread(_answer, body.model, result, in_base64=in_base64)
 
     return whole_answer(work, _JSON)
 
 
-def _request(body: EmbeddingBody) -> EmbedRequest:
-    if body.input in (None, []):
+def _inputs(body: EmbeddingBody) -> list[TokenInput]:
+    """The texts, some as token ids. Raises HTTPError."""
+    if not body.input:
         raise HTTPError("invalid input")
+    if len(body.input) > MAX_TEXTS:
+        raise HTTPError(f"too many texts: {len(body.input)}, at most {MAX_TEXTS} are accepted", "input")
+    return body.input
+
+
+def _request(body: EmbeddingBody, texts: list[str]) -> EmbedRequest:
     return EmbedRequest(
         model=body.model,
-        texts=texts_of(body.input) or [""],  # here "" alone is embedded
+        texts=texts,
         dimensions=body.dimensions,
         options=dict(body.options),
         keep_alive=body.keep_alive,
@@ -50,7 +60,8 @@ def _request(body: EmbeddingBody) -> EmbedRequest:
 
 def _is_base64(encoding: str) -> bool:
     if encoding.lower() not in ("", "float", "base64"):
-        raise HTTPError(f"Invalid value for 'encoding_format' = {encoding}. Supported values: ['float', 'base64'].")
+        message = f"Invalid value for 'encoding_format' = {cut(encoding)}. Supported values: ['float', 'base64']."
+        raise HTTPError(message, "encoding_format")
     return encoding.lower() == "base64"
 
 

@@ -1,4 +1,7 @@
-"""`/v1/models`, and the routes of `/v1/*` that are not implemented yet."""
+"""`/v1/models`, and the routes of `/v1/*` that are not implemented yet.
+
+A model's name may contain slashes, also escaped ones.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from engine.errors import CloudModel, ModelNotFound
+from engine.errors import CloudModel
 from engine.names import local_name
 from registry.names import ModelName
 from registry.storage.store import ModelMissing, Store, StoredModel
-from server.context import find_model, store_of
+from server.context import store_of
 from server.http.body import json_response
 from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, NotSupported
 from server.http.openapi import BINARY, takes
@@ -20,7 +23,6 @@ from server.openai.schemas import (
     ERRORS,
     ClaudeModel,
     ClaudeModelList,
-    CompletionBody,
     ModelList,
     ModelObject,
     OpenAIError,
@@ -44,20 +46,12 @@ async def models(request: Request) -> Response:
     return json_response({"data": data, "has_more": False, **ends}, media_type=_JSON)
 
 
-@router.get("/v1/models/{model}", response_model=ModelObject | ClaudeModel)
+@router.get("/v1/models/{model:path}", response_model=ModelObject | ClaudeModel)
 async def model(request: Request, model: str) -> Response:
     """One stored model, under the requested name."""
     stored = await asyncio.to_thread(_find, store_of(request), model)
     write = _claude_model if _asks_as_anthropic(request) else _model
     return json_response(write(model, stored), media_type=_JSON)
-
-
-@router.post("/v1/completions", status_code=501, response_model=OpenAIError)
-async def completions(request: Request, body: CompletionBody) -> Response:
-    """Completion in OpenAI's format; not supported yet."""
-    if not body.model.strip():
-        raise ModelNotFound(body.model)
-    return await _refuse(request, body.model, "/v1/completions")
 
 
 @router.post(
@@ -73,15 +67,9 @@ async def transcriptions(request: Request) -> Response:
     raise NotSupported("/v1/audio/transcriptions")
 
 
-async def _refuse(request: Request, name: str, path: str) -> Response:
-    """Raise NotSupported; for an unknown model the error that the real answer would have."""
-    await find_model(request, name)
-    raise NotSupported(path)
-
-
 def _find(store: Store, name: str) -> StoredModel:
     if not name.strip():
-        raise HTTPError("model is required")
+        raise HTTPError("model is required", "model")
     try:
         parsed = ModelName.parse(local_name(name))
     except CloudModel:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from server.http.body import Body, BodyRoute
 from server.http.openapi import AnswerObject, Responses, errors
 from server.ollama.fields import Int, KeepAlive, Options
+from server.openai.token_input import Inputs
 
 
 class Route(BodyRoute):
@@ -18,23 +19,13 @@ class Route(BodyRoute):
     empty = "EOF"
 
 
-class CompletionBody(Body):
-    """`POST /v1/completions`."""
-
-    go: ClassVar[str] = "openai.CompletionRequest"
-
-    model: str = ""
-    prompt: Any = None
-    stream: bool = False
-
-
 class EmbeddingBody(Body):
     """`POST /v1/embeddings`."""
 
     go: ClassVar[str] = "openai.EmbedRequest"
 
     model: str = ""
-    input: Any = None
+    input: Inputs = Field(default_factory=list)
     dimensions: Int = 0
     encoding_format: str = ""
     options: Options = Field(default_factory=dict)

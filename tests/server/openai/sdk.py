@@ -24,8 +24,17 @@ _EVENTS: dict[str, type[BaseModel]] = {
 
 def check(answer: dict[str, Any]) -> dict[str, Any]:
     """The answer or chunk. Raises ValidationError if it is not of its type."""
-    _TYPES[answer["object"]].model_validate(answer, strict=True)
+    _TYPES[answer["object"]].model_validate(_ended(answer), strict=True)
     return answer
+
+
+def _ended(answer: dict[str, Any]) -> dict[str, Any]:
+    """A chunk of a text completion with a reason for its end: the type has none for chunks, which OpenAI sends."""
+    if answer["object"] != "text_completion":
+        return answer
+    choices = [choice | {"finish_reason": choice["finish_reason"] or "stop"} for choice in answer["choices"]]
+    known = [choice | {"finish_reason": "stop"} if "load" in choice["finish_reason"] else choice for choice in choices]
+    return answer | {"choices": known}
 
 
 def check_chunks(answer: httpx.Response) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.api import Embeddings, EmbedRequest
+from engine.api import Detokenized, DetokenizeRequest, Embeddings, EmbedRequest
 from engine.errors import ModelNotFound
 from tests.server.fake_engine import FakeEngine
 from tests.server.openai.test_models import openai
@@ -16,22 +16,27 @@ FOUND = Embeddings(vectors=[array("f", [0.1, -1.5]), array("f", [1.0, 0.25])], p
 
 
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "message", "param"),
     [
-        ({"model": "m"}, "invalid input"),
-        ({"model": "m", "input": None}, "invalid input"),
-        ({"model": "m", "input": []}, "invalid input"),
-        ({"model": "m", "input": 5}, "invalid input type"),
-        ({"model": "m", "input": [[1, 2]]}, "invalid input type"),
+        ({"model": "m"}, "invalid input", None),
+        ({"model": "m", "input": None}, "invalid input", None),
+        ({"model": "m", "input": []}, "invalid input", None),
+        ({"model": "m", "input": 5}, "invalid input type", "input"),
+        ({"model": "m", "input": [[1, -2]]}, "invalid input type", "input"),
+        ({"model": "m", "input": ["a", []]}, "invalid input type", "input"),
+        ({"model": "m", "input": ["a"] * 16_385}, "too many texts: 16385, at most 16384 are accepted", "input"),
         (
             {"model": "m", "input": "a", "encoding_format": "int8"},
             "Invalid value for 'encoding_format' = int8. Supported values: ['float', 'base64'].",
+            "encoding_format",
         ),
     ],
 )
-async def test_refusals(client: httpx.AsyncClient, engine: FakeEngine, body: object, message: str) -> None:
+async def test_refusals(
+    client: httpx.AsyncClient, engine: FakeEngine, body: object, message: str, param: str | None
+) -> None:
     answer = await client.post("/v1/embeddings", json=body)
-    assert (answer.status_code, answer.json()) == (400, openai(message))
+    assert (answer.status_code, answer.json()) == (400, openai(message, param=param))
     assert not engine.asked
 
 
@@ -48,6 +53,18 @@ async def test_the_request(client: httpx.AsyncClient, engine: FakeEngine, input:
     body = {"model": "T", "input": input, "dimensions": 2, "options": {"num_ctx": 9}, "keep_alive": 60, "user": "me"}
     await client.post("/v1/embeddings", json=body)
     assert engine.asked == [EmbedRequest(model="T", texts=texts, dimensions=2, options={"num_ctx": 9}, keep_alive=60.0)]
+
+
+@pytest.mark.parametrize(
+    ("input", "texts"), [([1, 2], ["text"]), ([[1, 2], [3]], ["text", "text"]), (["a", [1]], ["a", "text"])]
+)
+async def test_token_ids(client: httpx.AsyncClient, engine: FakeEngine, input: Any, texts: list[str]) -> None:
+    detokenized = [Detokenized(text="text")] * texts.count("text")
+    engine.scripts = [*([step] for step in detokenized), [FOUND]]
+    assert (await client.post("/v1/embeddings", json={"model": "T", "input": input})).status_code == 200
+    *others, last = engine.asked
+    assert last == EmbedRequest(model="T", texts=texts)
+    assert all(isinstance(request, DetokenizeRequest) for request in others)
 
 
 @pytest.mark.parametrize("encoding", [None, "float", "FLOAT", "base64", "Base64"])

@@ -1,5 +1,7 @@
 """`/v1/*` as far as it is there: the list of models, and refusals in OpenAI's and Anthropic's shapes."""
 
+from urllib.parse import unquote
+
 import httpx
 import pytest
 
@@ -50,7 +52,7 @@ async def test_models(client: httpx.AsyncClient) -> None:
     [
         ("%20tinychat", 200, None),
         ("tinychat:LOCAL", 200, None),
-        ("%20", 400, openai("model is required")),
+        ("%20", 400, openai("model is required", param="model")),
         ("tinychat:", 400, openai("invalid model name")),
         ("x:local:cloud", 400, openai('use either :local or :cloud, not both: "x:local:cloud"')),
         ("x:7b:cloud", 403, {"error": "ollama cloud is disabled: remote model details are unavailable"}),
@@ -61,3 +63,19 @@ async def test_a_model_by_another_spelling(client: httpx.AsyncClient, name: str,
     answer = await client.get(f"/v1/models/{name}")
     assert answer.status_code == status
     assert answer.json() == error if error else answer.json()["owned_by"] == "library"
+
+
+@pytest.mark.parametrize("name", ["hf.co/user/repo:Q4", "hf.co%2Fuser%2Frepo:Q4", "HF.co/User%2frepo:q4"])
+async def test_a_name_with_slashes(client: httpx.AsyncClient, name: str) -> None:
+    await client.post("/api/copy", json={"source": "tinychat", "destination": "hf.co/user/repo:Q4"})
+    answer = await client.get(f"/v1/models/{name}")
+    assert answer.status_code == 200
+    assert answer.json()["id"] == unquote(name)
+    assert answer.json()["owned_by"] == "user"
+
+
+async def test_an_unknown_name_with_slashes(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/models/user/zz")
+    assert (answer.status_code, answer.json()) == (404, openai("model 'user/zz:latest' not found", "not_found_error"))
+    answer = await client.post("/v1/models/user/zz")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
