@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Protocol
 
 from engine.api import CallPart, Delta, DoneReason, Final, GenerateRequest, InferenceRequest, TokenLogprob, ToolCall
@@ -48,8 +49,8 @@ class AnswerReader(Protocol):
     def thoughts(self) -> Sequence[tuple[int, int]]:
         """The blocks of reasoning that have ended, as (start, end) in characters of all text that was fed."""
 
-    def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
-        """The deltas that are certain by now; `final`: `text` is the last chunk."""
+    def feed(self, text: str, final: bool = False, held: bool = False) -> Iterator[Delta]:
+        """The deltas that are certain by now; `final`: `text` is the last chunk, `held`: a grammar holds its calls."""
 
 
 class PlainText:
@@ -57,7 +58,7 @@ class PlainText:
 
     thoughts: Sequence[tuple[int, int]] = ()
 
-    def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
+    def feed(self, text: str, final: bool = False, held: bool = False) -> Iterator[Delta]:
         """The text as one delta."""
         if text:
             yield Delta(text)
@@ -75,9 +76,9 @@ class CallLimit:
         """The blocks of reasoning that the other reader found."""
         return self._reader.thoughts
 
-    def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
+    def feed(self, text: str, final: bool = False, held: bool = False) -> Iterator[Delta]:
         """The deltas of content, thinking and those calls."""
-        for delta in self._reader.feed(text, final):
+        for delta in self._reader.feed(text, final, held):
             calls: Sequence[ToolCall | CallPart] = (*delta.tool_calls, *delta.call_parts)
             if all(call.index < self._most for call in calls):
                 yield delta
@@ -214,14 +215,16 @@ def _length_fed(prompt: Prompt) -> int:
 
 def _read(reader: AnswerReader, chunks: Sequence[Chunk], final: bool) -> Iterator[Delta]:
     """The deltas of all chunks together."""
-    return reader.feed("".join([chunk.text for chunk in chunks]), final)
+    groups = [(held, [*group]) for held, group in groupby(chunks, lambda chunk: chunk.held)] or [(False, [])]
+    for number, (held, group) in enumerate(groups, 1):
+        yield from reader.feed("".join([chunk.text for chunk in group]), final and number == len(groups), held)
 
 
 def _read_scored(reader: AnswerReader, chunks: Sequence[Chunk], final: bool) -> Iterator[Delta]:
     """The deltas of each chunk, the first one with its log-probabilities; an empty one if there is none."""
     for chunk in chunks:
         scores = tuple(_logprob(score) for score in chunk.scores) if isinstance(chunk, ScoredChunk) else ()
-        for delta in reader.feed(chunk.text):
+        for delta in reader.feed(chunk.text, held=chunk.held):
             yield replace(delta, logprobs=scores)
             scores = ()
         if scores:

@@ -310,11 +310,15 @@ class LoadRefused(msgspec.Struct, array_like=True, frozen=True, tag=35):
 
 
 class Chunk(msgspec.Struct, array_like=True, frozen=True, tag=36):
-    """More text of an answer, whole characters only. `tokens` is how many tokens the answer has by now."""
+    """More text of an answer, whole characters only. `tokens` is how many tokens the answer has by now.
+
+    `held`: the last of them belongs to a call that is held to a grammar.
+    """
 
     id: int
     text: str
     tokens: int
+    held: bool = False
 
 
 class ScoredToken(msgspec.Struct, array_like=True, frozen=True):
@@ -335,7 +339,7 @@ class ScoredChunk(Chunk, array_like=True, frozen=True, tag=45):
     `scores` has an entry for each token of the answer, except the one that ends it and those of a stop text.
     """
 
-    scores: tuple[ScoredToken, ...]
+    scores: tuple[ScoredToken, ...] = ()
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):

@@ -164,7 +164,8 @@ async def _chat(
     messages = conversation(model.system, model.messages, request.messages)
     prompt = await _render(job, request, model.route, messages, tools, process, templates)
     context = ParseContext(ToolSet(tools), bool(job.think), messages[-1], prompt.before_answer)
-    reader: AnswerReader = OutputParser(model.route.answer_format, context)
+    demanded = request.tool_choice not in ("auto", "none")
+    reader: AnswerReader = OutputParser(model.route.answer_format, context, held=demanded)
     if request.tool_choice == "none":
         reader = CallLimit(reader, 0)
     elif not request.parallel_tool_calls:

@@ -32,7 +32,8 @@ class LazyMatcher:
     Asleep it costs a search in a few bytes for each token. A trigger wakes it: the grammar gets the text from the
     trigger's start on, and sleeps again at its end. Text that does not suit the grammar stays free: nothing fails here.
     `text_of` gives a token's bytes in the answer. The grammar comes later, by `set_grammar`; an answer that needs it
-    before `waits`. The `fault` and `cut_short` of other grammars do not occur.
+    before `waits`. `held`: the last token belongs to a call that suits the grammar. The `fault` and `cut_short` of
+    other grammars do not occur.
     """
 
     fault = ""
@@ -47,6 +48,7 @@ class LazyMatcher:
         self._missed: Trigger | None = None  # what came before the grammar
         self._matcher: LLMatcher | None = None
         self.finished = False
+        self.held = False
 
     @property
     def awake(self) -> bool:
@@ -77,6 +79,7 @@ class LazyMatcher:
                 self.finished = self._once and not self._matcher.is_error()
                 self._sleep()
             return token
+        self.held = False
         text = self._text_of(token)
         if not text or self._watch.over:
             return token
@@ -108,6 +111,7 @@ class LazyMatcher:
                 self._matcher = grammar.start.deep_copy()
                 self._matcher.consume_tokens(tokens)
                 self._recent.clear()
+                self.held = True
                 return way
         return token
 

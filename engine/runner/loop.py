@@ -298,7 +298,7 @@ class Loop:
 
     def _emit_prompt(self, seq: Sequence) -> None:
         if seq.prompt_logprobs is not None:
-            self._events.append(ScoredChunk(seq.id, "", 0, tuple(seq.prompt_logprobs.entries)))
+            self._events.append(ScoredChunk(seq.id, "", 0, scores=tuple(seq.prompt_logprobs.entries)))
             seq.prompt_logprobs = None
 
     def _process_token(self, seq: Sequence, token: int, now: float) -> None:
@@ -315,7 +315,7 @@ class Loop:
         if seq.logprobs is not None:
             self._emit_scored(seq, text, seq.logprobs.add(token, text, stream))
         elif text:
-            self._events.append(Chunk(seq.id, text, seq.n_generated))
+            self._events.append(Chunk(seq.id, text, seq.n_generated, seq.sampler.holds_call))
         if stream.stopped or seq.sampler.finished or (stream.looping and not seq.sampler.force_end()):
             self._end(seq, seq.sampler.end_reason, now)
         elif seq.n_generated >= seq.max_new or (seq.full and not seq.shift):
@@ -336,12 +336,12 @@ class Loop:
         if seq.logprobs is not None:
             self._emit_scored(seq, rest, seq.logprobs.flush())
         elif rest:
-            self._events.append(Chunk(seq.id, rest, seq.n_generated))
+            self._events.append(Chunk(seq.id, rest, seq.n_generated, seq.sampler.holds_call))
 
     def _emit_scored(self, seq: Sequence, text: str, scores: tuple[ScoredToken, ...]) -> None:
         """Emit text with the log-probabilities that belong to it, of which there may be some without text."""
         if text or scores:
-            self._events.append(ScoredChunk(seq.id, text, seq.n_generated, scores))
+            self._events.append(ScoredChunk(seq.id, text, seq.n_generated, seq.sampler.holds_call, scores))
 
     def _fail_sampling(self, seq: Sequence) -> None:
         """Fail a sequence for which no token can be sampled: its grammar allows none, or its logits are NaN."""

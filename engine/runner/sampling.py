@@ -80,6 +80,11 @@ class TokenSampler:
                 self.grammar.set_grammar(grammar)
 
     @property
+    def holds_call(self) -> bool:
+        """Whether the last token belongs to a call that is held to a grammar."""
+        return isinstance(self.grammar, LazyMatcher) and self.grammar.held
+
+    @property
     def constrained(self) -> bool:
         """Whether the next token must suit a grammar."""
         return self.grammar is not None and self.grammar.awake

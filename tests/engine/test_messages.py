@@ -31,7 +31,7 @@ def body(frame: bytes) -> bytes:
 def test_messages_come_back() -> None:
     submit = Submit(1, "é🎉", 4096, -1, 4, True, "cut", ("a", "b"), Sampling(logit_bias=((1, 2.5),)))
     assert to_runner_decoder.decode(body(encode_frame(submit))) == submit
-    scored = ScoredChunk(1, "", 2, (ScoredToken(b"\xc3", -0.5), ScoredToken(b"\xa9", -1.0, ((b"", -2.0),))))
+    scored = ScoredChunk(1, "", 2, True, (ScoredToken(b"\xc3", -0.5), ScoredToken(b"\xa9", -1.0, ((b"", -2.0),))))
     events = [Chunk(1, "é", 3), scored, Done(1, "length", 5, 4, 10, 3, 20, "x")]
     assert from_runner_decoder.decode(body(encode_frame(events))) == events
 

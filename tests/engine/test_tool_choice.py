@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from engine import prompting
-from engine.api import ChatRequest, Delta, Event, Final, Message, NamedTool, ToolCall, ToolChoice
+from engine.api import CallPart, ChatRequest, Delta, Event, Final, Message, NamedTool, ToolCall, ToolChoice
 from engine.chat.output import NAMED
 from engine.engine import Engine
 from engine.errors import CapabilityMissing, InvalidRequest
@@ -389,3 +389,47 @@ async def test_only_functions_that_exist_are_called(engine: Engine) -> None:
     assert calls
     for call in calls:
         jsonschema.validate(call.arguments, SHORT_UNITS)
+
+
+async def told(engine: Engine, request: ChatRequest) -> tuple[dict[int, list[CallPart]], list[ToolCall], str, Final]:
+    """The parts of each call, the complete calls, the content and the end of an answer."""
+    parts: dict[int, list[CallPart]] = {}
+    events = [event async for event in engine.chat(request)]
+    deltas, final = [event for event in events if isinstance(event, Delta)], events[-1]
+    for part in (part for delta in deltas for part in delta.call_parts):
+        parts.setdefault(part.index, []).append(part)
+    assert isinstance(final, Final)
+    return parts, [call for delta in deltas for call in delta.tool_calls], "".join(d.content for d in deltas), final
+
+
+@pytest.mark.parametrize("logprobs", [False, True])
+@pytest.mark.parametrize("choice", ["auto", "required", NamedTool("get_current_weather")])
+async def test_arguments_come_as_they_are_written(engine: Engine, choice: ToolChoice, logprobs: bool) -> None:
+    request = ask(choice, BOTH, tools=weather(), logprobs=logprobs)
+    parts, calls, content, _ = await told(engine, request)
+    assert content == ""
+    assert len(calls) == (1 if isinstance(choice, NamedTool) else 2)
+    assert list(parts) == [call.index for call in calls]
+    for call in calls:
+        first, *pieces = parts[call.index]
+        assert (first.id, first.name, first.arguments) == (call.id, call.name, "")
+        assert len(pieces) > (3 if logprobs else 0), "with log-probabilities each token is told alone"
+        assert json.loads("".join(piece.arguments for piece in pieces)) == call.arguments
+
+
+async def test_an_answer_that_is_cut_in_its_arguments(engine: Engine) -> None:
+    request = ask("auto", tools=weather(), options={"num_predict": 16})
+    parts, calls, content, final = await told(engine, request)
+    assert (calls, content, final.done_reason) == ([], "", "length")
+    assert "".join(part.arguments for part in parts[0]).startswith('{"city":')
+
+
+async def test_what_no_grammar_holds_comes_whole(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    unconstrained(monkeypatch)
+    parts, calls, _, _ = await told(engine, ask("auto", BOTH, tools=weather()))
+    assert (parts, len(calls)) == ({}, 2)
+
+
+async def test_no_parts_of_a_call_that_is_too_much(engine: Engine) -> None:
+    parts, calls, _, _ = await told(engine, ask("auto", BOTH, tools=weather(), parallel_tool_calls=False))
+    assert (list(parts), len(calls)) == ([0], 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from engine.api import ToolCall
 from engine.chat.output.format import NUMBER, Format, FormatSpec, ParseContext, ToolCallSpec
-from engine.chat.output.json_calls import as_arguments, parse
+from engine.chat.output.json_calls import as_arguments, parse, read_arguments
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, emitted, reasoning
 
 
@@ -51,12 +51,24 @@ class DelimitedCalls:
 
     def _read_call(self, buffer: TextBuffer) -> ParserCoroutine[None]:
         """Emit one call, or its text as content if it cannot be read. The closing token may be missing."""
-        body, _ = yield from buffer.read_until(self.end_call, self.call, self.end_calls, keep=True)
+        ends = (self.end_call, self.call, self.end_calls)
+        begun = (yield from self._read_arguments(buffer)) if buffer.held else ""
+        body, _ = yield from buffer.read_until(*ends, keep=True)
         end = yield from buffer.accept(self.end_call)
         try:
-            yield from emitted([self.read(body)])
+            yield from emitted([self.read(begun + body)])
         except Unreadable:
-            yield content(self.call + body + end)
+            if not begun:  # else the answer ends within it
+                yield content(self.call + body + end)
+
+    def _read_arguments(self, buffer: TextBuffer) -> ParserCoroutine[str]:
+        """Consume a call that is held up to the end of its arguments, which are emitted as they arrive; return it."""
+        head, brace = yield from buffer.read_until("{", keep=True)
+        if not brace:  # the answer ends within the head
+            buffer.push_back(head)
+            return ""
+        call = self.read(head + "{}")
+        return head + (yield from read_arguments(buffer, call.name, call.id))
 
 
 # DeepSeek: `f<｜tool▁sep｜>{…}`, or `function<｜tool▁sep｜>f` and the JSON in a code fence.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.api import ToolCall
 from engine.chat.output.format import Format, FormatSpec, ParseContext, ToolCallSpec
-from engine.chat.output.json_calls import as_arguments, parse, read_object
+from engine.chat.output.json_calls import as_arguments, parse, read_arguments, read_object
 from engine.chat.output.reasoning import read_blocks
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable, content, emitted
 from engine.chat.output.toolset import ToolSet
@@ -46,11 +46,16 @@ def _read_named(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[No
     head += yield from buffer.skip_space()
     brace = yield from buffer.accept("{")
     buffer.push_back(brace)
-    body, _ = (yield from read_object(buffer, RECIPIENT)) if brace else ("", False)
+    announced, body = buffer.held and bool(brace), ""
+    if announced:
+        body = yield from read_arguments(buffer, head.rstrip())
+    elif brace:
+        body, _ = yield from read_object(buffer, RECIPIENT)
     try:
         yield from emitted([ToolCall(head.rstrip(), as_arguments(parse(body)))])
     except Unreadable:
-        yield content(head + body)
+        if not announced:  # else the answer ends within it
+            yield content(head + body)
 
 
 FUNCTIONARY = Format(

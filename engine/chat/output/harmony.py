@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from engine.api import ToolCall
 from engine.chat.output.format import Format, FormatSpec, ParseContext, ToolCallSpec
-from engine.chat.output.json_calls import CutJSON, as_arguments, parse
+from engine.chat.output.json_calls import CutJSON, as_arguments, parse, read_arguments
 from engine.chat.output.stream import (
     MalformedCall,
     ParserCoroutine,
@@ -83,11 +83,16 @@ def _read_message(buffer: TextBuffer, header: str, originals: dict[str, str]) ->
 
 
 def _read_call(buffer: TextBuffer, name: str) -> ParserCoroutine[None]:
+    begun = ""
+    if buffer.held and (brace := (yield from buffer.accept("{"))):
+        buffer.push_back(brace)
+        begun = yield from read_arguments(buffer, name)
     body, end = yield from buffer.read_until(*_ENDS)
     try:
-        yield from emitted([ToolCall(name, as_arguments(parse(body)))])
+        yield from emitted([ToolCall(name, as_arguments(parse(begun + body)))])
     except CutJSON:
-        yield content(body + end)
+        if not begun:
+            yield content(body + end)
     except Unreadable as error:
         raise MalformedCall(f"error parsing tool call: raw='{body}', err={error}") from None
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from engine.api import ToolCall
+from engine.api import CallPart, Delta, ToolCall
 from engine.chat.output.stream import ParserCoroutine, TextBuffer, Unreadable
 from engine.chat.output.toolset import ToolSet
 
@@ -69,6 +69,49 @@ def read_object(buffer: TextBuffer, stop: str = "") -> ParserCoroutine[tuple[str
     return buffer.take(end), scan.depth == 0
 
 
+def read_arguments(buffer: TextBuffer, name: str, call_id: str = "") -> ParserCoroutine[str]:
+    """Consume the object at the start of the buffer, the arguments of a call that is held; return its text.
+
+    It is emitted as it arrives, in parts of the call.
+    """
+    yield _part(CallPart(0, id=call_id, name=name))
+    scan, pieces = _ObjectEnd(""), list[str]()
+    while True:
+        end = scan.find(buffer.text)
+        if end is None and not buffer.ended:
+            pieces.append(buffer.take(scan.restart()))
+        else:
+            pieces.append(buffer.take(len(buffer.text) if end is None else end))
+        if pieces[-1]:
+            yield _part(CallPart(0, pieces[-1]))
+        if end is not None or buffer.ended:
+            return "".join(pieces)
+        yield None
+
+
+def read_held_call(buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[tuple[str, bool, bool]]:
+    """Consume the object at the start of the buffer, which is a call that is held.
+
+    Returns its text, whether it is complete, and whether parts of the call were emitted: its arguments are as they
+    arrive, if it begins as grammars have it, with the name of a tool and then the arguments.
+    """
+    scan = _ObjectEnd("")
+    while (match := _CALL.match(buffer.text)) is None and scan.find(buffer.text) is None and not buffer.ended:
+        yield None
+    name = parse(f'"{match["name"] or match["key"]}"') if match else ""
+    if match is None or name not in tools:
+        body, complete = yield from read_object(buffer)
+        return body, complete, False
+    head = buffer.take(match.end())
+    arguments = yield from read_arguments(buffer, name)
+    rest, brace = yield from buffer.read_until("}")
+    return head + arguments + rest + brace, bool(brace), True
+
+
+def _part(part: CallPart) -> Delta:
+    return Delta(call_parts=(part,))
+
+
 class _ObjectEnd:
     """Finds the end of the object at the start of a growing text; scans each character once."""
 
@@ -92,6 +135,11 @@ class _ObjectEnd:
         # What could be the start of a longer token is scanned again.
         self._seen = max(self._seen, len(text) - max(1, len(self._stop) - 1))
         return None
+
+    def restart(self) -> int:
+        """The length of the text that was scanned for good. The next text is the rest, with more behind it."""
+        length, self._seen = self._seen, 0
+        return length
 
     def _count(self, mark: str) -> bool:
         self._quoted = mark == '"'
@@ -137,6 +185,10 @@ _DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse, parse_float=_f
 
 # Tool calls as JSON objects, with all keys that models use.
 
+_CALL = re.compile(
+    r"""\{\s*(?:(?:"tool_call_id":\s*"[^"]*",\s*)?"(?:name|tool_name)":\s*"(?P<name>(?:[^"\\]|\\.)*)",\s*"""
+    r""""(?:arguments|parameters)"|"(?P<key>(?:[^"\\]|\\.)*)"):\s*(?=\{)"""
+)
 _NAME_KEYS = ("name", "tool_name", "function")
 _ARGUMENT_KEYS = ("arguments", "parameters")
 

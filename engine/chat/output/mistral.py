@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from engine.api import ToolCall
 from engine.chat.output import json_calls
 from engine.chat.output.format import Format, FormatSpec, ParseContext, ToolCallSpec, json_list
-from engine.chat.output.json_calls import parse, read_object
+from engine.chat.output.json_calls import parse, read_arguments, read_held_call, read_object
 from engine.chat.output.stream import (
     MalformedCall,
     ParserCoroutine,
@@ -65,13 +65,21 @@ class Mistral:
         self, buffer: TextBuffer, tools: ToolSet, before: str, named: re.Match[str] | None
     ) -> ParserCoroutine[None]:
         """Emit the calls in the next object, or it and the text `before` it as content."""
-        body, whole = yield from read_object(buffer)
+        announced, whole = False, True
+        if not buffer.held:
+            body, whole = yield from read_object(buffer)
+        elif named:
+            body, announced = (yield from read_arguments(buffer, named["name"], named["id"] or "")), True
+        else:
+            body, whole, announced = yield from read_held_call(buffer, tools)
         try:
             value = parse(body)
             calls = (
                 [ToolCall(named["name"], value, named["id"] or "")] if named else json_calls.read_calls(value, tools)
             )
         except Unreadable as error:
+            if announced:  # the answer ends within it
+                return
             if self.strict and whole:
                 raise MalformedCall(str(error)) from None
             yield content(before + body)

@@ -31,6 +31,8 @@ _EMPTY = Delta()
 class TextBuffer:
     """Text that has arrived and was not consumed yet. `ended`: no more will come.
 
+    `held`: what came last is of a call that a grammar holds to its format.
+
     Of the tags given to one call none may be the beginning of another. Belongs to one parser.
 
     `arrived` is the number of characters of the answer so far. `thoughts` are its blocks of reasoning, those that are
@@ -40,6 +42,7 @@ class TextBuffer:
     def __init__(self) -> None:
         self.text = ""
         self.ended = False
+        self.held = False
         self.arrived = 0
         self.thoughts: list[tuple[int, int]] = []
 
@@ -128,15 +131,17 @@ class StreamParser:
         """The blocks of reasoning that have ended, as (start, end) in characters of all text that was fed."""
         return self._buffer.thoughts
 
-    def feed(self, text: str, final: bool = False) -> Iterator[Delta]:
+    def feed(self, text: str, final: bool = False, held: bool = False) -> Iterator[Delta]:
         """Deltas for the next chunk of the answer; iterate to the end before the next call.
 
-        `final`: `text` is the last chunk, so what was held back is emitted too. Raises what the coroutine raises, after
+        `final`: `text` is the last chunk, so what was held back is emitted too. `held`: a grammar holds it to the
+        format of a call. Raises what the coroutine raises, after
         the deltas of everything before the fault.
         """
         self._buffer.text += text
         self._buffer.arrived += len(text)
         self._buffer.ended = final
+        self._buffer.held = held
         for delta in self._steps:
             if delta is None:
                 return

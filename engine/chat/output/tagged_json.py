@@ -12,7 +12,7 @@ from functools import partial
 from engine.api import Delta, ToolCall
 from engine.chat.output import json_calls
 from engine.chat.output.format import Format, FormatSpec, ParseContext, Reader, ToolCallSpec, json_call, json_list
-from engine.chat.output.json_calls import BadJSON, parse, read_object
+from engine.chat.output.json_calls import BadJSON, parse, read_held_call, read_object
 from engine.chat.output.reasoning import after_thinking, with_tools
 from engine.chat.output.stream import MalformedCall, ParserCoroutine, TextBuffer, Unreadable, content, emitted
 from engine.chat.output.toolset import ToolSet
@@ -56,16 +56,21 @@ class TaggedJSON:
 
     def read_block(self, buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[None]:
         """Emit the calls of one block, each at its last brace. The opening tag is consumed."""
-        unsaid, called = "", False
+        unsaid, called, announced = "", False, False
         while True:
             lead, mark = yield from buffer.read_until(*filter(None, ("{", self.closing)), keep=True)
             unsaid += lead
             if mark != "{":
                 break
-            body, _ = yield from read_object(buffer, self.closing)
+            if buffer.held:
+                body, _, announced = yield from read_held_call(buffer, tools)
+            else:
+                body, _ = yield from read_object(buffer, self.closing)
             try:
                 calls = json_calls.read_calls(parse(body), tools)
             except Unreadable:
+                if announced:  # the answer ends within it
+                    return
                 unsaid += body
             else:
                 yield from emitted(calls)
@@ -163,9 +168,14 @@ class _Calls:
         while True:
             lead, _ = yield from buffer.read_until("{", keep=True)
             self._unsaid += lead
-            body, complete = yield from read_object(buffer, self._tag)
+            announced = False
+            if buffer.held:
+                body, complete, announced = yield from read_held_call(buffer, self._tools)
+            else:
+                body, complete = yield from read_object(buffer, self._tag)
             self._unsaid += body
             if not buffer.text and not complete:
+                self._unsaid = "" if announced else self._unsaid
                 break
             calls = self._interpret(lead, body)
             if calls is None and (self._tag or self._called):

@@ -138,6 +138,17 @@ def test_it_wakes_for_each_call() -> None:
         assert not lazy.finished
 
 
+def test_which_tokens_belong_to_a_call() -> None:
+    for early in (True, False):
+        lazy, held = asleep(), []
+        for text in ("Hi", " <ca", "ll>", "{", "7", "}", "</call>", "Hi"):
+            if early or lazy.waits:
+                lazy.set_grammar(compiled())
+            write(lazy, text)
+            held.append(lazy.held)
+        assert held == [False, False, early, True, True, True, True, False]
+
+
 def test_the_answer_ends_behind_an_only_call() -> None:
     lazy = matcher(once=True)
     write(lazy, *"<call>{7}</call")

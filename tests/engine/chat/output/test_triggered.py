@@ -19,6 +19,7 @@ from engine.runner.grammar_check import BYTES, ByteVocabulary
 from engine.runner.lazy_matcher import LazyMatcher
 from modelfile.conversation import Tool
 from tests.engine.chat.output.sampling import PARAMETERS, MarkedVocabulary
+from tests.engine.chat.output.test_call_parts import STREAMED, read, same
 from tests.engine.chat.output.test_forced import DISTINCT, FUNCTIONS, declared
 from tests.engine.chat.output.test_format_spec import ARGUMENTS, FORCED, SEVERAL, written
 from tests.engine.chat.reading import TOOLS, parsed
@@ -137,6 +138,8 @@ def test_every_call_is_valid(name: str, schemas: dict[str, Any], seed: int, spel
     assert calls, answer.text
     for function, arguments in calls:
         jsonschema.validate(arguments, schemas[function])
+    if name in STREAMED:
+        same(read(format, answer.text.decode(), context))
 
 
 @pytest.mark.parametrize("name", DISTINCT)
