@@ -36,13 +36,14 @@ ROUTES = {
     "/v1/responses": {"POST"},
     "/v1/models": {"GET"},
     "/v1/models/tinychat:latest": {"GET"},
+    "/v1/models/hf.co/user/repo:Q4": {"GET"},
     "/v1/audio/transcriptions": {"POST"},
     "/v1/messages": {"POST"},
     "/docs": {"GET"},
     "/docs/swagger-ui.css": {"GET"},
     "/openapi.json": {"GET"},
 }
-UNKNOWN = ["/docs/a/b", "/redoc", "/metrics", "/health", "/api", "/v1/models/a/b", "/v1/nope", "*"]
+UNKNOWN = ["/docs/a/b", "/redoc", "/metrics", "/health", "/api", "/v1/nope", "*"]
 
 
 @pytest.fixture(scope="module")
