@@ -173,8 +173,8 @@ class MessageStreamWriter(_MessageWriter):
             written += self._begin("text") + self._piece(delta.content)
         for part in delta.call_parts:
             if part.id and part.name not in self._style.server_tools:
-                self._open_call = part.id
                 written += self._open({"type": "tool_use", "id": part.id, "name": part.name, "input": {}})
+                self._open_call = part.id
             if part.arguments and self._open_call:
                 written += self._piece(part.arguments)
         for call in delta.tool_calls:
