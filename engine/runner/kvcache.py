@@ -59,9 +59,10 @@ class _SequenceCells:
 class KVCache:
     """Hands out sequence ids ("slots"). Owned by the loop thread.
 
-    A busy id belongs to a running sequence; an idle one keeps the cells of a finished one. Idle ids keep `idle_limit`
-    tokens in all: attention walks over every used cell, even for other sequences. `n_slots` must exceed the number of
-    running sequences by two: one id to give out while another is the donor of its prefix.
+    A busy id belongs to a running sequence; an idle one keeps the cells of a finished one. Attention walks over every
+    used cell, even for other sequences, so idle ids keep `idle_limit` tokens besides the longest of them: an agent's
+    conversation may fill the context, and small requests beside it must not drop it. `n_slots` must exceed the number
+    of running sequences by two: one id to give out while another is the donor of its prefix.
     """
 
     def __init__(self, memory: CacheMemory, n_slots: int, idle_limit: int) -> None:
@@ -87,7 +88,7 @@ class KVCache:
         At least one token stays to be computed, as its logits are needed; without `reuse` all of them.
         """
         donor, length = self._best_prefix(tokens) if reuse else (-1, 0)
-        if donor in self._idle:
+        if donor in self._idle and 2 * length >= len(self._idle[donor]):  # nearly all prompts share a few tokens
             self._idle.move_to_end(donor)
         if donor in self._idle and length == len(self._idle[donor]):
             slot = donor
@@ -120,7 +121,7 @@ class KVCache:
             self._drop(slot)
             return
         self._idle[slot] = cells.tokens[:kept]
-        while self.idle_tokens > self._idle_limit and len(self._idle) > 1:
+        while len(self._idle) > 1 and self._keeps_too_much():
             self.evict()
 
     def rollback(self, slot: int, n_cached: int) -> int:
@@ -160,6 +161,18 @@ class KVCache:
         cells.cached = end - count
         cells.clean_prefix = keep if cells.clean_prefix is None else min(cells.clean_prefix, keep)
         return True
+
+    def _keeps_too_much(self) -> bool:
+        """Whether idle ids keep more cells than they may. Those that several share count once."""
+        longest = max(map(len, self._idle.values()))
+        if self.idle_tokens - longest <= self._idle_limit:
+            return False
+        cells = 0
+        newer: list[array[int]] = []
+        for tokens in reversed(self._idle.values()):
+            cells += len(tokens) - max((common_prefix(other, tokens, len(tokens)) for other in newer), default=0)
+            newer.append(tokens)
+        return cells - longest > self._idle_limit
 
     def _shares_with_busy(self, slot: int, keep: int) -> bool:
         """Whether a running sequence may share cells behind the first `keep` tokens: it may if the tokens are equal."""

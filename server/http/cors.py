@@ -19,8 +19,11 @@ _SCHEMES = (
 )
 _METHODS = "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
 _STAINLESS = "Arch Async Custom-Poll-Interval Helper-Method Lang Os Package-Version Poll-Helper Retry-Count Runtime"
+_OPENAI = ("OpenAI-Organization", "OpenAI-Project")
+_ANTHROPIC = ("X-Api-Key", *(f"Anthropic-{name}" for name in ("Version", "Beta", "Dangerous-Direct-Browser-Access")))
+_SDKS = (*_OPENAI, *_ANTHROPIC, "X-Stainless-Helper", "Idempotency-Key")  # what their clients send beside Ollama's list
 _HEADERS = "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta," + ",".join(
-    f"X-Stainless-{name}" for name in (*_STAINLESS.split(), "Runtime-Version", "Timeout")
+    (*(f"X-Stainless-{name}" for name in (*_STAINLESS.split(), "Runtime-Version", "Timeout")), *_SDKS)
 )
 _ANYTHING = r"[^\s?#@\\,]*"
 _NAME = r"(\[[0-9a-f:.]+\]|[^\s/?#@\\,:\[\]]*)"

@@ -220,12 +220,30 @@ def test_the_least_recently_used_goes_first() -> None:
     assert computed(cache, memory, [1, 1, 1, 1, 1])[1] == 4
 
 
-def test_no_more_is_remembered_than_the_limit() -> None:
+def test_no_more_is_remembered_than_the_limit_besides_the_longest() -> None:
     cache, memory = make()
     for first in range(8):
-        cache.release(computed(cache, memory, [first] * 20)[0])
-    assert cache.idle_tokens <= IDLE_LIMIT
-    assert len(memory.cells) <= IDLE_LIMIT
+        cache.release(computed(cache, memory, [first] * 25)[0])
+    assert cache.idle_tokens == len(memory.cells) == 75
+
+
+def test_small_requests_do_not_drop_a_long_conversation() -> None:
+    cache, memory = make()
+    conversation = [1] * (2 * IDLE_LIMIT)
+    cache.release(computed(cache, memory, conversation)[0])
+    for first in range(2, 10):
+        cache.release(computed(cache, memory, [first] * 20)[0])  # a title
+        slot, had = computed(cache, memory, [*conversation, first])  # a branch, of which the next one knows nothing
+        assert had == len(conversation)
+        cache.release(slot)
+
+
+def test_a_conversation_that_nobody_continues_goes_in_the_end() -> None:
+    cache, memory = make()
+    cache.release(computed(cache, memory, [0, *[1] * (2 * IDLE_LIMIT)])[0])
+    for first in range(2, 6):
+        cache.release(computed(cache, memory, [0, *[first] * 20])[0])  # they share only their first token with it
+    assert cache.acquire(array("i", [0, 1, 1]))[1] == 1
 
 
 def test_a_recurrent_state_is_extended_or_dropped_as_a_whole() -> None:

@@ -100,7 +100,7 @@ def test_verdicts() -> None:
     assert headers[b"access-control-max-age"] == b"43200"
     assert headers[b"access-control-allow-methods"] == b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
     assert headers[b"access-control-allow-headers"].startswith(b"Authorization,Content-Type,User-Agent,Accept,")
-    assert headers[b"access-control-allow-headers"].endswith(b",X-Stainless-Runtime-Version,X-Stainless-Timeout")
+    assert b",X-Stainless-Runtime-Version,X-Stainless-Timeout," in headers[b"access-control-allow-headers"]
     assert [value for name, value in preflight.headers if name == b"vary"] == [
         b"Origin",
         b"Access-Control-Request-Method",
@@ -114,3 +114,18 @@ def test_a_star_allows_all() -> None:
     preflight = origins.check("OPTIONS", "http://evil.example", "h")
     assert dict(preflight.headers)[b"access-control-allow-origin"] == b"*"
     assert b"vary" not in dict(preflight.headers)
+
+
+def test_pages_may_send_what_the_official_clients_send() -> None:
+    """The headers that OpenAI's and Anthropic's clients add in a browser."""
+    headers = dict(Origins().check("OPTIONS", "app://x", "h").headers)
+    allowed = headers[b"access-control-allow-headers"].decode().lower().split(",")
+    stainless = ("arch", "helper", "helper-method", "lang", "os", "retry-count", "runtime", "runtime-version")
+    sent = [
+        *("accept", "authorization", "content-type", "idempotency-key", "user-agent"),
+        *("openai-beta", "openai-organization", "openai-project"),
+        *("anthropic-beta", "anthropic-dangerous-direct-browser-access", "anthropic-version", "x-api-key"),
+        *(f"x-stainless-{name}" for name in (*stainless, "package-version", "timeout")),
+    ]
+    assert [name for name in sent if name not in allowed] == []
+    assert len(set(allowed)) == len(allowed)
