@@ -155,6 +155,8 @@ class StreamingAnswer(Response, Generic[E]):
         await send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _start(self, send: Send, *headers: tuple[bytes, bytes]) -> None:
+        if self.writer.framing is Framing.SSE:
+            headers = ((b"cache-control", b"no-cache"), *headers)
         headers = ((b"content-type", self.writer.media_type.encode()), *headers)
         self._started = True  # before `send`, which may wait
         await send({"type": "http.response.start", "status": 200, "headers": headers})

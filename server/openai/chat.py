@@ -32,6 +32,7 @@ async def chat_completions(request: Request, body: ChatCompletionBody) -> Respon
         n=body.n,
         include_usage=body.stream_options.include_usage,
         functions=body.has_functions,
+        count_reasoning=body.asks_for_reasoning,
         ping=ping_for(request.headers.get("user-agent", "")),
     )
     if body.debug_render_only:

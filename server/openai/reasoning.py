@@ -60,6 +60,11 @@ class ReasoningFields(Body):
     chat_template_kwargs: TemplateOptions = Field(default_factory=TemplateOptions)
 
     @property
+    def asks_for_reasoning(self) -> bool:
+        """Whether the body says, in the fields of OpenAI's API, how much to think."""
+        return bool(self.model_fields_set & {"reasoning_effort", "reasoning"})
+
+    @property
     def think(self) -> Think | None:
         """On, off or a level; None leaves it to the model."""
         effort = self.reasoning_effort if self.reasoning.effort is None else self.reasoning.effort

@@ -59,7 +59,7 @@ class Usage(AnswerObject):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
-    completion_tokens_details: CompletionDetails
+    completion_tokens_details: CompletionDetails | None = None
 
 
 class DebugInfo(AnswerObject):

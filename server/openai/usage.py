@@ -23,15 +23,21 @@ def head_of(prefix: str, kind: str, model: str) -> dict[str, Any]:
     }
 
 
-def usage_of(finals: Mapping[int, Final], choices_per_prompt: int = 1) -> dict[str, Any]:
-    """`usage` of all choices together. A prompt counts once, however many answers it has."""
+def usage_of(finals: Mapping[int, Final], choices_per_prompt: int = 1, *, reasoning: bool = False) -> dict[str, Any]:
+    """`usage` of all choices together. A prompt counts once, however many answers it has.
+
+    `reasoning`: with the tokens of it, as Ollama has no such count.
+    """
     prompts = [final for index, final in finals.items() if index % choices_per_prompt == 0]
     prompt_tokens = sum(final.prompt_eval_count for final in prompts)
     tokens = sum(final.eval_count for final in finals.values())
-    return {
+    usage: dict[str, Any] = {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": tokens,
         "total_tokens": prompt_tokens + tokens,
         "prompt_tokens_details": {"cached_tokens": sum(final.prompt_eval_cached for final in prompts)},
-        "completion_tokens_details": {"reasoning_tokens": sum(final.thinking_count for final in finals.values())},
     }
+    if reasoning:
+        thought = sum(final.thinking_count for final in finals.values())
+        usage["completion_tokens_details"] = {"reasoning_tokens": thought}
+    return usage

@@ -21,8 +21,8 @@ _DONE = b"data: [DONE]\n\n"
 class ChoicesWriter(Writer[Numbered]):
     """Writes the answers to `prompts` prompts, `n` to each; whole, or as chunks of server-sent events.
 
-    `prefix` begins the id, `kind` is the `object` of a whole answer, `chunk_kind` that of a chunk. `ping` is what keeps
-    a silent stream alive.
+    `prefix` begins the id, `kind` is the `object` of a whole answer, `chunk_kind` that of a chunk. With
+    `count_reasoning` the token counts have those of the reasoning. `ping` is what keeps a silent stream alive.
     """
 
     error_media_type = JSON
@@ -33,7 +33,15 @@ class ChoicesWriter(Writer[Numbered]):
     """The end of a chunk, behind its choices."""
 
     def __init__(
-        self, model: str, *, stream: bool, prompts: int = 1, n: int = 1, include_usage: bool = False, ping: bytes = b""
+        self,
+        model: str,
+        *,
+        stream: bool,
+        prompts: int = 1,
+        n: int = 1,
+        include_usage: bool = False,
+        count_reasoning: bool = False,
+        ping: bytes = b"",
     ) -> None:
         self.framing = Framing.SSE if stream else Framing.WHOLE
         self.media_type = "text/event-stream" if stream else JSON
@@ -41,6 +49,7 @@ class ChoicesWriter(Writer[Numbered]):
         self.head = head_of(self.prefix, self.chunk_kind if stream else self.kind, model)
         self._count = prompts * n
         self._n = n
+        self._count_reasoning = count_reasoning
         self._ping = ping
         self._chunk_head = b"data: " + encode(self.head)[:-1] + b',"choices":['
         self._deltas: dict[int, list[Delta]] = defaultdict(list)  # of whole answers
@@ -80,7 +89,7 @@ class ChoicesWriter(Writer[Numbered]):
 
     def end(self) -> bytes:
         """The whole answer; or the token counts, if they are wanted, and the end of the stream."""
-        usage = usage_of(self._finals, self._n)
+        usage = usage_of(self._finals, self._n, reasoning=self._count_reasoning)
         if self.framing is Framing.WHOLE:
             choices = [self.choice(i, joined(self._deltas[i]), self._finals[i]) for i in range(self._count)]
             return encode({**self.head, "choices": choices, "usage": usage}) + b"\n"

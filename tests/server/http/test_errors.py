@@ -52,7 +52,7 @@ def test_what_is_unknown_is_not_told(error: Exception) -> None:
     [(400, "invalid_request_error"), (404, "not_found_error"), (500, "api_error"), (503, "api_error")],
 )
 def test_openai_shape(status: int, kind: str) -> None:
-    body = error_object_of("/v1/chat/completions")(ErrorInfo(status, "m"))
+    body = error_object_of(asked("/v1/chat/completions"))(ErrorInfo(status, "m"))
     assert body == {"error": {"message": "m", "type": kind, "param": None, "code": None}}
 
 
@@ -62,7 +62,7 @@ def test_openai_shape(status: int, kind: str) -> None:
 )
 def test_anthropic_shape(status: int, kind: str) -> None:
     token = REQUEST_ID.set("0123abcd")
-    body = error_object_of("/v1/messages")(ErrorInfo(status, "m"))
+    body = error_object_of(asked("/v1/messages"))(ErrorInfo(status, "m"))
     REQUEST_ID.reset(token)
     assert body.pop("request_id") == "req_0123abcd"
     assert body == {"type": "error", "error": {"type": kind, "message": "m"}}
@@ -73,10 +73,10 @@ def test_an_error_names_the_field_and_has_a_word_for_programs() -> None:
     assert info == ErrorInfo(400, "best_of is too large", "best_of")
     info = ErrorInfo.of(engine.ContextExceeded("too long"))
     assert info == ErrorInfo(400, "too long", code="context_length_exceeded")
-    assert error_object_of("/v1/completions")(info)["error"]["code"] == "context_length_exceeded"
-    assert error_object_of("/v1/messages")(info)["error"]["message"] == "prompt is too long: too long"
+    assert error_object_of(asked("/v1/completions"))(info)["error"]["code"] == "context_length_exceeded"
+    assert error_object_of(asked("/v1/messages"))(info)["error"]["message"] == "prompt is too long: too long"
     info = ErrorInfo.of(engine.ContextExceeded("too long", 300, 255))
-    assert error_object_of("/v1/messages")(info)["error"]["message"] == "prompt is too long: 300 tokens > 255 maximum"
+    assert error_object_of(asked("/v1/messages"))(info)["error"]["message"] == "prompt is too long: 300 tokens > 255 maximum"
 
 
 async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFixture, settings: Settings) -> None:
@@ -96,8 +96,22 @@ async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ("/v1/models/zz", ["type", "error/type", "error/message", "request_id"]),
+        ("/v1/models", ["type", "error/type", "error/message", "request_id"]),
+        ("/v1/chat/completions", ["error/message", "error/type", "error/param", "error/code"]),
+        ("/api/chat", ["error"]),
+    ],
+)
+def test_paths_that_two_apis_have_follow_the_client(path: str, keys: list[str]) -> None:
+    body = error_object_of(asked(path, "anthropic-version"))(ErrorInfo(404, "m"))
+    assert list(_keys(body)) == keys
+
+
 def test_native_shape() -> None:
-    assert error_object_of("/api/chat")(ErrorInfo(500, "m")) == {"error": "m"}
+    assert error_object_of(asked("/api/chat"))(ErrorInfo(500, "m")) == {"error": "m"}
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,18 @@ async def test_stream(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     assert engine.abandoned == 0
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
+async def test_server_sent_events_are_not_cached(client: httpx.AsyncClient, engine: FakeEngine, path: str) -> None:
+    engine.script = TEXT
+    body = {"model": "t", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi"}
+    streamed = await client.post(path, json=body | {"stream": True})
+    assert streamed.headers["content-type"] == "text/event-stream"
+    assert streamed.headers["cache-control"] == "no-cache"
+    whole = await client.post(path, json=body)
+    assert whole.headers["content-type"] == "application/json"
+    assert "cache-control" not in whole.headers
+
+
 async def test_whole(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     engine.script = TEXT
     answer = await client.post("/api/chat", json={"model": "t", "messages": [{"role": "user"}], "stream": False})

@@ -29,7 +29,6 @@ USAGE = {
     "completion_tokens": 4,
     "total_tokens": 7,
     "prompt_tokens_details": {"cached_tokens": 2},
-    "completion_tokens_details": {"reasoning_tokens": 1},
 }
 
 
@@ -98,6 +97,16 @@ async def test_usage_at_the_end(client: httpx.AsyncClient, engine: FakeEngine) -
     assert [chunk.get("usage") for chunk in found] == [None, None, USAGE]
     assert found[-1]["choices"] == []
     assert list(found[0]) == ["id", "object", "created", "model", "system_fingerprint", "choices"]
+
+
+@pytest.mark.parametrize("asked", [{"reasoning_effort": "low"}, {"reasoning": {"effort": "none"}}, {"reasoning": {}}])
+async def test_reasoning_is_counted_where_it_is_asked_for(
+    client: httpx.AsyncClient, engine: FakeEngine, asked: dict[str, Any]
+) -> None:
+    usage = USAGE | {"completion_tokens_details": {"reasoning_tokens": 1}}
+    assert (await whole(client, engine, [FINAL], **asked))["usage"] == usage
+    found = await chunks(client, engine, [FINAL], stream_options={"include_usage": True}, **asked)
+    assert found[-1]["usage"] == usage
 
 
 async def test_reasoning_comes_apart(client: httpx.AsyncClient, engine: FakeEngine) -> None:
