@@ -69,6 +69,7 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
         origins=Origins(settings.origins),
         hosts=Hosts(settings.address.host, settings.allowed_hosts, settings.origins),
         id_headers=request_id_headers,
+        error_object_of=error_object_of,
     )
     return app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastapi import APIRouter
+from starlette.types import Scope
 
 from server.anthropic import errors as anthropic_errors
 from server.anthropic import messages
@@ -23,15 +24,23 @@ from server.rerank import routes as rerank
 class Dialect:
     """One API: the prefix of its paths, the shape of its errors, its routes.
 
-    `request_id`: a header of its answers that has the request's id too, and what stands before the id.
+    `request_id`: a header of its answers that has the request's id too, and what stands before the id. `header`: one
+    that all its requests have, where another API has the same paths.
     """
 
     prefix: str
     error_object: ErrorObject
     routers: tuple[APIRouter, ...]
     request_id: tuple[str, str] | None = None
+    header: str = ""
+
+    def takes(self, scope: Scope) -> bool:
+        """Whether a request is one of this API, as far as prefix and header tell."""
+        of_header = not self.header or any(name == self.header.encode() for name, _ in scope["headers"])
+        return f"{scope['path']}/".startswith(self.prefix) and of_header
 
 
+_CLAUDE_ID = ("request-id", anthropic_errors.ID_PREFIX)
 _OLLAMA = (status, tags, ps, inference, show, manage, create, transfer, embed, tokenize, cloud, docs)
 
 DIALECTS = (
@@ -47,26 +56,24 @@ DIALECTS = (
         (models.router, chat.router, completions.router, embeddings.router, responses.router, rerank.v1_router),
     ),
     Dialect("/v2/", cohere_errors.error_object, (rerank.v2_router,)),
-    Dialect(
-        "/v1/messages/", anthropic_errors.error_object, (messages.router,), ("request-id", anthropic_errors.ID_PREFIX)
-    ),
+    Dialect("/v1/messages/", anthropic_errors.error_object, (messages.router,), _CLAUDE_ID),
+    Dialect("/v1/models/", anthropic_errors.error_object, (), _CLAUDE_ID, models.ANTHROPIC_VERSION),
 )
-"""A path belongs to the dialect with the longest matching prefix."""
+"""A request belongs to the dialect that takes it and has the longest prefix."""
 
 ROUTERS = tuple(router for dialect in DIALECTS for router in dialect.routers)
 
 
-def error_object_of(path: str) -> ErrorObject:
-    """The error shape for a path, which need not be a route."""
-    return _dialect_of(path).error_object
+def error_object_of(scope: Scope) -> ErrorObject:
+    """The error shape for a request, of which path and headers count. The path need not be a route."""
+    return _dialect_of(scope).error_object
 
 
-def request_id_headers(path: str, request_id: str) -> Headers:
-    """Headers for an answer on this path that have the request's id, beside the one that every answer has."""
-    header = _dialect_of(path).request_id
+def request_id_headers(scope: Scope, request_id: str) -> Headers:
+    """Headers for the answer to a request that have its id, beside the one that every answer has."""
+    header = _dialect_of(scope).request_id
     return [] if header is None else [(header[0].encode(), f"{header[1]}{request_id}".encode())]
 
 
-def _dialect_of(path: str) -> Dialect:
-    own = (dialect for dialect in DIALECTS if f"{path}/".startswith(dialect.prefix))
-    return max(own, key=lambda dialect: len(dialect.prefix))
+def _dialect_of(scope: Scope) -> Dialect:
+    return max((dialect for dialect in DIALECTS if dialect.takes(scope)), key=lambda dialect: len(dialect.prefix))

@@ -190,7 +190,7 @@ async def error_response(request: Request, error: Exception) -> Response:
     if status >= 500 and isinstance(error, KNOWN):  # others come with a traceback
         reason = one_line(message_of(error))
         log.warning("request failed", extra=fields(path=request.url.path, status=status, reason=reason))
-    error_object: ErrorObject = request.app.state.error_object_of(request.url.path)
+    error_object: ErrorObject = request.app.state.error_object_of(request.scope)
     if isinstance(error, Forbidden | engine.CloudModel):
         error_object = plain_error
     headers = {"content-type": "application/json; charset=utf-8"}

@@ -18,7 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.fair_queue import CLIENT
 from registry.logfields import REQUEST_ID, fields
 from server.http.cors import Headers, Origins
+from server.http.errors import ErrorInfo, ErrorObject, plain_error
 from server.http.hosts import Hosts, InvalidHost, IPAddress, parse_host
+from server.http.json_output import encode
 from server.http.paths import PathTable, Redirect, allow_header
 
 _TEXT = (b"content-type", b"text/plain")
@@ -32,7 +34,8 @@ log = logging.getLogger("pronk.access")
 class Guard:
     """The outermost middleware. Logs one line for each answer.
 
-    `id_headers` gives, for a path and a request's id, headers with the id beside `X-Request-Id`.
+    `id_headers` gives, for a request and its id, headers with the id beside `X-Request-Id`; `error_object_of` gives the
+    shape of errors for a request.
     """
 
     def __init__(
@@ -41,13 +44,15 @@ class Guard:
         paths: PathTable,
         origins: Origins,
         hosts: Hosts,
-        id_headers: Callable[[str, str], Headers] = lambda path, request_id: [],
+        id_headers: Callable[[Scope, str], Headers] = lambda scope, request_id: [],
+        error_object_of: Callable[[Scope], ErrorObject] = lambda scope: plain_error,
     ) -> None:
         self.app = app
         self.paths = paths
         self.origins = origins
         self.hosts = hosts
         self.id_headers = id_headers
+        self.error_object_of = error_object_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry. Scopes other than HTTP pass through."""
@@ -56,7 +61,7 @@ class Guard:
             return
         REQUEST_ID.set(request_id := _request_id(scope))
         CLIENT.set(_client(scope))
-        id_headers = [(REQUEST_ID_HEADER, request_id.encode()), *self.id_headers(scope["path"], request_id)]
+        id_headers = [(REQUEST_ID_HEADER, request_id.encode()), *self.id_headers(scope, request_id)]
         answer = Answered(scope, send, id_headers)
         log.debug("request arrived", extra=fields(method=scope["method"], path=scope["path"]))
         try:
@@ -78,7 +83,8 @@ class Guard:
         try:
             host = parse_host(header)
         except InvalidHost:
-            await _send_whole(answer, 400, [_JSON], b'{"error":"invalid Host header"}')
+            body = encode(self.error_object_of(scope)(ErrorInfo(400, "invalid Host header")))
+            await _send_whole(answer, 400, [_JSON], body)
             return
         verdict = self.origins.check(method, origin, header)
         from_browser = bool(origin or _header(scope, b"sec-fetch-site"))

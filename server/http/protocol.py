@@ -304,7 +304,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _send_refusal(self, status: int, message: str) -> None:
         path = self.url.decode("latin-1").partition("?")[0] if self.scope is not None else ""
         error_object_of = self.app_state.get("error_object_of")  # from the lifespan
-        error_object = plain_error if error_object_of is None else error_object_of(path)
+        scope = {"path": path, "headers": self.headers if self.scope is not None else []}
+        error_object = plain_error if error_object_of is None else error_object_of(scope)
         request_id = new_request_id()
         token = REQUEST_ID.set(request_id)
         body = encode(error_object(ErrorInfo(status, message)))

@@ -30,6 +30,8 @@ from server.openai.schemas import (
 )
 
 router = APIRouter(route_class=Route, responses=ERRORS)
+ANTHROPIC_VERSION = "anthropic-version"
+"""The header by which clients of Anthropic's API are known, which has these paths too."""
 _JSON = "application/json"
 _NO_FORM = "failed to parse multipart form: request Content-Type isn't multipart/form-data"
 
@@ -86,8 +88,7 @@ def _model(name: str, stored: StoredModel) -> dict[str, Any]:
 
 
 def _asks_as_anthropic(request: Request) -> bool:
-    """Whether a client of Anthropic's API asks, which has these paths too."""
-    return "anthropic-version" in request.headers
+    return ANTHROPIC_VERSION in request.headers
 
 
 def _claude_model(name: str, stored: StoredModel) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from starlette.requests import Request
+from starlette.types import Scope
 
 from engine import errors as engine
+from engine.errors import CloudModel
 from registry.logfields import REQUEST_ID
 from registry.names import InvalidDigest, InvalidName
 from server.app import create_app
@@ -17,6 +19,10 @@ from server.routers import error_object_of
 from server.settings import Settings
 from tests.server.conftest import Live
 from tests.server.fake_engine import FakeEngine
+
+
+def asked(path: str, *header_names: str) -> Scope:
+    return {"path": path, "headers": [(name.encode(), b"x") for name in header_names]}
 
 
 def subclasses(kind: type[Exception]) -> set[type[Exception]]:
@@ -76,7 +82,10 @@ def test_an_error_names_the_field_and_has_a_word_for_programs() -> None:
     assert error_object_of(asked("/v1/completions"))(info)["error"]["code"] == "context_length_exceeded"
     assert error_object_of(asked("/v1/messages"))(info)["error"]["message"] == "prompt is too long: too long"
     info = ErrorInfo.of(engine.ContextExceeded("too long", 300, 255))
-    assert error_object_of(asked("/v1/messages"))(info)["error"]["message"] == "prompt is too long: 300 tokens > 255 maximum"
+    assert (
+        error_object_of(asked("/v1/messages"))(info)["error"]["message"]
+        == "prompt is too long: 300 tokens > 255 maximum"
+    )
 
 
 async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFixture, settings: Settings) -> None:
@@ -133,15 +142,18 @@ async def test_what_is_refused_before_there_is_a_request_has_the_shape_of_its_pa
     assert list(_keys(json.loads(body))) == keys
 
 
-async def test_what_asks_for_a_cloud_is_refused_in_the_plain_shape(client: httpx.AsyncClient) -> None:
+async def test_what_asks_for_a_cloud_is_refused_in_the_plain_shape(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.script = [CloudModel()]
     messages = [{"role": "user", "content": "x"}]
     thinking = {"type": "enabled"}  # the capability is asked of the stored model
     for path, body in (
-        ("/v1/completions", {"model": "m:cloud"}),
+        ("/v1/completions", {"model": "m:cloud", "prompt": "x"}),
         ("/v1/messages", {"model": "m:cloud", "max_tokens": 1, "messages": messages, "thinking": thinking}),
     ):
         answer = await client.post(path, json=body)
-        assert (answer.status_code, answer.json()) == (403, {"error": str(engine.CloudModel())})
+        assert (answer.status_code, answer.json()) == (403, {"error": str(CloudModel())})
 
 
 def _keys(value: dict[str, object]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The guard in front of the application, as a client sees it."""
 
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -21,6 +22,25 @@ async def test_unknown_path(client: httpx.AsyncClient, method: str, path: str) -
     assert (answer.status_code, answer.text) == (404, "404 page not found")
     assert answer.headers["content-type"] == "text/plain"
     assert "allow" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/chat", {"error": "invalid Host header"}),
+        ("/v1/chat/completions", {"error": {"message": "invalid Host header", "type": "invalid_request_error"}}),
+        ("/v1/messages", {"type": "error", "error": {"message": "invalid Host header"}}),
+    ],
+)
+async def test_a_wrong_host_is_told_in_the_shape_of_the_path(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    answer = await client.post(path, headers={"Host": "a b"}, json={})
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    found = answer.json()
+    assert found == body if isinstance(body["error"], str) else found["error"].items() >= body["error"].items()
+    assert found.get("type") == body.get("type")
 
 
 @pytest.mark.parametrize(
