@@ -162,6 +162,8 @@ async def _chat(
 ) -> tuple[Prompt, AnswerReader, ParseContext]:
     model, tools = job.model, offered_tools(request)
     messages = conversation(model.system, model.messages, request.messages)
+    if not messages:
+        raise InvalidRequest("the conversation has no messages")
     prompt = await _render(job, request, model.route, messages, tools, process, templates)
     context = ParseContext(ToolSet(tools), bool(job.think), messages[-1], prompt.before_answer)
     demanded = request.tool_choice not in ("auto", "none")

@@ -64,6 +64,8 @@ async def _checked_request(request: Request, body: PromptBody) -> ChatRequest:
     if not body.messages:
         raise HTTPError("messages is required", "messages")
     chat = chat_request(body)
+    if not chat.messages:
+        raise HTTPError("messages has no content that a model can read", "messages")
     if chat.think and "thinking" not in (await find_model(request, body.model)).capabilities:
         chat.think = None
     return chat

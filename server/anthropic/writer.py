@@ -64,11 +64,14 @@ class _MessageWriter(Writer[Event]):
         return usage
 
     def _end(self, final: Final) -> dict[str, str | None]:
-        """Why the answer ended. The model's own stop texts end a turn like its end token."""
-        if self._called:
-            return {"stop_reason": "tool_use", "stop_sequence": None}
+        """Why the answer ended. The model's own stop texts end a turn like its end token.
+
+        An answer that was cut is no `tool_use`: near its last token the arguments of a call are only made valid.
+        """
         if final.done_reason == "length":
             return {"stop_reason": "max_tokens", "stop_sequence": None}
+        if self._called:
+            return {"stop_reason": "tool_use", "stop_sequence": None}
         if final.stop_text and final.stop_text in self._style.stop_sequences:
             return {"stop_reason": "stop_sequence", "stop_sequence": final.stop_text}
         return {"stop_reason": "end_turn", "stop_sequence": None}

@@ -69,6 +69,8 @@ def tokens_answer(engine: EngineSurface, model: str, body: TextBody, chat: ChatR
     text = body.plain_text
     if text is not None and chat is not None:
         raise HTTPError("content and messages cannot be used together", "messages")
+    if chat is not None and not chat.messages:
+        raise HTTPError("messages is required", "messages")
 
     async def work() -> bytes:
         prompt = text

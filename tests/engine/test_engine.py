@@ -404,6 +404,11 @@ async def test_refusals(engine: Engine, fields: dict[str, Any], error: type[Exce
         await collect(engine.generate(ask("Hi", **fields)))
 
 
+async def test_a_chat_without_messages_is_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest, match=r"^the conversation has no messages$"):
+        await engine.render(ChatRequest(model="tinychat"))
+
+
 async def test_what_a_model_cannot_do(engine: Engine) -> None:
     data = (Path(bundled.__file__).parent / "tinychat.gguf").read_bytes()
     plain = data.replace(b"think", b"thonk").replace(b"tool_call", b"tool-call").replace(b"tools", b"toals")

@@ -217,7 +217,7 @@ async def test_parts_of_a_search_are_not_streamed(client: httpx.AsyncClient, eng
         (final("stop", stop_text="###"), (), ("stop_sequence", "###")),
         (final("stop", stop_text="<|im_end|>"), (), ("end_turn", None)),
         (final("tool_calls"), (CALL,), ("tool_use", None)),
-        (final("length"), (CALL,), ("tool_use", None)),
+        (final("length"), (CALL,), ("max_tokens", None)),
     ],
 )
 async def test_why_it_ended(
@@ -260,6 +260,10 @@ async def test_thinking_is_not_asked_of_a_model_that_cannot(client: httpx.AsyncC
         ({"max_tokens": 0, "messages": []}, "max_tokens is required and must be positive"),
         ({"messages": []}, "messages is required"),
         ({"messages": None}, "messages is required"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "redacted_thinking", "data": "x"}]}]},
+            "messages has no content that a model can read",
+        ),
     ],
 )
 async def test_what_is_missing(client: httpx.AsyncClient, fields: dict[str, Any], message: str) -> None:

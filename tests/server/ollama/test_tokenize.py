@@ -38,6 +38,7 @@ MESSAGES = [{"role": "User", "content": "Hi"}]
             {"model": "t", "content": ["a"]},
             "json: cannot unmarshal array into Go struct field TokenizeRequest.content of type string",
         ),
+        ("tokenize", {"model": "t", "messages": []}, "messages is required"),
         ("detokenize", {"tokens": []}, "model is required"),
         ("detokenize", {"model": "t"}, "tokens is required"),
         (
