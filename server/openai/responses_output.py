@@ -158,6 +158,10 @@ class Call(OutputItem):
         named = {"call_id": self._call_id, **namespace, "name": self._tool.name}
         return {"id": self.id, "type": self._type, "status": status, **named, self._key: text}
 
+    def forget(self) -> None:
+        """Forget the pieces, of which no event was sent."""
+        self._pieces.clear()
+
     def written(self, arguments: dict[str, Any]) -> str:
         """The text of arguments that come in one piece."""
         return msgspec.json.encode(arguments).decode()

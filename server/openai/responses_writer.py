@@ -123,6 +123,8 @@ class ResponsesWriter(Writer[Event]):
             item, begin = self._new_call(call.index, call.id, call.name)
             yield from begin
         del self._calls[call.index]
+        if self.framing is Framing.WHOLE:
+            item.forget()  # in whole answers arguments have no blanks, whatever the model wrote
         if not item.text:
             yield from item.add(item.written(call.arguments))
         yield from self._ended(item)

@@ -213,6 +213,7 @@ def test_arguments_are_streamed_while_they_are_written() -> None:
     ]
     assert found[2]["item"]["arguments"] == ""
     assert found[2]["item"]["id"] == found[-1]["response"]["output"][0]["id"]
+    assert whole(script)["output"][0]["arguments"] == '{"a":1}'
 
 
 def test_a_call_that_was_cut_short() -> None:
