@@ -155,9 +155,8 @@ class BatchSampler:
                 logits[row, sampler.bias[0]] += sampler.bias[1]
         penalize(logits, [(row, s.penalty_window) for row, s in enumerate(samplers) if s.penalty_window is not None])
         for row, sampler in enumerate(samplers):
-            if sampler.thinking is not None and (forced := sampler.thinking.forced) is not None:
-                logits[row].fill(-np.inf)
-                logits[row, forced] = 0
+            if sampler.thinking is not None:
+                _hold_to_budget(sampler.thinking, logits[row])
             if sampler.grammar is not None and sampler.grammar.awake:
                 sampler.grammar.restrict(logits[row])
         chosen = [NO_TOKEN] * len(samplers)
@@ -207,6 +206,15 @@ class BatchSampler:
         candidates["id"] = allowed
         candidates["logit"] = row[allowed]
         return _choose(sampler, candidates.ctypes.data, len(allowed))
+
+
+def _hold_to_budget(budget: ThinkingBudget, row: Logits) -> None:
+    """Leave only the token that ends the reasoning, or drop the one that would end it again."""
+    if budget.forced is not None:
+        row.fill(-np.inf)
+        row[budget.forced] = 0
+    elif budget.banned is not None:
+        row[budget.banned] = -np.inf
 
 
 def _choose(sampler: TokenSampler, address: int, size: int) -> int:

@@ -21,13 +21,17 @@ class ThinkingBudget:
         self._left = limit.tokens
         self._opening = limit.opening.strip().encode()
         self._closing = limit.closing.strip()
-        self._after = "\n\n" if self._closing.startswith("</") else ""  # as models with such tags write it
+        is_tag = self._closing.startswith("</")
+        self._after = "\n\n" if is_tag else ""  # as models with such tags write it
+        tokens = tokenize(self._closing)
+        self._closing_token = tokens[0] if is_tag and len(tokens) == 1 else None
         self._text_of = text_of
         self._tokenize = tokenize
         self._inside = limit.begun
         self._over = False
         self._tail = b""  # the end of the text
         self._forced: array[int] = array("i")
+        self._cut = False
         self._force_if_used_up()
 
     @property
@@ -35,13 +39,21 @@ class ThinkingBudget:
         """The token that must come next, None if any may."""
         return self._forced[0] if self._forced else None
 
+    @property
+    def banned(self) -> int | None:
+        """The token that must not come any more, None if any may.
+
+        A model whose reasoning was cut may go on with it, and would then close it once more, in the content.
+        """
+        return self._closing_token if self._cut else None
+
     def accept(self, token: int) -> None:
         """Record the next token of the answer."""
         if self._over:
             return
         if self._forced:
             del self._forced[0]
-            self._over = not self._forced
+            self._over = self._cut = not self._forced
             return
         self._tail += self._text_of(token)
         if self._inside:

@@ -55,3 +55,19 @@ def test_a_block_that_the_answer_opens(answer: str, written: str) -> None:
 def test_no_reasoning_at_all() -> None:
     assert write(limit(0), "abc") == "</t>\n\nabc"
     assert write(limit(0, begun=False), "<t>abc") == "<t></t>\n\nabc"
+
+
+@pytest.mark.parametrize(("tokens", "banned"), [(1, ord(">")), (9, None)])
+def test_reasoning_that_was_cut_is_not_closed_again(tokens: int, banned: int | None) -> None:
+    """Here `>` is the token of the whole closing tag."""
+    budget = ThinkingBudget(
+        limit(tokens),
+        lambda token: chr(token).replace(">", "</t>").encode(),
+        lambda text: array("i", map(ord, text.replace("</t>", ">"))),
+    )
+    for character in "ab>c":
+        budget.accept(ord(character) if budget.forced is None else budget.forced)
+    while budget.forced is not None:
+        assert budget.banned is None
+        budget.accept(budget.forced)
+    assert budget.banned == banned
