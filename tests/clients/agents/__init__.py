@@ -1,0 +1,1 @@
+"""Coding agents: what they send, in each dialect."""
