@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelfile.text import cut
+from server.http.compressed import parts_of
 from server.http.errors import BodyTooLarge, InvalidBody
 from server.http.json_input import SLICE, EmptyBody, Infinite, JSONReader, OutOfRange
 from server.http.json_output import encode
@@ -283,7 +284,7 @@ async def read_body(request: Request, kind: type[B], limit: int, empty: str = Bo
         raise BodyTooLarge(limit)
     reader = JSONReader(limit)
     try:
-        async for part in request.stream():
+        async for part in parts_of(request):
             reader.feed(part)
         if reader.size > SLICE:
             return await asyncio.get_running_loop().run_in_executor(_decoders, _read, reader, kind)
