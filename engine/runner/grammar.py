@@ -43,7 +43,7 @@ class GrammarVocabulary(Protocol):
     def render(self, token: int, *, special: bool = False) -> bytes: ...
     def end_tokens(self) -> list[int]: ...
     def preserved(self, texts: Sequence[str]) -> dict[int, bytes]: ...
-    def tokenize(self, text: str, *, add_special: bool) -> array[int]: ...
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> array[int]: ...
 
 
 class Grammars:
@@ -211,5 +211,6 @@ class _Table:
         return self.ends[0]
 
     def __call__(self, text: str | bytes) -> list[int]:
+        """A text's tokens; the names of control tokens are text, too, as in an answer these tokens have no text."""
         decoded = text if isinstance(text, str) else text.decode("utf-8", "replace")
-        return self._vocabulary.tokenize(decoded, add_special=False).tolist()
+        return self._vocabulary.tokenize(decoded, add_special=False, parse_special=False).tolist()

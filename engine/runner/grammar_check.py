@@ -48,7 +48,7 @@ class ByteVocabulary:
         """No text is a single token here."""
         return {}
 
-    def tokenize(self, text: str, *, add_special: bool) -> array[int]:
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool = True) -> array[int]:
         """The text's bytes."""
         return array("i", list(text.encode()))
 

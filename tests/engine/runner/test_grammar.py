@@ -110,6 +110,13 @@ def test_a_mark_that_is_a_control_token(runner: Runner) -> None:
     assert runner.ask(chat("Hi"), preserved=(mark,), grammar=Grammar("start: mark_0", (mark,))) == mark
 
 
+@pytest.mark.parametrize("text", ["<|im_end|>x", "a<|im_end|>b", "a<|im_end|>", "<|endoftext|>x", "<|im_start|>x"])
+def test_the_name_of_a_control_token_is_text(runner: Runner, text: str) -> None:
+    assert runner.ask(chat("Hi"), grammar=ways(text)) == text
+    assert runner.ask(chat("Hi"), preserved=("<|im_start|>",), grammar=ways(f"{text}1", f"{text}2"))[:-1] == text
+    assert runner.ask(chat("Hi"), grammar=json_grammar({"const": text})) == json.dumps(text)
+
+
 def test_text_before_a_grammar_that_begins_behind_a_mark(runner: Runner) -> None:
     grammar = Grammar('start: mark_0 until_1 GAP? "Yes"', ("<think>", "</think>"))
     text = runner.ask(chat("Count to 5 /think"), grammar=grammar)

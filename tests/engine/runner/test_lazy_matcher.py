@@ -48,7 +48,7 @@ class Words:
     def preserved(self, texts: Sequence[str]) -> dict[int, bytes]:
         return {self.tokens.index(text.encode()): text.encode() for text in texts if text in WORDS}
 
-    def tokenize(self, text: str, *, add_special: bool) -> array[int]:
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool = True) -> array[int]:
         return array("i", list(text.encode()))
 
 

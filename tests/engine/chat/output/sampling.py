@@ -43,11 +43,11 @@ class MarkedVocabulary(ByteVocabulary):
         """The tokens that are marks."""
         return {self._marks.index(text) + BYTES + 1: text.encode() for text in texts}
 
-    def tokenize(self, text: str, *, add_special: bool) -> array[int]:
-        """Marks, and bytes for all else."""
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool = True) -> array[int]:
+        """Marks, unless `parse_special` is off, and bytes for all else."""
         tokens, at = array("i"), 0
         while at < len(text):
-            mark = next((mark for mark in self._marks if text.startswith(mark, at)), "")
+            mark = next((mark for mark in self._marks if parse_special and text.startswith(mark, at)), "")
             tokens.extend(self.preserved([mark]) if mark else text[at].encode())
             at += len(mark) or 1
         return tokens
