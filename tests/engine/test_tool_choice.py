@@ -209,6 +209,10 @@ async def test_eight_at_once_with_different_choices(engine: Engine) -> None:
             "^the parameters of place_order: Invalid type: nosuch$",
         ),
         (
+            {"choice": "required", "tools": declared(*SCHEMAS, place_order={"type": "array"})},
+            '^the parameters of place_order: they must be of type "object"$',
+        ),
+        (
             {"choice": "required", "tools": declared(*SCHEMAS, place_order={"enum": ["x" * 300_000]})},
             "^the parameters of the tools are too large",
         ),

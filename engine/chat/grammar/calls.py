@@ -14,7 +14,7 @@ from engine.chat.grammar.builder import GrammarBuilder, literal
 from engine.chat.grammar.json_grammar import ON_ONE_LINE, json_rules
 from engine.chat.output import Format
 from engine.chat.output.format import ToolCallSpec
-from engine.chat.schema.reader import LARGEST, UnusableSchema
+from engine.chat.schema.reader import LARGEST, UnusableSchema, named_kinds
 from engine.errors import InvalidRequest
 from modelfile.conversation import Json, Tool
 
@@ -114,7 +114,7 @@ def _call_rules(tools: Sequence[Tool], answer_format: Format, only: str | None, 
 
 def _parameters(tools: Sequence[Tool], spec: ToolCallSpec, only: str | None) -> dict[str, dict[str, Any]]:
     """The schemas of the arguments of the functions that may be called, each an object. Raises InvalidRequest."""
-    schemas = {tool.name: _object(tool.sent) for tool in tools if tool.name and only in (None, tool.name)}
+    schemas = {tool.name: _object(tool.name, tool.sent) for tool in tools if tool.name and only in (None, tool.name)}
     if not schemas:
         raise InvalidRequest("the tools have no names")
     for name in schemas:
@@ -125,8 +125,15 @@ def _parameters(tools: Sequence[Tool], spec: ToolCallSpec, only: str | None) -> 
     return schemas
 
 
-def _object(schema: Json) -> dict[str, Any]:
-    return {"type": "object", "properties": {}, **{k: value for k, value in schema.items() if value not in (None, "")}}
+def _object(name: str, schema: Json) -> dict[str, Any]:
+    """The objects that a tool's schema allows, as a schema. Raises InvalidRequest if its type allows none."""
+    try:
+        allowed, _ = named_kinds(schema)
+    except UnusableSchema as error:
+        raise InvalidRequest(f"the parameters of {name}: {error}") from None
+    if allowed is not None and "object" not in allowed:
+        raise InvalidRequest(f'the parameters of {name}: they must be of type "object"')
+    return {"properties": {}, **{k: value for k, value in schema.items() if value not in (None, "")}, "type": "object"}
 
 
 def _written(name: str, schema: dict[str, Any]) -> str:

@@ -226,7 +226,7 @@ class SchemaReader:
                 self.drop(key)
         if schema.get("uniqueItems") is True:
             self.drop("uniqueItems")
-        kinds, whole = _kinds(schema)
+        kinds, whole = named_kinds(schema)
         values = ValueSet(
             kinds=kinds or frozenset(KINDS),
             inferred=kinds is None,
@@ -259,7 +259,7 @@ class SchemaReader:
         if away is True or away == {}:
             return None
         if isinstance(away, Mapping) and not set(away) - {"const", "enum", "type"}:
-            kinds, _ = _kinds(away)
+            kinds, _ = named_kinds(away)
             listed = _listed_values(away)
             if listed is not None and kinds is None:
                 return replace(values, excluded=frozenset(listed))
@@ -319,7 +319,7 @@ def _decimal(value: Any) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def _kinds(schema: Mapping[str, Any]) -> tuple[frozenset[str] | None, bool]:
+def named_kinds(schema: Mapping[str, Any]) -> tuple[frozenset[str] | None, bool]:
     """The kinds that `type` names, None without it; and whether numbers must be integers. Raises UnusableSchema."""
     named = schema.get("type")
     if named is None or named == "" or named == []:

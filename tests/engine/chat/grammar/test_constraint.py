@@ -178,6 +178,15 @@ def test_a_required_call_leaves_no_content_to_have_a_format() -> None:
     assert rules_of("required", format='"xml"') == rules_of("required")
 
 
+@pytest.mark.parametrize("answer_format", [HERMES, NAMED["qwen3-coder"]])
+def test_arguments_are_an_object(answer_format: Format) -> None:
+    for kind in ("string", "array", ["null", "integer"]):
+        tools = [TOOLS[0], Tool("second", sent={"type": kind})]
+        with pytest.raises(InvalidRequest, match=r'^the parameters of second: they must be of type "object"$'):
+            rules_of("required", answer_format, tools)
+    assert calls([Tool("first", sent=SCHEMA | {"type": ["object", "null"]})]) == calls(TOOLS[:1])
+
+
 def test_tools_with_too_large_parameters() -> None:
     sent = {"properties": {"a": {"enum": ["x" * 200_000]}}}
     with pytest.raises(InvalidRequest, match=r"^the parameters of the tools are too large"):
@@ -208,7 +217,12 @@ def test_calls_that_the_model_makes_by_itself() -> None:
     assert bare.starts == tuple(f'{{"name": "{name}", "arguments": {{' for name in ("first", "second"))
 
 
-BAD = ({"type": "nosuch"}, {"enum": ["x" * 300_000]}, {"properties": {"a": {"type": "nosuch"}}})
+BAD = (
+    {"type": "nosuch"},
+    {"type": ["string", "array"]},
+    {"enum": ["x" * 300_000]},
+    {"properties": {"a": {"type": "nosuch"}}},
+)
 FREE = {"additionalProperties": True}
 
 
