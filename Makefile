@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TO_TEST := $(VENV)/.ready-to-test
 
-.PHONY: run engine test docker-test check tables bench bench-schema faults fuzz clean
+.PHONY: run engine test docker-test check tables bench bench-schema faults fuzz clients clean
 
 run: $(READY)
 	@$(BIN)/python -m scripts.first_run
@@ -55,6 +55,11 @@ faults: $(READY_TO_TEST)
 # minutes. TARGET=bodies makes broken inputs of another kind: docs/fuzzing.md has all targets.
 fuzz: $(READY_TO_TEST)
 	$(BIN)/python -m tests.fuzz $(TARGET) $(if $(QUICK),--inputs 600 --minutes 1.5) $(ARGS)
+
+# Installs clients that other people write (LangChain, LiteLLM, the AI SDK, ...) and tries them on a real server: some
+# minutes, or with QUICK=1 the lightest ones. ARGS="--only langchain" takes one.
+clients: $(READY_TO_TEST)
+	$(BIN)/python -m tests.clients.third_party $(if $(QUICK),--quick) $(ARGS)
 
 # Builds the image and tries it; needs root and Debian or Ubuntu. QUICK=1 takes the engine that is installed here.
 docker-test: $(READY)

@@ -1,0 +1,1 @@
+"""Clients that other people write, against a real server: `make clients`."""
