@@ -77,7 +77,7 @@ class ChatMessage(Body):
     @model_validator(mode="after")
     def _has_something(self) -> ChatMessage:
         others = (self.tool_calls, self.function_call, self.reasoning, self.reasoning_content, self.refusal)
-        if self.content is None and not any(others):
+        if self.content is None and "tool_calls" not in self.model_fields_set and not any(others):
             raise ValueError("invalid message content type: <nil>")
         return self
 

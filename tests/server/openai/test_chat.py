@@ -215,6 +215,14 @@ async def test_a_conversation(client: httpx.AsyncClient, engine: FakeEngine) -> 
     ]
 
 
+async def test_a_message_with_an_empty_list_of_calls_may_have_no_content(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    message = {"role": "assistant", "content": None, "tool_calls": []}
+    request = await asked(client, engine, messages=[*HELLO, message])
+    assert request.messages[1] == Message("assistant", "")
+
+
 async def test_tools(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     tools = [
         {"type": "function", "function": WEATHER | {"strict": True}},
