@@ -31,7 +31,7 @@ from engine.api import (
 )
 from engine.chat.grammar.constraint import Constraint
 from engine.chat.jinja.service import TemplateService
-from engine.chat.output import Format, ParseContext
+from engine.chat.output import Format
 from engine.constraints import Constraints
 from engine.embeddings import embed
 from engine.errors import EngineError, EngineStopped, RunnerDied
@@ -237,7 +237,7 @@ class Engine:
         else:
             return None
         if constraint is not None:
-            await self._validator.check(constraint.grammar(ParseContext()), constraint.what)
+            await self._validator.check(constraint.answer_grammar(), constraint.what)
         return constraint
 
     @asynccontextmanager

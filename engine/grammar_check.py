@@ -23,8 +23,11 @@ REMEMBERED = 4096  # verdicts; clients send the same grammars again and again
 TOO_MUCH = "it is too complex"
 QUICK, SLOW = 0.1, 1.2  # seconds of CPU time: a grammar that needs more than QUICK is queued again, as slow
 WALL = 10  # wall-clock limit of a verdict, as a multiple of its CPU time; then the process is replaced
+LEAST_WALL = 3.0  # seconds; a process that only waits for a busy CPU is none that hangs
+ATTEMPTS = 3  # at a verdict: the process may be replaced meanwhile, because of another grammar
 EXIT_GRACE = 1.0  # seconds from the end of its input until the process is killed
 RETRY_AFTER = 300.0  # seconds until a too complex grammar is tried again: memory may have been short
+RETRY_SLOW_AFTER = 10.0  # the same for one that took too long: the CPU may have been busy
 log = logging.getLogger("pronk.engine")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # more threads reserve memory beyond its limit
 
@@ -116,11 +119,19 @@ class GrammarValidator:
         reason = verdict.reason if verdict.in_time else TOO_MUCH
         while len(self._verdicts) >= REMEMBERED:
             del self._verdicts[next(iter(self._verdicts))]
-        self._verdicts[key] = reason, time.monotonic() + RETRY_AFTER if reason == TOO_MUCH else float("inf")
+        holds = RETRY_SLOW_AFTER if not verdict.in_time else RETRY_AFTER if reason == TOO_MUCH else float("inf")
+        self._verdicts[key] = reason, time.monotonic() + holds
         return reason
 
     async def _ask(self, grammar: Grammar, seconds: float) -> GrammarVerdict:
         """The verdict of the process, which tries the grammar for at most `seconds` of CPU time."""
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(ConnectionError):
+                return await self._ask_once(grammar, seconds)
+        return GrammarVerdict(0, False, "")
+
+    async def _ask_once(self, grammar: Grammar, seconds: float) -> GrammarVerdict:
+        """The same. Raises ConnectionError if the process ends meanwhile."""
         if self._closed:
             raise EngineStopped
         process = await self._running()
@@ -132,7 +143,7 @@ class GrammarValidator:
             body = msgspec.msgpack.encode(ValidateGrammar(message_id, seconds, grammar))
             assert process.stdin is not None
             process.stdin.write(FRAME_HEADER.pack(len(body)) + body)
-            async with asyncio.timeout(seconds * WALL):
+            async with asyncio.timeout(max(seconds * WALL, LEAST_WALL)):
                 return await answer
         except TimeoutError:
             await self._end()
@@ -140,7 +151,7 @@ class GrammarValidator:
         except ConnectionError:
             if self._closed:
                 raise EngineStopped from None
-            return GrammarVerdict(message_id, True, TOO_MUCH)
+            raise
         finally:
             self._asked.pop(message_id, None)
 

@@ -24,6 +24,7 @@ STACK = 16 << 20  # bytes of stack for the compiling thread: nested references r
 LARGEST = 50_000  # symbols of a compiled grammar
 MOST_STATES = 50_000  # lexer states, a kilobyte or two each
 MOST_ITEMS = 20_000  # Earley items in one row: hundreds of alternatives that begin alike
+_UNFORCED = '%llguidance {"no_forcing": true}'  # do not look ahead: in long literals that takes long at each step
 REMEMBERED = 8  # compiled grammars of calls: a conversation's tools are the same in each turn
 _SHARED_RULES = r"""
 GAP: /[ \t\r\n]{1,4}/
@@ -66,7 +67,7 @@ class Grammars:
         placed = bool(grammar.user_grammar)
         matcher = _compiled(tables.tokenizer, lark(grammar, control), placed=placed)
         control_steps = {mark: steps[token] for mark, token in control.items() if token in steps}
-        shadow = _compiled(tables.stepper, lark(grammar, control_steps), placed=placed)
+        shadow = _compiled(tables.stepper, lark(grammar, control_steps, options=_UNFORCED), placed=placed)
         closings = dict.fromkeys([*grammar.closings, *(m for n, m in enumerate(grammar.marks) if _ends(grammar, n))])
         targets = EndTargets(
             [text.encode() for text in closings],
@@ -142,10 +143,10 @@ def _compiled(tokenizer: LLTokenizer, rules: str, *, placed: bool) -> LLMatcher:
     return matcher
 
 
-def lark(grammar: Grammar, control: Mapping[str, int]) -> str:
+def lark(grammar: Grammar, control: Mapping[str, int], options: str = "") -> str:
     """The whole grammar for a vocabulary: the marks in `control` are its control tokens, the others text.
 
-    It is in Lark; with a user's grammar it is JSON that holds both.
+    It is in Lark, with the line `options` before it; with a user's grammar it is JSON that holds both.
     """
     symbols = {mark: f"<[{control[mark]}]>" if mark in control else _quoted(mark) for mark in grammar.marks}
     texts = [mark for mark in grammar.marks if mark not in control]
@@ -156,7 +157,7 @@ def lark(grammar: Grammar, control: Mapping[str, int]) -> str:
             rules += [f"MARK_{number}: {_quoted(inside)}", f"tail_{number}: {behind}"]
     for number in filter(lambda number: _ends(grammar, number), range(len(grammar.marks))):
         rules += _until(number, grammar.marks[number], symbols, texts)
-    text = "\n".join([grammar.rules, _SHARED_RULES, *rules])
+    text = "\n".join([*filter(None, [options]), grammar.rules, _SHARED_RULES, *rules])
     if not grammar.user_grammar:
         return text
     user = {"name": "user", "lark_grammar": grammar.user_grammar}

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"^(?:at )?(\d+)\((\d+)\): (?:failed to compile JSON schema: )?")
 _SHOWN = re.compile(r"^ *(?:\d+ \| .*|\^+)$|<non-verbose/>", re.MULTILINE)
 _AT_FIRST, _AT_LENGTH, _BETWEEN_TOKENS = 60_000, 15_000, 2_500  # tries of 10 us each; others wait for the last two
+_WORDS = (
+    (re.compile(r"too many (?:expressions|items|states)", re.IGNORECASE), "it is too complex"),
+    (re.compile(r"NoExtension"), "no text does"),
+)
+"""What llguidance says of a grammar in words of its own, and what that means for users."""
 _LONG_SEARCHES = 4  # between tokens of one answer
 _CLOSERS = (b'"', b'"]', b'"}', b"]", b"}", b'":""')
 
@@ -209,4 +214,5 @@ class Matcher:
 def reason(matcher: LLMatcher, *, placed: bool = False) -> str:
     """Why a matcher has failed, on one line, without the rules that llguidance quotes. `placed`: and where in them."""
     text = _PLACE.sub(r"line \1, column \2: " if placed else "", _SHOWN.sub("", matcher.get_error()))
-    return " ".join(text.split())[:300]
+    text = " ".join(text.split())
+    return next((words for pattern, words in _WORDS if pattern.search(text)), text[:300])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from engine.chat.grammar.json_grammar import json_rules
 from engine.errors import EngineError, EngineStopped, InvalidRequest, ServerBusy
-from engine.grammar_check import GrammarValidator
+from engine.grammar_check import RETRY_AFTER, GrammarValidator
 from engine.messages import Grammar
 from tests.processes import descendants
 
@@ -132,6 +133,23 @@ async def test_a_bad_grammar_is_remembered(validator: GrammarValidator) -> None:
         with pytest.raises(InvalidRequest, match=r'^x: unknown name: "nothing"$'):
             await validator.check(Grammar("start: nothing"), "x")
     assert validator._ids == 1
+
+
+async def test_a_process_that_ends_because_of_another_grammar_refuses_none(validator: GrammarValidator) -> None:
+    await validator.check(GOOD, "x")
+    assert validator._process is not None
+    checks = [asyncio.create_task(validator.check(Grammar(f'start: "{n}"'), "x")) for n in range(4)]
+    os.kill(validator._process.pid, signal.SIGSTOP)
+    await asyncio.sleep(0.05)
+    validator._process.kill()
+    await asyncio.gather(*checks)
+
+
+async def test_a_grammar_that_took_too_long_is_tried_again_soon(validator: GrammarValidator) -> None:
+    with pytest.raises(InvalidRequest, match="too complex"):
+        await validator.check(of_schema(HOSTILE["time"][0]), "x")
+    ((_, until),) = validator._verdicts.values()
+    assert until < time.monotonic() + RETRY_AFTER / 2
 
 
 async def test_the_same_grammar_is_checked_once_at_a_time(validator: GrammarValidator) -> None:

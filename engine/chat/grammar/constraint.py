@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from engine.api import ChatRequest, NamedTool, Tool
 from engine.chat.grammar.builder import literal
 from engine.chat.grammar.calls import call_rules, special_tokens, text_until, triggered_rules, without_schema
-from engine.chat.grammar.content import CONTENT, content_rules
+from engine.chat.grammar.content import CONTENT, content_rules, is_unicode
 from engine.chat.output import Format, ParseContext
 from engine.chat.output.format import ReasoningMode
 from engine.errors import InvalidRequest
@@ -32,6 +32,10 @@ class Constraint:
     user_grammar: str = ""
     is_json: bool = True
 
+    def answer_grammar(self) -> Grammar:
+        """The grammar of the part behind the reasoning, which is free in any case."""
+        return self._starting("answer", self.closings)
+
     def grammar(self, context: ParseContext) -> Grammar:
         """The grammar of the whole answer to one request, reasoning included."""
         opening, closing = self.answer_format.spec.thinking
@@ -45,8 +49,17 @@ class Constraint:
             case ReasoningMode.NONE:
                 start = self.body if context.continues else "answer"
         closings = self.closings if reasoning_mode is ReasoningMode.NONE else (closing, *self.closings)
+        return self._starting(start, closings)
+
+    def _starting(self, start: str, closings: tuple[str, ...]) -> Grammar:
+        marks = special_tokens(self.answer_format)
         rules = f"start: {start}\n{self.rules}"
-        return Grammar(rules, tokens, closings, self.examples, self.user_grammar, self.is_json)
+        return Grammar(rules, marks, _writable(closings), _writable(self.examples), self.user_grammar, self.is_json)
+
+
+def _writable(texts: Sequence[str]) -> tuple[str, ...]:
+    """The texts that an answer can have: those without lone surrogates."""
+    return tuple(text for text in texts if is_unicode(text))
 
 
 def call_triggers(

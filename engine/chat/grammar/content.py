@@ -18,6 +18,7 @@ from engine.chat.schema.reader import LARGEST, UnusableSchema
 from engine.errors import InvalidRequest
 
 CONTENT = "content"
+_LARGEST_TRANSLATED = 64 << 10  # characters; clients send a few thousand, and Python code reads them one by one
 _MOST_CLOSINGS, _LONGEST_CLOSING = 32, 100  # characters
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -43,15 +44,31 @@ def content_rules(output_format: str) -> ContentRules:
         kind = value.get("type")
         if isinstance(kind, str) and kind in _KINDS:
             key, rules = _KINDS[kind]
-            return rules(_checked(value, kind, key))
+            return _written(rules(_checked(value, kind, key)))
         found = json_rules(value, CONTENT)
-        return ContentRules(found.text, examples=found.examples, is_json=True)
+        return _written(ContentRules(found.text, examples=found.examples, is_json=True))
     except Untranslatable as error:
         raise InvalidRequest(f"invalid format: pattern: {error}") from None
     except (UnusableSchema, BadGrammar) as error:
         raise InvalidRequest(f"invalid format: {error}") from None
     except RecursionError:
         raise InvalidRequest("invalid format: it is nested too deeply") from None
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogates, which JSON can have but no answer."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _written(rules: ContentRules) -> ContentRules:
+    """The rules. Raises InvalidRequest if they have lone surrogates."""
+    if not is_unicode(rules.text) or not is_unicode(rules.user_grammar):
+        raise InvalidRequest("invalid format: it has half of a surrogate pair, which no text can have")
+    return rules
 
 
 def _checked(value: Mapping[str, Any], kind: str, key: str) -> Any:
@@ -67,8 +84,9 @@ def _checked(value: Mapping[str, Any], kind: str, key: str) -> Any:
         raise InvalidRequest(f'invalid format: "{key}" must be a text')
     else:
         size = len(found)
-    if size > LARGEST:
-        raise InvalidRequest(f'invalid format: "{key}" is too large: at most {LARGEST} characters are accepted')
+    most = _LARGEST_TRANSLATED if kind in ("regex", "gbnf") else LARGEST
+    if size > most:
+        raise InvalidRequest(f'invalid format: "{key}" is too large: at most {most} characters are accepted')
     return found
 
 

@@ -20,6 +20,8 @@ def check_lark(text: str) -> list[str]:
     Raises BadGrammar if it names tokens of the model, which differ between vocabularies, or ends a text by `stop=`,
     which would take back what is sent already.
     """
+    if not text.strip():
+        raise BadGrammar("it has no rule start")
     at = 0
     texts = []
     while word := _WORD.search(text, at):

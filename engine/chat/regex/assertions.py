@@ -6,7 +6,7 @@ That works for assertions that are not repeated and look at one side of the text
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 from engine.chat.regex import ecma
 from engine.chat.regex.char_class import ANY_CHAR, WORD
@@ -14,6 +14,7 @@ from engine.chat.regex.nodes import (
     EMPTY,
     END,
     NEVER,
+    REMEMBERED,
     START,
     And,
     Boundary,
@@ -64,7 +65,7 @@ def _nullable(node: Node) -> bool:
     return isinstance(node, Lookaround | Boundary)
 
 
-@cache
+@lru_cache(REMEMBERED)
 def _asserts(node: Node) -> bool:
     match node:
         case Cat(parts) | And(parts) | Or(parts):

@@ -88,8 +88,15 @@ class CharClass:
         plain = (code for code in (*range(0x61, 0x7B), *range(0x30, 0x3A), *range(0x41, 0x5B)) if code in self)
         return chr(next(plain, self.ranges[0][0]))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no text can have a character of the set: it has none, or only surrogates."""
+        return not self.negative and not self._members()
+
     def bare(self) -> str:
         """The set as a regular expression."""
+        if self.is_empty:
+            return "[a--a]"
         return f"[{'^' if self.negative else ''}{self._members()}]"
 
     @lru_cache(4096)  # noqa: B019 - of frozen values

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from engine.chat.regex.char_class import CharClass
 
+REMEMBERED = 4096  # answers of each question about trees, which are patterns of users
 LARGEST = 20_000  # characters of a translated pattern, with repetitions written out
 
 
@@ -157,7 +158,7 @@ Lengths = tuple[int, int | None]
 """The least and the most characters of a text; None for no limit."""
 
 
-@cache
+@lru_cache(REMEMBERED)
 def lengths(node: Node) -> Lengths | None:
     """The lengths of the texts that a tree matches; None if it matches none."""
     match node:
@@ -176,7 +177,9 @@ def lengths(node: Node) -> Lengths | None:
             return one[0] * least, longest
         case And(parts):
             return intersect_lengths([lengths(part) for part in parts])
-    return (1, 1) if isinstance(node, CharClass) else (0, None)
+        case CharClass():
+            return None if node.is_empty else (1, 1)
+    return (0, None)
 
 
 def intersect_lengths(ranges: Iterable[Lengths | None]) -> Lengths | None:
@@ -239,7 +242,7 @@ class _TerminalWriter:
         raise Untranslatable("it has an assertion where none can be")
 
 
-@cache
+@lru_cache(REMEMBERED)
 def _is_plain(node: Node) -> bool:
     """Whether a plain regular expression can say it, without `&` and `~`."""
     match node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from engine.api import ChatRequest, Message, NamedTool, Tool, ToolChoice
@@ -271,3 +272,11 @@ def test_one_call_at_most_for_those_who_want_no_more() -> None:
     constraint = chat_constraint(request, TOOLS, HERMES)
     assert constraint is not None
     assert "calls:  call  \n" in constraint.rules
+
+
+def test_the_part_that_is_checked_has_no_reasoning_and_no_lone_surrogates() -> None:
+    pattern = {"type": "regex", "pattern": r"(\ud800xy|ab)"}
+    grammar = content_constraint(json.dumps(pattern), TAGS).answer_grammar()
+    assert start(grammar) == "start: answer"
+    assert grammar.closings == ("ab",)
+    msgspec.msgpack.encode(grammar)
