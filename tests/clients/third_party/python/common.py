@@ -116,7 +116,7 @@ EXPECTED: dict[str, Any] = {
     "tool_loop": has("22"),
     "tool_loop_stream": has("22"),
     "json": ALICE,
-    "json_schema": ALICE,
+    "json_schema": _person,
     "structured": _person,
     "structured_tool": _person,
     "structured_stream": _person,
