@@ -38,7 +38,7 @@ async def test_tags(client: httpx.AsyncClient) -> None:
     assert len(model["digest"]) == 64
     assert list(model["details"]) == [*DETAILS, "context_length", "embedding_length"]
     assert model["details"]["quantization_level"] == "Q8_0"
-    assert sorted(model["capabilities"]) == ["completion", "insert"]
+    assert sorted(model["capabilities"]) == ["completion", "insert", "thinking", "tools"]
     datetime.fromisoformat(model["modified_at"][:19])
 
 
