@@ -142,6 +142,11 @@ def test_no_small_rest_is_left_for_a_pass_of_its_own(name: str, rows: int, grid:
             assert sizes[-1] * 3 >= max(sizes) - grid, sizes
 
 
+@pytest.mark.parametrize("rows", [0, 4])
+def test_what_a_border_of_the_grid_would_leave_over_is_computed_too(rows: int) -> None:
+    assert chunks("slow CPU", [Prompt(256 + 4, grid=256)], rows) == [(0, 260)]
+
+
 def test_chunks_end_on_the_grid() -> None:
     [(_, tokens)] = chunks("fast CPU", [Prompt(1000, 40, grid=64)], 4)
     assert tokens > 64
