@@ -38,8 +38,10 @@ check: $(READY_TO_TEST)
 tables: $(READY_TO_TEST)
 	$(BIN)/python -m scripts.tables
 
+# What Pronk costs, fresh and after mixed traffic: beside a bare loop over llama.cpp, or beside other servers, as in
+# AGAINST="http://127.0.0.1:11500 http://127.0.0.1:8080". One or two hours on two cores, with QUICK=1 twenty minutes.
 bench: $(READY_TO_TEST)
-	$(BIN)/python -m bench $(if $(AGAINST),--against $(AGAINST)) $(ARGS)
+	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(AGAINST),--against $(AGAINST)) $(ARGS)
 
 # How much of JSON Schema is enforced, measured on the JSON-Schema-Test-Suite: writes the table of docs/json-schema.md, or
 # with QUICK=1 only prints one. SUITE=path/to/checkout takes another suite than the one in the source of `jsonschema`.

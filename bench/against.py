@@ -1,58 +1,88 @@
-"""Compares our server with another Ollama-compatible one: the same requests, in alternating rounds."""
+"""Compares our server with others: the same requests to all of them, in alternating rounds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.api import Api
-from bench.client import Client
-from bench.figures import Figure, ratio
-from bench.measure import cold_load, prefix_gain
-from bench.models import RANDOM, TINYCHAT, BenchModel, provide
+from bench.batches import batches
+from bench.compare import NO_PROMPT_CACHE
+from bench.figures import Figure, Measure
+from bench.measure import EIGHT_COST, Metered
+from bench.models import TINYCHAT, BenchModel, provide
+from bench.scenarios import ColdLoad, Memory, Scenario, scenarios, values_of
+from bench.servers import Server, Target, UnknownServer, our_target
 from bench.serving import LocalServer
-from bench.workload import EIGHT, ONE, SHORT, TINY_EIGHT, WARM_UP, Rounds, interleave
+from bench.traffic import FRESH, phases
+from bench.workload import EIGHT, WARM_UP, Rounds, interleave
 
 
-def compare_servers(store: Path, other: str, rounds: Rounds) -> Iterator[Figure]:
-    """Every figure of two servers. The models must be in `store`; the other server gets them over its API.
+def compare_servers(
+    store: Path, others: Sequence[Server], models: Sequence[BenchModel], rounds: Rounds
+) -> Iterator[Figure]:
+    """Every figure of our server and others. The models must be in `store`; other servers of models get them as well.
 
-    Raises CannotCreate if it neither has them nor creates them.
+    The first model and tinychat get the traffic. Raises CannotCreate, and UnknownServer for one without any model.
     """
-    provide(Api(other))
-    with LocalServer(store) as server:
-        for model in RANDOM:
-            yield from _model([server.url, other], model, rounds)
-        yield from _tinychat([server.url, other], rounds)
+    for other in others:
+        if other.api is not None:
+            provide(other.api, models)
+        elif not any(other.target(model) for model in models):
+            raise UnknownServer(f"{other.url} has none of the models: {', '.join(m.gguf.name for m in models)}")
+    for model in models:
+        theirs = [target for other in others if (target := other.target(model)) is not None]
+        if theirs:
+            yield from _memory(store, theirs, model)
+            with LocalServer(store) as server:
+                targets = [our_target(server, model), *theirs]
+                yield from _beside(ColdLoad(), targets, model, "", range(rounds.loads))
+                if model is TINYCHAT:
+                    yield from _tinychat(targets, model, rounds)
+                else:
+                    yield from _random(targets, model, rounds, whole=model is models[0])
+            for target in theirs:
+                target.unload()
 
 
-def _model(urls: list[str], model: BenchModel, rounds: Rounds) -> Iterator[Figure]:
-    clients = [Client(url, model.name) for url in urls]
-    interleave(clients, WARM_UP, 1)
-    ours, theirs = interleave(clients, ONE, rounds.decode)
-    name = f"{model.label}, one stream, decode tokens/s"
-    yield ratio(name, [run.decode_rate for run in ours], [run.decode_rate for run in theirs])
-    ours, theirs = interleave(clients, SHORT, rounds.short)
-    name = f"{model.label}, first token of a short prompt, ms"
-    yield ratio(name, [run.median_first * 1e3 for run in ours], [run.median_first * 1e3 for run in theirs])
-    ours, theirs = interleave(clients, EIGHT, rounds.decode)
-    name = f"{model.label}, 8 streams, tokens/s with prefill"
-    yield ratio(name, [run.total_rate for run in ours], [run.total_rate for run in theirs])
-    name = f"{model.label}, 8 streams, median first token, s"
-    yield ratio(name, [run.median_first for run in ours], [run.median_first for run in theirs])
-    name = f"{model.label}, 8 streams, worst first token, s"
-    yield ratio(name, [run.worst_first for run in ours], [run.worst_first for run in theirs])
-    gains = [[prefix_gain(client, turn) for client in clients] for turn in range(rounds.prefix)]
-    name = f"{model.label}, first token after a known prefix of 1,200 words / unknown"
-    yield ratio(name, [pair[0] for pair in gains], [pair[1] for pair in gains])
-    for url in urls:
-        Api(url).unload(model.name)
+def _memory(store: Path, theirs: Sequence[Target], model: BenchModel) -> Iterator[Figure]:
+    with LocalServer(store, **NO_PROMPT_CACHE) as server:
+        yield from _beside(Memory(), [our_target(server, model), *theirs], model, "", range(1))
 
 
-def _tinychat(urls: list[str], rounds: Rounds) -> Iterator[Figure]:
-    clients = [Client(url, TINYCHAT.name) for url in urls]
-    sides = [(Api(url), client) for url, client in zip(urls, clients, strict=True)]
-    loads = [[cold_load(api, client, TINYCHAT.name, turn) for api, client in sides] for turn in range(rounds.loads)]
-    ours, theirs = interleave(clients, TINY_EIGHT, rounds.tiny)
-    yield ratio("tinychat, 8 streams, tokens/s", [r.total_rate for r in ours], [r.total_rate for r in theirs])
-    yield ratio("tinychat, cold load to first token, s", [pair[0] for pair in loads], [pair[1] for pair in loads])
+def _random(targets: Sequence[Target], model: BenchModel, rounds: Rounds, *, whole: bool) -> Iterator[Figure]:
+    clients = [target.client for target in targets]
+    for phase in phases(clients, model.longest, rounds.traffic) if whole else [FRESH]:
+        interleave(clients, WARM_UP, phase.turns(1))
+        for scenario, count in [*batches(rounds, whole=whole), *scenarios(rounds, whole=whole)]:
+            yield from _beside(scenario, targets, model, phase.name, phase.turns(count))
+
+
+def _tinychat(targets: Sequence[Target], model: BenchModel, rounds: Rounds) -> Iterator[Figure]:
+    rate = Measure("8 streams, tokens/s", "tokens/s")
+    for phase in phases([target.client for target in targets], model.longest, rounds.traffic):
+        interleave([target.client for target in targets], WARM_UP, phase.turns(1))
+        sides = [
+            Metered(target.client, target.processes)
+            if target.processes and target.processes.separate
+            else target.client
+            for target in targets
+        ]
+        runs = interleave(sides, EIGHT, phase.turns(rounds.tiny))
+        rates = [[run.total_rate for run in its_runs] for its_runs in runs]
+        costs = [[side.cost] if isinstance(side, Metered) else [] for side in sides]
+        for i, target in enumerate(targets[1:], 1):
+            yield rate.figure_beside(model.label, phase.name, rates[0], rates[i], target.label)
+            if costs[i]:
+                yield EIGHT_COST.figure_beside(model.label, phase.name, costs[0], costs[i], target.label)
+
+
+def _beside(
+    scenario: Scenario, targets: Sequence[Target], model: BenchModel, phase: str, turns: Sequence[int]
+) -> Iterator[Figure]:
+    """A figure of each measure and other server; none where the server does not allow to measure it."""
+    ours, *theirs = values_of(scenario, targets, turns)
+    for measure in scenario.measures:
+        for target, other in zip(targets[1:], theirs, strict=True):
+            if all(measure.name in values for values in other):
+                rounds = [[values[measure.name] for values in side] for side in (ours, other)]
+                yield measure.figure_beside(model.label, phase, rounds[0], rounds[1], target.label)

@@ -4,74 +4,77 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from bench.api import Api
+from bench.batches import LOOP, STREAMS, batches
 from bench.client import Client
-from bench.figures import Figure, Goal, alone, difference, ratio
-from bench.measure import Metered, cold_load, prefix_gain
-from bench.models import Q8_0, RANDOM, TINYCHAT, BenchModel
+from bench.figures import Figure, Goal, Measure, alone, ratio
+from bench.measure import EIGHT_COST, ONE_COST, Metered
+from bench.models import Q8_0, TINYCHAT, BenchModel
 from bench.rawloop import RawLoop
+from bench.scenarios import MIB, ColdLoad, Memory, Scenario, scenarios, values_of
+from bench.servers import Target, our_target
 from bench.serving import LocalServer
-from bench.workload import EIGHT, ONE, SHORT, TINY_EIGHT, TINY_ONE, WARM_UP, Rounds, interleave
+from bench.traffic import FRESH, phases
+from bench.workload import EIGHT, SHORT, TINY_ONE, WARM_UP, Rounds, Side, interleave
 from engine.loading.devices import compute_threads
 from engine.spawn import child_environment
 
-MIB = 1 << 20
+NO_PROMPT_CACHE = {"PRONK_PROMPT_CACHE_RAM": "0"}
 
 
-def compare(store: Path, rounds: Rounds) -> Iterator[Figure]:
-    """Every figure that has a goal. The models must be in `store`."""
+def compare(store: Path, models: Sequence[BenchModel], rounds: Rounds) -> Iterator[Figure]:
+    """Every figure of our server. The models must be in `store`; the first one and tinychat get the traffic."""
     yield from _starts(store, rounds)
     yield _sampling()
+    with LocalServer(store, **NO_PROMPT_CACHE) as server:
+        yield from _alone(Memory(), our_target(server, models[0]), models[0], "", range(1))
     with LocalServer(store) as server:
-        for model in RANDOM:
-            yield from _model(server, model, rounds)
-            Api(server.url).unload(model.name)
-        yield from _tinychat(server, rounds)
+        for model in models:
+            target = our_target(server, model)
+            if model is TINYCHAT:
+                yield from _tinychat(target, model, rounds)
+            else:
+                yield from _random(target, model, rounds, whole=model is models[0])
+            target.unload()
 
 
-def _model(server: LocalServer, model: BenchModel, rounds: Rounds) -> Iterator[Figure]:
-    client = Client(server.url, model.name)
+def _random(target: Target, model: BenchModel, rounds: Rounds, *, whole: bool) -> Iterator[Figure]:
+    yield from _alone(ColdLoad(), target, model, "", range(rounds.loads))
+    with RawLoop(model.gguf, compute_threads(), STREAMS[-1]) as raw:
+        sides: list[Side] = [target.client, raw]
+        for phase in phases([target.client], model.longest, rounds.traffic) if whole else [FRESH]:
+            interleave(sides, WARM_UP, phase.turns(1))
+            for batch, count in batches(rounds, whole=whole):
+                ours, bare = interleave(sides, batch.workload, phase.turns(count))
+                yield from (value.beside_loop(model.label, phase.name, ours, bare) for value in batch.values)
+            for scenario, count in scenarios(rounds, whole=whole):
+                yield from _alone(scenario, target, model, phase.name, phase.turns(count))
+
+
+def _tinychat(target: Target, model: BenchModel, rounds: Rounds) -> Iterator[Figure]:
+    yield from _alone(ColdLoad(Goal("<=", 0.35, "Ollama 0.26 s")), target, model, "", range(rounds.loads))
+    assert target.processes is not None
+    rate = Measure("8 streams, tokens/s", "tokens/s")
     with RawLoop(model.gguf, compute_threads(), EIGHT.streams) as raw:
-        interleave([client, raw], WARM_UP, 1)
-        ours, bare = interleave([client, raw], ONE, rounds.decode)
-        name = f"{model.label}, one stream, decode tokens/s"
-        yield ratio(name, [r.decode_rate for r in ours], [r.decode_rate for r in bare], Goal(">=", 0.97))
-        ours, bare = interleave([client, raw], SHORT, rounds.short)
-        name = f"{model.label}, first token of a short prompt, ms"
-        waits = [[run.median_first * 1e3 for run in runs] for runs in (ours, bare)]
-        yield difference(name, "ms", waits[0], waits[1], Goal("<=", 15))
-        ours, bare = interleave([client, raw], EIGHT, rounds.decode)
-        name = f"{model.label}, 8 streams, tokens/s with prefill"
-        goal = Goal(">=", 0.95, "Ollama's default about 0.55, llama-server about 1.0")
-        yield ratio(name, [r.total_rate for r in ours], [r.total_rate for r in bare], goal)
-        name = f"{model.label}, 8 streams, median first token, s"
-        goal = Goal("<=", 0.65, "llama-server about 0.95")
-        yield ratio(name, [r.median_first for r in ours], [r.median_first for r in bare], goal)
-    name = f"{model.label}, first token after a known prefix of 1,200 words / unknown"
-    gains = [prefix_gain(client, turn) for turn in range(rounds.prefix)]
-    yield alone(name, "", gains, Goal("<=", 0.10, "Ollama about 0.04"))
+        for phase in phases([target.client], model.longest, rounds.traffic):
+            one, eight = (Metered(target.client, target.processes) for _ in range(2))
+            interleave([one], TINY_ONE, phase.turns(rounds.tiny))
+            yield ONE_COST.figure(model.label, phase.name, [one.cost])
+            interleave([target.client, raw], WARM_UP, phase.turns(1))
+            ours, bare = interleave([eight, raw], EIGHT, phase.turns(rounds.tiny))
+            yield EIGHT_COST.figure(model.label, phase.name, [eight.cost])
+            rates = [run.total_rate for run in ours], [run.total_rate for run in bare]
+            yield rate.placed(ratio(f"{model.label}, {rate.name}", *rates, Goal(">=", 0.60)), phase.name, LOOP)
 
 
-def _tinychat(server: LocalServer, rounds: Rounds) -> Iterator[Figure]:
-    api, client = Api(server.url), Client(server.url, TINYCHAT.name)
-    loads = [cold_load(api, client, TINYCHAT.name, turn) for turn in range(rounds.loads)]
-    one, eight = Metered(client, server), Metered(client, server)
-    interleave([one], TINY_ONE, rounds.tiny)
-    goal = Goal("<=", 0.25, "Ollama 0.17")
-    yield alone("tinychat, one stream, CPU of the parent per token", "ms", [one.cost], goal)
-    with RawLoop(TINYCHAT.gguf, compute_threads(), TINY_EIGHT.streams) as raw:
-        interleave([client, raw], WARM_UP, 1)
-        ours, bare = interleave([eight, raw], TINY_EIGHT, rounds.tiny)
-    goal = Goal("<=", 0.10, "Ollama 0.16")
-    yield alone("tinychat, 8 streams, CPU of the parent per token", "ms", [eight.cost], goal)
-    name = "tinychat, 8 streams, tokens/s"
-    yield ratio(name, [r.total_rate for r in ours], [r.total_rate for r in bare], Goal(">=", 0.60))
-    yield alone("tinychat, cold load to first token", "s", loads, Goal("<=", 0.35, "Ollama 0.26 s"))
+def _alone(scenario: Scenario, target: Target, model: BenchModel, phase: str, turns: Sequence[int]) -> Iterator[Figure]:
+    (rounds,) = values_of(scenario, [target], turns)
+    for measure in scenario.measures:
+        yield measure.figure(model.label, phase, [values[measure.name] for values in rounds])
 
 
 def _sampling() -> Figure:
@@ -88,7 +91,7 @@ def _starts(store: Path, rounds: Rounds) -> Iterator[Figure]:
         with LocalServer(store) as server:
             starts.append(server.start_seconds)
             Client(server.url, TINYCHAT.name).run(SHORT.prompts(turn), SHORT.tokens)
-            rss, uss = server.memory()
+            rss, uss = server.processes.front_memory()
         resident.append(rss / MIB)
         unique.append(uss / MIB)
     yield alone("start of the server to the first /api/version", "s", starts, Goal("<=", 1.5))

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from bench.api import Api
+from bench.figures import Goal, Measure
 from bench.run import Run
 from bench.workload import ENDING_WORDS, PREFIX_WORDS, SHORT, Side, text
+
+ONE_COST = Measure("one stream, CPU of the parent per token", "ms", Goal("<=", 0.25, "Ollama 0.17"))
+EIGHT_COST = Measure("8 streams, CPU of the parent per token", "ms", Goal("<=", 0.10, "Ollama 0.16"))
 
 
 class CpuClock(Protocol):

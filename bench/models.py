@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,31 +19,31 @@ CACHE = PROJECT / ".cache" / "bench"
 
 @dataclass(frozen=True, slots=True)
 class BenchModel:
-    """A GGUF, its name on a server, and its label in the table."""
+    """A GGUF, its name on a server, its label in the table, and how many words a prompt of the traffic may have."""
 
     name: str
     label: str
     gguf: Path
+    longest: int
 
 
-Q8_0 = BenchModel("bench-q8_0", "Q8_0", CACHE / "q8_0.gguf")
-Q4_K_M = BenchModel("bench-q4_k_m", "Q4_K_M", CACHE / "q4_k_m.gguf")
-TINYCHAT = BenchModel("bench-tinychat", "tinychat", CACHE / "tinychat.gguf")
-RANDOM = (Q8_0, Q4_K_M)
-MODELS = (*RANDOM, TINYCHAT)
+Q8_0 = BenchModel("bench-words-q8_0", "Q8_0", CACHE / "words-q8_0.gguf", 900)
+Q4_K_M = BenchModel("bench-words-q4_k_m", "Q4_K_M", CACHE / "words-q4_k_m.gguf", 900)
+TINYCHAT = BenchModel("bench-tinychat", "tinychat", CACHE / "tinychat.gguf", 120)
+MODELS = (Q8_0, Q4_K_M, TINYCHAT)
 
 
-def prepare() -> None:
+def prepare(models: Sequence[BenchModel]) -> None:
     """Make missing files: takes about a minute and 2 GB of disk, half of which stays in use."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    missing = [model.gguf.stem for model in RANDOM if not model.gguf.exists()]
+    missing = [str(model.gguf) for model in models if model is not TINYCHAT and not model.gguf.exists()]
     if missing:
-        subprocess.run([sys.executable, "-m", "bench.random_model", str(CACHE), *missing], cwd=PROJECT, check=True)
+        subprocess.run([sys.executable, "-m", "bench.random_model", *missing], cwd=PROJECT, check=True)
     TINYCHAT.gguf.write_bytes(make_endless(BUNDLED[ModelName.parse("tinychat")].path))
 
 
-def provide(api: Api) -> None:
+def provide(api: Api, models: Sequence[BenchModel]) -> None:
     """Create missing models on a server. Raises CannotCreate."""
-    for model in MODELS:
+    for model in models:
         if not api.has(model.name):
             api.create(model.name, model.gguf)

@@ -1,10 +1,11 @@
 """Builds the benchmark's model: Qwen2.5-0.5B's shape, a real vocabulary, random weights.
 
-Run as `python -m bench.random_model DIRECTORY TYPE...`, so that its memory and threads are gone before measurements.
+Run as `python -m bench.random_model GGUF...`, so that its memory and threads are gone before measurements.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from engine.runner.llamacpp import C
 
 VOCABULARY = Path(__file__).parent / "data" / "qwen2-vocab.gguf"
 FILE_TYPES = {"q8_0": C.LLAMA_FTYPE_MOSTLY_Q8_0, "q4_k_m": C.LLAMA_FTYPE_MOSTLY_Q4_K_M}
-NORMAL = int(gguf.TokenType.NORMAL)
+WORD = re.compile("Ġ[A-Za-z]{2,}")  # Ġ stands for a blank
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ def write_model(vocabulary: Path, target: Path, shape: Shape, seed: int = 0) -> 
     """Write an F16 GGUF, with one tensor in memory at a time."""
     writer = gguf.GGUFWriter(target, "qwen2")
     _describe(writer, shape)
-    types = _copy_tokenizer(gguf.GGUFReader(vocabulary), writer)
-    tensors = list(_tensors(shape, len(types)))
+    tokens = _copy_tokenizer(gguf.GGUFReader(vocabulary), writer)
+    tensors = list(_tensors(shape, len(tokens)))
     for tensor in tensors:
         kind = np.dtype(np.float32 if len(tensor.shape) == 1 else np.float16)
         writer.add_tensor_info(tensor.name, tensor.shape, kind, int(np.prod(tensor.shape)) * kind.itemsize)
@@ -69,28 +70,16 @@ def write_model(vocabulary: Path, target: Path, shape: Shape, seed: int = 0) -> 
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     random = np.random.default_rng(seed)
-    never = np.union1d(np.flatnonzero(np.asarray(types) != NORMAL), ending_tokens(vocabulary))
+    unlikely = [not WORD.fullmatch(token.decode("utf-8", "replace")) for token in tokens]
     for tensor in tensors:
         data = tensor.make(random)
         if tensor.name == "token_embd.weight":
-            # The embedding is also the output matrix. A row of zeros makes a logit of zero, the middle of 152,000
-            # random ones, so end tokens are never likely.
-            data[never] = 0
+            # The embedding is also the output matrix. A row of zeros makes a logit of zero, the middle of all the
+            # random ones. So answers do not end, and consist of whole words: as text that comes back with the next turn
+            # of a chat they become the same tokens again, as a trained model's do.
+            data[unlikely] = 0
         writer.write_tensor_data(data)
     writer.close()
-
-
-def ending_tokens(path: Path) -> list[int]:
-    """llama.cpp's end-of-generation tokens, also by text ("</s>" is a plain token of Qwen2)."""
-    params = C.llama_model_default_params()
-    params.vocab_only = True
-    model = C.llama_model_load_from_file(str(path).encode(), params)
-    if not model:
-        raise RuntimeError(f"llama.cpp could not read {path.name}: {last_words()}")
-    vocabulary = C.llama_model_get_vocab(model)
-    ids = [i for i in range(C.llama_vocab_n_tokens(vocabulary)) if C.llama_vocab_is_eog(vocabulary, i)]
-    C.llama_model_free(model)
-    return ids
 
 
 def quantize(source: Path, target: Path, file_type: int) -> None:
@@ -101,18 +90,18 @@ def quantize(source: Path, target: Path, file_type: int) -> None:
         raise RuntimeError(f"llama.cpp could not quantise {source.name} to type {file_type}: {last_words()}")
 
 
-def build(directory: Path, kinds: Sequence[str]) -> None:
-    """Write one GGUF per kind ("q8_0", …) as DIRECTORY/KIND.gguf, from a temporary F16 one."""
-    directory.mkdir(parents=True, exist_ok=True)
-    full = directory / "f16.gguf"
+def build(targets: Sequence[Path]) -> None:
+    """Write GGUFs whose names end in the type ("…-q8_0.gguf"), from a temporary F16 one beside the first."""
+    full = targets[0].with_name("f16.gguf")
     try:
         print("bench: writing random weights (1 GB)", file=sys.stderr)
         write_model(VOCABULARY, full, QWEN_0_5B)
-        for kind in kinds:
+        for target in targets:
+            kind = target.stem.rpartition("-")[2]
             print(f"bench: quantising to {kind}", file=sys.stderr)
-            partial = directory / f"{kind}.partial"
+            partial = target.with_suffix(".partial")
             quantize(full, partial, FILE_TYPES[kind])
-            partial.rename(directory / f"{kind}.gguf")
+            partial.rename(target)
     finally:
         full.unlink(missing_ok=True)
 
@@ -130,20 +119,20 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape) -> None:
     writer.add_file_type(1)
 
 
-def _copy_tokenizer(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> list[int]:
-    """Copy every tokenizer key; returns the type of each token."""
-    types: list[int] = []
+def _copy_tokenizer(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> list[bytes]:
+    """Copy every tokenizer key, the chat template among them; returns the tokens."""
+    tokens: list[bytes] = []
     for name, field in reader.fields.items():
         if not name.startswith("tokenizer."):
             continue
         value = _value(field)
-        if name == "tokenizer.ggml.token_type":
-            types = value
+        if name == "tokenizer.ggml.tokens":
+            tokens = value
         if field.types[0] == gguf.GGUFValueType.ARRAY:
             writer.add_array(name, value)
         else:
             writer.add_key_value(name, value, field.types[0])
-    return types
+    return tokens
 
 
 def _value(field: Any) -> Any:
@@ -176,4 +165,4 @@ def _tensors(shape: Shape, n_vocab: int) -> Iterator[Tensor]:
 
 if __name__ == "__main__":
     quiet()
-    build(Path(sys.argv[1]), sys.argv[2:])
+    build([Path(name) for name in sys.argv[1:]])

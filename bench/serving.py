@@ -12,6 +12,8 @@ from types import TracebackType
 import httpx
 import psutil
 
+from bench.processes import ServerProcesses
+
 PROJECT = Path(__file__).parent.parent
 POLL = 0.01  # seconds
 START_LIMIT = 60.0  # seconds
@@ -21,20 +23,22 @@ STOP_LIMIT = 20.0  # seconds
 class LocalServer:
     """`pronk serve` with its models in `store`; a context manager, which stops it.
 
-    It does not inherit the environment, so all settings are defaults. `start_seconds` is the time from the start of the
-    process to the first answer of /api/version.
+    It does not inherit the environment, so all settings are defaults, except those in `environ`. `start_seconds` is the
+    time from the start of the process to the first answer of /api/version.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, **environ: str) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         environment = {"HOME": str(store), "OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)}
+        environment |= environ
         started = time.perf_counter()
         self._process = psutil.Popen(
             [sys.executable, "-m", "cli.main", "serve"], cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL
         )
         self._wait_for_answer(started + START_LIMIT)
         self.start_seconds = time.perf_counter() - started
+        self.processes = ServerProcesses(self._process)
 
     def __enter__(self) -> LocalServer:
         return self
@@ -48,16 +52,6 @@ class LocalServer:
         except psutil.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    def cpu_seconds(self) -> float:
-        """CPU time of the parent process, without its children, in steps of 10 ms."""
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
-
-    def memory(self) -> tuple[int, int]:
-        """Resident and unique memory (RSS, USS) of the parent process in bytes."""
-        usage = self._process.memory_full_info()
-        return int(usage.rss), int(usage.uss)
 
     def _wait_for_answer(self, deadline: float) -> None:
         with httpx.Client() as client:

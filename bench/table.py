@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from bench.figures import Figure
+from bench.figures import OURS, Figure, Goal
 
-NUMERIC_FROM = 1  # the first column is text, the others are right-aligned in plain text
-HEAD_GOALS = ("figure", "HTTP", "raw loop", "result", "goal", "reached", "for comparison")
-HEAD_SERVERS = ("figure", "ours", "theirs", "ours / theirs")
+HEAD_GOALS = ("figure", "after", "HTTP", "raw loop", "result", "goal", "reached", "for comparison")
+AFTER = {"": "", "fresh": "load", "steady": "traffic"}
+TEXTS = 2  # columns that are text; the others are right-aligned in plain text
 
 Row = tuple[str, ...]
 
 
 def goal_rows(figures: Sequence[Figure]) -> list[Row]:
     """Rows of figures with their goals."""
-    return [HEAD_GOALS, *(_goal_row(figure) for figure in figures)]
+    return [HEAD_GOALS, *(_goal_row(figure) for figure in figures if not figure.detail)]
 
 
 def server_rows(figures: Sequence[Figure]) -> list[Row]:
-    """Rows of figures of two servers."""
-    rows = [(f.name, number(median(f.ours)), number(median(f.other)), number(f.value)) for f in figures]
-    return [HEAD_SERVERS, *rows]
+    """Rows of figures of our server and others, with a column for each of them and one for its ratio."""
+    sides = list(dict.fromkeys(figure.side for figure in figures))
+    head = ("figure", "after", OURS, *sides, *(f"ours / {side}" for side in sides), "goal", "reached")
+    groups: dict[tuple[str, str], dict[str, Figure]] = {}
+    for figure in figures:
+        if not figure.detail:
+            groups.setdefault((figure.name, figure.phase), {})[figure.side] = figure
+    return [head, *(_server_row(group, sides) for group in groups.values())]
 
 
 def plain(rows: Sequence[Row]) -> str:
@@ -47,20 +52,31 @@ def number(value: float) -> str:
 
 
 def _goal_row(figure: Figure) -> Row:
-    goal = figure.goal
     unit = f" {figure.unit}" if figure.unit else ""
-    ours = number(median(figure.ours)) if figure.other else ""
-    other = number(median(figure.other)) if figure.other else ""
-    result = number(figure.value) + unit
+    sides = (number(median(figure.ours)), number(median(figure.other))) if figure.other else ("", "")
+    peers = figure.goal.peers if figure.goal else ""
+    goal, reached = _judged(figure.goal, [figure.value], unit)
+    return figure.name, AFTER[figure.phase], *sides, number(figure.value) + unit, goal, reached, peers
+
+
+def _server_row(group: dict[str, Figure], sides: Sequence[str]) -> Row:
+    """One row of the figures that only differ in the other side."""
+    first = next(iter(group.values()))
+    theirs = [number(median(group[side].other)) if side in group else "" for side in sides]
+    ratios = [number(group[side].value) if side in group else "" for side in sides]
+    judged = _judged(first.goal, [figure.value for figure in group.values()], "")
+    return first.name, AFTER[first.phase], number(median(first.ours)), *theirs, *ratios, *judged
+
+
+def _judged(goal: Goal | None, values: Sequence[float], unit: str) -> tuple[str, str]:
     if goal is None:
-        return figure.name, ours, other, result, "", "", ""
-    reached = "yes" if goal.reached(figure.value) else "NO"
-    return figure.name, ours, other, result, f"{goal.relation} {goal.bound:g}{unit}", reached, goal.peers
+        return "", ""
+    return f"{goal.relation} {goal.bound:g}{unit}", "yes" if all(map(goal.reached, values)) else "NO"
 
 
 def _aligned(row: Row, widths: Sequence[int]) -> list[str]:
-    left = [cell.ljust(width) for cell, width in zip(row[:NUMERIC_FROM], widths[:NUMERIC_FROM], strict=True)]
-    return left + [cell.rjust(width) for cell, width in zip(row[NUMERIC_FROM:], widths[NUMERIC_FROM:], strict=True)]
+    left = [cell.ljust(width) for cell, width in zip(row[:TEXTS], widths[:TEXTS], strict=True)]
+    return left + [cell.rjust(width) for cell, width in zip(row[TEXTS:], widths[TEXTS:], strict=True)]
 
 
 def _cells(row: Row) -> str:

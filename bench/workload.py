@@ -38,10 +38,10 @@ def text(count: int, key: str) -> str:
     return " ".join(random.Random(key).choices(WORDS, k=count))
 
 
-def interleave(sides: Sequence[Side], workload: Workload, rounds: int) -> list[list[Run]]:
+def interleave(sides: Sequence[Side], workload: Workload, turns: Sequence[int]) -> list[list[Run]]:
     """The runs of every side. Sides alternate, so that noise of the machine hits all of them."""
     runs: list[list[Run]] = [[] for _ in sides]
-    for turn in range(rounds):
+    for turn in turns:
         prompts = workload.prompts(turn)
         for side, its_runs in zip(sides, runs, strict=True):
             its_runs.append(side.run(prompts, workload.tokens))
@@ -52,7 +52,6 @@ ONE = Workload(streams=1, words=96, tokens=128)
 EIGHT = Workload(streams=8, words=96, tokens=64)
 SHORT = Workload(streams=1, words=8, tokens=1)
 TINY_ONE = Workload(streams=1, words=96, tokens=64)
-TINY_EIGHT = Workload(streams=8, words=96, tokens=64)
 WARM_UP = Workload(streams=8, words=24, tokens=8)
 PREFIX_WORDS = 1200
 ENDING_WORDS = 12
@@ -60,14 +59,22 @@ ENDING_WORDS = 12
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """How often: runs with decoding, runs to the first token only, shared prefixes, tinychat runs, starts and loads."""
+    """How much is measured, in runs and requests, so that it is the same work on every machine and server.
+
+    Runs with decoding, runs to the first token only, shared prefixes, other scenarios, tinychat runs, starts and loads;
+    then the `traffic` in requests and conversations, tokens of an answer in a chat, words of the shared system prompt.
+    """
 
     decode: int = 7
     short: int = 21
     prefix: int = 3
+    scenario: int = 3
     tiny: int = 41
     loads: int = 5
+    traffic: int = 320
+    chat_tokens: int = 48
+    shared_words: int = 1500
 
 
 FULL = Rounds()
-QUICK = Rounds(decode=2, short=5, prefix=1, tiny=9, loads=2)
+QUICK = Rounds(decode=1, short=3, prefix=1, scenario=1, tiny=5, loads=1, traffic=24, chat_tokens=24, shared_words=700)

@@ -3,65 +3,28 @@
 from __future__ import annotations
 
 import json
-import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+import uvloop
 
-from bench.client import BadAnswer, Client, checked_count, split_lines
+from bench.client import Answer, BadAnswer, Client, check, split_lines
+from bench.dialects import Piece, Request
+from tests.bench.scripted import HEAD, Scripted, Send, chunk, scripted
 
-Send = Callable[[bytes], object]
-Script = Callable[[Send], object]
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 TOKEN = b'{"response":"a","done":false}\n'
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def final(count: int) -> bytes:
     return json.dumps({"response": "", "done": True, "done_reason": "length", "eval_count": count}).encode() + b"\n"
 
 
-class Scripted(socketserver.ThreadingTCPServer):
-    """Reads each request, keeps its body, and answers as its script says."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script: Script = lambda send: None
-        self.bodies: list[dict[str, object]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(socketserver.StreamRequestHandler):
-    """One connection with one request."""
-
-    def handle(self) -> None:
-        length = 0
-        while (line := self.rfile.readline().strip().lower()) != b"":
-            if line.startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        assert isinstance(self.server, Scripted)
-        self.server.bodies.append(json.loads(self.rfile.read(length)))
-        self.server.script(self.wfile.write)
-
-
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    with Scripted() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with scripted() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_every_stream_is_timed(server: Scripted) -> None:
@@ -99,9 +62,41 @@ def test_a_broken_stream_is_no_result(server: Scripted) -> None:
 
 def test_a_short_answer_is_no_result() -> None:
     with pytest.raises(BadAnswer, match="asked for 64 tokens, got 12"):
-        checked_count(final(12), 64)
+        check([Piece("a"), Piece(tokens=12)], 64)
+
+
+def test_who_leaves_has_the_pieces_that_came(server: Scripted) -> None:
+    left = threading.Event()
+
+    def script(send: Send) -> None:
+        send(HEAD + chunk(TOKEN) + chunk(TOKEN) + chunk(TOKEN))
+        try:
+            while True:
+                time.sleep(0.01)
+                send(chunk(TOKEN))
+        except OSError:
+            left.set()
+
+    server.script = script
+    answer = uvloop.run(Client(server.url, "m").ask_for(Request(64, "p"), 2))
+    assert len(answer.arrivals) >= 2
+    assert answer.text == "a" * len(answer.arrivals)
+    assert left.wait(30)
+
+
+def test_an_answer_that_ends_before_its_pieces_came_is_no_result(server: Scripted) -> None:
+    server.script = lambda send: send(HEAD + chunk(TOKEN) + chunk(final(1)) + b"0\r\n\r\n")
+    with pytest.raises(BadAnswer, match="wanted 2 pieces of an answer, got 1: a"):
+        uvloop.run(Client(server.url, "m").ask_for(Request(64, "p"), 2))
+
+
+def test_times_of_an_answer() -> None:
+    answer = Answer(asked=1.0, arrivals=(3.0, 4.0, 6.0), end=7.0, text="abc")
+    assert answer.first == 2.0
+    assert answer.gaps == [(4.0, 1.0), (6.0, 2.0)]
+    assert Answer(asked=1.0, arrivals=(), end=7.0, text="").first == 6.0
 
 
 def test_lines_across_pieces() -> None:
-    parts = [(1.0, b'{"a"'), (2.0, b':1}\n{"b":2}\n{'), (3.0, b'"c":3}\n')]
+    parts = [(1.0, b'{"a"'), (2.0, b':1}\n\n{"b":2}\n{'), (3.0, b'"c":3}\n')]
     assert split_lines(parts) == [(2.0, b'{"a":1}'), (2.0, b'{"b":2}'), (3.0, b'{"c":3}')]

@@ -1,10 +1,10 @@
-"""Ratios, differences, goals."""
+"""Ratios, differences, goals, percentiles."""
 
 from __future__ import annotations
 
 import pytest
 
-from bench.figures import Goal, alone, difference, ratio
+from bench.figures import Goal, Measure, Point, alone, difference, percentile, ratio
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
@@ -37,3 +37,24 @@ def test_sides_must_have_equally_many_rounds() -> None:
 )
 def test_goals_include_their_bound(goal: Goal, reached: dict[float, bool]) -> None:
     assert {value: goal.reached(value) for value in reached} == reached
+
+
+def test_a_measure_makes_figures_of_its_rounds() -> None:
+    goals = Goal("<=", 5), Goal("<=", 1)
+    measure = Measure("first token, s", "s", *goals, Point("First token", "streams", 8), detail=True)
+    mine, both = measure.figure("Q8_0", "fresh", [2.0]), measure.figure_beside("Q8_0", "steady", [2.0], [4.0], "Ollama")
+    assert (mine.name, mine.value, mine.unit, mine.goal, mine.phase, mine.side) == (
+        "Q8_0, first token, s",
+        2.0,
+        "s",
+        goals[0],
+        "fresh",
+        "",
+    )
+    assert (both.value, both.unit, both.goal, both.phase, both.side) == (0.5, "", goals[1], "steady", "Ollama")
+    assert (mine.point, mine.detail) == (both.point, both.detail) == (measure.point, True)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1.0), (0.5, 2.0), (0.51, 3.0), (0.99, 4.0), (1.0, 4.0)])
+def test_a_percentile_is_one_of_the_values(share: float, value: float) -> None:
+    assert percentile([4.0, 1.0, 3.0, 2.0], share) == value

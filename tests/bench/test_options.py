@@ -11,6 +11,7 @@ def test_options_are_the_defaults() -> None:
         temperature=options.TEMPERATURE,
         top_k=options.TOP_K,
         top_p=options.TOP_P,
+        min_p=options.MIN_P,
         repeat_last_n=options.REPEAT_LAST_N,
         repeat_penalty=options.REPEAT_PENALTY,
     )

@@ -1,4 +1,4 @@
-"""Models of random weights: llama.cpp loads them, and no token that ends an answer is among the likely ones."""
+"""Models of random weights: llama.cpp loads them, and what they write are words that come back as the same tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import llama_cpp.llama_cpp as C
 import numpy as np
 import pytest
 
-from bench.random_model import FILE_TYPES, Shape, ending_tokens, quantize, write_model
+from bench.random_model import FILE_TYPES, Shape, quantize, write_model
 from bench.raw import Loop, Model
 from registry.bundled import MODELS
 from registry.names import ModelName
@@ -31,15 +31,28 @@ def test_it_has_the_vocabulary(random_model: Path) -> None:
     assert ours.tokenize("the quick brown fox") == original.tokenize("the quick brown fox")
 
 
-def test_endings_are_not_among_the_likely(random_model: Path) -> None:
-    model = Model(random_model, 1)
+def likeliest(model: Model) -> list[int]:
     loop = Loop(model, 1)
     loop.prefill([model.tokenize("the quick brown fox")])
     logits = np.ctypeslib.as_array(C.llama_get_logits(loop.context), (model.n_vocab,))
-    likely = set(np.argsort(-logits)[:100].tolist())
-    endings = ending_tokens(random_model)
-    assert endings
-    assert not likely & set(endings)
+    return [int(token) for token in np.argsort(-logits)[:100]]
+
+
+def piece(model: Model, token: int) -> bytes:
+    buffer = bytes(64)
+    return buffer[: C.llama_token_to_piece(model.vocab, token, buffer, len(buffer), 0, True)]
+
+
+def test_endings_are_not_among_the_likely(random_model: Path) -> None:
+    model = Model(random_model, 1)
+    assert any(C.llama_vocab_is_eog(model.vocab, token) for token in range(model.n_vocab))
+    assert not any(C.llama_vocab_is_eog(model.vocab, token) for token in likeliest(model))
+
+
+def test_what_it_writes_comes_back_as_the_same_tokens(random_model: Path) -> None:
+    model = Model(random_model, 1)
+    answer = likeliest(model)
+    assert model.tokenize("".join(piece(model, token).decode() for token in answer)) == answer
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -31,15 +31,17 @@ def test_a_created_model_answers_and_is_metered(store: Path) -> None:
         api, client = Api(server.url), Client(server.url, "bench-tinychat")
         assert api.has("bench-tinychat")  # created by a server before this one
         assert not api.has("nobody")
-        before = server.cpu_seconds()
-        metered = Metered(client, server)
+        before = server.processes.cpu_seconds()
+        metered = Metered(client, server.processes)
         assert metered.run(["a"], 4).tokens == (4,)
         assert metered.run(["b", "c"], 4).tokens == (4, 4)
         rounding = 1e-6  # of sums in another order; the clock itself goes in steps of 10 ms
-        assert metered.cost * 12 / 1e3 <= server.cpu_seconds() - before + rounding
+        assert metered.cost * 12 / 1e3 <= server.processes.cpu_seconds() - before + rounding
         assert cold_load(api, client, "bench-tinychat", 0) > 0
-        resident, own = server.memory()
+        resident, own = server.processes.front_memory()
         assert 0 < own <= resident
+        assert server.processes.separate
+        assert server.processes.model_memory() > TINYCHAT.stat().st_size
 
 
 def test_nothing_is_left_of_it(store: Path) -> None:

@@ -46,7 +46,7 @@ def test_text_depends_on_its_key() -> None:
 def test_sides_take_turns_on_the_same_prompts() -> None:
     asked: list[tuple[str, list[str]]] = []
     small = Workload(streams=2, words=4, tokens=3)
-    runs = interleave([Recorder("ours", asked), Recorder("raw", asked)], small, 2)
+    runs = interleave([Recorder("ours", asked), Recorder("raw", asked)], small, range(5, 7))
     assert [name for name, _ in asked] == ["ours", "raw", "ours", "raw"]
-    assert [prompts for _, prompts in asked] == [small.prompts(turn) for turn in (0, 0, 1, 1)]
+    assert [prompts for _, prompts in asked] == [small.prompts(turn) for turn in (5, 5, 6, 6)]
     assert [[run.end[0] for run in side] for side in runs] == [[1.0, 3.0], [2.0, 4.0]]
