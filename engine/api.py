@@ -224,6 +224,11 @@ class TokenLogprob:
     logprob: float
     top: tuple[TokenLogprob, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """The bytes as text, with U+FFFD for what is none."""
+        return self.data.decode("utf-8", "replace")
+
 
 @dataclass(slots=True, frozen=True)
 class CallPart:

@@ -169,7 +169,7 @@ def _logprob(entry: TokenLogprob) -> dict[str, Any]:
     """A token as text and, if it has some, as bytes: it need not be whole characters."""
     top = {"top_logprobs": [_logprob(other) for other in entry.top]} if entry.top else {}
     data = {"bytes": list(entry.data)} if entry.data else {}
-    return {"token": entry.data.decode("utf-8", "replace"), "logprob": entry.logprob, **data, **top}
+    return {"token": entry.text, "logprob": entry.logprob, **data, **top}
 
 
 def _message(delta: Delta) -> bytes:

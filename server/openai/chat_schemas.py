@@ -10,11 +10,10 @@ from engine.api import ChatRequest, Tool, ToolChoice
 from server.http.body import FIRST_ERROR, go_list
 from server.http.openapi import AnswerObject
 from server.ollama.fields import FunctionBody, Int, ToolBody, Tools, at_most
+from server.openai.inference_body import InferenceBody
 from server.openai.messages import ChatMessages, conversation_of
-from server.openai.reasoning import ReasoningFields
-from server.openai.sampling import DEFAULTS, OptionFields, Stop
-from server.openai.schemas import DebugInfo, StreamOptions, Usage
-from server.openai.structured import StructureFields
+from server.openai.sampling import Stop
+from server.openai.schemas import DebugInfo, Usage
 from server.openai.tools import FunctionCallRule, RuleValue, ToolRule, functions_only
 
 Functions = Annotated[list[FunctionBody], FIRST_ERROR, at_most("functions"), go_list("[]openai.Function", {})]
@@ -25,7 +24,7 @@ def only_texts(value: Any) -> Any:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else value
 
 
-class ChatCompletionBody(OptionFields, ReasoningFields, StructureFields):
+class ChatCompletionBody(InferenceBody):
     """`POST /v1/chat/completions`.
 
     `max_completion_tokens` counts before `max_tokens`. `functions` and `function_call` are the old form of `tools` and
@@ -34,17 +33,9 @@ class ChatCompletionBody(OptionFields, ReasoningFields, StructureFields):
 
     go: ClassVar[str] = "openai.ChatCompletionRequest"
 
-    model: str = ""
     messages: ChatMessages = Field(default_factory=list)
-    stream: bool = False
-    stream_options: StreamOptions = Field(default_factory=StreamOptions)
-    n: Int = 1
-    max_tokens: Int | None = None
     max_completion_tokens: Int | None = None
-    seed: Int | None = None
     stop: Annotated[Stop, BeforeValidator(only_texts)] = None
-    temperature: float | None = None
-    top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logprobs: bool = False
@@ -54,8 +45,6 @@ class ChatCompletionBody(OptionFields, ReasoningFields, StructureFields):
     parallel_tool_calls: bool = True
     functions: Functions = Field(default_factory=list)
     function_call: FunctionCallRule = None
-    truncate: bool = False
-    debug_render_only: bool = Field(default=False, alias="_debug_render_only")
 
     @property
     def has_functions(self) -> bool:
@@ -66,13 +55,8 @@ class ChatCompletionBody(OptionFields, ReasoningFields, StructureFields):
         """The request for the engine. Raises HTTPError."""
         tools, choice = self._tools()
         return ChatRequest(
-            model=self.model,
+            **self.shared(),
             options=self._options(),
-            defaults=DEFAULTS,
-            keep_alive=self.keep_alive,
-            think=self.think,
-            format=self.format,
-            truncate=self.truncate,
             logprobs=self.logprobs,
             top_logprobs=self.top_logprobs if self.logprobs else 0,
             messages=conversation_of(self.messages),

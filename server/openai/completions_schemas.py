@@ -9,14 +9,12 @@ from pydantic import Field
 from engine.api import GenerateRequest
 from server.http.openapi import AnswerObject
 from server.ollama.fields import Int
-from server.openai.reasoning import ReasoningFields
-from server.openai.sampling import DEFAULTS, OptionFields, Stop
-from server.openai.schemas import DebugInfo, StreamOptions, Usage
-from server.openai.structured import StructureFields
+from server.openai.inference_body import InferenceBody
+from server.openai.schemas import DebugInfo, Usage
 from server.openai.token_input import Prompts, TokenInput
 
 
-class CompletionBody(OptionFields, ReasoningFields, StructureFields):
+class CompletionBody(InferenceBody):
     """`POST /v1/completions`.
 
     A prompt goes through the model's template, unless it is `raw`, consists of token ids, or is wanted back with its
@@ -25,25 +23,14 @@ class CompletionBody(OptionFields, ReasoningFields, StructureFields):
 
     go: ClassVar[str] = "openai.CompletionRequest"
 
-    model: str = ""
     prompt: Prompts = Field(default_factory=list)
     suffix: str = ""
     raw: bool = False
     echo: bool = False
-    n: Int = 1
     best_of: Int = 1
-    stream: bool = False
-    stream_options: StreamOptions = Field(default_factory=StreamOptions)
-    max_tokens: Int | None = None
-    seed: Int | None = None
-    stop: Stop = None
-    temperature: float | None = None
-    top_p: float | None = None
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     logprobs: Int | None = None
-    truncate: bool = False
-    debug_render_only: bool = Field(default=False, alias="_debug_render_only")
 
     @property
     def scores_only(self) -> bool:
@@ -54,13 +41,8 @@ class CompletionBody(OptionFields, ReasoningFields, StructureFields):
         """The request for the engine. Raises HTTPError."""
         scored = self.echo and self.logprobs is not None
         return GenerateRequest(
-            model=self.model,
+            **self.shared(),
             options=self._options(),
-            defaults=DEFAULTS,
-            keep_alive=self.keep_alive,
-            think=self.think,
-            format=self.format,
-            truncate=self.truncate,
             logprobs=self.logprobs is not None,
             top_logprobs=self.logprobs or 0,
             prompt=prompt if isinstance(prompt, str) else "",

@@ -24,8 +24,7 @@ def token_logprobs(entries: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
 
 
 def _entry(entry: TokenLogprob) -> dict[str, Any]:
-    text = entry.data.decode("utf-8", "replace")
-    return {"token": text, "logprob": _number(entry.logprob), "bytes": list(entry.data)}
+    return {"token": entry.text, "logprob": _number(entry.logprob), "bytes": list(entry.data)}
 
 
 def _number(logprob: float) -> float | None:
