@@ -235,7 +235,7 @@ class CallPart:
     """A piece of a tool call that is still being written; `arguments` is a piece of a JSON text.
 
     The first part of a call has its `id` and `name`, and no arguments. All of its parts together have the arguments of
-    the complete call, which follows with the same index and id.
+    the complete call, which follows with the same index and id, unless the end of the answer cuts the call.
     """
 
     index: int

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.api import ChatRequest, Delta, Event, Final, ToolCall
+from pydantic_core import from_json
+
+from engine.api import CallPart, ChatRequest, Delta, Event, Final, ToolCall
 from server.anthropic.errors import error_object
 from server.http.errors import ErrorInfo
 from server.http.json_output import encode, encode_text
-from server.http.streaming import Framing, Writer
+from server.http.streaming import Framing, Writer, joined_parts
 
 _PING = Framing.SSE.frame(b'{"type":"ping"}', "ping")
 
@@ -76,6 +78,10 @@ class _MessageWriter(Writer[Event]):
             return {"stop_reason": "stop_sequence", "stop_sequence": final.stop_text}
         return {"stop_reason": "end_turn", "stop_sequence": None}
 
+    def _shows(self, part: CallPart) -> bool:
+        """Whether a call of this name is shown before it is complete."""
+        return part.name not in self._style.server_tools
+
     def _call_blocks(self, call: ToolCall) -> list[dict[str, Any]]:
         """The block of a call; for a tool that the server was to run also its result, which is always an error."""
         called = {"id": call.id, "name": call.name, "input": call.arguments}
@@ -100,17 +106,21 @@ class WholeMessageWriter(_MessageWriter):
         self._content: list[dict[str, Any]] = []
         self._texts: list[str] = []  # of the last block, of the kind `_kind`
         self._kind = ""
+        self._parts: list[CallPart] = []  # of the call that is incomplete
 
     def event(self, event: Event) -> bytes:
         """Nothing for a delta, the whole object at the end."""
         if isinstance(event, Final):
             self._begin("")
+            self._content += [_cut_block(part) for part in joined_parts(self._parts) if self._shows(part)]
             return encode(self._message(self._content, self._usage(event), **self._end(event)))
         for kind, text in (("thinking", event.thinking), ("text", event.content)):
             if text:
                 self._begin(kind)
                 self._texts.append(text)
+        self._parts += event.call_parts
         for call in event.tool_calls:
+            self._parts.clear()
             self._begin("")
             self._content += self._call_blocks(call)
         return b""
@@ -175,7 +185,7 @@ class MessageStreamWriter(_MessageWriter):
         if delta.content:
             written += self._begin("text") + self._piece(delta.content)
         for part in delta.call_parts:
-            if part.id and part.name not in self._style.server_tools:
+            if part.id and self._shows(part):
                 written += self._open({"type": "tool_use", "id": part.id, "name": part.name, "input": {}})
                 self._open_call = part.id
             if part.arguments and self._open_call:
@@ -229,6 +239,15 @@ class MessageStreamWriter(_MessageWriter):
 
 
 _DELTAS = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking")}
+
+
+def _cut_block(part: CallPart) -> dict[str, Any]:
+    """The block of a call that the answer's end cuts. Its input has what can be read of the arguments."""
+    try:
+        arguments = from_json(part.arguments, allow_partial=True)
+    except ValueError:
+        arguments = {}
+    return {"type": "tool_use", "id": part.id, "name": part.name, "input": arguments}
 
 
 def _named(event: dict[str, Any]) -> bytes:

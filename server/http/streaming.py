@@ -12,14 +12,16 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from enum import Enum, auto
+from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from engine.api import Delta, TokenLogprob, ToolCall
+from engine.api import CallPart, Delta, TokenLogprob, ToolCall
 from registry.logfields import fields
 from server.http.body import JSON
 from server.http.errors import KNOWN, ErrorInfo, error_response, message_of, one_line, plain_error
@@ -195,16 +197,26 @@ def whole_answer(work: Callable[[], Awaitable[bytes]], media_type: str = JSON) -
 
 
 def joined(deltas: Iterable[Delta]) -> Delta:
-    """All deltas of an answer as one."""
+    """All deltas of an answer as one. Its `call_parts` are the calls that are incomplete, in one part each."""
     content, thinking = [], []
     calls: list[ToolCall] = []
+    parts: list[CallPart] = []
     logprobs: list[TokenLogprob] = []
     for delta in deltas:
         content.append(delta.content)
         thinking.append(delta.thinking)
         calls += delta.tool_calls
+        parts += delta.call_parts
         logprobs += delta.logprobs
-    return Delta("".join(content), "".join(thinking), tuple(calls), logprobs=tuple(logprobs))
+    complete = {call.index for call in calls}
+    cut = joined_parts(part for part in parts if part.index not in complete)
+    return Delta("".join(content), "".join(thinking), tuple(calls), cut, tuple(logprobs))
+
+
+def joined_parts(parts: Iterable[CallPart]) -> tuple[CallPart, ...]:
+    """The parts of each call as one. Those of a call follow each other."""
+    calls = [[*call] for _, call in groupby(parts, lambda part: part.index)]
+    return tuple(replace(call[0], arguments="".join([part.arguments for part in call])) for call in calls)
 
 
 async def unless_gone(work: Coroutine[None, None, None], receive: Receive) -> BaseException | None:

@@ -94,7 +94,7 @@ class ChatWriter(ChoicesWriter):
         message: dict[str, Any] = {"role": "assistant", "content": delta.content}
         if delta.thinking:
             message |= {"reasoning": delta.thinking, "reasoning_content": delta.thinking}
-        message |= self._called([_call(call) for call in delta.tool_calls])
+        message |= self._called([*map(_call, delta.tool_calls), *map(_call_part, delta.call_parts)])
         choice = {"index": index, "message": message, "finish_reason": self._finish_reason(final)}
         return choice | ({"logprobs": content_logprobs(delta.logprobs)} if delta.logprobs else {})
 

@@ -56,7 +56,7 @@ class DelimitedCalls:
         body, _ = yield from buffer.read_until(*ends, keep=True)
         end = yield from buffer.accept(self.end_call)
         try:
-            yield from emitted([self.read(begun + body)])
+            yield from emitted([self.read(begun or body)])
         except Unreadable:
             if not begun:  # else the answer ends within it
                 yield content(self.call + body + end)

@@ -58,8 +58,11 @@ def _in_namespace(name: str) -> str:
 
 def _read_call(buffer: TextBuffer, name: str, tools: ToolSet) -> ParserCoroutine[None]:
     body, end = yield from buffer.read_until(*_ENDS)
-    whole = end or body.rstrip().endswith((ATEM.last, ATEM.closing))
-    calls = ATEM.calls(body, tools) if whole else []
+    if buffer.held and not end:
+        calls = ATEM.complete_calls(body, tools)
+    else:
+        whole = end or body.rstrip().endswith((ATEM.last, ATEM.closing))
+        calls = ATEM.calls(body, tools) if whole else []
     if not calls and end:
         raise MalformedCall(f"parse Glimmer call to {name}: missing ATEM function_calls wrapper")
     yield from emitted(replace(call, name=name) for call in calls)

@@ -20,6 +20,7 @@ from engine.chat.output.stream import (
     ParserCoroutine,
     TextBuffer,
     Unreadable,
+    complete,
     content,
     emitted,
     reasoning,
@@ -132,10 +133,16 @@ class Markup:
                 yield from buffer.skip_space()
 
     def read_block(self, buffer: TextBuffer, tools: ToolSet) -> ParserCoroutine[None]:
-        """Emit the calls of one block, whose opening tag is consumed. Raises MalformedCall."""
+        """Emit the calls of one block, whose opening tag is consumed. Raises MalformedCall.
+
+        Of a block that is held and that the answer's end cuts only the complete calls are emitted.
+        """
         body, closing = yield from buffer.read_until(self.closing)
         block = self.opening + body + closing
-        calls = self.calls(block, tools) if closing or body.rstrip().endswith(self.last) else []
+        if buffer.held and not closing:
+            calls = self.complete_calls(block, tools)
+        else:
+            calls = self.calls(block, tools) if closing or body.rstrip().endswith(self.last) else []
         if not calls and closing and self.complaint is not None:
             raise MalformedCall(self.complaint)
         yield from emitted(calls)
@@ -150,6 +157,10 @@ class Markup:
             if (name := match["name"].strip())
         ]
         return calls or self._json_calls(block, tools)
+
+    def complete_calls(self, block: str, tools: ToolSet) -> list[ToolCall]:
+        """The calls in a block that the answer's end cuts, without the one that it cuts."""
+        return self.calls(complete(block, self.function.end), tools)
 
     def _json_calls(self, block: str, tools: ToolSet) -> list[ToolCall]:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from engine.api import ToolCall
 from engine.chat.output.format import NAME, ArgumentSpec, Format, FormatSpec, ToolCallSpec
 from engine.chat.output.reasoning import read_blocks
+from engine.chat.output.stream import complete
 from engine.chat.output.toolset import ToolSet
 from engine.chat.output.values import JSON_TYPES, typed
 
@@ -16,11 +17,12 @@ SPACE = "]<]minimax[>["
 """Stands before every tag, so that no value looks like one."""
 
 OPENING, CLOSING = f"{SPACE}<tool_call>", f"{SPACE}</tool_call>"
+_END_INVOKE = f"{SPACE}</invoke>"
 _SPEC = FormatSpec(
     calls=ToolCallSpec(
         f'{SPACE}<invoke name="',
         '">',
-        f"{SPACE}</invoke>\n",
+        f"{_END_INVOKE}\n",
         f"{OPENING}\n",
         CLOSING,
         "",
@@ -79,7 +81,11 @@ def _value(element: _Element, types: frozenset[str]) -> Any:
     return {child.name: _value(child, JSON_TYPES) for child in element.children}
 
 
-read_minimax3 = read_blocks(OPENING, CLOSING, _calls, trim=True, unclosed=False)
+def _complete_calls(body: str, tools: ToolSet) -> list[ToolCall]:
+    return _calls(complete(body, _END_INVOKE), tools)
+
+
+read_minimax3 = read_blocks(OPENING, CLOSING, _calls, parse_cut=_complete_calls, trim=True, unclosed=False)
 """Reads the content of an answer."""
 
 MINIMAX3 = Format(read_minimax3, _SPEC, (SPACE,))

@@ -21,20 +21,32 @@ from engine.chat.output.tagged_json import tagged
 from engine.chat.output.values import NAME, Literals
 
 
-def python_calls(text: str) -> list[ToolCall]:
-    """The calls in a list, or one after another. Raises Unreadable for any other text."""
+def python_calls(text: str, *, cut: bool = False) -> list[ToolCall]:
+    """The calls in a list, or one after another; `cut`: without what is incomplete at the end.
+
+    Raises Unreadable for any other text.
+    """
     reader = Literals(text)
     listed = reader.accept("[")
-    calls = []
+    calls: list[ToolCall] = []
     while not reader.ended and not (listed and reader.accept("]")):
-        name = reader.name()
-        if not reader.accept("("):
-            raise Unreadable(f"no ( after {name}")
-        calls.append(ToolCall(name, reader.pairs("=", ")")))
+        try:
+            calls.append(_call(reader))
+        except Unreadable:
+            if cut:
+                return calls
+            raise
         reader.accept(",", ";")
-    if not calls or not reader.ended:
+    if not calls or not (cut or reader.ended):
         raise Unreadable("no call")
     return calls
+
+
+def _call(reader: Literals) -> ToolCall:
+    name = reader.name()
+    if not reader.accept("("):
+        raise Unreadable(f"no ( after {name}")
+    return ToolCall(name, reader.pairs("=", ")"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,11 @@ class TaggedPython:
     def format(self) -> Format:
         """Answers of content and such calls."""
         read = read_blocks(
-            self.opening, self.closing, lambda body, tools: python_calls(body), trim_after=self.trim_after
+            self.opening,
+            self.closing,
+            lambda body, tools: python_calls(body),
+            parse_cut=lambda body, tools: python_calls(body, cut=True),
+            trim_after=self.trim_after,
         )
         return Format(read, FormatSpec(calls=self.spec), (self.opening, self.closing))
 
@@ -96,7 +112,7 @@ def _read_bare(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[boo
         return False
     text, _ = yield from buffer.read_until(keep=True)
     try:
-        calls = python_calls(text)
+        calls = python_calls(text, cut=buffer.held)
     except Unreadable:
         calls = []
     if calls and all(call.name in context.tools for call in calls):

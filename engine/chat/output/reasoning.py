@@ -65,6 +65,7 @@ def read_blocks(
     closing: str,
     parse: Callable[[str, ToolSet], list[ToolCall]],
     *,
+    parse_cut: Callable[[str, ToolSet], list[ToolCall]] | None = None,
     trim: bool = False,
     trim_after: bool = False,
     unclosed: bool = True,
@@ -72,14 +73,18 @@ def read_blocks(
     """A reader of content with calls in blocks between two tags, each block parsed as a whole.
 
     A block becomes content if `parse` raises Unreadable or finds no call in it or, without `unclosed`, if the answer
-    ends inside of it. `trim`: whitespace before a block is dropped, `trim_after` behind it.
+    ends inside of it. `parse_cut` finds the complete calls of a block that is held and that the answer's end cuts; it
+    is needed where a block may have several. `trim`: whitespace before a block is dropped, `trim_after` behind it.
     """
 
     def read(buffer: TextBuffer, context: ParseContext) -> ParserCoroutine[None]:
         while (yield from buffer.emit_until(content, opening, trim=trim)):
             body, end = yield from buffer.read_until(closing)
             try:
-                calls = parse(body, context.tools) if end or unclosed else []
+                if parse_cut is not None and buffer.held and not end:
+                    calls = parse_cut(body, context.tools)
+                else:
+                    calls = parse(body, context.tools) if end or unclosed else []
             except Unreadable:
                 calls = []
             yield from emitted(calls)

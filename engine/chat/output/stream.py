@@ -9,6 +9,7 @@ into chunks never changes the result. A coroutine may yield empty deltas; the pa
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from engine.api import Delta, ToolCall
@@ -135,13 +136,25 @@ class StreamParser:
         """Deltas for the next chunk of the answer; iterate to the end before the next call.
 
         `final`: `text` is the last chunk, so what was held back is emitted too. `held`: a grammar holds it to the
-        format of a call. Raises what the coroutine raises, after
-        the deltas of everything before the fault.
+        format of a call, and if the answer ends so, what is left of the call is no content. Raises what the coroutine
+        raises, after the deltas of everything before the fault.
         """
-        self._buffer.text += text
-        self._buffer.arrived += len(text)
-        self._buffer.ended = final
-        self._buffer.held = held
+        buffer = self._buffer
+        buffer.text += text
+        buffer.arrived += len(text)
+        if text:
+            buffer.held = held
+        yield from self._resume()
+        if final:
+            buffer.ended = True
+            for delta in self._resume():
+                if delta.content and buffer.held:
+                    delta = replace(delta, content="")
+                if delta != _EMPTY:
+                    yield delta
+
+    def _resume(self) -> Iterator[Delta]:
+        """What the coroutine emits until it needs more text."""
         for delta in self._steps:
             if delta is None:
                 return
@@ -153,6 +166,12 @@ def find_first(text: str, tags: tuple[str, ...], start: int = 0) -> tuple[int, s
     """Position of the first of the tags in `text`, and the tag; (length of `text`, "") if there is none."""
     places = [(at, tag) for tag in tags if (at := text.find(tag, start)) >= 0]
     return min(places, default=(len(text), ""))
+
+
+def complete(text: str, end: str) -> str:
+    """`text` up to the last `end`, this included; "" if there is none."""
+    before, found, _ = text.rpartition(end)
+    return before + found
 
 
 def partial_match_len(text: str, tags: tuple[str, ...]) -> int:

@@ -197,6 +197,41 @@ async def test_calls_are_streamed_as_they_are_written(
     assert (await whole(client, **TOOLS))["content"] == summed(found)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "known"),
+    [
+        ((), {}),
+        (('{"city', '": "Par'), {}),
+        (('{"city": "Rome",', ' "days": [1, 2'), {"city": "Rome", "days": [1, 2]}),
+        (('{"city": "\\ud83d"',), {}),
+    ],
+)
+async def test_a_call_that_is_cut(
+    client: httpx.AsyncClient, engine: FakeEngine, pieces: tuple[str, ...], known: dict[str, Any]
+) -> None:
+    parts = [CallPart(1, id="call_2", name="f"), *(CallPart(1, piece) for piece in pieces)]
+    begun = Delta(call_parts=(CallPart(0, id="call_1", name="f"), CallPart(0, '{"city":"Rome"}')))
+    engine.script = [Delta("Hm"), begun, Delta(tool_calls=(CALL,)), *(Delta(call_parts=(p,)) for p in parts)]
+    engine.script.append(final("length"))
+    block = {"type": "tool_use", "id": "call_2", "name": "f", "input": known}
+    answer = await whole(client, **TOOLS)
+    assert [part["type"] for part in answer["content"]] == ["text", "tool_use", "tool_use"]
+    assert (answer["content"][2], answer["stop_reason"]) == (block, "max_tokens")
+    found = await events(client, **TOOLS)
+    blocks = [event["content_block"] for event in found if "content_block" in event]
+    assert blocks[2] == block | {"input": {}}
+    written = [event["delta"]["partial_json"] for event in found if "partial_json" in event.get("delta", {})]
+    assert "".join(written) == '{"city":"Rome"}' + "".join(pieces)
+    assert found[-2]["delta"]["stop_reason"] == "max_tokens"
+
+
+async def test_a_search_that_is_cut_is_not_shown(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    parts = (CallPart(0, id="s", name="web_search"), CallPart(0, '{"que'))
+    engine.script = [Delta("Hm"), Delta(call_parts=parts), final("length")]
+    assert (await whole(client, **SEARCH))["content"] == summed(await events(client, **SEARCH))
+    assert (await whole(client, **SEARCH))["content"] == [{"type": "text", "text": "Hm"}]
+
+
 async def test_parts_of_a_search_are_not_streamed(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     call = ToolCall("web_search", {"query": "x"}, id="s")
     engine.script = [

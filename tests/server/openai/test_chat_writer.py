@@ -154,6 +154,26 @@ async def test_calls_in_parts(client: httpx.AsyncClient, engine: FakeEngine) -> 
     assert [call["id"] for call in choice["message"]["tool_calls"]] == ["c1", "c2"]
 
 
+async def test_a_call_that_is_cut(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    cut = [
+        Delta(call_parts=(CallPart(2, id="c3", name="h"),)),
+        Delta(call_parts=(CallPart(2, '{"a":'), CallPart(2, "["))),
+    ]
+    script = [
+        Delta(call_parts=(CallPart(0, id="c1", name="f"), CallPart(0, "{"))),
+        Delta(tool_calls=CALLS),
+        *cut,
+        FINAL,
+    ]
+    (choice,) = (await whole(client, engine, script))["choices"]
+    *complete, last = choice["message"]["tool_calls"]
+    assert [call["id"] for call in complete] == ["c1", "c2"]
+    assert last == {"id": "c3", "index": 2, "type": "function", "function": {"name": "h", "arguments": '{"a":['}}
+    streamed = [call for delta in await deltas(client, engine, script) for call in delta.get("tool_calls", [])]
+    pieces = [call["function"]["arguments"] for call in streamed if call["index"] == 2]
+    assert "".join(pieces) == last["function"]["arguments"]
+
+
 async def test_a_call_that_was_written_in_parts_is_not_repeated(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     script = [Delta(call_parts=(CallPart(0, id="c1", name="f"),)), Delta(tool_calls=CALLS[:1]), CALLED]
     assert len(await deltas(client, engine, script)) == 1

@@ -95,9 +95,39 @@ def test_an_answer_that_is_cut_says_no_more_than_it_has_said(name: str) -> None:
             call_id, function, arguments = parts[0]
             assert known[:2] == (call_id, function)
             assert known[2].startswith(arguments)
-            assert "city" not in joined(deltas).content
         for complete in joined(deltas).tool_calls:
             assert complete.arguments == ARGUMENTS["get_weather"]
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_of_a_call_that_is_cut_nothing_is_content(name: str) -> None:
+    format = FORCED[name]
+    before, call = begun(format, PLAIN), written(format, "get_weather")
+    for length in range(len(call)):
+        text = before + call[:length]
+        deltas = read(format, text)
+        assert joined(deltas) == joined(read(format, [text])) == joined(finished(format, text))
+        assert joined(deltas).content == ""
+        assert [found.arguments for found in joined(deltas).tool_calls] in ([], [ARGUMENTS["get_weather"]])
+
+
+def finished(format: Format, text: str) -> list[Delta]:
+    """What an answer says whose last chunk is known to be the last."""
+    return list(OutputParser(format, PLAIN, lambda: "id 1", held=True).feed(text, final=True))
+
+
+@pytest.mark.parametrize("name", sorted({*DISTINCT} & {*SEVERAL}))
+def test_calls_before_one_that_is_cut_are_complete(name: str) -> None:
+    format, names = SEVERAL[name], list(ARGUMENTS)
+    before, calls = begun(format, PLAIN), written(format, *names)
+    counts = []
+    for length in range(len(calls)):
+        answer = joined(read(format, [before + calls[:length]]))
+        counts.append(len(answer.tool_calls))
+        assert [(call.name, call.arguments) for call in answer.tool_calls] == list(ARGUMENTS.items())[: counts[-1]]
+        assert answer.content == ""
+    assert counts == sorted(counts)
+    assert counts[calls.index("add")] == 1
 
 
 @pytest.mark.parametrize("name", DISTINCT)

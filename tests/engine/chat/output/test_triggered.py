@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.chat.grammar.constraint import call_grammar, call_triggers
-from engine.chat.output import Format, ParseContext, ToolSet
+from engine.chat.output import Format, OutputParser, ParseContext, ToolSet
 from engine.runner.grammar import Grammars
 from engine.runner.grammar_check import BYTES, ByteVocabulary
 from engine.runner.lazy_matcher import LazyMatcher
@@ -22,7 +22,7 @@ from tests.engine.chat.output.sampling import PARAMETERS, MarkedVocabulary
 from tests.engine.chat.output.test_call_parts import STREAMED, read, same
 from tests.engine.chat.output.test_forced import DISTINCT, FUNCTIONS, declared
 from tests.engine.chat.output.test_format_spec import ARGUMENTS, FORCED, SEVERAL, written
-from tests.engine.chat.reading import TOOLS, parsed
+from tests.engine.chat.reading import TOOLS, joined, parsed
 
 LEADING = [name for name in DISTINCT if FORCED[name].spec.calls.leads]  # type: ignore[union-attr]
 TAGGED = [name for name in DISTINCT if name not in LEADING]
@@ -82,6 +82,32 @@ def test_a_call_wakes_it_and_its_end_lets_it_sleep(name: str, function: str, spe
         awake = answer.write(written(format, function))
         assert (any(awake), awake[-1]) == (True, False)
         assert not any(answer.write(" and so on\n"))
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_of_a_call_that_is_cut_no_held_text_is_content(name: str) -> None:
+    format = FORCED[name]
+    before = "" if format.spec.content or name in LEADING else "Well. "
+    text = before + written(format, "get_weather")
+    chunks = held_chunks(Answer(format), text)
+    for end in range(1, len(chunks) + 1):
+        parser = OutputParser(format, NO_THOUGHTS)
+        deltas = [delta for chunk, held in chunks[:end] for delta in parser.feed(chunk, held=held)]
+        content = joined([*deltas, *parser.feed("", final=True)]).content
+        if chunks[end - 1][1]:
+            assert content.strip() == before.strip()
+        elif not format.spec.content:  # else a header that is cut could be of anything
+            assert "".join(content.split()) == "".join(text[:end].split())
+
+
+def held_chunks(answer: Answer, text: str) -> list[tuple[str, bool]]:
+    """The text's characters, each with whether it belongs to a call that is held."""
+    chunks = []
+    for character in text:
+        answer.write(character)
+        chunks.append((character, answer.matcher.held))
+    assert chunks[-1][1]
+    return chunks
 
 
 @pytest.mark.parametrize("name", sorted({*SEVERAL} & {*DISTINCT}))
