@@ -83,7 +83,9 @@ def _report(figures: list[Figure], others: Sequence[Server], options: argparse.N
     if options.json:
         options.json.write_bytes(msgspec.json.encode({"machine": machine, "figures": figures}))
     panels = picture.panels(figures, OURS)
-    options.picture.write_text(picture.draw(panels, f"{machine['processor']}, {machine['cores']}"), encoding="utf-8")
+    options.picture.write_text(
+        picture.draw(panels, f"{machine['processor']}, cores: {machine['cores']}"), encoding="utf-8"
+    )
     _say(f"the picture is {options.picture}")
 
 

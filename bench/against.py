@@ -39,7 +39,7 @@ def compare_servers(
                 if model is TINYCHAT:
                     yield from _tinychat(targets, model, rounds)
                 else:
-                    yield from _random(targets, model, rounds, whole=model is models[0])
+                    yield from _random(targets, model, rounds, traffic=model is models[0])
             for target in theirs:
                 target.unload()
 
@@ -49,10 +49,11 @@ def _memory(store: Path, theirs: Sequence[Target], model: BenchModel) -> Iterato
         yield from _beside(Memory(), [our_target(server, model), *theirs], model, "", range(1))
 
 
-def _random(targets: Sequence[Target], model: BenchModel, rounds: Rounds, *, whole: bool) -> Iterator[Figure]:
+def _random(targets: Sequence[Target], model: BenchModel, rounds: Rounds, *, traffic: bool) -> Iterator[Figure]:
     clients = [target.client for target in targets]
-    for phase in phases(clients, model.longest, rounds.traffic) if whole else [FRESH]:
+    for phase in phases(clients, model.longest, rounds.traffic) if traffic else [FRESH]:
         interleave(clients, WARM_UP, phase.turns(1))
+        whole = traffic and phase.measures_all(rounds)
         for scenario, count in [*batches(rounds, whole=whole), *scenarios(rounds, whole=whole)]:
             yield from _beside(scenario, targets, model, phase.name, phase.turns(count))
 

@@ -57,20 +57,20 @@ class Batch:
 def batches(rounds: Rounds, *, whole: bool) -> list[tuple[Batch, int]]:
     """What is measured, the `whole` curve of load or eight streams alone, and how many rounds of each."""
     load = [
-        (_load(n), rounds.decode if n == EIGHT.streams else rounds.scenario)
+        (_load(n, drawn=whole), rounds.decode if n == EIGHT.streams else rounds.scenario)
         for n in STREAMS
         if whole or n == EIGHT.streams
     ]
     return [(_ONE, rounds.decode), (_SHORT, rounds.short), *load]
 
 
-def _load(streams: int) -> Batch:
-    """One point of the curve; that of eight streams has goals."""
+def _load(streams: int, *, drawn: bool) -> Batch:
+    """One point of the curve, which is in the picture if it is `drawn`; that of eight streams has goals."""
     goals = _EIGHT_GOALS if streams == EIGHT.streams else [(None, None)] * len(_LOAD)
     values = []
     for (what, unit, value), (loop, beside) in zip(_LOAD, goals, strict=True):
         name = f"{streams} streams, {what}" if streams > 1 else f"1 stream, {what}"
-        point = Point(what.capitalize(), "streams", streams)
+        point = Point(what.capitalize(), "streams", streams) if drawn else None
         measure = Measure(name, unit, beside=beside, point=point, detail=streams not in (EIGHT.streams, STREAMS[-1]))
         values.append(RunMeasure(measure, value, loop))
     return Batch(Workload(streams, EIGHT.words, EIGHT.tokens), values)

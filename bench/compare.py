@@ -38,16 +38,17 @@ def compare(store: Path, models: Sequence[BenchModel], rounds: Rounds) -> Iterat
             if model is TINYCHAT:
                 yield from _tinychat(target, model, rounds)
             else:
-                yield from _random(target, model, rounds, whole=model is models[0])
+                yield from _random(target, model, rounds, traffic=model is models[0])
             target.unload()
 
 
-def _random(target: Target, model: BenchModel, rounds: Rounds, *, whole: bool) -> Iterator[Figure]:
+def _random(target: Target, model: BenchModel, rounds: Rounds, *, traffic: bool) -> Iterator[Figure]:
     yield from _alone(ColdLoad(), target, model, "", range(rounds.loads))
     with RawLoop(model.gguf, compute_threads(), STREAMS[-1]) as raw:
         sides: list[Side] = [target.client, raw]
-        for phase in phases([target.client], model.longest, rounds.traffic) if whole else [FRESH]:
+        for phase in phases([target.client], model.longest, rounds.traffic) if traffic else [FRESH]:
             interleave(sides, WARM_UP, phase.turns(1))
+            whole = traffic and phase.measures_all(rounds)
             for batch, count in batches(rounds, whole=whole):
                 ours, bare = interleave(sides, batch.workload, phase.turns(count))
                 yield from (value.beside_loop(model.label, phase.name, ours, bare) for value in batch.values)

@@ -160,7 +160,6 @@ class Constrained:
     """
 
     streams = 8
-    pieces = 64
     room = 2048  # tokens that an answer could have
     schema: Mapping[str, Any] = {
         "type": "object",
@@ -186,7 +185,8 @@ class Constrained:
         "additionalProperties": False,
     }
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: int) -> None:
+        self._tokens = tokens
         half = self.streams // 2
         self._held = f"{self.streams} streams held to a JSON schema / without one, tokens/s"
         self._beside = f"{half} streams without a schema beside {half} with one / beside {half} without, tokens/s"
@@ -218,7 +218,7 @@ class Constrained:
             Request(self.room, text(24, f"{key} {i}"), schema=self.schema if is_held else None)
             for i, is_held in enumerate(held)
         ]
-        answers = await asyncio.gather(*(client.ask_for(request, self.pieces) for request in requests))
+        answers = await asyncio.gather(*(client.ask_for(request, self._tokens) for request in requests))
         await client.ask(Request(1, text(8, f"{key} after")))  # whoever has left is out of the way then
         return answers
 
@@ -272,7 +272,7 @@ def scenarios(rounds: Rounds, *, whole: bool) -> list[tuple[Scenario, int]]:
         (Chats(rounds.chat_tokens), rounds.scenario),
         (SharedPrompt(rounds.shared_words), rounds.scenario),
         (MixedLengths(), rounds.scenario),
-        (Constrained(), rounds.scenario),
+        (Constrained(rounds.schema_tokens), rounds.scenario),
     ]
 
 

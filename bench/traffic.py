@@ -17,7 +17,7 @@ import uvloop
 from bench.client import BadAnswer, Client
 from bench.dialects import Request
 from bench.scenarios import chat
-from bench.workload import text
+from bench.workload import Rounds, text
 
 Kind = Literal["prompt", "chat", "left", "embedding"]
 T = TypeVar("T")
@@ -39,6 +39,10 @@ class Phase:
     def turns(self, rounds: int) -> range:
         """The numbers of its rounds."""
         return range(self.begin, self.begin + rounds)
+
+    def measures_all(self, rounds: Rounds) -> bool:
+        """Whether everything is measured, or only the basic rows."""
+        return rounds.all_fresh or self is not FRESH
 
 
 FRESH = Phase("fresh", 0)

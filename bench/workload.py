@@ -61,8 +61,9 @@ ENDING_WORDS = 12
 class Rounds:
     """How much is measured, in runs and requests, so that it is the same work on every machine and server.
 
-    Runs with decoding, runs to the first token only, shared prefixes, other scenarios, tinychat runs, starts and loads;
-    then the `traffic` in requests and conversations, tokens of an answer in a chat, words of the shared system prompt.
+    Rounds: with decoding, to the first token only, of shared prefixes, of other scenarios, of tinychat, of starts and
+    loads. Sizes: jobs of the traffic, tokens of an answer in a chat and with a schema, words of the shared prompt.
+    `all_fresh`: everything is measured before the traffic as well, not only the basic rows.
     """
 
     decode: int = 7
@@ -73,8 +74,22 @@ class Rounds:
     loads: int = 5
     traffic: int = 320
     chat_tokens: int = 48
+    schema_tokens: int = 64
     shared_words: int = 1500
+    all_fresh: bool = True
 
 
 FULL = Rounds()
-QUICK = Rounds(decode=1, short=3, prefix=1, scenario=1, tiny=5, loads=1, traffic=24, chat_tokens=24, shared_words=700)
+QUICK = Rounds(
+    decode=1,
+    short=3,
+    prefix=1,
+    scenario=1,
+    tiny=5,
+    loads=1,
+    traffic=24,
+    chat_tokens=24,
+    schema_tokens=32,
+    shared_words=700,
+    all_fresh=False,
+)

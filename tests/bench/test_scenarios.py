@@ -111,9 +111,9 @@ def test_phases_have_the_traffic_between_them(server: LocalServer, capsys: pytes
 
 def small() -> list[Scenario]:
     """The scenarios in the size of tinychat's context."""
-    mixed, constrained = MixedLengths(), Constrained()
-    mixed.long_words, mixed.tokens, constrained.pieces = 200, 64, 8
-    return [Chats(4, 8), SharedPrompt(60), mixed, constrained, ColdLoad(), Memory()]
+    mixed = MixedLengths()
+    mixed.long_words, mixed.tokens = 200, 64
+    return [Chats(4, 8), SharedPrompt(60), mixed, Constrained(8), ColdLoad(), Memory()]
 
 
 @pytest.mark.parametrize("scenario", small(), ids=lambda scenario: type(scenario).__name__)
