@@ -10,6 +10,17 @@ def descendants(pid: int, module: str) -> list[psutil.Process]:
     return [process for process in psutil.Process(pid).children(recursive=True) if _runs(process, module)]
 
 
+class NewChildren:
+    """The children of this process that began after this object was made, which still run."""
+
+    def __init__(self) -> None:
+        self._before = set(psutil.Process().children(recursive=True))
+
+    def __call__(self) -> set[psutil.Process]:
+        """The processes."""
+        return set(psutil.Process().children(recursive=True)) - self._before
+
+
 def _runs(process: psutil.Process, module: str) -> bool:
     try:
         return module in process.cmdline()

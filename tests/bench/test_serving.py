@@ -14,6 +14,7 @@ from bench.serving import LocalServer
 from bench.workload import SHORT
 from registry.bundled import MODELS
 from registry.names import ModelName
+from tests.processes import NewChildren
 
 TINYCHAT = MODELS[ModelName.parse("tinychat")].path
 
@@ -45,9 +46,10 @@ def test_a_created_model_answers_and_is_metered(store: Path) -> None:
 
 
 def test_nothing_is_left_of_it(store: Path) -> None:
+    children = NewChildren()
     with LocalServer(store) as server:
         Client(server.url, "bench-tinychat").run(SHORT.prompts(0), SHORT.tokens)
-        family = psutil.Process().children(recursive=True)
+        family = children()
         assert len(family) >= 2
     psutil.wait_procs(family, timeout=5)
     assert not any(process.is_running() for process in family)

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from engine.api import ChatRequest, EmbedRequest, Final, GenerateRequest, Message
@@ -24,6 +23,7 @@ from tests.engine.running import collect, make_engine
 from tests.modelfile.published.llama3 import END_OF_TURN, llama3
 from tests.modelfile.published.models import Model
 from tests.modelfile.published.pairs import PAIRS
+from tests.processes import NewChildren
 from tests.serving import PATIENCE
 
 BULK = 32 << 10  # rows of a kilobyte: so much that it can be given up before it is copied
@@ -40,10 +40,11 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 @pytest.fixture
 async def derivations(tmp_path: Path) -> AsyncIterator[RepackCache]:
+    children = NewChildren()
     derivations = RepackCache(Store(tmp_path / "models"), os.environ)
     yield derivations
     await derivations.close()
-    assert not psutil.Process().children()
+    assert not children()
 
 
 def add(root: Path, name: str, model: Model) -> None:
@@ -166,8 +167,9 @@ async def test_it_is_finished_for_the_next(
 async def test_it_is_given_up_at_the_end(derivations: RepackCache, tmp_path: Path) -> None:
     add(tmp_path, "m", large())
     model = Models(Store(tmp_path / "models")).resolve("m")
+    children = NewChildren()
     waiter = asyncio.create_task(derivations.weights(model))
-    await until(lambda: bool(psutil.Process().children()))
+    await until(lambda: bool(children()))
     await derivations.close()
     with pytest.raises(EngineStopped):
         await waiter
@@ -179,8 +181,9 @@ async def test_its_blob_stays_until_it_is_made(derivations: RepackCache, tmp_pat
     add(tmp_path, "m", large())
     store = derivations._store
     model = Models(store).resolve("m")
+    children = NewChildren()
     waiter = asyncio.create_task(derivations.weights(model))
-    await until(lambda: bool(psutil.Process().children()))
+    await until(lambda: bool(children()))
     await asyncio.to_thread(store.delete, ModelName.parse("m"))
     assert (await waiter).path.is_file()
 

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.runner.llamacpp import C, library_log
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.runner.harness import Runner
+
+
+@pytest.fixture(autouse=True, scope="module")
+def log_of_the_library() -> None:
+    """llama.cpp has one log callback: other tests in this process may have set theirs."""
+    C.llama_log_set(library_log()._callback, None)
 
 
 @pytest.fixture(scope="session")
