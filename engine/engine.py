@@ -237,7 +237,7 @@ class Engine:
         else:
             return None
         if constraint is not None:
-            await self._validator.check(constraint.answer_grammar(), constraint.what)
+            await self._validator.check(constraint.answer_grammar(), constraint.what, constraint.field)
         return constraint
 
     @asynccontextmanager

@@ -22,7 +22,16 @@ PROMPT_TOO_LONG = (
 
 
 class EngineError(Exception):
-    """Base of all engine errors; `str()` is the text a user reads."""
+    """Base of all engine errors; `str()` is the text a user reads.
+
+    `field` is the field of the request at fault, as `engine.api` calls it, "" if there is none such. Where the text
+    has that name too, it begins with it, behind `invalid` at most. A prompt that is too long has "prompt", whatever it
+    was made of.
+    """
+
+    def __init__(self, text: str, field: str = "") -> None:
+        super().__init__(text)
+        self.field = field
 
 
 class InvalidRequest(EngineError):
@@ -33,7 +42,7 @@ class ContextExceeded(InvalidRequest):
     """The prompt is longer than the context and may not be cut: it has `tokens` and may have `limit`; 0 if unknown."""
 
     def __init__(self, text: str, tokens: int = 0, limit: int = 0) -> None:
-        super().__init__(text)
+        super().__init__(text, "prompt")
         self.tokens = tokens
         self.limit = limit
 

@@ -63,8 +63,8 @@ class GrammarValidator:
         with contextlib.suppress(EngineError):  # the first check starts it again and says what is wrong
             await self._running()
 
-    async def check(self, grammar: Grammar, what: str) -> None:
-        """Raise InvalidRequest ("`what`: reason") if the grammar cannot be used.
+    async def check(self, grammar: Grammar, what: str, field: str = "") -> None:
+        """Raise InvalidRequest ("`what`: reason") about `field` if the grammar cannot be used.
 
         Raises ServerBusy and EngineStopped, and EngineError if the process does not start.
         """
@@ -76,7 +76,7 @@ class GrammarValidator:
             milliseconds = (time.perf_counter() - started) * 1e3
             log.debug("grammar checked", extra=fields(grammar=key.hex()[:12], usable=not reason, ms=milliseconds))
         if reason:
-            raise InvalidRequest(f"{what}: {reason}")
+            raise InvalidRequest(f"{what}: {reason}", field)
 
     async def close(self) -> None:
         """End the process; waiting and later checks raise EngineStopped."""

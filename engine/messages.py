@@ -363,7 +363,8 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):
     """One request failed; the child lives on.
 
     `kind`: "context" for a prompt that is too long, "request" for another mistake of the caller, "internal" for a
-    defect of ours. A prompt that is too long has `tokens` and may have `limit`; 0 if that is not known.
+    defect of ours. A prompt that is too long has `tokens` and may have `limit`; 0 if that is not known. A mistake may
+    have the field of `engine.api` in which it is.
     """
 
     id: int
@@ -371,6 +372,7 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):
     detail: str
     tokens: int = 0
     limit: int = 0
+    field: str = ""
 
 
 class Tokens(msgspec.Struct, array_like=True, frozen=True, tag=39):

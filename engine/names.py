@@ -29,7 +29,7 @@ def _split(name: str) -> tuple[str, str]:
     name = name.strip()
     bare, place = _last(name)
     if place and _last(bare)[1]:
-        raise InvalidRequest(f"use either :local or :cloud, not both: {quote(cut(name))}")
+        raise InvalidRequest(f"use either :local or :cloud, not both: {quote(cut(name))}", "model")
     return bare, place
 
 

@@ -74,7 +74,7 @@ def check_request(model: Model, request: AnyRequest, default_context: int, start
     elif not model.weights.is_file():
         raise ModelNotFound(request.model)
     elif isinstance(request, RerankRequest) and "rerank" not in model.capabilities:
-        raise CapabilityMissing(f'"{request.model}" does not support rerank')
+        raise CapabilityMissing(f'"{request.model}" does not support rerank', "model")
     options = resolve_options(model.parameters, request.options, **request.defaults)
     return Job(model, request, options, effective_context(model, options, default_context), think, started)
 
@@ -85,7 +85,7 @@ def _checked_think(model: Model, request: GenerateRequest | ChatRequest) -> Thin
         raise InvalidRequest("raw mode does not support template, system, or context")
     thinks = "thinking" in model.capabilities
     if request.think and not thinks:
-        raise InvalidRequest(f'"{request.model}" does not support thinking')
+        raise InvalidRequest(f'"{request.model}" does not support thinking', "think")
     if request.think == "max" and model.config.model_family in HARMONY_FAMILIES:
         return "high"  # the most that their prompts know
     return True if request.think is None and thinks else request.think
@@ -93,14 +93,13 @@ def _checked_think(model: Model, request: GenerateRequest | ChatRequest) -> Thin
 
 def _require_capabilities(model: Model, request: GenerateRequest | ChatRequest) -> None:
     if isinstance(request, ChatRequest):
-        purpose, needed = "chat", ["tools"] if offered_tools(request) else []
+        purpose, needed, field = "chat", "tools" if offered_tools(request) else "", "tools"
     else:
-        purpose, needed = "generate", ["insert"] if request.suffix else []
+        purpose, needed, field = "generate", "insert" if request.suffix else "", "suffix"
     if "completion" not in model.capabilities:
-        raise CapabilityMissing(f'"{request.model}" does not support {purpose}')
-    missing = [name for name in needed if name not in model.capabilities]
-    if missing:
-        raise CapabilityMissing("\n".join(f"{model.name.full} does not support {name}" for name in missing))
+        raise CapabilityMissing(f'"{request.model}" does not support {purpose}', "model")
+    if needed and needed not in model.capabilities:
+        raise CapabilityMissing(f"{model.name.full} does not support {needed}", field)
 
 
 def offered_tools(request: ChatRequest) -> tuple[Tool, ...]:
@@ -163,7 +162,7 @@ async def _chat(
     model, tools = job.model, offered_tools(request)
     messages = conversation(model.system, model.messages, request.messages)
     if not messages:
-        raise InvalidRequest("the conversation has no messages")
+        raise InvalidRequest("the conversation has no messages", "messages")
     prompt = await _render(job, request, model.route, messages, tools, process, templates)
     context = ParseContext(ToolSet(tools), bool(job.think), messages[-1], prompt.before_answer)
     demanded = request.tool_choice not in ("auto", "none")
@@ -253,7 +252,7 @@ def image_error(job: Job) -> EngineError:
         return EngineError(
             "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
         )
-    return InvalidRequest("Multimodal data provided, but model does not support multimodal requests.")
+    return InvalidRequest("Multimodal data provided, but model does not support multimodal requests.", "images")
 
 
 def _fill_in_middle(model: Model, route: PromptRoute, request: GenerateRequest, think: Think | None) -> Prompt:

@@ -47,8 +47,8 @@ async def detokenize(process: RunnerProcess, request: DetokenizeRequest, load_du
     raises.
     """
     if len(request.tokens) > MOST_LISTED:
-        raise InvalidRequest(f"too many tokens: {len(request.tokens)}, at most {MOST_LISTED} are accepted")
+        raise InvalidRequest(f"too many tokens: {len(request.tokens)}, at most {MOST_LISTED} are accepted", "tokens")
     reply = await process.ask_text(request.tokens)
     if reply.invalid >= 0:
-        raise InvalidRequest(f"tokens[{reply.invalid}] is not a token of this model")
+        raise InvalidRequest(f"tokens[{reply.invalid}] is not a token of this model", "tokens")
     return Detokenized(text=reply.text, load_duration=load_duration)

@@ -422,4 +422,4 @@ class RunnerProcess(asyncio.Protocol):
 def _error(event: Failed) -> EngineError:
     if event.kind == "context":
         return ContextExceeded(event.detail, event.tokens, event.limit)
-    return InvalidRequest(event.detail) if event.kind == "request" else RunnerError(event.detail)
+    return InvalidRequest(event.detail, event.field) if event.kind == "request" else RunnerError(event.detail)

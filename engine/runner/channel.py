@@ -225,8 +225,11 @@ class Channel:
         except PromptRejected as error:
             self._refuse(Failed(message.id, "context", str(error), error.tokens, error.limit))
             return
-        except (GrammarRejected, RequestRejected) as error:
+        except GrammarRejected as error:
             self._refuse(Failed(message.id, "request", str(error)))
+            return
+        except RequestRejected as error:
+            self._refuse(Failed(message.id, "request", str(error), field=error.field))
             return
         log_event(message.trace_id, "request prepared", seq=message.id, ms=(time.perf_counter() - started) * 1e3)
         with self._handover:

@@ -35,7 +35,11 @@ class PromptRejected(ValueError):
 
 
 class RequestRejected(ValueError):
-    """The request is wrong. The message is for users."""
+    """The request is wrong, in its `field` of `engine.api`. The message is for users."""
+
+    def __init__(self, text: str, field: str) -> None:
+        super().__init__(text)
+        self.field = field
 
 
 def padded(n_ctx: int) -> int:
@@ -60,7 +64,7 @@ def make_sequence(
         text = f"request ({len(tokens)} tokens) exceeds the available context size ({limit} tokens), try increasing it"
         raise PromptRejected(text, len(tokens), limit - 1)
     if not tokens:
-        raise RequestRejected("the prompt has no tokens")
+        raise RequestRejected("the prompt has no tokens", "prompt")
     longest = NO_LIMIT_FACTOR * submit.num_ctx
     unlimited = longest if matcher is None else submit.num_ctx
     max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else unlimited
@@ -106,7 +110,7 @@ def prompt_tokens(vocabulary: Vocabulary, submit: Submit) -> array[int]:
     if not submit.tokens:
         return vocabulary.tokenize(submit.prompt, add_special=True)
     if wrong := [token for token in submit.tokens if not 0 <= token < vocabulary.size]:
-        raise RequestRejected(f"prompt has {wrong[0]}, which is no token: ids are 0 to {vocabulary.size - 1}")
+        raise RequestRejected(f"prompt has {wrong[0]}, which is no token: ids are 0 to {vocabulary.size - 1}", "prompt")
     return array("i", submit.tokens)
 
 

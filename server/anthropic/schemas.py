@@ -111,6 +111,12 @@ class PromptBody(Body):
     num_ctx: Int | None = None
     truncate: bool = False
 
+    def name_of(self, field: str) -> str:
+        """This body's name for a field of the engine's requests."""
+        if field == "format":
+            return "output_format" if self.output_config.format is None else "output_config.format"
+        return field
+
 
 class MessagesBody(PromptBody):
     """`POST /v1/messages`."""

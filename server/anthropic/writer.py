@@ -166,9 +166,9 @@ class MessageStreamWriter(_MessageWriter):
         """An event that clients skip."""
         return _PING
 
-    def error(self, error: Exception) -> bytes:
+    def error(self, info: ErrorInfo) -> bytes:
         """An `error` event."""
-        return _named(error_object(ErrorInfo.of(error)))
+        return _named(error_object(info))
 
     def _start(self) -> bytes:
         self._started = True

@@ -69,6 +69,10 @@ class Body(BaseModel):
         names = (field.alias or name for name, field in cls.model_fields.items())
         cls._names = {name.lower(): name for name in names}
 
+    def name_of(self, field: str) -> str:
+        """This body's name for a field of the engine's requests, "" if it has none: errors name it."""
+        return field
+
     @model_validator(mode="before")
     @classmethod
     def _known_fields(cls, value: Any) -> Any:
@@ -270,6 +274,7 @@ class BodyRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             body = await read_body(request, kind, request.app.state.settings.max_body, self.empty)
+            request.state.name_of = body.name_of
             arguments = {body_name: body} | ({request_name: request} if request_name else {})
             response: Response = await self.endpoint(**arguments)
             return response

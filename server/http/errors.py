@@ -14,6 +14,7 @@ Any other exception is a defect: the client gets 500 `internal server error`, th
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -149,6 +150,10 @@ def message_of(error: Exception) -> str:
     return next((text for kind, text in _FIXED_TEXTS.items() if isinstance(error, kind)), cut(str(error), MOST_TEXT))
 
 
+NameOf = Callable[[str], str]
+"""Gives a client's name for a field of the engine's requests, "" if it has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
     """What a client is told of an error. `param` is the field of the body at fault, `code` a word for programs.
@@ -164,15 +169,32 @@ class ErrorInfo:
     limit: int = 0
 
     @classmethod
-    def of(cls, error: Exception) -> ErrorInfo:
-        """What a client is told of an exception."""
-        param = error.param if isinstance(error, HTTPError) else ""
-        if isinstance(error, OptionError):
-            param = error.name
+    def of(cls, error: Exception, name_of: NameOf = str) -> ErrorInfo:
+        """What a client is told of an exception, with the client's names for the engine's fields."""
+        param, message = error.param if isinstance(error, HTTPError) else "", message_of(error)
+        if field := _field_of(error):
+            param = name_of(field)
+            message = _renamed(message, field, param or field)
         if isinstance(error, engine.ContextExceeded):
-            code = "context_length_exceeded"
-            return cls(status_of(error), message_of(error), param, code, error.tokens, error.limit)
-        return cls(status_of(error), message_of(error), param)
+            return cls(status_of(error), message, param, "context_length_exceeded", error.tokens, error.limit)
+        return cls(status_of(error), message, param)
+
+
+def _field_of(error: Exception) -> str:
+    """The field of the engine's request at fault, "" if there is none such."""
+    match error:
+        case engine.EngineError():
+            return error.field
+        case OptionError():
+            return error.name
+        case InvalidName():
+            return "model"
+    return ""
+
+
+def _renamed(message: str, field: str, name: str) -> str:
+    """The text of an error with another name for the field, with which such texts begin."""
+    return re.sub(rf'\A(invalid |option ")?{re.escape(field)}\b', lambda found: (found[1] or "") + name, message)
 
 
 ErrorObject = Callable[[ErrorInfo], dict[str, Any]]
@@ -191,6 +213,7 @@ async def error_response(request: Request, error: Exception) -> Response:
         reason = one_line(message_of(error))
         log.warning("request failed", extra=fields(path=request.url.path, status=status, reason=reason))
     error_object: ErrorObject = request.app.state.error_object_of(request.scope)
+    info = ErrorInfo.of(error, name_of(request))
     if isinstance(error, Forbidden | engine.CloudModel):
         error_object = plain_error
     headers = {"content-type": "application/json; charset=utf-8"}
@@ -201,7 +224,13 @@ async def error_response(request: Request, error: Exception) -> Response:
         headers["connection"] = "close"
     if not isinstance(error, KNOWN):
         headers["x-request-id"] = REQUEST_ID.get()  # this response bypasses the guard
-    return Response(encode(error_object(ErrorInfo.of(error))), status, headers)
+    return Response(encode(error_object(info)), status, headers)
+
+
+def name_of(request: Request) -> NameOf:
+    """The names of a request's body for the engine's fields, once the body is read."""
+    names: NameOf = getattr(request.state, "name_of", str)
+    return names
 
 
 def one_line(text: str) -> str:

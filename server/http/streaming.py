@@ -24,7 +24,16 @@ from starlette.types import Receive, Scope, Send
 from engine.api import CallPart, Delta, TokenLogprob, ToolCall
 from registry.logfields import fields
 from server.http.body import JSON
-from server.http.errors import KNOWN, ErrorInfo, error_response, message_of, one_line, plain_error
+from server.http.errors import (
+    KNOWN,
+    ErrorInfo,
+    NameOf,
+    error_response,
+    message_of,
+    name_of,
+    one_line,
+    plain_error,
+)
 from server.http.json_output import encode
 
 E = TypeVar("E")
@@ -74,9 +83,9 @@ class Writer(ABC, Generic[E]):
         """The error object of this API."""
         return plain_error(info)
 
-    def error(self, error: Exception) -> bytes:
+    def error(self, info: ErrorInfo) -> bytes:
         """The bytes of an error in the stream. Nothing follows them."""
-        return self.framing.frame(encode(self.error_object(ErrorInfo.of(error))))
+        return self.framing.frame(encode(self.error_object(info)))
 
 
 class StreamingAnswer(Response, Generic[E]):
@@ -88,10 +97,12 @@ class StreamingAnswer(Response, Generic[E]):
         self.writer = writer
         self._started = False
         self._sent_at = 0.0  # in the event loop's time
+        self._name_of: NameOf = str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry. Raises exceptions that are not in the table of errors, if nothing was sent yet."""
         interval: float = scope["app"].state.settings.ping_interval
+        self._name_of = name_of(Request(scope))
         error = await unless_gone(self._answer(send, interval), receive)
         if error is None:
             return
@@ -138,7 +149,7 @@ class StreamingAnswer(Response, Generic[E]):
         finally:
             # Also for defects and cancellation: the client must see that the stream has failed.
             if self._started:
-                last = self.writer.end() if failure is None else self.writer.error(failure)
+                last = self.writer.end() if failure is None else self.writer.error(ErrorInfo.of(failure, self._name_of))
                 await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _ping(self, ping: bytes, interval: float, send: Send) -> None:

@@ -73,19 +73,22 @@ def parse_format(value: Any) -> str | None:
     return None if value == "" else msgspec.json.encode(value).decode()
 
 
-_HELP = '"auto", "none", "required" or {"type":"function","function":{"name":…}}'
+NAMED_FUNCTION = '{"type":"function","function":{"name":…}}'
 _WORDS: Mapping[str, ToolChoice] = {"": "auto", "auto": "auto", "none": "none", "required": "required"}
 
 
-def parse_tool_choice(value: Any) -> ToolChoice:
-    """A word, or the function that must be called; "" means auto. Raises ValueError."""
+def parse_tool_choice(value: Any, function: str = NAMED_FUNCTION) -> ToolChoice:
+    """A word, or the function that must be called; "" means auto.
+
+    Raises ValueError, whose text shows `function` as the form of the latter.
+    """
     if isinstance(value, str) and value in _WORDS:
         return _WORDS[value]
     match value:
         case {"type": "function", "function": {"name": str(name)}}:
             return NamedTool(name)
     shown = json.dumps(cut(value) if isinstance(value, str) else value, ensure_ascii=False)
-    raise ValueError(f"invalid tool_choice: {cut(shown)} (must be {_HELP})")
+    raise ValueError(f'invalid tool_choice: {cut(shown)} (must be "auto", "none", "required" or {function})')
 
 
 def _parse_image(value: Any) -> bytes:

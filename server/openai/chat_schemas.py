@@ -18,6 +18,8 @@ from server.openai.tools import FunctionCallRule, RuleValue, ToolRule, functions
 
 Functions = Annotated[list[FunctionBody], FIRST_ERROR, at_most("functions"), go_list("[]openai.Function", {})]
 
+_OLD_NAMES = {"tools": "functions", "tool_choice": "function_call"}
+
 
 def only_texts(value: Any) -> Any:
     """A list without what is no text, as in Ollama; other values as they are."""
@@ -50,6 +52,14 @@ class ChatCompletionBody(InferenceBody):
     def has_functions(self) -> bool:
         """Whether calls are in the old form, in the body and so in the answer."""
         return bool(self.functions) and not self.tools
+
+    def name_of(self, field: str) -> str:
+        """This body's name for a field of the engine's requests."""
+        if field in ("prompt", "images"):
+            return "messages"
+        if self.has_functions and field in _OLD_NAMES:
+            return _OLD_NAMES[field]
+        return super().name_of(field)
 
     def request(self) -> ChatRequest:
         """The request for the engine. Raises HTTPError."""

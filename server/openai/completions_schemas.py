@@ -37,6 +37,10 @@ class CompletionBody(InferenceBody):
         """Whether only the log-probabilities of the prompt are wanted."""
         return self.echo and self.logprobs is not None and self.max_tokens == 0
 
+    def name_of(self, field: str) -> str:
+        """This body's name for a field of the engine's requests."""
+        return "prompt" if field == "tokens" else super().name_of(field)
+
     def request(self, prompt: TokenInput) -> GenerateRequest:
         """The request for the engine. Raises HTTPError."""
         scored = self.echo and self.logprobs is not None

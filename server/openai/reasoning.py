@@ -64,6 +64,12 @@ class ReasoningFields(Body):
         """Whether the body says, in the fields of OpenAI's API, how much to think."""
         return bool(self.model_fields_set & {"reasoning_effort", "reasoning"})
 
+    def name_of(self, field: str) -> str:
+        """This body's name for a field of the engine's requests."""
+        if field == "think":
+            return "reasoning_effort" if self.reasoning.effort is None else "reasoning.effort"
+        return super().name_of(field)
+
     @property
     def think(self) -> Think | None:
         """On, off or a level; None leaves it to the model."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-import msgspec
 from pydantic import AfterValidator, Field
 
 from engine.api import ChatRequest, Message
@@ -16,10 +15,11 @@ from server.openai.reasoning import EffortName, parse_effort
 from server.openai.responses_items import Input
 from server.openai.responses_tools import ResponsesTools, ToolsValue
 from server.openai.sampling import DEFAULTS, OptionFields
-from server.openai.structured import Schema
-from server.openai.tools import RuleValue, ToolRule
+from server.openai.structured import ANY_OBJECT, Schema, StructureFields
+from server.openai.tools import FlatRuleValue, ToolRule
 
 _LOGPROBS = "message.output_text.logprobs"
+_NAMES = {"messages": "input", "prompt": "input", "images": "input", "think": "reasoning.effort"}
 _NOT_STORED = "responses are not stored: send the whole conversation as input"
 
 
@@ -35,17 +35,17 @@ class TextFormat(Body):
     schema_: Schema = Field(default=None, alias="schema")
 
     @property
-    def format(self) -> str | None:
-        """The engine's format as JSON text, None for free text. Raises HTTPError."""
+    def format(self) -> Any:
+        """The engine's format, None for free text. Raises HTTPError."""
         match self.type:
             case "text":
                 return None
             case "json_object":
-                return '"json"'
+                return ANY_OBJECT
             case "json_schema" if self.schema_ is None:
                 raise HTTPError("text.format of type json_schema needs a schema", "text.format.schema")
             case "json_schema":
-                return msgspec.json.encode(self.schema_).decode()
+                return self.schema_
         raise HTTPError('invalid text.format.type (must be "text", "json_object" or "json_schema")', "text.format.type")
 
     @property
@@ -94,7 +94,7 @@ class ReasoningConfig(Body):
         return {key: value for key, value in sent.items() if value is not None} or None
 
 
-class ResponsesBody(OptionFields):
+class ResponsesBody(OptionFields, StructureFields):
     """`POST /v1/responses`. Nothing is stored: `store` counts as false."""
 
     go: ClassVar[str] = "openai.ResponsesRequest"
@@ -108,7 +108,7 @@ class ResponsesBody(OptionFields):
     reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig)
     text: TextConfig = Field(default_factory=TextConfig)
     tools: ToolsValue = Field(default_factory=ResponsesTools)
-    tool_choice: RuleValue = None
+    tool_choice: FlatRuleValue = None
     parallel_tool_calls: bool = True
     max_tool_calls: Int | None = None
     truncation: str | None = None
@@ -130,6 +130,15 @@ class ResponsesBody(OptionFields):
         """Which tools may or must be called."""
         return self.tool_choice or ToolRule()
 
+    @property
+    def formats(self) -> dict[str, Any]:
+        """The engine's format by the field that asks for it, None where it is not given. Raises HTTPError."""
+        return {"text.format": self.text.format.format, **super().formats}
+
+    def name_of(self, field: str) -> str:
+        """This body's name for a field of the engine's requests."""
+        return _NAMES.get(field) or super().name_of(field)
+
     def request(self) -> ChatRequest:
         """The request for the engine. Raises HTTPError."""
         self._check()
@@ -147,7 +156,7 @@ class ResponsesBody(OptionFields):
             defaults=DEFAULTS,
             keep_alive=self.keep_alive,
             think=parse_effort(self.reasoning.effort or ""),
-            format=self.text.format.format,
+            format=self.format,
             truncate=self.truncate or self.truncation == "auto",
             logprobs=_LOGPROBS in self.include,
             top_logprobs=self.top_logprobs,

@@ -50,9 +50,8 @@ class ResponsesWriter(Writer[Event]):
         """A comment."""
         return self._ping
 
-    def error(self, error: Exception) -> bytes:
+    def error(self, info: ErrorInfo) -> bytes:
         """`response.failed`, then the error, at which OpenAI's clients raise an exception."""
-        info = ErrorInfo.of(error)
         detail = error_object(info)["error"]
         begin = () if self._number else self._begin()
         code = info.code or ("invalid_prompt" if info.status < 500 else "server_error")

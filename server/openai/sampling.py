@@ -52,18 +52,21 @@ class OptionFields(Body):
     options: Options = Field(default_factory=dict)
     keep_alive: KeepAlive = None
     _loose: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _sent_as: dict[str, str] = PrivateAttr(default_factory=dict)  # the names under which they were sent
 
     @model_validator(mode="wrap")
     @classmethod
     def _keep_options(cls, value: Any, handler: ModelWrapValidatorHandler[OptionFields]) -> OptionFields:
         body = handler(value)
         if isinstance(value, dict):
-            body._loose = {
-                option: item
-                for key, item in value.items()
-                if (option := _OPTIONS.get(key.lower())) and item is not None
-            }
+            for key, item in value.items():
+                if (option := _OPTIONS.get(name := key.lower())) and item is not None:
+                    body._loose[option], body._sent_as[option] = item, name
         return body
+
+    def name_of(self, field: str) -> str:
+        """This body's name for a field of the engine's requests; options may have other names."""
+        return self._sent_as.get(field) or super().name_of(field)
 
     def options_with(self, named: Mapping[str, Any]) -> dict[str, Any]:
         """All options; `named` are those of fields with a name of their own, which count before others of that name."""

@@ -31,6 +31,10 @@ class EmbeddingBody(Body):
     options: Options = Field(default_factory=dict)
     keep_alive: KeepAlive = None
 
+    def name_of(self, field: str) -> str:
+        """This body's name for a field of the engine's requests."""
+        return "input" if field in ("prompt", "tokens") else field
+
 
 class StreamOptions(Body):
     """`stream_options`: whether the end of a stream has the token counts."""

@@ -8,15 +8,20 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, model_validator
 
-from modelfile.text import SPACES
-from server.http.body import Body, mismatch
+from modelfile.text import SPACES, cut, quote
+from server.http.body import Body, FieldError, mismatch
 from server.http.errors import HTTPError
 from server.http.json_input import JSONReader
 from server.ollama.fields import Texts
 
-_ANY_OBJECT = "json"
+ANY_OBJECT = "json"
+_STYLE = (
+    "whitespace_pattern",
+    "disable_any_whitespace",
+    "disable_fallback",
+)  # of vLLM; they change no answer's meaning
 
 
 def parse_schema(value: Any) -> Any:
@@ -46,7 +51,7 @@ class JSONSchemaFormat(Body):
 
 
 class ResponseFormat(Body):
-    """`response_format`: `text`, `json_object`, or `json_schema`; other types count as text."""
+    """`response_format`: `text`, `json_object`, or `json_schema`."""
 
     go = "openai.ResponseFormat"
 
@@ -56,20 +61,24 @@ class ResponseFormat(Body):
 
     @property
     def format(self) -> Any:
-        """The engine's format, None for text. Raises HTTPError for a missing schema."""
+        """The engine's format, None for text. Raises HTTPError for an unknown type or a missing schema."""
         kind = self.type.strip(SPACES).lower()
-        if kind not in ("json_object", "json_schema"):
+        if kind in ("", "text"):
             return None
+        if kind not in ("json_object", "json_schema"):
+            raise HTTPError(
+                'invalid response_format.type (must be "text", "json_object" or "json_schema")', "response_format.type"
+            )
         schema = self.schema_ if self.json_schema is None else self.json_schema.schema_
         if schema is None and kind == "json_schema":
             raise HTTPError(
                 "a response_format of type json_schema needs a schema", "response_format.json_schema.schema"
             )
-        return _ANY_OBJECT if schema is None else schema
+        return ANY_OBJECT if schema is None else schema
 
 
 class StructuredOutputs(Body):
-    """`structured_outputs` of vLLM: one of the ways to say what an answer looks like."""
+    """`structured_outputs` of vLLM: one of the ways to say what an answer looks like. Other keys are refused."""
 
     json_: Schema = Field(default=None, alias="json")
     json_object: bool = False
@@ -77,19 +86,26 @@ class StructuredOutputs(Body):
     choice: Texts | None = None
     grammar: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known(cls, value: Any) -> Any:
+        """Refuse unknown keys: the answer would be free text, which the client cannot use."""
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if item is not None and key.lower() not in (*cls._names, *_STYLE):
+                    raise FieldError(f"unknown key of structured_outputs: {quote(cut(key))}", f".{cut(key)}")
+        return value
+
     @property
-    def format(self) -> Any:
-        """The engine's format, None for text. Raises HTTPError for several ways at once."""
-        return one_of(
-            {
-                "json": self.json_,
-                "json_object": _ANY_OBJECT if self.json_object else None,
-                "regex": regex(self.regex),
-                "choice": choice(self.choice),
-                "grammar": grammar(self.grammar),
-            },
-            "structured_outputs.",
-        )
+    def formats(self) -> dict[str, Any]:
+        """The engine's format by the field that asks for it, None where it is not given."""
+        return {
+            "structured_outputs.json": self.json_,
+            "structured_outputs.json_object": ANY_OBJECT if self.json_object else None,
+            "structured_outputs.regex": regex(self.regex),
+            "structured_outputs.choice": choice(self.choice),
+            "structured_outputs.grammar": grammar(self.grammar),
+        }
 
 
 class StructureFields(Body):
@@ -105,29 +121,36 @@ class StructureFields(Body):
     grammar: str | None = None
 
     @property
+    def formats(self) -> dict[str, Any]:
+        """The engine's format by the field that asks for it, None where it is not given. Raises HTTPError."""
+        return {
+            "response_format": self.response_format.format,
+            **self.structured_outputs.formats,
+            "guided_json": self.guided_json,
+            "guided_regex": regex(self.guided_regex),
+            "guided_choice": choice(self.guided_choice),
+            "guided_grammar": grammar(self.guided_grammar),
+            "json_schema": self.json_schema,
+            "grammar": grammar(self.grammar),
+        }
+
+    @property
     def format(self) -> str | None:
-        """The engine's format as JSON text, None for free text. Raises HTTPError."""
-        value = one_of(
-            {
-                "response_format": self.response_format.format,
-                "structured_outputs": self.structured_outputs.format,
-                "guided_json": self.guided_json,
-                "guided_regex": regex(self.guided_regex),
-                "guided_choice": choice(self.guided_choice),
-                "guided_grammar": grammar(self.guided_grammar),
-                "json_schema": self.json_schema,
-                "grammar": grammar(self.grammar),
-            }
-        )
-        return None if value is None else msgspec.json.encode(value).decode()
+        """The engine's format as JSON text, None for free text. Raises HTTPError for two ways at once."""
+        given = self._given()
+        if len(given) > 1:
+            first, second, *_ = given
+            raise HTTPError(f"{first} and {second} cannot be combined", second)
+        return next((msgspec.json.encode(value).decode() for value in given.values()), None)
 
+    def name_of(self, field: str) -> str:
+        """This body's name for a field of the engine's requests; `format` is what asks for the answer's form."""
+        if field == "format":
+            return next(iter(self._given()), field)
+        return super().name_of(field)
 
-def one_of(formats: dict[str, Any], prefix: str = "") -> Any:
-    """The only format that is not None, if any; the keys are names of fields. Raises HTTPError for a second one."""
-    given = [name for name, value in formats.items() if value is not None]
-    if len(given) > 1:
-        raise HTTPError(f"{prefix}{given[0]} and {prefix}{given[1]} cannot be combined", prefix + given[1])
-    return formats[given[0]] if given else None
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name, value in self.formats.items() if value is not None}
 
 
 def regex(pattern: str | None) -> dict[str, Any] | None:
@@ -136,8 +159,8 @@ def regex(pattern: str | None) -> dict[str, Any] | None:
 
 
 def choice(texts: list[str] | None) -> dict[str, Any] | None:
-    """The format of answers that are one of the texts."""
-    return {"type": "choice", "choices": texts} if texts else None
+    """The format of answers that are one of the texts; the engine refuses an empty list."""
+    return None if texts is None else {"type": "choice", "choices": texts}
 
 
 def grammar(text: str | None) -> dict[str, Any] | None:

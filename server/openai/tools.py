@@ -11,7 +11,7 @@ from pydantic import Field, PlainValidator
 from engine.api import NamedTool, Tool, ToolChoice
 from server.http.body import Body
 from server.http.errors import HTTPError
-from server.ollama.fields import NamedToolChoice, parse_tool_choice
+from server.ollama.fields import NAMED_FUNCTION, NamedToolChoice, parse_tool_choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,11 @@ class ToolRule:
         return tuple(tool for tool in tools if tool.name in self.allowed)
 
 
-def parse_tool_rule(value: Any) -> ToolRule:
-    """A word, one function, or allowed functions, as Chat Completions and Responses write them. Raises ValueError."""
+def parse_tool_rule(value: Any, function: str = NAMED_FUNCTION) -> ToolRule:
+    """A word, one function, or allowed functions, as Chat Completions and Responses write them.
+
+    Raises ValueError, whose text shows `function` as the form of a function.
+    """
     match value:
         case {"type": "function" | "custom", "name": str(name)}:
             return ToolRule(NamedTool(name))
@@ -39,7 +42,12 @@ def parse_tool_rule(value: Any) -> ToolRule:
             return _allowed(rule.get("mode"), tools)
         case {"type": "allowed_tools", "tools": list(tools)}:
             return _allowed(value.get("mode"), tools)
-    return ToolRule(parse_tool_choice(value))
+    return ToolRule(parse_tool_choice(value, function))
+
+
+def parse_flat_rule(value: Any) -> ToolRule:
+    """The same for Responses, whose functions have no object within. Raises ValueError."""
+    return parse_tool_rule(value, '{"type":"function","name":…}')
 
 
 def _allowed(mode: Any, tools: list[Any]) -> ToolRule:
@@ -94,6 +102,7 @@ class AllowedToolsChoice(Body):
 
 _ChoiceInput = Literal["auto", "none", "required"] | NamedToolChoice | AllowedToolsChoice | None
 RuleValue = Annotated[ToolRule | None, PlainValidator(parse_tool_rule, json_schema_input_type=_ChoiceInput)]
+FlatRuleValue = Annotated[ToolRule | None, PlainValidator(parse_flat_rule, json_schema_input_type=_ChoiceInput)]
 FunctionCallRule = Annotated[
     ToolRule | None,
     PlainValidator(parse_function_call, json_schema_input_type=Literal["auto", "none"] | FunctionName | None),

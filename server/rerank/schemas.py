@@ -62,6 +62,10 @@ class RerankBody(Named):
         """The documents, under either name."""
         return self.documents or self.texts or []
 
+    def name_of(self, field: str) -> str:
+        """This body's name for a field of the engine's requests: both the query and a document can be too long."""
+        return "" if field == "prompt" else field
+
     def request(self, model: str) -> RerankRequest:
         """The request for the engine. Raises HTTPError for what is missing or out of range."""
         if self.query is None:

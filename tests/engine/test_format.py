@@ -260,6 +260,7 @@ async def test_a_form_that_cannot_be_used_is_refused(engine: Engine, form: dict[
     with pytest.raises(InvalidRequest) as caught:
         await collect(engine.generate(generation(form)))
     assert str(caught.value).startswith(f"invalid format: {why}")
+    assert caught.value.field == "format"
     assert engine.running() == []
 
 

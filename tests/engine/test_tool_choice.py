@@ -201,7 +201,7 @@ async def test_eight_at_once_with_different_choices(engine: Engine) -> None:
     ("fields", "why"),
     [
         ({"choice": NamedTool("nosuch")}, '^tool_choice names "nosuch", which is not among the tools$'),
-        ({"choice": "required", "tools": ()}, '^tool_choice "required" needs tools$'),
+        ({"choice": "required", "tools": ()}, "^tool_choice demands a call, but there are no tools$"),
         ({"choice": NamedTool("x"), "tools": ()}, '^tool_choice names "x", which is not among the tools$'),
         ({"choice": "required", "tools": (Tool(type="function"),)}, "^the tools have no names$"),
         (
@@ -219,8 +219,9 @@ async def test_eight_at_once_with_different_choices(engine: Engine) -> None:
     ],
 )
 async def test_what_cannot_be_required(engine: Engine, fields: dict[str, Any], why: str) -> None:
-    with pytest.raises(InvalidRequest, match=why):
+    with pytest.raises(InvalidRequest, match=why) as caught:
         await collect(engine.chat(ask(**fields)))
+    assert caught.value.field == ("tool_choice" if "tool_choice" in why else "tools")
     assert engine.running() == []
 
 

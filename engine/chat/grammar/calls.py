@@ -116,12 +116,16 @@ def _parameters(tools: Sequence[Tool], spec: ToolCallSpec, only: str | None) -> 
     """The schemas of the arguments of the functions that may be called, each an object. Raises InvalidRequest."""
     schemas = {tool.name: _object(tool.name, tool.sent) for tool in tools if tool.name and only in (None, tool.name)}
     if not schemas:
-        raise InvalidRequest("the tools have no names")
+        raise InvalidRequest("the tools have no names", "tools")
     for name in schemas:
         if not re.fullmatch(spec.names, name):
-            raise InvalidRequest(f"tool_choice cannot be enforced: this model cannot write the name {name}")
+            raise InvalidRequest(
+                f"tool_choice cannot be enforced: this model cannot write the name {name}", "tool_choice"
+            )
     if sum(len(_written(name, schema)) for name, schema in schemas.items()) > LARGEST:
-        raise InvalidRequest(f"the parameters of the tools are too large: at most {LARGEST} characters are accepted")
+        raise InvalidRequest(
+            f"the parameters of the tools are too large: at most {LARGEST} characters are accepted", "tools"
+        )
     return schemas
 
 
@@ -130,9 +134,9 @@ def _object(name: str, schema: Json) -> dict[str, Any]:
     try:
         allowed, _ = named_kinds(schema)
     except UnusableSchema as error:
-        raise InvalidRequest(f"the parameters of {name}: {error}") from None
+        raise InvalidRequest(f"the parameters of {name}: {error}", "tools") from None
     if allowed is not None and "object" not in allowed:
-        raise InvalidRequest(f'the parameters of {name}: they must be of type "object"')
+        raise InvalidRequest(f'the parameters of {name}: they must be of type "object"', "tools")
     return {"properties": {}, **{k: value for k, value in schema.items() if value not in (None, "")}, "type": "object"}
 
 
@@ -140,7 +144,7 @@ def _written(name: str, schema: dict[str, Any]) -> str:
     try:
         return json.dumps(schema, ensure_ascii=False)
     except RecursionError:
-        raise InvalidRequest(f"the parameters of {name}: it is nested too deeply") from None
+        raise InvalidRequest(f"the parameters of {name}: it is nested too deeply", "tools") from None
 
 
 def _arguments(name: str, schema: dict[str, Any], spec: ToolCallSpec, builder: GrammarBuilder, rule: str) -> str:
@@ -152,6 +156,6 @@ def _arguments(name: str, schema: dict[str, Any], spec: ToolCallSpec, builder: G
             return rules.text
         return f"{rule}: {Arguments(builder, spec.arguments, spec.reserved, schema).items()}"
     except RecursionError:
-        raise InvalidRequest(f"the parameters of {name}: it is nested too deeply") from None
+        raise InvalidRequest(f"the parameters of {name}: it is nested too deeply", "tools") from None
     except UnusableSchema as error:
-        raise InvalidRequest(f"the parameters of {name}: {error}") from None
+        raise InvalidRequest(f"the parameters of {name}: {error}", "tools") from None

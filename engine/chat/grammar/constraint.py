@@ -17,13 +17,15 @@ from engine.messages import Grammar, Triggers
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """Grammar rules for the part of an answer behind its reasoning. `what` names it in errors.
+    """Grammar rules for the part of an answer behind its reasoning. `what` begins errors about them, `field`
+    is the field of the request that asks for them.
 
     `rules` define `answer`; `body` is the rule that follows if the prompt has begun the answer already. The other
     fields are as in `Grammar`.
     """
 
     what: str
+    field: str
     rules: str
     body: str
     answer_format: Format
@@ -124,6 +126,7 @@ def content_constraint(output_format: str, answer_format: Format) -> Constraint:
     rules = content_rules(output_format)
     return Constraint(
         what="invalid format",
+        field="format",
         rules=f"answer: {literal(answer_format.spec.content, special_tokens(answer_format))} {CONTENT}\n{rules.text}",
         body=CONTENT,
         answer_format=answer_format,
@@ -137,12 +140,20 @@ def content_constraint(output_format: str, answer_format: Format) -> Constraint:
 def _forced(request: ChatRequest, tools: Sequence[Tool], answer_format: Format) -> Constraint:
     choice = request.tool_choice
     if answer_format.spec.calls is None:
-        raise InvalidRequest("tool_choice cannot be enforced: this model has no way to call tools")
+        raise InvalidRequest("tool_choice cannot be enforced: this model has no way to call tools", "tool_choice")
     only = choice.name if isinstance(choice, NamedTool) else None
     if only is not None and only not in [tool.name for tool in tools]:
-        raise InvalidRequest(f'tool_choice names "{only}", which is not among the tools')
+        raise InvalidRequest(f'tool_choice names "{only}", which is not among the tools', "tool_choice")
     if not tools:
-        raise InvalidRequest(f'tool_choice "{choice}" needs tools')
+        raise InvalidRequest("tool_choice demands a call, but there are no tools", "tool_choice")
     called = call_rules(tools, answer_format, only, single=not request.parallel_tool_calls)
     rules = f"answer: calls\n{called.text}"
-    return Constraint("tool_choice cannot be enforced", rules, "calls", answer_format, called.closings, called.examples)
+    return Constraint(
+        what="tool_choice cannot be enforced",
+        field="tool_choice",
+        rules=rules,
+        body="calls",
+        answer_format=answer_format,
+        closings=called.closings,
+        examples=called.examples,
+    )

@@ -40,7 +40,7 @@ def content_rules(output_format: str) -> ContentRules:
         value = _ANY_OBJECT if output_format == '"json"' else json.loads(output_format)
         if not isinstance(value, Mapping):
             quoted = json.dumps(output_format, ensure_ascii=False)
-            raise InvalidRequest(f'invalid format: {quoted}; expected "json" or a valid JSON Schema object')
+            raise InvalidRequest(f'invalid format: {quoted}; expected "json" or a valid JSON Schema object', "format")
         kind = value.get("type")
         if isinstance(kind, str) and kind in _KINDS:
             key, rules = _KINDS[kind]
@@ -48,11 +48,11 @@ def content_rules(output_format: str) -> ContentRules:
         found = json_rules(value, CONTENT)
         return _written(ContentRules(found.text, examples=found.examples, is_json=True))
     except Untranslatable as error:
-        raise InvalidRequest(f"invalid format: pattern: {error}") from None
+        raise InvalidRequest(f"invalid format: pattern: {error}", "format") from None
     except (UnusableSchema, BadGrammar) as error:
-        raise InvalidRequest(f"invalid format: {error}") from None
+        raise InvalidRequest(f"invalid format: {error}", "format") from None
     except RecursionError:
-        raise InvalidRequest("invalid format: it is nested too deeply") from None
+        raise InvalidRequest("invalid format: it is nested too deeply", "format") from None
 
 
 def is_unicode(text: str) -> bool:
@@ -67,26 +67,26 @@ def is_unicode(text: str) -> bool:
 def _written(rules: ContentRules) -> ContentRules:
     """The rules. Raises InvalidRequest if they have lone surrogates."""
     if not is_unicode(rules.text) or not is_unicode(rules.user_grammar):
-        raise InvalidRequest("invalid format: it has half of a surrogate pair, which no text can have")
+        raise InvalidRequest("invalid format: it has half of a surrogate pair, which no text can have", "format")
     return rules
 
 
 def _checked(value: Mapping[str, Any], kind: str, key: str) -> Any:
     """What a format has under the key that its type needs. Raises InvalidRequest."""
     if key not in value:
-        raise InvalidRequest(f'invalid format: type "{kind}" needs "{key}"')
+        raise InvalidRequest(f'invalid format: type "{kind}" needs "{key}"', "format")
     found = value[key]
     if kind == "choice":
         if not isinstance(found, list) or not found or not all(isinstance(choice, str) for choice in found):
-            raise InvalidRequest(f'invalid format: "{key}" must be a list of texts with at least one')
+            raise InvalidRequest(f'invalid format: "{key}" must be a list of texts with at least one', "format")
         size = sum(map(len, found))
     elif not isinstance(found, str):
-        raise InvalidRequest(f'invalid format: "{key}" must be a text')
+        raise InvalidRequest(f'invalid format: "{key}" must be a text', "format")
     else:
         size = len(found)
     most = _LARGEST_TRANSLATED if kind in ("regex", "gbnf") else LARGEST
     if size > most:
-        raise InvalidRequest(f'invalid format: "{key}" is too large: at most {most} characters are accepted')
+        raise InvalidRequest(f'invalid format: "{key}" is too large: at most {most} characters are accepted', "format")
     return found
 
 

@@ -78,7 +78,7 @@ def test_an_error_names_the_field_and_has_a_word_for_programs() -> None:
     info = ErrorInfo.of(errors.HTTPError("best_of is too large", "best_of"))
     assert info == ErrorInfo(400, "best_of is too large", "best_of")
     info = ErrorInfo.of(engine.ContextExceeded("too long"))
-    assert info == ErrorInfo(400, "too long", code="context_length_exceeded")
+    assert info == ErrorInfo(400, "too long", "prompt", "context_length_exceeded")
     assert error_object_of(asked("/v1/completions"))(info)["error"]["code"] == "context_length_exceeded"
     assert error_object_of(asked("/v1/messages"))(info)["error"]["message"] == "prompt is too long: too long"
     info = ErrorInfo.of(engine.ContextExceeded("too long", 300, 255))
@@ -86,6 +86,24 @@ def test_an_error_names_the_field_and_has_a_word_for_programs() -> None:
         error_object_of(asked("/v1/messages"))(info)["error"]["message"]
         == "prompt is too long: 300 tokens > 255 maximum"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "renamed"),
+    [
+        ("invalid format: it is no format", "invalid grammar: it is no format"),
+        ("format is wrong", "grammar is wrong"),
+        ('option "format" must be a format', 'option "grammar" must be a format'),
+        ("the format is wrong", "the format is wrong"),
+        ("formats are wrong", "formats are wrong"),
+    ],
+)
+def test_a_field_of_the_engine_has_the_name_that_the_client_knows(text: str, renamed: str) -> None:
+    error = engine.InvalidRequest(text, "format")
+    assert ErrorInfo.of(error) == ErrorInfo(400, text, "format")
+    assert ErrorInfo.of(error, lambda field: {"format": "grammar"}[field]) == ErrorInfo(400, renamed, "grammar")
+    assert ErrorInfo.of(error, lambda field: "") == ErrorInfo(400, text)
+    assert ErrorInfo.of(engine.InvalidRequest("is wrong"), lambda field: "x") == ErrorInfo(400, "is wrong")
 
 
 async def test_what_fails_is_in_the_log_in_one_line(caplog: pytest.LogCaptureFixture, settings: Settings) -> None:

@@ -20,7 +20,7 @@ FOUND = Embeddings(vectors=[array("f", [0.1, -1.5]), array("f", [1.0, 0.25])], p
     [
         ({"model": "m"}, "invalid input", None),
         ({"model": "m", "input": None}, "invalid input", None),
-        ({"model": "m", "input": []}, "invalid input", None),
+        ({"model": "m", "input": []}, "invalid input", "input"),
         ({"model": "m", "input": 5}, "invalid input type", "input"),
         ({"model": "m", "input": [[1, -2]]}, "invalid input type", "input"),
         ({"model": "m", "input": ["a", []]}, "invalid input type", "input"),

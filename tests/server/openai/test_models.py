@@ -53,8 +53,8 @@ async def test_models(client: httpx.AsyncClient) -> None:
         ("%20tinychat", 200, None),
         ("tinychat:LOCAL", 200, None),
         ("%20", 400, openai("model is required", param="model")),
-        ("tinychat:", 400, openai("invalid model name")),
-        ("x:local:cloud", 400, openai('use either :local or :cloud, not both: "x:local:cloud"')),
+        ("tinychat:", 400, openai("invalid model name", param="model")),
+        ("x:local:cloud", 400, openai('use either :local or :cloud, not both: "x:local:cloud"', param="model")),
         ("x:7b:cloud", 403, {"error": "ollama cloud is disabled: remote model details are unavailable"}),
     ],
 )

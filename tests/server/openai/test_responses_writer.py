@@ -8,6 +8,7 @@ import pytest
 
 from engine.api import CallPart, Delta, Event, Final, TokenLogprob, ToolCall
 from engine.errors import ContextExceeded, EngineStopped
+from server.http.errors import ErrorInfo
 from server.openai.responses_schemas import ResponsesBody
 from server.openai.responses_writer import ResponsesWriter
 from tests.server.openai.sdk import check_events, check_response
@@ -56,7 +57,9 @@ def whole(script: Sequence[Event], **body: Any) -> dict[str, Any]:
 def test_all_is_of_the_types_of_openais_library(name: str, body: dict[str, Any]) -> None:
     script = SCRIPTS[name]
     stream = writer(stream=True, **body)
-    data = b"".join(stream.error(step) if isinstance(step, Exception) else stream.event(step) for step in script)
+    data = b"".join(
+        stream.error(ErrorInfo.of(step)) if isinstance(step, Exception) else stream.event(step) for step in script
+    )
     check_events(events(data))
     if isinstance(script[-1], Final):
         check_response(whole(script, **body))
@@ -317,7 +320,7 @@ def test_reasoning_is_repeated() -> None:
 @pytest.mark.parametrize("script", [[], [Delta(thinking="x"), Delta("Hel")]], ids=["at once", "in the text"])
 def test_a_failure(script: list[Event]) -> None:
     stream = writer(stream=True)
-    found = events(b"".join(map(stream.event, script)) + stream.error(EngineStopped()))
+    found = events(b"".join(map(stream.event, script)) + stream.error(ErrorInfo.of(EngineStopped())))
     assert [event["type"] for event in found[:2]] == ["response.created", "response.in_progress"]
     failed, error = found[-2:]
     assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
@@ -329,11 +332,11 @@ def test_a_failure(script: list[Event]) -> None:
 
 def test_a_defect_tells_nothing() -> None:
     stream = writer(stream=True)
-    [*_, error] = events(stream.error(RuntimeError("secret")))
+    [*_, error] = events(stream.error(ErrorInfo.of(RuntimeError("secret"))))
     assert error["message"] == "internal server error"
 
 
 def test_a_prompt_too_long_has_the_code_that_agents_look_for() -> None:
     stream = writer(stream=True)
-    failed = events(stream.error(ContextExceeded("too long")))[-2]
+    failed = events(stream.error(ErrorInfo.of(ContextExceeded("too long"))))[-2]
     assert failed["response"]["error"]["code"] == "context_length_exceeded"

@@ -38,7 +38,9 @@ def read(**fields: Any) -> StructureFields:
         ({"structured_outputs": {"regex": "a"}}, {"type": "regex", "pattern": "a"}),
         ({"structured_outputs": {"choice": ["a"]}}, {"type": "choice", "choices": ["a"]}),
         ({"structured_outputs": {"grammar": 'start: "a"'}}, {"type": "lark", "grammar": 'start: "a"'}),
-        ({"grammar": "", "guided_choice": [], "response_format": {"type": "text"}}, None),
+        ({"structured_outputs": {"regex": "a", "disable_any_whitespace": True}}, {"type": "regex", "pattern": "a"}),
+        ({"grammar": "", "guided_regex": "", "response_format": {"type": "text"}}, None),
+        ({"guided_choice": []}, {"type": "choice", "choices": []}),
     ],
 )
 def test_format(fields: Any, form: Any) -> None:
@@ -60,6 +62,8 @@ def test_the_keys_keep_their_order() -> None:
         ),
         ({"response_format": {"type": "json_object"}, "grammar": "x"}, "grammar"),
         ({"structured_outputs": {"regex": "x", "choice": ["x"]}}, "structured_outputs.choice"),
+        ({"structured_outputs": {"regex": "x"}, "guided_json": SCHEMA}, "guided_json"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
     ],
 )
 def test_refusals(fields: Any, param: str) -> None:
@@ -78,6 +82,7 @@ def test_refusals(fields: Any, param: str) -> None:
         ),
         ({"guided_json": "{"}, "guided_json"),
         ({"guided_choice": ["a", 5]}, "guided_choice[1]"),
+        ({"structured_outputs": {"regexp": "a"}}, "structured_outputs.regexp"),
     ],
 )
 def test_wrong_types(fields: Any, param: str) -> None:
