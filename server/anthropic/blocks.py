@@ -26,6 +26,12 @@ class TextBlock(_Block):
     type: Literal["text"] = "text"
     text: str = ""
 
+    @model_validator(mode="after")
+    def _complete(self) -> TextBlock:
+        if "text" not in self.model_fields_set:
+            raise ValueError("text block missing required 'text' field")
+        return self
+
 
 class ImageSource(Body):
     """An image in base64."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.api import ChatRequest, Message, Think, ToolCall
+from modelfile.text import cut, quote
 from server.anthropic.blocks import (
     Block,
     CallBlock,
@@ -20,7 +21,7 @@ from server.anthropic.blocks import (
 )
 from server.anthropic.schemas import MessagesBody, PromptBody, TurnBody
 from server.http.errors import HTTPError
-from server.ollama.fields import parse_format
+from server.ollama.fields import first_double, parse_format
 
 _BILLING = "x-anthropic-billing-header:"
 _DEFAULTS = {"repeat_penalty": 1.0}  # Anthropic's API knows no such penalty
@@ -29,6 +30,8 @@ _DEFAULTS = {"repeat_penalty": 1.0}  # Anthropic's API knows no such penalty
 def chat_request(body: PromptBody) -> ChatRequest:
     """The request for the engine. Raises HTTPError."""
     system = system_prompt(body.system)
+    if double := first_double(tool.name for tool in body.tools):
+        raise HTTPError(f"tools: {quote(cut(double))} is there twice", "tools")
     output_format = body.output_config.format or body.output_format
     return ChatRequest(
         model=body.model,
@@ -40,7 +43,7 @@ def chat_request(body: PromptBody) -> ChatRequest:
         defaults=_DEFAULTS,
         keep_alive=body.keep_alive,
         think=_think(body),
-        thinking_budget=body.thinking.budget_tokens or None,
+        thinking_budget=body.thinking.budget_tokens,
         format=None if output_format is None else parse_format(output_format.schema_),
         truncate=body.truncate,
     )

@@ -16,6 +16,7 @@ from server.ollama.fields import Int, KeepAlive, Options, Texts, at_most
 
 ERRORS: Responses = errors(AnthropicError)
 _ROLES = ("user", "assistant", "system")
+_THINKING = ("enabled", "disabled", "adaptive")
 
 
 class Route(BodyRoute):
@@ -45,12 +46,18 @@ class ThinkingConfig(Body):
     go: ClassVar[str] = "anthropic.ThinkingConfig"
 
     type: str = ""
-    budget_tokens: Int = 0
+    budget_tokens: Int | None = None
     display: str = ""
 
     @model_validator(mode="after")
-    def _positive(self) -> ThinkingConfig:
-        if self.budget_tokens < 0:
+    def _complete(self) -> ThinkingConfig:
+        if self.type not in _THINKING:
+            *others, last = map(quote, _THINKING)
+            allowed = f"{', '.join(others)} or {last}"
+            raise ValueError(f"invalid thinking.type: {quote(cut(self.type))} (must be {allowed})")
+        if self.type == "enabled" and self.budget_tokens is None:
+            raise ValueError("thinking.budget_tokens is required")
+        if self.budget_tokens is not None and self.budget_tokens <= 0:
             raise ValueError("thinking.budget_tokens must be positive")
         return self
 
@@ -102,7 +109,7 @@ class PromptBody(Body):
     system: Content = Field(default_factory=list)
     tools: Tools = Field(default_factory=list)
     tool_choice: ToolChoiceBody = Field(default_factory=ToolChoiceBody)
-    thinking: ThinkingConfig = Field(default_factory=ThinkingConfig)
+    thinking: ThinkingConfig = Field(default_factory=ThinkingConfig.model_construct)  # as if not sent
     output_config: OutputConfig = Field(default_factory=OutputConfig)
     output_format: OutputFormat | None = None
     cache_control: dict[str, Any] | None = None

@@ -46,6 +46,8 @@ class ToolParam(Body):
             if not self.name:
                 raise ValueError("tool missing required 'name' field")
             schema = self.input_schema if known is None else known.input_schema
+            if schema is None:
+                raise ValueError("tool missing required 'input_schema' field")
             self._tool = self._function(self.description or (known.description if known else ""), schema)
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -359,6 +359,16 @@ class ToolBody(Body):
             properties=_by_name(parameters.properties),
             sent=parameters.sent,
         )
+
+
+def first_double(names: Iterable[str]) -> str:
+    """The first name that is there twice, "" if all are different."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return ""
 
 
 Tools = Annotated[list[ToolBody], FIRST_ERROR, at_most("tools"), go_list("api.Tools", {})]

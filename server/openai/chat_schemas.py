@@ -14,7 +14,7 @@ from server.openai.inference_body import InferenceBody
 from server.openai.messages import ChatMessages, conversation_of
 from server.openai.sampling import Stop
 from server.openai.schemas import DebugInfo, Usage
-from server.openai.tools import FunctionCallRule, RuleValue, ToolRule, functions_only
+from server.openai.tools import FunctionCallRule, RuleValue, ToolRule, check_functions
 
 Functions = Annotated[list[FunctionBody], FIRST_ERROR, at_most("functions"), go_list("[]openai.Function", {})]
 
@@ -83,10 +83,11 @@ class ChatCompletionBody(InferenceBody):
         if self.has_functions:
             tools = [ToolBody(type="function", function=function).tool for function in self.functions]
             rule = self.function_call or ToolRule()
+            check_functions(tools, "functions", "name")
         else:
             tools = [body.tool for body in self.tools]
             rule = self.tool_choice or ToolRule()
-        functions_only(tools)
+            check_functions(tools, "tools", "function.name")
         return rule.among(tools), rule.choice
 
 

@@ -8,10 +8,22 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, PlainValidator, model_validator
 
 from engine.api import Message, ToolCall
-from server.http.body import FIRST_ERROR, Body, go_list, mismatch
+from modelfile.text import cut, quote
+from server.http.body import FIRST_ERROR, Body, FieldError, go_list, mismatch
 from server.http.json_input import JSONReader
 from server.ollama.fields import Int, at_most
 from server.openai.content import ContentValue
+
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+def check_role(role: str, param: str) -> None:
+    """Raise FieldError unless the API has the role, in any case: templates leave out the messages of other roles."""
+    if not role:
+        raise FieldError("role is required", param)
+    if role.lower() not in _ROLES:
+        *others, last = map(quote, _ROLES)
+        raise FieldError(f"invalid role: {quote(cut(role))} (must be {', '.join(others)} or {last})", param)
 
 
 def parse_arguments(value: Any) -> dict[str, Any]:
@@ -76,6 +88,7 @@ class ChatMessage(Body):
 
     @model_validator(mode="after")
     def _has_something(self) -> ChatMessage:
+        check_role(self.role, ".role")
         others = (self.tool_calls, self.function_call, self.reasoning, self.reasoning_content, self.refusal)
         if self.content is None and "tool_calls" not in self.model_fields_set and not any(others):
             raise ValueError("invalid message content type: <nil>")

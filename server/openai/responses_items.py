@@ -14,6 +14,7 @@ from modelfile.text import cut, quote
 from server.http.body import FIRST_ERROR, Body, FieldError, describe, go_list, go_text, parse_each, validated
 from server.ollama.fields import MAX_ITEMS
 from server.openai.content import Content, decode_image, join_parts
+from server.openai.messages import check_role
 from server.openai.responses_tools import INPUT, flat_name
 
 _OPENAI_CIPHER = "gAAAA"  # OpenAI's own encrypted reasoning begins so; nobody else can read it
@@ -107,8 +108,7 @@ class MessageItem(Item):
 
     def add_to(self, conversation: Conversation) -> None:
         """Add the message."""
-        if not self.role:
-            raise FieldError("role is required", "role")
+        check_role(self.role, "role")
         conversation.add(self.role.lower(), self.content)
 
 
@@ -278,6 +278,8 @@ def parse_input(value: Any) -> Sequence[Message]:
         raise FieldError(f"too many input items: {len(items)}, at most {MAX_ITEMS} are accepted")
     conversation = Conversation()
     parse_each("input", items, lambda item: _item(item).add_to(conversation))
+    if items and not conversation.messages:  # only reasoning, or what is skipped
+        raise FieldError("input has no content that a model can read")
     return conversation.end()
 
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PlainValidator
 
 from engine.api import NamedTool, Tool
-from modelfile.text import cut
+from modelfile.text import cut, quote
 from server.http.body import Body, FieldError, mismatch, parse_each, validated
-from server.ollama.fields import MAX_ITEMS, FunctionBody, ParametersBody, ToolBody
+from server.ollama.fields import MAX_ITEMS, FunctionBody, ParametersBody, ToolBody, first_double
 from server.openai.tools import ToolRule
 
 log = logging.getLogger("pronk.server")
@@ -124,6 +124,8 @@ def parse_tools(value: Any) -> ResponsesTools:
     _check_count(len(items))
     offered = parse_each("tools", items, lambda item: tuple(_offered(item)))
     _check_count(sum(map(len, offered)))
+    if double := first_double(tool.tool.name for tools in offered for tool in tools):
+        raise FieldError(f"tools: {quote(cut(double))} is there twice")
     echo = tuple(_echo(item) for item, tools in zip(items, offered, strict=True) if tools)
     return ResponsesTools(tuple(tool for tools in offered for tool in tools), echo)
 

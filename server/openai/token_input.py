@@ -35,15 +35,10 @@ _WRONG_PROMPT = "invalid prompt: a text, token ids, or a list of either is expec
 Prompts = Annotated[
     list[TokenInput], PlainValidator(lambda value: parse_texts(value, _WRONG_PROMPT), json_schema_input_type=_SENT)
 ]
-
-
-def _parse_inputs(value: Any) -> list[TokenInput]:
-    if value == []:
-        raise ValueError("invalid input")
-    return parse_texts(value, "invalid input type")
-
-
-Inputs = Annotated[list[TokenInput], PlainValidator(_parse_inputs, json_schema_input_type=_SENT)]
+Inputs = Annotated[
+    list[TokenInput],
+    PlainValidator(lambda value: parse_texts(value, "invalid input type"), json_schema_input_type=_SENT),
+]
 
 
 async def as_text(engine: EngineSurface, model: str, text: TokenInput) -> str:

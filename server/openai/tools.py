@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator
 
 from engine.api import NamedTool, Tool, ToolChoice
+from modelfile.text import cut, quote
 from server.http.body import Body
 from server.http.errors import HTTPError
-from server.ollama.fields import NAMED_FUNCTION, NamedToolChoice, parse_tool_choice
+from server.ollama.fields import NAMED_FUNCTION, NamedToolChoice, first_double, parse_tool_choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,18 @@ def parse_function_call(value: Any) -> ToolRule:
     raise ValueError('invalid function_call (must be "auto", "none" or {"name":…})')
 
 
-def functions_only(tools: Sequence[Tool]) -> None:
-    """Raise HTTPError for a tool that is no function."""
+def check_functions(tools: Sequence[Tool], field: str, name_field: str) -> None:
+    """Raise HTTPError for a tool that is no function, has no name, or that of another one.
+
+    `field` is the list of tools, `name_field` where each has its name.
+    """
     for index, tool in enumerate(tools):
         if tool.type not in ("", "function"):
-            raise HTTPError("only tools of type 'function' are supported", f"tools[{index}].type")
+            raise HTTPError("only tools of type 'function' are supported", f"{field}[{index}].type")
+        if not tool.name:
+            raise HTTPError(f"{field}[{index}]: name is required", f"{field}[{index}].{name_field}")
+    if double := first_double(tool.name for tool in tools):
+        raise HTTPError(f"{field}: {quote(cut(double))} is there twice", field)
 
 
 class FunctionName(Body):

@@ -175,7 +175,8 @@ def test_thinking(fields: dict[str, Any], think: Any) -> None:
 
 def test_a_budget_for_reasoning() -> None:
     assert request(thinking={"type": "enabled", "budget_tokens": 2048}).thinking_budget == 2048
-    assert request(thinking={"type": "enabled"}).thinking_budget is None
+    assert request(thinking={"type": "adaptive"}).thinking_budget is None
+    assert request().thinking_budget is None
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_tool_choice(sent: dict[str, Any], choice: Any, parallel: bool) -> None:
 def test_tools() -> None:
     (tool,) = request(tools=[{"name": "f", "description": "d", "input_schema": SCHEMA, "type": "custom"}]).tools
     assert (tool.name, tool.description, tool.sent, tool.required) == ("f", "d", SCHEMA, ("city",))
-    (bare,) = request(tools=[{"name": "f"}]).tools
+    (bare,) = request(tools=[{"name": "f", "input_schema": {}}]).tools
     assert bare.sent == {}
 
 
@@ -219,7 +220,7 @@ def test_tools_that_anthropic_defines(kind: str, name: str, argument: str) -> No
 
 def test_a_search_for_tools_is_not_needed() -> None:
     sent = [{"type": "tool_search_tool_regex_20251119", "name": "tool_search_tool_regex"}]
-    assert request(tools=[*sent, {"name": "f", "defer_loading": True}]).tools[0].name == "f"
+    assert request(tools=[*sent, {"name": "f", "input_schema": {}, "defer_loading": True}]).tools[0].name == "f"
 
 
 @pytest.mark.parametrize("where", ["output_config", "output_format"])
@@ -237,7 +238,7 @@ def test_a_schema_for_the_answer(where: str) -> None:
         {"system": [text("x") | {"cache_control": {"type": "ephemeral", "ttl": "1h"}}]},
         {"messages": [user([text("x") | {"cache_control": {"type": "ephemeral"}}])]},
         {"messages": [user([result("1", [text("x") | {"cache_control": {"type": "ephemeral"}}])])]},
-        {"tools": [{"name": "f", "cache_control": {"type": "ephemeral"}}]},
+        {"tools": [{"name": "f", "input_schema": {}, "cache_control": {"type": "ephemeral"}}]},
     ],
 )
 def test_cache_control_is_seen_everywhere(fields: dict[str, Any]) -> None:
@@ -273,12 +274,19 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"messages": [assistant({"type": "tool_use", "id": "1", "name": "f", "input": "x"})]},
         "tool_use block's 'input' must be an object",
     ),
+    ({"messages": [user([{"type": "text"}])]}, "text block missing required 'text' field"),
     ({"tools": [{"input_schema": {}}]}, "tool missing required 'name' field"),
+    ({"tools": [{"name": "x"}]}, "tool missing required 'input_schema' field"),
+    ({"tools": [{"name": "x", "type": "custom"}]}, "tool missing required 'input_schema' field"),
+    ({"tools": [{"name": "x", "input_schema": {}}] * 2}, 'tools: "x" is there twice'),
     ({"tools": [{"name": "x", "input_schema": {"type": 5}}]}, 'invalid input_schema for tool "x": json: cannot unm'),
     ({"tools": [{"type": "code_execution_20250825", "name": "c"}]}, 'tool type "code_execution_20250825" is not supp'),
     ({"tool_choice": {"type": "some"}}, 'invalid tool_choice.type: "some" (must be "auto", "any", "tool" or "none")'),
     ({"tool_choice": {"type": "tool"}}, "tool_choice.name is required"),
-    ({"thinking": {"type": "enabled", "budget_tokens": -1}}, "thinking.budget_tokens must be positive"),
+    ({"thinking": {"type": "enabled", "budget_tokens": 0}}, "thinking.budget_tokens must be positive"),
+    ({"thinking": {"type": "enabled"}}, "thinking.budget_tokens is required"),
+    ({"thinking": {"type": "on"}}, 'invalid thinking.type: "on" (must be "enabled", "disabled" or "adaptive")'),
+    ({"thinking": {}}, 'invalid thinking.type: ""'),
     ({"output_config": {"effort": "huge"}}, 'invalid output_config.effort: "huge"'),
     ({"output_format": {"type": "xml"}}, 'invalid output format type: "xml" (must be "json_schema")'),
     ({"output_format": {"type": "json_schema"}}, "output format missing required 'schema' field"),

@@ -165,7 +165,7 @@ async def test_what_asks_for_a_cloud_is_refused_in_the_plain_shape(
 ) -> None:
     engine.script = [CloudModel()]
     messages = [{"role": "user", "content": "x"}]
-    thinking = {"type": "enabled"}  # the capability is asked of the stored model
+    thinking = {"type": "enabled", "budget_tokens": 9}  # the capability is asked of the stored model
     for path, body in (
         ("/v1/completions", {"model": "m:cloud", "prompt": "x"}),
         ("/v1/messages", {"model": "m:cloud", "max_tokens": 1, "messages": messages, "thinking": thinking}),

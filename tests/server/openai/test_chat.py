@@ -36,6 +36,24 @@ async def asked(client: httpx.AsyncClient, engine: FakeEngine, **fields: Any) ->
         ({"model": "m", "messages": []}, "[] is too short - 'messages'", "messages"),
         ({"messages": HELLO}, "model is required", "model"),
         ({"model": "m", "messages": [{"role": "user"}]}, "invalid message content type: <nil>", "messages[0]"),
+        ({"model": "m", "messages": [*HELLO, {"content": "Hi"}]}, "role is required", "messages[1].role"),
+        ({"model": "m", "messages": [None]}, "role is required", "messages[0].role"),
+        (
+            {"model": "m", "messages": [{"role": "bogus", "content": "Hi"}]},
+            'invalid role: "bogus" (must be "system", "developer", "user", "assistant", "tool" or "function")',
+            "messages[0].role",
+        ),
+        ({"model": "m", "messages": HELLO, "functions": [{}]}, "functions[0]: name is required", "functions[0].name"),
+        (
+            {"model": "m", "messages": HELLO, "functions": [{"name": "f"}, {"name": "f"}]},
+            'functions: "f" is there twice',
+            "functions",
+        ),
+        (
+            {"model": "m", "messages": HELLO, "tools": [{"type": "function"}]},
+            "tools[0]: name is required",
+            "tools[0].function.name",
+        ),
         (
             {"model": "m", "messages": [*HELLO, {"content": 5}]},
             "invalid message content type: float64",

@@ -144,6 +144,13 @@ NOT_A_LIST = "must be a string or array: json: cannot unmarshal number into Go v
             "[0].role",
         ),
         ([{"type": "message", "content": "x"}], "input[0]: role is required", "[0].role"),
+        (
+            [QUESTION, {"role": "bogus", "content": "x"}],
+            'input[1]: invalid role: "bogus" '
+            '(must be "system", "developer", "user", "assistant", "tool" or "function")',
+            "[1].role",
+        ),
+        ([REASONING, {"type": "web_search_call"}], "input has no content that a model can read", ""),
         ([QUESTION] * 4097, "too many input items: 4097, at most 4096 are accepted", ""),
     ],
 )

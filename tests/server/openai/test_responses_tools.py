@@ -77,6 +77,7 @@ def test_tools_that_openai_runs_are_left_out(kind: str) -> None:
         ([{"type": "function"}], "tools[0]: name is required", "[0].name"),
         ([FUNCTION, {"type": "custom"}], "tools[1]: name is required", "[1].name"),
         ([{"name": "f"}], "tools[0]: type is required", "[0].type"),
+        ([FUNCTION, PATCH, FUNCTION], 'tools: "weather" is there twice', ""),
         ([FUNCTION] * 4097, "too many tools: 4097, at most 4096 are accepted", ""),
         (
             [GROUP | {"tools": [FUNCTION] * 4097}],

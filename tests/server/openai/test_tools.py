@@ -7,7 +7,7 @@ import pytest
 
 from engine.api import NamedTool, Tool
 from server.http.errors import HTTPError
-from server.openai.tools import ToolRule, functions_only, parse_function_call, parse_tool_rule
+from server.openai.tools import ToolRule, check_functions, parse_function_call, parse_tool_rule
 
 TOOLS = (Tool("a"), Tool("b"), Tool("c"))
 
@@ -67,8 +67,16 @@ def test_the_old_form() -> None:
         parse_function_call("required")
 
 
-def test_other_kinds_of_tools_are_refused() -> None:
-    functions_only([Tool("a"), Tool("b", type="function")])
+@pytest.mark.parametrize(
+    ("tool", "message", "param"),
+    [
+        (Tool(type="custom"), "only tools of type 'function' are supported", "tools[1].type"),
+        (Tool(type="function"), "tools[1]: name is required", "tools[1].function.name"),
+        (Tool("a"), 'tools: "a" is there twice', "tools"),
+    ],
+)
+def test_only_functions_with_different_names_are_tools(tool: Tool, message: str, param: str) -> None:
+    check_functions([Tool("a"), Tool("b", type="function")], "tools", "function.name")
     with pytest.raises(HTTPError) as caught:
-        functions_only([Tool("a"), Tool(type="custom")])
-    assert caught.value.param == "tools[1].type"
+        check_functions([Tool("a"), tool], "tools", "function.name")
+    assert (str(caught.value), caught.value.param) == (message, param)
