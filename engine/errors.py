@@ -39,7 +39,7 @@ class InvalidRequest(EngineError):
 
 
 class ContextExceeded(InvalidRequest):
-    """The prompt is longer than the context and may not be cut: it has `tokens` and may have `limit`; 0 if unknown."""
+    """The prompt is longer than the context and may not be cut: `tokens` that it has, and the `limit`; 0 if unknown."""
 
     def __init__(self, text: str, tokens: int = 0, limit: int = 0) -> None:
         super().__init__(text, "prompt")

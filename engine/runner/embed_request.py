@@ -110,7 +110,7 @@ def make_job(vocabulary: Vocabulary, request: Embed) -> EmbedJob:
         try:
             texts.append(EmbedText(_tokens(vocabulary, text, request)))
         except PromptRejected as error:
-            raise PromptRejected(_located(str(error), request, index)) from None
+            raise PromptRejected(_located(str(error), request, index), error.tokens, error.limit) from None
     return EmbedJob(request, texts)
 
 
@@ -118,7 +118,7 @@ def _tokens(vocabulary: Vocabulary, text: str, request: Embed) -> array[int]:
     tokens = vocabulary.tokenize(text, add_special=True)
     if len(tokens) > request.num_ctx:
         if not request.truncate:
-            raise PromptRejected(TOO_LONG)
+            raise PromptRejected(TOO_LONG, limit=request.num_ctx)  # the text may have been cut already
         return _cut(vocabulary, tokens, request.num_ctx)
     return tokens or array("i", [vocabulary.end])
 

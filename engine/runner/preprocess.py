@@ -23,7 +23,7 @@ NO_LIMIT_FACTOR = 10  # an answer without num_predict ends after this many conte
 
 
 class PromptRejected(ValueError):
-    """The prompt does not fit its context and may not be cut: it has `tokens` and may have `limit`, 0 if unknown.
+    """The prompt does not fit its context and may not be cut: `tokens` that it has, and the `limit`; 0 if unknown.
 
     The message is for users.
     """

@@ -53,4 +53,6 @@ def _check(body: ChatCompletionBody) -> None:
     if not body.model.strip():
         raise HTTPError("model is required", "model")
     check_choices(body.n)
+    if body.max_completion_tokens == 0:
+        raise HTTPError("max_completion_tokens must be at least 1", "max_completion_tokens")
     check_images(image for message in body.messages if message.content for image in message.content.images)

@@ -47,7 +47,8 @@ async def completions(request: Request, body: CompletionBody) -> Response:
     if prompts == [""]:
 
         async def load() -> bytes:
-            return writer.notice(await load_or_unload(engine, body.request("")))
+            await load_or_unload(engine, body.request(""))
+            return writer.without_text()
 
         return whole_answer(load, writer.media_type)
     choices = [(prompt, index) for prompt in prompts for index in range(body.n)]
@@ -79,7 +80,7 @@ async def _answer(
             scores = await anext(answer) if engine_request.prompt_logprobs else Delta()
             yield replace(scores, content=text) if isinstance(scores, Delta) else scores
         async for event in answer:
-            if not body.scores_only:
+            if not body.generates_nothing:
                 yield event
             elif isinstance(event, Final):
-                yield replace(event, eval_count=0)
+                yield replace(event, done_reason="length", eval_count=0)

@@ -33,9 +33,9 @@ class CompletionBody(InferenceBody):
     logprobs: Int | None = None
 
     @property
-    def scores_only(self) -> bool:
-        """Whether only the log-probabilities of the prompt are wanted."""
-        return self.echo and self.logprobs is not None and self.max_tokens == 0
+    def generates_nothing(self) -> bool:
+        """Whether only the prompt is wanted, as text or with its log-probabilities."""
+        return self.max_tokens == 0
 
     def name_of(self, field: str) -> str:
         """This body's name for a field of the engine's requests."""
@@ -58,7 +58,9 @@ class CompletionBody(InferenceBody):
 
     def _options(self) -> dict[str, Any]:
         named = {
-            "num_predict": 1 if self.scores_only else self.max_tokens,  # one token is the least that can be asked for
+            "num_predict": 1
+            if self.generates_nothing
+            else self.max_tokens,  # one token is the least that can be asked for
             "stop": self.stop,
             "frequency_penalty": self.frequency_penalty,
             "presence_penalty": self.presence_penalty,

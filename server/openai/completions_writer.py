@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Literal
+from typing import Any
 
 from engine.api import Delta, Final, Rendered
 from server.http.json_output import encode
@@ -39,9 +39,9 @@ class CompletionWriter(ChoicesWriter):
         """A whole choice."""
         return self._object(index, delta, _reason(final))
 
-    def notice(self, reason: Literal["load", "unload"]) -> bytes:
+    def without_text(self) -> bytes:
         """The answer to a request without a prompt, which loads or unloads the model."""
-        choice = {"text": "", "index": 0, "finish_reason": reason}
+        choice = {"text": "", "index": 0, "finish_reason": "stop"}
         if self.framing is Framing.SSE:
             return self.frame(encode(choice)) + self.end()
         return encode({**self.head, "choices": [choice], "usage": usage_of({})}) + b"\n"

@@ -29,11 +29,15 @@ _JSON = "application/json"
 async def embeddings(request: Request, body: EmbeddingBody) -> Response:
     """Embed texts, in OpenAI's format."""
     engine, inputs = engine_of(request), _inputs(body)
+    if body.dimensions is not None and body.dimensions < 1:
+        raise HTTPError("dimensions must be at least 1", "dimensions")
     in_base64 = _is_base64(body.encoding_format)
 
     async def work() -> bytes:
         texts = [await as_text(engine, body.model, text) for text in inputs]
         result = await vectors(engine, _request(body, texts))
+        if (width := len(result.vectors[0])) < (body.dimensions or 0):
+            raise HTTPError(f"dimensions must be at most {width}, which this model has", "dimensions")
         return await asyncio.to_thread(_answer, body.model, result, in_base64=in_base64)
 
     return whole_answer(work, _JSON)
@@ -52,7 +56,8 @@ def _request(body: EmbeddingBody, texts: list[str]) -> EmbedRequest:
     return EmbedRequest(
         model=body.model,
         texts=texts,
-        dimensions=body.dimensions,
+        truncate=body.truncate,
+        dimensions=body.dimensions or 0,
         options=dict(body.options),
         keep_alive=body.keep_alive,
     )

@@ -12,4 +12,6 @@ _TYPES = {400: "invalid_request_error", 404: "not_found_error", 413: "invalid_re
 def error_object(info: ErrorInfo) -> dict[str, Any]:
     """The body of an error."""
     kind = _TYPES.get(info.status, "api_error")
-    return {"error": {"message": info.message, "type": kind, "param": info.param or None, "code": info.code or None}}
+    counted = not info.limit or info.tokens  # such texts have the numbers
+    message = info.message if counted else f"{info.message} (at most {info.limit} tokens)"
+    return {"error": {"message": message, "type": kind, "param": info.param or None, "code": info.code or None}}

@@ -172,6 +172,8 @@ class ResponsesBody(OptionFields, StructureFields):
             raise HTTPError("prompt is not supported: no prompts are stored; use instructions and input", "prompt")
         if self.truncation not in (None, "auto", "disabled"):
             raise HTTPError('invalid truncation (must be "auto" or "disabled")', "truncation")
+        if self.max_output_tokens is not None and self.max_output_tokens < 1:
+            raise HTTPError("max_output_tokens must be at least 1", "max_output_tokens")
         check_logprobs(self.top_logprobs)
         check_images(image for message in self.input for image in message.images)
 

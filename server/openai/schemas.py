@@ -26,10 +26,11 @@ class EmbeddingBody(Body):
 
     model: str = ""
     input: Inputs = Field(default_factory=list)
-    dimensions: Int = 0
+    dimensions: Int | None = None
     encoding_format: str = ""
     options: Options = Field(default_factory=dict)
     keep_alive: KeepAlive = None
+    truncate: bool = True
 
     def name_of(self, field: str) -> str:
         """This body's name for a field of the engine's requests."""

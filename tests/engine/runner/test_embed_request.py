@@ -51,8 +51,9 @@ def test_a_long_text_keeps_its_beginning_and_what_stands_around_it(vocabulary: V
 
 
 def test_a_text_that_may_not_be_cut_is_refused(vocabulary: Vocabulary) -> None:
-    with pytest.raises(PromptRejected, match=f"^{TOO_LONG}$"):
+    with pytest.raises(PromptRejected, match=f"^{TOO_LONG}$") as refused:
         make_job(vocabulary, embed("a b c d e", num_ctx=6, truncate=False))
+    assert refused.value.limit == 6
     assert make_job(vocabulary, embed("a b c d", num_ctx=6, truncate=False)).pending
 
 

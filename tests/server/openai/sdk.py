@@ -33,8 +33,7 @@ def _ended(answer: dict[str, Any]) -> dict[str, Any]:
     if answer["object"] != "text_completion":
         return answer
     choices = [choice | {"finish_reason": choice["finish_reason"] or "stop"} for choice in answer["choices"]]
-    known = [choice | {"finish_reason": "stop"} if "load" in choice["finish_reason"] else choice for choice in choices]
-    return answer | {"choices": known}
+    return answer | {"choices": choices}
 
 
 def check_chunks(answer: httpx.Response) -> list[dict[str, Any]]:

@@ -74,6 +74,11 @@ async def asked(client: httpx.AsyncClient, engine: FakeEngine, **fields: Any) ->
             "top_logprobs must be between 0 and 20",
             "top_logprobs",
         ),
+        (
+            {"model": "m", "messages": HELLO, "max_completion_tokens": 0},
+            "max_completion_tokens must be at least 1",
+            "max_completion_tokens",
+        ),
         ({"model": "m", "messages": HELLO, "n": 0}, "n must be between 1 and 128", "n"),
         ({"model": "m", "messages": HELLO, "n": 129}, "n must be between 1 and 128", "n"),
         (

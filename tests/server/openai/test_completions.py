@@ -164,6 +164,21 @@ async def test_echo(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     assert first["choices"][0]["text"] == "Hi"
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("fields", "text"), [({"echo": True}, "Hi"), ({"echo": True, "prompt": [7]}, "Hi"), ({}, "")])
+async def test_no_tokens_are_generated(
+    client: httpx.AsyncClient, engine: FakeEngine, stream: bool, fields: Any, text: str
+) -> None:
+    script = [Detokenized(text="Hi"), Delta("!"), FINAL]
+    engine.scripts = [script[1:], script[:1]] if "prompt" in fields else [script[1:]]
+    answer = await post(client, engine, [], max_tokens=0, stream=stream, **fields)
+    chunks = check_chunks(answer) if stream else [check(answer.json())]
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == text
+    assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+    if not stream:
+        assert chunks[0]["usage"]["completion_tokens"] == 0
+
+
 @pytest.mark.parametrize("scores_only", [True, False])
 async def test_scores_of_a_prompt(client: httpx.AsyncClient, engine: FakeEngine, scores_only: bool) -> None:
     scores = Delta(logprobs=(TokenLogprob(b"H", math.nan), TokenLogprob(b"i", -0.5, (TokenLogprob(b"o", -0.25),))))
@@ -186,9 +201,9 @@ async def test_scores_of_a_prompt(client: httpx.AsyncClient, engine: FakeEngine,
 async def test_without_a_prompt_the_model_is_loaded(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     for prompt in (None, "", []):
         (choice,) = (await whole(client, engine, [], prompt=prompt))["choices"]
-        assert choice == {"text": "", "index": 0, "finish_reason": "load"}
+        assert choice == {"text": "", "index": 0, "finish_reason": "stop"}
     (chunk,) = check_chunks(await post(client, engine, [], prompt="", stream=True, keep_alive=0))
-    assert chunk["choices"][0]["finish_reason"] == "unload"
+    assert chunk["choices"][0]["finish_reason"] == "stop"
     assert engine.unloaded == ["m"]
 
 

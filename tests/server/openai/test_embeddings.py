@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from engine.api import Detokenized, DetokenizeRequest, Embeddings, EmbedRequest
-from engine.errors import ModelNotFound
+from engine.errors import ContextExceeded, ModelNotFound
 from tests.server.fake_engine import FakeEngine
 from tests.server.openai.test_models import openai
 
@@ -20,7 +20,7 @@ FOUND = Embeddings(vectors=[array("f", [0.1, -1.5]), array("f", [1.0, 0.25])], p
     [
         ({"model": "m"}, "invalid input", None),
         ({"model": "m", "input": None}, "invalid input", None),
-        ({"model": "m", "input": []}, "invalid input", "input"),
+        ({"model": "m", "input": []}, "invalid input", None),
         ({"model": "m", "input": 5}, "invalid input type", "input"),
         ({"model": "m", "input": [[1, -2]]}, "invalid input type", "input"),
         ({"model": "m", "input": ["a", []]}, "invalid input type", "input"),
@@ -30,6 +30,8 @@ FOUND = Embeddings(vectors=[array("f", [0.1, -1.5]), array("f", [1.0, 0.25])], p
             "Invalid value for 'encoding_format' = int8. Supported values: ['float', 'base64'].",
             "encoding_format",
         ),
+        ({"model": "m", "input": "a", "dimensions": 0}, "dimensions must be at least 1", "dimensions"),
+        ({"model": "m", "input": "a", "dimensions": -1}, "dimensions must be at least 1", "dimensions"),
     ],
 )
 async def test_refusals(
@@ -45,6 +47,24 @@ async def test_an_unknown_model(client: httpx.AsyncClient, engine: FakeEngine) -
     answer = await client.post("/v1/embeddings", json={"model": "zz", "input": "a"})
     assert answer.status_code == 404
     assert answer.json() == openai('model "zz" not found, try pulling it first', "not_found_error")
+
+
+async def test_more_dimensions_than_the_model_has(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.script = [FOUND]
+    body = {"model": "m", "input": ["a", "b"], "dimensions": 2}
+    assert (await client.post("/v1/embeddings", json=body)).status_code == 200
+    answer = await client.post("/v1/embeddings", json=body | {"dimensions": 3})
+    message = "dimensions must be at most 2, which this model has"
+    assert (answer.status_code, answer.json()) == (400, openai(message, param="dimensions"))
+
+
+async def test_a_text_that_may_not_be_cut(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.script = [ContextExceeded("the input length exceeds the context length: input[1]", limit=256)]
+    answer = await client.post("/v1/embeddings", json={"model": "m", "input": ["a", "b"], "truncate": False})
+    message = "the input length exceeds the context length: input[1] (at most 256 tokens)"
+    error = openai(message, param="input")["error"]
+    assert (answer.status_code, answer.json()["error"]) == (400, error | {"code": "context_length_exceeded"})
+    assert engine.asked == [EmbedRequest(model="m", texts=["a", "b"], truncate=False)]
 
 
 @pytest.mark.parametrize(("input", "texts"), [("a", ["a"]), ("", [""]), (["a", ""], ["a", ""])])

@@ -178,6 +178,8 @@ INVALID = [
         'tool_choice allows "g", which is not among the tools',
         "tool_choice",
     ),
+    ({"max_output_tokens": 0}, "max_output_tokens must be at least 1", "max_output_tokens"),
+    ({"max_output_tokens": -1}, "max_output_tokens must be at least 1", "max_output_tokens"),
     (
         {"max_output_tokens": "5"},
         "json: cannot unmarshal string into Go struct field ResponsesRequest.max_output_tokens of type int",
