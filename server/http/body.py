@@ -283,7 +283,7 @@ class BodyRoute(APIRoute):
 
 
 async def read_body(request: Request, kind: type[B], limit: int, empty: str = BodyRoute.empty) -> B:
-    """Receive and decode a body of at most `limit` bytes. Raises BodyTooLarge or InvalidBody."""
+    """Receive and decode a body of at most `limit` bytes. Raises BodyTooLarge, UnknownEncoding or InvalidBody."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise BodyTooLarge(limit)

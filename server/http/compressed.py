@@ -9,19 +9,23 @@ from typing import Any
 
 from starlette.requests import Request
 
-from server.http.errors import InvalidBody
+from server.http.errors import InvalidBody, UnknownEncoding
 from server.http.json_input import SLICE
 
 _WINDOW_LOG = 23  # as in Ollama: a frame may need 8 MiB to be read
 
 
 async def parts_of(request: Request) -> AsyncIterator[bytes]:
-    """The pieces of a body as they arrive, decompressed if `Content-Encoding` is zstd. Raises InvalidBody.
+    """The pieces of a body as they arrive, decompressed if `Content-Encoding` is zstd.
 
-    No piece of a compressed body is larger than SLICE, so one who counts them can stop in time.
+    Raises UnknownEncoding for another one, and InvalidBody. No piece of a compressed body is larger than SLICE, so one
+    who counts them can stop in time.
     """
     parts = request.stream()
-    if request.headers.get("content-encoding", "").strip().lower() != "zstd":
+    encoding = ", ".join(request.headers.getlist("content-encoding")).strip().lower()
+    if encoding not in ("", "identity", "zstd"):
+        raise UnknownEncoding(encoding)
+    if encoding != "zstd":
         async for part in parts:
             yield part
         return

@@ -6,6 +6,7 @@ HTTPError                   a status and a message
 ├── NotFound                404
 ├── Forbidden               403  as `{"error": …}` in every API
 ├── BodyTooLarge            413
+├── UnknownEncoding         415  the body is compressed in a way that is not supported
 └── NotSupported            501  part of the API, not implemented yet
 
 Any other exception is a defect: the client gets 500 `internal server error`, the log the traceback.
@@ -29,7 +30,7 @@ from modelfile.create import CreateError
 from modelfile.parameters import OptionError
 from modelfile.parser import ModelfileError
 from modelfile.quantize import QuantizeError
-from modelfile.text import cut
+from modelfile.text import cut, quote
 from modelfile.worker_client import JobFailed, JobUnsupported
 from registry.errors import RegistryError
 from registry.gguf import GGUFError
@@ -86,6 +87,15 @@ class BodyTooLarge(HTTPError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"request body too large: at most {limit} bytes are accepted")
+
+
+class UnknownEncoding(HTTPError):
+    """The body has a `Content-Encoding` that is not supported."""
+
+    status = 415
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f'unsupported Content-Encoding: {quote(cut(encoding))} (must be "zstd")')
 
 
 class NotSupported(HTTPError):
@@ -219,7 +229,7 @@ async def error_response(request: Request, error: Exception) -> Response:
     headers = {"content-type": "application/json; charset=utf-8"}
     if status == 503:
         headers["retry-after"] = _RETRY_AFTER
-    if isinstance(error, BodyTooLarge) or not isinstance(error, KNOWN):
+    if isinstance(error, BodyTooLarge | UnknownEncoding) or not isinstance(error, KNOWN):
         # The rest of the body is not read; after a defect uvicorn closes the connection anyway.
         headers["connection"] = "close"
     if not isinstance(error, KNOWN):

@@ -6,7 +6,12 @@ from typing import Any
 
 from server.http.errors import ErrorInfo
 
-_TYPES = {400: "invalid_request_error", 404: "not_found_error", 413: "invalid_request_error"}
+_TYPES = {
+    400: "invalid_request_error",
+    404: "not_found_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+}
 
 
 def error_object(info: ErrorInfo) -> dict[str, Any]:

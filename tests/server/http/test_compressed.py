@@ -48,6 +48,22 @@ async def test_what_is_not_zstd_is_refused(client: httpx.AsyncClient, content: b
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "failed to decompress request body")
 
 
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd, zstd"])
+async def test_other_encodings_are_refused(client: httpx.AsyncClient, path: str, coding: str) -> None:
+    answer = await post(client, path, b"\x1f\x8b", coding)
+    message = f'unsupported Content-Encoding: "{coding}" (must be "zstd")'
+    error = answer.json()["error"]
+    assert answer.status_code == 415
+    assert (error if path == "/api/chat" else error["message"]) == message
+    assert path == "/api/chat" or error["type"] == "invalid_request_error"
+
+
+async def test_an_encoding_that_changes_nothing(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.script = [Delta("Hello"), Final(done_reason="stop")]
+    assert (await post(client, "/api/chat", text_of(BODY), "identity")).status_code == 200
+
+
 async def test_a_frame_with_a_large_window_is_refused(client: httpx.AsyncClient) -> None:
     options = {zstd.CompressionParameter.window_log: 27, zstd.CompressionParameter.content_size_flag: 0}
     compressor = zstd.ZstdCompressor(options=options)

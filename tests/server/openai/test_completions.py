@@ -170,7 +170,7 @@ async def test_no_tokens_are_generated(
     client: httpx.AsyncClient, engine: FakeEngine, stream: bool, fields: Any, text: str
 ) -> None:
     script = [Detokenized(text="Hi"), Delta("!"), FINAL]
-    engine.scripts = [script[1:], script[:1]] if "prompt" in fields else [script[1:]]
+    engine.scripts = [script[:1], script[1:]] if "prompt" in fields else [script[1:]]
     answer = await post(client, engine, [], max_tokens=0, stream=stream, **fields)
     chunks = check_chunks(answer) if stream else [check(answer.json())]
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == text
