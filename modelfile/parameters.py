@@ -283,7 +283,9 @@ class Options:
         within=(-1, MOST_TOKENS),
         open="above",
     )
-    repeat_penalty: float = option("float32", 1.1, "penalty on repeated tokens; 1: off", within=(0.01, 100))
+    repeat_penalty: float = option(
+        "float32", 1.1, "penalty on repeated tokens; 1: off, the default on `/v1/*`", within=(0.01, 100)
+    )
     presence_penalty: float = option("float32", 0.0, "penalty on tokens that occurred", within=(-100, 100))
     frequency_penalty: float = option("float32", 0.0, "penalty for each occurrence", within=(-100, 100))
     penalize_newline: bool = option("boolean", True, "penalties count line breaks too")
