@@ -202,7 +202,7 @@ def test_texts_for_vectors_arrive_in_one_piece_or_are_refused(served: tuple[Chan
     texts = ["one", "two three four"]
     parent.send(Embed(1, texts, 2, False, 0, True, 0), Embed(2, texts, 9, False, 0, True, 0), Cancel(2))
     parent.send(Embed(3, texts, 2, True, 0, True, 0))
-    assert parent.receive() == [Failed(1, "context", "the input length exceeds the context length: input[1]")]
+    assert parent.receive() == [Failed(1, "context", "the input length exceeds the context length: input[1]", limit=2)]
     job = channel.take(block=True)
     if isinstance(job, EmbedJob) and job.id == 2:  # its tokens were there before the cancel came
         assert channel.take(block=True) == Cancel(2)
