@@ -6,7 +6,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import NoReturn, Protocol
@@ -43,7 +44,9 @@ from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 
 _IDLE = 1.0  # seconds
+_TURNS = 8  # requests with grammars that are prepared by turns; others wait
 _LONG = 64 << 10  # characters or tokens; longer texts are tokenised on a thread of their own
+_OVER = object()
 _Work = Submit | Embed | Rerank
 _TextMessage = _Work | Tokenize | Detokenize
 
@@ -168,22 +171,28 @@ class Channel:
             message = queue.get()
             match message:
                 case Submit() | Embed() | Rerank():
-                    self._prepare(vocabulary, message, n_ctx)
+                    deque(self._prepare(vocabulary, message, n_ctx), maxlen=0)
                 case Tokenize():
                     self.send([_tokens(vocabulary, message)])
                 case Detokenize(id=message_id, tokens=tokens):
                     self.send([Text(message_id, vocabulary.detokenize(tokens), vocabulary.first_invalid(tokens))])
 
     def _constrain(self, vocabulary: Vocabulary, n_ctx: int, counters: Counters) -> None:
-        """Prepare requests with a grammar, on a thread of their own: compiling one can take long."""
+        """Prepare requests with a grammar by turns, on a thread of their own: some take long."""
         grammars = Grammars(vocabulary)
-        message = self._first_for_grammars(grammars, counters)
-        while True:
+
+        def begun(message: Submit | Constrain) -> Iterator[None]:
             if isinstance(message, Submit):
-                self._prepare(vocabulary, message, n_ctx, grammars)
-            else:
-                self._constrain_later(message, grammars)
-            message = self._grammar_queue.get()
+                return self._prepare(vocabulary, message, n_ctx, grammars)
+            return self._constrain_later(message, grammars)
+
+        work = deque([begun(self._first_for_grammars(grammars, counters))])
+        while True:
+            while not work or (len(work) < _TURNS and not self._grammar_queue.empty()):
+                work.append(begun(self._grammar_queue.get()))
+            turn = work.popleft()
+            if next(turn, _OVER) is not _OVER:
+                work.append(turn)
 
     def _first_for_grammars(self, grammars: Grammars, counters: Counters) -> Submit | Constrain:
         """The first request with a grammar. Waiting for it, do what is slow once nothing happens behind an answer."""
@@ -199,8 +208,9 @@ class Channel:
         grammars.prepare()
         return self._grammar_queue.get()
 
-    def _constrain_later(self, message: Constrain, grammars: Grammars) -> None:
+    def _constrain_later(self, message: Constrain, grammars: Grammars) -> Iterator[None]:
         """Compile a grammar and hand it to the loops, behind its request. A bad one leaves the answer free."""
+        yield
         started = time.perf_counter()
         late = LateGrammar(message.id, None)
         try:
@@ -215,8 +225,13 @@ class Channel:
             else:
                 self._inbox.put(late)
 
-    def _prepare(self, vocabulary: Vocabulary, message: _Work, n_ctx: int, grammars: Grammars | None = None) -> None:
-        """Turn a request into work for the loops and hand it over, unless it was cancelled meanwhile or is refused."""
+    def _prepare(
+        self, vocabulary: Vocabulary, message: _Work, n_ctx: int, grammars: Grammars | None = None
+    ) -> Iterator[None]:
+        """Turn a request into work for the loops and hand it over, unless it was cancelled meanwhile or is refused.
+
+        Pauses often while it searches for an end of the answer.
+        """
         if message.id not in self._preparing:
             return
         started = time.perf_counter()
@@ -231,6 +246,11 @@ class Channel:
         except RequestRejected as error:
             self._refuse(Failed(message.id, "request", str(error), field=error.field))
             return
+        if isinstance(item, Sequence):
+            for _ in item.sampler.find_first_end():
+                if message.id not in self._preparing:
+                    break
+                yield
         log_event(message.trace_id, "request prepared", seq=message.id, ms=(time.perf_counter() - started) * 1e3)
         with self._handover:
             if message.id in self._preparing:

@@ -6,13 +6,14 @@ closing quote, then printable characters; white space last.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Generator, Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -45,6 +46,7 @@ from engine.runner.end_steps import (
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
+_T = TypeVar("_T")
 LONGEST = 512  # tokens of an end; if it needs more, none is found
 MOST_STATES = 100  # that are expanded at each distance from the start
 
@@ -113,6 +115,40 @@ class _State:
     quoted: bool
 
 
+class Effort:
+    """What is left of what one search may cost: `tries` are steps tried, `seconds` CPU time of the searching thread.
+
+    Time counts between `resume` and `pause`; see `used_up`.
+    """
+
+    __slots__ = ("_since", "seconds", "tries")
+
+    def __init__(self, tries: int, seconds: float) -> None:
+        self.tries = tries
+        self.seconds = seconds
+        self._since = 0.0
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the search must give up. Up to date behind `resume` and `spend`."""
+        return self.tries <= 0 or self.seconds <= 0
+
+    def resume(self) -> None:
+        """Count CPU time from now on."""
+        self._since = time.thread_time()
+
+    def pause(self) -> None:
+        """Count what has passed since `resume`."""
+        now = time.thread_time()
+        self.seconds -= now - self._since
+        self._since = now
+
+    def spend(self) -> None:
+        """Count one try, and the time until now."""
+        self.tries -= 1
+        self.pause()
+
+
 class EndFinder:
     """Finds short ends of answers, and writes them in the tokens of one vocabulary. Immutable; safe from any thread.
 
@@ -126,18 +162,24 @@ class EndFinder:
                 self._tokens.setdefault(piece, token)
         self._longest = max(map(len, self._tokens), default=0)
 
-    def shortest(self, matcher: LLMatcher, targets: EndTargets, tries: int) -> StepPath | None:
-        """The steps of a short end; None if `tries` steps tried find none.
+    def search(
+        self, matcher: LLMatcher, targets: EndTargets, effort: Effort, tokens: int
+    ) -> Generator[None, None, StepPath | None]:
+        """Search for a short end of at most `tokens` tokens: returns its steps, None if the effort finds none.
 
-        The matcher must take steps for tokens; it is left as it was.
+        Yields after each state, with the matcher, which must take steps for tokens, as it was.
         """
-        most = max(tries // _PARTS, _LEAST_TRIED)
+        most = max(effort.tries // _PARTS, _LEAST_TRIED)
         for plan, guess in product(_PLANS, (True, False) if targets.is_json else (True,)):
-            search = _Search(targets, min(tries, most), *plan)
-            path = search.run(matcher, trusts_quotes=guess)
+            if effort.used_up:
+                break
+            tries = min(effort.tries, most)
+            left = Effort(tries, effort.seconds)
+            path = yield from _Search(targets, left, tokens * self._longest, *plan).run(matcher, trusts_quotes=guess)
+            effort.tries -= tries - left.tries
+            effort.seconds = left.seconds
             if path is not None:
                 return path
-            tries -= search.tried
         return None
 
     def tokenize(self, path: StepPath, marks: Sequence[int]) -> list[int] | None:
@@ -190,14 +232,15 @@ class _Search:
     the shortest one is kept.
     """
 
-    def __init__(self, targets: EndTargets, tries: int, text_key: TextKey, stale: int) -> None:
+    def __init__(self, targets: EndTargets, effort: Effort, longest: int, text_key: TextKey, stale: int) -> None:
         self._closings = targets.closings
         self._is_json = targets.is_json
         self._structure = STRUCTURE.difference(targets.signs) if targets.is_json else frozenset[int]()
         self._examples = [tuple(variant) for text in targets.examples for variant in (text, b" " + text)]
         self._text_key = text_key
         self._stale = stale
-        self._left = self._tries = tries
+        self._effort = effort
+        self._longest = longest  # steps of a path
         self._mask = np.zeros(MASK_WORDS, np.uint32)
         self._address = self._mask.ctypes.data
         self._distinct: dict[Hashable, list[int]] = {}  # by what is allowed: the steps that lead to different states
@@ -207,14 +250,13 @@ class _Search:
         self._closed_at: dict[int, int] = {}  # by the origin behind a bracket: where that was first closed
         self._path: StepPath | None = None
 
-    @property
-    def tried(self) -> int:
-        """Number of steps tried."""
-        return self._tries - self._left
+    def run(self, matcher: LLMatcher, *, trusts_quotes: bool) -> Generator[None, None, StepPath | None]:
+        """Search for a shortest path to the end, which is returned; yields after each state.
 
-    def run(self, matcher: LLMatcher, *, trusts_quotes: bool) -> StepPath | None:
-        """A shortest path to the end. Whether it begins within a JSON string is a guess, trusted or reversed."""
+        Whether it begins within a JSON string is a guess, trusted or reversed.
+        """
         level = last_news = known = 0
+        self._effort.resume()
         start = matcher.deep_copy()
         allowed = self._following(start)
         if not allowed:
@@ -224,7 +266,7 @@ class _Search:
         forced = self._ahead(start)
         quoted = self._is_json and self._begins_quoted(start, allowed, forced) is trusts_quotes
         self._add(_State(start, (), allowed, (), forced, 0, (-1,), quoted))
-        while self._levels and level - last_news < self._stale:
+        while self._levels and level - last_news < self._stale and level < self._longest:
             if known < len(self._distinct) + len(self._reached):
                 known, last_news = len(self._distinct) + len(self._reached), level
             states = list(self._levels.pop(level, {}).values())
@@ -235,11 +277,15 @@ class _Search:
                 states.sort(key=lambda state: frequency[state.allowed])
                 states = [state for state in states if not self._is_late(state, level)]
             for state in states[:MOST_STATES]:
-                if self._left <= 0:
+                self._effort.pause()
+                if self._effort.used_up:
                     return None
                 self._expand(state)
                 if self._path is not None:
                     return self._path
+                self._effort.pause()
+                yield
+                self._effort.resume()
             level += 1
         return None
 
@@ -319,7 +365,7 @@ class _Search:
         """The whitespace steps that allow a step which is not allowed now; others only lengthen the path."""
         leading: list[int] = []
         for step in spaces:
-            self._left -= 1
+            self._effort.spend()
             if state.matcher.consume_tokens([step]):
                 following = self._following(state.matcher)
                 state.matcher.rollback(1)
@@ -329,7 +375,9 @@ class _Search:
 
     def _try(self, state: _State, steps: StepPath) -> StepMask:
         """Follow some steps and queue the state behind them; returns what may follow there, b"" if impossible."""
-        self._left -= 1
+        self._effort.spend()
+        if self._effort.seconds <= 0:
+            return b""
         matcher = state.matcher
         if matcher.validate_tokens(list(steps)) < len(steps):  # a wrong step would put the matcher in error for good
             return b""
@@ -400,6 +448,16 @@ class _Search:
             return b"" if matcher.is_error() else ONLY_END
         matcher.unsafe_compute_mask_ptr(self._address, self._mask.nbytes)
         return b"" if matcher.is_error() or not self._mask.any() else self._mask.tobytes()
+
+
+def completed(search: Generator[None, None, _T]) -> _T:
+    """The result of a search that is run without a pause."""
+    while True:
+        try:
+            next(search)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
 
 
 @lru_cache(4096)

@@ -50,11 +50,13 @@ class GrammarVocabulary(Protocol):
 class Grammars:
     """Compiles grammars for one model's vocabulary. Owned by one thread at a time, which may be any.
 
-    The first use takes long: llguidance sorts the vocabulary, half a second for 150,000 tokens.
+    `most_states` bounds the lexer of each grammar. The first use takes long: llguidance sorts the vocabulary, half a
+    second for 150,000 tokens.
     """
 
-    def __init__(self, vocabulary: GrammarVocabulary) -> None:
+    def __init__(self, vocabulary: GrammarVocabulary, most_states: int = MOST_STATES) -> None:
         self._vocabulary = vocabulary
+        self._most_states = most_states
         self._compiled: dict[
             tuple[str, tuple[str, ...]], LLMatcher
         ] = {}  # of `call_grammar`, the most recently used at the end
@@ -65,9 +67,9 @@ class Grammars:
         control = self._control_tokens(grammar)
         steps = {token: FIRST_MARK + n for n, token in enumerate(list(control.values())[:MOST_MARKS])}
         placed = bool(grammar.user_grammar)
-        matcher = _compiled(tables.tokenizer, lark(grammar, control), placed=placed)
+        matcher = self._matcher(tables.tokenizer, lark(grammar, control), placed=placed)
         control_steps = {mark: steps[token] for mark, token in control.items() if token in steps}
-        shadow = _compiled(tables.stepper, lark(grammar, control_steps, options=_UNFORCED), placed=placed)
+        shadow = self._matcher(tables.stepper, lark(grammar, control_steps, options=_UNFORCED), placed=placed)
         closings = dict.fromkeys([*grammar.closings, *(m for n, m in enumerate(grammar.marks) if _ends(grammar, n))])
         targets = EndTargets(
             [text.encode() for text in closings],
@@ -84,7 +86,9 @@ class Grammars:
         tables = self._tables
         control = self._control_tokens(grammar)
         key = (grammar.rules, grammar.marks)
-        compiled = self._compiled.pop(key, None) or _compiled(tables.tokenizer, lark(grammar, control), placed=False)
+        compiled = self._compiled.pop(key, None) or self._matcher(
+            tables.tokenizer, lark(grammar, control), placed=False
+        )
         self._compiled[key] = compiled
         if len(self._compiled) > REMEMBERED:
             del self._compiled[next(iter(self._compiled))]
@@ -94,6 +98,15 @@ class Grammars:
         """The marks of a grammar that are control tokens."""
         tokens = {text.decode(): token for token, text in self._vocabulary.preserved(grammar.marks).items()}
         return {mark: token for mark, token in tokens.items() if token in self._tables.control}
+
+    def _matcher(self, tokenizer: LLTokenizer, rules: str, *, placed: bool) -> LLMatcher:
+        """A matcher for rules; `placed`: an error says where in them it is. Raises GrammarRejected."""
+        from llguidance import LLMatcher
+
+        matcher = LLMatcher(tokenizer, rules, log_level=0, limits=limits(self._most_states))
+        if matcher.is_error():
+            raise GrammarRejected(reason(matcher, placed=placed))
+        return matcher
 
     def prepare(self) -> None:
         """Do now what the first use would do. Other Python code of the process stands still for half of that time."""
@@ -133,16 +146,6 @@ class _Tables:
     end_token: int
 
 
-def _compiled(tokenizer: LLTokenizer, rules: str, *, placed: bool) -> LLMatcher:
-    """A matcher for rules; `placed`: an error says where in them it is. Raises GrammarRejected."""
-    from llguidance import LLMatcher
-
-    matcher = LLMatcher(tokenizer, rules, log_level=0, limits=limits())
-    if matcher.is_error():
-        raise GrammarRejected(reason(matcher, placed=placed))
-    return matcher
-
-
 def lark(grammar: Grammar, control: Mapping[str, int], options: str = "") -> str:
     """The whole grammar for a vocabulary: the marks in `control` are its control tokens, the others text.
 
@@ -164,12 +167,12 @@ def lark(grammar: Grammar, control: Mapping[str, int], options: str = "") -> str
     return json.dumps({"grammars": [{"lark_grammar": text}, user]})
 
 
-def limits() -> LLParserLimits:
+def limits(most_states: int = MOST_STATES) -> LLParserLimits:
     """What compiling and following one grammar may cost."""
     from llguidance import LLParserLimits
 
     return LLParserLimits(
-        max_grammar_size=LARGEST, max_lexer_states=MOST_STATES, max_items_in_row=MOST_ITEMS, verbose_errors=False
+        max_grammar_size=LARGEST, max_lexer_states=most_states, max_items_in_row=MOST_ITEMS, verbose_errors=False
     )
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from array import array
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from selectors import EVENT_READ, BaseSelector, DefaultSelector
@@ -19,12 +20,16 @@ import msgspec
 import numpy as np
 
 from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
-from engine.runner.grammar import STACK, GrammarRejected, Grammars
+from engine.runner.forced_end import Effort
+from engine.runner.grammar import MOST_STATES, STACK, GrammarRejected, Grammars
 from modelfile.operating_system import limit_address_space, prepare_child
 
 MEMORY_LIMIT = 1 << 30  # bytes of address space of each trial
 TOO_MUCH = "it is too complex"
-ANSWER, SEARCH = 500, 2_500  # tokens of a trial's answer, and tries to find its end
+ANSWER = 500  # tokens of a trial's answer
+SEARCH = 2_500, 0.5  # tries to find its end, and seconds of CPU time
+WALK = 8  # tokens that a trial follows: what is forced from there on is computed then, however long it is
+_OTHER = "~"  # may begin a trial's answer, as reasoning may: else nothing is computed of what is forced from the start
 MAX_REASON = 1024  # bytes: a pipe holds them without a reader
 BYTES = 256
 
@@ -56,7 +61,7 @@ class ByteVocabulary:
 def main() -> None:
     """Validate grammars from standard input until it is closed, each in a process of its own."""
     prepare_child(forks=True)
-    grammars = Grammars(ByteVocabulary())
+    grammars = Grammars(ByteVocabulary(), MOST_STATES // 2)  # a model's tokens reach more states than bytes do
     validate(grammars, Grammar('start: "a"'))  # do now what is slow the first time
     _send(GrammarVerdict(0, True, ""))
     with DefaultSelector() as selector:
@@ -131,15 +136,35 @@ def validate(grammars: Grammars, grammar: Grammar) -> str:
     try:
         if grammar.whole:
             matcher = grammars.matcher(grammar)
-            matcher.set_budget(ANSWER, SEARCH)
+            matcher.set_budget(ANSWER)
+            deque(matcher.find_first_end(Effort(*SEARCH)), maxlen=0)
             matcher.restrict(row)
             fault = matcher.fault
+            if not fault and _becomes_too_much(grammars, grammar):
+                return TOO_MUCH
         else:
             calls = grammars.call_grammar(grammar)
             fault = calls.mask.apply(calls.start, row)
     except GrammarRejected as error:
         return str(error)
     return "it contradicts itself: no answer would do" if fault else ""
+
+
+def _becomes_too_much(grammars: Grammars, grammar: Grammar) -> bool:
+    """Whether an answer soon fails as too complex: where a forced text is endless, or longer than a lexer can hold."""
+    rules = grammar.rules.replace("start:", f'start: "{_OTHER}"? begun\nbegun:', 1)
+    matcher = grammars.matcher(msgspec.structs.replace(grammar, rules=rules))
+    matcher.set_budget(sys.maxsize)
+    for _ in range(WALK):
+        row = np.zeros(ByteVocabulary.size, np.float32)
+        matcher.restrict(row)
+        if matcher.fault:
+            return matcher.fault.endswith(TOO_MUCH)
+        allowed = [byte for byte in np.flatnonzero(row == 0).tolist() if byte not in (ord(_OTHER), BYTES)]
+        if not allowed or matcher.finished:
+            return False
+        matcher.accept(allowed[0])
+    return False
 
 
 def _receive() -> ValidateGrammar | None:

@@ -32,12 +32,11 @@ class LazyMatcher:
     Asleep it costs a search in a few bytes for each token. A trigger wakes it: the grammar gets the text from the
     trigger's start on, and sleeps again at its end. Text that does not suit the grammar stays free: nothing fails here.
     `text_of` gives a token's bytes in the answer. The grammar comes later, by `set_grammar`; an answer that needs it
-    before `waits`. `held`: the last token belongs to a call that suits the grammar. The `fault` and `cut_short` of
-    other grammars do not occur.
+    before `waits`. `held`: the last token belongs to a call that suits the grammar. The `fault` of other
+    grammars does not occur.
     """
 
     fault = ""
-    cut_short = False
 
     def __init__(self, triggers: Triggers, text_of: Callable[[int], bytes]) -> None:
         self._watch = CallWatch(triggers)
@@ -49,6 +48,7 @@ class LazyMatcher:
         self._matcher: LLMatcher | None = None
         self.finished = False
         self.held = False
+        self.cut_short = False
 
     @property
     def awake(self) -> bool:
@@ -92,8 +92,9 @@ class LazyMatcher:
         self._forget()
         return token
 
-    def force_end(self) -> bool:
-        """Never: an answer that must end here ends as it is."""
+    def leave_loop(self) -> bool:
+        """Always False: an answer that repeats itself ends as it is, `cut_short` if that is within a call."""
+        self.cut_short = self.awake
         return False
 
     def _wake(self, grammar: CallGrammar, trigger: Trigger, *, sampled: bool) -> int:

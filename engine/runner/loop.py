@@ -316,7 +316,7 @@ class Loop:
             self._emit_scored(seq, text, seq.logprobs.add(token, text, stream))
         elif text:
             self._events.append(Chunk(seq.id, text, seq.n_generated, seq.sampler.holds_call))
-        if stream.stopped or seq.sampler.finished or (stream.looping and not seq.sampler.force_end()):
+        if stream.stopped or seq.sampler.finished or (stream.looping and not seq.sampler.leave_loop()):
             self._end(seq, seq.sampler.end_reason, now)
         elif seq.n_generated >= seq.max_new or (seq.full and not seq.shift):
             self._end(seq, "length", now)

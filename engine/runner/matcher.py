@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.runner.end_steps import BYTES, END, SPACE, StepPath
-from engine.runner.forced_end import LONGEST, EndFinder, EndTargets
+from engine.runner.forced_end import LONGEST, Effort, EndFinder, EndTargets, completed
 from engine.runner.penalties import Logits
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _PLACE = re.compile(r"^(?:at )?(\d+)\((\d+)\): (?:failed to compile JSON schema: )?")
 _SHOWN = re.compile(r"^ *(?:\d+ \| .*|\^+)$|<non-verbose/>", re.MULTILINE)
-_AT_FIRST, _AT_LENGTH, _BETWEEN_TOKENS = 60_000, 15_000, 2_500  # tries of 10 us each; others wait for the last two
+_AT_FIRST, _AT_LENGTH, _BETWEEN_TOKENS = (60_000, 2.0), (15_000, 0.5), (2_500, 0.1)
+"""What searches for an end may cost: tries, 10 us each in most grammars, and seconds of CPU time, for the others. All
+answers of the model wait for the last two."""
 _WORDS = (
     (re.compile(r"too many (?:expressions|items|states)", re.IGNORECASE), "it is too complex"),
     (re.compile(r"NoExtension"), "no text does"),
@@ -97,17 +99,26 @@ class Matcher:
         self._left = 0  # tokens that the answer may still have
         self._unseen: list[int] = []  # tokens that the shadow has not followed yet
         self._next_look = LONGEST + 1  # an end is searched for once no more tokens than this are left
+        self._next_loop_look: int | None = None  # the same for loops; None for at once
         self._end_path: _EndPath | None = None
         self._forced = False  # to follow the end path
         self._long_searches = 0
         self.cut_short = False
         self.fault = ""
 
-    def set_budget(self, tokens: int, tries: int = _AT_FIRST) -> None:
-        """Set how many tokens the answer may have; if few, search for an end now, trying at most `tries` steps."""
+    def set_budget(self, tokens: int) -> None:
+        """Set how many tokens the answer may have."""
         self._left = tokens
-        if tokens <= LONGEST + 1:
-            self._end_path = self._find(tries)
+
+    def find_first_end(self, effort: Effort | None = None) -> Iterator[None]:
+        """If the answer may have few tokens, search for an end before the first one, by default at length.
+
+        Yields often, so that others get their turn; the matcher is of no use before the last one.
+        """
+        if self._left <= LONGEST + 1:
+            self._end_path = yield from self._search(effort or Effort(*_AT_FIRST))
+            if self._end_path is None:
+                self._search_later()
 
     @property
     def finished(self) -> bool:
@@ -140,11 +151,22 @@ class Matcher:
         self._left -= 1
         return token
 
-    def force_end(self) -> bool:
-        """Force the answer to its end from here on; False if no end is known."""
-        if not self._forced:
-            self._end_path = self._find(_AT_LENGTH)
-            self._forced = self._end_path is not None and bool(self._end_path.tokens)
+    def leave_loop(self) -> bool:
+        """Lead an answer that repeats itself to its end from here on; False if it is complete here and should end.
+
+        It goes on by itself where the grammar leaves no choice, and where no end is known.
+        """
+        if self._forced or (self._next_loop_look is not None and self._left > self._next_loop_look):
+            return True
+        self._catch_up()
+        if self._has_one_way():
+            return True
+        end_path = self._find(_AT_LENGTH)
+        if end_path is None:
+            self._next_loop_look = self._left * 3 // 4
+            return True
+        self._end_path = end_path
+        self._forced = bool(end_path.tokens)
         return self._forced
 
     def _guard_end(self, token: int) -> int:
@@ -152,7 +174,7 @@ class Matcher:
         if self._end_path is None:
             self._end_path = self._find(_BETWEEN_TOKENS)
             if self._end_path is None or len(self._end_path.tokens) > self._left:
-                self._end_path, self._next_look = None, self._left * 3 // 4
+                self._search_later()
                 self._unseen.append(token)
                 return token
         steps = self._steps.of(token)
@@ -178,10 +200,10 @@ class Matcher:
                 if end_path is not None and len(end_path.tokens) < self._left:
                     return end_path
                 break
-        end_path = self._search(_BETWEEN_TOKENS)
+        end_path = completed(self._search(Effort(*_BETWEEN_TOKENS)))
         if end_path is None and self._long_searches < _LONG_SEARCHES:
             self._long_searches += 1
-            end_path = self._search(_AT_LENGTH)
+            end_path = completed(self._search(Effort(*_AT_LENGTH)))
         return end_path
 
     def _candidates(self, path: StepPath, steps: StepPath) -> list[StepPath]:
@@ -192,18 +214,34 @@ class Matcher:
             paths.insert(0, path[len(bare) :])
         return [*paths, *(tuple(closer) + path for closer in _CLOSERS)]
 
-    def _find(self, tries: int) -> _EndPath | None:
-        """Search for an end from here, after letting the shadow catch up."""
+    def _search_later(self) -> None:
+        """Forget the end path: there is none, or it is too long."""
+        self._end_path, self._next_look = None, self._left * 3 // 4
+
+    def _find(self, limits: tuple[int, float]) -> _EndPath | None:
+        """Search for an end from here, for at most so many tries and seconds; the shadow catches up first."""
+        self._catch_up()
+        return completed(self._search(Effort(*limits)))
+
+    def _catch_up(self) -> None:
+        """Let the shadow follow the tokens that it has not seen."""
         for token in self._unseen:
             if not self._shadow.consume_tokens(list(self._steps.of(token))):
                 break
         self._unseen.clear()
-        return self._search(tries)
 
-    def _search(self, tries: int) -> _EndPath | None:
+    def _has_one_way(self) -> bool:
+        """Whether the grammar leaves no choice of the next character."""
+        if self._shadow.is_stopped():
+            return False
+        return int.from_bytes(self._shadow.compute_bitmask(), "little").bit_count() == 1
+
+    def _search(self, effort: Effort) -> Generator[None, None, _EndPath | None]:
+        """Search for an end; the shadow has caught up, and is as it was at each pause."""
         if self._shadow.is_error():
             return None
-        path = self._end_finder.shortest(self._shadow, self._targets, tries)
+        tokens = min(self._left, LONGEST)
+        path = yield from self._end_finder.search(self._shadow, self._targets, effort, tokens)
         return None if path is None else self._tokenize(path)
 
     def _tokenize(self, path: StepPath) -> _EndPath | None:

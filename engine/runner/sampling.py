@@ -9,6 +9,7 @@ vocabulary (top_k 0, Mirostat, DRY, top-n-sigma) get the chain over all of it; t
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from typing import Literal
 
@@ -96,7 +97,7 @@ class TokenSampler:
 
     @property
     def end_reason(self) -> Literal["stop", "length"]:
-        """Why the answer ends if it ends now; "length" if its grammar had to force the end."""
+        """Why the answer ends if it ends now; "length" if its grammar had to force the end, or is not complete."""
         return "length" if self.grammar is not None and self.grammar.cut_short else "stop"
 
     @property
@@ -116,9 +117,14 @@ class TokenSampler:
             self.penalty_window.append(token)
         return token
 
-    def force_end(self) -> bool:
-        """Force the answer to end as its grammar allows; False if no such end is known."""
-        return self.grammar is not None and self.grammar.force_end()
+    def leave_loop(self) -> bool:
+        """Let the grammar lead an answer that repeats itself to its end; False if the answer should end now."""
+        return self.grammar is not None and self.grammar.leave_loop()
+
+    def find_first_end(self) -> Iterator[None]:
+        """What the grammar does before the first token; see `Matcher.find_first_end`."""
+        if isinstance(self.grammar, Matcher):
+            yield from self.grammar.find_first_end()
 
     def choose(self, address: int, size: int) -> int:
         """Run the chain; see `SamplerChain.choose`."""

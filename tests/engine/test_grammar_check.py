@@ -101,6 +101,11 @@ GRAMMARS = {
     "rules": "start: r0\n" + "\n".join(f'r{n}: r{n + 1} "x"' for n in range(20_000)) + '\nr20000: "y"',
     "nesting": "start: " + "%lark { start: " * 100 + '"a"' + "}" * 100,
     "itself": "start: start",
+    "repeats": 'start: "a"{1000000}',
+    "repeats twice": 'start: x{100000}\nx: "a"{100000}',
+    "a long pattern": "start: /a{100000}/",
+    "no end": 'start: "a" start',
+    "a long text": f'start: "{"x" * 100_000}"',
 }
 
 
@@ -109,6 +114,19 @@ async def test_hostile_grammars_of_users_are_refused_in_time(validator: GrammarV
     with pytest.raises(InvalidRequest, match=r"^invalid format: "):
         await validator.check(Grammar("start: @user", user_grammar=GRAMMARS[name]), "invalid format")
     await validator.check(GOOD, "x")
+
+
+async def test_a_long_text_is_no_hostile_grammar(validator: GrammarValidator) -> None:
+    await validator.check(Grammar("start: @user", user_grammar=f'start: "{"x" * 20_000}"'), "invalid format")
+
+
+async def test_a_text_that_never_ends_is_remembered(validator: GrammarValidator) -> None:
+    endless = Grammar("start: @user", user_grammar='start: "a" start')
+    for _ in range(2):
+        with pytest.raises(InvalidRequest, match="it is too complex"):
+            await validator.check(endless, "invalid format")
+        await validator._end()  # it is not asked again
+    assert not checkers()
 
 
 async def test_a_hostile_schema_takes_no_other_request_with_it(validator: GrammarValidator) -> None:

@@ -172,6 +172,8 @@ class JsonTerminals:
             return None if limit is None else f"/{limit}/"
         limit = number(low, high)
         if limit is None and low is not None and high is not None and low.value < high.value:
+            if values.whole and (exact := integer(_ceiling(low), _floor(high))) is not None:
+                return f"/{exact}/"  # in digits, which readers of large integers take
             self._drop("maximum: no float64 is between it and the minimum")
             return number(low, None)
         return limit

@@ -64,6 +64,8 @@ class Runner:
         tokens = prompt_tokens(self.context.vocabulary, message)
         matcher = None if message.grammar is None else self.grammars.matcher(message.grammar)
         seq = make_sequence(self.context.vocabulary, message, tokens, self._n_ctx, matcher)
+        for _ in seq.sampler.find_first_end():
+            pass
         self.loop.submit(seq)
         return seq
 

@@ -35,6 +35,7 @@ from engine.messages import (
 from engine.runner.channel import Channel, LateGrammar
 from engine.runner.embed_request import EmbedJob
 from engine.runner.llamacpp import AbortFlag
+from engine.runner.matcher import Matcher
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.runner.harness import load, submit
@@ -253,6 +254,33 @@ def test_a_grammar_that_takes_long_holds_up_nobody_else(served: tuple[Channel, P
     slow = Grammar(f"start: %json {json.dumps({'type': 'object', 'patternProperties': patterns})}")
     parent.send(msgspec.structs.replace(submit("Hi"), id=1, grammar=slow), numbered(2))
     assert [taken(channel), taken(channel)] == [2, 1]
+
+
+def test_grammars_whose_ends_are_far_take_turns_with_others(
+    served: tuple[Channel, Parent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_end, over = Matcher.find_first_end, threading.Event()
+
+    def endless(matcher: Matcher) -> Iterator[None]:
+        if matcher._left != 7:
+            yield from first_end(matcher)
+            return
+        while not over.is_set():
+            yield
+
+    monkeypatch.setattr(Matcher, "find_first_end", endless)
+    channel, parent = served
+    yes = Grammar('start: "yes" | "no"')
+
+    def held(id: int, tokens: int) -> ToRunner:
+        return msgspec.structs.replace(submit("Hi", num_predict=tokens), id=id, grammar=yes)
+
+    parent.send(held(1, 7), held(2, 20))
+    assert taken(channel) == 2
+    parent.send(*(held(id, 7) for id in range(10, 40)), held(3, 20))
+    parent.send(Cancel(1), *(Cancel(id) for id in range(10, 40)))
+    assert taken(channel) == 3
+    over.set()
 
 
 LATE = Grammar('start: "<call>" "yes"', whole=False)

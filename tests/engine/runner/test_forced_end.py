@@ -11,13 +11,13 @@ import pytest
 
 from engine.chat.grammar.json_grammar import json_rules
 from engine.messages import Grammar
-from engine.runner.forced_end import EndFinder
+from engine.runner.forced_end import Effort, EndFinder, completed
 from engine.runner.grammar import Grammars
 from engine.runner.matcher import _BETWEEN_TOKENS
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.chat.grammars import schema_matcher, written_at_random
 
-PATIENCE = 200_000  # tries; a search between two tokens has far fewer
+PATIENCE = 200_000, 60.0  # tries and seconds; a search between two tokens has far fewer
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 
 
@@ -221,11 +221,33 @@ def test_thoughts_end_with_their_own_tag_however_many_others_there_are(
     assert text.endswith("</t><p></p>")
 
 
+def test_a_search_gives_up_when_its_time_is_over(grammars: Grammars) -> None:
+    matcher = grammars.matcher(Grammar(f"start: value\n{json_rules(PLACE, 'value').text}"))
+    matcher.set_budget(10_000)
+    assert matcher._find((200_000, 0.0)) is None
+    assert matcher._find(PATIENCE) is not None
+
+
+def test_a_search_stops_where_no_room_is_left(grammars: Grammars) -> None:
+    matcher = grammars.matcher(Grammar(f'start: "{"x" * 20_000}"'))
+    matcher.set_budget(10)
+    effort = Effort(200_000, 60.0)
+    assert completed(matcher._search(effort)) is None
+    assert 200_000 - effort.tries < 10 * 48 * 10  # searches; a token has at most 48 bytes
+
+
+def test_a_search_pauses_often(grammars: Grammars) -> None:
+    matcher = grammars.matcher(Grammar(f"start: value\n{json_rules(PLACE, 'value').text}"))
+    matcher.set_budget(200)
+    assert sum(1 for _ in matcher.find_first_end()) > len('{"city":"')
+    assert matcher._end_path is not None
+
+
 def test_where_there_is_no_end(grammars: Grammars) -> None:
     matcher = grammars.matcher(
         Grammar(f"start: value\n{json_rules({'type': 'string', 'minLength': 9_000}, 'value').text}")
     )
-    assert matcher._find(5_000) is None
+    assert matcher._find((5_000, 60.0)) is None
 
 
 def test_a_text_is_written_in_few_tokens() -> None:

@@ -192,6 +192,22 @@ def test_an_answer_in_a_loop_is_completed(runner: Runner) -> None:
     assert (runner.done(seq).reason, runner.done(seq).tokens < 100) == ("stop", True)
 
 
+@pytest.mark.parametrize("rules", [f'start: "{"x" * 700}"', "start: /0{600}/"])
+def test_what_the_grammar_repeats_is_no_loop(runner: Runner, rules: str) -> None:
+    seq = runner.submit(chat("Hi"), num_predict=900, grammar=Grammar(rules))
+    runner.run()
+    assert len(runner.text(seq)) in (700, 600)
+    assert runner.done(seq).reason == "stop"
+
+
+def test_a_loop_without_an_end_in_reach_goes_on_and_is_cut(runner: Runner) -> None:
+    seq = runner.submit(
+        chat("Hi"), num_predict=600, sampling=never_ending(runner), grammar=Grammar("start: /( [a-z]+){2000}/")
+    )
+    runner.run()
+    assert (runner.done(seq).reason, runner.done(seq).tokens) == ("length", 600)
+
+
 def test_an_answer_that_may_go_on_ends_where_there_is_no_room_for_more() -> None:
     matcher = Grammars(ByteVocabulary()).matcher(Grammar('start: "ab" ("\\nab"){0,3}'))
     matcher.set_budget(3)
@@ -202,10 +218,10 @@ def test_an_answer_that_may_go_on_ends_where_there_is_no_room_for_more() -> None
 
 
 def test_an_answer_that_is_led_to_its_end_ends_there() -> None:
-    matcher = Grammars(ByteVocabulary()).matcher(Grammar('start: "ab" ("\\nab"){0,3} "\\n"?'))
+    matcher = Grammars(ByteVocabulary()).matcher(Grammar('start: /a+/ "b" ("\\nab"){0,3} "\\n"?'))
     matcher.set_budget(4096)
     matcher.accept(ord("a"))
-    assert matcher.force_end()
+    assert matcher.leave_loop()
     assert not matcher.finished
     assert matcher.accept(ord("b")) == ord("b")
     assert matcher.finished

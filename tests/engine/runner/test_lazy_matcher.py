@@ -157,6 +157,15 @@ def test_the_answer_ends_behind_an_only_call() -> None:
     assert lazy.finished
 
 
+def test_a_loop_within_a_call_cuts_the_answer_short() -> None:
+    lazy = matcher()
+    write(lazy, "Hi")
+    assert (lazy.leave_loop(), lazy.cut_short) == (False, False)
+    write(lazy, " <ca", "ll>{")
+    assert lazy.awake
+    assert (lazy.leave_loop(), lazy.cut_short) == (False, True)
+
+
 def test_a_mark_that_is_a_control_token() -> None:
     lazy = matcher('start: mark_0 "{"', "<|call|>", marks=("<|call|>",))
     write(lazy, *"<|call|>")

@@ -64,8 +64,8 @@ def may_end(matcher: Matcher) -> bool:
 def shortest(grammar: Grammar, begun: str = "") -> str:
     """A short text of the grammar."""
     matcher, text = after(grammar, begun), begun.encode()
-    assert matcher.force_end()
     while not matcher.finished:
+        assert matcher.leave_loop()
         (byte,) = allowed(matcher)
         if byte == BYTES:
             break

@@ -161,6 +161,14 @@ def test_a_range_without_a_float64_is_left_out(caplog: pytest.LogCaptureFixture)
     assert "no float64" in caplog.text
 
 
+def test_integers_between_bounds_that_float64_cannot_tell_apart() -> None:
+    low = 10**30
+    matcher = schema_matcher({"type": "integer", "minimum": low + 1, "maximum": low + 5})
+    for value, fits in ((low, False), (low + 1, True), (low + 5, True), (low + 6, False), (6 * 10**81, False)):
+        assert allows(matcher, str(value)) is fits
+    assert not allows(matcher, "6e81")
+
+
 def test_steps_beyond_all_digits_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     schema = {"type": "number", "minimum": 1e30, "multipleOf": 7}
     assert allows(schema_matcher(schema), "7e30")
