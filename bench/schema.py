@@ -145,6 +145,8 @@ def _measure_case(case: Case, grammars: Grammars, registry: Registry[Any], answe
 def _answer(matcher: Matcher, chance: random.Random) -> str | None:
     """An answer chosen at random; None if the grammar leaves it nothing to choose, or no end."""
     matcher.set_budget(_MOST)
+    for _ in matcher.find_first_end():
+        pass
     written = bytearray()
     row = np.zeros(BYTES + 1, np.float32)
     for _ in range(_MOST):
