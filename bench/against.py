@@ -9,7 +9,7 @@ from bench.batches import batches
 from bench.compare import NO_PROMPT_CACHE
 from bench.figures import Figure, Measure
 from bench.measure import EIGHT_COST, Metered
-from bench.models import TINYCHAT, BenchModel, provide
+from bench.models import BenchModel, provide
 from bench.scenarios import ColdLoad, Memory, Scenario, scenarios, values_of
 from bench.servers import Server, Target, UnknownServer, our_target
 from bench.serving import LocalServer
@@ -22,7 +22,7 @@ def compare_servers(
 ) -> Iterator[Figure]:
     """Every figure of our server and others. The models must be in `store`; other servers of models get them as well.
 
-    The first model and tinychat get the traffic. Raises CannotCreate, and UnknownServer for one without any model.
+    The first model and tiny ones get the traffic. Raises CannotCreate, and UnknownServer for one without any model.
     """
     for other in others:
         if other.api is not None:
@@ -36,8 +36,8 @@ def compare_servers(
             with LocalServer(store) as server:
                 targets = [our_target(server, model), *theirs]
                 yield from _beside(ColdLoad(), targets, model, "", range(rounds.loads))
-                if model is TINYCHAT:
-                    yield from _tinychat(targets, model, rounds)
+                if model.tiny:
+                    yield from _tiny(targets, model, rounds)
                 else:
                     yield from _random(targets, model, rounds, traffic=model is models[0])
             for target in theirs:
@@ -58,7 +58,7 @@ def _random(targets: Sequence[Target], model: BenchModel, rounds: Rounds, *, tra
             yield from _beside(scenario, targets, model, phase.name, phase.turns(count))
 
 
-def _tinychat(targets: Sequence[Target], model: BenchModel, rounds: Rounds) -> Iterator[Figure]:
+def _tiny(targets: Sequence[Target], model: BenchModel, rounds: Rounds) -> Iterator[Figure]:
     rate = Measure("8 streams, tokens/s", "tokens/s")
     for phase in phases([target.client for target in targets], model.longest, rounds.traffic):
         interleave([target.client for target in targets], WARM_UP, phase.turns(1))

@@ -27,7 +27,7 @@ NO_PROMPT_CACHE = {"PRONK_PROMPT_CACHE_RAM": "0"}
 
 
 def compare(store: Path, models: Sequence[BenchModel], rounds: Rounds) -> Iterator[Figure]:
-    """Every figure of our server. The models must be in `store`; the first one and tinychat get the traffic."""
+    """Every figure of our server. The models must be in `store`; the first one and tiny ones get the traffic."""
     yield from _starts(store, rounds)
     yield _sampling()
     with LocalServer(store, **NO_PROMPT_CACHE) as server:
@@ -35,8 +35,8 @@ def compare(store: Path, models: Sequence[BenchModel], rounds: Rounds) -> Iterat
     with LocalServer(store) as server:
         for model in models:
             target = our_target(server, model)
-            if model is TINYCHAT:
-                yield from _tinychat(target, model, rounds)
+            if model.tiny:
+                yield from _tiny(target, model, rounds)
             else:
                 yield from _random(target, model, rounds, traffic=model is models[0])
             target.unload()
@@ -56,7 +56,7 @@ def _random(target: Target, model: BenchModel, rounds: Rounds, *, traffic: bool)
                 yield from _alone(scenario, target, model, phase.name, phase.turns(count))
 
 
-def _tinychat(target: Target, model: BenchModel, rounds: Rounds) -> Iterator[Figure]:
+def _tiny(target: Target, model: BenchModel, rounds: Rounds) -> Iterator[Figure]:
     yield from _alone(ColdLoad(Goal("<=", 0.35, "Ollama 0.26 s")), target, model, "", range(rounds.loads))
     assert target.processes is not None
     rate = Measure("8 streams, tokens/s", "tokens/s")

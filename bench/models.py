@@ -19,24 +19,28 @@ CACHE = PROJECT / ".cache" / "bench"
 
 @dataclass(frozen=True, slots=True)
 class BenchModel:
-    """A GGUF, its name on a server, its label in the table, and how many words a prompt of the traffic may have."""
+    """A GGUF, its name on a server, its label in the table, and how many words a prompt of the traffic may have.
+
+    With a `tiny` one only what the server costs is measured.
+    """
 
     name: str
     label: str
     gguf: Path
     longest: int
+    tiny: bool = False
 
 
 Q8_0 = BenchModel("bench-words-q8_0", "Q8_0", CACHE / "words-q8_0.gguf", 900)
 Q4_K_M = BenchModel("bench-words-q4_k_m", "Q4_K_M", CACHE / "words-q4_k_m.gguf", 900)
-TINYCHAT = BenchModel("bench-tinychat", "tinychat", CACHE / "tinychat.gguf", 120)
+TINYCHAT = BenchModel("bench-tinychat", "tinychat", CACHE / "tinychat.gguf", 120, tiny=True)
 MODELS = (Q8_0, Q4_K_M, TINYCHAT)
 
 
 def prepare(models: Sequence[BenchModel]) -> None:
     """Make missing files: takes about a minute and 2 GB of disk, half of which stays in use."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    missing = [str(model.gguf) for model in models if model is not TINYCHAT and not model.gguf.exists()]
+    missing = [str(model.gguf) for model in models if not (model.tiny or model.gguf.exists())]
     if missing:
         subprocess.run([sys.executable, "-m", "bench.random_model", *missing], cwd=PROJECT, check=True)
     TINYCHAT.gguf.write_bytes(make_endless(BUNDLED[ModelName.parse("tinychat")].path))
