@@ -76,7 +76,7 @@ def _measure(others: Sequence[Server], *, quick: bool) -> list[Figure]:
 
 
 def _report(figures: list[Figure], others: Sequence[Server], options: argparse.Namespace) -> None:
-    machine = describe() | {other.label: f"{other.version} at {other.url}" for other in others}
+    machine = describe() | {f"{other.label} at {other.url}": other.version for other in others}
     rows = table.server_rows(figures) if others else table.goal_rows(figures)
     print("\n".join(f"{name}: {value}" for name, value in machine.items()), end="\n\n")
     print(table.markdown(rows) if options.markdown else table.plain(rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,18 +85,21 @@ def find_server(url: str) -> Server:
 
 
 def find_servers(urls: Sequence[str]) -> list[Server]:
-    """The servers at `urls`; the port tells those apart that are of one kind and have the same models.
+    """The servers at `urls`; the port tells those apart that are of one kind and have a model in common.
 
     Raises UnknownServer or httpx.HTTPError.
     """
     servers = [find_server(url) for url in urls]
-    kinds = Counter((server.label, server.models) for server in servers)
     return [
         replace(server, label=f"{server.label} :{urlsplit(server.url).port}")
-        if kinds[server.label, server.models] > 1
+        if any(_overlap(server, other) for other in servers if other is not server)
         else server
         for server in servers
     ]
+
+
+def _overlap(a: Server, b: Server) -> bool:
+    return a.label == b.label and (a.models is None or b.models is None or not set(a.models).isdisjoint(b.models))
 
 
 def _among(names: tuple[str, ...], model: BenchModel) -> str | None:

@@ -88,7 +88,9 @@ def test_another_server_is_refused(pages: dict[str, object]) -> None:
         find_server(str(pages["url"]))
 
 
-def test_servers_of_one_kind_with_the_same_models_have_their_ports_behind_their_names(pages: dict[str, object]) -> None:
+def test_servers_of_one_kind_that_have_a_model_in_common_have_their_ports_behind_their_names(
+    pages: dict[str, object],
+) -> None:
     pages["/api/version"] = {"version": "0.33.0"}
     url = str(pages["url"])
     assert [server.label for server in find_servers([url, url])] == [f"Ollama :{url.rpartition(':')[2]}"] * 2
