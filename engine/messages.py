@@ -62,6 +62,8 @@ class EmbeddingSizes(msgspec.Struct, array_like=True, frozen=True):
 class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """Load one model. `n_ctx` is the largest context of one sequence, `n_cells` the size of the cache they share.
 
+    States of finished sequences take at most `prompt_cache` bytes beside it. `float_weights`: some matrices are not
+    quantised.
     `cache_type` is a ggml type name for K and V ("f16", "q8_0", …); `flash_attention` -1 lets llama.cpp choose;
     `overrides` replace entries of the file's metadata (`llama_model_kv_override`).
     """
@@ -80,6 +82,8 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     flash_attention: int = -1
     embedding: EmbeddingSizes = EmbeddingSizes()
     overrides: tuple[tuple[str, bool | int | float | str], ...] = ()
+    prompt_cache: int = 0
+    float_weights: bool = False
 
 
 class Triggers(msgspec.Struct, array_like=True, frozen=True):

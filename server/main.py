@@ -127,6 +127,7 @@ def build_engine(settings: Settings) -> Engine:
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
         gpu_overhead=settings.gpu_overhead,
+        prompt_cache=settings.prompt_cache,
         environ=settings.environ,
     )
     return Engine(Store(settings.models_folder), config)

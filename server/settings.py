@@ -113,6 +113,13 @@ class Settings:
         "0.33.0",
         "the version that `/api/version` reports to clients",
     )
+    prompt_cache: int | None = variable(
+        "PRONK_PROMPT_CACHE_RAM",
+        env.parse_uint,
+        None,
+        "from memory",
+        "bytes of memory that each model may use for prompts seen before, beside its KV cache; 0: none",
+    )
     max_body: int = variable("PRONK_MAX_BODY", env.parse_uint, 64 << 20, "67108864", "largest JSON body in bytes")
     local_paths: bool = variable(
         "PRONK_LOCAL_PATHS", env.parse_bool, True, "1", "clients on this machine may name its files when they create"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.loading import devices
+from engine.loading import devices, memory
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.memory import MemoryPlan
@@ -70,4 +70,6 @@ def load_message(
         flash_attention=-1 if flash_attention is None else int(flash_attention),
         embedding=plan.embedding,
         overrides=tuple(weights.overrides.items()),
+        prompt_cache=plan.prompt_cache,
+        float_weights=memory.has_float_matrices(weights.header),
     )

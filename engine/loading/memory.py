@@ -71,12 +71,15 @@ CACHE_SHARE = 0.25  # of the free host memory: what the KV cache may take beyond
 GPU_CACHE_SHARE = 0.8  # of the free GPU memory that the weights leave
 COMPUTE_OVERHEAD = 0.1  # of the weights, for compute buffers
 COMPUTE_FLOOR = 52 << 20  # bytes of the process itself and its smallest buffers
+PROMPT_CACHE_SHARE = 0.05  # of the free host memory: what states of finished sequences may take
+PROMPT_CACHE_CONTEXTS = 16  # full contexts that they may take at most
 TYPICAL_LENGTH = 2048  # tokens that a running sequence should find room for; a longer one may have to wait
 MAX_PARALLEL_CPU = 8
 MAX_PARALLEL_GPU = 32
 MAX_PARALLEL = 128  # whatever is asked for: llama.cpp has 256 sequence ids, and some of them only hold prefixes
 BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
 BYTES_PER_VALUE |= {"q4_1": 20 / 32, "q4_0": 18 / 32}
+FLOATS = ("F32", "F16", "BF16")
 TOKENS, OUTPUT = "token_embd.weight", "output.weight"
 
 
@@ -84,9 +87,10 @@ TOKENS, OUTPUT = "token_embd.weight", "output.weight"
 class MemoryPlan:
     """How a model will be loaded.
 
-    `n_parallel` sequences share a KV cache of `n_cells` tokens, which is `cache` bytes. `gpu_layers` are on a GPU (-1:
+    `n_parallel` sequences share a KV cache of `n_cells` tokens, which is `cache` bytes. States of finished ones take
+    `prompt_cache` bytes of this machine's memory beside it. `gpu_layers` are on a GPU (-1:
     all). `weights` are the bytes of the weights with the copies that the CPU's own layout needs. `total` is what the
-    load takes, `weights` and `cache` included; the first text to embed adds `embedding_bytes` to it.
+    load takes, `weights`, `cache` and `prompt_cache` included; the first text to embed adds `embedding_bytes` to it.
     """
 
     n_parallel: int
@@ -97,6 +101,7 @@ class MemoryPlan:
     gpu_layers: int
     embedding: EmbeddingSizes
     embedding_bytes: int
+    prompt_cache: int = 0
 
 
 def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
@@ -107,6 +112,12 @@ def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
     value = header.size("attention.value_length", key)
     per_value = BYTES_PER_VALUE.get(cache_type, 2.0)
     return max(1, int(_kv_heads(header, heads) * (key + value) * per_value))
+
+
+def has_float_matrices(header: GGUFHeader) -> bool:
+    """Whether some of the matrices are not quantised."""
+    matrices = (tensor for tensor in header.tensors if len(tensor.shape) > 1 and tensor.name != TOKENS)
+    return any(tensor.type in FLOATS for tensor in matrices)
 
 
 def copied_bytes(header: GGUFHeader, types: Container[str], *, mapped: bool, generates: bool) -> int:
@@ -132,12 +143,14 @@ def plan(
     num_gpu: int,
     copied: int = 0,
     generates: bool = True,
+    prompt_cache: int | None = None,
 ) -> MemoryPlan:
     """Choose the size of the KV cache and the number of sequences by the memory that is free.
 
     One sequence of `num_ctx` tokens always gets its cells; more are added while they fit, `parallel_limit` at most.
     `num_gpu` asks for that many layers on the GPU, -1 for as many as fit. `weights` is the size of the file, `copied`
-    the result of `copied_bytes` for a model that is wholly on the CPU. A model that never generates gets the smallest
+    the result of `copied_bytes` for a model that is wholly on the CPU. `prompt_cache`: bytes for states of finished
+    sequences; None: by the memory. A model that never generates gets the smallest
     KV cache that a process can have. Raises GGUFError if the header's sizes are not numbers.
     """
     n_ctx = -(-num_ctx // CONTEXT_PADDING) * CONTEXT_PADDING
@@ -164,7 +177,10 @@ def plan(
     weights += _copied_on_cpu(header, copied, layers)
     # A cache of less than `limit` full contexts still serves as many short ones: what outgrows it is preempted.
     n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
-    return MemoryPlan(n_parallel, cells, weights, cache, weights + cache + overhead, layers, embedding, for_embedding)
+    if prompt_cache is None:
+        prompt_cache = max(0, min(int(host.free * PROMPT_CACHE_SHARE), PROMPT_CACHE_CONTEXTS * n_ctx * per_token))
+    total = weights + cache + overhead + prompt_cache
+    return MemoryPlan(n_parallel, cells, weights, cache, total, layers, embedding, for_embedding, prompt_cache)
 
 
 def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: Sequence[Device], num_gpu: int) -> int:

@@ -29,8 +29,9 @@ class LoadPlanner:
     from the memory that is free then.
     """
 
-    def __init__(self, cache_type: str, parallel_limit: int | None) -> None:
+    def __init__(self, cache_type: str, parallel_limit: int | None, prompt_cache: int | None = None) -> None:
         self._cache_type = cache_type
+        self._prompt_cache = prompt_cache
         self._parallel_limit = parallel_limit
         self._host = devices.host()
         self._gpus: Sequence[Device] = ()
@@ -107,4 +108,5 @@ class LoadPlanner:
             num_gpu=spec.num_gpu,
             copied=memory.copied_bytes(weights.header, self._copied_types, mapped=mapped, generates=model.generates),
             generates=model.generates,
+            prompt_cache=self._prompt_cache,
         )

@@ -8,28 +8,30 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 import msgspec
 
-from engine.messages import Cancel, Crashed, Hello, Loaded, Loading, LoadModel, LoadRefused
+from engine.messages import Cancel, Crashed, FromRunner, Hello, Loaded, Loading, LoadModel, LoadRefused
 from engine.runner.channel import Channel, LateGrammar
 from engine.runner.context import Context, ModelError
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import PoolJob
-from engine.runner.kvcache import KVCache
 from engine.runner.llamacpp import CPU_VARIANT, C, library_log, version
 from engine.runner.log import ForwardingHandler, forward
 from engine.runner.loop import Loop
-from engine.runner.preprocess import padded
+from engine.runner.preprocess import MOST_SCORED, padded
+from engine.runner.prompt_cache import PromptCache
 from engine.runner.repacking import copied_types
 from engine.runner.sequence import Sequence
+from engine.runner.shape import Budget
+from engine.runner.streams import Streams
 from registry.logfields import fields
 
 log = logging.getLogger("pronk.runner")
 
-EXTRA_SLOTS = 8  # sequence ids beyond the running ones, for what finished sequences leave behind
-IDLE_CONTEXTS = 0.5  # contexts' worth of cells that finished sequences may keep, besides the last one
+GRID = 128  # tokens between the borders at which steady prompts may be split
 
 
 class Loops:
@@ -94,14 +96,14 @@ def run(sock: socket.socket) -> None:
     channel.send([Hello(copied_types())])
     log.debug("library imported", extra=fields(llama_cpp_python=version(), cpu_variant=CPU_VARIANT or None))
     spec = channel.receive_load()
-    # A pass must hold at least one token of each running answer.
-    spec = msgspec.structs.replace(spec, n_batch=max(spec.n_batch, spec.n_parallel))
+    # A pass must hold at least one token of each running answer, and two where one is alone.
+    spec = msgspec.structs.replace(spec, n_batch=max(spec.n_batch, spec.n_parallel, 2))
     try:
-        context = Context(spec, spec.n_parallel + EXTRA_SLOTS, lambda progress: channel.send([Loading(progress)]))
+        context = make_context(spec, lambda progress: channel.send([Loading(progress)]))
     except ModelError as error:
         channel.send([LoadRefused(str(error))])
         return
-    loops = Loops(_make_loop(context, spec, channel), EmbedLoop(context, spec.embedding, channel.send))
+    loops = Loops(make_loop(context, spec, channel.send), EmbedLoop(context, spec.embedding, channel.send))
     channel.serve(context.vocabulary, context.abort, loops, padded(spec.n_ctx))
     channel.send([_loaded(context, spec)])
     log.debug("context made", extra=fields(n_ctx=spec.n_ctx, cells=spec.n_cells, parallel=spec.n_parallel))
@@ -139,9 +141,19 @@ def _loaded(context: Context, spec: LoadModel) -> Loaded:
     )
 
 
-def _make_loop(context: Context, spec: LoadModel, channel: Channel) -> Loop:
-    cache = KVCache(context, spec.n_parallel + EXTRA_SLOTS, int(IDLE_CONTEXTS * padded(spec.n_ctx)))
-    return Loop(context, cache, n_parallel=spec.n_parallel, n_cells=spec.n_cells, emit=channel.send)
+def make_context(spec: LoadModel, progress: Callable[[float], None]) -> Context:
+    """Load the model, with a stream for each sequence. `progress` gets 0 to 1. Raises ModelError."""
+    return Context(spec, _budget(spec).widest, max(spec.n_parallel, MOST_SCORED), progress)
+
+
+def make_loop(context: Context, spec: LoadModel, emit: Callable[[list[FromRunner]], None]) -> Loop:
+    """The loop that generates; it hands its events to `emit`."""
+    streams = Streams(context, PromptCache(spec.prompt_cache, can_cut=context.can_cut), GRID)
+    return Loop(context, streams, _budget(spec), grid=GRID, emit=emit)
+
+
+def _budget(spec: LoadModel) -> Budget:
+    return Budget(spec.n_cells, spec.n_parallel, padded(spec.n_ctx))
 
 
 def _take_all(loops: Loops, channel: Channel) -> bool:

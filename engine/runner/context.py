@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import ctypes
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.messages import LoadModel
+from engine.messages import CONTEXT_PADDING, LoadModel
 from engine.runner.batch import Batch
 from engine.runner.llamacpp import AbortFlag, C, library_log, metadata_overrides
 from engine.runner.repacking import layout_names
+from engine.runner.saved_state import WORD, Bytes, SavedState, buffer, portable
+from engine.runner.shape import Shape
 from engine.runner.vocabulary import Vocabulary
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 MICRO_BATCH = 512  # tokens that llama.cpp computes at once
-FLASH_ATTENTION_OFF = 0
-STEADY_CONTEXT = 2048  # tokens; up to this context the slower kernel with reproducible sums is affordable
 PROGRESS_STEP = 0.01
+FLASH_ATTENTION_OFF = 0
+DIVIDED_CELLS = 512 - CONTEXT_PADDING  # used cells from which llama.cpp, which pads them, divides those of a lone row
+STATE_HEAD = 8  # bytes of a saved state before the first stream's count
 MAPPED, PINNED = "_Mapped", "_Host"  # suffixes of llama.cpp's buffer type names
 NO_SLOT, ABORTED = 1, 2  # what llama_decode returns
 
@@ -36,8 +39,13 @@ class Threads:
     """The number of threads of one llama.cpp context: `default` unless all requests in a pass ask for another."""
 
     def __init__(self, context: C.llama_context_p, default: int) -> None:
+        self._default = default
+        self.bind(context)
+
+    def bind(self, context: C.llama_context_p) -> None:
+        """Go on with another context, which was made with the default."""
         self._context = context
-        self._default = self._current = default
+        self._current = self._default
 
     @property
     def current(self) -> int:
@@ -58,14 +66,15 @@ class Threads:
 
 
 class Context:
-    """A loaded model with its context, for `n_seq_max` sequences. `progress` gets 0 to 1 while it loads.
+    """A loaded model with its context, whose KV cache has a `shape`. `progress` gets 0 to 1 while it loads.
 
     The constructor raises ModelError; `close` frees everything. `mapped` and `host` are the bytes of its weights that
     are the file's pages and that are in other memory of this machine; `weights` is their size in the file, `gpu_share`
-    the part of the layers on a GPU (0 to 1), `n_batch` the most tokens of a pass, `n_outputs` the most rows of logits.
+    the part of the layers on a GPU (0 to 1). A pass has at most `n_batch` tokens, `n_ubatch` of which are computed at
+    once, and `n_outputs` rows of logits. `on_cpu`: no layer is on a GPU, so a pass can be aborted.
     """
 
-    def __init__(self, spec: LoadModel, n_seq_max: int, progress: Callable[[float], None]) -> None:
+    def __init__(self, spec: LoadModel, shape: Shape, n_outputs: int, progress: Callable[[float], None]) -> None:
         self._log = library_log()
         self._log.clear()
         self._private = (spec.path, *spec.adapters)
@@ -74,20 +83,36 @@ class Context:
         self._model = self._load(spec, progress)
         self.mapped, self.host = _memory_of(self._log.buffers)
         self.vocabulary = Vocabulary(self._model)
-        self._ctx = self._make_context(n_seq_max)
-        self.threads = Threads(self._ctx, spec.n_threads)
-        self.n_batch: int = C.llama_n_batch(self._ctx)
-        self.n_outputs = n_seq_max
-        self._memory = C.llama_get_memory(self._ctx)
-        self._adapters = self._load_adapters(spec.adapters)
-        self._add_adapters(self._ctx)
+        self.n_outputs = n_outputs
+        self.shape = shape
+        self._ctx: Any = None
+        self._memory: Any = None
         # A recurrent state has no positions to cut at: it is extended or dropped as a whole.
         self.can_cut: bool = not (C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model))
+        try:
+            self._adapters = self._load_adapters(spec.adapters)
+            self._set_context(shape)
+        except ModelError:
+            C.llama_model_free(self._model)
+            raise
+        self.threads = Threads(self._ctx, spec.n_threads)
+        self.n_batch: int = C.llama_n_batch(self._ctx)
+        self.n_ubatch: int = C.llama_n_ubatch(self._ctx)
+        self.on_cpu = spec.n_gpu_layers == 0 or not C.llama_supports_gpu_offload()
         self.can_shift: bool = self.can_cut and C.llama_memory_can_shift(self._memory)
         self.embedding_width: int = C.llama_model_n_embd_out(self._model)
         self.classifier_width: int = C.llama_model_n_cls_out(self._model)
         self.weights: int = C.llama_model_size(self._model)
         self.gpu_share = self._gpu_share(spec.n_gpu_layers)
+
+    def is_lone_row_special(self, depth: int) -> bool:
+        """Whether a pass of one row behind `depth` tokens adds up in another order than the same row beside others.
+
+        llama.cpp divides the cells of a single row among its threads, and multiplies matrices that are not quantised
+        in another way for one row than for several.
+        """
+        spec = self._spec
+        return spec.float_weights or spec.flash_attention == FLASH_ATTENTION_OFF or depth + 1 >= DIVIDED_CELLS
 
     def decode(self, batch: Batch) -> int:
         """One forward pass. Returns 0, NO_SLOT (nothing changed) or ABORTED (roll back). Raises DecodeError."""
@@ -106,13 +131,46 @@ class Context:
         done: bool = C.llama_memory_seq_rm(self._memory, seq, start, end)
         return done
 
-    def copy_prefix(self, source: int, target: int, length: int) -> None:
-        """Let `target` share the cells of the first `length` positions of `source`."""
-        C.llama_memory_seq_cp(self._memory, source, target, 0, length)
-
     def shift(self, seq: int, start: int, end: int, by: int) -> None:
         """Move positions [start, end) of a sequence by `by`."""
         C.llama_memory_seq_add(self._memory, seq, start, end, by)
+
+    def save(self, seq: int) -> SavedState | None:
+        """A copy of a sequence's cells; None if memory is short or llama.cpp refuses."""
+        size: int = C.llama_state_seq_get_size_ext(self._ctx, seq, 0)
+        try:
+            data = buffer(size)
+        except MemoryError:
+            return None
+        if not size or C.llama_state_seq_get_data_ext(self._ctx, _pointer(data), size, seq, 0) != size:
+            return None
+        if self._has_plain_states:
+            return portable(data, size, self._n_stream)
+        return SavedState(data, 0, size, self._n_stream)
+
+    def restore(self, seq: int, state: SavedState) -> bool:
+        """Fill an empty sequence with saved cells. False if they do not fit this context; then it stays empty."""
+        data = state.fit(self._n_stream)
+        if data is None:
+            return False
+        done: int = C.llama_state_seq_set_data_ext(self._ctx, _pointer(data), data.nbytes, seq, 0)
+        if not done:
+            self.remove(seq, 0)
+        return bool(done)
+
+    def reshape(self, shape: Shape) -> bool:
+        """Replace the context by one of another shape, on the same weights. All cells are lost.
+
+        False if there is no memory for it: then the shape is as before. Raises ModelError if there is none for that.
+        """
+        C.llama_free(self._ctx)
+        self._ctx = None
+        try:
+            self._set_context(shape)
+        except ModelError:
+            self._set_context(self.shape)
+        self.threads.bind(self._ctx)
+        return self.shape == shape
 
     def params(self) -> C.llama_context_params:
         """Parameters that every context on this model shares: threads, KV cache types, flash attention, abort flag."""
@@ -120,8 +178,7 @@ class Context:
         params = C.llama_context_default_params()
         params.n_threads = params.n_threads_batch = spec.n_threads
         params.kv_unified = True
-        params.type_k = CACHE_TYPES[_cache_type(spec)]
-        params.type_v = CACHE_TYPES[_value_type(spec)]
+        params.type_k = params.type_v = CACHE_TYPES.get(spec.cache_type, CACHE_TYPES["f16"])
         params.flash_attn_type = spec.flash_attention
         params.abort_callback = self.abort.callback
         params.abort_callback_data = self.abort.data
@@ -170,18 +227,23 @@ class Context:
             progress(1.0)
         return model
 
-    def _make_context(self, n_seq_max: int) -> C.llama_context_p:
+    def _set_context(self, shape: Shape) -> None:
+        """Make a context of this shape. Raises ModelError."""
         params = self.params()
-        params.n_ctx = self._spec.n_cells
+        params.kv_unified = shape.unified
+        params.n_ctx = shape.total
         params.n_batch = self._spec.n_batch
         params.n_ubatch = min(self._spec.n_batch, MICRO_BATCH)
-        params.n_seq_max = n_seq_max
-        params.n_outputs_max = n_seq_max
-        try:
-            return self._init_context(params)
-        except ModelError:
-            C.llama_model_free(self._model)
-            raise
+        params.n_seq_max = shape.streams
+        params.n_outputs_max = self.n_outputs
+        self._ctx = self._init_context(params)
+        self.shape = shape
+        self._n_stream = 1 if shape.unified else shape.streams
+        self._memory = C.llama_get_memory(self._ctx)
+        self._add_adapters(self._ctx)
+        # Of models with sliding windows or recurrent layers, a state has further parts behind the first cache's counts.
+        empty = STATE_HEAD + WORD * (1 + self._n_stream)
+        self._has_plain_states = self.can_cut and C.llama_state_seq_get_size_ext(self._ctx, 0, 0) == empty
 
     def _init_context(self, params: C.llama_context_params) -> C.llama_context_p:
         self._log.clear()
@@ -217,19 +279,5 @@ def _memory_of(buffers: Mapping[str, int]) -> tuple[int, int]:
     return mapped, host
 
 
-def _cache_type(spec: LoadModel) -> str:
-    return spec.cache_type if spec.cache_type in CACHE_TYPES else "f16"
-
-
-def _value_type(spec: LoadModel) -> str:
-    """The type of the cache's values: bfloat16 beside float16 keys where that is cheap, else the type asked for.
-
-    llama.cpp's CPU attention has three kernels, two of which add in float16, and picks one by the number of tokens in
-    the pass and the cache's fill. Near ties then turn out differently when other sequences run beside an answer or a
-    prompt is split or reused. With two different 16-bit types only the float32 kernel is left, and answers stay the
-    same. It is slow where much is attended to, hence the limit on the context.
-    """
-    on_cpu = spec.n_gpu_layers == 0 or not C.llama_supports_gpu_offload()
-    fast = platform.machine() in ("x86_64", "AMD64")
-    cheap = on_cpu and fast and spec.n_ctx <= STEADY_CONTEXT and spec.flash_attention != FLASH_ATTENTION_OFF
-    return "bf16" if cheap and _cache_type(spec) == "f16" else _cache_type(spec)
+def _pointer(data: Bytes) -> Any:
+    return data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))

@@ -1,7 +1,7 @@
-"""The scheduler of continuous batching: every `step()` is one forward pass for all running sequences.
+"""The scheduler of continuous batching: every `step()` is one pass for all that decode, then passes for prompts.
 
-`plan()` admits waiting sequences and fills the batch: one token of each sequence that decodes, then chunks of
-prompts. `step()` decodes it, samples, and emits all events of the pass in one message.
+`plan()` admits waiting sequences and chooses how much of which prompts is computed. `step()` decodes, samples, and
+emits the events of each pass in one message.
 """
 
 from __future__ import annotations
@@ -15,67 +15,55 @@ from typing import Literal
 from engine.messages import Chunk, Failed, FromRunner, ScoredChunk, ScoredToken
 from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
-from engine.runner.kvcache import KVCache, common_prefix
+from engine.runner.known_tokens import Reuse, common_prefix
 from engine.runner.lazy_matcher import CallGrammar
 from engine.runner.log import log, log_event
+from engine.runner.pass_costs import PassCosts, PassWork
 from engine.runner.penalties import Logits
-from engine.runner.prefill_budget import PrefillBudget
+from engine.runner.prefill_policy import PrefillPolicy, Prompt
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
+from engine.runner.shape import Budget, Shape, choose_shape, room_for
+from engine.runner.streams import Streams
 from registry.logfields import TRACE, fields
 
-ADMISSION_MARGIN = 32  # free cells that each running sequence must have left before another is admitted
 WORTH_WAITING = 32  # tokens; a prompt waits while another computes at least this much more of their common prefix
-MUCH_SHORTER = 4  # a prompt shorter by this factor overtakes a longer one
-STRETCH = 1.5  # a prompt up to this many chunks long is computed in one pass
+PATIENCE = 10.0  # seconds that others may overtake a sequence for which there is no room
 FAILED = -1  # code of a pass that llama.cpp could not compute
 NO_IDS: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
-class BatchPlan:
-    """What one pass computes: one token of each sequence in `decoding`, then `count` tokens of each prompt.
-
-    `scored` of the prompts' tokens have logits because their log-probabilities are asked for.
-    """
+class StepPlan:
+    """What one step computes: one token of each sequence in `decoding`, then so many tokens of each prompt."""
 
     decoding: list[Sequence]
     prompts: list[tuple[Sequence, int]] = field(default_factory=list)
-    scored: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.decoding or self.prompts)
 
-    def sequences(self) -> list[Sequence]:
-        """All sequences in the pass, in the batch's order."""
-        return [*self.decoding, *(seq for seq, _ in self.prompts)]
-
 
 class Loop:
-    """Owns the context, the KV cache and all sequences. Everything runs on the loop thread.
+    """Owns the context, its `streams` and all sequences. Everything runs on the loop thread.
 
-    The exceptions are `prefilling` (request ids in the running pass whose prompts are computed) and the counters, which
-    the channel's reader thread may read. `emit` is called once per step with all its events. `n_cells` is the size of
-    the KV cache in tokens, `n_parallel` the most sequences that run at once.
+    The exceptions are `prefilling` (request ids in the running step whose prompts are computed) and the counters, which
+    the channel's reader thread may read. `emit` is called once per pass with all its events. `grid`: tokens between the
+    borders of chunks of steady prompts.
     """
 
     def __init__(
-        self,
-        context: Context,
-        cache: KVCache,
-        *,
-        n_parallel: int,
-        n_cells: int,
-        emit: Callable[[list[FromRunner]], None],
+        self, context: Context, streams: Streams, budget: Budget, *, grid: int, emit: Callable[[list[FromRunner]], None]
     ) -> None:
         self._context = context
         self._vocabulary = context.vocabulary
-        self._cache = cache
-        self._n_parallel = n_parallel
-        self._n_cells = n_cells
+        self.streams = streams
+        self._budget = budget
+        self._grid = grid
         self._emit = emit
         self._batch = Batch(context.n_batch)
-        self._prefill_budget = PrefillBudget(context.n_batch)
+        self._policy = PrefillPolicy(context.n_batch, context.n_ubatch, abortable=context.on_cpu)
+        self._costs = PassCosts()
         self._sampler = BatchSampler(context.vocabulary.size)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
@@ -98,15 +86,18 @@ class Loop:
         """Whether a step would have nothing to do, until something arrives."""
         if any(not seq.sampler.waits for seq in self._running):
             return False
-        return not self._waiting or (bool(self._running) and not self._can_admit(self._waiting[0]))
+        return not self._waiting or (bool(self._running) and self._next_admitted() is None)
 
     @property
     def cached_tokens(self) -> int:
         """Tokens of finished sequences that later prompts can still reuse."""
-        return self._cache.idle_tokens
+        return self.streams.idle_tokens
 
     def submit(self, seq: Sequence) -> None:
         """Queue a sequence."""
+        seq.arrived = time.perf_counter()
+        if seq.steady and not self._context.on_cpu:
+            seq.reuse = Reuse.ANY
         self._waiting.append(seq)
         log_event(seq.trace_id, "sequence queued", seq=seq.id, waiting=len(self._waiting), running=len(self._running))
 
@@ -126,175 +117,238 @@ class Loop:
             if seq.id == request_id:
                 seq.sampler.set_call_grammar(grammar)
 
-    def plan(self) -> BatchPlan:
-        """Admit sequences and fill the batch; set `prefilling`, so that a cancel can abort the pass."""
-        if self._waiting:
-            self._admit()
-        plan = BatchPlan([seq for seq in self._running if seq.decoding and not seq.sampler.waits])
-        self._batch.clear()
-        if plan.decoding:
-            seqs = plan.decoding
-            self._batch.add_row([s.slot for s in seqs], [s.tokens[-1] for s in seqs], [s.n_cached for s in seqs])
+    def plan(self) -> StepPlan:
+        """Admit sequences and choose what to compute; set `prefilling`, so that a cancel can abort a pass."""
+        self._make_room()
+        while self._waiting and (seq := self._next_admitted()) is not None:
+            self._admit(seq)
+        plan = StepPlan([seq for seq in self._running if seq.decoding and not seq.sampler.waits])
+        self.streams.close_gaps([seq.cells for seq in plan.decoding if seq.cells is not None])
         if prompts := [seq for seq in self._running if not seq.decoding]:
-            self._add_prompts(plan, prompts)
+            plan.prompts = self._chunks(prompts, plan.decoding)
             self.prefilling = frozenset(seq.id for seq, _ in plan.prompts)
         elif self.prefilling:
             self.prefilling = NO_IDS
         return plan
 
-    def step(self, plan: BatchPlan) -> None:
-        """Run the planned pass and emit its events."""
-        default_threads = self._context.threads.use(seq.n_threads for seq in plan.sequences())
-        started = time.perf_counter()
-        try:
-            code = self._decode()
-        except DecodeError as error:
-            code = FAILED
-            self._fail(plan.sequences(), str(error))
+    def step(self, plan: StepPlan) -> None:
+        """Run the planned passes and emit their events."""
+        done = not plan.decoding or self._run_rows(plan.decoding)
+        for seq, count in plan.prompts:
+            if not done:
+                break
+            done = self._run_prompt(seq, count)
+
+    # Admission
+
+    def _next_admitted(self) -> Sequence | None:
+        """The first waiting sequence that may start: a sequence that waits for something else holds up nobody.
+
+        But where there is no room for one that has waited long, nobody starts before it.
+        """
+        if len(self._running) >= self._budget.streams:
+            return None
+        for seq in self._waiting:
+            if not self._running:
+                return seq
+            if self._has_prefix_coming(seq):
+                continue
+            if self._room_with([seq])[1]:
+                return seq
+            if time.perf_counter() - seq.arrived > PATIENCE:
+                return None
+        return None
+
+    def _admit(self, seq: Sequence) -> None:
+        """Give a sequence a stream, after a change of the shape if it needs one."""
+        shape, _ = self._room_with([seq])
+        if shape != self.streams.shape:
+            self.streams.reshape(shape)
+        self._waiting.remove(seq)
+        if seq.cells is not None:
+            seq.cells = self.streams.resume(seq.cells, seq.saved)
+            seq.saved = None
         else:
-            if code == 0:
-                self._process_outputs(plan, started, default_threads=default_threads)
-            else:
-                self._rollback(plan, code)
-        if log.isEnabledFor(TRACE):
-            passed = time.perf_counter() - started
-            counts = {"decoding": len(plan.decoding), "prompts": len(plan.prompts), "tokens": self._batch.size}
-            counts["threads"] = self._context.threads.current
-            log.log(TRACE, "step", extra=fields(**counts, code=code, ms=passed * 1e3))
-        if self._events:
-            events, self._events = self._events, []
-            self._emit(events)
+            seq.cells = self.streams.acquire(seq.tokens, seq.n_prompt, seq.reuse)
+            if not self._context.can_cut:
+                border = self.streams.known_prefix(seq.tokens)
+                seq.border = border if border >= seq.n_cached + WORTH_WAITING else 0
+        if seq.n_reused < 0:
+            seq.n_reused = seq.n_cached
+        self._running.append(seq)
+        counts = {"prompt_tokens": seq.n_prompt, "cached_tokens": seq.n_cached, "running": len(self._running)}
+        log_event(seq.trace_id, "sequence admitted", seq=seq.id, slot=seq.cells.slot, **counts)
 
-    def _admit(self) -> None:
-        while self._waiting and self._can_admit(self._waiting[0]):
-            seq = self._waiting.popleft()
-            seq.slot, seq.n_cached = self._cache.acquire(seq.tokens, reuse=seq.prompt_logprobs is None)
-            if seq.n_reused < 0:
-                seq.n_reused = seq.n_cached
-            self._running.append(seq)
-            counts = {"prompt_tokens": seq.n_prompt, "cached_tokens": seq.n_cached, "running": len(self._running)}
-            log_event(seq.trace_id, "sequence admitted", seq=seq.id, slot=seq.slot, **counts)
+    def _room_with(self, wishes: list[Sequence]) -> tuple[Shape, int]:
+        """The shape that holds those that run and as many of these as possible, the first ones, and their number."""
+        steady = any(seq.steady for seq in (*self._running, *wishes))
+        needs = [self._need(seq) for seq in self._running]
+        wished = [self._need(seq) for seq in wishes]
+        return choose_shape(needs, wished, self._budget, self.streams.shape, may_unify=not steady)
 
-    def _can_admit(self, seq: Sequence) -> bool:
-        """Whether a sequence may start: there is a free place, and enough cells for it and for all answers to grow."""
-        if not self._running:
-            return True
-        if len(self._running) >= self._n_parallel or self._has_prefix_coming(seq):
-            return False
-        shared = self._cache.shared_with_busy(seq.tokens) if seq.prompt_logprobs is None else 0
-        needed = len(seq.tokens) - shared
-        if seq.n_generated:
-            needed += len(seq.tokens) // 4  # it was preempted: wait until there is room to spare
-        held = sum(len(s.tokens) for s in self._running)
-        return held + needed + ADMISSION_MARGIN * (len(self._running) + 1) <= self._n_cells
+    def _need(self, seq: Sequence) -> int:
+        """Cells that a sequence needs: those of its tokens, and in a new shape more for its answer."""
+        shape = self.streams.shape
+        if seq.cells is not None and not shape.unified and len(seq.tokens) <= shape.cells:
+            return len(seq.tokens)
+        most = min(seq.limit, seq.n_prompt + seq.max_new)
+        return max(room_for(len(seq.tokens), most), len(seq.tokens))
+
+    def _make_room(self) -> None:
+        """Change the shape if a running sequence outgrows its stream, or suspend those for which there is no room."""
+        shape = self.streams.shape
+        full = sum(len(seq.tokens) for seq in self._running) > shape.cells
+        if not (full if shape.unified else any(len(seq.tokens) > shape.cells for seq in self._running)):
+            return
+        while True:
+            shape, _ = self._room_with([])
+            if self._fits(shape) or len(self._running) == 1:
+                break
+            self._suspend(self._running[-1])
+        if shape != self.streams.shape:
+            self.streams.reshape(shape)
+
+    def _fits(self, shape: Shape) -> bool:
+        lengths = [len(seq.tokens) for seq in self._running]
+        return len(lengths) <= shape.streams and (
+            sum(lengths) <= shape.cells if shape.unified else max(lengths) <= shape.cells
+        )
+
+    def _suspend(self, seq: Sequence) -> None:
+        """Take a sequence's cells for the others and queue it again, with its state."""
+        log_event(seq.trace_id, "sequence suspended: KV cache is full", seq=seq.id, tokens=seq.n_generated)
+        assert seq.cells is not None
+        self._running.remove(seq)
+        seq.saved = self.streams.suspend(seq.cells)
+        seq.arrived = time.perf_counter()
+        self._waiting.appendleft(seq)
 
     def _has_prefix_coming(self, seq: Sequence) -> bool:
-        """Whether a prompt that is being computed shares a longer prefix with this one than the cache holds yet."""
+        """Whether a prompt that is being computed shares a longer prefix with this one than can be had yet."""
+        if seq.cells is not None:
+            return False
         limit = len(seq.tokens) - 1
         return any(
             common_prefix(other.tokens, seq.tokens, limit) >= other.n_cached + WORTH_WAITING
             for other in self._running
-            if other.n_pending > WORTH_WAITING and not self._is_slow(other)
+            if other.n_pending > WORTH_WAITING and not other.n_batch
         )
 
-    def _is_slow(self, seq: Sequence) -> bool:
-        """Whether the request's own `num_batch` gives its prompt less of a pass than it could have."""
-        return 0 < seq.n_batch < min(seq.n_pending, self._prefill_budget.chunk(crowded=True))
+    # Passes
 
-    def _add_prompts(self, plan: BatchPlan, prompts: list[Sequence]) -> None:
-        """Add chunks of prompts: the oldest first, with at least half of the room; much shorter ones overtake it.
-
-        Prompts slowed by their own `num_batch` hold up nobody: they join with their few tokens.
-        """
-        oldest = next((seq for seq in prompts if not self._is_slow(seq)), prompts[0])
-        crowded = bool(plan.decoding or self._waiting or len(prompts) > 1)
-        room = min(self._batch.room, self._prefill_budget.chunk(crowded=crowded))
-        reserved = min(oldest.n_pending, (room + 1) // 2)
-        short = [seq for seq in prompts if seq is not oldest and self._overtakes(seq, oldest)]
-        short.sort(key=self._is_slow)
-        for seq in short:
-            room -= self._add_prompt(plan, seq, room - reserved)
-        if oldest.n_pending <= room * STRETCH:
-            room = max(room, min(oldest.n_pending, self._batch.room))  # else a small rest would cost another pass
-        room -= self._add_prompt(plan, oldest, room)
+    def _chunks(self, prompts: list[Sequence], decoding: list[Sequence]) -> list[tuple[Sequence, int]]:
+        """How many tokens of which prompts to compute now."""
+        now = time.perf_counter()
+        views = []
         for seq in prompts:
-            # Only whole prompts: a part would delay the others without finishing this one.
-            if seq is not oldest and seq not in short and seq.n_pending <= room:
-                room -= self._add_prompt(plan, seq, room)
+            pending = (seq.border if seq.n_cached < seq.border else len(seq.tokens)) - seq.n_cached
+            grid = self._grid if seq.steady else 0
+            views.append(Prompt(pending, seq.n_cached, seq.n_batch, grid, now - (seq.last_pass or seq.arrived)))
+        work = PassWork(0, len(decoding), sum(seq.n_cached for seq in decoding), 1 if decoding else 0)
+        return [(prompts[index], count) for index, count in self._policy.chunks(views, work, self._costs)]
 
-    def _overtakes(self, seq: Sequence, oldest: Sequence) -> bool:
-        return self._is_slow(seq) or seq.n_pending * MUCH_SHORTER <= oldest.n_pending
+    def _run_rows(self, seqs: list[Sequence]) -> bool:
+        """Compute and sample the next token of each; False if the step should end."""
+        seqs = sorted(seqs, key=lambda seq: seq.slot)
+        batch = self._batch
+        batch.clear()
+        batch.add_row([s.slot for s in seqs], [s.tokens[-1] for s in seqs], [s.n_cached for s in seqs])
+        doubled = len(seqs) == 1 and self._is_doubled(seqs[0])
+        if doubled:  # with a token behind it that counts for nothing, the row is computed as it is beside others
+            batch.add(seqs[0].slot, [seqs[0].tokens[-1]], seqs[0].n_cached + 1, output=False)
+        started = time.perf_counter()
+        own_threads = not self._context.threads.use(seq.n_threads for seq in seqs)
+        if not self._decode(seqs):
+            return False
+        for seq in seqs:
+            seq.advance(1)
+        if doubled:
+            self._context.remove(seqs[0].slot, seqs[0].n_cached)
+        logits = self._context.logits(len(seqs))
+        now = time.perf_counter()
+        if not own_threads:
+            self._costs.measured(PassWork(0, len(seqs), sum(seq.n_cached for seq in seqs), 1), now - started)
+        self._sample(seqs, logits)
+        return True
 
-    def _add_prompt(self, plan: BatchPlan, seq: Sequence, room: int) -> int:
-        """Add at most `room` tokens of a prompt to the batch; returns how many."""
-        count = min(seq.n_pending, room, seq.n_batch or room)
-        if seq.prompt_logprobs is not None:  # besides, each running sequence may have an output
-            count = min(count, self._context.n_outputs - len(self._running) - plan.scored)
-        if count <= 0:
-            return 0
+    def _is_doubled(self, seq: Sequence) -> bool:
+        """Whether a row that is alone in its pass must be computed as if it were not."""
+        room = len(seq.tokens) < self.streams.shape.cells
+        return seq.steady and room and self._context.can_cut and self._context.is_lone_row_special(seq.n_cached)
+
+    def _run_prompt(self, seq: Sequence, count: int) -> bool:
+        """Compute the next tokens of a prompt, and sample if they are the last; False if the step should end."""
+        while count > 0:
+            start = seq.n_cached
+            size = min(count, seq.n_batch or count)
+            if seq.steady:
+                size = min(size, self._grid - start % self._grid)
+            if seq.prompt_logprobs is not None:
+                size = min(size, self._context.n_outputs)
+            count -= size
+            if not self._run_chunk(seq, size):
+                return False
+        if not seq.n_pending:
+            seq.prompt_done = seq.prompt_done or time.perf_counter()
+            rows = self._context.logits(1 if seq.prompt_logprobs is None else size)
+            self._emit_prompt(seq)
+            self._sample([seq], rows[-1:])
+        return True
+
+    def _run_chunk(self, seq: Sequence, count: int) -> bool:
+        """One pass of a prompt's tokens; False if it did not complete."""
         start = seq.n_cached
         tokens = seq.tokens[start : start + count]
+        self._batch.clear()
         if seq.prompt_logprobs is not None:
             self._batch.add_all(seq.slot, tokens, start)
-            plan.scored += count
         else:
             self._batch.add(seq.slot, tokens, start, output=start + count == len(seq.tokens))
-        seq.first_pass = seq.first_pass or time.perf_counter()
-        plan.prompts.append((seq, count))
-        return count
+        started = time.perf_counter()
+        seq.first_pass = seq.first_pass or started
+        own_threads = not self._context.threads.use([seq.n_threads])
+        if not self._decode([seq]):
+            return False
+        seq.advance(count)
+        if seq.steady and seq.n_cached % self._grid == 0:
+            seq.mark_on_grid(start)
+        seq.last_pass = time.perf_counter()
+        if not own_threads:
+            self._costs.measured(PassWork.prompt(count, start, self._context.n_ubatch), seq.last_pass - started)
+        if seq.prompt_logprobs is not None:
+            seq.prompt_logprobs.add(start, self._context.logits(count))
+        if not self._context.can_cut and seq.n_cached in (seq.border, seq.n_prompt) and seq.cells is not None:
+            self.streams.checkpoint(seq.cells)
+        return True
 
-    def _decode(self) -> int:
-        """Run the pass, evicting finished sequences while the cache is full. Returns `Context.decode`'s code."""
-        code = self._context.decode(self._batch)
-        while code == NO_SLOT and self._cache.evict():
-            code = self._context.decode(self._batch)
+    def _decode(self, seqs: list[Sequence]) -> bool:
+        """Run the pass in the batch; if it does not complete, undo it and return False."""
         self.steps += 1
-        return code
+        started = time.perf_counter()
+        try:
+            code = self._context.decode(self._batch)
+        except DecodeError as error:
+            code = FAILED
+            self._fail(seqs, str(error))
+        if code in (NO_SLOT, ABORTED):
+            self._undo(seqs, code)
+        if log.isEnabledFor(TRACE):
+            counts = {"rows": len(seqs), "tokens": self._batch.size, "threads": self._context.threads.current}
+            log.log(TRACE, "pass", extra=fields(**counts, code=code, ms=(time.perf_counter() - started) * 1e3))
+        self._send()
+        return code == 0
 
-    def _process_outputs(self, plan: BatchPlan, started: float, *, default_threads: bool) -> None:
-        """Record what a pass computed and sample. Passes with `default_threads` measure the prefill rate."""
-        outputs = plan.decoding
-        for seq in plan.decoding:
-            seq.n_cached += 1
-            self._cache.set_cached(seq.slot, seq.n_cached)
-        for seq, count in plan.prompts:
-            seq.n_cached += count
-            self._cache.set_cached(seq.slot, seq.n_cached)
-        if plan.prompts:
-            outputs = outputs + [seq for seq, _ in plan.prompts if not seq.n_pending]
-        if plan.scored:
-            logits = self._score_prompts(plan)
-        elif outputs:
-            logits = self._context.logits(len(outputs))
+    def _send(self) -> None:
+        if self._events:
+            events, self._events = self._events, []
+            self._emit(events)
+
+    def _sample(self, seqs: list[Sequence], logits: Logits) -> None:
+        tokens = self._sampler.sample([seq.sampler for seq in seqs], logits)
         now = time.perf_counter()
-        if plan.prompts:
-            if default_threads:
-                self._prefill_budget.measured(self._batch.size, now - started)
-            for seq in outputs[len(plan.decoding) :]:
-                seq.prompt_done = seq.prompt_done or now
-        if outputs:
-            tokens = self._sampler.sample([seq.sampler for seq in outputs], logits)
-            now = time.perf_counter()
-            for seq, token in zip(outputs, tokens, strict=True):
-                self._process_token(seq, token, now)
-
-    def _score_prompts(self, plan: BatchPlan) -> Logits:
-        """Record the log-probabilities of prompts; returns the rows of those that are sampled from, as a copy."""
-        at = len(plan.decoding)
-        kept = list(range(at))
-        others = sum(seq.prompt_logprobs is None and not seq.n_pending for seq, _ in plan.prompts)
-        rows = self._context.logits(at + plan.scored + others)
-        for seq, count in plan.prompts:
-            if seq.prompt_logprobs is not None:
-                seq.prompt_logprobs.add(seq.n_cached - count, rows[at : at + count])
-                at += count - 1
-            elif seq.n_pending:
-                continue
-            at += 1
-            if not seq.n_pending:
-                kept.append(at - 1)
-                self._emit_prompt(seq)
-        return rows[kept]
+        for seq, token in zip(seqs, tokens, strict=True):
+            self._process_token(seq, token, now)
+        self._send()
 
     def _emit_prompt(self, seq: Sequence) -> None:
         if seq.prompt_logprobs is not None:
@@ -352,38 +406,31 @@ class Loop:
 
     def _finish(self, seq: Sequence, *, remember: bool = True) -> None:
         self._running.remove(seq)
-        self._cache.release(seq.slot, remember=remember)
+        if seq.cells is not None:
+            self.streams.release(seq.cells, remember=remember)
         seq.sampler.close()
 
     def _shift(self, seq: Sequence) -> None:
         """Context shift: drop the older half of what follows the first `n_keep` tokens."""
         log_event(seq.trace_id, "context shifted", seq=seq.id, tokens=len(seq.tokens))
+        assert seq.cells is not None
         keep = seq.n_keep
         count = (seq.n_cached - keep) // 2
-        if self._cache.shift_out(seq.slot, keep, count):
-            seq.n_cached -= count
-        else:
-            seq.n_cached = self._cache.rollback(seq.slot, keep)
+        if not self.streams.shift_out(seq.cells, keep, count):
+            self.streams.rollback(seq.cells, keep)
         del seq.tokens[keep : keep + count]
 
-    def _rollback(self, plan: BatchPlan, code: int) -> None:
-        """Undo a pass that did not complete: cut what an abort left behind; preempt somebody if the cache is full."""
+    def _undo(self, seqs: list[Sequence], code: int) -> None:
+        """Undo a pass that did not complete: cut what an abort left behind; suspend somebody if the cache is full."""
         if code == ABORTED:
-            for seq in plan.sequences():
+            for seq in seqs:
                 log_event(seq.trace_id, "pass aborted", seq=seq.id)
-                seq.n_cached = self._cache.rollback(seq.slot, seq.n_cached)
+                if seq.cells is not None:
+                    self.streams.rollback(seq.cells, seq.n_cached)
         elif len(self._running) == 1:
             self._fail(self._running[:], "KV cache is full")
         else:
-            self._preempt(self._running[-1])
-
-    def _preempt(self, seq: Sequence) -> None:
-        """Take a sequence's cells for the others and queue it again; it is computed anew when there is room."""
-        log_event(seq.trace_id, "sequence preempted: KV cache is full", seq=seq.id, tokens=seq.n_generated)
-        self._running.remove(seq)
-        self._cache.release(seq.slot)
-        seq.slot, seq.n_cached = -1, 0
-        self._waiting.appendleft(seq)
+            self._suspend(self._running[-1])
 
     def _fail(self, seqs: list[Sequence], detail: str, kind: Literal["request", "internal"] = "internal") -> None:
         for seq in seqs:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from engine.errors import PROMPT_TOO_LONG
-from engine.messages import CONTEXT_PADDING, Submit
+from engine.messages import CONTEXT_PADDING, Sampling, Submit
 from engine.runner.detokenizer import IncrementalDetokenizer
+from engine.runner.known_tokens import Reuse
 from engine.runner.lazy_matcher import LazyMatcher
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
 from engine.runner.matcher import Matcher
@@ -85,6 +86,7 @@ def make_sequence(
         _thinking_budget(submit, vocabulary, preserved),
         logprobs,
     )
+    prompt_logprobs = _prompt_logprobs(submit, vocabulary, tokens)
     return Sequence(
         id=submit.id,
         tokens=tokens,
@@ -101,8 +103,16 @@ def make_sequence(
         n_batch=min(submit.num_batch or MOST_SCORED, MOST_SCORED) if submit.prompt_logprobs else submit.num_batch,
         trace_id=submit.trace_id,
         logprobs=logprobs,
-        prompt_logprobs=_prompt_logprobs(submit, vocabulary, tokens),
+        prompt_logprobs=prompt_logprobs,
+        reuse=Reuse.NONE if prompt_logprobs is not None else _reuse(submit.sampling),
     )
+
+
+def _reuse(sampling: Sampling) -> Reuse:
+    """What a sequence may begin with: one whose text is to be the same each time is not to depend on the others."""
+    if sampling.seed >= 0:
+        return Reuse.STEADY
+    return Reuse.CHAT if sampling.temperature <= 0 else Reuse.ANY
 
 
 def prompt_tokens(vocabulary: Vocabulary, submit: Submit) -> array[int]:

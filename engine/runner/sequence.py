@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from engine.messages import Done
 from engine.runner.detokenizer import IncrementalDetokenizer
+from engine.runner.known_tokens import Reuse
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
 from engine.runner.sampling import TokenSampler
+from engine.runner.saved_state import SavedState
+from engine.runner.streams import Cells
 
 
 @dataclass(slots=True, eq=False)
@@ -20,9 +23,10 @@ class Sequence:
     answer. `shift`: whether a full context continues without its middle; then `n_keep` tokens at its beginning stay.
     `preserved`: control tokens that count as text, with their bytes. `n_threads`, `n_batch`: what the request asks for,
     or 0. `trace_id`: the request's id in the log. `logprobs`: those that its client has not yet, None if it does not
-    ask. `prompt_logprobs`: those of the prompt, None if nobody asks or they are sent. `slot`: llama.cpp sequence id, -1
-    for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are in `time.perf_counter`
-    seconds, 0 before the event.
+    ask. `prompt_logprobs`: those of the prompt, None if nobody asks or they are sent. `reuse`: the cells of others that
+    it may begin with. `cells`: its own, None before it runs; while it is suspended, `saved` is their state. `border`: a
+    checkpoint is made once so many tokens are computed, 0 for none. `n_reused`: prompt tokens that the cache held at
+    admission, -1 before it. Times are in `time.perf_counter` seconds, 0 before the event.
     """
 
     id: int
@@ -41,12 +45,26 @@ class Sequence:
     trace_id: str = ""
     logprobs: AnswerLogprobs | None = None
     prompt_logprobs: PromptLogprobs | None = None
-    slot: int = -1
-    n_cached: int = 0
+    reuse: Reuse = Reuse.ANY
+    cells: Cells | None = None
+    saved: SavedState | None = None
+    border: int = 0
     n_reused: int = -1
     n_generated: int = 0
+    arrived: float = 0.0
     first_pass: float = 0.0
+    last_pass: float = 0.0
     prompt_done: float = 0.0
+
+    @property
+    def n_cached(self) -> int:
+        """Tokens that its cells hold."""
+        return 0 if self.cells is None else self.cells.cached
+
+    @property
+    def steady(self) -> bool:
+        """Whether its numbers must be the same each time, so its prompt is computed in chunks between fixed borders."""
+        return self.reuse in (Reuse.CHAT, Reuse.STEADY)
 
     @property
     def n_pending(self) -> int:
@@ -62,6 +80,23 @@ class Sequence:
     def full(self) -> bool:
         """Whether its context has no room for another token."""
         return len(self.tokens) >= self.limit
+
+    @property
+    def slot(self) -> int:
+        """llama.cpp's id of its stream; it must have one."""
+        assert self.cells is not None
+        return self.cells.slot
+
+    def advance(self, count: int) -> None:
+        """Note that its cells hold `count` tokens more."""
+        assert self.cells is not None
+        self.cells.cached += count
+
+    def mark_on_grid(self, start: int) -> None:
+        """Note that its tokens from `start` to the last cached one were computed in a whole chunk of the grid."""
+        assert self.cells is not None
+        if self.cells.known.on_grid == start:
+            self.cells.known.on_grid = self.cells.cached
 
     def accept(self, token: int) -> None:
         """Append the token just sampled."""

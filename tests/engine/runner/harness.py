@@ -11,21 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.messages import Chunk, Done, Failed, FromRunner, LoadModel, Sampling, Submit
-from engine.runner.context import Context
+from engine.runner.child import make_context, make_loop
 from engine.runner.grammar import Grammars
-from engine.runner.kvcache import KVCache
-from engine.runner.loop import Loop
 from engine.runner.preprocess import make_sequence, padded, prompt_tokens
 from engine.runner.sequence import Sequence
 
 TINYCHAT = Path(__file__).parents[3] / "registry" / "bundled" / "tinychat.gguf"
-EXTRA_SLOTS = 8
 PLAIN = Sampling(temperature=0, repeat_penalty=1.0)
 
 
 def load(**wishes: Any) -> LoadModel:
     """A small CPU load; one thread, as cores are shared with other tests."""
     spec: dict[str, Any] = {"n_ctx": 1024, "n_cells": 4096, "n_parallel": 8, "n_batch": 512, "n_threads": 1}
+    spec["prompt_cache"] = 64 << 20
     return LoadModel(**{"path": str(TINYCHAT), "n_gpu_layers": 0, **spec, **wishes})
 
 
@@ -46,13 +44,10 @@ class Runner:
 
     def __init__(self, **wishes: Any) -> None:
         spec = load(**wishes)
-        n_slots = spec.n_parallel + EXTRA_SLOTS
-        self.context = Context(spec, n_slots, lambda progress: None)
-        self.cache = KVCache(self.context, n_slots, 2 * spec.n_ctx)
+        self.context = make_context(spec, lambda progress: None)
         self.events: list[FromRunner] = []
-        self.loop = Loop(
-            self.context, self.cache, n_parallel=spec.n_parallel, n_cells=spec.n_cells, emit=self.events.extend
-        )
+        self.loop = make_loop(self.context, spec, self.events.extend)
+        self.streams = self.loop.streams
         self.grammars = Grammars(self.context.vocabulary)
         self._n_ctx = padded(spec.n_ctx)
         self._ids = 0
@@ -120,8 +115,7 @@ class Runner:
 
     def forget(self) -> None:
         """Empty the cache of what finished requests left."""
-        while self.cache.evict():
-            pass
+        self.streams.forget()
 
     def close(self) -> None:
         """Free the model."""

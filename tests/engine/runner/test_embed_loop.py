@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine.messages import Embed, Embedded, EmbeddingSizes, Failed, FromRunner, Rerank, Reranked
+from engine.runner.child import make_context
 from engine.runner.context import Context
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import NOT_FINITE, make_job
@@ -34,7 +35,7 @@ class EmbedRunners:
     def __call__(self, path: Path = TINYCHAT, adapters: tuple[str, ...] = (), **sizes: Any) -> EmbedRunner:
         small = {"n_cells": 256, "n_parallel": 1, "n_batch": 1}
         spec = load(path=str(path), adapters=adapters, embedding=EmbeddingSizes(**sizes), **small)
-        context = Context(spec, 9, lambda progress: None)
+        context = make_context(spec, lambda progress: None)
         embed_runner = EmbedRunner(context, spec.embedding)
         self._open.append((embed_runner.loop, context))
         return embed_runner

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.messages import Rerank
-from engine.runner.context import Context
+from engine.runner.child import make_context
 from engine.runner.preprocess import PromptRejected
 from engine.runner.rerank_request import LONG_DOCUMENT, LONG_QUERY, RerankJob, make_rerank_job
 from engine.runner.vocabulary import Vocabulary
@@ -21,8 +21,8 @@ CLS, SEP = 2, 3
 
 
 def contexts(path: Path, *, ends: bool) -> Iterator[Vocabulary]:
-    context = Context(
-        load(path=str(bert_reranker(path, ends=ends)), n_cells=256, n_parallel=1, n_batch=1), 9, lambda progress: None
+    context = make_context(
+        load(path=str(bert_reranker(path, ends=ends)), n_cells=256, n_parallel=1, n_batch=1), lambda progress: None
     )
     yield context.vocabulary
     context.close()

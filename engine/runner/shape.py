@@ -1,0 +1,99 @@
+"""How the cells of the KV cache are divided among the sequences that run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.messages import CONTEXT_PADDING
+
+GROWTH = 4  # a sequence that outgrows its stream gets room for this part of its length more
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A KV cache of `streams` streams of `cells` tokens each. If `unified`, one pool of `cells` that all share."""
+
+    streams: int
+    cells: int
+    unified: bool = False
+
+    @property
+    def total(self) -> int:
+        """Cells of all streams."""
+        return self.cells if self.unified else self.streams * self.cells
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What shapes may be made of: `cells` tokens for `streams` sequences of at most `longest` tokens each."""
+
+    cells: int
+    streams: int
+    longest: int
+
+    def divided(self, streams: int) -> Shape:
+        """The shape of so many streams, each as long as the cells allow."""
+        cells = min(self.cells // streams, padded(self.longest)) // CONTEXT_PADDING * CONTEXT_PADDING
+        return Shape(streams, max(cells, CONTEXT_PADDING))
+
+    @property
+    def widest(self) -> Shape:
+        """The shape with all streams."""
+        return self.divided(self.streams)
+
+
+def padded(tokens: int) -> int:
+    """The cells that llama.cpp makes for so many tokens."""
+    return -(-tokens // CONTEXT_PADDING) * CONTEXT_PADDING
+
+
+def room_for(length: int, longest: int) -> int:
+    """Cells that a stream should have for a sequence of `length` tokens that goes on growing, up to `longest`."""
+    return min(length + max(length // GROWTH, CONTEXT_PADDING), longest)
+
+
+def choose_shape(
+    running: Sequence[int], wishes: Sequence[int], budget: Budget, current: Shape, *, may_unify: bool = True
+) -> tuple[Shape, int]:
+    """The shape for the sequences that run, and how many of the `wishes` may start in it, the first ones first.
+
+    `running` and `wishes` are the cells that each needs. The current shape stays if it serves as many. Where one long
+    sequence leaves too few streams for the others, all share one pool, unless not `may_unify`. If not even those that
+    run fit, the shape is for as many of the first of them as fit, at least one.
+    """
+    for count in range(len(wishes), -1, -1):
+        needs = [*running, *wishes[:count]]
+        if shape := _shape_for(needs, budget, current, may_unify=may_unify):
+            return shape, count
+    for count in range(len(running) - 1, 0, -1):
+        if shape := _shape_for(running[:count], budget, current, may_unify=may_unify):
+            return shape, 0
+    return budget.divided(1), 0
+
+
+def _shape_for(needs: Sequence[int], budget: Budget, current: Shape, *, may_unify: bool) -> Shape | None:
+    """A shape that holds sequences of these lengths at once: the current one if it does, else the widest that does."""
+    if len(needs) > budget.streams:
+        return None
+    if not current.unified and fits(needs, current):
+        return current
+    for streams in _counts(budget.streams, len(needs)):
+        shape = budget.divided(streams)
+        if fits(needs, shape) and shape.total <= budget.cells:
+            return shape
+    pool = Shape(budget.streams, budget.cells // CONTEXT_PADDING * CONTEXT_PADDING, unified=True)
+    return pool if may_unify and fits(needs, pool) else None
+
+
+def _counts(most: int, least: int) -> list[int]:
+    """Numbers of streams to try: the most, its halves, and the least that will do."""
+    halves = [most >> n for n in range(most.bit_length())]
+    return [*(count for count in halves if count > least), max(least, 1)]
+
+
+def fits(needs: Sequence[int], shape: Shape) -> bool:
+    """Whether sequences of these lengths fit into a shape."""
+    if len(needs) > shape.streams:
+        return False
+    return sum(needs) <= shape.cells if shape.unified else all(need <= shape.cells for need in needs)

@@ -1,0 +1,327 @@
+"""Who holds which stream of llama.cpp's KV cache, and where a new sequence gets the cells of its beginning from.
+
+Each running sequence has a stream of its own: attention then sees no cells but the sequence's own, and its numbers do
+not depend on the others. A finished sequence stays in its stream until somebody needs that; then its state moves to the
+prompt cache. Where all share one pool of cells it moves at once, as all of them would step over its cells.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.runner.known_tokens import KnownTokens, Reuse
+from engine.runner.log import log
+from engine.runner.prompt_cache import CachedState, PromptCache
+from engine.runner.saved_state import SavedState
+from engine.runner.shape import Shape
+from registry.logfields import fields
+
+WORTH_KEEPING = 64  # tokens; a shorter rest of a finished sequence is given up for the stream that it is in
+
+
+class CacheMemory(Protocol):
+    """The part of llama.cpp's memory API that streams need; `Context` implements it."""
+
+    can_cut: bool
+    can_shift: bool
+    shape: Shape
+
+    def remove(self, seq: int, start: int, end: int = -1) -> bool: ...
+    def shift(self, seq: int, start: int, end: int, by: int) -> None: ...
+    def save(self, seq: int) -> SavedState | None: ...
+    def restore(self, seq: int, state: SavedState) -> bool: ...
+    def reshape(self, shape: Shape) -> bool: ...
+
+
+@dataclass(slots=True, eq=False)
+class Cells:
+    """The cells of one sequence: `slot` (llama.cpp's sequence id) holds the first `cached` of the known tokens.
+
+    After a context shift only the first `clean_prefix` tokens were computed from these very tokens: what was moved
+    still attends to what was cut out, so no other sequence may reuse it. `used` counts up with each use of any stream.
+    """
+
+    known: KnownTokens
+    slot: int
+    cached: int
+    busy: bool = True
+    clean_prefix: int | None = None
+    used: int = 0
+
+    @property
+    def reusable(self) -> int:
+        """How many leading tokens another sequence may reuse."""
+        return self.cached if self.clean_prefix is None else min(self.cached, self.clean_prefix)
+
+
+class Streams:
+    """Hands out the streams of a `CacheMemory`. Owned by the loop thread. `grid`: tokens between two borders."""
+
+    def __init__(self, memory: CacheMemory, prompt_cache: PromptCache, grid: int) -> None:
+        self._memory = memory
+        self._grid = grid
+        self.prompt_cache = prompt_cache
+        self._held: dict[int, Cells] = {}  # by slot
+        self._uses = 0
+
+    @property
+    def shape(self) -> Shape:
+        """How the cells are divided now."""
+        return self._memory.shape
+
+    @property
+    def busy(self) -> int:
+        """Number of streams held by running sequences."""
+        return sum(cells.busy for cells in self._held.values())
+
+    @property
+    def idle_tokens(self) -> int:
+        """Tokens of finished sequences that others can begin with."""
+        return self.prompt_cache.tokens + sum(cells.cached for cells in self._idle())
+
+    def reusable(self, tokens: array[int], reuse: Reuse) -> int:
+        """How many leading tokens a new sequence need not compute."""
+        return self._best(tokens, reuse)[1]
+
+    def known_prefix(self, tokens: array[int]) -> int:
+        """The longest beginning of a prompt that anybody's known tokens have, whether its cells can be had or not."""
+        known = [*(cells.known for cells in self._held.values()), *(entry.known for entry in self.prompt_cache)]
+        limit = len(tokens) - 1
+        return max((other.usable(tokens, Reuse.ANY, 1, limit) for other in known), default=0)
+
+    def acquire(self, tokens: array[int], n_prompt: int, reuse: Reuse) -> Cells:
+        """Give a stream to a sequence, with as many of its leading tokens as can be had.
+
+        There must be a stream that no running sequence has. At least one token stays to be computed, as its logits are
+        needed.
+        """
+        source, length = self._best(tokens, reuse)
+        cells = self._taken_over(source, length) if isinstance(source, Cells) else None
+        if cells is None:
+            state = self._state_of(source)
+            slot = self._free_slot()
+            if state is None or not self._memory.restore(slot, state):
+                if length:
+                    log.info("saved state refused: the prompt is computed", extra=fields(slot=slot, tokens=length))
+                length = 0
+            cells = self._held[slot] = Cells(KnownTokens(tokens, n_prompt), slot, 0)
+            held = len(source.tokens) if isinstance(source, CachedState) else source.cached if source else 0
+            if length and not self._cut(slot, held, length):
+                self._memory.remove(slot, 0)
+                length = 0
+        on_grid = source.known.on_grid if source is not None else 0
+        cells.known = KnownTokens(tokens, n_prompt, min(on_grid, length))
+        cells.cached, cells.busy, cells.clean_prefix = length, True, None
+        self._touch(cells)
+        return cells
+
+    def release(self, cells: Cells, *, remember: bool = True) -> None:
+        """End a sequence: its reusable cells stay for others, or are dropped unless `remember`."""
+        cells.busy = False
+        kept = cells.reusable if remember else 0
+        if kept < cells.cached and not (kept and self._cut(cells.slot, cells.cached, kept)):
+            kept = 0
+        cells.cached = kept
+        cells.known = KnownTokens(cells.known.tokens[:kept], cells.known.n_prompt, min(cells.known.on_grid, kept))
+        if not kept:
+            self._drop(cells)
+        elif self.shape.unified:
+            self._move_out(cells)
+
+    def suspend(self, cells: Cells) -> SavedState | None:
+        """Take a running sequence out of its stream; returns its state, None if it must be computed again."""
+        state = self._memory.save(cells.slot)
+        self._drop(cells)
+        return state
+
+    def resume(self, cells: Cells, state: SavedState | None) -> Cells:
+        """Put a suspended sequence back into a stream. Without a state, nothing is cached."""
+        slot = self._free_slot()
+        back = self._held[slot] = Cells(cells.known, slot, cells.cached, clean_prefix=cells.clean_prefix)
+        if state is None or not self._memory.restore(slot, state):
+            back.cached, back.known.on_grid, back.clean_prefix = 0, 0, None
+        self._touch(back)
+        return back
+
+    def rollback(self, cells: Cells, cached: int) -> None:
+        """Drop all but the first `cached` tokens of a running sequence, all of them if memory cannot cut."""
+        if not self._cut(cells.slot, -1, cached):
+            self._memory.remove(cells.slot, 0)
+            cached = 0
+        cells.cached = cached
+        cells.known.on_grid = min(cells.known.on_grid, cached)
+        if cells.clean_prefix is not None and cached <= cells.clean_prefix:
+            cells.clean_prefix = None
+
+    def shift_out(self, cells: Cells, keep: int, count: int) -> bool:
+        """Cut tokens [keep, keep + count) out of a running sequence's cells and move what follows into the gap.
+
+        Returns False, with nothing changed, if the memory cannot move cells; the caller then computes the rest again.
+        The caller also removes the tokens from its list.
+        """
+        if not self._memory.can_shift:
+            return False
+        end = cells.cached
+        self._memory.remove(cells.slot, keep, keep + count)
+        self._memory.shift(cells.slot, keep + count, end, -count)
+        cells.cached = end - count
+        cells.known.on_grid = min(cells.known.on_grid, keep)
+        cells.clean_prefix = keep if cells.clean_prefix is None else min(cells.clean_prefix, keep)
+        return True
+
+    def checkpoint(self, cells: Cells) -> None:
+        """Keep a copy of what a running sequence holds now, for models whose cells cannot be cut later."""
+        if (state := self._memory.save(cells.slot)) is not None:
+            tokens = cells.known.tokens[: cells.cached]
+            # Its last token counts as an answer: who comes here goes on with the conversation.
+            self.prompt_cache.store(CachedState(KnownTokens(tokens, len(tokens) - 1, cells.known.on_grid), state))
+
+    def close_gaps(self, decoding: list[Cells]) -> None:
+        """Give sequences that are decoded in one pass streams without a gap between them.
+
+        llama.cpp cuts a pass at each gap, and each piece reads all weights. Moved are those whose states are smallest.
+        """
+        slots = sorted(cells.slot for cells in decoding)
+        if self.shape.unified or len(slots) < 2 or slots[-1] - slots[0] == len(slots) - 1:
+            return
+        wanted = self._window(set(slots))
+        movers = [cells for cells in decoding if cells.slot not in wanted]
+        targets = [slot for slot in wanted if (other := self._held.get(slot)) is None or other not in decoding]
+        for cells, slot in zip(movers, targets, strict=True):
+            self._swap(cells, slot)
+
+    def reshape(self, shape: Shape) -> None:
+        """Divide the cells anew: running sequences keep theirs, finished ones go to the prompt cache.
+
+        Without memory for the new shape the old one stays. Raises ModelError if there is none for that either.
+        """
+        before = self.shape
+        for cells in list(self._idle()):
+            self._move_out(cells)
+        running = list(self._held.values())
+        states = [self._memory.save(cells.slot) for cells in running]
+        done = self._memory.reshape(shape)
+        self._held = {}
+        for slot, (cells, state) in enumerate(zip(running, states, strict=True)):
+            cells.slot = slot
+            self._held[slot] = cells
+            if state is None or not self._memory.restore(slot, state):
+                cells.cached, cells.known.on_grid, cells.clean_prefix = 0, 0, None
+        counts = {"streams": shape.streams, "cells": shape.cells, "unified": shape.unified, "running": len(running)}
+        counts |= {"streams_before": before.streams, "cells_before": before.cells}
+        log.info("KV cache reshaped" if done else "KV cache cannot be reshaped: no memory", extra=fields(**counts))
+
+    def forget(self) -> None:
+        """Drop what finished sequences left."""
+        for cells in list(self._idle()):
+            self._drop(cells)
+        self.prompt_cache.clear()
+
+    def evict(self) -> bool:
+        """Move the least recently used finished sequence out of its stream; False if there is none."""
+        idle = min(self._idle(), key=lambda cells: cells.used, default=None)
+        if idle is not None:
+            self._move_out(idle)
+        return idle is not None
+
+    def _idle(self) -> Iterator[Cells]:
+        return (cells for cells in self._held.values() if not cells.busy)
+
+    def _touch(self, cells: Cells) -> None:
+        self._uses += 1
+        cells.used = self._uses
+
+    def _best(self, tokens: array[int], reuse: Reuse) -> tuple[Cells | CachedState | None, int]:
+        """Where the longest beginning of `tokens` can be had, and its length. A stream is better than a saved state."""
+        best: Cells | CachedState | None = None
+        longest = 0
+        for cells in self._held.values():
+            length = cells.known.usable(tokens, reuse, self._grid, cells.reusable)
+            if not self._memory.can_cut and length < cells.cached:
+                continue
+            if length > longest or (length == longest and length and not cells.busy):
+                best, longest = cells, length
+        for entry in self.prompt_cache:
+            length = entry.known.usable(tokens, reuse, self._grid, len(entry.tokens))
+            if length > longest and (self._memory.can_cut or length == len(entry.tokens)):
+                best, longest = entry, length
+        return best, longest
+
+    def _taken_over(self, cells: Cells, length: int) -> Cells | None:
+        """A finished sequence's stream for one that goes on from it; None if its own rest is worth keeping."""
+        if cells.busy or cells.cached - length > WORTH_KEEPING or not self._cut(cells.slot, cells.cached, length):
+            return None
+        return cells
+
+    def _state_of(self, source: Cells | CachedState | None) -> SavedState | None:
+        if isinstance(source, Cells):
+            return self._memory.save(source.slot)
+        if source is not None:
+            self.prompt_cache.use(source)
+            return source.state
+        return None
+
+    def _free_slot(self) -> int:
+        """A stream for a new sequence, beside those that run: empty, or a finished sequence's, which moves out."""
+        slots = range(self.shape.streams)
+        free = [slot for slot in slots if (cells := self._held.get(slot)) is None or not cells.busy]
+        running = [cells.slot for cells in self._held.values() if cells.busy]
+        low, high = min(running, default=0), max(running, default=-1)
+
+        def cost(slot: int) -> tuple[int, bool, int, int]:
+            gap = max(low - slot - 1, slot - high - 1, 0) if running else 0
+            held = self._held.get(slot)
+            return gap, held is not None, held.used if held else 0, slot
+
+        slot = min(free, key=cost)
+        if (cells := self._held.get(slot)) is not None:
+            self._move_out(cells)
+        return slot
+
+    def _window(self, slots: set[int]) -> range:
+        """As many neighbouring streams as `slots` has, chosen so that the fewest tokens have to move."""
+
+        def cost(window: range) -> int:
+            leaving = sum(self._held[slot].cached for slot in slots if slot not in window)
+            return leaving + sum(self._held[slot].cached for slot in window if slot in self._held and slot not in slots)
+
+        windows = [range(first, first + len(slots)) for first in range(self.shape.streams - len(slots) + 1)]
+        return min(windows, key=cost)
+
+    def _swap(self, cells: Cells, slot: int) -> None:
+        """Move a running sequence to another stream; what that holds moves out, or here if it runs too."""
+        other = self._held.get(slot)
+        if other is not None and not other.busy:
+            self._move_out(other)
+            other = None
+        source, state = cells.slot, self._memory.save(cells.slot)
+        theirs = None if other is None else self._memory.save(slot)
+        del self._held[source]
+        for seq in {source, slot}:
+            self._memory.remove(seq, 0)
+        self._place(cells, slot, state)
+        if other is not None:
+            self._place(other, source, theirs)
+
+    def _place(self, cells: Cells, slot: int, state: SavedState | None) -> None:
+        cells.slot = slot
+        self._held[slot] = cells
+        if cells.cached and (state is None or not self._memory.restore(slot, state)):
+            cells.cached, cells.known.on_grid, cells.clean_prefix = 0, 0, None
+
+    def _move_out(self, cells: Cells) -> None:
+        """Free a finished sequence's stream; its state goes to the prompt cache."""
+        if cells.cached and (state := self._memory.save(cells.slot)) is not None:
+            self.prompt_cache.store(CachedState(cells.known, state))
+        self._drop(cells)
+
+    def _cut(self, slot: int, held: int, length: int) -> bool:
+        """Keep only the first `length` positions of the `held` ones; False if the memory cannot."""
+        return held == length or (self._memory.can_cut and self._memory.remove(slot, length))
+
+    def _drop(self, cells: Cells) -> None:
+        self._memory.remove(cells.slot, 0)
+        del self._held[cells.slot]
