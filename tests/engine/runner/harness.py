@@ -18,6 +18,7 @@ from engine.runner.sequence import Sequence
 
 TINYCHAT = Path(__file__).parents[3] / "registry" / "bundled" / "tinychat.gguf"
 PLAIN = Sampling(temperature=0, repeat_penalty=1.0)
+LIKELIEST = Sampling(top_k=1, repeat_penalty=1.0)  # without the promise of temperature 0: reuses whatever is known
 
 
 def load(**wishes: Any) -> LoadModel:

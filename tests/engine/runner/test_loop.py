@@ -11,7 +11,7 @@ from engine.messages import Failed, Sampling
 from engine.runner.batch import Batch
 from engine.runner.context import DecodeError
 from engine.runner.llamacpp import C
-from tests.engine.runner.harness import PLAIN, Runner, chat
+from tests.engine.runner.harness import LIKELIEST, PLAIN, Runner, chat
 
 QUESTIONS = [
     "Tell me a story about a fox.",
@@ -59,7 +59,7 @@ def test_eight_together_are_answered_as_each_alone(runner: Runner, alone: dict[s
 def test_what_is_remembered_does_not_change_the_answer(runner: Runner, alone: dict[str, str]) -> None:
     for _ in range(2):
         for question in QUESTIONS[:3]:
-            seq = runner.submit(chat(question), num_ctx=256, num_predict=80)
+            seq = runner.submit(chat(question), num_ctx=256, num_predict=80, sampling=LIKELIEST)
             runner.run()
             assert runner.text(seq) == alone[question]
     assert seq.n_reused == seq.n_prompt - 1
@@ -80,7 +80,7 @@ def test_who_must_leave_for_others_is_answered_the_same(small: Runner) -> None:
     left: set[int] = set()
 
     def watch() -> bool:
-        left.update(seq.id for seq in seqs if seq.slot < 0 and seq.n_reused >= 0)
+        left.update(seq.id for seq in seqs if seq.saved is not None)
         return False
 
     small.run(until=watch)
@@ -110,7 +110,7 @@ def test_the_numbers_of_an_answer(runner: Runner) -> None:
     short = runner.submit(chat("What is the capital of France?"), num_predict=1)
     runner.run()
     assert (runner.done(short).tokens, runner.done(short).tokens_ns > 0) == (1, True)
-    again = runner.submit(chat("What is the capital of France?"))
+    again = runner.submit(chat("What is the capital of France?"), sampling=LIKELIEST)
     runner.run()
     assert runner.done(again).prompt_tokens == seq.n_prompt
     assert runner.done(again).prompt_cached == seq.n_prompt - 1
@@ -217,7 +217,7 @@ def test_a_short_prompt_overtakes_a_long_one(small: Runner) -> None:
 
 
 def test_prompts_with_the_same_beginning_are_computed_once(runner: Runner) -> None:
-    seqs = [runner.submit(LONG + chat(question)) for question in QUESTIONS]
+    seqs = [runner.submit(LONG + chat(question), sampling=LIKELIEST) for question in QUESTIONS]
     runner.run()
     common = len(runner.context.vocabulary.tokenize(LONG, add_special=False)) - 1
     assert [runner.done(seq).prompt_cached >= common for seq in seqs] == [False] + [True] * 7
@@ -247,7 +247,7 @@ def test_cancelled_wherever_it_is(runner: Runner) -> None:
         runner.loop.cancel(seq.id)
         runner.loop.cancel(seq.id)
     assert runner.loop.idle
-    assert runner.cache.busy == 0
+    assert runner.streams.busy == 0
 
 
 def test_a_failed_pass_fails_who_was_in_it_and_nobody_else(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,10 +281,10 @@ def test_a_storm_of_requests_and_cancels_leaves_nothing(small: Runner) -> None:
             small.loop.cancel(dice.randrange(max(seq.id - 8, 1), seq.id + 1))
     small.run()
     assert not small.failures()
-    assert (small.loop.busy, small.loop.waiting, small.cache.busy) == (0, 0, 0)
+    assert (small.loop.busy, small.loop.waiting, small.streams.busy) == (0, 0, 0)
     small.forget()
     memory = C.llama_get_memory(small.context._ctx)
-    assert [C.llama_memory_seq_pos_max(memory, slot) for slot in range(12)] == [-1] * 12
+    assert [C.llama_memory_seq_pos_max(memory, slot) for slot in range(4)] == [-1] * 4
 
 
 def test_a_prompt_takes_no_more_of_a_pass_than_its_request_wants(runner: Runner) -> None:
