@@ -27,6 +27,7 @@ from engine.runner.shape import Budget, Shape, choose_shape, room_for
 from engine.runner.streams import Streams
 from registry.logfields import TRACE, fields
 
+ADMISSION_MARGIN = 32  # cells that a new sequence must find behind its tokens
 WORTH_WAITING = 32  # tokens; a prompt waits while another computes at least this much more of their common prefix
 PATIENCE = 10.0  # seconds that others may overtake a sequence for which there is no room
 FAILED = -1  # code of a pass that llama.cpp could not compute
@@ -59,11 +60,12 @@ class Loop:
         self._vocabulary = context.vocabulary
         self.streams = streams
         self._budget = budget
-        self._grid = grid
+        self._grid = min(grid, context.n_batch)
         self._emit = emit
         self._batch = Batch(context.n_batch)
         self._policy = PrefillPolicy(context.n_batch, context.n_ubatch, abortable=context.on_cpu)
         self._costs = PassCosts()
+        self._measures = True  # passes of this step say what passes cost: they use the default number of threads
         self._sampler = BatchSampler(context.vocabulary.size)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
@@ -133,6 +135,7 @@ class Loop:
 
     def step(self, plan: StepPlan) -> None:
         """Run the planned passes and emit their events."""
+        self._measures = self._context.threads.use(seq.n_threads for seq in self._running)
         done = not plan.decoding or self._run_rows(plan.decoding)
         for seq, count in plan.prompts:
             if not done:
@@ -187,12 +190,12 @@ class Loop:
         return choose_shape(needs, wished, self._budget, self.streams.shape, may_unify=not steady)
 
     def _need(self, seq: Sequence) -> int:
-        """Cells that a sequence needs: those of its tokens, and in a new shape more for its answer."""
+        """Cells that a sequence needs: few more than its tokens, but in a new shape some for its answer."""
         shape = self.streams.shape
-        if seq.cells is not None and not shape.unified and len(seq.tokens) <= shape.cells:
-            return len(seq.tokens)
-        most = min(seq.limit, seq.n_prompt + seq.max_new)
-        return max(room_for(len(seq.tokens), most), len(seq.tokens))
+        length = len(seq.tokens)
+        most = max(min(seq.limit, seq.n_prompt + seq.max_new), length)
+        least = length if seq in self._running else min(length + ADMISSION_MARGIN, most)
+        return room_for(length, most) if shape.unified or least > shape.cells else least
 
     def _make_room(self) -> None:
         """Change the shape if a running sequence outgrows its stream, or suspend those for which there is no room."""
@@ -242,7 +245,7 @@ class Loop:
         views = []
         for seq in prompts:
             pending = (seq.border if seq.n_cached < seq.border else len(seq.tokens)) - seq.n_cached
-            grid = self._grid if seq.steady else 0
+            grid = self._grid if seq.steady and not seq.n_batch else 0
             views.append(Prompt(pending, seq.n_cached, seq.n_batch, grid, now - (seq.last_pass or seq.arrived)))
         work = PassWork(0, len(decoding), sum(seq.n_cached for seq in decoding), 1 if decoding else 0)
         return [(prompts[index], count) for index, count in self._policy.chunks(views, work, self._costs)]
@@ -257,7 +260,6 @@ class Loop:
         if doubled:  # with a token behind it that counts for nothing, the row is computed as it is beside others
             batch.add(seqs[0].slot, [seqs[0].tokens[-1]], seqs[0].n_cached + 1, output=False)
         started = time.perf_counter()
-        own_threads = not self._context.threads.use(seq.n_threads for seq in seqs)
         if not self._decode(seqs):
             return False
         for seq in seqs:
@@ -266,7 +268,7 @@ class Loop:
             self._context.remove(seqs[0].slot, seqs[0].n_cached)
         logits = self._context.logits(len(seqs))
         now = time.perf_counter()
-        if not own_threads:
+        if self._measures:
             self._costs.measured(PassWork(0, len(seqs), sum(seq.n_cached for seq in seqs), 1), now - started)
         self._sample(seqs, logits)
         return True
@@ -280,7 +282,7 @@ class Loop:
         """Compute the next tokens of a prompt, and sample if they are the last; False if the step should end."""
         while count > 0:
             start = seq.n_cached
-            size = min(count, seq.n_batch or count)
+            size = min(count, seq.n_batch or count, self._batch.capacity)
             if seq.steady:
                 size = min(size, self._grid - start % self._grid)
             if seq.prompt_logprobs is not None:
@@ -306,14 +308,13 @@ class Loop:
             self._batch.add(seq.slot, tokens, start, output=start + count == len(seq.tokens))
         started = time.perf_counter()
         seq.first_pass = seq.first_pass or started
-        own_threads = not self._context.threads.use([seq.n_threads])
         if not self._decode([seq]):
             return False
         seq.advance(count)
         if seq.steady and seq.n_cached % self._grid == 0:
             seq.mark_on_grid(start)
         seq.last_pass = time.perf_counter()
-        if not own_threads:
+        if self._measures:
             self._costs.measured(PassWork.prompt(count, start, self._context.n_ubatch), seq.last_pass - started)
         if seq.prompt_logprobs is not None:
             seq.prompt_logprobs.add(start, self._context.logits(count))

@@ -39,8 +39,8 @@ class Budget:
 
     @property
     def widest(self) -> Shape:
-        """The shape with all streams."""
-        return self.divided(self.streams)
+        """The shape with all streams, or as many as the cells allow."""
+        return self.divided(max(1, min(self.streams, self.cells // CONTEXT_PADDING)))
 
 
 def padded(tokens: int) -> int:

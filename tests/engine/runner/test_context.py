@@ -116,7 +116,7 @@ def test_a_full_cache_and_an_abort_are_no_errors(runner: Runner) -> None:
     context.abort.clear()
     assert context.decode(batch) == 0
     batch.clear()
-    batch.add(1, [5] * 100, 0, output=True)
+    batch.add(0, [5] * 100, 200, output=True)
     assert context.decode(batch) == NO_SLOT
     assert context.remove(0, 0)
     assert context.decode(batch) == 0

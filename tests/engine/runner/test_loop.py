@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,14 @@ def small() -> Iterator[Runner]:
 
 
 @pytest.fixture(scope="module")
+def tight() -> Iterator[Runner]:
+    """Four streams of half a context: whose answer outgrows them takes the cells of two."""
+    runner = Runner(n_ctx=512, n_cells=1024, n_parallel=4, n_batch=64)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="module")
 def alone(shared_runner: Runner) -> dict[str, str]:
     """What each question is answered when nothing else runs and nothing is remembered."""
     answers = {}
@@ -65,28 +74,24 @@ def test_what_is_remembered_does_not_change_the_answer(runner: Runner, alone: di
     assert seq.n_reused == seq.n_prompt - 1
 
 
-def test_who_must_leave_for_others_is_answered_the_same(small: Runner) -> None:
-    """Answers without near ties: numbers that are computed in a batch of another shape differ a little."""
-    prompts = [f"{i}. {LONG[: 200 * (i % 3)]}{chat(q)}" for i, q in enumerate(QUESTIONS + MORE_QUESTIONS)]
+def test_who_must_leave_for_others_is_answered_the_same(tight: Runner) -> None:
+    prompts = [f"{i}. {LONG[: 300 * (i % 3)]}{chat(q)}" for i, q in enumerate(QUESTIONS + MORE_QUESTIONS)]
     expected = {}
     for prompt in prompts:
-        small.forget()
-        answer, margin = small.ask_and_measure(prompt, num_predict=140)
-        if margin > CLEAR_MARGIN:
-            expected[prompt] = answer
-    assert len(expected) >= 8
-    small.forget()
-    seqs = [small.submit(prompt, num_predict=140) for prompt in expected]
+        tight.forget()
+        expected[prompt] = tight.ask(prompt, num_predict=140)
+    tight.forget()
+    seqs = [tight.submit(prompt, num_predict=140) for prompt in expected]
     left: set[int] = set()
 
     def watch() -> bool:
         left.update(seq.id for seq in seqs if seq.saved is not None)
         return False
 
-    small.run(until=watch)
+    tight.run(until=watch)
     assert left, "nobody had to leave: the test is about nothing"
-    assert not small.failures()
-    assert [small.text(seq) for seq in seqs] == list(expected.values())
+    assert not tight.failures()
+    assert [tight.text(seq) for seq in seqs] == list(expected.values())
 
 
 def test_a_seed_gives_the_same_text_beside_others(runner: Runner) -> None:
@@ -181,7 +186,8 @@ def end_tokens(runner: Runner) -> tuple[tuple[int, float], ...]:
     return tuple((token, -1000.0) for token in range(vocabulary.size) if vocabulary.ends(token))
 
 
-def test_a_long_prompt_does_not_stop_the_streams_beside_it(small: Runner) -> None:
+def test_a_long_prompt_does_not_stop_the_streams_beside_it(small: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small.loop, "_policy", replace(small.loop._policy, abortable=False, gap_target=1e-6))
     stream = small.submit(chat("Count to 30"), num_predict=150)
     small.run(until=lambda: stream.n_generated > 0)
     long = small.submit(LONG[:750])
@@ -228,7 +234,8 @@ def test_an_aborted_pass_changes_no_answer(runner: Runner, alone: dict[str, str]
     runner.run(until=lambda: stream.n_generated > 5)
     victim, beside = runner.submit(LONG), runner.submit(chat(QUESTIONS[3]), num_ctx=256, num_predict=80)
     plan = runner.loop.plan()
-    assert runner.loop.prefilling == {victim.id, beside.id}
+    assert runner.loop.prefilling
+    assert runner.loop.prefilling <= {victim.id, beside.id}
     runner.context.abort.set()
     runner.loop.step(plan)
     runner.context.abort.clear()
@@ -251,7 +258,7 @@ def test_cancelled_wherever_it_is(runner: Runner) -> None:
 
 
 def test_a_failed_pass_fails_who_was_in_it_and_nobody_else(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = [runner.submit(chat(q)) for q in QUESTIONS[:2]]
+    failed, other = [runner.submit(chat(q)) for q in QUESTIONS[:2]]
     decode = runner.context.decode
 
     def fail_once(batch: Batch) -> int:
@@ -260,7 +267,9 @@ def test_a_failed_pass_fails_who_was_in_it_and_nobody_else(runner: Runner, monke
 
     monkeypatch.setattr(runner.context, "decode", fail_once)
     runner.step()
-    assert runner.failures() == [Failed(seq.id, "internal", "llama_decode returned -3") for seq in failed]
+    assert runner.failures() == [Failed(failed.id, "internal", "llama_decode returned -3")]
+    runner.run()
+    assert runner.done(other).tokens
     assert runner.ask(chat("What is the capital of France?")) == "The capital of France is Paris."
 
 
@@ -284,7 +293,7 @@ def test_a_storm_of_requests_and_cancels_leaves_nothing(small: Runner) -> None:
     assert (small.loop.busy, small.loop.waiting, small.streams.busy) == (0, 0, 0)
     small.forget()
     memory = C.llama_get_memory(small.context._ctx)
-    assert [C.llama_memory_seq_pos_max(memory, slot) for slot in range(4)] == [-1] * 4
+    assert {C.llama_memory_seq_pos_max(memory, slot) for slot in range(small.streams.shape.streams)} == {-1}
 
 
 def test_a_prompt_takes_no_more_of_a_pass_than_its_request_wants(runner: Runner) -> None:
@@ -297,7 +306,7 @@ def test_a_prompt_takes_no_more_of_a_pass_than_its_request_wants(runner: Runner)
         runner.loop.step(plan)
         if seq.n_generated:
             break
-    assert set(counts[:-1]) == {32}
+    assert max(counts) <= 32
     assert sum(counts) == seq.n_prompt
     assert runner.ask(LONG, num_predict=8) == runner.ask(LONG, num_predict=8, num_batch=1)
 
