@@ -112,8 +112,8 @@ class Streams:
             if length and not self._cut(slot, held, length):
                 self._memory.remove(slot, 0)
                 length = 0
-        on_grid = source.known.on_grid if source is not None else 0
-        cells.known = KnownTokens(tokens, n_prompt, min(on_grid, length))
+        on_grid = self._on_grid(source.known, length) if source is not None else 0
+        cells.known = KnownTokens(tokens, n_prompt, on_grid)
         cells.cached, cells.busy, cells.clean_prefix = length, True, None
         self._touch(cells)
         return cells
@@ -125,7 +125,8 @@ class Streams:
         if kept < cells.cached and not (kept and self._cut(cells.slot, cells.cached, kept)):
             kept = 0
         cells.cached = kept
-        cells.known = KnownTokens(cells.known.tokens[:kept], cells.known.n_prompt, min(cells.known.on_grid, kept))
+        known = cells.known
+        cells.known = KnownTokens(known.tokens[:kept], known.n_prompt, self._on_grid(known, kept))
         if not kept:
             self._drop(cells)
         elif self.shape.unified:
@@ -152,7 +153,7 @@ class Streams:
             self._memory.remove(cells.slot, 0)
             cached = 0
         cells.cached = cached
-        cells.known.on_grid = min(cells.known.on_grid, cached)
+        cells.known.on_grid = self._on_grid(cells.known, cached)
         if cells.clean_prefix is not None and cached <= cells.clean_prefix:
             cells.clean_prefix = None
 
@@ -168,7 +169,7 @@ class Streams:
         self._memory.remove(cells.slot, keep, keep + count)
         self._memory.shift(cells.slot, keep + count, end, -count)
         cells.cached = end - count
-        cells.known.on_grid = min(cells.known.on_grid, keep)
+        cells.known.on_grid = self._on_grid(cells.known, keep)
         cells.clean_prefix = keep if cells.clean_prefix is None else min(cells.clean_prefix, keep)
         return True
 
@@ -226,6 +227,10 @@ class Streams:
         if idle is not None:
             self._move_out(idle)
         return idle is not None
+
+    def _on_grid(self, known: KnownTokens, length: int) -> int:
+        """How many of the first `length` tokens are in whole chunks of the grid: what is cut apart counts no more."""
+        return min(known.on_grid, length) // self._grid * self._grid
 
     def _idle(self) -> Iterator[Cells]:
         return (cells for cells in self._held.values() if not cells.busy)
