@@ -1,0 +1,129 @@
+"""A memory of streams that knows what every cell was computed from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine.runner.shape import Shape
+
+GRID = 4
+CELL_SIZE = 10  # bytes of a state
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One token at one position. `past` is all that came before it when it was computed.
+
+    `steady`: it and all before it were computed in whole chunks between borders of the grid.
+    """
+
+    token: int
+    past: tuple[int, ...]
+    steady: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FakeState:
+    """Cells by position. `streams`: the only number of streams whose contexts take them, 0 for any."""
+
+    cells: dict[int, Cell]
+    streams: int
+
+    @property
+    def size(self) -> int:
+        return 1 + CELL_SIZE * len(self.cells)
+
+
+class FakeMemory:
+    """What a context's memory does: `CacheMemory` with a `compute`.
+
+    `can_cut` False: like a recurrent state. `portable`: states fit contexts with any number of streams. `refuses` says
+    now and then that there is no memory for a state or a shape, or that a state is refused; `refused` counts.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        can_cut: bool = True,
+        can_shift: bool = True,
+        portable: bool = True,
+        refuses: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.shape = shape
+        self.can_cut = can_cut
+        self.can_shift = can_shift
+        self.portable = portable
+        self.refuses = refuses
+        self.refused = 0
+        self.restored = 0
+        self.held: defaultdict[int, dict[int, Cell]] = defaultdict(dict)
+
+    @property
+    def used(self) -> int:
+        """Cells that hold something."""
+        return sum(map(len, self.held.values()))
+
+    def room(self, seq: int) -> int:
+        """Tokens that can still be computed for a sequence."""
+        return self.shape.cells - (self.used if self.shape.unified else len(self.held[seq]))
+
+    def tokens(self, seq: int) -> list[int]:
+        """What a sequence holds; its positions must be without gap."""
+        cells = self.held[seq]
+        assert sorted(cells) == list(range(len(cells))), "a position is missing"
+        return [cells[pos].token for pos in range(len(cells))]
+
+    def compute(self, seq: int, tokens: Sequence[int], start: int) -> None:
+        """A forward pass over a chunk of one sequence, the first token at position `start`."""
+        assert 0 <= seq < self.shape.streams
+        assert len(tokens) <= self.room(seq), "the cache is full"
+        past = self.tokens(seq)
+        assert len(past) == start, "a position is missing or there twice"
+        whole = start % GRID == 0 and len(tokens) == GRID
+        steady = whole and all(cell.steady for cell in self.held[seq].values())
+        for i, token in enumerate(tokens):
+            self.held[seq][start + i] = Cell(token, (*past, *tokens[:i]), steady)
+
+    def remove(self, seq: int, start: int, end: int = -1) -> bool:
+        assert 0 <= seq < self.shape.streams
+        cells = self.held[seq]
+        left = {pos: cell for pos, cell in cells.items() if pos < start or 0 <= end <= pos}
+        if not self.can_cut and left and len(left) < len(cells):
+            return False
+        self.held[seq] = left
+        return True
+
+    def shift(self, seq: int, start: int, end: int, by: int) -> None:
+        assert self.can_shift
+        self.held[seq] = {pos + by if start <= pos < end else pos: cell for pos, cell in self.held[seq].items()}
+
+    def save(self, seq: int) -> FakeState | None:
+        if self.refuses():
+            self.refused += 1
+            return None
+        return FakeState(dict(self.held[seq]), 0 if self.portable else self._n_stream)
+
+    def restore(self, seq: int, state: FakeState) -> bool:
+        assert 0 <= seq < self.shape.streams
+        assert not self.held[seq], "a state goes into an empty stream"
+        if self.refuses() or state.streams not in (0, self._n_stream) or len(state.cells) > self.room(seq):
+            self.refused += 1
+            return False
+        self.restored += 1
+        self.held[seq] = dict(state.cells)
+        return True
+
+    def reshape(self, shape: Shape) -> bool:
+        self.held.clear()
+        if self.refuses():
+            self.refused += 1
+            return False
+        self.shape = shape
+        return True
+
+    @property
+    def _n_stream(self) -> int:
+        return 1 if self.shape.unified else self.shape.streams
