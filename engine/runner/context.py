@@ -118,6 +118,7 @@ class Context:
         """One forward pass. Returns 0, NO_SLOT (nothing changed) or ABORTED (roll back). Raises DecodeError."""
         code: int = C.llama_decode(self._ctx, batch.as_struct())
         if code in (0, NO_SLOT, ABORTED):
+            self._has_shifts &= code == ABORTED
             return code
         raise DecodeError(f"llama_decode returned {code}")
 
@@ -134,9 +135,12 @@ class Context:
     def shift(self, seq: int, start: int, end: int, by: int) -> None:
         """Move positions [start, end) of a sequence by `by`."""
         C.llama_memory_seq_add(self._memory, seq, start, end, by)
+        self._has_shifts = True
 
     def save(self, seq: int) -> SavedState | None:
         """A copy of a sequence's cells; None if memory is short or llama.cpp refuses."""
+        if self._has_shifts and not self._apply_shifts(seq):
+            return None
         size: int = C.llama_state_seq_get_size_ext(self._ctx, seq, 0)
         try:
             data = buffer(size)
@@ -239,11 +243,21 @@ class Context:
         self._ctx = self._init_context(params)
         self.shape = shape
         self._n_stream = 1 if shape.unified else shape.streams
+        self._has_shifts = False
         self._memory = C.llama_get_memory(self._ctx)
         self._add_adapters(self._ctx)
         # Of models with sliding windows or recurrent layers, a state has further parts behind the first cache's counts.
         empty = STATE_HEAD + WORD * (1 + self._n_stream)
         self._has_plain_states = self.can_cut and C.llama_state_seq_get_size_ext(self._ctx, 0, 0) == empty
+
+    def _apply_shifts(self, seq: int) -> bool:
+        """Have llama.cpp turn the keys of moved cells, which it does with the next pass only and no state tells."""
+        end = C.llama_memory_seq_pos_max(self._memory, seq) + 1
+        batch = Batch(1)
+        batch.add(seq, [0], end, output=False)
+        self._has_shifts = C.llama_decode(self._ctx, batch.as_struct()) not in (0, NO_SLOT)
+        C.llama_memory_seq_rm(self._memory, seq, end, -1)
+        return not self._has_shifts
 
     def _init_context(self, params: C.llama_context_params) -> C.llama_context_p:
         self._log.clear()
