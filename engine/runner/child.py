@@ -148,7 +148,7 @@ def make_context(spec: LoadModel, progress: Callable[[float], None]) -> Context:
 
 def make_loop(context: Context, spec: LoadModel, emit: Callable[[list[FromRunner]], None]) -> Loop:
     """The loop that generates; it hands its events to `emit`."""
-    streams = Streams(context, PromptCache(spec.prompt_cache, can_cut=context.can_cut), GRID)
+    streams = Streams(context, PromptCache(spec.prompt_cache, can_cut=context.can_cut_states), GRID)
     return Loop(context, streams, _budget(spec), grid=GRID, emit=emit)
 
 

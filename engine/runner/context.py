@@ -71,7 +71,8 @@ class Context:
     The constructor raises ModelError; `close` frees everything. `mapped` and `host` are the bytes of its weights that
     are the file's pages and that are in other memory of this machine; `weights` is their size in the file, `gpu_share`
     the part of the layers on a GPU (0 to 1). A pass has at most `n_batch` tokens, `n_ubatch` of which are computed at
-    once, and `n_outputs` rows of logits. `on_cpu`: no layer is on a GPU, so a pass can be aborted.
+    once, and `n_outputs` rows of logits. `on_cpu`: no layer is on a GPU, so a pass can be aborted. `can_cut`,
+    `can_cut_states`: whether cells can be cut at a position, and still so after they were saved and restored.
     """
 
     def __init__(self, spec: LoadModel, shape: Shape, n_outputs: int, progress: Callable[[float], None]) -> None:
@@ -87,6 +88,7 @@ class Context:
         self.shape = shape
         self._ctx: Any = None
         self._memory: Any = None
+        self._window: int = C.llama_model_n_swa(self._model)
         # A recurrent state has no positions to cut at: it is extended or dropped as a whole.
         self.can_cut: bool = not (C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model))
         try:
@@ -128,7 +130,9 @@ class Context:
         return np.ctypeslib.as_array(pointer, (rows, self.vocabulary.size))
 
     def remove(self, seq: int, start: int, end: int = -1) -> bool:
-        """Remove positions [start, end) of a sequence, -1: to the end. False if this kind of memory cannot."""
+        """Remove positions [start, end) of a sequence, -1: to the end. False, and nothing removed, if memory cannot."""
+        if self._window and (start or end >= 0) and not self._keeps_window(seq, start, end):
+            return False
         done: bool = C.llama_memory_seq_rm(self._memory, seq, start, end)
         return done
 
@@ -148,7 +152,7 @@ class Context:
             return None
         if not size or C.llama_state_seq_get_data_ext(self._ctx, _pointer(data), size, seq, 0) != size:
             return None
-        if self._has_plain_states:
+        if self.can_cut_states:
             return portable(data, size, self._n_stream)
         return SavedState(data, 0, size, self._n_stream)
 
@@ -248,7 +252,14 @@ class Context:
         self._add_adapters(self._ctx)
         # Of models with sliding windows or recurrent layers, a state has further parts behind the first cache's counts.
         empty = STATE_HEAD + WORD * (1 + self._n_stream)
-        self._has_plain_states = self.can_cut and C.llama_state_seq_get_size_ext(self._ctx, 0, 0) == empty
+        self.can_cut_states: bool = self.can_cut and C.llama_state_seq_get_size_ext(self._ctx, 0, 0) == empty
+
+    def _keeps_window(self, seq: int, start: int, end: int) -> bool:
+        """Whether without [start, end) the next token still sees its sliding window: a restored state has no more."""
+        behind = C.llama_memory_seq_pos_max(self._memory, seq) - end + 1 if end >= 0 else 0
+        before = self._window - 1 - behind
+        first: int = C.llama_memory_seq_pos_min(self._memory, seq)
+        return before <= 0 or first <= max(start - before, 0)
 
     def _apply_shifts(self, seq: int) -> bool:
         """Have llama.cpp turn the keys of moved cells, which it does with the next pass only and no state tells."""

@@ -173,7 +173,7 @@ class Loop:
             seq.saved = None
         else:
             seq.cells = self.streams.acquire(seq.tokens, seq.n_prompt, seq.reuse)
-            if not self._context.can_cut:
+            if not self._context.can_cut_states:
                 border = self.streams.known_prefix(seq.tokens)
                 seq.border = border if border >= seq.n_cached + WORTH_WAITING else 0
         if seq.n_reused < 0:
@@ -318,7 +318,7 @@ class Loop:
             self._costs.measured(PassWork.prompt(count, start, self._context.n_ubatch), seq.last_pass - started)
         if seq.prompt_logprobs is not None:
             seq.prompt_logprobs.add(start, self._context.logits(count))
-        if not self._context.can_cut and seq.n_cached in (seq.border, seq.n_prompt) and seq.cells is not None:
+        if not self._context.can_cut_states and seq.n_cached in (seq.border, seq.n_prompt) and seq.cells is not None:
             self.streams.checkpoint(seq.cells)
         return True
 

@@ -26,6 +26,7 @@ class CacheMemory(Protocol):
     """The part of llama.cpp's memory API that streams need; `Context` implements it."""
 
     can_cut: bool
+    can_cut_states: bool
     can_shift: bool
     shape: Shape
 
@@ -163,10 +164,9 @@ class Streams:
         Returns False, with nothing changed, if the memory cannot move cells; the caller then computes the rest again.
         The caller also removes the tokens from its list.
         """
-        if not self._memory.can_shift:
-            return False
         end = cells.cached
-        self._memory.remove(cells.slot, keep, keep + count)
+        if not self._memory.can_shift or not self._memory.remove(cells.slot, keep, keep + count):
+            return False
         self._memory.shift(cells.slot, keep + count, end, -count)
         cells.cached = end - count
         cells.known.on_grid = self._on_grid(cells.known, keep)
@@ -245,21 +245,28 @@ class Streams:
         longest = 0
         for cells in self._held.values():
             length = cells.known.usable(tokens, reuse, self._grid, cells.reusable)
-            if not self._memory.can_cut and length < cells.cached:
+            if length < cells.cached and not (self._memory.can_cut_states or self._can_cut_in_place(cells)):
                 continue
             if length > longest or (length == longest and length and not cells.busy):
                 best, longest = cells, length
         for entry in self.prompt_cache:
             length = entry.known.usable(tokens, reuse, self._grid, len(entry.tokens))
-            if length > longest and (self._memory.can_cut or length == len(entry.tokens)):
+            if length > longest and (self._memory.can_cut_states or length == len(entry.tokens)):
                 best, longest = entry, length
         return best, longest
 
     def _taken_over(self, cells: Cells, length: int) -> Cells | None:
-        """A finished sequence's stream for one that goes on from it; None if its own rest is worth keeping."""
-        if cells.busy or cells.cached - length > WORTH_KEEPING or not self._cut(cells.slot, cells.cached, length):
+        """A finished sequence's stream for one that goes on from it; None if its own rest is worth keeping there."""
+        if cells.busy:
             return None
-        return cells
+        if cells.cached - length > WORTH_KEEPING:
+            if self._memory.can_cut_states:
+                return None
+            self._store(cells)
+        return cells if self._cut(cells.slot, cells.cached, length) else None
+
+    def _can_cut_in_place(self, cells: Cells) -> bool:
+        return self._memory.can_cut and not cells.busy
 
     def _state_of(self, source: Cells | CachedState | None) -> SavedState | None:
         if isinstance(source, Cells):
@@ -319,9 +326,12 @@ class Streams:
 
     def _move_out(self, cells: Cells) -> None:
         """Free a finished sequence's stream; its state goes to the prompt cache."""
+        self._store(cells)
+        self._drop(cells)
+
+    def _store(self, cells: Cells) -> None:
         if cells.cached and (state := self._memory.save(cells.slot)) is not None:
             self.prompt_cache.store(CachedState(cells.known, state))
-        self._drop(cells)
 
     def _cut(self, slot: int, held: int, length: int) -> bool:
         """Keep only the first `length` positions of the `held` ones; False if the memory cannot."""
