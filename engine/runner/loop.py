@@ -124,8 +124,8 @@ class Loop:
         self._make_room()
         while self._waiting and (seq := self._next_admitted()) is not None:
             self._admit(seq)
-        plan = StepPlan([seq for seq in self._running if seq.decoding and not seq.sampler.waits])
-        self.streams.close_gaps([seq.cells for seq in plan.decoding if seq.cells is not None])
+        self.streams.close_gaps([seq.cells for seq in self._decoding() if seq.cells is not None])
+        plan = StepPlan(self._decoding())  # without those whose state was refused just now
         if prompts := [seq for seq in self._running if not seq.decoding]:
             plan.prompts = self._chunks(prompts, plan.decoding)
             self.prefilling = frozenset(seq.id for seq, _ in plan.prompts)
@@ -141,6 +141,9 @@ class Loop:
             if not done:
                 break
             done = self._run_prompt(seq, count)
+
+    def _decoding(self) -> list[Sequence]:
+        return [seq for seq in self._running if seq.decoding and not seq.sampler.waits]
 
     # Admission
 
