@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from engine.runner.shape import Shape
 
+Kind: TypeAlias = Literal["plain", "sliding", "recurrent"]
 GRID = 4
+WINDOW = 3  # tokens that a token sees in some layers, itself included
 CELL_SIZE = 10  # bytes of a state
 
 
@@ -16,12 +19,14 @@ CELL_SIZE = 10  # bytes of a state
 class Cell:
     """One token at one position. `past` is all that came before it when it was computed.
 
-    `steady`: it and all before it were computed in whole chunks between borders of the grid.
+    `steady`: it and all before it were computed in whole chunks between borders of the grid. `whole`: layers with a
+    sliding window have it too.
     """
 
     token: int
     past: tuple[int, ...]
     steady: bool
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +44,23 @@ class FakeState:
 class FakeMemory:
     """What a context's memory does: `CacheMemory` with a `compute`.
 
-    `can_cut` False: like a recurrent state. `portable`: states fit contexts with any number of streams. `refuses` says
-    now and then that there is no memory for a state or a shape, or that a state is refused; `refused` counts.
+    `refuses` says now and then that there is no memory for a state or a shape, or that a state is refused; `refused`
+    counts.
     """
 
     def __init__(
         self,
         shape: Shape,
+        kind: Kind = "plain",
         *,
-        can_cut: bool = True,
         can_shift: bool = True,
-        portable: bool = True,
         refuses: Callable[[], bool] = lambda: False,
     ) -> None:
         self.shape = shape
-        self.can_cut = can_cut
-        self.can_shift = can_shift
-        self.portable = portable
+        self.can_cut = kind != "recurrent"
+        self.can_cut_states = kind == "plain"
+        self.can_shift = can_shift and self.can_cut
+        self.window = WINDOW if kind == "sliding" else 0
         self.refuses = refuses
         self.refused = 0
         self.restored = 0
@@ -82,6 +87,7 @@ class FakeMemory:
         assert len(tokens) <= self.room(seq), "the cache is full"
         past = self.tokens(seq)
         assert len(past) == start, "a position is missing or there twice"
+        assert self._sees_window(self.held[seq]), "a restored state has no more than its last window"
         whole = start % GRID == 0 and len(tokens) == GRID
         steady = whole and all(cell.steady for cell in self.held[seq].values())
         for i, token in enumerate(tokens):
@@ -91,7 +97,8 @@ class FakeMemory:
         assert 0 <= seq < self.shape.streams
         cells = self.held[seq]
         left = {pos: cell for pos, cell in cells.items() if pos < start or 0 <= end <= pos}
-        if not self.can_cut and left and len(left) < len(cells):
+        partial = left and len(left) < len(cells)
+        if partial and (not self.can_cut or not self._sees_window(left)):
             return False
         self.held[seq] = left
         return True
@@ -104,7 +111,11 @@ class FakeMemory:
         if self.refuses():
             self.refused += 1
             return None
-        return FakeState(dict(self.held[seq]), 0 if self.portable else self._n_stream)
+        cells = self.held[seq]
+        if self.window:
+            seen = len(cells) - self.window
+            cells = {pos: replace(cell, whole=cell.whole and pos >= seen) for pos, cell in cells.items()}
+        return FakeState(dict(cells), 0 if self.can_cut_states else self._n_stream)
 
     def restore(self, seq: int, state: FakeState) -> bool:
         assert 0 <= seq < self.shape.streams
@@ -123,6 +134,10 @@ class FakeMemory:
             return False
         self.shape = shape
         return True
+
+    def _sees_window(self, cells: dict[int, Cell]) -> bool:
+        """Whether the token behind these finds what it sees in layers with a window."""
+        return not self.window or all(cells[pos].whole for pos in sorted(cells)[1 - self.window :])
 
     @property
     def _n_stream(self) -> int:

@@ -17,7 +17,7 @@ from engine.runner.prompt_cache import PromptCache
 from engine.runner.sequence import Sequence
 from engine.runner.shape import Shape
 from engine.runner.streams import WORTH_KEEPING, Streams
-from tests.engine.runner.fake_memory import CELL_SIZE, GRID, FakeMemory, FakeState
+from tests.engine.runner.fake_memory import CELL_SIZE, GRID, FakeMemory, FakeState, Kind
 
 DIVIDED = [Shape(6, 20), Shape(4, 30), Shape(3, 40), Shape(2, 60), Shape(1, 120)]
 POOL = Shape(6, 120, unified=True)
@@ -32,12 +32,11 @@ def sequence(tokens: list[int], reuse: Reuse = Reuse.ANY) -> Sequence:
 
 
 class StreamMachine(RuleBasedStateMachine):
-    """Sequences come, grow, move, wait, are cut, shifted and forgotten; their cells are always what their tokens say."""
+    """Sequences come, grow, move, wait, are cut, shifted and forgotten; cells are always what tokens say."""
 
     @initialize(
-        can_cut=st.sampled_from([True, True, False]),
+        kind=st.sampled_from(["plain", "plain", "sliding", "recurrent"]),
         can_shift=st.booleans(),
-        portable=st.booleans(),
         shape=st.sampled_from([*DIVIDED, POOL]),
         limit=st.sampled_from([0, LIMIT, 10 * LIMIT]),
         random=st.randoms(use_true_random=False),
@@ -45,23 +44,18 @@ class StreamMachine(RuleBasedStateMachine):
     )
     def start(
         self,
-        can_cut: bool,
+        kind: Kind,
         can_shift: bool,
-        portable: bool,
         shape: Shape,
         limit: int,
         random: Random,
         refusals: float,
     ) -> None:
         self.memory = FakeMemory(
-            shape,
-            can_cut=can_cut,
-            can_shift=can_cut and can_shift,
-            portable=portable,
-            refuses=lambda: refusals > 0 and random.random() < refusals,
+            shape, kind, can_shift=can_shift, refuses=lambda: refusals > 0 and random.random() < refusals
         )
         self.limit = limit
-        self.streams = Streams(self.memory, PromptCache(limit, can_cut=can_cut), GRID)
+        self.streams = Streams(self.memory, PromptCache(limit, can_cut=self.memory.can_cut_states), GRID)
         self.seen = [array("i", [0] * LONGEST)]  # tokens with which others may begin
         self.running: list[Sequence] = []
         self.suspended: list[Sequence] = []
@@ -153,7 +147,7 @@ class StreamMachine(RuleBasedStateMachine):
         self.cut.add(seq)
         del seq.tokens[keep : keep + count]
 
-    @precondition(lambda self: self.running and not self.memory.can_cut)
+    @precondition(lambda self: self.running and not self.memory.can_cut_states)
     @rule(data=st.data())
     def checkpoint(self, data: st.DataObject) -> None:
         seq = self.pick(data)
@@ -291,9 +285,11 @@ TestStreamMachine.settings = settings(
 class Bench:
     """Streams on a fake memory, and requests that are computed at once."""
 
-    def __init__(self, shape: Shape = DIVIDED[0], limit: int = 100 * LIMIT, **abilities: bool) -> None:
-        self.memory = FakeMemory(shape, **abilities)
-        self.streams = Streams(self.memory, PromptCache(limit, can_cut=self.memory.can_cut), GRID)
+    def __init__(
+        self, shape: Shape = DIVIDED[0], kind: Kind = "plain", *, limit: int = 100 * LIMIT, can_shift: bool = True
+    ) -> None:
+        self.memory = FakeMemory(shape, kind, can_shift=can_shift)
+        self.streams = Streams(self.memory, PromptCache(limit, can_cut=self.memory.can_cut_states), GRID)
 
     def admit(self, tokens: list[int], reuse: Reuse = Reuse.ANY) -> Sequence:
         """A sequence with the cells that can be had."""
@@ -503,7 +499,7 @@ def test_a_refused_state_costs_a_line_of_log(caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_recurrent_state_is_extended_or_dropped_as_a_whole() -> None:
-    bench = Bench(can_cut=False, can_shift=False)
+    bench = Bench(kind="recurrent")
     bench.finish(bench.run([1, 2, 3]))
     assert bench.admit([1, 2, 9]).n_cached == 0
     seq = bench.run([1, 2, 3, 4])
@@ -514,7 +510,7 @@ def test_a_recurrent_state_is_extended_or_dropped_as_a_whole() -> None:
 
 
 def test_a_checkpoint_serves_others_while_its_sequence_goes_on() -> None:
-    bench = Bench(can_cut=False, can_shift=False)
+    bench = Bench(kind="recurrent")
     seq = bench.run([1, 2, 3])
     assert seq.cells is not None
     bench.streams.checkpoint(seq.cells)
