@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from engine.runner.shape import Shape
@@ -26,7 +26,7 @@ class Cell:
     token: int
     past: tuple[int, ...]
     steady: bool
-    whole: bool = True
+    whole: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,8 +154,8 @@ def test_the_current_shape_stays_while_it_serves(
     if fits([*running, *wishes[:admitted]], current) and not current.unified:
         assert shape == current
     elif not shape.unified and shape.streams < budget.streams:
-        # Numbers of streams are tried by halves: twice as many would not do.
-        twice = budget.divided(min(2 * shape.streams, budget.streams))
+        # Numbers of streams are tried by halves, rounded down: twice as many and one would not do.
+        twice = budget.divided(min(2 * shape.streams + 1, budget.streams))
         assert not fits([*running, *wishes[:admitted]], twice)
 
 
