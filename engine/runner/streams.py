@@ -174,8 +174,11 @@ class Streams:
         return True
 
     def checkpoint(self, cells: Cells) -> None:
-        """Keep a copy of what a running sequence holds now, for models whose cells cannot be cut later."""
-        if (state := self._memory.save(cells.slot)) is not None:
+        """Keep a copy of what a running sequence holds now, for models whose cells cannot be cut later.
+
+        Not of what was shifted: no other sequence may reuse it.
+        """
+        if cells.reusable == cells.cached and (state := self._memory.save(cells.slot)) is not None:
             tokens = cells.known.tokens[: cells.cached]
             # Its last token counts as an answer: who comes here goes on with the conversation.
             self.prompt_cache.store(CachedState(KnownTokens(tokens, len(tokens) - 1, cells.known.on_grid), state))

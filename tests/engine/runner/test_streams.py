@@ -522,6 +522,15 @@ def test_a_checkpoint_serves_others_while_its_sequence_goes_on() -> None:
     assert bench.memory.tokens(seq.slot) == [1, 2, 3, 4, 5]
 
 
+def test_no_checkpoint_is_made_of_what_was_shifted() -> None:
+    bench = Bench(kind="sliding")
+    seq = bench.run([1, 2, 3, 4, 5, 6])
+    assert bench.shift(seq, 1, 2)
+    assert seq.cells is not None
+    bench.streams.checkpoint(seq.cells)
+    assert not list(bench.streams.prompt_cache)
+
+
 def test_what_was_shifted_is_not_reused() -> None:
     bench = Bench()
     seq = bench.run([1, 2, 3, 4, 5, 6])
