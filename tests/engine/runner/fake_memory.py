@@ -45,7 +45,7 @@ class FakeMemory:
     """What a context's memory does: `CacheMemory` with a `compute`.
 
     `refuses` says now and then that there is no memory for a state or a shape, or that a state is refused; `refused`
-    counts.
+    counts these, and cuts that were refused.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class FakeMemory:
         left = {pos: cell for pos, cell in cells.items() if pos < start or 0 <= end <= pos}
         partial = left and len(left) < len(cells)
         if partial and (not self.can_cut or not self._sees_window(left)):
+            self.refused += 1
             return False
         self.held[seq] = left
         return True
