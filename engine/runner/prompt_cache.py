@@ -68,6 +68,11 @@ class PromptCache:
         del self._entries[id(entry)]
         self.size -= entry.state.size
 
+    def drop_unfit(self, streams: int) -> None:
+        """Forget states that a context with so many streams refuses."""
+        for entry in [entry for entry in self if not entry.state.fits(streams)]:
+            self.drop(entry)
+
     def clear(self) -> None:
         """Forget all."""
         self._entries.clear()

@@ -34,10 +34,16 @@ class SavedState:
         """Bytes that it keeps in memory."""
         return self.data.nbytes
 
+    def fits(self, streams: int) -> bool:
+        """Whether it is good for a context with so many streams."""
+        return self.streams in (0, streams)
+
     def fit(self, streams: int) -> Bytes | None:
         """The bytes for a context with so many streams; None if it is not for such a context."""
+        if not self.fits(streams):
+            return None
         if self.streams:
-            return self.data[self.start : self.end] if self.streams == streams else None
+            return self.data[self.start : self.end]
         self.data[self.start + 2 * WORD :][:WORD].view(np.uint32)[0] = streams
         end = self.end + WORD * (streams - 1)
         self.data[self.end : end] = 0

@@ -78,18 +78,11 @@ def _shape_for(needs: Sequence[int], budget: Budget, current: Shape, *, may_unif
         return None
     if not current.unified and fits(needs, current):
         return current
-    for streams in _counts(budget.streams, len(needs)):
-        shape = budget.divided(streams)
-        if fits(needs, shape) and shape.total <= budget.cells:
-            return shape
+    streams = min(budget.streams, budget.cells // padded(max([*needs, 1])))
+    if streams and fits(needs, shape := budget.divided(streams)):
+        return shape
     pool = Shape(budget.streams, budget.cells // CONTEXT_PADDING * CONTEXT_PADDING, unified=True)
     return pool if may_unify and fits(needs, pool) else None
-
-
-def _counts(most: int, least: int) -> list[int]:
-    """Numbers of streams to try: the most, its halves, and the least that will do."""
-    halves = [most >> n for n in range(most.bit_length())]
-    return [*(count for count in halves if count > least), max(least, 1)]
 
 
 def fits(needs: Sequence[int], shape: Shape) -> bool:

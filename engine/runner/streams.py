@@ -208,6 +208,7 @@ class Streams:
         running = list(self._held.values())
         states = [self._memory.save(cells.slot) for cells in running]
         done = self._memory.reshape(shape)
+        self.prompt_cache.drop_unfit(1 if self.shape.unified else self.shape.streams)
         self._held = {}
         for slot, (cells, state) in enumerate(zip(running, states, strict=True)):
             cells.slot = slot

@@ -40,6 +40,9 @@ class FakeState:
     def size(self) -> int:
         return 1 + CELL_SIZE * len(self.cells)
 
+    def fits(self, streams: int) -> bool:
+        return self.streams in (0, streams)
+
 
 class FakeMemory:
     """What a context's memory does: `CacheMemory` with a `compute`.

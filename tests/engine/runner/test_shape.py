@@ -75,7 +75,7 @@ def test_a_context_of_256k_may_be_used_by_one() -> None:
 def test_a_budget_of_one_context_is_divided_by_need() -> None:
     budget = Budget(4096, 8, 4096)
     assert budget.widest == Shape(8, 512)
-    assert choose_shape([600], [600, 600], budget, budget.widest) == (Shape(4, 1024), 2)
+    assert choose_shape([600], [600, 600], budget, budget.widest) == (Shape(5, 768), 2)
     assert choose_shape([600], [1100, 600], budget, budget.widest) == (Shape(3, 1280), 2)
     assert choose_shape([600], [2000], budget, budget.widest) == (Shape(2, 2048), 1)
     assert choose_shape([], [4096], budget, budget.widest) == (Shape(1, 4096), 1)
