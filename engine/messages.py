@@ -59,11 +59,16 @@ class EmbeddingSizes(msgspec.Struct, array_like=True, frozen=True):
     mean: bool = True
 
 
+RowKernels = Literal["alike", "lone", "counted"]
+"""How the CPU multiplies a row of a pass: alike beside any others, in another way if it is alone, or depending on the
+number of rows."""
+
+
 class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """Load one model. `n_ctx` is the largest context of one sequence, `n_cells` the size of the cache they share.
 
-    States of finished sequences take at most `prompt_cache` bytes beside it. `float_weights`: some matrices are not
-    quantised.
+    States of finished sequences take at most `prompt_cache` bytes beside it. `rows`: on what the sums of one row of a
+    pass on the CPU depend.
     `cache_type` is a ggml type name for K and V ("f16", "q8_0", …); `flash_attention` -1 lets llama.cpp choose;
     `overrides` replace entries of the file's metadata (`llama_model_kv_override`).
     """
@@ -83,7 +88,7 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     embedding: EmbeddingSizes = EmbeddingSizes()
     overrides: tuple[tuple[str, bool | int | float | str], ...] = ()
     prompt_cache: int = 0
-    float_weights: bool = False
+    rows: RowKernels = "alike"
 
 
 class Triggers(msgspec.Struct, array_like=True, frozen=True):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.loading import devices, memory
+from engine.loading import devices
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.memory import MemoryPlan
 from engine.loading.state import LoadSpec
-from engine.messages import LoadModel
+from engine.messages import LoadModel, RowKernels
 from engine.model import Model
 from modelfile.parameters import Options
+from registry.gguf import GGUFHeader
 
 SMALLEST_CONTEXT = 4
 DEFAULT_CONTEXT = 4096
 CONTEXT_BY_VRAM = ((47 << 30, 262_144), (23 << 30, 32_768))  # (least bytes on all GPUs together, tokens)
+ALIKE = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"}  # types whose sums do not depend on the rows of a pass
+LONE = {"F32", "F16", "BF16"}
 BATCH_CPU, BATCH_GPU = 512, 2048  # tokens of one forward pass
 
 
@@ -48,6 +51,14 @@ def load_spec(model: Model, options: Options, num_ctx: int, gpus: int) -> LoadSp
     )
 
 
+def row_kernels(header: GGUFHeader) -> RowKernels:
+    """How the CPU multiplies single rows with the model's matrices, as far as their types tell."""
+    types = {tensor.type for tensor in header.tensors if len(tensor.shape) > 1}
+    if types - LONE - ALIKE:
+        return "counted"
+    return "lone" if types & LONE else "alike"
+
+
 def load_message(
     model: Model, weights: Weights, spec: LoadSpec, plan: MemoryPlan, cache_type: str, flash_attention: bool | None
 ) -> LoadModel:
@@ -71,5 +82,5 @@ def load_message(
         embedding=plan.embedding,
         overrides=tuple(weights.overrides.items()),
         prompt_cache=plan.prompt_cache,
-        float_weights=memory.has_float_matrices(weights.header),
+        rows=row_kernels(weights.header),
     )

@@ -79,7 +79,6 @@ MAX_PARALLEL_GPU = 32
 MAX_PARALLEL = 128  # whatever is asked for: llama.cpp has 256 sequence ids, and some of them only hold prefixes
 BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
 BYTES_PER_VALUE |= {"q4_1": 20 / 32, "q4_0": 18 / 32}
-FLOATS = ("F32", "F16", "BF16")
 TOKENS, OUTPUT = "token_embd.weight", "output.weight"
 
 
@@ -112,12 +111,6 @@ def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
     value = header.size("attention.value_length", key)
     per_value = BYTES_PER_VALUE.get(cache_type, 2.0)
     return max(1, int(_kv_heads(header, heads) * (key + value) * per_value))
-
-
-def has_float_matrices(header: GGUFHeader) -> bool:
-    """Whether some of the matrices are not quantised."""
-    matrices = (tensor for tensor in header.tensors if len(tensor.shape) > 1 and tensor.name != TOKENS)
-    return any(tensor.type in FLOATS for tensor in matrices)
 
 
 def copied_bytes(header: GGUFHeader, types: Container[str], *, mapped: bool, generates: bool) -> int:

@@ -107,14 +107,19 @@ class Context:
         self.weights: int = C.llama_model_size(self._model)
         self.gpu_share = self._gpu_share(spec.n_gpu_layers)
 
+    @property
+    def counts_rows(self) -> bool:
+        """Whether the sums of a row depend on how many others are in the pass."""
+        return self._spec.rows == "counted"
+
     def is_lone_row_special(self, depth: int) -> bool:
         """Whether a pass of one row behind `depth` tokens adds up in another order than the same row beside others.
 
-        llama.cpp divides the cells of a single row among its threads, and multiplies matrices that are not quantised
-        in another way for one row than for several.
+        llama.cpp divides the cells of a single row among its threads, and multiplies some matrices in another way for
+        one row than for several.
         """
         spec = self._spec
-        return spec.float_weights or spec.flash_attention == FLASH_ATTENTION_OFF or depth + 1 >= DIVIDED_CELLS
+        return spec.rows == "lone" or spec.flash_attention == FLASH_ATTENTION_OFF or depth + 1 >= DIVIDED_CELLS
 
     def decode(self, batch: Batch) -> int:
         """One forward pass. Returns 0, NO_SLOT (nothing changed) or ABORTED (roll back). Raises DecodeError."""

@@ -136,7 +136,7 @@ class Loop:
     def step(self, plan: StepPlan) -> None:
         """Run the planned passes and emit their events."""
         self._measures = self._context.threads.use(seq.n_threads for seq in self._running)
-        done = not plan.decoding or self._run_rows(plan.decoding)
+        done = all(self._run_rows(seqs) for seqs in self._row_passes(plan.decoding))
         for seq, count in plan.prompts:
             if not done:
                 break
@@ -253,6 +253,14 @@ class Loop:
         work = PassWork(0, len(decoding), sum(seq.n_cached for seq in decoding), 1 if decoding else 0)
         return [(prompts[index], count) for index, count in self._policy.chunks(views, work, self._costs)]
 
+    def _row_passes(self, decoding: list[Sequence]) -> list[list[Sequence]]:
+        """Who is decoded together: all, but where company changes the sums, those that must not change are alone."""
+        if not self._context.counts_rows:
+            return [decoding] if decoding else []
+        alone = [[seq] for seq in decoding if seq.reuse is Reuse.STEADY]
+        rest = [seq for seq in decoding if seq.reuse is not Reuse.STEADY]
+        return [rest, *alone] if rest else alone
+
     def _run_rows(self, seqs: list[Sequence]) -> bool:
         """Compute and sample the next token of each; False if the step should end."""
         seqs = sorted(seqs, key=lambda seq: seq.slot)
@@ -279,7 +287,8 @@ class Loop:
     def _is_doubled(self, seq: Sequence) -> bool:
         """Whether a row that is alone in its pass must be computed as if it were not."""
         room = len(seq.tokens) < self.streams.shape.cells
-        return seq.steady and room and self._context.can_cut and self._context.is_lone_row_special(seq.n_cached)
+        wanted = seq.reuse is Reuse.STEADY and not self._context.counts_rows and self._context.can_cut
+        return wanted and room and self._context.is_lone_row_special(seq.n_cached)
 
     def _run_prompt(self, seq: Sequence, count: int) -> bool:
         """Compute the next tokens of a prompt, and sample if they are the last; False if the step should end."""
