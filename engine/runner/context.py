@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -106,6 +107,13 @@ class Context:
         self.classifier_width: int = C.llama_model_n_cls_out(self._model)
         self.weights: int = C.llama_model_size(self._model)
         self.gpu_share = self._gpu_share(spec.n_gpu_layers)
+
+    @property
+    def can_mix_cache_types(self) -> bool:
+        """Whether keys in float16 beside values in bfloat16 are fast enough here."""
+        x86 = platform.machine() in ("x86_64", "AMD64")
+        flash_attention = self._spec.flash_attention != FLASH_ATTENTION_OFF
+        return self.on_cpu and x86 and flash_attention and self._spec.cache_type not in set(CACHE_TYPES) - {"f16"}
 
     @property
     def counts_rows(self) -> bool:

@@ -7,10 +7,11 @@ import numpy.typing as npt
 
 from engine.messages import EmbeddingSizes
 from engine.runner.batch import Batch
-from engine.runner.context import ABORTED, Context, DecodeError
+from engine.runner.context import ABORTED, CACHE_TYPES, Context, DecodeError
 from engine.runner.llamacpp import C
 
 SEQUENCES = 64  # texts in one pass, at most
+STEADY_LENGTH = 2048  # tokens; up to this length the slower kernel with reproducible sums is affordable
 
 Vector = npt.NDArray[np.float32]
 
@@ -25,6 +26,10 @@ class EmbedContext:
     def __init__(self, context: Context, sizes: EmbeddingSizes, *, ranks: bool = False) -> None:
         params = context.params()
         params.embeddings = True
+        # llama.cpp's CPU attention has three kernels, two of which add in float16, and picks one by the tokens in the
+        # pass: a text's vector would depend on the others. Values of another 16-bit type leave the float32 kernel.
+        if context.can_mix_cache_types and sizes.longest <= STEADY_LENGTH:
+            params.type_v = CACHE_TYPES["bf16"]
         params.pooling_type = C.LLAMA_POOLING_TYPE_MEAN if sizes.mean else C.LLAMA_POOLING_TYPE_UNSPECIFIED
         if ranks:
             params.pooling_type = C.LLAMA_POOLING_TYPE_RANK

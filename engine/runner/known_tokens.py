@@ -6,6 +6,7 @@ from array import array
 from dataclasses import dataclass
 from enum import Enum
 
+BEGINNING = 16  # tokens at most with which a prompt's template begins the answer
 CHUNK = 256  # tokens that `common_prefix` compares at once
 
 
@@ -42,7 +43,9 @@ class KnownTokens:
         if reuse is Reuse.NONE:
             return 0
         common = common_prefix(self.tokens, tokens, min(held, len(tokens) - 1))
-        if reuse is Reuse.ANY or (reuse is Reuse.CHAT and common >= self.n_prompt):
+        # A prompt that goes on need not repeat the end of the one before, which began the answer.
+        goes_on = common >= self.n_prompt - BEGINNING and len(tokens) > self.n_prompt + BEGINNING
+        if reuse is Reuse.ANY or (reuse is Reuse.CHAT and (goes_on or common >= self.n_prompt)):
             return common
         return min(common, self.on_grid) // grid * grid
 

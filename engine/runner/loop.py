@@ -346,7 +346,9 @@ class Loop:
         if code in (NO_SLOT, ABORTED):
             self._undo(seqs, code)
         if log.isEnabledFor(TRACE):
-            counts = {"rows": len(seqs), "tokens": self._batch.size, "threads": self._context.threads.current}
+            decoding = sum(seq.decoding for seq in seqs)
+            counts = {"decoding": decoding, "prompts": len(seqs) - decoding, "tokens": self._batch.size}
+            counts["threads"] = self._context.threads.current
             log.log(TRACE, "pass", extra=fields(**counts, code=code, ms=(time.perf_counter() - started) * 1e3))
         self._send()
         return code == 0

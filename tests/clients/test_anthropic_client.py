@@ -191,7 +191,7 @@ def test_a_billing_header_does_not_spoil_the_cache(client: anthropic.Anthropic) 
     for number in range(2):
         header = {"type": "text", "text": f"x-anthropic-billing-header: cc_version=2.1; cch={number}0ab;"}
         prompt = {"type": "text", "text": "Speak like a pirate.", "cache_control": {"type": "ephemeral"}}
-        usages.append(client.messages.create(**ASKED, system=[header, prompt]).usage)
+        usages.append(client.messages.create(**ASKED | {"extra_body": {}}, system=[header, prompt]).usage)
     assert usages[1].input_tokens == 1
 
 

@@ -67,8 +67,9 @@ def test_chat_without_reasoning(client: openai.OpenAI) -> None:
 
 
 def test_the_second_prompt_comes_from_the_cache(client: openai.OpenAI) -> None:
-    chat(client)
-    usage = chat(client).usage
+    asked = {"model": "tinychat", "messages": CAPITAL, "max_tokens": 5}
+    client.chat.completions.create(**asked)
+    usage = client.chat.completions.create(**asked).usage
     assert usage is not None
     assert usage.prompt_tokens_details is not None
     assert usage.prompt_tokens_details.cached_tokens == usage.prompt_tokens - 1

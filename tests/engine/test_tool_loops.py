@@ -7,17 +7,17 @@ from typing import Any
 
 from engine.api import ChatRequest, Delta, Final, Message, ToolCall
 from tests.engine.running import collect, running
-from tests.serving import GREEDY
 from tests.tools import tool_of
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = tool_of({"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}})
+LIKELIEST = {"temperature": 0, "repeat_penalty": 1.0}
 QUESTION = Message("user", "What is the weather in Paris?")
 
 
 def ask(*messages: Message, **fields: Any) -> ChatRequest:
     return ChatRequest(
-        model="tinychat", messages=list(messages), tools=(WEATHER,), think=True, options=GREEDY, **fields
+        model="tinychat", messages=list(messages), tools=(WEATHER,), think=True, options=LIKELIEST, **fields
     )
 
 

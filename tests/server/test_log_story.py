@@ -92,7 +92,8 @@ def test_one_id_from_arrival_to_end(log: Log, output_format: dict[str, Any] | No
 
 
 def test_an_answer_is_one_line(log: Log) -> None:
-    post(log.served, "/api/chat", CHAT, "answer-1")
+    for request_id in ("answer-0", "answer-1"):
+        post(log.served, "/api/chat", CHAT | {"options": {"num_predict": 5}}, request_id)
     line = log.one("answered", request_id="answer-1")
     assert (line["level"], line["model"], line["tokens"], line["end"]) == ("INFO", "tinychat:latest", 5, "length")
     assert line["prompt_tokens"] >= line["cached_tokens"] > 0
@@ -195,6 +196,6 @@ def test_prompts_are_in_the_trace(tmp_path: Path) -> None:
         post(served, "/api/chat", CHAT, "trace-1")
         log = Log(served)
         assert SECRETS[1] in log.one("prompt", request_id="trace-1", level="TRACE")["prompt"]
-        steps = [line for line in log.lines() if line["message"] == "step"]
+        steps = [line for line in log.lines() if line["message"] == "pass"]
     assert {line["level"] for line in steps} == {"TRACE"}
     assert SECRETS[0] not in served.log.read_text()

@@ -140,7 +140,7 @@ class OllamaAgent(Agent):
             sent += message.get("tool_calls", [])
             if event["done"]:
                 answer.prompt_tokens, answer.tokens = event["prompt_eval_count"], event["eval_count"]
-                answer.cached_tokens = event["prompt_eval_cached"]
+                answer.cached_tokens = event.get("prompt_eval_cached", 0)
                 answer.end = event["done_reason"]
         answer.calls = [
             Call(call.get("id", ""), call["function"]["name"], call["function"]["arguments"]) for call in sent

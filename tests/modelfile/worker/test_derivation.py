@@ -18,6 +18,7 @@ from registry.names import Digest
 from registry.storage.store import Store
 from tests.disks import small_disk
 from tests.modelfile.published.pairs import PAIRS
+from tests.processes import NewChildren
 
 BULK = 16 << 20  # numbers of two bytes: so much that a process can be killed before it has copied them
 FORMS = {"gemma3-1-text", "gemma3-1-projector"}
@@ -106,13 +107,13 @@ async def test_it_is_killed(store: Store, tmp_path: Path) -> None:
 
 async def test_it_is_given_up(store: Store, tmp_path: Path) -> None:
     digest = add(store, tmp_path, BULK)
-    begun = asyncio.Event()
+    begun, children = asyncio.Event(), NewChildren()
     task = asyncio.create_task(derive(store, digest, lambda *_: begun.set()))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not psutil.Process().children()
+    assert not children()
     assert not made(store) & FORMS
 
 

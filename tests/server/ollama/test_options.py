@@ -147,7 +147,7 @@ def num_ctx(model: Model) -> None:
 @check
 def num_batch(model: Model) -> None:
     def steps() -> list[int]:
-        return [step["tokens"] for step in model.records("step") if step["prompts"]]
+        return [step["tokens"] for step in model.records("pass") if step["prompts"]]
 
     before = len(steps())
     model.answer("batch " * 20, num_batch=3, num_predict=1)
@@ -183,7 +183,7 @@ def use_mmap(model: Model) -> None:
 @check
 def num_thread(model: Model) -> None:
     def threads() -> list[int]:
-        return [step["threads"] for step in model.records("step")]
+        return [step["threads"] for step in model.records("pass")]
 
     before = len(threads())
     model.answer(num_thread=1)
