@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,8 @@ async def test_a_child_that_goes_wrong_while_loading_says_of_what_it_died(spare:
     loading = asyncio.create_task(spare.load(load(), math.inf))
     await asyncio.sleep(0)
     os.kill(spare.pid, signal.SIGILL)
-    os.kill(spare.pid, signal.SIGCONT)
+    with suppress(ProcessLookupError):  # it may not have been stopped yet, and is gone
+        os.kill(spare.pid, signal.SIGCONT)
     with pytest.raises(LoadCrashed, match=r"it died of SIGILL \(Illegal instruction\) on .+: .* `make engine`"):
         await loading
 
