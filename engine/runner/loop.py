@@ -23,13 +23,14 @@ from engine.runner.penalties import Logits
 from engine.runner.prefill_policy import PrefillPolicy, Prompt
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
-from engine.runner.shape import Budget, Shape, choose_shape, room_for
+from engine.runner.shape import Budget, Shape, choose_shape, fits, room_for
 from engine.runner.streams import Streams
 from registry.logfields import TRACE, fields
 
 ADMISSION_MARGIN = 32  # cells that a new sequence must find behind its tokens
 WORTH_WAITING = 32  # tokens; a prompt waits while another computes at least this much more of their common prefix
 PATIENCE = 10.0  # seconds that others may overtake a sequence for which there is no room
+NO_MEMORY = "there is no memory for another division of the KV cache"
 FAILED = -1  # code of a pass that llama.cpp could not compute
 NO_IDS: frozenset[int] = frozenset()
 
@@ -122,8 +123,8 @@ class Loop:
     def plan(self) -> StepPlan:
         """Admit sequences and choose what to compute; set `prefilling`, so that a cancel can abort a pass."""
         self._make_room()
-        while self._waiting and (seq := self._next_admitted()) is not None:
-            self._admit(seq)
+        while self._waiting and (seq := self._next_admitted()) is not None and self._admit(seq):
+            pass
         self.streams.close_gaps([seq.cells for seq in self._decoding() if seq.cells is not None])
         plan = StepPlan(self._decoding())  # without those whose state was refused just now
         if prompts := [seq for seq in self._running if not seq.decoding]:
@@ -131,6 +132,7 @@ class Loop:
             self.prefilling = frozenset(seq.id for seq, _ in plan.prompts)
         elif self.prefilling:
             self.prefilling = NO_IDS
+        self._send()  # failures, if there was no room
         return plan
 
     def step(self, plan: StepPlan) -> None:
@@ -165,11 +167,15 @@ class Loop:
                 return None
         return None
 
-    def _admit(self, seq: Sequence) -> None:
-        """Give a sequence a stream, after a change of the shape if it needs one."""
+    def _admit(self, seq: Sequence) -> bool:
+        """Give a sequence a stream, after a change of the shape if it needs one; False without memory for that."""
         shape, _ = self._room_with([seq])
-        if shape != self.streams.shape:
-            self.streams.reshape(shape)
+        if shape != self.streams.shape and not self.streams.reshape(shape):
+            if not self._running:
+                self._waiting.remove(seq)
+                self._running.append(seq)
+                self._fail([seq], NO_MEMORY)
+            return False
         self._waiting.remove(seq)
         if seq.cells is not None:
             seq.cells = self.streams.resume(seq.cells, seq.saved)
@@ -184,6 +190,7 @@ class Loop:
         self._running.append(seq)
         counts = {"prompt_tokens": seq.n_prompt, "cached_tokens": seq.n_cached, "running": len(self._running)}
         log_event(seq.trace_id, "sequence admitted", seq=seq.id, slot=seq.cells.slot, **counts)
+        return True
 
     def _room_with(self, wishes: list[Sequence]) -> tuple[Shape, int]:
         """The shape that holds those that run and as many of these as possible, the first ones, and their number."""
@@ -202,23 +209,18 @@ class Loop:
 
     def _make_room(self) -> None:
         """Change the shape if a running sequence outgrows its stream, or suspend those for which there is no room."""
-        shape = self.streams.shape
-        full = sum(len(seq.tokens) for seq in self._running) > shape.cells
-        if not (full if shape.unified else any(len(seq.tokens) > shape.cells for seq in self._running)):
-            return
-        while True:
+        while self._running and not self._fit(self.streams.shape):
             shape, _ = self._room_with([])
-            if self._fits(shape) or len(self._running) == 1:
-                break
-            self._suspend(self._running[-1])
-        if shape != self.streams.shape:
-            self.streams.reshape(shape)
+            if self._fit(shape):
+                if not self.streams.reshape(shape):
+                    self._fail(self._running[-1:], NO_MEMORY)
+            elif len(self._running) == 1:
+                self._fail(self._running[:], "KV cache is full")
+            else:
+                self._suspend(self._running[-1])
 
-    def _fits(self, shape: Shape) -> bool:
-        lengths = [len(seq.tokens) for seq in self._running]
-        return len(lengths) <= shape.streams and (
-            sum(lengths) <= shape.cells if shape.unified else max(lengths) <= shape.cells
-        )
+    def _fit(self, shape: Shape) -> bool:
+        return fits([len(seq.tokens) for seq in self._running], shape)
 
     def _suspend(self, seq: Sequence) -> None:
         """Take a sequence's cells for the others and queue it again, with its state."""
@@ -231,14 +233,17 @@ class Loop:
 
     def _has_prefix_coming(self, seq: Sequence) -> bool:
         """Whether a prompt that is being computed shares a longer prefix with this one than can be had yet."""
-        if seq.cells is not None:
+        if seq.cells is not None or seq.reuse is Reuse.NONE:
             return False
-        limit = len(seq.tokens) - 1
-        return any(
-            common_prefix(other.tokens, seq.tokens, limit) >= other.n_cached + WORTH_WAITING
-            for other in self._running
-            if other.n_pending > WORTH_WAITING and not other.n_batch
-        )
+        computed = (other for other in self._running if other.n_pending > WORTH_WAITING and not other.n_batch)
+        return any(self._common(other, seq) >= other.n_cached + WORTH_WAITING for other in computed)
+
+    def _common(self, other: Sequence, seq: Sequence) -> int:
+        """How many tokens of a prompt that is being computed another will be able to begin with."""
+        if seq.steady and not other.steady:
+            return 0
+        common = common_prefix(other.tokens, seq.tokens, len(seq.tokens) - 1)
+        return common // self._grid * self._grid if seq.steady else common
 
     # Passes
 

@@ -197,10 +197,10 @@ class Streams:
         for cells, slot in zip(movers, targets, strict=True):
             self._swap(cells, slot)
 
-    def reshape(self, shape: Shape) -> None:
+    def reshape(self, shape: Shape) -> bool:
         """Divide the cells anew: running sequences keep theirs, finished ones go to the prompt cache.
 
-        Without memory for the new shape the old one stays. Raises ModelError if there is none for that either.
+        False without memory for the new shape: the old one stays. Raises ModelError if there is none for that either.
         """
         before = self.shape
         for cells in list(self._idle()):
@@ -218,6 +218,7 @@ class Streams:
         counts = {"streams": shape.streams, "cells": shape.cells, "unified": shape.unified, "running": len(running)}
         counts |= {"streams_before": before.streams, "cells_before": before.cells}
         log.info("KV cache reshaped" if done else "KV cache cannot be reshaped: no memory", extra=fields(**counts))
+        return done
 
     def forget(self) -> None:
         """Drop what finished sequences left."""

@@ -12,6 +12,7 @@ from engine.messages import Failed, Sampling
 from engine.runner.batch import Batch
 from engine.runner.context import DecodeError
 from engine.runner.llamacpp import C
+from engine.runner.loop import NO_MEMORY
 from tests.engine.runner.harness import LIKELIEST, PLAIN, Runner, chat
 
 QUESTIONS = [
@@ -92,6 +93,25 @@ def test_who_must_leave_for_others_is_answered_the_same(tight: Runner) -> None:
     assert left, "nobody had to leave: the test is about nothing"
     assert not tight.failures()
     assert [tight.text(seq) for seq in seqs] == list(expected.values())
+
+
+def test_who_outgrows_its_stream_fails_where_there_is_no_memory_for_longer_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tight = Runner(n_ctx=512, n_cells=1024, n_parallel=4)
+    monkeypatch.setattr(tight.context, "reshape", lambda shape: False)
+    never_ends = Sampling(temperature=0, logit_bias=end_tokens(tight))
+    cells = tight.streams.shape.cells
+    short = tight.submit(chat("Count to 60"), num_predict=100, sampling=never_ends)
+    long = tight.submit(chat("Count to 60") + "1", num_predict=cells + 40, sampling=never_ends)
+    tight.run()
+    assert tight.done(short).tokens == 100
+    assert [(failed.id, failed.detail) for failed in tight.failures()] == [(long.id, NO_MEMORY)]
+    huge = tight.submit(LONG, num_predict=8)
+    tight.run()
+    assert tight.failures()[-1].id == huge.id
+    assert tight.streams.busy == 0
+    tight.close()
 
 
 def test_a_seed_gives_the_same_text_beside_others(runner: Runner) -> None:
