@@ -21,11 +21,11 @@ from engine.runner.embed_request import PoolJob
 from engine.runner.llamacpp import CPU_VARIANT, C, library_log, version
 from engine.runner.log import ForwardingHandler, forward
 from engine.runner.loop import Loop
-from engine.runner.preprocess import MOST_SCORED, padded
+from engine.runner.preprocess import MOST_SCORED
 from engine.runner.prompt_cache import PromptCache
 from engine.runner.repacking import copied_types
 from engine.runner.sequence import Sequence
-from engine.runner.shape import Budget
+from engine.runner.shape import Budget, padded
 from engine.runner.streams import Streams
 from registry.logfields import fields
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from engine.errors import PROMPT_TOO_LONG
-from engine.messages import CONTEXT_PADDING, Sampling, Submit
+from engine.messages import Sampling, Submit
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.known_tokens import Reuse
 from engine.runner.lazy_matcher import LazyMatcher
@@ -15,6 +15,7 @@ from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
 from engine.runner.matcher import Matcher
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence
+from engine.runner.shape import padded
 from engine.runner.thinking_budget import ThinkingBudget
 from engine.runner.vocabulary import Vocabulary
 
@@ -41,11 +42,6 @@ class RequestRejected(ValueError):
     def __init__(self, text: str, field: str) -> None:
         super().__init__(text)
         self.field = field
-
-
-def padded(n_ctx: int) -> int:
-    """The context that llama.cpp really makes for `n_ctx` tokens."""
-    return -(-n_ctx // CONTEXT_PADDING) * CONTEXT_PADDING
 
 
 def make_sequence(

@@ -57,6 +57,10 @@ class Cells:
         """How many leading tokens another sequence may reuse."""
         return self.cached if self.clean_prefix is None else min(self.cached, self.clean_prefix)
 
+    def lose(self) -> None:
+        """Note that the stream holds nothing: the tokens must be computed again."""
+        self.cached, self.known.on_grid, self.clean_prefix = 0, 0, None
+
 
 class Streams:
     """Hands out the streams of a `CacheMemory`. Owned by the loop thread. `grid`: tokens between two borders."""
@@ -144,7 +148,7 @@ class Streams:
         slot = self._free_slot()
         back = self._held[slot] = Cells(cells.known, slot, cells.cached, clean_prefix=cells.clean_prefix)
         if state is None or not self._memory.restore(slot, state):
-            back.cached, back.known.on_grid, back.clean_prefix = 0, 0, None
+            back.lose()
         self._touch(back)
         return back
 
@@ -214,7 +218,7 @@ class Streams:
             cells.slot = slot
             self._held[slot] = cells
             if state is None or not self._memory.restore(slot, state):
-                cells.cached, cells.known.on_grid, cells.clean_prefix = 0, 0, None
+                cells.lose()
         counts = {"streams": shape.streams, "cells": shape.cells, "unified": shape.unified, "running": len(running)}
         counts |= {"streams_before": before.streams, "cells_before": before.cells}
         log.info("KV cache reshaped" if done else "KV cache cannot be reshaped: no memory", extra=fields(**counts))
@@ -327,7 +331,7 @@ class Streams:
         cells.slot = slot
         self._held[slot] = cells
         if cells.cached and (state is None or not self._memory.restore(slot, state)):
-            cells.cached, cells.known.on_grid, cells.clean_prefix = 0, 0, None
+            cells.lose()
 
     def _move_out(self, cells: Cells) -> None:
         """Free a finished sequence's stream; its state goes to the prompt cache."""

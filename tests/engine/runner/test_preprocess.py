@@ -8,8 +8,9 @@ import pytest
 
 from engine.messages import Grammar
 from engine.runner.grammar import Grammars
-from engine.runner.preprocess import PromptRejected, RequestRejected, make_sequence, padded
+from engine.runner.preprocess import PromptRejected, RequestRejected, make_sequence
 from engine.runner.sequence import Sequence
+from engine.runner.shape import padded
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.runner.harness import submit
 
