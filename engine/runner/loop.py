@@ -7,15 +7,15 @@ emits the events of each pass in one message.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.messages import Chunk, Failed, FromRunner, ScoredChunk, ScoredToken
+from engine.runner.admission import Admission
 from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
-from engine.runner.known_tokens import Reuse, common_prefix
+from engine.runner.known_tokens import Reuse
 from engine.runner.lazy_matcher import CallGrammar
 from engine.runner.log import log, log_event
 from engine.runner.pass_costs import PassCosts, PassWork
@@ -23,14 +23,10 @@ from engine.runner.penalties import Logits
 from engine.runner.prefill_policy import PrefillPolicy, Prompt
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
-from engine.runner.shape import Budget, Shape, choose_shape, fits, room_for
+from engine.runner.shape import Budget
 from engine.runner.streams import Streams
 from registry.logfields import TRACE, fields
 
-ADMISSION_MARGIN = 32  # cells that a new sequence must find behind its tokens
-WORTH_WAITING = 32  # tokens; a prompt waits while another computes at least this much more of their common prefix
-PATIENCE = 10.0  # seconds that others may overtake a sequence for which there is no room
-NO_MEMORY = "there is no memory for another division of the KV cache"
 FAILED = -1  # code of a pass that llama.cpp could not compute
 NO_IDS: frozenset[int] = frozenset()
 
@@ -47,7 +43,7 @@ class StepPlan:
 
 
 class Loop:
-    """Owns the context, its `streams` and all sequences. Everything runs on the loop thread.
+    """Owns the context, its `streams` and all sequences, by `admission`. Everything runs on the loop thread.
 
     The exceptions are `prefilling` (request ids in the running step whose prompts are computed) and the counters, which
     the channel's reader thread may read. `emit` is called once per pass with all its events. `grid`: tokens between the
@@ -60,7 +56,6 @@ class Loop:
         self._context = context
         self._vocabulary = context.vocabulary
         self.streams = streams
-        self._budget = budget
         self._grid = min(grid, context.n_batch)
         self._emit = emit
         self._batch = Batch(context.n_batch)
@@ -68,8 +63,8 @@ class Loop:
         self._costs = PassCosts()
         self._measures = True  # passes of this step say what passes cost: they use the default number of threads
         self._sampler = BatchSampler(context.vocabulary.size)
-        self._waiting: deque[Sequence] = deque()
-        self._running: list[Sequence] = []
+        self.admission = Admission(context, streams, budget, self._grid, self._fail)
+        self._waiting, self._running = self.admission.waiting, self.admission.running
         self._events: list[FromRunner] = []
         self.prefilling = NO_IDS
         self.steps = 0
@@ -89,7 +84,7 @@ class Loop:
         """Whether a step would have nothing to do, until something arrives."""
         if any(not seq.sampler.waits for seq in self._running):
             return False
-        return not self._waiting or (bool(self._running) and self._next_admitted() is None)
+        return not self._waiting or (bool(self._running) and self.admission.next() is None)
 
     @property
     def cached_tokens(self) -> int:
@@ -122,9 +117,7 @@ class Loop:
 
     def plan(self) -> StepPlan:
         """Admit sequences and choose what to compute; set `prefilling`, so that a cancel can abort a pass."""
-        self._make_room()
-        while self._waiting and (seq := self._next_admitted()) is not None and self._admit(seq):
-            pass
+        self.admission.admit_all()
         self.streams.close_gaps([seq.cells for seq in self._decoding() if seq.cells is not None])
         plan = StepPlan(self._decoding())  # without those whose state was refused just now
         if prompts := [seq for seq in self._running if not seq.decoding]:
@@ -146,104 +139,6 @@ class Loop:
 
     def _decoding(self) -> list[Sequence]:
         return [seq for seq in self._running if seq.decoding and not seq.sampler.waits]
-
-    # Admission
-
-    def _next_admitted(self) -> Sequence | None:
-        """The first waiting sequence that may start: a sequence that waits for something else holds up nobody.
-
-        But where there is no room for one that has waited long, nobody starts before it.
-        """
-        if len(self._running) >= self._budget.streams:
-            return None
-        for seq in self._waiting:
-            if not self._running:
-                return seq
-            if self._has_prefix_coming(seq):
-                continue
-            if self._room_with([seq])[1]:
-                return seq
-            if time.perf_counter() - seq.arrived > PATIENCE:
-                return None
-        return None
-
-    def _admit(self, seq: Sequence) -> bool:
-        """Give a sequence a stream, after a change of the shape if it needs one; False without memory for that."""
-        shape, _ = self._room_with([seq])
-        if shape != self.streams.shape and not self.streams.reshape(shape):
-            if not self._running:
-                self._waiting.remove(seq)
-                self._running.append(seq)
-                self._fail([seq], NO_MEMORY)
-            return False
-        self._waiting.remove(seq)
-        if seq.cells is not None:
-            seq.cells = self.streams.resume(seq.cells, seq.saved)
-            seq.saved = None
-        else:
-            seq.cells = self.streams.acquire(seq.tokens, seq.n_prompt, seq.reuse)
-            if not self._context.can_cut_states:
-                border = self.streams.known_prefix(seq.tokens)
-                seq.border = border if border >= seq.n_cached + WORTH_WAITING else 0
-        if seq.n_reused < 0:
-            seq.n_reused = seq.n_cached
-        self._running.append(seq)
-        counts = {"prompt_tokens": seq.n_prompt, "cached_tokens": seq.n_cached, "running": len(self._running)}
-        log_event(seq.trace_id, "sequence admitted", seq=seq.id, slot=seq.cells.slot, **counts)
-        return True
-
-    def _room_with(self, wishes: list[Sequence]) -> tuple[Shape, int]:
-        """The shape that holds those that run and as many of these as possible, the first ones, and their number."""
-        steady = any(seq.steady for seq in (*self._running, *wishes))
-        needs = [self._need(seq) for seq in self._running]
-        wished = [self._need(seq) for seq in wishes]
-        return choose_shape(needs, wished, self._budget, self.streams.shape, may_unify=not steady)
-
-    def _need(self, seq: Sequence) -> int:
-        """Cells that a sequence needs: few more than its tokens, but in a new shape some for its answer."""
-        shape = self.streams.shape
-        length = len(seq.tokens)
-        most = max(min(seq.limit, seq.n_prompt + seq.max_new), length)
-        least = length if seq in self._running else min(length + ADMISSION_MARGIN, most)
-        return room_for(length, most) if shape.unified or least > shape.cells else least
-
-    def _make_room(self) -> None:
-        """Change the shape if a running sequence outgrows its stream, or suspend those for which there is no room."""
-        while self._running and not self._fit(self.streams.shape):
-            shape, _ = self._room_with([])
-            if self._fit(shape):
-                if not self.streams.reshape(shape):
-                    self._fail(self._running[-1:], NO_MEMORY)
-            elif len(self._running) == 1:
-                self._fail(self._running[:], "KV cache is full")
-            else:
-                self._suspend(self._running[-1])
-
-    def _fit(self, shape: Shape) -> bool:
-        return fits([len(seq.tokens) for seq in self._running], shape)
-
-    def _suspend(self, seq: Sequence) -> None:
-        """Take a sequence's cells for the others and queue it again, with its state."""
-        log_event(seq.trace_id, "sequence suspended: KV cache is full", seq=seq.id, tokens=seq.n_generated)
-        assert seq.cells is not None
-        self._running.remove(seq)
-        seq.saved = self.streams.suspend(seq.cells)
-        seq.arrived = time.perf_counter()
-        self._waiting.appendleft(seq)
-
-    def _has_prefix_coming(self, seq: Sequence) -> bool:
-        """Whether a prompt that is being computed shares a longer prefix with this one than can be had yet."""
-        if seq.cells is not None or seq.reuse is Reuse.NONE:
-            return False
-        computed = (other for other in self._running if other.n_pending > WORTH_WAITING and not other.n_batch)
-        return any(self._common(other, seq) >= other.n_cached + WORTH_WAITING for other in computed)
-
-    def _common(self, other: Sequence, seq: Sequence) -> int:
-        """How many tokens of a prompt that is being computed another will be able to begin with."""
-        if seq.steady and not other.steady:
-            return 0
-        common = common_prefix(other.tokens, seq.tokens, len(seq.tokens) - 1)
-        return common // self._grid * self._grid if seq.steady else common
 
     # Passes
 
@@ -450,7 +345,7 @@ class Loop:
         elif len(self._running) == 1:
             self._fail(self._running[:], "KV cache is full")
         else:
-            self._suspend(self._running[-1])
+            self.admission.suspend(self._running[-1])
 
     def _fail(self, seqs: list[Sequence], detail: str, kind: Literal["request", "internal"] = "internal") -> None:
         for seq in seqs:

@@ -310,6 +310,6 @@ def test_a_prompt_that_must_wait_in_the_middle_begins_anew(runner: Runner, softm
     runner.step()
     runner.step()
     assert 0 < seq.n_cached < seq.n_prompt
-    runner.loop._suspend(seq)
+    runner.loop.admission.suspend(seq)
     runner.run()
     check_prompt(runner, seq, softmax)

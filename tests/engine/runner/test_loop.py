@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from engine.messages import Failed, Sampling
+from engine.runner.admission import NO_MEMORY
 from engine.runner.batch import Batch
 from engine.runner.context import DecodeError
 from engine.runner.llamacpp import C
-from engine.runner.loop import NO_MEMORY
 from tests.engine.runner.harness import LIKELIEST, PLAIN, Runner, chat
 
 QUESTIONS = [

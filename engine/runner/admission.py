@@ -1,0 +1,144 @@
+"""Which sequences run: waiting ones are admitted where there is room, running ones suspended where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from engine.runner.context import Context
+from engine.runner.known_tokens import Reuse, common_prefix
+from engine.runner.log import log_event
+from engine.runner.sequence import Sequence
+from engine.runner.shape import Budget, Shape, choose_shape, fits, room_for
+from engine.runner.streams import Streams
+
+ADMISSION_MARGIN = 32  # cells that a new sequence must find behind its tokens
+WORTH_WAITING = 32  # tokens; a prompt waits while another computes at least this much more of their common prefix
+PATIENCE = 10.0  # seconds that others may overtake a sequence for which there is no room
+NO_MEMORY = "there is no memory for another division of the KV cache"
+
+
+class Admission:
+    """The sequences that wait and those that run, the oldest first. Owned by the loop thread.
+
+    `fail` ends running sequences with an error and takes them out of `running`. `grid` is as in `Loop`.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        streams: Streams,
+        budget: Budget,
+        grid: int,
+        fail: Callable[[list[Sequence], str], None],
+    ) -> None:
+        self._context = context
+        self._streams = streams
+        self._budget = budget
+        self._grid = grid
+        self._fail = fail
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+
+    def admit_all(self) -> None:
+        """Make room for those that run, then admit all that may start."""
+        self._make_room()
+        while self.waiting and (seq := self.next()) is not None and self._admit(seq):
+            pass
+
+    def next(self) -> Sequence | None:
+        """The first waiting sequence that may start: a sequence that waits for something else holds up nobody.
+
+        But where there is no room for one that has waited long, nobody starts before it.
+        """
+        if len(self.running) >= self._budget.streams:
+            return None
+        for seq in self.waiting:
+            if not self.running:
+                return seq
+            if self._has_prefix_coming(seq):
+                continue
+            if self._room_with([seq])[1]:
+                return seq
+            if time.perf_counter() - seq.arrived > PATIENCE:
+                return None
+        return None
+
+    def suspend(self, seq: Sequence) -> None:
+        """Take a sequence's cells for the others and queue it again, with its state."""
+        log_event(seq.trace_id, "sequence suspended: KV cache is full", seq=seq.id, tokens=seq.n_generated)
+        assert seq.cells is not None
+        self.running.remove(seq)
+        seq.saved = self._streams.suspend(seq.cells)
+        seq.arrived = time.perf_counter()
+        self.waiting.appendleft(seq)
+
+    def _admit(self, seq: Sequence) -> bool:
+        """Give a sequence a stream, after a change of the shape if it needs one; False without memory for that."""
+        shape, _ = self._room_with([seq])
+        if shape != self._streams.shape and not self._streams.reshape(shape):
+            if not self.running:
+                self.waiting.remove(seq)
+                self.running.append(seq)
+                self._fail([seq], NO_MEMORY)
+            return False
+        self.waiting.remove(seq)
+        if seq.cells is not None:
+            seq.cells = self._streams.resume(seq.cells, seq.saved)
+            seq.saved = None
+        else:
+            seq.cells = self._streams.acquire(seq.tokens, seq.n_prompt, seq.reuse)
+            if not self._context.can_cut_states:
+                border = self._streams.known_prefix(seq.tokens)
+                seq.border = border if border >= seq.n_cached + WORTH_WAITING else 0
+        if seq.n_reused < 0:
+            seq.n_reused = seq.n_cached
+        self.running.append(seq)
+        counts = {"prompt_tokens": seq.n_prompt, "cached_tokens": seq.n_cached, "running": len(self.running)}
+        log_event(seq.trace_id, "sequence admitted", seq=seq.id, slot=seq.cells.slot, **counts)
+        return True
+
+    def _room_with(self, wishes: list[Sequence]) -> tuple[Shape, int]:
+        """The shape that holds those that run and as many of these as possible, the first ones, and their number."""
+        steady = any(seq.steady for seq in (*self.running, *wishes))
+        needs = [self._need(seq) for seq in self.running]
+        wished = [self._need(seq) for seq in wishes]
+        return choose_shape(needs, wished, self._budget, self._streams.shape, may_unify=not steady)
+
+    def _need(self, seq: Sequence) -> int:
+        """Cells that a sequence needs: few more than its tokens, but in a new shape some for its answer."""
+        shape = self._streams.shape
+        length = len(seq.tokens)
+        most = max(min(seq.limit, seq.n_prompt + seq.max_new), length)
+        least = length if seq in self.running else min(length + ADMISSION_MARGIN, most)
+        return room_for(length, most) if shape.unified or least > shape.cells else least
+
+    def _make_room(self) -> None:
+        """Change the shape if a running sequence outgrows its stream, or suspend those for which there is no room."""
+        while self.running and not self._fit(self._streams.shape):
+            shape, _ = self._room_with([])
+            if self._fit(shape):
+                if not self._streams.reshape(shape):
+                    self._fail(self.running[-1:], NO_MEMORY)
+            elif len(self.running) == 1:
+                self._fail(self.running[:], "KV cache is full")
+            else:
+                self.suspend(self.running[-1])
+
+    def _fit(self, shape: Shape) -> bool:
+        return fits([len(seq.tokens) for seq in self.running], shape)
+
+    def _has_prefix_coming(self, seq: Sequence) -> bool:
+        """Whether a prompt that is being computed shares a longer prefix with this one than can be had yet."""
+        if seq.cells is not None or seq.reuse is Reuse.NONE:
+            return False
+        computed = (other for other in self.running if other.n_pending > WORTH_WAITING and not other.n_batch)
+        return any(self._common(other, seq) >= other.n_cached + WORTH_WAITING for other in computed)
+
+    def _common(self, other: Sequence, seq: Sequence) -> int:
+        """How many tokens of a prompt that is being computed another will be able to begin with."""
+        if seq.steady and not other.steady:
+            return 0
+        common = common_prefix(other.tokens, seq.tokens, len(seq.tokens) - 1)
+        return common // self._grid * self._grid if seq.steady else common
