@@ -14,7 +14,7 @@ from server.http.cors import Headers
 from server.http.errors import ErrorObject, plain_error
 from server.llamacpp import tokenize as llamacpp
 from server.ollama import cloud, create, embed, inference, manage, ps, show, status, tags, tokenize, transfer
-from server.openai import chat, completions, embeddings, models, responses
+from server.openai import chat, completions, embeddings, models, responses, transcriptions
 from server.openai import errors as openai_errors
 from server.rerank import errors as cohere_errors
 from server.rerank import routes as rerank
@@ -53,7 +53,15 @@ DIALECTS = (
     Dialect(
         "/v1/",
         openai_errors.error_object,
-        (models.router, chat.router, completions.router, embeddings.router, responses.router, rerank.v1_router),
+        (
+            models.router,
+            chat.router,
+            completions.router,
+            embeddings.router,
+            responses.router,
+            transcriptions.router,
+            rerank.v1_router,
+        ),
     ),
     Dialect("/v2/", cohere_errors.error_object, (rerank.v2_router,)),
     Dialect("/v1/messages/", anthropic_errors.error_object, (messages.router,), _CLAUDE_ID),

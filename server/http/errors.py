@@ -6,8 +6,7 @@ HTTPError                   a status and a message
 ├── NotFound                404
 ├── Forbidden               403  as `{"error": …}` in every API
 ├── BodyTooLarge            413
-├── UnknownEncoding         415  the body is compressed in a way that is not supported
-└── NotSupported            501  part of the API, not implemented yet
+└── UnknownEncoding         415  the body is compressed in a way that is not supported
 
 Any other exception is a defect: the client gets 500 `internal server error`, the log the traceback.
 """
@@ -96,15 +95,6 @@ class UnknownEncoding(HTTPError):
 
     def __init__(self, encoding: str) -> None:
         super().__init__(f'unsupported Content-Encoding: {quote(cut(encoding))} (must be "zstd")')
-
-
-class NotSupported(HTTPError):
-    """A part of the API that is not implemented yet."""
-
-    status = 501
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} is not supported yet")
 
 
 STATUS: Mapping[type[Exception], int] = {

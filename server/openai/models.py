@@ -1,4 +1,4 @@
-"""`/v1/models`, and the routes of `/v1/*` that are not implemented yet.
+"""`/v1/models`.
 
 A model's name may contain slashes, also escaped ones.
 """
@@ -16,8 +16,7 @@ from registry.names import ModelName
 from registry.storage.store import ModelMissing, Store, StoredModel
 from server.context import store_of
 from server.http.body import json_response
-from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound, NotSupported
-from server.http.openapi import BINARY, takes
+from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound
 from server.ollama.clock import written
 from server.openai.schemas import (
     ERRORS,
@@ -25,7 +24,6 @@ from server.openai.schemas import (
     ClaudeModelList,
     ModelList,
     ModelObject,
-    OpenAIError,
     Route,
 )
 
@@ -33,7 +31,6 @@ router = APIRouter(route_class=Route, responses=ERRORS)
 ANTHROPIC_VERSION = "anthropic-version"
 """The header by which clients of Anthropic's API are known, which has these paths too."""
 _JSON = "application/json"
-_NO_FORM = "failed to parse multipart form: request Content-Type isn't multipart/form-data"
 
 
 @router.get("/v1/models", response_model=ModelList | ClaudeModelList)
@@ -54,19 +51,6 @@ async def model(request: Request, model: str) -> Response:
     stored = await asyncio.to_thread(_find, store_of(request), model)
     write = _claude_model if _asks_as_anthropic(request) else _model
     return json_response(write(model, stored), media_type=_JSON)
-
-
-@router.post(
-    "/v1/audio/transcriptions",
-    status_code=501,
-    response_model=OpenAIError,
-    openapi_extra=takes("multipart/form-data", {"type": "object", "properties": {"file": BINARY}}),
-)
-async def transcriptions(request: Request) -> Response:
-    """Speech to text; not supported yet."""
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise HTTPError(_NO_FORM)
-    raise NotSupported("/v1/audio/transcriptions")
 
 
 def _find(store: Store, name: str) -> StoredModel:
