@@ -48,9 +48,9 @@ from engine.prompting import (
     Job,
     PreparedPrompt,
     answer_format,
+    check_media,
     check_request,
     chooses_calls,
-    image_error,
     offered_tools,
     prepare_prompt,
 )
@@ -168,7 +168,7 @@ class Engine:
         async with self._prepared(request) as (job, prepared, process):
             prompt, reader, grammar = prepared.prompt, prepared.reader, prepared.grammar
             if prompt.images:
-                raise image_error(job)
+                check_media(job, process)
             generation = Generation(process, job.model.name.shortest, job.started)
             assert process.loaded is not None
             asked = (job.options, job.num_ctx, prompt, process.loaded, grammar, prepared.thinking, prepared.triggers)
@@ -275,7 +275,7 @@ class Engine:
         if model.route.uses_embedded_template and not embeds:
             self._templates.warm()
         weights = await self._repack_cache.weights(model)
-        spec = load_spec(model, job.options, job.num_ctx, len(self._pool.gpus))
+        spec = load_spec(model, weights, job.options, job.num_ctx, len(self._pool.gpus))
         async with self._pool.lease(model, weights, spec, job.request.keep_alive, embeds=embeds) as process:
             if not embeds:
                 self._validator.warm()

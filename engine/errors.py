@@ -6,7 +6,6 @@ EngineError
 ├── ModelNotFound           no such model in the store
 ├── CapabilityMissing       the model cannot do what was asked
 ├── CloudModel              the name asks for a model that runs elsewhere
-├── Unsupported             known to the API, not to this engine yet
 ├── ServerBusy              a queue is full
 ├── LoadFailed              the model could not be loaded
 │   └── LoadCrashed         its process crashed
@@ -64,13 +63,6 @@ class CloudModel(EngineError):
 
     def __init__(self) -> None:
         super().__init__("ollama cloud is disabled: remote model is unavailable")
-
-
-class Unsupported(EngineError):
-    """A part of the API that the engine does not have yet."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} is not supported yet")
 
 
 class ServerBusy(EngineError):

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Protocol
 
 from engine.api import CallPart, Delta, DoneReason, Final, GenerateRequest, InferenceRequest, TokenLogprob, ToolCall
-from engine.chat.prompt import Prompt
+from engine.chat.prompt import Prompt, take_tags_out
 from engine.errors import PROMPT_TOO_LONG, ContextExceeded, EngineError, InvalidRequest
 from engine.loading import devices
 from engine.loading.memory import LONGEST_BESIDE
@@ -21,6 +21,7 @@ from engine.messages import (
     Done,
     Grammar,
     Loaded,
+    PlacedFile,
     Sampling,
     ScoredChunk,
     ScoredToken,
@@ -305,15 +306,21 @@ def build_submit(
     `grammar`: what the answer must match; `thinking`: where its reasoning must end; `triggers`: where it begins calls,
     whose grammar comes later.
 
-    Raises ContextExceeded for a prompt with more characters than the loaded context can hold.
+    Raises ContextExceeded for a prompt with more characters than the loaded context can hold, and InvalidRequest for
+    one in which an image has no place.
     """
     if len(prompt.text) > max(ALWAYS_TOKENIZED, max_characters(model, loaded.n_ctx)):
         raise ContextExceeded(PROMPT_TOO_LONG)
+    try:
+        text, images = take_tags_out(prompt.text, prompt.images)
+    except ValueError:
+        raise InvalidRequest("Failed to tokenize prompt", "images") from None
     options = clamped(options, loaded.n_batch)
     shift = model.config.model_family not in NEVER_SHIFTING if request.shift is None else request.shift
     return Submit(
         id=0,
-        prompt=prompt.text,
+        prompt=text,
+        media=tuple(PlacedFile(at, image) for at, image in images),
         num_ctx=num_ctx,
         num_predict=options.num_predict,
         num_keep=options.num_keep,

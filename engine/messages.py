@@ -71,6 +71,10 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     pass on the CPU depend.
     `cache_type` is a ggml type name for K and V ("f16", "q8_0", …); `flash_attention` -1 lets llama.cpp choose;
     `overrides` replace entries of the file's metadata (`llama_model_kv_override`).
+
+    `projector` is the file of a model that sees or hears, "" for none. A picture has at least `image_min_tokens` rows
+    and at most `image_max_tokens`; -1: as the projector says. Rows of pictures that are not wanted any more take at
+    most `row_cache` bytes.
     """
 
     path: str
@@ -89,6 +93,10 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     overrides: tuple[tuple[str, bool | int | float | str], ...] = ()
     prompt_cache: int = 0
     rows: RowKernels = "alike"
+    projector: str = ""
+    image_min_tokens: int = -1
+    image_max_tokens: int = -1
+    row_cache: int = 0
 
 
 class Triggers(msgspec.Struct, array_like=True, frozen=True):
@@ -155,8 +163,17 @@ class ThinkingLimit(msgspec.Struct, array_like=True, frozen=True):
     begun: bool
 
 
+class PlacedFile(msgspec.Struct, array_like=True, frozen=True):
+    """A picture or a sound, as it was sent, that stands in a prompt before its character `at`."""
+
+    at: int
+    data: bytes
+
+
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     """Generate from a prompt. Answered by `Chunk`s and `Done`, or by `Failed`.
+
+    `media` stand in the `prompt`, in the order of their places.
 
     `num_ctx` is the request's context in tokens; `overflow`: whether a longer prompt is cut or rejected. `preserved`
     are special tokens that the answer's reader must see as text. With `triggers` a `Constrain` follows; the answer
@@ -189,6 +206,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     tokens: tuple[int, ...] = ()
     thinking: ThinkingLimit | None = None
     triggers: Triggers | None = None
+    media: tuple[PlacedFile, ...] = ()
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
@@ -300,7 +318,7 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
     `n_ctx` is the largest context of one sequence in tokens. `adds_bos`: each prompt gets a start token in front. A
     forward pass takes at most `n_batch` tokens. `mapped` bytes of the weights are pages of the file; `host` bytes are
     in other memory of this machine (copies, where the file is mapped). `cpu_variant` names llama.cpp's CPU backend,
-    empty if there is no choice.
+    empty if there is no choice. `sees`, `hears`: whether prompts may have pictures and sounds.
     """
 
     n_ctx: int
@@ -310,6 +328,8 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
     mapped: int = 0
     host: int = 0
     cpu_variant: str = ""
+    sees: bool = False
+    hears: bool = False
 
 
 class LoadRefused(msgspec.Struct, array_like=True, frozen=True, tag=35):

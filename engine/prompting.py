@@ -14,10 +14,10 @@ from engine.chat.jinja.service import TemplateService
 from engine.chat.output import Format, FormatSpec, OutputParser, ParseContext, ToolSet
 from engine.chat.output.format import ReasoningMode
 from engine.chat.output.reasoning import ThinkingSplitter
-from engine.chat.prompt import Prompt, render_prompt, tag_images, tags_first
+from engine.chat.prompt import Prompt, render_prompt, tag_images, tags_first, without_images
 from engine.chat.route import HARMONY_FAMILIES, PromptRoute, completion_route
 from engine.chat.truncate import render_to_fit
-from engine.errors import CapabilityMissing, EngineError, InvalidRequest, ModelNotFound, Unsupported
+from engine.errors import CapabilityMissing, EngineError, InvalidRequest, ModelNotFound
 from engine.generation import AnswerReader, CallLimit, LateGrammar, PlainText, both_ends, max_characters
 from engine.loading.load_options import effective_context
 from engine.loading.process import RunnerProcess
@@ -65,7 +65,7 @@ def check_request(model: Model, request: AnyRequest, default_context: int, start
     """Make all checks that need no process. Blocking.
 
     `default_context`: tokens for requests without `num_ctx`; `started`: as in Job. Raises InvalidRequest,
-    CapabilityMissing, ModelNotFound, Unsupported or OptionError.
+    CapabilityMissing, ModelNotFound or OptionError.
     """
     think: Think | None = None
     if isinstance(request, GenerateRequest | ChatRequest):
@@ -193,8 +193,9 @@ async def _completion(
     messages = conversation(request.system or model.system, stored, [asked])
     if request.template:
         renderer = GoRenderer(await asyncio.to_thread(ChatTemplate.parse, request.template))
-        prompt = await render_prompt(renderer, messages, [], think)
-        prompt = replace(prompt, text=past + prompt.text)
+        # The template says where images are, as raw prompts do.
+        prompt = await render_prompt(renderer, without_images(messages), [], think)
+        prompt = replace(prompt, text=past + prompt.text, images=request.images)
         return prompt, _splitter(route, think, prompt.text)
     if route.uses_embedded_template:  # the renderer would put tags last, as in chats
         messages = tag_images(messages, tags_first)
@@ -244,15 +245,20 @@ async def _render(
     return prompt
 
 
-def image_error(job: Job) -> EngineError:
-    """The error for a request with images, which no model sees yet."""
+def check_media(job: Job, process: RunnerProcess) -> None:
+    """Raise InvalidRequest for a request with images or sounds whose model neither sees nor hears.
+
+    Which of both it can is checked where the files are read.
+    """
+    assert process.loaded is not None
+    if process.loaded.sees or process.loaded.hears:
+        return
     if "vision" in job.model.capabilities:
-        return Unsupported("image input")
+        raise InvalidRequest("the vision part of this model cannot be run yet", "images")
     if isinstance(job.request, ChatRequest) and job.model.route.uses_embedded_template:
-        return EngineError(
-            "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
-        )
-    return InvalidRequest("Multimodal data provided, but model does not support multimodal requests.", "images")
+        text = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+        raise InvalidRequest(text, "images")
+    raise InvalidRequest("Multimodal data provided, but model does not support multimodal requests.", "images")
 
 
 def _fill_in_middle(model: Model, route: PromptRoute, request: GenerateRequest, think: Think | None) -> Prompt:

@@ -128,6 +128,7 @@ def build_engine(settings: Settings) -> Engine:
         kv_cache_type=settings.kv_cache_type,
         gpu_overhead=settings.gpu_overhead,
         prompt_cache=settings.prompt_cache,
+        image_cache=settings.image_cache,
         environ=settings.environ,
     )
     return Engine(Store(settings.models_folder), config)

@@ -120,6 +120,13 @@ class Settings:
         "from memory",
         "bytes of memory that each model may use for prompts seen before, beside its KV cache; 0: none",
     )
+    image_cache: int = variable(
+        "PRONK_IMAGE_CACHE",
+        env.parse_uint,
+        256 << 20,
+        "268435456",
+        "bytes of memory in which each model keeps what it has seen in images, so that they are not encoded again",
+    )
     max_body: int = variable("PRONK_MAX_BODY", env.parse_uint, 64 << 20, "67108864", "largest JSON body in bytes")
     local_paths: bool = variable(
         "PRONK_LOCAL_PATHS", env.parse_bool, True, "1", "clients on this machine may name its files when they create"

@@ -33,6 +33,21 @@ def images_of(messages: Iterable[Message]) -> tuple[bytes, ...]:
     return tuple(image for message in messages for image in message.images)
 
 
+def take_tags_out(text: str, images: Sequence[bytes]) -> tuple[str, list[tuple[int, bytes]]]:
+    """The text without the tags of these images, and each image with its place in that text, in the places' order.
+
+    An image's place is the first tag with its number, others are text. Raises ValueError if an image has no tag.
+    """
+    tags = [(f"{_TAG}{number}]", image) for number, image in enumerate(images)]
+    pieces, placed, start, length = [], [], 0, 0
+    for at, tag, image in sorted((text.index(tag), tag, image) for tag, image in tags):
+        pieces.append(text[start:at])
+        length += at - start
+        start = at + len(tag)
+        placed.append((length, image))
+    return "".join([*pieces, text[start:]]), placed
+
+
 def without_images(messages: Iterable[Message]) -> list[Message]:
     """The same messages without their images."""
     return [replace(message, images=()) if message.images else message for message in messages]

@@ -1,4 +1,4 @@
-"""The file that llama.cpp loads for a model: the stored one, or one that is derived from it before its first load."""
+"""The files that llama.cpp loads for a model: the stored ones, or derived from them before the first load."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.errors import EngineStopped, LoadFailed, ModelNotFound
@@ -28,11 +28,15 @@ log = logging.getLogger("pronk.engine")
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A GGUF file to load, stored or derived. `overrides` replace its metadata (`llama_model_kv_override`)."""
+    """A GGUF file to load, stored or derived. `overrides` replace its metadata (`llama_model_kv_override`).
+
+    `projector` is the file with which the model sees or hears, None if it has none.
+    """
 
     path: Path
     header: GGUFHeader
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    projector: Path | None = None
 
     def stamp(self) -> tuple[int, int, int]:
         """(inode, size, modification time in ns), which differ if the file is replaced; zeros if missing. Blocking."""
@@ -60,11 +64,12 @@ class RepackCache:
         """What to load for a model. Raises LoadFailed, ModelNotFound, EngineStopped or GGUFError."""
         match model.layout:
             case None:
-                return Weights(model.weights, model.header)
+                weights = Weights(model.weights, model.header)
             case Unloadable(reason=reason):
                 raise LoadFailed(reason)
             case OllamaLayout() as layout:
-                return await self._derived(model, layout)
+                weights = await self._derived(model, layout)
+        return replace(weights, projector=model.projectors[0]) if model.projectors else weights
 
     async def close(self) -> None:
         """Cancel what is being derived; requests that wait for it get EngineStopped."""
@@ -90,13 +95,16 @@ class RepackCache:
     def _find(self, model: Model, layout: OllamaLayout) -> Weights | None:
         """What to load; None if a file must be derived first. Blocking."""
         known = self._weights.get(model.weights)
-        if known is not None and known.path.is_file():
+        if known is not None and known.path.is_file() and (known.projector is None or known.projector.is_file()):
             return known
         overrides = plan(layout.text, model.weights, model.header).overrides()
         if overrides is not None:
             return Weights(model.weights, model.header, overrides)
         paths = self._paths(model, layout)
-        return Weights(paths[-1], read_header(paths[-1])) if all(path.is_file() for path in paths) else None
+        if not all(path.is_file() for path in paths):
+            return None
+        projector = paths[0] if len(paths) > 1 else None
+        return Weights(paths[-1], read_header(paths[-1]), projector=projector)
 
     def _paths(self, model: Model, layout: OllamaLayout) -> list[Path]:
         """The derived files of a model; llama.cpp loads the last one."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from engine.loading import devices
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
+from engine.loading.image_tokens import image_tokens
 from engine.loading.memory import MemoryPlan
 from engine.loading.state import LoadSpec
 from engine.messages import LoadModel, RowKernels
@@ -15,6 +16,7 @@ from modelfile.parameters import Options
 from registry.gguf import GGUFHeader
 
 SMALLEST_CONTEXT = 4
+SMALLEST_SEEING_CONTEXT = 2048  # tokens: a picture alone can take more than a small context has
 DEFAULT_CONTEXT = 4096
 CONTEXT_BY_VRAM = ((47 << 30, 262_144), (23 << 30, 32_768))  # (least bytes on all GPUs together, tokens)
 ALIKE = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"}  # types whose sums do not depend on the rows of a pass
@@ -34,11 +36,12 @@ def default_context(configured: int, gpus: Sequence[Device], overhead: int) -> i
 
 def effective_context(model: Model, options: Options, default: int) -> int:
     """Tokens of context that a request gets: what it asks for or `default`, at most what the model was trained for."""
-    num_ctx = max(default if options.num_ctx is None else options.num_ctx, SMALLEST_CONTEXT)
+    smallest = SMALLEST_SEEING_CONTEXT if "vision" in model.capabilities else SMALLEST_CONTEXT
+    num_ctx = max(default if options.num_ctx is None else options.num_ctx, smallest)
     return min(num_ctx, model.context_length) if model.context_length else num_ctx
 
 
-def load_spec(model: Model, options: Options, num_ctx: int, gpus: int) -> LoadSpec:
+def load_spec(model: Model, weights: Weights, options: Options, num_ctx: int, gpus: int) -> LoadSpec:
     """How the model must be loaded on a machine with `gpus` GPUs; options without effect there are dropped."""
     return LoadSpec(
         key=str(model.weights),
@@ -48,6 +51,7 @@ def load_spec(model: Model, options: Options, num_ctx: int, gpus: int) -> LoadSp
         main_gpu=options.main_gpu if 0 < (options.main_gpu or 0) < gpus else None,
         use_mmap=None if options.use_mmap else options.use_mmap,
         adapters=tuple(map(str, model.adapters)),
+        projector=str(weights.projector or ""),
     )
 
 
@@ -62,7 +66,8 @@ def row_kernels(header: GGUFHeader) -> RowKernels:
 def load_message(
     model: Model, weights: Weights, spec: LoadSpec, plan: MemoryPlan, cache_type: str, flash_attention: bool | None
 ) -> LoadModel:
-    """The message that loads a model as planned; `flash_attention` None lets llama.cpp choose."""
+    """The message that loads a model as planned; `flash_attention` None lets llama.cpp choose. Reads the projector."""
+    least_tokens, most_tokens = image_tokens(weights, spec.num_ctx)
     batch = BATCH_GPU if plan.gpu_layers else BATCH_CPU
     if not model.generates:
         batch = 1  # no pass of this context
@@ -83,4 +88,8 @@ def load_message(
         overrides=tuple(weights.overrides.items()),
         prompt_cache=plan.prompt_cache,
         rows=row_kernels(weights.header),
+        projector=spec.projector,
+        image_min_tokens=least_tokens,
+        image_max_tokens=most_tokens,
+        row_cache=plan.row_cache,
     )

@@ -73,6 +73,8 @@ COMPUTE_OVERHEAD = 0.1  # of the weights, for compute buffers
 COMPUTE_FLOOR = 52 << 20  # bytes of the process itself and its smallest buffers
 PROMPT_CACHE_SHARE = 0.05  # of the free host memory: what states of finished sequences may take
 PROMPT_CACHE_CONTEXTS = 16  # full contexts that they may take at most
+PROJECTOR_FACTOR, PROJECTOR_OVERHEAD = 1.1, 64 << 20  # of its file; bytes beside it
+BYTES_OF_MASK = 6  # for each pair of patches
 TYPICAL_LENGTH = 2048  # tokens that a running sequence should find room for; a longer one may have to wait
 MAX_PARALLEL_CPU = 8
 MAX_PARALLEL_GPU = 32
@@ -87,9 +89,10 @@ class MemoryPlan:
     """How a model will be loaded.
 
     `n_parallel` sequences share a KV cache of `n_cells` tokens, which is `cache` bytes. States of finished ones take
-    `prompt_cache` bytes of this machine's memory beside it. `gpu_layers` are on a GPU (-1:
-    all). `weights` are the bytes of the weights with the copies that the CPU's own layout needs. `total` is what the
-    load takes, `weights`, `cache` and `prompt_cache` included; the first text to embed adds `embedding_bytes` to it.
+    `prompt_cache` bytes of this machine's memory beside it. `gpu_layers` are on a GPU (-1: all). `weights` are the
+    bytes of the weights with the copies that the CPU's own layout needs. `total` is what the load takes, `weights`,
+    `cache`, `prompt_cache` and `row_cache` (rows of pictures) included; the first text to embed adds `embedding_bytes`
+    to it.
     """
 
     n_parallel: int
@@ -101,6 +104,15 @@ class MemoryPlan:
     embedding: EmbeddingSizes
     embedding_bytes: int
     prompt_cache: int = 0
+    row_cache: int = 0
+
+
+def projector_bytes(size: int, masked_patches: int) -> int:
+    """Bytes that a projector of `size` bytes takes with its buffers.
+
+    An encoder with attention in windows has a mask of all patches of a picture by all, `masked_patches` at most.
+    """
+    return int(size * PROJECTOR_FACTOR) + PROJECTOR_OVERHEAD + masked_patches**2 * BYTES_OF_MASK
 
 
 def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
@@ -137,13 +149,16 @@ def plan(
     copied: int = 0,
     generates: bool = True,
     prompt_cache: int | None = None,
+    projector: int = 0,
+    row_cache: int = 0,
 ) -> MemoryPlan:
     """Choose the size of the KV cache and the number of sequences by the memory that is free.
 
     One sequence of `num_ctx` tokens always gets its cells; more are added while they fit, `parallel_limit` at most.
     `num_gpu` asks for that many layers on the GPU, -1 for as many as fit. `weights` is the size of the file, `copied`
     the result of `copied_bytes` for a model that is wholly on the CPU. `prompt_cache`: bytes for states of finished
-    sequences; None: by the memory. A model that never generates gets the smallest
+    sequences; None: by the memory. `projector`: bytes with which it sees or hears, `row_cache` those for rows of its
+    pictures. A model that never generates gets the smallest
     KV cache that a process can have. Raises GGUFError if the header's sizes are not numbers.
     """
     n_ctx = -(-num_ctx // CONTEXT_PADDING) * CONTEXT_PADDING
@@ -157,7 +172,7 @@ def plan(
         weights += _copied_on_cpu(header, copied, layers)
         total = weights + cache + for_embedding + COMPUTE_FLOOR
         return MemoryPlan(1, CONTEXT_PADDING, weights, cache, total, layers, embedding, embedding_bytes=0)
-    overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD)
+    overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD) + projector
     if on_gpu:
         free = sum(gpu.free for gpu in gpus)
         budget = int((free - weights - overhead) * GPU_CACHE_SHARE)
@@ -172,8 +187,9 @@ def plan(
     n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
     if prompt_cache is None:
         prompt_cache = max(0, min(int(host.free * PROMPT_CACHE_SHARE), PROMPT_CACHE_CONTEXTS * n_ctx * per_token))
-    total = weights + cache + overhead + prompt_cache
-    return MemoryPlan(n_parallel, cells, weights, cache, total, layers, embedding, for_embedding, prompt_cache)
+    total = weights + cache + overhead + prompt_cache + row_cache
+    sizes = embedding, for_embedding, prompt_cache, row_cache
+    return MemoryPlan(n_parallel, cells, weights, cache, total, layers, *sizes)
 
 
 def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: Sequence[Device], num_gpu: int) -> int:

@@ -11,14 +11,15 @@ from typing import Final
 from engine.loading import devices, memory
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
+from engine.loading.image_tokens import most_patches
 from engine.loading.memory import MemoryPlan
 from engine.loading.state import LoadSpec
 from engine.model import Model
 
 ESTIMATES: Final = 256  # that are remembered
 
-_Key = tuple[Path, tuple[int, int] | None, bool, int, int, bool | None]
-"""Path and identity of the weights, whether the model generates, and `num_ctx`, `num_gpu`, `use_mmap`."""
+_Key = tuple[Path, tuple[int, int] | None, bool, int, int, bool | None, str]
+"""Path and identity of the weights, whether the model generates, and `num_ctx`, `num_gpu`, `use_mmap`, `projector`."""
 
 
 class LoadPlanner:
@@ -29,9 +30,12 @@ class LoadPlanner:
     from the memory that is free then.
     """
 
-    def __init__(self, cache_type: str, parallel_limit: int | None, prompt_cache: int | None = None) -> None:
+    def __init__(
+        self, cache_type: str, parallel_limit: int | None, prompt_cache: int | None = None, row_cache: int = 0
+    ) -> None:
         self._cache_type = cache_type
         self._prompt_cache = prompt_cache
+        self._row_cache = row_cache
         self._parallel_limit = parallel_limit
         self._host = devices.host()
         self._gpus: Sequence[Device] = ()
@@ -62,7 +66,7 @@ class LoadPlanner:
     async def estimate(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
         """The least that a load takes; cached. Raises GGUFError or OSError."""
         generates = model.generates
-        key = weights.path, model.identity, generates, spec.num_ctx, spec.num_gpu, spec.use_mmap
+        key = weights.path, model.identity, generates, spec.num_ctx, spec.num_gpu, spec.use_mmap, spec.projector
         async with self._estimating:
             if (estimate := self._estimates.get(key)) is not None:
                 self._estimates.move_to_end(key)
@@ -97,6 +101,10 @@ class LoadPlanner:
     ) -> MemoryPlan:
         """Blocking."""
         mapped = spec.use_mmap is not False
+        projector = 0
+        if weights.projector is not None:
+            patches = most_patches(weights, spec.num_ctx)
+            projector = memory.projector_bytes(weights.projector.stat().st_size, patches)
         return memory.plan(
             weights.header,
             weights=weights.path.stat().st_size,
@@ -109,4 +117,6 @@ class LoadPlanner:
             copied=memory.copied_bytes(weights.header, self._copied_types, mapped=mapped, generates=model.generates),
             generates=model.generates,
             prompt_cache=self._prompt_cache,
+            projector=projector,
+            row_cache=self._row_cache if projector else 0,
         )

@@ -57,6 +57,7 @@ class PoolConfig:
     kv_cache_type: str = "f16"
     gpu_overhead: int = 0
     prompt_cache: int | None = None
+    image_cache: int = 256 << 20
     environ: Mapping[str, str]
 
 
@@ -68,7 +69,9 @@ class RunnerPool:
 
     def __init__(self, config: PoolConfig) -> None:
         self._config = config
-        self._planner = LoadPlanner(config.kv_cache_type, config.num_parallel or None, config.prompt_cache)
+        self._planner = LoadPlanner(
+            config.kv_cache_type, config.num_parallel or None, config.prompt_cache, config.image_cache
+        )
         self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
         self._tickets = itertools.count(1)
         self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}

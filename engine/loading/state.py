@@ -14,9 +14,10 @@ DEFAULT_PLACEMENT = (-1, None, None)
 class LoadSpec:
     """How a model is to be loaded. `key` is the path of its weights: names that share weights share one process.
 
-    `num_ctx` is the effective context in tokens; `num_ctx_auto`: the request did not ask for one. `num_gpu`,
-    `main_gpu` and `use_mmap` ask for a placement of the weights; -1 and None mean the default one. `bytes_needed` is
-    the estimate that must fit the budget. `trace_id` is the request's id in the log.
+    `num_ctx` is the effective context in tokens; `num_ctx_auto`: the request did not ask for one. `num_gpu`, `main_gpu`
+    and `use_mmap` ask for a placement of the weights; -1 and None mean the default one. `bytes_needed` is the estimate
+    that must fit the budget. `projector` is the path of the file with which it sees or hears, "" for none. `trace_id`
+    is the request's id in the log.
     """
 
     key: str
@@ -26,6 +27,7 @@ class LoadSpec:
     main_gpu: int | None = None
     use_mmap: bool | None = None
     adapters: tuple[str, ...] = ()
+    projector: str = ""
     bytes_needed: int = 0
     trace_id: str = field(default="", compare=False)
 
@@ -46,7 +48,7 @@ class LoadSpec:
         """
         return (
             self.key == other.key
-            and self.adapters == other.adapters
+            and (self.adapters, self.projector) == (other.adapters, other.projector)
             and (other.num_ctx <= self.num_ctx or (self.num_ctx_auto and other.num_ctx_auto))
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from engine.runner.context import Context
 from engine.runner.known_tokens import Reuse, common_prefix
 from engine.runner.log import log_event
+from engine.runner.placeholders import last_border, whole_spans
 from engine.runner.sequence import Sequence
 from engine.runner.shape import Budget, Shape, choose_shape, fits, room_for
 from engine.runner.streams import Streams
@@ -141,4 +142,4 @@ class Admission:
         if seq.steady and not other.steady:
             return 0
         common = common_prefix(other.tokens, seq.tokens, len(seq.tokens) - 1)
-        return common // self._grid * self._grid if seq.steady else common
+        return last_border(seq.tokens, common, common, self._grid) if seq.steady else whole_spans(seq.tokens, common)

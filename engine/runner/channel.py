@@ -1,4 +1,4 @@
-"""The child's end of the socket to the server. One thread reads, three prepare requests; any thread may send."""
+"""The child's end of the socket to the server. One thread reads, others prepare requests; any thread may send."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,7 +39,10 @@ from engine.runner.grammar import STACK, GrammarRejected, Grammars
 from engine.runner.lazy_matcher import CallGrammar
 from engine.runner.llamacpp import AbortFlag
 from engine.runner.log import log_event
+from engine.runner.media import MediaRejected
+from engine.runner.multimodal import MediaReader
 from engine.runner.preprocess import PromptRejected, RequestRejected, make_sequence, prompt_tokens
+from engine.runner.projector import Span
 from engine.runner.rerank_request import make_rerank_job
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
@@ -57,6 +61,23 @@ class LateGrammar:
 
     id: int
     grammar: CallGrammar | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowsReady:
+    """A chunk of a medium has been encoded, or could not be: the loop should look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPrompt:
+    """A request whose media have become tokens and spans."""
+
+    message: Submit
+    tokens: array[int]
+    spans: tuple[Span, ...]
+
+
+Item = Sequence | PoolJob | Cancel | LateGrammar | RowsReady
 
 
 class Counters(Protocol):
@@ -88,10 +109,11 @@ class Channel:
         self._sock = sock
         self._leave = leave
         self._sending = threading.Lock()
-        self._inbox: SimpleQueue[Sequence | PoolJob | Cancel | LateGrammar] = SimpleQueue()
+        self._inbox: SimpleQueue[Item] = SimpleQueue()
         self._tokenizer_queue: SimpleQueue[_TextMessage] = SimpleQueue()
         self._long_queue: SimpleQueue[_TextMessage] = SimpleQueue()  # megabytes can take many seconds
-        self._grammar_queue: SimpleQueue[Submit | Constrain] = SimpleQueue()
+        self._media_queue: SimpleQueue[Submit] = SimpleQueue()
+        self._grammar_queue: SimpleQueue[Submit | ReadPrompt | Constrain] = SimpleQueue()
         self._preparing: set[int] = set()  # ids: submitted, not cancelled, not yet in the inbox
         self._early_grammars: dict[int, LateGrammar] = {}  # by id, of requests that are still being prepared
         self._handover = threading.Lock()
@@ -113,16 +135,33 @@ class Channel:
             raise TypeError(f"expected Load, got {type(message).__name__}")
         return message
 
-    def serve(self, vocabulary: Vocabulary, abort: AbortFlag, counters: Counters, n_ctx: int) -> None:
-        """Start the threads that read and prepare requests. `n_ctx` is the loaded context in tokens, padded."""
+    def serve(
+        self,
+        vocabulary: Vocabulary,
+        abort: AbortFlag,
+        counters: Counters,
+        n_ctx: int,
+        media: MediaReader | None = None,
+    ) -> None:
+        """Start the threads that read and prepare requests.
+
+        `n_ctx` is the loaded context in tokens, padded. `media` reads prompts with pictures and sounds, None for models
+        without a projector.
+        """
         _start("reader", lambda: self._serve(abort, counters))
         _start("tokenizer", lambda: self._tokenize(self._tokenizer_queue, vocabulary, n_ctx))
         _start("long texts", lambda: self._tokenize(self._long_queue, vocabulary, n_ctx))
+        if media is not None:
+            _start("media", lambda: self._read_media(media, vocabulary, n_ctx))
         before = threading.stack_size(STACK)
         _start("grammars", lambda: self._constrain(vocabulary, n_ctx, counters))
         threading.stack_size(before)
 
-    def take(self, *, block: bool) -> Sequence | PoolJob | Cancel | LateGrammar | None:
+    def rows_ready(self) -> None:
+        """Wake the loop. Safe from any thread."""
+        self._inbox.put(RowsReady())
+
+    def take(self, *, block: bool) -> Item | None:
         """The next item for the loops, which may wait for one if `block`; None if there is none."""
         if not block and self._inbox.empty():
             return None
@@ -134,6 +173,9 @@ class Channel:
             message = self._read()
             self._generates |= isinstance(message, Submit)
             match message:
+                case Submit() if message.media:
+                    self._preparing.add(message.id)
+                    self._media_queue.put(message)
                 case Submit() if message.grammar is not None:
                     self._preparing.add(message.id)
                     self._grammar_queue.put(message)
@@ -165,6 +207,26 @@ class Channel:
         """The queue of a message's thread: long texts have their own, so that short ones need not wait for them."""
         return self._long_queue if _size(message) > _LONG else self._tokenizer_queue
 
+    def _read_media(self, media: MediaReader, vocabulary: Vocabulary, n_ctx: int) -> None:
+        """The media thread: read prompts with pictures and sounds, then prepare their requests."""
+        while True:
+            message = self._media_queue.get()
+            if message.id not in self._preparing:
+                continue
+            started = time.perf_counter()
+            try:
+                tokens, spans = media.read(message.prompt, message.media)
+            except MediaRejected as error:
+                self._refuse(Failed(message.id, "request", str(error), field="images"))
+                continue
+            milliseconds = (time.perf_counter() - started) * 1e3
+            log_event(message.trace_id, "media read", seq=message.id, chunks=len(spans), ms=milliseconds)
+            prompt = ReadPrompt(message, tokens, spans)
+            if message.grammar is not None:
+                self._grammar_queue.put(prompt)
+            else:
+                deque(self._prepare(vocabulary, prompt, n_ctx), maxlen=0)
+
     def _tokenize(self, queue: SimpleQueue[_TextMessage], vocabulary: Vocabulary, n_ctx: int) -> None:
         """A tokenizer thread: prepare requests without a grammar, answer Tokenize and Detokenize."""
         while True:
@@ -181,10 +243,10 @@ class Channel:
         """Prepare requests with a grammar by turns, on a thread of their own: some take long."""
         grammars = Grammars(vocabulary)
 
-        def begun(message: Submit | Constrain) -> Iterator[None]:
-            if isinstance(message, Submit):
-                return self._prepare(vocabulary, message, n_ctx, grammars)
-            return self._constrain_later(message, grammars)
+        def begun(message: Submit | ReadPrompt | Constrain) -> Iterator[None]:
+            if isinstance(message, Constrain):
+                return self._constrain_later(message, grammars)
+            return self._prepare(vocabulary, message, n_ctx, grammars)
 
         work = deque([begun(self._first_for_grammars(grammars, counters))])
         while True:
@@ -194,7 +256,7 @@ class Channel:
             if next(turn, _OVER) is not _OVER:
                 work.append(turn)
 
-    def _first_for_grammars(self, grammars: Grammars, counters: Counters) -> Submit | Constrain:
+    def _first_for_grammars(self, grammars: Grammars, counters: Counters) -> Submit | ReadPrompt | Constrain:
         """The first request with a grammar. Waiting for it, do what is slow once nothing happens behind an answer."""
         steps = -1
         while True:
@@ -226,17 +288,18 @@ class Channel:
                 self._inbox.put(late)
 
     def _prepare(
-        self, vocabulary: Vocabulary, message: _Work, n_ctx: int, grammars: Grammars | None = None
+        self, vocabulary: Vocabulary, work: _Work | ReadPrompt, n_ctx: int, grammars: Grammars | None = None
     ) -> Iterator[None]:
         """Turn a request into work for the loops and hand it over, unless it was cancelled meanwhile or is refused.
 
         Pauses often while it searches for an end of the answer.
         """
+        message = work.message if isinstance(work, ReadPrompt) else work
         if message.id not in self._preparing:
             return
         started = time.perf_counter()
         try:
-            item = _item(vocabulary, message, n_ctx, grammars)
+            item = _item(vocabulary, work, n_ctx, grammars)
         except PromptRejected as error:
             self._refuse(Failed(message.id, "context", str(error), error.tokens, error.limit))
             return
@@ -317,22 +380,27 @@ def _tokens(vocabulary: Vocabulary, message: Tokenize) -> Tokens:
     return Tokens(message.id, len(tokens), tokens.tobytes(), pieces)
 
 
-def _item(vocabulary: Vocabulary, message: _Work, n_ctx: int, grammars: Grammars | None) -> Sequence | PoolJob:
+def _item(
+    vocabulary: Vocabulary, work: _Work | ReadPrompt, n_ctx: int, grammars: Grammars | None
+) -> Sequence | PoolJob:
     """What the loops run for a request. Raises PromptRejected, RequestRejected and GrammarRejected."""
-    match message:
+    match work:
         case Embed():
-            return make_job(vocabulary, message)
+            return make_job(vocabulary, work)
         case Rerank():
-            return make_rerank_job(vocabulary, message)
+            return make_rerank_job(vocabulary, work)
         case Submit():
-            return _sequence(vocabulary, message, n_ctx, grammars)
+            prompt = ReadPrompt(work, prompt_tokens(vocabulary, work), ())
+            return _sequence(vocabulary, prompt, n_ctx, grammars)
+        case ReadPrompt():
+            return _sequence(vocabulary, work, n_ctx, grammars)
 
 
-def _sequence(vocabulary: Vocabulary, message: Submit, n_ctx: int, grammars: Grammars | None) -> Sequence:
-    tokens = prompt_tokens(vocabulary, message)
+def _sequence(vocabulary: Vocabulary, prompt: ReadPrompt, n_ctx: int, grammars: Grammars | None) -> Sequence:
+    message = prompt.message
     matcher = None
     if grammars is not None and message.grammar is not None:
         started = time.perf_counter()
         matcher = grammars.matcher(message.grammar)
         log_event(message.trace_id, "grammar compiled", seq=message.id, ms=(time.perf_counter() - started) * 1e3)
-    return make_sequence(vocabulary, message, tokens, n_ctx, matcher)
+    return make_sequence(vocabulary, message, prompt.tokens, n_ctx, matcher, prompt.spans)

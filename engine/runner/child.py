@@ -14,13 +14,15 @@ from types import TracebackType
 import msgspec
 
 from engine.messages import Cancel, Crashed, FromRunner, Hello, Loaded, Loading, LoadModel, LoadRefused
-from engine.runner.channel import Channel, LateGrammar
+from engine.runner.channel import Channel, LateGrammar, RowsReady
 from engine.runner.context import Context, ModelError
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import PoolJob
+from engine.runner.encoder import Encoder
 from engine.runner.llamacpp import CPU_VARIANT, C, library_log, version
 from engine.runner.log import ForwardingHandler, forward
 from engine.runner.loop import Loop
+from engine.runner.multimodal import MediaReader
 from engine.runner.preprocess import MOST_SCORED
 from engine.runner.prompt_cache import PromptCache
 from engine.runner.repacking import copied_types
@@ -56,8 +58,9 @@ class Loops:
 
     @property
     def steps(self) -> int:
-        """Forward passes since the load."""
-        return self.loop.steps + self.embed_loop.steps
+        """Grows as long as anything is computed: forward passes, and nodes of the encoder's graph."""
+        nodes = 0 if self.loop.encoder is None else self.loop.encoder.nodes
+        return self.loop.steps + self.embed_loop.steps + nodes
 
     @property
     def busy(self) -> int:
@@ -104,7 +107,10 @@ def run(sock: socket.socket) -> None:
         channel.send([LoadRefused(str(error))])
         return
     loops = Loops(make_loop(context, spec, channel.send), EmbedLoop(context, spec.embedding, channel.send))
-    channel.serve(context.vocabulary, context.abort, loops, padded(spec.n_ctx))
+    media = None if context.projector is None else MediaReader(context.projector)
+    if loops.loop.encoder is not None and context.on_cpu:
+        loops.loop.encoder.start(channel.rows_ready)
+    channel.serve(context.vocabulary, context.abort, loops, padded(spec.n_ctx), media)
     channel.send([_loaded(context, spec)])
     log.debug("context made", extra=fields(n_ctx=spec.n_ctx, cells=spec.n_cells, parallel=spec.n_parallel))
     gc.collect()
@@ -130,6 +136,7 @@ def run_once(context: Context, loops: Loops, channel: Channel) -> None:
 
 
 def _loaded(context: Context, spec: LoadModel) -> Loaded:
+    projector = context.projector
     return Loaded(
         n_ctx=spec.n_ctx,
         gpu_share=context.gpu_share,
@@ -138,6 +145,8 @@ def _loaded(context: Context, spec: LoadModel) -> Loaded:
         mapped=context.mapped,
         host=context.host,
         cpu_variant=CPU_VARIANT,
+        sees=projector is not None and projector.sees,
+        hears=projector is not None and projector.hears,
     )
 
 
@@ -149,7 +158,8 @@ def make_context(spec: LoadModel, progress: Callable[[float], None]) -> Context:
 def make_loop(context: Context, spec: LoadModel, emit: Callable[[list[FromRunner]], None]) -> Loop:
     """The loop that generates; it hands its events to `emit`."""
     streams = Streams(context, PromptCache(spec.prompt_cache, can_cut=context.can_cut_states), GRID)
-    return Loop(context, streams, _budget(spec), grid=GRID, emit=emit)
+    encoder = None if context.projector is None else Encoder(context.projector, spec.row_cache)
+    return Loop(context, streams, _budget(spec), grid=GRID, emit=emit, encoder=encoder)
 
 
 def _budget(spec: LoadModel) -> Budget:
@@ -165,7 +175,7 @@ def _take_all(loops: Loops, channel: Channel) -> bool:
             loops.cancel(item.id)
         elif isinstance(item, LateGrammar):
             loops.loop.constrain(item.id, item.grammar)
-        else:
+        elif not isinstance(item, RowsReady):
             loops.submit(item)
     return changed
 

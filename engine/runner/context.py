@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.messages import CONTEXT_PADDING, LoadModel
-from engine.runner.batch import Batch
+from engine.runner.batch import Batch, RowsBatch
 from engine.runner.llamacpp import AbortFlag, C, library_log, metadata_overrides
+from engine.runner.projector import Projector, ProjectorError
 from engine.runner.repacking import layout_names
 from engine.runner.saved_state import WORD, Bytes, SavedState, buffer, portable
 from engine.runner.shape import Shape
@@ -74,12 +75,13 @@ class Context:
     the part of the layers on a GPU (0 to 1). A pass has at most `n_batch` tokens, `n_ubatch` of which are computed at
     once, and `n_outputs` rows of logits. `on_cpu`: no layer is on a GPU, so a pass can be aborted. `can_cut`,
     `can_cut_states`: whether cells can be cut at a position, and still so after they were saved and restored.
+    `projector` is None if the model has none.
     """
 
     def __init__(self, spec: LoadModel, shape: Shape, n_outputs: int, progress: Callable[[float], None]) -> None:
         self._log = library_log()
         self._log.clear()
-        self._private = (spec.path, *spec.adapters)
+        self._private = (spec.path, *spec.adapters, spec.projector)
         self._spec = spec
         self.abort = AbortFlag()
         self._model = self._load(spec, progress)
@@ -92,16 +94,18 @@ class Context:
         self._window: int = C.llama_model_n_swa(self._model)
         # A recurrent state has no positions to cut at: it is extended or dropped as a whole.
         self.can_cut: bool = not (C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model))
+        self.on_cpu = spec.n_gpu_layers == 0 or not C.llama_supports_gpu_offload()
+        self.projector: Projector | None = None
         try:
             self._adapters = self._load_adapters(spec.adapters)
+            self.projector = self._load_projector(spec)
             self._set_context(shape)
         except ModelError:
-            C.llama_model_free(self._model)
+            self._free_model()
             raise
         self.threads = Threads(self._ctx, spec.n_threads)
         self.n_batch: int = C.llama_n_batch(self._ctx)
         self.n_ubatch: int = C.llama_n_ubatch(self._ctx)
-        self.on_cpu = spec.n_gpu_layers == 0 or not C.llama_supports_gpu_offload()
         self.can_shift: bool = self.can_cut and C.llama_memory_can_shift(self._memory)
         self.embedding_width: int = C.llama_model_n_embd_out(self._model)
         self.classifier_width: int = C.llama_model_n_cls_out(self._model)
@@ -129,9 +133,16 @@ class Context:
         spec = self._spec
         return spec.rows == "lone" or spec.flash_attention == FLASH_ATTENTION_OFF or depth + 1 >= DIVIDED_CELLS
 
-    def decode(self, batch: Batch) -> int:
+    def decode(self, batch: Batch | RowsBatch) -> int:
         """One forward pass. Returns 0, NO_SLOT (nothing changed) or ABORTED (roll back). Raises DecodeError."""
-        code: int = C.llama_decode(self._ctx, batch.as_struct())
+        if batch.size > (self.n_batch if batch.causal else self.n_ubatch):  # llama.cpp would abort the process
+            raise DecodeError(f"{batch.size} entries are too many for one pass")
+        if batch.causal:
+            code: int = C.llama_decode(self._ctx, batch.as_struct())
+        else:
+            C.llama_set_causal_attn(self._ctx, False)
+            code = C.llama_decode(self._ctx, batch.as_struct())
+            C.llama_set_causal_attn(self._ctx, True)
         if code in (0, NO_SLOT, ABORTED):
             self._has_shifts &= code == ABORTED
             return code
@@ -219,6 +230,11 @@ class Context:
     def close(self) -> None:
         """Free context and model; neither may be used afterwards."""
         C.llama_free(self._ctx)
+        self._free_model()
+
+    def _free_model(self) -> None:
+        if self.projector is not None:
+            self.projector.close()
         C.llama_model_free(self._model)
 
     def _load(self, spec: LoadModel, progress: Callable[[float], None]) -> C.llama_model_p:
@@ -253,8 +269,9 @@ class Context:
         params = self.params()
         params.kv_unified = shape.unified
         params.n_ctx = shape.total
-        params.n_batch = self._spec.n_batch
-        params.n_ubatch = min(self._spec.n_batch, MICRO_BATCH)
+        whole = 0 if self.projector is None else self.projector.largest_whole
+        params.n_batch = max(self._spec.n_batch, whole)
+        params.n_ubatch = max(min(self._spec.n_batch, MICRO_BATCH), whole)
         params.n_seq_max = shape.streams
         params.n_outputs_max = self.n_outputs
         self._ctx = self._init_context(params)
@@ -289,6 +306,15 @@ class Context:
         if not context:
             raise ModelError(self._log.reason("failed to create a context", self._private))
         return context
+
+    def _load_projector(self, spec: LoadModel) -> Projector | None:
+        if not spec.projector:
+            return None
+        self._log.clear()
+        try:
+            return Projector(spec, self._model, self._log, on_gpu=not self.on_cpu)
+        except ProjectorError as error:
+            raise ModelError(str(error)) from None
 
     def _load_adapters(self, paths: Sequence[str]) -> list[C.llama_adapter_lora_p]:
         loaded = [C.llama_adapter_lora_init(self._model, path.encode()) for path in paths]

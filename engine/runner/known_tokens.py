@@ -6,6 +6,8 @@ from array import array
 from dataclasses import dataclass
 from enum import Enum
 
+from engine.runner.placeholders import last_border, whole_spans
+
 BEGINNING = 16  # tokens at most with which a prompt's template begins the answer
 CHUNK = 256  # tokens that `common_prefix` compares at once
 
@@ -38,7 +40,7 @@ class KnownTokens:
     def usable(self, tokens: array[int], reuse: Reuse, grid: int, held: int) -> int:
         """How many leading tokens of `tokens`, all but the last at most, can be taken from the first `held` of these.
 
-        `grid`: tokens between two borders.
+        `grid`: tokens between two borders. Spans of media are taken as a whole.
         """
         if reuse is Reuse.NONE:
             return 0
@@ -46,8 +48,8 @@ class KnownTokens:
         # A prompt that goes on need not repeat the end of the one before, which began the answer.
         goes_on = common >= self.n_prompt - BEGINNING and len(tokens) > self.n_prompt + BEGINNING
         if reuse is Reuse.ANY or (reuse is Reuse.CHAT and (goes_on or common >= self.n_prompt)):
-            return common
-        return min(common, self.on_grid) // grid * grid
+            return whole_spans(tokens, common)
+        return last_border(tokens, min(common, self.on_grid), common, grid)
 
 
 def common_prefix(a: array[int], b: array[int], limit: int) -> int:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import importlib.util
 import logging
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,20 +35,34 @@ def _stand_in() -> ModuleType:
     return package
 
 
-if PACKAGE in sys.modules:
-    import llama_cpp.llama_cpp as C
-else:
+@contextmanager
+def _without_package() -> Iterator[None]:
+    """Inside the block the package's modules can be imported without the package itself."""
+    if PACKAGE in sys.modules:
+        yield
+        return
     sys.modules[PACKAGE] = _stand_in()
     try:
-        import llama_cpp.llama_cpp as C
+        yield
     finally:
         # Whoever imports the package later in this process gets the real one.
         del sys.modules[PACKAGE]
 
+
+with _without_package():
+    import llama_cpp.llama_cpp as C
+
 CPU_VARIANT = backends.load(C._lib)
 """Name of the llama.cpp CPU backend in use; empty if there is only one."""
 
-__all__ = ["CPU_VARIANT", "AbortFlag", "C", "LibraryLog", "library_log", "metadata_overrides", "version"]
+__all__ = ["CPU_VARIANT", "AbortFlag", "C", "LibraryLog", "library_log", "metadata_overrides", "multimodal", "version"]
+
+
+@functools.cache
+def multimodal() -> ModuleType:
+    """The bindings of libmtmd, which only models that see or hear need: the library is loaded here."""
+    with _without_package():
+        return importlib.import_module(f"{PACKAGE}.mtmd_cpp")
 
 
 def version() -> str:
@@ -129,8 +145,8 @@ class LibraryLog:
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=KEPT)
         self.buffers: dict[str, int] = {}
-        self._callback = C.llama_log_callback(self._receive)  # must stay referenced as long as the library logs
-        C.llama_log_set(self._callback, None)
+        self.callback = C.llama_log_callback(self._receive)  # must stay referenced as long as the library logs
+        C.llama_log_set(self.callback, None)
 
     def clear(self) -> None:
         """Forget errors and buffers."""

@@ -13,20 +13,24 @@ from typing import Literal
 
 from engine.messages import Chunk, Failed, FromRunner, ScoredChunk, ScoredToken
 from engine.runner.admission import Admission
-from engine.runner.batch import Batch
+from engine.runner.batch import Batch, RowsBatch
 from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
+from engine.runner.encoder import Encoder
 from engine.runner.known_tokens import Reuse
 from engine.runner.lazy_matcher import CallGrammar
 from engine.runner.log import log, log_event
 from engine.runner.pass_costs import PassCosts, PassWork
 from engine.runner.penalties import Logits
+from engine.runner.placeholders import last_border, next_border, whole_spans
 from engine.runner.prefill_policy import PrefillPolicy, Prompt
+from engine.runner.projector import Span
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
 from engine.runner.shape import Budget
 from engine.runner.streams import Streams
 from registry.logfields import TRACE, fields
 
+SPANS_AHEAD = 2  # media of each prompt that are encoded, or kept, before their turn
 FAILED = -1  # code of a pass that llama.cpp could not compute
 NO_IDS: frozenset[int] = frozenset()
 
@@ -47,17 +51,25 @@ class Loop:
 
     The exceptions are `prefilling` (request ids in the running step whose prompts are computed) and the counters, which
     the channel's reader thread may read. `emit` is called once per pass with all its events. `grid`: tokens between the
-    borders of chunks of steady prompts.
+    borders of chunks of steady prompts. `encoder` makes the rows of media, None for models without.
     """
 
     def __init__(
-        self, context: Context, streams: Streams, budget: Budget, *, grid: int, emit: Callable[[list[FromRunner]], None]
+        self,
+        context: Context,
+        streams: Streams,
+        budget: Budget,
+        *,
+        grid: int,
+        emit: Callable[[list[FromRunner]], None],
+        encoder: Encoder | None = None,
     ) -> None:
         self._context = context
         self._vocabulary = context.vocabulary
         self.streams = streams
         self._grid = min(grid, context.n_batch)
         self._emit = emit
+        self.encoder = encoder
         self._batch = Batch(context.n_batch)
         self._policy = PrefillPolicy(context.n_batch, context.n_ubatch, abortable=context.on_cpu)
         self._costs = PassCosts()
@@ -82,7 +94,7 @@ class Loop:
     @property
     def idle(self) -> bool:
         """Whether a step would have nothing to do, until something arrives."""
-        if any(not seq.sampler.waits for seq in self._running):
+        if any(not (seq.sampler.waits or self._awaits_rows(seq)) for seq in self._running):
             return False
         return not self._waiting or (bool(self._running) and self.admission.next() is None)
 
@@ -120,7 +132,8 @@ class Loop:
         self.admission.admit_all()
         self.streams.close_gaps([seq.cells for seq in self._decoding() if seq.cells is not None])
         plan = StepPlan(self._decoding())  # without those whose state was refused just now
-        if prompts := [seq for seq in self._running if not seq.decoding]:
+        self._want_rows()
+        if prompts := [seq for seq in self._running if not (seq.decoding or self._awaits_rows(seq))]:
             plan.prompts = self._chunks(prompts, plan.decoding)
             self.prefilling = frozenset(seq.id for seq, _ in plan.prompts)
         elif self.prefilling:
@@ -136,6 +149,8 @@ class Loop:
             if not done:
                 break
             done = self._run_prompt(seq, count)
+        self._want_rows()  # now: the loop may wait for them
+        self._send()
 
     def _decoding(self) -> list[Sequence]:
         return [seq for seq in self._running if seq.decoding and not seq.sampler.waits]
@@ -147,7 +162,8 @@ class Loop:
         now = time.perf_counter()
         views = []
         for seq in prompts:
-            pending = (seq.border if seq.n_cached < seq.border else len(seq.tokens)) - seq.n_cached
+            end = self._computable(seq)
+            pending = (min(seq.border, end) if seq.n_cached < seq.border else end) - seq.n_cached
             grid = self._grid if seq.steady and not seq.n_batch else 0
             views.append(Prompt(pending, seq.n_cached, seq.n_batch, grid, now - (seq.last_pass or seq.arrived)))
         work = PassWork(0, len(decoding), sum(seq.n_cached for seq in decoding), 1 if decoding else 0)
@@ -166,17 +182,17 @@ class Loop:
         seqs = sorted(seqs, key=lambda seq: seq.slot)
         batch = self._batch
         batch.clear()
-        batch.add_row([s.slot for s in seqs], [s.tokens[-1] for s in seqs], [s.n_cached for s in seqs])
+        batch.add_row([s.slot for s in seqs], [s.tokens[-1] for s in seqs], [s.position for s in seqs])
         doubled = len(seqs) == 1 and self._is_doubled(seqs[0])
         if doubled:  # with a token behind it that counts for nothing, the row is computed as it is beside others
-            batch.add(seqs[0].slot, [seqs[0].tokens[-1]], seqs[0].n_cached + 1, output=False)
+            batch.add(seqs[0].slot, [seqs[0].tokens[-1]], seqs[0].position + 1, output=False)
         started = time.perf_counter()
         if not self._decode(seqs):
             return False
         for seq in seqs:
             seq.advance(1)
         if doubled:
-            self._context.remove(seqs[0].slot, seqs[0].n_cached)
+            self._context.remove(seqs[0].slot, seqs[0].position)
         logits = self._context.logits(len(seqs))
         now = time.perf_counter()
         if self._measures:
@@ -192,16 +208,18 @@ class Loop:
 
     def _run_prompt(self, seq: Sequence, count: int) -> bool:
         """Compute the next tokens of a prompt, and sample if they are the last; False if the step should end."""
-        while count > 0:
-            start = seq.n_cached
-            size = min(count, seq.n_batch or count, self._batch.capacity)
-            if seq.steady:
-                size = min(size, self._grid - start % self._grid)
-            if seq.prompt_logprobs is not None:
-                size = min(size, self._context.n_outputs)
-            count -= size
-            if not self._run_chunk(seq, size):
+        if seq.decoding or seq not in self._running:  # rows are not divided, so it went farther than planned
+            return True
+        size = 0
+        while count > 0 and seq.n_pending:
+            span = next(iter(seq.spans_ahead), None)
+            if span is not None and span.start <= seq.n_cached:
+                size = self._run_media(seq, span)
+            else:
+                size = self._run_text(seq, count if span is None else min(count, span.start - seq.n_cached))
+            if not size:
                 return False
+            count -= size
         if not seq.n_pending:
             seq.prompt_done = seq.prompt_done or time.perf_counter()
             rows = self._context.logits(1 if seq.prompt_logprobs is None else size)
@@ -209,37 +227,57 @@ class Loop:
             self._sample([seq], rows[-1:])
         return True
 
+    def _run_text(self, seq: Sequence, count: int) -> int:
+        """One pass of a prompt's next tokens; returns how many, 0 if it did not complete."""
+        start = seq.n_cached
+        size = min(count, seq.n_batch or count, self._batch.capacity)
+        if seq.steady:
+            size = min(size, self._grid - start % self._grid)
+        if seq.steady and seq.spans and not seq.n_batch and start >= seq.border:
+            size = next_border(seq.tokens, start, self._grid) - start
+        if seq.prompt_logprobs is not None:
+            size = min(size, self._context.n_outputs)
+        return size if self._run_chunk(seq, size) else 0
+
     def _run_chunk(self, seq: Sequence, count: int) -> bool:
         """One pass of a prompt's tokens; False if it did not complete."""
         start = seq.n_cached
         tokens = seq.tokens[start : start + count]
         self._batch.clear()
         if seq.prompt_logprobs is not None:
-            self._batch.add_all(seq.slot, tokens, start)
+            self._batch.add_all(seq.slot, tokens, seq.position)
         else:
-            self._batch.add(seq.slot, tokens, start, output=start + count == len(seq.tokens))
-        started = time.perf_counter()
-        seq.first_pass = seq.first_pass or started
-        if not self._decode([seq]):
+            self._batch.add(seq.slot, tokens, seq.position, output=start + count == len(seq.tokens))
+        if not self._run_part(seq, self._batch):
             return False
-        seq.advance(count)
-        if seq.steady and seq.n_cached % self._grid == 0:
+        if seq.steady and last_border(seq.tokens, seq.n_cached, len(seq.tokens), self._grid) == seq.n_cached:
             seq.mark_on_grid(start)
-        seq.last_pass = time.perf_counter()
-        if self._measures:
-            self._costs.measured(PassWork.prompt(count, start, self._context.n_ubatch), seq.last_pass - started)
         if seq.prompt_logprobs is not None:
             seq.prompt_logprobs.add(start, self._context.logits(count))
+        return True
+
+    def _run_part(self, seq: Sequence, batch: Batch | RowsBatch) -> bool:
+        """One pass of a part of a prompt; False if it did not complete."""
+        start = seq.n_cached
+        started = time.perf_counter()
+        seq.first_pass = seq.first_pass or started
+        if not self._decode([seq], batch):
+            return False
+        seq.advance(batch.size)
+        seq.last_pass = time.perf_counter()
+        if self._measures:
+            self._costs.measured(PassWork.prompt(batch.size, start, self._context.n_ubatch), seq.last_pass - started)
         if not self._context.can_cut_states and seq.n_cached in (seq.border, seq.n_prompt) and seq.cells is not None:
             self.streams.checkpoint(seq.cells)
         return True
 
-    def _decode(self, seqs: list[Sequence]) -> bool:
-        """Run the pass in the batch; if it does not complete, undo it and return False."""
+    def _decode(self, seqs: list[Sequence], batch: Batch | RowsBatch | None = None) -> bool:
+        """Run one pass, by default of what is in the token batch; if it does not complete, undo it and return False."""
         self.steps += 1
         started = time.perf_counter()
+        batch = batch or self._batch
         try:
-            code = self._context.decode(self._batch)
+            code = self._context.decode(batch)
         except DecodeError as error:
             code = FAILED
             self._fail(seqs, str(error))
@@ -247,11 +285,55 @@ class Loop:
             self._undo(seqs, code)
         if log.isEnabledFor(TRACE):
             decoding = sum(seq.decoding for seq in seqs)
-            counts = {"decoding": decoding, "prompts": len(seqs) - decoding, "tokens": self._batch.size}
+            counts = {"decoding": decoding, "prompts": len(seqs) - decoding, "tokens": batch.size}
             counts["threads"] = self._context.threads.current
             log.log(TRACE, "pass", extra=fields(**counts, code=code, ms=(time.perf_counter() - started) * 1e3))
         self._send()
         return code == 0
+
+    # Media
+
+    def _want_rows(self) -> None:
+        """Tell the encoder which rows prompts need next; fail those whose rows cannot be made."""
+        if self.encoder is None:
+            return
+        ahead = {seq.id: spans for seq in self._running if (spans := seq.spans_ahead[:SPANS_AHEAD])}
+        self.encoder.want(ahead)
+        for seq in [seq for seq in self._running if seq.id in ahead]:
+            seq.first_pass = seq.first_pass or time.perf_counter()
+            if self.encoder.has_failed(ahead[seq.id][0].key):
+                self._fail([seq], "failed to process image")
+        while not self.encoder.threaded and self.encoder.encode_next():
+            pass
+
+    def _awaits_rows(self, seq: Sequence) -> bool:
+        """Whether the next thing to compute is a medium whose rows are not there yet."""
+        return bool(seq.spans) and self._computable(seq) == seq.n_cached
+
+    def _computable(self, seq: Sequence) -> int:
+        """How far a prompt can be computed with the rows that are there."""
+        for span in seq.spans_ahead:
+            assert self.encoder is not None
+            if self.encoder.rows(span.key) is None:
+                return max(span.start, seq.n_cached)
+        return len(seq.tokens)
+
+    def _run_media(self, seq: Sequence, span: Span) -> int:
+        """One pass of rows, in parts that are always the same; returns how many, 0 if it did not complete."""
+        assert self.encoder is not None
+        rows = self.encoder.rows(span.key)
+        if rows is None:  # parts of a prompt's share may be longer than planned
+            return 0
+        chunk, done = span.chunk, seq.n_cached - span.start
+        end = chunk.n_tokens if chunk.whole else min(done + self._context.n_ubatch, chunk.n_tokens)
+        positions = chunk.positions_at(span.position)[:, done:end]
+        is_last = span.start + end == len(seq.tokens)
+        batch = RowsBatch(seq.slot, rows[done:end], positions, causal=not chunk.whole, output=is_last)
+        if not self._run_part(seq, batch):
+            return 0
+        if seq.steady and end == chunk.n_tokens:
+            seq.mark_on_grid(span.start)
+        return end - done
 
     def _send(self) -> None:
         if self._events:
@@ -341,7 +423,7 @@ class Loop:
             for seq in seqs:
                 log_event(seq.trace_id, "pass aborted", seq=seq.id)
                 if seq.cells is not None:
-                    self.streams.rollback(seq.cells, seq.n_cached)
+                    self.streams.rollback(seq.cells, whole_spans(seq.tokens, seq.n_cached))
         elif len(self._running) == 1:
             self._fail(self._running[:], "KV cache is full")
         else:

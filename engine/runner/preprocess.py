@@ -13,6 +13,7 @@ from engine.runner.known_tokens import Reuse
 from engine.runner.lazy_matcher import LazyMatcher
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
 from engine.runner.matcher import Matcher
+from engine.runner.projector import Span
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence
 from engine.runner.shape import padded
@@ -45,17 +46,23 @@ class RequestRejected(ValueError):
 
 
 def make_sequence(
-    vocabulary: Vocabulary, submit: Submit, tokens: array[int], n_ctx: int, matcher: Matcher | None = None
+    vocabulary: Vocabulary,
+    submit: Submit,
+    tokens: array[int],
+    n_ctx: int,
+    matcher: Matcher | None = None,
+    spans: tuple[Span, ...] = (),
 ) -> Sequence:
     """Cut or reject a prompt that is too long, then make the sequence and its sampler.
 
-    `n_ctx` is the loaded context in tokens, padded; `matcher` constrains the answer to a grammar. Raises PromptRejected
-    and RequestRejected.
+    `n_ctx` is the loaded context in tokens, padded; `matcher` constrains the answer to a grammar. Nothing is
+    ever cut out of a sequence with `spans`. Raises PromptRejected and RequestRejected.
     """
+    shift = submit.shift and not spans
     limit = min(padded(submit.num_ctx), n_ctx)
     n_sent = len(tokens)
     keep = _kept(submit, n_sent, vocabulary.adds_bos)
-    if submit.overflow == "cut":
+    if submit.overflow == "cut" and not spans:
         tokens = _cut(tokens, keep, min(submit.num_ctx, n_ctx), shift=submit.shift)
     if len(tokens) >= limit:
         text = f"request ({len(tokens)} tokens) exceeds the available context size ({limit} tokens), try increasing it"
@@ -70,14 +77,14 @@ def make_sequence(
     if submit.triggers is not None:
         grammar = LazyMatcher(submit.triggers, lambda token: preserved.get(token) or vocabulary.piece(token))
     if matcher is not None:
-        matcher.set_budget(max_new if submit.shift else min(max_new, limit - len(tokens)))
+        matcher.set_budget(max_new if shift else min(max_new, limit - len(tokens)))
     logprobs = _logprobs(submit, vocabulary, preserved)
     sampler = TokenSampler(
         submit.sampling,
         vocabulary.handle,
         vocabulary.size,
         limit,
-        tokens,
+        [token for token in tokens if token >= 0] if spans else tokens,
         grammar,
         _thinking_budget(submit, vocabulary, preserved),
         logprobs,
@@ -90,7 +97,7 @@ def make_sequence(
         n_cut=n_sent - len(tokens),
         limit=limit,
         max_new=max_new,
-        shift=submit.shift,
+        shift=shift,
         n_keep=max(0, min(keep, limit - LEAST_AFTER_KEEP)),
         sampler=sampler,
         text=IncrementalDetokenizer(submit.stop),
@@ -101,6 +108,7 @@ def make_sequence(
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
         reuse=Reuse.NONE if prompt_logprobs is not None else _reuse(submit.sampling),
+        spans=spans,
     )
 
 
@@ -123,6 +131,8 @@ def prompt_tokens(vocabulary: Vocabulary, submit: Submit) -> array[int]:
 def _prompt_logprobs(submit: Submit, vocabulary: Vocabulary, tokens: array[int]) -> PromptLogprobs | None:
     if not submit.prompt_logprobs:
         return None
+    if submit.media:
+        raise RequestRejected("prompt_logprobs cannot be computed for prompts with images or sounds", "prompt_logprobs")
     return PromptLogprobs(tokens, partial(vocabulary.render, special=True), submit.top_logprobs)
 
 

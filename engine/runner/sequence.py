@@ -9,6 +9,7 @@ from engine.messages import Done
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.known_tokens import Reuse
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
+from engine.runner.projector import Span
 from engine.runner.sampling import TokenSampler
 from engine.runner.saved_state import SavedState
 from engine.runner.streams import Cells
@@ -24,9 +25,10 @@ class Sequence:
     `preserved`: control tokens that count as text, with their bytes. `n_threads`, `n_batch`: what the request asks for,
     or 0. `trace_id`: the request's id in the log. `logprobs`: those that its client has not yet, None if it does not
     ask. `prompt_logprobs`: those of the prompt, None if nobody asks or they are sent. `reuse`: the cells of others that
-    it may begin with. `cells`: its own, None before it runs; while it is suspended, `saved` is their state. `border`: a
-    checkpoint is made once so many tokens are computed, 0 for none. `n_reused`: prompt tokens that the cache held at
-    admission, -1 before it. Times are in `time.perf_counter` seconds, 0 before the event.
+    it may begin with. `spans`: the places of media in the prompt. `cells`: its own, None before it runs; while it is
+    suspended, `saved` is their state. `border`: a checkpoint is made once so many tokens are computed, 0 for none.
+    `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are in `time.perf_counter` seconds,
+    0 before the event.
     """
 
     id: int
@@ -46,6 +48,7 @@ class Sequence:
     logprobs: AnswerLogprobs | None = None
     prompt_logprobs: PromptLogprobs | None = None
     reuse: Reuse = Reuse.ANY
+    spans: tuple[Span, ...] = ()
     cells: Cells | None = None
     saved: SavedState | None = None
     border: int = 0
@@ -60,6 +63,17 @@ class Sequence:
     def n_cached(self) -> int:
         """Tokens that its cells hold."""
         return 0 if self.cells is None else self.cells.cached
+
+    @property
+    def position(self) -> int:
+        """The position of the first token that its cells do not hold; it must be no row of a span."""
+        before = [span for span in self.spans if span.end <= self.n_cached]
+        return self.n_cached - sum(span.chunk.n_tokens - span.chunk.n_pos for span in before)
+
+    @property
+    def spans_ahead(self) -> tuple[Span, ...]:
+        """The spans of which its cells do not hold all rows."""
+        return tuple(span for span in self.spans if span.end > self.n_cached)
 
     @property
     def steady(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from engine.runner.known_tokens import KnownTokens, Reuse
 from engine.runner.log import log
+from engine.runner.placeholders import last_border, position_of, whole_spans
 from engine.runner.prompt_cache import CachedState, PromptCache
 from engine.runner.saved_state import SavedState
 from engine.runner.shape import Shape
@@ -114,10 +115,10 @@ class Streams:
                 length = 0
             cells = self._held[slot] = Cells(KnownTokens(tokens, n_prompt), slot, 0)
             held = len(source.tokens) if isinstance(source, CachedState) else source.cached if source else 0
-            if length and not self._cut(slot, held, length):
+            if length and not self._cut(slot, tokens, held, length):
                 self._memory.remove(slot, 0)
                 length = 0
-        on_grid = self._on_grid(source.known, length) if source is not None else 0
+        on_grid = self._on_grid(source.known, tokens, length) if source is not None else 0
         cells.known = KnownTokens(tokens, n_prompt, on_grid)
         cells.cached, cells.busy, cells.clean_prefix = length, True, None
         self._touch(cells)
@@ -126,12 +127,12 @@ class Streams:
     def release(self, cells: Cells, *, remember: bool = True) -> None:
         """End a sequence: its reusable cells stay for others, or are dropped unless `remember`."""
         cells.busy = False
-        kept = cells.reusable if remember else 0
-        if kept < cells.cached and not (kept and self._cut(cells.slot, cells.cached, kept)):
+        known = cells.known
+        kept = whole_spans(known.tokens, cells.reusable) if remember else 0
+        if kept < cells.cached and not (kept and self._cut(cells.slot, known.tokens, cells.cached, kept)):
             kept = 0
         cells.cached = kept
-        known = cells.known
-        cells.known = KnownTokens(known.tokens[:kept], known.n_prompt, self._on_grid(known, kept))
+        cells.known = KnownTokens(known.tokens[:kept], known.n_prompt, self._on_grid(known, known.tokens, kept))
         if not kept:
             self._drop(cells)
         elif self.shape.unified:
@@ -154,11 +155,11 @@ class Streams:
 
     def rollback(self, cells: Cells, cached: int) -> None:
         """Drop all but the first `cached` tokens of a running sequence, all of them if memory cannot cut."""
-        if not self._cut(cells.slot, -1, cached):
+        if not self._cut(cells.slot, cells.known.tokens, -1, cached):
             self._memory.remove(cells.slot, 0)
             cached = 0
         cells.cached = cached
-        cells.known.on_grid = self._on_grid(cells.known, cached)
+        cells.known.on_grid = self._on_grid(cells.known, cells.known.tokens, cached)
         if cells.clean_prefix is not None and cached <= cells.clean_prefix:
             cells.clean_prefix = None
 
@@ -173,7 +174,7 @@ class Streams:
             return False
         self._memory.shift(cells.slot, keep + count, end, -count)
         cells.cached = end - count
-        cells.known.on_grid = self._on_grid(cells.known, keep)
+        cells.known.on_grid = self._on_grid(cells.known, cells.known.tokens, keep)
         cells.clean_prefix = keep if cells.clean_prefix is None else min(cells.clean_prefix, keep)
         return True
 
@@ -237,9 +238,12 @@ class Streams:
             self._move_out(idle)
         return idle is not None
 
-    def _on_grid(self, known: KnownTokens, length: int) -> int:
-        """How many of the first `length` tokens are in whole chunks of the grid: what is cut apart counts no more."""
-        return min(known.on_grid, length) // self._grid * self._grid
+    def _on_grid(self, known: KnownTokens, tokens: array[int], length: int) -> int:
+        """How many of the first `length` tokens, which `known` and `tokens` share, are in whole chunks of the grid.
+
+        What is cut apart counts no more.
+        """
+        return last_border(tokens, min(known.on_grid, length), length, self._grid)
 
     def _idle(self) -> Iterator[Cells]:
         return (cells for cells in self._held.values() if not cells.busy)
@@ -272,7 +276,7 @@ class Streams:
             if self._memory.can_cut_states:
                 return None
             self._store(cells)
-        return cells if self._cut(cells.slot, cells.cached, length) else None
+        return cells if self._cut(cells.slot, cells.known.tokens, cells.cached, length) else None
 
     def _can_cut_in_place(self, cells: Cells) -> bool:
         return self._memory.can_cut and not cells.busy
@@ -342,9 +346,9 @@ class Streams:
         if cells.cached and (state := self._memory.save(cells.slot)) is not None:
             self.prompt_cache.store(CachedState(cells.known, state))
 
-    def _cut(self, slot: int, held: int, length: int) -> bool:
-        """Keep only the first `length` positions of the `held` ones; False if the memory cannot."""
-        return held == length or (self._memory.can_cut and self._memory.remove(slot, length))
+    def _cut(self, slot: int, tokens: array[int], held: int, length: int) -> bool:
+        """Keep only the first `length` of the `held` tokens; False if the memory cannot."""
+        return held == length or (self._memory.can_cut and self._memory.remove(slot, position_of(tokens, length)))
 
     def _drop(self, cells: Cells) -> None:
         self._memory.remove(cells.slot, 0)

@@ -102,7 +102,6 @@ STATUS: Mapping[type[Exception], int] = {
     engine.ModelNotFound: 404,
     engine.CapabilityMissing: 400,
     engine.CloudModel: 403,
-    engine.Unsupported: 501,
     engine.ServerBusy: 503,
     engine.LoadFailed: 500,
     engine.RunnerDied: 500,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -70,9 +71,9 @@ def _describe(models: Models, body: ShowBody) -> dict[str, Any]:
     return {key: value for key, value in answer.items() if value or key in always}
 
 
-def _model_info(header: GGUFHeader, *, verbose: bool) -> dict[str, Any]:
+def _model_info(header: GGUFHeader, *, verbose: bool, hidden: Collection[str] = _HIDDEN) -> dict[str, Any]:
     """The metadata of a GGUF file, sorted by key. Without `verbose` arrays are null, because a vocabulary is long."""
-    info = {key: _value(value, verbose) for key, value in header.metadata.items() if key not in _HIDDEN}
+    info = {key: _value(value, verbose) for key, value in header.metadata.items() if key not in hidden}
     info["general.parameter_count"] = header.parameter_count
     return dict(sorted(info.items()))
 
@@ -80,7 +81,7 @@ def _model_info(header: GGUFHeader, *, verbose: bool) -> dict[str, Any]:
 def _projector_info(model: Model, *, verbose: bool) -> dict[str, Any]:
     if not model.projectors:
         return {}
-    return _model_info(read_header(model.projectors[0]), verbose=verbose)
+    return _model_info(read_header(model.projectors[0]), verbose=verbose, hidden=())
 
 
 def _value(value: Any, verbose: bool) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.generation import MOST_TEXT, both_ends, clamped, count_thinking, max_characters
+from engine.loading.derivations import Weights
 from engine.loading.devices import usable_processors
 from engine.loading.load_options import load_spec
 from engine.messages import Chunk
@@ -65,7 +66,8 @@ def test_tokens_that_no_prompt_can_use_are_left_out() -> None:
 def test_wishes_that_change_nothing_here_are_none(
     model: Model, wishes: dict[str, Any], gpus: int, placement: tuple[Any, ...]
 ) -> None:
-    assert load_spec(model, resolve_options({}, wishes), 4096, gpus).placement == placement
+    weights = Weights(model.weights, model.header)
+    assert load_spec(model, weights, resolve_options({}, wishes), 4096, gpus).placement == placement
 
 
 @pytest.mark.parametrize(

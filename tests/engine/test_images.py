@@ -1,4 +1,4 @@
-"""Images in requests: where they stand in prompts, and what is said while no model can see them."""
+"""Images in requests: where they stand in prompts, and what is said where no model can see them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from engine.api import ChatRequest, GenerateRequest, Message
 from engine.engine import Engine
-from engine.errors import EngineError, InvalidRequest, Unsupported
+from engine.errors import EngineError, InvalidRequest
 from registry.manifest import CONFIG, TEMPLATE, Layer, ModelConfig
 from registry.names import ModelName
 from registry.storage.store import Store
@@ -61,7 +61,8 @@ async def test_prompts_of_a_go_template(engine: Engine) -> None:
     expected = ("user: [img-0][img-1]Compare\n", 2)
     assert await prompt(engine, replace(CHAT, model="go")) == expected
     assert await prompt(engine, replace(GENERATE, model="go")) == expected
-    assert await prompt(engine, replace(GENERATE, template=GO)) == expected
+    own = "{{ .Prompt }}: [img-1] and [img-0]"
+    assert await prompt(engine, replace(GENERATE, template=own)) == ("Compare: [img-1] and [img-0]", 2)
 
 
 async def test_a_raw_prompt_has_its_tags_already(engine: Engine) -> None:
@@ -83,14 +84,14 @@ async def test_a_model_that_cannot_see(engine: Engine) -> None:
     for request in (GENERATE, replace(GENERATE, raw=True), replace(CHAT, model="go")):
         with pytest.raises(InvalidRequest, match=r"^Multimodal data provided, but model does not support"):
             await answer(engine, request)
-    with pytest.raises(EngineError, match=r"^image input is not supported - hint"):
+    with pytest.raises(InvalidRequest, match=r"^image input is not supported - hint"):
         await answer(engine, CHAT)
 
 
 async def test_a_model_that_could_see(engine: Engine) -> None:
     store_variant(engine.store, "eyes", capabilities=("vision",))
     for request in (GENERATE, CHAT):
-        with pytest.raises(Unsupported, match=r"^image input is not supported yet$"):
+        with pytest.raises(InvalidRequest, match=r"^the vision part of this model cannot be run yet$"):
             await answer(engine, replace(request, model="eyes"))
 
 

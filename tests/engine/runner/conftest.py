@@ -14,7 +14,7 @@ from tests.engine.runner.harness import Runner
 @pytest.fixture(autouse=True, scope="module")
 def log_of_the_library() -> None:
     """llama.cpp has one log callback: other tests in this process may have set theirs."""
-    C.llama_log_set(library_log()._callback, None)
+    C.llama_log_set(library_log().callback, None)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,9 @@ import numpy.typing as npt
 from engine.messages import Chunk, Done, Failed, FromRunner, LoadModel, Sampling, Submit
 from engine.runner.child import make_context, make_loop
 from engine.runner.grammar import Grammars
+from engine.runner.multimodal import MediaReader
 from engine.runner.preprocess import make_sequence, prompt_tokens
+from engine.runner.projector import Span
 from engine.runner.sequence import Sequence
 from engine.runner.shape import padded
 
@@ -51,6 +53,7 @@ class Runner:
         self.loop = make_loop(self.context, spec, self.events.extend)
         self.streams = self.loop.streams
         self.grammars = Grammars(self.context.vocabulary)
+        self.media = None if self.context.projector is None else MediaReader(self.context.projector)
         self._n_ctx = padded(spec.n_ctx)
         self._ids = 0
 
@@ -58,9 +61,14 @@ class Runner:
         """Hand the loop a request; its id counts up from 1."""
         self._ids += 1
         message = submit(prompt, **wishes, id=self._ids)
-        tokens = prompt_tokens(self.context.vocabulary, message)
+        spans: tuple[Span, ...] = ()
+        if message.media:
+            assert self.media is not None
+            tokens, spans = self.media.read(message.prompt, message.media)
+        else:
+            tokens = prompt_tokens(self.context.vocabulary, message)
         matcher = None if message.grammar is None else self.grammars.matcher(message.grammar)
-        seq = make_sequence(self.context.vocabulary, message, tokens, self._n_ctx, matcher)
+        seq = make_sequence(self.context.vocabulary, message, tokens, self._n_ctx, matcher, spans)
         for _ in seq.sampler.find_first_end():
             pass
         self.loop.submit(seq)
@@ -121,4 +129,6 @@ class Runner:
 
     def close(self) -> None:
         """Free the model."""
+        if self.media is not None:
+            self.media.close()
         self.context.close()

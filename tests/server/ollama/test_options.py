@@ -103,7 +103,8 @@ def load_message_of(model: Model, **options: Any) -> LoadModel:
     model.answer(num_predict=1)  # which stores it
     stored = Models(Store(model.server.store)).resolve("tinychat")
     gpus = [Device("cuda", "gpu", GIB, GIB)] * 2
-    spec = load_spec(stored, resolve_options({}, options), 512, len(gpus))
+    weights = Weights(stored.weights, stored.header)
+    spec = load_spec(stored, weights, resolve_options({}, options), 512, len(gpus))
     plan = memory.plan(
         stored.header,
         weights=TINYCHAT.stat().st_size,
@@ -114,7 +115,7 @@ def load_message_of(model: Model, **options: Any) -> LoadModel:
         gpus=gpus,
         num_gpu=spec.num_gpu,
     )
-    return load_message(stored, Weights(stored.weights, stored.header), spec, plan, "f16", None)
+    return load_message(stored, weights, spec, plan, "f16", None)
 
 
 CHECKS: dict[str, Callable[[Model], None]] = {}

@@ -1,0 +1,66 @@
+"""From a prompt with files to tokens and spans, on a thread of its own: decoding and preprocessing take a while."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+
+from engine.messages import PlacedFile
+from engine.runner.media import MediaRejected, Medium, is_sound
+from engine.runner.media_decoder import MediaDecoder
+from engine.runner.placeholders import Placeholders
+from engine.runner.projector import MediaChunk, Projector, Span
+
+NOT_SUPPORTED = "{} input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+
+
+class MediaReader:
+    """Reads prompts with media for one model. `close` ends its process."""
+
+    def __init__(self, projector: Projector) -> None:
+        self._projector = projector
+        self._decoder = MediaDecoder()
+        self._decoder.start()
+        self._placeholders = Placeholders()
+
+    def read(self, prompt: str, files: Sequence[PlacedFile]) -> tuple[array[int], tuple[Span, ...]]:
+        """A prompt's tokens, placeholders among them, and its spans. Raises MediaRejected.
+
+        `files` are in the order of their places.
+        """
+        media = [self._decoded(file.data) for file in files]
+        parts: list[str | Medium] = []
+        at = 0
+        for file, medium in zip(files, media, strict=True):
+            parts += [prompt[at : file.at], medium] if file.at > at else [medium]
+            at = file.at
+        parts += [prompt[at:]] if at < len(prompt) else []
+        digests = [hashlib.sha256(file.data).digest() for file in files]
+        return self._joined(parts, digests)
+
+    def close(self) -> None:
+        """End the process that decodes."""
+        self._decoder.close()
+
+    def _decoded(self, data: bytes) -> Medium:
+        sound = is_sound(data)
+        if not (self._projector.hears if sound else self._projector.sees):
+            raise MediaRejected(NOT_SUPPORTED.format("audio" if sound else "image"))
+        return self._decoder.decode(data, self._projector.rate)
+
+    def _joined(self, parts: Sequence[str | Medium], digests: Sequence[bytes]) -> tuple[array[int], tuple[Span, ...]]:
+        tokens, spans = array("i"), []
+        position = 0
+        counts = [0] * len(digests)
+        for piece in self._projector.tokens_and_chunks(parts):
+            if isinstance(piece, MediaChunk):
+                key = digests[piece.medium], counts[piece.medium], piece.n_tokens
+                counts[piece.medium] += 1
+                spans.append(Span(len(tokens), position, key, piece))
+                tokens += self._placeholders.ids(key, piece.n_tokens, piece.n_pos)
+                position += piece.n_pos
+            else:
+                tokens += piece
+                position += len(piece)
+        return tokens, tuple(spans)
