@@ -207,12 +207,16 @@ class Matcher:
         return end_path
 
     def _candidates(self, path: StepPath, steps: StepPath) -> list[StepPath]:
-        """Likely ends behind some steps: the known path, as it is, without these steps, or with closers before it."""
+        """Likely ends behind some steps: the known path, as it is, without these steps, or with closers before it.
+
+        Also without as many steps as these are: text whose length the grammar counts (`minLength`, `pattern`) goes on
+        so, whatever its characters.
+        """
         paths = [path]
         bare = tuple(step for step in steps if step >= BYTES or step not in SPACE)
         if bare != steps and path[: len(bare)] == bare:  # the steps begin the path, but for their white space
             paths.insert(0, path[len(bare) :])
-        return [*paths, *(tuple(closer) + path for closer in _CLOSERS)]
+        return [*paths, path[len(steps) :], *(tuple(closer) + path for closer in _CLOSERS)]
 
     def _search_later(self) -> None:
         """Forget the end path: there is none, or it is too long."""

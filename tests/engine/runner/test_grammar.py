@@ -234,6 +234,21 @@ def test_of_lists_that_end_by_a_space_the_shortest_is_found() -> None:
     assert bytes([*text, matcher.accept(ord(",")), matcher.accept(ord("]"))]) == b"[1\n]"
 
 
+def test_text_of_a_fixed_length_keeps_an_end_in_reach() -> None:
+    """Each character leads to another end than was known, which must not need a long search each time."""
+    sku = {"type": "string", "pattern": "^[A-Z]{3}-[0-9]{2}$"}
+    item = {"type": "object", "properties": {"sku": sku, "count": {"type": "integer"}}, "required": ["sku", "count"]}
+    zip_code = {"type": "string", "minLength": 5, "maxLength": 5}
+    fields = {"zip": zip_code, "lines": {"type": "array", "items": item, "maxItems": 3}, "express": {"type": "boolean"}}
+    schema = {"type": "object", "properties": fields, "required": list(fields)}
+    lines = ",".join(f'{{"sku": "{sku}", "count": 41}}' for sku in ("POE-16", "YSK-60", "HTC-06"))
+    answer = f'{{"zip": "Sestz", "lines": [{lines}], "express": false}}'.encode()
+    matcher = Grammars(ByteVocabulary()).matcher(json_grammar(schema))
+    matcher.set_budget(300)
+    assert bytes(matcher.accept(byte) for byte in answer) == answer
+    assert not matcher.cut_short
+
+
 def test_a_grammar_that_becomes_too_much_fails_its_answer_alone(runner: Runner) -> None:
     beside = runner.submit(chat("What is the capital of France?"))
     seq = runner.submit(chat("Hi"), grammar=Grammar(f"start: /{'x?' * 3000}{'x' * 3000}/"))
