@@ -1,7 +1,11 @@
-"""Engines on real stores, and what comes out of them."""
+"""Engines on real stores, and what comes out of them.
+
+To start one takes a second of CPU time, so tests that only ask share one per module.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +31,20 @@ async def running(root: Path, **settings: Any) -> AsyncIterator[Engine]:
         yield engine
     finally:
         await engine.stop()
+
+
+async def unload_all(engine: Engine) -> None:
+    """Unload every model, and wait until all have gone."""
+    for model in engine.running():
+        await engine.unload(model.name)
+    await gone(engine)
+
+
+async def gone(engine: Engine) -> None:
+    """Wait until no model is loaded."""
+    async with asyncio.timeout(60):
+        while engine.running():  # noqa: ASYNC110 - what is waited for is another process's end
+            await asyncio.sleep(0.01)
 
 
 async def collect(events: AsyncIterator[Event]) -> tuple[str, str, Final]:

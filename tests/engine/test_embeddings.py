@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-import signal
 from array import array
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
+import pytest_asyncio
 
 from engine.api import ChatRequest, Delta, Embeddings, EmbedRequest, Message
 from engine.embeddings import SLICE
@@ -31,21 +30,37 @@ from modelfile.parameters import OptionError
 from registry.names import ModelName
 from tests.engine.berts import spoilt, tiny_bert
 from tests.engine.runner.harness import TINYCHAT
-from tests.engine.running import collect, make_engine
-from tests.engine.test_engine import ask, gone, store_model
+from tests.engine.running import collect, gone, running, unload_all
+from tests.engine.test_engine import ask, store_model
 from tests.modelfile.convert.checkpoints import files_in
 from tests.modelfile.convert.test_families import write_nomic
+from tests.processes import NewChildren
 
 LONG = "count to five and tell a story about the quick brown fox " * 80
 
 
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
-    engine = make_engine(tmp_path / "models")
-    store_model(engine.store, "bert", tiny_bert(tmp_path / "bert.gguf").read_bytes())
-    await engine.start()
-    yield engine
-    await engine.stop()
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+    """An engine that all may ask."""
+    async with running_with_bert(tmp_path_factory.mktemp("shared")) as engine:
+        yield engine
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    """An engine for one test."""
+    async with running_with_bert(tmp_path) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def running_with_bert(folder: Path) -> AsyncIterator[Engine]:
+    async with running(folder / "models") as engine:
+        store_model(engine.store, "bert", tiny_bert(folder / "bert.gguf").read_bytes())
+        yield engine
 
 
 async def embed(engine: Engine, *texts: str, model: str = "bert", **fields: Any) -> Embeddings:
@@ -132,21 +147,24 @@ async def test_vectors_of_some_models_keep_their_length_if_nobody_minds(engine: 
 
 
 async def test_a_model_for_vectors_is_loaded_and_goes(engine: Engine) -> None:
+    await unload_all(engine)
     await engine.load(EmbedRequest(model="bert", keep_alive=math.inf))
-    (running,) = engine.running()
-    assert running.context_length == 128
-    assert math.isinf(running.expires_at)
+    (loaded,) = engine.running()
+    assert loaded.context_length == 128
+    assert math.isinf(loaded.expires_at)
     await engine.unload("bert")
     await gone(engine)
 
 
 async def test_keep_alive_zero_answers_first(engine: Engine) -> None:
+    await unload_all(engine)
     assert (await embed(engine, "the dog", keep_alive=0)).vectors
     await gone(engine)
 
 
 async def test_one_process_writes_and_embeds_at_once(engine: Engine) -> None:
     """And what embedding takes counts as soon as it takes it."""
+    await unload_all(engine)
     await collect(engine.generate(ask("Hi")))
     (before,) = engine.running()
     long = asyncio.create_task(embed(engine, *[LONG] * 4, model="tinychat"))
@@ -172,6 +190,7 @@ async def test_streams_go_on_beside_many_texts(engine: Engine) -> None:
 
 
 async def test_who_leaves_leaves_no_work_behind(engine: Engine) -> None:
+    await unload_all(engine)
     task = asyncio.create_task(embed(engine, *[LONG] * 10_000, model="tinychat"))
     while not engine.running():  # noqa: ASYNC110 - what is waited for is another process
         await asyncio.sleep(0.01)
@@ -199,26 +218,28 @@ async def test_what_only_embeds_does_not_write(engine: Engine) -> None:
         await collect(engine.generate(ask("Hi", "bert")))
 
 
-async def test_refusals(engine: Engine) -> None:
+async def test_refusals(own_engine: Engine) -> None:
     with pytest.raises(ModelNotFound):
-        await embed(engine, "a", model="zz")
+        await embed(own_engine, "a", model="zz")
     with pytest.raises(OptionError, match=r'^option "num_ctx" must be of type integer$'):
-        await embed(engine, "a", options={"num_ctx": "many"})
-    weights = engine.store.find(ModelName.parse("bert")).manifest.layers[0].digest
-    engine.store.blob_path(weights).unlink()
+        await embed(own_engine, "a", options={"num_ctx": "many"})
+    weights = own_engine.store.find(ModelName.parse("bert")).manifest.layers[0].digest
+    own_engine.store.blob_path(weights).unlink()
     with pytest.raises(ModelNotFound):
-        await embed(engine, "a")
+        await embed(own_engine, "a")
 
 
 @pytest.mark.parametrize("end", ["death", "stop"])
-async def test_the_end_of_the_process_is_the_end_of_the_request(engine: Engine, end: str) -> None:
-    await embed(engine, "warm", model="tinychat")
-    task = asyncio.create_task(embed(engine, *[LONG] * 10_000, model="tinychat"))
-    await asyncio.sleep(0.1)
-    if end == "stop":
-        await engine.stop()
-    else:
-        for child in psutil.Process(os.getpid()).children():
-            child.send_signal(signal.SIGKILL)
-    with pytest.raises(EngineStopped if end == "stop" else RunnerDied):
-        await task
+async def test_the_end_of_the_process_is_the_end_of_the_request(tmp_path: Path, end: str) -> None:
+    children = NewChildren()
+    async with running_with_bert(tmp_path) as engine:
+        await embed(engine, "warm", model="tinychat")
+        task = asyncio.create_task(embed(engine, *[LONG] * 10_000, model="tinychat"))
+        await asyncio.sleep(0.1)
+        if end == "stop":
+            await engine.stop()
+        else:
+            for child in children():
+                child.kill()
+        with pytest.raises(EngineStopped if end == "stop" else RunnerDied):
+            await task

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from engine.api import ChatRequest, Delta, Final, GenerateRequest, Message, Rendered
 from engine.engine import Engine
@@ -33,16 +34,26 @@ from registry.logfields import REQUEST_ID
 from registry.manifest import MODEL, SYSTEM, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
 from registry.storage.store import Store
-from tests.engine.running import collect, make_engine, running
+from tests.engine.running import collect, gone, make_engine, running, unload_all
 from tests.processes import descendants
 from tests.serving import GREEDY
 from tests.tools import tool_of
 
 TINYCHAT = ModelName.parse("tinychat")
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+    """An engine that all may ask."""
+    async with running(tmp_path_factory.mktemp("shared") / "models") as engine:
+        yield engine
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    """An engine for one test, with nothing loaded and nothing but the bundled model stored."""
     async with running(tmp_path / "models") as engine:
         yield engine
 
@@ -120,17 +131,15 @@ async def test_a_system_prompt_of_the_request_wins_over_the_models(engine: Engin
     assert own == "The capital of Japan is Tokyo."
 
 
-async def test_go_templates_are_used(engine: Engine, tmp_path: Path) -> None:
+async def test_go_templates_are_used(tmp_path: Path) -> None:
     template = (
         "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
     )
-    store_model(engine.store, "go", other_weights(1), template=template)
-    forced = make_engine(tmp_path / "models", go_templates=True)
-    await forced.start()
-    request = ChatRequest(model="go", messages=[Message("user", "Hi")])
-    rendered = Rendered("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", token_count=9)
-    assert await forced.render(request) == rendered
-    await forced.stop()
+    async with running(tmp_path / "models", go_templates=True) as forced:
+        store_model(forced.store, "go", other_weights(1), template=template)
+        request = ChatRequest(model="go", messages=[Message("user", "Hi")])
+        rendered = Rendered("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", token_count=9)
+        assert await forced.render(request) == rendered
 
 
 async def test_a_template_of_the_request(engine: Engine) -> None:
@@ -174,16 +183,16 @@ async def test_an_answer_that_has_begun_goes_on(engine: Engine, begun: dict[str,
     assert final.done_reason == "stop"
 
 
-async def test_unloading_stores_no_bundled_model_that_was_deleted(engine: Engine) -> None:
-    engine.store.find(TINYCHAT)
-    engine.store.delete(TINYCHAT)
+async def test_unloading_stores_no_bundled_model_that_was_deleted(own_engine: Engine) -> None:
+    own_engine.store.find(TINYCHAT)
+    own_engine.store.delete(TINYCHAT)
     with pytest.raises(ModelNotFound):
-        await engine.unload("tinychat")
-    assert engine.store.list() == []
+        await own_engine.unload("tinychat")
+    assert own_engine.store.list() == []
 
 
 async def test_load_keep_alive_and_unload(engine: Engine) -> None:
-    assert engine.running() == []
+    await unload_all(engine)
     await engine.load(GenerateRequest(model="tinychat", keep_alive=math.inf))
     (running,) = engine.running()
     assert (running.name, running.context_length) == (TINYCHAT.full, 1024)
@@ -202,76 +211,72 @@ async def until_loaded(engine: Engine, *names: str) -> None:
             await asyncio.to_thread(time.sleep, 0.01)
 
 
-async def test_a_model_goes_with_its_last_name(engine: Engine) -> None:
+async def test_a_model_goes_with_its_last_name(own_engine: Engine) -> None:
     for name in ("one", "two"):
-        store_model(engine.store, name, other_weights(1), system=name)
-    await collect(engine.generate(ask("Count to 5", model="one", keep_alive=math.inf)))
-    await collect(engine.generate(ask("Count to 5", keep_alive=math.inf)))
-    engine.store.delete(ModelName.parse("one"))
-    await collect(engine.generate(ask("Count to 5", model="two")))
-    assert len(engine.running()) == 2, "another name leads to the same weights"
-    story = engine.generate(ask("Write a long story.", model="two", options={"num_predict": 100}))
+        store_model(own_engine.store, name, other_weights(1), system=name)
+    await collect(own_engine.generate(ask("Count to 5", model="one", keep_alive=math.inf)))
+    await collect(own_engine.generate(ask("Count to 5", keep_alive=math.inf)))
+    own_engine.store.delete(ModelName.parse("one"))
+    await collect(own_engine.generate(ask("Count to 5", model="two")))
+    assert len(own_engine.running()) == 2, "another name leads to the same weights"
+    story = own_engine.generate(ask("Write a long story.", model="two", options={"num_predict": 100}))
     await anext(story)
-    store_model(engine.store, "two", other_weights(2))
+    store_model(own_engine.store, "two", other_weights(2))
     _, _, final = await collect(story)
     assert final.eval_count > 20, "what runs is not interrupted"
-    await until_loaded(engine, "tinychat")
+    await until_loaded(own_engine, "tinychat")
 
 
-async def test_a_model_is_shown_under_a_name_that_it_still_has(engine: Engine) -> None:
+async def test_a_model_is_shown_under_a_name_that_it_still_has(own_engine: Engine) -> None:
     for name in ("one", "two", "three"):
-        store_model(engine.store, name, other_weights(1), system=name)
-    await engine.load(ask("", model="one", keep_alive=math.inf))
+        store_model(own_engine.store, name, other_weights(1), system=name)
+    await own_engine.load(ask("", model="one", keep_alive=math.inf))
     for gone_name, left in (("one", "three"), ("three", "two")):
-        await until_loaded(engine, gone_name)
-        engine.store.delete(ModelName.parse(gone_name))
-        await until_loaded(engine, left)
-        assert engine.running()[0].digest == engine.store.find(ModelName.parse(left)).digest
-    await engine.unload("two")
-    await gone(engine)
+        await until_loaded(own_engine, gone_name)
+        own_engine.store.delete(ModelName.parse(gone_name))
+        await until_loaded(own_engine, left)
+        assert own_engine.running()[0].digest == own_engine.store.find(ModelName.parse(left)).digest
+    await own_engine.unload("two")
+    await gone(own_engine)
 
 
-async def test_a_name_that_goes_while_its_model_is_loaded(engine: Engine) -> None:
+async def test_a_name_that_goes_while_its_model_is_loaded(own_engine: Engine) -> None:
     for name in ("one", "two"):
-        store_model(engine.store, name, other_weights(1), system=name)
-    load = asyncio.ensure_future(engine.load(ask("", model="one", keep_alive=math.inf)))
+        store_model(own_engine.store, name, other_weights(1), system=name)
+    load = asyncio.ensure_future(own_engine.load(ask("", model="one", keep_alive=math.inf)))
     async with asyncio.timeout(60):
-        while not engine._pool.keys():  # noqa: ASYNC110 - the pool has no event for it
+        while not own_engine._pool.keys():  # noqa: ASYNC110 - the pool has no event for it
             await asyncio.sleep(0)
-    engine.store.delete(ModelName.parse("one"))
+    own_engine.store.delete(ModelName.parse("one"))
     await load
-    await until_loaded(engine, "two")
+    await until_loaded(own_engine, "two")
 
 
-async def test_a_model_goes_when_its_name_is_deleted_or_copied_over(engine: Engine) -> None:
+async def test_a_model_goes_when_its_name_is_deleted_or_copied_over(own_engine: Engine) -> None:
     for number, name in enumerate(("one", "two")):
-        store_model(engine.store, name, other_weights(number))
-        await engine.load(ask("", model=name, keep_alive=math.inf))
-    await asyncio.to_thread(engine.store.delete, ModelName.parse("one"))
-    await until_loaded(engine, "two")
-    await asyncio.to_thread(engine.store.copy, TINYCHAT, ModelName.parse("two"))
-    await until_loaded(engine)
+        store_model(own_engine.store, name, other_weights(number))
+        await own_engine.load(ask("", model=name, keep_alive=math.inf))
+    await asyncio.to_thread(own_engine.store.delete, ModelName.parse("one"))
+    await until_loaded(own_engine, "two")
+    await asyncio.to_thread(own_engine.store.copy, TINYCHAT, ModelName.parse("two"))
+    await until_loaded(own_engine)
 
 
 async def test_a_model_goes_when_its_time_is_over(engine: Engine) -> None:
+    await unload_all(engine)
     await collect(engine.generate(ask("Hello!", keep_alive=0.2)))
     assert engine.running()
     await gone(engine)
 
 
 async def test_keep_alive_zero_answers_first(engine: Engine) -> None:
+    await unload_all(engine)
     content, _, _ = await collect(engine.generate(ask("Count to 5", keep_alive=0)))
     assert content == "1, 2, 3, 4, 5"
     await gone(engine)
 
 
-async def gone(engine: Engine) -> None:
-    async with asyncio.timeout(20):
-        while engine.running():  # noqa: ASYNC110 - what is waited for is another process's end
-            await asyncio.sleep(0.01)
-
-
-async def test_load_options_go_with_their_request(engine: Engine, tmp_path: Path) -> None:
+async def test_load_options_go_with_their_request(own_engine: Engine, tmp_path: Path) -> None:
     """The file is mapped, read when asked for, mapped again; threads and batches load nothing anew."""
 
     def mapped() -> bool:
@@ -280,23 +285,23 @@ async def test_load_options_go_with_their_request(engine: Engine, tmp_path: Path
         return any(str(tmp_path) in entry.path for child in children for entry in child.memory_maps())
 
     for use_mmap, expected in ((None, True), (False, False), (None, True)):
-        content, _, _ = await collect(engine.generate(ask("Count to 5", options={"use_mmap": use_mmap})))
+        content, _, _ = await collect(own_engine.generate(ask("Count to 5", options={"use_mmap": use_mmap})))
         assert content == "1, 2, 3, 4, 5"
         assert mapped() is expected
     children = {child.pid for child in descendants(os.getpid(), "engine.runner")}
     for options in ({"num_thread": 512}, {"num_thread": 1}, {"num_batch": 1}, {"num_gpu": 3}, {"main_gpu": 1}, {}):
-        content, _, _ = await collect(engine.generate(ask("Count to 5", options=options)))
+        content, _, _ = await collect(own_engine.generate(ask("Count to 5", options=options)))
         assert content == "1, 2, 3, 4, 5"
     assert children <= {child.pid for child in descendants(os.getpid(), "engine.runner")}
 
 
-async def test_several_models_at_once(engine: Engine) -> None:
+async def test_several_models_at_once(own_engine: Engine) -> None:
     for number in (1, 2):
-        store_model(engine.store, f"other{number}", other_weights(number))
+        store_model(own_engine.store, f"other{number}", other_weights(number))
     names = ["tinychat", "other1", "other2"]
-    answers = await asyncio.gather(*(collect(engine.generate(ask("Count to 5", name))) for name in names * 2))
+    answers = await asyncio.gather(*(collect(own_engine.generate(ask("Count to 5", name))) for name in names * 2))
     assert {content for content, _, _ in answers} == {"1, 2, 3, 4, 5"}
-    assert len(engine.running()) == 3
+    assert len(own_engine.running()) == 3
 
 
 async def test_more_models_than_may_be_loaded(tmp_path: Path) -> None:
@@ -340,12 +345,12 @@ async def test_a_full_queue(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     await engine.stop()
 
 
-async def test_a_load_that_nobody_waits_for_is_given_up(engine: Engine) -> None:
-    task = asyncio.create_task(collect(engine.generate(ask("Count to 5"))))
+async def test_a_load_that_nobody_waits_for_is_given_up(own_engine: Engine) -> None:
+    task = asyncio.create_task(collect(own_engine.generate(ask("Count to 5"))))
     await asyncio.sleep(0.05)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    content, _, _ = await collect(engine.generate(ask("Count to 5")))
+    content, _, _ = await collect(own_engine.generate(ask("Count to 5")))
     assert content == "1, 2, 3, 4, 5"
 
 

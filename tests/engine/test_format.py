@@ -11,12 +11,15 @@ from typing import Any
 
 import jsonschema
 import pytest
+import pytest_asyncio
 
 from engine.api import ChatRequest, GenerateRequest, Message
 from engine.engine import Engine
 from engine.errors import InvalidRequest
-from tests.engine.running import collect, running
+from tests.engine.running import collect, running, unload_all
 from tests.serving import GREEDY
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COUNTRY = {
     "type": "object",
@@ -129,7 +132,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(models: Path) -> AsyncIterator[Engine]:
     async with running(models) as engine:
         yield engine
@@ -257,6 +260,7 @@ async def test_names_of_a_grammar_clash_with_nothing(engine: Engine) -> None:
     ids=str,
 )
 async def test_a_form_that_cannot_be_used_is_refused(engine: Engine, form: dict[str, Any], why: str) -> None:
+    await unload_all(engine)
     with pytest.raises(InvalidRequest) as caught:
         await collect(engine.generate(generation(form)))
     assert str(caught.value).startswith(f"invalid format: {why}")
@@ -292,6 +296,7 @@ async def test_what_is_no_format(engine: Engine, value: Any) -> None:
 async def test_a_schema_that_is_none_is_refused_before_the_model_is_loaded(
     engine: Engine, schema: Any, why: str
 ) -> None:
+    await unload_all(engine)
     with pytest.raises(InvalidRequest, match=f"^invalid format: .*{why}"):
         await collect(engine.generate(generation(schema)))
     assert engine.running() == []
@@ -309,5 +314,6 @@ async def test_a_hostile_schema_disturbs_nobody(engine: Engine) -> None:
 
 
 async def test_loading_does_not_look_at_the_format(engine: Engine) -> None:
+    await unload_all(engine)
     await engine.load(generation("xml", ""))
     assert len(engine.running()) == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from engine.api import ChatRequest, EmbedRequest, Message, Ranked, RerankRequest
 from engine.embeddings import SLICE
@@ -17,13 +18,15 @@ from engine.engine import Engine
 from engine.errors import CapabilityMissing, ContextExceeded, InvalidRequest, ModelNotFound
 from tests.engine.berts import RERANK_TEMPLATE, bert_reranker, chat_reranker, spoilt
 from tests.engine.runner.harness import TINYCHAT
-from tests.engine.running import collect, make_engine
+from tests.engine.running import collect, running
 from tests.engine.test_engine import store_model
 from tests.modelfile.convert import llamacpp
 
 QUERY = "who tells a story about paris"
 DOCUMENTS = ["the dog", "seven wizards tell a story about the quick brown fox", "", "日本 naïve 🦙", "paris", "the dog"]
 LONG = "count to five and tell a story about the quick brown fox " * 80
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +39,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.fixture
-async def engine(tmp_path: Path, files: dict[str, Path]) -> AsyncIterator[Engine]:
-    engine = make_engine(tmp_path / "models")
-    for name, path in files.items():
-        store_model(engine.store, name, path.read_bytes())
-    await engine.start()
-    yield engine
-    await engine.stop()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Path]) -> AsyncIterator[Engine]:
+    async with running(tmp_path_factory.mktemp("shared") / "models") as engine:
+        for name, path in files.items():
+            store_model(engine.store, name, path.read_bytes())
+        yield engine
 
 
 async def rerank(engine: Engine, *documents: str, model: str = "bert", query: str = QUERY, **fields: Any) -> Ranked:

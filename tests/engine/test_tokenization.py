@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from engine import tokenization
 from engine.api import ChatRequest, DetokenizeRequest, GenerateRequest, Message, TokenizeRequest
@@ -14,15 +15,18 @@ from engine.engine import Engine
 from engine.errors import InvalidRequest, ModelNotFound
 from modelfile.parameters import OptionError
 from tests.engine.berts import tiny_bert
-from tests.engine.running import collect, running
-from tests.engine.test_engine import gone, store_model
+from tests.engine.running import collect, gone, running, unload_all
+from tests.engine.test_engine import store_model
 
 TEXTS = ["", "Hello there", "<|im_start|>user\nHi<|im_end|>", "naïve 日本 🦙👩‍🚀", "a\0b\r\n\t  ", "�"]
 
 
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
-    async with running(tmp_path / "models") as engine:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+    async with running(tmp_path_factory.mktemp("shared") / "models") as engine:
         yield engine
 
 
@@ -86,6 +90,7 @@ async def test_counts_are_those_of_an_answer(engine: Engine) -> None:
 
 
 async def test_a_model_is_loaded_for_it_and_goes_as_asked(engine: Engine, tmp_path: Path) -> None:
+    await unload_all(engine)
     store_model(engine.store, "bert", tiny_bert(tmp_path / "bert.gguf").read_bytes())
     request = TokenizeRequest(model="bert", text="the dog", add_special=True, keep_alive=0)
     tokenized = await engine.tokenize(request)

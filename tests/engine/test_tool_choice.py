@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import pytest_asyncio
 
 from engine import prompting
 from engine.api import CallPart, ChatRequest, Delta, Event, Final, Message, NamedTool, ToolCall, ToolChoice
@@ -24,7 +25,7 @@ from registry.manifest import MODEL, TEMPLATE, Layer, Manifest
 from registry.names import ModelName
 from registry.storage.store import Store
 from tests.engine.chat.renderers.test_forced import PARSERS
-from tests.engine.running import running
+from tests.engine.running import running, unload_all
 from tests.serving import GREEDY
 from tests.tools import tool_of
 
@@ -52,7 +53,9 @@ ORDER = {
 }
 SCHEMAS = {"get_current_weather": WEATHER, "place_order": ORDER, 'odd "name"': {"type": "object", "properties": {}}}
 QUESTION = "What is the weather in Paris?"
-SEEDS = range(12)
+SEEDS = range(6)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def tool(name: str) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(models: Path) -> AsyncIterator[Engine]:
     async with running(models) as engine:
         yield engine
@@ -219,6 +222,7 @@ async def test_eight_at_once_with_different_choices(engine: Engine) -> None:
     ],
 )
 async def test_what_cannot_be_required(engine: Engine, fields: dict[str, Any], why: str) -> None:
+    await unload_all(engine)
     with pytest.raises(InvalidRequest, match=why) as caught:
         await collect(engine.chat(ask(**fields)))
     assert caught.value.field == ("tool_choice" if "tool_choice" in why else "tools")
@@ -239,7 +243,7 @@ def store_parser_model(store: Store, name: str, parser: str, template: str, rend
 async def test_a_call_in_the_words_of_every_family(engine: Engine, renderer: str, parser: str) -> None:
     store_parser_model(engine.store, renderer, parser, "{{ .Prompt }}", renderer)
     fields: dict[str, Any] = {"model": renderer, "tools": declared("get_current_weather", "place_order")}
-    fields |= {"options": {"num_predict": 300, "temperature": 1.5, "seed": 1}, "think": NAMED[parser].thinking}
+    fields |= {"options": {"num_predict": 240, "temperature": 1.5, "seed": 1}, "think": NAMED[parser].thinking}
     choices: list[ToolChoice] = ["required", NamedTool("place_order")]
     asked = [collect(engine.chat(ask(choice, **fields))) for choice in choices]
     for content, _, calls, _ in await asyncio.gather(*asked):
