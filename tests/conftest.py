@@ -5,11 +5,15 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.serving import Served, serving
+from tests.serving import ENVIRON, Served, serving
 
 # How long an example takes depends on the machine, and on whether coverage is measured.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+# llama.cpp computes with one thread. Tests run side by side, and threads that wait for each other on busy cores take
+# several times as long. What is about threads starts without this.
+ENVIRON["OMP_THREAD_LIMIT"] = "1"
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 120  # seconds that a start or a stop may take on a machine that is busy with other things
 GREEDY = {"temperature": 0, "repeat_penalty": 1.0, "seed": 1}
 """Options with which the bundled model always gives the same text."""
+ENVIRON: dict[str, str] = {}
+"""What servers and engines start with besides this process's environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def serving(
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
-    env = os.environ | {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)} | environ
+    env = ENVIRON | os.environ | {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)} | environ
     log = store.parent / f"server-{port}.log"
     with log.open("wb") as output:
         command = [*started_by, sys.executable, "-m", module]

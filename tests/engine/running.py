@@ -15,11 +15,12 @@ from typing import Any
 from engine.api import Delta, Event, Final
 from engine.engine import Engine, EngineConfig
 from registry.storage.store import Store
+from tests.serving import ENVIRON
 
 
 def make_engine(root: Path, **settings: Any) -> Engine:
     """An engine on the models in this folder that has not started yet."""
-    return Engine(Store(root), EngineConfig(environ=os.environ, **settings))
+    return Engine(Store(root), EngineConfig(**{"environ": ENVIRON | os.environ} | settings))
 
 
 @asynccontextmanager

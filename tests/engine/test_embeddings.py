@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,7 +59,7 @@ async def own_engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 @asynccontextmanager
 async def running_with_bert(folder: Path) -> AsyncIterator[Engine]:
-    async with running(folder / "models") as engine:
+    async with running(folder / "models", environ=os.environ) as engine:
         store_model(engine.store, "bert", tiny_bert(folder / "bert.gguf").read_bytes())
         yield engine
 

@@ -53,8 +53,8 @@ async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engi
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def own_engine(tmp_path: Path) -> AsyncIterator[Engine]:
-    """An engine for one test, with nothing loaded and nothing but the bundled model stored."""
-    async with running(tmp_path / "models") as engine:
+    """An engine for one test, with nothing loaded and nothing but the bundled model stored; it uses all threads."""
+    async with running(tmp_path / "models", environ=os.environ) as engine:
         yield engine
 
 
