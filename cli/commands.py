@@ -72,6 +72,7 @@ class Commands:
         if not name:
             raise CommandError("/load needs the name of a model")
         self._client.generate(name, keep_alive=self._session.keep_alive)
+        self._session.adapt_to(self._client.describe(name).capabilities or ())
         self._session.model = name
         self._session.forget()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from cli.arguments import (
 from server.settings import Settings
 
 NAME = "pronk"
+_PATHS = ("file", "images")  # parameters that are paths of files
 
 
 class Verbs(TyperGroup):
@@ -44,7 +46,7 @@ class Verb(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line. Bytes that are not UTF-8 stay only in the path of a file."""
         rest: list[str] = super().parse_args(ctx, args)
-        ctx.params = {name: value if name == "file" else _as_utf8(value) for name, value in ctx.params.items()}
+        ctx.params = {name: value if name in _PATHS else _as_utf8(value) for name, value in ctx.params.items()}
         return rest
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -123,6 +125,7 @@ def run(
     keep_alive: KeepAlive = None,
     no_word_wrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not break lines between words.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tell what the answer cost.")] = False,
+    images: Annotated[list[Path] | None, typer.Option("--image", help="A picture or a sound to ask about.")] = None,
     dimensions: Dimensions = None,
     truncate: Truncate = None,
     insecure: Insecure = False,
@@ -142,7 +145,8 @@ def run(
         look=Look(width=terminal_width(), wrap=not no_word_wrap, hide_thinking=hide_thinking),
     )
     cut = None if truncate is None else parse_truncate(truncate)
-    run(session, prompt, EmbedOptions(dimensions=dimensions, truncate=cut, keep_alive=keep_alive), insecure=insecure)
+    embedding = EmbedOptions(dimensions=dimensions, truncate=cut, keep_alive=keep_alive)
+    run(session, prompt, images or [], embedding, insecure=insecure)
 
 
 @app.command("embed", cls=Verb)

@@ -6,9 +6,11 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from cli.answer import AnswerPrinter, timings
 from cli.arguments import CommandError, require_name
+from cli.attachments import read
 from cli.client import MISSING, Client, Description, ResponseError, connect
 from cli.commands import Commands, Leave
 from cli.input import FILE, History, LineReader, read_piped
@@ -18,8 +20,8 @@ from cli.session import Session
 from server.settings import Settings
 
 
-def run(session: Session, words: list[str], options: EmbedOptions, *, insecure: bool) -> None:
-    """Answer the words and piped input; on a terminal without words, start a session.
+def run(session: Session, words: list[str], images: list[Path], options: EmbedOptions, *, insecure: bool) -> None:
+    """Answer the words and piped input, about the images; on a terminal without words, start a session.
 
     An embedding model prints a vector instead, made with `options`.
     """
@@ -33,8 +35,9 @@ def run(session: Session, words: list[str], options: EmbedOptions, *, insecure: 
             return
         if session.think is None and "thinking" in capabilities:
             session.think = True
-        if words or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            _answer(client, session, _prompt(words))
+        session.adapt_to(capabilities)
+        if words or images or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            _answer(client, session, _prompt(words), images)
         else:
             session.load(client)
             Repl(client, session, LineReader(History(FILE, kept=not settings.no_history))).run()
@@ -61,12 +64,15 @@ def _prompt(words: list[str]) -> str:
     return " ".join([piped, *words] if piped else words)
 
 
-def _answer(client: Client, session: Session, prompt: str) -> None:
-    if not prompt:
+def _answer(client: Client, session: Session, prompt: str, images: list[Path]) -> None:
+    message = session.message(prompt, [read(path) for path in images])
+    if not message["content"]:
+        if "images" in message:
+            raise CommandError("a picture or a sound needs a question beside it")
         session.load(client)
         return
     answer = AnswerPrinter(sys.stdout, session.look)
-    answer.follow(spinning(session.generate(client, prompt)))
+    answer.follow(spinning(session.generate(client, message)))
     print("\n")
     if session.verbose and answer.final is not None:
         print(timings(answer.final), end="", file=sys.stderr)
@@ -134,11 +140,12 @@ class Repl:
                 self._turn(text)
 
     def _turn(self, text: str) -> None:
+        message = self._session.message(text)
         answer = AnswerPrinter(sys.stdout, self._session.look)
         try:
-            answer.follow(spinning(self._session.chat(self._client, text)))
+            answer.follow(spinning(self._session.chat(self._client, message)))
         finally:
-            self._session.remember(text, answer)
+            self._session.remember(message, answer)
             print("\n")
         if self._session.verbose and answer.final is not None:
             print(timings(answer.final), file=sys.stderr)

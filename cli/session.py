@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from cli.answer import AnswerPrinter, Look
 from cli.arguments import Format, Think
+from cli.attachments import Attachment, attach
 from cli.client import ChatResponse, Client, GenerateResponse
 
 
@@ -15,7 +16,8 @@ from cli.client import ChatResponse, Client, GenerateResponse
 class Session:
     """The state of `pronk run`. `think` None is the model's default, `keep_alive` None the server's.
 
-    `verbose` prints timings after each answer; `look` says how answers are printed.
+    `verbose` prints timings after each answer; `look` says how answers are printed. `takes_files`: the model sees or
+    hears, so files that a message names go along.
     """
 
     model: str
@@ -24,15 +26,27 @@ class Session:
     keep_alive: str | None = None
     system: str = ""
     verbose: bool = False
+    takes_files: bool = False
     look: Look = field(default_factory=Look)
     options: dict[str, Any] = field(default_factory=dict)
-    messages: list[dict[str, str]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
 
-    def generate(self, client: Client, prompt: str) -> Iterator[GenerateResponse]:
-        """Stream the answer to a single prompt."""
+    def adapt_to(self, capabilities: Iterable[str]) -> None:
+        """Note what the model can do."""
+        self.takes_files = not {"vision", "audio"}.isdisjoint(capabilities)
+
+    def message(self, text: str, files: Iterable[Attachment] = ()) -> dict[str, Any]:
+        """A message of the user, with the files that it names. Raises CommandError for one that cannot be read."""
+        text, named = attach(text) if self.takes_files else (text, [])
+        contents = [file.content for file in (*files, *named)]
+        return {"role": "user", "content": text} | ({"images": contents} if contents else {})
+
+    def generate(self, client: Client, message: dict[str, Any]) -> Iterator[GenerateResponse]:
+        """Stream the answer to a single message."""
         return client.generate(
             self.model,
-            prompt,
+            message["content"],
+            images=message.get("images"),
             stream=True,
             system=self.system,
             think=self.think,
@@ -41,12 +55,12 @@ class Session:
             keep_alive=self.keep_alive,
         )
 
-    def chat(self, client: Client, text: str) -> Iterator[ChatResponse]:
+    def chat(self, client: Client, message: dict[str, Any]) -> Iterator[ChatResponse]:
         """Stream the answer to the next message."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         return client.chat(
             self.model,
-            [*system, *self.messages, {"role": "user", "content": text}],
+            [*system, *self.messages, message],
             stream=True,
             think=self.think,
             format=self.output_format,
@@ -58,12 +72,12 @@ class Session:
         """Load the model before the first message."""
         client.generate(self.model, keep_alive=self.keep_alive)
 
-    def remember(self, text: str, answer: AnswerPrinter) -> None:
+    def remember(self, message: dict[str, Any], answer: AnswerPrinter) -> None:
         """Add the message and its answer, which may be incomplete. Does nothing without an answer."""
         if not answer.content and not answer.thinking:
             return
         reply = {"role": "assistant", "content": answer.content, "thinking": answer.thinking}
-        self.messages.append({"role": "user", "content": text})
+        self.messages.append(message)
         self.messages.append({key: value for key, value in reply.items() if value or key != "thinking"})
 
     def forget(self) -> None:

@@ -1,11 +1,18 @@
 """What a conversation remembers."""
 
 import io
+from pathlib import Path
+from typing import Any
 
+import pytest
 from ollama import ChatResponse, Message
 
 from cli.answer import AnswerPrinter, Look
 from cli.session import Session
+
+
+def said(text: str) -> dict[str, Any]:
+    return Session(model="m").message(text)
 
 
 def answered(content: str, thinking: str = "") -> AnswerPrinter:
@@ -16,8 +23,8 @@ def answered(content: str, thinking: str = "") -> AnswerPrinter:
 
 def test_turns() -> None:
     session = Session(model="m")
-    session.remember("Hi", answered("Hello", thinking="hm"))
-    session.remember("Bye", answered("So long"))
+    session.remember(said("Hi"), answered("Hello", thinking="hm"))
+    session.remember(said("Bye"), answered("So long"))
     assert session.messages == [
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Hello", "thinking": "hm"},
@@ -30,5 +37,18 @@ def test_turns() -> None:
 
 def test_a_turn_that_never_got_an_answer_is_not_one() -> None:
     session = Session(model="m")
-    session.remember("Hi", answered(""))
+    session.remember(said("Hi"), answered(""))
     assert session.messages == []
+
+
+@pytest.mark.parametrize("capabilities", [("completion", "vision"), ("completion", "audio"), ("completion",)])
+def test_files_go_along_to_models_that_take_them(tmp_path: Path, capabilities: tuple[str, ...]) -> None:
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(b"picture")
+    session = Session(model="m")
+    session.adapt_to(capabilities)
+    text = f"What is this? {picture}"
+    if len(capabilities) == 1:
+        assert session.message(text) == {"role": "user", "content": text}
+    else:
+        assert session.message(text) == {"role": "user", "content": "What is this?", "images": [b"picture"]}

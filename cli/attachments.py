@@ -1,0 +1,92 @@
+"""Pictures and sounds that a message names by their files: typed, pasted, or dropped onto the terminal."""
+
+from __future__ import annotations
+
+import re
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from cli.arguments import CommandError
+
+IMAGES = ("png", "jpg", "jpeg", "webp", "gif", "bmp")
+SOUNDS = ("wav", "mp3", "flac")
+LONGEST = 1024  # characters of a path in a message
+MOST_ENDS = 4  # places where a path may end that are tried, nearest first
+
+_START = re.compile(r"(?:^|(?<=\s))([\"']?)(?=\S)")
+_END = re.compile(rf"\.({'|'.join((*IMAGES, *SOUNDS))})(?![\w/\\])", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\(.)")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file and its content."""
+
+    path: Path
+    content: bytes
+
+    @property
+    def kind(self) -> str:
+        """What the file's name says that it is."""
+        return "audio" if self.path.suffix.lower()[1:] in SOUNDS else "image"
+
+
+def attach(text: str) -> tuple[str, list[Attachment]]:
+    """The files that a message names, and the message without their names.
+
+    Names may be quoted, have blanks, or be escaped as a shell does it. What names no file stays text. Raises
+    CommandError for a file that cannot be read.
+    """
+    kept, attachments, position = [], [], 0
+    for start, end, path in _named_files(text):
+        kept.append(text[position:start])
+        attachments.append(read(path))
+        position = end
+    return "".join([*kept, text[position:]]).strip() if attachments else text, attachments
+
+
+def read(path: Path) -> Attachment:
+    """A file with its content; says so on standard error. Raises CommandError."""
+    try:
+        attachment = Attachment(path, path.read_bytes())
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+    print(f"Added {attachment.kind} '{path}'", file=sys.stderr)
+    return attachment
+
+
+def _named_files(text: str) -> Iterator[tuple[int, int, Path]]:
+    """Where in a text files are named, quotes included, and their paths."""
+    ends = [match.end() for match in _END.finditer(text)]
+    position = 0
+    for match in _START.finditer(text) if ends else ():
+        quote, first = match[1], match.end()
+        if first < position:
+            continue
+        nearest = bisect_right(ends, first)
+        for end in ends[nearest : nearest + MOST_ENDS]:
+            if end > first + LONGEST:
+                break
+            if text.startswith(quote, end) and (path := _file(text[first:end])) is not None:
+                position = end + len(quote)
+                yield match.start(), position, path
+                break
+
+
+def _file(name: str) -> Path | None:
+    """The file that a name means, if there is one: the name itself, or without a shell's escapes, or of a URL."""
+    names = [name, _ESCAPED.sub(r"\1", name)]
+    if name.startswith("file://"):
+        names = [unquote(urlsplit(name).path)]
+    for candidate in names:
+        try:
+            path = Path(candidate).expanduser()
+            if path.is_file():
+                return path
+        except (OSError, RuntimeError, ValueError):  # too long, nobody's home, a NUL byte
+            continue
+    return None
