@@ -29,15 +29,18 @@ class MediaReader:
 
         `files` are in the order of their places.
         """
-        media = [self._decoded(file.data) for file in files]
+        digests = [hashlib.sha256(file.data).digest() for file in files]
+        return self._joined(self.parts(prompt, files), digests)
+
+    def parts(self, prompt: str, files: Sequence[PlacedFile]) -> list[str | Medium]:
+        """The prompt's texts and its decoded media, in order. Raises MediaRejected."""
         parts: list[str | Medium] = []
         at = 0
-        for file, medium in zip(files, media, strict=True):
+        for file in files:
+            medium = self._decoded(file.data)
             parts += [prompt[at : file.at], medium] if file.at > at else [medium]
             at = file.at
-        parts += [prompt[at:]] if at < len(prompt) else []
-        digests = [hashlib.sha256(file.data).digest() for file in files]
-        return self._joined(parts, digests)
+        return [*parts, prompt[at:]] if at < len(prompt) else parts
 
     def close(self) -> None:
         """End the process that decodes."""

@@ -67,6 +67,10 @@ class Span:
         return self.start + self.chunk.n_tokens
 
 
+def _never() -> bool:
+    return False
+
+
 def _refusal(reason: str) -> str:
     """What users read of a projector that does not load: as Ollama says it, without the function that found it."""
     why = reason.split("error:", 1)[-1].split("\n")[0].strip(" :")
@@ -87,7 +91,7 @@ class Projector:
         self._m = m = multimodal()
         m.mtmd_helper_log_set(library_log.callback, None)
         self._width: int = C.llama_model_n_embd_inp(model)
-        self._stopped: Callable[[], bool] = lambda: False
+        self._stopped: Callable[[], bool] = _never
         self.nodes = 0
         params = m.mtmd_context_params_default()
         params.use_gpu = on_gpu
@@ -109,12 +113,16 @@ class Projector:
 
     def tokens_and_chunks(self, parts: Sequence[str | Medium]) -> Iterator[array[int] | MediaChunk]:
         """What becomes of a prompt: tokens of texts and chunks of media, in order. Raises MediaRejected."""
+        yield from self._divided(self.chunk_list(parts))
+
+    def chunk_list(self, parts: Sequence[str | Medium]) -> int:
+        """libmtmd's own list of a prompt's chunks, to be freed. Raises MediaRejected."""
         bitmaps = [None if isinstance(part, str) else self._bitmap(part) for part in parts]
         made = [bitmap for bitmap in bitmaps if bitmap is not None]
         for number, bitmap in enumerate(made):
             self._m.mtmd_bitmap_set_id(bitmap, b"%d" % number)
         try:
-            yield from self._divided(self._tokenized(parts, bitmaps))
+            return self._tokenized(parts, bitmaps)
         finally:
             for bitmap in made:
                 self._m.mtmd_bitmap_free(bitmap)
@@ -126,6 +134,7 @@ class Projector:
         """
         self._stopped = stopped
         code = self._m.mtmd_encode_chunk(self._ctx, chunk.handle)
+        self._stopped = _never
         if code or stopped():  # a stopped graph returns 0 and rubbish
             return None
         pointer = self._m.mtmd_get_output_embd(self._ctx)
