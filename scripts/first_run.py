@@ -13,11 +13,13 @@ from pathlib import Path
 
 import httpx
 
+import registry.bundled
 from server.http.listen import CannotListen, listen
 from server.settings import Settings
 
 PRONK = Path(sys.executable).with_name("pronk")
 MODEL = "tinychat"
+PICTURE = Path(registry.bundled.__file__).with_name("sight.png")
 QUESTION = "What can you do?"
 PATIENCE = 60.0  # seconds; the server takes about one
 
@@ -92,6 +94,10 @@ def _show(url: str) -> None:
         f"Pronk serves Ollama's API at {url}. In another terminal:\n\n"
         f"    {PRONK} run {MODEL}\n"
         f'    curl {url}/api/generate -d \'{{"model": "{MODEL}", "prompt": "Hello!"}}\'\n\n'
+        "A model that tells colours in pictures is here, too:\n\n"
+        f"    image=$(base64 < {PICTURE} | tr -d '\\n')\n"
+        f"    curl {url}/api/generate -d "
+        f'\'{{"model": "sight", "prompt": "What is on the left?", "stream": false, "images": ["\'$image\'"]}}\'\n\n'
         "Ctrl-C stops the server.\n",
         flush=True,
     )

@@ -13,10 +13,11 @@ from registry.names import ModelName
 
 @dataclass(frozen=True, slots=True)
 class BundledModel:
-    """A model of one GGUF file."""
+    """A model of one GGUF file, and another one with which it sees, if it does."""
 
     name: ModelName
     path: Path
+    projector: Path | None = None
 
     def config(self) -> ModelConfig:
         """The model's config. Reads the file's header."""
@@ -39,4 +40,10 @@ class BundledModels(Mapping[ModelName, BundledModel]):
         return len(self._models)
 
 
-MODELS = BundledModels([BundledModel(ModelName.parse("tinychat"), Path(__file__).parent / "tinychat.gguf")])
+FOLDER = Path(__file__).parent
+MODELS = BundledModels(
+    [
+        BundledModel(ModelName.parse("tinychat"), FOLDER / "tinychat.gguf"),
+        BundledModel(ModelName.parse("sight"), FOLDER / "sight.gguf", FOLDER / "sight-mmproj.gguf"),
+    ]
+)

@@ -17,7 +17,7 @@ from pathlib import Path
 from registry.bundled import MODELS
 from registry.errors import BlobMissing, BlobTooLarge, DigestMismatch, ModelMissing, StoreError, raise_if_stopped
 from registry.logfields import fields
-from registry.manifest import CONFIG, MODEL, Layer, Manifest, ManifestError
+from registry.manifest import CONFIG, MODEL, PROJECTOR, Layer, Manifest, ManifestError
 from registry.names import Digest, ModelName
 from registry.storage.blobs import Blob, BlobRepair, Blobs, BlobWriter, Check, digest_of, owner_of
 from registry.storage.catalog import Catalog
@@ -424,8 +424,11 @@ class Store:
         with self._lock:
             if self._whole(name) is None:
                 with ExitStack() as holder:
-                    weights, config = self.add_file(model.path, holder), self.add_blob(model.config().encode())
-                    self.write_manifest(model.name, Manifest(Layer(CONFIG, *config), (Layer(MODEL, *weights),)))
+                    layers = [Layer(MODEL, *self.add_file(model.path, holder))]
+                    if model.projector is not None:
+                        layers.append(Layer(PROJECTOR, *self.add_file(model.projector, holder)))
+                    config = self.add_blob(model.config().encode())
+                    self.write_manifest(model.name, Manifest(Layer(CONFIG, *config), tuple(layers)))
         return model.name
 
     def _whole(self, name: ModelName) -> StoredModel | None:
