@@ -36,7 +36,9 @@ class MediaDecoder:
 
     def start(self) -> None:
         """Start the process, unless it lives: it imports for a while."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "engine.runner.media_decoder"],
                 stdin=subprocess.PIPE,

@@ -12,6 +12,7 @@ from engine.runner.media_decoder import MediaDecoder
 from engine.runner.placeholders import Placeholders
 from engine.runner.projector import MediaChunk, Projector, Span
 
+MOST_HELD = 2 << 30  # bytes of preprocessed media of all requests that are not answered yet, before another is read
 NOT_SUPPORTED = "{} input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
 
 
@@ -31,6 +32,11 @@ class MediaReader:
         """
         digests = [hashlib.sha256(file.data).digest() for file in files]
         return self._joined(self.parts(prompt, files), digests)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what has been read and not answered yet takes so much memory that the next prompt should wait."""
+        return self._projector.held > MOST_HELD
 
     def parts(self, prompt: str, files: Sequence[PlacedFile]) -> list[str | Medium]:
         """The prompt's texts and its decoded media, in order. Raises MediaRejected."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from array import array
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ TEXT, SOUND = 0, 2  # `mtmd_input_chunk_type`; 1 is an image
 SECTIONS = 4  # positions of each row with M-RoPE: time, height, width, and one that is not used
 PLACEHOLDERS = ((64, 64), (1024, 1024), (4096, 4096), (4096, 1024), (1024, 4096))
 """Sizes of pictures (width, height) by which the largest number of rows is found."""
+BYTES_A_ROW = 3 * 4 * 64 * 64  # of a preprocessed picture: most encoders make a row of fewer pixels
 ASKED_NODE = 16  # every so many nodes of the encoder's graph it may be stopped
 
 
@@ -42,14 +44,14 @@ class MediaChunk:
     positions: Positions
     moves: Positions
     whole: bool
-    free: Callable[[int], None] = field(repr=False)
+    free: Callable[[MediaChunk], None] = field(repr=False)
 
     def positions_at(self, start: int) -> Positions:
         """The positions of its rows if the first one's is `start`: int32, sections × rows."""
         return self.positions + self.moves * np.int32(start)
 
     def __del__(self) -> None:
-        self.free(self.handle)
+        self.free(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Projector:
     """A projector that was loaded beside its text model. `close` frees it, after all chunks.
 
     `sees`, `hears`: what it takes; `rate` in samples per second. `largest_whole` is the most rows that must be in one
-    micro-batch, 0 if there are no such. `nodes` counts what has been computed: it grows while an encode lives.
+    micro-batch, 0 if there are no such. `held`: about how many bytes the chunks take that live. `nodes` counts what has
+    been computed: it grows while an encode lives.
 
     `chunks` may run on any one thread while `encode` runs on another one.
     """
@@ -92,7 +95,8 @@ class Projector:
         m.mtmd_helper_log_set(library_log.callback, None)
         self._width: int = C.llama_model_n_embd_inp(model)
         self._stopped: Callable[[], bool] = _never
-        self.nodes = 0
+        self.nodes = self.held = 0
+        self._counting = threading.RLock()  # a chunk may be freed anywhere
         params = m.mtmd_context_params_default()
         params.use_gpu = on_gpu
         params.print_timings = params.warmup = False
@@ -138,7 +142,10 @@ class Projector:
         if code or stopped():  # a stopped graph returns 0 and rubbish
             return None
         pointer = self._m.mtmd_get_output_embd(self._ctx)
-        rows: Rows = np.ctypeslib.as_array(pointer, (chunk.n_tokens, self._width)).copy()
+        try:
+            rows: Rows = np.ctypeslib.as_array(pointer, (chunk.n_tokens, self._width)).copy()
+        except MemoryError:
+            return None
         return rows if np.isfinite(rows).all() else None
 
     def close(self) -> None:
@@ -202,6 +209,7 @@ class Projector:
         m = self._m
         n_tokens: int = m.mtmd_input_chunk_get_n_tokens(chunk)
         positions = self._positions(chunk, n_tokens, 0)
+        self._count(n_tokens)
         return MediaChunk(
             handle=m.mtmd_input_chunk_copy(chunk),
             medium=int(m.mtmd_input_chunk_get_id(chunk) or 0),
@@ -210,8 +218,16 @@ class Projector:
             positions=positions,
             moves=self._positions(chunk, n_tokens, 1) - positions,
             whole=m.mtmd_decode_use_non_causal(self._ctx, chunk),
-            free=m.mtmd_input_chunk_free,
+            free=self._free,
         )
+
+    def _free(self, chunk: MediaChunk) -> None:
+        self._m.mtmd_input_chunk_free(chunk.handle)
+        self._count(-chunk.n_tokens)
+
+    def _count(self, n_tokens: int) -> None:
+        with self._counting:
+            self.held += n_tokens * BYTES_A_ROW
 
     def _positions(self, chunk: int, n_tokens: int, start: int) -> Positions:
         m = self._m

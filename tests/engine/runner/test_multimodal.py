@@ -231,6 +231,30 @@ def test_an_aborted_picture_begins_again(eyes_of: Callable[..., Eyes]) -> None:
     assert len(rows_passes) > 4, "all of the picture was computed again"
 
 
+def test_what_is_cancelled_within_a_picture_leaves_what_is_before_it(eyes_of: Callable[..., Eyes]) -> None:
+    for name in ("qwen2vl", "qwen25vl"):
+        eyes = eyes_of(name, image_min_tokens=1024)
+        prompt = ASK.format("A text of some length before it. " + MARKER + "What is this?")
+        eyes.runner.forget()
+        wanted = answer(eyes.ask(prompt, "checker", sampling=LIKELIEST))
+        eyes.runner.forget()
+        seq = eyes.submit(prompt, "checker", sampling=LIKELIEST)
+        decode = eyes.runner.context.decode
+
+        def cancelled(batch: Any, seq: Running = seq, decode: Callable[[Any], int] = decode) -> int:
+            if isinstance(batch, RowsBatch) and seq.n_cached > seq.spans[0].start:
+                raise InterruptedError
+            return decode(batch)
+
+        with patch.object(eyes.runner.context, "decode", cancelled), pytest.raises(InterruptedError):
+            eyes.runner.run()
+        assert seq.spans[0].start < seq.n_cached < seq.spans[0].end
+        eyes.runner.loop.cancel(seq.id)
+        again = eyes.ask(prompt, "checker", sampling=LIKELIEST)
+        assert again.n_reused == seq.spans[0].start
+        assert answer(again) == wanted
+
+
 def test_who_is_suspended_goes_on_with_its_pictures(eyes_of: Callable[..., Eyes]) -> None:
     for name in ("qwen2vl", "llava", "gemma3"):
         alone, tight = eyes_of(name), eyes_of(name, n_ctx=512, n_cells=768, n_parallel=8)

@@ -1,0 +1,71 @@
+"""How many rows a picture may have, and what a projector adds to a load."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.loading import memory
+from engine.loading.derivations import Weights
+from engine.loading.devices import Device
+from engine.loading.image_tokens import image_tokens, most_patches
+from engine.loading.state import LoadSpec
+from registry.gguf import read_header
+from tests.seen import files_of
+
+GIB = 1 << 30
+
+
+def weights(name: str) -> Weights:
+    text, projector = files_of(name)
+    return Weights(text, read_header(text), projector=projector)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_ctx", "limits"),
+    [
+        ("llava", 4096, (-1, -1)),
+        ("gemma3", 4096, (-1, -1)),
+        ("ultravox", 4096, (-1, -1)),
+        ("qwen2vl", 2048, (1024, 1024)),
+        ("qwen2vl", 4096, (1024, 2048)),
+        ("qwen3vl", 6000, (1024, 3000)),
+        ("qwen25vl", 8192, (1024, -1)),
+        ("qwen25vl", 131_072, (1024, -1)),
+    ],
+)
+def test_a_picture_fills_half_of_the_context_at_most(name: str, num_ctx: int, limits: tuple[int, int]) -> None:
+    assert image_tokens(weights(name), num_ctx) == limits
+
+
+def test_only_attention_in_windows_has_a_mask() -> None:
+    assert most_patches(weights("qwen2vl"), 4096) == most_patches(weights("llava"), 4096) == 0
+    assert most_patches(weights("qwen25vl"), 4096) == 2048 * 4
+    assert most_patches(weights("qwen25vl"), 65_536) == 4096 * 4
+    assert memory.projector_bytes(0, 4096 * 4) - memory.PROJECTOR_OVERHEAD == 16_384**2 * 6
+
+
+def test_the_plan_has_room_for_it() -> None:
+    header = read_header(files_of("llava")[0])
+    host = Device("cpu", "cpu", 8 * GIB, 8 * GIB)
+
+    def plan(**more: int) -> memory.MemoryPlan:
+        return memory.plan(
+            *(header,),
+            weights=GIB,
+            num_ctx=4096,
+            cache_type="f16",
+            parallel_limit=1,
+            host=host,
+            gpus=[],
+            num_gpu=-1,
+            **more,
+        )
+
+    assert plan(projector=GIB, row_cache=GIB // 4).total == plan().total + GIB + GIB // 4
+
+
+def test_another_projector_is_another_load() -> None:
+    loaded, wanted = LoadSpec(key="a", num_ctx=1, projector="p"), LoadSpec(key="a", num_ctx=1, projector="q")
+    assert loaded.serves(loaded)
+    assert not loaded.suffices(wanted)
+    assert not loaded.suffices(LoadSpec(key="a", num_ctx=1))
