@@ -50,7 +50,6 @@ from engine.runner.vocabulary import Vocabulary
 _IDLE = 1.0  # seconds
 _TURNS = 8  # requests with grammars that are prepared by turns; others wait
 _LONG = 64 << 10  # characters or tokens; longer texts are tokenised on a thread of their own
-FULL_PAUSE = 0.05  # seconds between two looks at whether there is memory for the media of another request
 _OVER = object()
 _Work = Submit | Embed | Rerank
 _TextMessage = _Work | Tokenize | Detokenize
@@ -212,8 +211,6 @@ class Channel:
         """The media thread: read prompts with pictures and sounds, then prepare their requests."""
         while True:
             message = self._media_queue.get()
-            while media.is_full and message.id in self._preparing:
-                time.sleep(FULL_PAUSE)
             if message.id not in self._preparing:
                 continue
             started = time.perf_counter()

@@ -10,6 +10,7 @@ from itertools import chain, zip_longest
 
 from engine.runner.batch import Rows
 from engine.runner.log import log
+from engine.runner.media import MediaRejected
 from engine.runner.projector import Projector, Span
 from registry.logfields import fields
 
@@ -81,7 +82,11 @@ class Encoder:
                 return False
             self._encoding = key = span.key
         started = time.perf_counter()
-        rows = self._projector.encode(span.chunk, lambda: key not in self._keys())
+        try:
+            rows = self._projector.encode(span.to_encode(), lambda: key not in self._keys())
+        except MediaRejected as error:
+            log.warning("media cannot be prepared", extra=fields(reason=str(error)))
+            rows = None
         milliseconds = (time.perf_counter() - started) * 1e3
         with self._changed:
             self._encoding = None

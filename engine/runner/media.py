@@ -28,7 +28,15 @@ class Sound:
     samples: npt.NDArray[np.float32]
 
 
-Medium = Picture | Sound
+@dataclass(frozen=True, slots=True)
+class PictureSize:
+    """A picture without its pixels, which are needed only to encode it."""
+
+    width: int
+    height: int
+
+
+Medium = Picture | PictureSize | Sound
 
 
 def is_sound(data: bytes) -> bool:

@@ -14,13 +14,12 @@ import numpy as np
 from engine.messages import LoadModel
 from engine.runner.batch import Positions, Rows
 from engine.runner.llamacpp import C, LibraryLog, multimodal
-from engine.runner.media import MediaRejected, Medium, Picture
+from engine.runner.media import MediaRejected, Medium, Picture, PictureSize
 
 TEXT, SOUND = 0, 2  # `mtmd_input_chunk_type`; 1 is an image
 SECTIONS = 4  # positions of each row with M-RoPE: time, height, width, and one that is not used
 PLACEHOLDERS = ((64, 64), (1024, 1024), (4096, 4096), (4096, 1024), (1024, 4096))
 """Sizes of pictures (width, height) by which the largest number of rows is found."""
-BYTES_A_ROW = 3 * 4 * 64 * 64  # of a preprocessed picture: most encoders make a row of fewer pixels
 ASKED_NODE = 16  # every so many nodes of the encoder's graph it may be stopped
 
 
@@ -44,24 +43,28 @@ class MediaChunk:
     positions: Positions
     moves: Positions
     whole: bool
-    free: Callable[[MediaChunk], None] = field(repr=False)
+    free: Callable[[int], None] = field(repr=False)
 
     def positions_at(self, start: int) -> Positions:
         """The positions of its rows if the first one's is `start`: int32, sections × rows."""
         return self.positions + self.moves * np.int32(start)
 
     def __del__(self) -> None:
-        self.free(self)
+        self.free(self.handle)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The place of a chunk in a prompt: its first entry and that one's position. Equal keys mean equal rows."""
+    """The place of a chunk in a prompt: its first entry and that one's position. Equal keys mean equal rows.
+
+    `chunk` need not have the picture's pixels; `to_encode` makes one that has, and raises MediaRejected.
+    """
 
     start: int
     position: int
     key: Hashable
     chunk: MediaChunk
+    to_encode: Callable[[], MediaChunk] = field(repr=False, compare=False)
 
     @property
     def end(self) -> int:
@@ -83,10 +86,8 @@ class Projector:
     """A projector that was loaded beside its text model. `close` frees it, after all chunks.
 
     `sees`, `hears`: what it takes; `rate` in samples per second. `largest_whole` is the most rows that must be in one
-    micro-batch, 0 if there are no such. `held`: about how many bytes the chunks take that live. `nodes` counts what has
-    been computed: it grows while an encode lives.
-
-    `chunks` may run on any one thread while `encode` runs on another one.
+    micro-batch, 0 if there are no such. `nodes` counts what has been computed: it grows while an encode
+    lives. Chunks may be made on any thread, also while `encode` runs on another one.
     """
 
     def __init__(self, spec: LoadModel, model: C.llama_model_p, library_log: LibraryLog, *, on_gpu: bool) -> None:
@@ -95,8 +96,8 @@ class Projector:
         m.mtmd_helper_log_set(library_log.callback, None)
         self._width: int = C.llama_model_n_embd_inp(model)
         self._stopped: Callable[[], bool] = _never
-        self.nodes = self.held = 0
-        self._counting = threading.RLock()  # a chunk may be freed anywhere
+        self._tokenizing = threading.Lock()
+        self.nodes = 0
         params = m.mtmd_context_params_default()
         params.use_gpu = on_gpu
         params.print_timings = params.warmup = False
@@ -160,6 +161,8 @@ class Projector:
         return not self._stopped()
 
     def _bitmap(self, medium: Medium) -> int:
+        if isinstance(medium, PictureSize):
+            return int(self._m.mtmd_bitmap_init(medium.width, medium.height, None))
         if isinstance(medium, Picture):
             height, width, _ = medium.pixels.shape
             pixels = np.ascontiguousarray(medium.pixels)
@@ -185,7 +188,9 @@ class Projector:
                 row.bitmap = bitmap
         pointers = (ctypes.POINTER(m.mtmd_input_part) * len(parts))(*map(ctypes.pointer, made))
         chunks: int = m.mtmd_input_chunks_init()
-        if m.mtmd_tokenize_from_parts(self._ctx, chunks, pointers, len(parts), True):
+        with self._tokenizing:
+            code = m.mtmd_tokenize_from_parts(self._ctx, chunks, pointers, len(parts), True)
+        if code:
             m.mtmd_input_chunks_free(chunks)
             raise MediaRejected("Failed to tokenize prompt")
         return chunks
@@ -209,7 +214,6 @@ class Projector:
         m = self._m
         n_tokens: int = m.mtmd_input_chunk_get_n_tokens(chunk)
         positions = self._positions(chunk, n_tokens, 0)
-        self._count(n_tokens)
         return MediaChunk(
             handle=m.mtmd_input_chunk_copy(chunk),
             medium=int(m.mtmd_input_chunk_get_id(chunk) or 0),
@@ -218,16 +222,8 @@ class Projector:
             positions=positions,
             moves=self._positions(chunk, n_tokens, 1) - positions,
             whole=m.mtmd_decode_use_non_causal(self._ctx, chunk),
-            free=self._free,
+            free=m.mtmd_input_chunk_free,
         )
-
-    def _free(self, chunk: MediaChunk) -> None:
-        self._m.mtmd_input_chunk_free(chunk.handle)
-        self._count(-chunk.n_tokens)
-
-    def _count(self, n_tokens: int) -> None:
-        with self._counting:
-            self.held += n_tokens * BYTES_A_ROW
 
     def _positions(self, chunk: int, n_tokens: int, start: int) -> Positions:
         m = self._m

@@ -42,7 +42,12 @@ class FakeChunk:
         self.name = name
 
 
-CHUNKS: dict[Hashable, Span] = {name: Span(0, 0, name, cast(Any, FakeChunk(name))) for name in "abcdef"}
+def span(name: str) -> Span:
+    chunk = cast(Any, FakeChunk(name))
+    return Span(0, 0, name, chunk, lambda: chunk)
+
+
+CHUNKS: dict[Hashable, Span] = {name: span(name) for name in "abcdef"}
 
 
 def spans(names: str) -> tuple[Span, ...]:

@@ -16,6 +16,7 @@ from engine.messages import PlacedFile, Sampling
 from engine.runner.batch import RowsBatch
 from engine.runner.context import ABORTED
 from engine.runner.llamacpp import C, multimodal
+from engine.runner.media import Medium
 from engine.runner.penalties import Logits
 from engine.runner.sequence import Sequence as Running
 from tests.engine.runner.harness import LIKELIEST, PLAIN, Runner
@@ -91,7 +92,11 @@ class Eyes:
         own = context.create_sibling(params)
         text, made = placed(prompt, media)
         assert self.runner.media is not None
-        chunks = context.projector.chunk_list(self.runner.media.parts(text, made))
+        parts: list[str | Medium] = []
+        for start, file in zip([0, *(file.at for file in made)], made, strict=False):
+            parts += [text[start : file.at], self.runner.media._decoder.decode(file.data, context.projector.rate)]
+        parts = [part for part in [*parts, text[made[-1].at :]] if part != ""]
+        chunks = context.projector.chunk_list(parts)
         end = C.llama_pos(0)
         code = m.mtmd_helper_eval_chunks(context.projector._ctx, own, chunks, 0, 0, 4096, True, ctypes.byref(end))
         assert code == 0
