@@ -94,8 +94,14 @@ async def transcriptions(request: Request) -> Response:
         fields, sound = _fields_of(form), await _sound_of(form)
     finally:
         await form.close()
+    request.state.name_of = _name_of
     writer = TranscriptionWriter(plain=fields.response_format == "text", stream=fields.stream)
     return StreamingAnswer(engine_of(request).chat(fields.request(sound)), writer)
+
+
+def _name_of(field: str) -> str:
+    """The form's name for a field of the engine's request."""
+    return "file" if field == "images" else field
 
 
 async def _read_form(request: Request, limit: int) -> FormData:

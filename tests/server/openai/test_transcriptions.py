@@ -107,7 +107,7 @@ async def test_a_stream(client: httpx.AsyncClient, engine: FakeEngine) -> None:
 
 
 async def test_what_the_model_refuses(client: httpx.AsyncClient, engine: FakeEngine) -> None:
-    engine.script = [InvalidRequest("audio input is not supported")]
+    engine.script = [InvalidRequest("audio input is not supported", "images")]
     answer = await post(client, response_format="text")
-    assert (answer.status_code, answer.json()) == (400, openai("audio input is not supported"))
+    assert (answer.status_code, answer.json()) == (400, openai("audio input is not supported", param="file"))
     assert answer.headers["content-type"] == "application/json"
