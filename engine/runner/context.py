@@ -81,7 +81,7 @@ class Context:
     def __init__(self, spec: LoadModel, shape: Shape, n_outputs: int, progress: Callable[[float], None]) -> None:
         self._log = library_log()
         self._log.clear()
-        self._private = (spec.path, *spec.adapters, spec.projector)
+        self._private = tuple(path for path in (spec.path, *spec.adapters, spec.projector) if path)
         self._spec = spec
         self.abort = AbortFlag()
         self._model = self._load(spec, progress)

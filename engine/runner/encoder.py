@@ -11,7 +11,7 @@ from itertools import chain, zip_longest
 from engine.runner.batch import Rows
 from engine.runner.log import log
 from engine.runner.media import MediaRejected
-from engine.runner.projector import Projector, Span
+from engine.runner.projector import EncodeStopped, Projector, Span
 from registry.logfields import fields
 
 
@@ -30,7 +30,6 @@ class Encoder:
         self._wanted: dict[int, tuple[Span, ...]] = {}  # by request, the nearest span of each first
         self._rows: OrderedDict[Hashable, Rows] = OrderedDict()  # the last used at the end
         self._failed: set[Hashable] = set()
-        self._encoding: Hashable | None = None
         self._size = 0
         self.threaded = False
         self.encoded = 0
@@ -80,19 +79,18 @@ class Encoder:
             span = self._next()
             if span is None:
                 return False
-            self._encoding = key = span.key
+        key = span.key
         started = time.perf_counter()
         try:
             rows = self._projector.encode(span.to_encode(), lambda: key not in self._keys())
         except MediaRejected as error:
             log.warning("media cannot be prepared", extra=fields(reason=str(error)))
             rows = None
+        except EncodeStopped:
+            log.debug("encode given up", extra=fields(tokens=span.chunk.n_tokens))
+            return False
         milliseconds = (time.perf_counter() - started) * 1e3
         with self._changed:
-            self._encoding = None
-            if key not in self._keys():
-                log.debug("encode given up", extra=fields(tokens=span.chunk.n_tokens, ms=milliseconds))
-                return False
             if rows is None:
                 self._failed.add(key)
             else:

@@ -17,7 +17,6 @@ from typing import IO
 import numpy as np
 
 from engine.runner.media import UNREADABLE, MediaRejected, Medium, Picture, Sound, is_sound
-from modelfile.operating_system import address_space, limit_address_space, prepare_child
 
 REQUEST = struct.Struct("<II")  # samples per second that are wanted of sounds, bytes of the file
 ANSWER = struct.Struct("<III")  # height and width of a picture, or zeros; bytes of pixels, samples or a text
@@ -97,8 +96,11 @@ def _read(pipe: IO[bytes], size: int, deadline: float) -> bytearray:
 
 def main() -> None:
     """Decode files from standard input until it is closed."""
+    from modelfile.operating_system import address_space, limit_address_space, prepare_child
+
     prepare_child()
-    from engine.runner.pictures import read_picture  # deferred: slow
+    # All these are imported here: those who start the process need none of them.
+    from engine.runner.pictures import read_picture
     from engine.runner.sounds import read_sound
 
     limit_address_space(address_space() + MEMORY)

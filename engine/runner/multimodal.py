@@ -18,6 +18,7 @@ from engine.runner.projector import MediaChunk, Projector, Span
 
 NOT_SUPPORTED = "{} input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
 MOST_PIXELS = 64 << 20  # bytes of pixels that are kept until they are encoded
+MOST_PREPARED = 4  # pictures of several chunks that are encoded in turns
 MOST_SIZES = 1 << 14  # pictures whose sizes are remembered
 
 
@@ -41,10 +42,10 @@ class MediaReader:
         self._decoder = MediaDecoder()
         self._decoder.start()
         self._placeholders = Placeholders()
-        self._lock = threading.Lock()  # guards what follows, which two threads read; all of it is by digest
+        self._lock = threading.Lock()  # guards sizes and pixels, which two threads use; all is by digest
         self._sizes: OrderedDict[bytes, PictureSize] = OrderedDict()  # the last used at the end
         self._pixels: OrderedDict[bytes, Picture] = OrderedDict()
-        self._prepared: tuple[bytes, list[MediaChunk]] = b"", []  # the chunks of the picture that is being encoded
+        self._prepared: OrderedDict[bytes, list[MediaChunk]] = OrderedDict()  # of pictures that are being encoded
 
     def read(self, prompt: str, files: Sequence[PlacedFile]) -> tuple[array[int], tuple[Span, ...]]:
         """A prompt's tokens, placeholders among them, and its spans. Raises MediaRejected.
@@ -63,13 +64,16 @@ class MediaReader:
 
     def chunk_to_encode(self, file: MediaFile, number: int, n_tokens: int) -> MediaChunk:
         """A picture's chunk of this number, with its pixels. Raises MediaRejected. For the thread that encodes."""
-        digest, chunks = self._prepared
-        if digest != file.digest:
+        chunks = self._prepared.pop(file.digest, None)
+        if chunks is None:
             pieces = self._projector.tokens_and_chunks([self._picture(file)])
             chunks = [piece for piece in pieces if isinstance(piece, MediaChunk)]
             with self._lock:
                 self._pixels.pop(file.digest, None)
-        self._prepared = (file.digest, chunks) if number + 1 < len(chunks) else (b"", [])
+        if number + 1 < len(chunks):
+            self._prepared[file.digest] = chunks
+            if len(self._prepared) > MOST_PREPARED:
+                self._prepared.popitem(last=False)
         if number >= len(chunks) or chunks[number].n_tokens != n_tokens:
             raise MediaRejected("it is divided in another way than in its prompt")
         return chunks[number]

@@ -23,6 +23,10 @@ PLACEHOLDERS = ((64, 64), (1024, 1024), (4096, 4096), (4096, 1024), (1024, 4096)
 ASKED_NODE = 16  # every so many nodes of the encoder's graph it may be stopped
 
 
+class EncodeStopped(Exception):
+    """An encode was given up, as its caller had wished."""
+
+
 class ProjectorError(RuntimeError):
     """libmtmd refused the file. The message is for users and names no file."""
 
@@ -86,8 +90,8 @@ class Projector:
     """A projector that was loaded beside its text model. `close` frees it, after all chunks.
 
     `sees`, `hears`: what it takes; `rate` in samples per second. `largest_whole` is the most rows that must be in one
-    micro-batch, 0 if there are no such. `nodes` counts what has been computed: it grows while an encode
-    lives. Chunks may be made on any thread, also while `encode` runs on another one.
+    micro-batch, 0 if there are no such. `nodes` counts what has been computed: it grows while an encode lives. Chunks
+    may be made on any thread, also while `encode` runs on another one.
     """
 
     def __init__(self, spec: LoadModel, model: C.llama_model_p, library_log: LibraryLog, *, on_gpu: bool) -> None:
@@ -96,6 +100,7 @@ class Projector:
         m.mtmd_helper_log_set(library_log.callback, None)
         self._width: int = C.llama_model_n_embd_inp(model)
         self._stopped: Callable[[], bool] = _never
+        self._was_stopped = False
         self._tokenizing = threading.Lock()
         self.nodes = 0
         params = m.mtmd_context_params_default()
@@ -133,14 +138,16 @@ class Projector:
                 self._m.mtmd_bitmap_free(bitmap)
 
     def encode(self, chunk: MediaChunk, stopped: Callable[[], bool]) -> Rows | None:
-        """A chunk's rows: float32, rows × width. None if it was `stopped`, which is asked often, or failed.
+        """A chunk's rows: float32, rows × width; None if it failed. One at a time.
 
-        One at a time.
+        `stopped` is asked often; once it has said True, EncodeStopped is raised.
         """
-        self._stopped = stopped
+        self._stopped, self._was_stopped = stopped, False
         code = self._m.mtmd_encode_chunk(self._ctx, chunk.handle)
         self._stopped = _never
-        if code or stopped():  # a stopped graph returns 0 and rubbish
+        if self._was_stopped:  # the code is 0, the rows are rubbish
+            raise EncodeStopped
+        if code:
             return None
         pointer = self._m.mtmd_get_output_embd(self._ctx)
         try:
@@ -158,7 +165,8 @@ class Projector:
         if ask:
             self.nodes += 1
             return self.nodes % ASKED_NODE == 0
-        return not self._stopped()
+        self._was_stopped |= self._stopped()
+        return not self._was_stopped
 
     def _bitmap(self, medium: Medium) -> int:
         if isinstance(medium, PictureSize):
@@ -213,12 +221,15 @@ class Projector:
         """A chunk of a medium that outlives its list."""
         m = self._m
         n_tokens: int = m.mtmd_input_chunk_get_n_tokens(chunk)
+        n_pos: int = m.mtmd_input_chunk_get_n_pos(chunk)
+        if not 0 < n_pos <= n_tokens:
+            raise MediaRejected("this model's way of looking at images is not supported yet")
         positions = self._positions(chunk, n_tokens, 0)
         return MediaChunk(
             handle=m.mtmd_input_chunk_copy(chunk),
             medium=int(m.mtmd_input_chunk_get_id(chunk) or 0),
             n_tokens=n_tokens,
-            n_pos=m.mtmd_input_chunk_get_n_pos(chunk),
+            n_pos=n_pos,
             positions=positions,
             moves=self._positions(chunk, n_tokens, 1) - positions,
             whole=m.mtmd_decode_use_non_causal(self._ctx, chunk),

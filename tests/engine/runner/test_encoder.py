@@ -11,7 +11,7 @@ import pytest
 
 from engine.runner.batch import Rows
 from engine.runner.encoder import Encoder
-from engine.runner.projector import Span
+from engine.runner.projector import EncodeStopped, Span
 
 SIZE = 4 * 8  # bytes of a chunk's rows
 
@@ -31,7 +31,7 @@ class FakeProjector:
         while chunk.name in self.slow:
             self.begun.set()
             if stopped():
-                return None
+                raise EncodeStopped
         return None if chunk.name in self.broken else np.full((2, 4), ord(chunk.name), np.float32)
 
 
@@ -121,3 +121,8 @@ def test_what_nobody_wants_any_more_is_given_up(encoder: Encoder, projector: Fak
     assert ready.wait(10)
     assert held(encoder) == "b"
     assert encoder.encoded == 1
+    projector.slow.clear()
+    ready.clear()
+    encoder.want({4: spans("a")})
+    assert ready.wait(10)
+    assert held(encoder) == "ab"
