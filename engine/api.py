@@ -284,7 +284,7 @@ class Final:
 
 @dataclass(slots=True, frozen=True)
 class Rendered:
-    """The prompt that a request would run. `token_count` includes the tokenizer's own tokens, but not images."""
+    """The prompt that a request would run. `token_count` includes the tokenizer's own tokens, and those of images."""
 
     prompt: str
     image_count: int = 0

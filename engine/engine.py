@@ -35,7 +35,7 @@ from engine.chat.output import Format
 from engine.constraints import Constraints
 from engine.embeddings import embed
 from engine.errors import EngineError, EngineStopped, RunnerDied
-from engine.generation import Generation, LateGrammar, build_submit
+from engine.generation import Generation, LateGrammar, build_submit, placed_media
 from engine.grammar_check import GrammarValidator
 from engine.loading.derivations import RepackCache
 from engine.loading.load_options import default_context, load_spec
@@ -125,7 +125,9 @@ class Engine:
         """The prompt that `generate` or `chat` would run."""
         async with self._prepared(request) as (_, prepared, process):
             prompt = prepared.prompt
-            count = await process.count_tokens(prompt.text, add_special=True)
+            assert process.loaded is not None
+            text, media = placed_media(prompt) if process.loaded.sees or process.loaded.hears else (prompt.text, ())
+            count = await process.count_tokens(text, add_special=True, media=media)
             return Rendered(prompt.text, len(prompt.images), count)
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:

@@ -290,6 +290,15 @@ def clamped(options: Options, n_batch: int) -> Options:
     return options
 
 
+def placed_media(prompt: Prompt) -> tuple[str, tuple[PlacedFile, ...]]:
+    """A prompt's text without the tags of its images, and these. Raises InvalidRequest if an image has no place."""
+    try:
+        text, images = take_tags_out(prompt.text, prompt.images)
+    except ValueError:
+        raise InvalidRequest("Failed to tokenize prompt", "images") from None
+    return text, tuple(PlacedFile(at, image) for at, image in images)
+
+
 def build_submit(
     model: Model,
     request: InferenceRequest,
@@ -311,16 +320,13 @@ def build_submit(
     """
     if len(prompt.text) > max(ALWAYS_TOKENIZED, max_characters(model, loaded.n_ctx)):
         raise ContextExceeded(PROMPT_TOO_LONG)
-    try:
-        text, images = take_tags_out(prompt.text, prompt.images)
-    except ValueError:
-        raise InvalidRequest("Failed to tokenize prompt", "images") from None
+    text, media = placed_media(prompt)
     options = clamped(options, loaded.n_batch)
     shift = model.config.model_family not in NEVER_SHIFTING if request.shift is None else request.shift
     return Submit(
         id=0,
         prompt=text,
-        media=tuple(PlacedFile(at, image) for at, image in images),
+        media=media,
         num_ctx=num_ctx,
         num_predict=options.num_predict,
         num_keep=options.num_keep,

@@ -230,7 +230,8 @@ class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
     """Ask for a text's tokens; more than `limit` are only counted. Answered by `Tokens`.
 
     `add_special` adds the tokenizer's own around them, `parse_special` parses special tokens in the text, `pieces` asks
-    for the bytes of each token too.
+    for the bytes of each token too. A text in which `media` stand is a prompt: its tokens are only counted, with the
+    rows of these.
     """
 
     id: int
@@ -239,6 +240,7 @@ class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
     parse_special: bool = True
     limit: int = NO_LIMIT
     pieces: bool = False
+    media: tuple[PlacedFile, ...] = ()
 
 
 class Detokenize(msgspec.Struct, array_like=True, frozen=True, tag=5):

@@ -43,6 +43,7 @@ from engine.messages import (
     LoadRefused,
     LogLine,
     Ping,
+    PlacedFile,
     Pong,
     Rerank,
     Reranked,
@@ -194,9 +195,9 @@ class RunnerProcess(asyncio.Protocol):
         """The token ids of a text, special tokens in it parsed."""
         return array("i", (await self.ask_tokens(Tokenize(0, text, add_special))).tokens).tolist()
 
-    async def count_tokens(self, text: str, *, add_special: bool = False) -> int:
-        """How many tokens a text has, special tokens in it parsed."""
-        return (await self.ask_tokens(Tokenize(0, text, add_special, limit=0))).count
+    async def count_tokens(self, text: str, *, add_special: bool = False, media: tuple[PlacedFile, ...] = ()) -> int:
+        """How many tokens a text has, special tokens in it parsed; a prompt with the rows of its `media`."""
+        return (await self.ask_tokens(Tokenize(0, text, add_special, limit=0, media=media))).count
 
     async def ask_text(self, tokens: Sequence[int]) -> Text:
         """The text of token ids, special tokens written out, and the place of the first number that is no token."""

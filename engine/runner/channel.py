@@ -112,7 +112,7 @@ class Channel:
         self._inbox: SimpleQueue[Item] = SimpleQueue()
         self._tokenizer_queue: SimpleQueue[_TextMessage] = SimpleQueue()
         self._long_queue: SimpleQueue[_TextMessage] = SimpleQueue()  # megabytes can take many seconds
-        self._media_queue: SimpleQueue[Submit] = SimpleQueue()
+        self._media_queue: SimpleQueue[Submit | Tokenize] = SimpleQueue()
         self._grammar_queue: SimpleQueue[Submit | ReadPrompt | Constrain] = SimpleQueue()
         self._preparing: set[int] = set()  # ids: submitted, not cancelled, not yet in the inbox
         self._early_grammars: dict[int, LateGrammar] = {}  # by id, of requests that are still being prepared
@@ -184,6 +184,8 @@ class Channel:
                     self._queue_for(message).put(message)
                 case Constrain():
                     self._grammar_queue.put(message)
+                case Tokenize() if message.media:
+                    self._media_queue.put(message)
                 case Tokenize() | Detokenize():
                     self._queue_for(message).put(message)
                 case Cancel(id=request_id):
@@ -208,16 +210,20 @@ class Channel:
         return self._long_queue if _size(message) > _LONG else self._tokenizer_queue
 
     def _read_media(self, media: MediaReader, vocabulary: Vocabulary, n_ctx: int) -> None:
-        """The media thread: read prompts with pictures and sounds, then prepare their requests."""
+        """The media thread: read prompts with pictures and sounds, then prepare requests or count tokens."""
         while True:
             message = self._media_queue.get()
-            if message.id not in self._preparing:
+            if isinstance(message, Submit) and message.id not in self._preparing:
                 continue
             started = time.perf_counter()
+            text = message.prompt if isinstance(message, Submit) else message.text
             try:
-                tokens, spans = media.read(message.prompt, message.media)
+                tokens, spans = media.read(text, message.media)
             except MediaRejected as error:
                 self._refuse(Failed(message.id, "request", str(error), field="images"))
+                continue
+            if isinstance(message, Tokenize):
+                self.send([Tokens(message.id, len(tokens))])
                 continue
             milliseconds = (time.perf_counter() - started) * 1e3
             log_event(message.trace_id, "media read", seq=message.id, chunks=len(spans), ms=milliseconds)

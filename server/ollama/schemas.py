@@ -513,7 +513,7 @@ class DetokenizeAnswer(AnswerObject):
 
 
 class RenderAnswer(AnswerObject):
-    """The prompt that a request would run. `token_count` does not include images."""
+    """The prompt that a request would run. `token_count` includes images if the model sees."""
 
     model: str
     prompt: str

@@ -225,6 +225,18 @@ def test_an_abandoned_picture_makes_room_for_the_next(served: Served, client: ht
     assert before < encodes(served) < before + len(pictures)
 
 
+def test_counts_are_those_of_the_answer(client: httpx.Client) -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": encoded(colour("red"))}
+    content = [{"type": "image", "source": source}, {"type": "text", "text": "What is this?"}]
+    body = {"model": "sight", "messages": [{"role": "user", "content": content}]}
+    counted = client.post("/v1/messages/count_tokens", json=body).json()["input_tokens"]
+    answer = client.post("/v1/messages", json=body | {"max_tokens": 8}).json()
+    assert counted == answer["usage"]["input_tokens"]
+    source["data"] = encoded(b"no picture")
+    refused = client.post("/v1/messages/count_tokens", json=body)
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, UNREADABLE)
+
+
 def test_text_on_a_model_that_sees(client: httpx.Client) -> None:
     assert ask(client, "What is this?").json()["response"] == "I see no picture."
     shown = client.post("/api/show", json={"model": "sight"}).json()
