@@ -216,7 +216,7 @@ class Loop:
             if span is not None and span.start <= seq.n_cached:
                 size = self._run_media(seq, span)
             else:
-                size = self._run_text(seq, count if span is None else min(count, span.start - seq.n_cached))
+                size = self._run_text(seq, count, len(seq.tokens) if span is None else span.start)
             if not size:
                 return False
             count -= size
@@ -227,10 +227,11 @@ class Loop:
             self._sample([seq], rows[-1:])
         return True
 
-    def _run_text(self, seq: Sequence, count: int) -> int:
-        """One pass of a prompt's next tokens; returns how many, 0 if it did not complete."""
+    def _run_text(self, seq: Sequence, count: int, end: int) -> int:
+        """One pass of a prompt's next tokens before `end`; returns how many, 0 if it did not complete."""
         start = seq.n_cached
-        size = min(count, seq.n_batch or count, self._batch.capacity)
+        left = (min(seq.border, end) if start < seq.border else end) - start
+        size = min(count, left, seq.n_batch or count, self._batch.capacity)
         if seq.steady:
             size = min(size, self._grid - start % self._grid)
         if seq.steady and seq.spans and not seq.n_batch and start >= seq.border:
