@@ -89,10 +89,9 @@ class Admission:
             seq.cells = self._streams.resume(seq.cells, seq.saved)
             seq.saved = None
         else:
+            border = 0 if self._context.can_cut_states else self._streams.known_prefix(seq.tokens)
             seq.cells = self._streams.acquire(seq.tokens, seq.n_prompt, seq.reuse)
-            if not self._context.can_cut_states:
-                border = self._streams.known_prefix(seq.tokens)
-                seq.border = border if border >= seq.n_cached + WORTH_WAITING else 0
+            seq.border = border if border >= seq.n_cached + WORTH_WAITING else 0
         if seq.n_reused < 0:
             seq.n_reused = seq.n_cached
         self.running.append(seq)
