@@ -453,7 +453,7 @@ class LogLine(msgspec.Struct, array_like=True, frozen=True, tag=44):
     logger: str
     message: str
     created: float
-    fields: dict[str, str | int | float]
+    fields: dict[str, str | int | float | bool]
     exception: str = ""
 
 

@@ -54,7 +54,7 @@ def line_of(record: logging.LogRecord) -> LogLine:
     return LogLine(record.levelno, record.name, _text(record.getMessage()), record.created, values, exception)
 
 
-def _plain(value: object) -> str | int | float:
+def _plain(value: object) -> str | int | float | bool:
     return value if isinstance(value, int | float) else _text(str(value))
 
 

@@ -27,9 +27,9 @@ def gate() -> Iterator[threading.Event]:
 
 
 def test_a_record_becomes_a_message_that_can_be_sent() -> None:
-    line = line_of(record("loaded %s", "\ud800", n=1, share=0.5, path=ValueError("x"), none=None))
+    line = line_of(record("loaded %s", "\ud800", n=1, share=0.5, done=True, path=ValueError("x"), none=None))
     assert line.message == "loaded ?"
-    assert line.fields == {"n": 1, "share": 0.5, "path": "x"}
+    assert line.fields == {"n": 1, "share": 0.5, "done": True, "path": "x"}
     assert list(take_events(bytearray(encode_frame([line])))) == [line]
 
 
