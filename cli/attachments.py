@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from cli.arguments import CommandError
 
-IMAGES = ("png", "jpg", "jpeg", "webp", "gif", "bmp")
+# Kinds that the server refuses are here too: an error is better than an answer by a model that was shown nothing.
+IMAGES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif")
 SOUNDS = ("wav", "mp3", "flac")
 LONGEST = 1024  # characters of a path in a message
 MOST_ENDS = 4  # places where a path may end that are tried, nearest first
@@ -47,6 +48,11 @@ def attach(text: str) -> tuple[str, list[Attachment]]:
         attachments.append(read(path))
         position = end
     return "".join([*kept, text[position:]]).strip() if attachments else text, attachments
+
+
+def begins_with_file(text: str) -> bool:
+    """Whether a message begins with the name of a file, as one does that is dropped onto the terminal."""
+    return next((start for start, _, _ in _named_files(text)), -1) == 0
 
 
 def read(path: Path) -> Attachment:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
-from cli.arguments import as_utf8
+from cli.arguments import CommandError, as_utf8
 
 try:
     import readline
@@ -23,10 +23,13 @@ _OPENERS = ("", "/set system")  # what may stand before quotes that open a messa
 
 
 def read_piped() -> str:
-    """All of standard input, with U+FFFD for each byte that is not UTF-8."""
+    """All of standard input, with U+FFFD for each byte that is not UTF-8. Raises CommandError for what is no text."""
     if isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-    return as_utf8(sys.stdin.read())
+    text = as_utf8(sys.stdin.read())
+    if "\0" in text:
+        raise CommandError("piped input is no text; --image /dev/stdin takes a picture or a sound")
+    return text
 
 
 class LineReader:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cli.answer import AnswerPrinter, timings
 from cli.arguments import CommandError, require_name
-from cli.attachments import read
+from cli.attachments import Attachment, read
 from cli.client import MISSING, Client, Description, ResponseError, connect
 from cli.commands import Commands, Leave
 from cli.input import FILE, History, LineReader, read_piped
@@ -37,7 +37,8 @@ def run(session: Session, words: list[str], images: list[Path], options: EmbedOp
             session.think = True
         session.adapt_to(capabilities)
         if words or images or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            _answer(client, session, _prompt(words), images)
+            files = [read(path) for path in images]  # before the prompt: one may be /dev/stdin
+            _answer(client, session, _prompt(words), files)
         else:
             session.load(client)
             Repl(client, session, LineReader(History(FILE, kept=not settings.no_history))).run()
@@ -64,8 +65,8 @@ def _prompt(words: list[str]) -> str:
     return " ".join([piped, *words] if piped else words)
 
 
-def _answer(client: Client, session: Session, prompt: str, images: list[Path]) -> None:
-    message = session.message(prompt, [read(path) for path in images])
+def _answer(client: Client, session: Session, prompt: str, files: list[Attachment]) -> None:
+    message = session.message(prompt, files)
     if not message["content"]:
         if "images" in message:
             raise CommandError("a picture or a sound needs a question beside it")
@@ -134,7 +135,7 @@ class Repl:
 
     def _step(self, text: str) -> None:
         with self._client.explained():
-            if text.startswith("/"):
+            if text.startswith("/") and not self._session.begins_with_file(text):
                 self._commands.run(text)
             elif text.strip():
                 self._turn(text)

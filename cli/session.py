@@ -8,7 +8,7 @@ from typing import Any
 
 from cli.answer import AnswerPrinter, Look
 from cli.arguments import Format, Think
-from cli.attachments import Attachment, attach
+from cli.attachments import Attachment, attach, begins_with_file
 from cli.client import ChatResponse, Client, GenerateResponse
 
 
@@ -34,6 +34,10 @@ class Session:
     def adapt_to(self, capabilities: Iterable[str]) -> None:
         """Note what the model can do."""
         self.takes_files = not {"vision", "audio"}.isdisjoint(capabilities)
+
+    def begins_with_file(self, text: str) -> bool:
+        """Whether the text is a message that begins with a file's path, which is no command then."""
+        return self.takes_files and begins_with_file(text)
 
     def message(self, text: str, files: Iterable[Attachment] = ()) -> dict[str, Any]:
         """A message of the user, with the files that it names. Raises CommandError for one that cannot be read."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cli.arguments import CommandError
-from cli.attachments import attach, read
+from cli.attachments import attach, begins_with_file, read
 
-FILES = ("cat.png", "my cat.PNG", "it's.jpg", "a(1).webp", "hello.wav", "notes.txt", "photo.png.bak")
+FILES = ("cat.png", "my cat.PNG", "it's.jpg", "a(1).webp", "hello.wav", "phone.HEIC", "notes.txt", "photo.png.bak")
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("Compare cat.png and my cat.PNG now", "Compare  and  now", ["cat.png", "my cat.PNG"]),
         ("cat.png cat.png", "", ["cat.png", "cat.png"]),
         ("Say what hello.wav says", "Say what  says", ["hello.wav"]),
+        ("What is in phone.HEIC?", "What is in ?", ["phone.HEIC"]),
         ("line one\ncat.png\nline two", "line one\n\nline two", ["cat.png"]),
         ("No file: dog.png /cat.png /etc/x.png", None, []),
         ("No picture: notes.txt photo.png.bak .png", None, []),
@@ -58,6 +59,20 @@ def test_names(folder: Path, message: str, text: str | None, names: list[str]) -
 def test_a_long_text_with_many_names_of_no_file(folder: Path) -> None:
     text = "a.png " * 20_000
     assert attach(text) == (text, [])
+
+
+@pytest.mark.parametrize(
+    ("message", "begins"),
+    [
+        ("{0}/cat.png what is it?", True),
+        ("{0}/my\\ cat.PNG what is it?", True),
+        ("{0}/dog.png what is it?", False),
+        ("/set system {0}/cat.png", False),
+        ("/load cat.png", False),
+    ],
+)
+def test_a_message_that_begins_with_a_file(folder: Path, message: str, begins: bool) -> None:
+    assert begins_with_file(message.replace("{0}", str(folder))) is begins
 
 
 def test_what_is_added_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
