@@ -73,13 +73,14 @@ def _own_terminal() -> Iterator[None]:
 def _is_up(server: subprocess.Popen[bytes], url: str) -> bool:
     """Whether the server answers; False if it ended instead."""
     deadline = time.monotonic() + PATIENCE
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            httpx.get(f"{url}/api/version", trust_env=False)
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return True
+    with httpx.Client(trust_env=False) as client:
+        while server.poll() is None and time.monotonic() < deadline:
+            try:
+                client.get(f"{url}/api/version")
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                return True
     return False
 
 

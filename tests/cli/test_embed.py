@@ -12,14 +12,14 @@ import pytest
 from tests.cli.conftest import Pronk
 from tests.engine.berts import tiny_bert
 from tests.golden.probes import digest_of
-from tests.serving import Served
+from tests.serving import LOOPBACK, Served
 
 
 @pytest.fixture
 def bert(server: Served, tmp_path: Path) -> str:
     """A model that only embeds."""
     weights = tiny_bert(tmp_path / "bert.gguf").read_bytes()
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, **LOOPBACK) as client:
         client.post(f"/api/blobs/{digest_of(weights)}", content=weights).raise_for_status()
         body = {"model": "bert", "files": {"bert.gguf": digest_of(weights)}, "stream": False}
         client.post("/api/create", json=body).raise_for_status()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Pronk
 from tests.golden.probes import WEIGHTS, digest_of
-from tests.serving import ROOT, Served
+from tests.serving import LOOPBACK, ROOT, Served
 
 RECORDING = json.loads((ROOT / "tests" / "data" / "golden" / "cli.json").read_text())
 REWRITTEN = "sha256:ec51c35b3b7f427f50b8b2376e1d130f6cd07edcded12655d724013fe2a98c0c"
@@ -56,7 +56,7 @@ def unordered(text: str) -> list[str]:
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: " ".join(run["args"]))
 def test_as_recorded(here: Pronk, server: Served, run: dict[str, Any]) -> None:
-    httpx.post(f"{server.url}/api/pull", json={"model": "tinychat"}, trust_env=False).raise_for_status()
+    httpx.post(f"{server.url}/api/pull", json={"model": "tinychat"}, **LOOPBACK).raise_for_status()
     result = here(*run["args"], stdin=run.get("stdin", ""))
     assert result.returncode == run["exit"]
     if run["exit"] or run["args"][0] == "create":

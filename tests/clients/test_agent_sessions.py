@@ -15,7 +15,7 @@ import pytest
 
 from tests.clients.agents import model
 from tests.clients.agents.dialects import AGENTS, Agent, Answer, Call
-from tests.serving import PATIENCE, Served, serving
+from tests.serving import LOOPBACK, PATIENCE, Served, serving
 
 SENTENCES = 90  # of the system prompt; with the tools' schemas it has about 4,500 tokens
 CONTEXT = 8192  # the session fills more than half of it
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def client(server: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=PATIENCE, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE, **LOOPBACK) as client:
         yield client
 
 

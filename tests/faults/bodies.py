@@ -16,7 +16,7 @@ import httpx
 
 from server.http.json_input import MAX_VALUES
 from tests.faults.measure import MIB, Counts, Line, anonymous, kept, timed
-from tests.serving import PATIENCE, Served, serving
+from tests.serving import LOOPBACK, PATIENCE, Served, serving
 
 _LIMIT = 64 * MIB
 _LARGE = 63 * MIB
@@ -71,7 +71,7 @@ def _right(outcome: Outcome, case: Case) -> bool:
 def _try(server: Served, case: Case) -> Outcome:
     body = case.make()
     outcome = Outcome()
-    with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE) as client:
+    with httpx.Client(base_url=server.url, **LOOPBACK, timeout=PATIENCE) as client:
         client.post("/api/generate", json={"model": "tinychat", "keep_alive": "1h"}).raise_for_status()
         for _ in range(20):
             client.get("/api/tags").raise_for_status()

@@ -17,7 +17,7 @@ import psutil
 from tests.faults.measure import MIB, Counts, Line, anonymous, kept, milliseconds, percentile, timed
 from tests.faults.models import ONE, OTHER, provide, runner_of
 from tests.faults.streams import PATIENCE, Stream, answer, story
-from tests.serving import Served, serving
+from tests.serving import LOOPBACK, Served, serving
 
 _STREAMS = 4  # of each model
 _SHORT = 2000  # tokens of a survivor's answer
@@ -145,9 +145,7 @@ def parent_death(folder: Path, counts: Counts) -> Iterator[Line]:
                 gone.append(time.perf_counter() - killed)
             left |= _shared() - before
     with serving(folder / "models", port=port) as server:
-        works = httpx.post(
-            f"{server.url}/api/generate", json=story(ONE, num_predict=5), trust_env=False, timeout=PATIENCE
-        )
+        works = httpx.post(f"{server.url}/api/generate", json=story(ONE, num_predict=5), **LOOPBACK, timeout=PATIENCE)
     n = counts.parent_kills
     fine = works.is_success and not left
     yield kept("R2", "no child outlives the parent", f"{n} kills: {survivors} left", not survivors)
@@ -166,7 +164,7 @@ def _asked(server: Served, *, decoding: bool) -> Iterator[None]:
     """A client whose answer has begun, or whose model is being loaded."""
     body = story(ONE)
     if decoding:
-        with httpx.stream("POST", f"{server.url}/api/generate", json=body, trust_env=False, timeout=PATIENCE) as begun:
+        with httpx.stream("POST", f"{server.url}/api/generate", json=body, **LOOPBACK, timeout=PATIENCE) as begun:
             next(begun.iter_lines())
             yield
         return

@@ -13,7 +13,7 @@ import psutil
 from bench.endless import make_endless
 from registry.bundled import MODELS
 from registry.names import ModelName
-from tests.serving import ROOT, Served
+from tests.serving import LOOPBACK, ROOT, Served
 
 ONE, OTHER, SLOW = "one", "other", "slow"
 """Two models of 4 million parameters, and one whose prompts take long to read."""
@@ -59,7 +59,7 @@ def _file(folder: Path, name: str) -> Path:
 
 def _create(server: Served, name: str, path: Path) -> None:
     digest = f"sha256:{_digest(path)}"
-    with httpx.Client(base_url=server.url, trust_env=False, timeout=300) as client, path.open("rb") as file:
+    with httpx.Client(base_url=server.url, **LOOPBACK, timeout=300) as client, path.open("rb") as file:
         client.post(f"/api/blobs/{digest}", content=file).raise_for_status()
         body = {"model": name, "files": {path.name: digest}, "stream": False}
         client.post("/api/create", json=body).raise_for_status()

@@ -15,7 +15,7 @@ from tests.faults.cancellation import ask
 from tests.faults.measure import MIB, Counts, Line, anonymous, kept, milliseconds, percentile, timed
 from tests.faults.models import ONE, OTHER, provide
 from tests.faults.streams import Stream, answer, story
-from tests.serving import Served, serving
+from tests.serving import LOOPBACK, Served, serving
 
 _QUEUE = 16
 _CLIENTS = 16  # that are refused, each one request after the other
@@ -152,7 +152,7 @@ async def _look(server: Served, report: Path, counts: Counts) -> list[Line]:
     took: dict[str, list[float]] = {path: [] for path in _PATHS}
     ask(server, report)  # from now on it looks for stalls
     deadline = time.monotonic() + counts.load_seconds
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=server.url, **LOOPBACK, timeout=60) as client:
         while time.monotonic() < deadline:
             for path in _PATHS:
                 started = time.perf_counter()

@@ -13,24 +13,24 @@ from tests.engine.test_engine import store_model
 from tests.fuzz.models import WRONG
 from tests.modelfile.create.models import TINYCHAT
 from tests.registry.gguf.files import edited
-from tests.serving import PATIENCE, Served
+from tests.serving import LOOPBACK, PATIENCE, Served
 
 EPSILON = "qwen3.attention.layer_norm_rms_epsilon"
 
 
 def post(server: Served, path: str, **body: object) -> httpx.Response:
-    return httpx.post(f"{server.url}{path}", json=body, trust_env=False, timeout=PATIENCE)
+    return httpx.post(f"{server.url}{path}", json=body, **LOOPBACK, timeout=PATIENCE)
 
 
 def create(server: Served, name: str, file: bytes) -> httpx.Response:
     """Upload a file and make a model of it."""
     digest = str(Digest.of(file))
-    httpx.post(f"{server.url}/api/blobs/{digest}", content=file, trust_env=False).raise_for_status()
+    httpx.post(f"{server.url}/api/blobs/{digest}", content=file, **LOOPBACK).raise_for_status()
     return post(server, "/api/create", model=name, files={"m.gguf": digest}, stream=False)
 
 
 def loaded(server: Served) -> list[str]:
-    models = httpx.get(f"{server.url}/api/ps", trust_env=False).json()["models"]
+    models = httpx.get(f"{server.url}/api/ps", **LOOPBACK).json()["models"]
     return [model["name"] for model in models]
 
 
@@ -55,7 +55,7 @@ def test_a_size_that_is_none_is_refused_and_when_stored_all_the_same_told(server
     assert (refusal.status_code, refusal.json()) == (400, {"error": f"{key} is no whole number"})
     store_model(Store(server.store), "stored", file)
     assert post(server, "/api/show", model="stored").status_code in (200, 500)
-    assert httpx.get(f"{server.url}/api/tags", trust_env=False).status_code == 200
+    assert httpx.get(f"{server.url}/api/tags", **LOOPBACK).status_code == 200
     answer = ask(server, "stored")
     assert (answer.status_code, answer.json()) == (500, {"error": f"{key} is no whole number"})
     assert post(server, "/api/embed", model="stored", input="Hi").status_code == 500

@@ -11,12 +11,11 @@ from typing import Any
 
 import httpx
 import psutil
-import pytest
 
 from tests.golden.probes import WEIGHTS, digest_of
 from tests.processes import descendants
 from tests.registry.stores import check_whole, files
-from tests.serving import PATIENCE, Served, serving
+from tests.serving import LOOPBACK, PATIENCE, Served, serving
 
 QUANTIZING = "quantizing F16 model to Q4_K_M"
 
@@ -26,7 +25,7 @@ def create(server: Served) -> Iterator[dict[str, Any]]:
     weights = WEIGHTS["{F16}"].read_bytes()
     digest = digest_of(weights)
     body = {"model": "made", "files": {"m.gguf": digest}, "quantize": "q4_K_M", "system": "Hi"}
-    with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE) as client:
+    with httpx.Client(base_url=server.url, **LOOPBACK, timeout=PATIENCE) as client:
         client.post(f"/api/blobs/{digest}", content=weights).raise_for_status()
         with client.stream("POST", "/api/create", json=body) as answer:
             yield from map(json.loads, answer.iter_lines())
@@ -50,7 +49,7 @@ def gone(server: Served) -> None:
 
 
 def listed(server: Served) -> list[str]:
-    return [model["name"] for model in httpx.get(f"{server.url}/api/tags", trust_env=False).json()["models"]]
+    return [model["name"] for model in httpx.get(f"{server.url}/api/tags", **LOOPBACK).json()["models"]]
 
 
 def test_a_client_that_leaves(server: Served) -> None:
@@ -77,19 +76,20 @@ def test_a_worker_that_is_killed(server: Served) -> None:
     assert listed(server) == ["made:latest"]
 
 
-@pytest.mark.parametrize("status", [QUANTIZING, "verifying", "writing manifest"])
-def test_a_server_that_is_killed(tmp_path: Path, status: str) -> None:
-    with serving(tmp_path / "models") as server:
-        steps = create(server)
-        until(steps, status)
-        children = server.runners()
-        server.process.kill()
-        server.process.wait()
-        _, alive = psutil.wait_procs(children, timeout=PATIENCE)
-        assert not alive
-        with suppress(httpx.TransportError):
-            list(steps)
-    check_whole(tmp_path / "models")
+def test_a_server_that_is_killed(tmp_path: Path) -> None:
+    """Again and again, in another step each time; the next one goes on with what it left."""
+    for status in (QUANTIZING, "verifying", "writing manifest"):
+        with serving(tmp_path / "models") as server:
+            steps = create(server)
+            until(steps, status)
+            children = server.runners()
+            server.process.kill()
+            server.process.wait()
+            _, alive = psutil.wait_procs(children, timeout=PATIENCE)
+            assert not alive
+            with suppress(httpx.TransportError):
+                list(steps)
+        check_whole(tmp_path / "models")
     with serving(tmp_path / "models") as server:
         assert listed(server) in ([], ["made:latest"])
         assert list(create(server))[-1] == {"status": "success"}

@@ -11,7 +11,7 @@ from tests.engine.chat.jinja.test_hostile_templates import DOUBLED, HOSTILE
 from tests.faults.test_broken_models import create, post
 from tests.modelfile.create.models import TINYCHAT
 from tests.registry.gguf.files import STRING, edited, text, uint32
-from tests.serving import GREEDY, PATIENCE, Served
+from tests.serving import GREEDY, LOOPBACK, PATIENCE, Served
 
 HI = {"messages": [{"role": "user", "content": "Hi"}], "stream": False, "options": GREEDY | {"num_predict": 2}}
 MODELS = {
@@ -27,7 +27,7 @@ async def test_a_hostile_model_costs_its_own_requests_an_error(server: Served) -
         entry = uint32(STRING) + text(source)
         assert create(server, name, edited(TINYCHAT, {"tokenizer.chat_template": entry})).status_code == 200
         assert post(server, "/api/show", model=name).status_code == 200
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=PATIENCE) as client:
+    async with httpx.AsyncClient(base_url=server.url, **LOOPBACK, timeout=PATIENCE) as client:
 
         async def ask(model: str) -> httpx.Response:
             return await client.post("/api/chat", json={"model": model, **HI})

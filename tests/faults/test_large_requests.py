@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.processes import descendants
-from tests.serving import GREEDY, PATIENCE, Served
+from tests.serving import GREEDY, LOOPBACK, PATIENCE, Served
 
 ONE = {"model": "tinychat", "stream": False, "options": GREEDY}
 TEXT = "0 1 2 3 4 5 6 7 " * (1 << 18)  # 4 MiB
@@ -27,7 +27,7 @@ LARGE: dict[str, tuple[str, dict[str, Any], int]] = {
 @pytest.mark.parametrize("name", LARGE)
 def test_too_large(server: Served, name: str) -> None:
     path, body, status = LARGE[name]
-    with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE) as client:
+    with httpx.Client(base_url=server.url, **LOOPBACK, timeout=PATIENCE) as client:
         client.post("/api/generate", json={**ONE, "prompt": "Hi"}).raise_for_status()
         children = {child.pid for child in descendants(server.process.pid, "engine.runner")}
         story = {**ONE, "stream": True, "prompt": "Write a long story.", "options": {"num_predict": 200}}

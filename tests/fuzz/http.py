@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.serving import ROOT, Served, serving
+from tests.serving import LOOPBACK, ROOT, Served, serving
 
 HTTP = "http"
 """The name of this target."""
@@ -34,8 +34,8 @@ def fuzz_http(requests: int, minutes: float, seed: int) -> int:
         store = Path(folder) / "models"
         # Whoever is asked for a model outside is not there.
         with serving(store, HTTPS_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9") as server:
-            httpx.post(f"{server.url}/api/generate", json=_WARM_UP, trust_env=False, timeout=60).raise_for_status()
-            document = httpx.get(f"{server.url}/openapi.json", trust_env=False).json()
+            httpx.post(f"{server.url}/api/generate", json=_WARM_UP, **LOOPBACK, timeout=60).raise_for_status()
+            document = httpx.get(f"{server.url}/openapi.json", **LOOPBACK).json()
             operations = sum(map(len, document["paths"].values()))
             before = _memory(server)
             code = _schemathesis(server, store, requests // operations, minutes, seed)

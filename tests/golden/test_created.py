@@ -15,7 +15,7 @@ import pytest
 import cli.main
 from tests.golden.compare import differences
 from tests.golden.probes import PROBES, ROUNDED, WEIGHTS, Asked, Probe, Stores, config, digest_of, layers, prepare
-from tests.serving import PATIENCE, serving
+from tests.serving import LOOPBACK, PATIENCE, serving
 
 REQUESTS = [probe for probe in PROBES if "request" in probe]
 MODELFILES = [probe for probe in PROBES if "request" not in probe]
@@ -32,7 +32,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Stores:
 def client(stores: Stores) -> Iterator[httpx.Client]:
     with (
         serving(stores.root) as server,
-        httpx.Client(base_url=server.url, timeout=PATIENCE, trust_env=False) as client,
+        httpx.Client(base_url=server.url, timeout=PATIENCE, **LOOPBACK) as client,
     ):
         yield client
 

@@ -18,7 +18,7 @@ from tests.golden.compare import differences
 from tests.golden.probes import digest_of
 from tests.modelfile.convert.checkpoints import files_in
 from tests.modelfile.convert.minilm import downloaded
-from tests.serving import PATIENCE, ROOT, serving
+from tests.serving import LOOPBACK, PATIENCE, ROOT, serving
 
 CASES: list[dict[str, Any]] = json.loads((ROOT / "tests/data/golden/embed.json").read_text(encoding="utf-8"))
 CLOSE = 1e-3
@@ -33,7 +33,7 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     convert(files_in(downloaded(request.config)), weights, lambda done, total: None)
     with (
         serving(folder / "models") as server,
-        httpx.Client(base_url=server.url, timeout=PATIENCE, trust_env=False) as client,
+        httpx.Client(base_url=server.url, timeout=PATIENCE, **LOOPBACK) as client,
     ):
         create(client, "minilm", weights)
         yield client

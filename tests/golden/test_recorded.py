@@ -15,7 +15,7 @@ import pytest
 
 from tests.golden.compare import Answer, Case, ask, differences
 from tests.golden.probes import WEIGHTS, digest_of
-from tests.serving import ROOT, serving
+from tests.serving import LOOPBACK, ROOT, serving
 
 FOLDER = ROOT / "tests" / "data" / "golden"
 OTHER = os.environ.get("PRONK_GOLDEN")
@@ -32,7 +32,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
     found = {}
     with (
         serving(store, OLLAMA_KEEP_ALIVE="30m") as server,
-        httpx.Client(base_url=server.url, timeout=SLOWEST, trust_env=False) as client,
+        httpx.Client(base_url=server.url, timeout=SLOWEST, **LOOPBACK) as client,
     ):
         for token, path in WEIGHTS.items():
             weights = path.read_bytes()

@@ -19,7 +19,7 @@ from registry.gguf import read_header
 from registry.names import ModelName
 from tests.golden.compare import differences, fill
 from tests.golden.probes import WEIGHTS, digest_of
-from tests.serving import PATIENCE, ROOT, serving
+from tests.serving import LOOPBACK, PATIENCE, ROOT, serving
 
 RECORDED: dict[str, Any] = json.loads((ROOT / "tests/data/golden/shown.json").read_text(encoding="utf-8"))
 CASES: list[dict[str, Any]] = RECORDED["cases"]
@@ -36,7 +36,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     tokens = {token: digest_of(data) for token, data in blobs.items()}
     with (
         serving(tmp_path_factory.mktemp("shown") / "models") as server,
-        httpx.Client(base_url=server.url, timeout=PATIENCE, trust_env=False) as client,
+        httpx.Client(base_url=server.url, timeout=PATIENCE, **LOOPBACK) as client,
     ):
         for token, data in blobs.items():
             client.post(f"/api/blobs/{tokens[token]}", content=data).raise_for_status()

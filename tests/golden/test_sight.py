@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.seen import MODELS, Pixels, bomb, checker, create, files, files_of, saved, tone, wav
-from tests.serving import PATIENCE, ROOT, Served, serving
+from tests.serving import LOOPBACK, PATIENCE, ROOT, Served, serving
 
 SEEN = json.loads((MODELS / "sight.json").read_text())
 COLOURS = {
@@ -44,7 +44,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def client(served: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=PATIENCE, trust_env=False) as client:
+    with httpx.Client(base_url=served.url, timeout=PATIENCE, **LOOPBACK) as client:
         create(client, "hears", files_of("ultravox"))
         create(client, "qwen", files_of("qwen2vl"))
         yield client

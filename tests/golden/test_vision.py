@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.seen import MODELS, PAIRS, create, files, files_of
-from tests.serving import PATIENCE, serving
+from tests.serving import LOOPBACK, PATIENCE, serving
 
 GO = "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
 RECORDED = {record["what"]: record for record in json.loads((MODELS / "ollama.json").read_text())}
@@ -41,7 +41,7 @@ BETTER |= {f"ultravox{kind} with an image": (400, f"image {HINT}") for kind in (
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     with (
         serving(tmp_path_factory.mktemp("vision") / "models") as server,
-        httpx.Client(base_url=server.url, timeout=PATIENCE, trust_env=False) as client,
+        httpx.Client(base_url=server.url, timeout=PATIENCE, **LOOPBACK) as client,
     ):
         for name in PAIRS:
             create(client, name, files_of(name))

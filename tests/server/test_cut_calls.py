@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic_core import from_json
 
-from tests.serving import PATIENCE, Served
+from tests.serving import LOOPBACK, PATIENCE, Served
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 NOTHING = {"type": "object", "properties": {}}
@@ -18,7 +18,7 @@ SCHEMAS = {"get_weather": PARAMETERS, "get_time": NOTHING}
 FUNCTIONS = [{"name": name, "description": name, "parameters": schema} for name, schema in SCHEMAS.items()]
 TOOLS = [{"type": "function", "function": function} for function in FUNCTIONS]
 MESSAGES = [{"role": "user", "content": "What is the weather in Paris and in Rome?"}]
-LENGTHS = range(10, 61)
+LENGTHS = (12, 24, *range(25, 32), 38, 45, 48, 50, 51, 52, 53)  # mostly where calls begin, go on and end
 Call = tuple[str, Any]
 """A function's name, and its arguments as text or, where the API has no text, as an object."""
 Answer = tuple[str, list[Call], Any]
@@ -27,7 +27,7 @@ Answer = tuple[str, list[Call], Any]
 
 @pytest.fixture(scope="module")
 def client(server: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE) as client:
+    with httpx.Client(base_url=server.url, **LOOPBACK, timeout=PATIENCE) as client:
         yield client
 
 

@@ -18,7 +18,7 @@ from registry.names import ModelName
 from registry.storage.store import Store
 from tests.modelfile.create.models import TINYCHAT
 from tests.registry.servers import http
-from tests.serving import GREEDY, PATIENCE, Served, serving
+from tests.serving import GREEDY, LOOPBACK, PATIENCE, Served, serving
 
 SECRETS = ("sesame-open-you", "walrus-prompt", "walrus-system", "walrus-text")
 HEADERS = {"Authorization": f"Bearer {SECRETS[0]}"}
@@ -56,7 +56,7 @@ class Log:
 
 def post(served: Served, path: str, body: dict[str, Any], request_id: str) -> httpx.Response:
     headers = HEADERS | {"X-Request-Id": request_id}
-    answer = httpx.post(served.url + path, json=body, headers=headers, timeout=PATIENCE, trust_env=False)
+    answer = httpx.post(served.url + path, json=body, headers=headers, timeout=PATIENCE, **LOOPBACK)
     assert answer.headers["x-request-id"] == request_id
     assert answer.status_code == 200, answer.text
     return answer
@@ -104,7 +104,7 @@ def test_a_client_that_leaves(log: Log) -> None:
     long = {"type": "array", "items": {"enum": ["one", "two", "three"]}, "minItems": 300}
     endless = CHAT | {"stream": True, "format": long, "options": {"num_predict": -1}}
     headers = {"X-Request-Id": "leaves"}
-    client = httpx.Client(base_url=log.served.url, timeout=PATIENCE, trust_env=False)
+    client = httpx.Client(base_url=log.served.url, timeout=PATIENCE, **LOOPBACK)
     with client, client.stream("POST", "/api/chat", json=endless, headers=headers) as answer:
         next(answer.iter_lines())
     line = log.one("answered", request_id="leaves")
@@ -155,12 +155,14 @@ def test_pull_and_create_are_one_line_each(log: Log) -> None:
 async def test_a_push_is_one_line(log: Log) -> None:
     async with http.serving(lambda request: http.Answer(201 if request.method == "PUT" else 200)) as server:
         name = f"{server.host}/library/pushed"
-        async with httpx.AsyncClient(base_url=log.served.url, trust_env=False, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=log.served.url, **LOOPBACK, timeout=PATIENCE) as client:
             await client.post("/api/copy", json={"source": "tinychat", "destination": name})
             body = {"model": name, "insecure": True, "stream": False}
             answer = await client.post("/api/push", json=body, headers={"X-Request-Id": "push-1"})
             assert answer.json() == {"status": "success"}, answer.text
-            lost = await client.post("/api/pull", json={"model": name + "2"}, headers={"X-Request-Id": "pull-2"})
+            lost = await client.post(
+                "/api/pull", json={"model": name + "2", "insecure": True}, headers={"X-Request-Id": "pull-2"}
+            )
             assert "error" in lost.text
     line = log.one("pushed", request_id="push-1")
     assert (line["level"], line["model"]) == ("INFO", f"{name}:latest")

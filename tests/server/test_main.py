@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving import serving
+from tests.serving import LOOPBACK, serving
 
 PATIENCE = 60  # seconds
 
@@ -72,7 +72,7 @@ def test_start_and_stop(tmp_path: Path, number: signal.Signals) -> None:
         while True:
             assert child.poll() is None
             try:
-                answer = httpx.get(f"{url}/api/version", trust_env=False)
+                answer = httpx.get(f"{url}/api/version", **LOOPBACK)
                 break
             except httpx.TransportError:
                 time.sleep(0.05)

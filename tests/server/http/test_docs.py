@@ -8,19 +8,26 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+import pytest_asyncio
 
 from engine.api import Delta, Detokenized, Embeddings, Final, Ranked, Rendered, RunningModel, Tokenized, ToolCall
+from server.app import create_app
 from server.http.docs import router as docs
 from server.routers import ROUTERS
+from server.settings import Settings
 from tests.server.fake_engine import FakeEngine
 
 FINAL = Final(done_reason="stop", context=[1, 2], prompt_eval_count=3, eval_count=4, eval_duration=5)
 CALL = ToolCall("f", {"a": 1}, id="c")
 
 
-@pytest.fixture
-async def document(client: httpx.AsyncClient) -> dict[str, Any]:
-    answer = await client.get("/openapi.json")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    settings = Settings(models=tmp_path_factory.mktemp("documented") / "models")
+    engine = FakeEngine(settings.models)
+    transport = httpx.ASGITransport(app=create_app(settings, engine, engine.models))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:11434") as client:
+        answer = await client.get("/openapi.json")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json; charset=utf-8")
     return dict(answer.json())
 

@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.serving import LOOPBACK
+
 PATIENCE = 30  # seconds that a test waits for what should take less than one
 
 
@@ -47,14 +49,14 @@ def lines(answer: httpx.Response) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_server_stops(tmp_path: Path, number: signal.Signals) -> None:
-    with serving(tmp_path, 60) as process, httpx.Client(base_url=process.url, trust_env=False) as client:
+    with serving(tmp_path, 60) as process, httpx.Client(base_url=process.url, **LOOPBACK) as client:
         assert client.get("/api/version").status_code == 200
         process.signal(number)
         assert process.wait() == 0
 
 
 def test_sigterm_lets_an_answer_finish(tmp_path: Path) -> None:
-    with serving(tmp_path, 60) as process, httpx.Client(base_url=process.url, trust_env=False, timeout=60) as client:
+    with serving(tmp_path, 60) as process, httpx.Client(base_url=process.url, **LOOPBACK, timeout=60) as client:
         with client.stream("POST", "/api/generate", json={"model": "t", "prompt": "30"}) as answer:
             stream = lines(answer)
             assert next(stream)["response"] == "0"
@@ -69,7 +71,7 @@ def test_sigterm_lets_an_answer_finish(tmp_path: Path) -> None:
     ids=["too long", "SIGINT", "a second SIGTERM"],
 )
 def test_an_answer_that_is_ended_says_so(tmp_path: Path, drain: float, signals: list[signal.Signals]) -> None:
-    with serving(tmp_path, drain) as process, httpx.Client(base_url=process.url, trust_env=False) as client:
+    with serving(tmp_path, drain) as process, httpx.Client(base_url=process.url, **LOOPBACK) as client:
         with client.stream("POST", "/api/generate", json={"model": "t", "prompt": "30000"}) as answer:
             stream = lines(answer)
             next(stream)
@@ -83,21 +85,21 @@ def test_an_answer_that_is_ended_says_so(tmp_path: Path, drain: float, signals: 
 
 
 def test_nothing_new_is_accepted_while_answers_finish(tmp_path: Path) -> None:
-    with serving(tmp_path, 60) as process, httpx.Client(base_url=process.url, trust_env=False) as client:
+    with serving(tmp_path, 60) as process, httpx.Client(base_url=process.url, **LOOPBACK) as client:
         with client.stream("POST", "/api/generate", json={"model": "t", "prompt": "30000"}) as answer:
             stream = lines(answer)
             next(stream)
             process.signal(signal.SIGTERM)
             for _ in range(10):
                 next(stream)
-            with httpx.Client(base_url=process.url, trust_env=False) as other, pytest.raises(httpx.ConnectError):
+            with httpx.Client(base_url=process.url, **LOOPBACK) as other, pytest.raises(httpx.ConnectError):
                 other.get("/api/version")
             process.signal(signal.SIGINT)
         assert process.wait() == 0
 
 
 def test_who_says_it_twice_is_not_kept_waiting(tmp_path: Path) -> None:
-    with serving(tmp_path, 0, "stubborn") as process, httpx.Client(base_url=process.url, trust_env=False) as client:
+    with serving(tmp_path, 0, "stubborn") as process, httpx.Client(base_url=process.url, **LOOPBACK) as client:
         assert client.get("/api/version").status_code == 200
         process.signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):

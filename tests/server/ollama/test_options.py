@@ -27,7 +27,7 @@ from engine.model import Models
 from modelfile.parameters import PARAMETERS, resolve_options
 from registry.storage.store import Store
 from tests.engine.runner.harness import TINYCHAT
-from tests.serving import PATIENCE, Served, serving
+from tests.serving import LOOPBACK, PATIENCE, Served, serving
 
 STORY, COUNTING = "Once", "1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2, 3,"
 OFF = {"temperature": 0, "repeat_penalty": 1, "num_predict": 12}
@@ -50,7 +50,7 @@ class Model:
 
     def post(self, prompt: str, options: dict[str, Any], **fields: Any) -> httpx.Response:
         body = {"model": "tinychat", "prompt": prompt, "raw": True, "stream": False, "options": options, **fields}
-        return httpx.post(f"{self.server.url}/api/generate", json=body, timeout=PATIENCE, trust_env=False)
+        return httpx.post(f"{self.server.url}/api/generate", json=body, timeout=PATIENCE, **LOOPBACK)
 
     def text(self, prompt: str = STORY, **options: Any) -> str:
         answer = self.answer(prompt, **options)
@@ -66,11 +66,11 @@ class Model:
 
     def unload(self) -> None:
         url = f"{self.server.url}/api/generate"
-        httpx.post(url, json={"model": "tinychat", "keep_alive": 0}, timeout=PATIENCE, trust_env=False)
+        httpx.post(url, json={"model": "tinychat", "keep_alive": 0}, timeout=PATIENCE, **LOOPBACK)
         _await(lambda: not self.loaded())
 
     def loaded(self) -> list[dict[str, Any]]:
-        return httpx.get(f"{self.server.url}/api/ps", trust_env=False).json()["models"]  # type: ignore[no-any-return]
+        return httpx.get(f"{self.server.url}/api/ps", **LOOPBACK).json()["models"]  # type: ignore[no-any-return]
 
     def records(self, message: str) -> list[dict[str, Any]]:
         """The log's records with this message so far."""

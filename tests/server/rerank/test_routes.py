@@ -17,7 +17,7 @@ from server.rerank.schemas import MAX_DOCUMENTS
 from tests.engine.berts import bert_reranker
 from tests.engine.test_engine import store_model
 from tests.server.fake_engine import FakeEngine
-from tests.serving import Served, serving
+from tests.serving import LOOPBACK, Served, serving
 
 PATHS = ["/api/rerank", "/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/v2/rerank"]
 BODY: dict[str, Any] = {"model": "T", "query": "q", "documents": ["a", {"text": "b"}, "c", "a"]}
@@ -180,7 +180,7 @@ DOCUMENTS = ["the dog", "seven wizards tell a story", "日本 naïve 🦙", "", 
 
 
 def ask(server: Served, path: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{server.url}{path}", json={"model": "ranker", **body}, trust_env=False, timeout=60)
+    return httpx.post(f"{server.url}{path}", json={"model": "ranker", **body}, **LOOPBACK, timeout=60)
 
 
 def test_a_real_model_ranks_for_all_clients_alike(reranker: Served) -> None:
