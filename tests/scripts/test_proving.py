@@ -1,6 +1,10 @@
-"""What set-up does with a library that does not work here: a real pip, a package that turns out as its flags say."""
+"""What set-up does with a library that does not work here: a real pip, a package that turns out as its flags say.
+
+The self-test is real, too, but for the number of quantisations; `tests/engine/test_selftest.py` has all of them.
+"""
 
 import shlex
+import shutil
 import subprocess
 import tarfile
 import venv
@@ -9,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pip
 import pytest
 import typing_extensions
 
+from engine import selftest
 from scripts.build_flags import Facts
-from scripts.install_engine import NAME, Installer
+from scripts.install_engine import Installer
 from tests.engine.broken_library import COMPUTES_WRONGLY, DIES, broken_library
 
 WANTED = "llama-cpp-python==0.3.36"
@@ -89,7 +95,9 @@ class Machine:
         )
 
     def uninstall(self) -> None:
-        self.pip("uninstall", "-y", NAME)
+        """Remove the package. pip would do the same in half a second."""
+        for folder in Path(self.python).parents[1].glob("lib/python3*/site-packages/llama_cpp*"):
+            shutil.rmtree(folder)
 
     def cached(self) -> int:
         """How many wheels pip's cache has."""
@@ -109,12 +117,13 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An interpreter that has what llama-cpp-python needs, lent to it."""
+    """An interpreter with pip and what llama-cpp-python needs, lent to it: to install pip takes five seconds."""
     folder = tmp_path_factory.mktemp("python")
-    venv.create(folder / "venv", with_pip=True, symlinks=True)
+    venv.create(folder / "venv", symlinks=True)
     lent = folder / "lent"
     lent.mkdir()
-    packages = Path(np.__file__).parent, Path(np.__file__).parents[1] / "numpy.libs", Path(typing_extensions.__file__)
+    numpy = Path(np.__file__).parent
+    packages = Path(pip.__file__).parent, numpy, numpy.with_name("numpy.libs"), Path(typing_extensions.__file__)
     for package in packages:
         if package.exists():
             (lent / package.name).symlink_to(package)
@@ -124,7 +133,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def machine(python: str, tmp_path: Path) -> Iterator[Machine]:
+def machine(python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    monkeypatch.setattr(selftest, "MODULE", "tests.scripts.quick_selftest")
     machine = Machine(python, tmp_path)
     yield machine
     machine.uninstall()

@@ -102,28 +102,29 @@ async def test_what_is_planned_is_what_it_takes(tmp_path: Path, kind: str) -> No
     sizes = {"n_ctx": num_ctx, "n_cells": memory_plan.n_cells, "n_parallel": memory_plan.n_parallel, "n_batch": n_batch}
     await process.load(load(path=str(path), embedding=memory_plan.embedding, **sizes), math.inf)
     loaded = resident(process)
-    await process.embed(Embed(0, ["the dog and the fox " * 400] * 9, num_ctx, True, 0, True, 0))
+    await process.embed(Embed(0, ["the dog and the fox " * 400] * 3, num_ctx, True, 0, True, 0))
     resized = resident(process) - loaded
     await process.close()
     assert abs(resized - memory_plan.embedding_bytes) < 8 * MIB
     assert loaded + resized < (memory_plan.total + memory_plan.embedding_bytes) * 1.02
 
 
-@pytest.mark.parametrize("kind", ["bert", "chat"])
-async def test_ranking_and_embedding_take_no_more_than_either(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "heap"), [("bert", 1 * MIB), ("chat", 8 * MIB)])
+async def test_ranking_and_embedding_take_no_more_than_either(tmp_path: Path, kind: str, heap: int) -> None:
+    """`heap`: what may stay in the C library's heap as contexts come and go, less than one of them takes."""
     path = tmp_path / "ranks.gguf"
     path = bert_reranker(path) if kind == "bert" else chat_reranker(TINYCHAT, path)
-    num_ctx = 128 if kind == "bert" else 1024
+    num_ctx = 128 if kind == "bert" else 256
     memory_plan = planned(path, generates=False, num_ctx=num_ctx)
     process = await RunnerProcess.spawn(os.environ)
     sizes = {"n_ctx": num_ctx, "n_cells": memory_plan.n_cells, "n_parallel": memory_plan.n_parallel, "n_batch": 1}
     await process.load(load(path=str(path), embedding=memory_plan.embedding, **sizes), math.inf)
-    for _ in range(3):
-        await process.rerank(Rerank(0, "the dog", [f"{n} and the fox " * 400 for n in range(9)], num_ctx, True))
-        await process.embed(Embed(0, ["the dog and the fox " * 400] * 9, num_ctx, True, 0, True, 0))
+    for _ in range(2):
+        await process.rerank(Rerank(0, "the dog", [f"{n} and the fox " * 100 for n in range(9)], num_ctx, True))
+        await process.embed(Embed(0, ["the dog and the fox " * 100] * 9, num_ctx, True, 0, True, 0))
     taken = resident(process)
     await process.close()
-    assert taken < memory_plan.total * 1.02
+    assert taken < memory_plan.total + heap
 
 
 def test_what_only_embeds_takes_no_room_for_answers(tmp_path: Path) -> None:

@@ -200,7 +200,9 @@ def test_what_the_grammar_repeats_is_no_loop(runner: Runner, rules: str) -> None
     assert runner.done(seq).reason == "stop"
 
 
-def test_a_loop_without_an_end_in_reach_goes_on_and_is_cut(runner: Runner) -> None:
+def test_a_loop_without_an_end_in_reach_goes_on_and_is_cut(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limits in ("_AT_FIRST", "_AT_LENGTH", "_BETWEEN_TOKENS"):  # no search would find one
+        monkeypatch.setattr(f"engine.runner.matcher.{limits}", (2_500, 0.05))
     seq = runner.submit(
         chat("Hi"), num_predict=600, sampling=never_ending(runner), grammar=Grammar("start: /( [a-z]+){2000}/")
     )

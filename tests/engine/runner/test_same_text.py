@@ -9,7 +9,7 @@ import pytest
 
 from engine.loading.load_options import row_kernels
 from engine.messages import Sampling
-from engine.runner.selftest import QUANTIZATIONS, CheckedQuantization, quantize
+from engine.runner.selftest import QUANTIZATIONS, quantize
 from engine.runner.sequence import Sequence
 from registry.gguf import read_header
 from tests.engine.runner.harness import PLAIN, Runner
@@ -17,8 +17,12 @@ from tests.engine.runner.harness import PLAIN, Runner
 WORDS = ["the", "fox", "river", "runs", "over", "stone", "bridge", "where", "old", "men", "talk", "about", "winter"]
 SEEDED = Sampling(temperature=0.8, seed=7)
 FREE = Sampling(temperature=0.9)
-DEPTHS = (20, 90, 400)  # words; some 30 to 700 tokens, before and behind the depth at which llama.cpp divides a row
-"""Lengths of prompts."""
+DEPTHS = {"Q8_0": (20, 90, 400), "Q4_0": (90,), "Q4_K_M": (90,), "F16": (400,), "BF16": (20,)}
+"""Lengths of prompts by quantisation, which chooses the kernels. In words: some 30 to 700 tokens, before and behind the
+depth at which llama.cpp divides a row."""
+ORDERED = ("Q8_0", "Q4_K_M", "F16")
+"""Quantisations that are asked in several orders."""
+BY_NAME = {quantization.name: quantization for quantization in QUANTIZATIONS}
 
 
 def words(count: int, seed: int) -> str:
@@ -26,11 +30,11 @@ def words(count: int, seed: int) -> str:
     return " ".join(dice.choice(WORDS) for _ in range(count))
 
 
-@pytest.fixture(scope="module", params=QUANTIZATIONS, ids=lambda quantization: quantization.name)
+@pytest.fixture(scope="module")
 def two_threads(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    quantization: CheckedQuantization = request.param
+    """A runner on the bundled model in the quantisation that the test names."""
     path = tmp_path_factory.mktemp("models") / "model.gguf"
-    quantize(path, quantization)
+    quantize(path, BY_NAME[request.param])
     runner = Runner(path=str(path), n_cells=8 * 1024, n_threads=2, rows=row_kernels(read_header(path)))
     yield runner
     runner.close()
@@ -40,7 +44,15 @@ def text(seq: Sequence) -> list[int]:
     return seq.tokens[seq.n_prompt :].tolist()
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+def test_every_quantisation_is_tried() -> None:
+    assert DEPTHS.keys() == BY_NAME.keys() >= {*ORDERED}
+
+
+@pytest.mark.parametrize(
+    ("two_threads", "depth"),
+    [(name, depth) for name, depths in DEPTHS.items() for depth in depths],
+    indirect=["two_threads"],
+)
 def test_with_a_seed_it_is_the_same_in_any_company(two_threads: Runner, depth: int) -> None:
     runner, prompt = two_threads, words(depth, depth)
     runner.forget()
@@ -69,6 +81,7 @@ def test_with_a_seed_it_is_the_same_in_any_company(two_threads: Runner, depth: i
     assert ask() == alone, "with nothing cached"
 
 
+@pytest.mark.parametrize("two_threads", ORDERED, indirect=True)
 def test_at_temperature_0_the_order_of_requests_changes_nothing(two_threads: Runner) -> None:
     runner = two_threads
     # They share beginnings, but none begins with all of another, as a conversation that goes on does.
