@@ -19,10 +19,11 @@ engine:
 	scripts/setup engine
 	@touch $(READY)
 
+# Hundreds of processes start: they keep what they have compiled, even where Python should write no bytecode.
 test: $(READY_TO_TEST)
 	scripts/install-test-packages
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 # What the tests cover: the same tests in one process, half as long again.
 coverage: $(READY_TO_TEST)

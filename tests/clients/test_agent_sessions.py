@@ -17,9 +17,9 @@ from tests.clients.agents import model
 from tests.clients.agents.dialects import AGENTS, Agent, Answer, Call
 from tests.serving import LOOPBACK, PATIENCE, Served, serving
 
-SENTENCES = 90  # of the system prompt; with the tools' schemas it has about 4,500 tokens
-CONTEXT = 8192  # the session fills more than half of it
-CACHED = 0.95  # of a prompt, from the second turn on
+SENTENCES = 10  # of the system prompt; with the tools' schemas it has about 2,500 tokens
+CONTEXT = 4096  # the session fills more than half of it
+CACHED = 0.9  # of a prompt, from the second turn on
 GENERATION_PROMPT = 16  # tokens at the end of a prompt that the next one need not repeat
 SYSTEM = "You are an agent. " + " ".join(
     f"Rule {number}: read the files before you change them, and say what you do." for number in range(SENTENCES)
@@ -73,7 +73,7 @@ class Session:
 
     def call(self, tool: str) -> None:
         """An answer that calls this tool, and the tool's result."""
-        answer = self.step(most=150, tool=tool)
+        answer = self.step(most=60, tool=tool)
         assert {call.name for call in answer.calls} == {tool}
         self.agent.results(answer.calls, [f"{tool}: done" for _ in answer.calls])
 

@@ -26,7 +26,7 @@ def declared(schemas: dict[str, Any]) -> tuple[Tool, ...]:
 
 
 @pytest.mark.parametrize("name", DISTINCT)
-@settings(max_examples=4, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, suppress_health_check=list(HealthCheck))
 @given(
     schemas=st.fixed_dictionaries(dict.fromkeys(FUNCTIONS, PARAMETERS)),
     seed=st.integers(0, 2**32),
