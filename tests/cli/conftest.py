@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.forks import Forks, forking
 from tests.cli.terminal import Terminal
 from tests.serving import PATIENCE, ROOT, Served
 
@@ -19,14 +20,22 @@ COMMAND = [sys.executable, "-m", "cli.main"]
 
 @dataclass(frozen=True)
 class Pronk:
-    """Calls `pronk` in an environment of its own; `home` is its user's folder, `folder` where it is called."""
+    """Calls `pronk` in an environment of its own; `home` is its user's folder, `folder` where it is called.
+
+    `forks` runs commands that are the same whatever the environment was while they were imported.
+    """
 
     home: Path
     environ: dict[str, str]
+    forks: Forks
     folder: Path = ROOT
 
     def __call__(self, *args: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
         """The result of one command whose input and output are pipes."""
+        return self.forks.run(args, self.folder, self.environ | environ, stdin)
+
+    def from_scratch(self, *args: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+        """As a call, but in a new process that imports what it needs in this environment."""
         return subprocess.run(
             [*COMMAND, *args],
             cwd=self.folder,
@@ -58,21 +67,27 @@ class Pronk:
         return result.stderr
 
 
-def _pronk(home: Path, url: str) -> Pronk:
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    with forking() as forks:
+        yield forks
+
+
+def _pronk(home: Path, url: str, forks: Forks) -> Pronk:
     own = {"HOME": str(home), "OLLAMA_HOST": url, "TERM": "xterm", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
-    return Pronk(home, os.environ | own)
+    return Pronk(home, os.environ | own, forks)
 
 
 @pytest.fixture
-def pronk(server: Served, tmp_path: Path) -> Pronk:
+def pronk(server: Served, tmp_path: Path, forks: Forks) -> Pronk:
     """The command as a user of the running server has it."""
-    return _pronk(tmp_path, server.url)
+    return _pronk(tmp_path, server.url, forks)
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Pronk:
+def alone(tmp_path: Path, forks: Forks) -> Pronk:
     """The command where no server runs: nothing listens on port 1."""
-    return _pronk(tmp_path, "http://127.0.0.1:1")
+    return _pronk(tmp_path, "http://127.0.0.1:1", forks)
 
 
 @pytest.fixture

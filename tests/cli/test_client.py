@@ -27,7 +27,7 @@ def port(server: Served) -> str:
     ],
 )
 def test_what_the_environment_holds_breaks_nothing(pronk: Pronk, environ: dict[str, str]) -> None:
-    result = pronk("ps", **environ)
+    result = pronk.from_scratch("ps", **environ)
     assert (result.returncode, result.stderr) == (0, "")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def patient(alone: Pronk, models: Path) -> Pronk:
         "HF_ENDPOINT": "http://127.0.0.1:1",
         "HF_TOKEN": "hf_s",
     }
-    return Pronk(alone.home, {**alone.environ, **own})
+    return replace(alone, environ={**alone.environ, **own})
 
 
 def examined(pronk: Pronk, *flags: str, **environ: str) -> tuple[int, dict[str, Any]]:
@@ -173,7 +174,7 @@ def test_models_that_are_no_folder(patient: Pronk, models: Path) -> None:
 
 def test_a_server_that_runs(pronk: Pronk, server: Served) -> None:
     own = {"OLLAMA_MODELS": str(server.store), "HTTPS_PROXY": NOWHERE, "HF_ENDPOINT": NOWHERE}
-    code, report = examined(Pronk(pronk.home, {**pronk.environ, **own}))
+    code, report = examined(replace(pronk, environ={**pronk.environ, **own}))
     assert code == 0
     assert report["ok"] is True
     assert list(report["checks"]) == NAMES
