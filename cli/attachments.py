@@ -16,10 +16,13 @@ from cli.arguments import CommandError
 IMAGES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif")
 SOUNDS = ("wav", "mp3", "flac")
 LONGEST = 1024  # characters of a path in a message
+MOST_TOLD = 3  # names of no file
 MOST_ENDS = 4  # places where a path may end that are tried, nearest first
 
 _START = re.compile(r"(?:^|(?<=\s))([\"']?)(?=\S)")
-_END = re.compile(rf"\.({'|'.join((*IMAGES, *SOUNDS))})(?![\w/\\])", re.IGNORECASE)
+_KINDS = "|".join((*IMAGES, *SOUNDS))
+_END = re.compile(rf"\.(?:{_KINDS})(?![\w/\\])", re.IGNORECASE)
+_NAME = re.compile(rf"(?<!\S)[\"']?([^\s\"']+\.(?:{_KINDS}))(?![\w/\\]|\.\w)", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\(.)")
 
 
@@ -39,15 +42,18 @@ class Attachment:
 def attach(text: str) -> tuple[str, list[Attachment]]:
     """The files that a message names, and the message without their names.
 
-    Names may be quoted, have blanks, or be escaped as a shell does it. What names no file stays text. Raises
-    CommandError for a file that cannot be read.
+    Names may be quoted, have blanks, or be escaped as a shell does it. What names no file stays text, which is told
+    on standard error. Raises CommandError for a file that cannot be read.
     """
     kept, attachments, position = [], [], 0
     for start, end, path in _named_files(text):
         kept.append(text[position:start])
         attachments.append(read(path))
         position = end
-    return "".join([*kept, text[position:]]).strip() if attachments else text, attachments
+    rest = "".join([*kept, text[position:]])
+    for name in _NAME.findall(rest)[:MOST_TOLD]:
+        print(f"There is no file '{name}'", file=sys.stderr)
+    return rest.strip() if attachments else text, attachments
 
 
 def begins_with_file(text: str) -> bool:

@@ -51,7 +51,8 @@ class Verb(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The parts of the usage line after the name."""
-        return ["[OPTIONS]", *(param.metavar for param in self.params if param.metavar)]
+        arguments = (param for param in self.params if param.param_type_name == "argument")
+        return ["[OPTIONS]", *(param.metavar for param in arguments if param.metavar)]
 
 
 def _as_utf8(value: Any) -> Any:
@@ -125,7 +126,9 @@ def run(
     keep_alive: KeepAlive = None,
     no_word_wrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not break lines between words.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tell what the answer cost.")] = False,
-    images: Annotated[list[Path] | None, typer.Option("--image", help="A picture or a sound to ask about.")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Option("--image", metavar="FILE", help="A picture or a sound to ask about.")
+    ] = None,
     dimensions: Dimensions = None,
     truncate: Truncate = None,
     insecure: Insecure = False,

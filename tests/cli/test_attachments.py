@@ -80,6 +80,13 @@ def test_what_is_added_is_told(folder: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "Added image 'cat.png'\nAdded audio 'hello.wav'\n"
 
 
+def test_a_name_of_no_file_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    attach("Is 'dog.png' or /x/Dog.JPG, not cat.png? Say .png or photo.png.bak or png")
+    assert (
+        capsys.readouterr().err == "Added image 'cat.png'\nThere is no file 'dog.png'\nThere is no file '/x/Dog.JPG'\n"
+    )
+
+
 def test_a_file_that_is_not_there(folder: Path) -> None:
     with pytest.raises(CommandError, match=r"^dog\.png cannot be read: No such file or directory$"):
         read(Path("dog.png"))
