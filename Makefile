@@ -23,7 +23,7 @@ engine:
 test: $(READY_TO_TEST)
 	scripts/install-test-packages
 	@$(MAKE) --no-print-directory check
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # What the tests cover: the same tests in one process, half as long again.
 coverage: $(READY_TO_TEST)

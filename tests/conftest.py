@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,15 @@ settings.load_profile("any-machine")
 # several times as long. What is about threads starts without this, but waits as briefly as in the product's children.
 ENVIRON["OMP_THREAD_LIMIT"] = "1"
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_of_llama_cpp() -> Iterator[None]:
+    """Close what the package opens when it is imported and never closes: Python would warn of it when it ends."""
+    yield
+    if utilities := sys.modules.get("llama_cpp._utils"):
+        utilities.outnull_file.close()
+        utilities.errnull_file.close()
 
 
 @pytest.fixture(scope="module")
