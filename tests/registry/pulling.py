@@ -16,6 +16,7 @@ from registry.remote.retries import Retries
 from registry.remote.transport import Network
 from registry.storage.partials import Division
 from registry.storage.store import Store
+from tests.registry.servers.internet import NO_TLS
 
 SMALL_PARTS = Division(count=4, smallest=1000, largest=100_000)
 
@@ -26,7 +27,7 @@ async def no_pause(_: float) -> None:
 
 def policy(*, stall: float = 20.0, division: Division = SMALL_PARTS, **fields: Any) -> Policy:
     """Parts of a few bytes, tried again at once."""
-    return Policy(network=Network(stall=stall), division=division, retries=Retries(sleep=no_pause), **fields)
+    return Policy(network=Network(stall=stall, tls=NO_TLS), division=division, retries=Retries(sleep=no_pause), **fields)
 
 
 def pulls(store: Store, *, keep_unused: bool = False, **fields: Any) -> Pulls:

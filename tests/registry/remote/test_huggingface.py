@@ -23,7 +23,7 @@ from tests.registry.gguf.test_merge import split
 from tests.registry.pulling import SMALL_PARTS, collect, no_pause, statuses
 from tests.registry.servers.http import Answer, Server, serving
 from tests.registry.servers.hub import Hub
-from tests.registry.servers.internet import Internet
+from tests.registry.servers.internet import NO_TLS, Internet
 from tests.registry.servers.registry import MemoryRegistry
 from tests.registry.stores import blobs, check_whole, files, names
 
@@ -59,7 +59,7 @@ async def world(tmp_path: Path, hub: Hub, registry: object) -> AsyncIterator[Wor
         places = {PUBLIC: registry_server.host, "127.0.0.1": hub_server.host}
         internet = Internet({"hf.co": [[PUBLIC]], "localhost": [["127.0.0.2"]]}, places)
         internet.places["127.0.0.2"] = elsewhere.host
-        network = Network(stall=20, resolve=internet.resolve, make_pool=internet.make_pool)
+        network = Network(stall=20, resolve=internet.resolve, make_pool=internet.make_pool, tls=NO_TLS)
         yield World(hub, hub_server, elsewhere, registry_server, network, Store(tmp_path / "models"))
 
 

@@ -15,7 +15,7 @@ from registry.remote.transport import MAX_JSON, Network, Transport
 from tests.registry.remote.test_addresses import NOWHERE, PRIVATE
 from tests.registry.servers.certificates import tls_contexts
 from tests.registry.servers.http import Answer, Handler, Request, Server, serving
-from tests.registry.servers.internet import Internet
+from tests.registry.servers.internet import NO_TLS, Internet
 
 PUBLIC = "8.8.8.8"
 OTHER_PUBLIC = "9.9.9.9"
@@ -38,7 +38,7 @@ async def get(network: Network, url: str, headers: dict[str, str] | None = None)
 def world(server: Server, *addresses: str) -> tuple[Internet, Network]:
     """An internet where `registry.example` is a public address, and the server is at all of these."""
     internet = Internet({"registry.example": [[PUBLIC]]}, dict.fromkeys((PUBLIC, *addresses), server.host))
-    return internet, Network(stall=20, resolve=internet.resolve, make_pool=internet.make_pool)
+    return internet, Network(stall=20, resolve=internet.resolve, make_pool=internet.make_pool, tls=NO_TLS)
 
 
 def hop(location: str) -> Handler:

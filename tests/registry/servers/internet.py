@@ -11,6 +11,9 @@ import httpx
 from registry.remote.connections import Pool
 from registry.remote.proxies import Proxy
 
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For networks without TLS: trusts nobody, so there are no certificates to load."""
+
 
 @dataclass(slots=True)
 class Internet:
