@@ -27,7 +27,9 @@ async def no_pause(_: float) -> None:
 
 def policy(*, stall: float = 20.0, division: Division = SMALL_PARTS, **fields: Any) -> Policy:
     """Parts of a few bytes, tried again at once."""
-    return Policy(network=Network(stall=stall, tls=NO_TLS), division=division, retries=Retries(sleep=no_pause), **fields)
+    return Policy(
+        network=Network(stall=stall, tls=NO_TLS), division=division, retries=Retries(sleep=no_pause), **fields
+    )
 
 
 def pulls(store: Store, *, keep_unused: bool = False, **fields: Any) -> Pulls:

@@ -17,8 +17,8 @@ CONFIG_OF_OLLAMA = "3943d147577a526ad9c7fb2e2a615dec5e682e00bd022757f2141d132536
 
 
 def test_the_models() -> None:
-    assert list(MODELS) == [name("tinychat")]
-    assert len(MODELS) == 1
+    assert list(MODELS) == [name("tinychat"), name("sight")]
+    assert len(MODELS) == 2
     for text in ("tinychat", "TinyChat:Latest", "registry.ollama.ai/library/tinychat"):
         assert name(text) in MODELS
         assert MODELS[name(text)].name == name("tinychat")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.chat.grammar.json_grammar import ON_ONE_LINE, json_rules
-from engine.chat.grammar.json_terminals import quoted
+from engine.chat.grammar.json_terminals import can_be_without, quoted, without
 from engine.chat.output.format import BLANK, KEY, LINE, NUMBER
 from engine.chat.regex.assertions import search
 from engine.chat.regex.nodes import Untranslatable, lengths, terminal
@@ -23,7 +23,7 @@ FINITE = r"/-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?/"
 """A number that no reader takes for a string because it is infinite."""
 
 _NULL = r"/\n?[nN][uU][lL][lL]\n?/"
-_LINES_AROUND = r"(/\n/ TEXT | TEXT /\n/)"
+_NO_LINES_AROUND = r"/([^\n]((.|\n)*[^\n])?)?/"
 
 
 def literal(text: str, special_tokens: Sequence[str]) -> str:
@@ -92,8 +92,8 @@ class GrammarBuilder:
         closing, place, behind = _split(end, tuple(_PLACES))
         self.add_closing(closing)
         before, mark, after = _split(closing, self._special_tokens)
-        lost = " | ".join(map(quoted, [*reserved, before + mark]))
-        parts = [*_limits(schema), f"~(TEXT ({lost}) TEXT)"]
+        parts = _limits(schema)
+        parts = [*parts, _free_of([*reserved, before + mark], limited=len(parts) > 1)]
         free = " & ".join(parts if nullable else [*parts, f"~{_NULL}"])
         goes_on = self.literal(after + place + behind)
         if not mark:
@@ -116,7 +116,19 @@ def _limits(schema: Mapping[str, Any]) -> list[str]:
     pattern = schema.get("pattern")
     if isinstance(pattern, str) and (body := _searched(pattern)):
         limits.append(body)
-    return [*limits, f"~{_LINES_AROUND}"] if len(limits) > 1 else limits
+    return [*limits, _NO_LINES_AROUND] if len(limits) > 1 else limits
+
+
+def _free_of(lost: Sequence[str], *, limited: bool) -> str:
+    """A terminal for texts with none of these in them.
+
+    Beside limits, above all beside counted characters, llguidance makes far fewer states of a pattern than of what it
+    has to negate.
+    """
+    shortest = [text for text in lost if not any(other in text for other in lost if other != text)]
+    if limited and can_be_without(shortest):
+        return f"/{without(shortest)}/"
+    return f"~(TEXT ({' | '.join(map(quoted, lost))}) TEXT)"
 
 
 def _searched(pattern: str) -> str:

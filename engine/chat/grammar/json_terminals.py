@@ -17,6 +17,11 @@ from engine.chat.schema.reader import LARGEST, UnusableSchema, ValueSet
 # Patterns of strings without the texts that a format's reader would take for markup.
 
 
+def can_be_without(reserved: Sequence[str]) -> bool:
+    """Whether `without` can make a pattern for these texts."""
+    return len({text[0] for text in reserved}) == 1 and all(text.count(text[0]) == 1 for text in reserved)
+
+
 def without(reserved: Sequence[str]) -> str:
     """A pattern of strings without the reserved texts, which share a first character that they have only once."""
     (first,) = {text[0] for text in reserved}
