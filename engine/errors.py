@@ -20,6 +20,11 @@ PROMPT_TOO_LONG = (
 )
 
 
+def context_exceeded(tokens: int, limit: int) -> str:
+    """What a user reads whose prompt has too many tokens for a context of `limit`."""
+    return f"request ({tokens} tokens) exceeds the available context size ({limit} tokens), try increasing it"
+
+
 class EngineError(Exception):
     """Base of all engine errors; `str()` is the text a user reads.
 

@@ -18,6 +18,11 @@ CONTEXT_PADDING = 256  # llama.cpp rounds a context up to a multiple of this man
 NO_LIMIT = (1 << 31) - 1
 
 
+def padded(tokens: int) -> int:
+    """The cells that llama.cpp makes for so many tokens."""
+    return -(-tokens // CONTEXT_PADDING) * CONTEXT_PADDING
+
+
 class Sampling(msgspec.Struct, array_like=True, frozen=True):
     """How the next token is chosen. Names, ranges and defaults are those of `modelfile.parameters`."""
 
@@ -184,6 +189,10 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
 
     With `logprobs` the text comes in `ScoredChunk`s, whose tokens have the `top_logprobs` likeliest ones beside them;
     with `prompt_logprobs` the first one, which has no text and counts no token, has those of the prompt.
+
+    A prompt behind which fewer than `room` tokens of `num_ctx` are free is refused, whatever `overflow` says, before
+    anything else is. An answer that `grows` asks with `NeedsRoom` before its context is full, and goes on behind it
+    only after an `Extend`.
     """
 
     id: int
@@ -207,6 +216,8 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     thinking: ThinkingLimit | None = None
     triggers: Triggers | None = None
     media: tuple[PlacedFile, ...] = ()
+    room: int = 0
+    grows: bool = False
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
@@ -224,6 +235,28 @@ class Constrain(msgspec.Struct, array_like=True, frozen=True, tag=9):
     id: int
     grammar: Grammar | None
     trace_id: str = ""
+
+
+class Resize(msgspec.Struct, array_like=True, frozen=True, tag=10):
+    """Change the size of the KV cache, on the same weights. Answered by `Resized`.
+
+    `n_ctx`, `n_cells` and `prompt_cache` are as in `LoadModel`. What runs goes on, what is cached stays if it fits.
+    """
+
+    id: int
+    n_ctx: int
+    n_cells: int
+    prompt_cache: int
+
+
+class Extend(msgspec.Struct, array_like=True, frozen=True, tag=11):
+    """The answer `id` may fill `num_ctx` tokens of context; no more than before if it cannot grow.
+
+    An answer that has ended is ignored.
+    """
+
+    id: int
+    num_ctx: int
 
 
 class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
@@ -296,7 +329,7 @@ class Rerank(msgspec.Struct, array_like=True, frozen=True, tag=8):
     trace_id: str = ""
 
 
-ToRunner = LoadModel | Submit | Constrain | Cancel | Tokenize | Detokenize | Ping | Embed | Rerank
+ToRunner = LoadModel | Submit | Constrain | Cancel | Resize | Extend | Tokenize | Detokenize | Ping | Embed | Rerank
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):
@@ -480,6 +513,20 @@ class Reranked(msgspec.Struct, array_like=True, frozen=True, tag=46):
     cut: tuple[int, ...] = ()
 
 
+class NeedsRoom(msgspec.Struct, array_like=True, frozen=True, tag=47):
+    """The context of an answer that `grows` will soon be full. `tokens`: prompt and answer so far."""
+
+    id: int
+    tokens: int
+
+
+class Resized(msgspec.Struct, array_like=True, frozen=True, tag=48):
+    """Answer to `Resize`. Unless `done` there was no memory, and all is as before."""
+
+    id: int
+    done: bool
+
+
 FromRunner = (
     Hello
     | Loading
@@ -495,6 +542,8 @@ FromRunner = (
     | Crashed
     | Embedded
     | Reranked
+    | NeedsRoom
+    | Resized
     | LogLine
 )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psutil
 
 
@@ -19,6 +22,18 @@ class NewChildren:
     def __call__(self) -> set[psutil.Process]:
         """The processes."""
         return set(psutil.Process().children(recursive=True)) - self._before
+
+
+@contextmanager
+def short_of_memory(pid: int, spare: int) -> Iterator[None]:
+    """Lets a process have `spare` bytes of address space more than it has now, and no more, as long as this lasts."""
+    process = psutil.Process(pid)
+    before = process.rlimit(psutil.RLIMIT_AS)
+    process.rlimit(psutil.RLIMIT_AS, (process.memory_info().vms + spare, before[1]))
+    try:
+        yield
+    finally:
+        process.rlimit(psutil.RLIMIT_AS, before)
 
 
 def _runs(process: psutil.Process, module: str) -> bool:

@@ -17,6 +17,7 @@ from engine.runner.streams import Streams
 ADMISSION_MARGIN = 32  # cells that a new sequence must find behind its tokens
 WORTH_WAITING = 32  # tokens; a prompt waits while another computes at least this much more of their common prefix
 PATIENCE = 10.0  # seconds that others may overtake a sequence for which there is no room
+NO_SHAPE = Shape(0, 0)  # serves nobody
 NO_MEMORY = "there is no memory for another division of the KV cache"
 
 
@@ -36,7 +37,7 @@ class Admission:
     ) -> None:
         self._context = context
         self._streams = streams
-        self._budget = budget
+        self.budget = budget
         self._grid = grid
         self._fail = fail
         self.waiting: deque[Sequence] = deque()
@@ -48,12 +49,32 @@ class Admission:
         while self.waiting and (seq := self.next()) is not None and self._admit(seq):
             pass
 
+    def resize(self, budget: Budget) -> bool:
+        """Divide another number of cells from now on. Who has no room any more is suspended.
+
+        Another number is taken at once, so that it shows now whether there is memory for it. False if not: then all is
+        as before, but for the suspended. Raises ModelError.
+        """
+        if budget.cells != self.budget.cells:
+            shape = self._resized(budget)
+            while not self._fit(shape):
+                self.suspend(self.running[-1])
+            if shape != self._streams.shape and not self._streams.reshape(shape):
+                return False
+        self.budget = budget
+        return True
+
+    def _resized(self, budget: Budget) -> Shape:
+        """The widest shape of another budget that holds the longest sequence beside those that run, if any does."""
+        steady = any(seq.steady for seq in self.running)
+        return choose_shape(self._lengths, [budget.longest], budget, NO_SHAPE, may_unify=not steady)[0]
+
     def next(self) -> Sequence | None:
         """The first waiting sequence that may start: a sequence that waits for something else holds up nobody.
 
         But where there is no room for one that has waited long, nobody starts before it.
         """
-        if len(self.running) >= self._budget.streams:
+        if len(self.running) >= self.budget.streams:
             return None
         for seq in self.waiting:
             if not self.running:
@@ -104,7 +125,7 @@ class Admission:
         steady = any(seq.steady for seq in (*self.running, *wishes))
         needs = [self._need(seq) for seq in self.running]
         wished = [self._need(seq) for seq in wishes]
-        return choose_shape(needs, wished, self._budget, self._streams.shape, may_unify=not steady)
+        return choose_shape(needs, wished, self.budget, self._streams.shape, may_unify=not steady)
 
     def _need(self, seq: Sequence) -> int:
         """Cells that a sequence needs: few more than its tokens, but in a new shape some for its answer."""
@@ -127,7 +148,11 @@ class Admission:
                 self.suspend(self.running[-1])
 
     def _fit(self, shape: Shape) -> bool:
-        return fits([len(seq.tokens) for seq in self.running], shape)
+        return fits(self._lengths, shape)
+
+    @property
+    def _lengths(self) -> list[int]:
+        return [len(seq.tokens) for seq in self.running]
 
     def _has_prefix_coming(self, seq: Sequence) -> bool:
         """Whether a prompt that is being computed shares a longer prefix with this one than can be had yet."""

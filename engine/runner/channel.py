@@ -20,12 +20,14 @@ from engine.messages import (
     Constrain,
     Detokenize,
     Embed,
+    Extend,
     Failed,
     FromRunner,
     LoadModel,
     Ping,
     Pong,
     Rerank,
+    Resize,
     Submit,
     Text,
     Tokenize,
@@ -77,7 +79,8 @@ class ReadPrompt:
     spans: tuple[Span, ...]
 
 
-Item = Sequence | PoolJob | Cancel | LateGrammar | RowsReady
+Item = Sequence | PoolJob | Cancel | LateGrammar | RowsReady | Resize | Extend
+"""What the loops get."""
 
 
 class Counters(Protocol):
@@ -102,12 +105,14 @@ def _leave() -> NoReturn:
 class Channel:
     """Reads and writes frames; when the parent's end is closed, `leave` ends the process at once.
 
-    The reader thread never waits for llama.cpp: it answers pings and passes on cancels while others tokenise.
+    The reader thread never waits for llama.cpp: it answers pings and passes on cancels while others tokenise. `n_ctx`:
+    the context in tokens, padded, by which prompts are measured; the loop thread may change it.
     """
 
     def __init__(self, sock: socket.socket, leave: Callable[[], NoReturn] = _leave) -> None:
         self._sock = sock
         self._leave = leave
+        self.n_ctx = 0
         self._sending = threading.Lock()
         self._inbox: SimpleQueue[Item] = SimpleQueue()
         self._tokenizer_queue: SimpleQueue[_TextMessage] = SimpleQueue()
@@ -148,13 +153,14 @@ class Channel:
         `n_ctx` is the loaded context in tokens, padded. `media` reads prompts with pictures and sounds, None for models
         without a projector.
         """
+        self.n_ctx = n_ctx
         _start("reader", lambda: self._serve(abort, counters))
-        _start("tokenizer", lambda: self._tokenize(self._tokenizer_queue, vocabulary, n_ctx))
-        _start("long texts", lambda: self._tokenize(self._long_queue, vocabulary, n_ctx))
+        _start("tokenizer", lambda: self._tokenize(self._tokenizer_queue, vocabulary))
+        _start("long texts", lambda: self._tokenize(self._long_queue, vocabulary))
         if media is not None:
-            _start("media", lambda: self._read_media(media, vocabulary, n_ctx))
+            _start("media", lambda: self._read_media(media, vocabulary))
         before = threading.stack_size(STACK)
-        _start("grammars", lambda: self._constrain(vocabulary, n_ctx, counters))
+        _start("grammars", lambda: self._constrain(vocabulary, counters))
         threading.stack_size(before)
 
     def rows_ready(self) -> None:
@@ -186,6 +192,8 @@ class Channel:
                     self._grammar_queue.put(message)
                 case Tokenize() if message.media:
                     self._media_queue.put(message)
+                case Resize() | Extend():
+                    self._inbox.put(message)
                 case Tokenize() | Detokenize():
                     self._queue_for(message).put(message)
                 case Cancel(id=request_id):
@@ -209,7 +217,7 @@ class Channel:
         """The queue of a message's thread: long texts have their own, so that short ones need not wait for them."""
         return self._long_queue if _size(message) > _LONG else self._tokenizer_queue
 
-    def _read_media(self, media: MediaReader, vocabulary: Vocabulary, n_ctx: int) -> None:
+    def _read_media(self, media: MediaReader, vocabulary: Vocabulary) -> None:
         """The media thread: read prompts with pictures and sounds, then prepare requests or count tokens."""
         while True:
             message = self._media_queue.get()
@@ -231,28 +239,28 @@ class Channel:
             if message.grammar is not None:
                 self._grammar_queue.put(prompt)
             else:
-                deque(self._prepare(vocabulary, prompt, n_ctx), maxlen=0)
+                deque(self._prepare(vocabulary, prompt), maxlen=0)
 
-    def _tokenize(self, queue: SimpleQueue[_TextMessage], vocabulary: Vocabulary, n_ctx: int) -> None:
+    def _tokenize(self, queue: SimpleQueue[_TextMessage], vocabulary: Vocabulary) -> None:
         """A tokenizer thread: prepare requests without a grammar, answer Tokenize and Detokenize."""
         while True:
             message = queue.get()
             match message:
                 case Submit() | Embed() | Rerank():
-                    deque(self._prepare(vocabulary, message, n_ctx), maxlen=0)
+                    deque(self._prepare(vocabulary, message), maxlen=0)
                 case Tokenize():
                     self.send([_tokens(vocabulary, message)])
                 case Detokenize(id=message_id, tokens=tokens):
                     self.send([Text(message_id, vocabulary.detokenize(tokens), vocabulary.first_invalid(tokens))])
 
-    def _constrain(self, vocabulary: Vocabulary, n_ctx: int, counters: Counters) -> None:
+    def _constrain(self, vocabulary: Vocabulary, counters: Counters) -> None:
         """Prepare requests with a grammar by turns, on a thread of their own: some take long."""
         grammars = Grammars(vocabulary)
 
         def begun(message: Submit | ReadPrompt | Constrain) -> Iterator[None]:
             if isinstance(message, Constrain):
                 return self._constrain_later(message, grammars)
-            return self._prepare(vocabulary, message, n_ctx, grammars)
+            return self._prepare(vocabulary, message, grammars)
 
         work = deque([begun(self._first_for_grammars(grammars, counters))])
         while True:
@@ -294,7 +302,7 @@ class Channel:
                 self._inbox.put(late)
 
     def _prepare(
-        self, vocabulary: Vocabulary, work: _Work | ReadPrompt, n_ctx: int, grammars: Grammars | None = None
+        self, vocabulary: Vocabulary, work: _Work | ReadPrompt, grammars: Grammars | None = None
     ) -> Iterator[None]:
         """Turn a request into work for the loops and hand it over, unless it was cancelled meanwhile or is refused.
 
@@ -305,7 +313,7 @@ class Channel:
             return
         started = time.perf_counter()
         try:
-            item = _item(vocabulary, work, n_ctx, grammars)
+            item = _item(vocabulary, work, self.n_ctx, grammars)
         except PromptRejected as error:
             self._refuse(Failed(message.id, "context", str(error), error.tokens, error.limit))
             return

@@ -13,7 +13,20 @@ from types import TracebackType
 
 import msgspec
 
-from engine.messages import Cancel, Crashed, FromRunner, Hello, Loaded, Loading, LoadModel, LoadRefused
+from engine.messages import (
+    Cancel,
+    Crashed,
+    Extend,
+    FromRunner,
+    Hello,
+    Loaded,
+    Loading,
+    LoadModel,
+    LoadRefused,
+    Resize,
+    Resized,
+    padded,
+)
 from engine.runner.channel import Channel, LateGrammar, RowsReady
 from engine.runner.context import Context, ModelError
 from engine.runner.embed_loop import EmbedLoop
@@ -27,7 +40,7 @@ from engine.runner.preprocess import MOST_SCORED
 from engine.runner.prompt_cache import PromptCache
 from engine.runner.repacking import copied_types
 from engine.runner.sequence import Sequence
-from engine.runner.shape import Budget, padded
+from engine.runner.shape import Budget
 from engine.runner.streams import Streams
 from registry.logfields import fields
 
@@ -175,9 +188,21 @@ def _take_all(loops: Loops, channel: Channel) -> bool:
             loops.cancel(item.id)
         elif isinstance(item, LateGrammar):
             loops.loop.constrain(item.id, item.grammar)
+        elif isinstance(item, Extend):
+            loops.loop.extend(item.id, item.num_ctx)
+        elif isinstance(item, Resize):
+            _resize(loops.loop, channel, item)
         elif not isinstance(item, RowsReady):
             loops.submit(item)
     return changed
+
+
+def _resize(loop: Loop, channel: Channel, message: Resize) -> None:
+    """Make the KV cache larger or smaller. No prompt is measured by a larger context before it is there."""
+    budget = Budget(message.n_cells, loop.admission.budget.streams, padded(message.n_ctx))
+    if done := loop.resize(budget, message.prompt_cache):
+        channel.n_ctx = budget.longest
+    channel.send([Resized(message.id, done)])
 
 
 def _exit_on_unhandled_errors(channel: Channel, handler: ForwardingHandler) -> None:

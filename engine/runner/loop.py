@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.messages import Chunk, Failed, FromRunner, ScoredChunk, ScoredToken
+from engine.messages import Chunk, Failed, FromRunner, NeedsRoom, ScoredChunk, ScoredToken
 from engine.runner.admission import Admission
 from engine.runner.batch import Batch, RowsBatch
 from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
@@ -94,7 +94,7 @@ class Loop:
     @property
     def idle(self) -> bool:
         """Whether a step would have nothing to do, until something arrives."""
-        if any(not (seq.sampler.waits or self._awaits_rows(seq)) for seq in self._running):
+        if any(not (seq.waits or self._awaits_rows(seq)) for seq in self._running):
             return False
         return not self._waiting or (bool(self._running) and self.admission.next() is None)
 
@@ -127,13 +127,32 @@ class Loop:
             if seq.id == request_id:
                 seq.sampler.set_call_grammar(grammar)
 
+    def extend(self, request_id: int, num_ctx: int) -> None:
+        """Tell an answer how much context it may fill. An unknown id is one that has just ended: nothing happens."""
+        for seq in (*self._running, *self._waiting):
+            if seq.id == request_id:
+                seq.extend(num_ctx)
+                log_event(seq.trace_id, "sequence extended", seq=seq.id, limit=seq.limit, tokens=len(seq.tokens))
+
+    def resize(self, budget: Budget, prompt_cache: int) -> bool:
+        """Change the size of the KV cache. False without memory for it: then all is as before. Raises ModelError."""
+        cache = self.streams.prompt_cache
+        before = cache.limit
+        cache.set_limit(max(before, prompt_cache))  # what is in the streams goes there
+        done = self.admission.resize(budget)
+        cache.set_limit(prompt_cache if done else before)
+        return done
+
     def plan(self) -> StepPlan:
         """Admit sequences and choose what to compute; set `prefilling`, so that a cancel can abort a pass."""
+        for seq in self._decoding():
+            if seq.full:  # it has got no more context
+                self._overflow(seq, time.perf_counter())
         self.admission.admit_all()
         self.streams.close_gaps([seq.cells for seq in self._decoding() if seq.cells is not None])
         plan = StepPlan(self._decoding())  # without those whose state was refused just now
         self._want_rows()
-        if prompts := [seq for seq in self._running if not (seq.decoding or self._awaits_rows(seq))]:
+        if prompts := [seq for seq in self._running if not (seq.decoding or seq.waits or self._awaits_rows(seq))]:
             plan.prompts = self._chunks(prompts, plan.decoding)
             self.prefilling = frozenset(seq.id for seq, _ in plan.prompts)
         elif self.prefilling:
@@ -153,7 +172,7 @@ class Loop:
         self._send()
 
     def _decoding(self) -> list[Sequence]:
-        return [seq for seq in self._running if seq.decoding and not seq.sampler.waits]
+        return [seq for seq in self._running if seq.decoding and not seq.waits]
 
     # Passes
 
@@ -370,10 +389,13 @@ class Loop:
             self._events.append(Chunk(seq.id, text, seq.n_generated, seq.sampler.holds_call))
         if stream.stopped or seq.sampler.finished or (stream.looping and not seq.sampler.leave_loop()):
             self._end(seq, seq.sampler.end_reason, now)
-        elif seq.n_generated >= seq.max_new or (seq.full and not seq.shift):
+        elif seq.n_generated >= seq.max_new:
             self._end(seq, "length", now)
-        elif seq.full:
-            self._shift(seq)
+        elif seq.wants_room:
+            seq.asking = True
+            self._events.append(NeedsRoom(seq.id, len(seq.tokens)))
+        elif seq.full and not seq.asking:
+            self._overflow(seq, now)
 
     def _end(self, seq: Sequence, reason: str, now: float) -> None:
         if not seq.text.stopped:
@@ -407,6 +429,13 @@ class Loop:
         if seq.cells is not None:
             self.streams.release(seq.cells, remember=remember)
         seq.sampler.close()
+
+    def _overflow(self, seq: Sequence, now: float) -> None:
+        """Go on with a context that is full and does not grow: without its middle, or not at all."""
+        if seq.shift:
+            self._shift(seq)
+        else:
+            self._end(seq, "length", now)
 
     def _shift(self, seq: Sequence) -> None:
         """Context shift: drop the older half of what follows the first `n_keep` tokens."""

@@ -107,8 +107,10 @@ class Matcher:
         self.fault = ""
 
     def set_budget(self, tokens: int) -> None:
-        """Set how many tokens the answer may have."""
+        """Set how many tokens the answer may have from here on, unless it is being led to its end already."""
         self._left = tokens
+        if not self._forced:
+            self._end_path, self._next_look = None, LONGEST + 1
 
     def find_first_end(self, effort: Effort | None = None) -> Iterator[None]:
         """If the answer may have few tokens, search for an end before the first one, by default at length.

@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from engine.errors import PROMPT_TOO_LONG
-from engine.messages import Sampling, Submit
+from engine.errors import PROMPT_TOO_LONG, context_exceeded
+from engine.messages import Sampling, Submit, padded
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.known_tokens import Reuse
 from engine.runner.lazy_matcher import LazyMatcher
@@ -16,7 +16,6 @@ from engine.runner.matcher import Matcher
 from engine.runner.projector import Span
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence
-from engine.runner.shape import padded
 from engine.runner.thinking_budget import ThinkingBudget
 from engine.runner.vocabulary import Vocabulary
 
@@ -53,7 +52,7 @@ def make_sequence(
     matcher: Matcher | None = None,
     spans: tuple[Span, ...] = (),
 ) -> Sequence:
-    """Cut or reject a prompt that is too long, then make the sequence and its sampler.
+    """Cut or reject a prompt that is too long or has no room, then make the sequence and its sampler.
 
     `n_ctx` is the loaded context in tokens, padded; `matcher` constrains the answer to a grammar. Nothing is
     ever cut out of a sequence with `spans`. Raises PromptRejected and RequestRejected.
@@ -61,12 +60,13 @@ def make_sequence(
     shift = submit.shift and not spans
     limit = min(padded(submit.num_ctx), n_ctx)
     n_sent = len(tokens)
+    if submit.room and n_sent + submit.room > min(submit.num_ctx, n_ctx):
+        raise PromptRejected(context_exceeded(n_sent, limit), n_sent, limit - 1)
     keep = _kept(submit, n_sent, vocabulary.adds_bos)
     if submit.overflow == "cut" and not spans:
         tokens = _cut(tokens, keep, min(submit.num_ctx, n_ctx), shift=submit.shift)
     if len(tokens) >= limit:
-        text = f"request ({len(tokens)} tokens) exceeds the available context size ({limit} tokens), try increasing it"
-        raise PromptRejected(text, len(tokens), limit - 1)
+        raise PromptRejected(context_exceeded(len(tokens), limit), len(tokens), limit - 1)
     if not tokens:
         raise RequestRejected("the prompt has no tokens", "prompt")
     longest = NO_LIMIT_FACTOR * submit.num_ctx
@@ -107,6 +107,7 @@ def make_sequence(
         trace_id=submit.trace_id,
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
+        grows=submit.grows,
         reuse=Reuse.NONE if prompt_logprobs is not None else _reuse(submit.sampling),
         spans=spans,
     )

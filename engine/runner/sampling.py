@@ -117,6 +117,11 @@ class TokenSampler:
             self.penalty_window.append(token)
         return token
 
+    def set_budget(self, tokens: int) -> None:
+        """Set how many tokens more the answer may have, for a grammar that leads it to its end."""
+        if isinstance(self.grammar, Matcher):
+            self.grammar.set_budget(tokens)
+
     def leave_loop(self) -> bool:
         """Let the grammar lead an answer that repeats itself to its end; False if the answer should end now."""
         return self.grammar is not None and self.grammar.leave_loop()

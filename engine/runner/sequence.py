@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
-from engine.messages import Done
+from engine.messages import Done, padded
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.known_tokens import Reuse
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
@@ -13,6 +13,9 @@ from engine.runner.projector import Span
 from engine.runner.sampling import TokenSampler
 from engine.runner.saved_state import SavedState
 from engine.runner.streams import Cells
+
+EARLY = 8  # a sequence asks for more context when the last such part of its own is reached,
+LEAST_EARLY = 64  # or so many tokens are left
 
 
 @dataclass(slots=True, eq=False)
@@ -25,10 +28,10 @@ class Sequence:
     `preserved`: control tokens that count as text, with their bytes. `n_threads`, `n_batch`: what the request asks for,
     or 0. `trace_id`: the request's id in the log. `logprobs`: those that its client has not yet, None if it does not
     ask. `prompt_logprobs`: those of the prompt, None if nobody asks or they are sent. `reuse`: the cells of others that
-    it may begin with. `spans`: the places of media in the prompt. `cells`: its own, None before it runs; while it is
-    suspended, `saved` is their state. `border`: a checkpoint is made once so many tokens are computed, 0 for none.
-    `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are in `time.perf_counter` seconds,
-    0 before the event.
+    it may begin with. `grows`: before its context is full it asks for more; then it is `asking` until it is told.
+    `spans`: the places of media in the prompt. `cells`: its own, None before it runs; while it is suspended, `saved` is
+    their state. `border`: a checkpoint is made once so many tokens are computed, 0 for none. `n_reused`: prompt tokens
+    that the cache held at admission, -1 before it. Times are in `time.perf_counter` seconds, 0 before the event.
     """
 
     id: int
@@ -49,6 +52,8 @@ class Sequence:
     prompt_logprobs: PromptLogprobs | None = None
     reuse: Reuse = Reuse.ANY
     spans: tuple[Span, ...] = ()
+    grows: bool = False
+    asking: bool = False
     cells: Cells | None = None
     saved: SavedState | None = None
     border: int = 0
@@ -94,6 +99,28 @@ class Sequence:
     def full(self) -> bool:
         """Whether its context has no room for another token."""
         return len(self.tokens) >= self.limit
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether it should ask for more context now: early, so that it need not stop for the answer."""
+        if not self.grows or self.asking or self.n_prompt + self.max_new <= self.limit:
+            return False
+        return len(self.tokens) >= self.limit - max(self.limit // EARLY, LEAST_EARLY)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it cannot go on before something comes: a grammar, or more context."""
+        return self.sampler.waits or (self.full and self.asking)
+
+    def extend(self, num_ctx: int) -> None:
+        """Note how many tokens of context it may fill: the answer to its asking. If not more, it asks no more."""
+        limit = padded(num_ctx)
+        self.asking = False
+        self.grows = limit > self.limit
+        if self.grows:
+            self.limit = limit
+            if not self.shift:
+                self.sampler.set_budget(min(self.max_new - self.n_generated, limit - len(self.tokens)))
 
     @property
     def slot(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.messages import CONTEXT_PADDING
+from engine.messages import CONTEXT_PADDING, padded
 
 GROWTH = 4  # a sequence that outgrows its stream gets room for this part of its length more
 
@@ -38,14 +38,14 @@ class Budget:
         return Shape(streams, max(cells, CONTEXT_PADDING))
 
     @property
+    def pool(self) -> Shape:
+        """The shape in which all sequences share the cells."""
+        return Shape(self.streams, self.cells // CONTEXT_PADDING * CONTEXT_PADDING, unified=True)
+
+    @property
     def widest(self) -> Shape:
         """The shape with all streams, or as many as the cells allow."""
         return self.divided(max(1, min(self.streams, self.cells // CONTEXT_PADDING)))
-
-
-def padded(tokens: int) -> int:
-    """The cells that llama.cpp makes for so many tokens."""
-    return -(-tokens // CONTEXT_PADDING) * CONTEXT_PADDING
 
 
 def room_for(length: int, longest: int) -> int:
@@ -81,8 +81,7 @@ def _shape_for(needs: Sequence[int], budget: Budget, current: Shape, *, may_unif
     streams = min(budget.streams, budget.cells // padded(max([*needs, 1])))
     if streams and fits(needs, shape := budget.divided(streams)):
         return shape
-    pool = Shape(budget.streams, budget.cells // CONTEXT_PADDING * CONTEXT_PADDING, unified=True)
-    return pool if may_unify and fits(needs, pool) else None
+    return budget.pool if may_unify and fits(needs, budget.pool) else None
 
 
 def fits(needs: Sequence[int], shape: Shape) -> bool:

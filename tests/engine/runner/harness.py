@@ -10,14 +10,13 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 
-from engine.messages import Chunk, Done, Failed, FromRunner, LoadModel, Sampling, Submit
+from engine.messages import Chunk, Done, Failed, FromRunner, LoadModel, Sampling, Submit, padded
 from engine.runner.child import make_context, make_loop
 from engine.runner.grammar import Grammars
 from engine.runner.multimodal import MediaReader
 from engine.runner.preprocess import make_sequence, prompt_tokens
 from engine.runner.projector import Span
 from engine.runner.sequence import Sequence
-from engine.runner.shape import padded
 
 TINYCHAT = Path(__file__).parents[3] / "registry" / "bundled" / "tinychat.gguf"
 PLAIN = Sampling(temperature=0, repeat_penalty=1.0)

@@ -6,11 +6,10 @@ from array import array
 
 import pytest
 
-from engine.messages import Grammar
+from engine.messages import Grammar, padded
 from engine.runner.grammar import Grammars
 from engine.runner.preprocess import PromptRejected, RequestRejected, make_sequence
 from engine.runner.sequence import Sequence
-from engine.runner.shape import padded
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.runner.harness import submit
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.messages import CONTEXT_PADDING
-from engine.runner.shape import GROWTH, Budget, Shape, choose_shape, fits, padded, room_for
+from engine.messages import CONTEXT_PADDING, padded
+from engine.runner.shape import GROWTH, Budget, Shape, choose_shape, fits, room_for
 
 LENGTHS = st.lists(st.integers(1, 5000), max_size=9)
 
