@@ -265,7 +265,8 @@ class Final:
 
     `done_reason` is "tool_calls" for an answer that has some and was not cut short. `stop_text` is the stop text that
     ended the answer, "" if none did. `thinking_count` of the `eval_count` tokens are reasoning.
-    `prompt_left_out` messages and `prompt_cut` tokens are not in the prompt, because it would have been too long.
+    `prompt_left_out` messages are not in the prompt, because it would have been too long; `prompt_cut` are the tokens
+    that are not, those of the messages and those of the prompt's middle.
     """
 
     done_reason: DoneReason

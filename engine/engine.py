@@ -35,9 +35,10 @@ from engine.chat.output import Format
 from engine.constraints import Constraints
 from engine.embeddings import embed
 from engine.errors import EngineError, EngineStopped, RunnerDied
-from engine.generation import Generation, LateGrammar, build_submit, placed_media
+from engine.generation import Generation, LateGrammar, answer_room, build_submit, placed_media
 from engine.grammar_check import GrammarValidator
 from engine.loading.derivations import RepackCache
+from engine.loading.lease import Lease
 from engine.loading.load_options import default_context, load_spec
 from engine.loading.loaded_names import LoadedNames
 from engine.loading.pool import PoolConfig, RunnerPool
@@ -123,11 +124,12 @@ class Engine:
 
     async def render(self, request: GenerateRequest | ChatRequest) -> Rendered:
         """The prompt that `generate` or `chat` would run."""
-        async with self._prepared(request) as (_, prepared, process):
+        async with self._prepared(request) as (_, prepared, lease):
             prompt = prepared.prompt
-            assert process.loaded is not None
-            text, media = placed_media(prompt) if process.loaded.sees or process.loaded.hears else (prompt.text, ())
-            count = await process.count_tokens(text, add_special=True, media=media)
+            loaded = lease.process.loaded
+            assert loaded is not None
+            text, media = placed_media(prompt) if loaded.sees or loaded.hears else (prompt.text, ())
+            count = await lease.process.count_tokens(text, add_special=True, media=media)
             return Rendered(prompt.text, len(prompt.images), count)
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
@@ -167,20 +169,20 @@ class Engine:
             return await detokenize(process, request, load_duration)
 
     async def _answer(self, request: GenerateRequest | ChatRequest) -> AsyncGenerator[Event, None]:
-        async with self._prepared(request) as (job, prepared, process):
+        async with self._prepared(request) as (job, prepared, lease):
             prompt, reader, grammar = prepared.prompt, prepared.reader, prepared.grammar
             if prompt.images:
-                check_media(job, process)
-            generation = Generation(process, job.model.name.shortest, job.started)
-            assert process.loaded is not None
-            asked = (job.options, job.num_ctx, prompt, process.loaded, grammar, prepared.thinking, prepared.triggers)
+                check_media(job, lease.process)
+            generation = Generation(lease, job.model.name.shortest, job.started)
+            await lease.take_grown(len(prompt.text.encode()) + answer_room(job.options))
+            asked = (job.options, lease, prompt, grammar, prepared.thinking, prepared.triggers)
             submit = build_submit(job.model, request, *asked)
             with self._explained_deaths():
                 async with aclosing(generation.deltas(submit, prompt, reader, prepared.late_grammar)) as deltas:
                     async for delta in deltas:
                         yield delta
                 shows_context = isinstance(request, GenerateRequest) and not request.raw
-                context = await process.tokenize(prompt.text + generation.text) if shows_context else None
+                context = await lease.process.tokenize(prompt.text + generation.text) if shows_context else None
             yield generation.final(context)
 
     @asynccontextmanager
@@ -189,26 +191,26 @@ class Engine:
     ) -> AsyncIterator[tuple[Job, RunnerProcess, int]]:
         """A request's job, a process that has its model loaded while the context lasts, and the load's nanoseconds."""
         job = await self._job(request)
-        async with self._loaded(job, embeds=embeds) as process:
+        async with self._loaded(job, embeds=embeds) as lease:
             with self._explained_deaths():
-                yield job, process, time.perf_counter_ns() - job.started
+                yield job, lease.process, time.perf_counter_ns() - job.started
 
     @asynccontextmanager
     async def _prepared(
         self, request: GenerateRequest | ChatRequest
-    ) -> AsyncIterator[tuple[Job, PreparedPrompt, RunnerProcess]]:
+    ) -> AsyncIterator[tuple[Job, PreparedPrompt, Lease]]:
         """A request's job and prompt, and a process that has its model loaded while the context lasts."""
         job = await self._job(request)
         constraint = await self._constraint(job.model, request)
-        async with self._call_grammar(job.model, request) as late, self._loaded(job, embeds=False) as process:
+        async with self._call_grammar(job.model, request) as late, self._loaded(job, embeds=False) as lease:
             started = time.perf_counter()
-            prepared = await prepare_prompt(job, request, constraint, process, self._templates)
+            prepared = await prepare_prompt(job, request, constraint, lease, self._templates)
             prepared = replace(prepared, late_grammar=late)
             milliseconds = (time.perf_counter() - started) * 1e3
             log.debug("prompt made", extra=fields(characters=len(prepared.prompt.text), ms=milliseconds))
             if log.isEnabledFor(TRACE):
                 log.log(TRACE, "prompt", extra=fields(prompt=prepared.prompt.text))
-            yield job, prepared, process
+            yield job, prepared, lease
 
     async def _job(self, request: AnyRequest) -> Job:
         """A request's model and options, checked in a thread."""
@@ -216,7 +218,8 @@ class Engine:
         default = default_context(self._config.context_length, self._pool.gpus, self._config.gpu_overhead)
 
         def find_and_check() -> Job:
-            return check_request(self._find(request.model, install=True), request, default, started)
+            model = self._find(request.model, install=True)
+            return check_request(model, request, default, started, grows=not self._config.context_length)
 
         job = await asyncio.to_thread(find_and_check)
         values = {"kind": type(request).__name__, "model": job.model.name.shortest, "context": job.num_ctx}
@@ -271,18 +274,19 @@ class Engine:
         return None
 
     @asynccontextmanager
-    async def _loaded(self, job: Job, *, embeds: bool) -> AsyncIterator[RunnerProcess]:
+    async def _loaded(self, job: Job, *, embeds: bool) -> AsyncIterator[Lease]:
         """A process that has a job's model loaded while the context lasts."""
         model = job.model
         if model.route.uses_embedded_template and not embeds:
             self._templates.warm()
         weights = await self._repack_cache.weights(model)
         spec = load_spec(model, weights, job.options, job.num_ctx, len(self._pool.gpus))
-        async with self._pool.lease(model, weights, spec, job.request.keep_alive, embeds=embeds) as process:
+        wishes = (job.request.keep_alive, job.most_ctx)
+        async with self._pool.lease(model, weights, spec, *wishes, embeds=embeds) as lease:
             if not embeds:
                 self._validator.warm()
             self._names.loaded(model)
-            yield process
+            yield lease
 
     @contextmanager
     def _explained_deaths(self) -> Iterator[None]:

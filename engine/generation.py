@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import replace
 from itertools import groupby
-from typing import Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from engine.api import CallPart, Delta, DoneReason, Final, GenerateRequest, InferenceRequest, TokenLogprob, ToolCall
 from engine.chat.prompt import Prompt, take_tags_out
-from engine.errors import PROMPT_TOO_LONG, ContextExceeded, EngineError, InvalidRequest
+from engine.errors import PROMPT_TOO_LONG, ContextExceeded, EngineError, InvalidRequest, context_exceeded
 from engine.loading import devices
+from engine.loading.lease import Lease
 from engine.loading.memory import LONGEST_BESIDE
-from engine.loading.process import RunnerProcess
+from engine.loading.token_stream import TokenStream
 from engine.messages import (
     Chunk,
     Done,
     Grammar,
-    Loaded,
     PlacedFile,
     Sampling,
     ScoredChunk,
@@ -28,6 +32,7 @@ from engine.messages import (
     Submit,
     ThinkingLimit,
     Triggers,
+    padded,
 )
 from engine.model import Model
 from modelfile.parameters import Options
@@ -36,6 +41,8 @@ from registry.logfields import fields
 
 NEVER_SHIFTING = ("deepseek2",)
 ALWAYS_TOKENIZED = 4 << 20  # characters: a shorter text is tokenised however small the context is
+ROOM = 1024  # tokens for an answer of unknown length
+MOST_ROOM = 2048  # tokens that are made free for an answer before it begins
 MOST_TEXT = 64 << 20  # characters: a longer text is not tokenised however large the context is
 log = logging.getLogger("pronk.engine")
 
@@ -92,17 +99,20 @@ class Generation:
     request came, in `perf_counter_ns` time. The load duration ends when this object is made.
     """
 
-    def __init__(self, process: RunnerProcess, model: str, started: int) -> None:
-        self._process = process
+    def __init__(self, lease: Lease, model: str, started: int) -> None:
+        self._lease = lease
+        self._process = lease.process
         self._model = model
         self._started = started
         self._first_text = 0
         self._load_duration = time.perf_counter_ns() - started
         self._chunks: list[Chunk] = []
         self._thinking_count = 0
-        self._left_out = 0
+        self._left_out = self._left_out_tokens = 0
         self._calls = False
         self._done: Done | None = None
+        self._context = copy_context()  # for the log of tasks that the child's messages start
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def text(self) -> str:
@@ -114,20 +124,23 @@ class Generation:
     ) -> AsyncGenerator[Delta, None]:
         """The pieces of the answer as they come. Raises what `TokenStream.read` and the reader raise.
 
+        A prompt that is refused for want of `room` is submitted again with as much context as can be had.
         `late_grammar` is the grammar for the calls of an answer that is submitted with triggers.
         """
-        message_id, answer = self._process.submit(submit)
-        self._left_out = prompt.left_out
-        constraining = None
-        if late_grammar is not None and submit.triggers is not None:
-            constraining = asyncio.create_task(self._constrain(message_id, late_grammar))
+        message_id, answer = self._submit(submit, late_grammar)
+        self._left_out, self._left_out_tokens = prompt.left_out, prompt.left_out_tokens
         end = "cancelled"
         read = _read_scored if submit.logprobs or submit.prompt_logprobs else _read
         try:
             for delta in _answer_start(prompt, reader):
                 yield delta
             while self._done is None:
-                chunks, self._done = await answer.read()
+                try:
+                    chunks, self._done = await answer.read()
+                except ContextExceeded as error:
+                    submit = await self._with_more_context(submit, error)
+                    message_id, answer = self._submit(submit, late_grammar)
+                    continue
                 self._chunks += chunks
                 self._first_text = self._first_text or time.perf_counter_ns()
                 for delta in read(reader, chunks, self._done is not None):
@@ -139,8 +152,8 @@ class Generation:
             end = "failed"
             raise
         finally:
-            if constraining is not None:
-                constraining.cancel()
+            for task in self._tasks:
+                task.cancel()
             if not answer.ended:
                 self._process.cancel(message_id)
             self._log(end)
@@ -158,11 +171,42 @@ class Generation:
             prompt_eval_count=done.prompt_tokens,
             prompt_eval_cached=done.prompt_cached,
             prompt_left_out=self._left_out,
-            prompt_cut=done.prompt_cut,
+            prompt_cut=self._left_out_tokens + done.prompt_cut,
             prompt_eval_duration=done.prompt_ns,
             eval_count=done.tokens,
             eval_duration=done.tokens_ns,
         )
+
+    def _submit(self, submit: Submit, late_grammar: LateGrammar | None) -> tuple[int, TokenStream]:
+        """Send the prompt; returns the message's id and the stream of the answer."""
+        message_id, answer = self._process.submit(submit, self._needs_room)
+        if late_grammar is not None and submit.triggers is not None:
+            self._start(self._constrain(message_id, late_grammar))
+        return message_id, answer
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work, context=self._context))
+
+    async def _with_more_context(self, submit: Submit, error: ContextExceeded) -> Submit:
+        """A refused prompt's message, with as much context as can be had. Raises ContextExceeded if that is no use."""
+        if not submit.room:
+            raise error
+        most = padded(self._lease.most)
+        rejects = submit.overflow == "reject" or bool(submit.media)
+        if error.tokens >= most and (rejects or not submit.shift):
+            text = context_exceeded(error.tokens, most) if rejects else PROMPT_TOO_LONG
+            raise ContextExceeded(text, error.tokens, most - 1) from None
+        num_ctx = await self._lease.grow(error.tokens + submit.room)
+        return msgspec.structs.replace(submit, num_ctx=num_ctx, room=0, grows=self._lease.can_grow)
+
+    def _needs_room(self, message_id: int, tokens: int) -> None:
+        """Called by the process: the context will soon be full."""
+        self._start(self._extend(message_id, tokens))
+
+    async def _extend(self, message_id: int, tokens: int) -> None:
+        with suppress(EngineError):
+            num_ctx = await self._lease.grow(max(tokens + ROOM, self._lease.num_ctx + 1))
+            self._process.extend(message_id, num_ctx)
 
     async def _constrain(self, message_id: int, late_grammar: LateGrammar) -> None:
         grammar = None
@@ -183,7 +227,8 @@ class Generation:
     @property
     def _truncation(self) -> dict[str, int]:
         """What is not in the prompt, because it would have been too long."""
-        return {"messages": self._left_out, "tokens": self._done.prompt_cut if self._done is not None else 0}
+        cut = self._done.prompt_cut if self._done is not None else 0
+        return {"messages": self._left_out, "tokens": self._left_out_tokens + cut}
 
     def _log(self, end: str) -> None:
         """Log one line for this answer; token counts are known only of finished ones."""
@@ -299,13 +344,17 @@ def placed_media(prompt: Prompt) -> tuple[str, tuple[PlacedFile, ...]]:
     return text, tuple(PlacedFile(at, image) for at, image in images)
 
 
+def answer_room(options: Options) -> int:
+    """Tokens that should be free behind a prompt for its answer; the context goes on growing for a longer one."""
+    return min(options.num_predict, MOST_ROOM) if options.num_predict > 0 else ROOM
+
+
 def build_submit(
     model: Model,
     request: InferenceRequest,
     options: Options,
-    num_ctx: int,
+    lease: Lease,
     prompt: Prompt,
-    loaded: Loaded,
     grammar: Grammar | None,
     thinking: ThinkingLimit | None = None,
     triggers: Triggers | None = None,
@@ -315,10 +364,12 @@ def build_submit(
     `grammar`: what the answer must match; `thinking`: where its reasoning must end; `triggers`: where it begins calls,
     whose grammar comes later.
 
-    Raises ContextExceeded for a prompt with more characters than the loaded context can hold, and InvalidRequest for
-    one in which an image has no place.
+    Raises ContextExceeded for a prompt with more characters than the context can hold, however far it grows, and
+    InvalidRequest for one in which an image has no place.
     """
-    if len(prompt.text) > max(ALWAYS_TOKENIZED, max_characters(model, loaded.n_ctx)):
+    loaded = lease.process.loaded
+    assert loaded is not None
+    if len(prompt.text) > max(ALWAYS_TOKENIZED, max_characters(model, max(lease.most, loaded.n_ctx))):
         raise ContextExceeded(PROMPT_TOO_LONG)
     text, media = placed_media(prompt)
     options = clamped(options, loaded.n_batch)
@@ -327,7 +378,7 @@ def build_submit(
         id=0,
         prompt=text,
         media=media,
-        num_ctx=num_ctx,
+        num_ctx=lease.num_ctx,
         num_predict=options.num_predict,
         num_keep=options.num_keep,
         shift=shift,
@@ -344,4 +395,6 @@ def build_submit(
         logprobs=request.logprobs,
         top_logprobs=request.top_logprobs,
         thinking=thinking,
+        room=answer_room(options) if lease.can_grow else 0,
+        grows=lease.can_grow,
     )

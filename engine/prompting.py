@@ -18,7 +18,8 @@ from engine.chat.prompt import Prompt, render_prompt, tag_images, tags_first, wi
 from engine.chat.route import HARMONY_FAMILIES, PromptRoute, completion_route
 from engine.chat.truncate import render_to_fit
 from engine.errors import CapabilityMissing, EngineError, InvalidRequest, ModelNotFound
-from engine.generation import AnswerReader, CallLimit, LateGrammar, PlainText, both_ends, max_characters
+from engine.generation import AnswerReader, CallLimit, LateGrammar, PlainText, answer_room, both_ends, max_characters
+from engine.loading.lease import Lease
 from engine.loading.load_options import effective_context
 from engine.loading.process import RunnerProcess
 from engine.messages import Grammar, ThinkingLimit, Triggers
@@ -34,14 +35,15 @@ ONE_IMAGE_FAMILY = "mllama"
 class Job:
     """A request that passed all checks, with its model, its options and its context in tokens.
 
-    `think`: whether and how much the model thinks, None for embeddings. `started` is when the request came, in
-    `perf_counter_ns` time.
+    The context may grow to `most_ctx` tokens; that is `num_ctx` if somebody has set it. `think`: whether and how much
+    the model thinks, None for embeddings. `started` is when the request came, in `perf_counter_ns` time.
     """
 
     model: Model
     request: AnyRequest
     options: Options
     num_ctx: int
+    most_ctx: int
     think: Think | None
     started: int
 
@@ -61,11 +63,11 @@ class PreparedPrompt:
     late_grammar: LateGrammar | None = None
 
 
-def check_request(model: Model, request: AnyRequest, default_context: int, started: int) -> Job:
+def check_request(model: Model, request: AnyRequest, default_context: int, started: int, *, grows: bool = False) -> Job:
     """Make all checks that need no process. Blocking.
 
-    `default_context`: tokens for requests without `num_ctx`; `started`: as in Job. Raises InvalidRequest,
-    CapabilityMissing, ModelNotFound or OptionError.
+    `default_context`: tokens for requests without `num_ctx`, whose context may become longer if it `grows`; `started`:
+    as in Job. Raises InvalidRequest, CapabilityMissing, ModelNotFound or OptionError.
     """
     think: Think | None = None
     if isinstance(request, GenerateRequest | ChatRequest):
@@ -76,7 +78,9 @@ def check_request(model: Model, request: AnyRequest, default_context: int, start
     elif isinstance(request, RerankRequest) and "rerank" not in model.capabilities:
         raise CapabilityMissing(f'"{request.model}" does not support rerank', "model")
     options = resolve_options(model.parameters, request.options, **request.defaults)
-    return Job(model, request, options, effective_context(model, options, default_context), think, started)
+    num_ctx = effective_context(model, options, default_context)
+    most_ctx = max(num_ctx, model.context_length) if grows and options.num_ctx_auto else num_ctx
+    return Job(model, request, options, num_ctx, most_ctx, think, started)
 
 
 def _checked_think(model: Model, request: GenerateRequest | ChatRequest) -> Think | None:
@@ -126,14 +130,17 @@ async def prepare_prompt(
     job: Job,
     request: GenerateRequest | ChatRequest,
     constraint: Constraint | None,
-    process: RunnerProcess,
+    lease: Lease,
     templates: TemplateService,
 ) -> PreparedPrompt:
-    """The prompt of a job's request, its reader and grammar. Raises RenderError, EngineError, TemplateExecError."""
+    """The prompt of a job's request, its reader and grammar. The context grows for a long conversation.
+
+    Raises RenderError, EngineError, TemplateExecError.
+    """
     if isinstance(request, ChatRequest):
-        prompt, reader, context = await _chat(job, request, process, templates)
+        prompt, reader, context = await _chat(job, request, lease, templates)
     else:
-        prompt, reader = await _completion(job, request, process, templates)
+        prompt, reader = await _completion(job, request, lease, templates)
         context = ParseContext(think=bool(job.think), prompt=prompt.text)
     triggers = None
     if isinstance(request, ChatRequest) and chooses_calls(request):
@@ -157,13 +164,13 @@ def _thinking_limit(
 
 
 async def _chat(
-    job: Job, request: ChatRequest, process: RunnerProcess, templates: TemplateService
+    job: Job, request: ChatRequest, lease: Lease, templates: TemplateService
 ) -> tuple[Prompt, AnswerReader, ParseContext]:
     model, tools = job.model, offered_tools(request)
     messages = conversation(model.system, model.messages, request.messages)
     if not messages:
         raise InvalidRequest("the conversation has no messages", "messages")
-    prompt = await _render(job, request, model.route, messages, tools, process, templates)
+    prompt = await _render(job, request, model.route, messages, tools, lease, templates)
     context = ParseContext(ToolSet(tools), bool(job.think), messages[-1], prompt.before_answer)
     demanded = request.tool_choice not in ("auto", "none")
     reader: AnswerReader = OutputParser(model.route.answer_format, context, held=demanded)
@@ -175,7 +182,7 @@ async def _chat(
 
 
 async def _completion(
-    job: Job, request: GenerateRequest, process: RunnerProcess, templates: TemplateService
+    job: Job, request: GenerateRequest, lease: Lease, templates: TemplateService
 ) -> tuple[Prompt, AnswerReader]:
     """The prompt and the reader of the answer: raw, fill-in-the-middle, or a chat of one message."""
     model, think = job.model, job.think
@@ -185,9 +192,9 @@ async def _completion(
     if request.suffix:
         prompt = await asyncio.to_thread(_fill_in_middle, model, route, request, think)
         return replace(prompt, images=request.images), PlainText()
-    assert process.loaded is not None
-    context = both_ends(request.context or (), process.loaded.n_ctx)
-    past = await process.detokenize(context) if context else ""
+    assert lease.process.loaded is not None
+    context = both_ends(request.context or (), max(lease.most, lease.process.loaded.n_ctx))
+    past = await lease.process.detokenize(context) if context else ""
     stored = model.messages if request.context is None else ()
     asked = Message("user", request.prompt, images=request.images)
     messages = conversation(request.system or model.system, stored, [asked])
@@ -199,7 +206,7 @@ async def _completion(
         return prompt, _splitter(route, think, prompt.text)
     if route.uses_embedded_template:  # the renderer would put tags last, as in chats
         messages = tag_images(messages, tags_first)
-    last = await _render(job, request, route, messages, [], process, templates)
+    last = await _render(job, request, route, messages, [], lease, templates)
     prompt = Prompt(past + last.text, images=last.images)
     return prompt, OutputParser(route.answer_format, ParseContext(ToolSet(), bool(think), messages[-1], prompt.text))
 
@@ -210,11 +217,11 @@ async def _render(
     route: PromptRoute,
     messages: Sequence[Message],
     tools: Sequence[Tool],
-    process: RunnerProcess,
+    lease: Lease,
     templates: TemplateService,
 ) -> Prompt:
     """The prompt of a conversation, without its oldest messages if it is too long and `truncate` allows that."""
-    model, renderer = job.model, templates.renderer(route.renderer)
+    model, process, renderer = job.model, lease.process, templates.renderer(route.renderer)
     if drops_old_thinking(model.config.model_family, model.name.model):
         messages = strip_old_thinking(messages)
     if model.config.model_family == ONE_IMAGE_FAMILY and any(len(message.images) > 1 for message in messages):
@@ -225,7 +232,7 @@ async def _render(
     else:
 
         async def count(text: str) -> int:
-            if len(text) > max_characters(model, job.num_ctx):
+            if len(text) > max_characters(model, lease.most):
                 return len(text)  # more than fit, whatever the number
             return await process.count_tokens(text)
 
@@ -234,9 +241,10 @@ async def _render(
             messages,
             tools,
             job.think,
-            limit=job.num_ctx,
+            limit=lease.num_ctx,
             count=count,
             image_tokens=IMAGE_TOKENS if model.projectors else 0,
+            grow=lambda tokens: lease.grow(tokens + answer_room(job.options)),
         )
     assert process.loaded is not None
     if process.loaded.adds_bos:  # by itself; a second one would only confuse the model

@@ -214,7 +214,7 @@ class Options:
     num_ctx: int | None = option(
         "integer",
         None,
-        "tokens that one conversation may use; from 4 to what the model was trained for",
+        "tokens that one conversation may use; from 4 to what the model was trained for; automatic: grows as needed",
         within=(0, MOST_TOKENS),
         open="above",
         load_time=True,

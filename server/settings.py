@@ -64,7 +64,11 @@ class Settings:
         "OLLAMA_LOAD_TIMEOUT", env.parse_timeout, 300.0, "5m", "how long a load may stand still; 0: no limit"
     )
     context_length: int = variable(
-        "OLLAMA_CONTEXT_LENGTH", env.parse_uint, 0, "from GPU memory; 4096 on CPU", "default context length"
+        "OLLAMA_CONTEXT_LENGTH",
+        env.parse_uint,
+        0,
+        "from GPU memory; 4096 on CPU",
+        "context length of requests and models without `num_ctx`; unless it is set, theirs grows as needed",
     )
     num_parallel: int = variable(
         "OLLAMA_NUM_PARALLEL", env.parse_uint, 0, "from memory", "most requests that one model works on at once"

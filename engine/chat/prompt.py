@@ -90,7 +90,7 @@ class Prompt:
 
     `answer_start` is the beginning of the answer, with which the prompt ends. `reject_overflow`: a prompt that is too
     long for the context is refused, not cut. `images` belong at their tags, in order. `left_out` counts the oldest
-    messages that are not in it because it would have been too long.
+    messages that are not in it because it would have been too long, `left_out_tokens` their tokens.
     """
 
     text: str
@@ -98,6 +98,7 @@ class Prompt:
     reject_overflow: bool = False
     images: tuple[bytes, ...] = ()
     left_out: int = 0
+    left_out_tokens: int = 0
 
     @property
     def before_answer(self) -> str:

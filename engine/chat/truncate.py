@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from engine.api import Message, Think, Tool
@@ -31,20 +31,28 @@ async def render_to_fit(
     limit: int,
     count: TokenCounter,
     image_tokens: int = 0,
+    grow: Callable[[int], Awaitable[int]] | None = None,
 ) -> Prompt:
     """The prompt of as many of the newest messages as `limit` tokens hold, but at least of the last one.
 
     Ends of the conversation that the template refuses, such as an answer without its question, are passed over. An
-    image counts as `image_tokens`. Raises RenderError.
+    image counts as `image_tokens`. Where not all messages fit, `grow` is asked for so many tokens and gives another
+    limit. Raises RenderError.
     """
     if len(messages) <= 1 and not renderer.trims_single_message:
         return await render_prompt(renderer, messages, tools, think)
     fitting = _Fitting(renderer, tools, think, limit, count, image_tokens)
-    prompt, fits = await fitting.try_render(messages)
-    kept = messages if fits else (await fitting.shorten(messages) or messages)
-    if not fits or images_of(kept):
-        prompt = await render_prompt(renderer, kept, tools, think)
-    return replace(prompt, left_out=len(messages) - len(kept))
+    prompt, tokens = await fitting.measure(messages)
+    if tokens > limit and grow is not None:
+        fitting = replace(fitting, limit=await grow(tokens))
+    if tokens <= fitting.limit:
+        return await render_prompt(renderer, messages, tools, think) if images_of(messages) else prompt
+    kept = await fitting.shorten(messages) or messages
+    prompt = await render_prompt(renderer, kept, tools, think)
+    if len(kept) == len(messages):
+        return prompt
+    kept_tokens = await count(prompt.text) + image_tokens * len(images_of(kept))
+    return replace(prompt, left_out=len(messages) - len(kept), left_out_tokens=max(tokens - kept_tokens, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +66,16 @@ class _Fitting:
     count: TokenCounter
     image_tokens: int
 
-    async def try_render(self, messages: Sequence[Message]) -> tuple[Prompt, bool]:
-        """The prompt of these messages without their images, and whether it fits with them. Raises RenderError."""
+    async def measure(self, messages: Sequence[Message]) -> tuple[Prompt, int]:
+        """The prompt of these messages without their images, and its tokens with them. Raises RenderError.
+
+        A text that fits in any case is not counted: it has at most as many tokens as bytes.
+        """
         prompt = await render_prompt(self.renderer, without_images(messages), self.tools, self.think)
-        room = self.limit - self.image_tokens * len(images_of(messages))
-        # A token is at least one byte, so a text of no more bytes than tokens fit need not be counted.
-        return prompt, len(prompt.text.encode()) <= room or await self.count(prompt.text) <= room
+        images = self.image_tokens * len(images_of(messages))
+        size = len(prompt.text.encode())
+        tokens = size if size + images <= self.limit else await self.count(prompt.text)
+        return prompt, tokens + images
 
     async def shorten(self, messages: Sequence[Message]) -> list[Message] | None:
         """The longest end that fits; else the shortest that the template takes; None if it takes none.
@@ -86,7 +98,7 @@ class _Fitting:
         """Index of the next end that the template takes, and whether it fits; (`stop`, None) if none is near."""
         for at in range(start, min(stop, start + _MAX_REFUSED)):
             try:
-                return at, (await self.try_render(drop_oldest(messages, at)))[1]
+                return at, (await self.measure(drop_oldest(messages, at)))[1] <= self.limit
             except TemplateOverBudget:
                 raise
             except RenderError:

@@ -11,8 +11,9 @@ from engine.api import RunningModel
 from engine.loading import devices
 from engine.loading.devices import Device
 from engine.loading.memory import MemoryPlan
+from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
-from engine.loading.state import LoadSpec, RunnerView
+from engine.loading.state import CacheSize, LoadSpec, RunnerView
 from engine.messages import Loaded
 from engine.model import Model
 from registry.logfields import fields
@@ -24,8 +25,9 @@ log = logging.getLogger("pronk.engine")
 class LoadedModel:
     """A model, the process that has loaded it, and the bytes that it takes (`size`).
 
-    `embedding_bytes` are those that the first text to embed will add, then 0. `gpu_share` is the part of the layers on
-    GPUs, 0 to 1.
+    `num_ctx` are the tokens of context that it has now, and `plan` is what it takes for them; it was loaded with
+    `first_ctx` by the `first_plan`. `embedding_bytes` are those that the first text to embed will add, then 0.
+    `gpu_share` is the part of the layers on GPUs, 0 to 1.
     """
 
     model: Model
@@ -34,6 +36,10 @@ class LoadedModel:
     size: int
     embedding_bytes: int
     gpu_share: float
+    num_ctx: int
+    plan: MemoryPlan
+    first_ctx: int
+    first_plan: MemoryPlan
 
     @classmethod
     def of(cls, model: Model, process: RunnerProcess, spec: LoadSpec, plan: MemoryPlan, loaded: Loaded) -> LoadedModel:
@@ -41,7 +47,28 @@ class LoadedModel:
         size = plan.total
         if not loaded.gpu_share:  # all weights are in this machine's memory
             size += loaded.mapped + loaded.host - plan.weights
-        return cls(model, process, spec, size, plan.embedding_bytes, loaded.gpu_share)
+        contexts = (spec.num_ctx, plan) * 2
+        return cls(model, process, spec, size, plan.embedding_bytes, loaded.gpu_share, *contexts)
+
+    @property
+    def cache(self) -> CacheSize:
+        """Its KV cache."""
+        return CacheSize(self.plan.n_cells, max(1, self.plan.cache // self.plan.n_cells), self.plan.n_parallel)
+
+    async def change_context(self, num_ctx: int, cells: int, planner: LoadPlanner) -> None:
+        """Give it so many tokens of context and cells, or as many as there is memory for. Raises RunnerDied."""
+        before, started = (self.num_ctx, self.plan.n_cells), time.monotonic()
+        planned, plan = self.first_ctx, self.first_plan
+        if num_ctx > self.num_ctx or cells > self.plan.n_cells:
+            planned, plan = await planner.with_context(self.plan, num_ctx, cells, self.gpu_share)
+        changes = (planned, plan.n_cells) != before
+        if changes and await self.process.resize(planned, plan.n_cells, plan.prompt_cache):
+            self.size += plan.total - self.plan.total
+            self.num_ctx, self.plan = planned, plan
+            self._log_context(*before, time.monotonic() - started)
+        if self.num_ctx < num_ctx:
+            values = {"context": self.num_ctx, "wanted": num_ctx, "pid": self.process.pid}
+            log.warning("no memory for a longer context", extra=fields(model=self.model.name.shortest, **values))
 
     def count_embedding(self) -> None:
         """Add `embedding_bytes` to the size, the first time that it embeds."""
@@ -55,7 +82,7 @@ class LoadedModel:
             digest=self.model.digest,
             size=self.size,
             size_vram=round(self.size * self.gpu_share),
-            context_length=view.spec.num_ctx,
+            context_length=self.num_ctx,
             expires_at=time.time() + view.expiry(now) - now,
         )
 
@@ -84,6 +111,16 @@ class LoadedModel:
                 devices=", ".join(on_gpus if loaded.gpu_share == 1 else [*on_gpus, "cpu"]),
                 cpu_variant=loaded.cpu_variant or None,
             ),
+        )
+
+    def _log_context(self, num_ctx: int, cells: int, seconds: float) -> None:
+        """Log one line: the context had `num_ctx` tokens and `cells` before."""
+        grown = (self.num_ctx, self.plan.n_cells) > (num_ctx, cells)
+        values = {"context": self.num_ctx, "context_before": num_ctx, "cells": self.plan.n_cells, "cells_before": cells}
+        names = {"model": self.model.name.shortest, "pid": self.process.pid}
+        log.info(
+            "context grown" if grown else "context shrunk",
+            extra=fields(**names, **values, bytes=self.size, seconds=seconds),
         )
 
     def log_unload(self, reason: str, seconds: float | None = None, **values: str | None) -> None:

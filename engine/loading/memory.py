@@ -5,12 +5,13 @@ Pure functions of a GGUF header and of the devices' memory. Sizes are bytes unle
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.capabilities import ENCODERS
 from engine.loading.devices import Device
-from engine.messages import CONTEXT_PADDING, EmbeddingSizes
+from engine.messages import CONTEXT_PADDING, EmbeddingSizes, padded
 from registry.gguf import GGUFArray, GGUFHeader
 
 # Embedding
@@ -69,6 +70,7 @@ def _activation_bytes(header: GGUFHeader) -> int:
 
 CACHE_SHARE = 0.25  # of the free host memory: what the KV cache may take beyond one full context
 GPU_CACHE_SHARE = 0.8  # of the free GPU memory that the weights leave
+FREE_SHARE = 0.9  # of the free memory: what a longer context may take
 COMPUTE_OVERHEAD = 0.1  # of the weights, for compute buffers
 COMPUTE_FLOOR = 52 << 20  # bytes of the process itself and its smallest buffers
 PROMPT_CACHE_SHARE = 0.05  # of the free host memory: what states of finished sequences may take
@@ -161,7 +163,7 @@ def plan(
     pictures. A model that never generates gets the smallest
     KV cache that a process can have. Raises GGUFError if the header's sizes are not numbers.
     """
-    n_ctx = -(-num_ctx // CONTEXT_PADDING) * CONTEXT_PADDING
+    n_ctx = padded(num_ctx)
     per_token = cache_bytes_per_token(header, cache_type)
     on_gpu = bool(gpus) and num_gpu != 0
     embedding = embedding_sizes(header, n_ctx, generates=generates, on_gpu=on_gpu)
@@ -186,10 +188,49 @@ def plan(
     # A cache of less than `limit` full contexts still serves as many short ones: what outgrows it is preempted.
     n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
     if prompt_cache is None:
-        prompt_cache = max(0, min(int(host.free * PROMPT_CACHE_SHARE), PROMPT_CACHE_CONTEXTS * n_ctx * per_token))
+        prompt_cache = _prompt_cache(host, n_ctx, per_token)
     total = weights + cache + overhead + prompt_cache + row_cache
     sizes = embedding, for_embedding, prompt_cache, row_cache
     return MemoryPlan(n_parallel, cells, weights, cache, total, layers, *sizes)
+
+
+def with_context(
+    plan: MemoryPlan,
+    num_ctx: int,
+    cells: int,
+    *,
+    host: Device,
+    gpus: Sequence[Device],
+    gpu_share: float,
+    prompt_cache: int | None,
+) -> tuple[int, MemoryPlan]:
+    """The plan of a loaded model for a longer context of `num_ctx` tokens, or of as many as there is memory for.
+
+    It has `cells` for all sequences together if they take no more of the memory than they may at a load. Devices are as
+    they are now, the model's own bytes not free; `gpu_share` of its cells are on GPUs. While the cells are changed, the
+    states of what runs are in this machine's memory. Weights and parallel sequences stay as they are.
+    """
+    per_token = plan.cache // plan.n_cells
+    spare = math.inf
+    if gpu_share:
+        spare = min(spare, sum(gpu.free for gpu in gpus) * FREE_SHARE / gpu_share)
+    if gpu_share < 1:
+        spare = min(spare, host.free * FREE_SHARE / (1 - gpu_share) - plan.cache)
+    most = plan.n_cells + max(0, int(spare // per_token)) // CONTEXT_PADDING * CONTEXT_PADDING
+    num_ctx = min(num_ctx, most)
+    n_ctx = padded(num_ctx)
+    ample = int(most * (GPU_CACHE_SHARE if gpu_share else CACHE_SHARE)) // CONTEXT_PADDING * CONTEXT_PADDING
+    cells = max(plan.n_cells, n_ctx, min(padded(cells), ample))
+    states = plan.prompt_cache
+    if prompt_cache is None:
+        states = max(states, _prompt_cache(host, n_ctx, per_token))
+    added = (cells - plan.n_cells) * per_token + states - plan.prompt_cache
+    resized = replace(plan, n_cells=cells, cache=cells * per_token, prompt_cache=states, total=plan.total + added)
+    return num_ctx, resized
+
+
+def _prompt_cache(host: Device, n_ctx: int, per_token: int) -> int:
+    return max(0, min(int(host.free * PROMPT_CACHE_SHARE), PROMPT_CACHE_CONTEXTS * n_ctx * per_token))
 
 
 def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: Sequence[Device], num_gpu: int) -> int:

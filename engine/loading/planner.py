@@ -85,6 +85,20 @@ class LoadPlanner:
         """The plan for a load that starts now. Raises GGUFError or OSError."""
         return await asyncio.to_thread(self._plan_now, model, weights, spec)
 
+    async def with_context(
+        self, plan: MemoryPlan, num_ctx: int, cells: int, gpu_share: float
+    ) -> tuple[int, MemoryPlan]:
+        """The plan of a loaded model for a longer context, as long as there is memory for: `memory.with_context`."""
+
+        def measure() -> tuple[int, MemoryPlan]:
+            gpus = devices.gpus() if self._gpus else []
+            cache = self._prompt_cache
+            return memory.with_context(
+                plan, num_ctx, cells, host=devices.host(), gpus=gpus, gpu_share=gpu_share, prompt_cache=cache
+            )
+
+        return await asyncio.to_thread(measure)
+
     def _plan_now(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
         gpus = devices.gpus() if self._gpus else []
         return self._plan(model, weights, spec, parallel_limit=self._parallel_limit, host=devices.host(), gpus=gpus)

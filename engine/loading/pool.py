@@ -19,12 +19,25 @@ from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, R
 from engine.loading.crashes import LoadCrashes
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
+from engine.loading.lease import Lease
 from engine.loading.load_options import load_message
 from engine.loading.loaded_model import LoadedModel
 from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
 from engine.loading.scheduler import Scheduler
-from engine.loading.state import AbortLoad, Action, Grant, LoadSpec, Refusal, Refuse, StartLoad, State, Unload
+from engine.loading.state import (
+    AbortLoad,
+    Action,
+    Grant,
+    Grown,
+    LoadSpec,
+    Refusal,
+    Refuse,
+    Resize,
+    StartLoad,
+    State,
+    Unload,
+)
 from engine.model import Model
 from engine.selftest import SelfTest
 from engine.spawn import child_environment
@@ -75,6 +88,7 @@ class RunnerPool:
         self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
         self._tickets = itertools.count(1)
         self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}
+        self._growing: dict[int, asyncio.Future[int]] = {}  # by ticket: who waits for more context
         self._requested: dict[str, tuple[Model, Weights]] = {}  # by key: the latest request's, which a load takes
         self._loaded: dict[str, LoadedModel] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
@@ -104,6 +118,8 @@ class RunnerPool:
             self._timer.cancel()
         for waiter in self._waiters.values():
             _fail(waiter, EngineStopped())
+        for growing in self._growing.values():
+            _fail(growing, EngineStopped())
         for load in self._loads.values():
             load.cancel()
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
@@ -120,12 +136,20 @@ class RunnerPool:
 
     @asynccontextmanager
     async def lease(
-        self, model: Model, weights: Weights, spec: LoadSpec, keep_alive: float | None, *, embeds: bool = False
-    ) -> AsyncIterator[RunnerProcess]:
+        self,
+        model: Model,
+        weights: Weights,
+        spec: LoadSpec,
+        keep_alive: float | None,
+        most_ctx: int = 0,
+        *,
+        embeds: bool = False,
+    ) -> AsyncIterator[Lease]:
         """A process with this model loaded, while the context lasts.
 
-        `keep_alive` in seconds; None leaves a loaded model's as it is. `embeds`: for vectors, which may take memory
-        that the model does not take yet. Raises LoadFailed, ServerBusy, EngineStopped, GGUFError or OSError.
+        `keep_alive` in seconds; None leaves a loaded model's as it is. `most_ctx`: tokens to which the request's
+        context may grow. `embeds`: for vectors, which may take memory that the model does not take yet. Raises
+        LoadFailed, ServerBusy, EngineStopped, GGUFError or OSError.
         """
         if not self._scheduler.can_run(spec, time.monotonic()):
             plan = await self._planner.estimate(model, weights, spec)
@@ -152,9 +176,10 @@ class RunnerPool:
             self._warn_of_placement(spec)
             if embeds:
                 self._count_embedding(spec.key)
-            yield process
+            yield Lease(process, spec.num_ctx, max(most_ctx, spec.num_ctx), partial(self._grow, ticket))
         finally:
             self._waiters.pop(ticket, None)
+            self._growing.pop(ticket, None)
             log.debug("model released", extra=fields(ticket=ticket))
             self._apply(self._scheduler.finished(ticket, time.monotonic()))
 
@@ -192,6 +217,11 @@ class RunnerPool:
                 case AbortLoad(key=key):
                     log.debug("load aborted: nobody waits for it", extra=fields(model=self._name(key)))
                     self._loads[key].cancel()
+                case Resize():
+                    self._in_background(self._resize(action))
+                case Grown(ticket=ticket, num_ctx=num_ctx):
+                    if (growing := self._growing.get(ticket)) is not None and not growing.done():
+                        growing.set_result(num_ctx)
                 case Grant(ticket=ticket, key=key):
                     if not (waiter := self._waiters[ticket]).done():
                         waiter.set_result(self._loaded[key].process)
@@ -199,6 +229,27 @@ class RunnerPool:
                     error = ServerBusy() if reason is Refusal.BUSY else LoadFailed(detail)
                     _fail(self._waiters[ticket], error)
         self._set_timer()
+
+    async def _grow(self, ticket: int, wanted: int, target: int) -> int:
+        """Wait until a request has the context that it wants, or all that it can have. Raises EngineStopped."""
+        if self.stopping:
+            raise EngineStopped
+        growing: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._growing[ticket] = growing
+        self._apply(self._scheduler.grow(ticket, wanted, target, time.monotonic()))
+        return await growing
+
+    async def _resize(self, action: Resize) -> None:
+        """Change the context of a loaded model as far as memory allows, and tell the scheduler the outcome."""
+        loaded = self._loaded[action.key]
+        try:
+            await loaded.change_context(action.num_ctx, action.cells, self._planner)
+        except RunnerDied:
+            pass  # `_watch` tells
+        finally:
+            if self._loaded.get(action.key) is loaded:
+                sizes = (loaded.num_ctx, loaded.size, loaded.cache)
+                self._apply(self._scheduler.context_changed(action.key, time.monotonic(), *sizes))
 
     def _count_embedding(self, key: str) -> None:
         """Add to a model's size what embedding takes, the first time that it embeds."""
@@ -274,7 +325,7 @@ class RunnerPool:
         Context().run(self._in_background, self._watch(key, process, load))  # its end belongs to no request
         now = time.monotonic()
         loaded.log_load(plan, now - started, self.gpus)
-        self._apply(self._scheduler.loaded(key, now, now - started, loaded.size))
+        self._apply(self._scheduler.loaded(key, now, now - started, loaded.size, loaded.cache))
 
     def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
         """After an unexpected exception, fail the load: its requests must not wait for ever."""
@@ -354,6 +405,6 @@ class RunnerPool:
         return text + _INCOMPATIBLE.format(name=model.name.shortest) if "failed to load model" in text else text
 
 
-def _fail(waiter: asyncio.Future[RunnerProcess], error: EngineError) -> None:
+def _fail(waiter: asyncio.Future[Any], error: EngineError) -> None:
     if not waiter.done():
         waiter.set_exception(error)

@@ -7,8 +7,9 @@ import itertools
 import logging
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -33,6 +34,7 @@ from engine.messages import (
     Done,
     Embed,
     Embedded,
+    Extend,
     Failed,
     FromRunner,
     Grammar,
@@ -42,11 +44,14 @@ from engine.messages import (
     LoadModel,
     LoadRefused,
     LogLine,
+    NeedsRoom,
     Ping,
     PlacedFile,
     Pong,
     Rerank,
     Reranked,
+    Resize,
+    Resized,
     Submit,
     Text,
     Tokenize,
@@ -155,9 +160,15 @@ class RunnerProcess(asyncio.Protocol):
         self._watchdog = asyncio.create_task(self._watch())
         return self.loaded
 
-    def submit(self, message: Submit) -> tuple[int, TokenStream]:
-        """Send a prompt. Returns the stream of the answer, and the id for `cancel`, which the message gets too."""
-        message_id, stream = next(self._ids), TokenStream()
+    def submit(
+        self, message: Submit, needs_room: Callable[[int, int], None] = lambda message_id, tokens: None
+    ) -> tuple[int, TokenStream]:
+        """Send a prompt. Returns the stream of the answer, and the id for `cancel`, which the message gets too.
+
+        `needs_room` is called with the id and the tokens so far where the answer waits for an `extend`.
+        """
+        message_id = next(self._ids)
+        stream = TokenStream(partial(needs_room, message_id))
         if self._failure:
             stream.finish(self._died())
             return message_id, stream
@@ -175,6 +186,24 @@ class RunnerProcess(asyncio.Protocol):
         """
         if message_id in self._streams:
             self._send(Constrain(message_id, grammar, REQUEST_ID.get()))
+
+    def extend(self, message_id: int, num_ctx: int) -> None:
+        """Tell an answer that needs room how many tokens of context it may fill; does nothing if it has ended."""
+        if message_id in self._streams:
+            self._send(Extend(message_id, num_ctx))
+
+    async def resize(self, n_ctx: int, n_cells: int, prompt_cache: int) -> bool:
+        """Change the size of the KV cache; the numbers are as in `LoadModel`. False: all is as it was, without memory.
+
+        Raises RunnerDied.
+        """
+        assert self.loaded is not None
+        message_id = next(self._ids)
+        reply = await self._ask(message_id, Resize(message_id, n_ctx, n_cells, prompt_cache))
+        assert isinstance(reply, Resized)
+        if reply.done:
+            self.loaded = msgspec.structs.replace(self.loaded, n_ctx=n_ctx)
+        return reply.done
 
     def cancel(self, message_id: int) -> None:
         """Stop generating an answer that nobody reads any more; does nothing if it has ended."""
@@ -340,6 +369,9 @@ class RunnerProcess(asyncio.Protocol):
             case Chunk(id=message_id):
                 if stream := self._streams.get(message_id):
                     stream.add(event)
+            case NeedsRoom(id=message_id, tokens=tokens):
+                if stream := self._streams.get(message_id):
+                    stream.needs_room(tokens)
             case Done(id=message_id):
                 if stream := self._streams.pop(message_id, None):
                     stream.finish(event)
@@ -350,6 +382,7 @@ class RunnerProcess(asyncio.Protocol):
                 Tokens(id=message_id)
                 | Text(id=message_id)
                 | Pong(id=message_id)
+                | Resized(id=message_id)
                 | Embedded(id=message_id)
                 | Reranked(id=message_id)
                 | Failed(id=message_id)

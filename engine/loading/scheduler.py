@@ -11,27 +11,35 @@ of a process is reported once, by `load_failed`, `unloaded` or `crashed`. The ru
 - A request for another placement of the weights (`num_gpu`, `main_gpu`, `use_mmap`) reloads a model once it is idle.
   After that the model rests: for REST_SHARE times as long as the load took, such requests run on it as it is. A request
   without a placement waits until the model can be reloaded with the default one.
+- The context of a loaded model grows for a running request if the memory for it is there, or idle models or contexts
+  that have grown hold it. Nobody is drained for that: who drains may itself be waiting for more context. Where another
+  model needs the memory, a grown context that no running request needs shrinks, before any model goes.
 - A model is unloaded after its keep-alive time without requests. A request without such a time leaves it as it was.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.loading.state import (
+    NO_CACHE,
     AbortLoad,
     Action,
+    CacheSize,
     Grant,
+    Grown,
     LoadSpec,
     Refusal,
     Refuse,
+    Resize,
     Runner,
     RunnerView,
     StartLoad,
     State,
     Unload,
 )
+from engine.messages import CONTEXT_PADDING, padded
 
 REST = 30.0  # seconds, at least, between two reloads of a model for another placement of its weights
 REST_SHARE = 20  # that time as a multiple of what a load takes
@@ -45,6 +53,15 @@ class _Waiting:
     spec: LoadSpec
     keep_alive: float | None
     default_keep_alive: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Growth:
+    """A running request that waits for `wanted` tokens of context; up to `target` are better."""
+
+    ticket: int
+    wanted: int
+    target: int
 
 
 class Scheduler:
@@ -61,6 +78,7 @@ class Scheduler:
         self._runners: dict[str, Runner] = {}
         self._queue: dict[int, _Waiting] = {}  # by ticket, in order of arrival
         self._granted: dict[int, Runner] = {}
+        self._growing: dict[int, _Growth] = {}  # by ticket, in order of arrival
         self._head: int | None = None  # the ticket for which models are drained
         self._draining: set[str] = set()
         self._resting: dict[str, float] = {}  # by key: until when no other placement reloads it
@@ -85,14 +103,16 @@ class Scheduler:
         self._queue[ticket] = waiting
         return self._reconcile(now)
 
-    def loaded(self, key: str, now: float, cost: float, size: int) -> list[Action]:
-        """A load has succeeded: it took `cost` seconds and the model takes `size` bytes."""
+    def loaded(self, key: str, now: float, cost: float, size: int, cache: CacheSize = NO_CACHE) -> list[Action]:
+        """A load has succeeded: it took `cost` seconds and the model takes `size` bytes, its `cache` included."""
         runner = self._runners.get(key)
         if runner is None or runner.state is not State.LOADING:
             return []
         if not self._waiters_for(runner):
             runner.expires_at = now + runner.keep_alive
         runner.state, runner.cost, runner.size, runner.last_used = State.READY, cost, size, now
+        runner.cache, runner.first_ctx, runner.first_cells = cache, runner.spec.num_ctx, cache.cells
+        runner.first_size = size
         if runner.spec.asks_for_placement:
             self._rest(key, now, cost)
         return self._reconcile(now)
@@ -100,7 +120,33 @@ class Scheduler:
     def resized(self, key: str, size: int) -> None:
         """A loaded model now takes `size` bytes; does nothing if it is not loaded."""
         if (runner := self._runners.get(key)) is not None and runner.state is State.READY:
+            runner.first_size += size - runner.size
             runner.size = size
+
+    def grow(self, ticket: int, wanted: int, target: int, now: float) -> list[Action]:
+        """A running request wants `wanted` tokens of context, or more up to `target`, if that costs nobody anything.
+
+        It gets a Grown, now or later, unless it finishes first.
+        """
+        if (runner := self._granted.get(ticket)) is None:
+            return []
+        runner.active[ticket] = max(runner.active[ticket], wanted)
+        self._growing[ticket] = _Growth(ticket, wanted, target)
+        return self._reconcile(now)
+
+    def context_changed(self, key: str, now: float, num_ctx: int, size: int, cache: CacheSize) -> list[Action]:
+        """A Resize has ended, as ordered or not: the model has this context now and takes `size` bytes."""
+        runner = self._runners.get(key)
+        if runner is None or runner.resizing is None:
+            return []
+        failed = num_ctx < runner.resizing
+        if runner.shrinks and size >= runner.size:  # it cannot: do not try again
+            runner.first_ctx, runner.first_cells, runner.first_size = num_ctx, cache.cells, size
+        runner.spec = replace(runner.spec, num_ctx=num_ctx)
+        runner.size, runner.cache, runner.resizing, runner.reserved, runner.shrinks = size, cache, None, 0, False
+        waiting = [growth for growth in self._growing.values() if self._granted[growth.ticket] is runner]
+        answered = [self._grown(growth) for growth in waiting if failed]
+        return answered + self._reconcile(now)
 
     def load_failed(self, key: str, now: float, reason: str) -> list[Action]:
         """A load has failed and its process is gone: refuse the requests that it would have served."""
@@ -121,9 +167,10 @@ class Scheduler:
         runner = self._granted.pop(ticket, None)
         if runner is None:
             return []
-        runner.active.discard(ticket)
+        self._growing.pop(ticket, None)
+        runner.active.pop(ticket)
         runner.last_used = now
-        if runner.idle:
+        if runner.quiet:
             runner.expires_at = now + runner.keep_alive
         return self._reconcile(now)
 
@@ -149,10 +196,11 @@ class Scheduler:
             return []
         if runner.state is State.LOADING:
             return self.load_failed(key, now, "the process ended while loading")
+        told = [self._grown(growth) for growth in list(self._growing.values()) if growth.ticket in runner.active]
         for ticket in runner.active:
             del self._granted[ticket]
         del self._runners[key]
-        return self._reconcile(now)
+        return told + self._reconcile(now)
 
     def tick(self, now: float) -> list[Action]:
         """Time has passed; call it at `next_deadline`."""
@@ -171,7 +219,7 @@ class Scheduler:
         """The actions that are possible now: grants, unloads to make room, a load, expiries."""
         if self._head not in self._queue:
             self._draining.clear()
-        actions = self._grant_all(now)
+        actions = self._grant_all(now) + self._grow_all(now)
         self._head = next(iter(self._queue), None)
         if self._head is None:
             self._draining.clear()
@@ -197,7 +245,7 @@ class Scheduler:
     def _grant(self, waiting: _Waiting, runner: Runner) -> Action:
         if waiting.keep_alive is not None:
             runner.keep_alive = waiting.keep_alive
-        runner.active.add(waiting.ticket)
+        runner.active[waiting.ticket] = waiting.spec.num_ctx
         self._granted[waiting.ticket] = runner
         return Grant(waiting.ticket, runner.key)
 
@@ -210,7 +258,8 @@ class Scheduler:
             self._draining.clear()
             return []
         actions = self._make_room(head.spec, now)
-        if self._fits(head.spec, list(self._runners.values())):
+        others = self._runners.values()
+        if self._fits(head.spec.bytes_needed, len(others), sum(other.taken for other in others)):
             self._draining.clear()
             actions.append(self._load(head))
         return actions
@@ -223,23 +272,109 @@ class Scheduler:
         return [self._unload(runner, "a request wants other options")] if runner.idle else []
 
     def _make_room(self, spec: LoadSpec, now: float) -> list[Action]:
-        """Unload idle models, then drain busy ones, until the others leave enough room."""
-        staying = [runner for runner in self._runners.values() if runner.state is State.READY]
-        # A model that drains already goes first: switching to another would leave both half drained.
-        staying.sort(key=lambda runner: (not runner.idle, runner.key not in self._draining, runner.eviction_score(now)))
-        self._draining = set()
-        actions: list[Action] = []
-        while staying and not self._fits(spec, staying):
-            victim = staying.pop(0)
-            if victim.idle:
-                actions.append(self._unload(victim, "room for another model", spec))
-            else:
-                self._draining.add(victim.key)
-        return actions
+        """Shrink contexts, unload idle models, then drain busy ones, until the others leave enough room."""
+        ready = [runner for runner in self._runners.values() if runner.state is State.READY]
+        going, shrinking = self._victims(spec.bytes_needed, ready, now)
+        self._draining = {victim.key for victim in going if not victim.idle}
+        idle = [victim for victim in going if victim.idle]
+        unloads = [self._unload(victim, "room for another model", spec) for victim in idle]
+        return [*unloads, *(self._shrink(runner) for runner in shrinking)]
 
-    def _fits(self, spec: LoadSpec, others: list[Runner]) -> bool:
-        taken = sum(runner.size for runner in others)
-        return not others or (len(others) < self._max_loaded and taken + spec.bytes_needed <= self._budget)
+    def _victims(self, needed: int, others: list[Runner], now: float) -> tuple[list[Runner], list[Runner]]:
+        """Who must go so that the others leave `needed` bytes, and whose context must shrink, the rest being as it is.
+
+        As few go as possible: all contexts would rather shrink.
+        """
+        staying = [runner for runner in others if runner.state is State.READY]
+        fixed = [runner for runner in others if runner.state is State.LOADING]
+        # A model that drains already goes first: switching to another would leave both half drained.
+        staying.sort(
+            key=lambda runner: (not runner.quiet, runner.key not in self._draining, runner.eviction_score(now))
+        )
+        going: list[Runner] = []
+        while staying and not self._fits(
+            needed, len(staying) + len(fixed), sum(runner.least for runner in (*staying, *fixed))
+        ):
+            going.append(staying.pop(0))
+        shrinking: list[Runner] = []
+        taken = sum(runner.least if runner.resizing is not None else runner.taken for runner in (*staying, *fixed))
+        for runner in staying:
+            if self._fits(needed, len(staying) + len(fixed), taken):
+                break
+            if runner.shrinkable:
+                shrinking.append(runner)
+                taken -= runner.taken - runner.least
+        return going, shrinking
+
+    def _fits(self, needed: int, count: int, taken: int) -> bool:
+        """Whether `needed` bytes fit beside `count` models that take so many."""
+        return not count or (count < self._max_loaded and taken + needed <= self._budget)
+
+    def _grow_all(self, now: float) -> list[Action]:
+        """One step for each request that wants more context; then cells for those that have got theirs."""
+        actions = [action for growth in list(self._growing.values()) for action in self._grow(growth, now)]
+        granted = [self._granted[action.ticket] for action in actions if isinstance(action, Grown)]
+        return actions + [action for runner in granted for action in self._widen(runner)]
+
+    def _grow(self, growth: _Growth, now: float) -> list[Action]:
+        """Order a longer context if there is memory for it, or make that; tell the request if there cannot be any."""
+        runner = self._granted[growth.ticket]
+        if runner.resizing is not None:
+            return []
+        if runner.spec.num_ctx >= growth.wanted:
+            return [self._grown(growth)]
+        others = self._others(runner)
+        most = runner.most_cells(self._room(others, sum(other.taken for other in others)))
+        if most >= growth.wanted:
+            return [self._resize(runner, int(min(most, growth.target)), most)]
+        staying = [other for other in others if not other.quiet and other.state is not State.LEAVING]
+        room = self._room(staying, sum(other.least for other in staying))
+        aim = int(min(growth.wanted, runner.most_cells(room)))
+        if aim <= runner.spec.num_ctx:
+            return [self._grown(growth)]
+        if most >= aim:
+            return [self._resize(runner, aim, most)]
+        going, shrinking = self._victims(runner.size_with(aim), others, now)
+        idle = [victim for victim in going if victim.idle]
+        unloads = [self._unload(victim, "room for a longer context", runner.spec) for victim in idle]
+        return [*unloads, *(self._shrink(other) for other in shrinking)]
+
+    def _widen(self, runner: Runner) -> list[Action]:
+        """Order more cells for a context that is long enough, so that all can run at once, if that costs nobody."""
+        if runner.resizing is not None or any(self._granted[ticket] is runner for ticket in self._growing):
+            return []
+        others = self._others(runner)
+        most = runner.most_cells(self._room(others, sum(other.taken for other in others)))
+        if min(most, runner.demand) < runner.cache.cells + CONTEXT_PADDING:
+            return []
+        return [self._resize(runner, runner.spec.num_ctx, most)]
+
+    def _others(self, runner: Runner) -> list[Runner]:
+        return [other for other in self._runners.values() if other is not runner]
+
+    def _room(self, others: list[Runner], taken: int) -> float:
+        """Bytes that a model may take beside others that take so many; alone it may take any number."""
+        return self._budget - taken if others else math.inf
+
+    def _grown(self, growth: _Growth) -> Action:
+        """Tell a request what context it may use now."""
+        del self._growing[growth.ticket]
+        runner = self._granted[growth.ticket]
+        num_ctx = min(growth.target, runner.spec.num_ctx)
+        runner.active[growth.ticket] = num_ctx
+        return Grown(growth.ticket, num_ctx)
+
+    def _resize(self, runner: Runner, num_ctx: int, most: float) -> Action:
+        """Order a longer context, and cells for all that run: at most so many."""
+        cells = max(runner.cache.cells, int(min(most, padded(max(num_ctx, runner.demand)))))
+        runner.resizing, runner.reserved = num_ctx, runner.size_with(cells) - runner.size
+        return Resize(runner.key, num_ctx, cells)
+
+    def _shrink(self, runner: Runner) -> Action:
+        """From now on no request is granted that needs the longer context."""
+        runner.resizing, runner.shrinks = runner.first_ctx, True
+        runner.spec = replace(runner.spec, num_ctx=runner.first_ctx)
+        return Resize(runner.key, runner.first_ctx, runner.first_cells)
 
     def _load(self, head: _Waiting) -> Action:
         keep_alive = head.default_keep_alive if head.keep_alive is None else head.keep_alive

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 
+from engine.messages import CONTEXT_PADDING, padded
+
 DEFAULT_PLACEMENT = (-1, None, None)
 """`LoadSpec.placement` of a request that asks for no particular one."""
 
@@ -108,7 +110,27 @@ class Refuse:
     detail: str = ""
 
 
-Action = StartLoad | Unload | AbortLoad | Grant | Refuse
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Give a loaded model a context of `num_ctx` tokens, or as many as can be had; answered by `context_changed`.
+
+    `cells`: tokens for all sequences together, as far as there is plenty of memory.
+    """
+
+    key: str
+    num_ctx: int
+    cells: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A running request that wanted more context may use `num_ctx` tokens: as many as it wanted, or all it can have."""
+
+    ticket: int
+    num_ctx: int
+
+
+Action = StartLoad | Unload | AbortLoad | Grant | Refuse | Resize | Grown
 
 
 class State(Enum):
@@ -136,11 +158,31 @@ class RunnerView:
         return now + self.keep_alive if self.expires_at is None else self.expires_at
 
 
+@dataclass(frozen=True, slots=True)
+class CacheSize:
+    """The KV cache of a loaded model: `cells` tokens of `per_token` bytes for `streams` sequences together."""
+
+    cells: int = 0
+    per_token: int = 1
+    streams: int = 1
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        return self.cells * self.per_token
+
+
+NO_CACHE = CacheSize()
+
+
 @dataclass(slots=True)
 class Runner:
     """A process as the scheduler sees it. Times are seconds of the caller's clock, sizes bytes.
 
-    `cost` is how long its load took, `active` are the tickets of the requests that run in it.
+    `cost` is how long its load took. `active` are the tickets of the requests that run in it, with the tokens of
+    context that each may use or wants. `spec` has the context that it has now, `cache` its cells; it was loaded with
+    `first_ctx` tokens and `first_cells`, and took `first_size` bytes. While its context changes, `resizing` is the
+    ordered number of tokens, and it takes `reserved` bytes more or `shrinks`.
     """
 
     spec: LoadSpec
@@ -150,7 +192,14 @@ class Runner:
     cost: float = 0.0
     last_used: float = 0.0
     expires_at: float | None = None
-    active: set[int] = field(default_factory=set)
+    active: dict[int, int] = field(default_factory=dict)
+    cache: CacheSize = NO_CACHE
+    first_ctx: int = 0
+    first_cells: int = 0
+    first_size: int = 0
+    resizing: int | None = None
+    reserved: int = 0
+    shrinks: bool = False
 
     @property
     def key(self) -> str:
@@ -160,7 +209,48 @@ class Runner:
     @property
     def idle(self) -> bool:
         """Loaded, with nothing to do."""
+        return self.quiet and self.resizing is None
+
+    @property
+    def quiet(self) -> bool:
+        """Loaded, and no request runs in it."""
         return self.state is State.READY and not self.active
+
+    @property
+    def taken(self) -> int:
+        """Bytes that it takes now."""
+        return self.size + self.reserved
+
+    @property
+    def shrinkable(self) -> bool:
+        """Whether its context has grown and no request in it needs that any more."""
+        grown = self.state is State.READY and self.resizing is None and self.size > self.first_size
+        return grown and max(self.active.values(), default=0) <= self.first_ctx
+
+    @property
+    def least(self) -> int:
+        """Bytes that it will take if its context shrinks as far as it can, or does what was ordered."""
+        return self.first_size if self.shrinkable or self.shrinks else self.taken
+
+    @property
+    def demand(self) -> int:
+        """Cells for all that run and may run at once, each with all of its context."""
+        return sum(sorted(self.active.values(), reverse=True)[: self.cache.streams])
+
+    def most_cells(self, room: float) -> float:
+        """How many cells it can have where it may take `room` bytes. Those that it has cost nothing.
+
+        While their number changes, the old ones may still take memory beside the new ones.
+        """
+        spare = room - self.size - self.cache.bytes
+        if spare <= 0 or spare == math.inf:
+            return self.cache.cells if spare <= 0 else spare
+        return self.cache.cells + spare // self.cache.per_token // CONTEXT_PADDING * CONTEXT_PADDING
+
+    def size_with(self, cells: int) -> int:
+        """Bytes that it takes while it gets so many cells."""
+        more = padded(cells) - self.cache.cells
+        return self.size if more <= 0 else self.size + self.cache.bytes + more * self.cache.per_token
 
     def serves(self, other: LoadSpec, *, anywhere: bool) -> bool:
         """Whether a request can run in it now; `anywhere`: whatever its placement."""

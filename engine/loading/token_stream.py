@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from engine.errors import EngineError
 from engine.messages import Chunk, Done
@@ -12,12 +13,14 @@ class TokenStream:
     """Buffers chunks until they are read. Made by `RunnerProcess.submit`, read by one task of the same event loop.
 
     It never makes the child wait for a slow client: other requests may need the place. The buffer holds one answer at
-    most, whose length `num_predict` and the context bound.
+    most, whose length `num_predict` and the context bound. `needs_room` is called with the tokens of prompt and answer
+    when the context will soon be full.
     """
 
-    __slots__ = ("_chunks", "_end", "_waiter")
+    __slots__ = ("_chunks", "_end", "_waiter", "needs_room")
 
-    def __init__(self) -> None:
+    def __init__(self, needs_room: Callable[[int], None] = lambda tokens: None) -> None:
+        self.needs_room = needs_room
         self._chunks: list[Chunk] = []
         self._end: Done | EngineError | None = None
         self._waiter: asyncio.Future[None] | None = None

@@ -425,7 +425,7 @@ class DebugInfo(AnswerObject):
 
 
 class PromptTruncation(AnswerObject):
-    """How a prompt that was too long was made to fit: the oldest messages, or tokens of its middle, were left out."""
+    """What was left out of a prompt that was too long: the oldest messages, and how many tokens in all."""
 
     messages: int = 0
     tokens: int = 0

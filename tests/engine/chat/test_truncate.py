@@ -112,3 +112,21 @@ async def test_a_template_that_refuses_what_is_left_is_not_asked_for_ever() -> N
     prompt = await render_to_fit(Choosy(True), [U, *[A] * 2000], [], None, limit=5, count=count)
     assert len(prompt.text.split()) == 2001
     assert asked < 200
+
+
+async def test_who_can_have_a_larger_limit_asks_for_it_first() -> None:
+    asked: list[int] = []
+    allowed = 0
+
+    async def grow(tokens: int) -> int:
+        asked.append(tokens)
+        return allowed
+
+    for limit, text, left_out in ((9, "s u a u", (0, 0)), (3, "s a u", (1, 1)), (2, "s u", (2, 2))):
+        allowed = limit
+        prompt = await render_to_fit(Spelled(True), [S, U, A, U], [], None, limit=2, count=count, grow=grow)
+        assert (prompt.text, (prompt.left_out, prompt.left_out_tokens)) == (text, left_out)
+    assert asked == [4, 4, 4]
+    await render_to_fit(Spelled(True), [S, U, A, U], [], None, limit=4, count=count, grow=grow)
+    await render_to_fit(Spelled(False), [U], [], None, limit=0, count=count, grow=grow)
+    assert len(asked) == 3, "what fits, and what is never shortened"

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.loading.devices import Device
-from engine.loading.memory import MemoryPlan, cache_bytes_per_token, copied_bytes, plan
+from engine.loading.memory import MemoryPlan, cache_bytes_per_token, copied_bytes, plan, with_context
+from engine.messages import CONTEXT_PADDING
 from registry.gguf import GGUFHeader, read_header
 from tests.engine.runner.harness import TINYCHAT
 
@@ -129,3 +130,88 @@ def test_what_is_copied(header: GGUFHeader) -> None:
     assert copied_bytes(header, {"Q8_0"}, mapped=True, generates=False) == every - tokens
     assert copied_bytes(header, {"Q8_0"}, mapped=False, generates=True) == tokens
     assert copied_bytes(header, {"Q4_0", "F32"}, mapped=True, generates=True) == 0
+
+
+CELL = 3072  # bytes of one token
+Longer = tuple[int, MemoryPlan]
+
+
+def longer(before: MemoryPlan, num_ctx: int, cells: int = 0, **wishes: Any) -> Longer:
+    fields: dict[str, Any] = {"host": cpu(64 * GIB), "gpus": [], "gpu_share": 0.0, "prompt_cache": None}
+    return with_context(before, num_ctx, cells or num_ctx, **(fields | wishes))
+
+
+def test_a_longer_context_takes_its_cells(planned: Callable[..., MemoryPlan]) -> None:
+    before = planned(parallel_limit=1, prompt_cache=0)
+    num_ctx, after = longer(before, 20_000, prompt_cache=0)
+    assert (num_ctx, after.n_cells) == (20_000, 20_224)
+    assert after.total - before.total == after.cache - before.cache == (20_224 - 4096) * CELL
+    assert (after.weights, after.n_parallel, after.gpu_layers) == (before.weights, 1, before.gpu_layers)
+
+
+def test_cells_that_there_are_suffice(planned: Callable[..., MemoryPlan]) -> None:
+    before = planned(prompt_cache=0)
+    assert longer(before, 8 * 4096, prompt_cache=0) == (8 * 4096, before)
+    assert longer(before, 8 * 4096, host=cpu(0), prompt_cache=0) == (8 * 4096, before), "without free memory too"
+
+
+def test_a_context_becomes_as_long_as_memory_allows(planned: Callable[..., MemoryPlan]) -> None:
+    before = planned(parallel_limit=1, prompt_cache=0)
+    free = cpu(int((before.cache + 1000 * CELL) / 0.9))
+    num_ctx, after = longer(before, 20_000, host=free, prompt_cache=0)
+    assert (num_ctx, after.n_cells) == (4096 + 768, 4096 + 768), "the old cells may still be there meanwhile"
+    assert longer(before, 20_000, host=cpu(before.cache), prompt_cache=0) == (4096, before)
+
+
+def test_cells_for_others_take_no_more_than_at_a_load(planned: Callable[..., MemoryPlan]) -> None:
+    before = planned(parallel_limit=4, prompt_cache=0)
+    assert longer(before, 8192, 32_768, prompt_cache=0)[1].n_cells == 32_768
+    free = cpu(int((before.cache + 40_000 * CELL) / 0.9) + 1)
+    cells = longer(before, 8192, 32_768, host=free, prompt_cache=0)[1].n_cells
+    assert cells == before.n_cells == 16_384, "a quarter of 56,384 would be less"
+    assert longer(before, 30_000, 120_000, host=free, prompt_cache=0)[1].n_cells == 30_208
+
+
+def test_on_gpus_their_memory_counts(planned: Callable[..., MemoryPlan]) -> None:
+    before = planned(gpus=[gpu(8 * GIB)], parallel_limit=1, prompt_cache=0)
+    free = [gpu(10_000 * CELL)]
+    assert longer(before, 20_000, gpus=free, gpu_share=1.0, host=cpu(0))[0] == 4096 + 8960
+    assert longer(before, 30_000, gpus=free, gpu_share=0.5, host=cpu(64 * GIB))[0] == 4096 + 17_920
+    assert longer(before, 20_000, gpus=free, gpu_share=0.5, host=cpu(0))[0] == 4096
+
+
+def test_the_prompt_cache_grows_with_the_context_unless_it_is_set(planned: Callable[..., MemoryPlan]) -> None:
+    before = planned(parallel_limit=1)
+    after = longer(before, 8192)[1]
+    assert after.prompt_cache == 16 * 8192 * CELL > before.prompt_cache
+    assert after.total - before.total == after.cache + after.prompt_cache - before.cache - before.prompt_cache
+    assert longer(before, 8192, prompt_cache=1000)[1].prompt_cache == before.prompt_cache
+    assert longer(before, 8192, host=cpu(GIB // 2))[1].prompt_cache == before.prompt_cache, "never less"
+
+
+@given(
+    num_ctx=st.integers(4096, 200_000),
+    cells=st.integers(0, 400_000),
+    free=st.integers(0, GIB),
+    parallel=st.integers(1, 8),
+)
+def test_no_context_takes_more_than_there_is(
+    header: GGUFHeader, num_ctx: int, cells: int, free: int, parallel: int
+) -> None:
+    before = plan(
+        header,
+        weights=GIB,
+        num_ctx=4096,
+        cache_type="f16",
+        parallel_limit=parallel,
+        host=cpu(64 * GIB),
+        gpus=[],
+        num_gpu=-1,
+        prompt_cache=0,
+    )
+    got, after = longer(before, num_ctx, cells, host=cpu(free), prompt_cache=0)
+    assert 4096 <= got <= num_ctx
+    assert after.n_cells >= max(got, before.n_cells)
+    assert after.n_cells % CONTEXT_PADDING == 0
+    assert after.cache == after.n_cells * CELL
+    assert after == before or after.cache <= free
