@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import socket
 import subprocess
 import sys
@@ -95,7 +96,8 @@ def _serve(commands: socket.socket) -> None:
 
 
 def _become(args: list[str], folder: str, environ: dict[str, str], theirs: list[int]) -> None:
-    """Run a command as if this process had been started for it; ends in SystemExit."""
+    """Run a command as if this process had been started for it; ends in SystemExit, or is killed when it hangs."""
+    signal.alarm(PATIENCE)
     for number, descriptor in enumerate(theirs):
         os.dup2(descriptor, number)
         os.close(descriptor)
