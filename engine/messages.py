@@ -240,13 +240,12 @@ class Constrain(msgspec.Struct, array_like=True, frozen=True, tag=9):
 class Resize(msgspec.Struct, array_like=True, frozen=True, tag=10):
     """Change the size of the KV cache, on the same weights. Answered by `Resized`.
 
-    `n_ctx`, `n_cells` and `prompt_cache` are as in `LoadModel`. What runs goes on, what is cached stays if it fits.
+    `n_ctx` and `n_cells` are as in `LoadModel`. What runs goes on, what is cached stays if it fits.
     """
 
     id: int
     n_ctx: int
     n_cells: int
-    prompt_cache: int
 
 
 class Extend(msgspec.Struct, array_like=True, frozen=True, tag=11):

@@ -188,7 +188,7 @@ def plan(
     # A cache of less than `limit` full contexts still serves as many short ones: what outgrows it is preempted.
     n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
     if prompt_cache is None:
-        prompt_cache = _prompt_cache(host, n_ctx, per_token)
+        prompt_cache = max(0, min(int(host.free * PROMPT_CACHE_SHARE), PROMPT_CACHE_CONTEXTS * n_ctx * per_token))
     total = weights + cache + overhead + prompt_cache + row_cache
     sizes = embedding, for_embedding, prompt_cache, row_cache
     return MemoryPlan(n_parallel, cells, weights, cache, total, layers, *sizes)
@@ -202,13 +202,12 @@ def with_context(
     host: Device,
     gpus: Sequence[Device],
     gpu_share: float,
-    prompt_cache: int | None,
 ) -> tuple[int, MemoryPlan]:
     """The plan of a loaded model for a longer context of `num_ctx` tokens, or of as many as there is memory for.
 
     It has `cells` for all sequences together if they take no more of the memory than they may at a load. Devices are as
     they are now, the model's own bytes not free; `gpu_share` of its cells are on GPUs. While the cells are changed, the
-    states of what runs are in this machine's memory. Weights and parallel sequences stay as they are.
+    states of what runs are in this machine's memory. All else stays as it is.
     """
     per_token = plan.cache // plan.n_cells
     spare = math.inf
@@ -218,19 +217,10 @@ def with_context(
         spare = min(spare, host.free * FREE_SHARE / (1 - gpu_share) - plan.cache)
     most = plan.n_cells + max(0, int(spare // per_token)) // CONTEXT_PADDING * CONTEXT_PADDING
     num_ctx = min(num_ctx, most)
-    n_ctx = padded(num_ctx)
     ample = int(most * (GPU_CACHE_SHARE if gpu_share else CACHE_SHARE)) // CONTEXT_PADDING * CONTEXT_PADDING
-    cells = max(plan.n_cells, n_ctx, min(padded(cells), ample))
-    states = plan.prompt_cache
-    if prompt_cache is None:
-        states = max(states, _prompt_cache(host, n_ctx, per_token))
-    added = (cells - plan.n_cells) * per_token + states - plan.prompt_cache
-    resized = replace(plan, n_cells=cells, cache=cells * per_token, prompt_cache=states, total=plan.total + added)
-    return num_ctx, resized
-
-
-def _prompt_cache(host: Device, n_ctx: int, per_token: int) -> int:
-    return max(0, min(int(host.free * PROMPT_CACHE_SHARE), PROMPT_CACHE_CONTEXTS * n_ctx * per_token))
+    cells = max(plan.n_cells, padded(num_ctx), min(padded(cells), ample))
+    cache = cells * per_token
+    return num_ctx, replace(plan, n_cells=cells, cache=cache, total=plan.total + cache - plan.cache)
 
 
 def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: Sequence[Device], num_gpu: int) -> int:

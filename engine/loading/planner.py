@@ -92,10 +92,7 @@ class LoadPlanner:
 
         def measure() -> tuple[int, MemoryPlan]:
             gpus = devices.gpus() if self._gpus else []
-            cache = self._prompt_cache
-            return memory.with_context(
-                plan, num_ctx, cells, host=devices.host(), gpus=gpus, gpu_share=gpu_share, prompt_cache=cache
-            )
+            return memory.with_context(plan, num_ctx, cells, host=devices.host(), gpus=gpus, gpu_share=gpu_share)
 
         return await asyncio.to_thread(measure)
 

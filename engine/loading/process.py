@@ -192,14 +192,14 @@ class RunnerProcess(asyncio.Protocol):
         if message_id in self._streams:
             self._send(Extend(message_id, num_ctx))
 
-    async def resize(self, n_ctx: int, n_cells: int, prompt_cache: int) -> bool:
+    async def resize(self, n_ctx: int, n_cells: int) -> bool:
         """Change the size of the KV cache; the numbers are as in `LoadModel`. False: all is as it was, without memory.
 
         Raises RunnerDied.
         """
         assert self.loaded is not None
         message_id = next(self._ids)
-        reply = await self._ask(message_id, Resize(message_id, n_ctx, n_cells, prompt_cache))
+        reply = await self._ask(message_id, Resize(message_id, n_ctx, n_cells))
         assert isinstance(reply, Resized)
         if reply.done:
             self.loaded = msgspec.structs.replace(self.loaded, n_ctx=n_ctx)

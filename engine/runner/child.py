@@ -200,7 +200,7 @@ def _take_all(loops: Loops, channel: Channel) -> bool:
 def _resize(loop: Loop, channel: Channel, message: Resize) -> None:
     """Make the KV cache larger or smaller. No prompt is measured by a larger context before it is there."""
     budget = Budget(message.n_cells, loop.admission.budget.streams, padded(message.n_ctx))
-    if done := loop.resize(budget, message.prompt_cache):
+    if done := loop.admission.resize(budget):
         channel.n_ctx = budget.longest
     channel.send([Resized(message.id, done)])
 

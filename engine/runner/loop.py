@@ -134,15 +134,6 @@ class Loop:
                 seq.extend(num_ctx)
                 log_event(seq.trace_id, "sequence extended", seq=seq.id, limit=seq.limit, tokens=len(seq.tokens))
 
-    def resize(self, budget: Budget, prompt_cache: int) -> bool:
-        """Change the size of the KV cache. False without memory for it: then all is as before. Raises ModelError."""
-        cache = self.streams.prompt_cache
-        before = cache.limit
-        cache.set_limit(max(before, prompt_cache))  # what is in the streams goes there
-        done = self.admission.resize(budget)
-        cache.set_limit(prompt_cache if done else before)
-        return done
-
     def plan(self) -> StepPlan:
         """Admit sequences and choose what to compute; set `prefilling`, so that a cancel can abort a pass."""
         for seq in self._decoding():

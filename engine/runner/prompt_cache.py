@@ -31,7 +31,7 @@ class PromptCache:
     """
 
     def __init__(self, limit: int, *, can_cut: bool) -> None:
-        self.limit = limit
+        self._limit = limit
         self._can_cut = can_cut
         self._entries: OrderedDict[int, CachedState] = OrderedDict()  # by id(), the last used at the end
         self.size = 0
@@ -46,12 +46,7 @@ class PromptCache:
 
     def takes(self, size: int) -> bool:
         """Whether a state of `size` bytes can be kept at all."""
-        return 0 < size <= self.limit
-
-    def set_limit(self, limit: int) -> None:
-        """Keep at most so many bytes from now on."""
-        self.limit = limit
-        self._make_room()
+        return 0 < size <= self._limit
 
     def store(self, entry: CachedState) -> None:
         """Keep a state, if it is not too large, in the place of those that it makes needless."""
@@ -61,7 +56,8 @@ class PromptCache:
             self.drop(other)
         self._entries[id(entry)] = entry
         self.size += entry.state.size
-        self._make_room()
+        while self.size > self._limit:
+            self.drop(next(iter(self)))
 
     def use(self, entry: CachedState) -> None:
         """Note that a state was used."""
@@ -81,10 +77,6 @@ class PromptCache:
         """Forget all."""
         self._entries.clear()
         self.size = 0
-
-    def _make_room(self) -> None:
-        while self.size > self.limit:
-            self.drop(next(iter(self)))
 
     def _replaces(self, entry: CachedState, other: CachedState) -> bool:
         """Whether all that a sequence could take from `other` it can take from `entry`."""

@@ -137,13 +137,13 @@ Longer = tuple[int, MemoryPlan]
 
 
 def longer(before: MemoryPlan, num_ctx: int, cells: int = 0, **wishes: Any) -> Longer:
-    fields: dict[str, Any] = {"host": cpu(64 * GIB), "gpus": [], "gpu_share": 0.0, "prompt_cache": None}
+    fields: dict[str, Any] = {"host": cpu(64 * GIB), "gpus": [], "gpu_share": 0.0}
     return with_context(before, num_ctx, cells or num_ctx, **(fields | wishes))
 
 
 def test_a_longer_context_takes_its_cells(planned: Callable[..., MemoryPlan]) -> None:
     before = planned(parallel_limit=1, prompt_cache=0)
-    num_ctx, after = longer(before, 20_000, prompt_cache=0)
+    num_ctx, after = longer(before, 20_000)
     assert (num_ctx, after.n_cells) == (20_000, 20_224)
     assert after.total - before.total == after.cache - before.cache == (20_224 - 4096) * CELL
     assert (after.weights, after.n_parallel, after.gpu_layers) == (before.weights, 1, before.gpu_layers)
@@ -151,25 +151,25 @@ def test_a_longer_context_takes_its_cells(planned: Callable[..., MemoryPlan]) ->
 
 def test_cells_that_there_are_suffice(planned: Callable[..., MemoryPlan]) -> None:
     before = planned(prompt_cache=0)
-    assert longer(before, 8 * 4096, prompt_cache=0) == (8 * 4096, before)
-    assert longer(before, 8 * 4096, host=cpu(0), prompt_cache=0) == (8 * 4096, before), "without free memory too"
+    assert longer(before, 8 * 4096) == (8 * 4096, before)
+    assert longer(before, 8 * 4096, host=cpu(0)) == (8 * 4096, before), "without free memory too"
 
 
 def test_a_context_becomes_as_long_as_memory_allows(planned: Callable[..., MemoryPlan]) -> None:
     before = planned(parallel_limit=1, prompt_cache=0)
     free = cpu(int((before.cache + 1000 * CELL) / 0.9))
-    num_ctx, after = longer(before, 20_000, host=free, prompt_cache=0)
+    num_ctx, after = longer(before, 20_000, host=free)
     assert (num_ctx, after.n_cells) == (4096 + 768, 4096 + 768), "the old cells may still be there meanwhile"
-    assert longer(before, 20_000, host=cpu(before.cache), prompt_cache=0) == (4096, before)
+    assert longer(before, 20_000, host=cpu(before.cache)) == (4096, before)
 
 
 def test_cells_for_others_take_no_more_than_at_a_load(planned: Callable[..., MemoryPlan]) -> None:
     before = planned(parallel_limit=4, prompt_cache=0)
-    assert longer(before, 8192, 32_768, prompt_cache=0)[1].n_cells == 32_768
+    assert longer(before, 8192, 32_768)[1].n_cells == 32_768
     free = cpu(int((before.cache + 40_000 * CELL) / 0.9) + 1)
-    cells = longer(before, 8192, 32_768, host=free, prompt_cache=0)[1].n_cells
+    cells = longer(before, 8192, 32_768, host=free)[1].n_cells
     assert cells == before.n_cells == 16_384, "a quarter of 56,384 would be less"
-    assert longer(before, 30_000, 120_000, host=free, prompt_cache=0)[1].n_cells == 30_208
+    assert longer(before, 30_000, 120_000, host=free)[1].n_cells == 30_208
 
 
 def test_on_gpus_their_memory_counts(planned: Callable[..., MemoryPlan]) -> None:
@@ -178,15 +178,6 @@ def test_on_gpus_their_memory_counts(planned: Callable[..., MemoryPlan]) -> None
     assert longer(before, 20_000, gpus=free, gpu_share=1.0, host=cpu(0))[0] == 4096 + 8960
     assert longer(before, 30_000, gpus=free, gpu_share=0.5, host=cpu(64 * GIB))[0] == 4096 + 17_920
     assert longer(before, 20_000, gpus=free, gpu_share=0.5, host=cpu(0))[0] == 4096
-
-
-def test_the_prompt_cache_grows_with_the_context_unless_it_is_set(planned: Callable[..., MemoryPlan]) -> None:
-    before = planned(parallel_limit=1)
-    after = longer(before, 8192)[1]
-    assert after.prompt_cache == 16 * 8192 * CELL > before.prompt_cache
-    assert after.total - before.total == after.cache + after.prompt_cache - before.cache - before.prompt_cache
-    assert longer(before, 8192, prompt_cache=1000)[1].prompt_cache == before.prompt_cache
-    assert longer(before, 8192, host=cpu(GIB // 2))[1].prompt_cache == before.prompt_cache, "never less"
 
 
 @given(
@@ -209,7 +200,7 @@ def test_no_context_takes_more_than_there_is(
         num_gpu=-1,
         prompt_cache=0,
     )
-    got, after = longer(before, num_ctx, cells, host=cpu(free), prompt_cache=0)
+    got, after = longer(before, num_ctx, cells, host=cpu(free))
     assert 4096 <= got <= num_ctx
     assert after.n_cells >= max(got, before.n_cells)
     assert after.n_cells % CONTEXT_PADDING == 0

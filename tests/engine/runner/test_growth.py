@@ -20,7 +20,6 @@ from tests.processes import short_of_memory
 SMALL = Budget(cells=512, streams=2, longest=256)
 LARGE = Budget(cells=2048, streams=2, longest=1024)
 GIGABYTES = Budget(cells=1 << 20, streams=2, longest=1 << 19)
-CACHE = 64 << 20  # bytes of the prompt cache
 STORY = chat("Tell me a story.")
 
 
@@ -36,7 +35,7 @@ def shared() -> Iterator[Runner]:
 def small(shared: Runner) -> Runner:
     """A runner whose context is small again."""
     shared.run()
-    assert shared.loop.resize(SMALL, CACHE)
+    assert shared.loop.admission.resize(SMALL)
     shared.forget()
     shared.events.clear()
     return shared
@@ -65,7 +64,7 @@ def test_an_answer_goes_on_as_if_the_context_had_been_large(small: Runner) -> No
     small.run()
     assert asked(small) == [seq.id], "once"
     assert (seq.full, seq.waits, len(seq.tokens)) == (True, True, 256)
-    assert small.loop.resize(LARGE, CACHE)
+    assert small.loop.admission.resize(LARGE)
     small.loop.extend(seq.id, 1024)
     assert seq.cells is not None
     assert seq.cells.cached == 255, "nothing is computed again"
@@ -95,7 +94,7 @@ def test_it_asks_early_and_need_not_stop(small: Runner) -> None:
     seq = growing(small, tokens=700)
     small.run(until=lambda: seq.asking)
     assert len(seq.tokens) < 256 - 32
-    assert small.loop.resize(LARGE, CACHE)
+    assert small.loop.admission.resize(LARGE)
     small.loop.extend(seq.id, 512)
     small.run()
     assert asked(small) == [seq.id] * 2, "once for each context that it fills"
@@ -125,7 +124,7 @@ def test_a_grammar_leads_to_the_end_of_the_context_that_there_is(small: Runner) 
     rule = Grammar('start: "[" (/[a-z]/ ",")* /[a-z]/ "]"')
     seq = growing(small, chat("List letters."), 400, shift=False, grammar=rule, logprobs=False)
     small.run(until=lambda: seq.asking)
-    assert small.loop.resize(LARGE, CACHE)
+    assert small.loop.admission.resize(LARGE)
     small.loop.extend(seq.id, 512)
     small.run()
     assert len(seq.tokens) > 320
@@ -139,9 +138,8 @@ def test_without_memory_all_is_as_before(small: Runner) -> None:
     small.run(until=lambda: seq.asking)
     shape = small.streams.shape
     with short_of_memory(os.getpid(), 256 << 20):
-        assert not small.loop.resize(GIGABYTES, 1 << 40)
+        assert not small.loop.admission.resize(GIGABYTES)
     assert small.streams.shape == shape
-    assert small.streams.prompt_cache.limit == CACHE
     small.loop.extend(seq.id, 256)
     small.run()
     assert not small.failures()
@@ -152,7 +150,7 @@ def test_what_is_cached_survives_growth_and_shrinkage(small: Runner) -> None:
     for budget in (LARGE, SMALL):
         first = small.submit(STORY, num_ctx=256, sampling=LIKELIEST)
         small.run()
-        assert small.loop.resize(budget, CACHE)
+        assert small.loop.admission.resize(budget)
         again = small.submit(STORY, num_ctx=256, sampling=LIKELIEST)
         small.run()
         assert again.n_reused == again.n_prompt - 1
@@ -160,10 +158,10 @@ def test_what_is_cached_survives_growth_and_shrinkage(small: Runner) -> None:
 
 
 def test_who_has_no_room_any_more_is_suspended_and_comes_back(small: Runner) -> None:
-    assert small.loop.resize(LARGE, CACHE)
+    assert small.loop.admission.resize(LARGE)
     seqs = [small.submit(f"{i} {LONG[:900]}", num_ctx=256, num_predict=60, sampling=never_ending(small)) for i in "ab"]
     small.run(until=lambda: all(seq.n_generated > 10 for seq in seqs))
-    assert small.loop.resize(Budget(cells=256, streams=2, longest=256), CACHE)
+    assert small.loop.admission.resize(Budget(cells=256, streams=2, longest=256))
     assert small.streams.shape.total == 256
     assert (small.loop.busy, small.loop.waiting) == (1, 1)
     small.run()
@@ -183,11 +181,11 @@ def test_who_waits_for_room_can_be_suspended(small: Runner) -> None:
 
 def test_the_new_size_is_taken_at_once(small: Runner) -> None:
     assert small.streams.shape.total <= SMALL.cells
-    assert small.loop.resize(LARGE, CACHE)
+    assert small.loop.admission.resize(LARGE)
     assert small.streams.shape == Shape(2, 1024)
     small.submit(STORY, num_ctx=256)
     small.step()
-    assert small.loop.resize(SMALL, CACHE)
+    assert small.loop.admission.resize(SMALL)
     assert small.streams.shape == Shape(2, 256)
     small.run()
 
