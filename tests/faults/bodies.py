@@ -150,5 +150,5 @@ CASES = (
     Case("a prompt of 60 MiB", "/api/generate", _prompt(b"word, ", 60 * MIB), (400,), _READ_WITHIN),
     Case("a prompt of escapes, 60 MiB", "/api/generate", _prompt(rb"\u4e2d\n", 60 * MIB), (400,), _READ_WITHIN),
     Case("4,096 messages, 63 MiB", "/api/chat", _messages, (400,), _READ_WITHIN),
-    Case("three pictures of 15 MiB", "/api/chat", _images, (500,), _READ_WITHIN),
+    Case("three pictures of 15 MiB", "/api/chat", _images, (400,), _READ_WITHIN),
 )
