@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import uvloop
@@ -27,17 +28,42 @@ def server() -> Iterator[Scripted]:
         yield server
 
 
-def test_every_stream_is_timed(server: Scripted) -> None:
+class Clock:
+    """A clock that goes on when it is told. Tells when it has been read."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.read = threading.Event()
+
+    def __call__(self) -> float:
+        self.read.set()
+        return self.now
+
+    def go_on(self) -> None:
+        self.read.clear()
+        self.now += 1
+
+
+def test_a_stream_is_timed(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("bench.client.time", SimpleNamespace(perf_counter=clock))
+
     def script(send: Send) -> None:
-        time.sleep(0.05)
+        clock.go_on()
         send(HEAD + chunk(TOKEN))
-        time.sleep(0.5)
+        assert clock.read.wait(30)
+        clock.go_on()
         send(chunk(TOKEN + TOKEN) + chunk(final(3)) + b"0\r\n\r\n")
 
     server.script = script
+    run = Client(server.url, "m").run(["p"], 3)
+    assert (run.tokens, run.first, run.end) == ((3,), (1.0,), (2.0,))
+
+
+def test_several_streams(server: Scripted) -> None:
+    server.script = lambda send: send(HEAD + chunk(TOKEN * 3) + chunk(final(3)) + b"0\r\n\r\n")
     run = Client(server.url, "m").run(["p", "q"], 3)
     assert run.tokens == (3, 3)
-    assert all(0.05 <= first < end and end >= 0.55 for first, end in zip(run.first, run.end, strict=True))
     assert sorted(str(body["prompt"]) for body in server.bodies) == ["p", "q"]
     assert all(body["raw"] is True and body["model"] == "m" for body in server.bodies)
 
