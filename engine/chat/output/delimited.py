@@ -64,10 +64,11 @@ class DelimitedCalls:
     def _read_arguments(self, buffer: TextBuffer) -> ParserCoroutine[str]:
         """Consume a call that is held up to the end of its arguments, which are emitted as they arrive; return it."""
         head, brace = yield from buffer.read_until("{", keep=True)
-        if not brace:  # the answer ends within the head
+        try:
+            call = self.read(head + "{}" if brace else "")
+        except Unreadable:  # the answer ends within the head, or that is none
             buffer.push_back(head)
             return ""
-        call = self.read(head + "{}")
         return head + (yield from read_arguments(buffer, call.name, call.id))
 
 

@@ -156,6 +156,15 @@ def outcome(format: Format, chunks: Iterable[str]) -> tuple[object, ...]:
     return told(deltas), joined(deltas), fault
 
 
+@pytest.mark.parametrize("head", ["", "f", "functions.f:0"])
+def test_what_is_held_without_a_whole_head_is_no_fault(head: str) -> None:
+    for name, opening in (
+        (name, name.split("{{")[0]) for name in CHUNKED if name.endswith("<|tool_call_begin|>{{ id }}")
+    ):
+        content = joined(read(CHUNKED[name], f'{opening}{head}{{"a": 1}}<|tool_call_end|>')).content
+        assert content == f'<|tool_call_begin|>{head}{{"a": 1}}<|tool_call_end|>'
+
+
 @settings(max_examples=300)
 @given(answers(), st.lists(st.integers(0, 500), max_size=8))
 def test_cuts_change_no_parts_whatever_the_text(given_answer: tuple[str, str], places: list[int]) -> None:
