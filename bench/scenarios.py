@@ -209,7 +209,7 @@ class Constrained:
         both = await self._batch(client, f"both {turn}", [False] * half + [True] * half)
         return {
             self._held: rate_of(held) / rate_of(free),
-            self._beside: median(map(stream_rate, both[:half])) / median(map(stream_rate, free[:half])),
+            self._beside: rate_of(both[:half]) / rate_of(free[:half]),
             self._rate: rate_of(held),
         }
 
@@ -305,8 +305,3 @@ def rate_of(answers: Sequence[Answer]) -> float:
     """Pieces of text per second of all answers together, from the first request to the last piece."""
     pieces = sum(len(answer.arrivals) for answer in answers)
     return pieces / (max(answer.arrivals[-1] for answer in answers) - min(answer.asked for answer in answers))
-
-
-def stream_rate(answer: Answer) -> float:
-    """Pieces of text per second of one answer after its first one."""
-    return (len(answer.arrivals) - 1) / (answer.arrivals[-1] - answer.arrivals[0])

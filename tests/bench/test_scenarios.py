@@ -26,7 +26,6 @@ from bench.scenarios import (
     gaps_within,
     rate_of,
     scenarios,
-    stream_rate,
     values_of,
 )
 from bench.servers import our_target
@@ -163,7 +162,6 @@ def test_gaps_count_where_a_part_of_them_is_within() -> None:
     assert gaps_within([answer], 4.5, 5.0) == [5.0]
 
 
-def test_rates() -> None:
+def test_a_rate_counts_from_the_first_request() -> None:
     answers = [Answer(1.0, (2.0, 3.0, 4.0), 4.0, ""), Answer(1.0, (2.0, 5.0), 5.0, "")]
     assert rate_of(answers) == pytest.approx(5 / 4)
-    assert stream_rate(answers[0]) == pytest.approx(1.0)
