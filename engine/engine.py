@@ -172,7 +172,7 @@ class Engine:
         async with self._prepared(request) as (job, prepared, lease):
             prompt, reader, grammar = prepared.prompt, prepared.reader, prepared.grammar
             if prompt.images:
-                check_media(job, lease.process)
+                check_media(job, lease.process, prompt.images)
             generation = Generation(lease, job.model.name.shortest, job.started)
             await lease.take_grown(len(prompt.text.encode()) + answer_room(job.options))
             asked = (job.options, lease, prompt, grammar, prepared.thinking, prepared.triggers)

@@ -24,6 +24,7 @@ from engine.loading.load_options import effective_context
 from engine.loading.process import RunnerProcess
 from engine.messages import Grammar, ThinkingLimit, Triggers
 from engine.model import Model
+from engine.signatures import is_sound
 from modelfile.gotemplate import ChatTemplate
 from modelfile.parameters import Options, resolve_options
 
@@ -253,18 +254,19 @@ async def _render(
     return prompt
 
 
-def check_media(job: Job, process: RunnerProcess) -> None:
-    """Raise InvalidRequest for a request with images or sounds whose model neither sees nor hears.
+def check_media(job: Job, process: RunnerProcess, files: Sequence[bytes]) -> None:
+    """Raise InvalidRequest for a request with images or sounds (`files`) whose model neither sees nor hears.
 
     Which of both it can is checked where the files are read.
     """
     assert process.loaded is not None
     if process.loaded.sees or process.loaded.hears:
         return
-    if "vision" in job.model.capabilities:
-        raise InvalidRequest("the vision part of this model cannot be run yet", "images")
+    kind, sense = ("audio", "audio") if is_sound(files[0]) else ("image", "vision")
+    if sense in job.model.capabilities:
+        raise InvalidRequest(f"the {sense} part of this model cannot be run yet", "images")
     if isinstance(job.request, ChatRequest) and job.model.route.uses_embedded_template:
-        text = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+        text = f"{kind} input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
         raise InvalidRequest(text, "images")
     raise InvalidRequest("Multimodal data provided, but model does not support multimodal requests.", "images")
 

@@ -37,10 +37,3 @@ class PictureSize:
 
 
 Medium = Picture | PictureSize | Sound
-
-
-def is_sound(data: bytes) -> bool:
-    """Whether a file is a sound, by its first bytes: WAV, MP3 or FLAC. All else is taken for a picture."""
-    wave = data[:4] == b"RIFF" and data[8:12] == b"WAVE"
-    mp3 = data[:3] == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] >= 0xE0)
-    return wave or mp3 or data[:4] == b"fLaC"

@@ -16,7 +16,8 @@ from typing import IO
 
 import numpy as np
 
-from engine.runner.media import UNREADABLE, MediaRejected, Medium, Picture, Sound, is_sound
+from engine.runner.media import UNREADABLE, MediaRejected, Medium, Picture, Sound
+from engine.signatures import is_sound
 
 REQUEST = struct.Struct("<II")  # samples per second that are wanted of sounds, bytes of the file
 ANSWER = struct.Struct("<III")  # height and width of a picture, or zeros; bytes of pixels, samples or a text

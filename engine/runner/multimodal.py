@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from engine.messages import PlacedFile
-from engine.runner.media import MediaRejected, Medium, Picture, PictureSize, is_sound
+from engine.runner.media import MediaRejected, Medium, Picture, PictureSize
 from engine.runner.media_decoder import MediaDecoder
 from engine.runner.placeholders import Placeholders
 from engine.runner.projector import MediaChunk, Projector, Span
+from engine.signatures import is_sound
 
 NOT_SUPPORTED = "{} input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
 MOST_PIXELS = 64 << 20  # bytes of pixels that are kept until they are encoded

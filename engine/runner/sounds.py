@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.runner.media import UNREADABLE, MediaRejected
+from engine.signatures import is_wave
 
 UNSUPPORTED = "unsupported audio format"
 SLOWEST, FASTEST = 8_000, 192_000  # samples per second
@@ -32,7 +33,7 @@ class _Format:
 
 def read_sound(data: bytes, rate: int) -> Samples:
     """The samples of a WAV file, -1 to 1, at `rate` per second. Raises MediaRejected."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+    if not is_wave(data):
         raise MediaRejected(UNSUPPORTED)
     form, body = _parts(data)
     known = (form.tag == PCM and form.bits in (8, 16, 24, 32)) or (form.tag == FLOAT and form.bits in (32, 64))

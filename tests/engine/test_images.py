@@ -16,6 +16,7 @@ from registry.manifest import CONFIG, TEMPLATE, Layer, ModelConfig
 from registry.names import ModelName
 from registry.storage.store import Store
 from tests.engine.running import running
+from tests.seen import tone, wav
 
 ASKED = Message("user", "Compare", images=(b"0", b"1"))
 CHAT = ChatRequest(model="tinychat", messages=[ASKED])
@@ -86,6 +87,9 @@ async def test_a_model_that_cannot_see(engine: Engine) -> None:
             await answer(engine, request)
     with pytest.raises(InvalidRequest, match=r"^image input is not supported - hint"):
         await answer(engine, CHAT)
+    for sound in (wav(tone(0.1, 440)), b"ID3", b"\xff\xfb", b"fLaC"):
+        with pytest.raises(InvalidRequest, match=r"^audio input is not supported - hint"):
+            await answer(engine, replace(CHAT, messages=[replace(ASKED, images=(sound, b"0"))]))
 
 
 async def test_a_model_that_could_see(engine: Engine) -> None:
@@ -93,6 +97,10 @@ async def test_a_model_that_could_see(engine: Engine) -> None:
     for request in (GENERATE, CHAT):
         with pytest.raises(InvalidRequest, match=r"^the vision part of this model cannot be run yet$"):
             await answer(engine, replace(request, model="eyes"))
+    store_variant(engine.store, "ears", capabilities=("audio",))
+    sound = replace(CHAT, model="ears", messages=[replace(ASKED, images=(wav(tone(0.1, 440)),))])
+    with pytest.raises(InvalidRequest, match=r"^the audio part of this model cannot be run yet$"):
+        await answer(engine, sound)
 
 
 async def test_a_family_with_one_eye(engine: Engine) -> None:

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from engine.runner import media_decoder
-from engine.runner.media import UNREADABLE, MediaRejected, Picture, Sound, is_sound
+from engine.runner.media import UNREADABLE, MediaRejected, Picture, Sound
 from engine.runner.media_decoder import MediaDecoder
 from engine.runner.pictures import LONGEST_SIDE, MOST_USEFUL, read_picture
 from engine.runner.sounds import LONGEST, UNSUPPORTED, read_sound
+from engine.signatures import is_sound
 from tests.seen import bomb, checker, files, gradient, saved, tone, wav
 
 RATE = 16000
