@@ -129,7 +129,7 @@ class Settings:
         env.parse_uint,
         256 << 20,
         "268435456",
-        "bytes of memory in which each model keeps what it has seen in images, so that they are not encoded again",
+        "most bytes in which each model keeps what it has seen in images, so that they are not encoded again",
     )
     max_body: int = variable("PRONK_MAX_BODY", env.parse_uint, 64 << 20, "67108864", "largest JSON body in bytes")
     local_paths: bool = variable(

@@ -117,6 +117,11 @@ def projector_bytes(size: int, masked_patches: int) -> int:
     return int(size * PROJECTOR_FACTOR) + PROJECTOR_OVERHEAD + masked_patches**2 * BYTES_OF_MASK
 
 
+def row_bytes(header: GGUFHeader) -> int:
+    """Bytes of one row of a picture: an embedding, and one more for each layer that is shown it (deepstack)."""
+    return 4 * header.size("embedding_length") * (1 + header.size("n_deepstack_layers"))
+
+
 def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
     """Bytes of K and V of one token over all layers. `cache_type` is a ggml type name such as "q8_0"."""
     heads = header.size("attention.head_count", 1)
@@ -159,9 +164,9 @@ def plan(
     One sequence of `num_ctx` tokens always gets its cells; more are added while they fit, `parallel_limit` at most.
     `num_gpu` asks for that many layers on the GPU, -1 for as many as fit. `weights` is the size of the file, `copied`
     the result of `copied_bytes` for a model that is wholly on the CPU. `prompt_cache`: bytes for states of finished
-    sequences; None: by the memory. `projector`: bytes with which it sees or hears, `row_cache` those for rows of its
-    pictures. A model that never generates gets the smallest
-    KV cache that a process can have. Raises GGUFError if the header's sizes are not numbers.
+    sequences; None: by the memory. `projector`: bytes with which it sees or hears, `row_cache` the most for rows of its
+    pictures, which has room for no more rows than the KV cache has cells. A model that never generates gets the
+    smallest KV cache that a process can have. Raises GGUFError if the header's sizes are not numbers.
     """
     n_ctx = padded(num_ctx)
     per_token = cache_bytes_per_token(header, cache_type)
@@ -189,6 +194,7 @@ def plan(
     n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
     if prompt_cache is None:
         prompt_cache = max(0, min(int(host.free * PROMPT_CACHE_SHARE), PROMPT_CACHE_CONTEXTS * n_ctx * per_token))
+    row_cache = min(row_cache, cells * row_bytes(header))
     total = weights + cache + overhead + prompt_cache + row_cache
     sizes = embedding, for_embedding, prompt_cache, row_cache
     return MemoryPlan(n_parallel, cells, weights, cache, total, layers, *sizes)

@@ -18,6 +18,7 @@ from registry.gguf.types import FILE_TYPES, SCALARS, STRING, UNKNOWN, parameter_
 SIZES = (
     *("context_length", "embedding_length", "block_count", "feed_forward_length"),
     *("attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length"),
+    "n_deepstack_layers",
 )
 """Architecture fields that are one integer, or one per layer."""
 MOST_LAYERS = 1 << 16

@@ -243,4 +243,4 @@ def test_text_on_a_model_that_sees(client: httpx.Client) -> None:
     shown = client.post("/api/show", json={"model": "sight"}).json()
     assert "vision" in shown["capabilities"]
     sizes = {model["name"]: model["size"] for model in client.get("/api/ps").json()["models"]}
-    assert sizes["sight:latest"] > 256 << 20  # the cache of rows
+    assert 100 << 20 < sizes["sight:latest"] < 256 << 20  # its cache of rows is for what its contexts can hold

@@ -61,7 +61,17 @@ def test_the_plan_has_room_for_it() -> None:
             **more,
         )
 
-    assert plan(projector=GIB, row_cache=GIB // 4).total == plan().total + GIB + GIB // 4
+    assert plan(projector=GIB, row_cache=1 << 20).total == plan().total + GIB + (1 << 20)
+    rows = plan(projector=GIB, row_cache=GIB).row_cache
+    assert rows == 4096 * header.size("embedding_length") * 4  # no more than the context can hold
+    assert plan(projector=GIB, row_cache=GIB).total == plan().total + GIB + rows
+
+
+def test_rows_with_something_for_several_layers_are_wider() -> None:
+    plain, deep = (read_header(files_of(name)[0]) for name in ("llava", "qwen3vl"))
+    assert memory.row_bytes(plain) == 4 * plain.size("embedding_length")
+    assert memory.row_bytes(deep) == 4 * deep.size("embedding_length") * (1 + deep.size("n_deepstack_layers"))
+    assert deep.size("n_deepstack_layers") > 0
 
 
 def test_another_projector_is_another_load() -> None:
