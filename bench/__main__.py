@@ -20,7 +20,7 @@ from bench.client import BadAnswer
 from bench.compare import compare
 from bench.figures import OURS, Figure
 from bench.machine import describe
-from bench.models import CACHE, MODELS, Q8_0, TINYCHAT, prepare, provide
+from bench.models import CACHE, MODELS, Q8_0, SIGHT, TINYCHAT, prepare, provide
 from bench.servers import Server, UnknownServer, find_servers
 from bench.serving import LocalServer
 from bench.workload import FULL, QUICK
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(others: Sequence[Server], *, quick: bool) -> list[Figure]:
-    models, rounds = ((Q8_0, TINYCHAT), QUICK) if quick else (MODELS, FULL)
+    models, rounds = ((Q8_0, TINYCHAT, SIGHT), QUICK) if quick else (MODELS, FULL)
     _say("making the models, where they are missing")
     prepare(models)
     figures = []

@@ -10,6 +10,7 @@ from bench.compare import NO_PROMPT_CACHE
 from bench.figures import Figure, Measure
 from bench.measure import EIGHT_COST, Metered
 from bench.models import BenchModel, provide
+from bench.pictures import Pictures, picture_server
 from bench.scenarios import ColdLoad, Memory, Scenario, scenarios, values_of
 from bench.servers import Server, Target, UnknownServer, our_target
 from bench.serving import LocalServer
@@ -31,7 +32,11 @@ def compare_servers(
             raise UnknownServer(f"{other.url} has none of the models: {', '.join(m.gguf.name for m in models)}")
     for model in models:
         theirs = [target for other in others if (target := other.target(model)) is not None]
-        if theirs:
+        if theirs and model.projector is not None:
+            with picture_server(store) as server:
+                targets = [our_target(server, model), *theirs]
+                yield from _beside(Pictures(), targets, model, "", range(rounds.pictures))
+        elif theirs:
             yield from _memory(store, theirs, model)
             with LocalServer(store) as server:
                 targets = [our_target(server, model), *theirs]
@@ -40,8 +45,8 @@ def compare_servers(
                     yield from _tiny(targets, model, rounds)
                 else:
                     yield from _random(targets, model, rounds, traffic=model is models[0])
-            for target in theirs:
-                target.unload()
+        for target in theirs:
+            target.unload()
 
 
 def _memory(store: Path, theirs: Sequence[Target], model: BenchModel) -> Iterator[Figure]:

@@ -29,21 +29,25 @@ class Api:
         """Whether the server has the model."""
         return self._http.post("/api/show", json={"model": model}).is_success
 
-    def create(self, model: str, gguf: Path) -> None:
-        """Upload a GGUF and create a model from it alone. Raises CannotCreate."""
-        with gguf.open("rb") as file:
-            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-        blob = f"/api/blobs/{digest}"
-        if not self._http.head(blob).is_success:
-            with gguf.open("rb") as file:
-                self._http.post(blob, content=file)
-        body = {"model": model, "files": {gguf.name: digest}, "stream": False}
+    def create(self, model: str, *files: Path) -> None:
+        """Upload GGUFs and create a model from them alone. Raises CannotCreate."""
+        body = {"model": model, "files": {path.name: self._upload(path) for path in files}, "stream": False}
         answer = self._http.post("/api/create", json=body)
         if not answer.is_success:
             raise CannotCreate(
                 f"the server does not make {model} of an uploaded file ({answer.status_code}: {answer.text.strip()}): "
-                f"make it by hand, of nothing but {gguf}"
+                f"make it by hand, of nothing but {' and '.join(map(str, files))}"
             )
+
+    def _upload(self, path: Path) -> str:
+        """The digest of a file that the server has from now on."""
+        with path.open("rb") as file:
+            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        blob = f"/api/blobs/{digest}"
+        if not self._http.head(blob).is_success:
+            with path.open("rb") as file:
+                self._http.post(blob, content=file)
+        return digest
 
     def unload(self, model: str) -> None:
         """Unload a model and wait until the machine is quiet. Raises TimeoutError."""

@@ -155,11 +155,15 @@ class Client:
         """The first pieces of an answer that would have more; the client leaves. Raises BadAnswer or OSError."""
         stream = await self.open(request)
         await stream.reached(pieces + 1)  # some servers begin with a part that has no text
-        await stream.leave()
-        answer = self._read(stream.asked, stream.lines(whole=False))
+        answer = await self.leave(stream)
         if len(answer.arrivals) < pieces:
             raise BadAnswer(f"wanted {pieces} pieces of an answer, got {len(answer.arrivals)}: {answer.text}")
         return answer
+
+    async def leave(self, stream: Stream) -> Answer:
+        """Leave a stream; returns what there is of its answer. Raises BadAnswer."""
+        await stream.leave()
+        return self._read(stream.asked, stream.lines(whole=False))
 
     async def embed(self, text: str) -> None:
         """One embedding. Raises BadAnswer or OSError."""

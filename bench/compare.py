@@ -14,6 +14,7 @@ from bench.client import Client
 from bench.figures import Figure, Goal, Measure, alone, ratio
 from bench.measure import EIGHT_COST, ONE_COST, Metered
 from bench.models import Q8_0, TINYCHAT, BenchModel
+from bench.pictures import Pictures, picture_server
 from bench.rawloop import RawLoop
 from bench.scenarios import MIB, ColdLoad, Memory, Scenario, scenarios, values_of
 from bench.servers import Target, our_target
@@ -34,12 +35,18 @@ def compare(store: Path, models: Sequence[BenchModel], rounds: Rounds) -> Iterat
         yield from _alone(Memory(), our_target(server, models[0]), models[0], "", range(1))
     with LocalServer(store) as server:
         for model in models:
+            if model.projector is not None:
+                continue
             target = our_target(server, model)
             if model.tiny:
                 yield from _tiny(target, model, rounds)
             else:
                 yield from _random(target, model, rounds, traffic=model is models[0])
             target.unload()
+    for model in models:
+        if model.projector is not None:
+            with picture_server(store) as server:
+                yield from _alone(Pictures(), our_target(server, model), model, "", range(rounds.pictures))
 
 
 def _random(target: Target, model: BenchModel, rounds: Rounds, *, traffic: bool) -> Iterator[Figure]:
@@ -75,7 +82,8 @@ def _tiny(target: Target, model: BenchModel, rounds: Rounds) -> Iterator[Figure]
 def _alone(scenario: Scenario, target: Target, model: BenchModel, phase: str, turns: Sequence[int]) -> Iterator[Figure]:
     (rounds,) = values_of(scenario, [target], turns)
     for measure in scenario.measures:
-        yield measure.figure(model.label, phase, [values[measure.name] for values in rounds])
+        if all(measure.name in values for values in rounds):
+            yield measure.figure(model.label, phase, [values[measure.name] for values in rounds])
 
 
 def _sampling() -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ Post = tuple[str, dict[str, Any]]
 class Request:
     """What one stream asks for: at most `tokens` tokens after a raw prompt, or after `messages` where there are any.
 
-    `schema` is a JSON schema that the answer is held to. Without a `seed` the server draws one for each answer.
+    The first message shows the `pictures`. `schema` is a JSON schema that the answer is held to. Without a `seed` the
+    server draws one for each answer.
     """
 
     tokens: int
@@ -28,6 +30,7 @@ class Request:
     messages: tuple[Message, ...] = ()
     schema: Mapping[str, Any] | None = None
     seed: int | None = None
+    pictures: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,10 @@ class OllamaAPI:
         if request.schema is not None:
             fields["format"] = request.schema
         if request.messages:
-            return "/api/chat", fields | {"messages": _messages(request)}
+            messages = _messages(request)
+            if request.pictures:
+                messages[0]["images"] = _encoded(request)
+            return "/api/chat", fields | {"messages": messages}
         return "/api/generate", fields | {"prompt": request.prompt, "raw": True}
 
     def embed(self, model: str, text: str) -> Post:
@@ -101,7 +107,12 @@ class OpenAIAPI:
         if request.schema is not None:
             fields["json_schema"] = request.schema
         if request.messages:
-            return "/v1/chat/completions", fields | {"messages": _messages(request)}
+            messages = _messages(request)
+            if request.pictures:
+                urls = [f"data:image/png;base64,{picture}" for picture in _encoded(request)]
+                parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+                messages[0]["content"] = [{"type": "text", "text": messages[0]["content"]}, *parts]
+            return "/v1/chat/completions", fields | {"messages": messages}
         return "/v1/completions", fields | {"prompt": request.prompt, "raw": True}
 
     def embed(self, model: str, text: str) -> Post:
@@ -125,8 +136,12 @@ OLLAMA = OllamaAPI()
 LLAMA_SERVER = OpenAIAPI()
 
 
-def _messages(request: Request) -> list[dict[str, str]]:
+def _messages(request: Request) -> list[dict[str, Any]]:
     return [{"role": role, "content": content} for role, content in request.messages]
+
+
+def _encoded(request: Request) -> list[str]:
+    return [base64.b64encode(picture).decode() for picture in request.pictures]
 
 
 def _text(choice: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ CACHE = PROJECT / ".cache" / "bench"
 class BenchModel:
     """A GGUF, its name on a server, its label in the table, and how many words a prompt of the traffic may have.
 
-    With a `tiny` one only what the server costs is measured.
+    With a `tiny` one only what the server costs is measured, with one that has a `projector` only pictures are.
     """
 
     name: str
@@ -29,12 +29,20 @@ class BenchModel:
     gguf: Path
     longest: int
     tiny: bool = False
+    projector: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """What it is made of."""
+        return [self.gguf, *([self.projector] if self.projector else [])]
 
 
 Q8_0 = BenchModel("bench-words-q8_0", "Q8_0", CACHE / "words-q8_0.gguf", 900)
 Q4_K_M = BenchModel("bench-words-q4_k_m", "Q4_K_M", CACHE / "words-q4_k_m.gguf", 900)
 TINYCHAT = BenchModel("bench-tinychat", "tinychat", CACHE / "tinychat.gguf", 120, tiny=True)
-MODELS = (Q8_0, Q4_K_M, TINYCHAT)
+_SIGHT = BUNDLED[ModelName.parse("sight")]
+SIGHT = BenchModel("bench-sight", "sight", _SIGHT.path, 120, projector=_SIGHT.projector)
+MODELS = (Q8_0, Q4_K_M, TINYCHAT, SIGHT)
 
 
 def prepare(models: Sequence[BenchModel]) -> None:
@@ -50,4 +58,4 @@ def provide(api: Api, models: Sequence[BenchModel]) -> None:
     """Create missing models on a server. Raises CannotCreate."""
     for model in models:
         if not api.has(model.name):
-            api.create(model.name, model.gguf)
+            api.create(model.name, *model.files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +17,8 @@ from bench.models import BenchModel
 from bench.processes import ServerProcesses, listening_at
 from bench.serving import LocalServer
 
+ENCODED = "media encoded"  # in the log of our server, at the level DEBUG
+
 
 class UnknownServer(RuntimeError):
     """A server speaks no API that the bench knows, or has none of its models."""
@@ -27,6 +29,7 @@ class Target:
     """One model on one server.
 
     `api` is None where models are not unloaded on request, `processes` where the server is on another machine.
+    `encodes` counts the pictures that were encoded so far, where the server tells.
     """
 
     label: str
@@ -34,6 +37,7 @@ class Target:
     client: Client
     api: Api | None
     processes: ServerProcesses | None
+    encodes: Callable[[], int] | None = None
 
     def unload(self) -> None:
         """Free the model, where the server does that. Raises httpx.HTTPError or TimeoutError."""
@@ -67,7 +71,9 @@ class Server:
 
 def our_target(server: LocalServer, model: BenchModel) -> Target:
     """A model on our own server."""
-    return Target(OURS, model.name, Client(server.url, model.name), Api(server.url), server.processes)
+    log = server.log
+    encodes = None if log is None else lambda: log.read_text(errors="replace").count(ENCODED)
+    return Target(OURS, model.name, Client(server.url, model.name), Api(server.url), server.processes, encodes)
 
 
 def find_server(url: str) -> Server:

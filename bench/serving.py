@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,19 +23,20 @@ STOP_LIMIT = 20.0  # seconds
 class LocalServer:
     """`pronk serve` with its models in `store`; a context manager, which stops it.
 
-    It does not inherit the environment, so all settings are defaults, except those in `environ`. `start_seconds` is the
-    time from the start of the process to the first answer of /api/version.
+    It does not inherit the environment, so all settings are defaults, except those in `environ`. What it logs goes to
+    `log`, or nowhere. `start_seconds` is the time from the start of the process to the first answer of /api/version.
     """
 
-    def __init__(self, store: Path, **environ: str) -> None:
+    def __init__(self, store: Path, log: Path | None = None, /, **environ: str) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         environment = {"HOME": str(store), "OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)}
         environment |= environ
+        self.log = log
         started = time.perf_counter()
-        self._process = psutil.Popen(
-            [sys.executable, "-m", "cli.main", "serve"], cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL
-        )
+        with Path(log or os.devnull).open("wb") as output:
+            command = [sys.executable, "-m", "cli.main", "serve"]
+            self._process = psutil.Popen(command, cwd=PROJECT, env=environment, stderr=output)
         self._wait_for_answer(started + START_LIMIT)
         self.start_seconds = time.perf_counter() - started
         self.processes = ServerProcesses(self._process)

@@ -62,7 +62,8 @@ class Rounds:
     """How much is measured, in runs and requests, so that it is the same work on every machine and server.
 
     Rounds: with decoding, to the first token only, of shared prefixes, of other scenarios, of tinychat, of starts and
-    loads. Sizes: jobs of the traffic, tokens of an answer in a chat and with a schema, words of the shared prompt.
+    loads, of pictures. Sizes: jobs of the traffic, tokens of an answer in a chat and with a schema, words of the shared
+    prompt.
     `all_fresh`: everything is measured before the traffic as well, not only the basic rows.
     """
 
@@ -76,6 +77,7 @@ class Rounds:
     chat_tokens: int = 48
     schema_tokens: int = 64
     shared_words: int = 1500
+    pictures: int = 11
     all_fresh: bool = True
 
 
@@ -91,5 +93,6 @@ QUICK = Rounds(
     chat_tokens=24,
     schema_tokens=32,
     shared_words=700,
+    pictures=3,
     all_fresh=False,
 )
