@@ -23,6 +23,7 @@ from tests.faults.bodies import input_limits
 from tests.faults.cancellation import cancellation, handles
 from tests.faults.isolation import crash_isolation, parent_death
 from tests.faults.measure import FULL, QUICK, Counts, Line
+from tests.faults.pictures import pictures_beside_text
 from tests.faults.pressure import back_pressure, control_plane
 
 Run = Callable[[Path, Counts], Iterator[Line]]
@@ -34,6 +35,7 @@ RUNS: dict[str, Run] = {
     "R5": control_plane,
     "R7": handles,
     "R14": input_limits,
+    "R25": pictures_beside_text,
 }
 HEAD = ("", "goal", "measured", "reached")
 
@@ -111,7 +113,8 @@ _PREFACE = """\
 # Faults and load
 
 What `make faults` has measured: real servers on loopback, whose processes are killed, whose clients leave, do not read,
-or are too many. The models have 4 million parameters. `make faults QUICK=1` is a look of three minutes.
+are too many, or show pictures beside text. The models have 4 million parameters or fewer.
+`make faults QUICK=1` is a look of three minutes.
 """
 
 

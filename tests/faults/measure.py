@@ -23,6 +23,7 @@ class Counts:
     queued: int
     over_cap: int
     load_seconds: float
+    picture_seconds: float
     cycles: int
     hang_seconds: float
 
@@ -36,6 +37,7 @@ FULL = Counts(
     queued=50,
     over_cap=10_000,
     load_seconds=600.0,
+    picture_seconds=120.0,
     cycles=1_000,
     hang_seconds=60.0,
 )
@@ -46,10 +48,11 @@ QUICK = Counts(
     cancels=150,
     prefills=10,
     queued=5,
-    over_cap=1_000,
-    load_seconds=15.0,
+    over_cap=800,
+    load_seconds=12.0,
+    picture_seconds=12.0,
     cycles=200,
-    hang_seconds=10.0,
+    hang_seconds=4.0,
 )
 
 

@@ -15,8 +15,8 @@ from registry.bundled import MODELS
 from registry.names import ModelName
 from tests.serving import LOOPBACK, ROOT, Served
 
-ONE, OTHER, SLOW = "one", "other", "slow"
-"""Two models of 4 million parameters, and one whose prompts take long to read."""
+ONE, OTHER, SLOW, SIGHT = "one", "other", "slow", "sight"
+"""Two models of 4 million parameters, one whose prompts take long to read, and the bundled one that sees."""
 _SECOND = ROOT / "tests" / "data" / "tinychat-f16.gguf"
 _MAKE_SLOW = """
 import sys
@@ -47,6 +47,8 @@ def runner_of(server: Served, folder: Path, name: str) -> psutil.Process:
 
 
 def _file(folder: Path, name: str) -> Path:
+    if name == SIGHT:
+        return MODELS[ModelName.parse(name)].path
     path = folder / f"{name}.gguf"
     if path.exists():
         return path
