@@ -7,6 +7,7 @@ import io
 import struct
 import wave
 import zlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from PIL import Image
 from tests.serving import ROOT
 
 MODELS = ROOT / "tests" / "data" / "vision"
+MP3 = (ROOT / "tests" / "data" / "tone.mp3").read_bytes()
+"""`tone(1, 440)` as LAME encodes it."""
 PAIRS = {
     "llava": ("llava", "llava"),
     "qwen2vl": ("qwen2vl", "qwen2vl"),
@@ -83,6 +86,35 @@ def wav(samples: npt.NDArray[np.float32], rate: int = 16000) -> bytes:
         out.setframerate(rate)
         out.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
     return buffer.getvalue()
+
+
+def flac(
+    blocks: Iterable[npt.NDArray[np.int16] | int], rate: int = 16000, channels: int = 1, told: int | None = None
+) -> bytes:
+    """A FLAC of 16 bits whose channels are alike: blocks of samples, or as many samples of silence in some bytes.
+
+    `told` is the number of samples that the file says it has.
+    """
+    sizes, frames = [], []
+    for number, block in enumerate(blocks):
+        sizes.append(block if isinstance(block, int) else len(block))
+        body = b"\0\0\0" if isinstance(block, int) else b"\x02" + block.astype(">i2").tobytes()
+        head = b"\xff\xf8\x70" + bytes([channels - 1 << 4]) + chr(number).encode() + struct.pack(">H", sizes[-1] - 1)
+        frame = head + _crc(head, 8, 0x07) + body * channels
+        frames.append(frame + _crc(frame, 16, 0x8005))
+    facts = rate << 44 | channels - 1 << 41 | 15 << 36 | (sum(sizes) if told is None else told)
+    info = struct.pack(">HH6xQ16x", 16, 65535, facts)
+    return b"fLaC\x80" + len(info).to_bytes(3) + info + b"".join(frames)
+
+
+def _crc(data: bytes, bits: int, polynomial: int) -> bytes:
+    rest = 0
+    for byte in data:
+        rest ^= byte << bits - 8
+        for _ in range(8):
+            rest = (rest << 1) ^ (polynomial if rest >> bits - 1 else 0)
+            rest &= (1 << bits) - 1
+    return rest.to_bytes(bits // 8)
 
 
 def saved(image: Image.Image | Pixels, kind: str = "PNG", **more: Any) -> bytes:

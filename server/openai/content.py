@@ -111,7 +111,7 @@ class Audio(Body):
 
 
 class AudioPart(Body):
-    """A sound: WAV or MP3."""
+    """A sound: WAV, MP3 or FLAC; its first bytes tell which."""
 
     type: Literal["input_audio"] = "input_audio"
     input_audio: Audio = Field(default_factory=Audio)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.seen import MODELS, Pixels, bomb, checker, create, files, files_of, saved, tone, wav
+from tests.seen import MODELS, MP3, Pixels, bomb, checker, create, files, files_of, flac, saved, tone, wav
 from tests.serving import LOOPBACK, PATIENCE, ROOT, Served, serving
 
 SEEN = json.loads((MODELS / "sight.json").read_text())
@@ -206,6 +206,64 @@ def test_strange_sounds_are_heard(client: httpx.Client) -> None:
     ):
         answer = ask(client, "x", data, model="hears")
         assert answer.status_code == 200, answer.text
+
+
+def compressed(hostile: str) -> bytes:
+    """A FLAC or MP3 that is bad in some way."""
+    samples = (tone(1, 440) * 32767).astype(np.int16)
+    match hostile:
+        case "cut in its head":
+            return flac([samples])[:60]
+        case "no frame that is whole":
+            return MP3[:100]
+        case "absurd rate":
+            return flac([samples], rate=655_350)
+        case "no rate":
+            return flac([samples], rate=0)
+        case "five hours in some bytes":
+            return flac([65_535] * 2200, rate=8000)
+        case "told to be without end":
+            return flac([], told=(1 << 36) - 1)
+        case "a tag without end":
+            return b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + MP3
+        case _:
+            return b"fLaC" + random.Random(hostile).randbytes(5000)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "cut in its head",
+        "no frame that is whole",
+        "absurd rate",
+        "no rate",
+        "five hours in some bytes",
+        "told to be without end",
+        "a tag without end",
+        "noise",
+    ],
+)
+def test_a_bad_mp3_or_flac_hurts_nobody(client: httpx.Client, hostile: str) -> None:
+    pytest.importorskip("miniaudio")
+    answer = ask(client, "x", compressed(hostile), model="hears")
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(("Failed to load", "unsupported audio format", "audio too long: at most"))
+    assert ask(client, "x", MP3, model="hears").status_code == 200
+
+
+def test_mp3_and_flac_are_heard_in_every_api(client: httpx.Client) -> None:
+    pytest.importorskip("miniaudio")
+    samples = (tone(1, 440) * 32767).astype(np.int16)
+    wave, same = wav(tone(1, 440)), flac([samples[:8000], samples[8000:]])
+    heard = [ask(client, "What?", data, model="hears").json() for data in (wave, same, MP3)]
+    assert heard[0]["response"] == heard[1]["response"]
+    assert len({answer["prompt_eval_count"] for answer in heard}) == 1
+    for data, name in ((wave, "wav"), (MP3, "mp3"), (same, "flac")):
+        part = {"type": "input_audio", "input_audio": {"data": encoded(data), "format": name}}
+        body = {"model": "hears", "messages": [{"role": "user", "content": [part]}], "max_tokens": 4}
+        assert client.post("/v1/chat/completions", json=body).status_code == 200
+        told = client.post("/v1/audio/transcriptions", data={"model": "hears"}, files={"file": (f"a.{name}", data)})
+        assert told.status_code == 200, told.text
 
 
 def test_an_abandoned_picture_makes_room_for_the_next(served: Served, client: httpx.Client) -> None:

@@ -12,15 +12,16 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from engine.runner import media_decoder
+from engine.runner import media_decoder, sounds
 from engine.runner.media import UNREADABLE, MediaRejected, Picture, Sound
 from engine.runner.media_decoder import MediaDecoder
 from engine.runner.pictures import LONGEST_SIDE, MOST_USEFUL, read_picture
 from engine.runner.sounds import LONGEST, UNSUPPORTED, read_sound
 from engine.signatures import is_sound
-from tests.seen import bomb, checker, files, gradient, saved, tone, wav
+from tests.seen import MP3, bomb, checker, files, flac, gradient, saved, tone, wav
 
 RATE = 16000
+TONE = (tone(1, 440) * 32767).astype(np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -190,14 +191,55 @@ def test_a_short_sound_gets_silence_behind_it() -> None:
         (made(np.zeros(9), 7, 16), UNSUPPORTED),
         (made(np.zeros(8000 * (LONGEST + 1)), 1, 8, rate=8000), "audio too long: at most 30 minutes are accepted"),
         (b"RIFF\0\0\0\0WAVE", UNREADABLE),
-        (b"ID3" + bytes(99), UNSUPPORTED),
-        (b"fLaC" + bytes(99), UNSUPPORTED),
     ],
 )
 def test_what_is_no_sound_for_us_is_refused(data: bytes, text: str) -> None:
     assert is_sound(data)
     with pytest.raises(MediaRejected, match=f"^{text}$"):
         read_sound(data, RATE)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"ID3" + bytes(99), UNREADABLE),
+        (b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + MP3, UNREADABLE),  # a tag that is longer than the file
+        (MP3[:100], UNREADABLE),
+        (b"fLaC", UNREADABLE),
+        (b"fLaC" + bytes(99), UNSUPPORTED),
+        (flac([TONE], rate=1), UNSUPPORTED),
+        (flac([TONE], rate=655_350), UNSUPPORTED),
+        (flac([TONE])[:60], UNREADABLE),
+        (flac([65_535] * 250, rate=8000), "audio too long: at most 30 minutes are accepted"),
+    ],
+)
+def test_what_is_no_mp3_or_flac_for_us_is_refused(data: bytes, text: str) -> None:
+    pytest.importorskip("miniaudio")
+    assert is_sound(data)
+    with pytest.raises(MediaRejected, match=f"^{text}$"):
+        read_sound(data, RATE)
+
+
+def test_without_its_package_flac_and_mp3_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sounds, "miniaudio", None)
+    for data in (MP3, flac([TONE])):
+        with pytest.raises(MediaRejected, match=f"^{UNSUPPORTED}$"):
+            read_sound(data, RATE)
+
+
+def test_flac_and_mp3() -> None:
+    pytest.importorskip("miniaudio")
+    wanted = TONE / 32768
+    for told in (None, 0, (1 << 36) - 1):  # whatever the file says of its length
+        assert np.array_equal(read_sound(flac([TONE[:9000], TONE[9000:]], told=told), RATE), wanted)
+    cut = read_sound(flac([TONE[:9000], TONE[9000:]])[:-100], RATE)
+    assert np.array_equal(cut, wanted[:9000])  # as far as it is whole
+    assert np.array_equal(read_sound(flac([TONE], channels=8), RATE), wanted)
+    for data, rate in ((MP3, RATE), (MP3[: len(MP3) // 2], RATE), (MP3, 24_000), (flac([TONE]), 24_000)):
+        sound = read_sound(data, rate)
+        loudest = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))).argmax() * rate / len(sound)
+        assert loudest == pytest.approx(440, abs=4)
+        assert np.abs(sound).max() == pytest.approx(0.4, abs=0.03)
 
 
 def test_the_decoder_gives_what_the_readers_give(decoder: MediaDecoder) -> None:
