@@ -11,7 +11,8 @@ class Lease:
     """A process that has a request's model loaded, and `num_ctx` tokens of context that the request may use.
 
     They can become more, up to `most`: that is `num_ctx` where somebody has set it, else what the model was trained
-    for. `change(wanted, target)` asks the pool for context and returns what may be used. Belongs to one request.
+    for. `change(wanted, target)` asks the pool for context and returns what may be used, 0 from a process that has
+    died. Belongs to one request.
     """
 
     def __init__(
@@ -34,13 +35,18 @@ class Lease:
         """
         wanted = min(tokens, self.most)
         if wanted > self.num_ctx:
-            target = self.num_ctx
-            while target < wanted:
-                target *= 2
-            self.num_ctx = max(self.num_ctx, await self._change(wanted, min(target, self.most)))
+            await self._have(wanted, wanted)
         return self.num_ctx
 
     async def take_grown(self, tokens: int) -> None:
-        """Use what the model's context has grown to by now, at most `tokens` of it. Waits for nothing else."""
+        """Use what the model's context has grown to by now, if `tokens` may need it. Nothing is changed for that."""
         assert self.process.loaded is not None
-        await self.grow(min(tokens, self.process.loaded.n_ctx))
+        if min(tokens, self.most, self.process.loaded.n_ctx) > self.num_ctx:
+            await self._have(self.num_ctx, min(tokens, self.most))
+
+    async def _have(self, wanted: int, enough: int) -> None:
+        target = self.num_ctx
+        while target < enough:
+            target *= 2
+        num_ctx = await self._change(wanted, min(target, self.most))
+        self.num_ctx = max(self.num_ctx, num_ctx)

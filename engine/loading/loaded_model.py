@@ -25,9 +25,8 @@ log = logging.getLogger("pronk.engine")
 class LoadedModel:
     """A model, the process that has loaded it, and the bytes that it takes (`size`).
 
-    `num_ctx` are the tokens of context that it has now, and `plan` is what it takes for them; it was loaded with
-    `first_ctx` by the `first_plan`. `embedding_bytes` are those that the first text to embed will add, then 0.
-    `gpu_share` is the part of the layers on GPUs, 0 to 1.
+    `num_ctx` are the tokens of context that it has now, and `plan` is what it takes for them. `embedding_bytes` are
+    those that the first text to embed will add, then 0. `gpu_share` is the part of the layers on GPUs, 0 to 1.
     """
 
     model: Model
@@ -38,8 +37,6 @@ class LoadedModel:
     gpu_share: float
     num_ctx: int
     plan: MemoryPlan
-    first_ctx: int
-    first_plan: MemoryPlan
 
     @classmethod
     def of(cls, model: Model, process: RunnerProcess, spec: LoadSpec, plan: MemoryPlan, loaded: Loaded) -> LoadedModel:
@@ -47,8 +44,7 @@ class LoadedModel:
         size = plan.total
         if not loaded.gpu_share:  # all weights are in this machine's memory
             size += loaded.mapped + loaded.host - plan.weights
-        contexts = (spec.num_ctx, plan) * 2
-        return cls(model, process, spec, size, plan.embedding_bytes, loaded.gpu_share, *contexts)
+        return cls(model, process, spec, size, plan.embedding_bytes, loaded.gpu_share, spec.num_ctx, plan)
 
     @property
     def cache(self) -> CacheSize:
@@ -58,7 +54,7 @@ class LoadedModel:
     async def change_context(self, num_ctx: int, cells: int, planner: LoadPlanner) -> None:
         """Give it so many tokens of context and cells, or as many as there is memory for. Raises RunnerDied."""
         before, started = (self.num_ctx, self.plan.n_cells), time.monotonic()
-        planned, plan = self.first_ctx, self.first_plan
+        planned, plan = num_ctx, self.plan.with_cells(cells)
         if num_ctx > self.num_ctx or cells > self.plan.n_cells:
             planned, plan = await planner.with_context(self.plan, num_ctx, cells, self.gpu_share)
         changes = (planned, plan.n_cells) != before

@@ -108,6 +108,11 @@ class MemoryPlan:
     prompt_cache: int = 0
     row_cache: int = 0
 
+    def with_cells(self, cells: int) -> MemoryPlan:
+        """The same with another number of cells."""
+        cache = cells * (self.cache // self.n_cells)
+        return replace(self, n_cells=cells, cache=cache, total=self.total + cache - self.cache)
+
 
 def projector_bytes(size: int, masked_patches: int) -> int:
     """Bytes that a projector of `size` bytes takes with its buffers.
@@ -224,9 +229,7 @@ def with_context(
     most = plan.n_cells + max(0, int(spare // per_token)) // CONTEXT_PADDING * CONTEXT_PADDING
     num_ctx = min(num_ctx, most)
     ample = int(most * (GPU_CACHE_SHARE if gpu_share else CACHE_SHARE)) // CONTEXT_PADDING * CONTEXT_PADDING
-    cells = max(plan.n_cells, padded(num_ctx), min(padded(cells), ample))
-    cache = cells * per_token
-    return num_ctx, replace(plan, n_cells=cells, cache=cache, total=plan.total + cache - plan.cache)
+    return num_ctx, plan.with_cells(max(plan.n_cells, padded(num_ctx), min(padded(cells), ample)))
 
 
 def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: Sequence[Device], num_gpu: int) -> int:

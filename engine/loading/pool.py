@@ -218,7 +218,7 @@ class RunnerPool:
                     log.debug("load aborted: nobody waits for it", extra=fields(model=self._name(key)))
                     self._loads[key].cancel()
                 case Resize():
-                    self._in_background(self._resize(action))
+                    self._in_background(self._resize(self._loaded[action.key], action))
                 case Grown(ticket=ticket, num_ctx=num_ctx):
                     if (growing := self._growing.get(ticket)) is not None and not growing.done():
                         growing.set_result(num_ctx)
@@ -239,9 +239,8 @@ class RunnerPool:
         self._apply(self._scheduler.grow(ticket, wanted, target, time.monotonic()))
         return await growing
 
-    async def _resize(self, action: Resize) -> None:
+    async def _resize(self, loaded: LoadedModel, action: Resize) -> None:
         """Change the context of a loaded model as far as memory allows, and tell the scheduler the outcome."""
-        loaded = self._loaded[action.key]
         try:
             await loaded.change_context(action.num_ctx, action.cells, self._planner)
         except RunnerDied:
@@ -255,7 +254,7 @@ class RunnerPool:
         """Add to a model's size what embedding takes, the first time that it embeds."""
         if loaded := self._loaded.get(key):
             loaded.count_embedding()
-            self._scheduler.resized(key, loaded.size)
+            self._scheduler.size_changed(key, loaded.size)
 
     def _warn_of_placement(self, spec: LoadSpec) -> None:
         """Log that a request runs although its weights are not placed as it asked."""

@@ -117,7 +117,7 @@ class Scheduler:
             self._rest(key, now, cost)
         return self._reconcile(now)
 
-    def resized(self, key: str, size: int) -> None:
+    def size_changed(self, key: str, size: int) -> None:
         """A loaded model now takes `size` bytes; does nothing if it is not loaded."""
         if (runner := self._runners.get(key)) is not None and runner.state is State.READY:
             runner.first_size += size - runner.size
@@ -126,10 +126,10 @@ class Scheduler:
     def grow(self, ticket: int, wanted: int, target: int, now: float) -> list[Action]:
         """A running request wants `wanted` tokens of context, or more up to `target`, if that costs nobody anything.
 
-        It gets a Grown, now or later, unless it finishes first.
+        It gets a Grown, now or later, unless it finishes first. After a crash it has no context any more.
         """
         if (runner := self._granted.get(ticket)) is None:
-            return []
+            return [Grown(ticket, 0)]
         runner.active[ticket] = max(runner.active[ticket], wanted)
         self._growing[ticket] = _Growth(ticket, wanted, target)
         return self._reconcile(now)
@@ -144,9 +144,11 @@ class Scheduler:
             runner.first_ctx, runner.first_cells, runner.first_size = num_ctx, cache.cells, size
         runner.spec = replace(runner.spec, num_ctx=num_ctx)
         runner.size, runner.cache, runner.resizing, runner.reserved, runner.shrinks = size, cache, None, 0, False
+        widens, runner.widens = runner.widens, False
         waiting = [growth for growth in self._growing.values() if self._granted[growth.ticket] is runner]
         answered = [self._grown(growth) for growth in waiting if failed]
-        return answered + self._reconcile(now)
+        actions = answered + self._reconcile(now)
+        return actions + self._widen(runner) if widens else actions
 
     def load_failed(self, key: str, now: float, reason: str) -> list[Action]:
         """A load has failed and its process is gone: refuse the requests that it would have served."""
@@ -319,10 +321,10 @@ class Scheduler:
     def _grow(self, growth: _Growth, now: float) -> list[Action]:
         """Order a longer context if there is memory for it, or make that; tell the request if there cannot be any."""
         runner = self._granted[growth.ticket]
+        if runner.spec.num_ctx >= growth.wanted:  # also while that changes: it becomes no less
+            return [self._grown(growth)]
         if runner.resizing is not None:
             return []
-        if runner.spec.num_ctx >= growth.wanted:
-            return [self._grown(growth)]
         others = self._others(runner)
         most = runner.most_cells(self._room(others, sum(other.taken for other in others)))
         if most >= growth.wanted:
@@ -336,12 +338,16 @@ class Scheduler:
             return [self._resize(runner, aim, most)]
         going, shrinking = self._victims(runner.size_with(aim), others, now)
         idle = [victim for victim in going if victim.idle]
-        unloads = [self._unload(victim, "room for a longer context", runner.spec) for victim in idle]
+        spec = replace(runner.spec, trace_id="")  # the request that grows is not the one that has loaded the model
+        unloads = [self._unload(victim, "room for a longer context", spec) for victim in idle]
         return [*unloads, *(self._shrink(other) for other in shrinking)]
 
     def _widen(self, runner: Runner) -> list[Action]:
         """Order more cells for a context that is long enough, so that all can run at once, if that costs nobody."""
-        if runner.resizing is not None or any(self._granted[ticket] is runner for ticket in self._growing):
+        if runner.resizing is not None:
+            runner.widens = not runner.shrinks
+            return []
+        if any(self._granted[ticket] is runner for ticket in self._growing):
             return []
         others = self._others(runner)
         most = runner.most_cells(self._room(others, sum(other.taken for other in others)))

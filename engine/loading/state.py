@@ -78,7 +78,7 @@ class StartLoad:
 class Unload:
     """End the process of this idle model; answered by `unloaded`.
 
-    `reason` is for the log; `evicted_for` is the load that takes its place.
+    `reason` is for the log; `evicted_for` is the load that takes its place, or the model whose context grows.
     """
 
     key: str
@@ -124,7 +124,10 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """A running request that wanted more context may use `num_ctx` tokens: as many as it wanted, or all it can have."""
+    """A running request that wanted more context may use `num_ctx` tokens: as many as it wanted, or all it can have.
+
+    0: its process has died.
+    """
 
     ticket: int
     num_ctx: int
@@ -182,7 +185,8 @@ class Runner:
     `cost` is how long its load took. `active` are the tickets of the requests that run in it, with the tokens of
     context that each may use or wants. `spec` has the context that it has now, `cache` its cells; it was loaded with
     `first_ctx` tokens and `first_cells`, and took `first_size` bytes. While its context changes, `resizing` is the
-    ordered number of tokens, and it takes `reserved` bytes more or `shrinks`.
+    ordered number of tokens, and it takes `reserved` bytes more or `shrinks`; if it `widens`, more cells are looked for
+    afterwards.
     """
 
     spec: LoadSpec
@@ -200,6 +204,7 @@ class Runner:
     resizing: int | None = None
     reserved: int = 0
     shrinks: bool = False
+    widens: bool = False
 
     @property
     def key(self) -> str:

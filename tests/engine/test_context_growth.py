@@ -19,8 +19,10 @@ from engine.engine import Engine
 from engine.errors import ContextExceeded, RunnerDied
 from engine.loading import devices, load_options, memory
 from engine.loading.devices import Device
+from engine.loading.lease import Lease
 from engine.loading.loaded_model import LoadedModel
 from engine.loading.planner import LoadPlanner
+from registry.logfields import REQUEST_ID
 from registry.manifest import MODEL, PARAMS, PROJECTOR, Layer, Manifest
 from registry.names import ModelName
 from tests.engine.running import collect, running
@@ -281,7 +283,9 @@ async def test_an_idle_model_goes_for_a_longer_context_and_a_busy_one_does_not(
 ) -> None:
     async with running(tmp_path / "models", num_parallel=1, prompt_cache=0) as engine:
         store_model(engine.store, "other", other_weights(1))
+        REQUEST_ID.set("loads")
         await numbers(engine, raw("Hello"))
+        REQUEST_ID.set("grows")
         story = engine.generate(ask("Write a long story.", "other", options={"num_predict": 40}))
         await anext(story)
         monkeypatch.setattr(engine._pool._scheduler, "_budget", sum(ledger(engine)) + 2 * MIB)
@@ -294,7 +298,8 @@ async def test_an_idle_model_goes_for_a_longer_context_and_a_busy_one_does_not(
         _, _, final = await numbers(engine, raw(LONG))
         assert final.prompt_cut == 0
         assert contexts(engine) == {"tinychat": TRAINED}
-        assert "evicted" in lines.messages
+        (evicted,) = [record for record in lines.records if record.getMessage() == "evicted"]
+        assert not vars(evicted)["fields"]["request_id"], "not the one that has loaded"
 
 
 async def test_without_free_memory_a_prompt_is_cut_as_little_as_can_be(
@@ -388,6 +393,42 @@ async def test_a_child_that_dies_while_its_context_grows(engine: Engine, monkeyp
     assert ledger(engine) == []
     assert (await numbers(engine, raw(LONG)))[2].prompt_cut == 0
     assert ledger(engine) == list(sizes(engine).values())
+
+
+async def test_who_needs_no_more_context_waits_for_none(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    await numbers(engine, raw(SENTENCE * 32))
+    held = Held(monkeypatch)
+    growing = asyncio.create_task(numbers(engine, raw(LONG)))
+    await held.begun.wait()
+    async with asyncio.timeout(20):
+        await numbers(engine, raw("Hello " * 50))  # some 50 tokens, but more than 256 bytes
+    held.free.set()
+    assert (await growing)[2].prompt_cut == 0
+
+
+async def test_a_child_that_has_died_before_its_context_grows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    await numbers(engine, raw(LONG))
+    take = Lease.take_grown
+
+    async def take_late(lease: Lease, tokens: int) -> None:
+        os.kill(lease.process.pid, signal.SIGKILL)
+        while engine.running():  # noqa: ASYNC110 - what is waited for is another process's end
+            await asyncio.sleep(0.01)
+        await take(lease, tokens)
+
+    monkeypatch.setattr(Lease, "take_grown", take_late)
+    async with asyncio.timeout(20):
+        with pytest.raises(RunnerDied):
+            await numbers(engine, raw(LONG))
+
+
+async def test_a_context_shrinks_to_what_the_scheduler_says(engine: Engine) -> None:
+    await numbers(engine, raw(LONG))
+    (loaded,) = engine._pool._loaded.values()
+    before = loaded.size
+    await loaded.change_context(2 * FIRST, 3 * FIRST, engine._pool._planner)
+    assert contexts(engine) == {"tinychat": 2 * FIRST}
+    assert (loaded.plan.n_cells, before - loaded.size) == (3 * FIRST, loaded.cache.per_token * (TRAINED - 3 * FIRST))
 
 
 async def test_an_engine_that_stops_while_a_context_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,8 +193,8 @@ def test_room_is_counted_in_bytes() -> None:
 def test_a_model_that_has_grown_counts_as_what_it_is() -> None:
     driver = Driver(max_loaded=10, budget=100)
     driver.serve("a", bytes_needed=40, size=40)
-    driver.scheduler.resized("a", 70)
-    driver.scheduler.resized("unknown", 70)
+    driver.scheduler.size_changed("a", 70)
+    driver.scheduler.size_changed("unknown", 70)
     assert [view.size for view in driver.scheduler.runners()] == [70]
     assert driver.ask("b", bytes_needed=40) == [Unload("a")]
 
@@ -443,7 +443,24 @@ def test_what_is_there_is_had_at_once() -> None:
     driver.changed("a", 8 * CTX)
     driver.ask("a", num_ctx=CTX)
     assert driver.grow(2, 2 * CTX, 4 * CTX) == [Grown(2, 4 * CTX)]
-    assert driver.grow(99, CTX) == [], "it has ended"
+    assert driver.grow(99, CTX) == [Grown(99, 0)], "it has ended"
+
+
+def test_what_is_there_is_had_while_it_changes() -> None:
+    driver = Contexts(budget=32 * CTX)
+    growing = driver.load("a")
+    driver.grow(growing, 2 * CTX)
+    driver.changed("a", 2 * CTX)
+    assert driver.grow(growing, 8 * CTX) == [Resize("a", 8 * CTX, 8 * CTX)]
+    driver.ask("a", num_ctx=CTX)
+    assert driver.grow(driver.tickets, CTX, 4 * CTX) == [Grown(driver.tickets, 2 * CTX)], "it need not wait for 8"
+    assert driver.changed("a", 8 * CTX) == [Grown(growing, 8 * CTX)]
+    driver.finish(growing)
+    driver.finish(driver.tickets)
+    driver.ask("b", bytes_needed=20 * CTX)
+    driver.ask("a", num_ctx=CTX)
+    assert driver.grow(driver.tickets, CTX, 4 * CTX) == [Grown(driver.tickets, CTX)], "it shrinks just now"
+    assert driver.changed("a", CTX) == [StartLoad("b", spec("b", bytes_needed=20 * CTX))]
 
 
 def test_several_grow_in_one_change_and_then_another() -> None:
@@ -466,8 +483,8 @@ def test_there_are_cells_for_all_that_run_where_that_costs_nobody_anything() -> 
     assert driver.grow(1, 3 * CTX) == [Resize("a", 3 * CTX, 5 * CTX)], "of which three run at once"
     assert driver.changed("a", 3 * CTX, 5 * CTX) == [Grown(1, 3 * CTX)]
     assert driver.grow(2, 2 * CTX) == [Grown(2, 2 * CTX), Resize("a", 3 * CTX, 6 * CTX)]
-    assert driver.grow(3, 3 * CTX) == []
-    assert driver.changed("a", 3 * CTX, 6 * CTX) == [Grown(3, 3 * CTX), Resize("a", 3 * CTX, 8 * CTX)]
+    assert driver.grow(3, 3 * CTX) == [Grown(3, 3 * CTX)], "it need not wait for cells"
+    assert driver.changed("a", 3 * CTX, 6 * CTX) == [Resize("a", 3 * CTX, 8 * CTX)]
     assert driver.changed("a", 3 * CTX, 8 * CTX) == []
     driver.finish(1)
     driver.ask("a", num_ctx=CTX)
@@ -611,6 +628,7 @@ def test_who_ends_or_crashes_waits_for_no_context() -> None:
     driver.ask("a", num_ctx=CTX)
     assert driver.grow(driver.tickets, 5 * CTX) == [Resize("a", 5 * CTX, 5 * CTX)]
     assert driver.scheduler.crashed("a", 0.0) == [Grown(driver.tickets, CTX)]
+    assert driver.grow(driver.tickets, 5 * CTX) == [Grown(driver.tickets, 0)]
     assert driver.changed("a", 5 * CTX) == []
     assert driver.taken() == {}
 
@@ -620,14 +638,14 @@ def test_what_embedding_takes_stays_when_a_context_shrinks() -> None:
     ticket = driver.load("a")
     driver.grow(ticket, 10 * CTX)
     driver.changed("a", 10 * CTX)
-    driver.scheduler.resized("a", 22 * CTX)
+    driver.scheduler.size_changed("a", 22 * CTX)
     driver.finish(ticket)
     assert driver.ask("b", bytes_needed=27 * CTX) == [Resize("a", CTX, CTX)], "13 remain"
     driver = Contexts(max_loaded=9, budget=40 * CTX)
     ticket = driver.load("a")
     driver.grow(ticket, 10 * CTX)
     driver.changed("a", 10 * CTX)
-    driver.scheduler.resized("a", 22 * CTX)
+    driver.scheduler.size_changed("a", 22 * CTX)
     driver.finish(ticket)
     assert driver.ask("b", bytes_needed=27 * CTX + 1) == [Unload("a")]
 
