@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from engine.errors import PROMPT_TOO_LONG, context_exceeded
-from engine.messages import Sampling, Submit, padded
+from engine.messages import NO_LIMIT, Sampling, Submit, padded
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.known_tokens import Reuse
 from engine.runner.lazy_matcher import LazyMatcher
@@ -15,7 +15,7 @@ from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
 from engine.runner.matcher import Matcher
 from engine.runner.projector import Span
 from engine.runner.sampling import TokenSampler
-from engine.runner.sequence import Sequence
+from engine.runner.sequence import Sequence, text_tokens
 from engine.runner.thinking_budget import ThinkingBudget
 from engine.runner.vocabulary import Vocabulary
 
@@ -69,9 +69,10 @@ def make_sequence(
         raise PromptRejected(context_exceeded(len(tokens), limit), len(tokens), limit - 1)
     if not tokens:
         raise RequestRejected("the prompt has no tokens", "prompt")
-    longest = NO_LIMIT_FACTOR * submit.num_ctx
-    unlimited = longest if matcher is None else submit.num_ctx
-    max_new = min(submit.num_predict, longest) if submit.num_predict > 0 else unlimited
+    limited = submit.num_predict > 0
+    most_contexts = NO_LIMIT_FACTOR if matcher is None or limited else 1
+    num_predict = submit.num_predict if limited else NO_LIMIT
+    max_new = min(num_predict, most_contexts * submit.num_ctx)
     preserved = vocabulary.preserved(submit.preserved)
     grammar: Matcher | LazyMatcher | None = matcher
     if submit.triggers is not None:
@@ -84,7 +85,7 @@ def make_sequence(
         vocabulary.handle,
         vocabulary.size,
         limit,
-        [token for token in tokens if token >= 0] if spans else tokens,
+        text_tokens(tokens, spans),
         grammar,
         _thinking_budget(submit, vocabulary, preserved),
         logprobs,
@@ -97,6 +98,8 @@ def make_sequence(
         n_cut=n_sent - len(tokens),
         limit=limit,
         max_new=max_new,
+        num_predict=num_predict,
+        most_contexts=most_contexts,
         shift=shift,
         n_keep=max(0, min(keep, limit - LEAST_AFTER_KEEP)),
         sampler=sampler,

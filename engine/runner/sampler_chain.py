@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class SamplerChain:
     """
 
     def __init__(self, params: Sampling, vocab: int, n_vocab: int, n_ctx: int) -> None:
+        self._params = params
         self._chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
         for sampler in _samplers(params, vocab, n_vocab, n_ctx):
             C.llama_sampler_chain_add(self._chain, sampler)
@@ -54,6 +55,17 @@ class SamplerChain:
     def accept(self, token: int) -> None:
         """Tell the samplers which token was chosen or stood in the prompt."""
         C.llama_sampler_accept(self._chain, token)
+
+    def replace_dry(self, vocab: int, n_ctx: int, history: Sequence[int]) -> None:
+        """Put another DRY sampler, which has seen these tokens, in the place of the one that looks back less far."""
+        dry = _dry(self._params, vocab, n_ctx)
+        for token in history:
+            C.llama_sampler_accept(dry, token)
+        count = C.llama_sampler_chain_n(self._chain)
+        old, *others = [C.llama_sampler_chain_remove(self._chain, 0) for _ in range(count)]
+        C.llama_sampler_free(old)
+        for sampler in (dry, *others):
+            C.llama_sampler_chain_add(self._chain, sampler)
 
     def close(self) -> None:
         """Free the chain; it must not be used afterwards."""

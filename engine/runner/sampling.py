@@ -32,9 +32,10 @@ NO_TOKEN = -1  # llama.cpp's LLAMA_TOKEN_NULL
 class TokenSampler:
     """One sequence's sampling state: penalty window, grammar and llama.cpp chain. Call `close` at the end.
 
-    `vocab` is the vocabulary's C pointer, `history` the prompt's tokens. A `greedy` row needs only its largest logit, a
-    `full` one all of them. `penalty_window` is None without penalties, `grammar` None for free text, `thinking` None
-    without a limit to the reasoning, `logprobs`, which get each row before it is changed, None if nobody asks.
+    `vocab` is the vocabulary's C pointer, `n_ctx` the length of the context, `history` the prompt's tokens. A `greedy`
+    row needs only its largest logit, a `full` one all of them. `penalty_window` is None without penalties, `grammar`
+    None for free text, `thinking` None without a limit to the reasoning, `logprobs`, which get each row before it is
+    changed, None if nobody asks.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class TokenSampler:
         logprobs: AnswerLogprobs | None = None,
     ) -> None:
         self.params = params
+        self._vocab = vocab
         self.grammar = grammar
         self.thinking = thinking
         self.logprobs = logprobs
@@ -121,6 +123,13 @@ class TokenSampler:
         """Set how many tokens more the answer may have, for a grammar that leads it to its end."""
         if isinstance(self.grammar, Matcher):
             self.grammar.set_budget(tokens)
+
+    def set_context(self, n_ctx: int, history: Seq[int]) -> None:
+        """Let penalties look back over a context of another length. `history`: the tokens of prompt and answer."""
+        self.penalty_window = _penalty_window(self.params, self._vocab, n_ctx, history)
+        if self._dry:
+            assert self._chain is not None
+            self._chain.replace_dry(self._vocab, n_ctx, history)
 
     def leave_loop(self) -> bool:
         """Let the grammar lead an answer that repeats itself to its end; False if the answer should end now."""

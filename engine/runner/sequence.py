@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-from engine.messages import Done, padded
+from engine.messages import NO_LIMIT, Done, padded
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.known_tokens import Reuse
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
@@ -24,14 +25,15 @@ class Sequence:
 
     `tokens`: prompt and answer; the last one sampled is not in the cache yet. `n_prompt`: length of the prompt, out of
     which `n_cut` tokens were cut. `limit`: tokens of context that this request may fill. `max_new`: most tokens of the
-    answer. `shift`: whether a full context continues without its middle; then `n_keep` tokens at its beginning stay.
-    `preserved`: control tokens that count as text, with their bytes. `n_threads`, `n_batch`: what the request asks for,
-    or 0. `trace_id`: the request's id in the log. `logprobs`: those that its client has not yet, None if it does not
-    ask. `prompt_logprobs`: those of the prompt, None if nobody asks or they are sent. `reuse`: the cells of others that
-    it may begin with. `grows`: before its context is full it asks for more; then it is `asking` until it is told.
-    `spans`: the places of media in the prompt. `cells`: its own, None before it runs; while it is suspended, `saved` is
-    their state. `border`: a checkpoint is made once so many tokens are computed, 0 for none. `n_reused`: prompt tokens
-    that the cache held at admission, -1 before it. Times are in `time.perf_counter` seconds, 0 before the event.
+    answer, `num_predict` or so many contexts as `most_contexts`. `shift`: whether a full context continues without its
+    middle; then `n_keep` tokens at its beginning stay. `preserved`: control tokens that count as text, with their
+    bytes. `n_threads`, `n_batch`: what the request asks for, or 0. `trace_id`: the request's id in the log. `logprobs`:
+    those that its client has not yet, None if it does not ask. `prompt_logprobs`: those of the prompt, None if nobody
+    asks or they are sent. `reuse`: the cells of others that it may begin with. `grows`: before its context is full it
+    asks for more; then it is `asking` until it is told. `spans`: the places of media in the prompt. `cells`: its own,
+    None before it runs; while it is suspended, `saved` is their state. `border`: a checkpoint is made once so many
+    tokens are computed, 0 for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are
+    in `time.perf_counter` seconds, 0 before the event.
     """
 
     id: int
@@ -44,6 +46,8 @@ class Sequence:
     sampler: TokenSampler
     text: IncrementalDetokenizer
     preserved: dict[int, bytes]
+    num_predict: int = NO_LIMIT
+    most_contexts: int = 1
     n_cut: int = 0
     n_threads: int = 0
     n_batch: int = 0
@@ -119,8 +123,10 @@ class Sequence:
         self.grows = limit > self.limit
         if self.grows:
             self.limit = limit
-            if not self.shift:
-                self.sampler.set_budget(min(self.max_new - self.n_generated, limit - len(self.tokens)))
+            self.max_new = min(self.num_predict, self.most_contexts * num_ctx)
+            left = self.max_new - self.n_generated
+            self.sampler.set_budget(left if self.shift else min(left, limit - len(self.tokens)))
+            self.sampler.set_context(limit, text_tokens(self.tokens, self.spans))
 
     @property
     def slot(self) -> int:
@@ -158,3 +164,8 @@ class Sequence:
             stop=self.text.stop,
             prompt_cut=self.n_cut,
         )
+
+
+def text_tokens(tokens: array[int], spans: tuple[Span, ...]) -> Seq[int]:
+    """A prompt's tokens without the rows of its media, if it has `spans`: those that samplers look back on."""
+    return [token for token in tokens if token >= 0] if spans else tokens

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import pytest
 
 from engine.messages import Grammar, NeedsRoom, Sampling, ScoredChunk
@@ -41,6 +43,13 @@ def small(shared: Runner) -> Runner:
     return shared
 
 
+@pytest.fixture(scope="module")
+def large() -> Iterator[Runner]:
+    runner = Runner(n_ctx=LARGE.longest, n_cells=LARGE.cells, n_parallel=LARGE.streams)
+    yield runner
+    runner.close()
+
+
 def never_ending(runner: Runner, seed: int = 1) -> Sampling:
     return Sampling(temperature=0.9, seed=seed, logit_bias=end_tokens(runner))
 
@@ -59,8 +68,20 @@ def scores(runner: Runner, seq: Sequence) -> list[float]:
     return [score.logprob for chunk in chunks for score in chunk.scores]
 
 
-def test_an_answer_goes_on_as_if_the_context_had_been_large(small: Runner) -> None:
-    seq = growing(small)
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {},
+        {"repeat_last_n": -1, "repeat_penalty": 1.4},
+        {"repeat_last_n": 2000, "frequency_penalty": 0.5},
+        {"dry_multiplier": 2.0, "dry_allowed_length": 1, "repeat_penalty": 1.0},
+    ],
+)
+def test_an_answer_goes_on_as_if_the_context_had_been_large(
+    small: Runner, large: Runner, wishes: dict[str, Any]
+) -> None:
+    sampling = msgspec.structs.replace(never_ending(small), **wishes)
+    seq = growing(small, sampling=sampling, tokens=600)
     small.run()
     assert asked(small) == [seq.id], "once"
     assert (seq.full, seq.waits, len(seq.tokens)) == (True, True, 256)
@@ -69,14 +90,33 @@ def test_an_answer_goes_on_as_if_the_context_had_been_large(small: Runner) -> No
     assert seq.cells is not None
     assert seq.cells.cached == 255, "nothing is computed again"
     small.run()
-    assert (small.done(seq).tokens, small.done(seq).reason) == (400, "length")
-    large = Runner(n_ctx=1024, n_cells=2048, n_parallel=2)
-    wishes = {"num_predict": 400, "sampling": never_ending(large), "logprobs": True}
-    expected = large.submit(STORY, num_ctx=1024, **wishes)
+    assert (small.done(seq).tokens, small.done(seq).reason) == (600, "length")
+    large.forget()
+    expected = large.submit(STORY, num_ctx=1024, num_predict=600, sampling=sampling, logprobs=True)
     large.run()
     assert large.text(expected) == small.text(seq)
     assert scores(large, expected) == scores(small, seq)
-    large.close()
+
+
+@pytest.mark.parametrize(("num_predict", "most"), [(-1, 10_240), (5_000, 5_000), (99_999, 10_240), (700, 700)])
+def test_most_tokens_of_an_answer_grow_with_its_context(small: Runner, num_predict: int, most: int) -> None:
+    seq = growing(small, tokens=num_predict)
+    seq.extend(1024)
+    assert seq.max_new == most
+    small.loop.cancel(seq.id)
+
+
+@pytest.mark.parametrize("shift", [True, False])
+def test_an_answer_under_a_grammar_may_fill_the_context_that_it_gets(small: Runner, shift: bool) -> None:
+    rule = Grammar('start: "[" (/[a-z]/ ",")* /[a-z]/ "]"')
+    seq = growing(small, chat("List letters."), -1, shift=shift, grammar=rule, logprobs=False)
+    small.run(until=lambda: seq.asking)
+    assert small.loop.admission.resize(LARGE)
+    small.loop.extend(seq.id, 512)
+    seq.grows = False
+    small.run()
+    assert 400 < seq.n_generated <= 512
+    assert small.text(seq).endswith("]")
 
 
 def test_who_does_not_wait_goes_on_meanwhile(small: Runner) -> None:
