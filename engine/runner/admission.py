@@ -67,7 +67,7 @@ class Admission:
     def _resized(self, budget: Budget) -> Shape:
         """The widest shape of another budget that holds the longest sequence beside those that run, if any does."""
         steady = any(seq.steady for seq in self.running)
-        return choose_shape(self._lengths, [budget.longest], budget, NO_SHAPE, may_unify=not steady)[0]
+        return choose_shape([*self._lengths, budget.longest], budget, NO_SHAPE, may_unify=not steady)
 
     def next(self) -> Sequence | None:
         """The first waiting sequence that may start: a sequence that waits for something else holds up nobody.
@@ -81,7 +81,7 @@ class Admission:
                 return seq
             if self._has_prefix_coming(seq):
                 continue
-            if self._room_with([seq])[1]:
+            if fits(self._needs(seq), self._shape_for(seq)):
                 return seq
             if time.perf_counter() - seq.arrived > PATIENCE:
                 return None
@@ -98,7 +98,7 @@ class Admission:
 
     def _admit(self, seq: Sequence) -> bool:
         """Give a sequence a stream, after a change of the shape if it needs one; False without memory for that."""
-        shape, _ = self._room_with([seq])
+        shape = self._shape_for(seq)
         if shape != self._streams.shape and not self._streams.reshape(shape):
             if not self.running:
                 self.waiting.remove(seq)
@@ -120,12 +120,13 @@ class Admission:
         log_event(seq.trace_id, "sequence admitted", seq=seq.id, slot=seq.cells.slot, **counts)
         return True
 
-    def _room_with(self, wishes: list[Sequence]) -> tuple[Shape, int]:
-        """The shape that holds those that run and as many of these as possible, the first ones, and their number."""
-        steady = any(seq.steady for seq in (*self.running, *wishes))
-        needs = [self._need(seq) for seq in self.running]
-        wished = [self._need(seq) for seq in wishes]
-        return choose_shape(needs, wished, self.budget, self._streams.shape, may_unify=not steady)
+    def _shape_for(self, *waiting: Sequence) -> Shape:
+        """The shape for those that run and one that waits, without this one if not all fit."""
+        steady = any(seq.steady for seq in (*self.running, *waiting))
+        return choose_shape(self._needs(*waiting), self.budget, self._streams.shape, may_unify=not steady)
+
+    def _needs(self, *waiting: Sequence) -> list[int]:
+        return [self._need(seq) for seq in (*self.running, *waiting)]
 
     def _need(self, seq: Sequence) -> int:
         """Cells that a sequence needs: few more than its tokens, but in a new shape some for its answer."""
@@ -138,7 +139,7 @@ class Admission:
     def _make_room(self) -> None:
         """Change the shape if a running sequence outgrows its stream, or suspend those for which there is no room."""
         while self.running and not self._fit(self._streams.shape):
-            shape, _ = self._room_with([])
+            shape = self._shape_for()
             if self._fit(shape):
                 if not self._streams.reshape(shape):
                     self._fail(self.running[-1:], NO_MEMORY)

@@ -114,16 +114,17 @@ def run(sock: socket.socket) -> None:
     spec = channel.receive_load()
     # A pass must hold at least one token of each running answer, and two where one is alone.
     spec = msgspec.structs.replace(spec, n_batch=max(spec.n_batch, spec.n_parallel, 2))
+    budget = budget_of(spec)
     try:
-        context = make_context(spec, lambda progress: channel.send([Loading(progress)]))
+        context = make_context(spec, budget, lambda progress: channel.send([Loading(progress)]))
     except ModelError as error:
         channel.send([LoadRefused(str(error))])
         return
-    loops = Loops(make_loop(context, spec, channel.send), EmbedLoop(context, spec.embedding, channel.send))
+    loops = Loops(make_loop(context, spec, budget, channel.send), EmbedLoop(context, spec.embedding, channel.send))
     media = None if context.projector is None else MediaReader(context.projector)
     if loops.loop.encoder is not None and context.on_cpu:
         loops.loop.encoder.start(channel.rows_ready)
-    channel.serve(context.vocabulary, context.abort, loops, padded(spec.n_ctx), media)
+    channel.serve(context.vocabulary, context.abort, loops, budget.longest, media)
     channel.send([_loaded(context, spec)])
     log.debug("context made", extra=fields(n_ctx=spec.n_ctx, cells=spec.n_cells, parallel=spec.n_parallel))
     gc.collect()
@@ -163,20 +164,21 @@ def _loaded(context: Context, spec: LoadModel) -> Loaded:
     )
 
 
-def make_context(spec: LoadModel, progress: Callable[[float], None]) -> Context:
+def budget_of(spec: LoadModel) -> Budget:
+    """The cells with which a model is loaded."""
+    return Budget(spec.n_cells, spec.n_parallel, padded(spec.n_ctx))
+
+
+def make_context(spec: LoadModel, budget: Budget, progress: Callable[[float], None]) -> Context:
     """Load the model, with a stream for each sequence. `progress` gets 0 to 1. Raises ModelError."""
-    return Context(spec, _budget(spec).widest, max(spec.n_parallel, MOST_SCORED), progress)
+    return Context(spec, budget.widest, max(spec.n_parallel, MOST_SCORED), progress)
 
 
-def make_loop(context: Context, spec: LoadModel, emit: Callable[[list[FromRunner]], None]) -> Loop:
+def make_loop(context: Context, spec: LoadModel, budget: Budget, emit: Callable[[list[FromRunner]], None]) -> Loop:
     """The loop that generates; it hands its events to `emit`."""
     streams = Streams(context, PromptCache(spec.prompt_cache, can_cut=context.can_cut_states), GRID)
     encoder = None if context.projector is None else Encoder(context.projector, spec.row_cache)
-    return Loop(context, streams, _budget(spec), grid=GRID, emit=emit, encoder=encoder)
-
-
-def _budget(spec: LoadModel) -> Budget:
-    return Budget(spec.n_cells, spec.n_parallel, padded(spec.n_ctx))
+    return Loop(context, streams, budget, grid=GRID, emit=emit, encoder=encoder)
 
 
 def _take_all(loops: Loops, channel: Channel) -> bool:

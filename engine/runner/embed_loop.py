@@ -11,12 +11,11 @@ from typing import Any, Literal
 from engine.messages import EmbeddingSizes, Failed, FromRunner
 from engine.runner.batch import Batch
 from engine.runner.context import Context, DecodeError, ModelError
+from engine.runner.embed_budget import EmbedBudget
 from engine.runner.embed_context import EmbedContext
 from engine.runner.embed_request import EmbedText, PoolJob
 from engine.runner.log import log_event
-from engine.runner.prefill_budget import PrefillBudget
 
-SHARED_GOAL = 0.1  # seconds that a pass should take while answers wait for its end
 NO_IDS: frozenset[int] = frozenset()
 
 Share = tuple[PoolJob, EmbedText, int]
@@ -52,8 +51,8 @@ class EmbedLoop:
         return Batch(self._context.capacity)
 
     @cached_property
-    def _prefill_budget(self) -> PrefillBudget:
-        return PrefillBudget(self._sizes.batch, SHARED_GOAL)
+    def _budget(self) -> EmbedBudget:
+        return EmbedBudget(self._sizes.batch)
 
     @cached_property
     def _slots(self) -> list[int]:
@@ -88,7 +87,7 @@ class EmbedLoop:
         """Fill and compute one pass and answer completed requests; `crowded`: answers wait for its end."""
         try:
             self._take_turns()
-            shares = self._fill(self._prefill_budget.chunk(crowded=crowded))
+            shares = self._fill(self._budget.tokens(crowded=crowded))
             self.computing = frozenset(job.id for job, _, _ in shares)
             events = self._compute(shares)
         except ModelError as error:
@@ -163,7 +162,7 @@ class EmbedLoop:
             return []
         now = time.perf_counter()
         if default_threads:
-            self._prefill_budget.measured(self._batch.size, now - started)
+            self._budget.measured(self._batch.size, now - started)
         self._rest_until = now + now - started
         return self._process_outputs(shares)
 

@@ -44,13 +44,9 @@ class PromptCache:
         """Tokens of all states."""
         return sum(len(entry.tokens) for entry in self._entries.values())
 
-    def takes(self, size: int) -> bool:
-        """Whether a state of `size` bytes can be kept at all."""
-        return 0 < size <= self._limit
-
     def store(self, entry: CachedState) -> None:
         """Keep a state, if it is not too large, in the place of those that it makes needless."""
-        if not self.takes(entry.state.size):
+        if not 0 < entry.state.size <= self._limit:
             return
         for other in [other for other in self if self._replaces(entry, other)]:
             self.drop(other)

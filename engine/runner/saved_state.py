@@ -16,7 +16,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(slots=True)
 class SavedState:
-    """What `llama_state_seq_get_data` wrote into `data[start:end]`, which has `spare` bytes behind it.
+    """What `llama_state_seq_get_data` wrote into `data[start:end]`; behind it is room for the counts of more streams.
 
     llama.cpp writes a count for each stream of the context, 0 for all but the sequence's own, and refuses a state that
     was written in a context with another number of streams. `streams` is that number if the state is only good for such

@@ -53,23 +53,16 @@ def room_for(length: int, longest: int) -> int:
     return min(length + max(length // GROWTH, CONTEXT_PADDING), longest)
 
 
-def choose_shape(
-    running: Sequence[int], wishes: Sequence[int], budget: Budget, current: Shape, *, may_unify: bool = True
-) -> tuple[Shape, int]:
-    """The shape for the sequences that run, and how many of the `wishes` may start in it, the first ones first.
+def choose_shape(needs: Sequence[int], budget: Budget, current: Shape, *, may_unify: bool = True) -> Shape:
+    """The shape for as many of the first of some sequences as fit, at least one; `needs` are the cells of each.
 
-    `running` and `wishes` are the cells that each needs. The current shape stays if it serves as many. Where one long
-    sequence leaves too few streams for the others, all share one pool, unless not `may_unify`. If not even those that
-    run fit, the shape is for as many of the first of them as fit, at least one.
+    The current shape stays if it serves as many. Where one long sequence leaves too few streams for the others, all
+    share one pool, unless not `may_unify`.
     """
-    for count in range(len(wishes), -1, -1):
-        needs = [*running, *wishes[:count]]
-        if shape := _shape_for(needs, budget, current, may_unify=may_unify):
-            return shape, count
-    for count in range(len(running) - 1, 0, -1):
-        if shape := _shape_for(running[:count], budget, current, may_unify=may_unify):
-            return shape, 0
-    return budget.divided(1), 0
+    for count in range(len(needs), 0, -1):
+        if shape := _shape_for(needs[:count], budget, current, may_unify=may_unify):
+            return shape
+    return budget.divided(1)
 
 
 def _shape_for(needs: Sequence[int], budget: Budget, current: Shape, *, may_unify: bool) -> Shape | None:

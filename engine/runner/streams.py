@@ -88,10 +88,6 @@ class Streams:
         """Tokens of finished sequences that others can begin with."""
         return self.prompt_cache.tokens + sum(cells.cached for cells in self._idle())
 
-    def reusable(self, tokens: array[int], reuse: Reuse) -> int:
-        """How many leading tokens a new sequence need not compute."""
-        return self._best(tokens, reuse)[1]
-
     def known_prefix(self, tokens: array[int]) -> int:
         """The longest beginning of a prompt that anybody's known tokens have, whether its cells can be had or not."""
         known = [*(cells.known for cells in self._held.values()), *(entry.known for entry in self.prompt_cache)]
@@ -230,13 +226,6 @@ class Streams:
         for cells in list(self._idle()):
             self._drop(cells)
         self.prompt_cache.clear()
-
-    def evict(self) -> bool:
-        """Move the least recently used finished sequence out of its stream; False if there is none."""
-        idle = min(self._idle(), key=lambda cells: cells.used, default=None)
-        if idle is not None:
-            self._move_out(idle)
-        return idle is not None
 
     def _on_grid(self, known: KnownTokens, tokens: array[int], length: int) -> int:
         """How many of the first `length` tokens, which `known` and `tokens` share, are in whole chunks of the grid.

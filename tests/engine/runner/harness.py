@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.messages import Chunk, Done, Failed, FromRunner, LoadModel, Sampling, Submit, padded
-from engine.runner.child import make_context, make_loop
+from engine.runner.child import budget_of, make_context, make_loop
+from engine.runner.context import Context
 from engine.runner.grammar import Grammars
 from engine.runner.multimodal import MediaReader
 from engine.runner.preprocess import make_sequence, prompt_tokens
@@ -28,6 +29,11 @@ def load(**wishes: Any) -> LoadModel:
     spec: dict[str, Any] = {"n_ctx": 1024, "n_cells": 4096, "n_parallel": 8, "n_batch": 512, "n_threads": 1}
     spec["prompt_cache"] = 64 << 20
     return LoadModel(**{"path": str(TINYCHAT), "n_gpu_layers": 0, **spec, **wishes})
+
+
+def load_context(spec: LoadModel, progress: Callable[[float], None] = lambda progress: None) -> Context:
+    """A loaded model, as a child has it."""
+    return make_context(spec, budget_of(spec), progress)
 
 
 def submit(prompt: str, **wishes: Any) -> Submit:
@@ -47,9 +53,9 @@ class Runner:
 
     def __init__(self, **wishes: Any) -> None:
         spec = load(**wishes)
-        self.context = make_context(spec, lambda progress: None)
+        self.context = load_context(spec)
         self.events: list[FromRunner] = []
-        self.loop = make_loop(self.context, spec, self.events.extend)
+        self.loop = make_loop(self.context, spec, budget_of(spec), self.events.extend)
         self.streams = self.loop.streams
         self.grammars = Grammars(self.context.vocabulary)
         self.media = None if self.context.projector is None else MediaReader(self.context.projector)

@@ -9,19 +9,18 @@ import pytest
 
 from engine.loading.memory import MAX_PARALLEL, copied_bytes
 from engine.runner.batch import Batch
-from engine.runner.child import make_context
 from engine.runner.context import ABORTED, NO_SLOT, ModelError
 from engine.runner.llamacpp import C
 from engine.runner.repacking import copied_types
 from engine.runner.selftest import QUANTIZATIONS, CheckedQuantization, quantize
 from registry.gguf import read_header
-from tests.engine.runner.harness import TINYCHAT, Runner, chat, load
+from tests.engine.runner.harness import TINYCHAT, Runner, chat, load, load_context
 from tests.modelfile.published.llama3 import END_OF_TEXT, END_OF_TURN, llama3
 
 
 def refusal(**wishes: Any) -> str:
     with pytest.raises(ModelError) as refused:
-        make_context(load(**wishes), lambda progress: None)
+        load_context(load(**wishes))
     return str(refused.value)
 
 
@@ -69,7 +68,7 @@ def test_every_kind_of_cache_answers(wishes: dict[str, Any]) -> None:
 
 def test_a_load_reports_progress_and_what_it_got() -> None:
     seen: list[float] = []
-    context = make_context(load(n_cells=256, n_batch=512), seen.append)
+    context = load_context(load(n_cells=256, n_batch=512), seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
     assert context.n_batch == 256  # no more than the cache holds
@@ -83,7 +82,7 @@ def test_progress_reaches_its_end_where_the_library_stops_before(monkeypatch: py
     real = C.llama_progress_callback
     monkeypatch.setattr(C, "llama_progress_callback", lambda report: real(lambda v, u: report(min(v, 0.9966), u)))
     seen: list[float] = []
-    make_context(load(n_cells=256), seen.append).close()
+    load_context(load(n_cells=256), seen.append).close()
     assert seen == sorted(set(seen))
     assert seen[-1] == 1.0
 
@@ -96,7 +95,7 @@ def test_what_is_copied_is_known_beforehand(quantization: CheckedQuantization, m
     quantize(path, quantization)
     header = read_header(path)
     weights = sum(tensor.size for tensor in header.tensors)
-    context = make_context(load(path=str(path), n_cells=256, use_mmap=mapped), lambda progress: None)
+    context = load_context(load(path=str(path), n_cells=256, use_mmap=mapped))
     context.close()
     expected = copied_bytes(header, copied_types(), mapped=mapped, generates=True)
     if mapped:
@@ -108,7 +107,7 @@ def test_what_is_copied_is_known_beforehand(quantization: CheckedQuantization, m
 
 
 def test_a_full_cache_and_an_abort_are_no_errors(runner: Runner) -> None:
-    context = make_context(load(n_cells=256), lambda progress: None)
+    context = load_context(load(n_cells=256))
     batch = Batch(256)
     batch.add(0, [5] * 200, 0, output=True)
     context.abort.set()
@@ -134,7 +133,7 @@ def test_what_is_said_in_place_of_the_file(tmp_path: Path) -> None:
     said = {"tokenizer.ggml.pre": "llama-bpe", "tokenizer.ggml.eos_token_id": END_OF_TURN}
     ends, words = [], []
     for overrides in ({}, said):
-        context = make_context(load(path=path, overrides=tuple(overrides.items())), lambda progress: None)
+        context = load_context(load(path=path, overrides=tuple(overrides.items())))
         ends.append(context.vocabulary.end)
         words.append(len(context.vocabulary.tokenize("zebra", add_special=False)))
         context.close()

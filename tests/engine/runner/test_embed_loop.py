@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from engine.messages import Embed, Embedded, EmbeddingSizes, Failed, FromRunner, Rerank, Reranked
-from engine.runner.child import make_context
 from engine.runner.context import Context
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import NOT_FINITE, make_job
@@ -19,7 +18,7 @@ from engine.runner.rerank_request import make_rerank_job
 from modelfile.convert import convert, convert_adapter
 from registry.gguf import read_header
 from tests.engine.berts import chat_reranker, pooled, spoilt, tiny_bert
-from tests.engine.runner.harness import TINYCHAT, Runner, chat, load
+from tests.engine.runner.harness import TINYCHAT, Runner, chat, load, load_context
 from tests.modelfile.convert.checkpoints import DATA, files_in
 
 WORDS = "the quick brown fox jumps over a lazy dog while seven wizards count to five and tell a story about paris"
@@ -35,7 +34,7 @@ class EmbedRunners:
     def __call__(self, path: Path = TINYCHAT, adapters: tuple[str, ...] = (), **sizes: Any) -> EmbedRunner:
         small = {"n_cells": 256, "n_parallel": 1, "n_batch": 1}
         spec = load(path=str(path), adapters=adapters, embedding=EmbeddingSizes(**sizes), **small)
-        context = make_context(spec, lambda progress: None)
+        context = load_context(spec)
         embed_runner = EmbedRunner(context, spec.embedding)
         self._open.append((embed_runner.loop, context))
         return embed_runner

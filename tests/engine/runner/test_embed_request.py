@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.messages import Embed
-from engine.runner.child import make_context
 from engine.runner.embed_request import NO_ROOM, TOO_LONG, EmbedJob, EmbedText, make_job
 from engine.runner.preprocess import PromptRejected
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.berts import tiny_bert
-from tests.engine.runner.harness import load
+from tests.engine.runner.harness import load, load_context
 
 CLS, SEP = 2, 3
 
@@ -25,7 +24,7 @@ CLS, SEP = 2, 3
 def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
     """That of a model which puts a token before and behind every text; the model stays loaded."""
     path = tiny_bert(tmp_path_factory.mktemp("bert") / "bert.gguf")
-    return make_context(load(path=str(path), n_cells=256, n_parallel=1, n_batch=1), lambda progress: None).vocabulary
+    return load_context(load(path=str(path), n_cells=256, n_parallel=1, n_batch=1)).vocabulary
 
 
 def embed(*texts: str, **wishes: Any) -> Embed:

@@ -51,16 +51,16 @@ def test_as_many_go_as_a_large_one_needs() -> None:
 def test_what_is_too_large_is_not_kept_and_drives_nobody_out() -> None:
     cache = filled(state([1]), state([2, 2], LIMIT + 1))
     assert contents(cache) == [[1]]
-    assert cache.takes(LIMIT)
-    assert not cache.takes(LIMIT + 1)
-    assert not cache.takes(0)
+    cache.store(state([3], 0))
+    assert contents(cache) == [[1]]
+    cache.store(state([4], LIMIT))
+    assert contents(cache) == [[4]]
 
 
 def test_a_cache_without_memory_keeps_nothing() -> None:
     cache = PromptCache(0, can_cut=True)
     cache.store(state([1], 1))
     assert contents(cache) == []
-    assert not cache.takes(1)
 
 
 def test_what_goes_on_replaces_its_beginning() -> None:

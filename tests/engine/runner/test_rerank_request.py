@@ -10,20 +10,17 @@ import numpy as np
 import pytest
 
 from engine.messages import Rerank
-from engine.runner.child import make_context
 from engine.runner.preprocess import PromptRejected
 from engine.runner.rerank_request import LONG_DOCUMENT, LONG_QUERY, RerankJob, make_rerank_job
 from engine.runner.vocabulary import Vocabulary
 from tests.engine.berts import RERANK_TEMPLATE, bert_reranker
-from tests.engine.runner.harness import load
+from tests.engine.runner.harness import load, load_context
 
 CLS, SEP = 2, 3
 
 
 def contexts(path: Path, *, ends: bool) -> Iterator[Vocabulary]:
-    context = make_context(
-        load(path=str(bert_reranker(path, ends=ends)), n_cells=256, n_parallel=1, n_batch=1), lambda progress: None
-    )
+    context = load_context(load(path=str(bert_reranker(path, ends=ends)), n_cells=256, n_parallel=1, n_batch=1))
     yield context.vocabulary
     context.close()
 

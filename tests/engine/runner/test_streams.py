@@ -82,11 +82,10 @@ class StreamMachine(RuleBasedStateMachine):
         seq = sequence(tokens, reuse)
         self.seen = [*self.seen[-4:], seq.tokens]
         seq.n_batch = n_batch
-        expected = self.streams.reusable(seq.tokens, reuse)
-        assert expected <= self.streams.known_prefix(seq.tokens) < len(tokens)
+        known, least = self.streams.known_prefix(seq.tokens), self.least_reused(seq)
         refused = self.memory.refused
         seq.cells = self.streams.acquire(seq.tokens, seq.n_prompt, reuse)
-        assert seq.n_cached == expected or (self.memory.refused > refused and not seq.n_cached)
+        assert least <= seq.n_cached <= known < len(tokens) or (self.memory.refused > refused and not seq.n_cached)
         assert seq.slot not in [other.slot for other in self.running]
         if reuse is Reuse.NONE:
             assert not seq.n_cached
@@ -94,6 +93,14 @@ class StreamMachine(RuleBasedStateMachine):
             assert seq.n_cached % GRID == 0
             assert all(cell.steady for cell in self.memory.held[seq.slot].values())
         self.running.append(seq)
+
+    def least_reused(self, seq: Sequence) -> int:
+        """What a new sequence can begin with of those that run or were saved; finished ones may have more."""
+        states = [(entry.known, len(entry.tokens), len(entry.tokens)) for entry in self.streams.prompt_cache]
+        states += [(s.cells.known, s.cells.reusable, s.n_cached) for s in self.running if s.cells is not None]
+        lengths = [(known.usable(seq.tokens, seq.reuse, GRID, clean), held) for known, clean, held in states]
+        can_cut = self.memory.can_cut_states
+        return max((length for length, held in lengths if can_cut or length == held), default=0)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), passes=st.sampled_from([6, 4, 2, 1]), everyone=st.booleans())
@@ -213,12 +220,6 @@ class StreamMachine(RuleBasedStateMachine):
             lost = self.memory.refused > refused and not seq.n_cached
             assert lost or self.memory.held[seq.slot] == cells
 
-    @precondition(lambda self: self.streams.idle_tokens)
-    @rule()
-    def evict(self) -> None:
-        had_idle = self.memory.used > sum(seq.n_cached for seq in self.running)
-        assert self.streams.evict() == had_idle
-
     @precondition(lambda self: self.streams.idle_tokens > 3 * LONGEST)
     @rule()
     def forget(self) -> None:
@@ -269,8 +270,7 @@ class StreamMachine(RuleBasedStateMachine):
         for seq in self.running:
             assert seq.cells is not None
             self.streams.release(seq.cells)
-        while self.streams.evict():
-            pass
+        self.streams.reshape(self.memory.shape)
         assert self.memory.used == self.streams.busy == 0
         self.streams.forget()
         assert self.streams.idle_tokens == 0
@@ -398,7 +398,7 @@ def test_the_least_recently_used_stream_is_given_away() -> None:
     bench = Bench(Shape(3, 40))
     for tokens in ([1, 1, 1], [2, 2, 2], [3, 3, 3], [1, 1, 1, 1]):
         bench.finish(bench.run(tokens))
-    assert bench.streams.evict()
+    bench.run([4, 4])
     assert [entry.tokens.tolist() for entry in bench.streams.prompt_cache] == [[2, 2, 2]]
 
 
@@ -537,8 +537,8 @@ def test_what_was_shifted_is_not_reused() -> None:
     assert bench.shift(seq, 1, 2)
     assert bench.run([1, 4, 5, 6, 7]).n_reused == 1
     bench.finish(seq)
-    assert bench.streams.reusable(array("i", [1, 4, 5, 6, 8]), Reuse.ANY) == 4  # the second one's, which computed them
-    assert bench.streams.reusable(array("i", [1, 2, 3, 4]), Reuse.ANY) == 1
+    assert bench.admit([1, 4, 5, 6, 8]).n_reused == 4  # the second one's, which computed them
+    assert bench.admit([1, 2, 3, 4]).n_reused == 1
 
 
 def test_what_is_computed_again_after_a_shift_is_reused_again() -> None:
@@ -567,12 +567,11 @@ def test_what_is_computed_behind_a_cut_within_a_chunk_is_not_on_the_grid(keep: i
     bench.streams.rollback(seq.cells, keep)
     del seq.tokens[keep : keep + 2]
     bench.compute(seq)
-    tokens = array("i", [*seq.tokens, 9])
-    assert bench.streams.reusable(tokens, Reuse.STEADY) == (2 * GRID if keep == GRID else known)
+    assert bench.admit([*seq.tokens, 9], Reuse.STEADY).n_reused == (2 * GRID if keep == GRID else known)
 
 
 def test_known_tokens_count_though_their_cells_cannot_be_had() -> None:
     bench = Bench()
     bench.admit([1, 2, 3, 4])
-    assert bench.streams.reusable(array("i", [1, 2, 3, 9]), Reuse.ANY) == 0
     assert bench.streams.known_prefix(array("i", [1, 2, 3, 9])) == 3
+    assert bench.admit([1, 2, 3, 9]).n_reused == 0
