@@ -56,6 +56,12 @@ def attach(text: str) -> tuple[str, list[Attachment]]:
     return rest.strip() if attachments else text, attachments
 
 
+def tell_of_files(text: str) -> None:
+    """Say on standard error that the files that a message names are not shown to the model, which takes none."""
+    for path in [str(path) for _, _, path in _named_files(text)][:MOST_TOLD]:
+        print(f"'{path}' is not shown: the model takes no pictures and no sounds", file=sys.stderr)
+
+
 def begins_with_file(text: str) -> bool:
     """Whether a message begins with the name of a file, as one does that is dropped onto the terminal."""
     return next((start for start, _, _ in _named_files(text)), -1) == 0

@@ -45,6 +45,7 @@ class Description(ollama.ShowResponse):
 
     system: str = ""
     tensors: tuple[dict[str, Any], ...] = ()
+    projector_info: dict[str, Any] | None = None
 
 
 class Client(ollama.Client):

@@ -22,6 +22,14 @@ QUOTES = '"""'
 _OPENERS = ("", "/set system")  # what may stand before quotes that open a message; elsewhere they are text
 
 
+def is_stdin(path: Path) -> bool:
+    """Whether a path is what standard input reads, such as /dev/stdin."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdin.fileno()))
+    except (OSError, ValueError):  # it has gone, or standard input has no file
+        return False
+
+
 def read_piped() -> str:
     """All of standard input, with U+FFFD for each byte that is not UTF-8. Raises CommandError for what is no text."""
     if isinstance(sys.stdin, TextIOWrapper):

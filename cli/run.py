@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cli.arguments import CommandError, require_name
 from cli.attachments import Attachment, read
 from cli.client import MISSING, Client, Description, ResponseError, connect
 from cli.commands import Commands, Leave
-from cli.input import FILE, History, LineReader, read_piped
+from cli.input import FILE, History, LineReader, is_stdin, read_piped
 from cli.models import fetch
 from cli.progress import spinning
 from cli.session import Session
@@ -37,8 +38,8 @@ def run(session: Session, words: list[str], images: list[Path], options: EmbedOp
             session.think = True
         session.adapt_to(capabilities)
         if words or images or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            files = [read(path) for path in images]  # before the prompt: one may be /dev/stdin
-            _answer(client, session, _prompt(words), files)
+            files = [read(path) for path in images]  # before the prompt: one may be a pipe
+            _answer(client, session, _prompt(words, images), files)
         else:
             session.load(client)
             Repl(client, session, LineReader(History(FILE, kept=not settings.no_history))).run()
@@ -59,9 +60,9 @@ def _find(client: Client, model: str, *, insecure: bool) -> Description:
     return client.describe(model)
 
 
-def _prompt(words: list[str]) -> str:
-    """Piped input, then the words."""
-    piped = "" if sys.stdin.isatty() else read_piped()
+def _prompt(words: list[str], images: Iterable[Path] = ()) -> str:
+    """Piped input, unless that is one of the images, then the words."""
+    piped = "" if sys.stdin.isatty() or any(map(is_stdin, images)) else read_piped()
     return " ".join([piped, *words] if piped else words)
 
 

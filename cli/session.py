@@ -8,7 +8,7 @@ from typing import Any
 
 from cli.answer import AnswerPrinter, Look
 from cli.arguments import Format, Think
-from cli.attachments import Attachment, attach, begins_with_file
+from cli.attachments import Attachment, attach, begins_with_file, tell_of_files
 from cli.client import ChatResponse, Client, GenerateResponse
 
 
@@ -41,7 +41,11 @@ class Session:
 
     def message(self, text: str, files: Iterable[Attachment] = ()) -> dict[str, Any]:
         """A message of the user, with the files that it names. Raises CommandError for one that cannot be read."""
-        text, named = attach(text) if self.takes_files else (text, [])
+        named: list[Attachment] = []
+        if self.takes_files:
+            text, named = attach(text)
+        else:
+            tell_of_files(text)
         contents = [file.content for file in (*files, *named)]
         return {"role": "user", "content": text} | ({"images": contents} if contents else {})
 

@@ -10,6 +10,7 @@ from typing import Any
 from cli.arguments import CommandError
 from cli.client import Client, Description, connect
 from cli.human import Row, section
+from registry.gguf.types import parameter_size
 
 PARTS = ("license", "modelfile", "parameters", "system", "template")
 _LINES = 2  # lines of a system prompt or a license in the overview
@@ -47,6 +48,7 @@ def print_overview(client: Client, model: str, *, verbose: bool = False) -> None
 def _sections(described: Description) -> Iterable[tuple[str, list[Row]]]:
     yield "Model", list(_model(described))
     yield "Capabilities", [(name,) for name in described.capabilities or ()]
+    yield "Projector", list(_projector(described.projector_info or {}))
     yield "Parameters", [_parameter(line) for line in (described.parameters or "").splitlines()]
     yield "System", _head(described.system)
     yield "License", _head(described.license or "")
@@ -61,6 +63,23 @@ def _model(described: Description) -> Iterable[Row]:
         "context length": info.get(f"{architecture}.context_length"),
         "embedding length": info.get(f"{architecture}.embedding_length"),
         "quantization": details and details.quantization_level,
+    }
+    return ((name, str(value)) for name, value in rows.items() if value)
+
+
+def _projector(info: dict[str, Any]) -> Iterable[Row]:
+    """What a model sees or hears with."""
+    architecture = info.get("general.architecture")
+
+    def value(name: str) -> Any:
+        return next((v for sense in ("vision", "audio") if (v := info.get(f"{architecture}.{sense}.{name}"))), None)
+
+    count = info.get("general.parameter_count")
+    rows = {
+        "architecture": architecture,
+        "parameters": isinstance(count, int) and parameter_size(count),
+        "embedding length": value("embedding_length"),
+        "dimensions": value("projection_dim"),
     }
     return ((name, str(value)) for name, value in rows.items() if value)
 

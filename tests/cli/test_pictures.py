@@ -46,6 +46,34 @@ def test_a_picture_from_a_pipe(pronk: Pronk) -> None:
     assert bare.stderr.endswith(b"Error: piped input is no text; --image /dev/stdin takes a picture or a sound\n")
 
 
+def test_a_picture_from_a_file_as_standard_input(pronk: Pronk) -> None:
+    for image in ("/dev/stdin", str(BUNDLED)):
+        with BUNDLED.open("rb") as stdin:
+            command = [*COMMAND, "run", "sight", "--image", image, LEFT]
+            shown = subprocess.run(
+                command, env=pronk.environ, stdin=stdin, capture_output=True, timeout=PATIENCE, cwd=ROOT
+            )
+        assert b"red" in shown.stdout, shown.stderr
+
+
+def test_a_model_that_takes_no_pictures(pronk: Pronk) -> None:
+    result = pronk("run", "tinychat", f"Say hello to {BUNDLED}")
+    assert result.returncode == 0
+    assert f"'{BUNDLED}' is not shown: the model takes no pictures and no sounds\n" in result.stderr
+
+
+def test_the_overview_has_the_projector(pronk: Pronk) -> None:
+    pronk.succeed("pull", "sight")
+    shown = pronk.succeed("show", "sight")
+    rows = [line.split() for line in shown.partition("  Projector\n")[2].partition("\n\n")[0].splitlines()]
+    assert rows == [
+        ["architecture", "clip"],
+        ["parameters", "338K"],
+        ["embedding", "length", "96"],
+        ["dimensions", "96"],
+    ]
+
+
 def test_files_that_cannot_be_shown(pronk: Pronk, tmp_path: Path) -> None:
     pronk.succeed("pull", "sight")
     for name in ("broken.png", "photo.heic"):
