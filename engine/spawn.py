@@ -56,10 +56,10 @@ def _socket_pair() -> tuple[socket.socket, int]:
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of the server's environment that a child needs: no keys, proxies or credentials."""
     env = {k: v for k, v in environ.items() if k in PASSED_ON or (k.startswith(PASSED_PREFIXES) and k not in WITHHELD)}
-    # llama.cpp's threads wait for each other some hundred times per pass. Spinning for long is ruinous as soon as
-    # anybody else needs a core: a pass then lasts as long as the scheduler's time slices. Never spinning costs half
-    # of the speed on idle cores. This many rounds are some ten microseconds: as fast as the one, as safe as the other.
-    env.setdefault("GOMP_SPINCOUNT", "1000")
+    # llama.cpp's threads wait for each other some hundred times per pass. Sleeping meanwhile costs up to half of the
+    # speed: waking takes a virtual machine long. Spinning for longer than a time slice of the scheduler, as by OpenMP's
+    # default, is ruinous once somebody else needs a core. A round takes 10 to 50 ns: these end before such a slice.
+    env.setdefault("GOMP_SPINCOUNT", "10000")
     # Otherwise a failed assertion forks a debugger for each thread that meets it, and they wait for each other.
     env["GGML_NO_BACKTRACE"] = "1"
     env["PYTHONPATH"] = os.pathsep.join(p for p in (OWN_PATH, env.get("PYTHONPATH", "")) if p)

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -107,6 +107,20 @@ async def _poll(process: asyncio.subprocess.Process, action: Callable[[], None])
     while process.returncode is None:  # noqa: ASYNC110 - `wait` also waits for the pipes
         await asyncio.sleep(POLL_INTERVAL)
     action()
+
+
+def run_delays(*, without: Collection[int | None] = ()) -> dict[int, int]:
+    """How long threads of this process were ready to run and had no core: nanoseconds by the thread's id.
+
+    Those in `without` are left out. Empty where the system does not tell.
+    """
+    delays: dict[int, int] = {}
+    if LINUX:
+        for thread in map(int, os.listdir(PROC / "self/task")):
+            if thread not in without:
+                with suppress(OSError, ValueError, IndexError):  # the thread ended, or the kernel does not count
+                    delays[thread] = int((PROC / f"self/task/{thread}/schedstat").read_text().split()[1])
+    return delays
 
 
 # Memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from engine.runner.projector import Projector, ProjectorError
 from engine.runner.repacking import layout_names
 from engine.runner.saved_state import WORD, Bytes, SavedState, buffer, portable
 from engine.runner.shape import Shape
+from engine.runner.threads import FreeCores, Threads
 from engine.runner.vocabulary import Vocabulary
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
@@ -35,36 +36,6 @@ class ModelError(RuntimeError):
 
 class DecodeError(RuntimeError):
     """A forward pass failed, though the cache was not full and nobody aborted it."""
-
-
-class Threads:
-    """The number of threads of one llama.cpp context: `default` unless all requests in a pass ask for another."""
-
-    def __init__(self, context: C.llama_context_p, default: int) -> None:
-        self._default = default
-        self.bind(context)
-
-    def bind(self, context: C.llama_context_p) -> None:
-        """Go on with another context, which was made with the default."""
-        self._context = context
-        self._current = self._default
-
-    @property
-    def current(self) -> int:
-        """How many threads the next pass uses."""
-        return self._current
-
-    def use(self, requested: Iterable[int]) -> bool:
-        """Use the requests' `num_thread` for the next pass if all agree, else the default; 0 asks for none.
-
-        One request's small number must not slow the others. Returns whether the default is used.
-        """
-        distinct = set(requested)
-        agreed = distinct.pop() if len(distinct) == 1 else 0
-        if (count := agreed or self._default) != self._current:
-            C.llama_set_n_threads(self._context, count, count)
-            self._current = count
-        return count == self._default
 
 
 class Context:
@@ -103,7 +74,8 @@ class Context:
         except ModelError:
             self._free_model()
             raise
-        self.threads = Threads(self._ctx, spec.n_threads)
+        self.cores = FreeCores(spec.n_threads)
+        self.threads = Threads(self._ctx, self.cores)
         self.n_batch: int = C.llama_n_batch(self._ctx)
         self.n_ubatch: int = C.llama_n_ubatch(self._ctx)
         self.can_shift: bool = self.can_cut and C.llama_memory_can_shift(self._memory)
@@ -225,7 +197,7 @@ class Context:
 
     def sibling_threads(self, context: C.llama_context_p) -> Threads:
         """The thread count of a context from `create_sibling`."""
-        return Threads(context, self._spec.n_threads)
+        return Threads(context, self.cores)
 
     def close(self) -> None:
         """Free context and model; neither may be used afterwards."""

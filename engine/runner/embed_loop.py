@@ -162,6 +162,7 @@ class EmbedLoop:
             return []
         now = time.perf_counter()
         if default_threads:
+            self._context.threads.passed(now - started)
             self._budget.measured(self._batch.size, now - started)
         self._rest_until = now + now - started
         return self._process_outputs(shares)

@@ -294,11 +294,14 @@ class Loop:
             self._fail(seqs, str(error))
         if code in (NO_SLOT, ABORTED):
             self._undo(seqs, code)
+        seconds = time.perf_counter() - started
+        if self._measures and not code:
+            self._context.threads.passed(seconds)
         if log.isEnabledFor(TRACE):
             decoding = sum(seq.decoding for seq in seqs)
             counts = {"decoding": decoding, "prompts": len(seqs) - decoding, "tokens": batch.size}
             counts["threads"] = self._context.threads.current
-            log.log(TRACE, "pass", extra=fields(**counts, code=code, ms=(time.perf_counter() - started) * 1e3))
+            log.log(TRACE, "pass", extra=fields(**counts, code=code, ms=seconds * 1e3))
         self._send()
         return code == 0
 

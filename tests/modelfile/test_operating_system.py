@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 import subprocess
@@ -30,6 +31,23 @@ operating_system.prepare_child()
 print(os.getpid(), flush=True)
 time.sleep(600)
 """
+RIVALS = """
+import hashlib, json, os, threading, time
+from modelfile import operating_system
+operating_system.LINUX = {linux}
+os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
+def work():
+    end = time.perf_counter() + 1
+    while time.perf_counter() < end:
+        hashlib.sha256(bytes(10**6))  # without the interpreter's lock
+done = threading.Event()
+thread = threading.Thread(target=lambda: (work(), done.wait()))
+thread.start()
+work()
+mine, delays = threading.get_native_id(), operating_system.run_delays(without=[thread.native_id])
+print(json.dumps({{"main": delays.pop(mine, 0), "others": len(operating_system.run_delays(without=[mine]))}}))
+done.set()
+"""
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="here both branches can be run on Linux only")
 
 
@@ -55,6 +73,17 @@ def test_a_child_ends_with_its_parent(linux: bool) -> None:
     assert not alive
     parent.stdin.close()
     parent.stdout.close()
+
+
+def test_a_thread_that_shares_a_core_waits_for_it(linux: bool) -> None:
+    code = RIVALS.format(linux=linux)
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=PATIENCE)
+    waited = json.loads(ran.stdout)
+    if linux:
+        assert waited["main"] > 10**8
+        assert waited["others"] == 1
+    else:
+        assert waited == {"main": 0, "others": 0}
 
 
 async def test_the_end_of_a_process_is_seen_while_others_hold_its_pipes_open(linux: bool) -> None:

@@ -81,6 +81,21 @@ def test_with_a_seed_it_is_the_same_in_any_company(two_threads: Runner, depth: i
     assert ask() == alone, "with nothing cached"
 
 
+@pytest.mark.parametrize("two_threads", ["Q8_0", "F16"], indirect=True)
+def test_with_a_seed_it_is_the_same_with_fewer_threads(two_threads: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner, prompt = two_threads, words(400, 5)
+
+    def ask(*counts: int) -> list[int]:
+        runner.forget()
+        seq = runner.submit(prompt, num_predict=30, sampling=SEEDED)
+        while runner.loop.busy or runner.loop.waiting:
+            monkeypatch.setattr(runner.context.cores, "count", counts[seq.n_generated % len(counts)])
+            runner.step()
+        return text(seq)
+
+    assert ask(1) == ask(2) == ask(2, 1, 1)
+
+
 @pytest.mark.parametrize("two_threads", ORDERED, indirect=True)
 def test_at_temperature_0_the_order_of_requests_changes_nothing(two_threads: Runner) -> None:
     runner = two_threads
