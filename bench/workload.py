@@ -89,10 +89,10 @@ QUICK = Rounds(
     scenario=1,
     tiny=5,
     loads=1,
-    traffic=24,
-    chat_tokens=24,
+    traffic=12,
+    chat_tokens=16,
     schema_tokens=32,
-    shared_words=700,
+    shared_words=400,
     pictures=3,
     all_fresh=False,
 )
