@@ -107,6 +107,14 @@ class Prompt:
         return self.text.removesuffix(answer_start.content or answer_start.thinking)
 
 
+def without_tags(prompt: Prompt) -> str:
+    """A prompt's text without the tags of its images, as far as it has them."""
+    text = prompt.text
+    for number in range(len(prompt.images)):
+        text = text.replace(f"{_TAG}{number}]", "", 1)
+    return text
+
+
 class RenderError(ValueError):
     """A template or renderer is invalid, refuses these messages, or exceeds its budget. The message is for users."""
 

@@ -14,9 +14,8 @@ from engine.chat.prompt import (
     RenderError,
     TemplateOverBudget,
     TokenCounter,
-    images_of,
     render_prompt,
-    without_images,
+    without_tags,
 )
 
 _MAX_REFUSED = 16  # refusals in a row that are passed over, such as of the tool results of one question
@@ -46,12 +45,12 @@ async def render_to_fit(
     if tokens > limit and grow is not None:
         fitting = replace(fitting, limit=await grow(tokens))
     if tokens <= fitting.limit:
-        return await render_prompt(renderer, messages, tools, think) if images_of(messages) else prompt
+        return prompt
     kept = await fitting.shorten(messages) or messages
     prompt = await render_prompt(renderer, kept, tools, think)
     if len(kept) == len(messages):
         return prompt
-    kept_tokens = await count(prompt.text) + image_tokens * len(images_of(kept))
+    kept_tokens = await count(without_tags(prompt)) + image_tokens * len(prompt.images)
     return replace(prompt, left_out=len(messages) - len(kept), left_out_tokens=max(tokens - kept_tokens, 0))
 
 
@@ -67,14 +66,14 @@ class _Fitting:
     image_tokens: int
 
     async def measure(self, messages: Sequence[Message]) -> tuple[Prompt, int]:
-        """The prompt of these messages without their images, and its tokens with them. Raises RenderError.
+        """The prompt of these messages, and its tokens. Raises RenderError.
 
         A text that fits in any case is not counted: it has at most as many tokens as bytes.
         """
-        prompt = await render_prompt(self.renderer, without_images(messages), self.tools, self.think)
-        images = self.image_tokens * len(images_of(messages))
-        size = len(prompt.text.encode())
-        tokens = size if size + images <= self.limit else await self.count(prompt.text)
+        prompt = await render_prompt(self.renderer, messages, self.tools, self.think)
+        text, images = without_tags(prompt), self.image_tokens * len(prompt.images)
+        size = len(text.encode())
+        tokens = size if size + images <= self.limit else await self.count(text)
         return prompt, tokens + images
 
     async def shorten(self, messages: Sequence[Message]) -> list[Message] | None:

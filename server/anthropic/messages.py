@@ -14,6 +14,7 @@ from server.http.errors import HTTPError
 from server.http.json_output import encode
 from server.http.openapi import content
 from server.http.streaming import StreamingAnswer, whole_answer
+from server.ollama.inference import check_images
 
 router = APIRouter(route_class=Route, responses=ERRORS)
 _JSON = "application/json"
@@ -66,6 +67,7 @@ async def _checked_request(request: Request, body: PromptBody) -> ChatRequest:
     chat = chat_request(body)
     if not chat.messages:
         raise HTTPError("messages has no content that a model can read", "messages")
+    check_images(image for message in chat.messages for image in message.images)
     if chat.think and "thinking" not in (await find_model(request, body.model)).capabilities:
         chat.think = None
     return chat

@@ -9,6 +9,7 @@ from engine.chat.go_template import GoRenderer
 from engine.chat.jinja.renderer import JinjaRenderer
 from engine.chat.jinja.template import JinjaTemplate
 from engine.chat.prompt import (
+    Prompt,
     TagPlacement,
     images_of,
     tag_images,
@@ -16,6 +17,7 @@ from engine.chat.prompt import (
     tags_first_spaced,
     tags_last,
     without_images,
+    without_tags,
 )
 from modelfile import gotemplate
 
@@ -54,6 +56,12 @@ def test_numbers_go_through_the_conversation() -> None:
     ]
     assert images_of(messages) == (b"0", b"1", b"2")
     assert images_of(without_images(messages)) == ()
+
+
+def test_texts_without_tags() -> None:
+    images = (b"0", b"1")
+    assert without_tags(Prompt("[img-1]a[img-0]b[img-0][img-2]", images=images)) == "ab[img-0][img-2]"
+    assert without_tags(Prompt("no place", images=images)) == "no place"
 
 
 def test_by_a_go_template() -> None:

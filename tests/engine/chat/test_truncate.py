@@ -55,6 +55,14 @@ async def test_tags_of_images_do_not_count() -> None:
     assert prompt.text == "[img-0]abc"
 
 
+async def test_a_conversation_that_fits_is_rendered_once() -> None:
+    renderer = Spelled(True)
+    for number, message in enumerate((U, Message("user", "u", images=(b"0",))), 1):
+        prompt = await render_to_fit(renderer, [message, A, U], [], None, limit=800, count=count, image_tokens=768)
+        assert (prompt.text, prompt.images) == ("u a u", message.images)
+        assert renderer.rendered == number
+
+
 ALTERNATING = (
     "{% for m in messages if m.role != 'system' %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }} {% endfor %}"

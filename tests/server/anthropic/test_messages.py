@@ -309,6 +309,17 @@ async def test_what_is_missing(client: httpx.AsyncClient, fields: dict[str, Any]
     assert body == {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
 
 
+async def test_too_many_pictures(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QUI="}}
+    result = {"type": "tool_result", "tool_use_id": "1", "content": [picture] * 16}
+    for path in ("/v1/messages", "/v1/messages/count_tokens"):
+        messages = [{"role": "user", "content": [result]}, {"role": "user", "content": [picture]}]
+        answer = await client.post(path, json=ASKED | {"messages": messages})
+        assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+        assert answer.json()["error"]["message"] == "too many images: 17, at most 16 are accepted"
+    assert not engine.asked
+
+
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
