@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from engine.messages import PlacedFile
-from engine.runner.media import MediaRejected, Medium, Picture, PictureSize
+from engine.runner.media import UNREADABLE, MediaRejected, Medium, Picture, PictureSize
 from engine.runner.media_decoder import MediaDecoder
 from engine.runner.placeholders import Placeholders
 from engine.runner.projector import MediaChunk, Projector, Span
-from engine.signatures import is_sound
+from engine.signatures import is_picture, is_sound
 
 NOT_SUPPORTED = "{} input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
 MOST_PIXELS = 64 << 20  # bytes of pixels that are kept until they are encoded
@@ -87,7 +87,8 @@ class MediaReader:
         """What a prompt needs of a file: a picture's size, or a sound. Raises MediaRejected."""
         sound = is_sound(file.data)
         if not (self._projector.hears if sound else self._projector.sees):
-            raise MediaRejected(NOT_SUPPORTED.format("audio" if sound else "image"))
+            refused = sound or is_picture(file.data)
+            raise MediaRejected(NOT_SUPPORTED.format("audio" if sound else "image") if refused else UNREADABLE)
         if sound:
             return self._decoder.decode(file.data, self._projector.rate)
         with self._lock:

@@ -196,6 +196,24 @@ def test_bad_files_hurt_nobody(served: Served, client: httpx.Client) -> None:
     assert runners <= {process.pid for process in served.runners()}, "a process has ended"
 
 
+def test_what_is_no_sound_is_not_called_a_picture(client: httpx.Client) -> None:
+    speech = b"\0\0\0\x1cftypM4A \0\0\0\0M4A isom" + bytes(200)
+    for data, message in (
+        (speech, UNREADABLE),
+        (b"OggS" + bytes(200), UNREADABLE),
+        (files()["heic"], UNREADABLE),
+        *(
+            (files()[f"checker.{kind}"], "image input is not supported")
+            for kind in ("png", "jpg", "webp", "gif", "bmp")
+        ),
+    ):
+        assert ask(client, "x", data, model="hears").json()["error"].startswith(message)
+        told = client.post("/v1/audio/transcriptions", data={"model": "hears"}, files={"file": ("a", data)})
+        assert (told.status_code, told.json()["error"]["param"]) == (400, "file")
+        assert told.json()["error"]["message"].startswith(message)
+    assert ask(client, "x", wav(tone(1, 440)), model="hears").status_code == 200
+
+
 def test_strange_sounds_are_heard(client: httpx.Client) -> None:
     one_sample, nan = wav(tone(1, 440)[:1]), np.full(16000, np.nan, "<f4").tobytes()
     for data in (
