@@ -437,7 +437,7 @@ class Loop:
         assert seq.cells is not None
         keep = seq.n_keep
         count = (seq.n_cached - keep) // 2
-        if not self.streams.shift_out(seq.cells, keep, count):
+        if not self.streams.shift_out(seq.cells, keep, count, steady=seq.steady):
             self.streams.rollback(seq.cells, keep)
         del seq.tokens[keep : keep + count]
 

@@ -159,11 +159,12 @@ class Streams:
         if cells.clean_prefix is not None and cached <= cells.clean_prefix:
             cells.clean_prefix = None
 
-    def shift_out(self, cells: Cells, keep: int, count: int) -> bool:
-        """Cut tokens [keep, keep + count) out of a running sequence's cells and move what follows into the gap.
+    def shift_out(self, cells: Cells, keep: int, count: int, *, steady: bool = False) -> bool:
+        """Cut tokens [keep, keep + count) out of a running sequence's cells and give what follows their positions.
 
         Returns False, with nothing changed, if the memory cannot move cells; the caller then computes the rest again.
-        The caller also removes the tokens from its list.
+        The caller also removes the tokens from its list. `steady`: what comes later must not depend on whether the
+        sequence is moved to another stream.
         """
         end = cells.cached
         if not self._memory.can_shift or not self._memory.remove(cells.slot, keep, keep + count):
@@ -172,6 +173,8 @@ class Streams:
         cells.cached = end - count
         cells.known.on_grid = self._on_grid(cells.known, cells.known.tokens, keep)
         cells.clean_prefix = keep if cells.clean_prefix is None else min(cells.clean_prefix, keep)
+        if steady and self._memory.can_cut_states:
+            self._close_hole(cells)
         return True
 
     def checkpoint(self, cells: Cells) -> None:
@@ -319,6 +322,15 @@ class Streams:
         self._place(cells, slot, state)
         if other is not None:
             self._place(other, source, theirs)
+
+    def _close_hole(self, cells: Cells) -> None:
+        """Put a shifted sequence's cells in a row, as a move to another stream does.
+
+        llama.cpp fills the hole that a shift leaves with what is computed next, and adds up in the order of the cells.
+        """
+        if (state := self._memory.save(cells.slot)) is not None:
+            self._memory.remove(cells.slot, 0)
+            self._place(cells, cells.slot, state)
 
     def _place(self, cells: Cells, slot: int, state: SavedState | None) -> None:
         cells.slot = slot

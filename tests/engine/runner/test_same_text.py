@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from engine.loading.load_options import row_kernels
-from engine.messages import Sampling
+from engine.messages import Sampling, ScoredChunk
 from engine.runner.selftest import QUANTIZATIONS, quantize
 from engine.runner.sequence import Sequence
+from engine.runner.shape import Shape
 from registry.gguf import read_header
-from tests.engine.runner.harness import PLAIN, Runner
+from tests.engine.runner.harness import PLAIN, Runner, chat
+from tests.engine.runner.test_loop import end_tokens
 
 WORDS = ["the", "fox", "river", "runs", "over", "stone", "bridge", "where", "old", "men", "talk", "about", "winter"]
 SEEDED = Sampling(temperature=0.8, seed=7)
@@ -94,6 +97,44 @@ def test_with_a_seed_it_is_the_same_with_fewer_threads(two_threads: Runner, monk
         return text(seq)
 
     assert ask(1) == ask(2) == ask(2, 1, 1)
+
+
+def scores(runner: Runner, seq: Sequence) -> list[float]:
+    chunks = [event for event in runner.events if isinstance(event, ScoredChunk) and event.id == seq.id]
+    return [score.logprob for chunk in chunks for score in chunk.scores]
+
+
+@pytest.mark.parametrize("two_threads", ["Q8_0", "Q4_K_M"], indirect=True)
+@pytest.mark.parametrize("how", ["suspension", "shape"])
+def test_with_a_seed_it_is_the_same_behind_a_context_shift(two_threads: Runner, how: str) -> None:
+    runner = two_threads
+    runner.forget()
+    endless = end_tokens(runner)
+    sampling = msgspec.structs.replace(SEEDED, logit_bias=endless)
+    wishes = {"num_ctx": 512, "num_predict": 800, "sampling": sampling, "logprobs": True}
+    alone = runner.submit(words(150, 5), **wishes)
+    runner.run()
+    runner.forget()
+    stories = [chat(f"Tell me a story about {words(150, n)}.") for n in range(2)]
+    others = [Sampling(temperature=0.9, seed=n, logit_bias=endless) for n in range(2)]
+    beside = [runner.submit(stories[n], num_predict=10**4, sampling=others[n]) for n in range(2)]
+    runner.run(until=lambda: all(seq.n_generated for seq in beside))
+    among = runner.submit(words(150, 5), **wishes)
+    runner.run(until=lambda: among.n_generated > 600)
+    assert among.cells is not None
+    assert among.cells.clean_prefix is not None, "it was shifted"
+    assert runner.loop.busy == 3
+    shape = runner.streams.shape
+    if how == "suspension":
+        runner.loop.admission.suspend(among)
+    else:
+        runner.streams.reshape(Shape(4, 2048))
+    runner.run(until=lambda: among.n_generated == 800)
+    for seq in beside:
+        runner.loop.cancel(seq.id)
+    runner.streams.reshape(shape)
+    assert text(among) == text(alone)
+    assert scores(runner, among) == scores(runner, alone)
 
 
 @pytest.mark.parametrize("two_threads", ORDERED, indirect=True)

@@ -147,7 +147,7 @@ class StreamMachine(RuleBasedStateMachine):
         keep = data.draw(st.integers(0, seq.n_cached - 2))
         count = (seq.n_cached - keep) // 2
         assert seq.cells is not None
-        if self.streams.shift_out(seq.cells, keep, count):
+        if self.streams.shift_out(seq.cells, keep, count, steady=seq.steady):
             self.shifted.add(seq)
         else:
             self.streams.rollback(seq.cells, keep)
