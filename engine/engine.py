@@ -42,7 +42,6 @@ from engine.loading.lease import Lease
 from engine.loading.load_options import default_context, load_spec
 from engine.loading.loaded_names import LoadedNames
 from engine.loading.pool import PoolConfig, RunnerPool
-from engine.loading.process import RunnerProcess
 from engine.messages import Grammar
 from engine.model import Model, Models
 from engine.prompting import (
@@ -142,8 +141,8 @@ class Engine:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors of a request's texts."""
-        async with self._served(request, embeds=True) as (job, process, load_duration):
-            vectors, tokens = await embed(process, job.model, request, job.options, job.num_ctx)
+        async with self._served(request, embeds=True) as (job, lease, load_duration):
+            vectors, tokens = await embed(lease, job.model, request, job.options)
         seconds = (time.perf_counter_ns() - job.started) / 1e9
         values = {"texts": len(request.texts), "tokens": tokens, "seconds": seconds}
         log.info("embedded", extra=fields(model=job.model.name.shortest, **values))
@@ -151,8 +150,8 @@ class Engine:
 
     async def rerank(self, request: RerankRequest) -> Ranked:
         """How well each of a request's documents answers its query."""
-        async with self._served(request, embeds=True) as (job, process, load_duration):
-            ranked = await rerank(process, job.model, request, job.options, job.num_ctx, load_duration)
+        async with self._served(request, embeds=True) as (job, lease, load_duration):
+            ranked = await rerank(lease, job.model, request, job.options, load_duration)
         seconds = (time.perf_counter_ns() - job.started) / 1e9
         values = {"documents": len(request.documents), "tokens": ranked.prompt_eval_count, "seconds": seconds}
         log.info("reranked", extra=fields(model=job.model.name.shortest, **values))
@@ -160,13 +159,13 @@ class Engine:
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:
         """The tokens of a text."""
-        async with self._served(request) as (_, process, load_duration):
-            return await tokenize(process, request, load_duration)
+        async with self._served(request) as (_, lease, load_duration):
+            return await tokenize(lease.process, request, load_duration)
 
     async def detokenize(self, request: DetokenizeRequest) -> Detokenized:
         """The text of tokens."""
-        async with self._served(request) as (_, process, load_duration):
-            return await detokenize(process, request, load_duration)
+        async with self._served(request) as (_, lease, load_duration):
+            return await detokenize(lease.process, request, load_duration)
 
     async def _answer(self, request: GenerateRequest | ChatRequest) -> AsyncGenerator[Event, None]:
         async with self._prepared(request) as (job, prepared, lease):
@@ -186,14 +185,12 @@ class Engine:
             yield generation.final(context)
 
     @asynccontextmanager
-    async def _served(
-        self, request: AnyRequest, *, embeds: bool = False
-    ) -> AsyncIterator[tuple[Job, RunnerProcess, int]]:
+    async def _served(self, request: AnyRequest, *, embeds: bool = False) -> AsyncIterator[tuple[Job, Lease, int]]:
         """A request's job, a process that has its model loaded while the context lasts, and the load's nanoseconds."""
         job = await self._job(request)
         async with self._loaded(job, embeds=embeds) as lease:
             with self._explained_deaths():
-                yield job, lease.process, time.perf_counter_ns() - job.started
+                yield job, lease, time.perf_counter_ns() - job.started
 
     @asynccontextmanager
     async def _prepared(

@@ -240,7 +240,8 @@ class Constrain(msgspec.Struct, array_like=True, frozen=True, tag=9):
 class Resize(msgspec.Struct, array_like=True, frozen=True, tag=10):
     """Change the size of the KV cache, on the same weights. Answered by `Resized`.
 
-    `n_ctx` and `n_cells` are as in `LoadModel`. What runs goes on, what is cached stays if it fits.
+    `n_ctx` and `n_cells` are as in `LoadModel`. What runs goes on, what is cached stays if it fits. Without `n_cells`
+    only texts to embed or to rank may have another length: `n_ctx` tokens.
     """
 
     id: int
@@ -293,7 +294,8 @@ class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
 
     A longer text is cut if `truncate` says so and refused otherwise. 0 < `dimensions` < width keeps that many numbers
     of each vector; `normalize` makes their lengths 1. `first` is the index of the first of these texts in the HTTP
-    request, for errors; None if that has only one. `num_thread` and `trace_id` are as in `Submit`.
+    request, for errors; None if that has only one. `num_thread` and `trace_id` are as in `Submit`. With `grows` longer
+    texts are refused in any case, with the tokens of the longest.
     """
 
     id: int
@@ -305,6 +307,7 @@ class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
     first: int | None
     num_thread: int = 0
     trace_id: str = ""
+    grows: bool = False
 
 
 class Rerank(msgspec.Struct, array_like=True, frozen=True, tag=8):
@@ -313,7 +316,7 @@ class Rerank(msgspec.Struct, array_like=True, frozen=True, tag=8):
     Query and document together have at most `num_ctx` tokens, a document has at most `document_limit` (0: any number).
     A longer document is cut if `truncate` says so and refused otherwise. `template` joins the two, "" stands for the
     model's special tokens. `first` is the index of the first of these documents in the HTTP request, for errors.
-    `num_thread` and `trace_id` are as in `Submit`.
+    `num_thread` and `trace_id` are as in `Submit`, `grows` as in `Embed`.
     """
 
     id: int
@@ -326,6 +329,7 @@ class Rerank(msgspec.Struct, array_like=True, frozen=True, tag=8):
     first: int = 0
     num_thread: int = 0
     trace_id: str = ""
+    grows: bool = False
 
 
 ToRunner = LoadModel | Submit | Constrain | Cancel | Resize | Extend | Tokenize | Detokenize | Ping | Embed | Rerank

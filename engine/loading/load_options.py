@@ -10,7 +10,7 @@ from engine.loading.devices import Device
 from engine.loading.image_tokens import image_tokens
 from engine.loading.memory import MemoryPlan
 from engine.loading.state import LoadSpec
-from engine.messages import LoadModel, RowKernels
+from engine.messages import CONTEXT_PADDING, LoadModel, RowKernels
 from engine.model import Model
 from modelfile.parameters import Options
 from registry.gguf import GGUFHeader
@@ -74,7 +74,7 @@ def load_message(
     return LoadModel(
         path=str(weights.path),
         n_ctx=spec.num_ctx,
-        n_cells=plan.n_cells,
+        n_cells=plan.n_cells if model.generates else CONTEXT_PADDING,
         n_parallel=plan.n_parallel,
         n_batch=max(batch, plan.n_parallel),
         n_threads=devices.compute_threads(),

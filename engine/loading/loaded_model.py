@@ -58,7 +58,7 @@ class LoadedModel:
         if num_ctx > self.num_ctx or cells > self.plan.n_cells:
             planned, plan = await planner.with_context(self.plan, num_ctx, cells, self.gpu_share)
         changes = (planned, plan.n_cells) != before
-        if changes and await self.process.resize(planned, plan.n_cells):
+        if changes and await self.process.resize(planned, plan.n_cells if plan.generates else 0):
             self.size += plan.total - self.plan.total
             self.num_ctx, self.plan = planned, plan
             self._log_context(*before, time.monotonic() - started)

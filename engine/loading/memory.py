@@ -9,6 +9,8 @@ import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from engine.capabilities import ENCODERS
 from engine.loading.devices import Device
 from engine.messages import CONTEXT_PADDING, EmbeddingSizes, padded
@@ -37,8 +39,7 @@ def embedding_sizes(header: GGUFHeader, n_ctx: int, *, generates: bool, on_gpu: 
 def embedding_bytes(header: GGUFHeader, sizes: EmbeddingSizes, cache_per_token: int) -> int:
     """Bytes that embedding adds to the weights: its own KV cache, the outputs of a pass, and its activations."""
     if header.architecture in ENCODERS:
-        tokens = max(sizes.batch, sizes.longest)
-        return tokens * (_output_bytes(header) + _activation_bytes(header))
+        return max(sizes.batch, sizes.longest) * _text_bytes_per_token(header)
     cells = sizes.longest + sizes.batch
     return cells * cache_per_token + sizes.batch * (2 * _output_bytes(header) + _activation_bytes(header))
 
@@ -59,6 +60,11 @@ def _output_bytes(header: GGUFHeader) -> int:
     """Bytes of one token's outputs: hidden state and logits, for which llama.cpp has room even if it computes none."""
     vocabulary = header.metadata.get("tokenizer.ggml.tokens")
     return 4 * (header.size("embedding_length") + (len(vocabulary) if isinstance(vocabulary, GGUFArray) else 1))
+
+
+def _text_bytes_per_token(header: GGUFHeader) -> int:
+    """Bytes that one token takes where a whole text is computed at once."""
+    return _output_bytes(header) + _activation_bytes(header)
 
 
 def _activation_bytes(header: GGUFHeader) -> int:
@@ -90,11 +96,11 @@ TOKENS, OUTPUT = "token_embd.weight", "output.weight"
 class MemoryPlan:
     """How a model will be loaded.
 
-    `n_parallel` sequences share a KV cache of `n_cells` tokens, which is `cache` bytes. States of finished ones take
-    `prompt_cache` bytes of this machine's memory beside it. `gpu_layers` are on a GPU (-1: all). `weights` are the
-    bytes of the weights with the copies that the CPU's own layout needs. `total` is what the load takes, `weights`,
-    `cache`, `prompt_cache` and `row_cache` (rows of pictures) included; the first text to embed adds `embedding_bytes`
-    to it.
+    `n_parallel` sequences share a KV cache of `n_cells` tokens, which is `cache` bytes. Where a model never `generates`
+    these are what its longest text to embed takes. States of finished ones take `prompt_cache` bytes of this machine's
+    memory beside it. `gpu_layers` are on a GPU (-1: all). `weights` are the bytes of the weights with the copies that
+    the CPU's own layout needs. `total` is what the load takes, `weights`, `cache`, `prompt_cache` and `row_cache` (rows
+    of pictures) included; the first text to embed adds `embedding_bytes` to it.
     """
 
     n_parallel: int
@@ -107,11 +113,15 @@ class MemoryPlan:
     embedding_bytes: int
     prompt_cache: int = 0
     row_cache: int = 0
+    generates: bool = True
 
     def with_cells(self, cells: int) -> MemoryPlan:
         """The same with another number of cells."""
         cache = cells * (self.cache // self.n_cells)
-        return replace(self, n_cells=cells, cache=cache, total=self.total + cache - self.cache)
+        longest = self.embedding.longest if self.generates else cells
+        embedding = msgspec.structs.replace(self.embedding, longest=longest)
+        total = self.total + cache - self.cache
+        return replace(self, n_cells=cells, cache=cache, total=total, embedding=embedding)
 
 
 def projector_bytes(size: int, masked_patches: int) -> int:
@@ -171,7 +181,8 @@ def plan(
     the result of `copied_bytes` for a model that is wholly on the CPU. `prompt_cache`: bytes for states of finished
     sequences; None: by the memory. `projector`: bytes with which it sees or hears, `row_cache` the most for rows of its
     pictures, which has room for no more rows than the KV cache has cells. A model that never generates gets the
-    smallest KV cache that a process can have. Raises GGUFError if the header's sizes are not numbers.
+    smallest KV cache that a process can have beside that for its texts. Raises GGUFError if the header's sizes are not
+    numbers.
     """
     n_ctx = padded(num_ctx)
     per_token = cache_bytes_per_token(header, cache_type)
@@ -179,11 +190,12 @@ def plan(
     embedding = embedding_sizes(header, n_ctx, generates=generates, on_gpu=on_gpu)
     for_embedding = embedding_bytes(header, embedding, per_token)
     if not generates:
-        cache = 0 if header.architecture in ENCODERS else CONTEXT_PADDING * per_token
-        layers = _gpu_layers(header, weights + cache, for_embedding, gpus, num_gpu) if on_gpu else 0
+        smallest = 0 if header.architecture in ENCODERS else CONTEXT_PADDING * per_token
+        layers = _gpu_layers(header, weights + smallest, for_embedding, gpus, num_gpu) if on_gpu else 0
         weights += _copied_on_cpu(header, copied, layers)
-        total = weights + cache + for_embedding + COMPUTE_FLOOR
-        return MemoryPlan(1, CONTEXT_PADDING, weights, cache, total, layers, embedding, embedding_bytes=0)
+        total = weights + smallest + for_embedding + COMPUTE_FLOOR
+        cache = n_ctx * (_text_bytes_per_token(header) if header.architecture in ENCODERS else per_token)
+        return MemoryPlan(1, n_ctx, weights, cache, total, layers, embedding, embedding_bytes=0, generates=False)
     overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD) + projector
     if on_gpu:
         free = sum(gpu.free for gpu in gpus)

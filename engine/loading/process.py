@@ -193,7 +193,7 @@ class RunnerProcess(asyncio.Protocol):
             self._send(Extend(message_id, num_ctx))
 
     async def resize(self, n_ctx: int, n_cells: int) -> bool:
-        """Change the size of the KV cache; the numbers are as in `LoadModel`. False: all is as it was, without memory.
+        """Change the size of the KV cache; the numbers are as in `Resize`. False: all is as it was, without memory.
 
         Raises RunnerDied.
         """

@@ -193,17 +193,21 @@ def _take_all(loops: Loops, channel: Channel) -> bool:
         elif isinstance(item, Extend):
             loops.loop.extend(item.id, item.num_ctx)
         elif isinstance(item, Resize):
-            _resize(loops.loop, channel, item)
+            _resize(loops, channel, item)
         elif not isinstance(item, RowsReady):
             loops.submit(item)
     return changed
 
 
-def _resize(loop: Loop, channel: Channel, message: Resize) -> None:
-    """Make the KV cache larger or smaller. No prompt is measured by a larger context before it is there."""
-    budget = Budget(message.n_cells, loop.admission.budget.streams, padded(message.n_ctx))
-    if done := loop.admission.resize(budget):
-        channel.n_ctx = budget.longest
+def _resize(loops: Loops, channel: Channel, message: Resize) -> None:
+    """Make a KV cache larger or smaller. No prompt is measured by a larger context before it is there."""
+    if message.n_cells:
+        admission = loops.loop.admission
+        budget = Budget(message.n_cells, admission.budget.streams, padded(message.n_ctx))
+        if done := admission.resize(budget):
+            channel.n_ctx = budget.longest
+    else:
+        done = loops.embed_loop.resize(padded(message.n_ctx))
     channel.send([Resized(message.id, done)])
 
 

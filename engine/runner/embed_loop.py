@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal
 
+import msgspec
+
 from engine.messages import EmbeddingSizes, Failed, FromRunner
 from engine.runner.batch import Batch
 from engine.runner.context import Context, DecodeError, ModelError
@@ -83,6 +85,20 @@ class EmbedLoop:
             _log(job, "texts cancelled")
             self._drop(job)
 
+    def resize(self, longest: int) -> bool:
+        """Take texts of so many tokens from now on; those that are half done begin again.
+
+        False without memory for that: then all is as before.
+        """
+        self._begin_again()
+        before, self._sizes = self._sizes, msgspec.structs.replace(self._sizes, longest=longest)
+        try:
+            _ = self._context  # at once, so that it shows whether there is memory
+        except ModelError:
+            self._sizes = before
+            return False
+        return True
+
     def step(self, *, crowded: bool) -> None:
         """Fill and compute one pass and answer completed requests; `crowded`: answers wait for its end."""
         try:
@@ -108,9 +124,7 @@ class EmbedLoop:
         ranks = min(self._jobs, key=lambda job: job.id).ranks
         if ranks == self._ranks or self._split_text is not None:
             return
-        for text in (text for job in self._jobs for text in job.pending):
-            self._release(text)  # an aborted pass leaves some with a slot
-        self.close()
+        self._begin_again()  # an aborted pass leaves some with a slot
         self._ranks = ranks
 
     def _fill(self, budget: int) -> list[Share]:
@@ -184,6 +198,13 @@ class EmbedLoop:
         if not_finite:
             self._start_over()
         return [self._answer(job) for job in _jobs(shares) if not job.pending]
+
+    def _begin_again(self) -> None:
+        """Make another context for all that has no vector yet."""
+        for text in (text for job in self._jobs for text in job.pending):
+            self._release(text)
+            text.restart()
+        self.close()
 
     def _start_over(self) -> None:
         """Restart unfinished texts: the memory holds NaN, or a state that cannot be cut after an abort."""

@@ -105,17 +105,20 @@ class EmbedJob(PoolJob):
 
 def make_job(vocabulary: Vocabulary, request: Embed) -> EmbedJob:
     """Tokenise the texts, cutting those that are too long. Raises PromptRejected. Safe from any thread."""
+    divided = [vocabulary.tokenize(text, add_special=True) for text in request.texts]
+    longest = max(map(len, divided), default=0)
+    if request.grows and longest > request.num_ctx:
+        raise PromptRejected(TOO_LONG, longest, request.num_ctx)
     texts = []
-    for index, text in enumerate(request.texts):
+    for index, tokens in enumerate(divided):
         try:
-            texts.append(EmbedText(_tokens(vocabulary, text, request)))
+            texts.append(EmbedText(_fitting(vocabulary, tokens, request)))
         except PromptRejected as error:
             raise PromptRejected(_located(str(error), request, index), error.tokens, error.limit) from None
     return EmbedJob(request, texts)
 
 
-def _tokens(vocabulary: Vocabulary, text: str, request: Embed) -> array[int]:
-    tokens = vocabulary.tokenize(text, add_special=True)
+def _fitting(vocabulary: Vocabulary, tokens: array[int], request: Embed) -> array[int]:
     if len(tokens) > request.num_ctx:
         if not request.truncate:
             raise PromptRejected(TOO_LONG, limit=request.num_ctx)  # the text may have been cut already

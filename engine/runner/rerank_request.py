@@ -46,6 +46,9 @@ class RerankJob(PoolJob):
 def make_rerank_job(vocabulary: Vocabulary, request: Rerank) -> RerankJob:
     """Join the query with each document and tokenise. Raises PromptRejected. Safe from any thread."""
     pairs = _TemplatePairs(vocabulary, request) if request.template else _TokenPairs(vocabulary, request)
+    longest = max(map(pairs.length, request.documents), default=0) if request.grows else 0
+    if longest > request.num_ctx:
+        raise PromptRejected(LONG_DOCUMENT, longest, request.num_ctx)
     if pairs.room < 1:
         raise PromptRejected(LONG_QUERY)
     joined: dict[str, tuple[int, array[int], bool]] = {}
@@ -66,6 +69,7 @@ class _TokenPairs:
 
     def __init__(self, vocabulary: Vocabulary, request: Rerank) -> None:
         self._vocabulary = vocabulary
+        self._request = request
         handle = vocabulary.handle
         separator = C.llama_vocab_sep(handle)
         end = C.llama_vocab_eos(handle)
@@ -76,6 +80,11 @@ class _TokenPairs:
         self._after = array("i", ends)
         room = request.num_ctx - len(self._before) - len(self._after)
         self.room = min(room, request.document_limit or room)
+
+    def length(self, document: str) -> int:
+        """How many tokens a document has with the query, if the context is no limit."""
+        tokens = len(self._vocabulary.tokenize(document, add_special=False, parse_special=False))
+        return len(self._before) + min(tokens, self._request.document_limit or tokens) + len(self._after)
 
     def join(self, document: str) -> tuple[array[int], bool]:
         """The tokens, and whether the document is whole."""
@@ -89,9 +98,17 @@ class _TemplatePairs:
     def __init__(self, vocabulary: Vocabulary, request: Rerank) -> None:
         self._vocabulary = vocabulary
         self._parts = [part.replace(QUERY, request.query) for part in request.template.split(DOCUMENT)]
-        self._num_ctx = request.num_ctx
-        room = request.num_ctx - len(self._tokens(""))
+        self._request = request
+        self._around = len(self._tokens(""))
+        room = request.num_ctx - self._around
         self.room = min(room, request.document_limit or room)
+
+    def length(self, document: str) -> int:
+        """How many tokens a document has with the query, if the context is no limit."""
+        tokens = len(self._vocabulary.tokenize(document, add_special=False, parse_special=False))
+        if 0 < self._request.document_limit < tokens:
+            return self._around + self._request.document_limit
+        return max(self._around + tokens, len(self._tokens(document)))
 
     def join(self, document: str) -> tuple[array[int], bool]:
         """The tokens, and whether the document is whole."""
@@ -104,9 +121,9 @@ class _TemplatePairs:
                 document = kept.decode("utf-8", "ignore")
             joined = self._tokens(document)
             # Tokens at the seams may differ from those of the document alone.
-            if len(joined) <= self._num_ctx:
+            if len(joined) <= self._request.num_ctx:
                 return joined, whole
-            room = min(room, len(tokens)) - (len(joined) - self._num_ctx)
+            room = min(room, len(tokens)) - (len(joined) - self._request.num_ctx)
             if room < 1:
                 raise PromptRejected(LONG_QUERY)
 

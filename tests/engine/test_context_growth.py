@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from engine import generation
-from engine.api import ChatRequest, Delta, Final, GenerateRequest, Message
+from engine.api import ChatRequest, Delta, EmbedRequest, Final, GenerateRequest, Message, RerankRequest
 from engine.engine import Engine
 from engine.errors import ContextExceeded, RunnerDied
 from engine.loading import devices, load_options, memory
@@ -25,7 +25,10 @@ from engine.loading.planner import LoadPlanner
 from registry.logfields import REQUEST_ID
 from registry.manifest import MODEL, PARAMS, PROJECTOR, Layer, Manifest
 from registry.names import ModelName
+from tests.engine.berts import chat_reranker, pooled
+from tests.engine.runner.harness import TINYCHAT
 from tests.engine.running import collect, running
+from tests.engine.test_embeddings import cosine
 from tests.engine.test_engine import ask, other_weights, store_model
 from tests.processes import short_of_memory
 from tests.seen import files_of, gradient, saved
@@ -34,8 +37,10 @@ from tests.serving import GREEDY
 FIRST, TRAINED = 256, 1024
 MIB = 1 << 20
 LEDGER = 130 * MIB
+LAST = 3  # llama.cpp's number for the token that counts
 GIGABYTES = 1 << 19  # tokens of KV cache
 SENTENCE = "The cat sat on the mat. "
+MIDDLING = SENTENCE * 40
 LONG = SENTENCE * 60  # some 480 tokens
 TOO_LONG = SENTENCE * 150
 
@@ -393,6 +398,70 @@ async def test_a_child_that_dies_while_its_context_grows(engine: Engine, monkeyp
     assert ledger(engine) == []
     assert (await numbers(engine, raw(LONG)))[2].prompt_cut == 0
     assert ledger(engine) == list(sizes(engine).values())
+
+
+async def test_texts_to_embed_are_not_cut_where_the_context_can_grow(
+    engine: Engine, tmp_path: Path, lines: pytest.LogCaptureFixture
+) -> None:
+    store_model(engine.store, "embeds", pooled(TINYCHAT, tmp_path / "embeds.gguf", LAST).read_bytes())
+    request = EmbedRequest(model="embeds", texts=["Hello", MIDDLING, SENTENCE])
+    (hello,) = (await engine.embed(replace(request, texts=["Hello"]))).vectors
+    before, process = sizes(engine), pids(engine)
+    assert contexts(engine) == {"embeds": FIRST}
+    set_by_request = replace(request, options={"num_ctx": FIRST})
+    cut = await engine.embed(set_by_request)
+    with pytest.raises(ContextExceeded, match=r"^the input length exceeds the context length: input\[1\]$"):
+        await engine.embed(replace(set_by_request, truncate=False))
+    assert contexts(engine) == {"embeds": FIRST}
+    whole = await engine.embed(replace(request, truncate=False))
+    assert whole.prompt_eval_count > cut.prompt_eval_count + 50
+    assert contexts(engine) == {"embeds": 2 * FIRST}
+    assert pids(engine) == process, "it was not loaded anew"
+    assert "context grown" in lines.messages
+    assert cosine(whole.vectors[0], hello) > 0.9999
+    (loaded,) = engine._pool._loaded.values()
+    assert sizes(engine)["embeds"] - before["embeds"] == FIRST * loaded.cache.per_token > 0
+    assert ledger(engine) == list(sizes(engine).values())
+    assert (await engine.embed(request)).prompt_eval_count == whole.prompt_eval_count
+    with pytest.raises(ContextExceeded, match=r"^the input length exceeds the context length: input\[1\]$"):
+        await engine.embed(replace(request, texts=["Hello", TOO_LONG], truncate=False))
+    assert (await engine.embed(replace(request, texts=[TOO_LONG]))).prompt_eval_count == TRAINED
+    await engine.unload("embeds")
+    large = await engine.embed(replace(request, options={"num_ctx": TRAINED}))
+    for vector, other in zip(whole.vectors, large.vectors, strict=True):
+        assert cosine(vector, other) > 0.9999
+    assert cosine(cut.vectors[1], whole.vectors[1]) < 0.9999
+
+
+async def test_documents_to_rank_are_not_cut_where_the_context_can_grow(engine: Engine, tmp_path: Path) -> None:
+    store_model(engine.store, "ranks", chat_reranker(TINYCHAT, tmp_path / "ranks.gguf").read_bytes())
+    request = RerankRequest(model="ranks", query="Who sat?", documents=[SENTENCE, MIDDLING])
+    assert (await engine.rerank(replace(request, options={"num_ctx": FIRST}))).cut == {1}
+    ranked = await engine.rerank(request)
+    assert not ranked.cut
+    assert contexts(engine) == {"ranks": 2 * FIRST}
+    await engine.unload("ranks")
+    large = await engine.rerank(replace(request, options={"num_ctx": TRAINED}))
+    assert large.scores == pytest.approx(ranked.scores, abs=0.02)
+
+
+async def test_without_memory_texts_to_embed_are_cut(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_model(engine.store, "embeds", pooled(TINYCHAT, tmp_path / "embeds.gguf", LAST).read_bytes())
+    request = EmbedRequest(model="embeds", texts=[LONG])
+    await engine.embed(replace(request, texts=["Hello"]))
+    (pid,) = pids(engine)
+
+    async def gigabytes(self: LoadPlanner, plan: memory.MemoryPlan, num_ctx: int, cells: int, share: float) -> Any:
+        return GIGABYTES, plan.with_cells(GIGABYTES)
+
+    with monkeypatch.context() as patched, short_of_memory(pid, 256 * MIB):
+        patched.setattr(LoadPlanner, "with_context", gigabytes)
+        assert (await engine.embed(request)).prompt_eval_count == FIRST
+    assert contexts(engine) == {"embeds": FIRST}
+    assert ledger(engine) == list(sizes(engine).values())
+    assert (await engine.embed(request)).prompt_eval_count > FIRST
 
 
 async def test_who_needs_no_more_context_waits_for_none(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,16 +13,18 @@ import pytest
 from engine.loading.devices import Device
 from engine.loading.memory import (
     BATCH,
+    COMPUTE_FLOOR,
     GPU_BATCH,
     LEAST_BATCH,
     LONGEST_BESIDE,
     MemoryPlan,
+    embedding_bytes,
     embedding_sizes,
     normalizes,
     plan,
 )
 from engine.loading.process import RunnerProcess
-from engine.messages import Embed, Rerank
+from engine.messages import CONTEXT_PADDING, Embed, Rerank
 from registry.gguf import GGUFHeader, read_header
 from tests.engine.berts import bert_reranker, chat_reranker, tiny_bert
 from tests.engine.runner.harness import TINYCHAT, load
@@ -117,7 +119,7 @@ async def test_ranking_and_embedding_take_no_more_than_either(tmp_path: Path, ki
     num_ctx = 128 if kind == "bert" else 256
     memory_plan = planned(path, generates=False, num_ctx=num_ctx)
     process = await RunnerProcess.spawn(os.environ)
-    sizes = {"n_ctx": num_ctx, "n_cells": memory_plan.n_cells, "n_parallel": memory_plan.n_parallel, "n_batch": 1}
+    sizes = {"n_ctx": num_ctx, "n_cells": CONTEXT_PADDING, "n_parallel": memory_plan.n_parallel, "n_batch": 1}
     await process.load(load(path=str(path), embedding=memory_plan.embedding, **sizes), math.inf)
     for _ in range(2):
         await process.rerank(Rerank(0, "the dog", [f"{n} and the fox " * 100 for n in range(9)], num_ctx, True))
@@ -130,7 +132,18 @@ async def test_ranking_and_embedding_take_no_more_than_either(tmp_path: Path, ki
 def test_what_only_embeds_takes_no_room_for_answers(tmp_path: Path) -> None:
     path = tiny_bert(tmp_path / "bert.gguf")
     memory_plan = planned(path, generates=False, num_ctx=4096)
-    assert (memory_plan.n_parallel, memory_plan.cache, memory_plan.embedding_bytes) == (1, 0, 0)
-    assert memory_plan.n_cells < 4096
+    assert (memory_plan.n_parallel, memory_plan.n_cells, memory_plan.embedding_bytes) == (1, 4096, 0)
     assert memory_plan.embedding.longest == 4096
+    texts = embedding_bytes(read_header(path), memory_plan.embedding, 0)
+    assert memory_plan.total == path.stat().st_size + texts + COMPUTE_FLOOR
+    assert memory_plan.cache == texts
     assert memory_plan.total < planned(path, generates=True, num_ctx=4096).total
+
+
+@pytest.mark.parametrize("kind", ["bert", "chat"])
+def test_longer_texts_take_what_a_load_for_them_takes(tmp_path: Path, kind: str) -> None:
+    path = tiny_bert(tmp_path / "bert.gguf") if kind == "bert" else TINYCHAT
+    short, long = (planned(path, generates=False, num_ctx=num_ctx) for num_ctx in (1024, 4096))
+    assert short.with_cells(4096) == long
+    assert long.with_cells(1024) == short
+    assert long.total - short.total == 3 * 1024 * (long.cache // long.n_cells) > 0

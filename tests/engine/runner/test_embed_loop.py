@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -20,6 +22,7 @@ from registry.gguf import read_header
 from tests.engine.berts import chat_reranker, pooled, spoilt, tiny_bert
 from tests.engine.runner.harness import TINYCHAT, Runner, chat, load, load_context
 from tests.modelfile.convert.checkpoints import DATA, files_in
+from tests.processes import short_of_memory
 
 WORDS = "the quick brown fox jumps over a lazy dog while seven wizards count to five and tell a story about paris"
 TEXTS = [" ".join((WORDS.split() * 9)[:n]) for n in (1, 2, 40, 3, 5, 150, 8, 13, 1, 21)]
@@ -71,6 +74,11 @@ class EmbedRunner:
     def vectors(self, request_id: int) -> np.ndarray[Any, Any]:
         (embedded,) = [e for e in self.events if isinstance(e, Embedded) and e.id == request_id]
         return np.frombuffer(embedded.vectors, np.float32)
+
+    def resize(self, longest: int) -> bool:
+        if done := self.loop.resize(longest):
+            self.sizes = msgspec.structs.replace(self.sizes, longest=longest)
+        return done
 
     def ask(self, *texts: str) -> np.ndarray[Any, Any]:
         request_id = self.submit(*texts)
@@ -282,3 +290,42 @@ def test_the_oldest_request_says_how_the_context_pools(embed_runners: EmbedRunne
     expected = embed_runners(path, **CHAT).ask(*TEXTS)
     for request_id in (last, 200):
         assert (embed_runner.vectors(request_id).reshape(len(TEXTS), -1) * expected).sum(axis=1).min() > 0.9999
+
+
+@pytest.mark.parametrize("kind", ["bert", "chat"])
+def test_longer_texts_have_the_vectors_of_a_larger_context(
+    embed_runners: EmbedRunners, tmp_path: Path, kind: str
+) -> None:
+    path = tiny_bert(tmp_path / "bert.gguf") if kind == "bert" else TINYCHAT
+    large, small = (embed_runners(path, longest=longest, batch=64) for longest in (128, 32))
+    text = TEXTS[5][:400]
+    expected, short = large.ask(text), small.ask(TEXTS[1])
+    assert not np.array_equal(small.ask(text), expected), "it was cut"
+    first, second = small.submit(text), small.submit(*TEXTS[:3])
+    small.step()
+    assert small.resize(128)
+    small.run()
+    assert not np.array_equal(small.vectors(first), expected[0]), "it was cut before"
+    assert len(small.vectors(second)) == 3 * expected.size
+    assert np.array_equal(small.ask(text), expected)
+    assert small.resize(32)
+    assert np.array_equal(small.ask(TEXTS[1]), short)
+
+
+def test_what_is_half_done_begins_again_in_the_new_context(embed_runners: EmbedRunners) -> None:
+    expected = embed_runners(longest=1024, batch=64).ask(TEXTS[5])
+    runner = embed_runners(longest=512, batch=64)
+    waiting = runner.submit(TEXTS[5])
+    runner.step()
+    assert runner.loop.busy
+    assert runner.resize(1024)
+    runner.run()
+    assert np.array_equal(runner.vectors(waiting), expected[0])
+
+
+def test_without_memory_for_longer_texts_all_is_as_before(embed_runners: EmbedRunners) -> None:
+    runner = embed_runners(longest=512, batch=64)
+    expected = runner.ask(TEXTS[5])
+    with short_of_memory(os.getpid(), 256 << 20):
+        assert not runner.resize(1 << 20)
+    assert np.array_equal(runner.ask(TEXTS[5]), expected)

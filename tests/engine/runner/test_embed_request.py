@@ -56,6 +56,17 @@ def test_a_text_that_may_not_be_cut_is_refused(vocabulary: Vocabulary) -> None:
     assert make_job(vocabulary, embed("a b c d", num_ctx=6, truncate=False)).pending
 
 
+@pytest.mark.parametrize("truncate", [True, False])
+def test_texts_for_which_the_context_grows_are_refused_with_the_tokens_of_the_longest(
+    vocabulary: Vocabulary, truncate: bool
+) -> None:
+    texts = ["a b c d e", "a", "a b c d e f g"]
+    with pytest.raises(PromptRejected) as refused:
+        make_job(vocabulary, embed(*texts, num_ctx=6, truncate=truncate, grows=True))
+    assert (refused.value.tokens, refused.value.limit) == (9, 6)
+    assert len(make_job(vocabulary, embed(*texts, num_ctx=9, truncate=truncate, grows=True)).pending) == 3
+
+
 @pytest.mark.parametrize("num_ctx", [0, 1, 2])
 def test_nothing_fits_beside_the_special_tokens(vocabulary: Vocabulary, num_ctx: int) -> None:
     with pytest.raises(PromptRejected, match=f"^{NO_ROOM}$"):

@@ -73,6 +73,23 @@ def test_a_long_document_is_cut_and_named(bert: Vocabulary, roberta: Vocabulary)
     assert not job(bert, "c d e", num_ctx=7, truncate=False).cut
 
 
+@pytest.mark.parametrize("template", ["", RERANK_TEMPLATE])
+def test_documents_for_which_the_context_grows_are_refused_with_the_tokens_of_the_longest(
+    bert: Vocabulary, roberta: Vocabulary, template: str
+) -> None:
+    documents, wishes = ["c", "c d e f g", "c d"], {"grows": True, "template": template}
+    for vocabulary in (bert, roberta):
+        longest = max(map(len, tokens(job(vocabulary, *documents, template=template))))
+        with pytest.raises(PromptRejected) as refused:
+            job(vocabulary, *documents, num_ctx=longest - 1, **wishes)
+        assert (refused.value.tokens, refused.value.limit) == (longest, longest - 1)
+        assert not job(vocabulary, *documents, num_ctx=longest, **wishes).cut
+        assert job(vocabulary, *documents, num_ctx=longest - 2, document_limit=3, **wishes).cut == (1,)
+        with pytest.raises(PromptRejected) as refused:
+            job(vocabulary, "c", num_ctx=2, query="a b c d e", **wishes)
+        assert refused.value.tokens > 5
+
+
 def test_what_may_not_be_cut_is_refused(bert: Vocabulary) -> None:
     with pytest.raises(PromptRejected) as refused:
         job(bert, "c", "c d e f g", num_ctx=7, truncate=False, first=256)
