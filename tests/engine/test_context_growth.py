@@ -86,7 +86,7 @@ def sizes(engine: Engine) -> dict[str, int]:
 
 def ledger(engine: Engine) -> list[int]:
     """Bytes that the scheduler counts for each model."""
-    return [runner.taken for runner in engine._pool._scheduler._runners.values()]
+    return [runner.taken for runner in engine._pool._scheduler._runners.by_key.values()]
 
 
 def pids(engine: Engine) -> set[int]:
@@ -293,12 +293,12 @@ async def test_an_idle_model_goes_for_a_longer_context_and_a_busy_one_does_not(
         REQUEST_ID.set("grows")
         story = engine.generate(ask("Write a long story.", "other", options={"num_predict": 40}))
         await anext(story)
-        monkeypatch.setattr(engine._pool._scheduler, "_budget", sum(ledger(engine)) + 2 * MIB)
+        monkeypatch.setattr(engine._pool._scheduler._runners, "_budget", sum(ledger(engine)) + 2 * MIB)
         _, _, final = await numbers(engine, raw(LONG))
         assert final.prompt_cut > 0
         assert FIRST < contexts(engine)["tinychat"] < TRAINED, "what there is"
         assert "prompt truncated" in lines.messages
-        assert sum(ledger(engine)) <= engine._pool._scheduler._budget
+        assert sum(ledger(engine)) <= engine._pool._scheduler._runners._budget
         assert (await collect(story))[2].eval_count == 40
         _, _, final = await numbers(engine, raw(LONG))
         assert final.prompt_cut == 0

@@ -912,7 +912,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             key: len(process.running) for key, process in self.processes.items()
         }
         assert {v.key: v.size for v in self.scheduler.runners()} == {k: p.size for k, p in self.processes.items()}
-        assert set(self.scheduler._growing) == set(self.growing)
+        assert set(self.scheduler._growth._growing) == set(self.growing)
 
     def teardown(self) -> None:
         """If loads end, answers end and processes go, everyone is served."""
