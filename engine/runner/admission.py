@@ -131,7 +131,7 @@ class Admission:
     def _need(self, seq: Sequence) -> int:
         """Cells that a sequence needs: few more than its tokens, but in a new shape some for its answer."""
         shape = self._streams.shape
-        length = len(seq.tokens)
+        length = _cells(seq)
         most = max(min(seq.limit, seq.n_prompt + seq.max_new), length)
         least = length if seq in self.running else min(length + ADMISSION_MARGIN, most)
         return room_for(length, most) if shape.unified or least > shape.cells else least
@@ -153,7 +153,7 @@ class Admission:
 
     @property
     def _lengths(self) -> list[int]:
-        return [len(seq.tokens) for seq in self.running]
+        return [_cells(seq) for seq in self.running]
 
     def _has_prefix_coming(self, seq: Sequence) -> bool:
         """Whether a prompt that is being computed shares a longer prefix with this one than can be had yet."""
@@ -168,3 +168,9 @@ class Admission:
             return 0
         common = common_prefix(other.tokens, seq.tokens, len(seq.tokens) - 1)
         return last_border(seq.tokens, common, common, self._grid) if seq.steady else whole_spans(seq.tokens, common)
+
+
+def _cells(seq: Sequence) -> int:
+    """Cells that a sequence needs for its next pass: the row of a steady one may need a second one beside it."""
+    length = len(seq.tokens)
+    return max(length, min(length + seq.steady, seq.limit))

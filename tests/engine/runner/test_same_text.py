@@ -137,6 +137,25 @@ def test_with_a_seed_it_is_the_same_behind_a_context_shift(two_threads: Runner, 
     assert scores(runner, among) == scores(runner, alone)
 
 
+def test_with_a_seed_it_is_the_same_where_a_stream_ends() -> None:
+    runner = Runner(n_cells=4096, n_threads=2)
+    assert runner.streams.shape.cells == 512
+    sampling = msgspec.structs.replace(SEEDED, logit_bias=end_tokens(runner))
+    wishes = {"num_predict": 560, "sampling": sampling, "logprobs": True}
+    alone = runner.submit(words(40, 5), **wishes)
+    runner.run()
+    runner.forget()
+    runner.streams.reshape(Shape(8, 512))
+    beside = runner.submit(chat("Tell me a story."), num_predict=900, sampling=sampling)
+    runner.run(until=lambda: beside.n_generated > 50)
+    among = runner.submit(words(40, 5), **wishes)
+    runner.run(until=lambda: among.n_generated == 560)
+    assert runner.loop.busy == 1
+    assert text(among) == text(alone)
+    assert scores(runner, among) == scores(runner, alone)
+    runner.close()
+
+
 @pytest.mark.parametrize("two_threads", ORDERED, indirect=True)
 def test_at_temperature_0_the_order_of_requests_changes_nothing(two_threads: Runner) -> None:
     runner = two_threads
