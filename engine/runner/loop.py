@@ -194,8 +194,9 @@ class Loop:
         batch.clear()
         batch.add_row([s.slot for s in seqs], [s.tokens[-1] for s in seqs], [s.position for s in seqs])
         doubled = len(seqs) == 1 and self._is_doubled(seqs[0])
-        if doubled:  # with a token behind it that counts for nothing, the row is computed as it is beside others
-            batch.add(seqs[0].slot, [seqs[0].tokens[-1]], seqs[0].position + 1, output=False)
+        # With a token behind it that counts for nothing, the row is computed as it is beside others, its logits too.
+        if doubled:
+            batch.add_row([seqs[0].slot], [seqs[0].tokens[-1]], [seqs[0].position + 1])
         started = time.perf_counter()
         if not self._decode(seqs):
             return False

@@ -84,7 +84,7 @@ def test_with_a_seed_it_is_the_same_in_any_company(two_threads: Runner, depth: i
     assert ask() == alone, "with nothing cached"
 
 
-@pytest.mark.parametrize("two_threads", ["Q8_0", "F16"], indirect=True)
+@pytest.mark.parametrize("two_threads", DEPTHS, indirect=True)
 def test_with_a_seed_it_is_the_same_with_fewer_threads(two_threads: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     runner, prompt = two_threads, words(400, 5)
 
@@ -104,7 +104,7 @@ def scores(runner: Runner, seq: Sequence) -> list[float]:
     return [score.logprob for chunk in chunks for score in chunk.scores]
 
 
-@pytest.mark.parametrize("two_threads", ["Q8_0", "Q4_K_M"], indirect=True)
+@pytest.mark.parametrize("two_threads", ["Q8_0", "Q4_K_M", "F16"], indirect=True)
 @pytest.mark.parametrize("how", ["suspension", "shape"])
 def test_with_a_seed_it_is_the_same_behind_a_context_shift(two_threads: Runner, how: str) -> None:
     runner = two_threads
