@@ -175,8 +175,8 @@ class EmbedLoop:
                 self._start_over()
             return []
         now = time.perf_counter()
+        self._context.threads.passed(now - started)
         if default_threads:
-            self._context.threads.passed(now - started)
             self._budget.measured(self._batch.size, now - started)
         self._rest_until = now + now - started
         return self._process_outputs(shares)

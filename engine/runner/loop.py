@@ -153,7 +153,8 @@ class Loop:
 
     def step(self, plan: StepPlan) -> None:
         """Run the planned passes and emit their events."""
-        self._measures = self._context.threads.use(seq.n_threads for seq in self._running)
+        steady = any(seq.steady for seq in self._running)
+        self._measures = self._context.threads.use((seq.n_threads for seq in self._running), steady=steady)
         done = all(self._run_rows(seqs) for seqs in self._row_passes(plan.decoding))
         for seq, count in plan.prompts:
             if not done:
@@ -296,7 +297,7 @@ class Loop:
         if code in (NO_SLOT, ABORTED):
             self._undo(seqs, code)
         seconds = time.perf_counter() - started
-        if self._measures and not code:
+        if not code:
             self._context.threads.passed(seconds)
         if log.isEnabledFor(TRACE):
             decoding = sum(seq.decoding for seq in seqs)

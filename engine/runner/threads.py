@@ -1,4 +1,4 @@
-"""How many threads passes use: as many as requests ask for, else one for each core, fewer while others need cores."""
+"""How many threads passes use: what requests ask for, else one for each core, or fewer while others need cores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FreeCores:
         delays: Callable[[], Mapping[int, int]] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._most = most
+        self.most = most
         self._delays = delays or _delays
         self._clock = clock
         self._before: Mapping[int, int] = {}
@@ -43,7 +43,7 @@ class FreeCores:
     def passed(self, seconds: float) -> None:
         """Note how long a pass with `count` threads took, and after some of them decide anew."""
         self._seconds += seconds
-        if self._most > 1 and self._seconds >= WINDOW:
+        if self.most > 1 and self._seconds >= WINDOW:
             self._decide(self._waited() / self._seconds)
             self._seconds = 0.0
 
@@ -63,7 +63,7 @@ class FreeCores:
         else:
             if self._trying:
                 self._try_at = now
-            self._trying = count < self._most and now >= self._try_at
+            self._trying = count < self.most and now >= self._try_at
             self.count += self._trying
         if self.count != count:
             log.debug("threads changed", extra=fields(threads=self.count, before=count, missing_cores=missing))
@@ -76,7 +76,7 @@ def _delays() -> dict[int, int]:
 
 
 class Threads:
-    """The number of threads of one llama.cpp context: what `cores` have room for, unless requests ask for another."""
+    """The number of threads of one llama.cpp context."""
 
     def __init__(self, context: C.llama_context_p, cores: FreeCores) -> None:
         self._cores = cores
@@ -88,19 +88,22 @@ class Threads:
         self.current: int = C.llama_n_threads(context)
         """How many threads the next pass uses."""
 
-    def use(self, requested: Iterable[int]) -> bool:
+    def use(self, requested: Iterable[int], *, steady: bool = True) -> bool:
         """Use the requests' `num_thread` for the next pass if all agree, else the default; 0 asks for none.
 
-        One request's small number must not slow the others. Returns whether these are as many as by default.
+        One request's small number must not slow the others. The default of a `steady` pass is always the same: of some
+        quantisations, the sums depend on the number of threads. Returns whether the default is used.
         """
         distinct = set(requested)
         agreed = distinct.pop() if len(distinct) == 1 else 0
-        count = agreed or self._cores.count
+        default = self._cores.most if steady else self._cores.count
+        count = agreed or default
         if count != self.current:
             C.llama_set_n_threads(self._context, count, count)
             self.current = count
-        return count == self._cores.count
+        return count == default
 
     def passed(self, seconds: float) -> None:
-        """Note how long a pass with the default number took."""
-        self._cores.passed(seconds)
+        """Note how long a pass took."""
+        if self.current == self._cores.count:
+            self._cores.passed(seconds)

@@ -85,7 +85,7 @@ def test_with_a_seed_it_is_the_same_in_any_company(two_threads: Runner, depth: i
 
 
 @pytest.mark.parametrize("two_threads", DEPTHS, indirect=True)
-def test_with_a_seed_it_is_the_same_with_fewer_threads(two_threads: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_seed_it_is_the_same_while_cores_are_taken(two_threads: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     runner, prompt = two_threads, words(400, 5)
 
     def ask(*counts: int) -> list[int]:
@@ -94,9 +94,21 @@ def test_with_a_seed_it_is_the_same_with_fewer_threads(two_threads: Runner, monk
         while runner.loop.busy or runner.loop.waiting:
             monkeypatch.setattr(runner.context.cores, "count", counts[seq.n_generated % len(counts)])
             runner.step()
+            assert runner.context.threads.current == 2
         return text(seq)
 
     assert ask(1) == ask(2) == ask(2, 1, 1)
+
+
+@pytest.mark.parametrize("two_threads", ["Q8_0"], indirect=True)
+def test_others_have_fewer_threads_while_cores_are_taken(two_threads: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = two_threads
+    monkeypatch.setattr(runner.context.cores, "count", 1)
+    runner.ask(words(20, 5), num_predict=3, sampling=FREE)
+    assert runner.context.threads.current == 1
+    monkeypatch.undo()
+    runner.ask(words(20, 5), num_predict=3, sampling=FREE)
+    assert runner.context.threads.current == 2
 
 
 def scores(runner: Runner, seq: Sequence) -> list[float]:
