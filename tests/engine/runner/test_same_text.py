@@ -116,8 +116,11 @@ def scores(runner: Runner, seq: Sequence) -> list[float]:
     return [score.logprob for chunk in chunks for score in chunk.scores]
 
 
-@pytest.mark.parametrize("two_threads", ["Q8_0", "Q4_K_M", "F16"], indirect=True)
-@pytest.mark.parametrize("how", ["suspension", "shape"])
+@pytest.mark.parametrize(
+    ("two_threads", "how"),
+    [("Q8_0", "suspension"), ("Q4_K_M", "suspension"), ("F16", "suspension"), ("Q8_0", "shape")],
+    indirect=["two_threads"],
+)
 def test_with_a_seed_it_is_the_same_behind_a_context_shift(two_threads: Runner, how: str) -> None:
     runner = two_threads
     runner.forget()
