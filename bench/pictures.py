@@ -64,7 +64,7 @@ class Pictures:
             return values
         encodes = target.encodes()
         questions = (self._question(f"{key} chat {i}", _new(key)) for i in range(self.chats))
-        await asyncio.gather(*(_whole(client, question) for question in questions))
+        await asyncio.gather(*(whole_answer(client, question) for question in questions))
         await asyncio.sleep(LOGGED_WITHIN)
         return values | {self._encodes: target.encodes() - encodes}
 
@@ -74,7 +74,7 @@ class Pictures:
         messages: list[Message] = [("user", asked)]
         answers = []
         for following in (text(self.words, f"{key} 2"), ""):
-            answers.append(await _whole(client, Request(ROOM, messages=tuple(messages), pictures=pictures)))
+            answers.append(await whole_answer(client, Request(ROOM, messages=tuple(messages), pictures=pictures)))
             messages += [("assistant", answers[-1].text), ("user", following)]
         return answers[0].first, answers[1].first
 
@@ -84,7 +84,7 @@ class Pictures:
         await stream.reached(self.before)
         begin = time.perf_counter()
         for i in range(self.beside):
-            await _whole(client, self._question(f"{key} {i}", _new(f"{key} {i}")))
+            await whole_answer(client, self._question(f"{key} {i}", _new(f"{key} {i}")))
         end = time.perf_counter()
         answer = await client.leave(stream)
         quiet = [gap for when, gap in answer.gaps if when <= begin]
@@ -100,7 +100,7 @@ def picture_server(store: Path) -> LocalServer:
     return LocalServer(store, store / "server.log", OLLAMA_DEBUG="1")
 
 
-async def _whole(client: Client, request: Request) -> Answer:
+async def whole_answer(client: Client, request: Request) -> Answer:
     """An answer that may end before it has all tokens, also with none. Raises BadAnswer or OSError."""
     stream = await client.open(request)
     await stream.ended.wait()

@@ -5,7 +5,6 @@ Standard library only, and quick to import: child processes call this first.
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import platform
@@ -17,6 +16,10 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 LINUX = sys.platform == "linux"
 """Each function reads this when it is called: a test that sets it to False runs what macOS runs."""
@@ -71,6 +74,8 @@ def kill_group(leader: int) -> None:
 @contextmanager
 def when_ended(process: asyncio.subprocess.Process, action: Callable[[], None]) -> Iterator[None]:
     """Call `action` on the event loop as soon as a process has ended, even if others hold its pipes open."""
+    import asyncio  # deferred, as children do without
+
     loop = asyncio.get_running_loop()
     if (descriptor := _process_descriptor(process.pid)) is None:
         task = loop.create_task(_poll(process, action))
@@ -104,6 +109,8 @@ def _process_descriptor(pid: int) -> int | None:
 
 
 async def _poll(process: asyncio.subprocess.Process, action: Callable[[], None]) -> None:
+    import asyncio
+
     while process.returncode is None:  # noqa: ASYNC110 - `wait` also waits for the pipes
         await asyncio.sleep(POLL_INTERVAL)
     action()

@@ -12,7 +12,7 @@ from bench.api import Api
 from bench.client import Client
 from bench.dialects import LLAMA_SERVER, OLLAMA, Dialect, Request
 from bench.models import SIGHT, provide
-from bench.pictures import PICTURE, Pictures, picture_server
+from bench.pictures import PICTURE, Pictures, picture_server, whole_answer
 from bench.servers import our_target
 from bench.serving import LocalServer
 
@@ -29,7 +29,7 @@ def test_a_dialect_shows_pictures(server: LocalServer, dialect: Dialect) -> None
     client = Client(server.url, SIGHT.name, dialect)
     asked = (("user", "What is on the left?"),)
     seen, unseen = (
-        uvloop.run(client.ask_for(Request(8, messages=asked, seed=1, pictures=pictures), 3)).text
+        uvloop.run(whole_answer(client, Request(8, messages=asked, seed=1, pictures=pictures))).text
         for pictures in ((PICTURE,), ())
     )
     assert "red" in seen

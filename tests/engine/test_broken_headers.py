@@ -16,7 +16,7 @@ from modelfile.published import layout_of
 from modelfile.quantize import default_quantization
 from registry.gguf import GGUFError, GGUFHeader, read_header
 from registry.gguf.header import SIZES
-from registry.gguf.raw import encode_header, read_entries
+from registry.gguf.raw import encode_header, encode_value, read_entries
 from registry.manifest import ModelConfig, config_of
 from server.http.body import json_response
 from server.ollama.show import _model_info
@@ -32,9 +32,10 @@ GPU = Device("cuda", "gpu", 8 * GIB, 8 * GIB)
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model without its weights."""
+    """The bundled model without its weights, and with a size that only models that see have."""
     path = tmp_path_factory.mktemp("bare") / "bare.gguf"
     entries = {entry.key: entry.value for entry in read_entries(TINYCHAT, read_header(TINYCHAT))}
+    entries["qwen3.n_deepstack_layers"] = encode_value(0)
     path.write_bytes(encode_header(entries, (), 32))
     return path
 
