@@ -201,17 +201,19 @@ class EmbedLoop:
 
     def _begin_again(self) -> None:
         """Make another context for all that has no vector yet."""
-        for text in (text for job in self._jobs for text in job.pending):
-            self._release(text)
-            text.restart()
+        self._restart_all()
         self.close()
 
     def _start_over(self) -> None:
-        """Restart unfinished texts: the memory holds NaN, or a state that cannot be cut after an abort."""
+        """Wipe the memory: it holds NaN, or a state that cannot be cut after an abort."""
+        self._restart_all()
+        self._context.wipe()
+
+    def _restart_all(self) -> None:
+        """Begin unfinished texts anew."""
         for text in (text for job in self._jobs for text in job.pending):
             self._release(text)
             text.restart()
-        self._context.wipe()
 
     def _release(self, text: EmbedText) -> None:
         if text.slot >= 0:

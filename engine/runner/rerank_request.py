@@ -46,7 +46,7 @@ class RerankJob(PoolJob):
 def make_rerank_job(vocabulary: Vocabulary, request: Rerank) -> RerankJob:
     """Join the query with each document and tokenise. Raises PromptRejected. Safe from any thread."""
     pairs = _TemplatePairs(vocabulary, request) if request.template else _TokenPairs(vocabulary, request)
-    longest = max(map(pairs.length, request.documents), default=0) if request.grows else 0
+    longest = max(map(pairs.length, set(request.documents)), default=0) if request.grows else 0
     if longest > request.num_ctx:
         raise PromptRejected(LONG_DOCUMENT, longest, request.num_ctx)
     if pairs.room < 1:
@@ -64,62 +64,81 @@ def make_rerank_job(vocabulary: Vocabulary, request: Rerank) -> RerankJob:
     return RerankJob(request, texts, rows, cut)
 
 
-class _TokenPairs:
-    """Joins query and document by special tokens, those that llama.cpp's server takes. `room` is that of a document."""
+class _Pairs:
+    """Joins query and document. `_around`: tokens of a pair whose document is empty."""
+
+    _around: int
 
     def __init__(self, vocabulary: Vocabulary, request: Rerank) -> None:
         self._vocabulary = vocabulary
         self._request = request
+        self._known: dict[tuple[str, bool], array[int]] = {}
+
+    @property
+    def room(self) -> int:
+        """Tokens that a document may have."""
+        room = self._request.num_ctx - self._around
+        return min(room, self._request.document_limit or room)
+
+    def _tokens(self, text: str, *, parse_special: bool = False) -> array[int]:
+        """A text's own tokens, computed once: what is measured is joined afterwards."""
+        key = text, parse_special
+        if key not in self._known:
+            self._known[key] = self._vocabulary.tokenize(text, add_special=False, parse_special=parse_special)
+        return self._known[key]
+
+
+class _TokenPairs(_Pairs):
+    """Joins query and document by special tokens, those that llama.cpp's server takes."""
+
+    def __init__(self, vocabulary: Vocabulary, request: Rerank) -> None:
+        super().__init__(vocabulary, request)
         handle = vocabulary.handle
         separator = C.llama_vocab_sep(handle)
         end = C.llama_vocab_eos(handle)
         ends = [end if end >= 0 else separator] if C.llama_vocab_get_add_eos(handle) else []
-        query = vocabulary.tokenize(request.query, add_special=False, parse_special=False)
+        query = self._tokens(request.query)
         self._before = array("i", [C.llama_vocab_bos(handle)] if vocabulary.adds_bos else []) + query
         self._before.extend(ends + ([separator] if C.llama_vocab_get_add_sep(handle) else []))
         self._after = array("i", ends)
-        room = request.num_ctx - len(self._before) - len(self._after)
-        self.room = min(room, request.document_limit or room)
+        self._around = len(self._before) + len(self._after)
 
     def length(self, document: str) -> int:
         """How many tokens a document has with the query, if the context is no limit."""
-        tokens = len(self._vocabulary.tokenize(document, add_special=False, parse_special=False))
-        return len(self._before) + min(tokens, self._request.document_limit or tokens) + len(self._after)
+        tokens = len(self._tokens(document))
+        return self._around + min(tokens, self._request.document_limit or tokens)
 
     def join(self, document: str) -> tuple[array[int], bool]:
         """The tokens, and whether the document is whole."""
-        tokens = self._vocabulary.tokenize(document, add_special=False, parse_special=False)
+        tokens = self._tokens(document)
         return self._before + tokens[: self.room] + self._after, len(tokens) <= self.room
 
 
-class _TemplatePairs:
-    """Joins query and document by a template, which is tokenised as a whole. `room` is that of a document."""
+class _TemplatePairs(_Pairs):
+    """Joins query and document by a template, which is tokenised as a whole."""
 
     def __init__(self, vocabulary: Vocabulary, request: Rerank) -> None:
-        self._vocabulary = vocabulary
+        super().__init__(vocabulary, request)
         self._parts = [part.replace(QUERY, request.query) for part in request.template.split(DOCUMENT)]
-        self._request = request
-        self._around = len(self._tokens(""))
-        room = request.num_ctx - self._around
-        self.room = min(room, request.document_limit or room)
+        self._around = len(self._joined(""))
 
     def length(self, document: str) -> int:
         """How many tokens a document has with the query, if the context is no limit."""
-        tokens = len(self._vocabulary.tokenize(document, add_special=False, parse_special=False))
+        tokens = len(self._tokens(document))
         if 0 < self._request.document_limit < tokens:
             return self._around + self._request.document_limit
-        return max(self._around + tokens, len(self._tokens(document)))
+        return max(self._around + tokens, len(self._joined(document)))
 
     def join(self, document: str) -> tuple[array[int], bool]:
         """The tokens, and whether the document is whole."""
-        tokens = self._vocabulary.tokenize(document, add_special=False, parse_special=False)
+        tokens = self._tokens(document)
         room, whole = self.room, True
         while True:
             if len(tokens) > room:
                 whole = False
                 kept = b"".join(self._vocabulary.render(token, special=True) for token in tokens[:room])
                 document = kept.decode("utf-8", "ignore")
-            joined = self._tokens(document)
+            joined = self._joined(document)
             # Tokens at the seams may differ from those of the document alone.
             if len(joined) <= self._request.num_ctx:
                 return joined, whole
@@ -127,8 +146,8 @@ class _TemplatePairs:
             if room < 1:
                 raise PromptRejected(LONG_QUERY)
 
-    def _tokens(self, document: str) -> array[int]:
-        return self._vocabulary.tokenize(document.join(self._parts), add_special=False)
+    def _joined(self, document: str) -> array[int]:
+        return self._tokens(document.join(self._parts), parse_special=True)
 
 
 def _located(error: str, request: Rerank, index: int) -> str:
