@@ -49,7 +49,7 @@ class LoadedModel:
     @property
     def cache(self) -> CacheSize:
         """Its KV cache."""
-        return CacheSize(self.plan.n_cells, max(1, self.plan.cache // self.plan.n_cells), self.plan.n_parallel)
+        return CacheSize(self.plan.n_cells, max(1, self.plan.bytes_per_cell), self.plan.n_parallel)
 
     async def change_context(self, num_ctx: int, cells: int, planner: LoadPlanner) -> None:
         """Give it so many tokens of context and cells, or as many as there is memory for. Raises RunnerDied."""

@@ -115,9 +115,14 @@ class MemoryPlan:
     row_cache: int = 0
     generates: bool = True
 
+    @property
+    def bytes_per_cell(self) -> int:
+        """What each cell takes."""
+        return self.cache // self.n_cells
+
     def with_cells(self, cells: int) -> MemoryPlan:
         """The same with another number of cells."""
-        cache = cells * (self.cache // self.n_cells)
+        cache = cells * self.bytes_per_cell
         longest = self.embedding.longest if self.generates else cells
         embedding = msgspec.structs.replace(self.embedding, longest=longest)
         total = self.total + cache - self.cache
@@ -232,13 +237,12 @@ def with_context(
     they are now, the model's own bytes not free; `gpu_share` of its cells are on GPUs. While the cells are changed, the
     states of what runs are in this machine's memory. All else stays as it is.
     """
-    per_token = plan.cache // plan.n_cells
     spare = math.inf
     if gpu_share:
         spare = min(spare, sum(gpu.free for gpu in gpus) * FREE_SHARE / gpu_share)
     if gpu_share < 1:
         spare = min(spare, host.free * FREE_SHARE / (1 - gpu_share) - plan.cache)
-    most = plan.n_cells + max(0, int(spare // per_token)) // CONTEXT_PADDING * CONTEXT_PADDING
+    most = plan.n_cells + max(0, int(spare // plan.bytes_per_cell)) // CONTEXT_PADDING * CONTEXT_PADDING
     num_ctx = min(num_ctx, most)
     ample = int(most * (GPU_CACHE_SHARE if gpu_share else CACHE_SHARE)) // CONTEXT_PADDING * CONTEXT_PADDING
     return num_ctx, plan.with_cells(max(plan.n_cells, padded(num_ctx), min(padded(cells), ample)))

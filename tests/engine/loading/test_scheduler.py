@@ -419,6 +419,13 @@ class Contexts(Driver):
         cache = CacheSize(cells, 1, self.streams)
         return self.scheduler.context_changed(key, self.now, num_ctx, 9 * CTX + cells, cache)
 
+    def load_grown(self, key: str, num_ctx: int) -> int:
+        """Load a model for a request that goes on and needs more context, which it gets; returns its ticket."""
+        ticket = self.load(key)
+        self.grow(ticket, num_ctx)
+        self.changed(key, num_ctx)
+        return ticket
+
     def taken(self) -> dict[str, int]:
         return {view.key: view.size for view in self.scheduler.runners()}
 
@@ -566,9 +573,7 @@ def test_without_memory_everybody_gets_what_there_is() -> None:
 def test_a_context_that_nobody_needs_shrinks_before_a_model_goes() -> None:
     driver = Contexts(max_loaded=9, budget=40 * CTX)
     driver.serve("idle", bytes_needed=10 * CTX, size=10 * CTX)
-    ticket = driver.load("a")
-    driver.grow(ticket, 10 * CTX)
-    driver.changed("a", 10 * CTX)
+    ticket = driver.load_grown("a", 10 * CTX)
     driver.ask("a", num_ctx=CTX)
     driver.finish(ticket)
     assert driver.scheduler.tick(1.0) == [], "nobody wants the memory"
@@ -580,18 +585,14 @@ def test_a_context_that_nobody_needs_shrinks_before_a_model_goes() -> None:
 
 def test_who_must_go_need_not_shrink() -> None:
     driver = Contexts(max_loaded=9, budget=40 * CTX)
-    ticket = driver.load("a")
-    driver.grow(ticket, 10 * CTX)
-    driver.changed("a", 10 * CTX)
+    ticket = driver.load_grown("a", 10 * CTX)
     driver.finish(ticket)
     assert driver.ask("b", bytes_needed=35 * CTX) == [Unload("a")]
 
 
 def test_a_context_that_is_needed_does_not_shrink() -> None:
     driver = Contexts(max_loaded=9, budget=40 * CTX)
-    ticket = driver.load("a")
-    driver.grow(ticket, 10 * CTX)
-    driver.changed("a", 10 * CTX)
+    ticket = driver.load_grown("a", 10 * CTX)
     assert driver.ask("b", bytes_needed=25 * CTX) == []
     assert driver.finish(ticket) == [Resize("a", CTX, CTX)]
 
@@ -599,9 +600,7 @@ def test_a_context_that_is_needed_does_not_shrink() -> None:
 def test_a_longer_context_makes_others_shrink() -> None:
     driver = Contexts(max_loaded=9, budget=42 * CTX)
     for key in "ab":
-        ticket = driver.load(key)
-        driver.grow(ticket, 8 * CTX)
-        driver.changed(key, 8 * CTX)
+        ticket = driver.load_grown(key, 8 * CTX)
         driver.finish(ticket)
     driver.ask("a", num_ctx=CTX)
     assert driver.grow(driver.tickets, 9 * CTX) == [Resize("b", CTX, CTX)]
@@ -610,9 +609,7 @@ def test_a_longer_context_makes_others_shrink() -> None:
 
 def test_what_cannot_shrink_is_not_asked_again_and_goes() -> None:
     driver = Contexts(max_loaded=9, budget=40 * CTX)
-    ticket = driver.load("a")
-    driver.grow(ticket, 10 * CTX)
-    driver.changed("a", 10 * CTX)
+    ticket = driver.load_grown("a", 10 * CTX)
     driver.finish(ticket)
     assert driver.ask("b", bytes_needed=25 * CTX) == [Resize("a", CTX, CTX)]
     assert driver.changed("a", 10 * CTX) == [Unload("a")]
@@ -635,16 +632,12 @@ def test_who_ends_or_crashes_waits_for_no_context() -> None:
 
 def test_what_embedding_takes_stays_when_a_context_shrinks() -> None:
     driver = Contexts(max_loaded=9, budget=40 * CTX)
-    ticket = driver.load("a")
-    driver.grow(ticket, 10 * CTX)
-    driver.changed("a", 10 * CTX)
+    ticket = driver.load_grown("a", 10 * CTX)
     driver.scheduler.size_changed("a", 22 * CTX)
     driver.finish(ticket)
     assert driver.ask("b", bytes_needed=27 * CTX) == [Resize("a", CTX, CTX)], "13 remain"
     driver = Contexts(max_loaded=9, budget=40 * CTX)
-    ticket = driver.load("a")
-    driver.grow(ticket, 10 * CTX)
-    driver.changed("a", 10 * CTX)
+    ticket = driver.load_grown("a", 10 * CTX)
     driver.scheduler.size_changed("a", 22 * CTX)
     driver.finish(ticket)
     assert driver.ask("b", bytes_needed=27 * CTX + 1) == [Unload("a")]
