@@ -104,6 +104,22 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     row_cache: int = 0
 
 
+class BackendDevice(msgspec.Struct, frozen=True):
+    """A device of llama.cpp, as `engine.runner.probe` lists it; `total` and `free` are bytes.
+
+    `name` is llama.cpp's own ("CUDA0"), `backend` that of its backend ("CUDA"), `description` the product's. `kind` is
+    "cpu", "gpu", "igpu" (it uses the machine's memory), "accel" or "meta". `address` is that on the PCI bus, or "".
+    """
+
+    name: str
+    description: str
+    backend: str
+    kind: str
+    total: int
+    free: int
+    address: str = ""
+
+
 class Triggers(msgspec.Struct, array_like=True, frozen=True):
     """Where in an answer a grammar begins to hold: at each of the `tags`, or where the answer begins with a start.
 

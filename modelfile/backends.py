@@ -23,6 +23,8 @@ VARIANT = "PRONK_RUNNER_CPU_VARIANT"
 _PACKAGE = "llama_cpp"
 _CPU = "libggml-cpu"
 _SUFFIX = ".so"  # also on macOS
+_NO_GPU = {"base", "cpu", "blas", "rpc"}
+_BACKEND = re.compile(r"libggml-([a-z]+)")
 _LOADED = re.compile(rb"loaded \S+ backend from (.+)")
 _Log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -64,6 +66,17 @@ def module_folder(library_folder: Path) -> Path | None:
     """The folder of the modules: beside the library, or a wheel's `bin`. None without modules."""
     folders = (library_folder, library_folder.parents[1] / "bin")
     return next((folder for folder in folders if any(folder.glob(f"{_CPU}*{_SUFFIX}"))), None)
+
+
+def gpu_backends() -> frozenset[str]:
+    """The backends for GPUs that llama.cpp is compiled with, such as "cuda", by the libraries that there are."""
+    library = library_folder()
+    if library is None:
+        return frozenset()
+    folders = {library, module_folder(library) or library}
+    paths = (path for folder in folders for path in folder.glob("libggml-*") if path.suffix in (".so", ".dylib"))
+    names = (_BACKEND.match(path.name) for path in paths)
+    return frozenset(match[1] for match in names if match) - _NO_GPU
 
 
 def variants(folder: Path) -> list[str]:

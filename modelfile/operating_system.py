@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 import signal
 import sys
@@ -163,20 +162,37 @@ def cpu_info() -> str:
         return ""
 
 
-def control_group(name: str) -> str | None:
-    """A value of our control group (cgroup v2), such as `memory.max`; None where there is none."""
+def control_groups(controller: str) -> list[Path]:
+    """The folders of our control group and of those around it, the innermost first.
+
+    With cgroup v1 each `controller` ("memory", "cpu") has folders of its own. A container may see only its own group,
+    in the place of all. Empty where there are no control groups.
+    """
+    if not LINUX:
+        return []
     try:
-        return (CONTROL_GROUP / name).read_text() if LINUX else None
-    except (OSError, ValueError):
-        return None
+        lines = (PROC / "self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    folders: list[Path] = []
+    for line in lines:
+        number, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        if number == "0" or controller in names.split(","):
+            root = CONTROL_GROUP / ("" if number == "0" else names)
+            folders += _within(root, path.strip("/"))
+    return folders or [CONTROL_GROUP]
+
+
+def _within(root: Path, path: str) -> list[Path]:
+    """The folders from `root / path` up to `root`, as far as they can be seen."""
+    inner = root / path
+    if not inner.is_dir():
+        return [root]
+    return [inner, *(folder for folder in inner.parents if folder.is_relative_to(root))]
 
 
 def allowed_processors() -> int | None:
     """How many processors this process may run on; None where the system does not limit that."""
     affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None) if LINUX else None
     return None if affinity is None else len(affinity(0))
-
-
-def has_metal() -> bool:
-    """Whether this is a Mac whose GPU shares the machine's memory."""
-    return platform.system() == "Darwin" and platform.machine() == "arm64"

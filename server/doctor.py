@@ -18,6 +18,7 @@ from typing import Any
 
 from engine import cpu_variant, selftest
 from engine.loading import devices
+from engine.loading.devices import Device
 from engine.selftest import Outcome, SelfTest, remedy
 from engine.spawn import child_environment
 from modelfile.backends import VARIANT
@@ -98,7 +99,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         yield Finding("selftest", Level.OK, test.sentence, details=details)
     else:
         yield Finding("selftest", Level.WRONG, f"{test.sentence}; {remedy()}", details=details)
-    yield _devices(test)
+    yield _devices(settings.environ)
 
 
 def _self_test(settings: Settings) -> SelfTest:
@@ -152,16 +153,22 @@ def _container() -> Finding:
     return Finding("container", Level.OK, f"limits: {', '.join(limits) or 'none'}", details=details)
 
 
-def _devices(test: SelfTest) -> Finding:
-    gpus = devices.gpus()
+def _devices(environ: Mapping[str, str]) -> Finding:
+    gpus = devices.gpus(environ)
     details = {"gpus": [{"kind": gpu.kind, "name": gpu.name, "total": gpu.total, "free": gpu.free} for gpu in gpus]}
-    if not gpus:
-        return Finding("devices", Level.OK, "no GPU: models run on the processor", details=details)
-    text = "; ".join(f"{gpu.name} ({gpu.kind}), {binary_size(gpu.total)}, {binary_size(gpu.free)} free" for gpu in gpus)
-    if test.features and gpus[0].kind.upper() not in test.features.upper():
-        text += f"; not used, for llama.cpp is compiled without {gpus[0].kind.upper()}"
+    if gpus:
+        text = "; ".join(f"{gpu.name} ({gpu.kind}), {binary_size(gpu.total)}, {_free(gpu)}" for gpu in gpus)
+        return Finding("devices", Level.OK, text, details=details)
+    text = "no GPU: models run on the processor"
+    if cards := devices.cards():
+        text = f"{', '.join(card.name for card in cards)} not used, for llama.cpp is compiled without CUDA"
         return Finding("devices", Level.NOTE, text, details=details)
     return Finding("devices", Level.OK, text, details=details)
+
+
+def _free(gpu: Device) -> str:
+    others = f" ({binary_size(gpu.foreign)} taken by other programs)" if gpu.foreign else ""
+    return f"{binary_size(gpu.free)} free{others}"
 
 
 def _models(settings: Settings, *, verify: bool, progress: Progress) -> Iterator[Finding]:

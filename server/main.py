@@ -20,6 +20,7 @@ from engine import cpu_variant
 from engine.engine import Engine, EngineConfig
 from engine.loading import devices
 from engine.selftest import processor
+from modelfile.backends import gpu_backends
 from registry.remote.proxies import Proxies
 from registry.sizes import binary_size
 from registry.storage.files import unwritable_folder
@@ -102,7 +103,6 @@ def _open_standard_streams() -> None:
 
 def installation(models: Path) -> str:
     """Our version, the models folder and the hardware, in one line."""
-    gpus = ", ".join(f"{gpu.name} with {binary_size(gpu.total)}" for gpu in devices.gpus()) or "none"
     threads = devices.compute_threads()
     try:
         release = version("pronk")
@@ -110,7 +110,8 @@ def installation(models: Path) -> str:
         release = "(not installed)"
     return (
         f"{release}, models in {models}, processor {processor()}, {threads} "
-        f"thread{'s' * (threads != 1)}, {binary_size(devices.host().total)} memory, GPUs: {gpus}"
+        f"thread{'s' * (threads != 1)}, {binary_size(devices.host().total)} memory, "
+        f"backends for GPUs: {', '.join(sorted(gpu_backends())) or 'none'}"
     )
 
 

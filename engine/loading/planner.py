@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,21 +31,29 @@ class LoadPlanner:
     """
 
     def __init__(
-        self, cache_type: str, parallel_limit: int | None, prompt_cache: int | None = None, row_cache: int = 0
+        self,
+        cache_type: str,
+        parallel_limit: int | None,
+        prompt_cache: int | None = None,
+        row_cache: int = 0,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._cache_type = cache_type
         self._prompt_cache = prompt_cache
         self._row_cache = row_cache
+        self._environ = environ or {}
         self._parallel_limit = parallel_limit
         self._host = devices.host()
         self._gpus: Sequence[Device] = ()
+        self._seen: list[Device] = []  # the last time that anybody looked
         self._copied_types: frozenset[str] = frozenset()
         self._estimates: OrderedDict[_Key, MemoryPlan] = OrderedDict()  # the one that was used last at the end
         self._estimating = asyncio.Lock()  # the same estimate is made once, and nobody overtakes
 
     async def start(self) -> None:
         """Look for GPUs."""
-        self._gpus = await asyncio.to_thread(devices.gpus)
+        self._seen = await asyncio.to_thread(devices.gpus, self._environ)
+        self._gpus = tuple(self._seen)
 
     @property
     def host(self) -> Device:
@@ -81,9 +89,9 @@ class LoadPlanner:
                     self._estimates.popitem(last=False)
             return plan
 
-    async def plan(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
-        """The plan for a load that starts now. Raises GGUFError or OSError."""
-        return await asyncio.to_thread(self._plan_now, model, weights, spec)
+    async def plan(self, model: Model, weights: Weights, spec: LoadSpec, ours: Collection[int] = ()) -> MemoryPlan:
+        """The plan for a load that starts now; `ours` are our processes. Raises GGUFError or OSError."""
+        return await asyncio.to_thread(self._plan_now, model, weights, spec, ours)
 
     async def with_context(
         self, plan: MemoryPlan, num_ctx: int, cells: int, gpu_share: float
@@ -91,14 +99,20 @@ class LoadPlanner:
         """The plan of a loaded model for a longer context, as long as there is memory for: `memory.with_context`."""
 
         def measure() -> tuple[int, MemoryPlan]:
-            gpus = devices.gpus() if self._gpus else []
-            return memory.with_context(plan, num_ctx, cells, host=devices.host(), gpus=gpus, gpu_share=gpu_share)
+            host, gpus = devices.host(), self._look()
+            return memory.with_context(plan, num_ctx, cells, host=host, gpus=gpus, gpu_share=gpu_share)
 
         return await asyncio.to_thread(measure)
 
-    def _plan_now(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
-        gpus = devices.gpus() if self._gpus else []
-        return self._plan(model, weights, spec, parallel_limit=self._parallel_limit, host=devices.host(), gpus=gpus)
+    def _look(self, ours: Collection[int] = ()) -> list[Device]:
+        """The GPUs as they are now. The log tells which have gone or come. Blocking."""
+        before, self._seen = self._seen, devices.gpus(self._environ, ours)
+        devices.tell_changes(before, self._seen)
+        return self._seen
+
+    def _plan_now(self, model: Model, weights: Weights, spec: LoadSpec, ours: Collection[int]) -> MemoryPlan:
+        host, gpus = devices.host(), self._look(ours)
+        return self._plan(model, weights, spec, parallel_limit=self._parallel_limit, host=host, gpus=gpus)
 
     def _plan(
         self,

@@ -83,7 +83,11 @@ class RunnerPool:
     def __init__(self, config: PoolConfig) -> None:
         self._config = config
         self._planner = LoadPlanner(
-            config.kv_cache_type, config.num_parallel or None, config.prompt_cache, config.image_cache
+            config.kv_cache_type,
+            config.num_parallel or None,
+            config.prompt_cache,
+            config.image_cache,
+            config.environ,
         )
         self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
         self._tickets = itertools.count(1)
@@ -293,7 +297,8 @@ class RunnerPool:
                 self._in_background(process.close())
                 process = await RunnerProcess.spawn(self._config.environ)
                 await self._await_hello(process)
-            plan = await self._planner.plan(model, weights, spec)
+            ours = [loaded.process.pid for loaded in self._loaded.values()]
+            plan = await self._planner.plan(model, weights, spec, ours)
             message = await asyncio.to_thread(
                 load_message, model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention
             )

@@ -55,7 +55,24 @@ with _without_package():
 CPU_VARIANT = backends.load(C._lib)
 """Name of the llama.cpp CPU backend in use; empty if there is only one."""
 
-__all__ = ["CPU_VARIANT", "AbortFlag", "C", "LibraryLog", "library_log", "metadata_overrides", "multimodal", "version"]
+__all__ = [
+    "CPU_VARIANT",
+    "AbortFlag",
+    "C",
+    "LibraryLog",
+    "call",
+    "library_log",
+    "metadata_overrides",
+    "multimodal",
+    "version",
+]
+
+
+def call(name: str, result: Any, *arguments: object) -> Any:
+    """Call a ggml function, which llama-cpp-python does not bind; `result` is its ctypes return type."""
+    function = C._lib[name]  # by index, ctypes gives a new object: its restype is ours alone
+    function.restype = result
+    return function(*arguments)
 
 
 @functools.cache

@@ -81,7 +81,7 @@ def test_start_and_stop(tmp_path: Path, number: signal.Signals) -> None:
         _, log = child.communicate(timeout=PATIENCE)
     assert child.returncode == 0
     assert f"listening on 127.0.0.1:{port}" in log
-    machine = r"processor .+, \d+ threads?, \d+\.\d GiB memory, GPUs: .+"
+    machine = r"processor .+, \d+ threads?, \d+\.\d GiB memory, backends for GPUs: .+"
     assert len(re.findall(rf"level=INFO Pronk \S+, models in {re.escape(str(tmp_path))}/models, {machine}\n", log)) == 1
     assert "invalid value of OLLAMA_MAX_QUEUE" in log
     assert "method=GET path='/api/version' status=200" in log
