@@ -86,10 +86,10 @@ class Engine:
         self.models = Models(store, config.go_templates)
         self._config = config
         self._pool = RunnerPool(config)
-        self._repack_cache = RepackCache(store, config.environ)
+        self._repack_cache = RepackCache(store, config.environ, config.watchdog)
         self._constraints = Constraints()
-        self._validator = GrammarValidator(config.environ)
-        self._templates = TemplateService(config.environ)
+        self._validator = GrammarValidator(config.environ, config.watchdog)
+        self._templates = TemplateService(config.environ, watchdog=config.watchdog)
         self._names = LoadedNames(store, self._pool)
 
     async def start(self) -> None:

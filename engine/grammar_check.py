@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from engine.errors import EngineError, EngineStopped, InvalidRequest
 from engine.fair_queue import CLIENT, FairQueue
 from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
 from engine.spawn import child_environment
-from modelfile.operating_system import kill_group
+from modelfile.operating_system import is_stopped, kill_group
+from modelfile.watchdog import PATIENCE, killed_if_stopped
 from registry.logfields import fields
 
 REMEMBERED = 4096  # verdicts; clients send the same grammars again and again
@@ -37,11 +39,12 @@ class GrammarValidator:
 
     A grammar is tried for QUICK seconds of CPU time; if they do not suffice, for SLOW ones in a queue of its own, so
     that slow grammars do not hold up quick ones. Verdicts are cached. The process starts with `warm` or the first check
-    and is replaced if it dies.
+    and is replaced if it dies, or if a signal stops it for `watchdog` seconds.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], watchdog: float = PATIENCE) -> None:
         self._environ = environ
+        self._watchdog = watchdog
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
@@ -60,7 +63,9 @@ class GrammarValidator:
             self._warming = asyncio.create_task(self._warm())
 
     async def _warm(self) -> None:
-        with contextlib.suppress(EngineError):  # the first check starts it again and says what is wrong
+        with contextlib.suppress(
+            EngineError, ConnectionError
+        ):  # the first check starts it again and says what is wrong
             await self._running()
 
     async def check(self, grammar: Grammar, what: str, field: str = "") -> None:
@@ -174,19 +179,26 @@ class GrammarValidator:
             start_new_session=True,
         )
         try:
-            await _read(process)
+            async with self._watched(process):
+                await _read(process)
         except asyncio.IncompleteReadError:
             await self._end()
+            if process.returncode == -signal.SIGKILL:  # because it was stopped, or memory was short: try again
+                raise ConnectionResetError from None
             raise EngineError("grammar checker failed to start") from None
         self._reader = asyncio.create_task(self._read_verdicts(process))
 
+    def _watched(self, process: asyncio.subprocess.Process) -> contextlib.AbstractAsyncContextManager[None]:
+        return killed_if_stopped(process.pid, self._watchdog, lambda: kill_group(process.pid))
+
     async def _read_verdicts(self, process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
-            while True:
-                verdict = await _read(process)
-                answer = self._asked.get(verdict.id)
-                if answer is not None and not answer.done():
-                    answer.set_result(verdict)
+            async with self._watched(process):
+                while True:
+                    verdict = await _read(process)
+                    answer = self._asked.get(verdict.id)
+                    if answer is not None and not answer.done():
+                        answer.set_result(verdict)
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(ConnectionResetError())
@@ -198,7 +210,7 @@ class GrammarValidator:
         assert process.stdin is not None
         process.stdin.close()  # the process then kills its trials and exits
         try:
-            await asyncio.wait_for(process.wait(), EXIT_GRACE)
+            await asyncio.wait_for(process.wait(), 0 if is_stopped(process.pid) else EXIT_GRACE)
         except TimeoutError:
             kill_group(process.pid)
             await process.wait()

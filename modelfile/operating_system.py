@@ -115,6 +115,57 @@ async def _poll(process: asyncio.subprocess.Process, action: Callable[[], None])
     action()
 
 
+# Signs of life of another process. A process that has ended gives none.
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal (SIGSTOP) has stopped a process. One that a debugger holds does not count."""
+    if LINUX:
+        return _status(pid)[:1] == ["T"]
+    import psutil  # deferred, as children do without
+
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
+
+
+def work_done(pid: int) -> tuple[float, ...]:
+    """Numbers that grow as a process uses the processor or has pages read from a disk."""
+    if LINUX:
+        status = _status(pid)
+        return tuple(float(status[place]) for place in _WORK) if status else ()
+    import psutil
+
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return ()
+    return times.user, times.system
+
+
+def is_ready(pid: int) -> bool:
+    """Whether a thread of a process could run, waits for a disk or is held by a debugger; False if unknown."""
+    if not LINUX:
+        return False
+    try:
+        threads = os.listdir(PROC / f"{pid}/task")
+    except OSError:
+        return False
+    return any(_status(f"{pid}/task/{thread}")[:1] in (["R"], ["D"], ["t"]) for thread in threads)
+
+
+def _status(process: int | str) -> list[str]:
+    """`/proc/PID/stat` from the state on; empty if there is no such process."""
+    try:
+        return (PROC / f"{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+_WORK = (9, 11, 12)  # in `_status`: pages read from a disk, ticks of CPU time as user and in the kernel
+
+
 def run_delays(*, without: Collection[int | None] = ()) -> dict[int, int]:
     """How long threads of this process were ready to run and had no core: nanoseconds by the thread's id.
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from modelfile import worker_protocol
 from modelfile.crashes import CRASHES, advice, processor
 from modelfile.operating_system import kill_group, when_ended
+from modelfile.watchdog import PATIENCE, killed_if_stopped
 from modelfile.worker_protocol import Failed, Finished, Job, Progress
 
 _LONGEST_LINE = 1 << 20
@@ -24,12 +25,15 @@ class JobUnsupported(JobFailed):
     """The job's files are valid but not supported."""
 
 
-async def run_job(job: Job, environ: Mapping[str, str], progress: Callable[[int, int], None]) -> None:
+async def run_job(
+    job: Job, environ: Mapping[str, str], progress: Callable[[int, int], None], watchdog: float = PATIENCE
+) -> None:
     """Run a job in a worker process with the environment `environ`.
 
-    `progress` receives (completed, total). Raises JobFailed or JobUnsupported. Cancellation kills the process.
+    `progress` receives (completed, total). Raises JobFailed or JobUnsupported. Cancellation kills the process, and so
+    does a signal that stops it for `watchdog` seconds.
     """
-    async with _started(environ) as process:
+    async with _started(environ, watchdog) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(worker_protocol.encode(job) + b"\n")
@@ -45,7 +49,7 @@ async def run_job(job: Job, environ: Mapping[str, str], progress: Callable[[int,
 
 
 @asynccontextmanager
-async def _started(environ: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _started(environ: Mapping[str, str], watchdog: float) -> AsyncIterator[asyncio.subprocess.Process]:
     """A worker that waits for its job; killed with its forks at the end of the context."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -59,7 +63,8 @@ async def _started(environ: Mapping[str, str]) -> AsyncIterator[asyncio.subproce
     try:
         # What it has forked would keep the pipes open, and us waiting.
         with when_ended(process, lambda: kill_group(process.pid)):
-            yield process
+            async with killed_if_stopped(process.pid, watchdog, lambda: kill_group(process.pid)):
+                yield process
     finally:
         if process.returncode is None:
             kill_group(process.pid)

@@ -130,6 +130,7 @@ def build_engine(settings: Settings) -> Engine:
         gpu_overhead=settings.gpu_overhead,
         prompt_cache=settings.prompt_cache,
         image_cache=settings.image_cache,
+        watchdog=settings.watchdog,
         environ=settings.environ,
     )
     return Engine(Store(settings.models_folder), config)

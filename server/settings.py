@@ -135,6 +135,13 @@ class Settings:
     local_paths: bool = variable(
         "PRONK_LOCAL_PATHS", env.parse_bool, True, "1", "clients on this machine may name its files when they create"
     )
+    watchdog: float = variable(
+        "PRONK_WATCHDOG",
+        env.parse_timeout,
+        10.0,
+        "10s",
+        "a child process that gives no sign of life for so long is killed, and replaced when it is needed; 0: never",
+    )
     drain_timeout: float = variable(
         "PRONK_DRAIN_TIMEOUT", env.parse_seconds, 5.0, "5s", "how long running answers may go on after SIGTERM"
     )

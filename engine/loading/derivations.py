@@ -15,6 +15,7 @@ from engine.model import Model
 from engine.spawn import child_environment
 from modelfile.published import OllamaLayout, Unloadable, plan
 from modelfile.threads import in_thread
+from modelfile.watchdog import PATIENCE
 from modelfile.worker_client import JobFailed, run_job
 from modelfile.worker_protocol import Derive
 from registry.gguf import GGUFHeader, read_header
@@ -53,8 +54,9 @@ class RepackCache:
     A file once begun is finished even if no request waits for it any more: the next request uses it.
     """
 
-    def __init__(self, store: Store, environ: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, environ: Mapping[str, str], watchdog: float = PATIENCE) -> None:
         self._store = store
+        self._watchdog = watchdog
         self._environ = child_environment(environ)
         self._weights: dict[Path, Weights] = {}  # of models that are not loaded as stored, by the stored file
         self._making: dict[Path, asyncio.Task[str]] = {}
@@ -132,7 +134,7 @@ class RepackCache:
         lease = ExitStack()
         try:
             await in_thread(lease.enter_context, self._store.lease((_digest(model),)))
-            await run_job(job, self._environ, _ignore_progress)
+            await run_job(job, self._environ, _ignore_progress, self._watchdog)
             size = await asyncio.to_thread(_total_size, self._paths(model, layout))
         except JobFailed as error:
             log.warning("repack failed", extra=fields(model=name, reason=str(error)))

@@ -41,6 +41,7 @@ from engine.loading.state import (
 from engine.model import Model
 from engine.selftest import SelfTest
 from engine.spawn import child_environment
+from modelfile.watchdog import PATIENCE
 from registry.logfields import REQUEST_ID, fields
 
 LOADED_PER_DEVICE = 3  # models, unless the configuration says how many
@@ -58,7 +59,8 @@ log = logging.getLogger("pronk.engine")
 class PoolConfig:
     """Limits of all processes together: times in seconds, sizes in bytes.
 
-    0 for a number of sequences or models, and None, let the machine decide. `environ` is the server's environment.
+    0 for a number of sequences or models, and None, let the machine decide. A child that gives no sign of life for
+    `watchdog` seconds is killed. `environ` is the server's environment.
     """
 
     keep_alive: float = 300.0
@@ -71,6 +73,7 @@ class PoolConfig:
     gpu_overhead: int = 0
     prompt_cache: int | None = None
     image_cache: int = 256 << 20
+    watchdog: float = PATIENCE
     environ: Mapping[str, str]
 
 
@@ -292,11 +295,10 @@ class RunnerPool:
             if (verdict := self._crashes.verdict(load)) is not None:
                 raise LoadFailed(verdict)
             process = await self._take_spare()
-            await self._await_hello(process)
-            if not process.alive:  # the spare died while it had nothing to do; a fresh process may live
-                self._in_background(process.close())
-                process = await RunnerProcess.spawn(self._config.environ)
+            if process.usable:
                 await self._await_hello(process)
+            if not process.usable:  # something has ended or stopped the spare while it had nothing to do
+                process = await self._replaced(process)
             ours = [loaded.process.pid for loaded in self._loaded.values()]
             plan = await self._planner.plan(model, weights, spec, ours)
             message = await asyncio.to_thread(
@@ -304,7 +306,13 @@ class RunnerPool:
             )
             process.model = model.name.shortest
             try:
-                report = await process.load(message, self._config.load_timeout)
+                try:
+                    report = await process.load(message, self._config.load_timeout)
+                except LoadFailed:
+                    if not process.hung:
+                        raise
+                    process = await self._replaced(process)
+                    report = await process.load(message, self._config.load_timeout)
             except LoadCrashed as error:
                 raise LoadFailed(await self._crashes.died(load, model.name.shortest, error)) from None
         except (EngineError, OSError) as error:
@@ -366,6 +374,19 @@ class RunnerPool:
             self._crashes.died_at_work(load, loaded.model.name.shortest, process.cause)
         await process.close()
 
+    async def _replaced(self, process: RunnerProcess) -> RunnerProcess:
+        """A fresh process instead of one that is of no use. Raises OSError."""
+        ending = process.ending or "it is stopped"
+        log.warning("process replaced before its load: %s", ending, extra=fields(pid=process.pid))
+        self._in_background(process.close())
+        fresh = await self._spawn()
+        fresh.model = process.model
+        await self._await_hello(fresh)
+        return fresh
+
+    async def _spawn(self) -> RunnerProcess:
+        return await RunnerProcess.spawn(self._config.environ, self._config.watchdog)
+
     async def _await_hello(self, process: RunnerProcess) -> None:
         """Wait for what a child tells the planner of the CPU; if it hangs, the load that follows will notice."""
         with suppress(TimeoutError):
@@ -384,7 +405,7 @@ class RunnerPool:
 
     def _prepare_spare(self) -> None:
         if self._spare is None and not self.stopping:
-            self._spare = asyncio.create_task(RunnerProcess.spawn(self._config.environ))
+            self._spare = asyncio.create_task(self._spawn())
 
     async def _run_self_test(self) -> SelfTest:
         log.warning("self-test starts: several loads crashed in a row")

@@ -62,14 +62,13 @@ from engine.messages import (
 )
 from engine.spawn import start_child
 from modelfile.crashes import CRASHES, name_of
-from modelfile.operating_system import kill_group
+from modelfile.operating_system import is_stopped, kill_group
+from modelfile.watchdog import LOOKS, PATIENCE, Watchdog
 from registry.logfields import REQUEST_ID, fields
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
-PATIENCE = 30.0  # seconds without a sign of life after which a child counts as hung
-PINGS_PER_PATIENCE = 3
 MOST_TOKENS = 1 << 31  # token ids are int32
-STUCK_FACTOR = 10  # a forward pass may take this many times the patience
+STUCK_FACTOR = 30  # so many times the patience may a child compute without an end of a pass, or without an answer
 log = logging.getLogger("pronk.engine")
 
 
@@ -81,8 +80,9 @@ class RunnerProcess(asyncio.Protocol):
     forked is dead.
 
     `greeted` is set at its `Hello`, or at its end: then `copied_types` are the types of weights that the library copies
-    (`runner.repacking`). `answered`: it has finished a request. `ending` says how it ended, for users. Its log records
-    are written here, with its pid and `model`, the name under which the model was loaded.
+    (`runner.repacking`). `answered`: it has finished a request. `ending` says how it ended, for users; `hung`: it was
+    killed because it did nothing any more. Its log records are written here, with its pid and `model`, the name under
+    which the model was loaded.
     """
 
     def __init__(self, patience: float) -> None:
@@ -99,6 +99,8 @@ class RunnerProcess(asyncio.Protocol):
         self._stall: asyncio.Timeout | None = None
         self._stall_timeout = math.inf
         self.ending = ""
+        self.hung = False
+        self._heard = False  # since the watchdog's last look
         self._signal = 0  # the signal that killed it, or 0
         self.answered = False
         self._last_words = ""
@@ -115,7 +117,8 @@ class RunnerProcess(asyncio.Protocol):
     async def spawn(cls, environ: Mapping[str, str], patience: float = PATIENCE) -> RunnerProcess:
         """Start a child. It gets what `child_environment` leaves of `environ`. Raises OSError.
 
-        Once it has loaded a model, it is killed when it gives no sign of life for `patience` seconds.
+        It is killed when it gives no sign of life for `patience` seconds; inf: never. Before it has loaded a model it
+        only must not be stopped.
         """
         self = cls(patience)
         self._process, ours = await start_child("engine.runner", environ)
@@ -123,6 +126,8 @@ class RunnerProcess(asyncio.Protocol):
         self._transport = transport
         log.debug("process started", extra=fields(pid=self.pid))
         self._exit_task = asyncio.create_task(self._await_exit())
+        if not math.isinf(patience):
+            self._watchdog = asyncio.create_task(self._watch())
         return self
 
     @property
@@ -135,6 +140,11 @@ class RunnerProcess(asyncio.Protocol):
     def alive(self) -> bool:
         """Whether the child still listens."""
         return not self._gone
+
+    @property
+    def usable(self) -> bool:
+        """Whether the child listens and no signal has stopped it."""
+        return self.alive and not is_stopped(self.pid)
 
     @property
     def cause(self) -> str:
@@ -157,7 +167,6 @@ class RunnerProcess(asyncio.Protocol):
             raise LoadFailed("timed out waiting for llama-server to start - the load made no progress") from None
         finally:
             self._load = self._stall = None
-        self._watchdog = asyncio.create_task(self._watch())
         return self.loaded
 
     def submit(
@@ -285,6 +294,7 @@ class RunnerProcess(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop: take every whole frame out of the buffer."""
+        self._heard = True
         self._buffer += data
         try:
             for event in take_events(self._buffer):
@@ -327,11 +337,12 @@ class RunnerProcess(asyncio.Protocol):
         self.exited.set()
 
     def _give_up(self, reason: str) -> None:
-        """Fail all requests at once and kill the child, however long its end takes."""
+        """Kill the child. All requests fail as soon as it has ended, or soon even if it does not."""
+        assert self._transport is not None
         self._gone = True
         self._last_words = reason
-        self._fail_all(reason)
         self.kill()
+        self._transport.abort()
 
     def _fail_all(self, detail: str) -> None:
         self._failure = detail
@@ -348,21 +359,35 @@ class RunnerProcess(asyncio.Protocol):
         return RunnerDied(self._failure, crashed=self._signal in CRASHES)
 
     async def _watch(self) -> None:
-        """Kill the child if it does not answer a ping, or is busy but finishes no forward pass."""
-        steps, since = -1, 0
-        while True:
-            await asyncio.sleep(self._patience / PINGS_PER_PATIENCE)
-            try:
-                pong = await asyncio.wait_for(self.ping(), self._patience)
-            except TimeoutError:
+        """Kill the child if it hangs: it is stopped, or answers no ping, or is busy but finishes no forward pass."""
+        dog = Watchdog(self.pid, self._patience)
+        ping: asyncio.Future[FromRunner] | None = None
+        stuck = steps = rest = 0
+        while stuck <= STUCK_FACTOR * LOOKS:
+            await asyncio.sleep(dog.interval)
+            heard, self._heard = self._heard, False
+            if dog.look(heard=heard, asked=ping is not None):
                 break
-            except RunnerDied:
-                return
-            since = since + 1 if pong.busy and pong.steps == steps else 0
-            steps = pong.steps
-            if since > STUCK_FACTOR * PINGS_PER_PATIENCE:
-                break
-        self._give_up("it gave no sign of life")
+            progress = heard and ping is None
+            if ping is not None and ping.done():
+                pong, ping = ping.result(), None
+                assert isinstance(pong, Pong)
+                progress = not pong.busy or pong.steps != steps
+                steps = pong.steps
+            rest = 0 if self._streams or self._replies else rest + 1
+            stuck = 0 if progress or rest else stuck + 1
+            if self.loaded is not None and ping is None and (rest % LOOKS == 0 if rest else not heard):
+                ping = self._send_ping()
+        self.hung = True
+        self._give_up(f"it gave no sign of life for {self._patience:g} s")
+
+    def _send_ping(self) -> asyncio.Future[FromRunner]:
+        message_id = next(self._ids)
+        reply: asyncio.Future[FromRunner] = asyncio.get_running_loop().create_future()
+        reply.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for it
+        self._replies[message_id] = reply
+        self._send(Ping(message_id))
+        return reply
 
     def _receive(self, event: FromRunner) -> None:
         match event:

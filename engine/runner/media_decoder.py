@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import struct
@@ -18,6 +19,7 @@ import numpy as np
 
 from engine.runner.media import UNREADABLE, MediaRejected, Medium, Picture, Sound
 from engine.signatures import is_sound
+from modelfile.operating_system import address_space, is_stopped, limit_address_space, prepare_child
 
 REQUEST = struct.Struct("<II")  # samples per second that are wanted of sounds, bytes of the file
 ANSWER = struct.Struct("<III")  # height and width of a picture, or zeros; bytes of pixels, samples or a text
@@ -25,6 +27,7 @@ TEXT = (1 << 32) - 1  # instead of a height: the file is rejected
 MEMORY = 1 << 30  # bytes of addresses beyond those of the process itself
 CPU_SECONDS = 15.0  # for one file
 WALL_SECONDS = 60.0  # for one file, on a machine that is busy with other things
+STOPPED = 5  # seconds after which a process that a signal has stopped is given up
 
 
 class MediaDecoder:
@@ -45,6 +48,8 @@ class MediaDecoder:
                 stdout=subprocess.PIPE,
                 bufsize=0,
             )
+            assert self._process.stdin is not None
+            os.set_blocking(self._process.stdin.fileno(), False)
 
     def decode(self, data: bytes, rate: int) -> Medium:
         """The pixels of a picture, or the samples of a sound at `rate`. Raises MediaRejected."""
@@ -77,28 +82,37 @@ class MediaDecoder:
         for part in (REQUEST.pack(rate, len(data)), data):
             view = memoryview(part)
             while view:
-                view = view[self._process.stdin.write(view) :]
-        head = _read(self._process.stdout, ANSWER.size, deadline)
+                self._wait([], [self._process.stdin], deadline)
+                view = view[self._process.stdin.write(view) or 0 :]
+        head = self._read(self._process.stdout, ANSWER.size, deadline)
         height, width, size = ANSWER.unpack(head)
-        return height, width, _read(self._process.stdout, size, deadline)
+        return height, width, self._read(self._process.stdout, size, deadline)
 
+    def _read(self, pipe: IO[bytes], size: int, deadline: float) -> bytearray:
+        data = bytearray()
+        while len(data) < size:
+            self._wait([pipe], [], deadline)
+            part = pipe.read(size - len(data))
+            if not part:
+                raise EOFError
+            data += part
+        return data
 
-def _read(pipe: IO[bytes], size: int, deadline: float) -> bytearray:
-    data = bytearray()
-    while len(data) < size:
-        if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            raise TimeoutError
-        part = pipe.read(size - len(data))
-        if not part:
-            raise EOFError
-        data += part
-    return data
+    def _wait(self, reading: list[IO[bytes]], writing: list[IO[bytes]], deadline: float) -> None:
+        """Block until a pipe is ready. Raises TimeoutError, also if a signal has stopped the process for long."""
+        assert self._process is not None
+        stopped = 0
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            if any(select.select(reading, writing, [], min(left, 1.0))):
+                return
+            stopped = stopped + 1 if is_stopped(self._process.pid) else 0
+            if left <= 1.0 or stopped >= STOPPED:
+                raise TimeoutError
 
 
 def main() -> None:
     """Decode files from standard input until it is closed."""
-    from modelfile.operating_system import address_space, limit_address_space, prepare_child
-
     prepare_child()
     # All these are imported here: those who start the process need none of them.
     from engine.runner.pictures import read_picture

@@ -203,6 +203,14 @@ async def test_a_checker_that_hangs_is_replaced(validator: GrammarValidator) -> 
     assert validator._process.pid != stopped
 
 
+async def test_a_checker_that_is_stopped_while_it_starts_is_replaced(tmp_path: Path) -> None:
+    once = f"p = pathlib.Path({str(tmp_path)!r}, 'started')\nif not p.exists(): p.touch(); os.kill(os.getpid(), 19)"
+    (tmp_path / "sitecustomize.py").write_text(f"import os, pathlib\n{once}")
+    validator = GrammarValidator(os.environ | {"PYTHONPATH": str(tmp_path)}, 0.5)
+    await validator.check(GOOD, "x")
+    await validator.close()
+
+
 async def test_a_check_that_is_given_up_leaves_its_verdict_to_nobody(validator: GrammarValidator) -> None:
     await validator.check(GOOD, "x")
     given_up = asyncio.create_task(validator.check(of_schema(HOSTILE["time"][0]), "x"))

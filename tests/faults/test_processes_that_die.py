@@ -4,7 +4,11 @@ import asyncio
 import json
 import os
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -12,6 +16,7 @@ import pytest
 
 from registry.names import Digest
 from tests.modelfile.create.models import F16
+from tests.processes import descendants
 from tests.serving import GREEDY, LOOPBACK, PATIENCE, ROOT, Served, serving
 
 STORY = {"model": "tinychat", "prompt": "Write a long story.", "options": {"num_predict": 1000, "temperature": 1}}
@@ -49,6 +54,75 @@ async def test_the_child_is_killed_under_load(server: Served) -> None:
             assert answer.json()["response"] == "1, 2, 3, 4, 5"
     zombies = [child for child in server.runners() if child.status() == psutil.STATUS_ZOMBIE]
     assert not zombies
+
+
+@contextmanager
+def watched(tmp_path: Path) -> Iterator[tuple[Served, httpx.Client]]:
+    """A server that waits a second for signs of life, and a client of it."""
+    with (
+        serving(tmp_path / "models", PRONK_WATCHDOG="1s") as server,
+        httpx.Client(base_url=server.url, **LOOPBACK, timeout=PATIENCE) as client,
+    ):
+        yield server, client
+
+
+def answers(client: httpx.Client, path: str = "/api/generate", **fields: object) -> dict[str, Any]:
+    answer: dict[str, Any] = client.post(path, json=COUNT | fields).raise_for_status().json()
+    return answer
+
+
+def children(server: Served, module: str) -> list[psutil.Process]:
+    """The children that run this module, once there are any."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := descendants(server.process.pid, module)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def stop(*processes: psutil.Process) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+
+
+def test_a_child_that_is_stopped_in_a_stream_is_replaced(tmp_path: Path) -> None:
+    with watched(tmp_path) as (server, client):
+        answers(client)
+        with client.stream("POST", "/api/generate", json=STORY) as story:
+            lines = story.iter_lines()
+            next(lines)
+            stopped = busiest(server)
+            stop(stopped)
+            last = json.loads([*lines][-1])
+        assert last["error"].startswith(GONE)
+        assert last["error"].endswith("it gave no sign of life for 1 s")
+        assert answers(client)["response"] == "1, 2, 3, 4, 5"
+        psutil.wait_procs([stopped], PATIENCE)
+        assert not stopped.is_running()
+
+
+def test_a_spare_child_that_is_stopped_is_replaced_before_the_next_load(tmp_path: Path) -> None:
+    with watched(tmp_path) as (server, client):
+        answers(client, keep_alive=0)
+        for _ in range(3):
+            stop(*children(server, "engine.runner"))
+            assert answers(client, keep_alive=0)["response"] == "1, 2, 3, 4, 5"
+
+
+def test_what_checks_grammars_and_renders_templates_is_replaced_when_it_is_stopped(tmp_path: Path) -> None:
+    chat = {"messages": [{"role": "user", "content": "Count to 5"}]}
+    with watched(tmp_path) as (server, client):
+        answers(client, "/api/chat", **chat)
+        answers(client, format="json")
+        for number in range(2):
+            stop(*children(server, "engine.runner.grammar_check"))
+            schema = {"type": "object", "properties": {f"a{number}": {"type": "null"}}}
+            assert json.loads(answers(client, format=schema, options=FORMATTED["options"])["response"]) is not None
+        stop(*children(server, "engine.chat.jinja.worker")[1:])  # the first forks the others
+        assert answers(client, "/api/chat", **chat)["message"]["content"] == "1, 2, 3, 4, 5"
+        stop(children(server, "engine.chat.jinja.worker")[0])
+        replies = [answers(client, "/api/chat", **chat)["message"]["content"] for _ in range(4)]
+        assert replies == ["1, 2, 3, 4, 5"] * 4
 
 
 def test_no_child_survives_the_parent(tmp_path: Path) -> None:

@@ -42,6 +42,13 @@ async def test_a_worker_that_the_library_kills_says_what_helps(tmp_path: Path) -
         await asyncio.wait_for(run_job(Verify(path="x"), environ, lambda _completed, _total: None), 60)
 
 
+async def test_a_worker_that_is_stopped_fails_its_job(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
+    environ = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PATH": os.environ["PATH"]}
+    with pytest.raises(JobFailed, match=r"unexpectedly stopped: Killed$"):
+        await asyncio.wait_for(run_job(Verify(path="x"), environ, lambda _completed, _total: None, 0.5), 60)
+
+
 def _await_end(pid: int) -> None:
     """Wait until an orphan has ended; who reaps it here is not ours to say."""
     deadline = time.monotonic() + 60

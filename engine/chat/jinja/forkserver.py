@@ -11,11 +11,12 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from engine.chat.jinja.messages import ENDED, FORK, FORK_SLOW, KILL, LARGEST, ORDER
+from engine.chat.jinja.messages import ENDED, FORK, FORK_SLOW, KILL, LARGEST, ORDER, REPORT, STARTED
 from engine.errors import EngineError
 from engine.messages import FRAME_HEADER
 from engine.spawn import start_child
 from modelfile.operating_system import kill_group
+from modelfile.watchdog import killed_if_stopped
 
 DOES_NOT_START = "chat template renderer failed to start"
 MODULE = "engine.chat.jinja.worker"
@@ -109,6 +110,7 @@ class ForkServer:
         self._on_exit = on_exit
         self._on_lost = on_lost
         self._numbers = itertools.count(1)
+        self._pids: dict[int, int] = {}  # of workers that run, by number
         self._buffer = b""
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
@@ -116,16 +118,21 @@ class ForkServer:
 
     @classmethod
     async def start(
-        cls, environ: Mapping[str, str], on_exit: Callable[[int, int], None], on_lost: Callable[[ForkServer], None]
+        cls,
+        environ: Mapping[str, str],
+        on_exit: Callable[[int, int], None],
+        on_lost: Callable[[ForkServer], None],
+        watchdog: float,
     ) -> ForkServer:
         """Start one and wait until it can fork. Raises OSError or EngineError.
 
-        `environ` is the server's environment; a child gets only what it needs of it.
+        `environ` is the server's environment; a child gets only what it needs of it. It is killed if a signal stops it
+        meanwhile for `watchdog` seconds.
         """
         process, ours = await start_child(MODULE, environ)
         server = cls(process, ours, on_exit, on_lost)
         try:
-            async with asyncio.timeout(_START_GRACE):
+            async with asyncio.timeout(_START_GRACE), killed_if_stopped(process.pid, watchdog, server.kill_all):
                 await server._ready
         except BaseException:
             await server.close()
@@ -136,6 +143,10 @@ class ForkServer:
     def pid(self) -> int:
         """Its process id, which is also the process group of all workers."""
         return self._process.pid
+
+    def pid_of(self, worker: Worker) -> int | None:
+        """A worker's process id, while it is known to run."""
+        return self._pids.get(worker.number)
 
     def fork(self, on_reply: Callable[[Worker, bytes], None], *, slow: bool = False) -> Worker:
         """A new worker, which may be sent a frame at once. `slow`: it runs at a lower priority."""
@@ -182,10 +193,13 @@ class ForkServer:
                 self._ready.set_exception(EngineError(DOES_NOT_START))
             return
         self._buffer += data
-        while len(self._buffer) >= ENDED.size:
-            number, status = ENDED.unpack_from(self._buffer)
-            self._buffer = self._buffer[ENDED.size :]
-            if number:
-                self._on_exit(number, status)
+        while len(self._buffer) >= REPORT.size:
+            what, number, value = REPORT.unpack_from(self._buffer)
+            self._buffer = self._buffer[REPORT.size :]
+            if what == STARTED:
+                self._pids[number] = value
+            elif what == ENDED:
+                self._pids.pop(number, None)
+                self._on_exit(number, value)
             else:
                 self._ready.set_result(None)

@@ -1,7 +1,7 @@
 """Messages between the server and the processes that render chat templates: typed msgpack, no logic.
 
 A frame is a little-endian u32 length and a msgpack body: one `Render` to a worker, then one `Reply` from it. The fork
-server gets an `ORDER`, with a socket if it is to fork, and sends `ENDED`.
+server gets an `ORDER`, with a socket if it is to fork, and sends `REPORT`s.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ ORDER = struct.Struct("<cI")
 FORK, FORK_SLOW, KILL = b"f", b"s", b"k"
 """Orders: fork a worker, fork one at a lower priority, kill one."""
 
-ENDED = struct.Struct("<Ii")
-"""A worker's end: its number and its exit code or minus its signal. Number 0: the fork server is ready."""
+REPORT = struct.Struct("<cIi")
+"""What the fork server tells: what has happened, a worker's number, and another number."""
+
+READY, STARTED, ENDED = b"r", b"s", b"e"
+"""Reports: ready to fork; a worker has this process id; a worker has ended, with its exit code or minus its signal."""
 
 
 class ChatTemplates(msgspec.Struct, array_like=True, frozen=True):

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import itertools
 import logging
+import math
 import signal
 import time
 from collections import Counter, deque
@@ -36,6 +37,8 @@ from engine.chat.jinja.messages import (
 )
 from engine.chat.prompt import Prompt, RemoteRenderer, Renderer, RenderError, TemplateOverBudget
 from engine.errors import EngineError, EngineStopped, ServerBusy
+from modelfile.operating_system import is_stopped
+from modelfile.watchdog import PATIENCE, Watchdog
 from registry.logfields import REQUEST_ID, fields
 
 log = logging.getLogger("pronk.engine")
@@ -79,7 +82,10 @@ class _Job:
 
 @dataclass(slots=True, eq=False)
 class _Process:
-    """A worker, the keys of the templates it was sent (`known`), and its job with that job's limit of CPU time."""
+    """A worker, the keys of the templates it was sent (`known`), and its job with that job's limit of CPU time.
+
+    It is killed if it is `overdue`, or if a signal has `stopped` it, which its `dog` sees.
+    """
 
     worker: Worker
     slow: bool
@@ -88,17 +94,24 @@ class _Process:
     cpu_seconds: float = 0.0
     timer: asyncio.TimerHandle | None = None
     overdue: bool = False
+    stopped: bool = False
+    dog: Watchdog | None = None
 
 
 class TemplateService:
     """Renders with the chat templates of all models. Lives on the server's event loop; `close` ends its processes.
 
-    They start with the first conversation, or with `warm`. `environ` is the server's environment.
+    They start with the first conversation, or with `warm`. One that a signal stops for `watchdog` seconds is replaced.
+    `environ` is the server's environment.
     """
 
-    def __init__(self, environ: Mapping[str, str], limits: RenderLimits | None = None) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], limits: RenderLimits | None = None, watchdog: float = PATIENCE
+    ) -> None:
         self._environ = environ
         self._limits = limits or RenderLimits()
+        self._watchdog = watchdog
+        self._watching: asyncio.Task[None] | None = None
         self._breaker = CircuitBreaker()
         self._numbers = itertools.count()
         self._queues: dict[bytes, deque[_Job]] = {}  # by template key
@@ -149,8 +162,9 @@ class TemplateService:
         self._fail_all(EngineStopped())
         for process in list(self._processes.values()):
             self._forget(process)
-        if self._starting is not None:
-            self._starting.cancel()
+        for task in (self._starting, self._watching):
+            if task is not None:
+                task.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
         server, self._server = self._server, None
@@ -180,6 +194,8 @@ class TemplateService:
         if self._server is None:
             self.warm()
             return
+        if self._queues or self._slow_queue:
+            self._replace_stopped(self._server)
         quick = [process for process in self._processes.values() if not process.slow]
         quick += [self._fork(self._server, slow=False) for _ in range(_QUICK - len(quick))]
         for process in quick:
@@ -187,6 +203,15 @@ class TemplateService:
                 self._assign(process, job)
         while job := self._next_slow():
             self._assign(self._fork(self._server, slow=True), job)
+
+    def _replace_stopped(self, server: ForkServer) -> None:
+        """Kill what a signal has stopped and has nothing to do, before it gets a job."""
+        if is_stopped(server.pid):
+            server.kill_all()
+        for process in [process for process in self._processes.values() if process.job is None]:
+            if (pid := server.pid_of(process.worker)) is not None and is_stopped(pid):
+                server.kill(process.worker)
+                self._forget(process)
 
     def _next_quick(self, quick: Sequence[_Process]) -> _Job | None:
         """The oldest job that a quick process may render now."""
@@ -299,7 +324,9 @@ class TemplateService:
             return  # expected
         self._forget(process)
         if job := self._release(process):
-            if process.overdue or status == -signal.SIGPROF:
+            if process.stopped:
+                self._retry(job, EngineError("chat template renderer is stopped again and again"))
+            elif process.overdue or status == -signal.SIGPROF:
                 had_all = process.cpu_seconds >= job.allowance and not process.overdue
                 self._over_budget(job, _TOO_SLOW, final=process.slow or had_all)
             else:
@@ -351,13 +378,17 @@ class TemplateService:
         self._queues.clear()
         self._slow_queue.clear()
         for job in jobs:
-            job.losses += 1
-            if job.losses > _LOSSES:
-                job.fail(error)
-            else:
-                self._enqueue(job)
+            self._retry(job, error)
         if self._queues or self._slow_queue:
             self._dispatch()
+
+    def _retry(self, job: _Job, error: EngineError) -> None:
+        """Queue a job once more that has lost its process; it fails with `error` if that happens too often."""
+        job.losses += 1
+        if job.losses > _LOSSES:
+            job.fail(error)
+        else:
+            self._enqueue(job)
 
     def _all_jobs(self) -> Iterator[_Job]:
         yield from (process.job for process in self._processes.values() if process.job)
@@ -365,13 +396,33 @@ class TemplateService:
 
     async def _start(self) -> None:
         try:
-            server = await ForkServer.start(self._environ, self._on_worker_exit, self._on_fork_server_exit)
+            server = await ForkServer.start(
+                self._environ, self._on_worker_exit, self._on_fork_server_exit, self._watchdog
+            )
         except (OSError, EngineError) as error:
             self._starting = None
             self._retry_all(error if isinstance(error, EngineError) else EngineError(f"{DOES_NOT_START}: {error}"))
         else:
             self._server, self._starting = server, None
+            if not math.isinf(self._watchdog):
+                self._watching = self._spawn(self._watch(server))
             self._dispatch()
+
+    async def _watch(self, server: ForkServer) -> None:
+        """Kill processes that a signal has stopped: workers that have a job, or all, if it is the fork server."""
+        dog = Watchdog(server.pid, self._watchdog)
+        while server is self._server:
+            await asyncio.sleep(dog.interval)
+            busy = [process for process in self._processes.values() if process.job and not process.stopped]
+            if dog.look(heard=not busy):
+                server.kill_all()
+                return
+            for process in busy:
+                if process.dog is None and (pid := server.pid_of(process.worker)) is not None:
+                    process.dog = Watchdog(pid, self._watchdog)
+                if process.dog is not None and process.dog.look():
+                    process.stopped = True
+                    self._kill(process)
 
     def _fail_all(self, error: Exception) -> None:
         for job in self._all_jobs():

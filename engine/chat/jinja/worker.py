@@ -24,6 +24,9 @@ from engine.chat.jinja.messages import (
     FORK_SLOW,
     KILL,
     ORDER,
+    READY,
+    REPORT,
+    STARTED,
     ChatTemplates,
     Refused,
     Render,
@@ -77,13 +80,12 @@ class Forks:
         """Follow orders until the socket is closed."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._alarms.fileno(), warn_on_full_buffer=False)
-        self._orders.sendall(ENDED.pack(0, 0))
+        self._report(READY)
         while True:
             ready, _, _ = select.select([self._orders, self._alarm], [], [])
             if self._alarm in ready:
                 self._alarm.recv(4096)
-                with suppress(ConnectionError):
-                    self._tell_ends()
+                self._tell_ends()
             if self._orders in ready and not self._follow():
                 break
         for pid in self._numbers:
@@ -110,6 +112,7 @@ class Forks:
             self._be_forked(connection, NICENESS if order == FORK_SLOW else 0)
         self._numbers[pid] = number
         connection.close()
+        self._report(STARTED, number, pid)
         return True
 
     def _tell_ends(self) -> None:
@@ -117,7 +120,11 @@ class Forks:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            self._orders.sendall(ENDED.pack(self._numbers.pop(pid), os.waitstatus_to_exitcode(status)))
+            self._report(ENDED, self._numbers.pop(pid), os.waitstatus_to_exitcode(status))
+
+    def _report(self, what: bytes, number: int = 0, value: int = 0) -> None:
+        with suppress(ConnectionError):  # the server has closed the socket, as the next order will show
+            self._orders.sendall(REPORT.pack(what, number, value))
 
     def _be_forked(self, connection: socket.socket, niceness: int) -> None:
         """The life of a worker. Does not return."""

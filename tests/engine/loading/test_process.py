@@ -176,9 +176,49 @@ async def test_a_child_that_hangs_is_found_out_and_killed() -> None:
     await process.load(load(), math.inf)
     (answer,) = await begun(process)
     os.kill(process.pid, signal.SIGSTOP)
-    assert "no sign of life" in str(await failure(answer))
+    assert "no sign of life for 0.3 s" in str(await failure(answer))
     await process.exited.wait()
+    assert process.hung
     assert gone(process.pid)
+    await process.close()
+
+
+async def test_a_child_that_is_stopped_is_of_no_use_and_ends_also_without_a_model(spare: RunnerProcess) -> None:
+    await spare.greeted.wait()
+    assert spare.usable
+    os.kill(spare.pid, signal.SIGSTOP)
+    while spare.usable:  # noqa: ASYNC110 - until the signal has arrived
+        await asyncio.sleep(0.01)
+    watched = await RunnerProcess.spawn(os.environ, patience=0.3)
+    os.kill(watched.pid, signal.SIGSTOP)
+    with pytest.raises(LoadFailed, match="no sign of life"):
+        await watched.load(load(), math.inf)
+    assert watched.hung
+    await watched.exited.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it finds its socket in /proc")
+async def test_a_child_that_computes_and_cannot_answer_lives(tmp_path: Path) -> None:
+    """Its only core is busy in one thread, which keeps the interpreter's lock, for longer than the patience."""
+    lines = [
+        "import pathlib, threading, time",
+        "here = pathlib.Path(__file__)",
+        "def work():",
+        "    while not here.with_name('go').exists(): time.sleep(0.01)",
+        "    started = time.monotonic()",
+        "    while time.monotonic() < started + 1.5: sorted(range(3000000), key=abs)",
+        "    here.with_name('done').touch()",
+        "threading.Thread(target=work, daemon=True).start()",
+        "import sys; sys.setswitchinterval(100)",
+    ]
+    (tmp_path / "sitecustomize.py").write_text("\n".join(lines))
+    process = await RunnerProcess.spawn({**os.environ, "PYTHONPATH": str(tmp_path)}, patience=0.3)
+    await process.load(load(), math.inf)
+    (tmp_path / "go").touch()
+    while not (tmp_path / "done").exists():
+        assert process.alive
+        await asyncio.sleep(0.01)
+    assert await process.tokenize("Hello")
     await process.close()
 
 
