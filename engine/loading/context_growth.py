@@ -86,17 +86,16 @@ class ContextGrowth:
         if most >= growth.wanted:
             return [self._order(runner, int(min(most, growth.target)), most)]
         staying = [other for other in others if not other.quiet and other.state is not State.LEAVING]
-        room = self._runners.room(staying, sum(other.least for other in staying))
-        aim = int(min(growth.wanted, runner.most_cells(room)))
+        most_room = self._runners.room(staying, sum(other.least for other in staying))
+        aim = int(min(growth.wanted, runner.most_cells(most_room)))
         if aim <= runner.spec.num_ctx:
             return [self._grown(growth)]
         if most >= aim:
             return [self._order(runner, aim, most)]
-        going, shrinking = self._runners.victims(runner.size_with(aim), others, now)
+        room = self._runners.room_for(runner.size_with(aim), others, now, drains=False)
         spec = replace(runner.spec, trace_id="")  # the request that grows is not the one that has loaded the model
-        idle = [victim for victim in going if victim.idle]
-        unloads = [self._runners.unload(victim, "room for a longer context", spec) for victim in idle]
-        return [*unloads, *(self.shrink(other) for other in shrinking)]
+        unloads = [self._runners.unload(victim, "room for a longer context", spec) for victim in room.idle]
+        return [*unloads, *(self.shrink(other) for other in room.shrinking)]
 
     def _widen(self, runner: Runner) -> list[Action]:
         """Order more cells for a context that is long enough, so that all can run at once, if that costs nobody."""

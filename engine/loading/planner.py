@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -89,9 +91,21 @@ class LoadPlanner:
                     self._estimates.popitem(last=False)
             return plan
 
-    async def plan(self, model: Model, weights: Weights, spec: LoadSpec, ours: Collection[int] = ()) -> MemoryPlan:
-        """The plan for a load that starts now; `ours` are our processes. Raises GGUFError or OSError."""
-        return await asyncio.to_thread(self._plan_now, model, weights, spec, ours)
+    async def plan(
+        self,
+        model: Model,
+        weights: Weights,
+        spec: LoadSpec,
+        ours: Collection[int] = (),
+        *,
+        room: float = math.inf,
+        promised: int = 0,
+    ) -> MemoryPlan:
+        """The plan for a load that starts now; `ours` are our processes. Raises GGUFError or OSError.
+
+        `room`: bytes that it may take. Of the memory that is free, `promised` bytes are for other loads.
+        """
+        return await asyncio.to_thread(self._plan_now, model, weights, spec, ours, room, promised)
 
     async def with_context(
         self, plan: MemoryPlan, num_ctx: int, cells: int, gpu_share: float
@@ -110,8 +124,16 @@ class LoadPlanner:
         devices.tell_changes(before, self._seen)
         return self._seen
 
-    def _plan_now(self, model: Model, weights: Weights, spec: LoadSpec, ours: Collection[int]) -> MemoryPlan:
+    def _plan_now(
+        self, model: Model, weights: Weights, spec: LoadSpec, ours: Collection[int], room: float, promised: int
+    ) -> MemoryPlan:
         host, gpus = devices.host(), self._look(ours)
+        free = sum(gpu.free for gpu in gpus) if gpus else host.free
+        share = max(0.0, min(free - promised, room)) / max(free, 1)
+        if gpus:
+            gpus = [replace(gpu, free=int(gpu.free * share)) for gpu in gpus]
+        else:
+            host = replace(host, free=int(host.free * share))
         return self._plan(model, weights, spec, parallel_limit=self._parallel_limit, host=host, gpus=gpus)
 
     def _plan(

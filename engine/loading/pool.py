@@ -16,12 +16,14 @@ from typing import Any
 from engine import selftest
 from engine.api import RunningModel
 from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, RunnerDied, ServerBusy
+from engine.loading import devices
 from engine.loading.crashes import LoadCrashes
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.lease import Lease
 from engine.loading.load_options import load_message
 from engine.loading.loaded_model import LoadedModel
+from engine.loading.memory import MemoryPlan
 from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
 from engine.loading.scheduler import Scheduler
@@ -45,6 +47,7 @@ from modelfile.watchdog import PATIENCE
 from registry.logfields import REQUEST_ID, fields
 
 LOADED_PER_DEVICE = 3  # models, unless the configuration says how many
+MOST_LOADS = 4  # side by side; a load keeps one core busy, or a disk
 HELLO_TIMEOUT = 10.0  # seconds that a plan waits for the child's Hello
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
 HOST_SHARE = 0.9  # of the host's memory: what all models together may take
@@ -99,6 +102,7 @@ class RunnerPool:
         self._requested: dict[str, tuple[Model, Weights]] = {}  # by key: the latest request's, which a load takes
         self._loaded: dict[str, LoadedModel] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
+        self._planning = asyncio.Lock()  # each plan knows what the ones before have reserved
         self._tasks: set[asyncio.Task[None]] = set()
         self._spare: asyncio.Task[RunnerProcess] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -115,7 +119,8 @@ class RunnerPool:
         await self._planner.start()
         config = self._config
         max_loaded = config.max_loaded_models or LOADED_PER_DEVICE * max(1, len(self.gpus))
-        self._scheduler = Scheduler(max_loaded, config.max_queue, self._budget())
+        max_loads = min(devices.usable_processors(), MOST_LOADS)
+        self._scheduler = Scheduler(max_loaded, config.max_queue, self._budget(), max_loads)
         self._prepare_spare()
 
     async def stop(self) -> None:
@@ -276,9 +281,10 @@ class RunnerPool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline = self._scheduler.next_deadline()
+        now = time.monotonic()
+        deadline = self._scheduler.next_deadline(now)
         if deadline is not None:
-            delay = max(0.0, deadline - time.monotonic())
+            delay = max(0.0, deadline - now)
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick, context=Context())
 
     def _tick(self) -> None:
@@ -299,8 +305,7 @@ class RunnerPool:
                 await self._await_hello(process)
             if not process.usable:  # something has ended or stopped the spare while it had nothing to do
                 process = await self._replaced(process)
-            ours = [loaded.process.pid for loaded in self._loaded.values()]
-            plan = await self._planner.plan(model, weights, spec, ours)
+            plan = await self._plan(key, model, weights, spec)
             message = await asyncio.to_thread(
                 load_message, model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention
             )
@@ -338,6 +343,15 @@ class RunnerPool:
         now = time.monotonic()
         loaded.log_load(plan, now - started, self.gpus)
         self._apply(self._scheduler.loaded(key, now, now - started, loaded.size, loaded.cache))
+
+    async def _plan(self, key: str, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
+        """The plan of a load, which takes no memory that is reserved for others. Raises GGUFError or OSError."""
+        async with self._planning:
+            room, promised = self._scheduler.room_for(key), self._scheduler.promised(key)
+            ours = [loaded.process.pid for loaded in self._loaded.values()]
+            plan = await self._planner.plan(model, weights, spec, ours, room=room, promised=promised)
+            self._scheduler.reserve(key, plan.total)
+        return plan
 
     def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
         """After an unexpected exception, fail the load: its requests must not wait for ever."""
@@ -400,8 +414,16 @@ class RunnerPool:
         try:
             return await asyncio.shield(spare)
         except asyncio.CancelledError:
-            self._spare = spare
+            if self._spare is None:
+                self._spare = spare
+            else:  # another load has one by now
+                self._in_background(self._close_spare(spare))
             raise
+
+    @staticmethod
+    async def _close_spare(spare: asyncio.Task[RunnerProcess]) -> None:
+        with suppress(OSError):
+            await (await spare).close()
 
     def _prepare_spare(self) -> None:
         if self._spare is None and not self.stopping:

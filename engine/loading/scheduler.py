@@ -4,10 +4,8 @@ Every method takes an event and its time (seconds, any origin) and returns the a
 of a process is reported once, by `load_failed`, `unloaded` or `crashed`. The rules:
 
 - A request that a loaded model can serve runs at once, however many others wait.
-- A request that needs a load waits in the queue. Loads run one after the other; the head of the queue decides which is
-  next. Once a model is loaded, all requests for it run, wherever they stand: a mixed queue costs one load per model.
-- Room is made by unloading idle models, by `Runner.eviction_score`; then by draining busy ones, which take no new
-  requests until they are idle. Only the head of the queue drains, so no request waits for ever.
+- A request that needs a load waits in the queue; `load_queue` says which loads begin. Once a model is loaded, all
+  requests for it run, wherever they stand: a mixed queue costs one load per model.
 - A request for another placement of the weights (`num_gpu`, `main_gpu`, `use_mmap`) reloads a model once it is idle.
   After that the model rests: for REST_SHARE times as long as the load took, such requests run on it as it is. A request
   without a placement waits until the model can be reloaded with the default one.
@@ -18,9 +16,9 @@ of a process is reported once, by `load_failed`, `unloaded` or `crashed`. The ru
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from engine.loading.context_growth import ContextGrowth
+from engine.loading.load_queue import LoadQueue, Waiting
 from engine.loading.runners import Runners
 from engine.loading.state import (
     NO_CACHE,
@@ -34,56 +32,50 @@ from engine.loading.state import (
     Refuse,
     Runner,
     RunnerView,
-    StartLoad,
     State,
 )
 
-REST = 30.0  # seconds, at least, between two reloads of a model for another placement of its weights
-REST_SHARE = 20  # that time as a multiple of what a load takes
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A request in the queue. `keep_alive` None leaves a loaded model's as it is."""
-
-    ticket: int
-    spec: LoadSpec
-    keep_alive: float | None
-    default_keep_alive: float
+MAX_WAIT = 120.0  # seconds
 
 
 class Scheduler:
     """Decides about all processes of one machine. Not thread-safe; owned by the engine's event loop.
 
-    There are at most `max_queue` requests behind the head of the queue; the other limits are as in `Runners`.
+    There are at most `max_queue` requests behind the head of the queue; `max_loads` and `max_wait` are as in
+    `load_queue`, the other limits as in `Runners`.
     """
 
-    def __init__(self, max_loaded: int, max_queue: int, budget: int | None) -> None:
+    def __init__(
+        self, max_loaded: int, max_queue: int, budget: int | None, max_loads: int = 1, max_wait: float = MAX_WAIT
+    ) -> None:
         self._max_queue = max_queue
         self._runners = Runners(max_loaded, budget)
         self._growth = ContextGrowth(self._runners)
-        self._queue: dict[int, _Waiting] = {}  # by ticket, in order of arrival
-        self._head: int | None = None  # the ticket for which models are drained
-        self._resting: dict[str, float] = {}  # by key: until when no other placement reloads it
+        self._queue = LoadQueue(self._runners, self._growth, max_loads, max_wait)
 
     def can_run(self, spec: LoadSpec, now: float) -> bool:
         """Whether a request would be granted at once because a loaded model serves it; ignores `bytes_needed`."""
         runner = self._runners.by_key.get(spec.key)
         if runner is None or runner.key in self._runners.draining:
             return False
-        must_wait = bool(runner.active) or now < self._resting.get(runner.key, 0.0)
+        must_wait = bool(runner.active) or self._queue.rests(runner.key, now)
         return runner.serves(spec, anywhere=spec.asks_for_placement and must_wait)
+
+    @property
+    def full(self) -> bool:
+        """Whether a request that needs a load would be refused."""
+        return len(self._queue.waiting) > self._max_queue
 
     def request(
         self, ticket: int, spec: LoadSpec, keep_alive: float | None, default_keep_alive: float, now: float
     ) -> list[Action]:
         """A request arrives. Its ticket gets a Grant or a Refuse, now or later, unless it finishes first."""
-        waiting = _Waiting(ticket, spec, keep_alive, default_keep_alive)
+        waiting = Waiting(ticket, spec, keep_alive, default_keep_alive)
         if self.can_run(spec, now):
             return [self._grant(waiting, self._runners.by_key[spec.key])]
-        if len(self._queue) > self._max_queue:
+        if self.full:
             return [Refuse(ticket, Refusal.BUSY)]
-        self._queue[ticket] = waiting
+        self._queue.waiting[ticket] = waiting
         return self._reconcile(now)
 
     def loaded(self, key: str, now: float, cost: float, size: int, cache: CacheSize = NO_CACHE) -> list[Action]:
@@ -91,14 +83,29 @@ class Scheduler:
         runner = self._runners.by_key.get(key)
         if runner is None or runner.state is not State.LOADING:
             return []
-        if not self._waiters_for(runner):
+        if not self._queue.riders(runner):
             runner.expires_at = now + runner.keep_alive
-        runner.state, runner.cost, runner.size, runner.last_used = State.READY, cost, size, now
+        runner.state, runner.cost, runner.size = State.READY, cost, size
+        runner.ready_at = runner.last_used = now
         runner.cache, runner.first_ctx, runner.first_cells = cache, runner.spec.num_ctx, cache.cells
         runner.first_size = size
         if runner.spec.asks_for_placement:
-            self._rest(key, now, cost)
+            self._queue.rest(key, now, cost)
         return self._reconcile(now)
+
+    def room_for(self, key: str) -> float:
+        """Bytes that a model that is being loaded may take beside all others; inf if it is alone."""
+        others = [runner for runner in self._runners.by_key.values() if runner.key != key]
+        return self._runners.room(others, sum(other.taken for other in others))
+
+    def promised(self, key: str) -> int:
+        """Bytes that are reserved for the loads of other models, some of which they may have taken by now."""
+        return sum(runner.size for runner in self._runners.loading if runner.key != key)
+
+    def reserve(self, key: str, size: int) -> None:
+        """The load of a model has been planned: it will take `size` bytes."""
+        if (runner := self._runners.by_key.get(key)) is not None and runner.state is State.LOADING:
+            runner.size = size
 
     def size_changed(self, key: str, size: int) -> None:
         """A loaded model now takes `size` bytes; does nothing if it is not loaded."""
@@ -131,14 +138,14 @@ class Scheduler:
             return []
         del self._runners.by_key[key]
         refused: list[Action] = []
-        for waiting in self._waiters_for(runner) if runner.state is State.LOADING else []:
-            del self._queue[waiting.ticket]
+        for waiting in self._queue.riders(runner) if runner.state is State.LOADING else []:
+            del self._queue.waiting[waiting.ticket]
             refused.append(Refuse(waiting.ticket, Refusal.LOAD_FAILED, reason))
         return refused + self._reconcile(now)
 
     def finished(self, ticket: int, now: float) -> list[Action]:
         """A request has ended: answered, failed or cancelled, perhaps while it waited. Unknown tickets are ignored."""
-        if (waiting := self._queue.pop(ticket, None)) is not None:
+        if (waiting := self._queue.waiting.pop(ticket, None)) is not None:
             return self._abandoned(waiting.spec.key) + self._reconcile(now)
         runner = self._runners.by_ticket.pop(ticket, None)
         if runner is None:
@@ -182,9 +189,10 @@ class Scheduler:
         """Time has passed; call it at `next_deadline`."""
         return self._reconcile(now)
 
-    def next_deadline(self) -> float | None:
-        """When the next idle model expires; None: never."""
+    def next_deadline(self, now: float) -> float | None:
+        """When to call `tick`: an idle model expires, or one has had its turn; None: never."""
         times = [runner.expires_at for runner in self._runners.by_key.values() if runner.idle]
+        times.append(self._queue.next_deadline(now))
         return min((time for time in times if time is not None and time < math.inf), default=None)
 
     def runners(self) -> list[RunnerView]:
@@ -192,81 +200,32 @@ class Scheduler:
         return [runner.view() for runner in self._runners.by_key.values()]
 
     def _reconcile(self, now: float) -> list[Action]:
-        """The actions that are possible now: grants, unloads to make room, a load, expiries."""
-        if self._head not in self._queue:
-            self._runners.draining.clear()
+        """The actions that are possible now: grants, unloads to make room, loads, expiries."""
+        self._queue.forget_head()
         actions = self._grant_all(now) + self._growth.grow_all(now)
-        self._head = next(iter(self._queue), None)
-        if self._head is None:
-            self._runners.draining.clear()
-        else:
-            actions += self._step(self._queue[self._head], now)
-            actions += self._grant_all(now)
-        return actions + self._expire_idle(now)
-
-    def _rest(self, key: str, now: float, cost: float = 0.0) -> None:
-        """Until the rest is over, no request for another placement reloads the model."""
-        self._resting = {other: until for other, until in self._resting.items() if until > now}
-        self._resting[key] = now + max(REST, REST_SHARE * cost)
+        actions += self._queue.advance(now)
+        return actions + self._grant_all(now) + self._expire_idle(now)
 
     def _grant_all(self, now: float) -> list[Action]:
         """Grant all waiting requests that can run."""
         granted: list[Action] = []
-        for waiting in list(self._queue.values()):
+        for waiting in list(self._queue.waiting.values()):
             if self.can_run(waiting.spec, now):
-                del self._queue[waiting.ticket]
+                del self._queue.waiting[waiting.ticket]
                 granted.append(self._grant(waiting, self._runners.by_key[waiting.spec.key]))
         return granted
 
-    def _grant(self, waiting: _Waiting, runner: Runner) -> Action:
+    def _grant(self, waiting: Waiting, runner: Runner) -> Action:
         if waiting.keep_alive is not None:
             runner.keep_alive = waiting.keep_alive
         runner.active[waiting.ticket] = waiting.spec.num_ctx
         self._runners.by_ticket[waiting.ticket] = runner
         return Grant(waiting.ticket, runner.key)
 
-    def _step(self, head: _Waiting, now: float) -> list[Action]:
-        """One step towards loading what the head of the queue needs."""
-        runner = self._runners.by_key.get(head.spec.key)
-        if runner is not None:
-            return self._replace(runner, head.spec, now)
-        if any(other.state is State.LOADING for other in self._runners.by_key.values()):
-            self._runners.draining.clear()
-            return []
-        actions = self._make_room(head.spec, now)
-        if self._runners.fits_now(head.spec.bytes_needed):
-            self._runners.draining.clear()
-            actions.append(self._load(head))
-        return actions
-
-    def _replace(self, runner: Runner, spec: LoadSpec, now: float) -> list[Action]:
-        """The head's model is loaded, but not as the head needs it: unload it if idle, else drain it."""
-        if runner.idle and spec.asks_for_placement:
-            self._rest(runner.key, now)  # also if the load fails
-        self._runners.draining = {runner.key} if runner.state is State.READY else set()
-        return [self._runners.unload(runner, "a request wants other options")] if runner.idle else []
-
-    def _make_room(self, spec: LoadSpec, now: float) -> list[Action]:
-        """Shrink contexts, unload idle models, then drain busy ones, until the others leave enough room."""
-        ready = [runner for runner in self._runners.by_key.values() if runner.state is State.READY]
-        going, shrinking = self._runners.victims(spec.bytes_needed, ready, now)
-        self._runners.draining = {victim.key for victim in going if not victim.idle}
-        idle = [victim for victim in going if victim.idle]
-        unloads = [self._runners.unload(victim, "room for another model", spec) for victim in idle]
-        return [*unloads, *(self._growth.shrink(runner) for runner in shrinking)]
-
-    def _load(self, head: _Waiting) -> Action:
-        keep_alive = head.default_keep_alive if head.keep_alive is None else head.keep_alive
-        self._runners.by_key[head.spec.key] = Runner(head.spec, keep_alive, head.spec.bytes_needed)
-        return StartLoad(head.spec.key, head.spec)
-
-    def _waiters_for(self, runner: Runner) -> list[_Waiting]:
-        return [waiting for waiting in self._queue.values() if runner.spec.serves(waiting.spec)]
-
     def _abandoned(self, key: str) -> list[Action]:
         """Abort a load that no request waits for any more."""
         runner = self._runners.by_key.get(key)
-        if runner is None or runner.state is not State.LOADING or self._waiters_for(runner):
+        if runner is None or runner.state is not State.LOADING or self._queue.riders(runner):
             return []
         runner.state = State.LEAVING
         return [AbortLoad(key)]

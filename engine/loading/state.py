@@ -182,11 +182,11 @@ NO_CACHE = CacheSize()
 class Runner:
     """A process as the scheduler sees it. Times are seconds of the caller's clock, sizes bytes.
 
-    `cost` is how long its load took. `active` are the tickets of the requests that run in it, with the tokens of
-    context that each may use or wants. `spec` has the context that it has now, `cache` its cells; it was loaded with
-    `first_ctx` tokens and `first_cells`, and took `first_size` bytes. While its context changes, `resizing` is the
-    ordered number of tokens, and it takes `reserved` bytes more or `shrinks`; if it `widens`, more cells are looked for
-    afterwards.
+    `cost` is how long its load took, `ready_at` when that ended. `active` are the tickets of the requests that run in
+    it, with the tokens of context that each may use or wants. `spec` has the context that it has now, `cache` its
+    cells; it was loaded with `first_ctx` tokens and `first_cells`, and took `first_size` bytes. While its context
+    changes, `resizing` is the ordered number of tokens, and it takes `reserved` bytes more or `shrinks`; if it
+    `widens`, more cells are looked for afterwards.
     """
 
     spec: LoadSpec
@@ -194,6 +194,7 @@ class Runner:
     size: int
     state: State = State.LOADING
     cost: float = 0.0
+    ready_at: float = 0.0
     last_used: float = 0.0
     expires_at: float | None = None
     active: dict[int, int] = field(default_factory=dict)
@@ -222,8 +223,13 @@ class Runner:
         return self.state is State.READY and not self.active
 
     @property
+    def pinned(self) -> bool:
+        """Whether it is to stay loaded for ever: it goes last."""
+        return math.isinf(self.keep_alive)
+
+    @property
     def taken(self) -> int:
-        """Bytes that it takes now."""
+        """Bytes that it takes now, or that are reserved for its load."""
         return self.size + self.reserved
 
     @property
@@ -262,9 +268,9 @@ class Runner:
         spec = self.spec
         return self.state is State.READY and (spec.suffices if anywhere else spec.serves)(other)
 
-    def eviction_score(self, now: float) -> tuple[bool, float]:
-        """Sort key for eviction, lowest first: pinned models last; the others by idle time over the cost of a load."""
-        return math.isinf(self.keep_alive), -(now - self.last_used) / max(self.cost, 0.001)
+    def eviction_score(self, now: float) -> float:
+        """Sort key for eviction, lowest first: by idle time over the cost of a load."""
+        return -(now - self.last_used) / max(self.cost, 0.001)
 
     def view(self) -> RunnerView:
         """A copy for callers."""

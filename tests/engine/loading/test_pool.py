@@ -1,0 +1,79 @@
+"""Models that are loaded and evicted by real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.api import GenerateRequest
+from engine.engine import Engine
+from engine.loading import devices
+from registry import bundled
+from registry.manifest import MODEL, Layer, Manifest
+from registry.names import ModelName
+from tests.engine.running import collect, running
+from tests.serving import GREEDY
+
+TINYCHAT = ModelName.parse("tinychat")
+TWO_CORES = pytest.mark.skipif(devices.usable_processors() < 2, reason="loads run side by side on two cores or more")
+
+
+def store_models(engine: Engine, *names: str) -> None:
+    """Store the bundled weights under other digests."""
+    data = (Path(bundled.__file__).parent / "tinychat.gguf").read_bytes()
+    base = engine.store.find(TINYCHAT).manifest
+    for number, name in enumerate(names):
+        blob = engine.store.add_blob(data.replace(b"tinychat", f"tinycha{number}".encode(), 1))
+        engine.store.write_manifest(ModelName.parse(name), Manifest(base.config, (Layer(MODEL, *blob),)))
+
+
+async def answer(engine: Engine, model: str, **options: Any) -> str:
+    request = GenerateRequest(model=model, prompt="Count to 5", options=GREEDY | {"num_predict": 3} | options)
+    return (await collect(engine.generate(request)))[0]
+
+
+def told(caplog: pytest.LogCaptureFixture, message: str) -> list[Any]:
+    """The models of the records with this message."""
+    return [vars(record)["fields"]["model"] for record in caplog.records if record.message == message]
+
+
+@TWO_CORES
+async def test_two_models_load_at_the_same_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "pronk.engine")
+    async with running(tmp_path / "models") as engine:
+        store_models(engine, "a", "b")
+        await asyncio.gather(*(answer(engine, model) for model in "aabb"))
+        events = [record.message for record in caplog.records if record.message in ("load starts", "loaded")]
+        assert events == ["load starts", "load starts", "loaded", "loaded"]
+        assert sorted(told(caplog, "loaded")) == ["a:latest", "b:latest"]
+
+
+@TWO_CORES
+async def test_a_load_is_given_up_beside_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "pronk.engine")
+    async with running(tmp_path / "models") as engine:
+        store_models(engine, "a", "b")
+        wanted = asyncio.create_task(answer(engine, "a"))
+        unwanted = asyncio.create_task(answer(engine, "b"))
+        while len(told(caplog, "load starts")) < 2:  # noqa: ASYNC110 - nothing else tells
+            await asyncio.sleep(0.001)
+        unwanted.cancel()
+        await wanted
+        assert told(caplog, "load aborted: nobody waits for it") == ["b:latest"]
+        assert told(caplog, "loaded") == ["a:latest"]
+        assert await answer(engine, "b") == await wanted
+
+
+async def test_sixty_requests_for_three_models_in_turn_cost_few_loads(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pronk.engine")
+    async with running(tmp_path / "models", max_loaded_models=1) as engine:
+        store_models(engine, *"abc")
+        texts = await asyncio.gather(*(answer(engine, "abc"[i % 3]) for i in range(60)))
+        assert len(set(texts)) == 1
+        assert len(told(caplog, "loaded")) <= 6
