@@ -354,10 +354,13 @@ ToRunner = LoadModel | Submit | Constrain | Cancel | Resize | Extend | Tokenize 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):
     """The library is imported and the child waits for `LoadModel`.
 
-    `copied` are the tensor types (GGUF names) whose weights llama.cpp repacks for this CPU.
+    `copied` are the tensor types (GGUF names) whose weights llama.cpp repacks for this CPU. `holds` and `lacks` are as
+    in `modelfile.containment.Containment`.
     """
 
     copied: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 class Loading(msgspec.Struct, array_like=True, frozen=True, tag=33):

@@ -20,6 +20,7 @@ from engine import cpu_variant
 from engine.engine import Engine, EngineConfig
 from engine.loading import devices
 from engine.selftest import processor
+from modelfile import containment
 from modelfile.backends import gpu_backends
 from registry.remote.proxies import Proxies
 from registry.sizes import binary_size
@@ -51,7 +52,8 @@ def run(settings: Settings) -> int:
         with exit_on_signals():
             variant = cpu_variant.choose(settings.environ, settings.models_folder)
         level = log.runner_level(settings.environ, settings.debug)
-        settings = replace(settings, environ={**settings.environ, **variant, **level})
+        sandbox = {} if settings.sandbox else {containment.SWITCH: "0"}
+        settings = replace(settings, environ={**settings.environ, **variant, **level, **sandbox})
         _logger.info("Pronk %s", installation(settings.models_folder))
         engine = build_engine(settings)
         app = create_app(settings, engine, engine.models)

@@ -142,6 +142,13 @@ class Settings:
         "10s",
         "a child process that gives no sign of life for so long is killed, and replaced when it is needed; 0: never",
     )
+    sandbox: bool = variable(
+        "PRONK_SANDBOX",
+        env.parse_bool,
+        True,
+        "1",
+        "0: child processes may open sockets, write files and gain privileges; Linux only",
+    )
     drain_timeout: float = variable(
         "PRONK_DRAIN_TIMEOUT", env.parse_seconds, 5.0, "5s", "how long running answers may go on after SIGTERM"
     )

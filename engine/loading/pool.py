@@ -107,6 +107,7 @@ class RunnerPool:
         self._spare: asyncio.Task[RunnerProcess] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._crashes = LoadCrashes(self._run_self_test)
+        self._told_containment = False
         self.stopping = False
 
     @property
@@ -406,6 +407,16 @@ class RunnerPool:
         with suppress(TimeoutError):
             await asyncio.wait_for(process.greeted.wait(), min(HELLO_TIMEOUT, self._config.load_timeout))
             self._planner.set_copied_types(process.copied_types)
+            self._tell_containment(process)
+
+    def _tell_containment(self, process: RunnerProcess) -> None:
+        """Log once what child processes cannot do any more, and what of that the system does not have."""
+        holds, lacks = process.containment
+        if not self._told_containment and process.alive:
+            self._told_containment = True
+            values = {"holds": ", ".join(holds) or None, "lacks": ", ".join(lacks) or None, "request_id": None}
+            level = logging.WARNING if lacks and holds else logging.INFO
+            log.log(level, "processes contained" if holds else "processes not contained", extra=fields(**values))
 
     async def _take_spare(self) -> RunnerProcess:
         self._prepare_spare()

@@ -61,6 +61,7 @@ from engine.messages import (
     take_events,
 )
 from engine.spawn import start_child
+from modelfile.containment import NOT_CONTAINED, Containment
 from modelfile.crashes import CRASHES, name_of
 from modelfile.operating_system import is_stopped, kill_group
 from modelfile.watchdog import LOOKS, PATIENCE, Watchdog
@@ -80,15 +81,16 @@ class RunnerProcess(asyncio.Protocol):
     forked is dead.
 
     `greeted` is set at its `Hello`, or at its end: then `copied_types` are the types of weights that the library copies
-    (`runner.repacking`). `answered`: it has finished a request. `ending` says how it ended, for users; `hung`: it was
-    killed because it did nothing any more. Its log records are written here, with its pid and `model`, the name under
-    which the model was loaded.
+    (`runner.repacking`), and `containment` says what it cannot do any more. `answered`: it has finished a request.
+    `ending` says how it ended, for users; `hung`: it was killed because it did nothing any more. Its log records are
+    written here, with its pid and `model`, the name under which the model was loaded.
     """
 
     def __init__(self, patience: float) -> None:
         self.exited = asyncio.Event()
         self.greeted = asyncio.Event()
         self.copied_types: frozenset[str] = frozenset()
+        self.containment = NOT_CONTAINED
         self.loaded: Loaded | None = None
         self.model = ""
         self._patience = patience
@@ -415,8 +417,9 @@ class RunnerProcess(asyncio.Protocol):
                 self.answered |= isinstance(event, Embedded | Reranked)
                 if (reply := self._replies.pop(message_id, None)) and not reply.done():
                     reply.set_result(event)
-            case Hello(copied=copied):
+            case Hello(copied=copied, holds=holds, lacks=lacks):
                 self.copied_types = frozenset(copied)
+                self.containment = Containment(holds, lacks)
                 self.greeted.set()
             case Loading():
                 if self._stall is not None and self._stall.when() is not None:

@@ -9,14 +9,19 @@ import logging
 import os
 import socket
 import sys
+from pathlib import Path
 
+from modelfile.backends import gpu_backends
+from modelfile.containment import compile_modules, contain
 from modelfile.operating_system import prepare_child
 from registry.logfields import level_named
 
 
 def main() -> None:
-    """Harden the process (no core files, ends with its parent), then serve."""
+    """Harden the process (no core files, ends with its parent, contained), then serve."""
     prepare_child()
+    compile_modules(Path(__file__).parent)
+    containment = contain(gpu=bool(gpu_backends()))
     level = level_named(os.environ.get("PRONK_RUNNER_LOG", ""))
     logging.basicConfig(level=level, format="runner: %(message)s")  # until the server can be sent messages
 
@@ -24,7 +29,7 @@ def main() -> None:
 
     parent = socket.socket(fileno=int(sys.argv[1]))
     parent.set_inheritable(False)  # what a library starts must not keep it open
-    run(parent)
+    run(parent, containment)
 
 
 if __name__ == "__main__":

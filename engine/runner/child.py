@@ -42,6 +42,7 @@ from engine.runner.repacking import copied_types
 from engine.runner.sequence import Sequence
 from engine.runner.shape import Budget
 from engine.runner.streams import Streams
+from modelfile.containment import NOT_CONTAINED, Containment
 from registry.logfields import fields
 
 log = logging.getLogger("pronk.runner")
@@ -103,13 +104,16 @@ class Loops:
         self.embed_loop.cancel(request_id)
 
 
-def run(sock: socket.socket) -> None:
-    """Serve the parent at the other end of `sock`. Returns only when the model cannot be loaded."""
+def run(sock: socket.socket, containment: Containment = NOT_CONTAINED) -> None:
+    """Serve the parent at the other end of `sock`. Returns only when the model cannot be loaded.
+
+    `containment` is told to the parent.
+    """
     channel = Channel(sock)
     handler = forward(channel.send)
     _exit_on_unhandled_errors(channel, handler)
     C.llama_backend_init()
-    channel.send([Hello(copied_types())])
+    channel.send([Hello(copied_types(), *containment)])
     log.debug("library imported", extra=fields(llama_cpp_python=version(), cpu_variant=CPU_VARIANT or None))
     spec = channel.receive_load()
     # A pass must hold at least one token of each running answer, and two where one is alone.

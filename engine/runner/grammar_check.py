@@ -22,6 +22,7 @@ import numpy as np
 from engine.messages import FRAME_HEADER, Grammar, GrammarVerdict, ValidateGrammar
 from engine.runner.forced_end import Effort
 from engine.runner.grammar import MOST_STATES, STACK, GrammarRejected, Grammars
+from modelfile.containment import contain
 from modelfile.operating_system import limit_address_space, prepare_child
 
 MEMORY_LIMIT = 1 << 30  # bytes of address space of each trial
@@ -61,6 +62,7 @@ class ByteVocabulary:
 def main() -> None:
     """Validate grammars from standard input until it is closed, each in a process of its own."""
     prepare_child(forks=True)
+    contain()
     grammars = Grammars(ByteVocabulary(), MOST_STATES // 2)  # a model's tokens reach more states than bytes do
     validate(grammars, Grammar('start: "a"'))  # do now what is slow the first time
     _send(GrammarVerdict(0, True, ""))

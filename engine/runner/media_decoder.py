@@ -19,6 +19,7 @@ import numpy as np
 
 from engine.runner.media import UNREADABLE, MediaRejected, Medium, Picture, Sound
 from engine.signatures import is_sound
+from modelfile.containment import contain
 from modelfile.operating_system import address_space, is_stopped, limit_address_space, prepare_child
 
 REQUEST = struct.Struct("<II")  # samples per second that are wanted of sounds, bytes of the file
@@ -114,6 +115,7 @@ class MediaDecoder:
 def main() -> None:
     """Decode files from standard input until it is closed."""
     prepare_child()
+    contain()
     # All these are imported here: those who start the process need none of them.
     from engine.runner.pictures import read_picture
     from engine.runner.sounds import read_sound

@@ -8,63 +8,41 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from modelfile import worker_protocol
-from modelfile.convert import ConvertError, UnsupportedType, convert, convert_adapter
+from modelfile.backends import gpu_backends
+from modelfile.containment import compile_modules, contain
 from modelfile.operating_system import prepare_child
-from modelfile.worker_protocol import (
-    Convert,
-    ConvertAdapter,
-    Derive,
-    Failed,
-    Finished,
-    Job,
-    JobError,
-    Progress,
-    Quantize,
-    Report,
-    Verify,
-)
-from registry.gguf import GGUFError, read_header
+from modelfile.worker_protocol import Derive, Job, Quantize, Verify
 
 _NICENESS = 10  # inference has priority
+_ROOM = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
     """Run one job."""
     prepare_child()
     os.nice(_NICENESS)
-    reporter = Reporter(_own_output())
+    output = _own_output()
+    compile_modules(_ROOM / "worker", _ROOM / "convert")
     job = worker_protocol.decode_job(sys.stdin.buffer.readline())
+    contain(_folders(job), gpu=isinstance(job, Quantize | Verify) and bool(gpu_backends()))
+
+    from modelfile.worker.jobs import run  # deferred: libraries start threads, which are to be contained
+
     threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
-    try:
-        _do(job, reporter)
-    except (ConvertError, JobError) as error:
-        reporter.send(Failed(str(error), isinstance(error, UnsupportedType)))
-    else:
-        reporter.send(Finished())
+    run(job, output)
 
 
-def _do(job: Job, reporter: Reporter) -> None:
-    """Run a job; slow imports only for the jobs that need them."""
-    match job:
-        case Quantize() | Verify():
-            from modelfile.worker import llamacpp
-
-            if isinstance(job, Quantize):
-                llamacpp.quantize(job, reporter.progress)
-            else:
-                llamacpp.verify(job)
-        case Convert() | ConvertAdapter():
-            _convert(job, reporter.progress)
-        case Derive():
-            from modelfile.worker import derivation
-
-            derivation.run(job, reporter.progress)
+def _folders(job: Job) -> Iterator[Path]:
+    """Where a job writes."""
+    if isinstance(job, Derive):
+        yield Path(job.folder)
+    elif not isinstance(job, Verify):
+        yield Path(job.target).parent
 
 
 def _own_output() -> BinaryIO:
@@ -78,42 +56,6 @@ def _end_with(parent: BinaryIO) -> None:
     """Exit once the parent closes the pipe, on systems without a parent-death signal."""
     parent.read()
     os._exit(1)
-
-
-_PAUSE = 0.06  # seconds between two reports of progress
-
-
-class Reporter:
-    """Writes reports, unbuffered. One thread at a time."""
-
-    def __init__(self, output: BinaryIO) -> None:
-        self._output = output
-        self._next = 0.0
-
-    def send(self, report: Report) -> None:
-        """Write one report."""
-        self._output.write(worker_protocol.encode(report) + b"\n")
-        self._output.flush()
-
-    def progress(self, completed: int, total: int) -> None:
-        """Report progress, at most every `_PAUSE` seconds."""
-        now = time.monotonic()
-        if now >= self._next or completed == total:
-            self._next = now + _PAUSE
-            self.send(Progress(completed, total))
-
-
-def _convert(job: Convert | ConvertAdapter, progress: Callable[[int, int], None]) -> None:
-    """Convert safetensors to the job's target. Raises ConvertError and leaves no file."""
-    files = {name: Path(path) for name, path in job.files.items()}
-    if isinstance(job, Convert):
-        convert(files, Path(job.target), progress)
-        return
-    try:
-        base = read_header(Path(job.base)).metadata
-    except GGUFError as error:
-        raise ConvertError(f"the base model: {error}") from None
-    convert_adapter(files, base, Path(job.target), progress)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from engine.chat.jinja.template import JinjaTemplate
 from engine.chat.output import native_format
 from engine.chat.prompt import RenderError, TemplateOverBudget
 from engine.messages import FRAME_HEADER
+from modelfile.containment import contain
 from modelfile.operating_system import (
     address_space,
     end_with_parent,
@@ -61,6 +62,7 @@ NICENESS = 5
 def main() -> None:
     """The fork server: fork workers until the other end of the socket is closed, then kill those that are left."""
     prepare_child(forks=True)
+    contain()
     gc.collect()
     gc.freeze()  # or the collector would touch, and so copy, the pages that all workers share
     Forks(socket.socket(fileno=int(sys.argv[1]))).serve()
