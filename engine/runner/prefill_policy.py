@@ -13,7 +13,7 @@ from itertools import islice
 
 from engine.runner.pass_costs import PassCosts, PassWork
 
-GAP_TARGET = 0.4  # seconds between two tokens of a running sequence
+GAP_TARGET = 0.4  # seconds between two tokens of a running sequence, where no more prompts wait than sequences run
 ALONE_TARGET = 2.0  # seconds of a chunk while nobody decodes; a request that arrives meanwhile waits for its end
 FIRST_GUESS = 128  # tokens of a chunk before any pass was measured
 WORTH = 8  # a chunk takes so many times what it costs to end it there, even if the gap exceeds its target
@@ -85,14 +85,13 @@ class _Step:
         self._queue = [i for i in range(len(prompts)) if i not in self._slowed]
         if not self._queue and not self._rows:
             self._queue.append(self._slowed.pop(0))
-        self._room = policy.gap_target
         self._target = ALONE_TARGET
         self._last = self._due_slowed()
         self._between = sum(self._seconds(prompts[i], tokens) for i, tokens in self._last)
         if self._rows:
             self._between += costs.seconds(decoding)
-            # However long the rows take, prompts get on.
-            self._room = self._target = max(policy.gap_target - self._between, policy.gap_target / 2)
+            self._target = max(policy.gap_target - self._between, policy.gap_target / 2)
+        self._room = self._longest_gap() - self._between
 
     def fill(self) -> list[tuple[int, int]]:
         """The chunks: a share of the first prompt, then others that fit whole into the room that it leaves.
@@ -111,6 +110,18 @@ class _Step:
         if self._costs.known and (self._rows or chosen[0][1] == prompt.pending):
             chosen += self._others(i, self._room - self._seconds(prompt, tokens))
         return chosen + self._last
+
+    def _longest_gap(self) -> float:
+        """Seconds between two tokens: longer where more prompts wait behind the first than rows are there.
+
+        In such a burst, a pass of few rows between any two prompts would hold up all that wait, and the rows would be
+        no sooner at their own end: a pass of few costs hardly less than one of all that will run.
+        """
+        target = self._policy.gap_target
+        if not self._policy.abortable:
+            return max(target, self._between + target / 2)
+        behind = len(self._queue) - 1
+        return max(min(target * (1 + behind / max(self._rows, 1)), ALONE_TARGET), self._between + target / 2)
 
     def _others(self, first: int, room: float) -> list[tuple[int, int]]:
         chosen: list[tuple[int, int]] = []

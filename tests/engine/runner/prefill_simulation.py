@@ -146,6 +146,11 @@ def whole_prompts(prompts: Sequence[Prompt], decoding: PassWork, costs: PassCost
     return [(0, prompts[0].pending)]
 
 
+def every_prompt(prompts: Sequence[Prompt], decoding: PassWork, costs: PassCosts) -> list[tuple[int, int]]:
+    """All prompts whole, in one step."""
+    return [(i, prompt.pending) for i, prompt in enumerate(prompts)]
+
+
 def chunks_of(seconds: float, machine: Machine) -> Chooser:
     """Chunks sized in seconds by the rate of prefill."""
 

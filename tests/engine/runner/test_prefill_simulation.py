@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import pytest
 
 from engine.runner.pass_costs import PassCosts
 from engine.runner.prefill_policy import ALONE_TARGET, GAP_TARGET, PATIENCE
-from tests.engine.runner.prefill_simulation import MACHINES, SLOW, Request, chunks_of, simulate, whole_prompts
+from tests.engine.runner.prefill_simulation import (
+    MACHINES,
+    SLOW,
+    Request,
+    chunks_of,
+    every_prompt,
+    simulate,
+    whole_prompts,
+)
 
 CPUS = [name for name, machine in MACHINES.items() if machine.abortable]
 STEADY = [name for name, machine in MACHINES.items() if not machine.noise]
@@ -43,6 +52,16 @@ def test_eight_prompts_at_once_are_as_fast_as_whole_ones(name: str, fresh: bool)
     assert ended <= 1.02 * simulate(machine, whole, whole_prompts)
     assert median_first(requests) <= 1.02 * median_first(whole)
     assert max(r.first for r in requests) <= 1.02 * max(r.first for r in whole)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 1])
+def test_a_burst_of_prompts_that_takes_two_seconds_is_computed_at_once(factor: float) -> None:
+    """Where a pass of four rows takes a quarter as long as a prompt, and hardly less than one of eight."""
+    machine = replace(SLOW, weights=0.04, token=0.0018, row=0.004).slower(factor)
+    requests, at_once = eight_at_once(), eight_at_once()
+    ended = simulate(machine, requests)
+    assert ended <= 1.03 * simulate(machine, at_once, every_prompt)
+    assert max(r.first for r in requests) <= 1.1 * max(r.first for r in at_once)
 
 
 @pytest.mark.parametrize("name", ["slow CPU", "busy CPU", "large model"])
