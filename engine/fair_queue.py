@@ -82,3 +82,11 @@ class FairQueue:
 
 CLIENT: ContextVar[str] = ContextVar("client", default="")
 """The client of the current request: its address, and its API key if it sent one."""
+
+PROGRAM: ContextVar[str] = ContextVar("program", default="")
+"""The program of that client that asks, as it names itself in `User-Agent`."""
+
+
+def asking() -> tuple[str, str]:
+    """Client and program of the current request."""
+    return CLIENT.get(), PROGRAM.get()

@@ -17,6 +17,11 @@ MAX_FRAME = 256 << 20  # bytes; a frame beyond this is a broken peer, not data
 CONTEXT_PADDING = 256  # llama.cpp rounds a context up to a multiple of this many tokens
 NO_LIMIT = (1 << 31) - 1
 
+Client = tuple[str, str]
+"""Whose request it is, and by which program of theirs: they take turns. Neither is shown to anybody."""
+
+NOBODY: Client = ("", "")
+
 
 def padded(tokens: int) -> int:
     """The cells that llama.cpp makes for so many tokens."""
@@ -234,6 +239,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     media: tuple[PlacedFile, ...] = ()
     room: int = 0
     grows: bool = False
+    client: Client = NOBODY
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
@@ -251,6 +257,7 @@ class Constrain(msgspec.Struct, array_like=True, frozen=True, tag=9):
     id: int
     grammar: Grammar | None
     trace_id: str = ""
+    client: Client = NOBODY
 
 
 class Resize(msgspec.Struct, array_like=True, frozen=True, tag=10):
@@ -290,6 +297,7 @@ class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
     limit: int = NO_LIMIT
     pieces: bool = False
     media: tuple[PlacedFile, ...] = ()
+    client: Client = NOBODY
 
 
 class Detokenize(msgspec.Struct, array_like=True, frozen=True, tag=5):
@@ -297,6 +305,7 @@ class Detokenize(msgspec.Struct, array_like=True, frozen=True, tag=5):
 
     id: int
     tokens: list[int]
+    client: Client = NOBODY
 
 
 class Ping(msgspec.Struct, array_like=True, frozen=True, tag=6):
@@ -324,6 +333,7 @@ class Embed(msgspec.Struct, array_like=True, frozen=True, tag=7):
     num_thread: int = 0
     trace_id: str = ""
     grows: bool = False
+    client: Client = NOBODY
 
 
 class Rerank(msgspec.Struct, array_like=True, frozen=True, tag=8):
@@ -346,6 +356,7 @@ class Rerank(msgspec.Struct, array_like=True, frozen=True, tag=8):
     num_thread: int = 0
     trace_id: str = ""
     grows: bool = False
+    client: Client = NOBODY
 
 
 ToRunner = LoadModel | Submit | Constrain | Cancel | Resize | Extend | Tokenize | Detokenize | Ping | Embed | Rerank

@@ -21,6 +21,7 @@ from engine.errors import (
     RunnerDied,
     RunnerError,
 )
+from engine.fair_queue import asking
 from engine.loading.crashes import died_loading, how_it_ended
 from engine.loading.token_stream import TokenStream
 from engine.messages import (
@@ -185,7 +186,7 @@ class RunnerProcess(asyncio.Protocol):
             return message_id, stream
         self._streams[message_id] = stream  # if the child has just gone, it ends as soon as the cause is known
         try:
-            self._send(msgspec.structs.replace(message, id=message_id, trace_id=REQUEST_ID.get()))
+            self._send(msgspec.structs.replace(message, id=message_id, trace_id=REQUEST_ID.get(), client=asking()))
         except InvalidRequest as error:
             self._streams.pop(message_id).finish(error)
         return message_id, stream
@@ -196,7 +197,7 @@ class RunnerProcess(asyncio.Protocol):
         Raises InvalidRequest for a message that is too large.
         """
         if message_id in self._streams:
-            self._send(Constrain(message_id, grammar, REQUEST_ID.get()))
+            self._send(Constrain(message_id, grammar, REQUEST_ID.get(), asking()))
 
     def extend(self, message_id: int, num_ctx: int) -> None:
         """Tell an answer that needs room how many tokens of context it may fill; does nothing if it has ended."""
@@ -227,7 +228,7 @@ class RunnerProcess(asyncio.Protocol):
         Like all methods below, this raises RunnerDied, and InvalidRequest for a message that is too large.
         """
         message_id = next(self._ids)
-        reply = await self._ask(message_id, msgspec.structs.replace(message, id=message_id))
+        reply = await self._ask(message_id, msgspec.structs.replace(message, id=message_id, client=asking()))
         assert isinstance(reply, Tokens)
         return reply
 
@@ -243,7 +244,7 @@ class RunnerProcess(asyncio.Protocol):
         """The text of token ids, special tokens written out, and the place of the first number that is no token."""
         message_id = next(self._ids)
         known = [token if 0 <= token < MOST_TOKENS else -1 for token in tokens]
-        reply = await self._ask(message_id, Detokenize(message_id, known))
+        reply = await self._ask(message_id, Detokenize(message_id, known, asking()))
         assert isinstance(reply, Text)
         return reply
 
@@ -270,7 +271,8 @@ class RunnerProcess(asyncio.Protocol):
         message_id = next(self._ids)
         try:
             return await self._ask(
-                message_id, msgspec.structs.replace(message, id=message_id, trace_id=REQUEST_ID.get())
+                message_id,
+                msgspec.structs.replace(message, id=message_id, trace_id=REQUEST_ID.get(), client=asking()),
             )
         except asyncio.CancelledError:
             self._send(Cancel(message_id))

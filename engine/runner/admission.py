@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 
 from engine.runner.context import Context
@@ -13,16 +12,18 @@ from engine.runner.placeholders import last_border, whole_spans
 from engine.runner.sequence import Sequence
 from engine.runner.shape import Budget, Shape, choose_shape, fits, room_for
 from engine.runner.streams import Streams
+from engine.runner.waiting_line import WaitingLine, surplus
 
 ADMISSION_MARGIN = 32  # cells that a new sequence must find behind its tokens
 WORTH_WAITING = 32  # tokens; a prompt waits while another computes at least this much more of their common prefix
 PATIENCE = 10.0  # seconds that others may overtake a sequence for which there is no room
+SHARE_PATIENCE = 2.0  # seconds that a client waits beside others of whom more run than of it
 NO_SHAPE = Shape(0, 0)  # serves nobody
 NO_MEMORY = "there is no memory for another division of the KV cache"
 
 
 class Admission:
-    """The sequences that wait and those that run, the oldest first. Owned by the loop thread.
+    """The sequences that wait and those that run. Owned by the loop thread.
 
     `fail` ends running sequences with an error and takes them out of `running`. `grid` is as in `Loop`.
     """
@@ -40,7 +41,7 @@ class Admission:
         self.budget = budget
         self._grid = grid
         self._fail = fail
-        self.waiting: deque[Sequence] = deque()
+        self.waiting = WaitingLine()
         self.running: list[Sequence] = []
 
     def admit_all(self) -> None:
@@ -48,6 +49,8 @@ class Admission:
         self._make_room()
         while self.waiting and (seq := self.next()) is not None and self._admit(seq):
             pass
+        if self.waiting and self.running:
+            self._share()
 
     def resize(self, budget: Budget) -> bool:
         """Divide another number of cells from now on. Who has no room any more is suspended.
@@ -70,13 +73,13 @@ class Admission:
         return choose_shape([*self._lengths, budget.longest], budget, NO_SHAPE, may_unify=not steady)
 
     def next(self) -> Sequence | None:
-        """The first waiting sequence that may start: a sequence that waits for something else holds up nobody.
+        """The next waiting sequence that may start: a sequence that waits for something else holds up nobody.
 
         But where there is no room for one that has waited long, nobody starts before it.
         """
         if len(self.running) >= self.budget.streams:
             return None
-        for seq in self.waiting:
+        for seq in self.waiting.in_turn(self.running):
             if not self.running:
                 return seq
             if self._has_prefix_coming(seq):
@@ -87,14 +90,29 @@ class Admission:
                 return None
         return None
 
-    def suspend(self, seq: Sequence) -> None:
+    def suspend(self, seq: Sequence, reason: str = "KV cache is full") -> None:
         """Take a sequence's cells for the others and queue it again, with its state."""
-        log_event(seq.trace_id, "sequence suspended: KV cache is full", seq=seq.id, tokens=seq.n_generated)
+        log_event(seq.trace_id, f"sequence suspended: {reason}", seq=seq.id, tokens=seq.n_generated)
         assert seq.cells is not None
         self.running.remove(seq)
         seq.saved = self._streams.suspend(seq.cells)
         seq.arrived = time.perf_counter()
-        self.waiting.appendleft(seq)
+        self.waiting.put_back(seq)
+
+    def _share(self) -> None:
+        """Let a client that has waited for long have the place of another's sequence, if that has two more than it."""
+        seq = next(self.waiting.in_turn(self.running))
+        if time.perf_counter() - seq.arrived < SHARE_PATIENCE:
+            return
+        victim = surplus(self.running, seq.client)
+        if victim is None:
+            return
+        staying = [other for other in self.running if other is not victim]
+        needs = [self._need(other) for other in (*staying, seq)]
+        steady = any(other.steady for other in (*staying, seq))
+        if fits(needs, choose_shape(needs, self.budget, self._streams.shape, may_unify=not steady)):
+            self.suspend(victim, "another client's turn")
+            self._admit(seq)
 
     def _admit(self, seq: Sequence) -> bool:
         """Give a sequence a stream, after a change of the shape if it needs one; False without memory for that."""
@@ -116,6 +134,7 @@ class Admission:
         if seq.n_reused < 0:
             seq.n_reused = seq.n_cached
         self.running.append(seq)
+        self.waiting.served(seq.client)
         counts = {"prompt_tokens": seq.n_prompt, "cached_tokens": seq.n_cached, "running": len(self.running)}
         log_event(seq.trace_id, "sequence admitted", seq=seq.id, slot=seq.cells.slot, **counts)
         return True

@@ -17,6 +17,7 @@ from engine.messages import (
     FRAME_HEADER,
     MAX_FRAME,
     Cancel,
+    Client,
     Constrain,
     Detokenize,
     Embed,
@@ -47,6 +48,7 @@ from engine.runner.preprocess import PromptRejected, RequestRejected, make_seque
 from engine.runner.projector import Span
 from engine.runner.rerank_request import make_rerank_job
 from engine.runner.sequence import Sequence
+from engine.runner.turns import TurnQueue
 from engine.runner.vocabulary import Vocabulary
 
 _IDLE = 1.0  # seconds
@@ -77,6 +79,11 @@ class ReadPrompt:
     message: Submit
     tokens: array[int]
     spans: tuple[Span, ...]
+
+    @property
+    def client(self) -> Client:
+        """Whose request it is."""
+        return self.message.client
 
 
 Item = Sequence | PoolJob | Cancel | LateGrammar | RowsReady | Resize | Extend
@@ -115,10 +122,10 @@ class Channel:
         self.n_ctx = 0
         self._sending = threading.Lock()
         self._inbox: SimpleQueue[Item] = SimpleQueue()
-        self._tokenizer_queue: SimpleQueue[_TextMessage] = SimpleQueue()
-        self._long_queue: SimpleQueue[_TextMessage] = SimpleQueue()  # megabytes can take many seconds
-        self._media_queue: SimpleQueue[Submit | Tokenize] = SimpleQueue()
-        self._grammar_queue: SimpleQueue[Submit | ReadPrompt | Constrain] = SimpleQueue()
+        self._tokenizer_queue: TurnQueue[_TextMessage] = TurnQueue()
+        self._long_queue: TurnQueue[_TextMessage] = TurnQueue()  # megabytes can take many seconds
+        self._media_queue: TurnQueue[Submit | Tokenize] = TurnQueue()
+        self._grammar_queue: TurnQueue[Submit | ReadPrompt | Constrain] = TurnQueue()
         self._preparing: set[int] = set()  # ids: submitted, not cancelled, not yet in the inbox
         self._early_grammars: dict[int, LateGrammar] = {}  # by id, of requests that are still being prepared
         self._handover = threading.Lock()
@@ -213,7 +220,7 @@ class Channel:
             else:
                 self._inbox.put(message)
 
-    def _queue_for(self, message: _TextMessage) -> SimpleQueue[_TextMessage]:
+    def _queue_for(self, message: _TextMessage) -> TurnQueue[_TextMessage]:
         """The queue of a message's thread: long texts have their own, so that short ones need not wait for them."""
         return self._long_queue if _size(message) > _LONG else self._tokenizer_queue
 
@@ -241,7 +248,7 @@ class Channel:
             else:
                 deque(self._prepare(vocabulary, prompt), maxlen=0)
 
-    def _tokenize(self, queue: SimpleQueue[_TextMessage], vocabulary: Vocabulary) -> None:
+    def _tokenize(self, queue: TurnQueue[_TextMessage], vocabulary: Vocabulary) -> None:
         """A tokenizer thread: prepare requests without a grammar, answer Tokenize and Detokenize."""
         while True:
             message = queue.get()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from engine.runner.embed_budget import EmbedBudget
 from engine.runner.embed_context import EmbedContext
 from engine.runner.embed_request import EmbedText, PoolJob
 from engine.runner.log import log_event
+from engine.runner.turns import Turns
 
 NO_IDS: frozenset[int] = frozenset()
 
@@ -37,7 +37,8 @@ class EmbedLoop:
         self._main_context = context
         self._sizes = sizes
         self._emit = emit
-        self._jobs: deque[PoolJob] = deque()
+        self._jobs: list[PoolJob] = []
+        self._turns = Turns()
         self._ranks = False  # how the context pools
         self._split_text: EmbedText | None = None  # the one text that is split over several passes
         self._rest_until = 0.0  # in time.perf_counter's seconds
@@ -128,17 +129,20 @@ class EmbedLoop:
         self._ranks = ranks
 
     def _fill(self, budget: int) -> list[Share]:
-        """Fill the batch with at most `budget` tokens of texts, request by request in turn."""
+        """Fill the batch with at most `budget` tokens of texts: clients take turns, and their requests do."""
         self._batch.clear()
         shares: list[Share] = []
-        for job in (job for job in self._jobs if job.ranks == self._ranks):
+        jobs = [job for job in self._jobs if job.ranks == self._ranks]
+        for job in sorted(jobs, key=lambda job: (*self._turns.rank(job.request.client), job.last_pass)):
             for text in job.pending:
                 count = self._share(text, shares, budget - self._batch.size)
                 if not count:
                     break
                 self._add(text, count)
                 shares.append((job, text, count))
-        self._jobs.rotate(-1)
+        for job in _jobs(shares):
+            job.last_pass = self.steps + 1
+            self._turns.serve(job.request.client)
         return shares
 
     def _share(self, text: EmbedText, shares: list[Share], room: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -58,11 +58,15 @@ class EmbedText:
 
 @dataclass(slots=True, eq=False)
 class PoolJob(ABC):
-    """A request and its texts. Owned by the loop thread once it is made. `ranks`: its vectors are a classifier's."""
+    """A request and its texts. Owned by the loop thread once it is made. `ranks`: its vectors are a classifier's.
+
+    `last_pass`: the number of the pass that had a part of it last, 0 for none.
+    """
 
     ranks: ClassVar[bool] = False
     request: Embed | Rerank
     texts: list[EmbedText]
+    last_pass: int = field(default=0, init=False)
 
     @property
     def id(self) -> int:

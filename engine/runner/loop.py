@@ -108,7 +108,7 @@ class Loop:
         seq.arrived = time.perf_counter()
         if seq.steady and not self._context.on_cpu:
             seq.reuse = Reuse.ANY
-        self._waiting.append(seq)
+        self._waiting.add(seq)
         log_event(seq.trace_id, "sequence queued", seq=seq.id, waiting=len(self._waiting), running=len(self._running))
 
     def cancel(self, request_id: int) -> None:

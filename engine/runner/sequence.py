@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-from engine.messages import NO_LIMIT, Done, padded
+from engine.messages import NO_LIMIT, NOBODY, Client, Done, padded
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.known_tokens import Reuse
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
@@ -52,6 +52,7 @@ class Sequence:
     n_threads: int = 0
     n_batch: int = 0
     trace_id: str = ""
+    client: Client = NOBODY
     logprobs: AnswerLogprobs | None = None
     prompt_logprobs: PromptLogprobs | None = None
     reuse: Reuse = Reuse.ANY

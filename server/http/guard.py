@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.fair_queue import CLIENT
+from engine.fair_queue import CLIENT, PROGRAM
 from registry.logfields import REQUEST_ID, fields
 from server.http.cors import Headers, Origins
 from server.http.errors import ErrorInfo, ErrorObject, plain_error
@@ -27,6 +27,7 @@ _TEXT = (b"content-type", b"text/plain")
 _JSON = (b"content-type", b"application/json; charset=utf-8")
 _HTML = (b"content-type", b"text/html; charset=utf-8")
 REQUEST_ID_HEADER = b"x-request-id"
+MOST_NAME = 128  # characters of a program's name that count
 _USABLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 log = logging.getLogger("pronk.access")
 
@@ -61,6 +62,7 @@ class Guard:
             return
         REQUEST_ID.set(request_id := _request_id(scope))
         CLIENT.set(_client(scope))
+        PROGRAM.set(_header(scope, b"user-agent")[:MOST_NAME])
         id_headers = [(REQUEST_ID_HEADER, request_id.encode()), *self.id_headers(scope, request_id)]
         answer = Answered(scope, send, id_headers)
         log.debug("request arrived", extra=fields(method=scope["method"], path=scope["path"]))

@@ -155,6 +155,15 @@ def test_short_texts_do_not_wait_for_long_ones(served: tuple[Channel, Parent]) -
     assert [taken(channel), taken(channel)] == [2, 1]
 
 
+def test_a_clients_text_does_not_wait_for_all_of_anothers(served: tuple[Channel, Parent]) -> None:
+    _, parent = served
+    texts = [Tokenize(n, SLOW_TEXT[n:], limit=0, client=("a", str(n % 2))) for n in range(1, 6)]
+    parent.send(*texts, Tokenize(9, SLOW_TEXT, limit=0, client=("b", "")))
+    answered = [event.id for _ in range(6) for event in parent.receive() if isinstance(event, Tokens)]
+    assert answered.index(9) <= 1
+    assert sorted(answered) == [1, 2, 3, 4, 5, 9]
+
+
 def test_texts_and_tokens(served: tuple[Channel, Parent]) -> None:
     _, parent = served
     parent.send(Tokenize(1, "Hello there"))

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.messages import Embed, Embedded, EmbeddingSizes, Failed, FromRunner, Rerank, Reranked
+from engine.messages import NOBODY, Client, Embed, Embedded, EmbeddingSizes, Failed, FromRunner, Rerank, Reranked
 from engine.runner.context import Context
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import NOT_FINITE, make_job
@@ -58,9 +58,9 @@ class EmbedRunner:
         self.loop = EmbedLoop(context, sizes, self.events.extend)
         self._ids = 0
 
-    def submit(self, *texts: str, first: int | None = 0) -> int:
+    def submit(self, *texts: str, first: int | None = 0, client: Client = NOBODY) -> int:
         self._ids += 1
-        request = Embed(self._ids, list(texts), self.sizes.longest, True, 0, True, first)
+        request = Embed(self._ids, list(texts), self.sizes.longest, True, 0, True, first, client=client)
         self.loop.submit(make_job(self.context.vocabulary, request))
         return self._ids
 
@@ -329,3 +329,15 @@ def test_without_memory_for_longer_texts_all_is_as_before(embed_runners: EmbedRu
     with short_of_memory(os.getpid(), 256 << 20):
         assert not runner.resize(1 << 20)
     assert np.array_equal(runner.ask(TEXTS[5]), expected)
+
+
+def test_a_clients_text_does_not_wait_for_all_of_anothers(embed_runners: EmbedRunners, bert: Path) -> None:
+    runner = embed_runners(bert, **BERT)
+    for _ in range(20):
+        runner.submit(*TEXTS, client=("a", ""))
+    runner.step()
+    other = runner.submit(TEXTS[0], client=("b", ""))
+    runner.step()
+    assert any(isinstance(event, Embedded) and event.id == other for event in runner.events)
+    runner.run()
+    assert len(runner.events) == 21
