@@ -74,13 +74,33 @@ RowKernels = Literal["alike", "lone", "counted"]
 number of rows."""
 
 
+HOST = ""
+"""The name of this machine's memory in `DeviceBuffers`."""
+
+
+class DeviceBuffers(msgspec.Struct, array_like=True, frozen=True):
+    """What llama.cpp has allocated on a device, in bytes: `cache` is KV cache and recurrent states.
+
+    `device` is llama.cpp's name of a GPU, or HOST. `compute` are the buffers of a pass and its outputs.
+    """
+
+    device: str
+    weights: int = 0
+    cache: int = 0
+    compute: int = 0
+
+
 class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """Load one model. `n_ctx` is the largest context of one sequence, `n_cells` the size of the cache they share.
 
     States of finished sequences take at most `prompt_cache` bytes beside it. `rows`: on what the sums of one row of a
     pass on the CPU depend.
-    `cache_type` is a ggml type name for K and V ("f16", "q8_0", …); `flash_attention` -1 lets llama.cpp choose;
-    `overrides` replace entries of the file's metadata (`llama_model_kv_override`).
+    `cache_type` is a ggml type name for K and V ("f16", "q8_0", …), `cache_type_v` that for V if it is another;
+    `flash_attention` -1 lets llama.cpp choose; `overrides` replace entries of the file's metadata
+    (`llama_model_kv_override`).
+
+    The last `n_gpu_layers` (-1: all; the output is one) are on the `devices`, by llama.cpp's names: as many on each as
+    `tensor_split` says. Without names, llama.cpp chooses. The experts of the first `cpu_experts` layers are on the CPU.
 
     `projector` is the file of a model that sees or hears, "" for none. A picture has at least `image_min_tokens` rows
     and at most `image_max_tokens`; -1: as the projector says. Rows of pictures that are not wanted any more take at
@@ -94,10 +114,13 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     n_batch: int
     n_threads: int
     n_gpu_layers: int
-    main_gpu: int = 0
+    devices: tuple[str, ...] = ()
+    tensor_split: tuple[int, ...] = ()
+    cpu_experts: int = 0
     use_mmap: bool | None = None
     adapters: tuple[str, ...] = ()
     cache_type: str = "f16"
+    cache_type_v: str = ""
     flash_attention: int = -1
     embedding: EmbeddingSizes = EmbeddingSizes()
     overrides: tuple[tuple[str, bool | int | float | str], ...] = ()
@@ -381,7 +404,7 @@ class Loading(msgspec.Struct, array_like=True, frozen=True, tag=33):
 
 
 class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
-    """The model is ready. `gpu_share` is the part of the layers on a GPU (0 to 1).
+    """The model is ready. `buffers` are what it takes on each device.
 
     `n_ctx` is the largest context of one sequence in tokens. `adds_bos`: each prompt gets a start token in front. A
     forward pass takes at most `n_batch` tokens. `mapped` bytes of the weights are pages of the file; `host` bytes are
@@ -390,7 +413,6 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
     """
 
     n_ctx: int
-    gpu_share: float
     adds_bos: bool
     n_batch: int
     mapped: int = 0
@@ -398,6 +420,7 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
     cpu_variant: str = ""
     sees: bool = False
     hears: bool = False
+    buffers: tuple[DeviceBuffers, ...] = ()
 
 
 class LoadRefused(msgspec.Struct, array_like=True, frozen=True, tag=35):

@@ -27,9 +27,19 @@ def parse_bool(text: str) -> bool:
     return text not in _FALSE
 
 
+def parse_switch(text: str) -> bool:
+    """As `parse_bool`, with llama.cpp's own words for off."""
+    return parse_bool(text) and text.lower() not in ("off", "disabled")
+
+
 def parse_tristate(text: str) -> bool | None:
     """True or False for a form of 1, true, 0 or false; None for other texts."""
     return True if text in _TRUE else False if text in _FALSE else None
+
+
+def parse_uints(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    return tuple(parse_uint(part.strip()) for part in text.split(","))
 
 
 def parse_uint(text: str) -> int:

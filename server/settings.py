@@ -83,11 +83,36 @@ class Settings:
         "OLLAMA_FLASH_ATTENTION", env.parse_tristate, None, "automatic", "flash attention: 1 on, 0 off"
     )
     kv_cache_type: str = variable(
-        "OLLAMA_KV_CACHE_TYPE", str.lower, "f16", "f16", "type of the KV cache, such as f16, q8_0, q4_0"
+        "OLLAMA_KV_CACHE_TYPE",
+        str.lower,
+        "f16",
+        "f16",
+        "type of the KV cache, such as f16, q8_0, q4_0, or those of K and V, as in q8_0,q4_0",
     )
     gpu_overhead: int = variable("OLLAMA_GPU_OVERHEAD", env.parse_uint, 0, "0", "bytes left free on each GPU")
     sched_spread: bool = variable(
-        "OLLAMA_SCHED_SPREAD", env.parse_bool, False, "0", "spread a model over all GPUs; not used yet"
+        "OLLAMA_SCHED_SPREAD",
+        env.parse_bool,
+        False,
+        "0",
+        "spread each model over all GPUs; else it takes as few as it fits on",
+    )
+    gpu_fit: bool = variable(
+        "LLAMA_ARG_FIT", env.parse_switch, True, "on", "off: put all layers on the GPUs, whatever they have free"
+    )
+    gpu_margins: tuple[int, ...] = variable(
+        "LLAMA_ARG_FIT_TARGET",
+        env.parse_uints,
+        (1024,),
+        "1024",
+        "MiB left free on each GPU for the driver and what no plan knows; one number for each, or one for all",
+    )
+    least_context: int = variable(
+        "LLAMA_ARG_FIT_CTX",
+        env.parse_uint,
+        4096,
+        "4096",
+        "tokens to which an automatic context may be lowered before layers leave the GPUs",
     )
     go_template: bool | None = variable(
         "OLLAMA_GO_TEMPLATE", env.parse_tristate, None, "automatic", "1 or 0 prefers or forbids stored Go templates"

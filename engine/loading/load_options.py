@@ -9,6 +9,7 @@ from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.image_tokens import image_tokens
 from engine.loading.memory import MemoryPlan
+from engine.loading.sizes import CacheTypes
 from engine.loading.state import LoadSpec
 from engine.messages import CONTEXT_PADDING, LoadModel, RowKernels
 from engine.model import Model
@@ -64,25 +65,29 @@ def row_kernels(header: GGUFHeader) -> RowKernels:
 
 
 def load_message(
-    model: Model, weights: Weights, spec: LoadSpec, plan: MemoryPlan, cache_type: str, flash_attention: bool | None
+    model: Model, weights: Weights, spec: LoadSpec, plan: MemoryPlan, types: CacheTypes, flash_attention: bool | None
 ) -> LoadModel:
     """The message that loads a model as planned; `flash_attention` None lets llama.cpp choose. Reads the projector."""
     least_tokens, most_tokens = image_tokens(weights, spec.num_ctx)
+    placement = plan.placement
     batch = BATCH_GPU if plan.gpu_layers else BATCH_CPU
     if not model.generates:
         batch = 1  # no pass of this context
     return LoadModel(
         path=str(weights.path),
-        n_ctx=spec.num_ctx,
+        n_ctx=plan.num_ctx,
         n_cells=plan.n_cells if model.generates else CONTEXT_PADDING,
         n_parallel=plan.n_parallel,
         n_batch=max(batch, plan.n_parallel),
         n_threads=devices.compute_threads(),
         n_gpu_layers=plan.gpu_layers,
-        main_gpu=spec.main_gpu or 0,
+        devices=tuple(share.device.handle for share in placement.gpus),
+        tensor_split=tuple(share.layers for share in placement.gpus),
+        cpu_experts=placement.cpu_experts,
         use_mmap=spec.use_mmap,
         adapters=spec.adapters,
-        cache_type=cache_type,
+        cache_type=types.keys,
+        cache_type_v=types.values,
         flash_attention=-1 if flash_attention is None else int(flash_attention),
         embedding=plan.embedding,
         overrides=tuple(weights.overrides.items()),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.api import RunningModel
 from engine.loading import devices
-from engine.loading.devices import Device
 from engine.loading.memory import MemoryPlan
 from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
@@ -25,8 +23,8 @@ log = logging.getLogger("pronk.engine")
 class LoadedModel:
     """A model, the process that has loaded it, and the bytes that it takes (`size`).
 
-    `num_ctx` are the tokens of context that it has now, and `plan` is what it takes for them. `embedding_bytes` are
-    those that the first text to embed will add, then 0. `gpu_share` is the part of the layers on GPUs, 0 to 1.
+    `num_ctx` are the tokens of context that it has now, and `plan` is what it takes for them, by what its process has
+    reported. `embedding_bytes` are those that the first text to embed will add, then 0.
     """
 
     model: Model
@@ -34,17 +32,14 @@ class LoadedModel:
     spec: LoadSpec
     size: int
     embedding_bytes: int
-    gpu_share: float
     num_ctx: int
     plan: MemoryPlan
 
     @classmethod
     def of(cls, model: Model, process: RunnerProcess, spec: LoadSpec, plan: MemoryPlan, loaded: Loaded) -> LoadedModel:
-        """A model just loaded. Its size is the planned one, corrected by what its process reports of the weights."""
-        size = plan.total
-        if not loaded.gpu_share:  # all weights are in this machine's memory
-            size += loaded.mapped + loaded.host - plan.weights
-        return cls(model, process, spec, size, plan.embedding_bytes, loaded.gpu_share, spec.num_ctx, plan)
+        """A model just loaded. Its size is the planned one, corrected by what its process reports of each device."""
+        real = replace(plan, placement=plan.placement.measured(loaded.buffers, passes=plan.generates))
+        return cls(model, process, spec, real.total, plan.embedding_bytes, plan.num_ctx, real)
 
     @property
     def cache(self) -> CacheSize:
@@ -56,7 +51,7 @@ class LoadedModel:
         before, started = (self.num_ctx, self.plan.n_cells), time.monotonic()
         planned, plan = num_ctx, self.plan.with_cells(cells)
         if num_ctx > self.num_ctx or cells > self.plan.n_cells:
-            planned, plan = await planner.with_context(self.plan, num_ctx, cells, self.gpu_share)
+            planned, plan = await planner.with_context(self.plan, num_ctx, cells)
         changes = (planned, plan.n_cells) != before
         if changes and await self.process.resize(planned, plan.n_cells if plan.generates else 0):
             self.size += plan.total - self.plan.total
@@ -77,17 +72,17 @@ class LoadedModel:
             name=self.model.name.full,
             digest=self.model.digest,
             size=self.size,
-            size_vram=round(self.size * self.gpu_share),
+            size_vram=self.size if self.plan.placement.complete else self.plan.placement.on_gpus,
             context_length=self.num_ctx,
             expires_at=time.time() + view.expiry(now) - now,
         )
 
-    def log_load(self, plan: MemoryPlan, seconds: float, gpus: Sequence[Device]) -> None:
+    def log_load(self, plan: MemoryPlan, seconds: float) -> None:
         """Log one line: the plan beside what the load really took. `seconds`: its duration."""
         loaded = self.process.loaded
         assert loaded is not None
-        layers = self.model.header.size("block_count", 0) + 1
-        on_gpus = [gpu.name for gpu in gpus] if loaded.gpu_share else []
+        placement = self.plan.placement
+        names = [share.device.name for share in placement.gpus]
         log.info(
             "loaded",
             extra=fields(
@@ -102,9 +97,12 @@ class LoadedModel:
                 cells=plan.n_cells,
                 parallel=plan.n_parallel,
                 context=loaded.n_ctx,
-                layers=layers,
-                gpu_layers=round(loaded.gpu_share * layers),
-                devices=", ".join(on_gpus if loaded.gpu_share == 1 else [*on_gpus, "cpu"]),
+                layers=placement.layers,
+                gpu_layers=placement.gpu_layers,
+                cpu_experts=placement.cpu_experts or None,
+                taken_bytes=self.size,
+                gpu_bytes=placement.on_gpus or None,
+                devices=", ".join(names if placement.complete else [*names, "cpu"]),
                 cpu_variant=loaded.cpu_variant or None,
             ),
         )

@@ -13,6 +13,8 @@ import msgspec
 
 from engine.capabilities import ENCODERS
 from engine.loading.devices import Device
+from engine.loading.placement import Demand, Placement, Wish, place
+from engine.loading.sizes import OUTPUT, TOKENS, CacheTypes, ModelSizes, Pass
 from engine.messages import CONTEXT_PADDING, EmbeddingSizes, padded
 from registry.gguf import GGUFArray, GGUFHeader
 
@@ -77,8 +79,9 @@ def _activation_bytes(header: GGUFHeader) -> int:
 CACHE_SHARE = 0.25  # of the free host memory: what the KV cache may take beyond one full context
 GPU_CACHE_SHARE = 0.8  # of the free GPU memory that the weights leave
 FREE_SHARE = 0.9  # of the free memory: what a longer context may take
-COMPUTE_OVERHEAD = 0.1  # of the weights, for compute buffers
-COMPUTE_FLOOR = 52 << 20  # bytes of the process itself and its smallest buffers
+PROCESS = 27 << 20  # bytes of a process with a small model, besides the model
+BYTES_PER_TOKEN = 300  # of the vocabulary: its text and what finds it
+WORK_FACTOR = 1.1  # of the widest network's rows: what the CPU's threads compute in
 PROMPT_CACHE_SHARE = 0.05  # of the free host memory: what states of finished sequences may take
 PROMPT_CACHE_CONTEXTS = 16  # full contexts that they may take at most
 PROJECTOR_FACTOR, PROJECTOR_OVERHEAD = 1.1, 64 << 20  # of its file; bytes beside it
@@ -87,46 +90,86 @@ TYPICAL_LENGTH = 2048  # tokens that a running sequence should find room for; a 
 MAX_PARALLEL_CPU = 8
 MAX_PARALLEL_GPU = 32
 MAX_PARALLEL = 128  # whatever is asked for: llama.cpp has 256 sequence ids, and some of them only hold prefixes
-BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
-BYTES_PER_VALUE |= {"q4_1": 20 / 32, "q4_0": 18 / 32}
-TOKENS, OUTPUT = "token_embd.weight", "output.weight"
+MICRO_BATCH = 512  # tokens that llama.cpp computes at once
+MOST_SCORED = 8  # rows of logits that a pass has room for, at least
+F16 = CacheTypes()
+SMALLER_CONTEXTS = (32_768, 4096)  # tokens: what an automatic context is lowered to where it does not fit on GPUs
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPlan:
-    """How a model will be loaded.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the configuration says of memory, in bytes unless it says otherwise.
 
-    `n_parallel` sequences share a KV cache of `n_cells` tokens, which is `cache` bytes. Where a model never `generates`
-    these are what its longest text to embed takes. States of finished ones take `prompt_cache` bytes of this machine's
-    memory beside it. `gpu_layers` are on a GPU (-1: all). `weights` are the bytes of the weights with the copies that
-    the CPU's own layout needs. `total` is what the load takes, `weights`, `cache`, `prompt_cache` and `row_cache` (rows
-    of pictures) included; the first text to embed adds `embedding_bytes` to it.
+    `parallel` sequences at most and `prompt_cache` for states of finished ones; None: by the memory. `row_cache`: the
+    most for rows of pictures. On each GPU `overhead` stays free, and one of the `margins`
+    (the last one for all further GPUs) for the driver and what no plan knows.
+    Unless it `fits`, layers go to GPUs whatever they have free. An automatic context is lowered to no less than
+    `least_context` tokens. `flash_attention`: None lets llama.cpp choose.
     """
 
+    types: CacheTypes = F16
+    parallel: int | None = None
+    prompt_cache: int | None = None
+    row_cache: int = 0
+    overhead: int = 0
+    margins: tuple[int, ...] = (1 << 30,)
+    spread: bool = False
+    fits: bool = True
+    least_context: int = 4096
+    flash_attention: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """How a model will be loaded, with a context of `num_ctx` tokens.
+
+    `n_parallel` sequences share a KV cache of `n_cells` tokens. Where a model never `generates` these are what its
+    longest text to embed takes, `bytes_per_cell` each. States of finished sequences take `prompt_cache` bytes of this
+    machine's memory, rows of pictures `row_cache`, both of which are in the `placement`; the first text to embed adds
+    `embedding_bytes` to that.
+    """
+
+    num_ctx: int
     n_parallel: int
     n_cells: int
-    weights: int
-    cache: int
-    total: int
-    gpu_layers: int
+    placement: Placement
     embedding: EmbeddingSizes
-    embedding_bytes: int
+    embedding_bytes: int = 0
+    bytes_per_cell: int
     prompt_cache: int = 0
     row_cache: int = 0
     generates: bool = True
 
     @property
-    def bytes_per_cell(self) -> int:
-        """What each cell takes."""
-        return self.cache // self.n_cells
+    def total(self) -> int:
+        """What the load takes on all devices together."""
+        return self.placement.total
+
+    @property
+    def cache(self) -> int:
+        """What the KV cache takes, or all texts of a model that never generates."""
+        if not self.generates:
+            return self.n_cells * self.bytes_per_cell
+        return sum(share.cache for share in self.placement.shares)
+
+    @property
+    def gpu_layers(self) -> int:
+        """Layers on GPUs, the output as one of them; -1: all."""
+        return -1 if self.placement.gpu_layers == self.placement.layers else self.placement.gpu_layers
 
     def with_cells(self, cells: int) -> MemoryPlan:
         """The same with another number of cells."""
-        cache = cells * self.bytes_per_cell
-        longest = self.embedding.longest if self.generates else cells
-        embedding = msgspec.structs.replace(self.embedding, longest=longest)
-        total = self.total + cache - self.cache
-        return replace(self, n_cells=cells, cache=cache, total=total, embedding=embedding)
+        if self.generates:
+            return replace(self, n_cells=cells, placement=self.placement.with_cells(cells))
+        more = (cells - self.n_cells) * self.bytes_per_cell
+        *others, last = self.placement.shares
+        if others:
+            others[-1] = replace(others[-1], compute=others[-1].compute + more)
+        else:
+            last = replace(last, compute=last.compute + more)
+        placement = replace(self.placement, shares=(*others, last))
+        embedding = msgspec.structs.replace(self.embedding, longest=cells)
+        return replace(self, n_cells=cells, placement=placement, embedding=embedding)
 
 
 def projector_bytes(size: int, masked_patches: int) -> int:
@@ -142,16 +185,6 @@ def row_bytes(header: GGUFHeader) -> int:
     return 4 * header.size("embedding_length") * (1 + header.size("n_deepstack_layers"))
 
 
-def cache_bytes_per_token(header: GGUFHeader, cache_type: str) -> int:
-    """Bytes of K and V of one token over all layers. `cache_type` is a ggml type name such as "q8_0"."""
-    heads = header.size("attention.head_count", 1)
-    width = header.size("embedding_length")
-    key = header.size("attention.key_length", width // max(heads, 1))
-    value = header.size("attention.value_length", key)
-    per_value = BYTES_PER_VALUE.get(cache_type, 2.0)
-    return max(1, int(_kv_heads(header, heads) * (key + value) * per_value))
-
-
 def copied_bytes(header: GGUFHeader, types: Container[str], *, mapped: bool, generates: bool) -> int:
     """Upper bound on the bytes of weights that are in memory twice when the library repacks matrices of these `types`.
 
@@ -163,108 +196,166 @@ def copied_bytes(header: GGUFHeader, types: Container[str], *, mapped: bool, gen
     return sum(tensor.size for tensor in repacked if (tied if tensor.name == TOKENS else mapped))
 
 
-def plan(
-    header: GGUFHeader,
-    *,
-    weights: int,
-    num_ctx: int,
-    cache_type: str,
-    parallel_limit: int | None,
-    host: Device,
-    gpus: Sequence[Device],
-    num_gpu: int,
-    copied: int = 0,
-    generates: bool = True,
-    prompt_cache: int | None = None,
-    projector: int = 0,
-    row_cache: int = 0,
-) -> MemoryPlan:
-    """Choose the size of the KV cache and the number of sequences by the memory that is free.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be loaded: `num_ctx` tokens of context for each sequence, which is lowered if it is `automatic`.
 
-    One sequence of `num_ctx` tokens always gets its cells; more are added while they fit, `parallel_limit` at most.
-    `num_gpu` asks for that many layers on the GPU, -1 for as many as fit. `weights` is the size of the file, `copied`
-    the result of `copied_bytes` for a model that is wholly on the CPU. `prompt_cache`: bytes for states of finished
-    sequences; None: by the memory. `projector`: bytes with which it sees or hears, `row_cache` the most for rows of its
-    pictures, which has room for no more rows than the KV cache has cells. A model that never generates gets the
-    smallest KV cache that a process can have beside that for its texts. Raises GGUFError if the header's sizes are not
-    numbers.
+    `num_gpu` layers on GPUs, -1 for as many as fit. `copied` is the result of `copied_bytes`, as if all were on the
+    CPU. `projector` and `adapters` are bytes. `generates`: whether it answers prompts.
     """
-    n_ctx = padded(num_ctx)
-    per_token = cache_bytes_per_token(header, cache_type)
-    on_gpu = bool(gpus) and num_gpu != 0
-    embedding = embedding_sizes(header, n_ctx, generates=generates, on_gpu=on_gpu)
-    for_embedding = embedding_bytes(header, embedding, per_token)
-    if not generates:
-        smallest = 0 if header.architecture in ENCODERS else CONTEXT_PADDING * per_token
-        layers = _gpu_layers(header, weights + smallest, for_embedding, gpus, num_gpu) if on_gpu else 0
-        weights += _copied_on_cpu(header, copied, layers)
-        total = weights + smallest + for_embedding + COMPUTE_FLOOR
-        cache = n_ctx * (_text_bytes_per_token(header) if header.architecture in ENCODERS else per_token)
-        return MemoryPlan(1, n_ctx, weights, cache, total, layers, embedding, embedding_bytes=0, generates=False)
-    overhead = COMPUTE_FLOOR + int(weights * COMPUTE_OVERHEAD) + projector
-    if on_gpu:
-        free = sum(gpu.free for gpu in gpus)
-        budget = int((free - weights - overhead) * GPU_CACHE_SHARE)
-    else:
-        budget = int((host.free - weights - copied - overhead) * CACHE_SHARE)
-    limit = min(parallel_limit or (MAX_PARALLEL_GPU if on_gpu else MAX_PARALLEL_CPU), MAX_PARALLEL)
-    cells = max(n_ctx, min(n_ctx * limit, budget // per_token // CONTEXT_PADDING * CONTEXT_PADDING))
-    cache = cells * per_token
-    layers = _gpu_layers(header, weights + cache, overhead, gpus, num_gpu) if on_gpu else 0
-    weights += _copied_on_cpu(header, copied, layers)
-    # A cache of less than `limit` full contexts still serves as many short ones: what outgrows it is preempted.
-    n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
-    if prompt_cache is None:
-        prompt_cache = max(0, min(int(host.free * PROMPT_CACHE_SHARE), PROMPT_CACHE_CONTEXTS * n_ctx * per_token))
-    row_cache = min(row_cache, cells * row_bytes(header))
-    total = weights + cache + overhead + prompt_cache + row_cache
-    sizes = embedding, for_embedding, prompt_cache, row_cache
-    return MemoryPlan(n_parallel, cells, weights, cache, total, layers, *sizes)
+
+    num_ctx: int
+    automatic: bool = False
+    num_gpu: int = -1
+    main_gpu: int | None = None
+    copied: int = 0
+    projector: int = 0
+    adapters: int = 0
+    generates: bool = True
+
+
+def plan(header: GGUFHeader, request: Request, limits: Limits, host: Device, gpus: Sequence[Device]) -> MemoryPlan:
+    """Choose where a model goes, the size of its KV cache, and the number of sequences, by the memory that is free.
+
+    One sequence of `num_ctx` tokens always gets its cells; more are added while they fit. An automatic context is
+    lowered before layers leave the GPUs. Raises GGUFError if the header's sizes are not numbers.
+    """
+    planner = _Planner(header, request, limits, host, gpus)
+    if not request.generates:
+        return planner.for_texts()
+    contexts = [request.num_ctx]
+    if request.automatic and gpus and request.num_gpu:
+        contexts += [size for size in SMALLER_CONTEXTS if limits.least_context <= size < request.num_ctx]
+    for num_ctx in contexts:
+        found = planner.for_answers(num_ctx)
+        if found.placement.complete:
+            break
+    return found
+
+
+class _Planner:
+    """The plans of one load for several contexts."""
+
+    def __init__(
+        self, header: GGUFHeader, request: Request, limits: Limits, host: Device, gpus: Sequence[Device]
+    ) -> None:
+        self._header = header
+        self._request = request
+        self._limits = limits
+        self._host = host
+        self._gpus = gpus if request.num_gpu else ()
+        self._sizes = ModelSizes.of(header)
+        margins = limits.margins or (0,)
+        self._margins = [limits.overhead + margins[min(index, len(margins) - 1)] for index in range(len(self._gpus))]
+        self._cell = max(1, self._sizes.cell(limits.types))
+
+    def for_answers(self, num_ctx: int) -> MemoryPlan:
+        """A model that answers prompts."""
+        request, limits = self._request, self._limits
+        n_ctx = padded(num_ctx)
+        most = MAX_PARALLEL_GPU if self._gpus else MAX_PARALLEL_CPU
+        limit = min(limits.parallel or most, MAX_PARALLEL)
+        prompt_cache = limits.prompt_cache
+        if prompt_cache is None:
+            most_bytes = PROMPT_CACHE_CONTEXTS * (n_ctx * self._cell + self._sizes.state)
+            prompt_cache = max(0, min(int(self._host.free * PROMPT_CACHE_SHARE), most_bytes))
+        beside = prompt_cache + (n_ctx * row_bytes(self._header) if request.projector else 0)
+        smallest = self._place(n_ctx, n_ctx, 1, limit, beside)
+        cells = self._cells(smallest, n_ctx, limit) if self._sizes.caches else n_ctx * limit
+        # A cache of less than `limit` full contexts still serves as many short ones: what outgrows it is preempted.
+        n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
+        row_cache = min(limits.row_cache, cells * row_bytes(self._header)) if request.projector else 0
+        placement = self._place(n_ctx, cells, n_parallel, n_parallel, prompt_cache + row_cache)
+        if smallest.complete and not placement.complete:  # states of sequences that do not fit
+            n_parallel, cells = 1, n_ctx
+            placement = self._place(n_ctx, cells, 1, 1, prompt_cache + row_cache)
+        sizes = embedding_sizes(self._header, n_ctx, generates=True, on_gpu=bool(placement.gpus))
+        return MemoryPlan(
+            num_ctx=num_ctx,
+            n_parallel=n_parallel,
+            n_cells=cells,
+            placement=placement,
+            embedding=sizes,
+            embedding_bytes=embedding_bytes(self._header, sizes, self._cell),
+            bytes_per_cell=max(1, round(sum(share.per_cell for share in placement.shares))),
+            prompt_cache=prompt_cache,
+            row_cache=row_cache,
+        )
+
+    def for_texts(self) -> MemoryPlan:
+        """A model that only embeds or ranks: it gets the smallest KV cache that there is beside that for its texts."""
+        n_ctx = padded(self._request.num_ctx)
+        encoder = self._header.architecture in ENCODERS
+        sizes = embedding_sizes(self._header, n_ctx, generates=False, on_gpu=bool(self._gpus))
+        placement = self._place(CONTEXT_PADDING, 0 if encoder else CONTEXT_PADDING, 1, 1, 0, tokens=1)
+        texts = embedding_bytes(self._header, sizes, self._cell)
+        *others, last = placement.shares
+        if others:
+            others[-1] = replace(others[-1], compute=texts)
+        else:
+            last = replace(last, compute=texts)
+        return MemoryPlan(
+            num_ctx=self._request.num_ctx,
+            n_parallel=1,
+            n_cells=n_ctx,
+            placement=replace(placement, shares=(*others, last)),
+            embedding=sizes,
+            bytes_per_cell=_text_bytes_per_token(self._header) if encoder else self._cell,
+            generates=False,
+        )
+
+    def _place(
+        self, n_ctx: int, cells: int, streams: int, outputs: int, beside: int, tokens: int = MICRO_BATCH
+    ) -> Placement:
+        """`beside`: bytes of the process's own caches."""
+        request, limits = self._request, self._limits
+        run = Pass(
+            tokens=max(tokens, streams),
+            cells=min(n_ctx, max(cells, CONTEXT_PADDING)),
+            outputs=max(outputs, MOST_SCORED),
+            streams=streams,
+            flash_attention=limits.flash_attention is not False,
+        )
+        work = int(max(run.tokens, MICRO_BATCH) * max(self._sizes.inner, self._sizes.width) * WORK_FACTOR)
+        own = PROCESS + BYTES_PER_TOKEN * self._sizes.vocabulary + work + beside
+        copied, projector, adapters = request.copied, request.projector, request.adapters
+        demand = Demand(self._sizes, limits.types, cells, run, copied, projector, adapters, own)
+        wish = Wish(request.num_gpu, request.main_gpu, limits.spread, self._margins, limits.fits)
+        return place(demand, wish, self._host, self._gpus)
+
+    def _cells(self, smallest: Placement, n_ctx: int, limit: int) -> int:
+        """Cells for up to `limit` sequences, as many as the devices have room for beside one of `n_ctx`."""
+        cells: float = n_ctx * limit
+        margins = {gpu.handle: margin for gpu, margin in zip(self._gpus, self._margins, strict=True)}
+        for share in smallest.shares:
+            spare = share.device.free - share.total
+            if share.per_cell and share is smallest.host:
+                cells = min(cells, (spare + share.cache) * CACHE_SHARE / share.per_cell)
+            elif share.cell:
+                cells = min(cells, n_ctx + (spare - margins[share.device.handle]) * GPU_CACHE_SHARE / share.cell)
+        return max(n_ctx, int(cells) // CONTEXT_PADDING * CONTEXT_PADDING)
 
 
 def with_context(
-    plan: MemoryPlan,
-    num_ctx: int,
-    cells: int,
-    *,
-    host: Device,
-    gpus: Sequence[Device],
-    gpu_share: float,
+    plan: MemoryPlan, num_ctx: int, cells: int, host: Device, gpus: Sequence[Device]
 ) -> tuple[int, MemoryPlan]:
     """The plan of a loaded model for a longer context of `num_ctx` tokens, or of as many as there is memory for.
 
     It has `cells` for all sequences together if they take no more of the memory than they may at a load. Devices are as
-    they are now, the model's own bytes not free; `gpu_share` of its cells are on GPUs. While the cells are changed, the
-    states of what runs are in this machine's memory. All else stays as it is.
+    they are now, the model's own bytes not free. While the cells are changed, the states of what runs are in this
+    machine's memory. All else stays as it is.
     """
-    spare = math.inf
-    if gpu_share:
-        spare = min(spare, sum(gpu.free for gpu in gpus) * FREE_SHARE / gpu_share)
-    if gpu_share < 1:
-        spare = min(spare, host.free * FREE_SHARE / (1 - gpu_share) - plan.cache)
-    most = plan.n_cells + max(0, int(spare // plan.bytes_per_cell)) // CONTEXT_PADDING * CONTEXT_PADDING
+    spare, on_gpu = math.inf, False
+    now = {gpu.handle: gpu.free for gpu in gpus}
+    for share in plan.placement.gpus:
+        if share.cell:
+            spare, on_gpu = min(spare, now.get(share.device.handle, 0) * FREE_SHARE / share.cell), True
+    last = plan.placement.host
+    per_cell = last.per_cell if plan.generates or on_gpu else float(plan.bytes_per_cell)
+    if per_cell:
+        spare = min(spare, (host.free * FREE_SHARE - (last.cache if plan.generates else plan.cache)) / per_cell)
+    more = 0 if math.isinf(spare) else max(0, int(spare)) // CONTEXT_PADDING * CONTEXT_PADDING
+    most = max(num_ctx, cells, plan.n_cells) if math.isinf(spare) else plan.n_cells + more
     num_ctx = min(num_ctx, most)
-    ample = int(most * (GPU_CACHE_SHARE if gpu_share else CACHE_SHARE)) // CONTEXT_PADDING * CONTEXT_PADDING
+    ample = int(most * (GPU_CACHE_SHARE if on_gpu else CACHE_SHARE)) // CONTEXT_PADDING * CONTEXT_PADDING
     return num_ctx, plan.with_cells(max(plan.n_cells, padded(num_ctx), min(padded(cells), ample)))
-
-
-def _gpu_layers(header: GGUFHeader, needed: int, overhead: int, gpus: Sequence[Device], num_gpu: int) -> int:
-    layers = header.size("block_count", 1) + 1
-    if num_gpu > 0:
-        return min(num_gpu, layers)
-    free = sum(gpu.free for gpu in gpus) - overhead
-    return -1 if needed <= free else max(0, int(layers * free / needed))
-
-
-def _copied_on_cpu(header: GGUFHeader, copied: int, gpu_layers: int) -> int:
-    """The share of `copied` for the layers that stay on the CPU."""
-    layers = header.size("block_count", 1) + 1
-    return 0 if gpu_layers < 0 else copied * max(0, layers - gpu_layers) // layers
-
-
-def _kv_heads(header: GGUFHeader, heads: int) -> int:
-    """KV heads of all layers together. If each layer has a number of its own (0: no attention), the file is read."""
-    sizes = header.sizes("attention.head_count_kv")
-    if isinstance(header.field("attention.head_count_kv"), GGUFArray):
-        return sum(sizes)
-    return (sizes[0] if sizes else heads) * header.size("block_count", 1)

@@ -14,7 +14,7 @@ from engine.loading import devices, memory
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.image_tokens import most_patches
-from engine.loading.memory import MemoryPlan
+from engine.loading.memory import Limits, MemoryPlan, Request
 from engine.loading.state import LoadSpec
 from engine.model import Model
 
@@ -32,19 +32,9 @@ class LoadPlanner:
     from the memory that is free then.
     """
 
-    def __init__(
-        self,
-        cache_type: str,
-        parallel_limit: int | None,
-        prompt_cache: int | None = None,
-        row_cache: int = 0,
-        environ: Mapping[str, str] | None = None,
-    ) -> None:
-        self._cache_type = cache_type
-        self._prompt_cache = prompt_cache
-        self._row_cache = row_cache
+    def __init__(self, limits: Limits, environ: Mapping[str, str] | None = None) -> None:
+        self._limits = limits
         self._environ = environ or {}
-        self._parallel_limit = parallel_limit
         self._host = devices.host()
         self._gpus: Sequence[Device] = ()
         self._seen: list[Device] = []  # the last time that anybody looked
@@ -82,9 +72,8 @@ class LoadPlanner:
                 self._estimates.move_to_end(key)
                 return estimate
             copied_types = self._copied_types
-            plan = await asyncio.to_thread(
-                self._plan, model, weights, spec, parallel_limit=1, host=self._host, gpus=self._gpus
-            )
+            one = replace(self._limits, parallel=1)
+            plan = await asyncio.to_thread(self._plan, model, weights, spec, one, self._host, self._gpus)
             if copied_types is self._copied_types:
                 self._estimates[key] = plan
                 if len(self._estimates) > ESTIMATES:
@@ -107,14 +96,11 @@ class LoadPlanner:
         """
         return await asyncio.to_thread(self._plan_now, model, weights, spec, ours, room, promised)
 
-    async def with_context(
-        self, plan: MemoryPlan, num_ctx: int, cells: int, gpu_share: float
-    ) -> tuple[int, MemoryPlan]:
+    async def with_context(self, plan: MemoryPlan, num_ctx: int, cells: int) -> tuple[int, MemoryPlan]:
         """The plan of a loaded model for a longer context, as long as there is memory for: `memory.with_context`."""
 
         def measure() -> tuple[int, MemoryPlan]:
-            host, gpus = devices.host(), self._look()
-            return memory.with_context(plan, num_ctx, cells, host=host, gpus=gpus, gpu_share=gpu_share)
+            return memory.with_context(plan, num_ctx, cells, devices.host(), self._look())
 
         return await asyncio.to_thread(measure)
 
@@ -134,36 +120,26 @@ class LoadPlanner:
             gpus = [replace(gpu, free=int(gpu.free * share)) for gpu in gpus]
         else:
             host = replace(host, free=int(host.free * share))
-        return self._plan(model, weights, spec, parallel_limit=self._parallel_limit, host=host, gpus=gpus)
+        return self._plan(model, weights, spec, self._limits, host, gpus)
 
     def _plan(
-        self,
-        model: Model,
-        weights: Weights,
-        spec: LoadSpec,
-        *,
-        parallel_limit: int | None,
-        host: Device,
-        gpus: Sequence[Device],
+        self, model: Model, weights: Weights, spec: LoadSpec, limits: Limits, host: Device, gpus: Sequence[Device]
     ) -> MemoryPlan:
         """Blocking."""
-        mapped = spec.use_mmap is not False
+        weights.path.stat()  # gone, perhaps
         projector = 0
         if weights.projector is not None:
             patches = most_patches(weights, spec.num_ctx)
             projector = memory.projector_bytes(weights.projector.stat().st_size, patches)
-        return memory.plan(
-            weights.header,
-            weights=weights.path.stat().st_size,
+        mapped = spec.use_mmap is not False
+        request = Request(
             num_ctx=spec.num_ctx,
-            cache_type=self._cache_type,
-            parallel_limit=parallel_limit,
-            host=host,
-            gpus=gpus,
+            automatic=spec.num_ctx_auto,
             num_gpu=spec.num_gpu,
+            main_gpu=spec.main_gpu,
             copied=memory.copied_bytes(weights.header, self._copied_types, mapped=mapped, generates=model.generates),
-            generates=model.generates,
-            prompt_cache=self._prompt_cache,
             projector=projector,
-            row_cache=self._row_cache if projector else 0,
+            adapters=sum(Path(path).stat().st_size for path in spec.adapters),
+            generates=model.generates,
         )
+        return memory.plan(weights.header, request, limits, host, gpus)

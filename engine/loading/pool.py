@@ -23,10 +23,11 @@ from engine.loading.devices import Device
 from engine.loading.lease import Lease
 from engine.loading.load_options import load_message
 from engine.loading.loaded_model import LoadedModel
-from engine.loading.memory import MemoryPlan
+from engine.loading.memory import Limits, MemoryPlan
 from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
 from engine.loading.scheduler import Scheduler
+from engine.loading.sizes import UNQUANTIZED, CacheTypes
 from engine.loading.state import (
     AbortLoad,
     Action,
@@ -74,10 +75,33 @@ class PoolConfig:
     flash_attention: bool | None = None
     kv_cache_type: str = "f16"
     gpu_overhead: int = 0
+    gpu_margins: tuple[int, ...] = (1 << 30,)
+    gpu_fit: bool = True
+    least_context: int = 4096
+    sched_spread: bool = False
     prompt_cache: int | None = None
     image_cache: int = 256 << 20
     watchdog: float = PATIENCE
     environ: Mapping[str, str]
+
+    @property
+    def limits(self) -> Limits:
+        """What plans are made from."""
+        types = CacheTypes.parse(self.kv_cache_type)
+        if self.flash_attention is False and types.values not in UNQUANTIZED:
+            types = replace(types, values="f16")  # llama.cpp refuses it
+        return Limits(
+            types=types,
+            parallel=self.num_parallel or None,
+            prompt_cache=self.prompt_cache,
+            row_cache=self.image_cache,
+            overhead=self.gpu_overhead,
+            margins=self.gpu_margins,
+            spread=self.sched_spread,
+            fits=self.gpu_fit,
+            least_context=self.least_context,
+            flash_attention=self.flash_attention,
+        )
 
 
 class RunnerPool:
@@ -88,13 +112,7 @@ class RunnerPool:
 
     def __init__(self, config: PoolConfig) -> None:
         self._config = config
-        self._planner = LoadPlanner(
-            config.kv_cache_type,
-            config.num_parallel or None,
-            config.prompt_cache,
-            config.image_cache,
-            config.environ,
-        )
+        self._planner = LoadPlanner(config.limits, config.environ)
         self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
         self._tickets = itertools.count(1)
         self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}
@@ -308,7 +326,7 @@ class RunnerPool:
                 process = await self._replaced(process)
             plan = await self._plan(key, model, weights, spec)
             message = await asyncio.to_thread(
-                load_message, model, weights, spec, plan, self._config.kv_cache_type, self._config.flash_attention
+                load_message, model, weights, spec, plan, self._config.limits.types, self._config.flash_attention
             )
             process.model = model.name.shortest
             try:
@@ -342,7 +360,7 @@ class RunnerPool:
         self._loaded[key] = loaded = LoadedModel.of(model, process, spec, plan, report)
         Context().run(self._in_background, self._watch(key, process, load))  # its end belongs to no request
         now = time.monotonic()
-        loaded.log_load(plan, now - started, self.gpus)
+        loaded.log_load(plan, now - started)
         self._apply(self._scheduler.loaded(key, now, now - started, loaded.size, loaded.cache))
 
     async def _plan(self, key: str, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:

@@ -157,7 +157,6 @@ def _loaded(context: Context, spec: LoadModel) -> Loaded:
     projector = context.projector
     return Loaded(
         n_ctx=spec.n_ctx,
-        gpu_share=context.gpu_share,
         adds_bos=context.vocabulary.adds_bos,
         n_batch=context.n_batch,
         mapped=context.mapped,
@@ -165,6 +164,7 @@ def _loaded(context: Context, spec: LoadModel) -> Loaded:
         cpu_variant=CPU_VARIANT,
         sees=projector is not None and projector.sees,
         hears=projector is not None and projector.hears,
+        buffers=context.device_buffers(),
     )
 
 

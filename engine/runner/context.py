@@ -10,9 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.messages import CONTEXT_PADDING, LoadModel
+from engine.messages import CONTEXT_PADDING, HOST, DeviceBuffers, LoadModel
 from engine.runner.batch import Batch, RowsBatch
-from engine.runner.llamacpp import AbortFlag, C, library_log, metadata_overrides
+from engine.runner.llamacpp import (
+    ADAPTER,
+    CACHES,
+    MODEL,
+    PASSES,
+    AbortFlag,
+    C,
+    call,
+    library_log,
+    metadata_overrides,
+)
 from engine.runner.projector import Projector, ProjectorError
 from engine.runner.repacking import layout_names
 from engine.runner.saved_state import WORD, Bytes, SavedState, buffer, portable
@@ -26,6 +36,7 @@ PROGRESS_STEP = 0.01
 FLASH_ATTENTION_OFF = 0
 DIVIDED_CELLS = 512 - CONTEXT_PADDING  # used cells from which llama.cpp, which pads them, divides those of a lone row
 STATE_HEAD = 8  # bytes of a saved state before the first stream's count
+EXPERTS_OF_LAYER = r"blk\.{}\.ffn_(up|down|gate|gate_up)_(ch|)exps"  # tensors of a mixture's experts
 MAPPED, PINNED = "_Mapped", "_Host"  # suffixes of llama.cpp's buffer type names
 NO_SLOT, ABORTED = 1, 2  # what llama_decode returns
 
@@ -42,11 +53,10 @@ class Context:
     """A loaded model with its context, whose KV cache has a `shape`. `progress` gets 0 to 1 while it loads.
 
     The constructor raises ModelError; `close` frees everything. `mapped` and `host` are the bytes of its weights that
-    are the file's pages and that are in other memory of this machine; `weights` is their size in the file, `gpu_share`
-    the part of the layers on a GPU (0 to 1). A pass has at most `n_batch` tokens, `n_ubatch` of which are computed at
-    once, and `n_outputs` rows of logits. `on_cpu`: no layer is on a GPU, so a pass can be aborted. `can_cut`,
-    `can_cut_states`: whether cells can be cut at a position, and still so after they were saved and restored.
-    `projector` is None if the model has none.
+    are the file's pages and that are in other memory of this machine; `weights` is their size in the file. A pass has
+    at most `n_batch` tokens, `n_ubatch` of which are computed at once, and `n_outputs` rows of logits. `on_cpu`: no
+    layer is on a GPU, so a pass can be aborted. `can_cut`, `can_cut_states`: whether cells can be cut at a position,
+    and still so after they were saved and restored. `projector` is None if the model has none.
     """
 
     def __init__(self, spec: LoadModel, shape: Shape, n_outputs: int, progress: Callable[[float], None]) -> None:
@@ -56,7 +66,6 @@ class Context:
         self._spec = spec
         self.abort = AbortFlag()
         self._model = self._load(spec, progress)
-        self.mapped, self.host = _memory_of(self._log.buffers)
         self.vocabulary = Vocabulary(self._model)
         self.n_outputs = n_outputs
         self.shape = shape
@@ -69,6 +78,8 @@ class Context:
         self.projector: Projector | None = None
         try:
             self._adapters = self._load_adapters(spec.adapters)
+            self._model_buffers = dict(self._log.buffers)
+            self.mapped, self.host = _memory_of(self._model_buffers)
             self.projector = self._load_projector(spec)
             self._set_context(shape)
         except ModelError:
@@ -82,14 +93,13 @@ class Context:
         self.embedding_width: int = C.llama_model_n_embd_out(self._model)
         self.classifier_width: int = C.llama_model_n_cls_out(self._model)
         self.weights: int = C.llama_model_size(self._model)
-        self.gpu_share = self._gpu_share(spec.n_gpu_layers)
 
     @property
     def can_mix_cache_types(self) -> bool:
         """Whether keys in float16 beside values in bfloat16 are fast enough here."""
         x86 = platform.machine() in ("x86_64", "AMD64")
         flash_attention = self._spec.flash_attention != FLASH_ATTENTION_OFF
-        return self.on_cpu and x86 and flash_attention and self._spec.cache_type not in set(CACHE_TYPES) - {"f16"}
+        return self.on_cpu and x86 and flash_attention and self._cache_types == (CACHE_TYPES["f16"],) * 2
 
     @property
     def counts_rows(self) -> bool:
@@ -182,12 +192,35 @@ class Context:
         params = C.llama_context_default_params()
         params.n_threads = params.n_threads_batch = spec.n_threads
         params.kv_unified = True
-        params.type_k = params.type_v = CACHE_TYPES.get(spec.cache_type, CACHE_TYPES["f16"])
+        params.type_k, params.type_v = self._cache_types
         params.flash_attn_type = spec.flash_attention
         params.abort_callback = self.abort.callback
         params.abort_callback_data = self.abort.data
         params.no_perf = True
         return params
+
+    @property
+    def _cache_types(self) -> tuple[int, int]:
+        """The ggml types of K and V."""
+        keys, values = self._spec.cache_type, self._spec.cache_type_v or self._spec.cache_type
+        return CACHE_TYPES.get(keys, CACHE_TYPES["f16"]), CACHE_TYPES.get(values, CACHE_TYPES["f16"])
+
+    def device_buffers(self) -> tuple[DeviceBuffers, ...]:
+        """What llama.cpp has allocated for model, adapters and context, by the device."""
+        taken: dict[str, dict[str, int]] = {HOST: {}}
+        for (kind, name), size in (*self._model_buffers.items(), *self._context_buffers.items()):
+            device = name.removesuffix(MAPPED)
+            sums = taken.setdefault(device if device in self._spec.devices else HOST, {})
+            sums[kind] = sums.get(kind, 0) + size
+        return tuple(
+            DeviceBuffers(
+                device,
+                weights=sums.get(MODEL, 0) + sums.get(ADAPTER, 0),
+                cache=sum(sums.get(kind, 0) for kind in CACHES),
+                compute=sum(sums.get(kind, 0) for kind in PASSES),
+            )
+            for device, sums in taken.items()
+        )
 
     def create_sibling(self, params: C.llama_context_params) -> C.llama_context_p:
         """A second context on the same weights and adapters; the caller frees it before this one. Raises ModelError."""
@@ -213,7 +246,8 @@ class Context:
         """Load the model. Raises ModelError."""
         params = C.llama_model_default_params()
         params.n_gpu_layers = spec.n_gpu_layers
-        params.main_gpu = spec.main_gpu
+        places = _Places(spec)  # must live until the model is loaded
+        places.set(params)
         if spec.use_mmap is not None:
             params.load_mode = C.LLAMA_LOAD_MODE_MMAP if spec.use_mmap else C.LLAMA_LOAD_MODE_NONE
         reported = 0.0
@@ -247,6 +281,7 @@ class Context:
         params.n_seq_max = shape.streams
         params.n_outputs_max = self.n_outputs
         self._ctx = self._init_context(params)
+        self._context_buffers = dict(self._log.buffers)
         self.shape = shape
         self._n_stream = 1 if shape.unified else shape.streams
         self._has_shifts = False
@@ -300,18 +335,47 @@ class Context:
             handles = (C.llama_adapter_lora_p_ctypes * count)(*self._adapters)
             C.llama_set_adapters_lora(context, handles, count, (ctypes.c_float * count)(*[1.0] * count))
 
-    def _gpu_share(self, n_gpu_layers: int) -> float:
-        if not C.llama_supports_gpu_offload():
-            return 0.0
-        layers = C.llama_model_n_layer(self._model) + 1  # the output layer counts as one
-        return 1.0 if n_gpu_layers < 0 else min(n_gpu_layers, layers) / layers
+
+class _Override(ctypes.Structure):
+    """`llama_model_tensor_buft_override`: where tensors go whose names match a pattern."""
+
+    _fields_ = (("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p))
 
 
-def _memory_of(buffers: Mapping[str, int]) -> tuple[int, int]:
+class _Places:
+    """Where the weights of a load go, as llama.cpp wants to be told. Raises ModelError for a device that has gone."""
+
+    def __init__(self, spec: LoadModel) -> None:
+        handles = [_device(name) for name in spec.devices]
+        self._devices = (ctypes.c_void_p * (len(handles) + 1))(*handles)
+        self._chosen = bool(handles) or spec.n_gpu_layers == 0
+        self._split = (ctypes.c_float * max(C.LLAMA_MAX_DEVICES, 1))(*spec.tensor_split)
+        patterns = [EXPERTS_OF_LAYER.format(layer).encode() for layer in range(spec.cpu_experts)]
+        memory = call("ggml_backend_cpu_buffer_type", ctypes.c_void_p)
+        rows = [_Override(pattern, memory) for pattern in patterns]
+        self._overrides = (_Override * (len(rows) + 1))(*rows)
+
+    def set(self, params: C.llama_model_params) -> None:
+        """Put it into the parameters of a load, which then refer to this object."""
+        if self._chosen:
+            params.devices = ctypes.cast(self._devices, ctypes.c_void_p)
+        params.tensor_split = ctypes.cast(self._split, ctypes.POINTER(ctypes.c_float))
+        params.tensor_buft_overrides = ctypes.cast(self._overrides, ctypes.c_void_p)
+
+
+def _device(name: str) -> int:
+    handle: int | None = call("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p(name.encode()))
+    if not handle:
+        raise ModelError(f"failed to load model: the device {name} has gone")
+    return handle
+
+
+def _memory_of(buffers: Mapping[tuple[str, str], int]) -> tuple[int, int]:
     """Bytes of the weights in mapped pages of the file, and in other memory of this machine, from llama.cpp's log."""
-    mapped = sum(size for name, size in buffers.items() if name.endswith(MAPPED))
+    sizes = [(name, size) for (kind, name), size in buffers.items() if kind in (MODEL, ADAPTER)]
+    mapped = sum(size for name, size in sizes if name.endswith(MAPPED))
     own = ("CPU", *layout_names())
-    host = sum(size for name, size in buffers.items() if name in own or name.endswith(PINNED))
+    host = sum(size for name, size in sizes if name in own or name.endswith(PINNED))
     return mapped, host
 
 

@@ -147,7 +147,9 @@ TRACE = 5  # as in registry.logfields, which the self-test must do without
 SHOWN_LEVELS = (2, 3, 4)  # logged at DEBUG, the others at TRACE
 ERROR_LEVEL = 4  # ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continuation
 KEPT = 16  # errors
-_MODEL_BUFFER = re.compile(r"load_tensors: +(\S+) model buffer size = +([\d.]+) MiB")
+MODEL, ADAPTER, CACHES, PASSES = "model", "LoRA", ("KV", "RS"), ("compute", "output")
+"""What llama.cpp's log calls its kinds of buffers."""
+_BUFFER = re.compile(r"\S+: +(\S+) +(model|LoRA|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
 _ABORT_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 _BUILD_FOLDER = re.compile(r"^\S*/(?=[^/\s]+:\d+: )")  # a failed assertion's text begins with its source file
 
@@ -155,13 +157,13 @@ _BUILD_FOLDER = re.compile(r"^\S*/(?=[^/\s]+:\d+: )")  # a failed assertion's te
 class LibraryLog:
     """Receives llama.cpp's log, on whatever thread it logs. Made by `library_log` only.
 
-    It keeps the errors, for the message of a failed load, and in `buffers` the bytes of the model loaded last, by
-    llama.cpp's names for kinds of memory.
+    It keeps the errors, for the message of a failed load, and in `buffers` the bytes allocated since `clear`, by what
+    they are for and by llama.cpp's names for kinds of memory.
     """
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=KEPT)
-        self.buffers: dict[str, int] = {}
+        self.buffers: dict[tuple[str, str], int] = {}
         self.callback = C.llama_log_callback(self._receive)  # must stay referenced as long as the library logs
         C.llama_log_set(self.callback, None)
 
@@ -196,8 +198,10 @@ class LibraryLog:
             return
         if level == ERROR_LEVEL:
             self._errors.append(line)
-        elif match := _MODEL_BUFFER.match(line):
-            self.buffers[match[1]] = self.buffers.get(match[1], 0) + round(float(match[2]) * (1 << 20))
+        elif match := _BUFFER.match(line):
+            key, size = (match[2], match[1]), round(float(match[3]) * (1 << 20))
+            before = 0 if match[2] in PASSES else self.buffers.get(key, 0)  # a pass is reserved again and again
+            self.buffers[key] = before + size
         # Its errors are no more than DEBUG: it counts aborted passes as such, and what matters to us is raised.
         log.log(logging.DEBUG if level in SHOWN_LEVELS else TRACE, "llama.cpp: %s", line)
 

@@ -36,7 +36,7 @@ from tests.serving import GREEDY
 
 FIRST, TRAINED = 256, 1024
 MIB = 1 << 20
-LEDGER = 130 * MIB
+LEDGER = 97 * MIB
 LAST = 3  # llama.cpp's number for the token that counts
 GIGABYTES = 1 << 19  # tokens of KV cache
 SENTENCE = "The cat sat on the mat. "
@@ -336,7 +336,7 @@ async def test_a_context_that_llamacpp_cannot_make(
     await anext(story)
     size = sizes(engine)
 
-    async def gigabytes(self: LoadPlanner, plan: memory.MemoryPlan, num_ctx: int, cells: int, share: float) -> Any:
+    async def gigabytes(self: LoadPlanner, plan: memory.MemoryPlan, num_ctx: int, cells: int) -> Any:
         return GIGABYTES, replace(plan, n_cells=2 * GIGABYTES)
 
     (pid,) = pids(engine)
@@ -453,7 +453,7 @@ async def test_without_memory_texts_to_embed_are_cut(
     await engine.embed(replace(request, texts=["Hello"]))
     (pid,) = pids(engine)
 
-    async def gigabytes(self: LoadPlanner, plan: memory.MemoryPlan, num_ctx: int, cells: int, share: float) -> Any:
+    async def gigabytes(self: LoadPlanner, plan: memory.MemoryPlan, num_ctx: int, cells: int) -> Any:
         return GIGABYTES, plan.with_cells(GIGABYTES)
 
     with monkeypatch.context() as patched, short_of_memory(pid, 256 * MIB):

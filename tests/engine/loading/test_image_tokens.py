@@ -48,18 +48,9 @@ def test_the_plan_has_room_for_it() -> None:
     header = read_header(files_of("llava")[0])
     host = Device("cpu", "cpu", 8 * GIB, 8 * GIB)
 
-    def plan(**more: int) -> memory.MemoryPlan:
-        return memory.plan(
-            *(header,),
-            weights=GIB,
-            num_ctx=4096,
-            cache_type="f16",
-            parallel_limit=1,
-            host=host,
-            gpus=[],
-            num_gpu=-1,
-            **more,
-        )
+    def plan(projector: int = 0, row_cache: int = 0) -> memory.MemoryPlan:
+        limits = memory.Limits(parallel=1, row_cache=row_cache)
+        return memory.plan(header, memory.Request(num_ctx=4096, projector=projector), limits, host, ())
 
     assert plan(projector=GIB, row_cache=1 << 20).total == plan().total + GIB + (1 << 20)
     rows = plan(projector=GIB, row_cache=GIB).row_cache

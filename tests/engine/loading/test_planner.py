@@ -13,6 +13,7 @@ from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metada
 from engine.api import EmbedRequest, GenerateRequest
 from engine.loading import memory
 from engine.loading.derivations import Weights
+from engine.loading.memory import Limits
 from engine.loading.planner import ESTIMATES, LoadPlanner
 from engine.loading.state import LoadSpec
 from engine.model import Model, Models
@@ -115,7 +116,7 @@ def spec(model: Model, num_ctx: int) -> LoadSpec:
 
 async def test_an_estimate_is_made_once_for_each_spec(tmp_path: Path, watch: Watch) -> None:
     model, weights = tinychat(tmp_path)
-    planner = LoadPlanner("f16", None)
+    planner = LoadPlanner(Limits())
     small = await planner.estimate(model, weights, spec(model, 512))
     large = await planner.estimate(model, weights, spec(model, 1024))
     assert small.total < large.total
@@ -132,7 +133,7 @@ async def test_an_estimate_is_made_once_for_each_spec(tmp_path: Path, watch: Wat
 async def test_what_the_library_copies_makes_estimates_anew(tmp_path: Path, watch: Watch) -> None:
     model, weights = tinychat(tmp_path)
     types = {tensor.type for tensor in weights.header.tensors if len(tensor.shape) > 1}
-    planner = LoadPlanner("f16", None)
+    planner = LoadPlanner(Limits())
     before = await planner.estimate(model, weights, spec(model, 512))
     planner.set_copied_types(frozenset(types))
     after = await planner.estimate(model, weights, spec(model, 512))
@@ -144,7 +145,7 @@ async def test_what_the_library_copies_makes_estimates_anew(tmp_path: Path, watc
 
 async def test_weights_that_have_gone_are_told_and_not_remembered(tmp_path: Path) -> None:
     model, weights = tinychat(tmp_path)
-    planner = LoadPlanner("f16", None)
+    planner = LoadPlanner(Limits())
     hidden = model.weights.rename(tmp_path / "hidden")
     with pytest.raises(FileNotFoundError):
         await planner.estimate(model, weights, spec(model, 512))

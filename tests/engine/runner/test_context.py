@@ -72,7 +72,7 @@ def test_a_load_reports_progress_and_what_it_got() -> None:
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
     assert context.n_batch == 256  # no more than the cache holds
-    assert (context.can_cut, context.can_shift, context.gpu_share) == (True, True, 0.0)
+    assert (context.can_cut, context.can_shift) == (True, True)
     assert 4_000_000 < context.weights < 5_000_000
     context.close()
 

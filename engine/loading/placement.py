@@ -1,0 +1,297 @@
+"""Where a model goes: which layers on which GPU, what stays on the CPU, and what that takes on each device. Pure.
+
+- A model that fits on one GPU goes there, unless it is to be spread; else on as few as it fits on.
+- If it does not fit on all of them, the experts of a mixture go to the CPU first, those of the first layers before the
+  others; then whole layers, again the first ones. The order of layers and devices is llama.cpp's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from engine.loading.devices import Device
+from engine.loading.sizes import F32, CacheTypes, ModelSizes, Pass
+from engine.messages import HOST, DeviceBuffers
+
+CELL_OVERHEAD = 112  # bytes: llama.cpp's own notes on a token in the cache
+STEPS = 40  # of a search for how far GPUs are filled
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a load takes on one device, in bytes.
+
+    `cell` are those of each token in the KV cache, and `notes` what llama.cpp notes of it beside that; `state` those of
+    all recurrent states, `compute` the buffers of a pass. `other` is what is no layer's: a projector, adapters, on the
+    CPU also the process and its caches.
+    """
+
+    device: Device
+    layers: int = 0
+    weights: int = 0
+    cell: float = 0
+    notes: int = 0
+    cells: int = 0
+    state: int = 0
+    compute: int = 0
+    other: int = 0
+
+    @property
+    def per_cell(self) -> float:
+        """What each token of the cache takes."""
+        return self.cell + self.notes
+
+    @property
+    def cache(self) -> int:
+        """The KV cache and the recurrent states."""
+        return round(self.per_cell * self.cells) + self.state
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.cache + self.compute + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One share for each device: the GPUs that are used, in llama.cpp's order, and the CPU at the end.
+
+    `gpu_layers` of the `layers`, one of which is the output, are on GPUs. The experts of the first `cpu_experts` layers
+    are on the CPU.
+    """
+
+    shares: tuple[Share, ...]
+    layers: int
+    gpu_layers: int = 0
+    cpu_experts: int = 0
+
+    @property
+    def host(self) -> Share:
+        """The CPU's share."""
+        return self.shares[-1]
+
+    @property
+    def gpus(self) -> tuple[Share, ...]:
+        """Those of the GPUs."""
+        return self.shares[:-1]
+
+    @property
+    def total(self) -> int:
+        """Bytes on all devices together."""
+        return sum(share.total for share in self.shares)
+
+    @property
+    def on_gpus(self) -> int:
+        """Bytes on all GPUs together."""
+        return sum(share.total for share in self.gpus)
+
+    @property
+    def complete(self) -> bool:
+        """Whether GPUs compute all of it."""
+        return self.gpu_layers == self.layers and not self.cpu_experts
+
+    @property
+    def fits(self) -> bool:
+        """Whether each device has as much free. A unified GPU's share is the machine's memory too."""
+        machine = self.host.total + sum(share.total for share in self.gpus if share.device.unified)
+        return machine <= self.host.device.free and all(share.total <= share.device.free for share in self.gpus)
+
+    def measured(self, buffers: Sequence[DeviceBuffers], *, passes: bool) -> Placement:
+        """The same with what llama.cpp has really allocated; `passes`: for passes and caches too."""
+        real = {taken.device: taken for taken in buffers}
+        keys = [share.device.handle for share in self.gpus] + [HOST]
+        return replace(
+            self,
+            shares=tuple(
+                _measured(share, real[key], passes=passes) if key in real else share
+                for key, share in zip(keys, self.shares, strict=True)
+            ),
+        )
+
+    def with_cells(self, cells: int) -> Placement:
+        """The same with another number of tokens in the KV cache."""
+        return replace(self, shares=tuple(replace(share, cells=cells) for share in self.shares))
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is to be placed: a model with `cells` tokens of cache for `run.streams` sequences.
+
+    `copied` bytes of the weights are there twice on the CPU. `projector` and `adapters` go to the first GPU, `host` is
+    what the process takes besides.
+    """
+
+    sizes: ModelSizes
+    types: CacheTypes
+    cells: int
+    run: Pass
+    copied: int = 0
+    projector: int = 0
+    adapters: int = 0
+    host: int = 0
+
+    def cost(self, layer: int, *, experts: bool = True) -> int:
+        """What a layer takes where it is computed; the one behind the last is the output."""
+        if layer == len(self.sizes.layers):
+            return self.sizes.output + self.sizes.tied
+        sizes = self.sizes.layers[layer]
+        cache = self.types.bytes(sizes.keys, sizes.values) * self.cells + sizes.state * self.run.streams
+        return sizes.weights - (0 if experts else sizes.experts) + round(cache)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How it is to be placed.
+
+    `num_gpu` layers on GPUs, -1 for as many as fit; `main_gpu` is the first to try. `spread`: over all GPUs.
+    `margins` bytes of each stay free; unless it `fits`, all is put on the GPUs whatever they have free.
+    """
+
+    num_gpu: int = -1
+    main_gpu: int | None = None
+    spread: bool = False
+    margins: Sequence[int] = ()
+    fits: bool = True
+
+
+def place(demand: Demand, wish: Wish, host: Device, gpus: Sequence[Device]) -> Placement:
+    """Decide where the parts of a model go."""
+    count = len(demand.sizes.layers) + 1
+    if not gpus or wish.num_gpu == 0:
+        return _built(demand, host, (), (), 0)
+    wanted = count if wish.num_gpu < 0 else min(wish.num_gpu, count)
+    budgets = [_budget(demand, wish, index, host, gpus) for index in range(len(gpus))]
+    for chosen in _choices(budgets, wish):
+        room = [budgets[index] for index in chosen]
+        if counts := _filled(_costs(demand, wanted, 0), room):
+            return _built(demand, host, [gpus[index] for index in chosen], counts, 0)
+    if wish.num_gpu > 0 or not wish.fits:
+        return _built(demand, host, gpus, _forced(_costs(demand, wanted, 0), budgets), 0)
+    layers = count - 1
+    if any(layer.experts for layer in demand.sizes.layers):
+        for experts in range(1, layers + 1):
+            if counts := _filled(_costs(demand, wanted, experts), budgets):
+                return _built(demand, host, gpus, counts, experts)
+    experts = layers if any(layer.experts for layer in demand.sizes.layers) else 0
+    for fewer in range(wanted - 1, 0, -1):
+        if counts := _filled(_costs(demand, fewer, experts), budgets):
+            return _built(demand, host, gpus, counts, experts)
+    return _built(demand, host, (), (), 0)
+
+
+def _choices(budgets: Sequence[int], wish: Wish) -> list[list[int]]:
+    """The sets of GPUs to try, by their indexes: each alone, then more and more of them."""
+    every = list(range(len(budgets)))
+    if wish.spread or len(every) == 1:
+        return [every]
+    largest = sorted(every, key=lambda index: (index != wish.main_gpu, -budgets[index]))
+    return [[index] for index in largest] + [sorted(largest[:size]) for size in range(2, len(every) + 1)]
+
+
+def _budget(demand: Demand, wish: Wish, index: int, host: Device, gpus: Sequence[Device]) -> int:
+    """Bytes for layers on a GPU."""
+    gpu = gpus[index]
+    free = min(gpu.free, host.free - demand.host) if gpu.unified else gpu.free
+    fixed = demand.sizes.compute(demand.run) + (0 if index else demand.projector + demand.adapters)
+    return max(0, free - (wish.margins[index] if wish.margins else 0) - fixed)
+
+
+def _costs(demand: Demand, wanted: int, cpu_experts: int) -> list[int]:
+    """What each of the last `wanted` layers takes on a GPU."""
+    count = len(demand.sizes.layers) + 1
+    return [demand.cost(layer, experts=layer >= cpu_experts) for layer in range(count - wanted, count)]
+
+
+def _filled(costs: Sequence[int], budgets: Sequence[int]) -> list[int] | None:
+    """How many layers each device gets, all filled alike; None if they do not fit."""
+    best = _counts(costs, budgets)
+    if best is None or len(budgets) == 1:
+        return best
+    low, high = 0.0, 1.0
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        counts = _counts(costs, [budget * middle for budget in budgets])
+        if counts is None:
+            low = middle
+        else:
+            best, high = counts, middle
+    return best
+
+
+def _counts(costs: Sequence[int], budgets: Sequence[float]) -> list[int] | None:
+    """Layers in their order, on one device after the other."""
+    counts, device, left = [0] * len(budgets), 0, budgets[0]
+    for cost in costs:
+        while cost > left:
+            device += 1
+            if device == len(budgets):
+                return None
+            left = budgets[device]
+        left -= cost
+        counts[device] += 1
+    return counts
+
+
+def _forced(costs: Sequence[int], budgets: Sequence[int]) -> list[int]:
+    """The same for layers that need not fit."""
+    room = [max(budget, 1) for budget in budgets]
+    while (counts := _filled(costs, room)) is None:
+        room = [2 * budget for budget in room]
+    return counts
+
+
+def _built(demand: Demand, host: Device, gpus: Sequence[Device], counts: Sequence[int], cpu_experts: int) -> Placement:
+    """The placement of so many of the last layers on each GPU."""
+    sizes, run = demand.sizes, demand.run
+    count = len(sizes.layers) + 1
+    first = count - sum(counts)
+    shares, at = [], first
+    for gpu, layers in zip(gpus, counts, strict=True):
+        if layers:
+            shares.append(_share(demand, gpu, range(at, at + layers), cpu_experts))
+            at += layers
+    if shares:
+        shares[0] = replace(shares[0], other=demand.projector + demand.adapters)
+    rest = _share(demand, host, range(min(first, count - 1)), 0)
+    moved = sum(layer.experts for layer in sizes.layers[first:cpu_experts])
+    computed = rest.weights + moved + (0 if shares else sizes.output + sizes.tied)
+    weights = sizes.entry + computed - (0 if shares else sizes.tied)
+    copied = demand.copied * computed // max(1, sizes.weights - sizes.entry + sizes.tied)
+    computes = first > 0 or cpu_experts > first
+    entered = 2 * run.tokens * sizes.width * F32
+    other = demand.host + (0 if shares else demand.projector + demand.adapters)
+    shares.append(
+        replace(
+            rest,
+            layers=first,
+            weights=weights + copied,
+            compute=(rest.compute if computes or not shares else entered) + sizes.outputs(run),
+            notes=sizes.caches * CELL_OVERHEAD,
+            other=other,
+        )
+    )
+    return Placement(tuple(shares), count, count - first if gpus else 0, cpu_experts if cpu_experts > first else 0)
+
+
+def _measured(share: Share, real: DeviceBuffers, *, passes: bool) -> Share:
+    share = replace(share, weights=real.weights)
+    if not passes:
+        return share
+    return replace(share, state=max(0, real.cache - round(share.cell * share.cells)), compute=real.compute)
+
+
+def _share(demand: Demand, device: Device, layers: range, cpu_experts: int) -> Share:
+    """The share of some layers."""
+    sizes, end = demand.sizes, len(demand.sizes.layers)
+    own = [(number, sizes.layers[number]) for number in layers if number < end]
+    weights = sum(layer.weights - (layer.experts if number < cpu_experts else 0) for number, layer in own)
+    return Share(
+        device,
+        len(layers),
+        weights + (sizes.output + sizes.tied if end in layers else 0),
+        demand.types.bytes(sum(layer.keys for _, layer in own), sum(layer.values for _, layer in own)),
+        cells=demand.cells,
+        state=sum(layer.state for _, layer in own) * demand.run.streams,
+        compute=sizes.compute(demand.run),
+    )

@@ -1,0 +1,1 @@
+"""What models take, measured beside what was planned: `make memory`."""
