@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from engine.stats import NO_STATS, Stats
 from modelfile.conversation import Message, Tool, ToolCall
 
 __all__ = [
@@ -297,7 +298,10 @@ Event = Delta | Final
 
 @dataclass(slots=True, frozen=True)
 class RunningModel:
-    """A loaded model, as /api/ps shows it. Sizes in bytes, `expires_at` in Unix seconds (inf = forever)."""
+    """A loaded model, as /api/ps shows it. Sizes in bytes, `expires_at` in Unix seconds (inf = forever).
+
+    `stats` are at most a second old while it computes.
+    """
 
     name: str
     digest: str
@@ -305,3 +309,4 @@ class RunningModel:
     size_vram: int
     context_length: int
     expires_at: float
+    stats: Stats = NO_STATS

@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from engine.stats import Stats
+
 FRAME_HEADER = struct.Struct("<I")
 MAX_FRAME = 256 << 20  # bytes; a frame beyond this is a broken peer, not data
 CONTEXT_PADDING = 256  # llama.cpp rounds a context up to a multiple of this many tokens
@@ -332,7 +334,7 @@ class Detokenize(msgspec.Struct, array_like=True, frozen=True, tag=5):
 
 
 class Ping(msgspec.Struct, array_like=True, frozen=True, tag=6):
-    """Ask for a sign of life. Answered by `Pong` from a thread that never waits for llama.cpp."""
+    """Ask for a sign of life. Answered by `Report` from a thread that never waits for llama.cpp."""
 
     id: int
 
@@ -515,18 +517,11 @@ class Text(msgspec.Struct, array_like=True, frozen=True, tag=40):
     invalid: int = -1
 
 
-class Pong(msgspec.Struct, array_like=True, frozen=True, tag=41):
-    """Answer to `Ping`.
-
-    `steps` counts forward passes since the load, `busy` and `waiting` requests, `cached` tokens that later prompts can
-    reuse.
-    """
+class Report(msgspec.Struct, array_like=True, frozen=True, tag=41):
+    """Answer to `Ping`. With the id 0 it comes unasked: each second while the child has requests, and once after."""
 
     id: int
-    steps: int
-    busy: int
-    waiting: int
-    cached: int
+    stats: Stats
 
 
 class Crashed(msgspec.Struct, array_like=True, frozen=True, tag=42):
@@ -594,7 +589,7 @@ FromRunner = (
     | Failed
     | Tokens
     | Text
-    | Pong
+    | Report
     | Crashed
     | Embedded
     | Reranked

@@ -75,6 +75,7 @@ class LoadedModel:
             size_vram=self.size if self.plan.placement.complete else self.plan.placement.on_gpus,
             context_length=self.num_ctx,
             expires_at=time.time() + view.expiry(now) - now,
+            stats=self.process.stats,
         )
 
     def log_load(self, plan: MemoryPlan, seconds: float) -> None:

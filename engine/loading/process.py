@@ -48,7 +48,7 @@ from engine.messages import (
     NeedsRoom,
     Ping,
     PlacedFile,
-    Pong,
+    Report,
     Rerank,
     Reranked,
     Resize,
@@ -62,6 +62,7 @@ from engine.messages import (
     take_events,
 )
 from engine.spawn import start_child
+from engine.stats import NO_STATS, Stats
 from modelfile.containment import NOT_CONTAINED, Containment
 from modelfile.crashes import CRASHES, name_of
 from modelfile.operating_system import is_stopped, kill_group
@@ -82,9 +83,10 @@ class RunnerProcess(asyncio.Protocol):
     forked is dead.
 
     `greeted` is set at its `Hello`, or at its end: then `copied_types` are the types of weights that the library copies
-    (`runner.repacking`), and `containment` says what it cannot do any more. `answered`: it has finished a request.
-    `ending` says how it ended, for users; `hung`: it was killed because it did nothing any more. Its log records are
-    written here, with its pid and `model`, the name under which the model was loaded.
+    (`runner.repacking`), and `containment` says what it cannot do any more. `stats` are the last that it told.
+    `answered`: it has finished a request. `ending` says how it ended, for users; `hung`: it was killed because it did
+    nothing any more. Its log records are written here, with its pid and `model`, the name under which the model was
+    loaded.
     """
 
     def __init__(self, patience: float) -> None:
@@ -92,6 +94,7 @@ class RunnerProcess(asyncio.Protocol):
         self.greeted = asyncio.Event()
         self.copied_types: frozenset[str] = frozenset()
         self.containment = NOT_CONTAINED
+        self.stats = NO_STATS
         self.loaded: Loaded | None = None
         self.model = ""
         self._patience = patience
@@ -103,7 +106,7 @@ class RunnerProcess(asyncio.Protocol):
         self._stall_timeout = math.inf
         self.ending = ""
         self.hung = False
-        self._heard = False  # since the watchdog's last look
+        self._heard = self._progress = False  # since the watchdog's last look
         self._signal = 0  # the signal that killed it, or 0
         self.answered = False
         self._last_words = ""
@@ -278,12 +281,12 @@ class RunnerProcess(asyncio.Protocol):
             self._send(Cancel(message_id))
             raise
 
-    async def ping(self) -> Pong:
+    async def ping(self) -> Stats:
         """Ask the child for a sign of life and its counters."""
         message_id = next(self._ids)
         reply = await self._ask(message_id, Ping(message_id))
-        assert isinstance(reply, Pong)
-        return reply
+        assert isinstance(reply, Report)
+        return reply.stats
 
     async def close(self) -> None:
         """End the child: it exits when its socket closes, and is killed if it does not. Safe to call twice."""
@@ -366,20 +369,17 @@ class RunnerProcess(asyncio.Protocol):
         """Kill the child if it hangs: it is stopped, or answers no ping, or is busy but finishes no forward pass."""
         dog = Watchdog(self.pid, self._patience)
         ping: asyncio.Future[FromRunner] | None = None
-        stuck = steps = rest = 0
+        stuck = rest = 0
         while stuck <= STUCK_FACTOR * LOOKS:
             await asyncio.sleep(dog.interval)
             heard, self._heard = self._heard, False
             if dog.look(heard=heard, asked=ping is not None):
                 break
-            progress = heard and ping is None
             if ping is not None and ping.done():
-                pong, ping = ping.result(), None
-                assert isinstance(pong, Pong)
-                progress = not pong.busy or pong.steps != steps
-                steps = pong.steps
+                ping = None
             rest = 0 if self._streams or self._replies else rest + 1
-            stuck = 0 if progress or rest else stuck + 1
+            stuck = 0 if self._progress or rest else stuck + 1
+            self._progress = False
             if self.loaded is not None and ping is None and (rest % LOOKS == 0 if rest else not heard):
                 ping = self._send_ping()
         self.hung = True
@@ -394,6 +394,7 @@ class RunnerProcess(asyncio.Protocol):
         return reply
 
     def _receive(self, event: FromRunner) -> None:
+        self._progress |= not isinstance(event, Report | LogLine)
         match event:
             case Chunk(id=message_id):
                 if stream := self._streams.get(message_id):
@@ -410,13 +411,17 @@ class RunnerProcess(asyncio.Protocol):
             case (
                 Tokens(id=message_id)
                 | Text(id=message_id)
-                | Pong(id=message_id)
                 | Resized(id=message_id)
                 | Embedded(id=message_id)
                 | Reranked(id=message_id)
                 | Failed(id=message_id)
             ):
                 self.answered |= isinstance(event, Embedded | Reranked)
+                if (reply := self._replies.pop(message_id, None)) and not reply.done():
+                    reply.set_result(event)
+            case Report(id=message_id, stats=stats):
+                self._progress |= not stats.busy or stats.steps != self.stats.steps
+                self.stats = stats
                 if (reply := self._replies.pop(message_id, None)) and not reply.done():
                     reply.set_result(event)
             case Hello(copied=copied, holds=holds, lacks=lacks):

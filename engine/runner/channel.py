@@ -26,7 +26,7 @@ from engine.messages import (
     FromRunner,
     LoadModel,
     Ping,
-    Pong,
+    Report,
     Rerank,
     Resize,
     Submit,
@@ -50,8 +50,10 @@ from engine.runner.rerank_request import make_rerank_job
 from engine.runner.sequence import Sequence
 from engine.runner.turns import TurnQueue
 from engine.runner.vocabulary import Vocabulary
+from engine.stats import Stats
 
 _IDLE = 1.0  # seconds
+REPORT_INTERVAL = 1.0
 _TURNS = 8  # requests with grammars that are prepared by turns; others wait
 _LONG = 64 << 10  # characters or tokens; longer texts are tokenised on a thread of their own
 _OVER = object()
@@ -91,18 +93,11 @@ Item = Sequence | PoolJob | Cancel | LateGrammar | RowsReady | Resize | Extend
 
 
 class Counters(Protocol):
-    """What the reader thread may see of the loops; cancelling one of `interruptible` should abort the running pass."""
+    """What other threads may see of the loops; cancelling one of `interruptible` should abort the running pass."""
 
     @property
     def interruptible(self) -> frozenset[int]: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def busy(self) -> int: ...
-    @property
-    def waiting(self) -> int: ...
-    @property
-    def cached_tokens(self) -> int: ...
+    def stats(self) -> Stats: ...
 
 
 def _leave() -> NoReturn:
@@ -130,6 +125,7 @@ class Channel:
         self._early_grammars: dict[int, LateGrammar] = {}  # by id, of requests that are still being prepared
         self._handover = threading.Lock()
         self._generates = False  # whether there was a request for an answer
+        self._requested = threading.Event()  # since the reports thread last looked
 
     def send(self, events: list[FromRunner]) -> None:
         """Send events, in one frame if they fit. Safe from any thread; blocks while the parent does not read."""
@@ -162,6 +158,7 @@ class Channel:
         """
         self.n_ctx = n_ctx
         _start("reader", lambda: self._serve(abort, counters))
+        _start("reports", lambda: self._report(counters))
         _start("tokenizer", lambda: self._tokenize(self._tokenizer_queue, vocabulary))
         _start("long texts", lambda: self._tokenize(self._long_queue, vocabulary))
         if media is not None:
@@ -185,6 +182,8 @@ class Channel:
         while True:
             message = self._read()
             self._generates |= isinstance(message, Submit)
+            if isinstance(message, _Work):
+                self._requested.set()
             match message:
                 case Submit() if message.media:
                     self._preparing.add(message.id)
@@ -208,8 +207,18 @@ class Channel:
                     if request_id in counters.interruptible:
                         abort.set()
                 case Ping(id=ping_id):
-                    c = counters
-                    self.send([Pong(ping_id, c.steps, c.busy, c.waiting, c.cached_tokens)])
+                    self.send([Report(ping_id, counters.stats())])
+
+    def _report(self, counters: Counters) -> None:
+        """The reports thread: tell the server each second what is done, while there are requests and once after."""
+        while True:
+            self._requested.wait()
+            self._requested.clear()
+            stats = Stats(waiting=1)
+            while stats.busy or stats.running or stats.waiting or self._preparing or not self._inbox.empty():
+                time.sleep(REPORT_INTERVAL)
+                stats = counters.stats()
+                self.send([Report(0, stats)])
 
     def _cancel(self, message: Cancel) -> None:
         """Drop a request that is still being prepared; else pass the cancel on to the loops."""
@@ -284,10 +293,11 @@ class Channel:
             try:
                 return self._grammar_queue.get(timeout=_IDLE)
             except Empty:
-                idle = not (self._preparing or counters.busy or counters.waiting)
-                if self._generates and idle and counters.steps == steps:
+                stats = counters.stats()
+                idle = not (self._preparing or stats.running or stats.waiting)
+                if self._generates and idle and stats.steps == steps:
                     break
-                steps = counters.steps
+                steps = stats.steps
         grammars.prepare()
         return self._grammar_queue.get()
 

@@ -42,6 +42,7 @@ from engine.runner.repacking import copied_types
 from engine.runner.sequence import Sequence
 from engine.runner.shape import Budget
 from engine.runner.streams import Streams
+from engine.stats import Stats
 from modelfile.containment import NOT_CONTAINED, Containment
 from registry.logfields import fields
 
@@ -53,10 +54,11 @@ GRID = 128  # tokens between the borders at which steady prompts may be split
 class Loops:
     """The loop that generates and the loop that embeds, as one. Owned by the loop thread.
 
-    The channel's reader thread may read the counters.
+    Other threads may call `stats`. `busy`: there was something to compute when it was last looked.
     """
 
     def __init__(self, loop: Loop, embed_loop: EmbedLoop) -> None:
+        self.busy = False
         self.loop = loop
         self.embed_loop = embed_loop
 
@@ -76,20 +78,21 @@ class Loops:
         nodes = 0 if self.loop.encoder is None else self.loop.encoder.nodes
         return self.loop.steps + self.embed_loop.steps + nodes
 
-    @property
-    def busy(self) -> int:
-        """Number of requests that are being answered."""
-        return self.loop.busy + self.embed_loop.busy
-
-    @property
-    def waiting(self) -> int:
-        """Number of requests that wait for a place."""
-        return self.loop.waiting
-
-    @property
-    def cached_tokens(self) -> int:
-        """Tokens of finished answers that later prompts can still reuse."""
-        return self.loop.cached_tokens
+    def stats(self) -> Stats:
+        """What is done and what has been done. Any thread may call this."""
+        loop, embed_loop = self.loop, self.embed_loop
+        return Stats(
+            busy=self.busy,
+            steps=self.steps,
+            prompt_tokens=loop.prompt_tokens + embed_loop.tokens,
+            generated_tokens=loop.generated_tokens,
+            running=loop.busy + embed_loop.busy,
+            waiting=loop.waiting,
+            batch=loop.batch,
+            cells_used=loop.cells_used,
+            cells=loop.streams.shape.total,
+            cached_tokens=loop.cached_tokens,
+        )
 
     def submit(self, item: Sequence | PoolJob) -> None:
         """Queue a request in its loop."""
@@ -188,7 +191,12 @@ def make_loop(context: Context, spec: LoadModel, budget: Budget, emit: Callable[
 def _take_all(loops: Loops, channel: Channel) -> bool:
     """Hand the loops all that has arrived, waiting if they are idle. Returns whether anything had."""
     changed = False
-    while (item := channel.take(block=loops.idle)) is not None:
+    while True:
+        loops.busy = not loops.idle
+        if not loops.busy:
+            loops.loop.count()
+        if (item := channel.take(block=not loops.busy)) is None:
+            return changed
         changed = True
         if isinstance(item, Cancel):
             loops.cancel(item.id)
@@ -200,7 +208,6 @@ def _take_all(loops: Loops, channel: Channel) -> bool:
             _resize(loops, channel, item)
         elif not isinstance(item, RowsReady):
             loops.submit(item)
-    return changed
 
 
 def _resize(loops: Loops, channel: Channel, message: Resize) -> None:

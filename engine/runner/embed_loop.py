@@ -43,7 +43,7 @@ class EmbedLoop:
         self._split_text: EmbedText | None = None  # the one text that is split over several passes
         self._rest_until = 0.0  # in time.perf_counter's seconds
         self.computing = NO_IDS
-        self.steps = 0
+        self.steps = self.tokens = 0
 
     @cached_property
     def _context(self) -> EmbedContext:
@@ -180,6 +180,7 @@ class EmbedLoop:
             return []
         now = time.perf_counter()
         self._context.threads.passed(now - started)
+        self.tokens += self._batch.size
         if default_threads:
             self._budget.measured(self._batch.size, now - started)
         self._rest_until = now + now - started

@@ -31,6 +31,7 @@ from engine.runner.streams import Streams
 from registry.logfields import TRACE, fields
 
 SPANS_AHEAD = 2  # media of each prompt that are encoded, or kept, before their turn
+COUNT_INTERVAL = 0.5  # seconds
 FAILED = -1  # code of a pass that llama.cpp could not compute
 NO_IDS: frozenset[int] = frozenset()
 
@@ -49,9 +50,9 @@ class StepPlan:
 class Loop:
     """Owns the context, its `streams` and all sequences, by `admission`. Everything runs on the loop thread.
 
-    The exceptions are `prefilling` (request ids in the running step whose prompts are computed) and the counters, which
-    the channel's reader thread may read. `emit` is called once per pass with all its events. `grid`: tokens between the
-    borders of chunks of steady prompts. `encoder` makes the rows of media, None for models without.
+    The exceptions are `prefilling` (request ids in the running step whose prompts are computed) and the counters, as in
+    `Stats`, which other threads may read. `emit` is called once per pass with all its events. `grid`: tokens between
+    the borders of chunks of steady prompts. `encoder` makes the rows of media, None for models without.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class Loop:
         self._waiting, self._running = self.admission.waiting, self.admission.running
         self._events: list[FromRunner] = []
         self.prefilling = NO_IDS
-        self.steps = 0
+        self.steps = self.prompt_tokens = self.generated_tokens = self.batch = 0
+        self.cells_used = self.cached_tokens = 0
+        self._counted = 0.0
 
     @property
     def busy(self) -> int:
@@ -98,10 +101,11 @@ class Loop:
             return False
         return not self._waiting or (bool(self._running) and self.admission.next() is None)
 
-    @property
-    def cached_tokens(self) -> int:
-        """Tokens of finished sequences that later prompts can still reuse."""
-        return self.streams.idle_tokens
+    def count(self) -> None:
+        """Bring `cells_used` and `cached_tokens` up to date: other threads may not look at the streams."""
+        self.cached_tokens = self.streams.idle_tokens
+        self.cells_used = sum(seq.n_cached for seq in self._running) + self.streams.held_tokens
+        self._counted = time.perf_counter()
 
     def submit(self, seq: Sequence) -> None:
         """Queue a sequence."""
@@ -161,6 +165,8 @@ class Loop:
                 break
             done = self._run_prompt(seq, count)
         self._want_rows()  # now: the loop may wait for them
+        if time.perf_counter() - self._counted > COUNT_INTERVAL:
+            self.count()
         self._send()
 
     def _decoding(self) -> list[Sequence]:
@@ -201,6 +207,7 @@ class Loop:
         started = time.perf_counter()
         if not self._decode(seqs):
             return False
+        self.batch = len(seqs)
         for seq in seqs:
             seq.advance(1)
         if doubled:
@@ -277,6 +284,7 @@ class Loop:
         if not self._decode([seq], batch):
             return False
         seq.advance(batch.size)
+        self.prompt_tokens += batch.size
         seq.last_pass = time.perf_counter()
         if self._measures:
             self._costs.measured(PassWork.prompt(batch.size, start, self._context.n_ubatch), seq.last_pass - started)
@@ -374,6 +382,7 @@ class Loop:
             self._fail_sampling(seq)
             return
         seq.accept(token)
+        self.generated_tokens += 1
         if self._vocabulary.ends(token):
             self._end(seq, seq.sampler.end_reason, now)
             return

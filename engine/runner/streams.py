@@ -86,7 +86,12 @@ class Streams:
     @property
     def idle_tokens(self) -> int:
         """Tokens of finished sequences that others can begin with."""
-        return self.prompt_cache.tokens + sum(cells.cached for cells in self._idle())
+        return self.prompt_cache.tokens + self.held_tokens
+
+    @property
+    def held_tokens(self) -> int:
+        """Those of them that are in the KV cache."""
+        return sum(cells.cached for cells in self._idle())
 
     def known_prefix(self, tokens: array[int]) -> int:
         """The longest beginning of a prompt that anybody's known tokens have, whether its cells can be had or not."""

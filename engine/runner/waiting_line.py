@@ -22,7 +22,7 @@ Place = tuple[bool, float, int, Sequence]
 
 
 class WaitingLine:
-    """Sequences by client. Owned by the loop thread.
+    """Sequences by client. Owned by the loop thread; others may ask for its length.
 
     The client of which the fewest run is next, then the one served longest ago. Of one client's, those that were
     suspended come first, then the older and the much shorter ones.
@@ -34,7 +34,7 @@ class WaitingLine:
         self._numbers = count()
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return sum(map(len, [*self._lines.values()]))  # a list: other threads ask, too
 
     def __iter__(self) -> Iterator[Sequence]:
         return (place[-1] for line in self._lines.values() for place in line)

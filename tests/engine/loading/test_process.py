@@ -24,6 +24,7 @@ from engine.loading.token_stream import TokenStream
 from engine.messages import Done, Ping, Sampling
 from engine.runner.repacking import copied_types
 from engine.spawn import child_environment
+from engine.stats import Stats
 from registry.logfields import REQUEST_ID
 from tests.engine.runner.harness import TINYCHAT, chat, load, submit
 
@@ -133,6 +134,18 @@ async def test_it_answers(process: RunnerProcess) -> None:
     assert await process.detokenize(tokens) == "Hello there"
     with pytest.raises(ContextExceeded, match="exceeds the available context size"):
         await whole(process.submit(msgspec.structs.replace(submit("word " * 2000), overflow="reject"))[1])
+
+
+async def test_it_tells_what_it_does_while_it_computes(process: RunnerProcess) -> None:
+    assert process.stats == Stats()
+    await begun(process, 2)
+    async with asyncio.timeout(60):
+        while not process.stats.steps:  # noqa: ASYNC110 - it tells within a second
+            await asyncio.sleep(0.01)
+    stats = process.stats
+    assert stats.batch in (1, 2)
+    assert 0 < stats.cells_used <= stats.cells
+    assert 0 < stats.steps < stats.prompt_tokens + stats.generated_tokens
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
@@ -334,7 +347,7 @@ async def test_a_thousand_cancels_leave_nothing(process: RunnerProcess) -> None:
     text, _ = await whole(process.submit(submit(chat("What is the capital of France?")))[1])
     assert text == "The capital of France is Paris."
     pong = await process.ping()
-    assert (pong.busy, pong.waiting) == (0, 0)
+    assert (pong.running, pong.waiting) == (0, 0)
     assert not process._streams
     assert not process._replies
     assert (len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())) == (fds, tasks)
@@ -344,7 +357,7 @@ async def test_a_cancel_ends_a_running_answer(process: RunnerProcess) -> None:
     id, answer = process.submit(ENDLESS)
     await answer.read()
     process.cancel(id)
-    while (await process.ping()).busy:
+    while (await process.ping()).running:
         pass
     steps = (await process.ping()).steps
     await asyncio.sleep(0.05)
@@ -385,7 +398,7 @@ async def test_no_request_can_crash_a_child(process: RunnerProcess) -> None:
             pytest.fail(f"{wishes}: {error}")
         except EngineError:
             pass
-    assert (await process.ping()).busy == 0
+    assert (await process.ping()).running == 0
 
 
 async def test_a_frame_that_is_too_long_is_no_message(process: RunnerProcess) -> None:
@@ -406,7 +419,7 @@ async def test_a_request_that_is_too_large_fails_alone(process: RunnerProcess, m
     with pytest.raises(InvalidRequest, match="too large"):
         await process.tokenize("x" * 1000)
     assert isinstance(await failure(process.submit(submit("x" * 1000))[1]), InvalidRequest)
-    assert (await process.ping()).busy == 1
+    assert (await process.ping()).running == 1
     assert not answer.ended
     assert await process.detokenize([-1, 1 << 70]) == ""
 

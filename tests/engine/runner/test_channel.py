@@ -24,7 +24,7 @@ from engine.messages import (
     Grammar,
     LoadModel,
     Ping,
-    Pong,
+    Report,
     Text,
     Tokenize,
     Tokens,
@@ -32,23 +32,27 @@ from engine.messages import (
     encode_frame,
     from_runner_decoder,
 )
+from engine.runner import channel as channel_module
 from engine.runner.channel import Channel, LateGrammar
 from engine.runner.embed_request import EmbedJob
 from engine.runner.llamacpp import AbortFlag
 from engine.runner.matcher import Matcher
 from engine.runner.sequence import Sequence
 from engine.runner.vocabulary import Vocabulary
+from engine.stats import Stats
 from tests.engine.runner.harness import load, submit
 
 SLOW_TEXT = "the quick brown fox " * 100_000  # takes long to tokenise, and is not refused
 
 
+STATS = Stats(busy=True, steps=11, running=2, waiting=3, cached_tokens=99)
+
+
 class Counts:
     interruptible = frozenset({7})
-    steps = 11
-    busy = 2
-    waiting = 3
-    cached_tokens = 99
+
+    def stats(self) -> Stats:
+        return STATS
 
 
 class Parent:
@@ -61,6 +65,12 @@ class Parent:
         self.sock.sendall(b"".join(map(encode_frame, messages)))
 
     def receive(self) -> list[FromRunner]:
+        """The next frame, but for reports that nobody has asked for."""
+        while (events := self.receive_any()) == [Report(0, STATS)]:
+            pass
+        return events
+
+    def receive_any(self) -> list[FromRunner]:
         (size,) = FRAME_HEADER.unpack(self.sock.recv(FRAME_HEADER.size, socket.MSG_WAITALL))
         return from_runner_decoder.decode(self.sock.recv(size, socket.MSG_WAITALL))
 
@@ -141,10 +151,31 @@ def test_the_cancel_of_a_prefill_aborts_the_pass(served: tuple[Channel, Parent],
     assert channel.take(block=True) == Cancel(7)
 
 
+def test_reports_come_while_there_are_requests_and_once_after(
+    pair: tuple[Channel, Parent], vocabulary: Vocabulary, abort: AbortFlag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "REPORT_INTERVAL", 0.01)
+    told = iter([STATS, STATS, Stats(steps=12), STATS])
+    counts = Counts()
+    monkeypatch.setattr(counts, "stats", lambda: next(told))
+    channel, parent = pair
+    channel.serve(vocabulary, abort, counts, 1024)
+    parent.sock.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        parent.receive_any()
+    parent.sock.settimeout(60)
+    parent.send(numbered(1))
+    assert [parent.receive_any() for _ in range(3)] == [[Report(0, s)] for s in (STATS, STATS, Stats(steps=12))]
+    assert taken(channel) == 1
+    parent.sock.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        parent.receive_any()
+
+
 def test_pings_are_answered_while_a_text_is_tokenised(served: tuple[Channel, Parent]) -> None:
     _, parent = served
     parent.send(Tokenize(1, SLOW_TEXT), Ping(2))
-    assert parent.receive() == [Pong(2, 11, 2, 3, 99)]
+    assert parent.receive() == [Report(2, STATS)]
     (tokens,) = parent.receive()
     assert isinstance(tokens, Tokens)
 
@@ -336,12 +367,9 @@ def test_what_is_slow_for_grammars_is_done_while_nothing_happens(
     done, looked = threading.Event(), threading.Event()
 
     class Quiet(Counts):
-        waiting = 0
-
-        @property
-        def busy(self) -> int:  # type: ignore[override]  # notes that somebody looked
+        def stats(self) -> Stats:
             looked.set()
-            return busy
+            return Stats(steps=11, running=busy)
 
     monkeypatch.setattr("engine.runner.channel._IDLE", 0.01)
     monkeypatch.setattr("engine.runner.grammar.Grammars.prepare", lambda _: done.set())

@@ -28,16 +28,24 @@ def test_everything_goes_where_it_belongs(runner: Runner, loops: Loops) -> None:
     assert loops.idle
     before = loops.steps
     seq = runner.submit(chat("Count to 5"))
-    loops.submit(make_job(runner.context.vocabulary, texts(1000)))
-    assert (loops.idle, loops.waiting, loops.busy) == (False, 1, 1)
+    job = make_job(runner.context.vocabulary, texts(1000))
+    loops.submit(job)
+    stats = loops.stats()
+    assert (loops.idle, stats.waiting, stats.running) == (False, 1, 1)
     runner.step()
-    assert (loops.waiting, loops.busy, loops.interruptible) == (0, 2, frozenset({seq.id}))
+    stats = loops.stats()
+    assert (stats.waiting, stats.running, loops.interruptible) == (0, 2, frozenset({seq.id}))
     loops.embed_loop.step(crowded=True)
     assert [event.id for event in runner.events if isinstance(event, Embedded)] == [1000]
     assert loops.steps == before + 2
     runner.run()
     assert loops.idle
-    assert loops.cached_tokens > 0
+    loops.loop.count()
+    stats = loops.stats()
+    assert (stats.running, stats.batch) == (0, 1)
+    assert stats.prompt_tokens == seq.n_prompt + sum(len(text.tokens) for text in job.texts)
+    assert stats.generated_tokens == seq.n_generated
+    assert 0 < stats.cached_tokens == stats.cells_used < stats.cells
 
 
 def test_a_cancel_finds_its_request_in_either_place(runner: Runner, loops: Loops) -> None:
