@@ -77,6 +77,19 @@ class Client(ollama.Client):
         described: Description = self._request(Description, "POST", "/api/show", json=body)
         return described
 
+    def plan(self, model: str, options: dict[str, Any]) -> dict[str, Any]:
+        """What `/api/plan` says: where a model would go, and what it would take."""
+        response: httpx.Response = self._request_raw(  # type: ignore[no-untyped-call]
+            "POST", "/api/plan", json={"model": model, "options": options}
+        )
+        try:
+            answer = response.json()
+        except ValueError:
+            raise self._foreign() from None
+        if not isinstance(answer, dict) or "devices" not in answer:
+            raise self._foreign()
+        return answer
+
     def has_blob(self, digest: str) -> bool:
         """Whether the server has this blob."""
         response = self._client.head(f"/api/blobs/{digest}")

@@ -221,6 +221,19 @@ def ps() -> None:
     ps()
 
 
+@app.command("plan", cls=Verb)
+def plan(
+    model: Model = None,
+    ctx: Annotated[int | None, typer.Option("--ctx", metavar="N", help="tokens of context")] = None,
+    gpu_layers: Annotated[int | None, typer.Option("--gpu-layers", metavar="N", help="layers on GPUs")] = None,
+) -> None:
+    """Tell where a model would go and what it would take."""
+    [name] = exactly(1, model or [])
+    from cli.plan import print_plan
+
+    print_plan(name, {key: value for key, value in (("num_ctx", ctx), ("num_gpu", gpu_layers)) if value is not None})
+
+
 @app.command("stop", cls=Verb)
 def stop(model: Model = None) -> None:
     """Unload a model."""

@@ -166,7 +166,14 @@ class DetokenizeRequest(ModelRequest):
     tokens: list[int]
 
 
-AnyRequest = GenerateRequest | ChatRequest | EmbedRequest | RerankRequest | TokenizeRequest | DetokenizeRequest
+@dataclass(slots=True, kw_only=True)
+class PlanRequest(ModelRequest):
+    """What would a load with these options take?"""
+
+
+AnyRequest = (
+    GenerateRequest | ChatRequest | EmbedRequest | RerankRequest | TokenizeRequest | DetokenizeRequest | PlanRequest
+)
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -296,11 +303,37 @@ class Rendered:
 Event = Delta | Final
 
 
+@dataclass(slots=True, frozen=True, kw_only=True)
+class DeviceShare:
+    """What a model takes on one device, in bytes.
+
+    `kind` is "cpu" or the backend of a GPU, `handle` llama.cpp's name for it, "" for the CPU. `layers` are computed
+    there, the output is one of them. `cache` is KV cache and recurrent states; `compute` are the buffers of a pass.
+    """
+
+    kind: str
+    name: str
+    handle: str
+    total: int
+    free: int
+    layers: int
+    weights: int
+    cache: int
+    compute: int
+    other: int
+
+    @property
+    def size(self) -> int:
+        """All of it."""
+        return self.weights + self.cache + self.compute + self.other
+
+
 @dataclass(slots=True, frozen=True)
 class RunningModel:
     """A loaded model, as /api/ps shows it. Sizes in bytes, `expires_at` in Unix seconds (inf = forever).
 
-    `stats` are at most a second old while it computes.
+    `stats` are at most a second old while it computes. `name` is the one last asked for; `others` are further names of
+    the same weights that were, with their digests.
     """
 
     name: str
@@ -310,3 +343,39 @@ class RunningModel:
     context_length: int
     expires_at: float
     stats: Stats = NO_STATS
+    devices: tuple[DeviceShare, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class LoadingModel:
+    """A model that is being loaded: the bytes that are reserved for it, and its context in tokens."""
+
+    name: str
+    size: int
+    context_length: int
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class LoadPlan:
+    """What a load would take, or takes if the model is `loaded` that way. Sizes in bytes.
+
+    It `fits` if each device has that free, when the models have gone that it `evicts`. `parallel` requests share
+    `cells` tokens of cache, one has `context_length` at most. `gpu_layers` of the `layers` are on GPUs; the experts of
+    the first `cpu_experts` are not. The first text to embed adds `embedding_size`.
+    """
+
+    name: str
+    loaded: bool
+    fits: bool
+    context_length: int
+    parallel: int
+    cells: int
+    size: int
+    size_vram: int
+    embedding_size: int
+    layers: int
+    gpu_layers: int
+    cpu_experts: int
+    devices: tuple[DeviceShare, ...]
+    evicts: tuple[str, ...] = ()

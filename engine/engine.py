@@ -22,6 +22,9 @@ from engine.api import (
     EmbedRequest,
     Event,
     GenerateRequest,
+    LoadingModel,
+    LoadPlan,
+    PlanRequest,
     Ranked,
     Rendered,
     RerankRequest,
@@ -115,6 +118,17 @@ class Engine:
         job = await self._job(request)
         async with self._loaded(job, embeds=False):
             pass
+
+    def loading(self) -> list[LoadingModel]:
+        """The models that are being loaded."""
+        return self._pool.loading()
+
+    async def plan(self, request: PlanRequest) -> LoadPlan:
+        """What a load as the request needs it would take; nothing is loaded."""
+        job = await self._job(request)
+        weights = self._repack_cache.stored(job.model)
+        spec = load_spec(job.model, weights, job.options, job.num_ctx, len(self._pool.gpus))
+        return await self._pool.plan(job.model, weights, spec)
 
     async def unload(self, name: str) -> None:
         """Unload a model once nothing runs in it. A bundled model is not installed for this."""

@@ -21,6 +21,9 @@ from engine.api import (
     EmbedRequest,
     Event,
     GenerateRequest,
+    LoadingModel,
+    LoadPlan,
+    PlanRequest,
     Ranked,
     Rendered,
     RerankRequest,
@@ -71,6 +74,13 @@ class EngineSurface(Protocol):
 
     async def detokenize(self, request: DetokenizeRequest) -> Detokenized:
         """The text of tokens. Raises InvalidRequest, which names the place, for a number that is no token."""
+
+    async def plan(self, request: PlanRequest) -> LoadPlan:
+        """What a load would take; nothing is loaded."""
+
+    def loading(self) -> list[LoadingModel]:
+        """The models that are being loaded."""
+        ...
 
     def running(self) -> list[RunningModel]:
         """The loaded models."""

@@ -13,7 +13,7 @@ from server.http import docs
 from server.http.cors import Headers
 from server.http.errors import ErrorObject, plain_error
 from server.llamacpp import tokenize as llamacpp
-from server.ollama import cloud, create, embed, inference, manage, ps, show, status, tags, tokenize, transfer
+from server.ollama import cloud, create, embed, inference, manage, plan, ps, show, status, tags, tokenize, transfer
 from server.openai import chat, completions, embeddings, models, responses, transcriptions
 from server.openai import errors as openai_errors
 from server.rerank import errors as cohere_errors
@@ -41,7 +41,7 @@ class Dialect:
 
 
 _CLAUDE_ID = ("request-id", anthropic_errors.ID_PREFIX)
-_OLLAMA = (status, tags, ps, inference, show, manage, create, transfer, embed, tokenize, cloud, docs)
+_OLLAMA = (status, tags, ps, plan, inference, show, manage, create, transfer, embed, tokenize, cloud, docs)
 
 DIALECTS = (
     Dialect(

@@ -73,6 +73,13 @@ class RepackCache:
                 weights = await self._derived(model, layout)
         return replace(weights, projector=model.projectors[0]) if model.projectors else weights
 
+    @staticmethod
+    def stored(model: Model) -> Weights:
+        """The files as they are stored, which take about as much: for plans, for which nothing is derived."""
+        if isinstance(model.layout, Unloadable):
+            raise LoadFailed(model.layout.reason)
+        return Weights(model.weights, model.header, projector=next(iter(model.projectors), None))
+
     async def close(self) -> None:
         """Cancel what is being derived; requests that wait for it get EngineStopped."""
         self._closed = True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from engine.api import RunningModel
+from engine.api import LoadPlan, RunningModel
 from engine.loading import devices
 from engine.loading.memory import MemoryPlan
 from engine.loading.planner import LoadPlanner
@@ -19,12 +20,36 @@ from registry.logfields import fields
 log = logging.getLogger("pronk.engine")
 
 
+def shown_plan(
+    model: Model, plan: MemoryPlan, *, num_ctx: int, loaded: bool = False, evicts: Sequence[str] = ()
+) -> LoadPlan:
+    """A plan for those who ask for one; `evicts`: the names of the models that would go."""
+    placement = plan.placement
+    return LoadPlan(
+        name=model.name.full,
+        loaded=loaded,
+        fits=loaded or placement.fits,
+        context_length=num_ctx,
+        parallel=plan.n_parallel,
+        cells=plan.n_cells,
+        size=plan.total,
+        size_vram=placement.on_gpus,
+        embedding_size=plan.embedding_bytes,
+        layers=placement.layers,
+        gpu_layers=placement.gpu_layers,
+        cpu_experts=placement.cpu_experts,
+        devices=placement.shown(),
+        evicts=tuple(evicts),
+    )
+
+
 @dataclass(slots=True)
 class LoadedModel:
     """A model, the process that has loaded it, and the bytes that it takes (`size`).
 
     `num_ctx` are the tokens of context that it has now, and `plan` is what it takes for them, by what its process has
-    reported. `embedding_bytes` are those that the first text to embed will add, then 0.
+    reported. `embedding_bytes` are those that the first text to embed will add, then 0. `names` are the full names
+    under which it was asked for, with the digests of their manifests, the latest one at the end.
     """
 
     model: Model
@@ -34,6 +59,7 @@ class LoadedModel:
     embedding_bytes: int
     num_ctx: int
     plan: MemoryPlan
+    names: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, process: RunnerProcess, spec: LoadSpec, plan: MemoryPlan, loaded: Loaded) -> LoadedModel:
@@ -66,17 +92,29 @@ class LoadedModel:
         self.size += self.embedding_bytes
         self.embedding_bytes = 0
 
+    def asked_as(self, model: Model) -> None:
+        """A request has asked for it by this name."""
+        self.names.pop(model.name.full, None)
+        self.names[model.name.full] = model.digest
+
     def shown(self, view: RunnerView, now: float) -> RunningModel:
         """The model as `/api/ps` shows it. `now` is the time by the scheduler's clock, in seconds."""
+        (name, digest), *others = reversed(self.names.items() or {self.model.name.full: self.model.digest}.items())
         return RunningModel(
-            name=self.model.name.full,
-            digest=self.model.digest,
+            name=name,
+            digest=digest,
             size=self.size,
             size_vram=self.size if self.plan.placement.complete else self.plan.placement.on_gpus,
             context_length=self.num_ctx,
             expires_at=time.time() + view.expiry(now) - now,
             stats=self.process.stats,
+            devices=self.plan.placement.shown(),
+            others=tuple(others),
         )
+
+    def planned(self) -> LoadPlan:
+        """What it takes, as the answer to who asks for a plan."""
+        return shown_plan(self.model, self.plan, num_ctx=self.num_ctx, loaded=True)
 
     def log_load(self, plan: MemoryPlan, seconds: float) -> None:
         """Log one line: the plan beside what the load really took. `seconds`: its duration."""

@@ -58,8 +58,13 @@ class LoadedNames:
 
     def current(self, running: list[RunningModel]) -> list[RunningModel]:
         """The same models under the names that they have now."""
-        shown = [self._others.get((model.name, model.digest), (model.name, model.digest)) for model in running]
-        return [replace(model, name=name, digest=digest) for model, (name, digest) in zip(running, shown, strict=True)]
+        return [self._current(model) for model in running]
+
+    def _current(self, running: RunningModel) -> RunningModel:
+        """A model under the name last asked for that there still is, else another one of the same weights."""
+        names = ((running.name, running.digest), *running.others)
+        first, *others = [name for name in names if name not in self._others] or [self._others[names[0]]]
+        return replace(running, name=first[0], digest=first[1], others=tuple(others))
 
     async def _watch(self) -> None:
         while True:

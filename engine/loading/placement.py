@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from engine.api import DeviceShare
 from engine.loading.devices import Device
 from engine.loading.sizes import F32, CacheTypes, ModelSizes, Pass
 from engine.messages import HOST, DeviceBuffers
@@ -107,6 +108,24 @@ class Placement:
                 _measured(share, real[key], passes=passes) if key in real else share
                 for key, share in zip(keys, self.shares, strict=True)
             ),
+        )
+
+    def shown(self) -> tuple[DeviceShare, ...]:
+        """The shares for those who ask for them."""
+        return tuple(
+            DeviceShare(
+                kind=share.device.kind,
+                name=share.device.name,
+                handle=share.device.handle,
+                total=share.device.total,
+                free=share.device.free,
+                layers=share.layers,
+                weights=share.weights,
+                cache=share.cache,
+                compute=share.compute,
+                other=share.other,
+            )
+            for share in self.shares
         )
 
     def with_cells(self, cells: int) -> Placement:

@@ -19,6 +19,7 @@ from engine.loading.state import LoadSpec
 from engine.model import Model
 
 ESTIMATES: Final = 256  # that are remembered
+NOTHING: Final[Mapping[str, int]] = {}
 
 _Key = tuple[Path, tuple[int, int] | None, bool, int, int, bool | None, str]
 """Path and identity of the weights, whether the model generates, and `num_ctx`, `num_gpu`, `use_mmap`, `projector`."""
@@ -89,12 +90,14 @@ class LoadPlanner:
         *,
         room: float = math.inf,
         promised: int = 0,
+        freed: Mapping[str, int] = NOTHING,
     ) -> MemoryPlan:
         """The plan for a load that starts now; `ours` are our processes. Raises GGUFError or OSError.
 
-        `room`: bytes that it may take. Of the memory that is free, `promised` bytes are for other loads.
+        `room`: bytes that it may take. Of the memory that is free, `promised` bytes are for other loads. `freed` bytes
+        of a device, by llama.cpp's name for it, will be free besides.
         """
-        return await asyncio.to_thread(self._plan_now, model, weights, spec, ours, room, promised)
+        return await asyncio.to_thread(self._plan_now, model, weights, spec, ours, room, promised, freed)
 
     async def with_context(self, plan: MemoryPlan, num_ctx: int, cells: int) -> tuple[int, MemoryPlan]:
         """The plan of a loaded model for a longer context, as long as there is memory for: `memory.with_context`."""
@@ -111,9 +114,16 @@ class LoadPlanner:
         return self._seen
 
     def _plan_now(
-        self, model: Model, weights: Weights, spec: LoadSpec, ours: Collection[int], room: float, promised: int
+        self,
+        model: Model,
+        weights: Weights,
+        spec: LoadSpec,
+        ours: Collection[int],
+        room: float,
+        promised: int,
+        freed: Mapping[str, int],
     ) -> MemoryPlan:
-        host, gpus = devices.host(), self._look(ours)
+        host, *gpus = (_with_free(device, freed) for device in (devices.host(), *self._look(ours)))
         free = sum(gpu.free for gpu in gpus) if gpus else host.free
         share = max(0.0, min(free - promised, room)) / max(free, 1)
         if gpus:
@@ -143,3 +153,7 @@ class LoadPlanner:
             generates=model.generates,
         )
         return memory.plan(weights.header, request, limits, host, gpus)
+
+
+def _with_free(device: Device, freed: Mapping[str, int]) -> Device:
+    return replace(device, free=min(device.total, device.free + freed.get(device.handle, 0)))

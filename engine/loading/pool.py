@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
@@ -14,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from engine import selftest
-from engine.api import RunningModel
+from engine.api import LoadingModel, LoadPlan, RunningModel
 from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, RunnerDied, ServerBusy
 from engine.loading import devices
 from engine.loading.crashes import LoadCrashes
@@ -22,7 +23,7 @@ from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.lease import Lease
 from engine.loading.load_options import load_message
-from engine.loading.loaded_model import LoadedModel
+from engine.loading.loaded_model import LoadedModel, shown_plan
 from engine.loading.memory import Limits, MemoryPlan
 from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
@@ -207,7 +208,10 @@ class RunnerPool:
             self._warn_of_placement(spec)
             if embeds:
                 self._count_embedding(spec.key)
-            yield Lease(process, spec.num_ctx, max(most_ctx, spec.num_ctx), partial(self._grow, ticket))
+            loaded = self._loaded[spec.key]
+            loaded.asked_as(model)
+            num_ctx = min(spec.num_ctx, loaded.num_ctx) if spec.num_ctx_auto else spec.num_ctx
+            yield Lease(process, num_ctx, max(most_ctx, num_ctx), partial(self._grow, ticket))
         finally:
             self._waiters.pop(ticket, None)
             self._growing.pop(ticket, None)
@@ -233,6 +237,30 @@ class RunnerPool:
         now = time.monotonic()
         ready = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
         return [self._loaded[view.key].shown(view, now) for view in ready if view.key in self._loaded]
+
+    def loading(self) -> list[LoadingModel]:
+        """The models that are being loaded, in the order in which that began."""
+        views = (view for view in self._scheduler.runners() if view.state is State.LOADING)
+        return [LoadingModel(self._name(view.key), view.size, view.spec.num_ctx) for view in views]
+
+    async def plan(self, model: Model, weights: Weights, spec: LoadSpec) -> LoadPlan:
+        """What a load would take now, and who would go for it; nothing is loaded. Raises GGUFError or OSError."""
+        loaded = self._loaded.get(spec.key)
+        if loaded is not None and self._scheduler.can_run(spec, time.monotonic()):
+            return replace(loaded.planned(), name=model.name.full)
+        estimate = await self._planner.estimate(model, weights, spec)
+        spec = replace(spec, bytes_needed=estimate.total)
+        going = self._scheduler.would_evict(spec, time.monotonic())
+        leaving = [self._loaded[key] for key in (*going, spec.key) if key in self._loaded]
+        freed: Counter[str] = Counter()
+        for other in leaving:
+            for share in other.plan.placement.shares:
+                freed[share.device.handle] += share.total
+        ours = [other.process.pid for other in self._loaded.values()]
+        room = self._scheduler.room_for(spec.key) + sum(self._loaded[key].size for key in going if key in self._loaded)
+        promised = self._scheduler.promised(spec.key)
+        plan = await self._planner.plan(model, weights, spec, ours, room=room, promised=promised, freed=freed)
+        return shown_plan(model, plan, num_ctx=plan.num_ctx, evicts=[self._name(key) for key in going])
 
     def _apply(self, actions: Sequence[Action]) -> None:
         if self.stopping:
@@ -361,7 +389,8 @@ class RunnerPool:
         Context().run(self._in_background, self._watch(key, process, load))  # its end belongs to no request
         now = time.monotonic()
         loaded.log_load(plan, now - started)
-        self._apply(self._scheduler.loaded(key, now, now - started, loaded.size, loaded.cache))
+        sizes = (loaded.size, loaded.cache, loaded.num_ctx)
+        self._apply(self._scheduler.loaded(key, now, now - started, *sizes))
 
     async def _plan(self, key: str, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
         """The plan of a load, which takes no memory that is reserved for others. Raises GGUFError or OSError."""

@@ -16,6 +16,7 @@ of a process is reported once, by `load_failed`, `unloaded` or `crashed`. The ru
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from engine.loading.context_growth import ContextGrowth
 from engine.loading.load_queue import LoadQueue, Waiting
@@ -78,12 +79,19 @@ class Scheduler:
         self._queue.waiting[ticket] = waiting
         return self._reconcile(now)
 
-    def loaded(self, key: str, now: float, cost: float, size: int, cache: CacheSize = NO_CACHE) -> list[Action]:
-        """A load has succeeded: it took `cost` seconds and the model takes `size` bytes, its `cache` included."""
+    def loaded(
+        self, key: str, now: float, cost: float, size: int, cache: CacheSize = NO_CACHE, num_ctx: int | None = None
+    ) -> list[Action]:
+        """A load has succeeded: it took `cost` seconds and the model takes `size` bytes, its `cache` included.
+
+        `num_ctx`: the context if it has become shorter than the automatic one that was ordered.
+        """
         runner = self._runners.by_key.get(key)
         if runner is None or runner.state is not State.LOADING:
             return []
-        if not self._queue.riders(runner):
+        riders = self._queue.riders(runner)
+        runner.spec = replace(runner.spec, num_ctx=num_ctx or runner.spec.num_ctx)
+        if not riders:
             runner.expires_at = now + runner.keep_alive
         runner.state, runner.cost, runner.size = State.READY, cost, size
         runner.ready_at = runner.last_used = now
@@ -106,6 +114,11 @@ class Scheduler:
         """The load of a model has been planned: it will take `size` bytes."""
         if (runner := self._runners.by_key.get(key)) is not None and runner.state is State.LOADING:
             runner.size = size
+
+    def would_evict(self, spec: LoadSpec, now: float) -> list[str]:
+        """The keys of the models that would go for a load, if it were the only one that waits."""
+        others = [runner for runner in self._runners.by_key.values() if runner.key != spec.key]
+        return [runner.key for runner in self._runners.room_for(spec.bytes_needed, others, now).going]
 
     def size_changed(self, key: str, size: int) -> None:
         """A loaded model now takes `size` bytes; does nothing if it is not loaded."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from engine.api import RunningModel
+from engine.api import DeviceShare, RunningModel
 from engine.model import Model, Models
 from registry.names import ModelName
 from server.context import engine_of, models_of
@@ -25,8 +25,13 @@ router = APIRouter(responses=ERRORS)
 @router.get("/api/ps", response_model=PsAnswer)
 async def ps(request: Request) -> Response:
     """The loaded models, the last to expire first."""
-    running = sorted(engine_of(request).running(), key=lambda model: model.expires_at, reverse=True)
-    return json_response({"models": await asyncio.to_thread(_entries, running, models_of(request))})
+    engine = engine_of(request)
+    running = sorted(engine.running(), key=lambda model: model.expires_at, reverse=True)
+    loading = [
+        {"name": model.name, "size": model.size, "context_length": model.context_length} for model in engine.loading()
+    ]
+    models = await asyncio.to_thread(_entries, running, models_of(request))
+    return json_response({"models": models} | ({"loading": loading} if loading else {}))
 
 
 def _entries(running: list[RunningModel], models: Models) -> list[dict[str, Any]]:
@@ -36,6 +41,8 @@ def _entries(running: list[RunningModel], models: Models) -> list[dict[str, Any]
 
 def _entry(running: RunningModel, model: Model | None) -> dict[str, Any]:
     name = ModelName.parse(running.name).shortest
+    others = [ModelName.parse(other).shortest for other, _ in running.others]
+    devices = [device_fields(share) for share in running.devices]
     return {
         "name": name,
         "model": name,
@@ -45,7 +52,14 @@ def _entry(running: RunningModel, model: Model | None) -> dict[str, Any]:
         "expires_at": clock.local(running.expires_at),
         "size_vram": running.size_vram,
         "context_length": running.context_length,
+        **({"other_names": others} if others else {}),
+        **({"devices": devices} if devices else {}),
     }
+
+
+def device_fields(share: DeviceShare) -> dict[str, Any]:
+    """A `PsDevice`."""
+    return {"name": share.name, "id": share.handle, "kind": share.kind, "size": share.size, "layers": share.layers}
 
 
 def _resolve(models: Models, name: str) -> Model | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.api import ChatRequest, DetokenizeRequest, GenerateRequest, Message, TokenizeRequest
+from engine.api import ChatRequest, DetokenizeRequest, GenerateRequest, Message, PlanRequest, TokenizeRequest
 from server.http.body import FIRST_ERROR, Body, go_list
 from server.http.openapi import AnswerObject, Responses, errors
 from server.ollama.fields import Choice, Format, Images, Int, KeepAlive, Messages, Options, ThinkValue, Tools
@@ -186,6 +186,18 @@ class TokenizeBody(TextBody):
         return self.conversation(model, [message.message() for message in self.messages])
 
 
+class PlanBody(Named):
+    """`POST /api/plan`."""
+
+    go: ClassVar[str] = "api.PlanRequest"
+
+    options: Options = Field(default_factory=dict)
+
+    def request(self, model: str) -> PlanRequest:
+        """The request for the engine."""
+        return PlanRequest(model=model, options=dict(self.options))
+
+
 class DetokenizeBody(Named):
     """`POST /api/detokenize`."""
 
@@ -302,8 +314,21 @@ class TagsAnswer(AnswerObject):
     models: list[ListedModel]
 
 
+class PsDevice(AnswerObject):
+    """What a model takes on one device: bytes, and the layers that are computed there."""
+
+    name: str
+    id: str
+    kind: str
+    size: int
+    layers: int
+
+
 class PsModel(AnswerObject):
-    """A loaded model. Sizes are in bytes, `context_length` is in tokens."""
+    """A loaded model. Sizes are in bytes, `context_length` is in tokens.
+
+    `other_names` are further names of the same weights that were asked for, `devices` are not Ollama's either.
+    """
 
     name: str
     model: str
@@ -313,12 +338,58 @@ class PsModel(AnswerObject):
     expires_at: datetime
     size_vram: int
     context_length: int
+    other_names: list[str] = Field(default_factory=list)
+    devices: list[PsDevice] = Field(default_factory=list)
+
+
+class PsLoading(AnswerObject):
+    """A model that is being loaded, and the bytes that are reserved for it."""
+
+    name: str
+    size: int
+    context_length: int
 
 
 class PsAnswer(AnswerObject):
-    """The loaded models, the last to expire first."""
+    """The loaded models, the last to expire first; beyond Ollama, those that are being loaded, if there are any."""
 
     models: list[PsModel]
+    loading: list[PsLoading] = Field(default_factory=list)
+
+
+class PlanDevice(PsDevice):
+    """The bytes of one device, those that are free there, and what takes them."""
+
+    total: int
+    free: int
+    weights: int
+    cache: int
+    compute: int
+    other: int
+
+
+class PlanAnswer(AnswerObject):
+    """What a load would take, in bytes; of a model that is `loaded` as asked for, what it takes.
+
+    It `fits` if each device has that free, after the models in `evicts` have gone. `parallel` requests share a cache
+    of `cells` tokens, each has at most `context_length`. The output is one of the `layers`. The experts of the first
+    `cpu_experts` layers are computed on the processor.
+    """
+
+    model: str
+    loaded: bool
+    fits: bool
+    context_length: int
+    parallel: int
+    cells: int
+    size: int
+    size_vram: int
+    embedding_size: int
+    layers: int
+    gpu_layers: int
+    cpu_experts: int
+    devices: list[PlanDevice]
+    evicts: list[str]
 
 
 class VersionAnswer(AnswerObject):

@@ -115,7 +115,8 @@ def website(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.parametrize("website", [b"<html>", b"{}", b"[]", b"\xff"], indirect=True)
 def test_another_kind_of_server(alone: Pronk, website: str) -> None:
-    for call in ("list", "ps", "run a", "show a", "pull a", "push a", "stop a", "rm a", "cp a b", "embed a b"):
+    with_a_model = ("run", "show", "pull", "push", "stop", "rm", "plan")
+    for call in ("list", "ps", *(f"{verb} a" for verb in with_a_model), "cp a b", "embed a b"):
         message = alone.fail(*call.split(), OLLAMA_HOST=website)
         assert message == f"Error: what answers at {website} is no Ollama server\n", call
 
@@ -136,7 +137,7 @@ def test_help(alone: Pronk) -> None:
     assert shown == alone.succeed() == alone.succeed("-h")
     listed = [line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()]
     assert listed == [
-        *("serve", "create", "run", "embed", "show", "pull", "push", "list", "ps", "stop", "cp", "rm", "doctor")
+        *("serve", "create", "run", "embed", "show", "pull", "push", "list", "ps", "plan", "stop", "cp", "rm", "doctor")
     ]
     for verb in [*listed, "ls", "start"]:
         assert alone.succeed(verb, "--help").startswith(f"Usage: pronk {verb} [OPTIONS]")

@@ -36,6 +36,16 @@ def test_a_loaded_model(pronk: Pronk) -> None:
     assert pronk.succeed("ps") == head
 
 
+def test_a_plan(pronk: Pronk) -> None:
+    pronk.succeed("pull", "tinychat")
+    head, line, _, sentence = pronk.succeed("plan", "tinychat", "--ctx", "512").splitlines()
+    assert head.split() == ["DEVICE", "LAYERS", "WEIGHTS", "CACHE", "COMPUTE", "OTHER", "SIZE", "FREE"]
+    assert "4.3 MB" in line
+    assert re.fullmatch(r"It fits: \d+ MB, 512 tokens of context, \d requests at once\.", sentence)
+    assert len(pronk.succeed("ps").splitlines()) == 1, "nothing was loaded"
+    assert pronk.fail("plan", "nope") == 'Error: couldn\'t find model "nope"\n'
+
+
 def test_names_that_nothing_has(pronk: Pronk) -> None:
     assert pronk.fail("stop", "nope") == 'Error: couldn\'t find model "nope" to stop\n'
     assert pronk.fail("cp", "nope", "x") == 'Error: model "nope" not found\n'

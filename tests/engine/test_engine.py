@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from engine.api import ChatRequest, Delta, Final, GenerateRequest, Message, Rendered
+from engine.api import ChatRequest, Delta, Final, GenerateRequest, Message, PlanRequest, Rendered
 from engine.engine import Engine
 from engine.errors import (
     CapabilityMissing,
@@ -239,6 +239,64 @@ async def test_a_model_is_shown_under_a_name_that_it_still_has(own_engine: Engin
         assert own_engine.running()[0].digest == own_engine.store.find(ModelName.parse(left)).digest
     await own_engine.unload("two")
     await gone(own_engine)
+
+
+async def test_the_name_last_asked_for_is_shown_and_the_others_beside_it(own_engine: Engine) -> None:
+    for name in ("one", "two", "three"):
+        store_model(own_engine.store, name, other_weights(1), system=name)
+    for name in ("one", "two", "one"):
+        await own_engine.load(ask("", model=name, keep_alive=math.inf))
+    (running,) = own_engine.running()
+    one, two = (ModelName.parse(name).full for name in ("one", "two"))
+    assert (running.name, [name for name, _ in running.others]) == (one, [two]), "nobody asked for three"
+    own_engine.store.delete(ModelName.parse("one"))
+    await until_loaded(own_engine, "two")
+    assert own_engine.running()[0].others == ()
+
+
+async def test_a_plan_of_what_is_not_loaded_loads_nothing(own_engine: Engine) -> None:
+    plan = await own_engine.plan(PlanRequest(model="tinychat"))
+    assert (plan.loaded, plan.fits, plan.context_length, plan.evicts) == (False, True, 1024, ())
+    assert own_engine.running() == []
+    assert plan.size == sum(share.size for share in plan.devices)
+    assert plan.layers == sum(share.layers for share in plan.devices) == 7
+    small = await own_engine.plan(PlanRequest(model="tinychat", options={"num_ctx": 256}))
+    assert (small.context_length, small.size < plan.size) == (256, True)
+    with pytest.raises(ModelNotFound):
+        await own_engine.plan(PlanRequest(model="nope"))
+    with pytest.raises(OptionError):
+        await own_engine.plan(PlanRequest(model="tinychat", options={"num_ctx": "long"}))
+
+
+async def test_a_plan_of_what_is_loaded_is_what_it_takes(own_engine: Engine) -> None:
+    await own_engine.load(ask("", keep_alive=math.inf))
+    (running,) = own_engine.running()
+    plan = await own_engine.plan(PlanRequest(model="tinychat"))
+    assert (plan.loaded, plan.size, plan.devices) == (True, running.size, running.devices)
+    (share,) = running.devices
+    assert share.kind == "cpu"
+    assert share.size == running.size
+    assert 4 << 20 < share.weights < 5 << 20, "as llama.cpp has mapped it"
+
+
+async def test_a_plan_names_who_would_go(tmp_path: Path) -> None:
+    async with running(tmp_path / "models", max_loaded_models=1) as engine:
+        store_model(engine.store, "other", other_weights(1))
+        await engine.load(ask("", model="other", keep_alive=math.inf))
+        assert (await engine.plan(PlanRequest(model="tinychat"))).evicts == ("other:latest",)
+        assert [model.name for model in engine.running()] == [ModelName.parse("other").full], "it is still there"
+
+
+async def test_a_model_that_is_being_loaded_is_told(own_engine: Engine) -> None:
+    store_model(own_engine.store, "one", other_weights(1))
+    load = asyncio.ensure_future(own_engine.load(ask("", model="one")))
+    async with asyncio.timeout(60):
+        while not own_engine.loading():  # noqa: ASYNC110 - the pool has no event for it
+            await asyncio.sleep(0)
+    (loading,) = own_engine.loading()
+    assert (loading.name, loading.context_length, loading.size > 4 << 20) == ("one:latest", 1024, True)
+    await load
+    assert own_engine.loading() == []
 
 
 async def test_a_name_that_goes_while_its_model_is_loaded(own_engine: Engine) -> None:

@@ -16,6 +16,9 @@ from engine.api import (
     EmbedRequest,
     Event,
     GenerateRequest,
+    LoadingModel,
+    LoadPlan,
+    PlanRequest,
     Ranked,
     Rendered,
     RerankRequest,
@@ -26,7 +29,7 @@ from engine.api import (
 from engine.model import Models
 from registry.storage.store import Store
 
-Result = Embeddings | Ranked | Rendered | Tokenized | Detokenized
+Result = Embeddings | Ranked | Rendered | Tokenized | Detokenized | LoadPlan
 Step = Event | Result | BaseException | float
 """An event or a result to give, an error to raise, or seconds to wait."""
 R = TypeVar("R", bound=Result)
@@ -44,6 +47,7 @@ class FakeEngine:
         self.asked: list[AnyRequest] = []
         self.unloaded: list[str] = []
         self.loaded: list[RunningModel] = []
+        self.being_loaded: list[LoadingModel] = []
         self.abandoned = 0
         self.started = self.stopped = 0
         self.stopping: asyncio.Event | None = None
@@ -81,6 +85,12 @@ class FakeEngine:
 
     async def detokenize(self, request: DetokenizeRequest) -> Detokenized:
         return await self._result(request, Detokenized)
+
+    async def plan(self, request: PlanRequest) -> LoadPlan:
+        return await self._result(request, LoadPlan)
+
+    def loading(self) -> list[LoadingModel]:
+        return self.being_loaded
 
     def running(self) -> list[RunningModel]:
         return self.loaded

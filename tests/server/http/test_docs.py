@@ -10,12 +10,24 @@ import jsonschema
 import pytest
 import pytest_asyncio
 
-from engine.api import Delta, Detokenized, Embeddings, Final, Ranked, Rendered, RunningModel, Tokenized, ToolCall
+from engine.api import (
+    Delta,
+    Detokenized,
+    Embeddings,
+    Final,
+    LoadingModel,
+    Ranked,
+    Rendered,
+    RunningModel,
+    Tokenized,
+    ToolCall,
+)
 from server.app import create_app
 from server.http.docs import router as docs
 from server.routers import ROUTERS
 from server.settings import Settings
 from tests.server.fake_engine import FakeEngine
+from tests.server.ollama.test_status import PLAN
 
 FINAL = Final(done_reason="stop", context=[1, 2], prompt_eval_count=3, eval_count=4, eval_duration=5)
 CALL = ToolCall("f", {"a": 1}, id="c")
@@ -188,6 +200,16 @@ async def test_tokens(client: httpx.AsyncClient, engine: FakeEngine, document: d
             answer = await client.post(prefix + path, json={"model": "tinychat", **body})
             assert answer.status_code == 200, answer.text
             check(document, answer)
+
+
+async def test_plans(client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any]) -> None:
+    engine.script = [PLAN]
+    check(document, await client.post("/api/plan", json={"model": "m", "options": {"num_ctx": 4096}}))
+    engine.loaded = [
+        RunningModel(PLAN.name, "d" * 64, 10, 10, 4096, 1e9, devices=PLAN.devices, others=((PLAN.name, "e" * 64),))
+    ]
+    engine.being_loaded = [LoadingModel("x:latest", 1, 4096)]
+    check(document, await client.get("/api/ps"))
 
 
 async def test_rankings(client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any]) -> None:

@@ -5,7 +5,8 @@ from datetime import datetime
 
 import httpx
 
-from engine.api import RunningModel
+from engine.api import DeviceShare, LoadingModel, LoadPlan, RunningModel
+from engine.errors import ModelNotFound
 from tests.server.fake_engine import FakeEngine
 
 DETAILS = ["parent_model", "format", "family", "families", "parameter_size", "quantization_level"]
@@ -64,3 +65,73 @@ async def test_ps(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     assert here["details"]["family"] == "qwen3"
     assert (gone["name"], list(gone["details"])) == ("gone:latest", DETAILS)
     assert int(gone["expires_at"][:4]) > 2300
+
+
+SHARE = DeviceShare(
+    kind="cuda", name="H200", handle="CUDA0", total=90, free=80, layers=7, weights=1, cache=2, compute=3, other=4
+)
+
+
+async def test_what_ps_says_beyond_ollama(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    full = "registry.ollama.ai/library/{}:latest"
+    engine.loaded = [
+        RunningModel(
+            full.format("a"), "d" * 64, 10, 10, 1024, 1e9, devices=(SHARE,), others=((full.format("b"), "e" * 64),)
+        )
+    ]
+    engine.being_loaded = [LoadingModel("c:latest", 30, 4096)]
+    answer = (await client.get("/api/ps")).json()
+    assert answer["loading"] == [{"name": "c:latest", "size": 30, "context_length": 4096}]
+    (model,) = answer["models"]
+    assert model["other_names"] == ["b:latest"]
+    assert model["devices"] == [{"name": "H200", "id": "CUDA0", "kind": "cuda", "size": 10, "layers": 7}]
+
+
+PLAN = LoadPlan(
+    name="registry.ollama.ai/library/m:latest",
+    loaded=False,
+    fits=True,
+    context_length=4096,
+    parallel=8,
+    cells=32_768,
+    size=10,
+    size_vram=10,
+    embedding_size=1,
+    layers=7,
+    gpu_layers=7,
+    cpu_experts=0,
+    devices=(SHARE,),
+    evicts=("other:latest",),
+)
+
+
+async def test_plan(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.script = [PLAN]
+    answer = (await client.post("/api/plan", json={"model": "m", "options": {"num_ctx": 9, "num_gpu": 3}})).json()
+    (device,) = answer.pop("devices")
+    assert device == {
+        "name": "H200",
+        "id": "CUDA0",
+        "kind": "cuda",
+        "size": 10,
+        "layers": 7,
+        "total": 90,
+        "free": 80,
+        "weights": 1,
+        "cache": 2,
+        "compute": 3,
+        "other": 4,
+    }
+    assert (answer["model"], answer["fits"], answer["evicts"]) == ("m:latest", True, ["other:latest"])
+    (asked,) = engine.asked
+    assert (asked.model, asked.options) == ("m", {"num_ctx": 9, "num_gpu": 3})
+
+
+async def test_a_plan_for_nothing(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    answer = await client.post("/api/plan", json={"model": " "})
+    assert (answer.status_code, answer.json()) == (400, {"error": "model is required"})
+    engine.script = [ModelNotFound("nope")]
+    answer = await client.post("/api/plan", json={"model": "nope"})
+    assert (answer.status_code, answer.json()["error"][:19]) == (404, "model 'nope' not fo")
+    answer = await client.post("/api/plan", json={"model": "m", "options": []})
+    assert answer.status_code == 400
