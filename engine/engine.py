@@ -37,7 +37,7 @@ from engine.chat.jinja.service import TemplateService
 from engine.chat.output import Format
 from engine.constraints import Constraints
 from engine.embeddings import embed
-from engine.errors import EngineError, EngineStopped, RunnerDied
+from engine.errors import EngineError, EngineStopped, RunnerDied, ServerBusy
 from engine.generation import Generation, LateGrammar, answer_room, build_submit, placed_media
 from engine.grammar_check import GrammarValidator
 from engine.loading.derivations import RepackCache
@@ -224,7 +224,10 @@ class Engine:
             yield job, prepared, lease
 
     async def _job(self, request: AnyRequest) -> Job:
-        """A request's model and options, checked in a thread."""
+        """A request's model and options, checked in a thread. Raises ServerBusy before that if there is no use."""
+        weights = self.models.last_weights(request.model)
+        if weights is not None and self._pool.must_refuse(str(weights)):
+            raise ServerBusy
         started = time.perf_counter_ns()
         default = default_context(self._config.context_length, self._pool.gpus, self._config.gpu_overhead)
 

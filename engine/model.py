@@ -33,6 +33,7 @@ MAX_TEXT = 16 << 20  # bytes of a text layer
 SPECIAL_TOKENS = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
 NO_HEADER = GGUFHeader(version=3, metadata={}, tensors=(), data_offset=0)
 CACHE_SIZE = 32 << 20  # bytes of cached models, and as many of cached headers
+NAMES = 1024  # as users type them, whose weights are remembered
 K = TypeVar("K")
 V = TypeVar("V")
 log = logging.getLogger("pronk.engine")
@@ -145,7 +146,7 @@ class Model:
 
 
 class _LRUCache(Generic[K, V]):
-    """LRU cache of `limit` bytes; a larger value evicts all others. May be used from any thread."""
+    """LRU cache of `limit` bytes, or what `put` counts; a larger value evicts all others. For any thread."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -180,6 +181,14 @@ class Models:
         self._go_templates = go_templates
         self._read: _LRUCache[tuple[ModelName, str], Model] = _LRUCache(CACHE_SIZE)
         self._headers: _LRUCache[tuple[Path, int, int], GGUFHeader] = _LRUCache(CACHE_SIZE)
+        self._last: _LRUCache[str, Path] = _LRUCache(NAMES)
+
+    def last_weights(self, name: str) -> Path | None:
+        """The weights to which a name led when it was last resolved; None if that was never or long ago.
+
+        Does not block.
+        """
+        return self._last.get(name)
 
     def resolve(self, name: str, *, install: bool = True) -> Model:
         """The model under a name; `install` stores a bundled model that is not stored yet.
@@ -198,6 +207,7 @@ class Models:
             for fault in usable(model.parameters)[1]:
                 log.warning("stored parameter not usable", extra=fields(model=model.name.shortest, reason=fault))
             self._read.put(key, model, model.memory)
+        self._last.put(name, model.weights, 1)
         return model
 
     def read(self, stored: StoredModel) -> Model:

@@ -222,6 +222,10 @@ class RunnerPool:
         """Unload a model as soon as nothing runs in it."""
         self._apply(self._scheduler.expire(key, time.monotonic()))
 
+    def must_refuse(self, key: str) -> bool:
+        """Whether any request for the weights with this path would get ServerBusy."""
+        return self._scheduler.must_refuse(key)
+
     def explained(self, error: RunnerDied) -> RunnerDied:
         """The same error; it also names the installation's fault if the self-test has found one."""
         if not error.crashed or not (fault := self._crashes.fault):

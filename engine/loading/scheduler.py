@@ -67,6 +67,12 @@ class Scheduler:
         """Whether a request that needs a load would be refused."""
         return len(self._queue.waiting) > self._max_queue
 
+    def must_refuse(self, key: str) -> bool:
+        """Whether any request for these weights would be refused."""
+        runner = self._runners.by_key.get(key)
+        takes = runner is not None and runner.state is State.READY and key not in self._runners.draining
+        return self.full and not takes
+
     def request(
         self, ticket: int, spec: LoadSpec, keep_alive: float | None, default_keep_alive: float, now: float
     ) -> list[Action]:

@@ -11,6 +11,7 @@ import pytest
 
 from engine.api import GenerateRequest
 from engine.engine import Engine
+from engine.errors import ServerBusy
 from engine.loading import devices
 from registry import bundled
 from registry.manifest import MODEL, Layer, Manifest
@@ -77,3 +78,28 @@ async def test_sixty_requests_for_three_models_in_turn_cost_few_loads(
         texts = await asyncio.gather(*(answer(engine, "abc"[i % 3]) for i in range(60)))
         assert len(set(texts)) == 1
         assert len(told(caplog, "loaded")) <= 6
+
+
+async def test_a_request_that_could_only_wait_is_refused_before_its_model_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path / "models", max_loaded_models=1, max_queue=0) as engine:
+        store_models(engine, *"abc")
+        for model in "bca":
+            await answer(engine, model)
+        story = engine.generate(GenerateRequest(model="a", prompt="Hi", raw=True, options={"num_predict": 900}))
+        await anext(story)
+        waiting = asyncio.create_task(answer(engine, "b"))
+        while not told_waiting(engine):  # noqa: ASYNC110 - nothing else tells
+            await asyncio.sleep(0.001)
+        monkeypatch.setattr(engine.models, "resolve", None)
+        for model in "bc":
+            with pytest.raises(ServerBusy):
+                await answer(engine, model)
+        monkeypatch.undo()
+        await story.aclose()
+        assert await waiting == await answer(engine, "c")
+
+
+def told_waiting(engine: Engine) -> bool:
+    return engine._pool.must_refuse(str(engine.models.resolve("c").weights))
