@@ -8,6 +8,7 @@ EngineError
 ├── CloudModel              the name asks for a model that runs elsewhere
 ├── ServerBusy              a queue is full
 ├── LoadFailed              the model could not be loaded
+│   ├── OutOfMemory         there was no memory for it
 │   └── LoadCrashed         its process crashed
 ├── RunnerDied              the model's process ended while requests ran in it
 ├── RunnerError             the model's process reported a failure
@@ -79,6 +80,10 @@ class ServerBusy(EngineError):
 
 class LoadFailed(EngineError):
     """The model could not be loaded."""
+
+
+class OutOfMemory(LoadFailed):
+    """There was no memory for the model; with less beside it, or in a leaner way, it might be loaded."""
 
 
 class LoadCrashed(LoadFailed):

@@ -426,9 +426,10 @@ class Loaded(msgspec.Struct, array_like=True, frozen=True, tag=34):
 
 
 class LoadRefused(msgspec.Struct, array_like=True, frozen=True, tag=35):
-    """The model cannot be loaded; the child exits after this."""
+    """The model cannot be loaded; the child exits after this. `memory`: there was not enough of it."""
 
     reason: str
+    memory: bool = False
 
 
 class Chunk(msgspec.Struct, array_like=True, frozen=True, tag=36):
@@ -525,9 +526,13 @@ class Report(msgspec.Struct, array_like=True, frozen=True, tag=41):
 
 
 class Crashed(msgspec.Struct, array_like=True, frozen=True, tag=42):
-    """The child's last message: an unhandled error ends it, and with it every request in it."""
+    """The child's last message: an unhandled error ends it, and with it every request in it.
+
+    `memory`: there was not enough of it.
+    """
 
     detail: str
+    memory: bool = False
 
 
 class LogLine(msgspec.Struct, array_like=True, frozen=True, tag=44):

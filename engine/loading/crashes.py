@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final
 
-from engine.errors import LoadCrashed, LoadFailed
+from engine.errors import LoadCrashed, LoadFailed, OutOfMemory
 from engine.selftest import Outcome, SelfTest
 from modelfile.crashes import CRASHES, advice, name_of, processor, remedy
 
@@ -32,12 +32,15 @@ def how_it_ended(code: int, last_words: str = "") -> str:
     return f"it was ended by {name_of(number)}"
 
 
-def died_loading(detail: str, signal_number: int, *, model_sent: bool = True) -> LoadFailed:
+def died_loading(detail: str, signal_number: int, *, model_sent: bool = True, memory: bool = False) -> LoadFailed:
     """The error for a child that ended instead of loading. `detail`: how it ended.
 
-    `signal_number`: the signal that killed it, or 0. `model_sent`: it had been told which model to load.
+    `signal_number`: the signal that killed it, or 0. `model_sent`: it had been told which model to load. `memory`:
+    there was not enough of it.
     """
     text = f"llama-server process has terminated: {detail}"
+    if memory:
+        return OutOfMemory(text)
     return (
         LoadCrashed(text, name_of(signal_number), model_sent=model_sent)
         if signal_number in CRASHES

@@ -9,6 +9,8 @@
 - A model behind the head is loaded before it only where that takes nothing from what the head waits for: neither memory
   nor its place among the loads.
 - Models that are to stay for ever go last, and only once no other is left to go.
+- A load for which there was no memory is tried again in a leaner way, MOST_ATTEMPTS times in all, once the models that
+  went for it have gone.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from engine.loading.state import Action, LoadSpec, Runner, StartLoad, State
 REST = 30.0  # seconds, at least, between two reloads of a model for another placement of its weights
 REST_SHARE = 20  # that time as a multiple of what a load takes
 PATIENCE = 30.0  # seconds
+MOST_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,19 @@ class LoadQueue:
         self._drains_since: float | None = None
         self._next_turn = math.inf  # when a model that is to drain has had its turn
         self._resting: dict[str, float] = {}  # by key: until when no other placement reloads it
+        self._failures: dict[str, int] = {}  # by key: attempts for which there was no memory
+
+    def attempt(self, key: str) -> int:
+        """The number of the attempt to load a model that is under way, or will be next: 1 for the first."""
+        return self._failures.get(key, 0) + 1
+
+    def fail(self, key: str) -> None:
+        """Note that there was no memory for a load."""
+        self._failures[key] = self.attempt(key)
+
+    def give_up(self, key: str) -> None:
+        """Let the next attempt be a first one again."""
+        self._failures.pop(key, None)
 
     def rests(self, key: str, now: float) -> bool:
         """Whether no request for another placement reloads the model now."""
@@ -70,6 +86,8 @@ class LoadQueue:
     def advance(self, now: float) -> list[Action]:
         """Steps towards the loads that are needed: those for the head, then for others that take nothing from it."""
         actions: list[Action] = []
+        wanted = {waiting.spec.key for waiting in self.waiting.values()}
+        self._failures = {key: count for key, count in self._failures.items() if key in wanted}
         while True:
             needs = self._needs()
             self._next_turn = math.inf
@@ -85,7 +103,7 @@ class LoadQueue:
                 return actions + self._overtake(needs, [runner], now)
             room = self._runners.room_for(head.spec.bytes_needed, self._runners.by_key.values(), now)
             moves = self._make_room(room, head.spec, now)
-            if moves or not self._runners.fits_now(head.spec.bytes_needed):
+            if moves or not self._fits(head.spec):
                 return [*actions, *moves, *self._overtake(needs, room.going, now)]
             actions.append(self._load(head))
 
@@ -143,15 +161,20 @@ class LoadQueue:
                 continue
             reason = "room for another model"
             actions += [self._runners.unload(victim, reason, waiting.spec) for victim in room.idle]
-            if self._runners.fits_now(needed):
+            if self._fits(waiting.spec):
                 actions.append(self._load(waiting))
         return actions
+
+    def _fits(self, spec: LoadSpec) -> bool:
+        """Whether a model can be loaded beside all that there are now."""
+        leaving = any(runner.state is State.LEAVING for runner in self._runners.by_key.values())
+        return self._runners.fits_now(spec.bytes_needed) and not (leaving and self.attempt(spec.key) > 1)
 
     def _load(self, waiting: Waiting) -> Action:
         spec = waiting.spec
         keep_alive = waiting.default_keep_alive if waiting.keep_alive is None else waiting.keep_alive
         self._runners.by_key[spec.key] = Runner(spec, keep_alive, spec.bytes_needed)
-        return StartLoad(spec.key, spec)
+        return StartLoad(spec.key, spec, self.attempt(spec.key))
 
     def _drain(self, keys: set[str], now: float) -> None:
         """Let just these models take no new requests."""

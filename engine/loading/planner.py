@@ -14,6 +14,7 @@ from engine.loading import devices, memory
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.image_tokens import most_patches
+from engine.loading.lean import lean_limits
 from engine.loading.memory import Limits, MemoryPlan, Request
 from engine.loading.state import LoadSpec
 from engine.model import Model
@@ -88,16 +89,18 @@ class LoadPlanner:
         spec: LoadSpec,
         ours: Collection[int] = (),
         *,
+        attempt: int = 1,
         room: float = math.inf,
         promised: int = 0,
         freed: Mapping[str, int] = NOTHING,
     ) -> MemoryPlan:
         """The plan for a load that starts now; `ours` are our processes. Raises GGUFError or OSError.
 
-        `room`: bytes that it may take. Of the memory that is free, `promised` bytes are for other loads. `freed` bytes
-        of a device, by llama.cpp's name for it, will be free besides.
+        `attempt`: as in `lean`. `room`: bytes that it may take. Of the memory that is free, `promised` bytes are for
+        other loads. `freed` bytes of a device, by llama.cpp's name for it, will be free besides.
         """
-        return await asyncio.to_thread(self._plan_now, model, weights, spec, ours, room, promised, freed)
+        limits = lean_limits(self._limits, attempt)
+        return await asyncio.to_thread(self._plan_now, model, weights, spec, limits, ours, room, promised, freed)
 
     async def with_context(self, plan: MemoryPlan, num_ctx: int, cells: int) -> tuple[int, MemoryPlan]:
         """The plan of a loaded model for a longer context, as long as there is memory for: `memory.with_context`."""
@@ -118,6 +121,7 @@ class LoadPlanner:
         model: Model,
         weights: Weights,
         spec: LoadSpec,
+        limits: Limits,
         ours: Collection[int],
         room: float,
         promised: int,
@@ -130,7 +134,7 @@ class LoadPlanner:
             gpus = [replace(gpu, free=int(gpu.free * share)) for gpu in gpus]
         else:
             host = replace(host, free=int(host.free * share))
-        return self._plan(model, weights, spec, self._limits, host, gpus)
+        return self._plan(model, weights, spec, limits, host, gpus)
 
     def _plan(
         self, model: Model, weights: Weights, spec: LoadSpec, limits: Limits, host: Device, gpus: Sequence[Device]

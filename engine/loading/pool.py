@@ -16,11 +16,12 @@ from typing import Any
 
 from engine import selftest
 from engine.api import LoadingModel, LoadPlan, RunningModel
-from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, RunnerDied, ServerBusy
+from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, OutOfMemory, RunnerDied, ServerBusy
 from engine.loading import devices
 from engine.loading.crashes import LoadCrashes
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
+from engine.loading.lean import fewer_layers, lean_message, lean_spec
 from engine.loading.lease import Lease
 from engine.loading.load_options import load_message
 from engine.loading.loaded_model import LoadedModel, shown_plan
@@ -271,9 +272,9 @@ class RunnerPool:
             return
         for action in actions:
             match action:
-                case StartLoad(key=key, spec=spec):
+                case StartLoad(key=key, spec=spec, attempt=attempt):
                     log.debug("load starts", extra=fields(model=self._name(key), request_id=spec.trace_id or None))
-                    self._loads[key] = load = asyncio.create_task(self._load(key, spec))
+                    self._loads[key] = load = asyncio.create_task(self._load(key, spec, attempt))
                     load.add_done_callback(partial(self._load_ended, key))
                 case Unload():
                     self._in_background(self._unload(action))
@@ -341,7 +342,7 @@ class RunnerPool:
     def _tick(self) -> None:
         self._apply(self._scheduler.tick(time.monotonic()))
 
-    async def _load(self, key: str, spec: LoadSpec) -> None:
+    async def _load(self, key: str, spec: LoadSpec, attempt: int) -> None:
         """Load one model and tell the scheduler the outcome; cancelled when nobody waits for it any more."""
         REQUEST_ID.set(spec.trace_id)  # the task may have been started by another request, whose end made room
         started = time.monotonic()
@@ -356,10 +357,11 @@ class RunnerPool:
                 await self._await_hello(process)
             if not process.usable:  # something has ended or stopped the spare while it had nothing to do
                 process = await self._replaced(process)
-            plan = await self._plan(key, model, weights, spec)
+            lean, plan = await self._plan(key, model, weights, spec, attempt)
             message = await asyncio.to_thread(
-                load_message, model, weights, spec, plan, self._config.limits.types, self._config.flash_attention
+                load_message, model, weights, lean, plan, self._config.limits.types, self._config.flash_attention
             )
+            message = lean_message(message, attempt)
             process.model = model.name.shortest
             try:
                 try:
@@ -375,8 +377,11 @@ class RunnerPool:
             if process is not None:
                 await process.close()
             reason = self._reason(error, model)
-            log.error("failed to load %s: %s", model.name.shortest, reason)
             self._loads.pop(key, None)
+            if isinstance(error, OutOfMemory):
+                self._out_of_memory(key, attempt, reason)
+                return
+            log.error("failed to load %s: %s", model.name.shortest, reason)
             self._apply(self._scheduler.load_failed(key, time.monotonic(), reason))
             return
         except asyncio.CancelledError:
@@ -396,14 +401,30 @@ class RunnerPool:
         sizes = (loaded.size, loaded.cache, loaded.num_ctx)
         self._apply(self._scheduler.loaded(key, now, now - started, *sizes))
 
-    async def _plan(self, key: str, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
-        """The plan of a load, which takes no memory that is reserved for others. Raises GGUFError or OSError."""
+    def _out_of_memory(self, key: str, attempt: int, reason: str) -> None:
+        """There was no memory for a load: tell the log of the attempt, and the scheduler."""
+        actions = self._scheduler.out_of_memory(key, time.monotonic(), f"{reason} (attempt {attempt})")
+        again = not any(isinstance(action, Refuse) for action in actions)
+        values = {"model": self._name(key), "attempt": attempt, "next": "a leaner one" if again else "none"}
+        log.log(logging.WARNING if again else logging.ERROR, "out of memory: %s", reason, extra=fields(**values))
+        self._apply(actions)
+
+    async def _plan(
+        self, key: str, model: Model, weights: Weights, spec: LoadSpec, attempt: int
+    ) -> tuple[LoadSpec, MemoryPlan]:
+        """How an attempt loads a model, in memory that is reserved for nobody else. Raises GGUFError or OSError."""
         async with self._planning:
             room, promised = self._scheduler.room_for(key), self._scheduler.promised(key)
             ours = [loaded.process.pid for loaded in self._loaded.values()]
-            plan = await self._planner.plan(model, weights, spec, ours, room=room, promised=promised)
+            plan_for = partial(
+                self._planner.plan, model, weights, ours=ours, attempt=attempt, room=room, promised=promised
+            )
+            spec = lean_spec(spec, attempt)
+            plan = await plan_for(spec)
+            if (fewer := fewer_layers(spec, plan, weights.header, attempt)) is not spec:
+                spec, plan = fewer, await plan_for(fewer)
             self._scheduler.reserve(key, plan.total)
-        return plan
+        return spec, plan
 
     def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
         """After an unexpected exception, fail the load: its requests must not wait for ever."""

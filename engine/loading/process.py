@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import math
+import signal
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from engine.errors import (
     EngineError,
     InvalidRequest,
     LoadFailed,
+    OutOfMemory,
     RunnerDied,
     RunnerError,
 )
@@ -72,6 +74,7 @@ from registry.logfields import REQUEST_ID, fields
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 MOST_TOKENS = 1 << 31  # token ids are int32
 STUCK_FACTOR = 30  # so many times the patience may a child compute without an end of a pass, or without an answer
+NO_MEMORY = "llama-server reported out-of-memory during startup"
 log = logging.getLogger("pronk.engine")
 
 
@@ -110,6 +113,7 @@ class RunnerProcess(asyncio.Protocol):
         self._signal = 0  # the signal that killed it, or 0
         self.answered = False
         self._last_words = ""
+        self._short_of_memory = False
         self._failure = ""  # why requests fail; empty while they do not
         self._gone = False
         self._disconnected = asyncio.Event()
@@ -359,7 +363,9 @@ class RunnerProcess(asyncio.Protocol):
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(self._died())
-        self._settle(died_loading(detail, self._signal))
+        # The system kills where memory is short, and does not say so.
+        killed = self._signal == signal.SIGKILL and not self._last_words
+        self._settle(died_loading(detail, self._signal, memory=killed or self._short_of_memory))
         self.greeted.set()
 
     def _died(self) -> RunnerDied:
@@ -433,10 +439,11 @@ class RunnerProcess(asyncio.Protocol):
                     self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_timeout)
             case Loaded():
                 self._settle(event)
-            case LoadRefused(reason=reason):
-                self._settle(LoadFailed(reason))
-            case Crashed(detail=detail):
+            case LoadRefused(reason=reason, memory=memory):
+                self._settle(OutOfMemory(f"{NO_MEMORY}: {reason}") if memory else LoadFailed(reason))
+            case Crashed(detail=detail, memory=memory):
                 self._last_words = detail
+                self._short_of_memory = memory
             case LogLine():
                 self._log(event)
 

@@ -19,7 +19,7 @@ import math
 from dataclasses import replace
 
 from engine.loading.context_growth import ContextGrowth
-from engine.loading.load_queue import LoadQueue, Waiting
+from engine.loading.load_queue import MOST_ATTEMPTS, LoadQueue, Waiting
 from engine.loading.runners import Runners
 from engine.loading.state import (
     NO_CACHE,
@@ -156,11 +156,28 @@ class Scheduler:
         if runner is None or runner.state is State.READY:
             return []
         del self._runners.by_key[key]
+        self._queue.give_up(key)
         refused: list[Action] = []
         for waiting in self._queue.riders(runner) if runner.state is State.LOADING else []:
             del self._queue.waiting[waiting.ticket]
             refused.append(Refuse(waiting.ticket, Refusal.LOAD_FAILED, reason))
         return refused + self._reconcile(now)
+
+    def out_of_memory(self, key: str, now: float, reason: str) -> list[Action]:
+        """There was no memory for a load, and its process is gone: unload what is idle and try it again, or give up.
+
+        The last attempt takes the place of models that are to stay for ever, too.
+        """
+        runner = self._runners.by_key.get(key)
+        tried = self._queue.attempt(key)
+        if runner is None or runner.state is not State.LOADING or tried >= MOST_ATTEMPTS:
+            return self.load_failed(key, now, reason)
+        self._queue.fail(key)
+        del self._runners.by_key[key]
+        last = tried + 1 == MOST_ATTEMPTS
+        idle = [other for other in self._runners.ready if other.idle and (last or not other.pinned)]
+        unloads = [self._runners.unload(other, "out of memory", runner.spec) for other in idle]
+        return unloads + self._reconcile(now)
 
     def finished(self, ticket: int, now: float) -> list[Action]:
         """A request has ended: answered, failed or cancelled, perhaps while it waited. Unknown tickets are ignored."""

@@ -68,10 +68,14 @@ class Refusal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StartLoad:
-    """Start a process and load this model; answered by `loaded` or `load_failed`."""
+    """Start a process and load this model; answered by `loaded`, `load_failed` or `out_of_memory`.
+
+    `attempt` counts up from 1 where memory was short: later ones are leaner.
+    """
 
     key: str
     spec: LoadSpec
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from engine.messages import (
     padded,
 )
 from engine.runner.channel import Channel, LateGrammar, RowsReady
-from engine.runner.context import Context, ModelError
+from engine.runner.context import Context, ModelError, NoMemory
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import PoolJob
 from engine.runner.encoder import Encoder
@@ -124,8 +124,9 @@ def run(sock: socket.socket, containment: Containment = NOT_CONTAINED) -> None:
     budget = budget_of(spec)
     try:
         context = make_context(spec, budget, lambda progress: channel.send([Loading(progress)]))
-    except ModelError as error:
-        channel.send([LoadRefused(str(error))])
+    except (ModelError, MemoryError) as error:
+        memory = isinstance(error, NoMemory | MemoryError)
+        channel.send([LoadRefused(str(error) or "failed to load model", memory)])
         return
     loops = Loops(make_loop(context, spec, budget, channel.send), EmbedLoop(context, spec.embedding, channel.send))
     media = None if context.projector is None else MediaReader(context.projector)
@@ -228,12 +229,12 @@ def _exit_on_unhandled_errors(channel: Channel, handler: ForwardingHandler) -> N
     def die(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
         log.critical("runner failed", exc_info=(kind, error or kind(), trace))
         handler.flush()
-        channel.send([Crashed(f"internal error: {kind.__name__}")])
+        channel.send([Crashed(f"internal error: {kind.__name__}", issubclass(kind, MemoryError))])
         os._exit(1)
 
     def abort(reason: str) -> None:
         handler.flush()
-        channel.send([Crashed(reason)])
+        channel.send([Crashed(reason, library_log().out_of_memory)])
 
     library_log().on_abort(abort)
     sys.excepthook = die

@@ -45,6 +45,10 @@ class ModelError(RuntimeError):
     """llama.cpp refused the model or its context. The message is for users and names no file."""
 
 
+class NoMemory(ModelError):
+    """There was no memory for the model or its context."""
+
+
 class DecodeError(RuntimeError):
     """A forward pass failed, though the cache was not full and nobody aborted it."""
 
@@ -265,7 +269,7 @@ class Context:
         params.kv_overrides = overrides
         model = C.llama_model_load_from_file(spec.path.encode(), params)
         if not model:
-            raise ModelError(self._log.reason("failed to load model", self._private))
+            raise self._refusal("failed to load model")
         if reported < 1:  # where weights are copied, the library's own last report may be lower
             progress(1.0)
         return model
@@ -291,6 +295,11 @@ class Context:
         empty = STATE_HEAD + WORD * (1 + self._n_stream)
         self.can_cut_states: bool = self.can_cut and C.llama_state_seq_get_size_ext(self._ctx, 0, 0) == empty
 
+    def _refusal(self, what: str) -> ModelError:
+        """The error for what llama.cpp has refused, by its log."""
+        kind = NoMemory if self._log.out_of_memory else ModelError
+        return kind(self._log.reason(what, self._private))
+
     def _keeps_window(self, seq: int, start: int, end: int) -> bool:
         """Whether without [start, end) the next token still sees its sliding window: a restored state has no more."""
         behind = C.llama_memory_seq_pos_max(self._memory, seq) - end + 1 if end >= 0 else 0
@@ -311,7 +320,7 @@ class Context:
         self._log.clear()
         context = C.llama_init_from_model(self._model, params)
         if not context:
-            raise ModelError(self._log.reason("failed to create a context", self._private))
+            raise self._refusal("failed to create a context")
         return context
 
     def _load_projector(self, spec: LoadModel) -> Projector | None:
@@ -326,7 +335,7 @@ class Context:
     def _load_adapters(self, paths: Sequence[str]) -> list[C.llama_adapter_lora_p]:
         loaded = [C.llama_adapter_lora_init(self._model, path.encode()) for path in paths]
         if not all(loaded):
-            raise ModelError(self._log.reason("failed to load an adapter", self._private))
+            raise self._refusal("failed to load an adapter")
         return loaded
 
     def _add_adapters(self, context: C.llama_context_p) -> None:

@@ -150,6 +150,11 @@ KEPT = 16  # errors
 MODEL, ADAPTER, CACHES, PASSES = "model", "LoRA", ("KV", "RS"), ("compute", "output")
 """What llama.cpp's log calls its kinds of buffers."""
 _BUFFER = re.compile(r"\S+: +(\S+) +(model|LoRA|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
+_OUT_OF_MEMORY = re.compile(
+    r"out ?of ?(device ?|host ?)?memory|insufficient memory|bad_alloc|cannot allocate|can.?t allocate|"
+    r"(failed|unable) to allocate|memory allocation .*failed",
+    re.IGNORECASE,
+)
 _ABORT_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 _BUILD_FOLDER = re.compile(r"^\S*/(?=[^/\s]+:\d+: )")  # a failed assertion's text begins with its source file
 
@@ -180,6 +185,11 @@ class LibraryLog:
         for path in private:
             why = why.replace(path, "model")
         return f"{what}: {why}"
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether memory could not be had since `clear`."""
+        return any(_OUT_OF_MEMORY.search(line) for line in self._errors)
 
     def on_abort(self, tell: Callable[[str], None]) -> None:
         """Call `tell` with llama.cpp's last words before it aborts the process, on whatever thread that happens."""

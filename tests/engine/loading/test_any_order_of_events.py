@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from engine.loading.load_queue import MOST_ATTEMPTS
 from engine.loading.scheduler import Scheduler
 from engine.loading.state import (
     AbortLoad,
@@ -47,6 +48,7 @@ class Process:
     cells: int = 0
     ordered: int = 0
     first_ctx: int = 0
+    attempt: int = 1
     needs: dict[int, int] = dataclasses.field(default_factory=dict)
 
     @property
@@ -104,11 +106,12 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def carry_out(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case StartLoad(key, requested):
+                case StartLoad(key, requested, attempt):
                     assert key not in self.processes
+                    assert attempt == 1 or all(p.state != "leaving" for p in self.processes.values())
                     assert any(waiting == requested for waiting in self.waiting.values()), "somebody wants it"
                     self.processes[key] = Process(
-                        "loading", requested, size=requested.bytes_needed, first_ctx=requested.num_ctx
+                        "loading", requested, size=requested.bytes_needed, first_ctx=requested.num_ctx, attempt=attempt
                     )
                 case Unload(key, reason):
                     process = self.processes[key]
@@ -257,6 +260,15 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         if key := self.some(data, "loading"):
             del self.processes[key]
             self.carry_out(self.scheduler.load_failed(key, self.now, "no"))
+
+    @rule(data=st.data())
+    def load_finds_no_memory(self, data: st.DataObject) -> None:
+        if key := self.some(data, "loading"):
+            attempt = self.processes.pop(key).attempt
+            actions = self.scheduler.out_of_memory(key, self.now, "no memory")
+            refused = [action for action in actions if isinstance(action, Refuse)]
+            assert bool(refused) == (attempt == MOST_ATTEMPTS), "there are as many attempts, and no more"
+            self.carry_out(actions)
 
     @rule(data=st.data())
     def process_goes(self, data: st.DataObject) -> None:

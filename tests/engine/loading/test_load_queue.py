@@ -276,3 +276,26 @@ def test_whichever_model_is_idle_first_goes_when_draining_takes_long() -> None:
     driver.finish(2)
     assert driver.finish(5) == [Unload("b"), Grant(4, "a")], "a need not go any more"
     assert driver.unloaded("b") == [StartLoad("c", spec("c"))]
+
+
+def test_a_load_without_memory_is_tried_again_without_others_and_then_given_up() -> None:
+    driver = Driver(max_loaded=9, max_loads=2)
+    driver.serve("idle")
+    driver.serve("pinned", keep_alive=math.inf)
+    driver.ask("busy")
+    driver.loaded("busy")
+    driver.ask("a")
+    driver.ask("a")
+    assert driver.scheduler.out_of_memory("a", 0.0, "no") == [Unload("idle")]
+    assert driver.ask("b") == [StartLoad("b", spec("b"))], "it need not wait for that"
+    driver.scheduler.load_failed("b", 0.0, "no")
+    assert driver.unloaded("idle") == [StartLoad("a", spec("a"), 2)]
+    assert driver.scheduler.out_of_memory("a", 0.0, "no") == [Unload("pinned")]
+    assert driver.unloaded("pinned") == [StartLoad("a", spec("a"), 3)]
+    assert driver.scheduler.out_of_memory("a", 0.0, "still no") == [
+        Refuse(4, Refusal.LOAD_FAILED, "still no"),
+        Refuse(5, Refusal.LOAD_FAILED, "still no"),
+    ]
+    assert driver.ask("a") == [StartLoad("a", spec("a"))], "a later request begins anew"
+    assert driver.loaded("a") == [Grant(7, "a")]
+    assert driver.states()["busy"] is State.READY
