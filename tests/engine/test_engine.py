@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from bench.endless import make_endless
 from engine.api import ChatRequest, Delta, Final, GenerateRequest, Message, PlanRequest, Rendered
 from engine.engine import Engine
 from engine.errors import (
@@ -490,7 +491,8 @@ async def test_what_a_model_cannot_do(engine: Engine) -> None:
 async def test_stopping_ends_what_runs(tmp_path: Path) -> None:
     engine = make_engine(tmp_path / "models")
     await engine.start()
-    events = engine.generate(ask("Write a long story.", options={"temperature": 1, "num_predict": 1000}))
+    store_model(engine.store, "endless", make_endless(Path(bundled.__file__).parent / "tinychat.gguf"))
+    events = engine.generate(ask("Write a long story.", "endless", raw=True, options={"num_predict": -1}))
     assert isinstance(await anext(events), Delta)
     stopping = asyncio.create_task(engine.stop())
     with pytest.raises(EngineStopped):

@@ -64,12 +64,12 @@ def attempts(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
 
 
 @LINUX
-@pytest.mark.parametrize(("mib", "failures", "context"), [(100, 1, 4096), (23, 2, 2048)])
+@pytest.mark.parametrize(("mib", "wanted", "failures", "context"), [(100, 4096, 1, 4096), (80, 16_384, 2, 4096)])
 async def test_a_load_without_memory_is_tried_again_in_a_leaner_way(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, mib: int, failures: int, context: int
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mib: int, wanted: int, failures: int, context: int
 ) -> None:
     environ = ENVIRON | os.environ | broken_library(tmp_path, SHORT_OF_MEMORY.format(mib=mib))
-    async with running(tmp_path / "models", environ=environ, kv_cache_type="f32") as engine:
+    async with running(tmp_path / "models", environ=environ, context_length=wanted, kv_cache_type="f32") as engine:
         store_longer(engine)
         assert await answer(engine) == "1, 2, 3, 4, 5"
         assert attempts(caplog) == [(number, "a leaner one") for number in range(1, failures + 1)]
