@@ -9,7 +9,6 @@ from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.image_tokens import image_tokens
 from engine.loading.memory import MemoryPlan
-from engine.loading.sizes import CacheTypes
 from engine.loading.state import LoadSpec
 from engine.messages import CONTEXT_PADDING, LoadModel, RowKernels
 from engine.model import Model
@@ -65,7 +64,7 @@ def row_kernels(header: GGUFHeader) -> RowKernels:
 
 
 def load_message(
-    model: Model, weights: Weights, spec: LoadSpec, plan: MemoryPlan, types: CacheTypes, flash_attention: bool | None
+    model: Model, weights: Weights, spec: LoadSpec, plan: MemoryPlan, flash_attention: bool | None
 ) -> LoadModel:
     """The message that loads a model as planned; `flash_attention` None lets llama.cpp choose. Reads the projector."""
     least_tokens, most_tokens = image_tokens(weights, spec.num_ctx)
@@ -86,8 +85,8 @@ def load_message(
         cpu_experts=placement.cpu_experts,
         use_mmap=spec.use_mmap,
         adapters=spec.adapters,
-        cache_type=types.keys,
-        cache_type_v=types.values,
+        cache_type=plan.types.keys,
+        cache_type_v=plan.types.values,
         flash_attention=-1 if flash_attention is None else int(flash_attention),
         embedding=plan.embedding,
         overrides=tuple(weights.overrides.items()),

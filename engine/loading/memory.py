@@ -123,10 +123,10 @@ class Limits:
 class MemoryPlan:
     """How a model will be loaded, with a context of `num_ctx` tokens.
 
-    `n_parallel` sequences share a KV cache of `n_cells` tokens. Where a model never `generates` these are what its
-    longest text to embed takes, `bytes_per_cell` each. States of finished sequences take `prompt_cache` bytes of this
-    machine's memory, rows of pictures `row_cache`, both of which are in the `placement`; the first text to embed adds
-    `embedding_bytes` to that.
+    `n_parallel` sequences share a KV cache of `n_cells` tokens, whose K and V have these `types`. Where a model never
+    `generates` the cells are what its longest text to embed takes, `bytes_per_cell` each. States of finished sequences
+    take `prompt_cache` bytes of this machine's memory, rows of pictures `row_cache`, both of which are in the
+    `placement`; the first text to embed adds `embedding_bytes` to that.
     """
 
     num_ctx: int
@@ -136,6 +136,7 @@ class MemoryPlan:
     embedding: EmbeddingSizes
     embedding_bytes: int = 0
     bytes_per_cell: int
+    types: CacheTypes = F16
     prompt_cache: int = 0
     row_cache: int = 0
     generates: bool = True
@@ -247,7 +248,8 @@ class _Planner:
         self._sizes = ModelSizes.of(header)
         margins = limits.margins or (0,)
         self._margins = [limits.overhead + margins[min(index, len(margins) - 1)] for index in range(len(self._gpus))]
-        self._cell = max(1, self._sizes.cell(limits.types))
+        self._types = self._sizes.usable(limits.types)
+        self._cell = max(1, self._sizes.cell(self._types))
 
     def for_answers(self, num_ctx: int) -> MemoryPlan:
         """A model that answers prompts."""
@@ -278,6 +280,7 @@ class _Planner:
             embedding=sizes,
             embedding_bytes=embedding_bytes(self._header, sizes, self._cell),
             bytes_per_cell=max(1, round(sum(share.per_cell for share in placement.shares))),
+            types=self._types,
             prompt_cache=prompt_cache,
             row_cache=row_cache,
         )
@@ -301,6 +304,7 @@ class _Planner:
             placement=replace(placement, shares=(*others, last)),
             embedding=sizes,
             bytes_per_cell=_text_bytes_per_token(self._header) if encoder else self._cell,
+            types=self._types,
             generates=False,
         )
 
@@ -319,7 +323,7 @@ class _Planner:
         work = int(max(run.tokens, MICRO_BATCH) * max(self._sizes.inner, self._sizes.width) * WORK_FACTOR)
         own = PROCESS + BYTES_PER_TOKEN * self._sizes.vocabulary + work + beside
         copied, projector, adapters = request.copied, request.projector, request.adapters
-        demand = Demand(self._sizes, limits.types, cells, run, copied, projector, adapters, own)
+        demand = Demand(self._sizes, self._types, cells, run, copied, projector, adapters, own)
         wish = Wish(request.num_gpu, request.main_gpu, limits.spread, self._margins, limits.fits)
         return place(demand, wish, self._host, self._gpus)
 

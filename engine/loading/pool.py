@@ -358,9 +358,7 @@ class RunnerPool:
             if not process.usable:  # something has ended or stopped the spare while it had nothing to do
                 process = await self._replaced(process)
             lean, plan = await self._plan(key, model, weights, spec, attempt)
-            message = await asyncio.to_thread(
-                load_message, model, weights, lean, plan, self._config.limits.types, self._config.flash_attention
-            )
+            message = await asyncio.to_thread(load_message, model, weights, lean, plan, self._config.flash_attention)
             message = lean_message(message, attempt)
             process.model = model.name.shortest
             try:

@@ -17,6 +17,7 @@ TOKENS, OUTPUT = "token_embd.weight", "output.weight"
 EXPERTS = re.compile(r"\.ffn_(up|down|gate|gate_up)_(ch)?exps\.")
 BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
 BYTES_PER_VALUE |= {"q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32}
+QUANTUM = 32  # numbers of a block of these types
 UNQUANTIZED = frozenset({"f32", "f16", "bf16"})
 _LAYER = re.compile(r"blk\.(\d{1,5})\.(.+)")
 _ON_CPU = re.compile(r"(token_embd|token_types|position_embd|per_layer_token_embd|token_embd_norm|cls\.)")
@@ -70,7 +71,8 @@ class ModelSizes:
 
     `tied` bytes of the table of embeddings are the output matrix too, which a GPU needs once more. The other sizes are
     numbers for one token: `width` of embeddings, `inner` of the widest network, for all of the `asked` experts;
-    `queries` of all heads; `latent` where attention goes through a compressed state; `scan` of a recurrent state.
+    `queries` of all heads; `latent` where attention goes through a compressed state; `scan` of a recurrent state;
+    `head` is the size of one head's keys and values.
     """
 
     layers: tuple[LayerSizes, ...]
@@ -86,6 +88,7 @@ class ModelSizes:
     vocabulary: int
     windowed: bool = False
     scan: int = 0
+    head: tuple[int, int] = (QUANTUM, QUANTUM)
 
     @classmethod
     def of(cls, header: GGUFHeader) -> ModelSizes:
@@ -101,6 +104,14 @@ class ModelSizes:
     def caches(self) -> int:
         """How many caches llama.cpp makes: one more for layers with a sliding window."""
         return any(layer.keys for layer in self.layers) * (1 + self.windowed)
+
+    def usable(self, types: CacheTypes) -> CacheTypes:
+        """What llama.cpp can do of these types: heads of whole blocks, and one type for a compressed state."""
+        keys, values = (
+            name if name in UNQUANTIZED or size % QUANTUM == 0 else "f16"
+            for name, size in zip((types.keys, types.values), self.head, strict=True)
+        )
+        return CacheTypes(keys, keys if self.latent else values)
 
     def cell(self, types: CacheTypes) -> int:
         """What one token takes in the KV cache of all layers."""
@@ -178,6 +189,7 @@ def _sizes(header: GGUFHeader) -> ModelSizes:
         latent=facts.latent,
         heads=heads,
         vocabulary=table.shape[1] if table and len(table.shape) > 1 else 1,
+        head=facts.head,
         windowed=bool(header.field("attention.sliding_window")),
         scan=max((facts.scan(block) for block in blocks.values() if block.recurrent), default=0),
     )
@@ -196,6 +208,11 @@ class _Facts:
         self._mla = header.size("attention.key_length_mla")
         self._first_shared = header.size("block_count") - header.size("attention.shared_kv_layers")
         self._last = header.size("block_count") - header.size("nextn_predict_layers")
+
+    @property
+    def head(self) -> tuple[int, int]:
+        """Numbers of the keys and values of one head."""
+        return self._key, self._value
 
     @property
     def latent(self) -> int:

@@ -65,6 +65,16 @@ def test_a_token_takes_what_its_keys_and_values_take(header: GGUFHeader, cache_t
     assert ModelSizes.of(header).cell(CacheTypes.parse(cache_type)) == expected
 
 
+def test_types_that_a_model_cannot_have(header: GGUFHeader) -> None:
+    """Blocks of 32 do not divide heads of 80; a compressed state has one type."""
+    sizes = ModelSizes.of(header)
+    wanted = CacheTypes("q8_0", "q4_0")
+    assert sizes.usable(wanted) == wanted
+    assert replace(sizes, head=(80, 64)).usable(wanted) == CacheTypes("f16", "q4_0")
+    assert replace(sizes, latent=1).usable(wanted) == CacheTypes("q8_0", "q8_0")
+    assert replace(sizes, head=(80, 80)).usable(CacheTypes("bf16", "f32")) == CacheTypes("bf16", "f32")
+
+
 def test_with_plenty_of_memory_everybody_gets_a_full_context(planned: Planned) -> None:
     assert (planned().n_parallel, planned().n_cells) == (8, 8 * 4096)
 
