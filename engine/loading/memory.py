@@ -87,7 +87,8 @@ PROMPT_CACHE_CONTEXTS = 16  # full contexts that they may take at most
 PROJECTOR_FACTOR, PROJECTOR_OVERHEAD = 1.1, 64 << 20  # of its file; bytes beside it
 BYTES_OF_MASK = 6  # for each pair of patches
 TYPICAL_LENGTH = 2048  # tokens that a running sequence should find room for; a longer one may have to wait
-MAX_PARALLEL_CPU = 8
+MAX_PARALLEL_CPU = 16  # a pass of so many rows takes hardly longer than one of half as many
+FULL_CONTEXTS_CPU = 8  # that the KV cache has cells for, at most
 MAX_PARALLEL_GPU = 32
 MAX_PARALLEL = 128  # whatever is asked for: llama.cpp has 256 sequence ids, and some of them only hold prefixes
 MICRO_BATCH = 512  # tokens that llama.cpp computes at once
@@ -255,15 +256,16 @@ class _Planner:
         """A model that answers prompts."""
         request, limits = self._request, self._limits
         n_ctx = padded(num_ctx)
-        most = MAX_PARALLEL_GPU if self._gpus else MAX_PARALLEL_CPU
+        most, contexts = (MAX_PARALLEL_GPU,) * 2 if self._gpus else (MAX_PARALLEL_CPU, FULL_CONTEXTS_CPU)
         limit = min(limits.parallel or most, MAX_PARALLEL)
+        contexts = min(limits.parallel or contexts, limit)
         prompt_cache = limits.prompt_cache
         if prompt_cache is None:
             most_bytes = PROMPT_CACHE_CONTEXTS * (n_ctx * self._cell + self._sizes.state)
             prompt_cache = max(0, min(int(self._host.free * PROMPT_CACHE_SHARE), most_bytes))
         beside = prompt_cache + (n_ctx * row_bytes(self._header) if request.projector else 0)
         smallest = self._place(n_ctx, n_ctx, 1, limit, beside)
-        cells = self._cells(smallest, n_ctx, limit) if self._sizes.caches else n_ctx * limit
+        cells = self._cells(smallest, n_ctx, contexts) if self._sizes.caches else n_ctx * contexts
         # A cache of less than `limit` full contexts still serves as many short ones: what outgrows it is preempted.
         n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
         row_cache = min(limits.row_cache, cells * row_bytes(self._header)) if request.projector else 0
@@ -327,9 +329,9 @@ class _Planner:
         wish = Wish(request.num_gpu, request.main_gpu, limits.spread, self._margins, limits.fits)
         return place(demand, wish, self._host, self._gpus)
 
-    def _cells(self, smallest: Placement, n_ctx: int, limit: int) -> int:
-        """Cells for up to `limit` sequences, as many as the devices have room for beside one of `n_ctx`."""
-        cells: float = n_ctx * limit
+    def _cells(self, smallest: Placement, n_ctx: int, contexts: int) -> int:
+        """Cells for up to so many full contexts, as many as the devices have room for beside one of `n_ctx`."""
+        cells: float = n_ctx * contexts
         margins = {gpu.handle: margin for gpu, margin in zip(self._gpus, self._margins, strict=True)}
         for share in smallest.shares:
             spare = share.device.free - share.total

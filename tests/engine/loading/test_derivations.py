@@ -17,7 +17,7 @@ from engine.engine import Engine
 from engine.errors import EngineStopped, LoadFailed, ModelNotFound
 from engine.loading.derivations import RepackCache
 from engine.loading.image_tokens import LEAST_IMAGE_TOKENS
-from engine.loading.memory import BYTES_OF_MASK, MAX_PARALLEL_CPU, PROJECTOR_OVERHEAD
+from engine.loading.memory import BYTES_OF_MASK, FULL_CONTEXTS_CPU, PROJECTOR_OVERHEAD
 from engine.loading.pool import PoolConfig
 from engine.model import Models
 from registry.gguf import read_header
@@ -102,7 +102,7 @@ async def test_answers(engine: Engine, tmp_path: Path, name: str) -> None:
     else:  # it has the eyes of the published file, too
         mask = BYTES_OF_MASK * (LEAST_IMAGE_TOKENS * 4) ** 2 if name == "qwen25vl" else 0
         header = read_header(tmp_path / "model.gguf")  # of the file that was added last
-        cells = MAX_PARALLEL_CPU * min(2048, header.size("context_length"))
+        cells = FULL_CONTEXTS_CPU * min(2048, header.size("context_length"))
         rows = cells * header.size("embedding_length") * 4
         assert 0 < rows < PoolConfig(environ={}).image_cache
         seeing = PROJECTOR_OVERHEAD + rows + mask

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.loading.devices import Device
-from engine.loading.memory import Limits, MemoryPlan, Request, copied_bytes, plan, with_context
+from engine.loading.memory import MAX_PARALLEL_CPU, Limits, MemoryPlan, Request, copied_bytes, plan, with_context
 from engine.loading.placement import CELL_OVERHEAD
 from engine.loading.sizes import CacheTypes, ModelSizes
 from engine.messages import CONTEXT_PADDING, HOST, DeviceBuffers
@@ -75,8 +75,8 @@ def test_types_that_a_model_cannot_have(header: GGUFHeader) -> None:
     assert replace(sizes, head=(80, 80)).usable(CacheTypes("bf16", "f32")) == CacheTypes("bf16", "f32")
 
 
-def test_with_plenty_of_memory_everybody_gets_a_full_context(planned: Planned) -> None:
-    assert (planned().n_parallel, planned().n_cells) == (8, 8 * 4096)
+def test_with_plenty_of_memory_there_are_eight_full_contexts_for_sixteen(planned: Planned) -> None:
+    assert (planned().n_parallel, planned().n_cells) == (16, 8 * 4096)
 
 
 def test_the_limit_of_sequences_is_kept(planned: Planned) -> None:
@@ -109,7 +109,7 @@ def test_a_plan_is_always_one_that_can_be_loaded(
     header: GGUFHeader, free: int, num_ctx: int, limit: int | None
 ) -> None:
     memory_plan = plan(header, Request(num_ctx=num_ctx), Limits(parallel=limit), cpu(free), ())
-    assert 1 <= memory_plan.n_parallel <= (limit or 8)
+    assert 1 <= memory_plan.n_parallel <= (limit or MAX_PARALLEL_CPU)
     assert num_ctx <= memory_plan.n_cells
     assert memory_plan.n_cells % 256 == 0
     assert memory_plan.cache == memory_plan.n_cells * CELL
