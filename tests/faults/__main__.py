@@ -25,6 +25,7 @@ from tests.faults.isolation import crash_isolation, parent_death
 from tests.faults.measure import FULL, QUICK, Counts, Line
 from tests.faults.pictures import pictures_beside_text
 from tests.faults.pressure import back_pressure, control_plane
+from tests.faults.turns import turns
 
 Run = Callable[[Path, Counts], Iterator[Line]]
 RUNS: dict[str, Run] = {
@@ -35,6 +36,7 @@ RUNS: dict[str, Run] = {
     "R5": control_plane,
     "R7": handles,
     "R14": input_limits,
+    "R18": turns,
     "R25": pictures_beside_text,
 }
 HEAD = ("", "goal", "measured", "reached")

@@ -26,6 +26,7 @@ class Counts:
     picture_seconds: float
     cycles: int
     hang_seconds: float
+    scheduler_steps: int
 
 
 FULL = Counts(
@@ -40,6 +41,7 @@ FULL = Counts(
     picture_seconds=120.0,
     cycles=1_000,
     hang_seconds=60.0,
+    scheduler_steps=1_000_000,
 )
 QUICK = Counts(
     quick=True,
@@ -53,6 +55,7 @@ QUICK = Counts(
     picture_seconds=12.0,
     cycles=200,
     hang_seconds=4.0,
+    scheduler_steps=20_000,
 )
 
 

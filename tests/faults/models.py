@@ -17,6 +17,8 @@ from tests.serving import LOOPBACK, ROOT, Served
 
 ONE, OTHER, SLOW, SIGHT = "one", "other", "slow", "sight"
 """Two models of 4 million parameters, one whose prompts take long to read, and the bundled one that sees."""
+COPIES = ("copy1", "copy2", "copy3", "copy4")
+"""The first of them under other digests."""
 _SECOND = ROOT / "tests" / "data" / "tinychat-f16.gguf"
 _MAKE_SLOW = """
 import sys
@@ -55,7 +57,8 @@ def _file(folder: Path, name: str) -> Path:
     if name == SLOW:
         subprocess.run([sys.executable, "-c", _MAKE_SLOW, path], cwd=ROOT, check=True)
     else:
-        path.write_bytes(make_endless(_SECOND if name == OTHER else MODELS[ModelName.parse("tinychat")].path))
+        weights = make_endless(_SECOND if name == OTHER else MODELS[ModelName.parse("tinychat")].path)
+        path.write_bytes(weights.replace(b"tinychat", f"tiny{name[-4:]}".encode(), 1) if name in COPIES else weights)
     return path
 
 

@@ -23,10 +23,10 @@ def story(model: str, **options: Any) -> dict[str, Any]:
 class Stream:
     """One request to `/api/generate` and the lines of its answer, with the time of each by `time.perf_counter`.
 
-    `first` is set with the first line. Use `start`, then `ended` or `leave`.
+    `program` is how the client names itself. `first` is set with the first line. Use `start`, then `ended` or `leave`.
     """
 
-    def __init__(self, server: Served, body: dict[str, Any]) -> None:
+    def __init__(self, server: Served, body: dict[str, Any], program: str = "faults") -> None:
         self.first = asyncio.Event()
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -36,6 +36,7 @@ class Stream:
         self.longest_gap = 0.0
         self._port = int(server.url.rpartition(":")[2])
         self._body = json.dumps(body).encode()
+        self._program = program
         self._task: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -56,6 +57,7 @@ class Stream:
         reader, self._writer = await asyncio.open_connection(sock=sock, limit=limit)
         head = (
             "POST /api/generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"User-Agent: {self._program}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(self._body)}\r\n\r\n"
         )
         self.sent_at = time.perf_counter()
