@@ -193,10 +193,11 @@ class Engine:
             with self._explained_deaths():
                 async with aclosing(generation.deltas(submit, prompt, reader, prepared.late_grammar)) as deltas:
                     async for delta in deltas:
-                        yield delta
+                        with lease.handing_over():
+                            yield delta
                 shows_context = isinstance(request, GenerateRequest) and not request.raw
                 context = await lease.process.tokenize(prompt.text + generation.text) if shows_context else None
-            yield generation.final(context)
+        yield generation.final(context)
 
     @asynccontextmanager
     async def _served(self, request: AnyRequest, *, embeds: bool = False) -> AsyncIterator[tuple[Job, Lease, int]]:

@@ -12,6 +12,7 @@ EngineError
 │   └── LoadCrashed         its process crashed
 ├── RunnerDied              the model's process ended while requests ran in it
 ├── RunnerError             the model's process reported a failure
+├── AnswerUnread            nobody has read the answer, and others waited for its place
 └── EngineStopped           the server is shutting down
 """
 
@@ -116,6 +117,13 @@ class RunnerError(EngineError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"an error was encountered while running the model: {detail}")
+
+
+class AnswerUnread(EngineError):
+    """An answer was cancelled because nothing of it was read for so many seconds, and others waited for its place."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"answer cancelled: nothing of it was read for {seconds:.0f} s, and other requests wait")
 
 
 class EngineStopped(EngineError):

@@ -130,6 +130,7 @@ class Generation:
         message_id, answer = self._submit(submit, late_grammar)
         self._left_out, self._left_out_tokens = prompt.left_out, prompt.left_out_tokens
         end = "cancelled"
+        self._lease.stop_answer = lambda: self._process.cancel(message_id)
         read = _read_scored if submit.logprobs or submit.prompt_logprobs else _read
         try:
             for delta in _answer_start(prompt, reader):

@@ -307,6 +307,13 @@ class Extend(msgspec.Struct, array_like=True, frozen=True, tag=11):
     num_ctx: int
 
 
+class Pause(msgspec.Struct, array_like=True, frozen=True, tag=12):
+    """Let the answer `id` rest, or go on: its client reads too slowly. An answer that has ended is ignored."""
+
+    id: int
+    paused: bool
+
+
 class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
     """Ask for a text's tokens; more than `limit` are only counted. Answered by `Tokens`.
 
@@ -384,7 +391,9 @@ class Rerank(msgspec.Struct, array_like=True, frozen=True, tag=8):
     client: Client = NOBODY
 
 
-ToRunner = LoadModel | Submit | Constrain | Cancel | Resize | Extend | Tokenize | Detokenize | Ping | Embed | Rerank
+ToRunner = (
+    LoadModel | Submit | Constrain | Cancel | Pause | Resize | Extend | Tokenize | Detokenize | Ping | Embed | Rerank
+)
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=32):

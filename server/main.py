@@ -137,6 +137,7 @@ def build_engine(settings: Settings) -> Engine:
         prompt_cache=settings.prompt_cache,
         image_cache=settings.image_cache,
         watchdog=settings.watchdog,
+        unread_timeout=settings.unread_timeout,
         environ=settings.environ,
     )
     return Engine(Store(settings.models_folder), config)

@@ -167,6 +167,13 @@ class Settings:
         "10s",
         "a child process that gives no sign of life for so long is killed, and replaced when it is needed; 0: never",
     )
+    unread_timeout: float = variable(
+        "PRONK_UNREAD_TIMEOUT",
+        env.parse_timeout,
+        60.0,
+        "1m",
+        "an answer of which its client reads nothing for so long is cancelled if others wait for its place; 0: never",
+    )
     sandbox: bool = variable(
         "PRONK_SANDBOX",
         env.parse_bool,

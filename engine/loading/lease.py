@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
+from engine.errors import AnswerUnread
 from engine.loading.process import RunnerProcess
 
 
@@ -12,7 +16,7 @@ class Lease:
 
     They can become more, up to `most`: that is `num_ctx` where somebody has set it, else what the model was trained
     for. `change(wanted, target)` asks the pool for context and returns what may be used, 0 from a process that has
-    died. Belongs to one request.
+    died. `stop_answer` ends the answer that runs. Belongs to one request.
     """
 
     def __init__(
@@ -21,12 +25,33 @@ class Lease:
         self.process = process
         self.num_ctx = num_ctx
         self.most = most
+        self.stop_answer: Callable[[], None] = lambda: None
         self._change = change
+        self._handed_over = math.inf  # when something was, and its reader has not come back yet
+        self._unread = 0.0
 
     @property
     def can_grow(self) -> bool:
         """Whether more context may be had."""
         return self.num_ctx < self.most
+
+    @contextmanager
+    def handing_over(self) -> Iterator[None]:
+        """Around each piece of an answer that is handed to its reader. Raises AnswerUnread if it was given up there."""
+        self._handed_over = time.monotonic()
+        yield
+        self._handed_over = math.inf
+        if self._unread:
+            raise AnswerUnread(self._unread)
+
+    def unread(self, now: float) -> float:
+        """For how many seconds its reader has taken nothing; 0 if it waits for more, or was given up."""
+        return 0.0 if self._unread else max(0.0, now - self._handed_over)
+
+    def give_up(self, now: float) -> None:
+        """End the answer: its reader gets an error, if it ever comes back."""
+        self._unread = self.unread(now)
+        self.stop_answer()
 
     async def grow(self, tokens: int) -> int:
         """Have at least so many tokens of context, or as many as there can be; returns how many that are now.

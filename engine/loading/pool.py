@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping, Sequence
@@ -66,7 +67,8 @@ class PoolConfig:
     """Limits of all processes together: times in seconds, sizes in bytes.
 
     0 for a number of sequences or models, and None, let the machine decide. A child that gives no sign of life for
-    `watchdog` seconds is killed. `environ` is the server's environment.
+    `watchdog` seconds is killed; an answer of which nothing is read for `unread_timeout` seconds is cancelled if others
+    wait for its place. `environ` is the server's environment.
     """
 
     keep_alive: float = 300.0
@@ -84,6 +86,7 @@ class PoolConfig:
     prompt_cache: int | None = None
     image_cache: int = 256 << 20
     watchdog: float = PATIENCE
+    unread_timeout: float = 60.0
     environ: Mapping[str, str]
 
     @property
@@ -124,6 +127,8 @@ class RunnerPool:
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._planning = asyncio.Lock()  # each plan knows what the ones before have reserved
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leases: dict[int, tuple[str, Lease]] = {}  # by ticket, with the model's key
+        self._reader_watch: asyncio.Task[None] | None = None
         self._spare: asyncio.Task[RunnerProcess] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._crashes = LoadCrashes(self._run_self_test)
@@ -143,10 +148,14 @@ class RunnerPool:
         max_loads = min(devices.usable_processors(), MOST_LOADS)
         self._scheduler = Scheduler(max_loaded, config.max_queue, self._budget(), max_loads)
         self._prepare_spare()
+        if not math.isinf(config.unread_timeout):
+            self._reader_watch = asyncio.create_task(self._watch_readers())
 
     async def stop(self) -> None:
         """End all processes. Requests that wait get EngineStopped."""
         self.stopping = True
+        if self._reader_watch is not None:
+            self._reader_watch.cancel()
         if self._timer is not None:
             self._timer.cancel()
         for waiter in self._waiters.values():
@@ -212,12 +221,30 @@ class RunnerPool:
             loaded = self._loaded[spec.key]
             loaded.asked_as(model)
             num_ctx = min(spec.num_ctx, loaded.num_ctx) if spec.num_ctx_auto else spec.num_ctx
-            yield Lease(process, num_ctx, max(most_ctx, num_ctx), partial(self._grow, ticket))
+            lease = Lease(process, num_ctx, max(most_ctx, num_ctx), partial(self._grow, ticket))
+            self._leases[ticket] = spec.key, lease
+            yield lease
         finally:
+            self._leases.pop(ticket, None)
             self._waiters.pop(ticket, None)
             self._growing.pop(ticket, None)
             log.debug("model released", extra=fields(ticket=ticket))
             self._apply(self._scheduler.finished(ticket, time.monotonic()))
+
+    async def _watch_readers(self) -> None:
+        """Give up answers of which nothing is read any more, if others wait for their places."""
+        timeout = self._config.unread_timeout
+        while True:
+            await asyncio.sleep(timeout / 10)
+            now = time.monotonic()
+            for ticket, (key, lease) in list(self._leases.items()):
+                unread = lease.unread(now)
+                if unread < timeout or not (self._scheduler.is_draining(key) or lease.process.stats.waiting):
+                    continue
+                names = {"model": self._name(key), "pid": lease.process.pid, "ticket": ticket}
+                log.warning("answer cancelled: its client does not read", extra=fields(**names, seconds=unread))
+                lease.give_up(now)
+                self._apply(self._scheduler.finished(ticket, now))
 
     def expire(self, key: str) -> None:
         """Unload a model as soon as nothing runs in it."""

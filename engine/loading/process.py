@@ -48,6 +48,7 @@ from engine.messages import (
     LoadRefused,
     LogLine,
     NeedsRoom,
+    Pause,
     Ping,
     PlacedFile,
     Report,
@@ -187,7 +188,7 @@ class RunnerProcess(asyncio.Protocol):
         `needs_room` is called with the id and the tokens so far where the answer waits for an `extend`.
         """
         message_id = next(self._ids)
-        stream = TokenStream(partial(needs_room, message_id))
+        stream = TokenStream(partial(needs_room, message_id), partial(self._pause, message_id))
         if self._failure:
             stream.finish(self._died())
             return message_id, stream
@@ -197,6 +198,11 @@ class RunnerProcess(asyncio.Protocol):
         except InvalidRequest as error:
             self._streams.pop(message_id).finish(error)
         return message_id, stream
+
+    def _pause(self, message_id: int, paused: bool) -> None:
+        """Let an answer rest whose reader is far behind, or go on; does nothing if it has ended."""
+        if message_id in self._streams:
+            self._send(Pause(message_id, paused))
 
     def constrain(self, message_id: int, grammar: Grammar | None) -> None:
         """Give an answer with triggers its grammar, or none; does nothing if it has ended.

@@ -62,6 +62,10 @@ class Scheduler:
         must_wait = bool(runner.active) or self._queue.rests(runner.key, now)
         return runner.serves(spec, anywhere=spec.asks_for_placement and must_wait)
 
+    def is_draining(self, key: str) -> bool:
+        """Whether somebody waits for the place of this model, which takes no new requests for that."""
+        return key in self._runners.draining
+
     @property
     def full(self) -> bool:
         """Whether a request that needs a load would be refused."""

@@ -25,6 +25,7 @@ from engine.messages import (
     Failed,
     FromRunner,
     LoadModel,
+    Pause,
     Ping,
     Report,
     Rerank,
@@ -88,7 +89,7 @@ class ReadPrompt:
         return self.message.client
 
 
-Item = Sequence | PoolJob | Cancel | LateGrammar | RowsReady | Resize | Extend
+Item = Sequence | PoolJob | Cancel | Pause | LateGrammar | RowsReady | Resize | Extend
 """What the loops get."""
 
 
@@ -198,7 +199,7 @@ class Channel:
                     self._grammar_queue.put(message)
                 case Tokenize() if message.media:
                     self._media_queue.put(message)
-                case Resize() | Extend():
+                case Resize() | Extend() | Pause():
                     self._inbox.put(message)
                 case Tokenize() | Detokenize():
                     self._queue_for(message).put(message)

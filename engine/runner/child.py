@@ -23,6 +23,7 @@ from engine.messages import (
     Loading,
     LoadModel,
     LoadRefused,
+    Pause,
     Resize,
     Resized,
     padded,
@@ -203,6 +204,8 @@ def _take_all(loops: Loops, channel: Channel) -> bool:
             loops.cancel(item.id)
         elif isinstance(item, LateGrammar):
             loops.loop.constrain(item.id, item.grammar)
+        elif isinstance(item, Pause):
+            loops.loop.pause(item.id, paused=item.paused)
         elif isinstance(item, Extend):
             loops.loop.extend(item.id, item.num_ctx)
         elif isinstance(item, Resize):

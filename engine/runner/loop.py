@@ -138,6 +138,13 @@ class Loop:
                 seq.extend(num_ctx)
                 log_event(seq.trace_id, "sequence extended", seq=seq.id, limit=seq.limit, tokens=len(seq.tokens))
 
+    def pause(self, request_id: int, *, paused: bool) -> None:
+        """Let an answer rest or go on. An unknown id is one that has just ended: nothing happens."""
+        for seq in (*self._running, *self._waiting):
+            if seq.id == request_id:
+                seq.paused = paused
+                log_event(seq.trace_id, "sequence paused" if paused else "sequence goes on", seq=seq.id)
+
     def plan(self) -> StepPlan:
         """Admit sequences and choose what to compute; set `prefilling`, so that a cancel can abort a pass."""
         for seq in self._decoding():

@@ -33,7 +33,7 @@ class Sequence:
     asks for more; then it is `asking` until it is told. `spans`: the places of media in the prompt. `cells`: its own,
     None before it runs; while it is suspended, `saved` is their state. `border`: a checkpoint is made once so many
     tokens are computed, 0 for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are
-    in `time.perf_counter` seconds, 0 before the event.
+    in `time.perf_counter` seconds, 0 before the event. `paused`: its reader is far behind.
     """
 
     id: int
@@ -58,6 +58,7 @@ class Sequence:
     reuse: Reuse = Reuse.ANY
     spans: tuple[Span, ...] = ()
     grows: bool = False
+    paused: bool = False
     asking: bool = False
     cells: Cells | None = None
     saved: SavedState | None = None
@@ -114,8 +115,8 @@ class Sequence:
 
     @property
     def waits(self) -> bool:
-        """Whether it cannot go on before something comes: a grammar, or more context."""
-        return self.sampler.waits or (self.full and self.asking)
+        """Whether it cannot go on before something comes: its reader, a grammar, or more context."""
+        return self.paused or self.sampler.waits or (self.full and self.asking)
 
     def extend(self, num_ctx: int) -> None:
         """Note how many tokens of context it may fill: the answer to its asking. If not more, it asks no more."""

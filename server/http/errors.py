@@ -106,6 +106,7 @@ STATUS: Mapping[type[Exception], int] = {
     engine.LoadFailed: 500,
     engine.RunnerDied: 500,
     engine.RunnerError: 500,
+    engine.AnswerUnread: 500,
     engine.EngineStopped: 503,
     engine.EngineError: 500,
     OptionError: 400,

@@ -94,6 +94,8 @@ class Stream:
         except (ConnectionError, IndexError):
             self.last = {"lost": True}
         self.first.set()
+        if self._writer is not None:
+            self._writer.close()
 
     def _note(self, raw: bytes) -> None:
         now = time.perf_counter()

@@ -18,7 +18,9 @@ import msgspec
 import psutil
 import pytest
 
+from bench.endless import make_endless
 from engine.errors import ContextExceeded, EngineError, InvalidRequest, LoadCrashed, LoadFailed, RunnerDied
+from engine.loading import token_stream
 from engine.loading.process import RunnerProcess
 from engine.loading.token_stream import TokenStream
 from engine.messages import Done, Ping, Sampling
@@ -146,6 +148,27 @@ async def test_it_tells_what_it_does_while_it_computes(process: RunnerProcess) -
     assert stats.batch in (1, 2)
     assert 0 < stats.cells_used <= stats.cells
     assert 0 < stats.steps < stats.prompt_tokens + stats.generated_tokens
+
+
+async def test_an_answer_that_nobody_reads_rests(
+    spare: RunnerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_stream, "MOST_UNREAD", 10_000)
+    path, process = tmp_path / "endless.gguf", spare
+    path.write_bytes(make_endless(TINYCHAT))
+    await process.load(load(path=str(path)), math.inf)
+    id, answer = process.submit(submit("Write a story.", num_predict=-1, sampling=Sampling(seed=1, temperature=1.0)))
+    async with asyncio.timeout(60):
+        while process.stats.busy or not process.stats.running:  # noqa: ASYNC110 - it tells each second
+            await asyncio.sleep(0.01)
+    assert not answer.ended
+    _, other = process.submit(submit("Another story.", num_predict=5))
+    assert (await whole(other))[1].tokens == 5
+    for _ in range(2):  # what has come, then more
+        chunks, done = await answer.read()
+        assert chunks
+        assert done is None
+    process.cancel(id)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])

@@ -277,6 +277,21 @@ def test_cancelled_wherever_it_is(runner: Runner) -> None:
     assert runner.streams.busy == 0
 
 
+def test_a_paused_answer_rests_and_says_the_same(runner: Runner, alone: dict[str, str]) -> None:
+    paused, beside = [runner.submit(chat(question)) for question in QUESTIONS[:2]]
+    runner.step()
+    runner.loop.pause(paused.id, paused=True)
+    runner.run()
+    assert alone[QUESTIONS[1]].startswith(runner.text(beside))
+    assert paused.n_generated == 1
+    assert (runner.loop.idle, runner.loop.busy) == (True, 1)
+    runner.loop.pause(paused.id, paused=False)
+    runner.run()
+    assert alone[QUESTIONS[0]].startswith(runner.text(paused))
+    assert runner.done(paused).tokens == paused.n_generated > 1
+    runner.loop.pause(paused.id, paused=True)  # it has ended
+
+
 def test_a_failed_pass_fails_who_was_in_it_and_nobody_else(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     failed, other = [runner.submit(chat(q)) for q in QUESTIONS[:2]]
     decode = runner.context.decode
