@@ -24,6 +24,7 @@ from engine.runner.penalties import Logits
 from engine.runner.placeholders import last_border, next_border, whole_spans
 from engine.runner.prefill_policy import PrefillPolicy, Prompt
 from engine.runner.projector import Span
+from engine.runner.row_division import RowDivision
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
 from engine.runner.shape import Budget
@@ -74,6 +75,7 @@ class Loop:
         self._batch = Batch(context.n_batch)
         self._policy = PrefillPolicy(context.n_batch, context.n_ubatch, abortable=context.on_cpu)
         self._costs = PassCosts()
+        self._division = RowDivision()
         self._measures = True  # passes of this step say what passes cost: they use the default number of threads
         self._sampler = BatchSampler(context.vocabulary.size)
         self.admission = Admission(context, streams, budget, self._grid, self._fail)
@@ -166,7 +168,7 @@ class Loop:
         """Run the planned passes and emit their events."""
         steady = any(seq.steady for seq in self._running)
         self._measures = self._context.threads.use((seq.n_threads for seq in self._running), steady=steady)
-        done = all(self._run_rows(seqs) for seqs in self._row_passes(plan.decoding))
+        done = self._run_all_rows(plan.decoding)
         for seq, count in plan.prompts:
             if not done:
                 break
@@ -193,13 +195,31 @@ class Loop:
         work = PassWork(0, len(decoding), sum(seq.n_cached for seq in decoding), 1 if decoding else 0)
         return [(prompts[index], count) for index, count in self._policy.chunks(views, work, self._costs)]
 
+    def _run_all_rows(self, decoding: list[Sequence]) -> bool:
+        """Compute and sample the next token of all that decode; False if the step should end."""
+        passes = self._row_passes(decoding)
+        started = time.perf_counter()
+        done = all(self._run_rows(seqs) for seqs in passes)
+        if done and self._measures and len(passes) in (1, len(decoding)):
+            self._division.measured(len(decoding), time.perf_counter() - started, apart=len(passes) > 1)
+        return done
+
     def _row_passes(self, decoding: list[Sequence]) -> list[list[Sequence]]:
-        """Who is decoded together: all, but where company changes the sums, those that must not change are alone."""
-        if not self._context.counts_rows:
-            return [decoding] if decoding else []
-        alone = [[seq] for seq in decoding if seq.reuse is Reuse.STEADY]
-        rest = [seq for seq in decoding if seq.reuse is not Reuse.STEADY]
-        return [rest, *alone] if rest else alone
+        """Who is decoded together: all, or nobody where that is faster.
+
+        Where company changes the sums, those that must not change are alone.
+        """
+        together, alone = decoding, []
+        if self._context.counts_rows:
+            together = [seq for seq in decoding if seq.reuse is not Reuse.STEADY]
+            alone = [seq for seq in decoding if seq.reuse is Reuse.STEADY]
+        if self._may_divide(together) and self._division.apart(len(together)):
+            together, alone = [], [*together, *alone]
+        return [*([together] if together else []), *([seq] for seq in alone)]
+
+    def _may_divide(self, decoding: list[Sequence]) -> bool:
+        """Whether rows may be computed in a pass each: not those that would need a second row to be as in company."""
+        return self._context.on_cpu and not any(self._is_doubled(seq) for seq in decoding)
 
     def _run_rows(self, seqs: list[Sequence]) -> bool:
         """Compute and sample the next token of each; False if the step should end."""

@@ -10,6 +10,7 @@ import pytest
 
 from engine.loading.load_options import row_kernels
 from engine.messages import Sampling, ScoredChunk
+from engine.runner.row_division import RowDivision
 from engine.runner.selftest import QUANTIZATIONS, quantize
 from engine.runner.sequence import Sequence
 from engine.runner.shape import Shape
@@ -82,6 +83,24 @@ def test_with_a_seed_it_is_the_same_in_any_company(two_threads: Runner, depth: i
     assert ask() == alone, "after them"
     runner.forget()
     assert ask() == alone, "with nothing cached"
+
+
+@pytest.mark.parametrize("depth", [20, 400])
+@pytest.mark.parametrize("two_threads", DEPTHS, indirect=True)
+def test_with_a_seed_it_is_the_same_where_rows_have_passes_of_their_own(
+    two_threads: Runner, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, prompt = two_threads, words(depth, 3)
+    texts = []
+    for divides in (False, True):
+        monkeypatch.setattr(RowDivision, "apart", lambda _, rows, divides=divides: divides and rows > 1)
+        runner.forget()
+        others = [runner.submit(words(20, n), num_predict=60, sampling=FREE) for n in range(2)]
+        seq = runner.submit(prompt, num_predict=40, sampling=SEEDED)
+        runner.run()
+        assert all(other.n_generated for other in others)
+        texts.append(text(seq))
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize("two_threads", DEPTHS, indirect=True)
