@@ -21,6 +21,7 @@ from tests.serving import Served, serving
 _STEPS = 100  # of an example
 _SIXTY = 60
 _CROWD = 400
+_ENDLESS = 40
 _SHORT = {"num_predict": 8}
 
 
@@ -37,6 +38,7 @@ def turns(folder: Path, counts: Counts) -> Iterator[Line]:
         provide(server, folder, ONE, OTHER)
         yield asyncio.run(_side_by_side(server))
         yield from asyncio.run(_beside_a_crowd(server))
+        yield asyncio.run(_beside_answers_without_end(server))
 
 
 def _any_order(counts: Counts) -> Line:
@@ -135,6 +137,19 @@ async def _beside_a_crowd(server: Served) -> list[Line]:
         timed("R18", "a short one of the same client ≤ 10 s", f"{same:.1f} s", same <= 10),
         kept("R18", "none of theirs is lost", f"{lost} of {_CROWD}", not lost),
     ]
+
+
+async def _beside_answers_without_end(server: Served) -> Line:
+    """What a short request waits where another client has all places, for ever."""
+    endless = [await Stream(server, story(ONE), "crowd").start() for _ in range(_ENDLESS)]
+    await endless[0].begun()
+    await asyncio.sleep(1)
+    seconds = await _measured(server, "other")
+    gone = sum(bool(stream.last) for stream in endless)
+    for stream in endless:
+        stream.leave()
+    told = f"{seconds:.1f} s; {gone} of theirs ended"
+    return timed("R18", f"a short request beside {_ENDLESS} without end ≤ 4 s", told, seconds <= 4 and not gone)
 
 
 async def _measured(server: Served, program: str) -> float:
