@@ -9,7 +9,7 @@ PROCESSES := 2# that run tests; their servers and models use all cores
 READY := $(VENV)/.ready
 READY_TO_TEST := $(VENV)/.ready-to-test
 
-.PHONY: run engine test coverage docker-test check tables bench bench-schema faults fuzz clients clean
+.PHONY: run engine test coverage docker-test check tables bench bench-schema faults memory fuzz clients clean
 
 run: $(READY)
 	@$(BIN)/python -m scripts.first_run
@@ -58,6 +58,10 @@ bench-schema: $(READY_TO_TEST)
 # three minutes.
 faults: $(READY_TO_TEST)
 	$(BIN)/python -m tests.faults $(if $(QUICK),--quick) $(ARGS)
+
+# What loads take beside what was planned for them: ten minutes, or with QUICK=1 three.
+memory: $(READY_TO_TEST)
+	$(BIN)/python -m tests.memory $(if $(QUICK),--quick) $(ARGS)
 
 # Makes requests of the OpenAPI document and sends them to a real server: half an hour at most, or with QUICK=1 two
 # minutes. TARGET=bodies makes broken inputs of another kind: docs/fuzzing.md has all targets.

@@ -79,7 +79,12 @@ def _activation_bytes(header: GGUFHeader) -> int:
 CACHE_SHARE = 0.25  # of the free host memory: what the KV cache may take beyond one full context
 GPU_CACHE_SHARE = 0.8  # of the free GPU memory that the weights leave
 FREE_SHARE = 0.9  # of the free memory: what a longer context may take
-PROCESS = 27 << 20  # bytes of a process with a small model, besides the model
+PROCESS = 24 << 20  # bytes of a process with a small model, besides the model
+TEXTS = 2 << 20  # bytes of what embeds and ranks
+BYTES_PER_NODE = 800  # of a graph, in all copies of it
+LONG_GRAPHS = frozenset({"qwen3next", "qwen35", "qwen35moe", "kimi-linear", "bailingmoe3", "minimax-01", "deepseek4"})
+"""Architectures for which llama.cpp has room for NODES_PER_TOKEN nodes."""
+NODES_PER_TOKEN, NODES_PER_TENSOR = 40, 8
 BYTES_PER_TOKEN = 300  # of the vocabulary: its text and what finds it
 WORK_FACTOR = 1.1  # of the widest network's rows: what the CPU's threads compute in
 PROMPT_CACHE_SHARE = 0.05  # of the free host memory: what states of finished sequences may take
@@ -292,7 +297,7 @@ class _Planner:
         n_ctx = padded(self._request.num_ctx)
         encoder = self._header.architecture in ENCODERS
         sizes = embedding_sizes(self._header, n_ctx, generates=False, on_gpu=bool(self._gpus))
-        placement = self._place(CONTEXT_PADDING, 0 if encoder else CONTEXT_PADDING, 1, 1, 0, tokens=1)
+        placement = self._place(CONTEXT_PADDING, 0 if encoder else CONTEXT_PADDING, 1, 1, TEXTS, tokens=1)
         texts = embedding_bytes(self._header, sizes, self._cell)
         *others, last = placement.shares
         if others:
@@ -316,14 +321,17 @@ class _Planner:
         """`beside`: bytes of the process's own caches."""
         request, limits = self._request, self._limits
         run = Pass(
-            tokens=max(tokens, streams),
+            tokens=max(min(tokens, cells), streams, 1),
             cells=min(n_ctx, max(cells, CONTEXT_PADDING)),
             outputs=max(outputs, MOST_SCORED),
             streams=streams,
             flash_attention=limits.flash_attention is not False,
         )
         work = int(max(run.tokens, MICRO_BATCH) * max(self._sizes.inner, self._sizes.width) * WORK_FACTOR)
-        own = PROCESS + BYTES_PER_TOKEN * self._sizes.vocabulary + work + beside
+        nodes = NODES_PER_TENSOR * len(self._header.tensors)
+        if self._header.architecture in LONG_GRAPHS:
+            nodes = max(nodes, NODES_PER_TOKEN * run.tokens)
+        own = PROCESS + BYTES_PER_TOKEN * self._sizes.vocabulary + nodes * BYTES_PER_NODE + work + beside
         copied, projector, adapters = request.copied, request.projector, request.adapters
         demand = Demand(self._sizes, self._types, cells, run, copied, projector, adapters, own)
         wish = Wish(request.num_gpu, request.main_gpu, limits.spread, self._margins, limits.fits)
