@@ -14,6 +14,7 @@ from modelfile.crashes import CRASHES, advice, name_of, processor, remedy
 
 IN_A_ROW: Final = 3  # crashes of the same load until the self-test runs
 REMEMBERED: Final = 100  # loads that are known to crash, at most
+FIRST_PAUSE: Final = 5.0  # seconds without another try after as many loads that were killed
 VERDICT_LASTS: Final = 300.0  # seconds that such a load is not tried again
 
 
@@ -88,6 +89,19 @@ class LoadCrashes:
         self._crashes.pop(load, None)
         self._crashes.pop(None, None)
 
+    def killed(self, load: Hashable, reason: str) -> str:
+        """Something has killed this load's process, for want of memory perhaps; returns the text for the user.
+
+        From the third time in a row on the load is refused for a while, twice as long each time.
+        """
+        self._crashes[load] = times = self._crashes.get(load, 0) + 1
+        if times < IN_A_ROW:
+            return reason
+        pause = min(FIRST_PAUSE * 2 ** (times - IN_A_ROW), VERDICT_LASTS)
+        text = f"{reason}; {times} loads in a row have ended so, the next is tried after {pause:.0f} seconds"
+        self._refuse(load, text, pause)
+        return text
+
     async def died(self, load: Hashable, model: str, error: LoadCrashed) -> str:
         """This load has crashed its process; returns the text for the user."""
         if error.model_sent:
@@ -118,14 +132,17 @@ class LoadCrashes:
             return f"{text.replace(f'; {remedy()}', '')}; {fault}"  # names the remedy once
         if test.outcome is Outcome.FAILED or load is None:
             return f"{text}; {test.sentence}"
-        for oldest in list(self._verdicts)[: len(self._verdicts) - REMEMBERED + 1]:
-            del self._verdicts[oldest]
         verdict = (
             f"{what} has killed its process {crashes} times, last by {cause}, and the engine's self-test passes on "
             f"{processor()}: the model is at fault, its file may be damaged or of a kind that llama.cpp does not know; "
             f"it is tried again after {VERDICT_LASTS / 60:.0f} minutes, or once another version of it is pulled or "
             "created"
         )
-        self._verdicts[load] = verdict, self._clock() + VERDICT_LASTS
+        self._refuse(load, verdict, VERDICT_LASTS)
         self._crashes.pop(load, None)
         return verdict
+
+    def _refuse(self, load: Hashable, verdict: str, seconds: float) -> None:
+        for oldest in list(self._verdicts)[: len(self._verdicts) - REMEMBERED + 1]:
+            del self._verdicts[oldest]
+        self._verdicts[load] = verdict, self._clock() + seconds

@@ -374,7 +374,8 @@ class RunnerPool:
         REQUEST_ID.set(spec.trace_id)  # the task may have been started by another request, whose end made room
         started = time.monotonic()
         model, weights = self._requested[key]
-        process = None
+        process: RunnerProcess | None = None
+        load: Hashable = None
         try:
             load = (replace(spec, bytes_needed=0), model.digest, await asyncio.to_thread(weights.stamp))
             if (verdict := self._crashes.verdict(load)) is not None:
@@ -403,9 +404,12 @@ class RunnerPool:
                 await process.close()
             reason = self._reason(error, model)
             self._loads.pop(key, None)
+            killed = process is not None and process.killed
             if isinstance(error, OutOfMemory):
-                self._out_of_memory(key, attempt, reason)
+                self._out_of_memory(key, attempt, reason, load if killed else None)
                 return
+            if killed:
+                reason = self._crashes.killed(load, reason)
             log.error("failed to load %s: %s", model.name.shortest, reason)
             self._apply(self._scheduler.load_failed(key, time.monotonic(), reason))
             return
@@ -426,10 +430,15 @@ class RunnerPool:
         sizes = (loaded.size, loaded.cache, loaded.num_ctx)
         self._apply(self._scheduler.loaded(key, now, now - started, *sizes))
 
-    def _out_of_memory(self, key: str, attempt: int, reason: str) -> None:
-        """There was no memory for a load: tell the log of the attempt, and the scheduler."""
+    def _out_of_memory(self, key: str, attempt: int, reason: str, killed: Hashable = None) -> None:
+        """There was no memory for a load: tell the log of the attempt, and the scheduler.
+
+        `killed`: the load, if its process was killed for it.
+        """
         actions = self._scheduler.out_of_memory(key, time.monotonic(), f"{reason} (attempt {attempt})")
         again = not any(isinstance(action, Refuse) for action in actions)
+        if killed is not None and not again:
+            self._crashes.killed(killed, reason)
         values = {"model": self._name(key), "attempt": attempt, "next": "a leaner one" if again else "none"}
         log.log(logging.WARNING if again else logging.ERROR, "out of memory: %s", reason, extra=fields(**values))
         self._apply(actions)

@@ -158,6 +158,11 @@ class RunnerProcess(asyncio.Protocol):
         return self.alive and not is_stopped(self.pid)
 
     @property
+    def killed(self) -> bool:
+        """Whether a signal ended it that means no crash of its own: SIGKILL, as where memory is short."""
+        return bool(self._signal) and self._signal not in CRASHES
+
+    @property
     def cause(self) -> str:
         """The signal of a crash that ended it, such as `SIGSEGV (Segmentation fault)`; else empty."""
         return name_of(self._signal) if self._signal in CRASHES else ""

@@ -17,6 +17,7 @@ class Counts:
 
     quick: bool
     kills: int
+    stops: int
     parent_kills: int
     cancels: int
     prefills: int
@@ -25,13 +26,13 @@ class Counts:
     load_seconds: float
     picture_seconds: float
     cycles: int
-    hang_seconds: float
     scheduler_steps: int
 
 
 FULL = Counts(
     quick=False,
     kills=100,
+    stops=20,
     parent_kills=50,
     cancels=850,
     prefills=100,
@@ -40,12 +41,12 @@ FULL = Counts(
     load_seconds=600.0,
     picture_seconds=120.0,
     cycles=1_000,
-    hang_seconds=60.0,
     scheduler_steps=1_000_000,
 )
 QUICK = Counts(
     quick=True,
     kills=5,
+    stops=3,
     parent_kills=4,
     cancels=150,
     prefills=10,
@@ -54,7 +55,6 @@ QUICK = Counts(
     load_seconds=12.0,
     picture_seconds=12.0,
     cycles=200,
-    hang_seconds=4.0,
     scheduler_steps=20_000,
 )
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -14,6 +15,8 @@ from engine.api import ChatRequest, Message
 from engine.engine import Engine
 from engine.errors import LoadCrashed, LoadFailed, RunnerDied
 from engine.loading.crashes import IN_A_ROW, VERDICT_LASTS, LoadCrashes, how_it_ended
+from engine.loading.process import RunnerProcess
+from engine.messages import Loaded
 from engine.selftest import Outcome, SelfTest, processor
 from registry.manifest import MODEL, SYSTEM, Layer, Manifest
 from registry.names import ModelName
@@ -182,6 +185,39 @@ async def test_a_verdict_ends_by_itself() -> None:
     assert crashes.verdict("load") is None
     assert await count(crashes, "load", IN_A_ROW - 1) == "it died", "it has all its tries again"
     assert "3 times" in await count(crashes, "load", 1)
+
+
+def test_loads_that_are_killed_again_and_again_have_to_wait_longer_each_time() -> None:
+    now = 0.0
+    crashes = LoadCrashes(passes, lambda: now)
+    assert [crashes.killed("load", "killed") for _ in range(IN_A_ROW - 1)] == ["killed"] * (IN_A_ROW - 1)
+    for pause in (5, 10, 20, 40, 80, 160, 300, 300):
+        assert crashes.verdict("load") is None
+        assert crashes.killed("load", "killed").endswith(f"is tried after {pause} seconds")
+        now += pause - 1
+        assert "loads in a row have ended so" in (crashes.verdict("load") or "")
+        now += 1
+    crashes.survived("load")
+    assert crashes.killed("load", "killed") == "killed"
+    assert crashes.verdict("another") is None
+
+
+async def test_a_load_that_is_killed_each_time_does_not_spin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = 0
+    load = RunnerProcess.load
+
+    async def killed(process: RunnerProcess, *arguments: Any) -> Loaded:
+        nonlocal loads
+        loads += 1
+        process.kill()
+        return await load(process, *arguments)
+
+    monkeypatch.setattr(RunnerProcess, "load", killed)
+    async with running(tmp_path / "models") as engine:
+        reasons = [await failed(engine, "tinychat") for _ in range(6 * IN_A_ROW)]
+    assert "was killed (SIGKILL)" in reasons[0]
+    assert "loads in a row have ended so" in reasons[-1]
+    assert loads <= 3 * IN_A_ROW  # each of the first requests tries leaner ways, too
 
 
 async def test_deaths_before_a_model_was_given_are_not_its_fault() -> None:
