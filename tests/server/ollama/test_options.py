@@ -102,20 +102,13 @@ def load_message_of(model: Model, **options: Any) -> LoadModel:
     """The message that loads the model with these options on a machine with two GPUs."""
     model.answer(num_predict=1)  # which stores it
     stored = Models(Store(model.server.store)).resolve("tinychat")
-    gpus = [Device("cuda", "gpu", GIB, GIB)] * 2
+    gpus = [Device("cuda", "gpu", 8 * GIB, 8 * GIB, f"CUDA{number}") for number in range(2)]
     weights = Weights(stored.weights, stored.header)
     spec = load_spec(stored, weights, resolve_options({}, options), 512, len(gpus))
-    plan = memory.plan(
-        stored.header,
-        weights=TINYCHAT.stat().st_size,
-        num_ctx=spec.num_ctx,
-        cache_type="f16",
-        parallel_limit=1,
-        host=Device("cpu", "cpu", GIB, GIB),
-        gpus=gpus,
-        num_gpu=spec.num_gpu,
-    )
-    return load_message(stored, weights, spec, plan, "f16", None)
+    request = memory.Request(num_ctx=spec.num_ctx, num_gpu=spec.num_gpu, main_gpu=spec.main_gpu)
+    host = Device("cpu", "cpu", 8 * GIB, 8 * GIB)
+    plan = memory.plan(stored.header, request, memory.Limits(parallel=1), host, gpus)
+    return load_message(stored, weights, spec, plan, None)
 
 
 CHECKS: dict[str, Callable[[Model], None]] = {}
@@ -162,12 +155,13 @@ def num_batch(model: Model) -> None:
 
 @check
 def num_gpu(model: Model) -> None:
-    assert [load_message_of(model, num_gpu=n).n_gpu_layers for n in (-9, -1, 0, 3, 999)] == [-1, -1, 0, 3, 7]
+    assert [load_message_of(model, num_gpu=n).n_gpu_layers for n in (-9, -1, 0, 3, 999)] == [-1, -1, 0, 3, -1]
 
 
 @check
 def main_gpu(model: Model) -> None:
-    assert [load_message_of(model, main_gpu=n).main_gpu for n in (-1, 0, 1, 2)] == [0, 0, 1, 0]
+    firsts = [load_message_of(model, main_gpu=n).devices[0] for n in (-1, 0, 1, 2)]
+    assert firsts == ["CUDA0", "CUDA0", "CUDA1", "CUDA0"]
     model.answer(main_gpu=1)  # there is none
 
 
