@@ -5,8 +5,8 @@ GPUs are what llama.cpp's own backends list. NVIDIA's library tells beside that 
 
 from __future__ import annotations
 
+import functools
 import logging
-import platform
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from engine.loading.control_group import cpu_quota, memory_limit
 from engine.messages import BackendDevice
 from engine.spawn import child_environment
 from modelfile.backends import gpu_backends
+from modelfile.crashes import processor
 from modelfile.operating_system import allowed_processors, cpu_info
 from registry.logfields import fields
 
@@ -124,7 +125,7 @@ def host() -> Device:
     total, free = memory.total, memory.available
     if (limited := memory_limit()) is not None and limited[0] < total:
         total, free = limited[0], min(free, max(limited[0] - limited[1], 0))
-    return Device("cpu", platform.processor() or platform.machine(), total, free)
+    return Device("cpu", _processor(), total, free)
 
 
 def resident_bytes(pid: int) -> int:
@@ -159,6 +160,9 @@ def processor_features() -> tuple[str, ...]:
     lines = (line for line in cpu_info().splitlines() if line.lower().startswith(("flags", "features")))
     flags = next(lines, "").partition(":")[2].split()
     return tuple(name for name in FEATURES if name in flags)
+
+
+_processor = functools.cache(processor)
 
 
 def _device(found: BackendDevice) -> Device:
