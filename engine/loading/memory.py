@@ -80,7 +80,7 @@ CACHE_SHARE = 0.25  # of the free host memory: what the KV cache may take beyond
 GPU_CACHE_SHARE = 0.8  # of the free GPU memory that the weights leave
 FREE_SHARE = 0.9  # of the free memory: what a longer context may take
 PROCESS = 24 << 20  # bytes of a process with a small model, besides the model
-TEXTS = 2 << 20  # bytes of what embeds and ranks
+TEXTS = 4 << 20  # bytes of what embeds and ranks
 BYTES_PER_NODE = 800  # of a graph, in all copies of it
 LONG_GRAPHS = frozenset({"qwen3next", "qwen35", "qwen35moe", "kimi-linear", "bailingmoe3", "minimax-01", "deepseek4"})
 """Architectures for which llama.cpp has room for NODES_PER_TOKEN nodes."""
