@@ -24,7 +24,7 @@ def print_plan(model: str, options: dict[str, Any]) -> None:
             raise
     print(table(HEAD, [_row(device) for device in plan["devices"]]), end="")
     print()
-    print("\n".join(_sentences(plan)))
+    print("\n".join(_sentences(plan, options.get("num_ctx", 0))))
 
 
 def _row(device: dict[str, Any]) -> tuple[str, ...]:
@@ -33,12 +33,15 @@ def _row(device: dict[str, Any]) -> tuple[str, ...]:
     return name, str(device["layers"]), *(short_size(size) for size in sizes)
 
 
-def _sentences(plan: dict[str, Any]) -> list[str]:
+def _sentences(plan: dict[str, Any], num_ctx: int) -> list[str]:
+    """`num_ctx`: the tokens of context that were asked for, or 0."""
     context = f"{plan['context_length']} tokens of context, {plan['parallel']} requests at once"
     if plan["loaded"]:
         return [f"It is loaded: {short_size(plan['size'])}, {context}."]
     fit = "It fits" if plan["fits"] else "It does not fit into what is free"
     lines = [f"{fit}: {short_size(plan['size'])}, {context}."]
+    if num_ctx > plan["context_length"]:
+        lines.append(f"A context of {num_ctx} tokens is more than it was trained for.")
     if 0 < plan["gpu_layers"] < plan["layers"]:
         lines.append(f"{plan['gpu_layers']} of {plan['layers']} layers are on GPUs.")
     if plan["cpu_experts"]:

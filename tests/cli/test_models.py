@@ -43,6 +43,8 @@ def test_a_plan(pronk: Pronk) -> None:
     assert "4.3 MB" in line
     assert re.fullmatch(r"It fits: \d+ MB, 512 tokens of context, \d requests at once\.", sentence)
     assert len(pronk.succeed("ps").splitlines()) == 1, "nothing was loaded"
+    longer = pronk.succeed("plan", "tinychat", "--ctx", "5000").splitlines()[-1]
+    assert longer == "A context of 5000 tokens is more than it was trained for."
     assert pronk.fail("plan", "nope") == 'Error: couldn\'t find model "nope"\n'
 
 
