@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from engine.api import LoadPlan, RunningModel
 from engine.loading import devices
+from engine.loading.ledger import Ledger
 from engine.loading.memory import MemoryPlan
 from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
@@ -67,10 +68,9 @@ class LoadedModel:
         real = replace(plan, placement=plan.placement.measured(loaded.buffers, passes=plan.generates))
         return cls(model, process, spec, real.total, plan.embedding_bytes, plan.num_ctx, real)
 
-    @property
-    def cache(self) -> CacheSize:
-        """Its KV cache."""
-        return CacheSize(self.plan.n_cells, max(1, self.plan.bytes_per_cell), self.plan.n_parallel)
+    def charged(self, ledger: Ledger) -> tuple[int, CacheSize]:
+        """What it counts for, and its KV cache."""
+        return ledger.charge(self.plan.placement, self.size - self.plan.total), ledger.cache(self.plan)
 
     async def change_context(self, num_ctx: int, cells: int, planner: LoadPlanner) -> None:
         """Give it so many tokens of context and cells, or as many as there is memory for. Raises RunnerDied."""

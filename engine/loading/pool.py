@@ -24,6 +24,7 @@ from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.lean import fewer_layers, lean_message, lean_spec
 from engine.loading.lease import Lease
+from engine.loading.ledger import Ledger
 from engine.loading.load_options import load_message
 from engine.loading.loaded_model import LoadedModel, shown_plan
 from engine.loading.memory import Limits, MemoryPlan
@@ -54,7 +55,6 @@ LOADED_PER_DEVICE = 3  # models, unless the configuration says how many
 MOST_LOADS = 4  # side by side; a load keeps one core busy, or a disk
 HELLO_TIMEOUT = 10.0  # seconds that a plan waits for the child's Hello
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
-HOST_SHARE = 0.9  # of the host's memory: what all models together may take
 _INCOMPATIBLE = (
     ": this model may be incompatible with your version of Ollama. If you previously pulled this model, "
     "try updating it by running `ollama pull {name}`"
@@ -118,6 +118,7 @@ class RunnerPool:
     def __init__(self, config: PoolConfig) -> None:
         self._config = config
         self._planner = LoadPlanner(config.limits, config.environ)
+        self._ledger = Ledger.of(self._planner.host, (), 0)
         self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
         self._tickets = itertools.count(1)
         self._waiters: dict[int, asyncio.Future[RunnerProcess]] = {}
@@ -125,6 +126,7 @@ class RunnerPool:
         self._requested: dict[str, tuple[Model, Weights]] = {}  # by key: the latest request's, which a load takes
         self._loaded: dict[str, LoadedModel] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
+        self._planned: dict[str, int] = {}  # by key: bytes that a load will take, once it is planned
         self._planning = asyncio.Lock()  # each plan knows what the ones before have reserved
         self._tasks: set[asyncio.Task[None]] = set()
         self._leases: dict[int, tuple[str, Lease]] = {}  # by ticket, with the model's key
@@ -146,7 +148,8 @@ class RunnerPool:
         config = self._config
         max_loaded = config.max_loaded_models or LOADED_PER_DEVICE * max(1, len(self.gpus))
         max_loads = min(devices.usable_processors(), MOST_LOADS)
-        self._scheduler = Scheduler(max_loaded, config.max_queue, self._budget(), max_loads)
+        self._ledger = Ledger.of(self._planner.host, self.gpus, config.gpu_overhead)
+        self._scheduler = Scheduler(max_loaded, config.max_queue, self._ledger.budget, max_loads)
         self._prepare_spare()
         if not math.isinf(config.unread_timeout):
             self._reader_watch = asyncio.create_task(self._watch_readers())
@@ -195,7 +198,8 @@ class RunnerPool:
         """
         if not self._scheduler.can_run(spec, time.monotonic()):
             plan = await self._planner.estimate(model, weights, spec)
-            spec = replace(spec, bytes_needed=plan.total + plan.embedding_bytes if embeds else plan.total)
+            more = plan.embedding_bytes if embeds else 0
+            spec = replace(spec, bytes_needed=self._ledger.charge(plan.placement, more))
         spec = replace(spec, trace_id=REQUEST_ID.get())
         if self.stopping:
             raise EngineStopped
@@ -273,7 +277,10 @@ class RunnerPool:
     def loading(self) -> list[LoadingModel]:
         """The models that are being loaded, in the order in which that began."""
         views = (view for view in self._scheduler.runners() if view.state is State.LOADING)
-        return [LoadingModel(self._name(view.key), view.size, view.spec.num_ctx) for view in views]
+        return [
+            LoadingModel(self._name(view.key), self._planned.get(view.key, view.size), view.spec.num_ctx)
+            for view in views
+        ]
 
     async def plan(self, model: Model, weights: Weights, spec: LoadSpec) -> LoadPlan:
         """What a load would take now, and who would go for it; nothing is loaded. Raises GGUFError or OSError."""
@@ -281,7 +288,7 @@ class RunnerPool:
         if loaded is not None and self._scheduler.can_run(spec, time.monotonic()):
             return replace(loaded.planned(), name=model.name.full)
         estimate = await self._planner.estimate(model, weights, spec)
-        spec = replace(spec, bytes_needed=estimate.total)
+        spec = replace(spec, bytes_needed=self._ledger.charge(estimate.placement))
         going = self._scheduler.would_evict(spec, time.monotonic())
         leaving = [self._loaded[key] for key in (*going, spec.key) if key in self._loaded]
         freed: Counter[str] = Counter()
@@ -289,7 +296,8 @@ class RunnerPool:
             for share in other.plan.placement.shares:
                 freed[share.device.handle] += share.total
         ours = [other.process.pid for other in self._loaded.values()]
-        room = self._scheduler.room_for(spec.key) + sum(self._loaded[key].size for key in going if key in self._loaded)
+        freed_charge = sum(self._loaded[key].charged(self._ledger)[0] for key in going if key in self._loaded)
+        room = self._scheduler.room_for(spec.key) + freed_charge
         promised = self._scheduler.promised(spec.key)
         plan = await self._planner.plan(model, weights, spec, ours, room=room, promised=promised, freed=freed)
         return shown_plan(model, plan, num_ctx=plan.num_ctx, evicts=[self._name(key) for key in going])
@@ -338,14 +346,14 @@ class RunnerPool:
             pass  # `_watch` tells
         finally:
             if self._loaded.get(action.key) is loaded:
-                sizes = (loaded.num_ctx, loaded.size, loaded.cache)
+                sizes = (loaded.num_ctx, *loaded.charged(self._ledger))
                 self._apply(self._scheduler.context_changed(action.key, time.monotonic(), *sizes))
 
     def _count_embedding(self, key: str) -> None:
         """Add to a model's size what embedding takes, the first time that it embeds."""
         if loaded := self._loaded.get(key):
             loaded.count_embedding()
-            self._scheduler.size_changed(key, loaded.size)
+            self._scheduler.size_changed(key, loaded.charged(self._ledger)[0])
 
     def _warn_of_placement(self, spec: LoadSpec) -> None:
         """Log that a request runs although its weights are not placed as it asked."""
@@ -403,7 +411,7 @@ class RunnerPool:
             if process is not None:
                 await process.close()
             reason = self._reason(error, model)
-            self._loads.pop(key, None)
+            self._forget_load(key)
             killed = process is not None and process.killed
             if isinstance(error, OutOfMemory):
                 self._out_of_memory(key, attempt, reason, load if killed else None)
@@ -416,18 +424,18 @@ class RunnerPool:
         except asyncio.CancelledError:
             if process is not None:
                 await asyncio.shield(process.close())
-            self._loads.pop(key, None)
+            self._forget_load(key)
             self._apply(self._scheduler.unloaded(key, time.monotonic()))
             raise
         finally:
             # Not at once: importing the library would take a core from the first answer.
             asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare, context=Context())
-        self._loads.pop(key, None)
+        self._forget_load(key)
         self._loaded[key] = loaded = LoadedModel.of(model, process, spec, plan, report)
         Context().run(self._in_background, self._watch(key, process, load))  # its end belongs to no request
         now = time.monotonic()
         loaded.log_load(plan, now - started)
-        sizes = (loaded.size, loaded.cache, loaded.num_ctx)
+        sizes = (*loaded.charged(self._ledger), loaded.num_ctx)
         self._apply(self._scheduler.loaded(key, now, now - started, *sizes))
 
     def _out_of_memory(self, key: str, attempt: int, reason: str, killed: Hashable = None) -> None:
@@ -457,15 +465,20 @@ class RunnerPool:
             plan = await plan_for(spec)
             if (fewer := fewer_layers(spec, plan, weights.header, attempt)) is not spec:
                 spec, plan = fewer, await plan_for(fewer)
-            self._scheduler.reserve(key, plan.total)
+            self._scheduler.reserve(key, self._ledger.charge(plan.placement))
+            self._planned[key] = plan.total
         return spec, plan
+
+    def _forget_load(self, key: str) -> None:
+        self._loads.pop(key, None)
+        self._planned.pop(key, None)
 
     def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
         """After an unexpected exception, fail the load: its requests must not wait for ever."""
         if load.cancelled() or load.exception() is None:
             return
         log.error("load failed unexpectedly", exc_info=load.exception())
-        self._loads.pop(key, None)
+        self._forget_load(key)
         self._apply(self._scheduler.load_failed(key, time.monotonic(), "internal error while loading"))
 
     async def _unload(self, action: Unload) -> None:
@@ -556,12 +569,6 @@ class RunnerPool:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _budget(self) -> int:
-        """Bytes that all models together may take."""
-        if self.gpus:
-            return sum(max(0, gpu.total - self._config.gpu_overhead) for gpu in self.gpus)
-        return int(self._planner.host.total * HOST_SHARE)
 
     @staticmethod
     def _reason(error: Exception, model: Model) -> str:

@@ -420,7 +420,7 @@ async def test_texts_to_embed_are_not_cut_where_the_context_can_grow(
     assert "context grown" in lines.messages
     assert cosine(whole.vectors[0], hello) > 0.9999
     (loaded,) = engine._pool._loaded.values()
-    assert sizes(engine)["embeds"] - before["embeds"] == FIRST * loaded.cache.per_token > 0
+    assert sizes(engine)["embeds"] - before["embeds"] == FIRST * loaded.plan.bytes_per_cell > 0
     assert ledger(engine) == list(sizes(engine).values())
     assert (await engine.embed(request)).prompt_eval_count == whole.prompt_eval_count
     with pytest.raises(ContextExceeded, match=r"^the input length exceeds the context length: input\[1\]$"):
@@ -497,7 +497,10 @@ async def test_a_context_shrinks_to_what_the_scheduler_says(engine: Engine) -> N
     before = loaded.size
     await loaded.change_context(2 * FIRST, 3 * FIRST, engine._pool._planner)
     assert contexts(engine) == {"tinychat": 2 * FIRST}
-    assert (loaded.plan.n_cells, before - loaded.size) == (3 * FIRST, loaded.cache.per_token * (TRAINED - 3 * FIRST))
+    assert (loaded.plan.n_cells, before - loaded.size) == (
+        3 * FIRST,
+        loaded.plan.bytes_per_cell * (TRAINED - 3 * FIRST),
+    )
 
 
 async def test_an_engine_that_stops_while_a_context_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
