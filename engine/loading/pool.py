@@ -9,7 +9,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +32,7 @@ from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
 from engine.loading.scheduler import Scheduler
 from engine.loading.sizes import UNQUANTIZED, CacheTypes
+from engine.loading.spare import SpareProcess
 from engine.loading.state import (
     AbortLoad,
     Action,
@@ -53,7 +54,6 @@ from registry.logfields import REQUEST_ID, fields
 
 LOADED_PER_DEVICE = 3  # models, unless the configuration says how many
 MOST_LOADS = 4  # side by side; a load keeps one core busy, or a disk
-HELLO_TIMEOUT = 10.0  # seconds that a plan waits for the child's Hello
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
 _INCOMPATIBLE = (
     ": this model may be incompatible with your version of Ollama. If you previously pulled this model, "
@@ -131,7 +131,7 @@ class RunnerPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._leases: dict[int, tuple[str, Lease]] = {}  # by ticket, with the model's key
         self._reader_watch: asyncio.Task[None] | None = None
-        self._spare: asyncio.Task[RunnerProcess] | None = None
+        self._spare = SpareProcess(config.environ, config.watchdog, config.load_timeout, self._greeted)
         self._timer: asyncio.TimerHandle | None = None
         self._crashes = LoadCrashes(self._run_self_test)
         self._told_containment = False
@@ -150,7 +150,7 @@ class RunnerPool:
         max_loads = min(devices.usable_processors(), MOST_LOADS)
         self._ledger = Ledger.of(self._planner.host, self.gpus, config.gpu_overhead)
         self._scheduler = Scheduler(max_loaded, config.max_queue, self._ledger.budget, max_loads)
-        self._prepare_spare()
+        self._spare.prepare()
         if not math.isinf(config.unread_timeout):
             self._reader_watch = asyncio.create_task(self._watch_readers())
 
@@ -172,10 +172,8 @@ class RunnerPool:
         for loaded in self._loaded.values():
             loaded.log_unload("the server stops")
         self._loaded.clear()
-        if self._spare is not None:  # only now: a load that was given up puts it back
-            (spare,) = await asyncio.gather(self._spare, return_exceptions=True)
-            processes += [spare] if isinstance(spare, RunnerProcess) else []
-        await asyncio.gather(*(process.close() for process in processes))
+        # The spare one only now: a load that was given up puts it back.
+        await asyncio.gather(self._spare.close(), *(process.close() for process in processes))
         await self._crashes.close()
         await asyncio.gather(*self._tasks)
 
@@ -388,11 +386,7 @@ class RunnerPool:
             load = (replace(spec, bytes_needed=0), model.digest, await asyncio.to_thread(weights.stamp))
             if (verdict := self._crashes.verdict(load)) is not None:
                 raise LoadFailed(verdict)
-            process = await self._take_spare()
-            if process.usable:
-                await self._await_hello(process)
-            if not process.usable:  # something has ended or stopped the spare while it had nothing to do
-                process = await self._replaced(process)
+            process = await self._spare.take()
             lean, plan = await self._plan(key, model, weights, spec, attempt)
             message = await asyncio.to_thread(load_message, model, weights, lean, plan, self._config.flash_attention)
             message = lean_message(message, attempt)
@@ -403,7 +397,7 @@ class RunnerPool:
                 except LoadFailed:
                     if not process.hung:
                         raise
-                    process = await self._replaced(process)
+                    process = await self._spare.replace(process)
                     report = await process.load(message, self._config.load_timeout)
             except LoadCrashed as error:
                 raise LoadFailed(await self._crashes.died(load, model.name.shortest, error)) from None
@@ -429,7 +423,7 @@ class RunnerPool:
             raise
         finally:
             # Not at once: importing the library would take a core from the first answer.
-            asyncio.get_running_loop().call_later(SPARE_DELAY, self._prepare_spare, context=Context())
+            asyncio.get_running_loop().call_later(SPARE_DELAY, self._spare.prepare, context=Context())
         self._forget_load(key)
         self._loaded[key] = loaded = LoadedModel.of(model, process, spec, plan, report)
         Context().run(self._in_background, self._watch(key, process, load))  # its end belongs to no request
@@ -508,25 +502,10 @@ class RunnerPool:
             self._crashes.died_at_work(load, loaded.model.name.shortest, process.cause)
         await process.close()
 
-    async def _replaced(self, process: RunnerProcess) -> RunnerProcess:
-        """A fresh process instead of one that is of no use. Raises OSError."""
-        ending = process.ending or "it is stopped"
-        log.warning("process replaced before its load: %s", ending, extra=fields(pid=process.pid))
-        self._in_background(process.close())
-        fresh = await self._spawn()
-        fresh.model = process.model
-        await self._await_hello(fresh)
-        return fresh
-
-    async def _spawn(self) -> RunnerProcess:
-        return await RunnerProcess.spawn(self._config.environ, self._config.watchdog)
-
-    async def _await_hello(self, process: RunnerProcess) -> None:
-        """Wait for what a child tells the planner of the CPU; if it hangs, the load that follows will notice."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.greeted.wait(), min(HELLO_TIMEOUT, self._config.load_timeout))
-            self._planner.set_copied_types(process.copied_types)
-            self._tell_containment(process)
+    def _greeted(self, process: RunnerProcess) -> None:
+        """A process has told what the library does with weights here, and what it is held to."""
+        self._planner.set_copied_types(process.copied_types)
+        self._tell_containment(process)
 
     def _tell_containment(self, process: RunnerProcess) -> None:
         """Log once what child processes cannot do any more, and what of that the system does not have."""
@@ -536,28 +515,6 @@ class RunnerPool:
             values = {"holds": ", ".join(holds) or None, "lacks": ", ".join(lacks) or None, "request_id": None}
             level = logging.WARNING if lacks and holds else logging.INFO
             log.log(level, "processes contained" if holds else "processes not contained", extra=fields(**values))
-
-    async def _take_spare(self) -> RunnerProcess:
-        self._prepare_spare()
-        spare, self._spare = self._spare, None
-        assert spare is not None
-        try:
-            return await asyncio.shield(spare)
-        except asyncio.CancelledError:
-            if self._spare is None:
-                self._spare = spare
-            else:  # another load has one by now
-                self._in_background(self._close_spare(spare))
-            raise
-
-    @staticmethod
-    async def _close_spare(spare: asyncio.Task[RunnerProcess]) -> None:
-        with suppress(OSError):
-            await (await spare).close()
-
-    def _prepare_spare(self) -> None:
-        if self._spare is None and not self.stopping:
-            self._spare = asyncio.create_task(self._spawn())
 
     async def _run_self_test(self) -> SelfTest:
         log.warning("self-test starts: several loads crashed in a row")

@@ -184,7 +184,7 @@ NO_CACHE = CacheSize()
 
 @dataclass(slots=True)
 class Runner:
-    """A process as the scheduler sees it. Times are seconds of the caller's clock, sizes bytes, as a `Ledger` counts them.
+    """A process as the scheduler sees it. Times are seconds of the caller's clock, sizes bytes as a ledger counts them.
 
     `cost` is how long its load took, `ready_at` when that ended. `active` are the tickets of the requests that run in
     it, with the tokens of context that each may use or wants. `spec` has the context that it has now, `cache` its

@@ -147,8 +147,8 @@ async def test_deaths_of_a_process_that_has_nothing_to_do_are_no_models_fault(tm
     async with running(tmp_path / "models") as engine:
         for _ in range(IN_A_ROW + 1):
             assert await ask(engine, "tinychat") == "The capital of France is Paris."
-            engine._pool._prepare_spare()
-            spare = engine._pool._spare
+            engine._pool._spare.prepare()
+            spare = engine._pool._spare._process
             assert spare is not None
             os.kill((await spare).pid, signal.SIGSEGV)
             (model,) = engine.running()
