@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from registry.gguf import GGUFHeader, TensorInfo
+from registry.gguf import GGUFError, GGUFHeader, TensorInfo
 
 F32 = 4
 TOKENS, OUTPUT = "token_embd.weight", "output.weight"
 EXPERTS = re.compile(r"\.ffn_(up|down|gate|gate_up)_(ch)?exps\.")
 BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
 BYTES_PER_VALUE |= {"q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32}
+MOST_LAYERS = 512  # that llama.cpp takes (LLAMA_MAX_LAYERS)
 QUANTUM = 32  # numbers of a block of these types
 UNQUANTIZED = frozenset({"f32", "f16", "bf16"})
 _LAYER = re.compile(r"blk\.(\d{1,5})\.(.+)")
@@ -92,7 +93,7 @@ class ModelSizes:
 
     @classmethod
     def of(cls, header: GGUFHeader) -> ModelSizes:
-        """Raises GGUFError if the header's sizes are not numbers."""
+        """Raises GGUFError if the header's sizes are not numbers, or it has too many layers."""
         return _sizes(header)
 
     @property
@@ -172,6 +173,8 @@ def _sizes(header: GGUFHeader) -> ModelSizes:
     heads = header.size("attention.head_count")
     width = header.size("embedding_length")
     count = max(header.size("block_count"), max(blocks, default=-1) + 1)
+    if count > MOST_LAYERS:  # nobody should have to count them
+        raise GGUFError(f"{count} layers are more than the {MOST_LAYERS} that llama.cpp takes")
     facts = _Facts(header, heads, width)
     layers = tuple(facts.layer(number, blocks.get(number, _Block())) for number in range(count))
     asked = header.size("expert_used_count")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.capabilities import TemplateTraits, all_capabilities
 from engine.loading.devices import Device
-from engine.loading.memory import normalizes, plan
+from engine.loading.memory import Limits, Request, normalizes, plan
 from engine.model import Models
 from modelfile.create.files import media_type
 from modelfile.published import layout_of
 from modelfile.quantize import default_quantization
 from registry.gguf import GGUFError, GGUFHeader, read_header
-from registry.gguf.header import SIZES
+from registry.gguf.header import SIZES, TensorInfo
 from registry.gguf.raw import encode_header, encode_value, read_entries
 from registry.manifest import ModelConfig, config_of
 from server.http.body import json_response
@@ -53,16 +54,7 @@ def look(header: GGUFHeader) -> None:
         json_response(_model_info(header, verbose=verbose))
     host = Device("cpu", "cpu", 8 * GIB, 8 * GIB)
     for gpus in ([], [GPU]):
-        plan(
-            header,
-            weights=GIB,
-            num_ctx=4096,
-            cache_type="f16",
-            parallel_limit=None,
-            host=host,
-            gpus=gpus,
-            num_gpu=-1,
-        )
+        plan(header, Request(num_ctx=4096), Limits(), host, gpus)
 
 
 def test_one_value_of_a_wrong_kind(bare: Path, tmp_path: Path) -> None:
@@ -75,6 +67,17 @@ def test_one_value_of_a_wrong_kind(bare: Path, tmp_path: Path) -> None:
     assert {f"qwen3.{size}: NaN" for size in SIZES} <= refused
     assert {f"qwen3.{size}: -1" for size in SIZES} <= refused
     assert not [name for name in refused if name.endswith((": nothing", ": 0"))]
+
+
+def test_layers_without_end_are_not_counted(bare: Path, tmp_path: Path) -> None:
+    """Each would take memory of the server, before a process of its own reads the file."""
+    many = edited(bare, {"qwen3.block_count": encode_value(2**31 - 1)})
+    with pytest.raises(GGUFError, match="2147483647 layers are more than the 512 that"):
+        look(read(tmp_path / "many.gguf", many))
+    header = read(tmp_path / "far.gguf", bare.read_bytes())
+    far = replace(header, tensors=(TensorInfo("blk.99999.attn_k.weight", "F32", (64, 64), 0, 64 * 64 * 4),))
+    with pytest.raises(GGUFError, match="100000 layers"):
+        look(far)
 
 
 @pytest.mark.parametrize("name", WRONG)

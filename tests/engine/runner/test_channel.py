@@ -165,8 +165,8 @@ def test_reports_come_while_there_are_requests_and_once_after(
         parent.receive_any()
     parent.sock.settimeout(60)
     parent.send(numbered(1))
-    assert [parent.receive_any() for _ in range(3)] == [[Report(0, s)] for s in (STATS, STATS, Stats(steps=12))]
     assert taken(channel) == 1
+    assert [parent.receive_any() for _ in range(3)] == [[Report(0, s)] for s in (STATS, STATS, Stats(steps=12))]
     parent.sock.settimeout(0.1)
     with pytest.raises(TimeoutError):
         parent.receive_any()
