@@ -27,6 +27,7 @@ from bench.dialects import LLAMA_SERVER
 from bench.models import CACHE, Q4_K_M, Q8_0, prepare, provide
 from bench.serving import PROJECT, LocalServer, free_port
 from bench.workload import EIGHT, ONE, WARM_UP, Workload, interleave
+from engine.loading.devices import cards
 
 SUITE = ("tests/engine/runner", "tests/engine/loading")
 SUITE_LIMIT = 75.0  # seconds
@@ -52,24 +53,8 @@ class Row:
 
 
 def used_by_cards() -> list[int]:
-    """Bytes in use on each NVIDIA GPU; empty without one."""
-    import pynvml  # loads the driver's library
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    count = pynvml.nvmlDeviceGetCount()
-    return [
-        int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index)).used) for index in range(count)
-    ]
-
-
-def card_bytes() -> int:
-    """Bytes of the first card."""
-    import pynvml
-
-    return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).total)
+    """Bytes in use on each NVIDIA GPU, as the driver says; empty without one."""
+    return [card.total - card.free for card in cards()]
 
 
 class Check:
@@ -120,7 +105,7 @@ class Check:
             return "skipped: no GPU"
         with self._server() as server:
             size = self._size(server, Q8_0.name)
-        overhead = card_bytes() - int(1.5 * size)
+        overhead = cards()[0].total - int(1.5 * size)
         with self._server(OLLAMA_GPU_OVERHEAD=str(overhead)) as server:
             provide(Api(server.url), [Q4_K_M])
             seen = []

@@ -10,13 +10,12 @@ from dataclasses import replace
 
 import msgspec
 
-from engine.loading.memory import Limits, MemoryPlan
+from engine.loading.memory import SMALLER_CONTEXTS, Limits, MemoryPlan
 from engine.loading.state import LoadSpec
 from engine.messages import LoadModel
-from registry.gguf import GGUFHeader
 
 BATCH = 128  # tokens of one forward pass
-CONTEXTS = (32_768, 4096, 2048)  # tokens
+CONTEXTS = (*SMALLER_CONTEXTS, 2048)  # tokens
 
 
 def lean_limits(limits: Limits, attempt: int) -> Limits:
@@ -31,11 +30,11 @@ def lean_spec(spec: LoadSpec, attempt: int) -> LoadSpec:
     return replace(spec, num_ctx=next((size for size in CONTEXTS if size < spec.num_ctx), spec.num_ctx))
 
 
-def fewer_layers(spec: LoadSpec, plan: MemoryPlan, header: GGUFHeader, attempt: int) -> LoadSpec:
+def fewer_layers(spec: LoadSpec, plan: MemoryPlan, attempt: int) -> LoadSpec:
     """The same with fewer layers on GPUs than planned, where an attempt needs that and the request has not set it."""
-    if attempt < 3 or not plan.gpu_layers or spec.num_gpu >= 0:
+    layers = plan.placement.gpu_layers
+    if attempt < 3 or not layers or spec.num_gpu >= 0:
         return spec
-    layers = header.size("block_count", 1) + 1 if plan.gpu_layers < 0 else plan.gpu_layers
     return replace(spec, num_gpu=layers // 2)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.loading.devices import Device
 from engine.loading.memory import MemoryPlan
-from engine.loading.placement import Placement, Share
+from engine.loading.placement import Placement
 from engine.loading.state import CacheSize
 
 HOST_SHARE = 0.9  # of this machine's memory: what all models together may take
@@ -37,14 +37,17 @@ class Ledger:
 
     def charge(self, placement: Placement, more: int = 0) -> int:
         """What a load counts for that takes `more` bytes beside its plan, where its layers are."""
-        beside = (more, 0) if placement.gpus else (0, more)
-        on_gpus, machine = (a + b for a, b in zip(_sums(placement, lambda share: share.total), beside, strict=True))
+        on_gpus, machine = placement.sums(lambda share: share.total)
+        if placement.gpus:
+            on_gpus += more
+        else:
+            machine += more
         return self._scale(on_gpus, machine)
 
     def cache(self, plan: MemoryPlan) -> CacheSize:
         """A loaded model's KV cache, whose tokens count as much as they are charged."""
         if plan.generates:
-            per_cell = self._scale(*_sums(plan.placement, lambda share: share.per_cell))
+            per_cell = self._scale(*plan.placement.sums(lambda share: share.per_cell))
         else:
             per_cell = plan.bytes_per_cell if plan.placement.gpus else self._scale(0, plan.bytes_per_cell)
         return CacheSize(plan.n_cells, max(1, per_cell), plan.n_parallel)
@@ -53,9 +56,3 @@ class Ledger:
         if not self.gpus:
             return math.ceil(machine)
         return math.ceil(max(on_gpus, machine * self.gpus / max(self.host, 1)))
-
-
-def _sums(placement: Placement, value: Callable[[Share], float]) -> tuple[float, float]:
-    """Of GPUs, and of this machine, to whose memory a unified GPU's belongs."""
-    on_gpus = sum(value(share) for share in placement.gpus)
-    return on_gpus, value(placement.host) + sum(value(share) for share in placement.gpus if share.device.unified)

@@ -169,12 +169,7 @@ class MemoryPlan:
         if self.generates:
             return replace(self, n_cells=cells, placement=self.placement.with_cells(cells))
         more = (cells - self.n_cells) * self.bytes_per_cell
-        *others, last = self.placement.shares
-        if others:
-            others[-1] = replace(others[-1], compute=others[-1].compute + more)
-        else:
-            last = replace(last, compute=last.compute + more)
-        placement = replace(self.placement, shares=(*others, last))
+        placement = self.placement.with_texts(self.placement.computing.compute + more)
         embedding = msgspec.structs.replace(self.embedding, longest=cells)
         return replace(self, n_cells=cells, placement=placement, embedding=embedding)
 
@@ -299,16 +294,11 @@ class _Planner:
         sizes = embedding_sizes(self._header, n_ctx, generates=False, on_gpu=bool(self._gpus))
         placement = self._place(CONTEXT_PADDING, 0 if encoder else CONTEXT_PADDING, 1, 1, TEXTS, tokens=1)
         texts = embedding_bytes(self._header, sizes, self._cell)
-        *others, last = placement.shares
-        if others:
-            others[-1] = replace(others[-1], compute=texts)
-        else:
-            last = replace(last, compute=texts)
         return MemoryPlan(
             num_ctx=self._request.num_ctx,
             n_parallel=1,
             n_cells=n_ctx,
-            placement=replace(placement, shares=(*others, last)),
+            placement=placement.with_texts(texts),
             embedding=sizes,
             bytes_per_cell=_text_bytes_per_token(self._header) if encoder else self._cell,
             types=self._types,

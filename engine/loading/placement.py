@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from engine.api import DeviceShare
@@ -95,8 +95,24 @@ class Placement:
     @property
     def fits(self) -> bool:
         """Whether each device has as much free. A unified GPU's share is the machine's memory too."""
-        machine = self.host.total + sum(share.total for share in self.gpus if share.device.unified)
+        _, machine = self.sums(lambda share: share.total)
         return machine <= self.host.device.free and all(share.total <= share.device.free for share in self.gpus)
+
+    def sums(self, value: Callable[[Share], float]) -> tuple[float, float]:
+        """A value's sums: over GPUs, and over this machine's memory, to which that of unified GPUs belongs."""
+        machine = value(self.host) + sum(value(share) for share in self.gpus if share.device.unified)
+        return sum(value(share) for share in self.gpus), machine
+
+    @property
+    def computing(self) -> Share:
+        """The share of the device on which texts that are embedded or ranked are computed."""
+        return self.gpus[-1] if self.gpus else self.host
+
+    def with_texts(self, compute: int) -> Placement:
+        """The same with so many bytes for computing texts."""
+        share = self.computing
+        shares = (replace(each, compute=compute) if each is share else each for each in self.shares)
+        return replace(self, shares=tuple(shares))
 
     def measured(self, buffers: Sequence[DeviceBuffers], *, passes: bool) -> Placement:
         """The same with what llama.cpp has really allocated; `passes`: for passes and caches too."""

@@ -293,11 +293,10 @@ class RunnerPool:
         for other in leaving:
             for share in other.plan.placement.shares:
                 freed[share.device.handle] += share.total
-        ours = [other.process.pid for other in self._loaded.values()]
         freed_charge = sum(self._loaded[key].charged(self._ledger)[0] for key in going if key in self._loaded)
         room = self._scheduler.room_for(spec.key) + freed_charge
         promised = self._scheduler.promised(spec.key)
-        plan = await self._planner.plan(model, weights, spec, ours, room=room, promised=promised, freed=freed)
+        plan = await self._planner.plan(model, weights, spec, self._pids, room=room, promised=promised, freed=freed)
         return shown_plan(model, plan, num_ctx=plan.num_ctx, evicts=[self._name(key) for key in going])
 
     def _apply(self, actions: Sequence[Action]) -> None:
@@ -451,17 +450,21 @@ class RunnerPool:
         """How an attempt loads a model, in memory that is reserved for nobody else. Raises GGUFError or OSError."""
         async with self._planning:
             room, promised = self._scheduler.room_for(key), self._scheduler.promised(key)
-            ours = [loaded.process.pid for loaded in self._loaded.values()]
             plan_for = partial(
-                self._planner.plan, model, weights, ours=ours, attempt=attempt, room=room, promised=promised
+                self._planner.plan, model, weights, ours=self._pids, attempt=attempt, room=room, promised=promised
             )
             spec = lean_spec(spec, attempt)
             plan = await plan_for(spec)
-            if (fewer := fewer_layers(spec, plan, weights.header, attempt)) is not spec:
+            if (fewer := fewer_layers(spec, plan, attempt)) is not spec:
                 spec, plan = fewer, await plan_for(fewer)
             self._scheduler.reserve(key, self._ledger.charge(plan.placement))
             self._planned[key] = plan.total
         return spec, plan
+
+    @property
+    def _pids(self) -> list[int]:
+        """Of the processes that have loaded a model."""
+        return [loaded.process.pid for loaded in self._loaded.values()]
 
     def _forget_load(self, key: str) -> None:
         self._loads.pop(key, None)

@@ -67,8 +67,7 @@ class SpareProcess:
         """End the process that has started, and wait for those that were of no use."""
         self._closed = True
         if self._process is not None:
-            with suppress(OSError):
-                await (await self._process).close()
+            await _close_started(self._process)
         await asyncio.gather(*self._closings)
 
     async def _taken(self) -> RunnerProcess:

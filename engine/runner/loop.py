@@ -213,7 +213,7 @@ class Loop:
         if self._context.counts_rows:
             together = [seq for seq in decoding if seq.reuse is not Reuse.STEADY]
             alone = [seq for seq in decoding if seq.reuse is Reuse.STEADY]
-        if self._may_divide(together) and self._division.apart(len(together)):
+        if self._division.apart(len(together)) and self._may_divide(together):
             together, alone = [], [*together, *alone]
         return [*([together] if together else []), *([seq] for seq in alone)]
 

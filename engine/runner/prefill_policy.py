@@ -90,8 +90,8 @@ class _Step:
         self._between = sum(self._seconds(prompts[i], tokens) for i, tokens in self._last)
         if self._rows:
             self._between += costs.seconds(decoding)
-            self._target = max(policy.gap_target - self._between, policy.gap_target / 2)
-        self._room = self._longest_gap() - self._between
+            self._target = self._left(policy.gap_target)
+        self._room = self._left(self._longest_gap())
 
     def fill(self) -> list[tuple[int, int]]:
         """The chunks: a share of the first prompt, then others that fit whole into the room that it leaves.
@@ -119,9 +119,13 @@ class _Step:
         """
         target = self._policy.gap_target
         if not self._policy.abortable:
-            return max(target, self._between + target / 2)
+            return target
         behind = len(self._queue) - 1
-        return max(min(target * (1 + behind / max(self._rows, 1)), ALONE_TARGET), self._between + target / 2)
+        return min(target * (1 + behind / max(self._rows, 1)), ALONE_TARGET)
+
+    def _left(self, gap: float) -> float:
+        """Seconds of a gap that are for prompts. However long the rows take, prompts get on."""
+        return max(gap - self._between, self._policy.gap_target / 2)
 
     def _others(self, first: int, room: float) -> list[tuple[int, int]]:
         chosen: list[tuple[int, int]] = []
