@@ -10,11 +10,11 @@ from typing import TypeVar
 import msgspec
 
 from engine.api import EmbedRequest
+from engine.embed_messages import Embed, Embedded, Rerank, Reranked
 from engine.errors import ContextExceeded
 from engine.generation import ALWAYS_TOKENIZED, clamped, max_characters, max_embedding_tokens
 from engine.loading.lease import Lease
 from engine.loading.memory import normalizes
-from engine.messages import Embed, Embedded, Rerank, Reranked
 from engine.model import Model
 from modelfile.parameters import MOST_TOKENS, Options
 

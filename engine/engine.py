@@ -40,11 +40,12 @@ from engine.embeddings import embed
 from engine.errors import EngineError, EngineStopped, RunnerDied, ServerBusy
 from engine.generation import Generation, LateGrammar, answer_room, build_submit, placed_media
 from engine.grammar_check import GrammarValidator
+from engine.loading.config import PoolConfig
 from engine.loading.derivations import RepackCache
 from engine.loading.lease import Lease
 from engine.loading.load_options import default_context, load_spec
 from engine.loading.loaded_names import LoadedNames
-from engine.loading.pool import PoolConfig, RunnerPool
+from engine.loading.pool import RunnerPool
 from engine.messages import Grammar
 from engine.model import Model, Models
 from engine.prompting import (

@@ -6,11 +6,11 @@ from array import array
 from collections.abc import Iterator
 
 from engine.api import Ranked, RerankRequest
+from engine.embed_messages import Rerank
 from engine.embeddings import SLICE, Room
 from engine.errors import ContextExceeded
 from engine.generation import ALWAYS_TOKENIZED, clamped, max_characters
 from engine.loading.lease import Lease
-from engine.messages import Rerank
 from engine.model import Model
 from modelfile.parameters import MOST_TOKENS, Options
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from engine.capabilities import ENCODERS
+from engine.embed_messages import EmbeddingSizes
 from engine.loading.devices import Device
 from engine.loading.placement import Demand, Placement, Wish, place
 from engine.loading.sizes import OUTPUT, TOKENS, CacheTypes, ModelSizes, Pass
-from engine.messages import CONTEXT_PADDING, EmbeddingSizes, padded
+from engine.loading.state import LoadOptions
+from engine.messages import CONTEXT_PADDING, padded
 from registry.gguf import GGUFArray, GGUFHeader
 
 # Embedding
@@ -200,16 +202,13 @@ def copied_bytes(header: GGUFHeader, types: Container[str], *, mapped: bool, gen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is to be loaded: `num_ctx` tokens of context for each sequence, which is lowered if it is `automatic`.
+    """What is to be loaded, with these `options`; the context is that of each sequence.
 
-    `num_gpu` layers on GPUs, -1 for as many as fit. `copied` is the result of `copied_bytes`, as if all were on the
-    CPU. `projector` and `adapters` are bytes. `generates`: whether it answers prompts.
+    `copied` is the result of `copied_bytes`, as if all were on the CPU. `projector` and `adapters` are bytes.
+    `generates`: whether it answers prompts.
     """
 
-    num_ctx: int
-    automatic: bool = False
-    num_gpu: int = -1
-    main_gpu: int | None = None
+    options: LoadOptions
     copied: int = 0
     projector: int = 0
     adapters: int = 0
@@ -225,9 +224,10 @@ def plan(header: GGUFHeader, request: Request, limits: Limits, host: Device, gpu
     planner = _Planner(header, request, limits, host, gpus)
     if not request.generates:
         return planner.for_texts()
-    contexts = [request.num_ctx]
-    if request.automatic and gpus and request.num_gpu:
-        contexts += [size for size in SMALLER_CONTEXTS if limits.least_context <= size < request.num_ctx]
+    options = request.options
+    contexts = [options.num_ctx]
+    if options.num_ctx_auto and gpus and options.num_gpu:
+        contexts += [size for size in SMALLER_CONTEXTS if limits.least_context <= size < options.num_ctx]
     for num_ctx in contexts:
         found = planner.for_answers(num_ctx)
         if found.placement.complete:
@@ -245,7 +245,7 @@ class _Planner:
         self._request = request
         self._limits = limits
         self._host = host
-        self._gpus = gpus if request.num_gpu else ()
+        self._gpus = gpus if request.options.num_gpu else ()
         self._sizes = ModelSizes.of(header)
         margins = limits.margins or (0,)
         self._margins = [limits.overhead + margins[min(index, len(margins) - 1)] for index in range(len(self._gpus))]
@@ -289,13 +289,13 @@ class _Planner:
 
     def for_texts(self) -> MemoryPlan:
         """A model that only embeds or ranks: it gets the smallest KV cache that there is beside that for its texts."""
-        n_ctx = padded(self._request.num_ctx)
+        n_ctx = padded(self._request.options.num_ctx)
         encoder = self._header.architecture in ENCODERS
         sizes = embedding_sizes(self._header, n_ctx, generates=False, on_gpu=bool(self._gpus))
         placement = self._place(CONTEXT_PADDING, 0 if encoder else CONTEXT_PADDING, 1, 1, TEXTS, tokens=1)
         texts = embedding_bytes(self._header, sizes, self._cell)
         return MemoryPlan(
-            num_ctx=self._request.num_ctx,
+            num_ctx=self._request.options.num_ctx,
             n_parallel=1,
             n_cells=n_ctx,
             placement=placement.with_texts(texts),
@@ -324,7 +324,8 @@ class _Planner:
         own = PROCESS + BYTES_PER_TOKEN * self._sizes.vocabulary + nodes * BYTES_PER_NODE + work + beside
         copied, projector, adapters = request.copied, request.projector, request.adapters
         demand = Demand(self._sizes, self._types, cells, run, copied, projector, adapters, own)
-        wish = Wish(request.num_gpu, request.main_gpu, limits.spread, self._margins, limits.fits)
+        options = request.options
+        wish = Wish(options.num_gpu, options.main_gpu, limits.spread, self._margins, limits.fits)
         return place(demand, wish, self._host, self._gpus)
 
     def _cells(self, smallest: Placement, n_ctx: int, contexts: int) -> int:

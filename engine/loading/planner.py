@@ -22,8 +22,8 @@ from engine.model import Model
 ESTIMATES: Final = 256  # that are remembered
 NOTHING: Final[Mapping[str, int]] = {}
 
-_Key = tuple[Path, tuple[int, int] | None, bool, int, int, bool | None, str]
-"""Path and identity of the weights, whether the model generates, and `num_ctx`, `num_gpu`, `use_mmap`, `projector`."""
+_Key = tuple[Path, tuple[int, int] | None, bool, LoadSpec]
+"""Path and identity of the weights, whether the model generates, and how it is to be loaded."""
 
 
 class LoadPlanner:
@@ -67,8 +67,7 @@ class LoadPlanner:
 
     async def estimate(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
         """The least that a load takes; cached. Raises GGUFError or OSError."""
-        generates = model.generates
-        key = weights.path, model.identity, generates, spec.num_ctx, spec.num_gpu, spec.use_mmap, spec.projector
+        key = weights.path, model.identity, model.generates, spec
         async with self._estimating:
             if (estimate := self._estimates.get(key)) is not None:
                 self._estimates.move_to_end(key)
@@ -147,10 +146,7 @@ class LoadPlanner:
             projector = memory.projector_bytes(weights.projector.stat().st_size, patches)
         mapped = spec.use_mmap is not False
         request = Request(
-            num_ctx=spec.num_ctx,
-            automatic=spec.num_ctx_auto,
-            num_gpu=spec.num_gpu,
-            main_gpu=spec.main_gpu,
+            options=spec,
             copied=memory.copied_bytes(weights.header, self._copied_types, mapped=mapped, generates=model.generates),
             projector=projector,
             adapters=sum(Path(path).stat().st_size for path in spec.adapters),

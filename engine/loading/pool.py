@@ -8,30 +8,30 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from engine import selftest
 from engine.api import LoadingModel, LoadPlan, RunningModel
-from engine.errors import EngineError, EngineStopped, LoadCrashed, LoadFailed, OutOfMemory, RunnerDied, ServerBusy
+from engine.errors import EngineError, EngineStopped, LoadFailed, OutOfMemory, RunnerDied, ServerBusy
 from engine.loading import devices
+from engine.loading.config import PoolConfig
 from engine.loading.crashes import LoadCrashes
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
-from engine.loading.lean import fewer_layers, lean_message, lean_spec
+from engine.loading.lean import fewer_layers, lean_spec
 from engine.loading.lease import Lease
 from engine.loading.ledger import Ledger
-from engine.loading.load_options import load_message
+from engine.loading.load_attempt import LoadAttempt
 from engine.loading.loaded_model import LoadedModel, shown_plan
-from engine.loading.memory import Limits, MemoryPlan
+from engine.loading.memory import MemoryPlan
 from engine.loading.planner import LoadPlanner
 from engine.loading.process import RunnerProcess
 from engine.loading.scheduler import Scheduler
-from engine.loading.sizes import UNQUANTIZED, CacheTypes
 from engine.loading.spare import SpareProcess
 from engine.loading.state import (
     AbortLoad,
@@ -49,64 +49,12 @@ from engine.loading.state import (
 from engine.model import Model
 from engine.selftest import SelfTest
 from engine.spawn import child_environment
-from modelfile.watchdog import PATIENCE
 from registry.logfields import REQUEST_ID, fields
 
 LOADED_PER_DEVICE = 3  # models, unless the configuration says how many
 MOST_LOADS = 4  # side by side; a load keeps one core busy, or a disk
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
-_INCOMPATIBLE = (
-    ": this model may be incompatible with your version of Ollama. If you previously pulled this model, "
-    "try updating it by running `ollama pull {name}`"
-)
 log = logging.getLogger("pronk.engine")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolConfig:
-    """Limits of all processes together: times in seconds, sizes in bytes.
-
-    0 for a number of sequences or models, and None, let the machine decide. A child that gives no sign of life for
-    `watchdog` seconds is killed; an answer of which nothing is read for `unread_timeout` seconds is cancelled if others
-    wait for its place. `environ` is the server's environment.
-    """
-
-    keep_alive: float = 300.0
-    load_timeout: float = 300.0
-    num_parallel: int = 0
-    max_loaded_models: int = 0
-    max_queue: int = 512
-    flash_attention: bool | None = None
-    kv_cache_type: str = "f16"
-    gpu_overhead: int = 0
-    gpu_margins: tuple[int, ...] = (1 << 30,)
-    gpu_fit: bool = True
-    least_context: int = 4096
-    sched_spread: bool = False
-    prompt_cache: int | None = None
-    image_cache: int = 256 << 20
-    watchdog: float = PATIENCE
-    unread_timeout: float = 60.0
-    environ: Mapping[str, str]
-
-    @property
-    def limits(self) -> Limits:
-        """What plans are made from."""
-        types = CacheTypes.parse(self.kv_cache_type)
-        if self.flash_attention is False and types.values not in UNQUANTIZED:
-            types = replace(types, values="f16")  # llama.cpp refuses it
-        return Limits(
-            types=types,
-            parallel=self.num_parallel or None,
-            prompt_cache=self.prompt_cache,
-            row_cache=self.image_cache,
-            overhead=self.gpu_overhead,
-            margins=self.gpu_margins,
-            spread=self.sched_spread,
-            fits=self.gpu_fit,
-            least_context=self.least_context,
-            flash_attention=self.flash_attention,
-        )
 
 
 class RunnerPool:
@@ -374,49 +322,28 @@ class RunnerPool:
     def _tick(self) -> None:
         self._apply(self._scheduler.tick(time.monotonic()))
 
-    async def _load(self, key: str, spec: LoadSpec, attempt: int) -> None:
+    async def _load(self, key: str, spec: LoadSpec, number: int) -> None:
         """Load one model and tell the scheduler the outcome; cancelled when nobody waits for it any more."""
         REQUEST_ID.set(spec.trace_id)  # the task may have been started by another request, whose end made room
         started = time.monotonic()
         model, weights = self._requested[key]
-        process: RunnerProcess | None = None
-        load: Hashable = None
+        attempt = LoadAttempt(model, weights, spec, number, self._config, self._spare, self._crashes)
         try:
-            load = (replace(spec, bytes_needed=0), model.digest, await asyncio.to_thread(weights.stamp))
-            if (verdict := self._crashes.verdict(load)) is not None:
-                raise LoadFailed(verdict)
-            process = await self._spare.take()
-            lean, plan = await self._plan(key, model, weights, spec, attempt)
-            message = await asyncio.to_thread(load_message, model, weights, lean, plan, self._config.flash_attention)
-            message = lean_message(message, attempt)
-            process.model = model.name.shortest
-            try:
-                try:
-                    report = await process.load(message, self._config.load_timeout)
-                except LoadFailed:
-                    if not process.hung:
-                        raise
-                    process = await self._spare.replace(process)
-                    report = await process.load(message, self._config.load_timeout)
-            except LoadCrashed as error:
-                raise LoadFailed(await self._crashes.died(load, model.name.shortest, error)) from None
+            loaded, plan = await attempt.run(self._plan)
         except (EngineError, OSError) as error:
-            if process is not None:
-                await process.close()
-            reason = self._reason(error, model)
+            await attempt.end()
             self._forget_load(key)
-            killed = process is not None and process.killed
+            reason = attempt.reason(error)
             if isinstance(error, OutOfMemory):
-                self._out_of_memory(key, attempt, reason, load if killed else None)
+                self._out_of_memory(key, attempt, reason)
                 return
-            if killed:
-                reason = self._crashes.killed(load, reason)
+            if attempt.killed:
+                reason = self._crashes.killed(attempt.identity, reason)
             log.error("failed to load %s: %s", model.name.shortest, reason)
             self._apply(self._scheduler.load_failed(key, time.monotonic(), reason))
             return
         except asyncio.CancelledError:
-            if process is not None:
-                await asyncio.shield(process.close())
+            await asyncio.shield(attempt.end())
             self._forget_load(key)
             self._apply(self._scheduler.unloaded(key, time.monotonic()))
             raise
@@ -424,38 +351,40 @@ class RunnerPool:
             # Not at once: importing the library would take a core from the first answer.
             asyncio.get_running_loop().call_later(SPARE_DELAY, self._spare.prepare, context=Context())
         self._forget_load(key)
-        self._loaded[key] = loaded = LoadedModel.of(model, process, spec, plan, report)
-        Context().run(self._in_background, self._watch(key, process, load))  # its end belongs to no request
+        self._loaded[key] = loaded
+        # Its end belongs to no request.
+        Context().run(self._in_background, self._watch(key, loaded.process, attempt.identity))
         now = time.monotonic()
         loaded.log_load(plan, now - started)
         sizes = (*loaded.charged(self._ledger), loaded.num_ctx)
         self._apply(self._scheduler.loaded(key, now, now - started, *sizes))
 
-    def _out_of_memory(self, key: str, attempt: int, reason: str, killed: Hashable = None) -> None:
-        """There was no memory for a load: tell the log of the attempt, and the scheduler.
-
-        `killed`: the load, if its process was killed for it.
-        """
-        actions = self._scheduler.out_of_memory(key, time.monotonic(), f"{reason} (attempt {attempt})")
+    def _out_of_memory(self, key: str, attempt: LoadAttempt, reason: str) -> None:
+        """There was no memory for a load: tell the log of the attempt, and the scheduler."""
+        actions = self._scheduler.out_of_memory(key, time.monotonic(), f"{reason} (attempt {attempt.number})")
         again = not any(isinstance(action, Refuse) for action in actions)
-        if killed is not None and not again:
-            self._crashes.killed(killed, reason)
-        values = {"model": self._name(key), "attempt": attempt, "next": "a leaner one" if again else "none"}
+        if attempt.killed and not again:
+            self._crashes.killed(attempt.identity, reason)
+        values = {"model": self._name(key), "attempt": attempt.number, "next": "a leaner one" if again else "none"}
         log.log(logging.WARNING if again else logging.ERROR, "out of memory: %s", reason, extra=fields(**values))
         self._apply(actions)
 
-    async def _plan(
-        self, key: str, model: Model, weights: Weights, spec: LoadSpec, attempt: int
-    ) -> tuple[LoadSpec, MemoryPlan]:
+    async def _plan(self, attempt: LoadAttempt) -> tuple[LoadSpec, MemoryPlan]:
         """How an attempt loads a model, in memory that is reserved for nobody else. Raises GGUFError or OSError."""
+        key, number = attempt.spec.key, attempt.number
         async with self._planning:
-            room, promised = self._scheduler.room_for(key), self._scheduler.promised(key)
             plan_for = partial(
-                self._planner.plan, model, weights, ours=self._pids, attempt=attempt, room=room, promised=promised
+                self._planner.plan,
+                attempt.model,
+                attempt.weights,
+                ours=self._pids,
+                attempt=number,
+                room=self._scheduler.room_for(key),
+                promised=self._scheduler.promised(key),
             )
-            spec = lean_spec(spec, attempt)
+            spec = lean_spec(attempt.spec, number)
             plan = await plan_for(spec)
-            if (fewer := fewer_layers(spec, plan, attempt)) is not spec:
+            if (fewer := fewer_layers(spec, plan, number)) is not spec:
                 spec, plan = fewer, await plan_for(fewer)
             self._scheduler.reserve(key, self._ledger.charge(plan.placement))
             self._planned[key] = plan.total
@@ -529,11 +458,6 @@ class RunnerPool:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    @staticmethod
-    def _reason(error: Exception, model: Model) -> str:
-        text = str(error) if isinstance(error, EngineError) else "the runner could not be started"
-        return text + _INCOMPATIBLE.format(name=model.name.shortest) if "failed to load model" in text else text
 
 
 def _fail(waiter: asyncio.Future[Any], error: EngineError) -> None:

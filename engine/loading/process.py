@@ -14,6 +14,7 @@ from functools import partial
 
 import msgspec
 
+from engine.embed_messages import Embed, Embedded, Rerank, Reranked
 from engine.errors import (
     ContextExceeded,
     EngineError,
@@ -35,8 +36,6 @@ from engine.messages import (
     Crashed,
     Detokenize,
     Done,
-    Embed,
-    Embedded,
     Extend,
     Failed,
     FromRunner,
@@ -52,8 +51,6 @@ from engine.messages import (
     Ping,
     PlacedFile,
     Report,
-    Rerank,
-    Reranked,
     Resize,
     Resized,
     Submit,

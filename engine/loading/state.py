@@ -9,29 +9,23 @@ from enum import Enum
 from engine.messages import CONTEXT_PADDING, padded
 
 DEFAULT_PLACEMENT = (-1, None, None)
-"""`LoadSpec.placement` of a request that asks for no particular one."""
+"""`LoadOptions.placement` of a request that asks for no particular one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadSpec:
-    """How a model is to be loaded. `key` is the path of its weights: names that share weights share one process.
+class LoadOptions:
+    """What a request may ask of a load.
 
-    `num_ctx` is the effective context in tokens; `num_ctx_auto`: the request did not ask for one. `num_gpu`, `main_gpu`
-    and `use_mmap` ask for a placement of the weights; -1 and None mean the default one. `bytes_needed` is the estimate
-    that must fit the budget. `projector` is the path of the file with which it sees or hears, "" for none. `trace_id`
-    is the request's id in the log.
+    `num_ctx` is the effective context in tokens; `num_ctx_auto`: the request did not ask for one, so it may be lowered.
+    `num_gpu` layers go to GPUs, `main_gpu` first; these and `use_mmap` ask for a placement of the weights, -1 and None
+    mean the default one.
     """
 
-    key: str
     num_ctx: int
     num_ctx_auto: bool = True
     num_gpu: int = -1
     main_gpu: int | None = None
     use_mmap: bool | None = None
-    adapters: tuple[str, ...] = ()
-    projector: str = ""
-    bytes_needed: int = 0
-    trace_id: str = field(default="", compare=False)
 
     @property
     def placement(self) -> tuple[int, int | None, bool | None]:
@@ -42,6 +36,21 @@ class LoadSpec:
     def asks_for_placement(self) -> bool:
         """Whether the request asks for a placement of its own."""
         return self.placement != DEFAULT_PLACEMENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSpec(LoadOptions):
+    """How a model is to be loaded. `key` is the path of its weights: names that share weights share one process.
+
+    `bytes_needed` is the estimate that must fit the budget. `projector` is the path of the file with which it sees or
+    hears, "" for none. `trace_id` is the request's id in the log.
+    """
+
+    key: str
+    adapters: tuple[str, ...] = ()
+    projector: str = ""
+    bytes_needed: int = 0
+    trace_id: str = field(default="", compare=False)
 
     def suffices(self, other: LoadSpec) -> bool:
         """Whether a model loaded as `self` can answer a request for `other`, wherever the weights are.

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import NoReturn, Protocol
 
+from engine.client import Client
+from engine.embed_messages import Embed, Rerank
 from engine.messages import (
     FRAME_HEADER,
     MAX_FRAME,
     Cancel,
-    Client,
     Constrain,
     Detokenize,
-    Embed,
     Extend,
     Failed,
     FromRunner,
@@ -28,7 +28,6 @@ from engine.messages import (
     Pause,
     Ping,
     Report,
-    Rerank,
     Resize,
     Submit,
     Text,

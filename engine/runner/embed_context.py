@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engine.messages import EmbeddingSizes
+from engine.embed_messages import EmbeddingSizes
 from engine.runner.batch import Batch
 from engine.runner.context import ABORTED, CACHE_TYPES, Context, DecodeError
 from engine.runner.llamacpp import C

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.messages import EmbeddingSizes, Failed, FromRunner
+from engine.embed_messages import EmbeddingSizes
+from engine.messages import Failed, FromRunner
 from engine.runner.batch import Batch
 from engine.runner.context import Context, DecodeError, ModelError
 from engine.runner.embed_budget import EmbedBudget

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.messages import Embed, Embedded, FromRunner, Rerank
+from engine.embed_messages import Embed, Embedded, Rerank
+from engine.messages import FromRunner
 from engine.runner.embed_context import Vector
 from engine.runner.preprocess import PromptRejected
 from engine.runner.vocabulary import Vocabulary

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.messages import Rerank, Reranked
+from engine.embed_messages import Rerank, Reranked
 from engine.runner.embed_request import EmbedText, PoolJob
 from engine.runner.llamacpp import C
 from engine.runner.preprocess import PromptRejected

@@ -6,7 +6,8 @@ from array import array
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-from engine.messages import NO_LIMIT, NOBODY, Client, Done, padded
+from engine.client import NOBODY, Client
+from engine.messages import NO_LIMIT, Done, padded
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.known_tokens import Reuse
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs

@@ -8,7 +8,7 @@ from itertools import count
 from queue import Empty
 from typing import Generic, Protocol, TypeVar
 
-from engine.messages import Client
+from engine.client import Client
 
 REMEMBERED = 1024  # clients, and programs of clients
 

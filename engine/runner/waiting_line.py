@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import count
 
-from engine.messages import Client
+from engine.client import Client
 from engine.runner.sequence import Sequence
 from engine.runner.turns import Turns
 

@@ -15,10 +15,10 @@ import pytest
 from engine.api import ChatRequest, Delta, EmbedRequest, Final, GenerateRequest, Message
 from engine.engine import Engine
 from engine.errors import EngineStopped, LoadFailed, ModelNotFound
+from engine.loading.config import PoolConfig
 from engine.loading.derivations import RepackCache
 from engine.loading.image_tokens import LEAST_IMAGE_TOKENS
 from engine.loading.memory import BYTES_OF_MASK, FULL_CONTEXTS_CPU, PROJECTOR_OVERHEAD
-from engine.loading.pool import PoolConfig
 from engine.model import Models
 from registry.gguf import read_header
 from registry.manifest import CONFIG, MODEL, Layer, Manifest

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from engine.embed_messages import Embed, Rerank
 from engine.loading.devices import Device
 from engine.loading.memory import (
     BATCH,
@@ -28,7 +29,8 @@ from engine.loading.memory import (
     plan,
 )
 from engine.loading.process import RunnerProcess
-from engine.messages import CONTEXT_PADDING, Embed, Rerank
+from engine.loading.state import LoadOptions
+from engine.messages import CONTEXT_PADDING
 from registry.gguf import GGUFHeader, read_header
 from tests.engine.berts import bert_reranker, chat_reranker, tiny_bert
 from tests.engine.runner.harness import TINYCHAT, load
@@ -80,7 +82,8 @@ def test_a_pass_is_small_where_words_are_many(tmp_path: Path) -> None:
 
 def planned(path: Path, *, generates: bool, num_ctx: int) -> MemoryPlan:
     host = Device("cpu", "cpu", 1 << 40, 1 << 40)
-    return plan(read_header(path), Request(num_ctx=num_ctx, generates=generates), Limits(), host, ())
+    request = Request(options=LoadOptions(num_ctx=num_ctx), generates=generates)
+    return plan(read_header(path), request, Limits(), host, ())
 
 
 def resident(process: RunnerProcess) -> int:

@@ -8,7 +8,7 @@ from engine.loading import memory
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.image_tokens import image_tokens, most_patches
-from engine.loading.state import LoadSpec
+from engine.loading.state import LoadOptions, LoadSpec
 from registry.gguf import read_header
 from tests.seen import files_of
 
@@ -50,7 +50,9 @@ def test_the_plan_has_room_for_it() -> None:
 
     def plan(projector: int = 0, row_cache: int = 0) -> memory.MemoryPlan:
         limits = memory.Limits(parallel=1, row_cache=row_cache)
-        return memory.plan(header, memory.Request(num_ctx=4096, projector=projector), limits, host, ())
+        return memory.plan(
+            header, memory.Request(options=LoadOptions(num_ctx=4096), projector=projector), limits, host, ()
+        )
 
     assert plan(projector=GIB, row_cache=1 << 20).total == plan().total + GIB + (1 << 20)
     rows = plan(projector=GIB, row_cache=GIB).row_cache

@@ -14,6 +14,7 @@ from engine.loading.devices import Device
 from engine.loading.memory import MAX_PARALLEL_CPU, Limits, MemoryPlan, Request, copied_bytes, plan, with_context
 from engine.loading.placement import CELL_OVERHEAD
 from engine.loading.sizes import CacheTypes, ModelSizes
+from engine.loading.state import LoadOptions
 from engine.messages import CONTEXT_PADDING, HOST, DeviceBuffers
 from registry.gguf import GGUFHeader, read_header
 from tests.engine.runner.harness import TINYCHAT
@@ -43,6 +44,10 @@ def gpu(free: int, name: str = "CUDA0") -> Device:
     return Device("cuda", "gpu", 2 * free, free, name)
 
 
+def asked(num_ctx: int = 4096, copied: int = 0, **options: Any) -> Request:
+    return Request(options=LoadOptions(**{"num_ctx": num_ctx, "num_ctx_auto": False} | options), copied=copied)
+
+
 Planned = Callable[..., MemoryPlan]
 
 
@@ -52,7 +57,7 @@ def planned(header: GGUFHeader) -> Planned:
         *, parallel: int | None = None, host: Device | None = None, gpus: tuple[Device, ...] = (), **wishes: Any
     ) -> MemoryPlan:
         limits = Limits(parallel=parallel, prompt_cache=wishes.pop("prompt_cache", None))
-        return plan(header, Request(**{"num_ctx": 4096} | wishes), limits, host or cpu(64 * GIB), gpus)
+        return plan(header, asked(**wishes), limits, host or cpu(64 * GIB), gpus)
 
     return planned
 
@@ -108,7 +113,7 @@ def test_a_gpu_takes_more_sequences_and_all_layers_that_fit(planned: Planned) ->
 def test_a_plan_is_always_one_that_can_be_loaded(
     header: GGUFHeader, free: int, num_ctx: int, limit: int | None
 ) -> None:
-    memory_plan = plan(header, Request(num_ctx=num_ctx), Limits(parallel=limit), cpu(free), ())
+    memory_plan = plan(header, asked(num_ctx), Limits(parallel=limit), cpu(free), ())
     assert 1 <= memory_plan.n_parallel <= (limit or MAX_PARALLEL_CPU)
     assert num_ctx <= memory_plan.n_cells
     assert memory_plan.n_cells % 256 == 0
@@ -119,7 +124,7 @@ def test_a_plan_is_always_one_that_can_be_loaded(
 def test_a_header_without_shapes_is_no_error(header: GGUFHeader) -> None:
     bare = replace(header, metadata={"general.architecture": "none"}, tensors=())
     assert ModelSizes.of(bare).cell(CacheTypes()) == 0
-    assert plan(bare, Request(num_ctx=4096), Limits(), cpu(GIB), ()).n_cells == 8 * 4096
+    assert plan(bare, asked(), Limits(), cpu(GIB), ()).n_cells == 8 * 4096
 
 
 def test_copied_weights_are_there_twice(planned: Planned) -> None:
@@ -203,7 +208,7 @@ def test_no_context_takes_more_than_there_is(
     header: GGUFHeader, num_ctx: int, cells: int, free: int, parallel: int
 ) -> None:
     limits = Limits(parallel=parallel, prompt_cache=0)
-    before = plan(header, Request(num_ctx=4096), limits, cpu(64 * GIB), ())
+    before = plan(header, asked(), limits, cpu(64 * GIB), ())
     got, after = longer(before, num_ctx, cells, host=cpu(free))
     assert 4096 <= got <= num_ctx
     assert after.n_cells >= max(got, before.n_cells)
@@ -220,13 +225,13 @@ def test_an_automatic_context_is_lowered_before_layers_leave_the_gpu(header: GGU
         (MARGIN + ModelSizes.of(header).weights + (40 << 20), True, (4096, True)),
         (MARGIN + 3 * GIB // 2, False, (262_144, False)),
     ]:
-        request = Request(num_ctx=262_144, automatic=automatic)
+        request = asked(262_144, num_ctx_auto=automatic)
         found = plan(header, request, Limits(parallel=1), cpu(64 * GIB), (gpu(free),))
         assert (found.num_ctx, found.placement.complete) == expected
 
 
 def test_the_least_automatic_context_is_kept(header: GGUFHeader) -> None:
-    request = Request(num_ctx=262_144, automatic=True)
+    request = asked(262_144, num_ctx_auto=True)
     limits = Limits(parallel=1, least_context=32_768)
     found = plan(header, request, limits, cpu(64 * GIB), (gpu(MARGIN + ModelSizes.of(header).weights + (40 << 20)),))
     assert (found.num_ctx, found.placement.complete) == (32_768, False)
@@ -243,7 +248,7 @@ def test_no_gpu_gets_more_than_it_has_free(
 ) -> None:
     gpus = tuple(gpu(size, f"CUDA{number}") for number, size in enumerate(free))
     limits = Limits(parallel=parallel, spread=spread, margins=(MARGIN, MARGIN // 2))
-    found = plan(header, Request(num_ctx=num_ctx), limits, cpu(1000 * GIB), gpus)
+    found = plan(header, asked(num_ctx), limits, cpu(1000 * GIB), gpus)
     for share in found.placement.gpus:
         assert share.total <= share.device.free
     assert sum(share.layers for share in found.placement.shares) == 7

@@ -10,6 +10,7 @@ from engine.loading.devices import Device
 from engine.loading.memory import Limits, MemoryPlan, Request, plan
 from engine.loading.placement import Demand, Placement, Wish, place
 from engine.loading.sizes import CacheTypes, LayerSizes, ModelSizes, Pass
+from engine.loading.state import LoadOptions
 from registry.gguf import GGUFHeader, read_header
 from tests.memory.headers import KNOWN
 
@@ -40,7 +41,7 @@ def planned(
     main_gpu: int | None = None,
     limits: Limits | None = None,
 ) -> MemoryPlan:
-    request = Request(num_ctx=num_ctx, automatic=automatic, num_gpu=num_gpu, main_gpu=main_gpu)
+    request = Request(options=LoadOptions(num_ctx=num_ctx, num_ctx_auto=automatic, num_gpu=num_gpu, main_gpu=main_gpu))
     return plan(header, request, limits or Limits(), host, gpus)
 
 

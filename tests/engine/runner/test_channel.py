@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from engine import messages
+from engine.embed_messages import Embed
 from engine.messages import (
     FRAME_HEADER,
     Cancel,
     Constrain,
     Detokenize,
-    Embed,
     Failed,
     FromRunner,
     Grammar,

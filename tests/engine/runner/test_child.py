@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.messages import Embed, Embedded, EmbeddingSizes
+from engine.embed_messages import Embed, Embedded, EmbeddingSizes
 from engine.runner.child import Loops
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import make_job

@@ -12,7 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.messages import NOBODY, Client, Embed, Embedded, EmbeddingSizes, Failed, FromRunner, Rerank, Reranked
+from engine.client import NOBODY, Client
+from engine.embed_messages import Embed, Embedded, EmbeddingSizes, Rerank, Reranked
+from engine.messages import Failed, FromRunner
 from engine.runner.context import Context
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import NOT_FINITE, make_job

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.messages import Embed
+from engine.embed_messages import Embed
 from engine.runner.embed_request import NO_ROOM, TOO_LONG, EmbedJob, EmbedText, make_job
 from engine.runner.preprocess import PromptRejected
 from engine.runner.vocabulary import Vocabulary

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.messages import Rerank
+from engine.embed_messages import Rerank
 from engine.runner.preprocess import PromptRejected
 from engine.runner.rerank_request import LONG_DOCUMENT, LONG_QUERY, RerankJob, make_rerank_job
 from engine.runner.vocabulary import Vocabulary

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.messages import Client, Done
+from engine.client import Client
+from engine.messages import Done
 from engine.runner import admission
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.sampling import TokenSampler

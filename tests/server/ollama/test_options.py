@@ -105,7 +105,7 @@ def load_message_of(model: Model, **options: Any) -> LoadModel:
     gpus = [Device("cuda", "gpu", 8 * GIB, 8 * GIB, f"CUDA{number}") for number in range(2)]
     weights = Weights(stored.weights, stored.header)
     spec = load_spec(stored, weights, resolve_options({}, options), 512, len(gpus))
-    request = memory.Request(num_ctx=spec.num_ctx, num_gpu=spec.num_gpu, main_gpu=spec.main_gpu)
+    request = memory.Request(options=spec)
     host = Device("cpu", "cpu", 8 * GIB, 8 * GIB)
     plan = memory.plan(stored.header, request, memory.Limits(parallel=1), host, gpus)
     return load_message(stored, weights, spec, plan, None)

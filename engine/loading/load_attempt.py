@@ -1,0 +1,95 @@
+"""One attempt to load a model: a process, a plan, a message, and why there is no model at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import replace
+
+from engine.errors import EngineError, LoadCrashed, LoadFailed
+from engine.loading.config import PoolConfig
+from engine.loading.crashes import LoadCrashes
+from engine.loading.derivations import Weights
+from engine.loading.lean import lean_message
+from engine.loading.load_options import load_message
+from engine.loading.loaded_model import LoadedModel
+from engine.loading.memory import MemoryPlan
+from engine.loading.process import RunnerProcess
+from engine.loading.spare import SpareProcess
+from engine.loading.state import LoadSpec
+from engine.messages import Loaded, LoadModel
+from engine.model import Model
+
+_INCOMPATIBLE = (
+    ": this model may be incompatible with your version of Ollama. If you previously pulled this model, "
+    "try updating it by running `ollama pull {name}`"
+)
+
+
+class LoadAttempt:
+    """The attempt `number` (from 1; later ones are leaner) to load a model as `spec` says.
+
+    `identity` is what crashes are counted under. Whoever `run`s it and gets no model must `end` it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        weights: Weights,
+        spec: LoadSpec,
+        number: int,
+        config: PoolConfig,
+        spare: SpareProcess,
+        crashes: LoadCrashes,
+    ) -> None:
+        self.model, self.weights, self.spec, self.number = model, weights, spec, number
+        self.identity: Hashable = None
+        self._config, self._spare, self._crashes = config, spare, crashes
+        self._process: RunnerProcess | None = None
+
+    @property
+    def killed(self) -> bool:
+        """Whether its process was killed, as where memory is short."""
+        return self._process is not None and self._process.killed
+
+    async def run(
+        self, plan: Callable[[LoadAttempt], Awaitable[tuple[LoadSpec, MemoryPlan]]]
+    ) -> tuple[LoadedModel, MemoryPlan]:
+        """Load the model as `plan` says, which is asked once there is a process. Returns the plan too.
+
+        Raises LoadFailed, OutOfMemory, OSError and what `plan` raises.
+        """
+        stamp = await asyncio.to_thread(self.weights.stamp)
+        self.identity = replace(self.spec, bytes_needed=0), self.model.digest, stamp
+        if (verdict := self._crashes.verdict(self.identity)) is not None:
+            raise LoadFailed(verdict)
+        self._process = await self._spare.take()
+        spec, planned = await plan(self)
+        flash_attention = self._config.flash_attention
+        message = await asyncio.to_thread(load_message, self.model, self.weights, spec, planned, flash_attention)
+        self._process.model = self.model.name.shortest
+        report = await self._loaded(self._process, lean_message(message, self.number))
+        return LoadedModel.of(self.model, self._process, self.spec, planned, report), planned
+
+    async def _loaded(self, process: RunnerProcess, message: LoadModel) -> Loaded:
+        """What the process reports. One that hangs is replaced, once."""
+        try:
+            try:
+                return await process.load(message, self._config.load_timeout)
+            except LoadFailed:
+                if not process.hung:
+                    raise
+                self._process = await self._spare.replace(process)
+                return await self._process.load(message, self._config.load_timeout)
+        except LoadCrashed as error:
+            raise LoadFailed(await self._crashes.died(self.identity, self.model.name.shortest, error)) from None
+
+    async def end(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            await self._process.close()
+
+    def reason(self, error: Exception) -> str:
+        """The error of `run`, for users."""
+        text = str(error) if isinstance(error, EngineError) else "the runner could not be started"
+        return text + _INCOMPATIBLE.format(name=self.model.name.shortest) if "failed to load model" in text else text
