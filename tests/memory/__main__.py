@@ -2,7 +2,8 @@
 
 First well-known models, without their weights: our sums beside what llama.cpp would reserve. Then small models that are
 loaded, with their contexts filled by as many requests as they take at once: predicted beside mapped pages of the file
-and the process's own memory. The exit code is 1 if one is not within the goal.
+and the process's own memory. The exit code is 1 if a sum misses the goal, which no machine changes, or if a load is far
+from it: what a process takes besides differs with libraries and processors.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from tests.memory.models import requantised, smollm2, tiny
 from tests.memory.reserved import MIB, RUNS
 
 LEAST, MOST = 0.98, 1.15
+FAR_LESS, FAR_MORE = 0.9, 1.3
 BUNDLED = "tinychat"
 QUICK_TOKENS = 1500  # in all prompts of one load together
 
@@ -151,8 +153,8 @@ def main() -> int:
     head = ("model", "context × requests", "predicted MiB", "ledger MiB", "real MiB", "predicted ÷ real", "")
     print(markdown([head, *map(_row, taken)]), end="\n\n")
     print(f"{processor()}; {time.monotonic() - started:.0f} s; goal {LEAST} to {MOST}")
-    ratios = [figure.ratio for figure in taken] + [ratio for row in worst.values() for ratio in row]
-    return int(not all(LEAST <= ratio <= MOST for ratio in ratios))
+    sums_hold = all(LEAST <= figure.ratio <= MOST for figure in figures)
+    return int(not (sums_hold and all(FAR_LESS <= load.ratio <= FAR_MORE for load in taken)))
 
 
 FILES = ("q4_0", "q8_0", "f16")
