@@ -2,6 +2,8 @@
 
 - The context of a loaded model grows for a running request if the memory for it is there, or idle models or contexts
   that have grown hold it. Nobody is drained for that: who drains may itself be waiting for more context.
+- So it does for requests that wait because they have set a longer one than it has. Where that cannot be had, the model
+  is loaded anew.
 - Where another model needs the memory, a grown context that no running request needs shrinks, before any model goes.
 - A request that has got its context, but not the cells to run beside all others, gets those if they cost nobody
   anything.
@@ -9,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine.loading.runners import Runners
@@ -51,6 +54,8 @@ class ContextGrowth:
         """A Resize has ended, as ordered or not. If not, those who wait for it get what there is."""
         assert runner.resizing is not None
         failed = num_ctx < runner.resizing
+        if failed:
+            runner.refused_ctx = min(runner.refused_ctx, runner.resizing)
         if runner.shrinks and size >= runner.size:  # it cannot: do not try again
             runner.first_ctx, runner.first_cells, runner.first_size = num_ctx, cache.cells, size
         runner.spec = replace(runner.spec, num_ctx=num_ctx)
@@ -63,10 +68,29 @@ class ContextGrowth:
         granted = [self._runners.by_ticket[action.ticket] for action in actions if isinstance(action, Grown)]
         return actions + [action for runner in granted for action in self._widen(runner)]
 
-    def widen_again(self, runner: Runner) -> list[Action]:
-        """Cells for those that got their context while it changed."""
-        widens, runner.widens = runner.widens, False
-        return self._widen(runner) if widens else []
+    def lengthen(
+        self, runner: Runner, wanted: int, contexts: Sequence[int], now: float, ahead: int = 0
+    ) -> list[Action] | None:
+        """One step towards a context of `wanted` tokens, for requests that wait with these `contexts`.
+
+        None if there cannot be as much before others that run have ended; or not beside `ahead` bytes for a load that
+        was asked for before.
+        """
+        if runner.resizing is not None:
+            return []
+        if wanted >= runner.refused_ctx or self._possible_cells(runner) < wanted:
+            return None
+        most = self._most_cells(runner, ahead)
+        if most >= wanted:
+            return [self._order(runner, wanted, most, contexts)]
+        return None if ahead else self._make_room(runner, wanted, now)
+
+    def widen_all(self) -> list[Action]:
+        """Cells for those that have got their context, as soon as it does not change any more."""
+        widening = [runner for runner in self._runners.ready if runner.widens and runner.resizing is None]
+        for runner in widening:
+            runner.widens = False
+        return [action for runner in widening for action in self._widen(runner)]
 
     def shrink(self, runner: Runner) -> Action:
         """Order the first context. From now on no request is granted that needs the longer one."""
@@ -81,18 +105,17 @@ class ContextGrowth:
             return [self._grown(growth)]
         if runner.resizing is not None:
             return []
-        others = self._runners.others(runner)
         most = self._most_cells(runner)
         if most >= growth.wanted:
             return [self._order(runner, int(min(most, growth.target)), most)]
-        staying = [other for other in others if not other.quiet and other.state is not State.LEAVING]
-        most_room = self._runners.room(staying, sum(other.least for other in staying))
-        aim = int(min(growth.wanted, runner.most_cells(most_room)))
+        aim = int(min(growth.wanted, self._possible_cells(runner)))
         if aim <= runner.spec.num_ctx:
             return [self._grown(growth)]
-        if most >= aim:
-            return [self._order(runner, aim, most)]
-        room = self._runners.room_for(runner.size_with(aim), others, now, drains=False)
+        return [self._order(runner, aim, most)] if most >= aim else self._make_room(runner, aim, now)
+
+    def _make_room(self, runner: Runner, cells: int, now: float) -> list[Action]:
+        """Let idle models go, and contexts shrink, for so many cells."""
+        room = self._runners.room_for(runner.size_with(cells), self._runners.others(runner), now, drains=False)
         spec = replace(runner.spec, trace_id="")  # the request that grows is not the one that has loaded the model
         unloads = [self._runners.unload(victim, "room for a longer context", spec) for victim in room.idle]
         return [*unloads, *(self.shrink(other) for other in room.shrinking)]
@@ -105,14 +128,20 @@ class ContextGrowth:
         if any(ticket in runner.active for ticket in self._growing):
             return []
         most = self._most_cells(runner)
-        if min(most, runner.demand) < runner.cache.cells + CONTEXT_PADDING:
+        if min(most, runner.demand()) < runner.cache.cells + CONTEXT_PADDING:
             return []
         return [self._order(runner, runner.spec.num_ctx, most)]
 
-    def _most_cells(self, runner: Runner) -> float:
-        """How many cells it can have beside the others as they are."""
+    def _most_cells(self, runner: Runner, ahead: int = 0) -> float:
+        """How many cells it can have beside the others as they are, and `ahead` bytes."""
         others = self._runners.others(runner)
-        return runner.most_cells(self._runners.room(others, sum(other.taken for other in others)))
+        return runner.most_cells(self._runners.room(others, sum(other.taken for other in others) + ahead))
+
+    def _possible_cells(self, runner: Runner) -> float:
+        """How many it can have once idle models have gone and contexts have shrunk."""
+        others = self._runners.others(runner)
+        staying = [other for other in others if not other.quiet and other.state is not State.LEAVING]
+        return runner.most_cells(self._runners.room(staying, sum(other.least for other in staying)))
 
     def _grown(self, growth: _Growth) -> Action:
         """Tell a request what context it may use now."""
@@ -122,8 +151,8 @@ class ContextGrowth:
         runner.active[growth.ticket] = num_ctx
         return Grown(growth.ticket, num_ctx)
 
-    def _order(self, runner: Runner, num_ctx: int, most: float) -> Action:
-        """Order a longer context, and cells for all that run: at most so many."""
-        cells = max(runner.cache.cells, int(min(most, padded(max(num_ctx, runner.demand)))))
+    def _order(self, runner: Runner, num_ctx: int, most: float, contexts: Sequence[int] = ()) -> Action:
+        """Order a longer context, and cells for all that run and that wait with these `contexts`: at most so many."""
+        cells = max(runner.cache.cells, int(min(most, padded(max(num_ctx, runner.demand(contexts))))))
         runner.resizing, runner.reserved = num_ctx, runner.size_with(cells) - runner.size
         return Resize(runner.key, num_ctx, cells)

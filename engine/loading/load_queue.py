@@ -3,6 +3,8 @@
 - Loads of different models run side by side, at most `max_loads` of them. Each has its memory reserved from its start.
 - The head of the queue, its first request whose model is not being loaded, has room made for it: idle models go, then
   busy ones drain, which take no new requests until they are idle. Only the head drains, so no request waits for ever.
+- A request whose model is loaded with too short a context waits until that has grown, which is no load: it drains
+  nobody. Only where it cannot grow is the model loaded anew.
 - Who drains has had its turn: TURN times as long as its load took, it takes all requests, so that loading does not
   become most of the work. All turns before a request's own together take at most `max_wait` seconds. If it lasts longer
   than PATIENCE until a draining model is idle, all others drain too: whichever is idle first goes.
@@ -52,6 +54,7 @@ class LoadQueue:
         self._next_turn = math.inf  # when a model that is to drain has had its turn
         self._resting: dict[str, float] = {}  # by key: until when no other placement reloads it
         self._failures: dict[str, int] = {}  # by key: attempts for which there was no memory
+        self._growing: set[int] = set()  # the tickets of those whose model's context grows for them
 
     def attempt(self, key: str) -> int:
         """The number of the attempt to load a model that is under way, or will be next: 1 for the first."""
@@ -89,6 +92,7 @@ class LoadQueue:
         wanted = {waiting.spec.key for waiting in self.waiting.values()}
         self._failures = {key: count for key, count in self._failures.items() if key in wanted}
         while True:
+            actions += self._lengthen(now)
             needs = self._needs()
             self._next_turn = math.inf
             self._head = needs[0].ticket if needs else None
@@ -112,12 +116,46 @@ class LoadQueue:
         patience = math.inf if self._drains_since is None else self._drains_since + PATIENCE
         return min(self._next_turn, patience if patience > now else math.inf)
 
+    def _lengthen(self, now: float) -> list[Action]:
+        """Steps towards longer contexts of loaded models, for requests that lack nothing else.
+
+        Nothing is taken from the head: behind it a context grows only where its load fits beside that.
+        """
+        self._growing.clear()
+        contexts: dict[str, list[int]] = {}
+        for waiting in self.waiting.values():
+            contexts.setdefault(waiting.spec.key, []).append(waiting.spec.num_ctx)
+        actions: list[Action] = []
+        head: LoadSpec | None = None
+        for waiting in self.waiting.values():
+            spec = waiting.spec
+            runner = self._runners.by_key.get(spec.key)
+            steps = None
+            if runner is not None and self._may_grow(runner, spec) and (head is None or head.key != spec.key):
+                ahead = 0 if head is None else max(1, head.bytes_needed)
+                steps = self._growth.lengthen(runner, spec.num_ctx, contexts[spec.key], now, ahead)
+            if steps is not None:
+                self._growing.add(waiting.ticket)
+                actions += steps
+            elif head is None and not self._is_coming(waiting):
+                head = spec
+        return actions
+
+    def _may_grow(self, runner: Runner, spec: LoadSpec) -> bool:
+        """Whether a longer context is all that a loaded model lacks, and nobody waits for its place."""
+        ready = runner.state is State.READY and runner.key not in self._runners.draining
+        return ready and runner.spec.lacks_only_context(spec)
+
+    def _is_coming(self, waiting: Waiting) -> bool:
+        """Whether a load in progress will serve a request."""
+        runner = self._runners.by_key.get(waiting.spec.key)
+        return runner is not None and runner.state is State.LOADING and runner.spec.serves(waiting.spec)
+
     def _needs(self) -> list[Waiting]:
-        """The first request for each model that no load in progress will serve."""
+        """The first request for each model that no load in progress will serve, and no context that grows."""
         needs: dict[str, Waiting] = {}
         for waiting in self.waiting.values():
-            runner = self._runners.by_key.get(waiting.spec.key)
-            if runner is None or runner.state is not State.LOADING or not runner.spec.serves(waiting.spec):
+            if waiting.ticket not in self._growing and not self._is_coming(waiting):
                 needs.setdefault(waiting.spec.key, waiting)
         return list(needs.values())
 

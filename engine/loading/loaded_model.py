@@ -49,7 +49,7 @@ class LoadedModel:
     """A model, the process that has loaded it, and the bytes that it takes (`size`).
 
     `num_ctx` are the tokens of context that it has now, and `plan` is what it takes for them, by what its process has
-    reported. `embedding_bytes` are those that the first text to embed will add, then 0. `names` are the full names
+    reported. `embedding_bytes` are those that texts to embed have added. `names` are the full names
     under which it was asked for, with the digests of their manifests, the latest one at the end.
     """
 
@@ -66,7 +66,7 @@ class LoadedModel:
     def of(cls, model: Model, process: RunnerProcess, spec: LoadSpec, plan: MemoryPlan, loaded: Loaded) -> LoadedModel:
         """A model just loaded. Its size is the planned one, corrected by what its process reports of each device."""
         real = replace(plan, placement=plan.placement.measured(loaded.buffers, passes=plan.generates))
-        return cls(model, process, spec, real.total, plan.embedding_bytes, plan.num_ctx, real)
+        return cls(model, process, spec, real.total, 0, plan.num_ctx, real)
 
     def charged(self, ledger: Ledger) -> tuple[int, CacheSize]:
         """What it counts for, and its KV cache."""
@@ -88,9 +88,10 @@ class LoadedModel:
             log.warning("no memory for a longer context", extra=fields(model=self.model.name.shortest, **values))
 
     def count_embedding(self) -> None:
-        """Add `embedding_bytes` to the size, the first time that it embeds."""
-        self.size += self.embedding_bytes
-        self.embedding_bytes = 0
+        """Add to the size what texts to embed may take by now: more, where the context has grown."""
+        needed = self.plan.embedding_for(self.model.header, self.num_ctx)
+        self.size += max(0, needed - self.embedding_bytes)
+        self.embedding_bytes = max(needed, self.embedding_bytes)
 
     def asked_as(self, model: Model) -> None:
         """A request has asked for it by this name."""

@@ -166,6 +166,14 @@ class MemoryPlan:
         """Layers on GPUs, the output as one of them; -1: all."""
         return -1 if self.placement.gpu_layers == self.placement.layers else self.placement.gpu_layers
 
+    def embedding_for(self, header: GGUFHeader, num_ctx: int) -> int:
+        """What texts to embed add where the context has grown to `num_ctx` tokens; 0 where it is counted already."""
+        if not self.generates or num_ctx <= self.num_ctx:
+            return self.embedding_bytes
+        longest = min(padded(num_ctx), LONGEST_BESIDE)
+        sizes = msgspec.structs.replace(self.embedding, longest=max(longest, self.embedding.longest))
+        return embedding_bytes(header, sizes, self.bytes_per_cell)
+
     def with_cells(self, cells: int) -> MemoryPlan:
         """The same with another number of cells."""
         if self.generates:

@@ -9,7 +9,8 @@ of a process is reported once, by `load_failed`, `unloaded` or `crashed`. The ru
 - A request for another placement of the weights (`num_gpu`, `main_gpu`, `use_mmap`) reloads a model once it is idle.
   After that the model rests: for REST_SHARE times as long as the load took, such requests run on it as it is. A request
   without a placement waits until the model can be reloaded with the default one.
-- The context of a loaded model grows for its requests, and shrinks for other models: `context_growth`.
+- The context of a loaded model grows for its requests, also for one that has set a longer one, and shrinks for other
+  models: `context_growth`.
 - A model is unloaded after its keep-alive time without requests. A request without such a time leaves it as it was.
 """
 
@@ -83,7 +84,7 @@ class Scheduler:
         """A request arrives. Its ticket gets a Grant or a Refuse, now or later, unless it finishes first."""
         waiting = Waiting(ticket, spec, keep_alive, default_keep_alive)
         if self.can_run(spec, now):
-            return [self._grant(waiting, self._runners.by_key[spec.key])]
+            return [self._grant(waiting, self._runners.by_key[spec.key]), *self._growth.widen_all()]
         if self.full:
             return [Refuse(ticket, Refusal.BUSY)]
         self._queue.waiting[ticket] = waiting
@@ -152,7 +153,7 @@ class Scheduler:
         if runner is None or runner.resizing is None:
             return []
         told = self._growth.changed(runner, num_ctx, size, cache)
-        return told + self._reconcile(now) + self._growth.widen_again(runner)
+        return told + self._reconcile(now)
 
     def load_failed(self, key: str, now: float, reason: str) -> list[Action]:
         """A load has failed and its process is gone: refuse the requests that it would have served."""
@@ -244,7 +245,7 @@ class Scheduler:
         self._queue.forget_head()
         actions = self._grant_all(now) + self._growth.grow_all(now)
         actions += self._queue.advance(now)
-        return actions + self._grant_all(now) + self._expire_idle(now)
+        return actions + self._grant_all(now) + self._growth.widen_all() + self._expire_idle(now)
 
     def _grant_all(self, now: float) -> list[Action]:
         """Grant all waiting requests that can run."""
@@ -256,10 +257,12 @@ class Scheduler:
         return granted
 
     def _grant(self, waiting: Waiting, runner: Runner) -> Action:
+        """Let a request run, in a grown context with cells of its own, if these cost nobody anything."""
         if waiting.keep_alive is not None:
             runner.keep_alive = waiting.keep_alive
         runner.active[waiting.ticket] = waiting.spec.num_ctx
         self._runners.by_ticket[waiting.ticket] = runner
+        runner.widens |= waiting.spec.num_ctx > runner.first_ctx
         return Grant(waiting.ticket, runner.key)
 
     def _abandoned(self, key: str) -> list[Action]:

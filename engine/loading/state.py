@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -66,6 +67,11 @@ class LoadSpec(LoadOptions):
     def serves(self, other: LoadSpec) -> bool:
         """As `suffices`, and the weights are placed as the request asks; without a wish, by default."""
         return self.suffices(other) and self.placement == other.placement
+
+    def lacks_only_context(self, other: LoadSpec) -> bool:
+        """Whether a model loaded as `self` would serve a request for `other` if its context were longer."""
+        asked = (other.key, other.adapters, other.projector, other.placement)
+        return (self.key, self.adapters, self.projector, self.placement) == asked and not self.suffices(other)
 
 
 class Refusal(Enum):
@@ -197,9 +203,9 @@ class Runner:
 
     `cost` is how long its load took, `ready_at` when that ended. `active` are the tickets of the requests that run in
     it, with the tokens of context that each may use or wants. `spec` has the context that it has now, `cache` its
-    cells; it was loaded with `first_ctx` tokens and `first_cells`, and took `first_size` bytes. While its context
-    changes, `resizing` is the ordered number of tokens, and it takes `reserved` bytes more or `shrinks`; if it
-    `widens`, more cells are looked for afterwards.
+    cells; it was loaded with `first_ctx` tokens and `first_cells`, and took `first_size` bytes. A context of
+    `refused_ctx` tokens could not be had. While its context changes, `resizing` is the ordered number of tokens, and it
+    takes `reserved` bytes more or `shrinks`; if it `widens`, more cells are looked for afterwards.
     """
 
     spec: LoadSpec
@@ -215,6 +221,7 @@ class Runner:
     first_ctx: int = 0
     first_cells: int = 0
     first_size: int = 0
+    refused_ctx: float = math.inf
     resizing: int | None = None
     reserved: int = 0
     shrinks: bool = False
@@ -256,10 +263,9 @@ class Runner:
         """Bytes that it will take if its context shrinks as far as it can, or does what was ordered."""
         return self.first_size if self.shrinkable or self.shrinks else self.taken
 
-    @property
-    def demand(self) -> int:
-        """Cells for all that run and may run at once, each with all of its context."""
-        return sum(sorted(self.active.values(), reverse=True)[: self.cache.streams])
+    def demand(self, more: Sequence[int] = ()) -> int:
+        """Cells for all that run and may run at once, each with all of its context; `more`: contexts of others."""
+        return sum(sorted([*self.active.values(), *more], reverse=True)[: self.cache.streams])
 
     def most_cells(self, room: float) -> float:
         """How many cells it can have where it may take `room` bytes. Those that it has cost nothing.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from engine.embed_messages import EmbeddingSizes
-from engine.messages import Failed, FromRunner
+from engine.messages import Failed, FromRunner, padded
 from engine.runner.batch import Batch
 from engine.runner.context import Context, DecodeError, ModelError
 from engine.runner.embed_budget import EmbedBudget
@@ -77,7 +77,11 @@ class EmbedLoop:
         return not self.idle and not (crowded and time.perf_counter() < self._rest_until)
 
     def submit(self, job: PoolJob) -> None:
-        """Queue a request."""
+        """Queue a request. A text may be longer than those before: the context has grown."""
+        longest = max((len(text.tokens) for text in job.texts), default=0)
+        if longest > self._sizes.longest and not self.resize(padded(longest)):
+            self._emit([Failed(job.id, "internal", "no memory for so long a text")])
+            return
         self._jobs.append(job)
         _log(job, "texts queued", texts=len(job.texts), tokens=sum(len(text.tokens) for text in job.texts))
 

@@ -503,6 +503,74 @@ async def test_a_context_shrinks_to_what_the_scheduler_says(engine: Engine) -> N
     )
 
 
+def set_larger(prompt: str, num_predict: int = 8) -> GenerateRequest:
+    request = raw(prompt, num_predict)
+    request.options["num_ctx"] = TRAINED
+    return request
+
+
+async def test_a_longer_context_that_a_request_sets_reads_no_weights_again(
+    engine: Engine, lines: pytest.LogCaptureFixture
+) -> None:
+    story = engine.generate(ask("Write a long story.", think=False, options={"num_predict": 100}))
+    await anext(story)
+    process = pids(engine)
+    answers = await asyncio.gather(*(numbers(engine, set_larger(f"{n} {LONG}", 40)) for n in range(2)))
+    assert all((final.prompt_cut, final.eval_count) == (0, 40) for _, _, final in answers)
+    assert (await collect(story))[2].eval_count > 1
+    assert contexts(engine) == {"tinychat": TRAINED}
+    assert pids(engine) == process
+    assert [r.getMessage() for r in lines.records].count("loaded") == 1
+    assert ledger(engine) == list(sizes(engine).values())
+    await engine.unload("tinychat")
+    for number, (text, scores, _) in enumerate(answers):
+        assert (await numbers(engine, set_larger(f"{number} {LONG}", 40)))[:2] == (text, scores)
+
+
+async def test_without_memory_to_grow_a_longer_context_that_is_set_is_loaded(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCaptureFixture
+) -> None:
+    await numbers(engine, raw("Hello"))
+    process = pids(engine)
+
+    async def none(self: LoadPlanner, plan: memory.MemoryPlan, num_ctx: int, cells: int) -> Any:
+        return FIRST, plan
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LoadPlanner, "with_context", none)
+        _, _, final = await numbers(engine, set_larger(LONG))
+    assert final.prompt_cut == 0
+    assert contexts(engine) == {"tinychat": TRAINED}
+    assert not pids(engine) & process
+    assert "no memory for a longer context" in lines.messages
+    assert ledger(engine) == list(sizes(engine).values())
+
+
+async def test_a_child_that_dies_while_a_set_context_grows_costs_no_request(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    await numbers(engine, raw("Hello"))
+    growing = asyncio.create_task(numbers(engine, set_larger(LONG)))
+    await held.begun.wait()
+    os.kill(*pids(engine), signal.SIGKILL)
+    held.free.set()
+    assert (await growing)[2].prompt_cut == 0, "it has not begun there"
+
+
+async def test_a_chat_model_embeds_what_its_grown_context_holds(engine: Engine) -> None:
+    request = EmbedRequest(model="tinychat", texts=["Hello"], options={"num_ctx": TRAINED})
+    await numbers(engine, raw("Hello"))
+    process = pids(engine)
+    await engine.embed(replace(request, options={"num_ctx": FIRST}))
+    before = sizes(engine)["tinychat"]
+    long = replace(request, texts=[TOO_LONG])
+    assert (await engine.embed(long)).prompt_eval_count == TRAINED
+    assert pids(engine) == process
+    assert sizes(engine)["tinychat"] > before
+    assert ledger(engine) == list(sizes(engine).values())
+
+
 async def test_an_engine_that_stops_while_a_context_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch)
     async with running(tmp_path / "models") as engine:

@@ -152,7 +152,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
                         assert self.waiting or self.growing, "only need takes a context away"
                         process.spec = dataclasses.replace(process.spec, num_ctx=num_ctx)
                     elif num_ctx > process.num_ctx:
-                        assert any(self.growing[t] > process.num_ctx for t in process.running if t in self.growing)
+                        growing = [self.growing[t] for t in process.running if t in self.growing]
+                        asked = [s.num_ctx for s in self.waiting.values() if process.spec.lacks_only_context(s)]
+                        assert any(wanted > process.num_ctx for wanted in growing + asked)
                     else:
                         assert process.cells < cells <= sum(process.needs.values())
                 case Grown(ticket, num_ctx):

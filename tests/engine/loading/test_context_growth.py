@@ -1,6 +1,6 @@
 """Who gets more context, and whose context shrinks for it."""
 
-from engine.loading.state import Grant, Grown, Resize, StartLoad, Unload
+from engine.loading.state import Grant, Grown, Resize, StartLoad, State, Unload
 from tests.engine.loading.scheduling import CTX, Contexts, spec
 
 
@@ -150,7 +150,10 @@ def test_a_context_that_nobody_needs_shrinks_before_a_model_goes() -> None:
     assert driver.scheduler.tick(1.0) == [], "nobody wants the memory"
     assert driver.ask("b", bytes_needed=15 * CTX) == [Resize("a", CTX, CTX)], "though a request runs in it"
     assert driver.ask("a", num_ctx=2 * CTX, num_ctx_auto=False) == [], "it may be too small for that by now"
-    assert driver.changed("a", CTX) == [StartLoad("b", spec("b", bytes_needed=15 * CTX))]
+    assert driver.changed("a", CTX) == [
+        Resize("a", 2 * CTX, 2 * CTX),
+        StartLoad("b", spec("b", bytes_needed=15 * CTX)),
+    ], "there is room for both"
     assert driver.taken() == {"idle": 10 * CTX, "a": 10 * CTX, "b": 15 * CTX}
 
 
@@ -212,3 +215,80 @@ def test_what_embedding_takes_stays_when_a_context_shrinks() -> None:
     driver.scheduler.size_changed("a", 22 * CTX)
     driver.finish(ticket)
     assert driver.ask("b", bytes_needed=27 * CTX + 1) == [Unload("a")]
+
+
+LARGER = {"num_ctx": 4 * CTX, "num_ctx_auto": False}
+
+
+def test_a_context_grows_for_a_request_that_has_set_a_longer_one() -> None:
+    driver = Contexts(budget=100 * CTX)
+    driver.streams = 4
+    running = driver.load("a")
+    assert driver.ask("a", **LARGER) == [Resize("a", 4 * CTX, 5 * CTX)], "with cells for what runs beside it"
+    assert driver.ask("a", num_ctx=CTX) == [Grant(3, "a")], "others need not wait for it"
+    assert driver.ask("a", **LARGER | {"num_ctx": 8 * CTX}) == []
+    assert driver.changed("a", 4 * CTX, 5 * CTX) == [Grant(2, "a"), Resize("a", 8 * CTX, 14 * CTX)]
+    assert driver.changed("a", 8 * CTX, 14 * CTX) == [Grant(4, "a")]
+    assert driver.ask("a", **LARGER) == [Grant(5, "a"), Resize("a", 8 * CTX, 17 * CTX)], "and cells of its own"
+    for ticket in range(running, 6):
+        driver.finish(ticket)
+    assert driver.states() == {"a": State.READY}
+
+
+def test_idle_models_go_for_a_longer_context_that_was_set() -> None:
+    driver = Contexts(max_loaded=9, budget=40 * CTX)
+    driver.load("a")
+    driver.serve("idle", bytes_needed=25 * CTX, size=25 * CTX)
+    assert driver.ask("a", **LARGER | {"num_ctx": 6 * CTX}) == [Unload("idle")]
+    assert driver.unloaded("idle") == [Resize("a", 6 * CTX, 6 * CTX)]
+
+
+def test_without_room_for_a_longer_context_the_model_is_loaded_anew() -> None:
+    driver = Contexts(max_loaded=9, budget=30 * CTX)
+    running = driver.load("a")
+    busy = driver.load("busy", size=17 * CTX)
+    larger = {"bytes_needed": 13 * CTX, **LARGER}
+    assert driver.ask("a", **larger) == [], "10 of its own and 4 new ones are 1 too many while it grows"
+    assert driver.ask("a", num_ctx=CTX) == [], "it drains"
+    driver.finish(running)
+    assert driver.states()["a"] is State.LEAVING
+    assert driver.unloaded("a") == [StartLoad("a", spec("a", **larger))]
+    assert driver.finish(busy) == []
+
+
+def test_a_longer_context_that_could_not_be_had_is_not_tried_again() -> None:
+    driver = Contexts(budget=100 * CTX)
+    running = driver.load("a")
+    assert driver.ask("a", **LARGER) == [Resize("a", 4 * CTX, 4 * CTX)]
+    assert driver.changed("a", 2 * CTX) == [], "the devices had less than the ledger"
+    assert driver.ask("a", num_ctx=CTX) == [], "it drains for a load"
+    assert driver.finish(running) == [Unload("a")]
+    assert driver.unloaded("a") == [StartLoad("a", spec("a", **LARGER))]
+
+
+def test_who_leaves_or_crashes_while_a_context_grows_that_was_set() -> None:
+    driver = Contexts(budget=100 * CTX)
+    driver.load("a")
+    driver.ask("a", **LARGER)
+    assert driver.scheduler.crashed("a", 0.0) == [StartLoad("a", spec("a", **LARGER))], "it has not failed"
+    driver = Contexts(budget=100 * CTX)
+    driver.load("a")
+    driver.ask("a", **LARGER)
+    driver.finish(2)
+    assert driver.changed("a", 4 * CTX) == []
+
+
+def test_behind_another_load_a_context_grows_only_where_that_takes_nothing_from_it() -> None:
+    driver = Contexts(max_loaded=9, budget=40 * CTX)
+    driver.load("a")
+    driver.load("busy")
+    driver.ask("b", bytes_needed=19 * CTX)
+    assert driver.states() == {"a": State.READY, "busy": State.READY, "b": State.LOADING}
+    driver.scheduler.loaded("b", 0.0, 1.0, 19 * CTX)
+    assert driver.ask("c", bytes_needed=15 * CTX) == []
+    driver.ask("a", **LARGER)
+    assert driver.contexts()["a"] == CTX
+    driver.now = 100.0
+    driver.scheduler.tick(driver.now)
+    assert driver.finish(2) == [Unload("busy")]
+    assert driver.contexts()["a"] == CTX

@@ -204,7 +204,7 @@ def test_a_model_behind_the_head_makes_idle_ones_go_but_not_pinned_ones() -> Non
     driver.serve("pinned", keep_alive=math.inf)
     driver.now = LATER
     assert driver.ask("a", use_mmap=False) == [Grant(4, "a")]
-    assert driver.ask("a", num_ctx=8192, num_ctx_auto=False) == [], "it waits until that can be loaded again"
+    assert driver.ask("a", adapters=("x",)) == [], "it waits until that can be loaded again"
     assert driver.ask("b") == [Unload("idle")]
     assert driver.ask("c") == []
     assert driver.unloaded("idle") == [StartLoad("b", spec("b"))]

@@ -33,12 +33,12 @@ def test_another_wish_drains_and_loads_again() -> None:
     driver = Driver()
     driver.ask("a")
     driver.loaded("a")
-    bigger = spec("a", num_ctx=8192, num_ctx_auto=False)
-    assert driver.ask("a", num_ctx=8192, num_ctx_auto=False) == []
+    bigger = {"num_ctx": 8192, "num_ctx_auto": False, "adapters": ("x",)}
+    assert driver.ask("a", **bigger) == []
     assert driver.finish(1) == [Unload("a")]
-    assert driver.unloaded("a") == [StartLoad("a", bigger)]
+    assert driver.unloaded("a") == [StartLoad("a", spec("a", **bigger))]
     assert driver.loaded("a") == [Grant(2, "a")]
-    assert driver.ask("a", num_ctx=2048, num_ctx_auto=False) == [Grant(3, "a")]
+    assert driver.ask("a", **bigger | {"num_ctx": 2048}) == [Grant(3, "a")]
 
 
 @pytest.mark.parametrize(
