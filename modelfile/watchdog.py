@@ -11,6 +11,7 @@ from modelfile.operating_system import is_ready, is_stopped, work_done
 
 PATIENCE = 10.0  # seconds without a sign of life, by default
 LOOKS = 10  # in that time
+STUCK_FACTOR = 30  # so many times the patience may work go on without a result, or rest without being asked for a sign
 
 
 class Watchdog:
@@ -47,6 +48,24 @@ async def killed_if_stopped(pid: int, patience: float, kill: Callable[[], None])
         yield
     finally:
         watching.cancel()
+
+
+async def watch_worker(pid: int, patience: float, heard: Callable[[], bool]) -> float:
+    """Returns once a process that always has work to do hangs: the seconds without a sign of life.
+
+    That is `patience` if a signal has stopped it, and STUCK_FACTOR times as long if it does not compute and waits
+    neither for a processor nor for a disk. `heard`: whether it has reported anything since the last call. However slow
+    a disk or a busy machine makes it, it does not hang.
+    """
+    stopped, stuck = Watchdog(pid, patience), Watchdog(pid, patience * STUCK_FACTOR)
+    looks = 0
+    while True:
+        await asyncio.sleep(stopped.interval)
+        looks += 1
+        if stopped.look():
+            return patience
+        if looks % STUCK_FACTOR == 0 and stuck.look(heard=heard(), asked=True):
+            return patience * STUCK_FACTOR
 
 
 async def kill_if_stopped(pid: int, patience: float, kill: Callable[[], None]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from modelfile import worker_protocol
 from modelfile.crashes import CRASHES, advice, processor
 from modelfile.operating_system import kill_group, when_ended
-from modelfile.watchdog import PATIENCE, killed_if_stopped
+from modelfile.watchdog import PATIENCE, watch_worker
 from modelfile.worker_protocol import Failed, Finished, Job, Progress
 
 _LONGEST_LINE = 1 << 20
@@ -31,13 +33,14 @@ async def run_job(
     """Run a job in a worker process with the environment `environ`.
 
     `progress` receives (completed, total). Raises JobFailed or JobUnsupported. Cancellation kills the process, and so
-    does a signal that stops it for `watchdog` seconds.
+    does the watchdog if it hangs: `watchdog` are the seconds of `modelfile.watchdog.watch_worker`.
     """
-    async with _started(environ, watchdog) as process:
+    async with _started(environ) as process, _watched(process, watchdog) as watch:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(worker_protocol.encode(job) + b"\n")
         while line := await process.stdout.readline():
+            watch.heard = True
             match worker_protocol.decode_report(line):
                 case Progress(completed, total):
                     progress(completed, total)
@@ -45,11 +48,45 @@ async def run_job(
                     raise JobUnsupported(message) if unsupported else JobFailed(message)
                 case Finished():
                     return
-        raise JobFailed(f"the process that worked on the weights has unexpectedly stopped: {await _end(process)}")
+        end = await _end(process)
+        raise JobFailed(f"the process that worked on the weights has unexpectedly stopped: {watch.reason or end}")
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Whether a process has reported anything since the last look, and why it was killed."""
+
+    heard: bool = False
+    reason: str = ""
+
+    def take_heard(self) -> bool:
+        """The same, from now on False."""
+        heard, self.heard = self.heard, False
+        return heard
 
 
 @asynccontextmanager
-async def _started(environ: Mapping[str, str], watchdog: float) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _watched(process: asyncio.subprocess.Process, patience: float) -> AsyncIterator[_Watch]:
+    """Kills a process that hangs while the context lasts."""
+    watch = _Watch()
+
+    async def kill_if_it_hangs() -> None:
+        seconds = await watch_worker(process.pid, patience, watch.take_heard)
+        watch.reason = f"it gave no sign of life for {seconds:g} s"
+        kill_group(process.pid)
+
+    if math.isinf(patience):
+        yield watch
+        return
+    watching = asyncio.create_task(kill_if_it_hangs())
+    try:
+        yield watch
+    finally:
+        watching.cancel()
+
+
+@asynccontextmanager
+async def _started(environ: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
     """A worker that waits for its job; killed with its forks at the end of the context."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -63,8 +100,7 @@ async def _started(environ: Mapping[str, str], watchdog: float) -> AsyncIterator
     try:
         # What it has forked would keep the pipes open, and us waiting.
         with when_ended(process, lambda: kill_group(process.pid)):
-            async with killed_if_stopped(process.pid, watchdog, lambda: kill_group(process.pid)):
-                yield process
+            yield process
     finally:
         if process.returncode is None:
             kill_group(process.pid)

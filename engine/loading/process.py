@@ -66,12 +66,11 @@ from engine.stats import NO_STATS, Stats
 from modelfile.containment import NOT_CONTAINED, Containment
 from modelfile.crashes import CRASHES, name_of
 from modelfile.operating_system import is_stopped, kill_group
-from modelfile.watchdog import LOOKS, PATIENCE, Watchdog
+from modelfile.watchdog import LOOKS, PATIENCE, STUCK_FACTOR, Watchdog
 from registry.logfields import REQUEST_ID, fields
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 MOST_TOKENS = 1 << 31  # token ids are int32
-STUCK_FACTOR = 30  # so many times the patience may a child compute without an end of a pass, or without an answer
 NO_MEMORY = "llama-server reported out-of-memory during startup"
 log = logging.getLogger("pronk.engine")
 

@@ -20,6 +20,7 @@ from modelfile.create.transaction import ModelPart, Transaction, existing, of_ty
 from modelfile.create.weights import WeightJobs, WeightLayers
 from modelfile.quantize import Quantization, quantization
 from modelfile.threads import in_thread
+from modelfile.watchdog import PATIENCE
 from registry import blob_json
 from registry import manifest as media_types
 from registry.gguf import GGUFHeader, read_header
@@ -38,11 +39,18 @@ _TEXT_LAYERS = 4
 
 
 def create(
-    store: Store, request: CreateRequest, environ: Mapping[str, str], *, pull: Pull | None = None, prune: bool = True
+    store: Store,
+    request: CreateRequest,
+    environ: Mapping[str, str],
+    *,
+    pull: Pull | None = None,
+    prune: bool = True,
+    watchdog: float = PATIENCE,
 ) -> AsyncGenerator[Step, None]:
     """Create a model; yields progress steps.
 
-    `environ` is the environment of worker processes. A missing base is pulled if `pull` is given. With `prune`, blobs
+    `environ` is the environment of worker processes, which are killed if they give no sign of life for `watchdog`
+    seconds. A missing base is pulled if `pull` is given. With `prune`, blobs
     that only the replaced model needed are removed. Raises CreateError, QuantizeError, OptionError, JobFailed,
     ModelMissing, or what the store or the pull raises, without any change. Closed early, the model exists or not.
     """
@@ -56,9 +64,8 @@ def create(
         transaction = Transaction(store, stopping)
         async with held(store.doomed(replaced)):
             try:
-                await Creation(transaction, request, WeightJobs(transaction, environ, on_step), on_step, pull).run(
-                    prune=prune
-                )
+                jobs = WeightJobs(transaction, environ, on_step, watchdog)
+                await Creation(transaction, request, jobs, on_step, pull).run(prune=prune)
             finally:
                 await in_thread(transaction.close)
             await in_thread(store.remove_unused, replaced)

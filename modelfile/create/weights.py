@@ -11,6 +11,7 @@ from modelfile.create.request import CreateError
 from modelfile.create.transaction import ModelPart, Transaction, existing
 from modelfile.quantize import Quantization, QuantizeError, default_quantization, exceptions, source_type
 from modelfile.threads import in_thread
+from modelfile.watchdog import PATIENCE
 from modelfile.worker_client import JobFailed, run_job
 from modelfile.worker_protocol import Convert, ConvertAdapter, Job, Verify
 from modelfile.worker_protocol import Quantize as QuantizeJob
@@ -27,12 +28,15 @@ _NO_DIGEST = "0" * 19
 class WeightJobs:
     """Runs jobs on weights, with results in the transaction's folders. Methods raise JobFailed or StoreError.
 
-    `environ` is the environment of the processes. Cancellation leaves no process behind.
+    `environ` is the environment of the processes, `watchdog` as for `run_job`. Cancellation leaves no process behind.
     """
 
-    def __init__(self, transaction: Transaction, environ: Mapping[str, str], on_step: OnStep) -> None:
+    def __init__(
+        self, transaction: Transaction, environ: Mapping[str, str], on_step: OnStep, watchdog: float = PATIENCE
+    ) -> None:
         self._transaction = transaction
         self._environ = environ
+        self._watchdog = watchdog
         self._on_step = on_step
 
     async def convert(self, files: Mapping[str, Path]) -> Path:
@@ -95,7 +99,7 @@ class WeightJobs:
             if status:
                 self._on_step(_bar(status, done, of))
 
-        await run_job(job, self._environ, progress)
+        await run_job(job, self._environ, progress, self._watchdog)
 
 
 def _bar(status: str, completed: int, total: int) -> Step:

@@ -34,7 +34,8 @@ async def create(request: Request, body: CreateBody) -> Response:
         _create_request, store, body, trusted=settings.local_paths and _is_local(request)
     )
     environ, pull = child_environment(settings.environ), partial(transfers_of(request).pull, insecure=False)
-    steps = make(store, create_request, environ, pull=pull, prune=not settings.no_prune)
+    prune, watchdog = not settings.no_prune, settings.watchdog
+    steps = make(store, create_request, environ, pull=pull, prune=prune, watchdog=watchdog)
     steps = logged(store, create_request.name, "create", steps)
     return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
 

@@ -45,8 +45,24 @@ async def test_a_worker_that_the_library_kills_says_what_helps(tmp_path: Path) -
 async def test_a_worker_that_is_stopped_fails_its_job(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
     environ = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PATH": os.environ["PATH"]}
-    with pytest.raises(JobFailed, match=r"unexpectedly stopped: Killed$"):
+    with pytest.raises(JobFailed, match=r"unexpectedly stopped: it gave no sign of life for 0\.5 s$"):
         await asyncio.wait_for(run_job(Verify(path="x"), environ, lambda _completed, _total: None, 0.5), 60)
+
+
+async def test_a_worker_that_rests_for_ever_fails_its_job(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(600)")
+    environ = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PATH": os.environ["PATH"]}
+    with pytest.raises(JobFailed, match=r"unexpectedly stopped: it gave no sign of life for 3 s$"):
+        await asyncio.wait_for(run_job(Verify(path="x"), environ, lambda _completed, _total: None, 0.1), 60)
+
+
+async def test_a_worker_that_computes_without_a_word_goes_on(tmp_path: Path) -> None:
+    """For longer than one that rests is given."""
+    code = "import os, time\nwhile time.process_time() < 2: pass\nos.abort()"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    environ = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PATH": os.environ["PATH"]}
+    with pytest.raises(JobFailed, match="unexpectedly stopped: Aborted"):
+        await asyncio.wait_for(run_job(Verify(path="x"), environ, lambda _completed, _total: None, 0.04), 60)
 
 
 def _await_end(pid: int) -> None:

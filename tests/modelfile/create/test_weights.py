@@ -23,6 +23,7 @@ from tests.modelfile.create.models import ADAPTER, CHECKPOINT, ENVIRON, F16, ggu
 from tests.modelfile.create.split import split
 from tests.processes import descendants
 from tests.registry.stores import check_whole, files
+from tests.serving import ROOT
 
 BF16 = "7fd13664fa950401cc6b1784df001d3f36464cee1e7442af52e78a0eed6fad4a"
 
@@ -210,3 +211,12 @@ async def test_the_same_bytes_as_recorded(store: Store) -> None:
     [layer] = manifest(store, "test").of_type(media_types.MODEL)
     assert hashlib.sha256(store.blob_path(layer.digest).read_bytes()).hexdigest() == layer.digest.hex
     assert str(layer.digest) in ROUNDED or layer.size == 4401600
+
+
+async def test_the_watchdog_of_a_creation_is_the_configured_one(store: Store, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
+    environ = {**ENVIRON, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
+    request = CreateRequest(name=name("test"), files=upload(store, m_gguf=F16), quantize="bf16")
+    with pytest.raises(JobFailed, match=r"no sign of life for 0\.3 s$"):
+        _ = [step async for step in create(store, request, environ, watchdog=0.3)]
+    assert not in_the_making(root)
