@@ -309,6 +309,7 @@ class DeviceShare:
 
     `kind` is "cpu" or the backend of a GPU, `handle` llama.cpp's name for it, "" for the CPU. `layers` are computed
     there, the output is one of them. `cache` is KV cache and recurrent states; `compute` are the buffers of a pass.
+    Beyond its `size` a `prompt_cache` may take up to so many bytes with time.
     """
 
     kind: str
@@ -321,10 +322,11 @@ class DeviceShare:
     cache: int
     compute: int
     other: int
+    prompt_cache: int = 0
 
     @property
     def size(self) -> int:
-        """All of it."""
+        """What a load takes."""
         return self.weights + self.cache + self.compute + self.other
 
 
@@ -332,6 +334,7 @@ class DeviceShare:
 class RunningModel:
     """A loaded model, as /api/ps shows it. Sizes in bytes, `expires_at` in Unix seconds (inf = forever).
 
+    Beyond its `size` its `prompt_cache` may take up to so many bytes with time.
     `stats` are at most a second old while it computes. `name` is the one last asked for; `others` are further names of
     the same weights that were, with their digests.
     """
@@ -345,14 +348,15 @@ class RunningModel:
     stats: Stats = NO_STATS
     devices: tuple[DeviceShare, ...] = ()
     others: tuple[tuple[str, str], ...] = ()
+    prompt_cache: int = 0
 
 
 @dataclass(slots=True, frozen=True)
 class LoadingModel:
-    """A model that is being loaded: the bytes that are reserved for it, and its context in tokens."""
+    """A model that is being loaded: the bytes that it will take, None until that is planned, and its context."""
 
     name: str
-    size: int
+    size: int | None
     context_length: int
 
 
@@ -360,9 +364,12 @@ class LoadingModel:
 class LoadPlan:
     """What a load would take, or takes if the model is `loaded` that way. Sizes in bytes.
 
-    It `fits` if each device has that free, when the models have gone that it `evicts`. `parallel` requests share
-    `cells` tokens of cache, one has `context_length` at most. `gpu_layers` of the `layers` are on GPUs; the experts of
-    the first `cpu_experts` are not. The first text to embed adds `embedding_size`.
+    It `fits` if each device has that free, when the models have gone that it `evicts`. Else it is loaded all the same,
+    unless it is `refused`: the machine has less memory than that in all. `reloads` is the loaded model of the same
+    weights that would be loaded anew, "" if there is none; where only its context `grows`, it is not. `parallel` requests share `cells` tokens of cache, one has
+    `context_length` at most; `context_requested` tokens were asked for, 0 if none were. `gpu_layers` of the `layers`
+    are on GPUs, of which the machine has `gpus`; the experts of the first `cpu_experts` are not. The first text to
+    embed adds `embedding_size`, and the prompt cache up to `prompt_cache` with time.
     """
 
     name: str
@@ -379,3 +386,9 @@ class LoadPlan:
     cpu_experts: int
     devices: tuple[DeviceShare, ...]
     evicts: tuple[str, ...] = ()
+    prompt_cache: int = 0
+    refused: bool = False
+    reloads: str = ""
+    grows: bool = False
+    context_requested: int = 0
+    gpus: int = 0

@@ -129,7 +129,8 @@ class Engine:
         job = await self._job(request)
         weights = self._repack_cache.stored(job.model)
         spec = load_spec(job.model, weights, job.options, job.num_ctx, len(self._pool.gpus))
-        return await self._pool.plan(job.model, weights, spec)
+        found = await self._pool.plan(job.model, weights, spec)
+        return replace(found, context_requested=job.options.num_ctx or 0, gpus=len(self._pool.gpus))
 
     async def unload(self, name: str) -> None:
         """Unload a model once nothing runs in it. A bundled model is not installed for this."""

@@ -8,6 +8,7 @@ EngineError
 ├── CloudModel              the name asks for a model that runs elsewhere
 ├── ServerBusy              a queue is full
 ├── LoadFailed              the model could not be loaded
+│   ├── ModelTooLarge       this machine has less memory than it takes
 │   ├── OutOfMemory         there was no memory for it
 │   └── LoadCrashed         its process crashed
 ├── RunnerDied              the model's process ended while requests ran in it
@@ -15,6 +16,8 @@ EngineError
 ├── AnswerUnread            nobody has read the answer, and others waited for its place
 └── EngineStopped           the server is shutting down
 """
+
+from registry.sizes import short_size
 
 PROMPT_TOO_LONG = (
     "the prompt is longer than the context length currently available to the model; shorten the prompt, "
@@ -81,6 +84,14 @@ class ServerBusy(EngineError):
 
 class LoadFailed(EngineError):
     """The model could not be loaded."""
+
+
+class ModelTooLarge(LoadFailed):
+    """The model takes more memory than the machine or its container has in all, in bytes."""
+
+    def __init__(self, needed: int, available: int) -> None:
+        sizes = f"({short_size(needed)}) than is available ({short_size(available)})"
+        super().__init__(f"model requires more system memory {sizes}")
 
 
 class OutOfMemory(LoadFailed):

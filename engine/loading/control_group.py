@@ -20,6 +20,11 @@ def memory_limit() -> tuple[int, int] | None:
     return min(_memory_limits(), default=None, key=lambda limit: limit[0] - limit[1])
 
 
+def swap_limit(most: int) -> int:
+    """Bytes of swap that may be used, `most` without a limit."""
+    return min(_swap_limits(), default=most)
+
+
 def cpu_quota() -> float | None:
     """How many processors may be used on average; None without a limit."""
     return min(_cpu_quotas(), default=None)
@@ -31,6 +36,16 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
             if (limit := _number(_text(folder / limit_name)) or 0) and limit < _NO_LIMIT:
                 used = _number(_text(folder / used_name)) or 0
                 yield limit, max(0, used - _statistic(folder / "memory.stat", cache_name))
+
+
+def _swap_limits() -> Iterator[int]:
+    for folder in control_groups("memory"):
+        if (limit := _number(_text(folder / "memory.swap.max"))) is not None:
+            yield limit
+        both = _number(_text(folder / "memory.memsw.limit_in_bytes"))
+        memory = _number(_text(folder / _V1[0]))
+        if both is not None and memory is not None and both < _NO_LIMIT:
+            yield max(0, both - memory)
 
 
 def _cpu_quotas() -> Iterator[float]:

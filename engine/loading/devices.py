@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from engine.loading.control_group import cpu_quota, memory_limit
+from engine.loading.control_group import cpu_quota, memory_limit, swap_limit
 from engine.messages import BackendDevice
 from engine.spawn import child_environment
 from modelfile.backends import gpu_backends
@@ -46,6 +46,7 @@ class Device:
 
     `kind` is "cpu", or the backend: "cuda", "rocm", "vulkan", "metal", "sycl". `name` is the product's, `handle` what
     llama.cpp calls it ("CUDA0"). A `unified` one uses the machine's own memory. `foreign` bytes are other programs'.
+    The machine's own memory may be written out to `swap` bytes.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class Device:
     unified: bool = False
     address: str = ""
     foreign: int = 0
+    swap: int = 0
 
 
 def gpus(environ: Mapping[str, str], ours: Collection[int] = ()) -> list[Device]:
@@ -125,7 +127,8 @@ def host() -> Device:
     total, free = memory.total, memory.available
     if (limited := memory_limit()) is not None and limited[0] < total:
         total, free = limited[0], min(free, max(limited[0] - limited[1], 0))
-    return Device("cpu", _processor(), total, free)
+    swap = psutil.swap_memory().total
+    return Device("cpu", _processor(), total, free, swap=min(swap, swap_limit(swap)))
 
 
 def resident_bytes(pid: int) -> int:

@@ -49,7 +49,7 @@ def load_spec(model: Model, weights: Weights, options: Options, num_ctx: int, gp
         num_ctx_auto=options.num_ctx_auto,
         num_gpu=options.num_gpu if gpus else -1,
         main_gpu=options.main_gpu if 0 < (options.main_gpu or 0) < gpus else None,
-        use_mmap=None if options.use_mmap else options.use_mmap,
+        use_mmap=options.use_mmap,
         adapters=tuple(map(str, model.adapters)),
         projector=str(weights.projector or ""),
     )

@@ -22,9 +22,9 @@ log = logging.getLogger("pronk.engine")
 
 
 def shown_plan(
-    model: Model, plan: MemoryPlan, *, num_ctx: int, loaded: bool = False, evicts: Sequence[str] = ()
+    model: Model, plan: MemoryPlan, *, num_ctx: int, loaded: bool = False, evicts: Sequence[str] = (), reloads: str = ""
 ) -> LoadPlan:
-    """A plan for those who ask for one; `evicts`: the names of the models that would go."""
+    """A plan for those who ask for one; `evicts` and `reloads`: the names of the models that would go."""
     placement = plan.placement
     return LoadPlan(
         name=model.name.full,
@@ -33,7 +33,9 @@ def shown_plan(
         context_length=num_ctx,
         parallel=plan.n_parallel,
         cells=plan.n_cells,
-        size=plan.total,
+        size=plan.size,
+        prompt_cache=plan.prompt_cache,
+        refused=not (loaded or placement.possible),
         size_vram=placement.on_gpus,
         embedding_size=plan.embedding_bytes,
         layers=placement.layers,
@@ -41,12 +43,13 @@ def shown_plan(
         cpu_experts=placement.cpu_experts,
         devices=placement.shown(),
         evicts=tuple(evicts),
+        reloads=reloads,
     )
 
 
 @dataclass(slots=True)
 class LoadedModel:
-    """A model, the process that has loaded it, and the bytes that it takes (`size`).
+    """A model, the process that has loaded it, and the bytes that it takes beside its prompt cache (`size`).
 
     `num_ctx` are the tokens of context that it has now, and `plan` is what it takes for them, by what its process has
     reported. `embedding_bytes` are those that texts to embed have added. `names` are the full names
@@ -66,11 +69,11 @@ class LoadedModel:
     def of(cls, model: Model, process: RunnerProcess, spec: LoadSpec, plan: MemoryPlan, loaded: Loaded) -> LoadedModel:
         """A model just loaded. Its size is the planned one, corrected by what its process reports of each device."""
         real = replace(plan, placement=plan.placement.measured(loaded.buffers, passes=plan.generates))
-        return cls(model, process, spec, real.total, 0, plan.num_ctx, real)
+        return cls(model, process, spec, real.size, 0, plan.num_ctx, real)
 
     def charged(self, ledger: Ledger) -> tuple[int, CacheSize]:
         """What it counts for, and its KV cache."""
-        return ledger.charge(self.plan.placement, self.size - self.plan.total), ledger.cache(self.plan)
+        return ledger.charge(self.plan.placement, self.size - self.plan.size), ledger.cache(self.plan)
 
     async def change_context(self, num_ctx: int, cells: int, planner: LoadPlanner) -> None:
         """Give it so many tokens of context and cells, or as many as there is memory for. Raises RunnerDied."""
@@ -80,7 +83,7 @@ class LoadedModel:
             planned, plan = await planner.with_context(self.plan, num_ctx, cells)
         changes = (planned, plan.n_cells) != before
         if changes and await self.process.resize(planned, plan.n_cells if plan.generates else 0):
-            self.size += plan.total - self.plan.total
+            self.size += plan.size - self.plan.size
             self.num_ctx, self.plan = planned, plan
             self._log_context(*before, time.monotonic() - started)
         if self.num_ctx < num_ctx:
@@ -111,6 +114,7 @@ class LoadedModel:
             stats=self.process.stats,
             devices=self.plan.placement.shown(),
             others=tuple(others),
+            prompt_cache=self.plan.prompt_cache,
         )
 
     def planned(self) -> LoadPlan:
@@ -129,11 +133,12 @@ class LoadedModel:
                 model=self.model.name.shortest,
                 pid=self.process.pid,
                 seconds=seconds,
-                planned_bytes=plan.total,
+                planned_bytes=plan.size,
                 resident_bytes=devices.resident_bytes(self.process.pid),
                 mapped_bytes=loaded.mapped,
                 host_bytes=loaded.host,
                 cache_bytes=plan.cache,
+                prompt_cache_bytes=plan.prompt_cache,
                 cells=plan.n_cells,
                 parallel=plan.n_parallel,
                 context=loaded.n_ctx,

@@ -150,8 +150,13 @@ class MemoryPlan:
     generates: bool = True
 
     @property
-    def total(self) -> int:
+    def size(self) -> int:
         """What the load takes on all devices together."""
+        return self.placement.size
+
+    @property
+    def total(self) -> int:
+        """What it may take with its prompt cache, which is empty at first."""
         return self.placement.total
 
     @property
@@ -212,7 +217,8 @@ def copied_bytes(header: GGUFHeader, types: Container[str], *, mapped: bool, gen
 class Request:
     """What is to be loaded, with these `options`; the context is that of each sequence.
 
-    `copied` is the result of `copied_bytes`, as if all were on the CPU. `projector` and `adapters` are bytes.
+    `copied` is the result of `copied_bytes`, as if all were on the CPU. `projector` and `adapters` are bytes. `mapped`:
+    the file is mapped, not read.
     `generates`: whether it answers prompts.
     """
 
@@ -220,6 +226,7 @@ class Request:
     copied: int = 0
     projector: int = 0
     adapters: int = 0
+    mapped: bool = True
     generates: bool = True
 
 
@@ -271,16 +278,16 @@ class _Planner:
         if prompt_cache is None:
             most_bytes = PROMPT_CACHE_CONTEXTS * (n_ctx * self._cell + self._sizes.state)
             prompt_cache = max(0, min(int(self._host.free * PROMPT_CACHE_SHARE), most_bytes))
-        beside = prompt_cache + (n_ctx * row_bytes(self._header) if request.projector else 0)
-        smallest = self._place(n_ctx, n_ctx, 1, limit, beside)
+        beside = n_ctx * row_bytes(self._header) if request.projector else 0
+        smallest = self._place(n_ctx, n_ctx, 1, limit, beside, prompt_cache)
         cells = self._cells(smallest, n_ctx, contexts) if self._sizes.caches else n_ctx * contexts
         # A cache of less than `limit` full contexts still serves as many short ones: what outgrows it is preempted.
         n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
         row_cache = min(limits.row_cache, cells * row_bytes(self._header)) if request.projector else 0
-        placement = self._place(n_ctx, cells, n_parallel, n_parallel, prompt_cache + row_cache)
+        placement = self._place(n_ctx, cells, n_parallel, n_parallel, row_cache, prompt_cache)
         if smallest.complete and not placement.complete:  # states of sequences that do not fit
             n_parallel, cells = 1, n_ctx
-            placement = self._place(n_ctx, cells, 1, 1, prompt_cache + row_cache)
+            placement = self._place(n_ctx, cells, 1, 1, row_cache, prompt_cache)
         sizes = embedding_sizes(self._header, n_ctx, generates=True, on_gpu=bool(placement.gpus))
         return MemoryPlan(
             num_ctx=num_ctx,
@@ -314,9 +321,16 @@ class _Planner:
         )
 
     def _place(
-        self, n_ctx: int, cells: int, streams: int, outputs: int, beside: int, tokens: int = MICRO_BATCH
+        self,
+        n_ctx: int,
+        cells: int,
+        streams: int,
+        outputs: int,
+        beside: int,
+        prompt_cache: int = 0,
+        tokens: int = MICRO_BATCH,
     ) -> Placement:
-        """`beside`: bytes of the process's own caches."""
+        """`beside`: bytes of the process's own caches but the prompt cache."""
         request, limits = self._request, self._limits
         run = Pass(
             tokens=max(min(tokens, cells), streams, 1),
@@ -331,7 +345,9 @@ class _Planner:
             nodes = max(nodes, NODES_PER_TOKEN * run.tokens)
         own = PROCESS + BYTES_PER_TOKEN * self._sizes.vocabulary + nodes * BYTES_PER_NODE + work + beside
         copied, projector, adapters = request.copied, request.projector, request.adapters
-        demand = Demand(self._sizes, self._types, cells, run, copied, projector, adapters, own)
+        demand = Demand(
+            self._sizes, self._types, cells, run, copied, projector, adapters, own, prompt_cache, request.mapped
+        )
         options = request.options
         wish = Wish(options.num_gpu, options.main_gpu, limits.spread, self._margins, limits.fits)
         return place(demand, wish, self._host, self._gpus)

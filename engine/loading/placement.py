@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from engine.api import DeviceShare
+from engine.errors import ModelTooLarge
 from engine.loading.devices import Device
 from engine.loading.sizes import F32, CacheTypes, ModelSizes, Pass
 from engine.messages import HOST, DeviceBuffers
@@ -25,7 +26,8 @@ class Share:
 
     `cell` are those of each token in the KV cache, and `notes` what llama.cpp notes of it beside that; `state` those of
     all recurrent states, `compute` the buffers of a pass. `other` is what is no layer's: a projector, adapters, on the
-    CPU also the process and its caches.
+    CPU also the process and its caches. A prompt cache may take `prompt_cache` bytes with time. Of the weights, `mapped`
+    bytes are pages of the file, which the system drops where memory is short.
     """
 
     device: Device
@@ -37,6 +39,8 @@ class Share:
     state: int = 0
     compute: int = 0
     other: int = 0
+    prompt_cache: int = 0
+    mapped: int = 0
 
     @property
     def per_cell(self) -> float:
@@ -49,9 +53,14 @@ class Share:
         return round(self.per_cell * self.cells) + self.state
 
     @property
-    def total(self) -> int:
-        """All of it."""
+    def size(self) -> int:
+        """What the load takes: all but the prompt cache, which is empty then."""
         return self.weights + self.cache + self.compute + self.other
+
+    @property
+    def total(self) -> int:
+        """All that it may take."""
+        return self.size + self.prompt_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +87,13 @@ class Placement:
         return self.shares[:-1]
 
     @property
+    def size(self) -> int:
+        """Bytes that the load takes on all devices together."""
+        return sum(share.size for share in self.shares)
+
+    @property
     def total(self) -> int:
-        """Bytes on all devices together."""
+        """Bytes that it may take on all devices together, its prompt cache included."""
         return sum(share.total for share in self.shares)
 
     @property
@@ -95,8 +109,24 @@ class Placement:
     @property
     def fits(self) -> bool:
         """Whether each device has as much free. A unified GPU's share is the machine's memory too."""
-        _, machine = self.sums(lambda share: share.total)
-        return machine <= self.host.device.free and all(share.total <= share.device.free for share in self.gpus)
+        _, machine = self.sums(lambda share: share.size)
+        return machine <= self.host.device.free and all(share.size <= share.device.free for share in self.gpus)
+
+    @property
+    def own(self) -> int:
+        """Bytes of this machine's memory that the system cannot take back: all but pages of the file."""
+        _, machine = self.sums(lambda share: share.size - share.mapped)
+        return round(machine)
+
+    @property
+    def possible(self) -> bool:
+        """Whether the machine has so much memory at all, its swap included."""
+        return self.own <= self.host.device.total + self.host.device.swap
+
+    def require(self) -> None:
+        """Raise ModelTooLarge unless it is `possible`."""
+        if not self.possible:
+            raise ModelTooLarge(self.own, self.host.device.total + self.host.device.swap)
 
     def sums(self, value: Callable[[Share], float]) -> tuple[float, float]:
         """A value's sums: over GPUs, and over this machine's memory, to which that of unified GPUs belongs."""
@@ -140,6 +170,7 @@ class Placement:
                 cache=share.cache,
                 compute=share.compute,
                 other=share.other,
+                prompt_cache=share.prompt_cache,
             )
             for share in self.shares
         )
@@ -154,7 +185,7 @@ class Demand:
     """What is to be placed: a model with `cells` tokens of cache for `run.streams` sequences.
 
     `copied` bytes of the weights are there twice on the CPU. `projector` and `adapters` go to the first GPU, `host` is
-    what the process takes besides.
+    what the process takes besides, and `prompt_cache` what it may take with time. `mapped`: the file is mapped, not read.
     """
 
     sizes: ModelSizes
@@ -165,6 +196,8 @@ class Demand:
     projector: int = 0
     adapters: int = 0
     host: int = 0
+    prompt_cache: int = 0
+    mapped: bool = True
 
     def cost(self, layer: int, *, experts: bool = True) -> int:
         """What a layer takes where it is computed; the one behind the last is the output."""
@@ -227,7 +260,7 @@ def _choices(budgets: Sequence[int], wish: Wish) -> list[list[int]]:
 def _budget(demand: Demand, wish: Wish, index: int, host: Device, gpus: Sequence[Device]) -> int:
     """Bytes for layers on a GPU."""
     gpu = gpus[index]
-    free = min(gpu.free, host.free - demand.host) if gpu.unified else gpu.free
+    free = min(gpu.free, host.free - demand.host - demand.prompt_cache) if gpu.unified else gpu.free
     fixed = demand.sizes.compute(demand.run) + (0 if index else demand.projector + demand.adapters)
     return max(0, free - (wish.margins[index] if wish.margins else 0) - fixed)
 
@@ -304,13 +337,15 @@ def _built(demand: Demand, host: Device, gpus: Sequence[Device], counts: Sequenc
             compute=(rest.compute if computes or not shares else entered) + sizes.outputs(run),
             notes=sizes.caches * CELL_OVERHEAD,
             other=other,
+            prompt_cache=demand.prompt_cache,
+            mapped=weights if demand.mapped else 0,
         )
     )
     return Placement(tuple(shares), count, count - first if gpus else 0, cpu_experts if cpu_experts > first else 0)
 
 
 def _measured(share: Share, real: DeviceBuffers, *, passes: bool) -> Share:
-    share = replace(share, weights=real.weights)
+    share = replace(share, weights=real.weights, mapped=min(share.mapped, real.weights))
     if not passes:
         return share
     return replace(share, state=max(0, real.cache - round(share.cell * share.cells)), compute=real.compute)
@@ -329,4 +364,5 @@ def _share(demand: Demand, device: Device, layers: range, cpu_experts: int) -> S
         cells=demand.cells,
         state=sum(layer.state for _, layer in own) * demand.run.streams,
         compute=sizes.compute(demand.run),
+        mapped=weights if demand.mapped and device.unified else 0,
     )

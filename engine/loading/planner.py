@@ -14,7 +14,8 @@ from engine.loading import devices, memory
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.image_tokens import most_patches
-from engine.loading.lean import lean_limits
+from engine.loading.lean import fewer_layers, lean_limits, lean_spec
+from engine.loading.load_queue import MOST_ATTEMPTS
 from engine.loading.memory import Limits, MemoryPlan, Request
 from engine.loading.state import LoadSpec
 from engine.model import Model
@@ -101,6 +102,46 @@ class LoadPlanner:
         limits = lean_limits(self._limits, attempt)
         return await asyncio.to_thread(self._plan_now, model, weights, spec, limits, ours, room, promised, freed)
 
+    async def attempt(
+        self,
+        model: Model,
+        weights: Weights,
+        spec: LoadSpec,
+        number: int = 1,
+        ours: Collection[int] = (),
+        *,
+        room: float = math.inf,
+        promised: int = 0,
+        freed: Mapping[str, int] = NOTHING,
+    ) -> tuple[int, LoadSpec, MemoryPlan]:
+        """The plan for an attempt to load a model, its number and how it loads; the arguments are as in `plan`.
+
+        It is a leaner attempt where the machine has less memory in all than the one asked for takes. If that is not
+        `possible` either, none is.
+        """
+        for each in range(number, MOST_ATTEMPTS + 1):
+            leaner = lean_spec(spec, each)
+            found = leaner, await self.plan(
+                model, weights, leaner, ours, attempt=each, room=room, promised=promised, freed=freed
+            )
+            fewer = fewer_layers(*found, each) if each == number else leaner
+            if fewer is not leaner:
+                plan = await self.plan(
+                    model, weights, fewer, ours, attempt=each, room=room, promised=promised, freed=freed
+                )
+                found = (fewer, plan) if plan.placement.possible else found
+            if found[1].placement.possible:
+                break
+        return each, *found
+
+    async def require(self, model: Model, weights: Weights, spec: LoadSpec, estimate: MemoryPlan) -> MemoryPlan:
+        """The estimate, or a leaner one if the machine has less memory in all. Raises ModelTooLarge."""
+        if estimate.placement.possible:
+            return estimate
+        _, _, plan = await self.attempt(model, weights, spec, 2)
+        plan.placement.require()
+        return plan
+
     async def with_context(self, plan: MemoryPlan, num_ctx: int, cells: int) -> tuple[int, MemoryPlan]:
         """The plan of a loaded model for a longer context, as long as there is memory for: `memory.with_context`."""
 
@@ -150,6 +191,7 @@ class LoadPlanner:
             copied=memory.copied_bytes(weights.header, self._copied_types, mapped=mapped, generates=model.generates),
             projector=projector,
             adapters=sum(Path(path).stat().st_size for path in spec.adapters),
+            mapped=mapped,
             generates=model.generates,
         )
         return memory.plan(weights.header, request, limits, host, gpus)

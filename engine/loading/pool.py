@@ -18,12 +18,11 @@ from typing import Any
 from engine import selftest
 from engine.api import LoadingModel, LoadPlan, RunningModel
 from engine.errors import EngineError, EngineStopped, LoadFailed, OutOfMemory, RunnerDied, ServerBusy
-from engine.loading import devices
+from engine.loading import devices, shortage
 from engine.loading.config import PoolConfig
 from engine.loading.crashes import LoadCrashes
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
-from engine.loading.lean import fewer_layers, lean_spec
 from engine.loading.lease import Lease
 from engine.loading.ledger import Ledger
 from engine.loading.load_attempt import LoadAttempt
@@ -144,6 +143,7 @@ class RunnerPool:
         """
         if not self._scheduler.can_run(spec, time.monotonic()):
             plan = await self._planner.estimate(model, weights, spec)
+            plan = await self._planner.require(model, weights, spec, plan)
             more = plan.embedding_bytes if embeds else 0
             spec = replace(spec, bytes_needed=self._ledger.charge(plan.placement, more))
         spec = replace(spec, trace_id=REQUEST_ID.get())
@@ -224,7 +224,7 @@ class RunnerPool:
         """The models that are being loaded, in the order in which that began."""
         views = (view for view in self._scheduler.runners() if view.state is State.LOADING)
         return [
-            LoadingModel(self._name(view.key), self._planned.get(view.key, view.size), view.spec.num_ctx)
+            LoadingModel(self._name(view.key), self._planned.get(view.key), view.spec.num_ctx)
             for view in views
         ]
 
@@ -233,6 +233,10 @@ class RunnerPool:
         loaded = self._loaded.get(spec.key)
         if loaded is not None and self._scheduler.can_run(spec, time.monotonic()):
             return replace(loaded.planned(), name=model.name.full)
+        if loaded is not None and self._scheduler.may_grow(spec):
+            num_ctx, longer = await self._planner.with_context(loaded.plan, spec.num_ctx, spec.num_ctx)
+            if num_ctx >= spec.num_ctx:
+                return replace(shown_plan(model, longer, num_ctx=num_ctx, loaded=True), grows=True)
         estimate = await self._planner.estimate(model, weights, spec)
         spec = replace(spec, bytes_needed=self._ledger.charge(estimate.placement))
         going = self._scheduler.would_evict(spec, time.monotonic())
@@ -244,8 +248,12 @@ class RunnerPool:
         freed_charge = sum(self._loaded[key].charged(self._ledger)[0] for key in going if key in self._loaded)
         room = self._scheduler.room_for(spec.key) + freed_charge
         promised = self._scheduler.promised(spec.key)
-        plan = await self._planner.plan(model, weights, spec, self._pids, room=room, promised=promised, freed=freed)
-        return shown_plan(model, plan, num_ctx=plan.num_ctx, evicts=[self._name(key) for key in going])
+        _, _, plan = await self._planner.attempt(
+            model, weights, spec, ours=self._pids, room=room, promised=promised, freed=freed
+        )
+        evicts = [self._name(key) for key in going] if plan.placement.possible else []
+        reloads = "" if loaded is None else self._name(spec.key)
+        return shown_plan(model, plan, num_ctx=plan.num_ctx, evicts=evicts, reloads=reloads)
 
     def _apply(self, actions: Sequence[Action]) -> None:
         if self.stopping:
@@ -302,7 +310,7 @@ class RunnerPool:
 
     def _warn_of_placement(self, spec: LoadSpec) -> None:
         """Log that a request runs although its weights are not placed as it asked."""
-        if (loaded := self._loaded.get(spec.key)) and loaded.spec.placement != spec.placement:
+        if (loaded := self._loaded.get(spec.key)) and not loaded.spec.places(spec):
             asked = {"num_gpu": spec.num_gpu, "main_gpu": spec.main_gpu, "use_mmap": spec.use_mmap}
             log.warning("placement not changed", extra=fields(model=loaded.model.name.shortest, **asked))
 
@@ -370,24 +378,26 @@ class RunnerPool:
         self._apply(actions)
 
     async def _plan(self, attempt: LoadAttempt) -> tuple[LoadSpec, MemoryPlan]:
-        """How an attempt loads a model, in memory that is reserved for nobody else. Raises GGUFError or OSError."""
-        key, number = attempt.spec.key, attempt.number
+        """How an attempt loads a model, in memory that is reserved for nobody else.
+
+        Raises ModelTooLarge, GGUFError or OSError.
+        """
+        key, first = attempt.spec.key, attempt.number == 1
         async with self._planning:
-            plan_for = partial(
-                self._planner.plan,
+            attempt.number, spec, plan = await self._planner.attempt(
                 attempt.model,
                 attempt.weights,
+                attempt.spec,
+                attempt.number,
                 ours=self._pids,
-                attempt=number,
                 room=self._scheduler.room_for(key),
                 promised=self._scheduler.promised(key),
             )
-            spec = lean_spec(attempt.spec, number)
-            plan = await plan_for(spec)
-            if (fewer := fewer_layers(spec, plan, number)) is not spec:
-                spec, plan = fewer, await plan_for(fewer)
+            plan.placement.require()
             self._scheduler.reserve(key, self._ledger.charge(plan.placement))
-            self._planned[key] = plan.total
+            self._planned[key] = plan.size
+        if first and not plan.placement.fits:
+            shortage.warn(attempt.model.name.shortest, plan.placement)
         return spec, plan
 
     @property

@@ -8,7 +8,7 @@ of a process is reported once, by `load_failed`, `unloaded` or `crashed`. The ru
   requests for it run, wherever they stand: a mixed queue costs one load per model.
 - A request for another placement of the weights (`num_gpu`, `main_gpu`, `use_mmap`) reloads a model once it is idle.
   After that the model rests: for REST_SHARE times as long as the load took, such requests run on it as it is. A request
-  without a placement waits until the model can be reloaded with the default one.
+  that names none of the three runs on the model as it is.
 - The context of a loaded model grows for its requests, also for one that has set a longer one, and shrinks for other
   models: `context_growth`.
 - A model is unloaded after its keep-alive time without requests. A request without such a time leaves it as it was.
@@ -62,6 +62,11 @@ class Scheduler:
             return False
         must_wait = bool(runner.active) or self._queue.rests(runner.key, now)
         return runner.serves(spec, anywhere=spec.asks_for_placement and must_wait)
+
+    def may_grow(self, spec: LoadSpec) -> bool:
+        """Whether a longer context is all that a loaded model lacks for a request; there may be no memory for that."""
+        runner = self._runners.by_key.get(spec.key)
+        return runner is not None and runner.spec.lacks_only_context(spec) and spec.num_ctx < runner.refused_ctx
 
     def is_draining(self, key: str) -> bool:
         """Whether somebody waits for the place of this model, which takes no new requests for that."""

@@ -19,7 +19,7 @@ class LoadOptions:
 
     `num_ctx` is the effective context in tokens; `num_ctx_auto`: the request did not ask for one, so it may be lowered.
     `num_gpu` layers go to GPUs, `main_gpu` first; these and `use_mmap` ask for a placement of the weights, -1 and None
-    mean the default one.
+    mean as it is, or the default one.
     """
 
     num_ctx: int
@@ -65,13 +65,22 @@ class LoadSpec(LoadOptions):
         )
 
     def serves(self, other: LoadSpec) -> bool:
-        """As `suffices`, and the weights are placed as the request asks; without a wish, by default."""
-        return self.suffices(other) and self.placement == other.placement
+        """As `suffices`, and the weights are placed as the request asks."""
+        return self.suffices(other) and self.places(other)
+
+    def places(self, other: LoadSpec) -> bool:
+        """Whether the weights are where a request for `other` wants them. What it does not name is as it is."""
+        return (
+            other.num_gpu in (-1, self.num_gpu)
+            and other.main_gpu in (None, self.main_gpu)
+            and other.use_mmap in (None, self.use_mmap is not False)
+        )
 
     def lacks_only_context(self, other: LoadSpec) -> bool:
         """Whether a model loaded as `self` would serve a request for `other` if its context were longer."""
-        asked = (other.key, other.adapters, other.projector, other.placement)
-        return (self.key, self.adapters, self.projector, self.placement) == asked and not self.suffices(other)
+        asked = (other.key, other.adapters, other.projector)
+        alike = (self.key, self.adapters, self.projector) == asked and self.places(other)
+        return alike and not self.suffices(other)
 
 
 class Refusal(Enum):

@@ -29,20 +29,27 @@ def _answer(plan: LoadPlan) -> dict[str, Any]:
         "model": ModelName.parse(plan.name).shortest,
         "loaded": plan.loaded,
         "fits": plan.fits,
+        "refused": plan.refused,
         "context_length": plan.context_length,
+        "context_requested": plan.context_requested or None,
         "parallel": plan.parallel,
         "cells": plan.cells,
         "size": plan.size,
         "size_vram": plan.size_vram,
+        "prompt_cache": plan.prompt_cache,
         "embedding_size": plan.embedding_size,
         "layers": plan.layers,
         "gpu_layers": plan.gpu_layers,
         "cpu_experts": plan.cpu_experts,
+        "gpus": plan.gpus,
         "devices": [_device(share) for share in plan.devices],
         "evicts": list(plan.evicts),
+        "grows": plan.grows,
+        "reloads": plan.reloads or None,
     }
 
 
 def _device(share: DeviceShare) -> dict[str, Any]:
     sizes = {"weights": share.weights, "cache": share.cache, "compute": share.compute, "other": share.other}
+    sizes["prompt_cache"] = share.prompt_cache
     return {**device_fields(share), "total": share.total, "free": share.free, **sizes}

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from engine.api import DeviceShare, RunningModel
+from engine.api import DeviceShare, LoadingModel, RunningModel
 from engine.model import Model, Models
 from registry.names import ModelName
 from server.context import engine_of, models_of
@@ -27,9 +27,7 @@ async def ps(request: Request) -> Response:
     """The loaded models, the last to expire first."""
     engine = engine_of(request)
     running = sorted(engine.running(), key=lambda model: model.expires_at, reverse=True)
-    loading = [
-        {"name": model.name, "size": model.size, "context_length": model.context_length} for model in engine.loading()
-    ]
+    loading = [_loading(model) for model in engine.loading()]
     models = await asyncio.to_thread(_entries, running, models_of(request))
     return json_response({"models": models} | ({"loading": loading} if loading else {}))
 
@@ -51,10 +49,16 @@ def _entry(running: RunningModel, model: Model | None) -> dict[str, Any]:
         "details": NO_DETAILS if model is None else details(model) | {"parent_model": ""},
         "expires_at": clock.local(running.expires_at),
         "size_vram": running.size_vram,
+        "prompt_cache": running.prompt_cache,
         "context_length": running.context_length,
         **({"other_names": others} if others else {}),
         **({"devices": devices} if devices else {}),
     }
+
+
+def _loading(model: LoadingModel) -> dict[str, Any]:
+    size = {} if model.size is None else {"size": model.size}
+    return {"name": model.name, **size, "context_length": model.context_length}
 
 
 def device_fields(share: DeviceShare) -> dict[str, Any]:

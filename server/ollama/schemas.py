@@ -327,7 +327,8 @@ class PsDevice(AnswerObject):
 class PsModel(AnswerObject):
     """A loaded model. Sizes are in bytes, `context_length` is in tokens.
 
-    `other_names` are further names of the same weights that were asked for, `devices` are not Ollama's either.
+    Not Ollama's are `other_names`, further names of the same weights that were asked for, the `devices`, and the bytes
+    that its `prompt_cache` may take with time, beyond `size`.
     """
 
     name: str
@@ -338,15 +339,16 @@ class PsModel(AnswerObject):
     expires_at: datetime
     size_vram: int
     context_length: int
+    prompt_cache: int
     other_names: list[str] = Field(default_factory=list)
     devices: list[PsDevice] = Field(default_factory=list)
 
 
 class PsLoading(AnswerObject):
-    """A model that is being loaded, and the bytes that are reserved for it."""
+    """A model that is being loaded, and the bytes that it will take, once they are planned."""
 
     name: str
-    size: int
+    size: int = 0
     context_length: int
 
 
@@ -366,30 +368,40 @@ class PlanDevice(PsDevice):
     cache: int
     compute: int
     other: int
+    prompt_cache: int
 
 
 class PlanAnswer(AnswerObject):
     """What a load would take, in bytes; of a model that is `loaded` as asked for, what it takes.
 
-    It `fits` if each device has that free, after the models in `evicts` have gone. `parallel` requests share a cache
-    of `cells` tokens, each has at most `context_length`. The output is one of the `layers`. The experts of the first
-    `cpu_experts` layers are computed on the processor.
+    It `fits` if each device has that free, after the models in `evicts` have gone. Else it is loaded all the same,
+    unless it is `refused`, because the machine has less memory in all. `reloads` names the loaded model of the same
+    weights that would be loaded anew; where only its context `grows`, it is not. `parallel` requests share a cache of `cells` tokens, each has at most
+    `context_length`; `context_requested` were asked for. The output is one of the `layers`. The experts of the first
+    `cpu_experts` layers are computed on the processor. The machine has so many `gpus`. The first text to embed adds
+    `embedding_size`, and a `prompt_cache` takes up to so many bytes with time.
     """
 
     model: str
     loaded: bool
     fits: bool
+    refused: bool
     context_length: int
+    context_requested: int | None
     parallel: int
     cells: int
     size: int
     size_vram: int
+    prompt_cache: int
     embedding_size: int
     layers: int
     gpu_layers: int
     cpu_experts: int
+    gpus: int
     devices: list[PlanDevice]
     evicts: list[str]
+    grows: bool
+    reloads: str | None
 
 
 class VersionAnswer(AnswerObject):

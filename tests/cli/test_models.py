@@ -39,12 +39,14 @@ def test_a_loaded_model(pronk: Pronk) -> None:
 def test_a_plan(pronk: Pronk) -> None:
     pronk.succeed("pull", "tinychat")
     head, line, _, sentence = pronk.succeed("plan", "tinychat", "--ctx", "512").splitlines()
-    assert head.split() == ["DEVICE", "LAYERS", "WEIGHTS", "CACHE", "COMPUTE", "OTHER", "SIZE", "FREE"]
+    assert head.split() == ["DEVICE", "LAYERS", "WEIGHTS", "CACHE", "COMPUTE", "OTHER", "SIZE", "PROMPT", "CACHE", "FREE"]
+    assert re.search(r" MB +up to \d+ MB ", line), "what the prompt cache may take is no part of the size"
     assert "4.3 MB" in line
     assert re.fullmatch(r"It fits: \d+ MB, 512 tokens of context, \d requests at once\.", sentence)
     assert len(pronk.succeed("ps").splitlines()) == 1, "nothing was loaded"
-    longer = pronk.succeed("plan", "tinychat", "--ctx", "5000").splitlines()[-1]
-    assert longer == "A context of 5000 tokens is more than it was trained for."
+    longer, fits = pronk.succeed("plan", "tinychat", "--ctx", "5000", "--gpu-layers", "0").splitlines()[3:5]
+    assert longer == "A context of 5000 tokens is more than it was trained for: it gets 1024."
+    assert fits.startswith("It fits: ")
     assert pronk.fail("plan", "nope") == 'Error: couldn\'t find model "nope"\n'
 
 

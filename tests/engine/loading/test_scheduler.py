@@ -51,13 +51,17 @@ def test_another_wish_drains_and_loads_again() -> None:
         ({}, {"num_ctx": 4096, "num_ctx_auto": False}, True),
         ({}, {"num_ctx": 100, "num_ctx_auto": False}, True),
         ({}, {"bytes_needed": 7}, True),
-        ({"num_gpu": 5}, {"num_gpu": -1}, False),
+        ({"num_gpu": 5}, {"num_gpu": -1}, True),
         ({"num_gpu": 5}, {"num_gpu": 5}, True),
         ({"num_gpu": 5}, {"num_gpu": 6}, False),
         ({}, {"num_gpu": 0}, False),
         ({"main_gpu": 1}, {"main_gpu": 0}, False),
         ({"use_mmap": True}, {"use_mmap": False}, False),
-        ({"use_mmap": False}, {}, False),
+        ({"main_gpu": 1}, {}, True),
+        ({"use_mmap": False}, {}, True),
+        ({"use_mmap": False}, {"use_mmap": True}, False),
+        ({}, {"use_mmap": True}, True),
+        ({"use_mmap": False, "num_gpu": 5}, {"num_gpu": 5}, True),
         ({}, {"adapters": ("x",)}, False),
         ({"adapters": ("x",)}, {}, False),
         ({}, {"key": "b"}, False),
@@ -77,12 +81,14 @@ def test_a_wish_about_the_place_of_weights_loads_an_idle_model_again() -> None:
     assert driver.unloaded("a") == [StartLoad("a", spec("a", **READ))]
     assert driver.loaded("a") == [Grant(2, "a")]
     assert driver.ask("a", **READ) == [Grant(3, "a")]
-    assert driver.ask("a") == [], "no wish: the default again, when the others are done"
-    assert driver.ask("a", **READ) == []
-    driver.finish(2)
-    assert driver.finish(3) == [Unload("a")]
-    assert driver.unloaded("a") == [StartLoad("a", spec("a"))]
-    assert driver.loaded("a") == [Grant(4, "a"), Grant(5, "a")], "one wish in a while"
+    assert driver.ask("a") == [Grant(4, "a")], "no wish: as it is"
+    assert driver.ask("a", use_mmap=True) == [Grant(5, "a")], "one wish in a while"
+    for ticket in (2, 3, 4, 5):
+        driver.finish(ticket)
+    driver.now = 100.0
+    assert driver.ask("a") == [Grant(6, "a")]
+    driver.finish(6)
+    assert driver.ask("a", use_mmap=True) == [Unload("a")]
 
 
 def test_a_wish_about_the_place_of_weights_interrupts_nobody() -> None:
