@@ -366,10 +366,11 @@ class LoadPlan:
 
     It `fits` if each device has that free, when the models have gone that it `evicts`. Else it is loaded all the same,
     unless it is `refused`: the machine has less memory than that in all. `reloads` is the loaded model of the same
-    weights that would be loaded anew, "" if there is none; where only its context `grows`, it is not. `parallel` requests share `cells` tokens of cache, one has
-    `context_length` at most; `context_requested` tokens were asked for, 0 if none were. `gpu_layers` of the `layers`
-    are on GPUs, of which the machine has `gpus`; the experts of the first `cpu_experts` are not. The first text to
-    embed adds `embedding_size`, and the prompt cache up to `prompt_cache` with time.
+    weights that would be loaded anew, "" if there is none; where only its context `grows`, it is not. `parallel`
+    requests share `cells` tokens of cache, one has `context_length` at most; `context_requested` tokens were asked for,
+    0 if none were. `gpu_layers` of the `layers` are on GPUs, of which the machine has `gpus`; the experts of the first
+    `cpu_experts` are not. The first text to embed adds `embedding_size`, and the prompt cache up to `prompt_cache` with
+    time.
     """
 
     name: str

@@ -26,8 +26,8 @@ class Share:
 
     `cell` are those of each token in the KV cache, and `notes` what llama.cpp notes of it beside that; `state` those of
     all recurrent states, `compute` the buffers of a pass. `other` is what is no layer's: a projector, adapters, on the
-    CPU also the process and its caches. A prompt cache may take `prompt_cache` bytes with time. Of the weights, `mapped`
-    bytes are pages of the file, which the system drops where memory is short.
+    CPU also the process and its caches. A prompt cache may take `prompt_cache` bytes with time. Of the weights,
+    `mapped` bytes are pages of the file, which the system drops where memory is short.
     """
 
     device: Device
@@ -185,7 +185,8 @@ class Demand:
     """What is to be placed: a model with `cells` tokens of cache for `run.streams` sequences.
 
     `copied` bytes of the weights are there twice on the CPU. `projector` and `adapters` go to the first GPU, `host` is
-    what the process takes besides, and `prompt_cache` what it may take with time. `mapped`: the file is mapped, not read.
+    what the process takes besides, and `prompt_cache` what it may take with time. `mapped`: the file is not read, but
+    mapped.
     """
 
     sizes: ModelSizes

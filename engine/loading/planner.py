@@ -121,8 +121,9 @@ class LoadPlanner:
         """
         for each in range(number, MOST_ATTEMPTS + 1):
             leaner = lean_spec(spec, each)
-            found = leaner, await self.plan(
-                model, weights, leaner, ours, attempt=each, room=room, promised=promised, freed=freed
+            found = (
+                leaner,
+                await self.plan(model, weights, leaner, ours, attempt=each, room=room, promised=promised, freed=freed),
             )
             fewer = fewer_layers(*found, each) if each == number else leaner
             if fewer is not leaner:

@@ -223,10 +223,7 @@ class RunnerPool:
     def loading(self) -> list[LoadingModel]:
         """The models that are being loaded, in the order in which that began."""
         views = (view for view in self._scheduler.runners() if view.state is State.LOADING)
-        return [
-            LoadingModel(self._name(view.key), self._planned.get(view.key), view.spec.num_ctx)
-            for view in views
-        ]
+        return [LoadingModel(self._name(view.key), self._planned.get(view.key), view.spec.num_ctx) for view in views]
 
     async def plan(self, model: Model, weights: Weights, spec: LoadSpec) -> LoadPlan:
         """What a load would take now, and who would go for it; nothing is loaded. Raises GGUFError or OSError."""

@@ -49,8 +49,8 @@ def _entry(running: RunningModel, model: Model | None) -> dict[str, Any]:
         "details": NO_DETAILS if model is None else details(model) | {"parent_model": ""},
         "expires_at": clock.local(running.expires_at),
         "size_vram": running.size_vram,
-        "prompt_cache": running.prompt_cache,
         "context_length": running.context_length,
+        **({"prompt_cache": running.prompt_cache} if running.prompt_cache else {}),
         **({"other_names": others} if others else {}),
         **({"devices": devices} if devices else {}),
     }

@@ -339,7 +339,7 @@ class PsModel(AnswerObject):
     expires_at: datetime
     size_vram: int
     context_length: int
-    prompt_cache: int
+    prompt_cache: int = 0
     other_names: list[str] = Field(default_factory=list)
     devices: list[PsDevice] = Field(default_factory=list)
 
@@ -376,10 +376,10 @@ class PlanAnswer(AnswerObject):
 
     It `fits` if each device has that free, after the models in `evicts` have gone. Else it is loaded all the same,
     unless it is `refused`, because the machine has less memory in all. `reloads` names the loaded model of the same
-    weights that would be loaded anew; where only its context `grows`, it is not. `parallel` requests share a cache of `cells` tokens, each has at most
-    `context_length`; `context_requested` were asked for. The output is one of the `layers`. The experts of the first
-    `cpu_experts` layers are computed on the processor. The machine has so many `gpus`. The first text to embed adds
-    `embedding_size`, and a `prompt_cache` takes up to so many bytes with time.
+    weights that would be loaded anew; where only its context `grows`, it is not. `parallel` requests share a cache of
+    `cells` tokens, each has at most `context_length`; `context_requested` were asked for. The output is one of the
+    `layers`. The experts of the first `cpu_experts` layers are computed on the processor. The machine has so many
+    `gpus`. The first text to embed adds `embedding_size`, and a `prompt_cache` takes up to so many bytes with time.
     """
 
     model: str

@@ -39,7 +39,18 @@ def test_a_loaded_model(pronk: Pronk) -> None:
 def test_a_plan(pronk: Pronk) -> None:
     pronk.succeed("pull", "tinychat")
     head, line, _, sentence = pronk.succeed("plan", "tinychat", "--ctx", "512").splitlines()
-    assert head.split() == ["DEVICE", "LAYERS", "WEIGHTS", "CACHE", "COMPUTE", "OTHER", "SIZE", "PROMPT", "CACHE", "FREE"]
+    assert head.split() == [
+        "DEVICE",
+        "LAYERS",
+        "WEIGHTS",
+        "CACHE",
+        "COMPUTE",
+        "OTHER",
+        "SIZE",
+        "PROMPT",
+        "CACHE",
+        "FREE",
+    ]
     assert re.search(r" MB +up to \d+ MB ", line), "what the prompt cache may take is no part of the size"
     assert "4.3 MB" in line
     assert re.fullmatch(r"It fits: \d+ MB, 512 tokens of context, \d requests at once\.", sentence)

@@ -68,7 +68,17 @@ async def test_ps(client: httpx.AsyncClient, engine: FakeEngine) -> None:
 
 
 SHARE = DeviceShare(
-    kind="cuda", name="H200", handle="CUDA0", total=90, free=80, layers=7, weights=1, cache=2, compute=3, other=4
+    kind="cuda",
+    name="H200",
+    handle="CUDA0",
+    total=90,
+    free=80,
+    layers=7,
+    weights=1,
+    cache=2,
+    compute=3,
+    other=4,
+    prompt_cache=5,
 )
 
 
@@ -76,12 +86,23 @@ async def test_what_ps_says_beyond_ollama(client: httpx.AsyncClient, engine: Fak
     full = "registry.ollama.ai/library/{}:latest"
     engine.loaded = [
         RunningModel(
-            full.format("a"), "d" * 64, 10, 10, 1024, 1e9, devices=(SHARE,), others=((full.format("b"), "e" * 64),)
+            full.format("a"),
+            "d" * 64,
+            10,
+            10,
+            1024,
+            1e9,
+            devices=(SHARE,),
+            others=((full.format("b"), "e" * 64),),
+            prompt_cache=6,
         )
     ]
-    engine.being_loaded = [LoadingModel("c:latest", 30, 4096)]
+    engine.being_loaded = [LoadingModel("c:latest", 30, 4096), LoadingModel("d:latest", None, 512)]
     answer = (await client.get("/api/ps")).json()
-    assert answer["loading"] == [{"name": "c:latest", "size": 30, "context_length": 4096}]
+    planned, unplanned = answer["loading"]
+    assert planned == {"name": "c:latest", "size": 30, "context_length": 4096}
+    assert unplanned == {"name": "d:latest", "context_length": 512}
+    assert answer["models"][0]["prompt_cache"] == 6
     (model,) = answer["models"]
     assert model["other_names"] == ["b:latest"]
     assert model["devices"] == [{"name": "H200", "id": "CUDA0", "kind": "cuda", "size": 10, "layers": 7}]
@@ -102,6 +123,10 @@ PLAN = LoadPlan(
     cpu_experts=0,
     devices=(SHARE,),
     evicts=("other:latest",),
+    prompt_cache=5,
+    reloads="m2:latest",
+    context_requested=9000,
+    gpus=1,
 )
 
 
@@ -121,8 +146,12 @@ async def test_plan(client: httpx.AsyncClient, engine: FakeEngine) -> None:
         "cache": 2,
         "compute": 3,
         "other": 4,
+        "prompt_cache": 5,
     }
     assert (answer["model"], answer["fits"], answer["evicts"]) == ("m:latest", True, ["other:latest"])
+    assert (answer["refused"], answer["grows"], answer["reloads"]) == (False, False, "m2:latest")
+    assert (answer["size"], answer["prompt_cache"], answer["gpus"]) == (10, 5, 1)
+    assert (answer["context_length"], answer["context_requested"]) == (4096, 9000)
     (asked,) = engine.asked
     assert (asked.model, asked.options) == ("m", {"num_ctx": 9, "num_gpu": 3})
 
