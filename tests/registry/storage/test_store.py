@@ -502,6 +502,15 @@ def test_a_broken_manifest_gives_way_to_a_new_one(store: Store, root: Path, spoi
         assert names(store) == ["bad:latest", "good:latest"]
 
 
+def test_a_new_store_has_the_bundled_models_until_they_are_deleted(store: Store) -> None:
+    store.seed()
+    assert {model.name.shortest for model in store.list()} == {"tinychat:latest", "sight:latest"}
+    store.delete(name("sight"))
+    store.delete(name("tinychat"))
+    store.seed()
+    assert store.list() == []
+
+
 def test_a_bundled_model_whose_weights_are_gone(store: Store, root: Path) -> None:
     weights = store.blob_path(store.bundled(name("tinychat")).manifest.layers[0].digest)
     whole = weights.read_bytes()
