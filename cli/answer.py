@@ -6,12 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TextIO
 
-from rich.cells import cell_len
-
 from cli import human
-from cli.client import ChatResponse, GenerateResponse
-
-Response = GenerateResponse | ChatResponse
+from cli.human import cell_len
+from cli.reply import Reply
 
 _DIM, _PLAIN = "\x1b[90m", "\x1b[0m"
 _BEGIN, _END = "Thinking...\n", "...done thinking.\n\n"
@@ -33,14 +30,14 @@ class AnswerPrinter:
     def __init__(self, out: TextIO, look: Look) -> None:
         self.content = ""
         self.thinking = ""
-        self.final: Response | None = None
+        self.final: Reply | None = None
         self._out = out
         self._look = look
         self._dim, self._plain = (_DIM, _PLAIN) if look.width else ("", "")
         self._thinks = False
         self._wrap = self._new_wrap()
 
-    def follow(self, responses: Iterable[Response]) -> None:
+    def follow(self, responses: Iterable[Reply]) -> None:
         """Print every piece. An answer that breaks off is kept as far as it came."""
         try:
             for response in responses:
@@ -49,12 +46,12 @@ class AnswerPrinter:
             self._out.write(self._rest() + (self._plain if self._thinks else ""))
             self._out.flush()
 
-    def _feed(self, response: Response) -> None:
+    def _feed(self, response: Reply) -> None:
         thinking, content = _texts(response)
         self._show_thinking(thinking)
         self._show_content(content)
         self._out.flush()
-        if response.done:
+        if response.flag("done"):
             self.final = response
 
     def _show_thinking(self, text: str) -> None:
@@ -89,20 +86,21 @@ class AnswerPrinter:
         return WordWrap(width) if self._look.wrap and width > 0 else None
 
 
-def _texts(response: Response) -> tuple[str, str]:
+def _texts(response: Reply) -> tuple[str, str]:
     """The thinking and the content in a piece."""
-    if isinstance(response, ChatResponse):
-        return response.message.thinking or "", response.message.content or ""
-    return response.thinking or "", response.response or ""
+    if "message" in response.fields:
+        message = response.object("message")
+        return message.text("thinking"), message.text("content")
+    return response.text("thinking"), response.text("response")
 
 
-def timings(final: Response) -> str:
+def timings(final: Reply) -> str:
     """Durations, token counts and rates of an answer, for `--verbose`."""
-    prompt, prompt_time = final.prompt_eval_count or 0, final.prompt_eval_duration or 0
-    count, time = final.eval_count or 0, final.eval_duration or 0
+    prompt, prompt_time = final.number("prompt_eval_count"), final.number("prompt_eval_duration")
+    count, time = final.number("eval_count"), final.number("eval_duration")
     rows = {
-        "total duration": human.duration(final.total_duration or 0),
-        "load duration": human.duration(final.load_duration or 0),
+        "total duration": human.duration(final.number("total_duration")),
+        "load duration": human.duration(final.number("load_duration")),
         "prompt eval count": f"{prompt} token(s)",
         "prompt eval duration": human.duration(prompt_time),
         "prompt eval rate": human.rate(prompt, prompt_time),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -30,31 +31,55 @@ def require_name(model: str, message: str = "model is required") -> None:
         raise CommandError(message)
 
 
-def exactly(count: int, arguments: list[str]) -> list[str]:
+def exactly(count: int, arguments: Sequence[str]) -> list[str]:
     """Return the arguments. Raises CommandError unless there are exactly `count`."""
     if len(arguments) != count:
         raise CommandError(f"accepts {count} arg(s), received {len(arguments)}")
-    return arguments
+    return list(arguments)
 
 
-def at_least(count: int, arguments: list[str]) -> list[str]:
+def at_least(count: int, arguments: Sequence[str]) -> list[str]:
     """Return the arguments. Raises CommandError if there are fewer than `count`."""
     if len(arguments) < count:
         raise CommandError(f"requires at least {count} arg(s), only received {len(arguments)}")
-    return arguments
+    return list(arguments)
 
 
-def at_most(count: int, arguments: list[str]) -> list[str]:
+def at_most(count: int, arguments: Sequence[str]) -> list[str]:
     """Return the arguments. Raises CommandError if there are more than `count`."""
     if len(arguments) > count:
         raise CommandError(f"accepts at most {count} arg(s), received {len(arguments)}")
-    return arguments
+    return list(arguments)
 
 
 def with_values(argv: list[str]) -> list[str]:
     """The command line with `--think` and `--truncate` as `--think=true`: the word after them is not their value."""
     ends = argv.index("--") if "--" in argv else len(argv)
     return [f"{word}=true" if word in STANDING_ALONE else word for word in argv[:ends]] + argv[ends:]
+
+
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")  # what Go's command lines take for a flag
+_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+
+
+def without_values(argv: list[str], flags: Container[str]) -> list[str]:
+    """The arguments of a verb with `--flag` for `--flag=true`, and without what `--flag=false` takes back.
+
+    `flags` are the names of those that take no value. Raises CommandError for a value that is neither.
+    """
+    ends = argv.index("--") if "--" in argv else len(argv)
+    words: list[str] = []
+    for word in argv[:ends]:
+        name, equals, value = word.partition("=")
+        if not equals or name not in flags:
+            words.append(word)
+        elif value in _TRUE:
+            words.append(name)
+        elif value in _FALSE:
+            words = [word for word in words if word != name]
+        else:
+            raise CommandError(f'invalid argument "{value}" for "{name}" flag: must be true or false')
+    return words + argv[ends:]
 
 
 def parse_truncate(text: str) -> bool:

@@ -1,146 +1,156 @@
-"""The official Ollama client, connected to the server that OLLAMA_HOST names."""
+"""The server's API, as far as the command line uses it."""
 
 from __future__ import annotations
 
 import json
-import ssl
 import sys
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
-from pydantic import ValidationError
-from socksio import ProtocolError
-
 from cli.arguments import CommandError
-from registry.remote.connections import system_tls
-from registry.remote.proxies import Proxies, UnusableProxy
-from server.http.hosts import is_loopback
-from server.settings import Settings, without_environment
-
-with without_environment():  # importing it creates a client from the environment, which may be unusable
-    import ollama
-    from ollama import ChatResponse, GenerateResponse, ProcessResponse, ProgressResponse, ResponseError
-
-__all__ = [
-    "ChatResponse",
-    "Client",
-    "Description",
-    "GenerateResponse",
-    "ProcessResponse",
-    "ProgressResponse",
-    "ResponseError",
-    "connect",
-]
+from cli.connection import Broken, Connections, Unreachable, reading
+from cli.reply import Foreign, Reply
+from cli.response import Response
+from server.settings import Settings
 
 MISSING = 404
-_PORTS = {"http": 80, "https": 443}
-# What the library raises when it reads an answer that is no JSON, or JSON of another shape.
-_UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, ValidationError, AttributeError, TypeError)
+_FAILED = 400  # the first status of an error
+_REDIRECTED = 300
+_VERSION_TIMEOUT = 5.0  # seconds
 
 
-class Description(ollama.ShowResponse):
-    """The answer of `/api/show`, with the fields that the official client leaves out."""
+class ResponseError(Exception):
+    """The server answered with an error; `status` is -1 for one in the middle of a stream."""
 
-    system: str = ""
-    tensors: tuple[dict[str, Any], ...] = ()
-    projector_info: dict[str, Any] | None = None
+    def __init__(self, error: str, status: int = -1) -> None:
+        super().__init__(error)
+        self.error = error
+        self.status = status
 
 
-class Client(ollama.Client):
-    """The official client for the address in `settings`. Methods raise ResponseError, ConnectionError or httpx's own.
+class Client:
+    """Calls the server that `settings` name.
 
-    Raises CommandError for an address, a key or a proxy that cannot be used, and for an answer that is not Ollama's.
+    Methods raise ResponseError, Foreign or a Failure, which `explained` turns into a CommandError for the user; the
+    constructor raises CommandError for an address, a key or a proxy that cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.url = settings.client_url
-        try:
-            settings.address.client_host.encode("idna")
-            # The library must not read the environment itself: it would use a proxy for this machine, too.
-            with without_environment():
-                super().__init__(
-                    self.url, headers=_headers(settings), trust_env=False, proxy=_proxy(settings), verify=_tls(settings)
-                )
-        except (ValueError, httpx.InvalidURL):
-            raise CommandError(f"OLLAMA_HOST is no address of a server: {self.url}") from None
+        self._connections = Connections(settings)
+        self.url = self._connections.url
 
-    def get(self, path: str, timeout: float) -> httpx.Response:
-        """The response to GET, whatever its status. `timeout` is in seconds."""
-        response: httpx.Response = self._client.get(path, timeout=timeout)
-        return response
+    def version(self, timeout: float = _VERSION_TIMEOUT) -> str:
+        """The server's version; `timeout` is in seconds."""
+        return self._call("GET", "/api/version", timeout=timeout).require("version").text("version")
 
-    def describe(self, model: str, *, verbose: bool = False) -> Description:
+    def models(self, timeout: float | None = None) -> list[Reply]:
+        """The stored models."""
+        return self._call("GET", "/api/tags", timeout=timeout).require("models").objects("models")
+
+    def loaded(self, timeout: float | None = None) -> list[Reply]:
+        """The loaded models."""
+        return self._call("GET", "/api/ps", timeout=timeout).require("models").objects("models")
+
+    def describe(self, model: str, *, verbose: bool = False) -> Reply:
         """What `/api/show` says about a model; `verbose` includes tensors and vocabulary."""
-        body = {"model": model, "verbose": verbose}
-        described: Description = self._request(Description, "POST", "/api/show", json=body)
-        return described
+        return self._call("POST", "/api/show", {"model": model, "verbose": verbose}).require("model_info")
 
-    def plan(self, model: str, options: dict[str, Any]) -> dict[str, Any]:
+    def plan(self, model: str, options: dict[str, Any]) -> Reply:
         """What `/api/plan` says: where a model would go, and what it would take."""
-        response: httpx.Response = self._request_raw(  # type: ignore[no-untyped-call]
-            "POST", "/api/plan", json={"model": model, "options": options}
-        )
-        try:
-            answer = response.json()
-        except ValueError:
-            raise self._foreign() from None
-        if not isinstance(answer, dict) or "devices" not in answer:
-            raise self._foreign()
-        return answer
+        return self._call("POST", "/api/plan", {"model": model, "options": options}).require("devices")
+
+    def load(self, model: str, keep_alive: int | str | None = None) -> None:
+        """Load a model, or unload it: `keep_alive` 0."""
+        body = {"model": model, "keep_alive": keep_alive, "stream": False}
+        self._call("POST", "/api/generate", body).require("done")
+
+    def generate(self, model: str, prompt: str, images: list[bytes], **fields: Any) -> Iterator[Reply]:
+        """Stream the answer to a prompt; `fields` that are None are left out."""
+        body = {"model": model, "prompt": prompt, "images": _base64(images) or None, **fields}
+        return self._stream("/api/generate", body, "done")
+
+    def chat(self, model: str, messages: list[dict[str, Any]], **fields: Any) -> Iterator[Reply]:
+        """Stream the next message; the images of `messages` are bytes. `fields` that are None are left out."""
+        sent = [
+            message | {"images": _base64(message["images"])} if "images" in message else message for message in messages
+        ]
+        return self._stream("/api/chat", {"model": model, "messages": sent, **fields}, "done")
+
+    def embed(self, model: str, texts: list[str], **fields: Any) -> list[list[float]]:
+        """The vectors of texts."""
+        reply = self._call("POST", "/api/embed", {"model": model, "input": texts, **fields})
+        vectors = reply.require("embeddings").fields["embeddings"]
+        if not (isinstance(vectors, list) and all(isinstance(vector, list) for vector in vectors)):
+            raise Foreign
+        return vectors
+
+    def pull(self, model: str, *, insecure: bool) -> Iterator[Reply]:
+        """The steps of a pull."""
+        return self._stream("/api/pull", {"model": model, "insecure": insecure}, "status")
+
+    def push(self, model: str, *, insecure: bool) -> Iterator[Reply]:
+        """The steps of a push."""
+        return self._stream("/api/push", {"model": model, "insecure": insecure}, "status")
+
+    def make(self, request: dict[str, Any]) -> Iterator[Reply]:
+        """The steps of `/api/create`."""
+        return self._stream("/api/create", request, "status")
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name."""
+        self._call_without_answer("POST", "/api/copy", {"source": source, "destination": destination})
+
+    def delete(self, model: str) -> None:
+        """Delete a model."""
+        self._call_without_answer("DELETE", "/api/delete", {"model": model})
 
     def has_blob(self, digest: str) -> bool:
         """Whether the server has this blob."""
-        response = self._client.head(f"/api/blobs/{digest}")
-        if response.status_code == MISSING:
-            return False
-        _check(response)
+        try:
+            self._exchange("HEAD", f"/api/blobs/{digest}")
+        except ResponseError as error:
+            if error.status == MISSING:
+                return False
+            raise
         return True
 
-    def send_blob(self, digest: str, content: Iterable[bytes]) -> None:
+    def send_blob(self, digest: str, pieces: Iterable[bytes], size: int) -> None:
         """Upload a blob, streamed."""
-        _check(self._client.post(f"/api/blobs/{digest}", content=content))
+        with self._connections.request("POST", f"/api/blobs/{digest}", pieces, size=size) as response:
+            _whole(response)
 
-    def make(self, request: dict[str, Any]) -> Iterator[ollama.ProgressResponse]:
-        """Stream `/api/create` with any request body: the official client does not know every field."""
-        steps: Iterator[ProgressResponse] = self._request(
-            ProgressResponse, "POST", "/api/create", json=request, stream=True
-        )
-        return steps
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Reply:
+        return Reply.parse(self._exchange(method, path, body, timeout=timeout))
 
-    def copy(self, source: str, destination: str) -> ollama.StatusResponse:
-        """Give a model a second name."""
-        body = {"source": source, "destination": destination}
-        response: httpx.Response = self._request_raw("POST", "/api/copy", json=body)  # type: ignore[no-untyped-call]
-        if response.content:  # Ollama's is empty
-            raise self._foreign()
-        return ollama.StatusResponse(status="success")
+    def _call_without_answer(self, method: str, path: str, body: dict[str, Any]) -> None:
+        if self._exchange(method, path, body):  # Ollama's is empty
+            raise Foreign
 
-    def _request(self, cls: Any, *args: Any, stream: bool = False, **kwargs: Any) -> Any:
-        """The answer as a `cls`, or an iterator of them. Every call of the library with an answer comes here."""
-        try:
-            answer = super()._request(cls, *args, stream=stream, **kwargs)
-        except _UNREADABLE:
-            raise self._foreign() from None
-        return self._parts(answer) if stream else self._own(answer)
+    def _exchange(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float | None = None
+    ) -> bytes:
+        with self._connections.request(method, path, _encoded(body), timeout=timeout) as response:
+            return _whole(response)
 
-    def _parts(self, answers: Iterator[Any]) -> Iterator[Any]:
-        try:
-            yield from map(self._own, answers)
-        except _UNREADABLE:
-            raise self._foreign() from None
-
-    def _own(self, answer: Any) -> Any:
-        """The answer itself. Raises CommandError if it lacks what Ollama always sends, though the library does not."""
-        if isinstance(answer, GenerateResponse | ChatResponse) and answer.done is None:
-            raise self._foreign()
-        if isinstance(answer, ProgressResponse) and answer.status is None:
-            raise self._foreign()
-        return answer
-
-    def _foreign(self) -> CommandError:
-        return CommandError(f"what answers at {self.url} is no Ollama server")
+    def _stream(self, path: str, body: dict[str, Any], required: str) -> Iterator[Reply]:
+        """The lines of an answer; each must have the `required` field."""
+        with self._connections.request("POST", path, _encoded(body | {"stream": True})) as response:
+            if response.status >= _REDIRECTED:
+                _whole(response)
+            while True:
+                with reading():
+                    line = response.readline()
+                if not line:
+                    return
+                if line.strip():
+                    reply = Reply.parse(line)
+                    if "error" in reply.fields:
+                        raise ResponseError(_message(reply) or "the server failed")
+                    yield reply.require(required)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -149,46 +159,47 @@ class Client(ollama.Client):
             yield
         except ResponseError as error:
             raise CommandError(error.error) from None
-        except BrokenPipeError:  # a ConnectionError, but of standard output
-            raise
-        except (ConnectionError, httpx.ConnectError):
-            hint = "is the server running? start it with: pronk serve"
+        except Foreign:
+            raise CommandError(f"what answers at {self.url} is no Ollama server") from None
+        except Unreachable as error:
+            hint = "is the server running? start it with: pronk serve" if error.refused else str(error)
             raise CommandError(f"could not connect to {self.url}, {hint}") from None
-        except (httpx.TransportError, ProtocolError) as error:  # ProtocolError: the proxy does not speak SOCKS
+        except Broken as error:
             raise CommandError(f"lost the connection to {self.url}: {error}") from None
-        except httpx.RequestError:  # redirects without end, or a broken encoding
-            raise self._foreign() from None
 
 
-def _proxy(settings: Settings) -> httpx.Proxy | None:
-    """The proxy for the server's address, None without one. Raises CommandError if it is needed and unusable."""
-    address = settings.address
-    if address.scheme not in _PORTS:
-        raise CommandError(f'OLLAMA_HOST has an unsupported protocol scheme "{address.scheme}"')
-    if is_loopback(address.client_host):
-        return None
+def _encoded(body: dict[str, Any] | None) -> bytes:
+    if body is None:
+        return b""
+    return json.dumps({name: value for name, value in body.items() if value is not None}).encode()
+
+
+def _base64(images: Iterable[bytes]) -> list[str]:
+    return [b64encode(image).decode() for image in images]
+
+
+def _whole(response: Response) -> bytes:
+    """The body. Raises ResponseError for a status that is no success."""
+    with reading():
+        data = response.read()
+    if response.status < _REDIRECTED:
+        return data
     try:
-        proxy = Proxies.from_env(settings.environ).of(address.scheme, address.client_host, address.port)
-    except UnusableProxy as error:
-        raise CommandError(str(error)) from None
-    return None if proxy is None else httpx.Proxy(proxy.url, auth=proxy.auth)
+        message = _message(Reply.parse(data))
+    except Foreign:
+        message = ""
+    if response.status < _FAILED:
+        target = response.headers.get("location", "another address").partition("/api/")[0]
+        message = f"the server is elsewhere: set OLLAMA_HOST to {target}"
+    raise ResponseError(message or f"the server answers {response.status} {response.reason}".rstrip(), response.status)
 
 
-def _headers(settings: Settings) -> dict[str, str]:
-    """The `Authorization` header with OLLAMA_API_KEY. Raises CommandError if the key cannot stand in a header."""
-    key = settings.environ.get("OLLAMA_API_KEY", "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise CommandError("OLLAMA_API_KEY must be printable ASCII")
-    return {"authorization": f"Bearer {key}"} if key else {}
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | bool:
-    return system_tls() if settings.address.scheme == "https" else False
-
-
-def _check(response: httpx.Response) -> None:
-    if response.is_error:
-        raise ResponseError(response.text, response.status_code)
+def _message(reply: Reply) -> str:
+    """The text of an error, in any dialect."""
+    error = reply.fields.get("error")
+    if isinstance(error, dict):
+        error = error.get("message")
+    return error if isinstance(error, str) else ""
 
 
 @contextmanager
@@ -198,5 +209,6 @@ def connect(settings: Settings | None = None) -> Iterator[Client]:
     for warning in settings.warnings:
         if "OLLAMA_HOST" in warning:  # the other warnings concern the server
             print(f"Warning: {warning}", file=sys.stderr)
-    with Client(settings) as client, client.explained():
+    client = Client(settings)
+    with client.explained():
         yield client

@@ -71,8 +71,8 @@ class Commands:
     def _load(self, name: str) -> None:
         if not name:
             raise CommandError("/load needs the name of a model")
-        self._client.generate(name, keep_alive=self._session.keep_alive)
-        self._session.adapt_to(self._client.describe(name).capabilities or ())
+        self._client.load(name, self._session.keep_alive)
+        self._session.adapt_to(self._client.describe(name).texts("capabilities"))
         self._session.model = name
         self._session.forget()
 

@@ -6,13 +6,13 @@ import hashlib
 import os.path
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from http.client import responses
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from cli.arguments import CommandError
-from cli.client import Client, ProgressResponse, ResponseError, connect
-from cli.progress import Show, display
+from cli.client import Client, ResponseError, connect
+from cli.progress import Show, display, step
 from modelfile.parser import Command, Keyword, ModelfileError, decode, parse
 from modelfile.paths import expand, files_at, working_folder
 from modelfile.spec import ModelSpec, model_spec
@@ -50,7 +50,7 @@ def _read(path: Path) -> tuple[tuple[Command, ...], Path]:
 
 def _make(client: Client, request: dict[str, Any], commands: tuple[Command, ...], folder: Path, show: Show) -> None:
     """Upload, create, and show progress. Raises ModelfileError or ResponseError."""
-    show(ProgressResponse(status="gathering model components"))
+    show(step("gathering model components"))
     spec = model_spec(commands)
     for name in spec.deprecated:
         print(f"warning: parameter {name} is deprecated")
@@ -58,8 +58,8 @@ def _make(client: Client, request: dict[str, Any], commands: tuple[Command, ...]
     request = {**request, **_texts(spec), "from": components.base}
     for key, files in components.files.items():
         request[key] = {name: upload(client, path, show) for name, path in files.items()}
-    for step in client.make({key: value for key, value in request.items() if value}):
-        show(step)
+    for reply in client.make({key: value for key, value in request.items() if value}):
+        show(reply)
 
 
 def _texts(spec: ModelSpec) -> dict[str, Any]:
@@ -78,9 +78,13 @@ def _texts(spec: ModelSpec) -> dict[str, Any]:
 
 def _with_status(error: ResponseError) -> str:
     """The error as Ollama's command prints it. An error inside a stream has no status."""
-    if error.status_code < 0:
+    if error.status < 0:
         return error.error
-    return f"{error.status_code} {responses.get(error.status_code, '')}: {error.error}"
+    try:
+        reason = HTTPStatus(error.status).phrase
+    except ValueError:
+        reason = ""
+    return f"{error.status} {reason}: {error.error}"
 
 
 Files = dict[str, Path]
@@ -137,7 +141,7 @@ def upload(client: Client, path: Path, show: Show) -> str:
     try:
         digest = _digest(path)
         if not client.has_blob(digest):
-            client.send_blob(digest, _pieces(path, show))
+            client.send_blob(digest, _pieces(path, show), path.stat().st_size)
     except FileNotFoundError as error:
         raise CommandError(f"open {path}: {error.strerror}") from None
     return digest
@@ -155,4 +159,4 @@ def _pieces(path: Path, show: Show) -> Iterator[bytes]:
         while data := file.read(_PIECE):
             yield data
             sent += len(data)
-            show(ProgressResponse(status=status, total=total, completed=sent))
+            show(step(status, total, sent))

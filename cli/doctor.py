@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
 
-import httpx
-
 from cli.arguments import CommandError
-from cli.client import Client, ProgressResponse
-from cli.progress import Show, display
+from cli.client import Client, ResponseError
+from cli.connection import Failure, Unreachable
+from cli.progress import Show, display, step
+from cli.reply import Foreign
 from server.doctor import Finding, Level, examine
 from server.settings import Settings
 
 _NAME_WIDTH = 11
-_SERVER_SECONDS = 5.0
 
 
 def doctor(settings: Settings, *, verify: bool, as_json: bool) -> int:
@@ -38,7 +37,7 @@ def _findings(settings: Settings, *, verify: bool) -> Iterator[Finding]:
         def progress(completed: int, total: int) -> None:
             nonlocal show
             show = show or bar.enter_context(display())
-            show(ProgressResponse(status="comparing digests", completed=completed, total=total))
+            show(step("comparing digests", total, completed))
 
         for finding in examine(settings, verify=verify, progress=progress):
             bar.close()  # an open bar redirects everything printed to standard error
@@ -51,19 +50,16 @@ def _server(settings: Settings) -> Finding:
     url = settings.client_url
     details = {"url": url, "running": False, "version": ""}
     try:
-        with Client(settings) as client:
-            answer = client.get("/api/version", timeout=_SERVER_SECONDS)
+        running = Client(settings).version()
     except CommandError as error:
         return Finding("server", Level.WRONG, str(error), details=details)
-    except (ConnectionError, httpx.ConnectError):
-        return Finding("server", Level.NOTE, f"none runs at {url}", details=details)
-    except httpx.TransportError as error:
-        return Finding(
-            "server", Level.WRONG, f"{url} does not answer: {error or type(error).__name__}", details=details
-        )
-    try:
-        running = str(answer.json()["version"])
-    except (ValueError, KeyError, TypeError):
+    except Unreachable as error:
+        if error.refused:
+            return Finding("server", Level.NOTE, f"none runs at {url}", details=details)
+        return Finding("server", Level.WRONG, f"{url} cannot be reached: {error}", details=details)
+    except Failure as error:
+        return Finding("server", Level.WRONG, f"{url} does not answer: {error}", details=details)
+    except (ResponseError, Foreign):
         return Finding("server", Level.WRONG, f"another program answers at {url}", details=details)
     return Finding(
         "server", Level.OK, f"runs at {url}, version {running}", details=details | {"running": True, "version": running}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from rich.cells import cell_len
-
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
@@ -66,6 +64,15 @@ def _decimal(value: int, unit: int) -> str:
 def rate(count: int, nanoseconds: int) -> str:
     """Tokens per second."""
     return f"{count * 1e9 / nanoseconds if nanoseconds else 0:.2f} tokens/s"
+
+
+def cell_len(text: str) -> int:
+    """The cells of a terminal that a text takes."""
+    if text.isascii():  # which spares an import
+        return len(text)
+    from rich.cells import cell_len as measure
+
+    return measure(text)
 
 
 _COLUMN_GAP = 4  # blanks after each column; the layout is that of Ollama's command, which scripts parse

@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from typer.core import TyperCommand, TyperGroup
+import click
 
 from cli.arguments import (
     CommandError,
@@ -23,36 +22,42 @@ from cli.arguments import (
     parse_think,
     parse_truncate,
     with_values,
+    without_values,
 )
 from server.settings import Settings
 
 NAME = "pronk"
 _PATHS = ("file", "images")  # parameters that are paths of files
+_INTERRUPTED = 130  # the exit code of a program that Ctrl-C ends
 
 
-class Verbs(TyperGroup):
-    """The verbs; reports an unknown one as Ollama's command does."""
+class Verb(click.Command):
+    """A verb that counts its arguments itself."""
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line. Bytes that are not UTF-8 stay only in the path of a file. Raises CommandError."""
+        flags = {name for param in self.params if getattr(param, "is_flag", False) for name in param.opts}
+        rest = super().parse_args(ctx, without_values(args, flags))
+        ctx.params = {name: value if name in _PATHS else _as_utf8(value) for name, value in ctx.params.items()}
+        return rest
+
+
+class Verbs(click.Group):
+    """The verbs, in the order in which they are declared; reports an unknown one as Ollama's command does."""
+
+    command_class = Verb
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, hidden ones too."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Resolve the verb named by the first argument. Raises CommandError."""
         if args[0] not in self.commands:
             raise CommandError(f'unknown command "{args[0]}" for "{NAME}"')
         return super().resolve_command(ctx, args)
-
-
-class Verb(TyperCommand):
-    """A verb that counts its arguments itself; its usage line shows their metavars."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the command line. Bytes that are not UTF-8 stay only in the path of a file."""
-        rest: list[str] = super().parse_args(ctx, args)
-        ctx.params = {name: value if name in _PATHS else _as_utf8(value) for name, value in ctx.params.items()}
-        return rest
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The parts of the usage line after the name."""
-        arguments = (param for param in self.params if param.param_type_name == "argument")
-        return ["[OPTIONS]", *(param.metavar for param in arguments if param.metavar)]
 
 
 def _as_utf8(value: Any) -> Any:
@@ -61,41 +66,34 @@ def _as_utf8(value: Any) -> Any:
     return [as_utf8(word) for word in value] if isinstance(value, list | tuple) else value
 
 
-app = typer.Typer(
-    name=NAME,
+@click.group(
+    NAME,
     cls=Verbs,
     help="Large language models on your own machine, the way Ollama serves them.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Insecure = Annotated[bool, typer.Option("--insecure", help="Allow a registry without TLS.")]
-Model = Annotated[list[str] | None, typer.Argument(metavar="MODEL", hidden=True)]
-KeepAlive = Annotated[str | None, typer.Option("--keepalive", help="How long to keep it loaded, as 5m.")]
-Dimensions = Annotated[int | None, typer.Option(help="Numbers of a vector, of models that embed.")]
-Truncate = Annotated[str | None, typer.Option(help="Cut a text that is too long to embed: true or false.")]
-Models = Annotated[list[str] | None, typer.Argument(metavar="MODEL...", hidden=True)]
-
-
-@app.callback(invoke_without_command=True)
-def root(
-    context: typer.Context,
-    show_version: Annotated[bool, typer.Option("--version", "-v", help="Show the version.")] = False,
-) -> None:
+@click.option("--version", "-v", "show_version", is_flag=True, help="Show the version.")
+@click.pass_context
+def app(context: click.Context, show_version: bool) -> None:
     """Runs before the verb, or without one."""
     if show_version:
         from importlib.metadata import version
 
         print(f"{NAME} version is {version(NAME)}")
-        raise typer.Exit
+        context.exit()
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
-@app.command("serve", cls=Verb)
-@app.command("start", cls=Verb, hidden=True)
+_insecure = click.option("--insecure", is_flag=True, help="Allow a registry without TLS.")
+_keep_alive = click.option("--keepalive", "keep_alive", metavar="TIME", help="How long to keep it loaded, as 5m.")
+_dimensions = click.option("--dimensions", type=int, metavar="N", help="Numbers of a vector, of models that embed.")
+_truncate = click.option("--truncate", metavar="BOOL", help="Cut a text that is too long to embed: true or false.")
+_model = click.argument("model", nargs=-1, metavar="MODEL")
+
+
+@app.command("serve")
 def serve() -> int:
     """Start the server."""
     from server.main import run
@@ -103,38 +101,49 @@ def serve() -> int:
     return run(Settings.from_env())
 
 
-@app.command("create", cls=Verb)
-def create(
-    model: Model = None,
-    file: Annotated[str, typer.Option("--file", "-f", help="The Modelfile; by default `Modelfile`.")] = "",
-    quantize: Annotated[str, typer.Option("--quantize", "-q", help="Quantise to this type, such as q4_K_M.")] = "",
-    draft_quantize: Annotated[str, typer.Option(help="Quantise the draft model to this type.")] = "",
-) -> None:
+app.add_command(click.Command("start", callback=serve.callback, help=serve.help, hidden=True))
+
+
+@app.command("create")
+@_model
+@click.option("--file", "-f", default="", metavar="FILE", help="The Modelfile; by default `Modelfile`.")
+@click.option("--quantize", "-q", default="", metavar="TYPE", help="Quantise to this type, such as q4_K_M.")
+@click.option("--draft-quantize", default="", metavar="TYPE", help="Quantise the draft model to this type.")
+def create(model: list[str], file: str, quantize: str, draft_quantize: str) -> None:
     """Make a model from a Modelfile."""
-    [name] = exactly(1, model or [])
+    [name] = exactly(1, model)
     from cli.create import create
 
     create(name, file, quantize, draft_quantize)
 
 
-@app.command("run", cls=Verb)
+@app.command("run")
+@click.argument("words", nargs=-1, metavar="MODEL [PROMPT]...")
+@click.option("--think", metavar="LEVEL", help="Think first: true, false, low, medium, high or max.")
+@click.option("--hidethinking", "hide_thinking", is_flag=True, help="Do not show what is thought.")
+@click.option("--format", "format_", default="", help="Answer in this form: json, or a JSON schema.")
+@_keep_alive
+@click.option("--nowordwrap", "no_word_wrap", is_flag=True, help="Do not break lines between words.")
+@click.option("--verbose", is_flag=True, help="Tell what the answer cost.")
+@click.option("--image", "images", type=Path, multiple=True, metavar="FILE", help="A picture or a sound to ask about.")
+@_dimensions
+@_truncate
+@_insecure
 def run(
-    words: Annotated[list[str] | None, typer.Argument(metavar="MODEL [PROMPT]...", hidden=True)] = None,
-    think: Annotated[str | None, typer.Option(help="Think first: true, false, low, medium, high or max.")] = None,
-    hide_thinking: Annotated[bool, typer.Option("--hidethinking", help="Do not show what is thought.")] = False,
-    format_: Annotated[str, typer.Option("--format", help="Answer in this form: json, or a JSON schema.")] = "",
-    keep_alive: KeepAlive = None,
-    no_word_wrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not break lines between words.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Tell what the answer cost.")] = False,
-    images: Annotated[
-        list[Path] | None, typer.Option("--image", metavar="FILE", help="A picture or a sound to ask about.")
-    ] = None,
-    dimensions: Dimensions = None,
-    truncate: Truncate = None,
-    insecure: Insecure = False,
+    words: list[str],
+    think: str | None,
+    hide_thinking: bool,
+    format_: str,
+    keep_alive: str | None,
+    no_word_wrap: bool,
+    verbose: bool,
+    images: list[Path],
+    dimensions: int | None,
+    truncate: str | None,
+    insecure: bool,
 ) -> None:
     """Talk to a model, or have it answer a prompt; of a model that only embeds, print the prompt's vector."""
-    model, *prompt = at_least(1, words or [])
+    model, *prompt = at_least(1, words)
     from cli.answer import Look
     from cli.run import EmbedOptions, run, terminal_width
     from cli.session import Session
@@ -149,71 +158,78 @@ def run(
     )
     cut = None if truncate is None else parse_truncate(truncate)
     embedding = EmbedOptions(dimensions=dimensions, truncate=cut, keep_alive=keep_alive)
-    run(session, prompt, images or [], embedding, insecure=insecure)
+    run(session, prompt, list(images), embedding, insecure=insecure)
 
 
-@app.command("embed", cls=Verb)
-def embed(
-    words: Annotated[list[str] | None, typer.Argument(metavar="MODEL [TEXT]...", hidden=True)] = None,
-    dimensions: Dimensions = None,
-    truncate: Truncate = None,
-    keep_alive: KeepAlive = None,
-) -> None:
+@app.command("embed")
+@click.argument("words", nargs=-1, metavar="MODEL [TEXT]...")
+@_dimensions
+@_truncate
+@_keep_alive
+def embed(words: list[str], dimensions: int | None, truncate: str | None, keep_alive: str | None) -> None:
     """Print the vectors of texts, or of the lines that are piped in."""
-    model, *texts = at_least(1, words or [])
+    model, *texts = at_least(1, words)
     from cli.run import EmbedOptions, embed
 
     cut = None if truncate is None else parse_truncate(truncate)
     embed(model, texts, EmbedOptions(dimensions=dimensions, truncate=cut, keep_alive=keep_alive))
 
 
-@app.command("show", cls=Verb)
+@app.command("show")
+@_model
+@click.option("--license", "license_", is_flag=True, help="Only the license.")
+@click.option("--modelfile", is_flag=True, help="Only the Modelfile.")
+@click.option("--parameters", is_flag=True, help="Only the parameters.")
+@click.option("--system", is_flag=True, help="Only the system prompt.")
+@click.option("--template", is_flag=True, help="Only the template.")
+@click.option("--verbose", "-v", is_flag=True, help="All metadata and tensors too.")
 def show(
-    model: Model = None,
-    license_: Annotated[bool, typer.Option("--license", help="Only the license.")] = False,
-    modelfile: Annotated[bool, typer.Option("--modelfile", help="Only the Modelfile.")] = False,
-    parameters: Annotated[bool, typer.Option("--parameters", help="Only the parameters.")] = False,
-    system: Annotated[bool, typer.Option("--system", help="Only the system prompt.")] = False,
-    template: Annotated[bool, typer.Option("--template", help="Only the template.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="All metadata and tensors too.")] = False,
+    model: list[str], license_: bool, modelfile: bool, parameters: bool, system: bool, template: bool, verbose: bool
 ) -> None:
     """Show what a model is."""
-    [name] = exactly(1, model or [])
+    [name] = exactly(1, model)
     from cli.show import PARTS, show
 
     flags = (license_, modelfile, parameters, system, template)
     show(name, [part for part, flag in zip(PARTS, flags, strict=True) if flag], verbose=verbose)
 
 
-@app.command("pull", cls=Verb)
-def pull(model: Model = None, insecure: Insecure = False) -> None:
+@app.command("pull")
+@_model
+@_insecure
+def pull(model: list[str], insecure: bool) -> None:
     """Fetch a model."""
-    [name] = exactly(1, model or [])
+    [name] = exactly(1, model)
     from cli.models import pull
 
     pull(name, insecure=insecure)
 
 
-@app.command("push", cls=Verb)
-def push(model: Model = None, insecure: Insecure = False) -> None:
+@app.command("push")
+@_model
+@_insecure
+def push(model: list[str], insecure: bool) -> None:
     """Send a model to its registry."""
-    [name] = exactly(1, model or [])
+    [name] = exactly(1, model)
     from cli.models import push
 
     push(name, insecure=insecure)
 
 
-@app.command("list", cls=Verb)
-@app.command("ls", cls=Verb, hidden=True)
-def list_(prefix: Annotated[list[str] | None, typer.Argument(metavar="[PREFIX]", hidden=True)] = None) -> None:
+@app.command("list")
+@click.argument("prefix", nargs=-1, metavar="[PREFIX]")
+def list_(prefix: list[str]) -> None:
     """List the models."""
-    [start] = at_most(1, prefix or []) or [""]
+    [start] = at_most(1, prefix) or [""]
     from cli.models import list_models
 
     list_models(start)
 
 
-@app.command("ps", cls=Verb)
+app.add_command(Verb("ls", callback=list_.callback, params=list_.params, help=list_.help, hidden=True))
+
+
+@app.command("ps")
 def ps() -> None:
     """List the loaded models."""
     from cli.models import ps
@@ -221,55 +237,52 @@ def ps() -> None:
     ps()
 
 
-@app.command("plan", cls=Verb)
-def plan(
-    model: Model = None,
-    ctx: Annotated[int | None, typer.Option("--ctx", metavar="N", help="tokens of context")] = None,
-    gpu_layers: Annotated[int | None, typer.Option("--gpu-layers", metavar="N", help="layers on GPUs")] = None,
-) -> None:
+@app.command("plan")
+@_model
+@click.option("--ctx", type=int, metavar="N", help="Tokens of context.")
+@click.option("--gpu-layers", type=int, metavar="N", help="Layers on GPUs.")
+def plan(model: list[str], ctx: int | None, gpu_layers: int | None) -> None:
     """Tell where a model would go and what it would take."""
-    [name] = exactly(1, model or [])
+    [name] = exactly(1, model)
     from cli.plan import print_plan
 
     print_plan(name, {key: value for key, value in (("num_ctx", ctx), ("num_gpu", gpu_layers)) if value is not None})
 
 
-@app.command("stop", cls=Verb)
-def stop(model: Model = None) -> None:
+@app.command("stop")
+@_model
+def stop(model: list[str]) -> None:
     """Unload a model."""
-    [name] = exactly(1, model or [])
+    [name] = exactly(1, model)
     from cli.models import stop
 
     stop(name)
 
 
-@app.command("cp", cls=Verb)
-def cp(
-    names: Annotated[list[str] | None, typer.Argument(metavar="SOURCE DESTINATION", hidden=True)] = None,
-) -> None:
+@app.command("cp")
+@click.argument("names", nargs=-1, metavar="SOURCE DESTINATION")
+def cp(names: list[str]) -> None:
     """Give a model a second name."""
-    source, destination = exactly(2, names or [])
+    source, destination = exactly(2, names)
     from cli.models import copy
 
     copy(source, destination)
 
 
-@app.command("rm", cls=Verb)
-def rm(models: Models = None) -> None:
+@app.command("rm")
+@click.argument("models", nargs=-1, metavar="MODEL...")
+def rm(models: list[str]) -> None:
     """Delete models."""
-    names = at_least(1, models or [])
+    names = at_least(1, models)
     from cli.models import remove
 
     remove(names)
 
 
-@app.command("doctor", cls=Verb)
-def doctor(
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Do not compare the models with their digests.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-) -> int:
+@app.command("doctor")
+@click.option("--no-verify", is_flag=True, help="Do not compare the models with their digests.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def doctor(no_verify: bool, as_json: bool) -> int:
     """Look for what is wrong with the installation, the models and the machine."""
     from cli.doctor import doctor
 
@@ -279,15 +292,25 @@ def doctor(
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:
-        code = app(with_values(sys.argv[1:]), prog_name=NAME, standalone_mode=False)
-    except (CommandError, typer.TyperException) as error:
-        print(f"Error: {error.format_message() if isinstance(error, typer.TyperException) else error}", file=sys.stderr)
-        code = 1
+        code = app.main(with_values(sys.argv[1:]), prog_name=NAME, standalone_mode=False)
+    except CommandError as error:
+        code = _fail(str(error))
+    except click.NoSuchOption as error:
+        code = _fail(f"No such option: {error.option_name}")
+    except click.ClickException as error:
+        code = _fail(error.format_message().rstrip("."))
+    except click.Abort:
+        code = _INTERRUPTED
     except BrokenPipeError:
         # The reader of our output is gone; the interpreter must not flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
+
+
+def _fail(message: str) -> int:
+    print(f"Error: {message}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 from cli import human
 from cli.arguments import CommandError, require_name
-from cli.client import MISSING, Client, ProcessResponse, ResponseError, connect
+from cli.client import MISSING, Client, ResponseError, connect
 from cli.human import table
 from cli.progress import display
+from cli.reply import Reply
 from registry.sizes import short_size
 
 _ID = 12  # digits of a digest that are shown
@@ -18,30 +19,36 @@ _ID = 12  # digits of a digest that are shown
 def list_models(prefix: str) -> None:
     """Print the stored models whose name starts with `prefix`, ignoring case."""
     with connect() as client:
-        models = client.list().models
-    now = datetime.now(UTC)
-    rows = [
-        (name, (model.digest or "")[:_ID], short_size(model.size or 0), human.moment(model.modified_at or now, now))
-        for model in models
-        if (name := model.model or "").lower().startswith(prefix.lower())
-    ]
+        models = client.models()
+        now = datetime.now(UTC)
+        rows = [_stored(model, now) for model in models if starts_with(model, prefix)]
     print(table(("NAME", "ID", "SIZE", "MODIFIED"), rows), end="")
+
+
+def starts_with(model: Reply, prefix: str) -> bool:
+    """Whether a model's name starts with `prefix`, ignoring case."""
+    return model.text("name").lower().startswith(prefix.lower())
+
+
+def _stored(model: Reply, now: datetime) -> tuple[str, ...]:
+    modified = human.moment(model.time("modified_at") or now, now)
+    return model.text("name"), model.text("digest")[:_ID], short_size(model.number("size")), modified
 
 
 def ps() -> None:
     """Print the loaded models."""
     with connect() as client:
-        models = client.ps().models
-    now = datetime.now(UTC)
-    rows = [_process(model, now) for model in models]
+        models = client.loaded()
+        now = datetime.now(UTC)
+        rows = [_process(model, now) for model in models]
     print(table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows), end="")
 
 
-def _process(model: ProcessResponse.Model, now: datetime) -> tuple[str, ...]:
-    size, expires = model.size or 0, model.expires_at or now
+def _process(model: Reply, now: datetime) -> tuple[str, ...]:
+    size, expires = model.number("size"), model.time("expires_at") or now
     until = human.moment(expires, now) if expires > now else "Stopping..."
-    name, digest, context = model.model or "", (model.digest or "")[:_ID], str(model.context_length or 0)
-    return name, digest, short_size(size), _processor(size, model.size_vram or 0), context, until
+    name, digest, context = model.text("name"), model.text("digest")[:_ID], str(model.number("context_length"))
+    return name, digest, short_size(size), _processor(size, model.number("size_vram")), context, until
 
 
 def _processor(size: int, on_gpu: int) -> str:
@@ -58,9 +65,9 @@ def stop(model: str) -> None:
     require_name(model, 'couldn\'t find model "" to stop')
     with connect() as client:
         try:
-            client.generate(model, keep_alive=0)
+            client.load(model, keep_alive=0)
         except ResponseError as error:
-            if error.status_code == MISSING:
+            if error.status == MISSING:
                 raise CommandError(f'couldn\'t find model "{model}" to stop') from None
             raise
 
@@ -71,7 +78,7 @@ def remove(models: list[str]) -> None:
         for model in models:
             require_name(model)
             with suppress(ResponseError):  # a model that cannot be loaded can still be deleted
-                client.generate(model, keep_alive=0)
+                client.load(model, keep_alive=0)
             client.delete(model)
             print(f"deleted '{model}'")
 
@@ -93,7 +100,7 @@ def pull(model: str, *, insecure: bool) -> None:
 def fetch(client: Client, model: str, *, insecure: bool) -> None:
     """Pull a model and show progress."""
     with display() as show:
-        for step in client.pull(model, insecure=insecure, stream=True):
+        for step in client.pull(model, insecure=insecure):
             show(step)
 
 
@@ -101,5 +108,5 @@ def push(model: str, *, insecure: bool) -> None:
     """Push a model to its registry."""
     require_name(model)
     with connect() as client, display() as show:
-        for step in client.push(model, insecure=insecure, stream=True):
+        for step in client.push(model, insecure=insecure):
             show(step)

@@ -8,6 +8,7 @@ from typing import Any
 from cli.arguments import CommandError, require_name
 from cli.client import MISSING, ResponseError, connect
 from cli.human import table
+from cli.reply import Foreign
 from registry.sizes import short_size
 
 HEAD = ("DEVICE", "LAYERS", "WEIGHTS", "CACHE", "COMPUTE", "OTHER", "SIZE", "PROMPT CACHE", "FREE")
@@ -19,16 +20,22 @@ def print_plan(model: str, options: dict[str, Any]) -> None:
     require_name(model)
     with connect() as client:
         try:
-            plan = client.plan(model, options)
+            plan = client.plan(model, options).fields
+            text = _text(plan, options)
+        except (KeyError, TypeError, ValueError):
+            raise Foreign from None
         except ResponseError as error:
-            if error.status_code == MISSING:
+            if error.status == MISSING:
                 raise CommandError(f'couldn\'t find model "{model}"') from None
             raise
-    print(table(HEAD, [_row(device) for device in plan["devices"]]), end="")
-    print()
-    print("\n".join(_sentences(plan, options)))
+    print(text)
     if not plan["fits"]:
         sys.exit(FAILURE)
+
+
+def _text(plan: dict[str, Any], options: dict[str, Any]) -> str:
+    lines = "\n".join(_sentences(plan, options))
+    return f"{table(HEAD, [_row(device) for device in plan['devices']])}\n{lines}"
 
 
 def _row(device: dict[str, Any]) -> tuple[str, ...]:

@@ -1,26 +1,26 @@
-"""Progress on standard error: bars or lines for long operations, a spinner before an answer."""
+"""Progress on standard error: bars or lines for long operations, a spinner before an answer.
+
+The library that draws is imported where something is drawn, at a terminal.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from cli.reply import Reply
 
-from cli.client import ProgressResponse
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
-Show = Callable[[ProgressResponse], None]
+Show = Callable[[Reply], None]
+
+
+def step(status: str, total: int = 0, completed: int = 0) -> Reply:
+    """A step of our own, in the form of the server's. `total` and `completed` are bytes."""
+    return Reply({"status": status, "total": total, "completed": completed})
 
 
 @contextmanager
@@ -29,8 +29,18 @@ def display() -> Iterator[Show]:
     if not sys.stderr.isatty():
         yield _Lines().show
         return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -46,10 +56,11 @@ class _Lines:
     def __init__(self) -> None:
         self._last: str | None = None
 
-    def show(self, step: ProgressResponse) -> None:
-        if step.status != self._last:
-            print(step.status, file=sys.stderr)
-        self._last = step.status
+    def show(self, reply: Reply) -> None:
+        status = reply.text("status")
+        if status != self._last:
+            print(status, file=sys.stderr)
+        self._last = status
 
 
 class _Bars:
@@ -59,14 +70,14 @@ class _Bars:
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
 
-    def show(self, step: ProgressResponse) -> None:
-        status = step.status or ""
-        if not step.total:
-            self._progress.console.print(status, highlight=False)
+    def show(self, reply: Reply) -> None:
+        status, total = reply.text("status"), reply.number("total")
+        if not total:
+            self._progress.console.print(status, highlight=False, markup=False)
             return
         if status not in self._bars:
-            self._bars[status] = self._progress.add_task(status, total=step.total)
-        self._progress.update(self._bars[status], completed=step.completed or 0)
+            self._bars[status] = self._progress.add_task(status, total=total)
+        self._progress.update(self._bars[status], completed=reply.number("completed"))
 
 
 T = TypeVar("T")
@@ -75,8 +86,19 @@ T = TypeVar("T")
 def spinning(items: Iterable[T]) -> Iterator[T]:
     """The same items; on a terminal a spinner turns until the first one arrives."""
     iterator = iter(items)
-    with Console(stderr=True).status("") if sys.stderr.isatty() else nullcontext():
+    with _spinner():
         first = next(iterator, None)
     if first is not None:
         yield first
     yield from iterator
+
+
+@contextmanager
+def _spinner() -> Iterator[None]:
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(""):
+        yield

@@ -12,11 +12,12 @@ from pathlib import Path
 from cli.answer import AnswerPrinter, timings
 from cli.arguments import CommandError, require_name
 from cli.attachments import Attachment, read
-from cli.client import MISSING, Client, Description, ResponseError, connect
+from cli.client import MISSING, Client, ResponseError, connect
 from cli.commands import Commands, Leave
 from cli.input import FILE, History, LineReader, is_stdin, read_piped
 from cli.models import fetch
 from cli.progress import spinning
+from cli.reply import Reply
 from cli.session import Session
 from server.settings import Settings
 
@@ -29,7 +30,7 @@ def run(session: Session, words: list[str], images: list[Path], options: EmbedOp
     settings = Settings.from_env()
     with connect(settings) as client:
         described = _find(client, session.model, insecure=insecure)
-        capabilities = described.capabilities or ()
+        capabilities = described.texts("capabilities")
         if "embedding" in capabilities and "completion" not in capabilities:
             prompt = _prompt(words)
             print_vectors(client, session.model, [prompt] if prompt else [], options)
@@ -50,11 +51,11 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
-def _find(client: Client, model: str, *, insecure: bool) -> Description:
+def _find(client: Client, model: str, *, insecure: bool) -> Reply:
     try:
         return client.describe(model)
     except ResponseError as error:
-        if error.status_code != MISSING:
+        if error.status != MISSING:
             raise
     fetch(client, model, insecure=insecure)
     return client.describe(model)
@@ -102,10 +103,10 @@ def print_vectors(client: Client, model: str, texts: list[str], options: EmbedOp
     """Print each text's vector as JSON, one per line. Raises CommandError if there are no texts."""
     if not texts:
         raise CommandError(f'embedding models require input text. Usage: pronk run {model} "your text here"')
-    response = client.embed(
+    vectors = client.embed(
         model, texts, truncate=options.truncate, dimensions=options.dimensions, keep_alive=options.keep_alive
     )
-    for vector in response.embeddings:
+    for vector in vectors:
         print(json.dumps(vector, separators=(",", ":")))
 
 

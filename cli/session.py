@@ -9,7 +9,8 @@ from typing import Any
 from cli.answer import AnswerPrinter, Look
 from cli.arguments import Format, Think
 from cli.attachments import Attachment, attach, begins_with_file, tell_of_files
-from cli.client import ChatResponse, Client, GenerateResponse
+from cli.client import Client
+from cli.reply import Reply
 
 
 @dataclass(kw_only=True)
@@ -49,36 +50,29 @@ class Session:
         contents = [file.content for file in (*files, *named)]
         return {"role": "user", "content": text} | ({"images": contents} if contents else {})
 
-    def generate(self, client: Client, message: dict[str, Any]) -> Iterator[GenerateResponse]:
+    def generate(self, client: Client, message: dict[str, Any]) -> Iterator[Reply]:
         """Stream the answer to a single message."""
-        return client.generate(
-            self.model,
-            message["content"],
-            images=message.get("images"),
-            stream=True,
-            system=self.system,
-            think=self.think,
-            format=self.output_format,
-            options=self.options or None,
-            keep_alive=self.keep_alive,
-        )
+        images = message.get("images", [])
+        return client.generate(self.model, message["content"], images, system=self.system, **self._settings)
 
-    def chat(self, client: Client, message: dict[str, Any]) -> Iterator[ChatResponse]:
+    def chat(self, client: Client, message: dict[str, Any]) -> Iterator[Reply]:
         """Stream the answer to the next message."""
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return client.chat(
-            self.model,
-            [*system, *self.messages, message],
-            stream=True,
-            think=self.think,
-            format=self.output_format,
-            options=self.options or None,
-            keep_alive=self.keep_alive,
-        )
+        return client.chat(self.model, [*system, *self.messages, message], **self._settings)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """The fields of a request that chats and single prompts share; those that are None are not sent."""
+        return {
+            "think": self.think,
+            "format": self.output_format,
+            "options": self.options or None,
+            "keep_alive": self.keep_alive,
+        }
 
     def load(self, client: Client) -> None:
         """Load the model before the first message."""
-        client.generate(self.model, keep_alive=self.keep_alive)
+        client.load(self.model, self.keep_alive)
 
     def remember(self, message: dict[str, Any], answer: AnswerPrinter) -> None:
         """Add the message and its answer, which may be incomplete. Does nothing without an answer."""

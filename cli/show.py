@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from cli.arguments import CommandError
-from cli.client import Client, Description, connect
+from cli.client import Client, connect
 from cli.human import Row, section
+from cli.reply import Reply
 from registry.gguf.types import parameter_size
 
 PARTS = ("license", "modelfile", "parameters", "system", "template")
@@ -31,7 +32,7 @@ def show(model: str, parts: list[str], *, verbose: bool) -> None:
 
 def print_part(client: Client, model: str, part: str) -> None:
     """Print one of PARTS."""
-    text = getattr(client.describe(model), part) or ""
+    text = client.describe(model).text(part)
     # System prompt and template are verbatim, without an added line end.
     sys.stdout.write(text if part in ("system", "template") else f"{text}\n")
 
@@ -45,24 +46,24 @@ def print_overview(client: Client, model: str, *, verbose: bool = False) -> None
     sys.stdout.write("".join(section(title, rows) for title, rows in sections if rows))
 
 
-def _sections(described: Description) -> Iterable[tuple[str, list[Row]]]:
+def _sections(described: Reply) -> Iterable[tuple[str, list[Row]]]:
     yield "Model", list(_model(described))
-    yield "Capabilities", [(name,) for name in described.capabilities or ()]
-    yield "Projector", list(_projector(described.projector_info or {}))
-    yield "Parameters", [_parameter(line) for line in (described.parameters or "").splitlines()]
-    yield "System", _head(described.system)
-    yield "License", _head(described.license or "")
+    yield "Capabilities", [(name,) for name in described.texts("capabilities")]
+    yield "Projector", list(_projector(described.object("projector_info").fields))
+    yield "Parameters", [_parameter(line) for line in described.text("parameters").splitlines()]
+    yield "System", _head(described.text("system"))
+    yield "License", _head(described.text("license"))
 
 
-def _model(described: Description) -> Iterable[Row]:
-    info, details = described.modelinfo or {}, described.details
-    architecture = str(info.get("general.architecture") or (details and details.family))
+def _model(described: Reply) -> Iterable[Row]:
+    info, details = described.object("model_info").fields, described.object("details")
+    architecture = str(info.get("general.architecture") or details.text("family"))
     rows = {
         "architecture": architecture,
-        "parameters": details and details.parameter_size,
+        "parameters": details.text("parameter_size"),
         "context length": info.get(f"{architecture}.context_length"),
         "embedding length": info.get(f"{architecture}.embedding_length"),
-        "quantization": details and details.quantization_level,
+        "quantization": details.text("quantization_level"),
     }
     return ((name, str(value)) for name, value in rows.items() if value)
 
@@ -95,9 +96,11 @@ def _head(text: str) -> list[Row]:
     return [(line.strip(),) for line in shown]
 
 
-def _details(described: Description) -> list[tuple[str, list[Row]]]:
-    metadata: list[Row] = [(key, _value(value)) for key, value in sorted((described.modelinfo or {}).items())]
-    tensors: list[Row] = [(str(row["name"]), str(row["type"]), str(row["shape"])) for row in described.tensors]
+def _details(described: Reply) -> list[tuple[str, list[Row]]]:
+    metadata: list[Row] = [(key, _value(value)) for key, value in sorted(described.object("model_info").fields.items())]
+    tensors: list[Row] = [
+        (row.text("name"), row.text("type"), str(row.fields.get("shape"))) for row in described.objects("tensors")
+    ]
     return [("Metadata", metadata), ("Tensors", tensors)]
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -256,17 +255,6 @@ ELSEWHERE = (
     ("PRONK_RUNNER_LOG", "as `OLLAMA_DEBUG`", "what the models' processes log: trace, debug, info, warning, error"),
 )
 """Variables without a field of `Settings`: name, default and meaning."""
-
-
-@contextmanager
-def without_environment() -> Iterator[None]:
-    """Empties the process environment inside the block, for libraries that act on it when imported."""
-    kept = dict(os.environ)
-    os.environ.clear()
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
 
 
 def variables() -> dict[str, Variable]:

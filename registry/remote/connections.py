@@ -14,7 +14,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from contextlib import contextmanager
 from typing import Any, Final
 
-import certifi
 import httpcore
 import httpx
 from httpcore import SOCKET_OPTION
@@ -81,17 +80,6 @@ class Connections(httpx.AsyncBaseTransport):
             if not known:
                 return []
             raise httpx.ConnectError(f"lookup {host}: {getattr(error, 'strerror', None) or 'no such host'}") from None
-
-
-def system_tls() -> ssl.SSLContext:
-    """A TLS context with the system's certificates, and certifi's for a system that has none."""
-    try:
-        context = ssl.create_default_context()
-    except OSError:  # SSLKEYLOGFILE names a file that cannot be written
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_default_certs()
-    context.load_verify_locations(certifi.where())
-    return context
 
 
 def reason(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -57,6 +58,13 @@ class Proxy:
     def url(self) -> str:
         """The URL without name and password."""
         return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
+    def basic_auth(self) -> dict[str, str]:
+        """The header that tells an HTTP proxy name and password; empty without them."""
+        if self.auth is None:
+            return {}
+        return {"Proxy-Authorization": f"Basic {b64encode(':'.join(self.auth).encode()).decode()}"}
 
 
 @dataclass(frozen=True, slots=True)

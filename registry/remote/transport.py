@@ -20,8 +20,9 @@ import httpx
 
 from registry.errors import BadAnswer, BadStatus, NotFound, RegistryError, Stalled, Unreachable, Untrusted
 from registry.remote.addresses import Reach, Resolver, resolve
-from registry.remote.connections import PUBLIC, REACH, Connections, Pool, PoolMaker, reason, system_tls
+from registry.remote.connections import PUBLIC, REACH, Connections, Pool, PoolMaker, reason
 from registry.remote.proxies import Proxies
+from registry.remote.tls import system_tls
 
 MAX_REDIRECTS: Final = 10
 MAX_JSON: Final = 4 << 20

@@ -4,18 +4,16 @@ import io
 from collections.abc import Iterator
 
 import pytest
-from ollama import ChatResponse, GenerateResponse
 
-from cli.answer import AnswerPrinter, Look, Response, timings
-
-
-def chat(content: str = "", thinking: str = "", *, done: bool = False) -> Response:
-    return ChatResponse.model_validate(
-        {"message": {"role": "assistant", "content": content, "thinking": thinking}, "done": done}
-    )
+from cli.answer import AnswerPrinter, Look, timings
+from cli.reply import Reply
 
 
-def shown(*responses: Response, width: int = 0) -> str:
+def chat(content: str = "", thinking: str = "", *, done: bool = False) -> Reply:
+    return Reply({"message": {"role": "assistant", "content": content, "thinking": thinking}, "done": done})
+
+
+def shown(*responses: Reply, width: int = 0) -> str:
     out = io.StringIO()
     AnswerPrinter(out, Look(width=width)).follow(responses)
     return out.getvalue()
@@ -23,7 +21,7 @@ def shown(*responses: Response, width: int = 0) -> str:
 
 def test_content_alone() -> None:
     assert shown(chat("Hel"), chat("lo"), chat(done=True)) == "Hello"
-    assert shown(GenerateResponse(response="Hello")) == "Hello"
+    assert shown(Reply({"response": "Hello"})) == "Hello"
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
@@ -55,7 +53,7 @@ def test_what_came_before_a_failure_is_shown() -> None:
     out = io.StringIO()
     answer = AnswerPrinter(out, Look(width=80))
 
-    def broken() -> Iterator[Response]:
+    def broken() -> Iterator[Reply]:
         yield chat("one two")
         raise KeyboardInterrupt
 
@@ -65,13 +63,15 @@ def test_what_came_before_a_failure_is_shown() -> None:
 
 
 def test_timings() -> None:
-    final = GenerateResponse(
-        total_duration=2_000_000_000,
-        load_duration=1_000_000,
-        prompt_eval_count=10,
-        prompt_eval_duration=500_000_000,
-        eval_count=20,
-        eval_duration=1_000_000_000,
+    final = Reply(
+        {
+            "total_duration": 2_000_000_000,
+            "load_duration": 1_000_000,
+            "prompt_eval_count": 10,
+            "prompt_eval_duration": 500_000_000,
+            "eval_count": 20,
+            "eval_duration": 1_000_000_000,
+        }
     )
     assert timings(final) == (
         "total duration:       2s\n"

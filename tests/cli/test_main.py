@@ -159,6 +159,27 @@ def test_serve_does_not_import_what_only_clients_need() -> None:
     assert result.stdout.split() == []
 
 
+NOT_FOR_A_TABLE = (
+    *("asyncio", "email", "fastapi", "http.client", "httpx", "llama_cpp", "prompt_toolkit", "pydantic", "rich", "ssl"),
+    *("subprocess", "urllib.request"),
+)
+
+
+@pytest.mark.parametrize("verb", ["list", "ps", "show tinychat", "stop tinychat", "cp tinychat b", "rm b"])
+def test_a_verb_imports_little(pronk: Pronk, verb: str) -> None:
+    """What a verb imports is most of the time that it takes."""
+    pronk.succeed("pull", "tinychat")
+    pronk.succeed("cp", "tinychat", "b")
+    code = (
+        "import atexit, sys, cli.main; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); cli.main.main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *verb.split()], cwd=ROOT, env=pronk.environ, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert set(NOT_FOR_A_TABLE) & set(ended.stderr.split()) == set()
+
+
 def test_a_reader_that_has_gone(pronk: Pronk, tmp_path: Path) -> None:
     """The command ends without a traceback when its output cannot be written."""
     script = f"{' '.join(COMMAND)} show tinychat --template | true; exit ${{PIPESTATUS[0]}}"

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ollama import ChatResponse, Message
 
 from cli.answer import AnswerPrinter, Look
+from cli.reply import Reply
 from cli.session import Session
 
 
@@ -17,7 +17,7 @@ def said(text: str) -> dict[str, Any]:
 
 def answered(content: str, thinking: str = "") -> AnswerPrinter:
     answer = AnswerPrinter(io.StringIO(), Look())
-    answer.follow([ChatResponse(message=Message(role="assistant", content=content, thinking=thinking))])
+    answer.follow([Reply({"message": {"role": "assistant", "content": content, "thinking": thinking}})])
     return answer
 
 

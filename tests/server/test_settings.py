@@ -1,14 +1,13 @@
 """Settings come from the environment by one table, which is also the documentation."""
 
 import math
-import os
 import pwd
 from pathlib import Path
 
 import pytest
 
 from server.env import Address
-from server.settings import ELSEWHERE, HomeMissing, Settings, markdown, variables, without_environment
+from server.settings import ELSEWHERE, HomeMissing, Settings, markdown, variables
 
 
 def test_defaults() -> None:
@@ -65,14 +64,6 @@ def test_no_home(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HomeMissing, match="set HOME or OLLAMA_MODELS"):
         _ = settings.models_folder
     assert Settings.from_env({"OLLAMA_MODELS": "/m"}).keys_folder == Path("/m")
-
-
-def test_an_environment_that_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALL_PROXY", "socks5://x")
-    before = dict(os.environ)
-    with pytest.raises(KeyError, match="ALL_PROXY"), without_environment():
-        assert not os.environ["ALL_PROXY"]
-    assert dict(os.environ) == before
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
