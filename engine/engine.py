@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
+from prometheus_client.core import Metric
+
 from engine.api import (
     AnyRequest,
     ChatRequest,
@@ -47,6 +49,7 @@ from engine.loading.load_options import default_context, load_spec
 from engine.loading.loaded_names import LoadedNames
 from engine.loading.pool import RunnerPool
 from engine.messages import Grammar
+from engine.metrics import EngineMetrics
 from engine.model import Model, Models
 from engine.prompting import (
     Job,
@@ -89,7 +92,8 @@ class Engine:
         self.store = store
         self.models = Models(store, config.go_templates)
         self._config = config
-        self._pool = RunnerPool(config)
+        self._metrics = EngineMetrics()
+        self._pool = RunnerPool(config, self._metrics)
         self._repack_cache = RepackCache(store, config.environ, config.watchdog)
         self._constraints = Constraints()
         self._validator = GrammarValidator(config.environ, config.watchdog)
@@ -123,6 +127,10 @@ class Engine:
     def loading(self) -> list[LoadingModel]:
         """The models that are being loaded."""
         return self._pool.loading()
+
+    async def metrics(self) -> list[Metric]:
+        """What the engine has done and does, for Prometheus."""
+        return [*await self._pool.state_metrics(), *await asyncio.to_thread(lambda: [*self._metrics.kept()])]
 
     async def plan(self, request: PlanRequest) -> LoadPlan:
         """What a load as the request needs it would take; nothing is loaded."""
@@ -162,6 +170,7 @@ class Engine:
         seconds = (time.perf_counter_ns() - job.started) / 1e9
         values = {"texts": len(request.texts), "tokens": tokens, "seconds": seconds}
         log.info("embedded", extra=fields(model=job.model.name.shortest, **values))
+        self._metrics.read(job.model.name.shortest, tokens)
         return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
 
     async def rerank(self, request: RerankRequest) -> Ranked:
@@ -171,6 +180,7 @@ class Engine:
         seconds = (time.perf_counter_ns() - job.started) / 1e9
         values = {"documents": len(request.documents), "tokens": ranked.prompt_eval_count, "seconds": seconds}
         log.info("reranked", extra=fields(model=job.model.name.shortest, **values))
+        self._metrics.read(job.model.name.shortest, ranked.prompt_eval_count)
         return ranked
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:
@@ -188,7 +198,7 @@ class Engine:
             prompt, reader, grammar = prepared.prompt, prepared.reader, prepared.grammar
             if prompt.images:
                 check_media(job, lease.process, prompt.images)
-            generation = Generation(lease, job.model.name.shortest, job.started)
+            generation = Generation(lease, job.model.name.shortest, job.started, self._metrics)
             await lease.take_grown(len(prompt.text.encode()) + answer_room(job.options))
             asked = (job.options, lease, prompt, grammar, prepared.thinking, prepared.triggers)
             submit = build_submit(job.model, request, *asked)

@@ -34,6 +34,7 @@ from engine.messages import (
     Triggers,
     padded,
 )
+from engine.metrics import Answered, EngineMetrics
 from engine.model import Model
 from modelfile.parameters import Options
 from registry.gguf import GGUFArray
@@ -95,11 +96,12 @@ class CallLimit:
 class Generation:
     """The answer to one prompt. Iterate over `deltas` to its end, then call `final`; belongs to one task.
 
-    Leaving `deltas` early cancels the answer in the process. `model` is the name for the log; `started` is when the
-    request came, in `perf_counter_ns` time. The load duration ends when this object is made.
+    Leaving `deltas` early cancels the answer in the process. `model` is the name for log and `metrics`; `started` is
+    when the request came, in `perf_counter_ns` time. The load duration ends when this object is made.
     """
 
-    def __init__(self, lease: Lease, model: str, started: int) -> None:
+    def __init__(self, lease: Lease, model: str, started: int, metrics: EngineMetrics) -> None:
+        self._metrics = metrics
         self._lease = lease
         self._process = lease.process
         self._model = model
@@ -157,7 +159,7 @@ class Generation:
                 task.cancel()
             if not answer.ended:
                 self._process.cancel(message_id)
-            self._log(end)
+            self._tell(end)
 
     def final(self, context: list[int] | None = None) -> Final:
         """The last event, once `deltas` has ended. `context`: tokens of prompt and answer, if the API shows them."""
@@ -231,19 +233,35 @@ class Generation:
         cut = self._done.prompt_cut if self._done is not None else 0
         return {"messages": self._left_out, "tokens": self._left_out_tokens + cut}
 
-    def _log(self, end: str) -> None:
-        """Log one line for this answer; token counts are known only of finished ones."""
-        now, first = time.perf_counter_ns(), self._first_text
+    def _tell(self, end: str) -> None:
+        """Log one line for this answer, and count it; a prompt's tokens are known only of finished ones."""
+        latency = (time.perf_counter_ns() - self._started) / 1e9
+        first_token = (self._first_text - self._started) / 1e9 if self._first_text else None
+        answer = Answered(end=end, latency=latency, first_token=first_token, tokens=self._arrived)
         values: dict[str, float] = {}
         if (done := self._done) is not None:
+            answer = replace(
+                answer,
+                prompt_tokens=done.prompt_tokens,
+                cached_tokens=done.prompt_cached,
+                tier=done.tier,
+                tokens=done.tokens,
+                queued=self._lease.waited + done.queued_ns / 1e9,
+                writing=done.tokens_ns / 1e9,
+            )
             values = {"prompt_tokens": done.prompt_tokens, "cached_tokens": done.prompt_cached, "tokens": done.tokens}
             values["tokens_per_second"] = round(done.tokens / max(done.tokens_ns, 1) * 1e9, 1)
-        if first:
-            values["first_token_ms"] = round((first - self._started) / 1e6, 1)
+        if first_token is not None:
+            values["first_token_ms"] = round(first_token * 1e3, 1)
         if cut := {name: count for name, count in self._truncation.items() if count}:
             log.warning("prompt truncated", extra=fields(model=self._model, **cut))
-        seconds = (now - self._started) / 1e9
-        log.info("answered", extra=fields(model=self._model, **values, seconds=seconds, end=end))
+        log.info("answered", extra=fields(model=self._model, **values, seconds=latency, end=end))
+        self._metrics.answered(self._model, answer)
+
+    @property
+    def _arrived(self) -> int:
+        """Tokens of the answer so far."""
+        return self._chunks[-1].tokens if self._chunks else 0
 
 
 def _answer_start(prompt: Prompt, reader: AnswerReader) -> Iterator[Delta]:

@@ -419,6 +419,7 @@ class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):
     """An answer has ended. Times are nanoseconds; `prompt_cached` of the `prompt_tokens` needed no evaluation.
 
     `stop` is the stop text that ended it, "" if none did. `prompt_cut` tokens more were cut out of the prompt.
+    It waited `queued_ns` for its place. `tier` of the prompt cache had the cached tokens: "stream", "memory" or "".
     """
 
     id: int
@@ -430,6 +431,8 @@ class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):
     tokens_ns: int
     stop: str = ""
     prompt_cut: int = 0
+    queued_ns: int = 0
+    tier: str = ""
 
 
 class Failed(msgspec.Struct, array_like=True, frozen=True, tag=38):

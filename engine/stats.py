@@ -9,9 +9,10 @@ class Stats(msgspec.Struct, array_like=True, frozen=True):
     """Counts since the load, and the state now.
 
     `steps` are forward passes (and parts of pictures) so far; `prompt_tokens` were computed of prompts and of texts to
-    embed or to rank, `generated_tokens` were sampled. Of the requests, some are `running` and some are `waiting` for a
-    place; `batch` answers went on together in the last pass. `cells_used` of the KV cache's `cells` hold tokens,
-    `cached_tokens` are of finished answers and can be reused. `busy`: there is something to compute.
+    embed or to rank, `generated_tokens` were sampled. In `decode_passes` answers went on, in the last one `batch` of
+    them together, in all `decode_rows`. Of the requests, some are `running` and some are `waiting` for a place.
+    `cells_used` of the KV cache's `cells` hold tokens, `cached_tokens` are of finished answers and can be reused.
+    `busy`: there is something to compute.
     """
 
     busy: bool = False
@@ -24,6 +25,8 @@ class Stats(msgspec.Struct, array_like=True, frozen=True):
     cells_used: int = 0
     cells: int = 0
     cached_tokens: int = 0
+    decode_passes: int = 0
+    decode_rows: int = 0
 
 
 NO_STATS = Stats()

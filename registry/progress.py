@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from registry.names import Digest
@@ -18,6 +19,14 @@ def blob_step(verb: str, digest: Digest, total: int, completed: int) -> Step:
     counts = {"total": total, "completed": completed}
     shown = {name: count for name, count in counts.items() if count}
     return {"status": f"{verb} {digest.hex[:_SHOWN_DIGITS]}", "digest": str(digest), **shown}
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes of blobs that have been received from registries and sent to them."""
+
+    received: int = 0
+    sent: int = 0
 
 
 OnStep = Callable[[Step], None]

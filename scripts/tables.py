@@ -16,6 +16,7 @@ from pathlib import Path
 from fastapi.routing import APIRoute
 
 import modelfile.parameters
+import server.metrics
 import server.settings
 from server.routers import ROUTERS
 
@@ -45,6 +46,7 @@ def _route(path: str, meaning: str, methods: set[str]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "environment.md": server.settings.markdown,
+    "metrics.md": server.metrics.markdown,
     "options.md": modelfile.parameters.markdown,
     "routes.md": routes,
 }

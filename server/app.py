@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from engine.model import Models
+from registry.progress import Traffic
 from registry.storage.store import Store
 from server.context import EngineSurface
 from server.http.cors import Origins
@@ -22,6 +23,7 @@ from server.http.guard import Guard
 from server.http.hosts import Hosts
 from server.http.paths import PathTable
 from server.http.streaming import no_answer
+from server.metrics import ServerMetrics
 from server.ollama.tags import Listing
 from server.routers import ROUTERS, error_object_of, request_id_headers
 from server.settings import Settings
@@ -37,12 +39,15 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
     what was read once is cached for both.
     """
 
+    traffic = Traffic()
+    metrics = ServerMetrics(traffic)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         await engine.start()
         pruning = asyncio.create_task(_prune(models.store, enabled=not settings.no_prune))
         try:
-            yield {"error_object_of": error_object_of}  # for requests that the protocol refuses
+            yield {"error_object_of": error_object_of, "count_refused": metrics.refused}  # for what is no request
         finally:
             await engine.stop()
             await pruning
@@ -59,7 +64,8 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
     app.state.models = models
     app.state.error_object_of = error_object_of
     app.state.listing = Listing(models)
-    app.state.transfers = Transfers(models.store, settings)
+    app.state.metrics = metrics
+    app.state.transfers = Transfers(models.store, settings, traffic, metrics)
     for kind in (*KNOWN, Exception):
         app.add_exception_handler(kind, error_response)
     app.add_exception_handler(ClientDisconnect, no_answer)
@@ -70,6 +76,7 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
         hosts=Hosts(settings.address.host, settings.allowed_hosts, settings.origins),
         id_headers=request_id_headers,
         error_object_of=error_object_of,
+        metrics=metrics,
     )
     return app
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from prometheus_client.core import Metric
 from starlette.requests import Request
 
 from engine.api import (
@@ -35,6 +36,7 @@ from engine.model import Model, Models
 from registry.names import ModelName
 from registry.storage.store import Store
 from server.http.errors import HTTPError
+from server.metrics import ServerMetrics
 from server.settings import Settings
 from server.transfers import Transfers
 
@@ -77,6 +79,10 @@ class EngineSurface(Protocol):
 
     async def plan(self, request: PlanRequest) -> LoadPlan:
         """What a load would take; nothing is loaded."""
+
+    async def metrics(self) -> list[Metric]:
+        """What the engine has done and does, for Prometheus."""
+        ...
 
     def loading(self) -> list[LoadingModel]:
         """The models that are being loaded."""
@@ -122,6 +128,12 @@ def settings_of(request: Request) -> Settings:
     """The settings of this request's application."""
     settings: Settings = request.app.state.settings
     return settings
+
+
+def metrics_of(request: Request) -> ServerMetrics:
+    """The metrics of this request's application."""
+    metrics: ServerMetrics = request.app.state.metrics
+    return metrics
 
 
 def transfers_of(request: Request) -> Transfers:

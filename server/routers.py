@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 from starlette.types import Scope
 
+from server import monitoring
 from server.anthropic import errors as anthropic_errors
 from server.anthropic import messages
 from server.http import docs
@@ -49,7 +50,7 @@ DIALECTS = (
         plain_error,
         tuple(module.router for module in _OLLAMA),
     ),
-    Dialect("", plain_error, (llamacpp.router, rerank.router)),
+    Dialect("", plain_error, (llamacpp.router, rerank.router, monitoring.router)),
     Dialect(
         "/v1/",
         openai_errors.error_object,

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 from registry.logfields import fields
 from registry.names import ModelName
-from registry.progress import Step
+from registry.progress import Step, Traffic
 from registry.storage.store import Store
 from server.http.errors import KNOWN, message_of, one_line
+from server.metrics import ServerMetrics
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,14 +28,19 @@ _FAILURE = {"pull": "pull failed", "push": "push failed", "create": "create fail
 
 
 async def logged(
-    store: Store, name: ModelName, verb: Literal["pull", "push", "create"], steps: AsyncGenerator[Step, None]
+    store: Store,
+    name: ModelName,
+    verb: Literal["pull", "push", "create"],
+    steps: AsyncGenerator[Step, None],
+    metrics: ServerMetrics,
 ) -> AsyncGenerator[Step, None]:
-    """Pass the steps on, and log their end: model, bytes or reason of failure, seconds."""
-    started = time.monotonic()
+    """Pass the steps on, and log and count their end: model, bytes or reason of failure, seconds."""
+    started, result = time.monotonic(), "cancelled"
     try:
         async with aclosing(steps):
             async for step in steps:
                 if step.get("status") == "success":  # logged first: the client may leave once it has the step
+                    result = "success"
                     size = await asyncio.to_thread(_stored_bytes, store, name)
                     seconds = time.monotonic() - started
                     log.info(_SUCCESS[verb], extra=fields(model=name.shortest, bytes=size, seconds=seconds))
@@ -42,7 +48,10 @@ async def logged(
     except KNOWN as error:
         reason, seconds = one_line(message_of(error)), time.monotonic() - started
         log.info(_FAILURE[verb], extra=fields(model=name.shortest, reason=reason, seconds=seconds))
+        result = "failed"
         raise
+    finally:
+        metrics.transfer_ended(verb, result)
 
 
 def _stored_bytes(store: Store, name: ModelName) -> int | None:
@@ -59,13 +68,15 @@ class Transfers:
     `registry.remote` is imported at first use, as it would double the time of the server's start.
     """
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, traffic: Traffic, metrics: ServerMetrics) -> None:
+        self._traffic = traffic
+        self._metrics = metrics
         self._store = store
         self._settings = settings
 
     def pull(self, name: ModelName, *, insecure: bool) -> AsyncGenerator[Step, None]:
         """The steps of a pull. Iterating raises RegistryError or StoreError."""
-        return logged(self._store, name, "pull", self._pulls.pull(name, insecure=insecure))
+        return logged(self._store, name, "pull", self._pulls.pull(name, insecure=insecure), self._metrics)
 
     def push(self, name: ModelName, *, insecure: bool) -> AsyncGenerator[Step, None]:
         """The steps of a push. Iterating raises ModelMissing, RegistryError or StoreError."""
@@ -73,7 +84,7 @@ class Transfers:
         from registry.remote.push import push
 
         steps = push(self._store, name, Authority(self._settings.keys_folder), self._policy, insecure=insecure)
-        return logged(self._store, name, "push", steps)
+        return logged(self._store, name, "push", steps, self._metrics)
 
     async def require(self, name: ModelName) -> None:
         """Raise ModelMissing if no model has this name."""
@@ -86,7 +97,8 @@ class Transfers:
         from registry.remote.transport import Network
 
         settings = self._settings
-        return Policy(network=Network(proxies=Proxies.from_env(settings.environ), version=settings.version))
+        network = Network(proxies=Proxies.from_env(settings.environ), version=settings.version)
+        return Policy(network=network, traffic=self._traffic)
 
     @cached_property
     def _pulls(self) -> Pulls:

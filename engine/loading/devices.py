@@ -111,6 +111,14 @@ def tell_changes(before: Sequence[Device], after: Sequence[Device]) -> None:
         log.info("a GPU is there", extra=fields(device=new[0], name=new[1]))
 
 
+def refreshed(known: Sequence[Device]) -> list[Device]:
+    """GPUs that were found before, with what NVIDIA's driver says of their memory now; others as they were."""
+    if not known:
+        return []
+    with _nvidia_library() as nvml:
+        return [_with_foreign(nvml, device, ()) for device in known]
+
+
 def cards() -> list[Device]:
     """The NVIDIA GPUs that the driver knows, whatever llama.cpp is compiled for; empty without its library."""
     with _nvidia_library() as nvml:

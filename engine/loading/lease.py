@@ -16,15 +16,21 @@ class Lease:
 
     They can become more, up to `most`: that is `num_ctx` where somebody has set it, else what the model was trained
     for. `change(wanted, target)` asks the pool for context and returns what may be used, 0 from a process that has
-    died. `stop_answer` ends the answer that runs. Belongs to one request.
+    died. `stop_answer` ends the answer that runs. Belongs to one request, which has `waited` so many seconds for it.
     """
 
     def __init__(
-        self, process: RunnerProcess, num_ctx: int, most: int, change: Callable[[int, int], Awaitable[int]]
+        self,
+        process: RunnerProcess,
+        num_ctx: int,
+        most: int,
+        change: Callable[[int, int], Awaitable[int]],
+        waited: float = 0.0,
     ) -> None:
         self.process = process
         self.num_ctx = num_ctx
         self.most = most
+        self.waited = waited
         self.stop_answer: Callable[[], None] = lambda: None
         self._change = change
         self._handed_over = math.inf  # when something was, and its reader has not come back yet

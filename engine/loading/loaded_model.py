@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from engine.api import LoadPlan, RunningModel
@@ -52,8 +52,9 @@ class LoadedModel:
     """A model, the process that has loaded it, and the bytes that it takes beside its prompt cache (`size`).
 
     `num_ctx` are the tokens of context that it has now, and `plan` is what it takes for them, by what its process has
-    reported. `embedding_bytes` are those that texts to embed have added. `names` are the full names
-    under which it was asked for, with the digests of their manifests, the latest one at the end.
+    reported: on each device so many bytes more than planned as `surplus` says, by handle. `embedding_bytes` are those
+    that texts to embed have added. `names` are the full names under which it was asked for, with the digests of their
+    manifests, the latest one at the end.
     """
 
     model: Model
@@ -63,13 +64,28 @@ class LoadedModel:
     embedding_bytes: int
     num_ctx: int
     plan: MemoryPlan
+    surplus: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, process: RunnerProcess, spec: LoadSpec, plan: MemoryPlan, loaded: Loaded) -> LoadedModel:
         """A model just loaded. Its size is the planned one, corrected by what its process reports of each device."""
         real = replace(plan, placement=plan.placement.measured(loaded.buffers, passes=plan.generates))
-        return cls(model, process, spec, real.size, 0, plan.num_ctx, real)
+        surplus = {share.device.handle: share.size for share in real.placement.shares}
+        for share in plan.placement.shares:
+            surplus[share.device.handle] -= share.size
+        return cls(model, process, spec, real.size, 0, plan.num_ctx, real, surplus)
+
+    @property
+    def label(self) -> str:
+        """Its name in the log and in metrics: the one that it was loaded by."""
+        return self.model.name.shortest
+
+    def memory(self) -> Iterator[tuple[str, int, int]]:
+        """For each device: its handle (`cpu` for this machine), bytes planned and bytes that are really taken."""
+        for share in self.plan.placement.shares:
+            handle, size = share.device.handle, share.size
+            yield handle or "cpu", size - self.surplus.get(handle, 0), size
 
     def charged(self, ledger: Ledger) -> tuple[int, CacheSize]:
         """What it counts for, and its KV cache."""

@@ -15,6 +15,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from prometheus_client.core import Metric
+
 from engine import selftest
 from engine.api import LoadingModel, LoadPlan, RunningModel
 from engine.errors import EngineError, EngineStopped, LoadFailed, OutOfMemory, RunnerDied, ServerBusy
@@ -23,6 +25,7 @@ from engine.loading.config import PoolConfig
 from engine.loading.crashes import LoadCrashes
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
+from engine.loading.gauges import ModelState, PoolState, gauges
 from engine.loading.lease import Lease
 from engine.loading.ledger import Ledger
 from engine.loading.load_attempt import LoadAttempt
@@ -45,6 +48,7 @@ from engine.loading.state import (
     State,
     Unload,
 )
+from engine.metrics import EngineMetrics
 from engine.model import Model
 from engine.selftest import SelfTest
 from engine.spawn import child_environment
@@ -62,8 +66,9 @@ class RunnerPool:
     One spare process has the library imported already, which the next load then need not wait for.
     """
 
-    def __init__(self, config: PoolConfig) -> None:
+    def __init__(self, config: PoolConfig, metrics: EngineMetrics) -> None:
         self._config = config
+        self._metrics = metrics
         self._planner = LoadPlanner(config.limits, config.environ)
         self._ledger = Ledger.of(self._planner.host, (), 0)
         self._scheduler = Scheduler(config.max_loaded_models, config.max_queue, None)
@@ -117,7 +122,7 @@ class RunnerPool:
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
         processes = [loaded.process for loaded in self._loaded.values()]
         for loaded in self._loaded.values():
-            loaded.log_unload("the server stops")
+            self._tell_unload(loaded, "the server stops")
         self._loaded.clear()
         # The spare one only now: a load that was given up puts it back.
         await asyncio.gather(self._spare.close(), *(process.close() for process in processes))
@@ -171,7 +176,7 @@ class RunnerPool:
             loaded = self._loaded[spec.key]
             loaded.asked_as(model)
             num_ctx = min(spec.num_ctx, loaded.num_ctx) if spec.num_ctx_auto else spec.num_ctx
-            lease = Lease(process, num_ctx, max(most_ctx, num_ctx), partial(self._grow, ticket))
+            lease = Lease(process, num_ctx, max(most_ctx, num_ctx), partial(self._grow, ticket), waited)
             self._leases[ticket] = spec.key, lease
             yield lease
         finally:
@@ -224,6 +229,21 @@ class RunnerPool:
         """The models that are being loaded, in the order in which that began."""
         views = (view for view in self._scheduler.runners() if view.state is State.LOADING)
         return [LoadingModel(self._name(view.key), self._planned.get(view.key), view.spec.num_ctx) for view in views]
+
+    async def state_metrics(self) -> list[Metric]:
+        """How full the machine and its models are now, and what these have computed, for Prometheus."""
+        label = self._metrics.label
+        state = PoolState(
+            models=[
+                ModelState(label(each.label), each.process.pid, each.process.stats, tuple(each.memory()))
+                for each in self._loaded.values()
+            ],
+            loading=len(self._loads),
+            waiting=self._scheduler.waiting,
+            max_queue=self._config.max_queue,
+            gpus=self.gpus,
+        )
+        return [*self._metrics.computed(), *await asyncio.to_thread(gauges, state)]
 
     async def plan(self, model: Model, weights: Weights, spec: LoadSpec) -> LoadPlan:
         """What a load would take now, and who would go for it; nothing is loaded. Raises GGUFError or OSError."""
@@ -339,16 +359,20 @@ class RunnerPool:
             await attempt.end()
             self._forget_load(key)
             reason = attempt.reason(error)
+            seconds = time.monotonic() - started
             if isinstance(error, OutOfMemory):
+                self._metrics.load_ended(model.name.shortest, "out_of_memory", seconds)
                 self._out_of_memory(key, attempt, reason)
                 return
             if attempt.killed:
                 reason = self._crashes.killed(attempt.identity, reason)
             log.error("failed to load %s: %s", model.name.shortest, reason)
+            self._metrics.load_ended(model.name.shortest, "failed", seconds)
             self._apply(self._scheduler.load_failed(key, time.monotonic(), reason))
             return
         except asyncio.CancelledError:
             await asyncio.shield(attempt.end())
+            self._metrics.load_ended(model.name.shortest, "aborted", time.monotonic() - started)
             self._forget_load(key)
             self._apply(self._scheduler.unloaded(key, time.monotonic()))
             raise
@@ -361,6 +385,7 @@ class RunnerPool:
         Context().run(self._in_background, self._watch(key, loaded.process, attempt.identity))
         now = time.monotonic()
         loaded.log_load(plan, now - started)
+        self._metrics.load_ended(loaded.label, "ok", now - started)
         sizes = (*loaded.charged(self._ledger), loaded.num_ctx)
         self._apply(self._scheduler.loaded(key, now, now - started, *sizes))
 
@@ -422,12 +447,13 @@ class RunnerPool:
         values: dict[str, str | None] = {}
         if (spec := action.evicted_for) is not None:
             values = {"evicted_for": self._name(spec.key), "request_id": spec.trace_id or None}
-        loaded.log_unload(action.reason, now - started, **values)
+        self._tell_unload(loaded, action.reason, now - started, **values)
         self._apply(self._scheduler.unloaded(action.key, now))
 
     async def _watch(self, key: str, process: RunnerProcess, load: Hashable) -> None:
         """Wait until a process ends, then forget its model. `load` is the key under which crashes are counted."""
-        await process.exited.wait()
+        with self._metrics.counting(process.model, process):
+            await process.exited.wait()
         if process.answered or not process.cause:
             self._crashes.survived(load)
         loaded = self._loaded.get(key)
@@ -435,11 +461,18 @@ class RunnerPool:
             return
         values = {"model": loaded.model.name.shortest, "pid": process.pid}
         log.error("process ended unexpectedly: %s", process.ending, extra=fields(**values))
+        self._metrics.unloaded(loaded.label, "crashed")
         del self._loaded[key]
         self._apply(self._scheduler.crashed(key, time.monotonic()))
         if process.cause and not process.answered and not self.stopping:
             self._crashes.died_at_work(load, loaded.model.name.shortest, process.cause)
         await process.close()
+
+    def _tell_unload(
+        self, loaded: LoadedModel, reason: str, seconds: float | None = None, **values: str | None
+    ) -> None:
+        loaded.log_unload(reason, seconds, **values)
+        self._metrics.unloaded(loaded.label, reason)
 
     def _greeted(self, process: RunnerProcess) -> None:
         """A process has told what the library does with weights here, and what it is held to."""

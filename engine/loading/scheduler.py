@@ -73,6 +73,11 @@ class Scheduler:
         return key in self._runners.draining
 
     @property
+    def waiting(self) -> int:
+        """Number of requests that wait for their model."""
+        return len(self._queue.waiting)
+
+    @property
     def full(self) -> bool:
         """Whether a request that needs a load would be refused."""
         return len(self._queue.waiting) > self._max_queue

@@ -132,7 +132,8 @@ class Admission:
             seq.cells = self._streams.acquire(seq.tokens, seq.n_prompt, seq.reuse)
             seq.border = border if border >= seq.n_cached + WORTH_WAITING else 0
         if seq.n_reused < 0:
-            seq.n_reused = seq.n_cached
+            seq.n_reused, seq.tier = seq.n_cached, seq.cells.tier
+            seq.queued = time.perf_counter() - seq.arrived
         self.running.append(seq)
         self.waiting.served(seq.client)
         counts = {"prompt_tokens": seq.n_prompt, "cached_tokens": seq.n_cached, "running": len(self.running)}

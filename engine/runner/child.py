@@ -93,6 +93,8 @@ class Loops:
             cells_used=loop.cells_used,
             cells=loop.streams.shape.total,
             cached_tokens=loop.cached_tokens,
+            decode_passes=loop.decode_passes,
+            decode_rows=loop.decode_rows,
         )
 
     def submit(self, item: Sequence | PoolJob) -> None:

@@ -82,7 +82,8 @@ class Loop:
         self._waiting, self._running = self.admission.waiting, self.admission.running
         self._events: list[FromRunner] = []
         self.prefilling = NO_IDS
-        self.steps = self.prompt_tokens = self.generated_tokens = self.batch = 0
+        self.steps = self.prompt_tokens = self.generated_tokens = 0
+        self.batch = self.decode_passes = self.decode_rows = 0
         self.cells_used = self.cached_tokens = 0
         self._counted = 0.0
 
@@ -235,6 +236,8 @@ class Loop:
         if not self._decode(seqs):
             return False
         self.batch = len(seqs)
+        self.decode_passes += 1
+        self.decode_rows += len(seqs)
         for seq in seqs:
             seq.advance(1)
         if doubled:

@@ -33,8 +33,9 @@ class Sequence:
     asks or they are sent. `reuse`: the cells of others that it may begin with. `grows`: before its context is full it
     asks for more; then it is `asking` until it is told. `spans`: the places of media in the prompt. `cells`: its own,
     None before it runs; while it is suspended, `saved` is their state. `border`: a checkpoint is made once so many
-    tokens are computed, 0 for none. `n_reused`: prompt tokens that the cache held at admission, -1 before it. Times are
-    in `time.perf_counter` seconds, 0 before the event. `paused`: its reader is far behind.
+    tokens are computed, 0 for none. `n_reused`: prompt tokens that the cache held at admission, in its `tier`, when it
+    had been `queued` for so many seconds; -1 before. Times are in `time.perf_counter` seconds, 0 before the event.
+    `paused`: its reader is far behind.
     """
 
     id: int
@@ -65,6 +66,8 @@ class Sequence:
     saved: SavedState | None = None
     border: int = 0
     n_reused: int = -1
+    tier: str = ""
+    queued: float = 0.0
     n_generated: int = 0
     arrived: float = 0.0
     first_pass: float = 0.0
@@ -166,6 +169,8 @@ class Sequence:
             tokens_ns=round((now - prompt_done) * 1e9),
             stop=self.text.stop,
             prompt_cut=self.n_cut,
+            queued_ns=round(self.queued * 1e9),
+            tier=self.tier,
         )
 
 

@@ -44,6 +44,7 @@ class Cells:
 
     After a context shift only the first `clean_prefix` tokens were computed from these very tokens: what was moved
     still attends to what was cut out, so no other sequence may reuse it. `used` counts up with each use of any stream.
+    `tier` is where the beginning came from: "stream" or "memory", "" if it was computed.
     """
 
     known: KnownTokens
@@ -52,6 +53,7 @@ class Cells:
     busy: bool = True
     clean_prefix: int | None = None
     used: int = 0
+    tier: str = ""
 
     @property
     def reusable(self) -> int:
@@ -122,6 +124,7 @@ class Streams:
         on_grid = self._on_grid(source.known, tokens, length) if source is not None else 0
         cells.known = KnownTokens(tokens, n_prompt, on_grid)
         cells.cached, cells.busy, cells.clean_prefix = length, True, None
+        cells.tier = "" if not length else "memory" if isinstance(source, CachedState) else "stream"
         self._touch(cells)
         return cells
 

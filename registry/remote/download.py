@@ -14,6 +14,7 @@ from typing import Final, ParamSpec, TypeVar
 from registry.errors import BadStatus, NotFound, RegistryError, Unreachable
 from registry.manifest import Layer
 from registry.names import Digest
+from registry.progress import Traffic
 from registry.remote.ranges import BlobSource, Origin
 from registry.remote.retries import TICK, Attempts, Retries, Waiting
 from registry.remote.transport import Body, Network
@@ -32,12 +33,16 @@ _PATIENCE: Final = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How blobs are transferred: the network, the size of parts, how many run in parallel, and retries."""
+    """How blobs are transferred: the network, the size of parts, how many run in parallel, and retries.
+
+    `traffic` counts their bytes.
+    """
 
     network: Network = field(default_factory=Network)
     division: Division = DIVISION
     parallel: int = 16
     retries: Retries = field(default_factory=Retries)
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class Download:
@@ -137,6 +142,7 @@ class Download:
         try:
             async for piece in body:
                 waiting += piece
+                self._policy.traffic.received += len(piece)
                 now = time.monotonic()
                 if len(waiting) >= _PIECE or now - since > _PATIENCE:
                     data, waiting, since = waiting, bytearray(), now

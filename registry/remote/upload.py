@@ -134,7 +134,8 @@ class Upload:
         md5 = hashlib.md5(usedforsecurity=False)
         part.completed = 0
         while part.left:
-            yield await asyncio.to_thread(self._read_piece, part, md5)
+            yield (piece := await asyncio.to_thread(self._read_piece, part, md5))
+            self._policy.traffic.sent += len(piece)
             self.completed = max(self.completed, sum(part.completed for part in self._parts))
         self._hashes[part.number] = md5.digest()
 

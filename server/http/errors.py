@@ -143,6 +143,11 @@ def status_of(error: Exception) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
+def kind_of(error: BaseException) -> str:
+    """The name of an exception for metrics, which has no more values than the code has exceptions."""
+    return type(error).__name__ if isinstance(error, KNOWN) else "Defect"
+
+
 def message_of(error: Exception) -> str:
     """The message for the client."""
     if not isinstance(error, KNOWN):
@@ -208,6 +213,7 @@ def plain_error(info: ErrorInfo) -> dict[str, Any]:
 
 async def error_response(request: Request, error: Exception) -> Response:
     """The response for an exception, in the shape of the path's API: the handler of all exceptions."""
+    request.app.state.metrics.error(kind_of(error))
     status = status_of(error)
     if status >= 500 and isinstance(error, KNOWN):  # others come with a traceback
         reason = one_line(message_of(error))

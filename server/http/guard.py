@@ -22,6 +22,7 @@ from server.http.errors import ErrorInfo, ErrorObject, plain_error
 from server.http.hosts import Hosts, InvalidHost, IPAddress, parse_host
 from server.http.json_output import encode
 from server.http.paths import PathTable, Redirect, allow_header
+from server.metrics import ServerMetrics
 
 _TEXT = (b"content-type", b"text/plain")
 _JSON = (b"content-type", b"application/json; charset=utf-8")
@@ -47,6 +48,7 @@ class Guard:
         hosts: Hosts,
         id_headers: Callable[[Scope, str], Headers] = lambda scope, request_id: [],
         error_object_of: Callable[[Scope], ErrorObject] = lambda scope: plain_error,
+        metrics: ServerMetrics | None = None,
     ) -> None:
         self.app = app
         self.paths = paths
@@ -54,6 +56,7 @@ class Guard:
         self.hosts = hosts
         self.id_headers = id_headers
         self.error_object_of = error_object_of
+        self.metrics = metrics or ServerMetrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry. Scopes other than HTTP pass through."""
@@ -67,9 +70,12 @@ class Guard:
         answer = Answered(scope, send, id_headers)
         log.debug("request arrived", extra=fields(method=scope["method"], path=scope["path"]))
         try:
-            await self._guard(scope, receive, answer)
+            with self.metrics.in_progress():
+                await self._guard(scope, receive, answer)
         finally:
-            answer.log()
+            seconds = answer.log()
+            route, _ = self.paths.find(scope["path"])
+            self.metrics.request_ended(route, scope["method"], answer.status, seconds)
 
     async def _guard(self, scope: Scope, receive: Receive, answer: Answered) -> None:
         method, path = scope["method"], scope["path"]
@@ -117,19 +123,19 @@ class Answered:
         self._headers = headers
         self._scope = scope
         self._send = send
-        self._status = 0
+        self.status = 0
         self._start = time.perf_counter()
 
     async def __call__(self, message: Message) -> None:
         """Send a message; the start of the answer gets the headers."""
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), *self.extra, *self._headers]
         await self._send(message)
 
-    def log(self) -> None:
-        """Log the answer. Status 0: the client left before there was one."""
-        milliseconds = (time.perf_counter() - self._start) * 1000
+    def log(self) -> float:
+        """Log the answer, and return how many seconds it took. Status 0: the client left before there was one."""
+        seconds = time.perf_counter() - self._start
         scope = self._scope
         address, port = scope.get("client") or ("", 0)
         log.info(
@@ -137,11 +143,12 @@ class Answered:
             extra=fields(
                 method=scope["method"],
                 path=scope["path"],
-                status=self._status,
-                ms=round(milliseconds, 1),
+                status=self.status,
+                ms=round(seconds * 1000, 1),
                 client=f"{address}:{port}",
             ),
         )
+        return seconds
 
 
 def _header(scope: Scope, name: bytes) -> str:

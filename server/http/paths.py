@@ -31,7 +31,7 @@ class PathTable:
     """The methods of every path, fixed or with parameters: of one segment, or of any number (`{name:path}`)."""
 
     _fixed: dict[str, frozenset[str]] = field(default_factory=dict)
-    _patterns: dict[re.Pattern[str], frozenset[str]] = field(default_factory=dict)
+    _patterns: dict[re.Pattern[str], tuple[str, frozenset[str]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, routes: Iterable[tuple[str, Iterable[str]]]) -> PathTable:
@@ -43,16 +43,20 @@ class PathTable:
         for path, names in methods.items():
             if "{" in path:
                 pattern = _PARAMETER.sub(lambda match: ".+" if match[0].endswith(":path}") else "[^/]+", path)
-                table._patterns[re.compile(pattern)] = names
+                table._patterns[re.compile(pattern)] = path.replace(":path}", "}"), names
             else:
                 table._fixed[path] = names
         return table
 
     def methods(self, path: str) -> frozenset[str]:
         """The methods of a path; empty for an unknown path."""
+        return self.find(path)[1]
+
+    def find(self, path: str) -> tuple[str, frozenset[str]]:
+        """The template of a path, such as `/v1/models/{model}`, and its methods; both empty for an unknown path."""
         if (names := self._fixed.get(path)) is not None:
-            return names
-        return next((names for pattern, names in self._patterns.items() if pattern.fullmatch(path)), frozenset())
+            return path, names
+        return next((found for pattern, found in self._patterns.items() if pattern.fullmatch(path)), ("", frozenset()))
 
     def redirect(self, method: str, raw: bytes, query: str) -> Redirect | None:
         """The redirect for a path with dot segments, doubled slashes or a final slash; None if there is none.

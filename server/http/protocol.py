@@ -318,6 +318,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             (REQUEST_ID_HEADER, request_id.encode()),
         ]
         head = b"".join(b"%b: %b\r\n" % field for field in headers)
+        if (count := self.app_state.get("count_refused")) is not None:
+            count(status)
         log.info("request refused: %s", message, extra=fields(status=status, path=path, request_id=request_id))
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
         self._close_gently()

@@ -29,6 +29,7 @@ from server.http.errors import (
     ErrorInfo,
     NameOf,
     error_response,
+    kind_of,
     message_of,
     name_of,
     one_line,
@@ -98,15 +99,18 @@ class StreamingAnswer(Response, Generic[E]):
         self._started = False
         self._sent_at = 0.0  # in the event loop's time
         self._name_of: NameOf = str
+        self._count_error: Callable[[str], None] = lambda kind: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry. Raises exceptions that are not in the table of errors, if nothing was sent yet."""
         interval: float = scope["app"].state.settings.ping_interval
         self._name_of = name_of(Request(scope))
+        self._count_error = scope["app"].state.metrics.error
         error = await unless_gone(self._answer(send, interval), receive)
         if error is None:
             return
         if self._started:
+            self._count_error(kind_of(error))
             log.error("answer broke off", extra=fields(path=scope["path"]), exc_info=error)
         elif isinstance(error, KNOWN):
             response = await error_response(Request(scope), error)
@@ -145,6 +149,7 @@ class StreamingAnswer(Response, Generic[E]):
             if not self._started:
                 raise
             log.warning("answer broke off: %s", one_line(message_of(error)))
+            self._count_error(kind_of(error))
             failure = error
         finally:
             # Also for defects and cancellation: the client must see that the stream has failed.

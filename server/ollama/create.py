@@ -12,7 +12,7 @@ from modelfile.create import CreateRequest, References, read_modelfile, with_mod
 from modelfile.create import create as make
 from modelfile.paths import expand, working_folder
 from registry.storage.store import Store
-from server.context import settings_of, store_of, transfers_of
+from server.context import metrics_of, settings_of, store_of, transfers_of
 from server.http.body import BodyRoute
 from server.http.errors import HTTPError
 from server.http.hosts import is_loopback
@@ -36,7 +36,7 @@ async def create(request: Request, body: CreateBody) -> Response:
     environ, pull = child_environment(settings.environ), partial(transfers_of(request).pull, insecure=False)
     prune, watchdog = not settings.no_prune, settings.watchdog
     steps = make(store, create_request, environ, pull=pull, prune=prune, watchdog=watchdog)
-    steps = logged(store, create_request.name, "create", steps)
+    steps = logged(store, create_request.name, "create", steps, metrics_of(request))
     return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
 
 

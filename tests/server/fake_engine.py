@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prometheus_client.core import Metric
+
 from engine.api import (
     AnyRequest,
     ChatRequest,
@@ -54,6 +56,9 @@ class FakeEngine:
 
     async def start(self) -> None:
         self.started += 1
+
+    async def metrics(self) -> list[Metric]:
+        return []
 
     async def stop(self) -> None:
         self.stopped += 1

@@ -43,7 +43,7 @@ ROUTES = {
     "/docs/swagger-ui.css": {"GET"},
     "/openapi.json": {"GET"},
 }
-UNKNOWN = ["/docs/a/b", "/redoc", "/metrics", "/health", "/api", "/v1/nope", "*"]
+UNKNOWN = ["/docs/a/b", "/redoc", "/health", "/api", "/v1/nope", "*"]
 
 
 @pytest.fixture(scope="module")
