@@ -133,8 +133,8 @@ class Engine:
         return [*await self._pool.state_metrics(), *await asyncio.to_thread(lambda: [*self._metrics.kept()])]
 
     async def plan(self, request: PlanRequest) -> LoadPlan:
-        """What a load as the request needs it would take; nothing is loaded."""
-        job = await self._job(request)
+        """What a load as the request needs it would take; nothing is loaded, so no queue is too full for it."""
+        job = await self._checked(request)
         weights = self._repack_cache.stored(job.model)
         spec = load_spec(job.model, weights, job.options, job.num_ctx, len(self._pool.gpus))
         found = await self._pool.plan(job.model, weights, spec)
@@ -237,10 +237,14 @@ class Engine:
             yield job, prepared, lease
 
     async def _job(self, request: AnyRequest) -> Job:
-        """A request's model and options, checked in a thread. Raises ServerBusy before that if there is no use."""
+        """The same as `_checked`. Raises ServerBusy before that if there is no use."""
         weights = self.models.last_weights(request.model)
         if weights is not None and self._pool.must_refuse(str(weights)):
             raise ServerBusy
+        return await self._checked(request)
+
+    async def _checked(self, request: AnyRequest) -> Job:
+        """A request's model and options, checked in a thread."""
         started = time.perf_counter_ns()
         default = default_context(self._config.context_length, self._pool.gpus, self._config.gpu_overhead)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import logging
 import signal
 import sys
@@ -45,21 +46,18 @@ class GrammarValidator:
     def __init__(self, environ: Mapping[str, str], watchdog: float = PATIENCE) -> None:
         self._environ = environ
         self._watchdog = watchdog
-        self._process: asyncio.subprocess.Process | None = None
+        self._checker: _Checker | None = None
         self._starting = asyncio.Lock()
-        self._reader: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
         self._quick = FairQueue(2, 256)
         self._slow = FairQueue(1, 32)
         self._verdicts: dict[bytes, tuple[str, float]] = {}  # reason, and `time.monotonic()` until which it holds
         self._validating: dict[bytes, asyncio.Task[str]] = {}
-        self._asked: dict[int, asyncio.Future[GrammarVerdict]] = {}
-        self._ids = 0
         self._closed = False
 
     def warm(self) -> None:
         """Start the process, so that the first check need not wait for it."""
-        if self._process is None and self._warming is None and not self._closed:
+        if self._checker is None and self._warming is None and not self._closed:
             self._warming = asyncio.create_task(self._warm())
 
     async def _warm(self) -> None:
@@ -86,14 +84,12 @@ class GrammarValidator:
     async def close(self) -> None:
         """End the process; waiting and later checks raise EngineStopped."""
         self._closed = True
-        if self._warming is not None:
-            self._warming.cancel()
-            await asyncio.gather(self._warming, return_exceptions=True)
-        await self._end()
-        tasks = list(self._validating.values())
+        tasks = [*self._validating.values(), *([self._warming] if self._warming is not None else [])]
         for task in tasks:
-            task.cancel()
+            task.cancel()  # also one that starts a process: that is killed
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._checker is not None:
+            await self._checker.close()
 
     async def _validated(self, key: bytes, grammar: Grammar) -> str:
         """Why a grammar cannot be used, "" if it can. Requests for the same grammar share one validation."""
@@ -139,84 +135,103 @@ class GrammarValidator:
         """The same. Raises ConnectionError if the process ends meanwhile."""
         if self._closed:
             raise EngineStopped
-        process = await self._running()
-        self._ids += 1
-        message_id = self._ids
-        answer: asyncio.Future[GrammarVerdict] = asyncio.get_running_loop().create_future()
-        self._asked[message_id] = answer
-        try:
-            body = msgspec.msgpack.encode(ValidateGrammar(message_id, seconds, grammar))
-            assert process.stdin is not None
-            process.stdin.write(FRAME_HEADER.pack(len(body)) + body)
-            async with asyncio.timeout(max(seconds * WALL, LEAST_WALL)):
-                return await answer
-        except TimeoutError:
-            await self._end()
-            return GrammarVerdict(message_id, False, "")
-        except ConnectionError:
-            if self._closed:
-                raise EngineStopped from None
-            raise
-        finally:
-            self._asked.pop(message_id, None)
+        return await (await self._running()).verdict(grammar, seconds)
 
-    async def _running(self) -> asyncio.subprocess.Process:
+    async def _running(self) -> _Checker:
         async with self._starting:
-            if self._process is None or self._process.returncode is not None:
-                await self._end()
-                await self._start()
-            assert self._process is not None
-            return self._process
+            if self._checker is not None and self._checker.ended:
+                await self._checker.close()
+                self._checker = None
+            if self._checker is None:
+                self._checker = await _Checker.start(self._environ, self._watchdog)
+            return self._checker
 
-    async def _start(self) -> None:
-        if self._closed:
-            raise EngineStopped
-        self._process = process = await asyncio.create_subprocess_exec(
+
+class _Checker:
+    """One process, from its start to its end; one that is replaced has nothing in common with the next."""
+
+    def __init__(self, process: asyncio.subprocess.Process, watchdog: float) -> None:
+        self.process = process
+        self._watchdog = watchdog
+        self._asked: dict[int, asyncio.Future[GrammarVerdict]] = {}
+        self._ids = itertools.count(1)
+        self._reader: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, environ: Mapping[str, str], watchdog: float) -> _Checker:
+        """Start one and wait until it can check. Raises EngineError, and ConnectionError if it was killed meanwhile."""
+        process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "engine.runner.grammar_check"),
-            env=child_environment(self._environ) | _ONE_THREAD,
+            env=child_environment(environ) | _ONE_THREAD,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
+        self = cls(process, watchdog)
         try:
-            async with self._watched(process):
+            async with self._watched():
                 await _read(process)
         except asyncio.IncompleteReadError:
-            await self._end()
+            await self.close()
             if process.returncode == -signal.SIGKILL:  # because it was stopped, or memory was short: try again
                 raise ConnectionResetError from None
             raise EngineError("grammar checker failed to start") from None
-        self._reader = asyncio.create_task(self._read_verdicts(process))
+        except asyncio.CancelledError:
+            kill_group(process.pid)
+            await self.close()
+            raise
+        self._reader = asyncio.create_task(self._read_verdicts())
+        return self
 
-    def _watched(self, process: asyncio.subprocess.Process) -> contextlib.AbstractAsyncContextManager[None]:
-        return killed_if_stopped(process.pid, self._watchdog, lambda: kill_group(process.pid))
+    @property
+    def ended(self) -> bool:
+        """Whether it checks nothing more."""
+        return self.process.returncode is not None or self._reader is None or self._reader.done()
 
-    async def _read_verdicts(self, process: asyncio.subprocess.Process) -> None:
+    async def verdict(self, grammar: Grammar, seconds: float) -> GrammarVerdict:
+        """Its verdict. Raises ConnectionError if it ends meanwhile; one that gives none in time is ended."""
+        message_id = next(self._ids)
+        answer: asyncio.Future[GrammarVerdict] = asyncio.get_running_loop().create_future()
+        self._asked[message_id] = answer
+        try:
+            body = msgspec.msgpack.encode(ValidateGrammar(message_id, seconds, grammar))
+            assert self.process.stdin is not None
+            self.process.stdin.write(FRAME_HEADER.pack(len(body)) + body)
+            async with asyncio.timeout(max(seconds * WALL, LEAST_WALL)):
+                return await answer
+        except TimeoutError:
+            await self.close()
+            return GrammarVerdict(message_id, False, "")
+        finally:
+            self._asked.pop(message_id, None)
+
+    async def close(self) -> None:
+        """End the process: what it was asked raises ConnectionError. Safe to call twice."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()  # the process then kills its trials and exits
+        try:
+            await asyncio.wait_for(self.process.wait(), 0 if is_stopped(self.process.pid) else EXIT_GRACE)
+        except TimeoutError:
+            kill_group(self.process.pid)
+            await self.process.wait()
+        if self._reader is not None:
+            await self._reader
+
+    def _watched(self) -> contextlib.AbstractAsyncContextManager[None]:
+        pid = self.process.pid
+        return killed_if_stopped(pid, self._watchdog, lambda: kill_group(pid))
+
+    async def _read_verdicts(self) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
-            async with self._watched(process):
+            async with self._watched():
                 while True:
-                    verdict = await _read(process)
+                    verdict = await _read(self.process)
                     answer = self._asked.get(verdict.id)
                     if answer is not None and not answer.done():
                         answer.set_result(verdict)
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(ConnectionResetError())
-
-    async def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()  # the process then kills its trials and exits
-        try:
-            await asyncio.wait_for(process.wait(), 0 if is_stopped(process.pid) else EXIT_GRACE)
-        except TimeoutError:
-            kill_group(process.pid)
-            await process.wait()
-        if self._reader is not None:
-            await self._reader
-            self._reader = None
 
 
 async def _read(process: asyncio.subprocess.Process) -> GrammarVerdict:

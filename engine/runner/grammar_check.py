@@ -13,6 +13,7 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from selectors import EVENT_READ, BaseSelector, DefaultSelector
 
@@ -189,9 +190,10 @@ def _read(size: int) -> bytes | None:
 
 
 def _send(verdict: GrammarVerdict) -> None:
+    """Report a verdict, to the parent if it is still there: its end of standard input tells when it is not."""
     data = msgspec.msgpack.encode(verdict)
-    sys.stdout.buffer.write(FRAME_HEADER.pack(len(data)) + data)
-    sys.stdout.buffer.flush()
+    with suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), FRAME_HEADER.pack(len(data)) + data)  # fits a pipe: at most MAX_REASON and some
 
 
 if __name__ == "__main__":

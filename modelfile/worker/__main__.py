@@ -28,7 +28,9 @@ def main() -> None:
     os.nice(_NICENESS)
     output = _own_output()
     compile_modules(_ROOM / "worker", _ROOM / "convert")
-    job = worker_protocol.decode_job(sys.stdin.buffer.readline())
+    if not (line := sys.stdin.buffer.readline()):
+        return  # the parent is gone
+    job = worker_protocol.decode_job(line)
     contain(_folders(job), gpu=isinstance(job, Quantize | Verify) and bool(gpu_backends()))
 
     from modelfile.worker.jobs import run  # deferred: libraries start threads, which are to be contained

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from engine.chat.grammar.json_grammar import json_rules
 from engine.errors import EngineError, EngineStopped, InvalidRequest, ServerBusy
-from engine.grammar_check import RETRY_AFTER, GrammarValidator
+from engine.grammar_check import RETRY_AFTER, GrammarValidator, _Checker
 from engine.messages import Grammar
 from tests.processes import descendants
 
@@ -72,6 +73,12 @@ def checkers() -> list[psutil.Process]:
     return descendants(os.getpid(), "engine.runner.grammar_check")
 
 
+def checker(validator: GrammarValidator) -> _Checker:
+    """The process that it has now."""
+    assert validator._checker is not None
+    return validator._checker
+
+
 async def test_a_good_grammar(validator: GrammarValidator) -> None:
     await validator.check(GOOD, "x")
     await validator.check(Grammar('start: mark_0 until_1 GAP? "done"', ("<a>", "</a>")), "x")
@@ -125,7 +132,7 @@ async def test_a_text_that_never_ends_is_remembered(validator: GrammarValidator)
     for _ in range(2):
         with pytest.raises(InvalidRequest, match="it is too complex"):
             await validator.check(endless, "invalid format")
-        await validator._end()  # it is not asked again
+        await checker(validator).close()  # it is not asked again
     assert not checkers()
 
 
@@ -138,9 +145,9 @@ async def test_a_hostile_schema_takes_no_other_request_with_it(validator: Gramma
 
 async def test_a_good_grammar_is_remembered(validator: GrammarValidator) -> None:
     await validator.check(GOOD, "x")
-    assert validator._process is not None
-    validator._process.kill()
-    await validator._process.wait()
+    process = checker(validator).process
+    process.kill()
+    await process.wait()
     await validator.check(GOOD, "x")
     assert not checkers()
     await validator.check(Grammar('start: "another"'), "x")
@@ -150,16 +157,16 @@ async def test_a_bad_grammar_is_remembered(validator: GrammarValidator) -> None:
     for _ in range(2):
         with pytest.raises(InvalidRequest, match=r'^x: unknown name: "nothing"$'):
             await validator.check(Grammar("start: nothing"), "x")
-    assert validator._ids == 1
+    assert next(checker(validator)._ids) == 2
 
 
 async def test_a_process_that_ends_because_of_another_grammar_refuses_none(validator: GrammarValidator) -> None:
     await validator.check(GOOD, "x")
-    assert validator._process is not None
+    process = checker(validator).process
     checks = [asyncio.create_task(validator.check(Grammar(f'start: "{n}"'), "x")) for n in range(4)]
-    os.kill(validator._process.pid, signal.SIGSTOP)
+    os.kill(process.pid, signal.SIGSTOP)
     await asyncio.sleep(0.05)
-    validator._process.kill()
+    process.kill()
     await asyncio.gather(*checks)
 
 
@@ -172,7 +179,7 @@ async def test_a_grammar_that_took_too_long_is_tried_again_soon(validator: Gramm
 
 async def test_the_same_grammar_is_checked_once_at_a_time(validator: GrammarValidator) -> None:
     await asyncio.gather(*(validator.check(GOOD, "x") for _ in range(20)))
-    assert validator._ids == 1
+    assert next(checker(validator)._ids) == 2
 
 
 async def test_slow_grammars_hold_up_nobody(validator: GrammarValidator) -> None:
@@ -196,11 +203,10 @@ async def test_a_line_that_is_too_long_is_refused(validator: GrammarValidator) -
 
 async def test_a_checker_that_hangs_is_replaced(validator: GrammarValidator) -> None:
     await validator.check(GOOD, "x")
-    assert validator._process is not None
-    os.kill(validator._process.pid, signal.SIGSTOP)
-    stopped = validator._process.pid
+    stopped = checker(validator)
+    os.kill(stopped.process.pid, signal.SIGSTOP)
     await validator.check(Grammar('start: "another"'), "x")
-    assert validator._process.pid != stopped
+    assert checker(validator) is not stopped
 
 
 async def test_a_checker_that_is_stopped_while_it_starts_is_replaced(tmp_path: Path) -> None:
@@ -240,6 +246,47 @@ async def test_the_end_does_not_wait_for_a_start() -> None:
     await validator.close()
     validator.warm()
     assert not checkers()
+
+
+async def test_the_end_while_the_first_grammar_waits_for_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.grammar_check.EXIT_GRACE", 60.0)  # it could finish its start meanwhile
+    validator = GrammarValidator(os.environ)
+    checking = asyncio.create_task(validator.check(GOOD, "x"))
+    while not checkers():  # noqa: ASYNC110 - nothing else tells
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.05)
+    await validator.close()
+    with pytest.raises(EngineStopped):
+        await checking
+    assert not checkers()
+
+
+async def test_a_checker_that_is_replaced_leaves_the_next_one_alone(validator: GrammarValidator) -> None:
+    await validator.check(GOOD, "x")
+    stopped = checker(validator)
+    os.kill(stopped.process.pid, signal.SIGSTOP)
+    ending = asyncio.create_task(stopped.close())
+    await asyncio.sleep(0)
+    stopped.process.kill()
+    await validator.check(Grammar('start: "another"'), "x")
+    await ending
+    assert checker(validator) is not stopped
+    assert not checker(validator).ended
+    assert len(checkers()) == 1
+
+
+async def test_a_checker_whose_parent_is_gone_ends_in_silence() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "engine.runner.grammar_check"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+    process.stdin.close()
+    assert (await process.stderr.read(), await process.wait()) == (b"", 0)
 
 
 async def test_a_checker_that_cannot_start(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
+from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
 import psutil
@@ -63,6 +65,13 @@ async def test_a_worker_that_computes_without_a_word_goes_on(tmp_path: Path) -> 
     environ = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))), "PATH": os.environ["PATH"]}
     with pytest.raises(JobFailed, match="unexpectedly stopped: Aborted"):
         await asyncio.wait_for(run_job(Verify(path="x"), environ, lambda _completed, _total: None, 0.04), 60)
+
+
+async def test_a_worker_whose_parent_is_gone_ends_in_silence() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "modelfile.worker"), stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+    )
+    assert (await process.communicate(), process.returncode) == ((b"", b""), 0)
 
 
 def _await_end(pid: int) -> None:

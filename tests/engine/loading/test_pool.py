@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.api import GenerateRequest
+from engine.api import GenerateRequest, PlanRequest
 from engine.engine import Engine
 from engine.errors import ServerBusy
 from engine.loading import devices
@@ -97,6 +97,7 @@ async def test_a_request_that_could_only_wait_is_refused_before_its_model_is_rea
             with pytest.raises(ServerBusy):
                 await answer(engine, model)
         monkeypatch.undo()
+        assert (await engine.plan(PlanRequest(model="c"))).fits, "a plan waits in no queue"
         await story.aclose()
         assert await waiting == await answer(engine, "c")
 
