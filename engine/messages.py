@@ -93,6 +93,8 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     `projector` is the file of a model that sees or hears, "" for none. A picture has at least `image_min_tokens` rows
     and at most `image_max_tokens`; -1: as the projector says. Rows of pictures that are not wanted any more take at
     most `row_cache` bytes.
+
+    `swa_full`: layers with a sliding window have caches as large as the others, not only for their windows.
     """
 
     path: str
@@ -118,6 +120,7 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     image_min_tokens: int = -1
     image_max_tokens: int = -1
     row_cache: int = 0
+    swa_full: bool = False
 
 
 class BackendDevice(msgspec.Struct, frozen=True):

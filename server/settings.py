@@ -113,6 +113,13 @@ class Settings:
         "4096",
         "tokens to which an automatic context may be lowered before layers leave the GPUs",
     )
+    swa_full: bool = variable(
+        "LLAMA_ARG_SWA_FULL",
+        env.parse_bool,
+        False,
+        "0",
+        "1: layers with a sliding window have as large a KV cache as the others, from which more can be reused",
+    )
     go_template: bool | None = variable(
         "OLLAMA_GO_TEMPLATE", env.parse_tristate, None, "automatic", "1 or 0 prefers or forbids stored Go templates"
     )

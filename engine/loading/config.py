@@ -31,6 +31,7 @@ class PoolConfig:
     gpu_fit: bool = True
     least_context: int = 4096
     sched_spread: bool = False
+    swa_full: bool = False
     prompt_cache: int | None = None
     image_cache: int = 256 << 20
     watchdog: float = PATIENCE
@@ -54,4 +55,5 @@ class PoolConfig:
             fits=self.gpu_fit,
             least_context=self.least_context,
             flash_attention=self.flash_attention,
+            swa_full=self.swa_full,
         )

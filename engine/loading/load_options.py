@@ -96,4 +96,5 @@ def load_message(
         image_min_tokens=least_tokens,
         image_max_tokens=most_tokens,
         row_cache=plan.row_cache,
+        swa_full=plan.swa_full,
     )

@@ -6,6 +6,7 @@ Pure functions of a GGUF header and of the devices' memory. Sizes are bytes unle
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,9 +15,10 @@ import msgspec
 from engine.capabilities import ENCODERS
 from engine.embed_messages import EmbeddingSizes
 from engine.loading.devices import Device
-from engine.loading.placement import Demand, Placement, Wish, place
+from engine.loading.placement import Demand, Placement, Share, Wish, place
 from engine.loading.sizes import OUTPUT, TOKENS, CacheTypes, ModelSizes, Pass
 from engine.loading.state import LoadOptions
+from engine.loading.windows import MICRO_BATCH, window_cells
 from engine.messages import CONTEXT_PADDING, padded
 from registry.gguf import GGUFArray, GGUFHeader
 
@@ -98,7 +100,6 @@ MAX_PARALLEL_CPU = 16  # a pass of so many rows takes hardly longer than one of 
 FULL_CONTEXTS_CPU = 8  # that the KV cache has cells for, at most
 MAX_PARALLEL_GPU = 32
 MAX_PARALLEL = 128  # whatever is asked for: llama.cpp has 256 sequence ids, and some of them only hold prefixes
-MICRO_BATCH = 512  # tokens that llama.cpp computes at once
 MOST_SCORED = 8  # rows of logits that a pass has room for, at least
 F16 = CacheTypes()
 SMALLER_CONTEXTS = (32_768, 4096)  # tokens: what an automatic context is lowered to where it does not fit on GPUs
@@ -112,7 +113,8 @@ class Limits:
     most for rows of pictures. On each GPU `overhead` stays free, and one of the `margins`
     (the last one for all further GPUs) for the driver and what no plan knows.
     Unless it `fits`, layers go to GPUs whatever they have free. An automatic context is lowered to no less than
-    `least_context` tokens. `flash_attention`: None lets llama.cpp choose.
+    `least_context` tokens. `flash_attention`: None lets llama.cpp choose. `swa_full`: layers with a sliding window have
+    caches as large as the others.
     """
 
     types: CacheTypes = F16
@@ -125,6 +127,7 @@ class Limits:
     fits: bool = True
     least_context: int = 4096
     flash_attention: bool | None = None
+    swa_full: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,13 +174,18 @@ class MemoryPlan:
         """Layers on GPUs, the output as one of them; -1: all."""
         return -1 if self.placement.gpu_layers == self.placement.layers else self.placement.gpu_layers
 
+    @property
+    def swa_full(self) -> bool:
+        """Whether layers with a sliding window, if there are any, have caches as large as the others."""
+        return not self.placement.window
+
     def embedding_for(self, header: GGUFHeader, num_ctx: int) -> int:
         """What texts to embed add where the context has grown to `num_ctx` tokens; 0 where it is counted already."""
         if not self.generates or num_ctx <= self.num_ctx:
             return self.embedding_bytes
         longest = min(padded(num_ctx), LONGEST_BESIDE)
         sizes = msgspec.structs.replace(self.embedding, longest=max(longest, self.embedding.longest))
-        return embedding_bytes(header, sizes, self.bytes_per_cell)
+        return embedding_bytes(header, sizes, max(1, ModelSizes.of(header).cell(self.types)))
 
     def with_cells(self, cells: int) -> MemoryPlan:
         """The same with another number of cells."""
@@ -266,6 +274,7 @@ class _Planner:
         self._margins = [limits.overhead + margins[min(index, len(margins) - 1)] for index in range(len(self._gpus))]
         self._types = self._sizes.usable(limits.types)
         self._cell = max(1, self._sizes.cell(self._types))
+        self._window = 0 if limits.swa_full else self._sizes.window
 
     def for_answers(self, num_ctx: int) -> MemoryPlan:
         """A model that answers prompts."""
@@ -276,13 +285,13 @@ class _Planner:
         contexts = min(limits.parallel or contexts, limit)
         prompt_cache = limits.prompt_cache
         if prompt_cache is None:
-            most_bytes = PROMPT_CACHE_CONTEXTS * (n_ctx * self._cell + self._sizes.state)
+            seen, windowed = self._sizes.cells(self._types)
+            state = n_ctx * seen + min(n_ctx, self._sizes.window) * windowed + self._sizes.state
+            most_bytes = PROMPT_CACHE_CONTEXTS * max(state, n_ctx)
             prompt_cache = max(0, min(int(self._host.free * PROMPT_CACHE_SHARE), most_bytes))
         beside = n_ctx * row_bytes(self._header) if request.projector else 0
         smallest = self._place(n_ctx, n_ctx, 1, limit, beside, prompt_cache)
-        cells = self._cells(smallest, n_ctx, contexts) if self._sizes.caches else n_ctx * contexts
-        # A cache of less than `limit` full contexts still serves as many short ones: what outgrows it is preempted.
-        n_parallel = max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
+        cells, n_parallel = self._cells(smallest, n_ctx, contexts, limit)
         row_cache = min(limits.row_cache, cells * row_bytes(self._header)) if request.projector else 0
         placement = self._place(n_ctx, cells, n_parallel, n_parallel, row_cache, prompt_cache)
         if smallest.complete and not placement.complete:  # states of sequences that do not fit
@@ -338,6 +347,7 @@ class _Planner:
             outputs=max(outputs, MOST_SCORED),
             streams=streams,
             flash_attention=limits.flash_attention is not False,
+            window=window_cells(cells, streams, self._window) // streams if self._window else 0,
         )
         work = int(max(run.tokens, MICRO_BATCH) * max(self._sizes.inner, self._sizes.width) * WORK_FACTOR)
         nodes = NODES_PER_TENSOR * len(self._header.tensors)
@@ -352,17 +362,41 @@ class _Planner:
         wish = Wish(options.num_gpu, options.main_gpu, limits.spread, self._margins, limits.fits)
         return place(demand, wish, self._host, self._gpus)
 
-    def _cells(self, smallest: Placement, n_ctx: int, contexts: int) -> int:
-        """Cells for up to so many full contexts, as many as the devices have room for beside one of `n_ctx`."""
-        cells: float = n_ctx * contexts
+    def _cells(self, smallest: Placement, n_ctx: int, contexts: int, limit: int) -> tuple[int, int]:
+        """Cells for up to so many full contexts, and for how many sequences.
+
+        They are as many as the devices have room for beside one context of `n_ctx`. Fewer than `limit` full contexts
+        still serve as many short ones: what outgrows the cache is preempted.
+        """
+        budgets = self._budgets(smallest)
+
+        def streams(cells: int) -> int:
+            return max(1, min(limit, cells // min(n_ctx, TYPICAL_LENGTH)))
+
+        def fits(cells: int, streams: int) -> bool:
+            shares = smallest.with_cells(cells, streams).shares
+            return all(share.caches <= budget for share, budget in zip(shares, budgets, strict=True))
+
+        sizes = range(n_ctx, n_ctx * contexts + 1, CONTEXT_PADDING)
+        cells = sizes[max(0, bisect_left(sizes, True, key=lambda cells: not fits(cells, streams(cells))) - 1)]
+        counts = range(1, streams(cells) + 1)
+        if self._window:  # each stream has windows of its own
+            counts = counts[: max(1, bisect_left(counts, True, key=lambda count: not fits(cells, count)))]
+        return cells, counts[-1]
+
+    def _budgets(self, smallest: Placement) -> list[float]:
+        """What the KV caches may take on each device, where those of one context are as in `smallest`."""
         margins = {gpu.handle: margin for gpu, margin in zip(self._gpus, self._margins, strict=True)}
+        budgets = []
         for share in smallest.shares:
             spare = share.device.free - share.total
-            if share.per_cell and share is smallest.host:
-                cells = min(cells, (spare + share.cache) * CACHE_SHARE / share.per_cell)
-            elif share.cell:
-                cells = min(cells, n_ctx + (spare - margins[share.device.handle]) * GPU_CACHE_SHARE / share.cell)
-        return max(n_ctx, int(cells) // CONTEXT_PADDING * CONTEXT_PADDING)
+            if not self._sizes.caches or not share.caches:
+                budgets.append(math.inf)
+            elif share is smallest.host:
+                budgets.append((spare + share.cache) * CACHE_SHARE)
+            else:
+                budgets.append(share.caches + (spare - margins[share.device.handle]) * GPU_CACHE_SHARE)
+        return budgets
 
 
 def with_context(
@@ -377,10 +411,10 @@ def with_context(
     spare, on_gpu = math.inf, False
     now = {gpu.handle: gpu.free for gpu in gpus}
     for share in plan.placement.gpus:
-        if share.cell:
-            spare, on_gpu = min(spare, now.get(share.device.handle, 0) * FREE_SHARE / share.cell), True
+        if _growth(plan, share):
+            spare, on_gpu = min(spare, now.get(share.device.handle, 0) * FREE_SHARE / _growth(plan, share)), True
     last = plan.placement.host
-    per_cell = last.per_cell if plan.generates or on_gpu else float(plan.bytes_per_cell)
+    per_cell = _growth(plan, last) if plan.generates or on_gpu else float(plan.bytes_per_cell)
     if per_cell:
         spare = min(spare, (host.free * FREE_SHARE - (last.cache if plan.generates else plan.cache)) / per_cell)
     more = 0 if math.isinf(spare) else max(0, int(spare)) // CONTEXT_PADDING * CONTEXT_PADDING
@@ -388,3 +422,8 @@ def with_context(
     num_ctx = min(num_ctx, most)
     ample = int(most * (GPU_CACHE_SHARE if on_gpu else CACHE_SHARE)) // CONTEXT_PADDING * CONTEXT_PADDING
     return num_ctx, plan.with_cells(max(plan.n_cells, padded(num_ctx), min(padded(cells), ample)))
+
+
+def _growth(plan: MemoryPlan, share: Share) -> float:
+    """What a token more in the KV cache takes on a device, at most."""
+    return share.per_cell + (share.per_window_cell if plan.placement.windows_grow else 0)

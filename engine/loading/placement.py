@@ -7,14 +7,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from engine.api import DeviceShare
 from engine.errors import ModelTooLarge
 from engine.loading.devices import Device
-from engine.loading.sizes import F32, CacheTypes, ModelSizes, Pass
-from engine.messages import HOST, DeviceBuffers
+from engine.loading.sizes import F32, CacheTypes, LayerSizes, ModelSizes, Pass
+from engine.loading.windows import MICRO_BATCH, window_cells
+from engine.messages import HOST, DeviceBuffers, padded
 
 CELL_OVERHEAD = 112  # bytes: llama.cpp's own notes on a token in the cache
 STEPS = 40  # of a search for how far GPUs are filled
@@ -24,10 +25,11 @@ STEPS = 40  # of a search for how far GPUs are filled
 class Share:
     """What a load takes on one device, in bytes.
 
-    `cell` are those of each token in the KV cache, and `notes` what llama.cpp notes of it beside that; `state` those of
-    all recurrent states, `compute` the buffers of a pass. `other` is what is no layer's: a projector, adapters, on the
-    CPU also the process and its caches. A prompt cache may take `prompt_cache` bytes with time. Of the weights,
-    `mapped` bytes are pages of the file, which the system drops where memory is short.
+    `cell` are those of each token in the KV cache, and `notes` what llama.cpp notes of it beside that; `window_cell`
+    those of each of the `windows` tokens in the cache of layers with a sliding window. `state` are those of all
+    recurrent states, `compute` the buffers of a pass. `other` is what is no layer's: a projector, adapters, on the CPU
+    also the process and its caches. A prompt cache may take `prompt_cache` bytes with time. Of the weights, `mapped`
+    bytes are pages of the file, which the system drops where memory is short.
     """
 
     device: Device
@@ -36,6 +38,8 @@ class Share:
     cell: float = 0
     notes: int = 0
     cells: int = 0
+    window_cell: float = 0
+    windows: int = 0
     state: int = 0
     compute: int = 0
     other: int = 0
@@ -48,9 +52,19 @@ class Share:
         return self.cell + self.notes
 
     @property
+    def per_window_cell(self) -> float:
+        """What each token in the cache of windows takes."""
+        return self.window_cell + self.notes
+
+    @property
+    def caches(self) -> float:
+        """The KV caches."""
+        return self.per_cell * self.cells + self.per_window_cell * self.windows
+
+    @property
     def cache(self) -> int:
-        """The KV cache and the recurrent states."""
-        return round(self.per_cell * self.cells) + self.state
+        """The KV caches and the recurrent states."""
+        return round(self.caches) + self.state
 
     @property
     def size(self) -> int:
@@ -68,13 +82,15 @@ class Placement:
     """One share for each device: the GPUs that are used, in llama.cpp's order, and the CPU at the end.
 
     `gpu_layers` of the `layers`, one of which is the output, are on GPUs. The experts of the first `cpu_experts` layers
-    are on the CPU.
+    are on the CPU. Of `streams` sequences, caches of their own have a `window` of so many tokens; 0: they have all.
     """
 
     shares: tuple[Share, ...]
     layers: int
     gpu_layers: int = 0
     cpu_experts: int = 0
+    streams: int = 1
+    window: int = 0
 
     @property
     def host(self) -> Share:
@@ -175,18 +191,26 @@ class Placement:
             for share in self.shares
         )
 
-    def with_cells(self, cells: int) -> Placement:
-        """The same with another number of tokens in the KV cache."""
-        return replace(self, shares=tuple(replace(share, cells=cells) for share in self.shares))
+    def with_cells(self, cells: int, streams: int = 0) -> Placement:
+        """The same with another number of tokens in the KV cache, and perhaps of streams."""
+        streams = streams or self.streams
+        windows = window_cells(cells, streams, self.window) if self.window else 0
+        shares = tuple(replace(share, cells=cells, windows=windows) for share in self.shares)
+        return replace(self, shares=shares, streams=streams)
+
+    @property
+    def windows_grow(self) -> bool:
+        """Whether more cells make the cache of windows larger, too: streams are shorter than it may become."""
+        return self.host.windows < self.streams * padded(self.window + MICRO_BATCH) if self.window else False
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What is to be placed: a model with `cells` tokens of cache for `run.streams` sequences.
 
-    `copied` bytes of the weights are there twice on the CPU. `projector` and `adapters` go to the first GPU, `host` is
-    what the process takes besides, and `prompt_cache` what it may take with time. `mapped`: the file is not read, but
-    mapped.
+    Layers with a sliding window have `run.window` cells for each sequence, all of them if that is 0. `copied` bytes of
+    the weights are there twice on the CPU. `projector` and `adapters` go to the first GPU, `host` is what the process
+    takes besides, and `prompt_cache` what it may take with time. `mapped`: the file is not read, but mapped.
     """
 
     sizes: ModelSizes
@@ -205,8 +229,23 @@ class Demand:
         if layer == len(self.sizes.layers):
             return self.sizes.output + self.sizes.tied
         sizes = self.sizes.layers[layer]
-        cache = self.types.bytes(sizes.keys, sizes.values) * self.cells + sizes.state * self.run.streams
+        cells = self.windows if self.is_small(sizes) else self.cells
+        cache = self.types.bytes(sizes.keys, sizes.values) * cells + sizes.state * self.run.streams
         return sizes.weights - (0 if experts else sizes.experts) + round(cache)
+
+    def is_small(self, layer: LayerSizes) -> bool:
+        """Whether a layer's cache has no more than windows."""
+        return layer.windowed and self.run.window > 0
+
+    @property
+    def windows(self) -> int:
+        """Tokens in the cache of windows."""
+        return self.run.window * self.run.streams
+
+    def cell(self, layers: Iterable[LayerSizes]) -> float:
+        """What one token takes in the cache of some layers."""
+        own = list(layers)
+        return self.types.bytes(sum(layer.keys for layer in own), sum(layer.values for layer in own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,20 +375,28 @@ def _built(demand: Demand, host: Device, gpus: Sequence[Device], counts: Sequenc
             layers=first,
             weights=weights + copied,
             compute=(rest.compute if computes or not shares else entered) + sizes.outputs(run),
-            notes=sizes.caches * CELL_OVERHEAD,
+            notes=(1 if run.window else sizes.caches) * CELL_OVERHEAD,
             other=other,
             prompt_cache=demand.prompt_cache,
             mapped=weights if demand.mapped else 0,
         )
     )
-    return Placement(tuple(shares), count, count - first if gpus else 0, cpu_experts if cpu_experts > first else 0)
+    return Placement(
+        tuple(shares),
+        count,
+        count - first if gpus else 0,
+        cpu_experts if cpu_experts > first else 0,
+        streams=run.streams,
+        window=sizes.window if run.window else 0,
+    )
 
 
 def _measured(share: Share, real: DeviceBuffers, *, passes: bool) -> Share:
     share = replace(share, weights=real.weights, mapped=min(share.mapped, real.weights))
     if not passes:
         return share
-    return replace(share, state=max(0, real.cache - round(share.cell * share.cells)), compute=real.compute)
+    known = round(share.cell * share.cells + share.window_cell * share.windows)
+    return replace(share, state=max(0, real.cache - known), compute=real.compute)
 
 
 def _share(demand: Demand, device: Device, layers: range, cpu_experts: int) -> Share:
@@ -361,8 +408,10 @@ def _share(demand: Demand, device: Device, layers: range, cpu_experts: int) -> S
         device,
         len(layers),
         weights + (sizes.output + sizes.tied if end in layers else 0),
-        demand.types.bytes(sum(layer.keys for _, layer in own), sum(layer.values for _, layer in own)),
+        demand.cell(layer for _, layer in own if not demand.is_small(layer)),
         cells=demand.cells,
+        window_cell=demand.cell(layer for _, layer in own if demand.is_small(layer)),
+        windows=demand.windows,
         state=sum(layer.state for _, layer in own) * demand.run.streams,
         compute=sizes.compute(demand.run),
         mapped=weights if demand.mapped and device.unified else 0,

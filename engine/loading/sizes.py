@@ -8,8 +8,10 @@ say numbers.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from engine.loading.windows import MOST_LAYERS, Windows
 from registry.gguf import GGUFError, GGUFHeader, TensorInfo
 
 F32 = 4
@@ -17,7 +19,6 @@ TOKENS, OUTPUT = "token_embd.weight", "output.weight"
 EXPERTS = re.compile(r"\.ffn_(up|down|gate|gate_up)_(ch)?exps\.")
 BYTES_PER_VALUE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
 BYTES_PER_VALUE |= {"q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32}
-MOST_LAYERS = 512  # that llama.cpp takes (LLAMA_MAX_LAYERS)
 QUANTUM = 32  # numbers of a block of these types
 UNQUANTIZED = frozenset({"f32", "f16", "bf16"})
 _LAYER = re.compile(r"blk\.(\d{1,5})\.(.+)")
@@ -46,24 +47,32 @@ class CacheTypes:
 
 @dataclass(frozen=True, slots=True)
 class LayerSizes:
-    """One layer: bytes of `weights`, `experts` included, and of a sequence's `state`; numbers of a token's K and V."""
+    """One layer: bytes of `weights`, `experts` included, and of a sequence's `state`; numbers of a token's K and V.
+
+    `windowed`: its tokens see those in a sliding window alone.
+    """
 
     weights: int = 0
     experts: int = 0
     keys: int = 0
     values: int = 0
     state: int = 0
+    windowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward pass: at most `tokens` at once, of sequences that see `cells` of the cache; `outputs` have logits."""
+    """One forward pass: at most `tokens` at once, of sequences that see `cells` of the cache; `outputs` have logits.
+
+    Layers with a sliding window see `window` cells of theirs, or as many as the others if that is 0.
+    """
 
     tokens: int
     cells: int
     outputs: int
     streams: int = 1
     flash_attention: bool = True
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,8 @@ class ModelSizes:
     `tied` bytes of the table of embeddings are the output matrix too, which a GPU needs once more. The other sizes are
     numbers for one token: `width` of embeddings, `inner` of the widest network, for all of the `asked` experts;
     `queries` of all heads; `latent` where attention goes through a compressed state; `scan` of a recurrent state;
-    `head` is the size of one head's keys and values.
+    `head` is the size of one head's keys and values. `windowed`: llama.cpp makes
+    a second cache for layers with a sliding window, which is smaller if we know the `window`, in tokens.
     """
 
     layers: tuple[LayerSizes, ...]
@@ -88,6 +98,7 @@ class ModelSizes:
     heads: int
     vocabulary: int
     windowed: bool = False
+    window: int = 0
     scan: int = 0
     head: tuple[int, int] = (QUANTUM, QUANTUM)
 
@@ -116,7 +127,14 @@ class ModelSizes:
 
     def cell(self, types: CacheTypes) -> int:
         """What one token takes in the KV cache of all layers."""
-        return round(sum(types.bytes(layer.keys, layer.values) for layer in self.layers))
+        return sum(self.cells(types))
+
+    def cells(self, types: CacheTypes) -> tuple[int, int]:
+        """What one token takes in the KV cache of layers that see everything, and of those with a window."""
+        sums = [0.0, 0.0]
+        for layer in self.layers:
+            sums[layer.windowed] += types.bytes(layer.keys, layer.values)
+        return round(sums[0]), round(sums[1])
 
     @property
     def state(self) -> int:
@@ -125,7 +143,8 @@ class ModelSizes:
 
     def compute(self, run: Pass) -> int:
         """What llama.cpp reserves for a pass on one device."""
-        mask = run.cells * run.tokens * (2 if run.flash_attention else F32) * self.caches
+        seen = run.cells + min(run.cells, run.window) if run.window else run.cells * self.caches
+        mask = seen * run.tokens * (2 if run.flash_attention else F32)
         scores = 0 if run.flash_attention else self.heads * run.cells if self.caches else 0
         network = 3 * self.inner + 3 * self.width + self.queries
         experts = 2 * self.asked * self.width + self.inner + 3 * self.width if self.asked > 1 else 0
@@ -175,7 +194,7 @@ def _sizes(header: GGUFHeader) -> ModelSizes:
     count = max(header.size("block_count"), max(blocks, default=-1) + 1)
     if count > MOST_LAYERS:  # nobody should have to count them
         raise GGUFError(f"{count} layers are more than the {MOST_LAYERS} that llama.cpp takes")
-    facts = _Facts(header, heads, width)
+    facts = _Facts(header, heads, width, blocks)
     layers = tuple(facts.layer(number, blocks.get(number, _Block())) for number in range(count))
     asked = header.size("expert_used_count")
     inner = max((facts.inner(block, asked) for block in blocks.values()), default=0)
@@ -193,7 +212,8 @@ def _sizes(header: GGUFHeader) -> ModelSizes:
         heads=heads,
         vocabulary=table.shape[1] if table and len(table.shape) > 1 else 1,
         head=facts.head,
-        windowed=bool(header.field("attention.sliding_window")),
+        windowed=bool(header.field("attention.sliding_window") or facts.windows.size),
+        window=facts.windows.size,
         scan=max((facts.scan(block) for block in blocks.values() if block.recurrent), default=0),
     )
 
@@ -201,7 +221,9 @@ def _sizes(header: GGUFHeader) -> ModelSizes:
 class _Facts:
     """Reads what llama.cpp makes of metadata and shapes."""
 
-    def __init__(self, header: GGUFHeader, heads: int, width: int) -> None:
+    def __init__(self, header: GGUFHeader, heads: int, width: int, blocks: Mapping[int, _Block]) -> None:
+        recurrent = any(block.recurrent for block in blocks.values())
+        self.windows = Windows() if recurrent else Windows.of(header)
         self._header = header
         self._width = width
         self._heads = heads
@@ -227,7 +249,8 @@ class _Facts:
         weights = sum(tensor.size for tensor in block.tensors.values())
         experts = sum(tensor.size for name, tensor in block.tensors.items() if EXPERTS.search(f".{name}"))
         keys, values = self._cache(number, block)
-        return LayerSizes(weights, experts, keys, values, self._state(block) if block.recurrent else 0)
+        state = self._state(block) if block.recurrent else 0
+        return LayerSizes(weights, experts, keys, values, state, number in self.windows.layers)
 
     def inner(self, block: _Block, asked: int) -> int:
         """How wide the network of a layer is, for all experts that a token asks."""

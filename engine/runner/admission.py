@@ -128,7 +128,7 @@ class Admission:
             seq.cells = self._streams.resume(seq.cells, seq.saved)
             seq.saved = None
         else:
-            border = 0 if self._context.can_cut_states else self._streams.known_prefix(seq.tokens)
+            border = 0 if self._context.can_cut_states else self._border(seq)
             seq.cells = self._streams.acquire(seq.tokens, seq.n_prompt, seq.reuse)
             seq.border = border if border >= seq.n_cached + WORTH_WAITING else 0
         if seq.n_reused < 0:
@@ -139,6 +139,11 @@ class Admission:
         counts = {"prompt_tokens": seq.n_prompt, "cached_tokens": seq.n_cached, "running": len(self.running)}
         log_event(seq.trace_id, "sequence admitted", seq=seq.id, slot=seq.cells.slot, **counts)
         return True
+
+    def _border(self, seq: Sequence) -> int:
+        """Where a prompt parts from others that are known. Steady ones are divided at their own borders alone."""
+        common = self._streams.known_prefix(seq.tokens)
+        return last_border(seq.tokens, common, common, self._grid) if seq.steady else common
 
     def _shape_for(self, *waiting: Sequence) -> Shape:
         """The shape for those that run and one that waits, without this one if not all fit."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.messages import CONTEXT_PADDING, HOST, DeviceBuffers, LoadModel
+from engine.messages import CONTEXT_PADDING, HOST, DeviceBuffers, LoadModel, padded
 from engine.runner.batch import Batch, RowsBatch
 from engine.runner.llamacpp import (
     ADAPTER,
@@ -32,6 +32,8 @@ from engine.runner.vocabulary import Vocabulary
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 MICRO_BATCH = 512  # tokens that llama.cpp computes at once
+PARTIAL = C.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY  # of a state: the windows' part
+ALIGNMENT = 64  # cells that llama.cpp's attention takes at once on a CPU
 PROGRESS_STEP = 0.01
 FLASH_ATTENTION_OFF = 0
 DIVIDED_CELLS = 512 - CONTEXT_PADDING  # used cells from which llama.cpp, which pads them, divides those of a lone row
@@ -78,6 +80,7 @@ class Context:
         self._window: int = C.llama_model_n_swa(self._model)
         # A recurrent state has no positions to cut at: it is extended or dropped as a whole.
         self.can_cut: bool = not (C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model))
+        self._small_windows = self._window > 0 and self.can_cut and not spec.swa_full
         self.on_cpu = spec.n_gpu_layers == 0 or not C.llama_supports_gpu_offload()
         self.projector: Projector | None = None
         try:
@@ -93,7 +96,9 @@ class Context:
         self.threads = Threads(self._ctx, self.cores)
         self.n_batch: int = C.llama_n_batch(self._ctx)
         self.n_ubatch: int = C.llama_n_ubatch(self._ctx)
-        self.can_shift: bool = self.can_cut and C.llama_memory_can_shift(self._memory)
+        # Cells of small windows cannot be moved. Where they are large enough by chance they are not, too, so that no
+        # text depends on how the cells are divided.
+        self.can_shift: bool = self.can_cut and not self._small_windows and C.llama_memory_can_shift(self._memory)
         self.embedding_width: int = C.llama_model_n_embd_out(self._model)
         self.classifier_width: int = C.llama_model_n_cls_out(self._model)
         self.weights: int = C.llama_model_size(self._model)
@@ -141,10 +146,45 @@ class Context:
 
     def remove(self, seq: int, start: int, end: int = -1) -> bool:
         """Remove positions [start, end) of a sequence, -1: to the end. False, and nothing removed, if memory cannot."""
-        if self._window and (start or end >= 0) and not self._keeps_window(seq, start, end):
+        if (start or end >= 0) and not self.keeps_window(seq, start, end):
             return False
         done: bool = C.llama_memory_seq_rm(self._memory, seq, start, end)
         return done
+
+    def keeps_window(self, seq: int, start: int, end: int = -1) -> bool:
+        """Whether without positions [start, end) of a sequence the next token still sees its sliding window.
+
+        A restored state has no more than one window, and a small cache of windows little more.
+        """
+        if not self._window:
+            return True
+        behind = C.llama_memory_seq_pos_max(self._memory, seq) - end + 1 if end >= 0 else 0
+        before = self._window - 1 - behind
+        first: int = C.llama_memory_seq_pos_min(self._memory, seq)
+        return before <= 0 or first <= max(start - before, 0)
+
+    def make_room(self, seq: int, count: int) -> bool:
+        """See that a sequence's next `count` tokens go behind all others in its small cache of windows.
+
+        llama.cpp would put them over the oldest ones, and adds up in the order of the cells. So the window goes to the
+        beginning in time, at a multiple of what attention takes at once. On GPUs, whose sums vary anyway, nothing is
+        done. False if the cells of the window are lost: there was no memory.
+        """
+        if not self._packs:
+            return True
+        end: int = C.llama_memory_seq_pos_max(self._memory, seq) + 1
+        held: int = end - max(C.llama_memory_seq_pos_min(self._memory, seq), 0)
+        room = self._window_cells - held
+        if held <= self._window or room >= count + ALIGNMENT or (room >= count and end % ALIGNMENT):
+            return True
+        size: int = C.llama_state_seq_get_size_ext(self._ctx, seq, PARTIAL)
+        try:
+            data = np.empty(size, np.uint8)
+        except MemoryError:
+            return room >= count
+        if not size or C.llama_state_seq_get_data_ext(self._ctx, _pointer(data), size, seq, PARTIAL) != size:
+            return room >= count
+        return bool(C.llama_state_seq_set_data_ext(self._ctx, _pointer(data), size, seq, PARTIAL))
 
     def shift(self, seq: int, start: int, end: int, by: int) -> None:
         """Move positions [start, end) of a sequence by `by`."""
@@ -284,12 +324,16 @@ class Context:
         params.n_ubatch = max(min(self._spec.n_batch, MICRO_BATCH), whole)
         params.n_seq_max = shape.streams
         params.n_outputs_max = self.n_outputs
+        params.swa_full = not self._small_windows
         self._ctx = self._init_context(params)
         self._context_buffers = dict(self._log.buffers)
         self.shape = shape
         self._n_stream = 1 if shape.unified else shape.streams
         self._has_shifts = False
         self._memory = C.llama_get_memory(self._ctx)
+        self._window_cells = padded(self._window + C.llama_n_ubatch(self._ctx))  # of a stream, as llama.cpp makes them
+        fits = shape.cells <= self._window_cells
+        self._packs = self._small_windows and self.on_cpu and not shape.unified and not fits
         self._add_adapters(self._ctx)
         # Of models with sliding windows or recurrent layers, a state has further parts behind the first cache's counts.
         empty = STATE_HEAD + WORD * (1 + self._n_stream)
@@ -299,13 +343,6 @@ class Context:
         """The error for what llama.cpp has refused, by its log."""
         kind = NoMemory if self._log.out_of_memory else ModelError
         return kind(self._log.reason(what, self._private))
-
-    def _keeps_window(self, seq: int, start: int, end: int) -> bool:
-        """Whether without [start, end) the next token still sees its sliding window: a restored state has no more."""
-        behind = C.llama_memory_seq_pos_max(self._memory, seq) - end + 1 if end >= 0 else 0
-        before = self._window - 1 - behind
-        first: int = C.llama_memory_seq_pos_min(self._memory, seq)
-        return before <= 0 or first <= max(start - before, 0)
 
     def _apply_shifts(self, seq: int) -> bool:
         """Have llama.cpp turn the keys of moved cells, which it does with the next pass only and no state tells."""

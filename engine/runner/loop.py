@@ -33,6 +33,7 @@ from registry.logfields import TRACE, fields
 
 SPANS_AHEAD = 2  # media of each prompt that are encoded, or kept, before their turn
 COUNT_INTERVAL = 0.5  # seconds
+ROWS = 2  # tokens of a sequence that decodes in one pass, at most
 FAILED = -1  # code of a pass that llama.cpp could not compute
 NO_IDS: frozenset[int] = frozenset()
 
@@ -154,7 +155,10 @@ class Loop:
             if seq.full:  # it has got no more context
                 self._overflow(seq, time.perf_counter())
         self.admission.admit_all()
-        self.streams.close_gaps([seq.cells for seq in self._decoding() if seq.cells is not None])
+        decoding = [seq.cells for seq in self._decoding() if seq.cells is not None]
+        self.streams.close_gaps(decoding)
+        for cells in decoding:
+            self.streams.make_room(cells, ROWS)
         plan = StepPlan(self._decoding())  # without those whose state was refused just now
         self._want_rows()
         if prompts := [seq for seq in self._running if not (seq.decoding or seq.waits or self._awaits_rows(seq))]:
@@ -287,7 +291,10 @@ class Loop:
             size = next_border(seq.tokens, start, self._grid) - start
         if seq.prompt_logprobs is not None:
             size = min(size, self._context.n_outputs)
-        return size if self._run_chunk(seq, size) else 0
+        return size if self._has_room(seq, size) and self._run_chunk(seq, size) else 0
+
+    def _has_room(self, seq: Sequence, count: int) -> bool:
+        return seq.cells is not None and self.streams.make_room(seq.cells, count)
 
     def _run_chunk(self, seq: Sequence, count: int) -> bool:
         """One pass of a prompt's tokens; False if it did not complete."""
@@ -304,6 +311,7 @@ class Loop:
             seq.mark_on_grid(start)
         if seq.prompt_logprobs is not None:
             seq.prompt_logprobs.add(start, self._context.logits(count))
+        self._checkpoint(seq)
         return True
 
     def _run_part(self, seq: Sequence, batch: Batch | RowsBatch) -> bool:
@@ -318,9 +326,20 @@ class Loop:
         seq.last_pass = time.perf_counter()
         if self._measures:
             self._costs.measured(PassWork.prompt(batch.size, start, self._context.n_ubatch), seq.last_pass - started)
-        if not self._context.can_cut_states and seq.n_cached in (seq.border, seq.n_prompt) and seq.cells is not None:
-            self.streams.checkpoint(seq.cells)
         return True
+
+    def _checkpoint(self, seq: Sequence) -> None:
+        """Keep a copy of what has been computed of a prompt, where others may begin with just that.
+
+        They begin where prompts part or where it ends; but those with seeds only at borders of the grid.
+        """
+        if self._context.can_cut_states or seq.cells is None:
+            return
+        end = seq.n_prompt
+        if seq.reuse is Reuse.STEADY:
+            end = last_border(seq.tokens, end - 1, end - 1, self._grid)
+        if seq.n_cached in (seq.border, end):
+            self.streams.checkpoint(seq.cells)
 
     def _decode(self, seqs: list[Sequence], batch: Batch | RowsBatch | None = None) -> bool:
         """Run one pass, by default of what is in the token batch; if it does not complete, undo it and return False."""
@@ -383,10 +402,11 @@ class Loop:
         positions = chunk.positions_at(span.position)[:, done:end]
         is_last = span.start + end == len(seq.tokens)
         batch = RowsBatch(seq.slot, rows[done:end], positions, causal=not chunk.whole, output=is_last)
-        if not self._run_part(seq, batch):
+        if not self._has_room(seq, batch.size) or not self._run_part(seq, batch):
             return 0
         if seq.steady and end == chunk.n_tokens:
             seq.mark_on_grid(span.start)
+        self._checkpoint(seq)
         return end - done
 
     def _send(self) -> None:

@@ -32,6 +32,8 @@ class CacheMemory(Protocol):
     shape: Shape
 
     def remove(self, seq: int, start: int, end: int = -1) -> bool: ...
+    def keeps_window(self, seq: int, start: int, end: int = -1) -> bool: ...
+    def make_room(self, seq: int, count: int) -> bool: ...
     def shift(self, seq: int, start: int, end: int, by: int) -> None: ...
     def save(self, seq: int) -> SavedState | None: ...
     def restore(self, seq: int, state: SavedState) -> bool: ...
@@ -195,6 +197,14 @@ class Streams:
             # Its last token counts as an answer: who comes here goes on with the conversation.
             self.prompt_cache.store(CachedState(KnownTokens(tokens, len(tokens) - 1, cells.known.on_grid), state))
 
+    def make_room(self, cells: Cells, count: int) -> bool:
+        """See that a sequence's next `count` tokens can be computed. False if its cells were lost instead."""
+        if self._memory.make_room(cells.slot, count):
+            return True
+        self._memory.remove(cells.slot, 0)
+        cells.lose()
+        return False
+
     def close_gaps(self, decoding: list[Cells]) -> None:
         """Give sequences that are decoded in one pass streams without a gap between them.
 
@@ -258,7 +268,7 @@ class Streams:
         longest = 0
         for cells in self._held.values():
             length = cells.known.usable(tokens, reuse, self._grid, cells.reusable)
-            if length < cells.cached and not (self._memory.can_cut_states or self._can_cut_in_place(cells)):
+            if length < cells.cached and not (self._memory.can_cut_states or self._can_cut_in_place(cells, length)):
                 continue
             if length > longest or (length == longest and length and not cells.busy):
                 best, longest = cells, length
@@ -278,8 +288,11 @@ class Streams:
             self._store(cells)
         return cells if self._cut(cells.slot, cells.known.tokens, cells.cached, length) else None
 
-    def _can_cut_in_place(self, cells: Cells) -> bool:
-        return self._memory.can_cut and not cells.busy
+    def _can_cut_in_place(self, cells: Cells, length: int) -> bool:
+        """Whether a finished sequence can be cut behind `length` tokens where it is."""
+        if cells.busy or not self._memory.can_cut:
+            return False
+        return self._memory.keeps_window(cells.slot, position_of(cells.known.tokens, length))
 
     def _state_of(self, source: Cells | CachedState | None) -> SavedState | None:
         if isinstance(source, Cells):

@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.loading.sizes import CacheTypes, ModelSizes
+from engine.loading.windows import window_cells
 from registry.gguf import read_header
 from tests.memory.headers import KNOWN
 from tests.memory.reserved import MIB, RUNS, Reserved
@@ -40,9 +41,14 @@ def compared(folder: Path) -> Iterator[Compared]:
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     sizes = {name: ModelSizes.of(read_header(path)) for name, path in paths.items()}
     for real in (Reserved(**figure) for figure in json.loads(output)):
-        cells, keys, values, run = RUNS[real.run]
+        cells, keys, values, run, swa_full = RUNS[real.run]
         model = sizes[real.name]
-        cache = model.cell(model.usable(CacheTypes(keys, values))) * cells + model.state * run.streams
+        types = model.usable(CacheTypes(keys, values))
+        cache = model.cell(types) * cells + model.state * run.streams
+        if model.window and not swa_full:
+            windows = window_cells(cells, run.streams, model.window)
+            cache -= model.cells(types)[1] * (cells - windows)
+            run = replace(run, window=windows // run.streams)
         yield Compared(
             real.name, real.run, model.weights, cache, real.cache, model.compute(run), max(real.compute, MIB)
         )

@@ -18,13 +18,13 @@ from engine.runner.llamacpp import C
 
 MIB = 1 << 20
 RUNS = (
-    (4096, "f16", "f16", Pass(512, 4096, 8)),
-    (32_768, "f16", "f16", Pass(512, 8192, 8, streams=4)),
-    (32_768, "q8_0", "q4_0", Pass(512, 8192, 8, streams=4)),
-    (8192, "f16", "f16", Pass(512, 8192, 8, flash_attention=False)),
-    (131_072, "f16", "f16", Pass(512, 131_072, 32)),
+    (4096, "f16", "f16", Pass(512, 4096, 8), False),
+    (32_768, "f16", "f16", Pass(512, 8192, 8, streams=4), False),
+    (32_768, "q8_0", "q4_0", Pass(512, 8192, 8, streams=4), True),
+    (8192, "f16", "f16", Pass(512, 8192, 8, flash_attention=False), False),
+    (131_072, "f16", "f16", Pass(512, 131_072, 32), False),
 )
-"""Cells of the KV cache, types of K and V, and the pass."""
+"""Cells of the KV cache, types of K and V, the pass, and whether layers with a window have as many cells."""
 _CACHE = re.compile(r"llama_(?:kv_cache|memory_recurrent): size = +([\d.]+) MiB")
 _COMPUTE = re.compile(r"compute buffer size = +([\d.]+) MiB")
 
@@ -51,12 +51,12 @@ def reserved(paths: list[Path]) -> Iterator[Reserved]:
         model = C.llama_model_load_from_file(str(path).encode(), params)
         if not model:
             raise RuntimeError(f"{path.stem}: {lines[-1]}")
-        for number, (cells, keys, values, run) in enumerate(RUNS):
+        for number, (cells, keys, values, run, swa_full) in enumerate(RUNS):
             lines.clear()
             wish = C.llama_context_default_params()
             wish.n_ctx, wish.n_seq_max, wish.kv_unified = cells, run.streams, False
             wish.n_batch = wish.n_ubatch = run.tokens
-            wish.n_outputs_max = run.outputs
+            wish.n_outputs_max, wish.swa_full = run.outputs, swa_full
             wish.type_k, wish.type_v = CACHE_TYPES[keys], CACHE_TYPES[values]
             wish.flash_attn_type = -1 if run.flash_attention else 0
             context = C.llama_init_from_model(model, wish)

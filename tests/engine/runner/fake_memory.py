@@ -9,9 +9,10 @@ from typing import Literal, TypeAlias
 
 from engine.runner.shape import Shape
 
-Kind: TypeAlias = Literal["plain", "sliding", "recurrent"]
+Kind: TypeAlias = Literal["plain", "sliding", "ring", "recurrent"]
 GRID = 4
 WINDOW = 3  # tokens that a token sees in some layers, itself included
+RING = 7  # cells of a stream in these layers, where their cache is small
 CELL_SIZE = 10  # bytes of a state
 
 
@@ -62,8 +63,9 @@ class FakeMemory:
         self.shape = shape
         self.can_cut = kind != "recurrent"
         self.can_cut_states = kind == "plain"
-        self.can_shift = can_shift and self.can_cut
-        self.window = WINDOW if kind == "sliding" else 0
+        self.can_shift = can_shift and self.can_cut and kind != "ring"
+        self.window = WINDOW if kind in ("sliding", "ring") else 0
+        self.ring = RING if kind == "ring" else 0
         self.refuses = refuses
         self.refused = 0
         self.restored = 0
@@ -95,6 +97,8 @@ class FakeMemory:
         steady = whole and all(cell.steady for cell in self.held[seq].values())
         for i, token in enumerate(tokens):
             self.held[seq][start + i] = Cell(token, (*past, *tokens[:i]), steady)
+        if self.ring:
+            self._keep_whole(seq, start + len(tokens) - self.ring)
 
     def remove(self, seq: int, start: int, end: int = -1) -> bool:
         assert 0 <= seq < self.shape.streams
@@ -106,6 +110,24 @@ class FakeMemory:
             return False
         self.held[seq] = left
         return True
+
+    def keeps_window(self, seq: int, start: int, end: int = -1) -> bool:
+        assert 0 <= seq < self.shape.streams
+        cells = self.held[seq]
+        return self._sees_window({pos: cell for pos, cell in cells.items() if pos < start or 0 <= end <= pos})
+
+    def make_room(self, seq: int, count: int) -> bool:
+        if len(self.held[seq]) + count <= self.ring or not self.ring:
+            return True
+        if self.refuses():
+            self.refused += 1
+            return False
+        self._keep_whole(seq, len(self.held[seq]) - self.window)
+        return True
+
+    def _keep_whole(self, seq: int, first: int) -> None:
+        """Layers with a window have no token before this one."""
+        self.held[seq] = {pos: replace(cell, whole=cell.whole and pos >= first) for pos, cell in self.held[seq].items()}
 
     def shift(self, seq: int, start: int, end: int, by: int) -> None:
         assert self.can_shift

@@ -35,7 +35,7 @@ class StreamMachine(RuleBasedStateMachine):
     """Sequences come, grow, move, wait, are cut, shifted and forgotten; cells are always what tokens say."""
 
     @initialize(
-        kind=st.sampled_from(["plain", "plain", "sliding", "recurrent"]),
+        kind=st.sampled_from(["plain", "plain", "sliding", "ring", "recurrent"]),
         can_shift=st.booleans(),
         shape=st.sampled_from([*DIVIDED, POOL]),
         limit=st.sampled_from([0, LIMIT, 10 * LIMIT]),
@@ -118,6 +118,12 @@ class StreamMachine(RuleBasedStateMachine):
             size = min(seq.n_batch or GRID, seq.n_pending, GRID - start % GRID)
         if size > self.memory.room(seq.slot):
             return
+        assert seq.cells is not None
+        refused = self.memory.refused
+        if not self.streams.make_room(seq.cells, size):
+            assert self.memory.refused > refused
+            assert not seq.n_cached
+            return
         self.memory.compute(seq.slot, seq.tokens[start : start + size], start)
         seq.advance(size)
         if seq.steady and not decoding and seq.n_cached % GRID == 0:
@@ -135,9 +141,10 @@ class StreamMachine(RuleBasedStateMachine):
         before = seq.n_cached
         count = min(count, seq.n_pending, self.memory.room(seq.slot))
         self.memory.compute(seq.slot, seq.tokens[before : before + count], before)
+        kept = self.memory.can_cut and self.memory.keeps_window(seq.slot, before)
         assert seq.cells is not None
         self.streams.rollback(seq.cells, before)
-        assert seq.n_cached == (before if self.memory.can_cut else 0)
+        assert seq.n_cached == (before if kept else 0)
 
     @precondition(lambda self: any(seq.n_cached > 1 for seq in self.running))
     @rule(data=st.data())
