@@ -12,9 +12,19 @@ from server.duration import parse_duration
 DEFAULT_PORT = 11434
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
+_YES = ("yes", "y", "on")
+CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 _MOST_PORT = 65535
 _MOST_SECONDS = 1 << 53
 _SCHEME_PORTS = {"http": 80, "https": 443}
+
+
+class Doubtful(ValueError):
+    """A part of the text was replaced by a default; `value` is the result."""
+
+    def __init__(self, value: object, reason: str) -> None:
+        super().__init__(reason)
+        self.value = value
 
 
 def clean(text: str) -> str:
@@ -23,18 +33,35 @@ def clean(text: str) -> str:
 
 
 def parse_bool(text: str) -> bool:
-    """Whether a switch is on: any text but a form of 0 or false."""
+    """Whether a switch is on: any text but a form of 0 or false. Raises Doubtful for what is no form of 1 or true."""
+    if text not in _TRUE and text not in _FALSE and text.lower() not in _YES:
+        raise Doubtful(True, "which is neither 1 nor 0 and counts as 1")
     return text not in _FALSE
 
 
 def parse_switch(text: str) -> bool:
-    """As `parse_bool`, with llama.cpp's own words for off."""
-    return parse_bool(text) and text.lower() not in ("off", "disabled")
+    """As `parse_bool`, with llama.cpp's own words."""
+    return text.lower() not in ("off", "disabled") and (text.lower() == "enabled" or parse_bool(text))
+
+
+def parse_automatic_bool(text: str) -> bool | None:
+    """As `parse_bool`; None for `auto`."""
+    return None if text.lower() == "auto" else parse_bool(text)
 
 
 def parse_tristate(text: str) -> bool | None:
-    """True or False for a form of 1, true, 0 or false; None for other texts."""
-    return True if text in _TRUE else False if text in _FALSE else None
+    """True or False for a form of 1, true, 0 or false; None for `auto`. Raises Doubtful for other texts."""
+    if text not in (*_TRUE, *_FALSE, "auto"):
+        raise Doubtful(None, "which is neither 1 nor 0, automatic is used")
+    return None if text == "auto" else text in _TRUE
+
+
+def parse_cache_types(text: str) -> str:
+    """A type of the KV cache, or two with a comma between them, in any case. Raises Doubtful; its value is f16."""
+    types = [part.strip() for part in text.lower().split(",")]
+    if len(types) > len(("keys", "values")) or not set(types) <= set(CACHE_TYPES):
+        raise Doubtful("f16", f"which is none of {', '.join(CACHE_TYPES)} or two of them, f16 is used")
+    return ",".join(types)
 
 
 def parse_uints(text: str) -> tuple[int, ...]:
@@ -73,11 +100,9 @@ def parse_timeout(text: str) -> float:
 
 
 def parse_debug(text: str) -> int:
-    """0: INFO, 1: DEBUG, 2 and more: TRACE. Text that is no number means 1."""
-    switch = parse_tristate(text)
-    if switch is not None:
-        return int(switch)
-    return max(0, int(text)) if text.lstrip("-").isdigit() else 1
+    """0: INFO, 1: DEBUG, 2 and more: TRACE. Text that is no number is read as `parse_bool` does."""
+    number = text.removeprefix("-")
+    return max(0, int(text)) if number.isascii() and number.isdigit() else int(parse_bool(text))
 
 
 def parse_log_format(text: str) -> str:
@@ -131,14 +156,6 @@ class Address:
         """The base URL for a client on this machine."""
         path = f"/{self.path}" if self.path else ""
         return f"{self.scheme}://{Address(self.client_host, self.port).shown}{path}"
-
-
-class Doubtful(ValueError):
-    """A part of the text was replaced by a default; `value` is the result."""
-
-    def __init__(self, value: object, reason: str) -> None:
-        super().__init__(reason)
-        self.value = value
 
 
 def parse_address(text: str) -> Address:

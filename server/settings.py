@@ -79,14 +79,14 @@ class Settings:
         "OLLAMA_MAX_QUEUE", env.parse_uint, 512, "512", "most requests that wait for a load; more get a 503"
     )
     flash_attention: bool | None = variable(
-        "OLLAMA_FLASH_ATTENTION", env.parse_tristate, None, "automatic", "flash attention: 1 on, 0 off"
+        "OLLAMA_FLASH_ATTENTION", env.parse_automatic_bool, None, "automatic", "flash attention: 1 on, 0 off"
     )
     kv_cache_type: str = variable(
         "OLLAMA_KV_CACHE_TYPE",
-        str.lower,
+        env.parse_cache_types,
         "f16",
         "f16",
-        "type of the KV cache, such as f16, q8_0, q4_0, or those of K and V, as in q8_0,q4_0",
+        f"type of the KV cache, or those of K and V, as in q8_0,q4_0: {', '.join(env.CACHE_TYPES)}",
     )
     gpu_overhead: int = variable("OLLAMA_GPU_OVERHEAD", env.parse_uint, 0, "0", "bytes left free on each GPU")
     sched_spread: bool = variable(
@@ -216,6 +216,9 @@ class Settings:
                 warnings.append(f"invalid value of {row.name}, {doubt}: {text!r}")
             except ValueError:
                 warnings.append(f"invalid value of {row.name}, using the default: {text!r}")
+        level = env.clean(environ.get(RUNNER_LOG, ""))
+        if level and level.lower() not in LEVELS:
+            warnings.append(f"invalid value of {RUNNER_LOG}, using the server's level: {level!r}")
         return cls(**values, environ=environ, warnings=tuple(warnings))
 
     @property
@@ -248,6 +251,7 @@ class Settings:
         return self.address.url
 
 
+RUNNER_LOG, LEVELS = "PRONK_RUNNER_LOG", ("trace", "debug", "info", "warning", "error")
 ELSEWHERE = (
     ("HTTPS_PROXY", "", "the proxy on the way to https URLs: `[scheme://][name:password@]host[:port]`; also small"),
     ("HTTP_PROXY", "", "the same for http URLs; schemes are http, https, socks5"),
@@ -259,7 +263,7 @@ ELSEWHERE = (
     ("HF_TOKEN", "", "the token for models there that not everybody may have"),
     ("CUDA_VISIBLE_DEVICES", "all", "the NVIDIA GPUs that are used"),
     ("PRONK_RUNNER_CPU_VARIANT", "the best that proves right", "the variant of llama.cpp's CPU backend, by its name"),
-    ("PRONK_RUNNER_LOG", "as `OLLAMA_DEBUG`", "what the models' processes log: trace, debug, info, warning, error"),
+    (RUNNER_LOG, "as `OLLAMA_DEBUG`", f"what the models' processes log: {', '.join(LEVELS)}"),
 )
 """Variables without a field of `Settings`: name, default and meaning."""
 

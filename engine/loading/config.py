@@ -39,11 +39,16 @@ class PoolConfig:
     environ: Mapping[str, str]
 
     @property
+    def replaces_values(self) -> bool:
+        """Whether values in the KV cache are f16 whatever was asked for: llama.cpp refuses it, keys it takes."""
+        return self.flash_attention is False and CacheTypes.parse(self.kv_cache_type).values not in UNQUANTIZED
+
+    @property
     def limits(self) -> Limits:
         """What plans are made from."""
         types = CacheTypes.parse(self.kv_cache_type)
-        if self.flash_attention is False and types.values not in UNQUANTIZED:
-            types = replace(types, values="f16")  # llama.cpp refuses it
+        if self.replaces_values:
+            types = replace(types, values="f16")
         return Limits(
             types=types,
             parallel=self.num_parallel or None,

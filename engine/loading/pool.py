@@ -103,6 +103,9 @@ class RunnerPool:
         self._ledger = Ledger.of(self._planner.host, self.gpus, config.gpu_overhead)
         self._scheduler = Scheduler(max_loaded, config.max_queue, self._ledger.budget, max_loads)
         self._spare.prepare()
+        if config.replaces_values:
+            values = {"asked": config.kv_cache_type, "keys": config.limits.types.keys, "values": "f16"}
+            log.warning("quantised values in the KV cache need flash attention, which is off", extra=fields(**values))
         if not math.isinf(config.unread_timeout):
             self._reader_watch = asyncio.create_task(self._watch_readers())
 

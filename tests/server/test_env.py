@@ -1,9 +1,12 @@
 """Environment variables as Ollama reads them."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 
+from engine.loading.sizes import BYTES_PER_VALUE
+from engine.runner.context import CACHE_TYPES
 from server import env
 from server.env import Address
 
@@ -80,6 +83,42 @@ def test_clean(text: str, value: str) -> None:
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("on", True), ("0", False), ("F", False)])
 def test_parse_bool(text: str, value: bool) -> None:
     assert env.parse_bool(text) is value
+
+
+@pytest.mark.parametrize("parse", [env.parse_bool, env.parse_switch, env.parse_automatic_bool, env.parse_debug])
+def test_what_is_no_switch_counts_as_on_and_is_told(parse: Callable[[str], object]) -> None:
+    for text in ("banana", "no", "maybe"):
+        with pytest.raises(env.Doubtful, match="neither 1 nor 0") as caught:
+            parse(text)
+        assert caught.value.value is True
+
+
+def test_automatic_switches() -> None:
+    assert [env.parse_automatic_bool(text) for text in ("auto", "1", "0")] == [None, True, False]
+    assert [env.parse_tristate(text) for text in ("auto", "1", "0")] == [None, True, False]
+    with pytest.raises(env.Doubtful, match="automatic is used") as caught:
+        env.parse_tristate("banana")
+    assert caught.value.value is None
+
+
+def test_llama_cpps_words_for_switches() -> None:
+    assert [env.parse_switch(text) for text in ("on", "enabled", "off", "Disabled", "0")] == [True, True] + [False] * 3
+
+
+@pytest.mark.parametrize(("text", "types"), [("Q8_0", "q8_0"), ("q8_0, q4_0", "q8_0,q4_0"), ("iq4_nl", "iq4_nl")])
+def test_parse_cache_types(text: str, types: str) -> None:
+    assert env.parse_cache_types(text) == types
+
+
+@pytest.mark.parametrize("text", ["banana", "q5_K", "q8_0,q4_0,f16", "q8_0,", ",q8_0", "q8_0,banana"])
+def test_what_is_no_cache_type_is_f16_and_told(text: str) -> None:
+    with pytest.raises(env.Doubtful, match=r"none of f16, .*, iq4_nl or two of them, f16 is used") as caught:
+        env.parse_cache_types(text)
+    assert caught.value.value == "f16"
+
+
+def test_cache_types_are_those_that_plans_and_processes_know() -> None:
+    assert set(env.CACHE_TYPES) == set(BYTES_PER_VALUE) == set(CACHE_TYPES)
 
 
 @pytest.mark.parametrize(

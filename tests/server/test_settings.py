@@ -50,6 +50,24 @@ def test_a_bad_value_is_the_default_and_a_warning() -> None:
     ]
 
 
+def test_what_cannot_be_read_is_told() -> None:
+    environ = {
+        "OLLAMA_KV_CACHE_TYPE": "banana",
+        "OLLAMA_FLASH_ATTENTION": "banana",
+        "OLLAMA_SCHED_SPREAD": "maybe",
+        "LLAMA_ARG_FIT": "perhaps",
+        "PRONK_RUNNER_LOG": "loud",
+    }
+    settings = Settings.from_env(environ)
+    assert (settings.kv_cache_type, settings.flash_attention) == ("f16", True)
+    assert (settings.sched_spread, settings.gpu_fit) == (True, True)
+    for name, text in environ.items():
+        assert (
+            sum(f"invalid value of {name}, " in warning and repr(text) in warning for warning in settings.warnings) == 1
+        )
+    assert len(settings.warnings) == len(environ)
+
+
 def test_a_bad_port_is_the_default_port_and_a_warning() -> None:
     settings = Settings.from_env({"OLLAMA_HOST": "1.2.3.4:99999"})
     assert settings.address == Address("1.2.3.4")

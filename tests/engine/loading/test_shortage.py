@@ -133,3 +133,21 @@ async def test_a_plan_tells_what_becomes_of_the_loaded_model(tmp_path: Path) -> 
         await answer(engine, num_ctx=LITTLE, use_mmap=False)
         as_it_is = await planned(engine, num_ctx=LITTLE)
         assert (as_it_is.loaded, as_it_is.reloads) == (True, ""), "what is not named is as loaded"
+
+
+@pytest.mark.parametrize(
+    ("types", "flash_attention", "kept"), [("iq4_nl", None, "iq4_nl,iq4_nl"), ("q8_0", False, "q8_0,f16")]
+)
+async def test_types_of_the_cache_take_what_is_planned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, types: str, flash_attention: bool | None, kept: str
+) -> None:
+    caplog.set_level(logging.INFO, "pronk.engine")
+    settings = {"kv_cache_type": types, "flash_attention": flash_attention}
+    async with running(tmp_path / "models", num_parallel=4, **settings) as engine:
+        assert await answer(engine)
+        plan = engine._pool._loaded[str(engine.models.resolve("tinychat").weights)].plan
+        assert f"{plan.types.keys},{plan.types.values}" == kept
+        share = plan.placement.host
+        assert share.state < 0.01 * share.cache, "what llama.cpp has allocated beyond the plan"
+        told = [record.message for record in caplog.records if record.message.startswith("quantised values")]
+        assert len(told) == (flash_attention is False)
