@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from engine.loading.charge import NOTHING, Charge, total
 from engine.loading.runners import Runners
 from engine.loading.state import Action, CacheSize, Grown, Resize, Runner, State
 from engine.messages import CONTEXT_PADDING, padded
@@ -50,16 +51,16 @@ class ContextGrowth:
         waiting = [growth for growth in self._growing.values() if growth.ticket in runner.active]
         return [self._grown(growth) for growth in waiting]
 
-    def changed(self, runner: Runner, num_ctx: int, size: int, cache: CacheSize) -> list[Action]:
+    def changed(self, runner: Runner, num_ctx: int, size: Charge, cache: CacheSize) -> list[Action]:
         """A Resize has ended, as ordered or not. If not, those who wait for it get what there is."""
         assert runner.resizing is not None
         failed = num_ctx < runner.resizing
         if failed:
             runner.refused_ctx = min(runner.refused_ctx, runner.resizing)
-        if runner.shrinks and size >= runner.size:  # it cannot: do not try again
+        if runner.shrinks and size.total >= runner.size.total:  # it cannot: do not try again
             runner.first_ctx, runner.first_cells, runner.first_size = num_ctx, cache.cells, size
         runner.spec = replace(runner.spec, num_ctx=num_ctx)
-        runner.size, runner.cache, runner.resizing, runner.reserved, runner.shrinks = size, cache, None, 0, False
+        runner.size, runner.cache, runner.resizing, runner.reserved, runner.shrinks = size, cache, None, NOTHING, False
         return self.tell_all(runner) if failed else []
 
     def grow_all(self, now: float) -> list[Action]:
@@ -69,21 +70,21 @@ class ContextGrowth:
         return actions + [action for runner in granted for action in self._widen(runner)]
 
     def lengthen(
-        self, runner: Runner, wanted: int, contexts: Sequence[int], now: float, ahead: int = 0
+        self, runner: Runner, wanted: int, contexts: Sequence[int], now: float, ahead: Charge | None = None
     ) -> list[Action] | None:
         """One step towards a context of `wanted` tokens, for requests that wait with these `contexts`.
 
-        None if there cannot be as much before others that run have ended; or not beside `ahead` bytes for a load that
-        was asked for before.
+        None if there cannot be as much before others that run have ended; or not beside what is `ahead`: a
+        load that was asked for before.
         """
         if runner.resizing is not None:
             return []
         if wanted >= runner.refused_ctx or self._possible_cells(runner) < wanted:
             return None
-        most = self._most_cells(runner, ahead)
+        most = self._most_cells(runner, ahead or NOTHING)
         if most >= wanted:
             return [self._order(runner, wanted, most, contexts)]
-        return None if ahead else self._make_room(runner, wanted, now)
+        return None if ahead is not None else self._make_room(runner, wanted, now)
 
     def widen_all(self) -> list[Action]:
         """Cells for those that have got their context, as soon as it does not change any more."""
@@ -132,16 +133,16 @@ class ContextGrowth:
             return []
         return [self._order(runner, runner.spec.num_ctx, most)]
 
-    def _most_cells(self, runner: Runner, ahead: int = 0) -> float:
-        """How many cells it can have beside the others as they are, and `ahead` bytes."""
+    def _most_cells(self, runner: Runner, ahead: Charge = NOTHING) -> float:
+        """How many cells it can have beside the others as they are, and what is `ahead`."""
         others = self._runners.others(runner)
-        return runner.most_cells(self._runners.room(others, sum(other.taken for other in others) + ahead))
+        return runner.most_cells(self._runners.room(others, total(other.taken for other in others) + ahead))
 
     def _possible_cells(self, runner: Runner) -> float:
         """How many it can have once idle models have gone and contexts have shrunk."""
         others = self._runners.others(runner)
         staying = [other for other in others if not other.quiet and other.state is not State.LEAVING]
-        return runner.most_cells(self._runners.room(staying, sum(other.least for other in staying)))
+        return runner.most_cells(self._runners.room(staying, total(other.least for other in staying)))
 
     def _grown(self, growth: _Growth) -> Action:
         """Tell a request what context it may use now."""

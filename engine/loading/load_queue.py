@@ -20,8 +20,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from engine.loading.charge import Charge
 from engine.loading.context_growth import ContextGrowth
-from engine.loading.runners import Room, Runners
+from engine.loading.runners import Making, Runners
 from engine.loading.state import Action, LoadSpec, Runner, StartLoad, State
 
 REST = 30.0  # seconds, at least, between two reloads of a model for another placement of its weights
@@ -104,11 +105,11 @@ class LoadQueue:
             runner = self._runners.by_key.get(head.spec.key)
             if runner is not None:
                 actions += self._replace(runner, head.spec, now)
-                return actions + self._overtake(needs, [runner], now)
-            room = self._runners.room_for(head.spec.bytes_needed, self._runners.by_key.values(), now)
+                return actions + self._overtake(needs, [runner], head.spec.needs[0], now)
+            room = self._runners.best_room(head.spec, self._runners.by_key.values(), now)
             moves = self._make_room(room, head.spec, now)
             if moves or not self._fits(head.spec):
-                return [*actions, *moves, *self._overtake(needs, room.going, now)]
+                return [*actions, *moves, *self._overtake(needs, room.going, room.needed, now)]
             actions.append(self._load(head))
 
     def next_deadline(self, now: float) -> float:
@@ -132,7 +133,7 @@ class LoadQueue:
             runner = self._runners.by_key.get(spec.key)
             steps = None
             if runner is not None and self._may_grow(runner, spec) and (head is None or head.key != spec.key):
-                ahead = 0 if head is None else max(1, head.bytes_needed)
+                ahead = None if head is None else head.needs[0]
                 steps = self._growth.lengthen(runner, spec.num_ctx, contexts[spec.key], now, ahead)
             if steps is not None:
                 self._growing.add(waiting.ticket)
@@ -166,7 +167,7 @@ class LoadQueue:
         self._drain({runner.key} if runner.state is State.READY else set(), now)
         return [self._runners.unload(runner, "a request wants other options")] if runner.idle else []
 
-    def _make_room(self, room: Room, spec: LoadSpec, now: float) -> list[Action]:
+    def _make_room(self, room: Making, spec: LoadSpec, now: float) -> list[Action]:
         """Make room for the head: shrink contexts, unload idle models, drain busy ones."""
         if not room.enough:
             self._drain(set(), now)
@@ -181,20 +182,19 @@ class LoadQueue:
         unloads = [self._runners.unload(victim, "room for another model", spec) for victim in room.idle]
         return [*unloads, *(self._growth.shrink(runner) for runner in room.shrinking)]
 
-    def _overtake(self, needs: list[Waiting], leaving: list[Runner], now: float) -> list[Action]:
-        """Loads of models behind the head, beside what will be there once `leaving` have gone and it is loaded."""
+    def _overtake(self, needs: list[Waiting], leaving: list[Runner], ahead: Charge, now: float) -> list[Action]:
+        """Loads of models behind the head, once `leaving` have gone and it takes what is `ahead`."""
         actions: list[Action] = []
         head = needs[0].spec
         gone = {runner.key for runner in leaving}
         for waiting in needs[1:]:
-            needed = waiting.spec.bytes_needed
             if len(self._runners.loading) + 1 >= self._max_loads:
                 break
             if waiting.spec.key in self._runners.by_key:
                 continue
             later = [runner for runner in self._runners.by_key.values() if runner.key not in gone]
-            later.append(Runner(head, 0.0, head.bytes_needed))
-            room = self._runners.room_for(needed, later, now, drains=False)
+            later.append(Runner(head, 0.0, ahead))
+            room = self._runners.best_room(waiting.spec, later, now, drains=False)
             if not room.enough or room.shrinking or any(victim.pinned for victim in room.going):
                 continue
             reason = "room for another model"
@@ -206,12 +206,12 @@ class LoadQueue:
     def _fits(self, spec: LoadSpec) -> bool:
         """Whether a model can be loaded beside all that there are now."""
         leaving = any(runner.state is State.LEAVING for runner in self._runners.by_key.values())
-        return self._runners.fits_now(spec.bytes_needed) and not (leaving and self.attempt(spec.key) > 1)
+        return self._runners.fitting(spec) is not None and not (leaving and self.attempt(spec.key) > 1)
 
     def _load(self, waiting: Waiting) -> Action:
         spec = waiting.spec
         keep_alive = waiting.default_keep_alive if waiting.keep_alive is None else waiting.keep_alive
-        self._runners.by_key[spec.key] = Runner(spec, keep_alive, spec.bytes_needed)
+        self._runners.by_key[spec.key] = Runner(spec, keep_alive, self._runners.fitting(spec) or spec.needs[0])
         return StartLoad(spec.key, spec, self.attempt(spec.key))
 
     def _drain(self, keys: set[str], now: float) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from engine.api import LoadPlan, RunningModel
 from engine.loading import devices
+from engine.loading.charge import Charge
 from engine.loading.ledger import Ledger
 from engine.loading.memory import MemoryPlan
 from engine.loading.planner import LoadPlanner
@@ -87,7 +88,7 @@ class LoadedModel:
             handle, size = share.device.handle, share.size
             yield handle or "cpu", size - self.surplus.get(handle, 0), size
 
-    def charged(self, ledger: Ledger) -> tuple[int, CacheSize]:
+    def charged(self, ledger: Ledger) -> tuple[Charge, CacheSize]:
         """What it counts for, and its KV cache."""
         return ledger.charge(self.plan.placement, self.size - self.plan.size), ledger.cache(self.plan)
 

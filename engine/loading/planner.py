@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.loading import devices, memory
+from engine.loading.charge import NOTHING, Charge, Room
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.image_tokens import most_patches
@@ -21,10 +21,10 @@ from engine.loading.state import LoadSpec
 from engine.model import Model
 
 ESTIMATES: Final = 256  # that are remembered
-NOTHING: Final[Mapping[str, int]] = {}
+NO_LIMIT: Final[Mapping[str, int]] = {}
 
-_Key = tuple[Path, tuple[int, int] | None, bool, LoadSpec]
-"""Path and identity of the weights, whether the model generates, and how it is to be loaded."""
+_Key = tuple[Path, tuple[int, int] | None, bool, LoadSpec, tuple[int, ...], bool]
+"""Path and identity of the weights, whether the model generates, its load; what GPUs have free; whether on all."""
 
 
 class LoadPlanner:
@@ -68,14 +68,32 @@ class LoadPlanner:
 
     async def estimate(self, model: Model, weights: Weights, spec: LoadSpec) -> MemoryPlan:
         """The least that a load takes; cached. Raises GGUFError or OSError."""
-        key = weights.path, model.identity, model.generates, spec
+        return await self._estimate(model, weights, spec, self._gpus, spread=self._limits.spread)
+
+    async def ways(self, model: Model, weights: Weights, spec: LoadSpec, estimate: MemoryPlan) -> list[MemoryPlan]:
+        """How a model of which this is the estimate could be placed: on each GPU alone where it fits, or on all."""
+        if len(self._gpus) < 2 or self._limits.spread or not self._limits.fits or spec.num_gpu >= 0:
+            return [estimate]
+        order = sorted(range(len(self._gpus)), key=lambda index: (index != spec.main_gpu, -self._gpus[index].free))
+        others_full = [
+            tuple(gpu if at == index else replace(gpu, free=0) for at, gpu in enumerate(self._gpus)) for index in order
+        ]
+        alone = [await self._estimate(model, weights, spec, gpus) for gpus in others_full]
+        spread = await self._estimate(model, weights, spec, self._gpus, spread=True)
+        complete = [plan for plan in alone if plan.placement.complete and plan.num_ctx == estimate.num_ctx]
+        return [*(complete or [estimate]), *([spread] if len(spread.placement.gpus) > 1 else [])]
+
+    async def _estimate(
+        self, model: Model, weights: Weights, spec: LoadSpec, gpus: Sequence[Device], *, spread: bool = False
+    ) -> MemoryPlan:
+        key = weights.path, model.identity, model.generates, spec, tuple(gpu.free for gpu in gpus), spread
         async with self._estimating:
             if (estimate := self._estimates.get(key)) is not None:
                 self._estimates.move_to_end(key)
                 return estimate
             copied_types = self._copied_types
-            one = replace(self._limits, parallel=1)
-            plan = await asyncio.to_thread(self._plan, model, weights, spec, one, self._host, self._gpus)
+            one = replace(self._limits, parallel=1, spread=spread)
+            plan = await asyncio.to_thread(self._plan, model, weights, spec, one, self._host, gpus)
             if copied_types is self._copied_types:
                 self._estimates[key] = plan
                 if len(self._estimates) > ESTIMATES:
@@ -90,14 +108,14 @@ class LoadPlanner:
         ours: Collection[int] = (),
         *,
         attempt: int = 1,
-        room: float = math.inf,
-        promised: int = 0,
-        freed: Mapping[str, int] = NOTHING,
+        room: Room = NO_LIMIT,
+        promised: Charge = NOTHING,
+        freed: Mapping[str, int] = NO_LIMIT,
     ) -> MemoryPlan:
         """The plan for a load that starts now; `ours` are our processes. Raises GGUFError or OSError.
 
-        `attempt`: as in `lean`. `room`: bytes that it may take. Of the memory that is free, `promised` bytes are for
-        other loads. `freed` bytes of a device, by llama.cpp's name for it, will be free besides.
+        `attempt`: as in `lean`. `room`: what it may take. Of the memory that is free, what is `promised` is for other
+        loads. `freed` bytes of a device, by llama.cpp's name for it, will be free besides.
         """
         limits = lean_limits(self._limits, attempt)
         return await asyncio.to_thread(self._plan_now, model, weights, spec, limits, ours, room, promised, freed)
@@ -110,9 +128,9 @@ class LoadPlanner:
         number: int = 1,
         ours: Collection[int] = (),
         *,
-        room: float = math.inf,
-        promised: int = 0,
-        freed: Mapping[str, int] = NOTHING,
+        room: Room = NO_LIMIT,
+        promised: Charge = NOTHING,
+        freed: Mapping[str, int] = NO_LIMIT,
     ) -> tuple[int, LoadSpec, MemoryPlan]:
         """The plan for an attempt to load a model, its number and how it loads; the arguments are as in `plan`.
 
@@ -164,17 +182,12 @@ class LoadPlanner:
         spec: LoadSpec,
         limits: Limits,
         ours: Collection[int],
-        room: float,
-        promised: int,
+        room: Room,
+        promised: Charge,
         freed: Mapping[str, int],
     ) -> MemoryPlan:
         host, *gpus = (_with_free(device, freed) for device in (devices.host(), *self._look(ours)))
-        free = sum(gpu.free for gpu in gpus) if gpus else host.free
-        share = max(0.0, min(free - promised, room)) / max(free, 1)
-        if gpus:
-            gpus = [replace(gpu, free=int(gpu.free * share)) for gpu in gpus]
-        else:
-            host = replace(host, free=int(host.free * share))
+        host, *gpus = (_within(device, room, promised) for device in (host, *gpus))
         return self._plan(model, weights, spec, limits, host, gpus)
 
     def _plan(
@@ -196,6 +209,11 @@ class LoadPlanner:
             generates=model.generates,
         )
         return memory.plan(weights.header, request, limits, host, gpus)
+
+
+def _within(device: Device, room: Room, promised: Charge) -> Device:
+    free = min(device.free - promised.on(device.handle), room.get(device.handle, device.free))
+    return replace(device, free=max(0, int(free)))
 
 
 def _with_free(device: Device, freed: Mapping[str, int]) -> Device:

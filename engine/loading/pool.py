@@ -21,6 +21,7 @@ from engine import selftest
 from engine.api import LoadingModel, LoadPlan, RunningModel
 from engine.errors import EngineError, EngineStopped, LoadFailed, OutOfMemory, RunnerDied, ServerBusy
 from engine.loading import devices, shortage
+from engine.loading.charge import total
 from engine.loading.config import PoolConfig
 from engine.loading.crashes import LoadCrashes
 from engine.loading.derivations import Weights
@@ -150,10 +151,7 @@ class RunnerPool:
         LoadFailed, ServerBusy, EngineStopped, GGUFError or OSError.
         """
         if not self._scheduler.can_run(spec, time.monotonic()):
-            plan = await self._planner.estimate(model, weights, spec)
-            plan = await self._planner.require(model, weights, spec, plan)
-            more = plan.embedding_bytes if embeds else 0
-            spec = replace(spec, bytes_needed=self._ledger.charge(plan.placement, more))
+            spec = await self._with_needs(model, weights, spec, embeds=embeds)
         spec = replace(spec, trace_id=REQUEST_ID.get())
         if self.stopping:
             raise EngineStopped
@@ -258,15 +256,16 @@ class RunnerPool:
             if num_ctx >= spec.num_ctx:
                 return replace(shown_plan(model, longer, num_ctx=num_ctx, loaded=True), grows=True)
         estimate = await self._planner.estimate(model, weights, spec)
-        spec = replace(spec, bytes_needed=self._ledger.charge(estimate.placement))
+        ways = await self._planner.ways(model, weights, spec, estimate)
+        spec = replace(spec, bytes_needed=tuple(self._ledger.charge(way.placement) for way in ways))
         going = self._scheduler.would_evict(spec, time.monotonic())
         leaving = [self._loaded[key] for key in (*going, spec.key) if key in self._loaded]
         freed: Counter[str] = Counter()
         for other in leaving:
             for share in other.plan.placement.shares:
                 freed[share.device.handle] += share.total
-        freed_charge = sum(self._loaded[key].charged(self._ledger)[0] for key in going if key in self._loaded)
-        room = self._scheduler.room_for(spec.key) + freed_charge
+        leaves = total(self._loaded[key].charged(self._ledger)[0] for key in going if key in self._loaded)
+        room = {device: size + leaves.on(device) for device, size in self._scheduler.room_for(spec.key).items()}
         promised = self._scheduler.promised(spec.key)
         _, _, plan = await self._planner.attempt(
             model, weights, spec, ours=self._pids, room=room, promised=promised, freed=freed
@@ -274,6 +273,15 @@ class RunnerPool:
         evicts = [self._name(key) for key in going] if plan.placement.possible else []
         reloads = "" if loaded is None else self._name(spec.key)
         return shown_plan(model, plan, num_ctx=plan.num_ctx, evicts=evicts, reloads=reloads)
+
+    async def _with_needs(self, model: Model, weights: Weights, spec: LoadSpec, *, embeds: bool) -> LoadSpec:
+        """The same with what a load would take. Raises ModelTooLarge, GGUFError or OSError."""
+        estimate = await self._planner.estimate(model, weights, spec)
+        required = await self._planner.require(model, weights, spec, estimate)
+        leaner = required is not estimate
+        ways = [required] if leaner else await self._planner.ways(model, weights, spec, estimate)
+        more = required.embedding_bytes if embeds else 0
+        return replace(spec, bytes_needed=tuple(self._ledger.charge(way.placement, more) for way in ways))
 
     def _apply(self, actions: Sequence[Action]) -> None:
         if self.stopping:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from engine.loading.charge import Charge, Room, charge, total
 from engine.loading.context_growth import ContextGrowth
 from engine.loading.load_queue import MOST_ATTEMPTS, LoadQueue, Waiting
 from engine.loading.runners import Runners
@@ -48,7 +49,7 @@ class Scheduler:
     """
 
     def __init__(
-        self, max_loaded: int, max_queue: int, budget: int | None, max_loads: int = 1, max_wait: float = MAX_WAIT
+        self, max_loaded: int, max_queue: int, budget: Room | int | None, max_loads: int = 1, max_wait: float = MAX_WAIT
     ) -> None:
         self._max_queue = max_queue
         self._runners = Runners(max_loaded, budget)
@@ -101,7 +102,13 @@ class Scheduler:
         return self._reconcile(now)
 
     def loaded(
-        self, key: str, now: float, cost: float, size: int, cache: CacheSize = NO_CACHE, num_ctx: int | None = None
+        self,
+        key: str,
+        now: float,
+        cost: float,
+        size: Charge | int,
+        cache: CacheSize = NO_CACHE,
+        num_ctx: int | None = None,
     ) -> list[Action]:
         """A load has succeeded: it took `cost` seconds and the model takes `size` bytes, its `cache` included.
 
@@ -114,38 +121,38 @@ class Scheduler:
         runner.spec = replace(runner.spec, num_ctx=num_ctx or runner.spec.num_ctx)
         if not riders:
             runner.expires_at = now + runner.keep_alive
-        runner.state, runner.cost, runner.size = State.READY, cost, size
+        runner.state, runner.cost, runner.size = State.READY, cost, charge(size)
         runner.ready_at = runner.last_used = now
         runner.cache, runner.first_ctx, runner.first_cells = cache, runner.spec.num_ctx, cache.cells
-        runner.first_size = size
+        runner.first_size = runner.size
         if runner.spec.asks_for_placement:
             self._queue.rest(key, now, cost)
         return self._reconcile(now)
 
-    def room_for(self, key: str) -> float:
-        """Bytes that a model that is being loaded may take beside all others; inf if it is alone."""
+    def room_for(self, key: str) -> Room:
+        """What a model that is being loaded may take beside all others; anything if it is alone."""
         others = [runner for runner in self._runners.by_key.values() if runner.key != key]
-        return self._runners.room(others, sum(other.taken for other in others))
+        return self._runners.room(others, total(other.taken for other in others))
 
-    def promised(self, key: str) -> int:
-        """Bytes that are reserved for the loads of other models, some of which they may have taken by now."""
-        return sum(runner.size for runner in self._runners.loading if runner.key != key)
+    def promised(self, key: str) -> Charge:
+        """What is reserved for the loads of other models, some of which they may have taken by now."""
+        return total(runner.size for runner in self._runners.loading if runner.key != key)
 
-    def reserve(self, key: str, size: int) -> None:
-        """The load of a model has been planned: it will take `size` bytes."""
+    def reserve(self, key: str, size: Charge | int) -> None:
+        """The load of a model has been planned: it will take so much."""
         if (runner := self._runners.by_key.get(key)) is not None and runner.state is State.LOADING:
-            runner.size = size
+            runner.size = charge(size)
 
     def would_evict(self, spec: LoadSpec, now: float) -> list[str]:
         """The keys of the models that would go for a load, if it were the only one that waits."""
         others = [runner for runner in self._runners.by_key.values() if runner.key != spec.key]
-        return [runner.key for runner in self._runners.room_for(spec.bytes_needed, others, now).going]
+        return [runner.key for runner in self._runners.best_room(spec, others, now).going]
 
-    def size_changed(self, key: str, size: int) -> None:
-        """A loaded model now takes `size` bytes; does nothing if it is not loaded."""
+    def size_changed(self, key: str, size: Charge | int) -> None:
+        """A loaded model now takes so much; does nothing if it is not loaded."""
         if (runner := self._runners.by_key.get(key)) is not None and runner.state is State.READY:
-            runner.first_size += size - runner.size
-            runner.size = size
+            runner.first_size += charge(size) - runner.size
+            runner.size = charge(size)
 
     def grow(self, ticket: int, wanted: int, target: int, now: float) -> list[Action]:
         """A running request wants `wanted` tokens of context, or more up to `target`, if that costs nobody anything.
@@ -157,12 +164,12 @@ class Scheduler:
         self._growth.want(ticket, wanted, target)
         return self._reconcile(now)
 
-    def context_changed(self, key: str, now: float, num_ctx: int, size: int, cache: CacheSize) -> list[Action]:
+    def context_changed(self, key: str, now: float, num_ctx: int, size: Charge | int, cache: CacheSize) -> list[Action]:
         """A Resize has ended, as ordered or not: the model has this context now and takes `size` bytes."""
         runner = self._runners.by_key.get(key)
         if runner is None or runner.resizing is None:
             return []
-        told = self._growth.changed(runner, num_ctx, size, cache)
+        told = self._growth.changed(runner, num_ctx, charge(size), cache)
         return told + self._reconcile(now)
 
     def load_failed(self, key: str, now: float, reason: str) -> list[Action]:

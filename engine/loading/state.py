@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from engine.loading.charge import NOTHING, Charge, Room, charge
 from engine.messages import CONTEXT_PADDING, padded
 
 DEFAULT_PLACEMENT = (-1, None, None)
@@ -43,15 +44,20 @@ class LoadOptions:
 class LoadSpec(LoadOptions):
     """How a model is to be loaded. `key` is the path of its weights: names that share weights share one process.
 
-    `bytes_needed` is the estimate that must fit the budget. `projector` is the path of the file with which it sees or
-    hears, "" for none. `trace_id` is the request's id in the log.
+    `bytes_needed` is the estimate that must fit, or several, of which one must. `projector` is the path of the file
+    with which it sees or hears, "" for none. `trace_id` is the request's id in the log.
     """
 
     key: str
     adapters: tuple[str, ...] = ()
     projector: str = ""
-    bytes_needed: int = 0
+    bytes_needed: int | tuple[Charge, ...] = 0
     trace_id: str = field(default="", compare=False)
+
+    @property
+    def needs(self) -> tuple[Charge, ...]:
+        """`bytes_needed` by device: the ways in which the model may be placed, best first."""
+        return self.bytes_needed if isinstance(self.bytes_needed, tuple) else (charge(self.bytes_needed),)
 
     def suffices(self, other: LoadSpec) -> bool:
         """Whether a model loaded as `self` can answer a request for `other`, wherever the weights are.
@@ -194,13 +200,18 @@ class CacheSize:
     """The KV cache of a loaded model: `cells` tokens of `per_token` bytes for `streams` sequences together."""
 
     cells: int = 0
-    per_token: int = 1
+    per_token: Charge | int = 1
     streams: int = 1
 
     @property
-    def bytes(self) -> int:
-        """What it takes."""
-        return self.cells * self.per_token
+    def each(self) -> Charge:
+        """What one token takes of each device."""
+        return charge(self.per_token)
+
+    @property
+    def bytes(self) -> Charge:
+        """What it takes of each."""
+        return self.each * self.cells
 
 
 NO_CACHE = CacheSize()
@@ -219,7 +230,7 @@ class Runner:
 
     spec: LoadSpec
     keep_alive: float
-    size: int
+    size: Charge
     state: State = State.LOADING
     cost: float = 0.0
     ready_at: float = 0.0
@@ -229,10 +240,10 @@ class Runner:
     cache: CacheSize = NO_CACHE
     first_ctx: int = 0
     first_cells: int = 0
-    first_size: int = 0
+    first_size: Charge = NOTHING
     refused_ctx: float = math.inf
     resizing: int | None = None
-    reserved: int = 0
+    reserved: Charge = NOTHING
     shrinks: bool = False
     widens: bool = False
 
@@ -257,18 +268,18 @@ class Runner:
         return math.isinf(self.keep_alive)
 
     @property
-    def taken(self) -> int:
+    def taken(self) -> Charge:
         """Bytes that it takes now, or that are reserved for its load."""
         return self.size + self.reserved
 
     @property
     def shrinkable(self) -> bool:
         """Whether its context has grown and no request in it needs that any more."""
-        grown = self.state is State.READY and self.resizing is None and self.size > self.first_size
+        grown = self.state is State.READY and self.resizing is None and self.size.total > self.first_size.total
         return grown and max(self.active.values(), default=0) <= self.first_ctx
 
     @property
-    def least(self) -> int:
+    def least(self) -> Charge:
         """Bytes that it will take if its context shrinks as far as it can, or does what was ordered."""
         return self.first_size if self.shrinkable or self.shrinks else self.taken
 
@@ -276,20 +287,21 @@ class Runner:
         """Cells for all that run and may run at once, each with all of its context; `more`: contexts of others."""
         return sum(sorted([*self.active.values(), *more], reverse=True)[: self.cache.streams])
 
-    def most_cells(self, room: float) -> float:
-        """How many cells it can have where it may take `room` bytes. Those that it has cost nothing.
+    def most_cells(self, room: Room) -> float:
+        """How many cells it can have where it may take so much `room`. Those that it has cost nothing.
 
         While their number changes, the old ones may still take memory beside the new ones.
         """
-        spare = room - self.size - self.cache.bytes
-        if spare <= 0 or spare == math.inf:
-            return self.cache.cells if spare <= 0 else spare
-        return self.cache.cells + spare // self.cache.per_token // CONTEXT_PADDING * CONTEXT_PADDING
+        spare = (self.size + self.cache.bytes).left_of(room)
+        more = min((spare[device] // each for device, each in self.cache.each.parts if device in spare), default=None)
+        if more is None:
+            return math.inf
+        return self.cache.cells + max(0, more // CONTEXT_PADDING * CONTEXT_PADDING)
 
-    def size_with(self, cells: int) -> int:
-        """Bytes that it takes while it gets so many cells."""
+    def size_with(self, cells: int) -> Charge:
+        """What it takes while it gets so many cells."""
         more = padded(cells) - self.cache.cells
-        return self.size if more <= 0 else self.size + self.cache.bytes + more * self.cache.per_token
+        return self.size if more <= 0 else self.size + self.cache.bytes + self.cache.each * more
 
     def serves(self, other: LoadSpec, *, anywhere: bool) -> bool:
         """Whether a request can run in it now; `anywhere`: whatever its placement."""
@@ -303,5 +315,5 @@ class Runner:
     def view(self) -> RunnerView:
         """A copy for callers."""
         return RunnerView(
-            self.key, self.spec, self.state, len(self.active), self.keep_alive, self.expires_at, self.size
+            self.key, self.spec, self.state, len(self.active), self.keep_alive, self.expires_at, self.size.total
         )

@@ -22,6 +22,7 @@ from engine.loading.devices import Device
 from engine.loading.lease import Lease
 from engine.loading.loaded_model import LoadedModel
 from engine.loading.planner import LoadPlanner
+from engine.messages import HOST
 from registry.logfields import REQUEST_ID
 from registry.manifest import MODEL, PARAMS, PROJECTOR, Layer, Manifest
 from registry.names import ModelName
@@ -86,7 +87,13 @@ def sizes(engine: Engine) -> dict[str, int]:
 
 def ledger(engine: Engine) -> list[int]:
     """Bytes that the scheduler counts for each model."""
-    return [runner.taken for runner in engine._pool._scheduler._runners.by_key.values()]
+    return [runner.taken.total for runner in engine._pool._scheduler._runners.by_key.values()]
+
+
+def counted(engine: Engine) -> list[int]:
+    """Bytes that it should count: with the prompt cache, which is no part of a size."""
+    loaded = engine._pool._loaded.values()
+    return [model.size + model.plan.placement.host.prompt_cache for model in loaded]
 
 
 def pids(engine: Engine) -> set[int]:
@@ -107,7 +114,7 @@ async def test_a_long_prompt_makes_the_context_grow(engine: Engine, lines: pytes
     assert "prompt truncated" not in lines.messages
     plan = next(iter(engine._pool._loaded.values())).plan
     assert sizes(engine)["tinychat"] - before["tinychat"] == (TRAINED - 2 * FIRST) * plan.cache // plan.n_cells
-    assert ledger(engine) == list(sizes(engine).values())
+    assert ledger(engine) == counted(engine)
     await engine.unload("tinychat")
     large = raw(LONG, 40)
     large.options["num_ctx"] = TRAINED
@@ -271,11 +278,11 @@ async def test_a_grown_context_shrinks_before_a_model_goes(
         assert contexts(engine) == {"tinychat": TRAINED}
         await asyncio.gather(*(numbers(engine, raw(f"{number} {LONG}")) for number in range(8)))
         assert sizes(engine)["tinychat"] > first + 16 * MIB, "all eight had cells"
-        assert ledger(engine) == list(sizes(engine).values())
+        assert ledger(engine) == counted(engine)
         await numbers(engine, raw("Hello", model="other"))
         assert contexts(engine) == {"tinychat": FIRST, "other": FIRST}
         assert sizes(engine)["tinychat"] == first
-        assert ledger(engine) == list(sizes(engine).values())
+        assert ledger(engine) == counted(engine)
         assert sum(ledger(engine)) <= LEDGER
         assert process < pids(engine), "it was not loaded anew"
         assert "context shrunk" in lines.messages
@@ -293,12 +300,12 @@ async def test_an_idle_model_goes_for_a_longer_context_and_a_busy_one_does_not(
         REQUEST_ID.set("grows")
         story = engine.generate(ask("Write a long story.", "other", options={"num_predict": 40}))
         await anext(story)
-        monkeypatch.setattr(engine._pool._scheduler._runners, "_budget", sum(ledger(engine)) + 2 * MIB)
+        monkeypatch.setattr(engine._pool._scheduler._runners, "_budget", {HOST: sum(ledger(engine)) + 2 * MIB})
         _, _, final = await numbers(engine, raw(LONG))
         assert final.prompt_cut > 0
         assert FIRST < contexts(engine)["tinychat"] < TRAINED, "what there is"
         assert "prompt truncated" in lines.messages
-        assert sum(ledger(engine)) <= engine._pool._scheduler._runners._budget
+        assert sum(ledger(engine)) <= engine._pool._scheduler._runners._budget[HOST]
         assert (await collect(story))[2].eval_count == 40
         _, _, final = await numbers(engine, raw(LONG))
         assert final.prompt_cut == 0
@@ -346,7 +353,7 @@ async def test_a_context_that_llamacpp_cannot_make(
         assert final.prompt_cut > 0
         with pytest.raises(ContextExceeded, match=r"\(256 tokens\)"):
             await numbers(engine, raw(LONG, truncate=False))
-    assert (contexts(engine), sizes(engine), ledger(engine)) == ({"tinychat": FIRST}, size, list(size.values()))
+    assert (contexts(engine), sizes(engine), ledger(engine)) == ({"tinychat": FIRST}, size, counted(engine))
     assert (await collect(story))[2].eval_count == 60
     assert "no memory for a longer context" in lines.messages
     assert (await numbers(engine, raw(LONG)))[2].prompt_cut == 0, "now there is"
@@ -378,7 +385,7 @@ async def test_who_leaves_while_the_context_grows(engine: Engine, monkeypatch: p
     held.free.set()
     assert (await staying)[2].prompt_cut == 0
     assert contexts(engine) == {"tinychat": TRAINED}
-    assert ledger(engine) == list(sizes(engine).values())
+    assert ledger(engine) == counted(engine)
     await engine.unload("tinychat")
     async with asyncio.timeout(20):
         while engine.running():  # noqa: ASYNC110 - what is waited for is another process's end
@@ -397,7 +404,7 @@ async def test_a_child_that_dies_while_its_context_grows(engine: Engine, monkeyp
     assert [type(outcome) for outcome in outcomes] == [RunnerDied, RunnerDied]
     assert ledger(engine) == []
     assert (await numbers(engine, raw(LONG)))[2].prompt_cut == 0
-    assert ledger(engine) == list(sizes(engine).values())
+    assert ledger(engine) == counted(engine)
 
 
 async def test_texts_to_embed_are_not_cut_where_the_context_can_grow(
@@ -421,7 +428,7 @@ async def test_texts_to_embed_are_not_cut_where_the_context_can_grow(
     assert cosine(whole.vectors[0], hello) > 0.9999
     (loaded,) = engine._pool._loaded.values()
     assert sizes(engine)["embeds"] - before["embeds"] == FIRST * loaded.plan.bytes_per_cell > 0
-    assert ledger(engine) == list(sizes(engine).values())
+    assert ledger(engine) == counted(engine)
     assert (await engine.embed(request)).prompt_eval_count == whole.prompt_eval_count
     with pytest.raises(ContextExceeded, match=r"^the input length exceeds the context length: input\[1\]$"):
         await engine.embed(replace(request, texts=["Hello", TOO_LONG], truncate=False))
@@ -460,7 +467,7 @@ async def test_without_memory_texts_to_embed_are_cut(
         patched.setattr(LoadPlanner, "with_context", gigabytes)
         assert (await engine.embed(request)).prompt_eval_count == FIRST
     assert contexts(engine) == {"embeds": FIRST}
-    assert ledger(engine) == list(sizes(engine).values())
+    assert ledger(engine) == counted(engine)
     assert (await engine.embed(request)).prompt_eval_count > FIRST
 
 
@@ -521,7 +528,7 @@ async def test_a_longer_context_that_a_request_sets_reads_no_weights_again(
     assert contexts(engine) == {"tinychat": TRAINED}
     assert pids(engine) == process
     assert [r.getMessage() for r in lines.records].count("loaded") == 1
-    assert ledger(engine) == list(sizes(engine).values())
+    assert ledger(engine) == counted(engine)
     await engine.unload("tinychat")
     for number, (text, scores, _) in enumerate(answers):
         assert (await numbers(engine, set_larger(f"{number} {LONG}", 40)))[:2] == (text, scores)
@@ -543,7 +550,7 @@ async def test_without_memory_to_grow_a_longer_context_that_is_set_is_loaded(
     assert contexts(engine) == {"tinychat": TRAINED}
     assert not pids(engine) & process
     assert "no memory for a longer context" in lines.messages
-    assert ledger(engine) == list(sizes(engine).values())
+    assert ledger(engine) == counted(engine)
 
 
 async def test_a_child_that_dies_while_a_set_context_grows_costs_no_request(
@@ -568,7 +575,7 @@ async def test_a_chat_model_embeds_what_its_grown_context_holds(engine: Engine) 
     assert (await engine.embed(long)).prompt_eval_count == TRAINED
     assert pids(engine) == process
     assert sizes(engine)["tinychat"] > before
-    assert ledger(engine) == list(sizes(engine).values())
+    assert ledger(engine) == counted(engine)
 
 
 async def test_an_engine_that_stops_while_a_context_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

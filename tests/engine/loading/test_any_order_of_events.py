@@ -24,6 +24,7 @@ from engine.loading.state import (
     State,
     Unload,
 )
+from engine.messages import HOST
 from tests.engine.loading.scheduling import CTX, spec
 
 keys = st.sampled_from("abcd")
@@ -252,7 +253,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         """A load takes more than the least that it needs, as far as there is room."""
         if key := self.some(data, "loading"):
             process = self.processes[key]
-            most = min(self.scheduler.room_for(key), 2 * process.size)
+            most = min(self.scheduler.room_for(key).get(HOST, math.inf), 2 * process.size)
             assert most >= process.size or len(self.processes) == 1, "what was reserved is there"
             process.size += int(share * max(most - process.size, 0))
             self.scheduler.reserve(key, process.size)

@@ -1,13 +1,12 @@
-"""The memory of GPUs and of the machine is promised once."""
+"""What models take is counted on each device."""
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
+from engine.loading.charge import Charge
 from engine.loading.devices import Device
 from engine.loading.ledger import HOST_SHARE, Ledger
 from engine.loading.placement import Placement, Share
+from engine.messages import HOST
 
 GIB = 1 << 30
 
@@ -23,41 +22,32 @@ def placement(on_gpu: int, machine: int, *, unified: bool = False) -> Placement:
     return Placement((*gpus, host), 10, 10 if on_gpu else 0, 0)
 
 
-def test_without_gpus_bytes_are_bytes() -> None:
+def test_without_gpus_the_machine_has_it_all() -> None:
     ledger = Ledger.of(device("cpu", 10 * GIB), (), 0)
-    assert ledger.budget == int(10 * GIB * HOST_SHARE)
-    assert ledger.charge(placement(0, 3 * GIB)) == 3 * GIB
-    assert ledger.charge(placement(0, 3 * GIB), 7) == 3 * GIB + 7
+    assert ledger.budget == {HOST: int(10 * GIB * HOST_SHARE)}
+    assert ledger.charge(placement(0, 3 * GIB)) == Charge.of([(HOST, 3 * GIB)])
+    assert ledger.charge(placement(0, 3 * GIB), 7).total == 3 * GIB + 7
 
 
-def test_what_a_gpu_model_keeps_in_the_machine_takes_no_room_on_gpus() -> None:
-    ledger = Ledger.of(device("cpu", 128 * GIB), (device("CUDA0", 24 * GIB),), GIB)
-    assert ledger.budget == 23 * GIB
-    assert ledger.charge(placement(10 * GIB, 6 * GIB)) == 10 * GIB
-    assert ledger.charge(placement(10 * GIB, 6 * GIB), GIB) == 11 * GIB
-
-
-def test_a_model_on_the_processor_counts_by_the_machine() -> None:
-    ledger = Ledger.of(device("cpu", 128 * GIB), (device("CUDA0", 24 * GIB),), 0)
-    half = ledger.charge(placement(0, int(64 * GIB * HOST_SHARE)))
-    assert abs(half - 12 * GIB) < 1 << 20
-    assert ledger.charge(placement(GIB, int(64 * GIB * HOST_SHARE))) == half
+def test_each_gpu_and_the_machine_are_counted_apart() -> None:
+    gpus = (device("CUDA0", 24 * GIB), device("CUDA1", 10 * GIB))
+    ledger = Ledger.of(device("cpu", 128 * GIB), gpus, GIB)
+    assert ledger.budget == {HOST: int(128 * GIB * HOST_SHARE), "CUDA0": 23 * GIB, "CUDA1": 9 * GIB}
+    charged = ledger.charge(placement(10 * GIB, 6 * GIB), GIB)
+    assert charged == Charge.of([("CUDA0", 11 * GIB), (HOST, 6 * GIB)]), "more goes where it computes"
+    assert charged.on("CUDA1") == 0
+    assert charged.left_of(ledger.budget)["CUDA0"] == 12 * GIB
+    assert charged.total == 17 * GIB
 
 
 def test_a_unified_gpu_takes_the_machines_memory() -> None:
-    ledger = Ledger.of(device("cpu", 16 * GIB), (device("CUDA0", 16 * GIB, unified=True),), 0)
-    machine = int(16 * GIB * HOST_SHARE)
-    assert ledger.charge(placement(machine - GIB, GIB, unified=True)) >= ledger.budget - 1
+    ledger = Ledger.of(device("cpu", 16 * GIB), (device("CUDA0", 11 * GIB, unified=True),), 0)
+    charged = ledger.charge(placement(8 * GIB, 4 * GIB, unified=True))
+    assert charged == Charge.of([("CUDA0", 8 * GIB), (HOST, 12 * GIB)])
 
 
-@given(
-    st.integers(0, 200 * GIB),
-    st.integers(GIB, 500 * GIB),
-    st.lists(st.tuples(st.integers(0, 50 * GIB), st.integers(0, 50 * GIB)), max_size=8),
-)
-def test_who_fits_the_budget_together_fits_both_memories(gpus: int, host: int, models: list[tuple[int, int]]) -> None:
-    ledger = Ledger(gpus, host)
-    charges = [ledger.charge(placement(on_gpu if gpus else 0, machine)) for on_gpu, machine in models]
-    if sum(charges) <= ledger.budget:
-        assert not gpus or sum(on_gpu for on_gpu, _ in models) <= gpus
-        assert sum(machine for _, machine in models) <= host + len(models)
+def test_who_is_alone_on_a_device_may_take_more_of_it_than_there_is() -> None:
+    large = Charge.of([("CUDA0", 30), (HOST, 1)])
+    budget = {"CUDA0": 20, "CUDA1": 20, HOST: 10}
+    assert not large.short(budget, Charge.of([("CUDA1", 20), (HOST, 1)]))
+    assert large.short(budget, Charge.of([("CUDA0", 1), (HOST, 10)])) == {"CUDA0", HOST}

@@ -3,6 +3,7 @@
 import math
 
 from engine.loading.state import AbortLoad, Grant, Refusal, Refuse, StartLoad, State, Unload
+from engine.messages import HOST
 from tests.engine.loading.scheduling import Driver, spec
 
 LATER = 100.0  # seconds: all models that were loaded at 0 have had their turn
@@ -165,9 +166,9 @@ def test_what_is_being_loaded_has_its_memory() -> None:
     driver = Driver(budget=100, max_loads=2)
     driver.ask("a", bytes_needed=60)
     assert driver.ask("b", bytes_needed=50) == [], "beside it there is no room"
-    assert (driver.scheduler.room_for("a"), driver.scheduler.room_for("other")) == (math.inf, 40)
+    assert (driver.scheduler.room_for("a"), driver.scheduler.room_for("other")) == ({}, {HOST: 40})
     driver.scheduler.reserve("a", 80)
-    assert (driver.scheduler.promised("b"), driver.scheduler.promised("a")) == (80, 0)
+    assert (driver.scheduler.promised("b").total, driver.scheduler.promised("a").total) == (80, 0)
     assert driver.ask("c", bytes_needed=30) == []
     assert driver.loaded("a", size=40) == [Grant(1, "a"), StartLoad("b", spec("b", bytes_needed=50))]
     driver.scheduler.reserve("a", 90)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metadata
 
 from engine.api import EmbedRequest, GenerateRequest
-from engine.loading import memory
+from engine.loading import devices, memory
+from engine.loading.charge import Charge
 from engine.loading.derivations import Weights
+from engine.loading.devices import Device
 from engine.loading.memory import Limits
 from engine.loading.planner import ESTIMATES, LoadPlanner
 from engine.loading.state import LoadSpec
@@ -151,3 +155,47 @@ async def test_weights_that_have_gone_are_told_and_not_remembered(tmp_path: Path
         await planner.estimate(model, weights, spec(model, 512))
     hidden.rename(model.weights)
     assert (await planner.estimate(model, weights, spec(model, 512))).total > 0
+
+
+GIB = 1 << 30
+CARDS = tuple(Device("cuda", "card", size * GIB, size * GIB, f"CUDA{n}") for n, size in enumerate((10, 12)))
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "gpus", lambda environ, ours=(): list(CARDS))
+
+
+def handles(plan: memory.MemoryPlan) -> list[str]:
+    return [share.device.handle for share in plan.placement.gpus]
+
+
+async def ways(root: Path, limits: Limits, **options: Any) -> list[list[str]]:
+    model, weights = tinychat(root)
+    planner = LoadPlanner(limits)
+    await planner.start()
+    wanted = replace(spec(model, 512), **options)
+    estimate = await planner.estimate(model, weights, wanted)
+    return [handles(way) for way in await planner.ways(model, weights, wanted, estimate)]
+
+
+@pytest.mark.usefixtures("cards")
+async def test_a_model_may_go_to_each_card_where_it_fits_or_to_all(tmp_path: Path) -> None:
+    assert await ways(tmp_path, Limits()) == [["CUDA1"], ["CUDA0"], ["CUDA0", "CUDA1"]], "the larger one first"
+    assert await ways(tmp_path, Limits(), main_gpu=0) == [["CUDA0"], ["CUDA1"], ["CUDA0", "CUDA1"]]
+    assert await ways(tmp_path, Limits(margins=(10 * GIB, GIB))) == [["CUDA1"]], "the margin leaves no room"
+    assert await ways(tmp_path, Limits(spread=True)) == [["CUDA0", "CUDA1"]]
+    assert await ways(tmp_path, Limits(), num_gpu=0) == [[]]
+
+
+@pytest.mark.usefixtures("cards")
+async def test_a_load_goes_where_the_ledger_has_room(tmp_path: Path) -> None:
+    model, weights = tinychat(tmp_path)
+    planner = LoadPlanner(Limits())
+    await planner.start()
+    wanted = spec(model, 512)
+    assert handles(await planner.plan(model, weights, wanted)) == ["CUDA1"]
+    assert handles(await planner.plan(model, weights, wanted, room={"CUDA1": 0.0})) == ["CUDA0"]
+    promised = Charge.of([("CUDA1", 12 * GIB)])
+    assert handles(await planner.plan(model, weights, wanted, promised=promised)) == ["CUDA0"]
+    assert handles(await planner.plan(model, weights, wanted, room={"CUDA0": 0.0}, promised=promised)) == []
