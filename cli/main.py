@@ -289,6 +289,47 @@ def doctor(no_verify: bool, as_json: bool) -> int:
     return doctor(Settings.from_env(), verify=not no_verify, as_json=as_json)
 
 
+@app.group("keys", cls=Verbs, no_args_is_help=True)
+def keys() -> None:
+    """API keys of the server on this machine: add, list, revoke."""
+
+
+@keys.command("add")
+@click.argument("names", nargs=-1, metavar="NAME")
+@click.option(
+    "--scope", "scopes", multiple=True, metavar="SCOPE", help="infer, read or manage; by default infer and read."
+)
+@click.option(
+    "--requests-per-minute", type=click.IntRange(min=0), default=0, metavar="N", help="Most requests a minute."
+)
+@click.option("--concurrent", type=click.IntRange(min=0), default=0, metavar="N", help="Most requests at once.")
+def keys_add(names: list[str], scopes: list[str], requests_per_minute: int, concurrent: int) -> None:
+    """Make a key and print it, this once."""
+    [name] = exactly(1, names)
+    from cli.keys import add
+
+    add(Settings.from_env(), name, scopes, requests_per_minute, concurrent)
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def keys_list(as_json: bool) -> None:
+    """List the keys, without their texts."""
+    from cli.keys import list_keys
+
+    list_keys(Settings.from_env(), as_json=as_json)
+
+
+@keys.command("revoke")
+@click.argument("names", nargs=-1, metavar="NAME")
+def keys_revoke(names: list[str]) -> None:
+    """Revoke a key, at once."""
+    [name] = exactly(1, names)
+    from cli.keys import revoke
+
+    revoke(Settings.from_env(), name)
+
+
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:

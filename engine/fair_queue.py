@@ -86,6 +86,9 @@ CLIENT: ContextVar[str] = ContextVar("client", default="")
 PROGRAM: ContextVar[str] = ContextVar("program", default="")
 """The program of that client that asks, as it names itself in `User-Agent`."""
 
+CACHE_OWNER: ContextVar[str] = ContextVar("cache_owner", default="")
+"""Whose cached prompts the current request may begin with: those of its API key; "" is everybody without one."""
+
 
 def asking() -> tuple[str, str]:
     """Client and program of the current request."""

@@ -217,10 +217,10 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
 
     `num_ctx` is the request's context in tokens; `overflow`: whether a longer prompt is cut or rejected. `preserved`
     are special tokens that the answer's reader must see as text. With `triggers` a `Constrain` follows; the answer
-    begins before it comes, and waits for it only at a trigger. `num_thread` applies to a pass if all requests in it
-    ask for the same number; `num_batch` limits the tokens of the prompt in one pass; 0: the default. `trace_id` is the
-    id of the HTTP request, for the log. `thinking`: where the reasoning must end, if it must. `tokens`: the prompt's
-    ids, instead of `prompt`.
+    begins before it comes, and waits for it only at a trigger. `num_thread` applies to a pass if all requests in it ask
+    for the same number; `num_batch` limits the tokens of the prompt in one pass; 0: the default. `trace_id` is the id
+    of the HTTP request, for the log. `thinking`: where the reasoning must end, if it must. `tokens`: the prompt's ids,
+    instead of `prompt`. Only requests with the same `cache_owner` begin with each other's cells.
 
     With `logprobs` the text comes in `ScoredChunk`s, whose tokens have the `top_logprobs` likeliest ones beside them;
     with `prompt_logprobs` the first one, which has no text and counts no token, has those of the prompt.
@@ -254,6 +254,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     room: int = 0
     grows: bool = False
     client: Client = NOBODY
+    cache_owner: str = ""
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):

@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 import modelfile.parameters
 import server.metrics
 import server.settings
-from server.routers import ROUTERS
+from server.routers import ROUTERS, scope_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BEGIN = "<!-- Written by `make tables`; edits are lost. -->"
@@ -27,8 +27,8 @@ _BETWEEN = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
 
 
 def routes() -> str:
-    """The table of routes: methods, path, summary."""
-    head = ["| method | path | what it does |", "|---|---|---|"]
+    """The table of routes: methods, path, scope of API keys, summary."""
+    head = ["| method | path | scope | what it does |", "|---|---|---|---|"]
     methods: dict[tuple[str, str], set[str]] = {}
     for route in _routes():
         meaning = (inspect.getdoc(route.endpoint) or "").partition("\n")[0]
@@ -41,7 +41,7 @@ def _routes() -> Iterator[APIRoute]:
 
 
 def _route(path: str, meaning: str, methods: set[str]) -> str:
-    return f"| {', '.join(sorted(methods))} | `{path}` | {meaning} |"
+    return f"| {', '.join(sorted(methods))} | `{path}` | {scope_of(path) or '—'} | {meaning} |"
 
 
 TABLES: dict[str, Callable[[], str]] = {

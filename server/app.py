@@ -17,15 +17,17 @@ from engine.model import Models
 from registry.progress import Traffic
 from registry.storage.store import Store
 from server.context import EngineSurface
+from server.http.access import Access
 from server.http.cors import Origins
 from server.http.errors import KNOWN, error_response, message_of
 from server.http.guard import Guard
 from server.http.hosts import Hosts
+from server.http.keys import KeyRing
 from server.http.paths import PathTable
 from server.http.streaming import no_answer
 from server.metrics import ServerMetrics
 from server.ollama.tags import Listing
-from server.routers import ROUTERS, error_object_of, request_id_headers
+from server.routers import ROUTERS, error_object_of, request_id_headers, scope_of
 from server.settings import Settings
 from server.transfers import Transfers
 
@@ -33,7 +35,7 @@ log = logging.getLogger("pronk.server")
 
 
 def create_app(settings: Settings, engine: EngineSurface, models: Models) -> FastAPI:
-    """The server's ASGI application; its lifespan starts and stops the engine. Raises InvalidOrigin.
+    """The server's ASGI application; its lifespan starts and stops the engine. Raises InvalidOrigin and KeysError.
 
     `models` are the stored models. An engine in this process must share the object: it unloads deleted models, and
     what was read once is cached for both.
@@ -52,6 +54,7 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
             await engine.stop()
             await pruning
 
+    ring = KeyRing(settings.keys_file, settings.api_keys, required=settings.require_api_keys)
     # The pages of `server.http.docs` replace FastAPI's, which load files from a CDN.
     app = FastAPI(
         title="Pronk", version=settings.version, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
@@ -63,6 +66,7 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
     app.state.engine = engine
     app.state.models = models
     app.state.error_object_of = error_object_of
+    app.state.keys = ring
     app.state.listing = Listing(models)
     app.state.metrics = metrics
     app.state.transfers = Transfers(models.store, settings, traffic, metrics)
@@ -74,6 +78,8 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
         paths=path_table(),
         origins=Origins(settings.origins),
         hosts=Hosts(settings.address.host, settings.allowed_hosts, settings.origins),
+        access=Access(ring),
+        scope_of=scope_of,
         id_headers=request_id_headers,
         error_object_of=error_object_of,
         metrics=metrics,

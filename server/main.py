@@ -31,6 +31,7 @@ from server import log
 from server.app import create_app
 from server.http.cors import InvalidOrigin
 from server.http.hosts import is_loopback
+from server.http.keys import KeysError
 from server.http.listen import CannotListen, listen
 from server.http.protocol import BoundedHttpProtocol
 from server.http.serve import Server
@@ -59,7 +60,7 @@ def run(settings: Settings) -> int:
         engine = build_engine(settings)
         _seed(engine.models.store)
         app = create_app(settings, engine, engine.models)
-    except (CannotListen, HomeMissing, InvalidOrigin) as error:
+    except (CannotListen, HomeMissing, InvalidOrigin, KeysError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     config = uvicorn.Config(
@@ -74,8 +75,11 @@ def run(settings: Settings) -> int:
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE,
     )
-    if not is_loopback(settings.address.host):
-        _logger.warning("no authentication: everyone who can reach this address can use and change the models")
+    if not (is_loopback(settings.address.host) or app.state.keys.closed):
+        _logger.warning(
+            "no authentication: everyone who can reach this address can use and change the models; "
+            "`pronk keys add NAME` makes an API key"
+        )
     Server(config, settings.drain_timeout).run([sock])
     return 0
 

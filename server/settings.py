@@ -166,6 +166,23 @@ class Settings:
     local_paths: bool = variable(
         "PRONK_LOCAL_PATHS", env.parse_bool, True, "1", "clients on this machine may name its files when they create"
     )
+    api_keys: str = variable(
+        "PRONK_API_KEYS",
+        str,
+        "",
+        "",
+        "API keys, `KEY` or `NAME:SCOPE+SCOPE:KEY`, with commas between: see [API keys](api-keys.md)",
+    )
+    api_keys_file: Path | None = variable(
+        "PRONK_API_KEYS_FILE",
+        Path,
+        None,
+        "~/.ollama/api_keys.json",
+        "the file of API keys; requests need one if it exists",
+    )
+    require_api_keys: bool = variable(
+        "PRONK_REQUIRE_API_KEYS", env.parse_bool, False, "0", "1: do not start without an API key"
+    )
     watchdog: float = variable(
         "PRONK_WATCHDOG",
         env.parse_timeout,
@@ -237,6 +254,11 @@ class Settings:
             return (Path(home) if home else Path.home()) / ".ollama"
         except RuntimeError:
             return self.models_folder
+
+    @property
+    def keys_file(self) -> Path:
+        """The file of API keys."""
+        return self.api_keys_file or self.keys_folder / "api_keys.json"
 
     @property
     def missing_files(self) -> tuple[str, ...]:

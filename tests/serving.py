@@ -63,7 +63,9 @@ def serving(
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
-    env = ENVIRON | os.environ | {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)} | environ
+    own = {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(store)}
+    own |= {"PRONK_API_KEYS_FILE": str(store.parent / "api_keys.json")}
+    env = ENVIRON | os.environ | own | environ
     log = store.parent / f"server-{port}.log"
     with log.open("wb") as output:
         command = [*started_by, sys.executable, "-m", module]

@@ -24,7 +24,7 @@ from engine.errors import (
     RunnerDied,
     RunnerError,
 )
-from engine.fair_queue import asking
+from engine.fair_queue import CACHE_OWNER, asking
 from engine.loading.crashes import died_loading, how_it_ended
 from engine.loading.token_stream import TokenStream
 from engine.messages import (
@@ -195,7 +195,8 @@ class RunnerProcess(asyncio.Protocol):
             return message_id, stream
         self._streams[message_id] = stream  # if the child has just gone, it ends as soon as the cause is known
         try:
-            self._send(msgspec.structs.replace(message, id=message_id, trace_id=REQUEST_ID.get(), client=asking()))
+            asked = {"trace_id": REQUEST_ID.get(), "client": asking(), "cache_owner": CACHE_OWNER.get()}
+            self._send(msgspec.structs.replace(message, id=message_id, **asked))
         except InvalidRequest as error:
             self._streams.pop(message_id).finish(error)
         return message_id, stream

@@ -129,7 +129,7 @@ class Admission:
             seq.saved = None
         else:
             border = 0 if self._context.can_cut_states else self._border(seq)
-            seq.cells = self._streams.acquire(seq.tokens, seq.n_prompt, seq.reuse)
+            seq.cells = self._streams.acquire(seq.tokens, seq.n_prompt, seq.reuse, seq.owner)
             seq.border = border if border >= seq.n_cached + WORTH_WAITING else 0
         if seq.n_reused < 0:
             seq.n_reused, seq.tier = seq.n_cached, seq.cells.tier
@@ -142,7 +142,7 @@ class Admission:
 
     def _border(self, seq: Sequence) -> int:
         """Where a prompt parts from others that are known. Steady ones are divided at their own borders alone."""
-        common = self._streams.known_prefix(seq.tokens)
+        common = self._streams.known_prefix(seq.tokens, seq.owner)
         return last_border(seq.tokens, common, common, self._grid) if seq.steady else common
 
     def _shape_for(self, *waiting: Sequence) -> Shape:
@@ -189,7 +189,7 @@ class Admission:
 
     def _common(self, other: Sequence, seq: Sequence) -> int:
         """How many tokens of a prompt that is being computed another will be able to begin with."""
-        if seq.steady and not other.steady:
+        if other.owner != seq.owner or (seq.steady and not other.steady):
             return 0
         common = common_prefix(other.tokens, seq.tokens, len(seq.tokens) - 1)
         return last_border(seq.tokens, common, common, self._grid) if seq.steady else whole_spans(seq.tokens, common)

@@ -30,19 +30,21 @@ class Reuse(Enum):
 class KnownTokens:
     """Tokens that cells hold: a prompt of `n_prompt` and what has been answered.
 
-    The first `on_grid` of them were computed in whole chunks between borders of the grid.
+    The first `on_grid` of them were computed in whole chunks between borders of the grid. Only requests of the same
+    `owner` may begin with them: how fast an answer begins tells whether its prompt was known.
     """
 
     tokens: array[int]
     n_prompt: int
     on_grid: int = 0
+    owner: str = ""
 
-    def usable(self, tokens: array[int], reuse: Reuse, grid: int, held: int) -> int:
+    def usable(self, tokens: array[int], reuse: Reuse, grid: int, held: int, owner: str = "") -> int:
         """How many leading tokens of `tokens`, all but the last at most, can be taken from the first `held` of these.
 
         `grid`: tokens between two borders. Spans of media are taken as a whole.
         """
-        if reuse is Reuse.NONE:
+        if reuse is Reuse.NONE or owner != self.owner:
             return 0
         common = common_prefix(self.tokens, tokens, min(held, len(tokens) - 1))
         # A prompt that goes on need not repeat the end of the one before, which began the answer.

@@ -109,6 +109,7 @@ def make_sequence(
         n_batch=min(submit.num_batch or MOST_SCORED, MOST_SCORED) if submit.prompt_logprobs else submit.num_batch,
         trace_id=submit.trace_id,
         client=submit.client,
+        owner=submit.cache_owner,
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
         grows=submit.grows,

@@ -79,6 +79,8 @@ class PromptCache:
         length = len(other.tokens)
         if length > len(entry.tokens) or entry.known.on_grid < other.known.on_grid:
             return False
+        if entry.known.owner != other.known.owner:
+            return False
         if not self._can_cut and length < len(entry.tokens):
             return False
         return common_prefix(other.tokens, entry.tokens, length) == length

@@ -30,12 +30,12 @@ class Sequence:
     middle; then `n_keep` tokens at its beginning stay. `preserved`: control tokens that count as text, with their
     bytes. `n_threads`, `n_batch`: what the request asks for, or 0. `trace_id`: the request's id in the log. `logprobs`:
     those that its client has not yet, None if it does not ask. `prompt_logprobs`: those of the prompt, None if nobody
-    asks or they are sent. `reuse`: the cells of others that it may begin with. `grows`: before its context is full it
-    asks for more; then it is `asking` until it is told. `spans`: the places of media in the prompt. `cells`: its own,
-    None before it runs; while it is suspended, `saved` is their state. `border`: a checkpoint is made once so many
-    tokens are computed, 0 for none. `n_reused`: prompt tokens that the cache held at admission, in its `tier`, when it
-    had been `queued` for so many seconds; -1 before. Times are in `time.perf_counter` seconds, 0 before the event.
-    `paused`: its reader is far behind.
+    asks or they are sent. `reuse`: the cells of others that it may begin with, if they have the same `owner`. `grows`:
+    before its context is full it asks for more; then it is `asking` until it is told. `spans`: the places of media in
+    the prompt. `cells`: its own, None before it runs; while it is suspended, `saved` is their state. `border`: a
+    checkpoint is made once so many tokens are computed, 0 for none. `n_reused`: prompt tokens that the cache held at
+    admission, in its `tier`, when it had been `queued` for so many seconds; -1 before. Times are in `time.perf_counter`
+    seconds, 0 before the event. `paused`: its reader is far behind.
     """
 
     id: int
@@ -55,6 +55,7 @@ class Sequence:
     n_batch: int = 0
     trace_id: str = ""
     client: Client = NOBODY
+    owner: str = ""
     logprobs: AnswerLogprobs | None = None
     prompt_logprobs: PromptLogprobs | None = None
     reuse: Reuse = Reuse.ANY

@@ -97,19 +97,19 @@ class Streams:
         """Those of them that are in the KV cache."""
         return sum(cells.cached for cells in self._idle())
 
-    def known_prefix(self, tokens: array[int]) -> int:
+    def known_prefix(self, tokens: array[int], owner: str = "") -> int:
         """The longest beginning of a prompt that anybody's known tokens have, whether its cells can be had or not."""
         known = [*(cells.known for cells in self._held.values()), *(entry.known for entry in self.prompt_cache)]
         limit = len(tokens) - 1
-        return max((other.usable(tokens, Reuse.ANY, 1, limit) for other in known), default=0)
+        return max((other.usable(tokens, Reuse.ANY, 1, limit, owner) for other in known), default=0)
 
-    def acquire(self, tokens: array[int], n_prompt: int, reuse: Reuse) -> Cells:
-        """Give a stream to a sequence, with as many of its leading tokens as can be had.
+    def acquire(self, tokens: array[int], n_prompt: int, reuse: Reuse, owner: str = "") -> Cells:
+        """Give a stream to a sequence of this owner, with as many of its leading tokens as can be had.
 
         There must be a stream that no running sequence has. At least one token stays to be computed, as its logits are
         needed.
         """
-        source, length = self._best(tokens, reuse)
+        source, length = self._best(tokens, reuse, owner)
         cells = self._taken_over(source, length) if isinstance(source, Cells) else None
         if cells is None:
             state = self._state_of(source)
@@ -118,13 +118,13 @@ class Streams:
                 if length:
                     log.info("saved state refused: the prompt is computed", extra=fields(slot=slot, tokens=length))
                 length = 0
-            cells = self._held[slot] = Cells(KnownTokens(tokens, n_prompt), slot, 0)
+            cells = self._held[slot] = Cells(KnownTokens(tokens, n_prompt, owner=owner), slot, 0)
             held = len(source.tokens) if isinstance(source, CachedState) else source.cached if source else 0
             if length and not self._cut(slot, tokens, held, length):
                 self._memory.remove(slot, 0)
                 length = 0
         on_grid = self._on_grid(source.known, tokens, length) if source is not None else 0
-        cells.known = KnownTokens(tokens, n_prompt, on_grid)
+        cells.known = KnownTokens(tokens, n_prompt, on_grid, owner)
         cells.cached, cells.busy, cells.clean_prefix = length, True, None
         cells.tier = "" if not length else "memory" if isinstance(source, CachedState) else "stream"
         self._touch(cells)
@@ -138,7 +138,8 @@ class Streams:
         if kept < cells.cached and not (kept and self._cut(cells.slot, known.tokens, cells.cached, kept)):
             kept = 0
         cells.cached = kept
-        cells.known = KnownTokens(known.tokens[:kept], known.n_prompt, self._on_grid(known, known.tokens, kept))
+        on_grid = self._on_grid(known, known.tokens, kept)
+        cells.known = KnownTokens(known.tokens[:kept], known.n_prompt, on_grid, known.owner)
         if not kept:
             self._drop(cells)
         elif self.shape.unified:
@@ -195,7 +196,8 @@ class Streams:
         if cells.reusable == cells.cached and (state := self._memory.save(cells.slot)) is not None:
             tokens = cells.known.tokens[: cells.cached]
             # Its last token counts as an answer: who comes here goes on with the conversation.
-            self.prompt_cache.store(CachedState(KnownTokens(tokens, len(tokens) - 1, cells.known.on_grid), state))
+            known = KnownTokens(tokens, len(tokens) - 1, cells.known.on_grid, cells.known.owner)
+            self.prompt_cache.store(CachedState(known, state))
 
     def make_room(self, cells: Cells, count: int) -> bool:
         """See that a sequence's next `count` tokens can be computed. False if its cells were lost instead."""
@@ -262,18 +264,18 @@ class Streams:
         self._uses += 1
         cells.used = self._uses
 
-    def _best(self, tokens: array[int], reuse: Reuse) -> tuple[Cells | CachedState | None, int]:
+    def _best(self, tokens: array[int], reuse: Reuse, owner: str) -> tuple[Cells | CachedState | None, int]:
         """Where the longest beginning of `tokens` can be had, and its length. A stream is better than a saved state."""
         best: Cells | CachedState | None = None
         longest = 0
         for cells in self._held.values():
-            length = cells.known.usable(tokens, reuse, self._grid, cells.reusable)
+            length = cells.known.usable(tokens, reuse, self._grid, cells.reusable, owner)
             if length < cells.cached and not (self._memory.can_cut_states or self._can_cut_in_place(cells, length)):
                 continue
             if length > longest or (length == longest and length and not cells.busy):
                 best, longest = cells, length
         for entry in self.prompt_cache:
-            length = entry.known.usable(tokens, reuse, self._grid, len(entry.tokens))
+            length = entry.known.usable(tokens, reuse, self._grid, len(entry.tokens), owner)
             if length > longest and (self._memory.can_cut_states or length == len(entry.tokens)):
                 best, longest = entry, length
         return best, longest

@@ -1,7 +1,7 @@
-"""ASGI middleware before all routes: request id, access log, redirects, CORS, the Host check, 404 and 405.
+"""ASGI middleware before all routes: request id, access log, redirects, CORS, the Host check, 404, 405, API keys.
 
 Clients can observe the order: redirect an odd spelling of the path, refuse a malformed Host, check the origin, then the
-host, then answer unknown paths and methods. Other requests reach the application.
+host, then answer unknown paths and methods, then ask for a key. Other requests reach the application.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.fair_queue import CLIENT, PROGRAM
+from engine.fair_queue import CACHE_OWNER, CLIENT, PROGRAM
 from registry.logfields import REQUEST_ID, fields
+from server.http.access import Access, Refused
 from server.http.cors import Headers, Origins
 from server.http.errors import ErrorInfo, ErrorObject, plain_error
 from server.http.hosts import Hosts, InvalidHost, IPAddress, parse_host
 from server.http.json_output import encode
+from server.http.keys import APIKey
+from server.http.keys import Scope as APIScope
 from server.http.paths import PathTable, Redirect, allow_header
 from server.metrics import ServerMetrics
 
@@ -36,8 +39,9 @@ log = logging.getLogger("pronk.access")
 class Guard:
     """The outermost middleware. Logs one line for each answer.
 
-    `id_headers` gives, for a request and its id, headers with the id beside `X-Request-Id`; `error_object_of` gives the
-    shape of errors for a request.
+    `scope_of` gives the scope of API keys that a path needs, None if it is open to all. `id_headers` gives, for a
+    request and its id, headers with the id beside `X-Request-Id`; `error_object_of` gives the shape of errors for a
+    request.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class Guard:
         paths: PathTable,
         origins: Origins,
         hosts: Hosts,
+        access: Access,
+        scope_of: Callable[[str], APIScope | None],
         id_headers: Callable[[Scope, str], Headers] = lambda scope, request_id: [],
         error_object_of: Callable[[Scope], ErrorObject] = lambda scope: plain_error,
         metrics: ServerMetrics | None = None,
@@ -54,6 +60,8 @@ class Guard:
         self.paths = paths
         self.origins = origins
         self.hosts = hosts
+        self.access = access
+        self.scope_of = scope_of
         self.id_headers = id_headers
         self.error_object_of = error_object_of
         self.metrics = metrics or ServerMetrics()
@@ -105,7 +113,21 @@ class Guard:
             await _send_whole(answer, 405, [_TEXT, *verdict.headers, *allow], b"405 method not allowed")
         else:
             answer.extra = verdict.headers
-            await self.app(scope, receive, answer)
+            await self._let_in(scope, receive, answer)
+
+    async def _let_in(self, scope: Scope, receive: Receive, answer: Answered) -> None:
+        """Pass the request on, if its API key allows it."""
+        keys = _header(scope, b"authorization"), _header(scope, b"x-api-key")
+        try:
+            with self.access.entered(self.scope_of(scope["path"]), *keys) as key:
+                if key is not None:
+                    answer.key = key
+                    CLIENT.set(f"key {key.sha256}")
+                    CACHE_OWNER.set(key.sha256)
+                await self.app(scope, receive, answer)
+        except Refused as refused:
+            body = encode(self.error_object_of(scope)(refused.info))
+            await _send_whole(answer, refused.info.status, [_JSON, *refused.headers], body)
 
     def _check_host(self, method: str, host: str | IPAddress, *, from_browser: bool) -> int | None:
         if not self.hosts.allows(host, from_browser=from_browser):
@@ -120,6 +142,7 @@ class Answered:
 
     def __init__(self, scope: Scope, send: Send, headers: Headers) -> None:
         self.extra: Headers = []
+        self.key: APIKey | None = None
         self._headers = headers
         self._scope = scope
         self._send = send
@@ -146,6 +169,7 @@ class Answered:
                 status=self.status,
                 ms=round(seconds * 1000, 1),
                 client=f"{address}:{port}",
+                key=self.key.name if self.key else None,
             ),
         )
         return seconds

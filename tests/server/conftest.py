@@ -22,7 +22,7 @@ from tests.server.fake_engine import FakeEngine
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(models=tmp_path / "models", max_body=100_000)
+    return Settings(models=tmp_path / "models", max_body=100_000, api_keys_file=tmp_path / "api_keys.json")
 
 
 @pytest.fixture

@@ -577,6 +577,23 @@ def test_what_is_computed_behind_a_cut_within_a_chunk_is_not_on_the_grid(keep: i
     assert bench.admit([*seq.tokens, 9], Reuse.STEADY).n_reused == (2 * GRID if keep == GRID else known)
 
 
+def test_nobody_begins_with_what_another_owner_has() -> None:
+    bench = Bench()
+    prompt = [1, 2] * GRID
+
+    def reused(owner: str, *end: int) -> int:
+        seq = sequence([*prompt, *end], Reuse.ANY)
+        seq.cells = bench.streams.acquire(seq.tokens, seq.n_prompt, Reuse.ANY, owner)
+        n_reused = seq.n_cached
+        bench.finish(bench.compute(seq))
+        return n_reused
+
+    assert reused("a", 3) == 0
+    assert [reused("b", 4), reused("", 5)] == [0, 0]
+    bench.streams.reshape(DIVIDED[1])  # all of them are saved states now
+    assert [reused("a", 6), reused("b", 7), reused("", 8), reused("c", 9)] == [len(prompt)] * 3 + [0]
+
+
 def test_known_tokens_count_though_their_cells_cannot_be_had() -> None:
     bench = Bench()
     bench.admit([1, 2, 3, 4])
