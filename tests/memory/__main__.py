@@ -31,7 +31,7 @@ from engine.selftest import processor
 from tests.engine.running import collect, gone, running
 from tests.engine.test_engine import store_model
 from tests.memory.known import compared
-from tests.memory.models import requantised, smollm2, tiny
+from tests.memory.models import WINDOWS, requantised, smollm2, tiny
 from tests.memory.reserved import MIB, RUNS
 
 LEAST, MOST = 0.98, 1.15
@@ -49,11 +49,13 @@ class Load:
     parallel: int
     types: str = "f16"
     flash_attention: bool | None = None
+    swa_full: bool = False
 
     @property
     def label(self) -> str:
         """For the table."""
-        return f"{self.num_ctx} × {self.parallel} {self.types}{'' if self.flash_attention is None else ', no FA'}"
+        more = ("" if self.flash_attention is None else ", no FA") + (", full" if self.swa_full else "")
+        return f"{self.num_ctx} × {self.parallel} {self.types}{more}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ def loads(models: dict[str, Path]) -> Iterator[Load]:
         if name.startswith("smollm2"):
             yield Load(name, 2048, 1)
             yield Load(name, 1024, 4, "q8_0")
+        elif name == WINDOWS:
+            yield Load(name, 4096, 4)
+            yield Load(name, 4096, 4, swa_full=True)
         else:
             yield Load(name, 256, 4)
     if "smollm2-q4_1" in models:
@@ -93,7 +98,8 @@ def loads(models: dict[str, Path]) -> Iterator[Load]:
 async def measured(load: Load, models: dict[str, Path], folder: Path, most_tokens: float) -> Taken:
     """Load a model, fill its context with prompts of at most `most_tokens` in all, and see what it takes."""
     settings: dict[str, Any] = {"num_parallel": load.parallel, "kv_cache_type": load.types, "prompt_cache": 0}
-    async with running(folder, **settings, flash_attention=load.flash_attention) as engine:
+    settings |= {"flash_attention": load.flash_attention, "swa_full": load.swa_full}
+    async with running(folder, **settings) as engine:
         if load.model != BUNDLED:
             store_model(engine.store, load.model, models[load.model].read_bytes())
         options = {"num_ctx": load.num_ctx, "num_predict": 4}

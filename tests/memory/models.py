@@ -11,18 +11,22 @@ from pathlib import Path
 
 from scripts.smollm2 import Unavailable, gguf
 from tests.engine.runner.recurrent import mamba
+from tests.engine.runner.windowed import windowed
 from tests.modelfile.published.pairs import PAIRS
 
 CACHE = Path(__file__).parents[2] / ".cache" / "memory"
 TINY = ("glm4moelite", "gptoss", "lfm2", "laguna", "olmo3", "qwen3next")
 """Pairs with a compressed state, experts, short convolutions, sliding windows, a recurrent state."""
+WINDOWS = "windows"
+"""One whose windows are much shorter than its context."""
 FILE_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 7}
 
 
 def tiny(folder: Path) -> dict[str, Path]:
     """Models with random weights, of several architectures."""
     made = {name: PAIRS[name]().expected.write(folder / f"{name}.gguf") for name in TINY}
-    return made | {"mamba": mamba().write(folder / "mamba.gguf")}
+    made["mamba"] = mamba().write(folder / "mamba.gguf")
+    return made | {WINDOWS: windowed(folder / f"{WINDOWS}.gguf")}
 
 
 def smollm2() -> Path | None:
