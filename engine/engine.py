@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from prometheus_client.core import Metric
 
@@ -39,7 +40,7 @@ from engine.chat.jinja.service import TemplateService
 from engine.chat.output import Format
 from engine.constraints import Constraints
 from engine.embeddings import embed
-from engine.errors import EngineError, EngineStopped, RunnerDied, ServerBusy
+from engine.errors import EngineError, EngineStopped, ModelReplaced, RunnerDied, ServerBusy
 from engine.generation import Generation, LateGrammar, answer_room, build_submit, placed_media
 from engine.grammar_check import GrammarValidator
 from engine.loading.config import PoolConfig
@@ -62,6 +63,7 @@ from engine.prompting import (
     prepare_prompt,
 )
 from engine.rerank import rerank
+from engine.second_chances import SecondChances
 from engine.tokenization import detokenize, tokenize
 from registry.logfields import TRACE, fields
 from registry.storage.store import Store
@@ -79,6 +81,7 @@ class EngineConfig(PoolConfig):
     go_templates: bool | None = None
 
 
+T = TypeVar("T")
 log = logging.getLogger("pronk.engine")
 
 
@@ -120,9 +123,11 @@ class Engine:
 
     async def load(self, request: AnyRequest) -> None:
         """Check a request, then load its model as the request needs it; nothing is generated."""
-        job = await self._job(request)
-        async with self._loaded(job, embeds=False):
+
+        async def nothing(job: Job, lease: Lease, load_duration: int) -> None:
             pass
+
+        await self._served(request, nothing)
 
     def loading(self) -> list[LoadingModel]:
         """The models that are being loaded."""
@@ -147,13 +152,17 @@ class Engine:
 
     async def render(self, request: GenerateRequest | ChatRequest) -> Rendered:
         """The prompt that `generate` or `chat` would run."""
-        async with self._prepared(request) as (_, prepared, lease):
-            prompt = prepared.prompt
-            loaded = lease.process.loaded
-            assert loaded is not None
-            text, media = placed_media(prompt) if loaded.sees or loaded.hears else (prompt.text, ())
-            count = await lease.process.count_tokens(text, add_special=True, media=media)
-            return Rendered(prompt.text, len(prompt.images), count)
+
+        async def rendered() -> Rendered:
+            async with self._prepared(request) as (_, prepared, lease):
+                prompt = prepared.prompt
+                loaded = lease.process.loaded
+                assert loaded is not None
+                text, media = placed_media(prompt) if loaded.sees or loaded.hears else (prompt.text, ())
+                count = await lease.process.count_tokens(text, add_special=True, media=media)
+                return Rendered(prompt.text, len(prompt.images), count)
+
+        return await self._tried_twice(rendered)
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
         """Complete a prompt: pieces of the answer, then a Final."""
@@ -165,35 +174,64 @@ class Engine:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors of a request's texts."""
-        async with self._served(request, embeds=True) as (job, lease, load_duration):
+
+        async def embeddings(job: Job, lease: Lease, load_duration: int) -> Embeddings:
             vectors, tokens = await embed(lease, job.model, request, job.options)
-        seconds = (time.perf_counter_ns() - job.started) / 1e9
-        values = {"texts": len(request.texts), "tokens": tokens, "seconds": seconds}
-        log.info("embedded", extra=fields(model=job.model.name.shortest, **values))
-        self._metrics.read(job.model.name.shortest, tokens)
-        return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
+            self._log_read("embedded", job, tokens, texts=len(request.texts))
+            return Embeddings(vectors=vectors, prompt_eval_count=tokens, load_duration=load_duration)
+
+        return await self._served(request, embeddings, embeds=True)
 
     async def rerank(self, request: RerankRequest) -> Ranked:
         """How well each of a request's documents answers its query."""
-        async with self._served(request, embeds=True) as (job, lease, load_duration):
+
+        async def scores(job: Job, lease: Lease, load_duration: int) -> Ranked:
             ranked = await rerank(lease, job.model, request, job.options, load_duration)
+            self._log_read("reranked", job, ranked.prompt_eval_count, documents=len(request.documents))
+            return ranked
+
+        return await self._served(request, scores, embeds=True)
+
+    def _log_read(self, what: str, job: Job, tokens: int, **values: int) -> None:
+        """Log one line for texts that were read and not answered, and count their tokens."""
         seconds = (time.perf_counter_ns() - job.started) / 1e9
-        values = {"documents": len(request.documents), "tokens": ranked.prompt_eval_count, "seconds": seconds}
-        log.info("reranked", extra=fields(model=job.model.name.shortest, **values))
-        self._metrics.read(job.model.name.shortest, ranked.prompt_eval_count)
-        return ranked
+        log.info(what, extra=fields(model=job.model.name.shortest, **values, tokens=tokens, seconds=seconds))
+        self._metrics.read(job.model.name.shortest, tokens)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:
         """The tokens of a text."""
-        async with self._served(request) as (_, lease, load_duration):
+
+        async def tokens(job: Job, lease: Lease, load_duration: int) -> Tokenized:
             return await tokenize(lease.process, request, load_duration)
+
+        return await self._served(request, tokens)
 
     async def detokenize(self, request: DetokenizeRequest) -> Detokenized:
         """The text of tokens."""
-        async with self._served(request) as (_, lease, load_duration):
+
+        async def text(job: Job, lease: Lease, load_duration: int) -> Detokenized:
             return await detokenize(lease.process, request, load_duration)
 
+        return await self._served(request, text)
+
     async def _answer(self, request: GenerateRequest | ChatRequest) -> AsyncGenerator[Event, None]:
+        """An answer's events; it begins anew if it can, until it has told its client something."""
+        chances = SecondChances()
+        while True:
+            told = False
+            try:
+                async with aclosing(self._answer_once(request)) as events:
+                    async for event in events:
+                        told = True
+                        yield event
+            except (ModelReplaced, RunnerDied) as error:
+                if told or self._pool.stopping:
+                    raise
+                chances.take(error)
+            else:
+                return
+
+    async def _answer_once(self, request: GenerateRequest | ChatRequest) -> AsyncGenerator[Event, None]:
         async with self._prepared(request) as (job, prepared, lease):
             prompt, reader, grammar = prepared.prompt, prepared.reader, prepared.grammar
             if prompt.images:
@@ -211,13 +249,29 @@ class Engine:
                 context = await lease.process.tokenize(prompt.text + generation.text) if shows_context else None
         yield generation.final(context)
 
-    @asynccontextmanager
-    async def _served(self, request: AnyRequest, *, embeds: bool = False) -> AsyncIterator[tuple[Job, Lease, int]]:
-        """A request's job, a process that has its model loaded while the context lasts, and the load's nanoseconds."""
-        job = await self._job(request)
-        async with self._loaded(job, embeds=embeds) as lease:
-            with self._explained_deaths():
-                yield job, lease, time.perf_counter_ns() - job.started
+    async def _served(
+        self, request: AnyRequest, work: Callable[[Job, Lease, int], Awaitable[T]], *, embeds: bool = False
+    ) -> T:
+        """What `work` makes of a request's job and a process that has its model loaded, in so many nanoseconds."""
+
+        async def served() -> T:
+            job = await self._job(request)
+            async with self._loaded(job, embeds=embeds) as lease:
+                with self._explained_deaths():
+                    return await work(job, lease, time.perf_counter_ns() - job.started)
+
+        return await self._tried_twice(served)
+
+    async def _tried_twice(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` returns; it is done anew where that may help."""
+        chances = SecondChances()
+        while True:
+            try:
+                return await work()
+            except (ModelReplaced, RunnerDied) as error:
+                if self._pool.stopping:
+                    raise
+                chances.take(error)
 
     @asynccontextmanager
     async def _prepared(

@@ -94,6 +94,10 @@ class ModelTooLarge(LoadFailed):
         super().__init__(f"model requires more system memory {sizes}")
 
 
+class ModelReplaced(LoadFailed):
+    """The model could not be loaded because its files have gone meanwhile: its name may lead to others by now."""
+
+
 class OutOfMemory(LoadFailed):
     """There was no memory for the model; with less beside it, or in a leaner way, it might be loaded."""
 
@@ -111,9 +115,12 @@ class LoadCrashed(LoadFailed):
 
 
 class RunnerDied(EngineError):
-    """The model's process ended while requests ran in it. `crashed`: by a defect of the model or the library."""
+    """The model's process ended while requests ran in it.
 
-    def __init__(self, detail: str = "", *, crashed: bool = False) -> None:
+    `crashed`: by a defect of the model or the library; `killed`: something else has ended it, which is not ours.
+    """
+
+    def __init__(self, detail: str = "", *, crashed: bool = False, killed: bool = False) -> None:
         text = (
             "model runner has unexpectedly stopped, this may be due to resource limitations "
             "or an internal error, check ollama server logs for details"
@@ -121,6 +128,7 @@ class RunnerDied(EngineError):
         super().__init__(f"{text}: {detail}" if detail else text)
         self.detail = detail
         self.crashed = crashed
+        self.killed = killed
 
 
 class RunnerError(EngineError):

@@ -130,6 +130,18 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process of ours is dead, reaped or not."""
+    if LINUX:
+        return _status(pid)[:1] in ([], ["Z"], ["X"])
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True
+
+
 def work_done(pid: int) -> tuple[float, ...]:
     """Numbers that grow as a process uses the processor or has pages read from a disk."""
     if LINUX:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
 
-from engine.errors import EngineError, LoadCrashed, LoadFailed
+from engine.errors import LoadCrashed, LoadFailed
 from engine.loading.config import PoolConfig
-from engine.loading.crashes import LoadCrashes
+from engine.loading.crashes import LoadCrashes, LoadIdentity
 from engine.loading.derivations import Weights
 from engine.loading.lean import lean_message
 from engine.loading.load_options import load_message
@@ -60,7 +60,8 @@ class LoadAttempt:
         Raises LoadFailed, OutOfMemory, OSError and what `plan` raises.
         """
         stamp = await asyncio.to_thread(self.weights.stamp)
-        self.identity = replace(self.spec, bytes_needed=0), self.model.digest, stamp
+        options = replace(self.spec, bytes_needed=0), self.model.digest
+        self.identity = LoadIdentity((self.spec.key, stamp), self.spec.num_ctx, options)
         if (verdict := self._crashes.verdict(self.identity)) is not None:
             raise LoadFailed(verdict)
         self._process = await self._spare.take()
@@ -91,5 +92,7 @@ class LoadAttempt:
 
     def reason(self, error: Exception) -> str:
         """The error of `run`, for users."""
-        text = str(error) if isinstance(error, EngineError) else "the runner could not be started"
+        text = str(error)
+        if isinstance(error, OSError):  # its own text may have a path of the server
+            text = f"the runner could not be started: {error.strerror or type(error).__name__}"
         return text + _INCOMPATIBLE.format(name=self.model.name.shortest) if "failed to load model" in text else text

@@ -67,6 +67,7 @@ class LoadedModel:
     plan: MemoryPlan
     surplus: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    lost: bool = False
 
     @classmethod
     def of(cls, model: Model, process: RunnerProcess, spec: LoadSpec, plan: MemoryPlan, loaded: Loaded) -> LoadedModel:

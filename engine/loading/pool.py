@@ -13,13 +13,14 @@ from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.core import Metric
 
 from engine import selftest
 from engine.api import LoadingModel, LoadPlan, RunningModel
-from engine.errors import EngineError, EngineStopped, LoadFailed, OutOfMemory, RunnerDied, ServerBusy
+from engine.errors import EngineError, EngineStopped, LoadFailed, ModelReplaced, OutOfMemory, RunnerDied, ServerBusy
 from engine.loading import devices, shortage
 from engine.loading.charge import total
 from engine.loading.config import PoolConfig
@@ -148,8 +149,10 @@ class RunnerPool:
 
         `keep_alive` in seconds; None leaves a loaded model's as it is. `most_ctx`: tokens to which the request's
         context may grow. `embeds`: for vectors, which may take memory that the model does not take yet. Raises
-        LoadFailed, ServerBusy, EngineStopped, GGUFError or OSError.
+        LoadFailed, ServerBusy, EngineStopped, GGUFError or OSError; ModelReplaced if the model's files have gone, as
+        when it is created anew while the request waits.
         """
+        self._lose_useless(spec.key)
         if not self._scheduler.can_run(spec, time.monotonic()):
             spec = await self._with_needs(model, weights, spec, embeds=embeds)
         spec = replace(spec, trace_id=REQUEST_ID.get())
@@ -168,6 +171,8 @@ class RunnerPool:
                 process = await waiter
             except EngineError as error:
                 log.debug("request refused", extra=fields(ticket=ticket, reason=str(error)))
+                if isinstance(error, LoadFailed) and await asyncio.to_thread(_files_missing, weights, spec):
+                    raise ModelReplaced(str(error)) from None
                 raise
             waited = time.monotonic() - asked
             log.debug("model granted", extra=fields(ticket=ticket, pid=process.pid, waited_ms=waited * 1e3))
@@ -186,6 +191,27 @@ class RunnerPool:
             self._growing.pop(ticket, None)
             log.debug("model released", extra=fields(ticket=ticket))
             self._apply(self._scheduler.finished(ticket, time.monotonic()))
+
+    def _lose_useless(self, key: str) -> None:
+        """Forget a model whose process is of no use any more, so that a request for it starts another.
+
+        One that has ended may not have been reaped yet. One that a signal has stopped may go on: it is given up only if
+        nothing runs in it; else its watchdog decides.
+        """
+        loaded = self._loaded.get(key)
+        if loaded is None or loaded.process.usable or not self._scheduler.is_ready(key):
+            return
+        if loaded.process.alive:
+            if not self._scheduler.is_ready(key, idle=True):
+                return
+            loaded.process.give_up("it was stopped while it had nothing to do")
+        self._lose(key, loaded)
+
+    def _lose(self, key: str, loaded: LoadedModel) -> None:
+        """A model's process has ended by itself."""
+        loaded.lost = True
+        del self._loaded[key]
+        self._apply(self._scheduler.crashed(key, time.monotonic()))
 
     async def _watch_readers(self) -> None:
         """Give up answers of which nothing is read any more, if others wait for their places."""
@@ -377,7 +403,8 @@ class RunnerPool:
                 return
             if attempt.killed:
                 reason = self._crashes.killed(attempt.identity, reason)
-            log.error("failed to load %s: %s", model.name.shortest, reason)
+            cause = {"cause": repr(error)} if isinstance(error, OSError) else {}
+            log.error("failed to load %s: %s", model.name.shortest, reason, extra=fields(**cause))
             self._metrics.load_ended(model.name.shortest, "failed", seconds)
             self._apply(self._scheduler.load_failed(key, time.monotonic(), reason))
             return
@@ -393,7 +420,7 @@ class RunnerPool:
         self._forget_load(key)
         self._loaded[key] = loaded
         # Its end belongs to no request.
-        Context().run(self._in_background, self._watch(key, loaded.process, attempt.identity))
+        Context().run(self._in_background, self._watch(key, loaded, attempt.identity))
         now = time.monotonic()
         loaded.log_load(plan, now - started)
         self._metrics.load_ended(loaded.label, "ok", now - started)
@@ -461,20 +488,20 @@ class RunnerPool:
         self._tell_unload(loaded, action.reason, now - started, **values)
         self._apply(self._scheduler.unloaded(action.key, now))
 
-    async def _watch(self, key: str, process: RunnerProcess, load: Hashable) -> None:
+    async def _watch(self, key: str, loaded: LoadedModel, load: Hashable) -> None:
         """Wait until a process ends, then forget its model. `load` is the key under which crashes are counted."""
+        process = loaded.process
         with self._metrics.counting(process.model, process):
             await process.exited.wait()
         if process.answered or not process.cause:
             self._crashes.survived(load)
-        loaded = self._loaded.get(key)
-        if loaded is None or loaded.process is not process:  # it was told to end
+        if self._loaded.get(key) is loaded:
+            self._lose(key, loaded)
+        if not loaded.lost:  # it was told to end
             return
         values = {"model": loaded.model.name.shortest, "pid": process.pid}
         log.error("process ended unexpectedly: %s", process.ending, extra=fields(**values))
         self._metrics.unloaded(loaded.label, "crashed")
-        del self._loaded[key]
-        self._apply(self._scheduler.crashed(key, time.monotonic()))
         if process.cause and not process.answered and not self.stopping:
             self._crashes.died_at_work(load, loaded.model.name.shortest, process.cause)
         await process.close()
@@ -514,3 +541,9 @@ class RunnerPool:
 def _fail(waiter: asyncio.Future[Any], error: EngineError) -> None:
     if not waiter.done():
         waiter.set_exception(error)
+
+
+def _files_missing(weights: Weights, spec: LoadSpec) -> bool:
+    """Whether a file that a load needs has gone. Blocking."""
+    projector = (spec.projector,) if spec.projector else ()
+    return not all(Path(path).is_file() for path in (weights.path, *projector, *spec.adapters))

@@ -65,7 +65,7 @@ from engine.spawn import start_child
 from engine.stats import NO_STATS, Stats
 from modelfile.containment import NOT_CONTAINED, Containment
 from modelfile.crashes import CRASHES, name_of
-from modelfile.operating_system import is_stopped, kill_group
+from modelfile.operating_system import has_ended, is_stopped, kill_group
 from modelfile.watchdog import LOOKS, PATIENCE, STUCK_FACTOR, Watchdog
 from registry.logfields import REQUEST_ID, fields
 
@@ -151,7 +151,12 @@ class RunnerProcess(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether the child listens and no signal has stopped it."""
-        return self.alive and not is_stopped(self.pid)
+        return self.alive and not self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal has stopped it, or ended it just now."""
+        return is_stopped(self.pid) or has_ended(self.pid)
 
     @property
     def killed(self) -> bool:
@@ -319,7 +324,7 @@ class RunnerProcess(asyncio.Protocol):
             for event in take_events(self._buffer):
                 self._receive(event)
         except msgspec.DecodeError:
-            self._give_up("it sent what is no message")
+            self.give_up("it sent what is no message")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop: the child has closed its end of the socket, or we have closed ours."""
@@ -355,8 +360,8 @@ class RunnerProcess(asyncio.Protocol):
         await asyncio.wait((ended, closed))  # a process that waits for a disk cannot be killed
         self.exited.set()
 
-    def _give_up(self, reason: str) -> None:
-        """Kill the child. All requests fail as soon as it has ended, or soon even if it does not."""
+    def give_up(self, reason: str) -> None:
+        """Kill the child for a `reason`. All requests fail as soon as it has ended, or soon even if it does not."""
         assert self._transport is not None
         self._gone = True
         self._last_words = reason
@@ -377,7 +382,8 @@ class RunnerProcess(asyncio.Protocol):
         self.greeted.set()
 
     def _died(self) -> RunnerDied:
-        return RunnerDied(self._failure, crashed=self._signal in CRASHES)
+        killed = self.killed and not self._last_words  # else we did it, because it hung
+        return RunnerDied(self._failure, crashed=self._signal in CRASHES, killed=killed)
 
     async def _watch(self) -> None:
         """Kill the child if it hangs: it is stopped, or answers no ping, or is busy but finishes no forward pass."""
@@ -397,7 +403,7 @@ class RunnerProcess(asyncio.Protocol):
             if self.loaded is not None and ping is None and (rest % LOOKS == 0 if rest else not heard):
                 ping = self._send_ping()
         self.hung = True
-        self._give_up(f"it gave no sign of life for {self._patience:g} s")
+        self.give_up(f"it gave no sign of life for {self._patience:g} s")
 
     def _send_ping(self) -> asyncio.Future[FromRunner]:
         message_id = next(self._ids)

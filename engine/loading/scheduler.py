@@ -78,6 +78,11 @@ class Scheduler:
         """Number of requests that wait for their model."""
         return len(self._queue.waiting)
 
+    def is_ready(self, key: str, *, idle: bool = False) -> bool:
+        """Whether this model is loaded and stays so; `idle`: and nothing runs in it."""
+        runner = self._runners.by_key.get(key)
+        return runner is not None and runner.state is State.READY and (runner.idle or not idle)
+
     @property
     def full(self) -> bool:
         """Whether a request that needs a load would be refused."""

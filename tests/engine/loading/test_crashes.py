@@ -14,7 +14,7 @@ import pytest
 from engine.api import ChatRequest, Message
 from engine.engine import Engine
 from engine.errors import LoadCrashed, LoadFailed, RunnerDied
-from engine.loading.crashes import IN_A_ROW, VERDICT_LASTS, LoadCrashes, how_it_ended
+from engine.loading.crashes import ANYHOW, IN_A_ROW, VERDICT_LASTS, LoadCrashes, LoadIdentity, how_it_ended
 from engine.loading.process import RunnerProcess
 from engine.messages import Loaded
 from engine.selftest import Outcome, SelfTest, processor
@@ -266,3 +266,35 @@ async def test_one_line_for_each_load(tmp_path: Path, caplog: pytest.LogCaptureF
     assert abs(running_model.size - planned) < 2 * line["mapped_bytes"]
     (end,) = [vars(record)["fields"] for record in caplog.records if record.getMessage() == "unloaded"]
     assert (end["model"], end["pid"], end["reason"]) == ("tinychat:latest", line["pid"], "the server stops")
+
+
+async def test_weights_that_crash_with_other_options_each_time_are_found_out() -> None:
+    async def passes() -> SelfTest:
+        return SelfTest(Outcome.OK, "the engine's self-test passes")
+
+    crashes, now = LoadCrashes(passes, lambda: now), 0.0
+    error = LoadCrashed("it died of SIGSEGV", "SIGSEGV")
+    for number in range(ANYHOW):
+        load = LoadIdentity("weights", 1000 + number, f"options {number}")
+        assert crashes.verdict(load) is None
+        text = await crashes.died(load, "m", error)
+        assert ("the model is at fault" in text) == (number == ANYHOW - 1)
+    assert crashes.verdict(LoadIdentity("weights", 5000)) == text
+    assert crashes.verdict(LoadIdentity("weights", 501)) == text
+    assert crashes.verdict(LoadIdentity("weights", 500)) is None, "it may work with less"
+    assert crashes.verdict(LoadIdentity("others", 5000)) is None
+    await crashes.died(LoadIdentity("weights", 500), "m", error)
+    assert crashes.verdict(LoadIdentity("weights", 251)), "it does not"
+    now = VERDICT_LASTS
+    assert crashes.verdict(LoadIdentity("weights", 5000)) is None
+
+
+async def test_weights_that_work_with_some_options_are_not_at_fault_with_those() -> None:
+    async def passes() -> SelfTest:
+        return SelfTest(Outcome.OK, "the engine's self-test passes")
+
+    crashes = LoadCrashes(passes)
+    for number in range(2 * ANYHOW):
+        await crashes.died(LoadIdentity("weights", 1000 + number), "m", LoadCrashed("it died", "SIGSEGV"))
+        crashes.survived(LoadIdentity("weights", 10))
+    assert crashes.verdict(LoadIdentity("weights", 5000)) is None

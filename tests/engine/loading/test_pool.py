@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.api import GenerateRequest, PlanRequest
+from engine.api import Event, GenerateRequest, PlanRequest
 from engine.engine import Engine
-from engine.errors import ServerBusy
+from engine.errors import ModelNotFound, RunnerDied, ServerBusy
 from engine.loading import devices
+from engine.loading.process import RunnerProcess
 from registry import bundled
 from registry.manifest import MODEL, Layer, Manifest
 from registry.names import ModelName
@@ -104,3 +110,96 @@ async def test_a_request_that_could_only_wait_is_refused_before_its_model_is_rea
 
 def told_waiting(engine: Engine) -> bool:
     return engine._pool.must_refuse(str(engine.models.resolve("c").weights))
+
+
+def replace_weights(engine: Engine, name: str) -> None:
+    """Store other weights under a name; the old ones go."""
+    data = (Path(bundled.__file__).parent / "tinychat.gguf").read_bytes()
+    base = engine.store.find(TINYCHAT).manifest
+    layer = Layer(MODEL, *engine.store.add_blob(data + bytes(4096)))
+    engine.store.write_manifest(ModelName.parse(name), Manifest(base.config, (layer,)), prune=True)
+
+
+async def waiting_behind_a_story(engine: Engine) -> tuple[AsyncGenerator[Event, None], asyncio.Task[str]]:
+    """A story of the only model that may be loaded, and a request for `b` that waits for its end."""
+    story = engine.generate(GenerateRequest(model="a", prompt="Hi", raw=True, options={"num_predict": 900}))
+    await anext(story)
+    waiting = asyncio.create_task(answer(engine, "b"))
+    while not engine._pool._scheduler.waiting:  # noqa: ASYNC110 - nothing else tells
+        await asyncio.sleep(0.001)
+    return story, waiting
+
+
+async def test_a_request_whose_model_is_replaced_while_it_waits_runs_on_the_new_one(tmp_path: Path) -> None:
+    async with running(tmp_path / "models", max_loaded_models=1) as engine:
+        store_models(engine, "a", "b")
+        old = engine.models.resolve("b").weights
+        story, waiting = await waiting_behind_a_story(engine)
+        await asyncio.to_thread(replace_weights, engine, "b")
+        assert not old.exists()
+        await story.aclose()
+        assert await waiting == await answer(engine, "a")
+
+
+async def test_a_request_whose_model_is_deleted_while_it_waits_is_told_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path / "models", max_loaded_models=1) as engine:
+        store_models(engine, "a", "b")
+        story, waiting = await waiting_behind_a_story(engine)
+        await asyncio.to_thread(engine.store.delete, ModelName.parse("b"))
+        await story.aclose()
+        with pytest.raises(ModelNotFound, match=r"^model 'b' not found$"):
+            await waiting
+        (failure,) = [record for record in caplog.records if record.getMessage().startswith("failed to load b:latest")]
+        assert "FileNotFoundError" in failure.fields["cause"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGHUP, signal.SIGSTOP])
+async def test_an_idle_process_that_is_of_no_use_is_replaced_when_it_is_needed(
+    how: signal.Signals, tmp_path: Path
+) -> None:
+    async with running(tmp_path / "models", watchdog=math.inf) as engine:
+        text = await answer(engine, "tinychat")
+        for pause in (0.0, 0.1):
+            (loaded,) = engine._pool._loaded.values()
+            os.kill(loaded.process.pid, how)
+            time.sleep(pause)  # noqa: ASYNC251 - the event loop is not to see the end
+            assert await answer(engine, "tinychat") == text
+            assert loaded.process.exited.is_set() or not loaded.process.alive
+        assert len(engine.running()) == 1
+
+
+async def test_a_request_whose_process_is_killed_before_a_word_begins_anew_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path / "models") as engine:
+        text = await answer(engine, "tinychat")
+        for deaths in (1, 2):
+            asked = asyncio.create_task(answer(engine, "tinychat"))
+            killed: list[RunnerProcess] = []
+            for _ in range(deaths):
+                killed.append(await process_with_work(engine, killed))
+                killed[-1].kill()
+            if deaths == 1:
+                assert await asked == text
+            else:
+                with pytest.raises(RunnerDied, match="it was killed"):
+                    await asked
+        assert await answer(engine, "tinychat") == text
+    assert [record.getMessage() for record in caplog.records].count("request begins anew") == 2
+
+
+async def process_with_work(engine: Engine, others: list[RunnerProcess]) -> RunnerProcess:
+    """The process of the loaded model, none of the `others`, once it has a request of which nothing has come back."""
+    async with asyncio.timeout(60):
+        return await _with_work(engine, others)
+
+
+async def _with_work(engine: Engine, others: list[RunnerProcess]) -> RunnerProcess:
+    while True:
+        for loaded in engine._pool._loaded.values():
+            process = loaded.process
+            if process not in others and process._streams:
+                return process
+        await asyncio.sleep(0)
