@@ -23,7 +23,7 @@ from modelfile.parameters import usable
 from modelfile.published import OllamaLayout, Unloadable, layout_of
 from registry import blob_json
 from registry import manifest as media_types
-from registry.gguf import GGUFArray, GGUFHeader, read_header
+from registry.gguf import GGUFArray, GGUFError, GGUFHeader, read_header
 from registry.logfields import fields
 from registry.manifest import Manifest, ManifestError, ModelConfig
 from registry.names import ModelName
@@ -216,6 +216,10 @@ class Models:
         config = ModelConfig.decode(self.store.read_blob(manifest.config.digest, media_types.MAX_BYTES))
         weights = manifest.of_type(media_types.MODEL)
         path = self.store.blob_path(weights[-1].digest) if weights else Path()
+        try:
+            header = self._header(path)
+        except GGUFError as error:
+            raise GGUFError(f"cannot read the file of model '{stored.name.shortest}': {error}") from None
         return Model(
             name=stored.name,
             digest=stored.digest,
@@ -224,7 +228,7 @@ class Models:
             parent_model=weights[-1].from_ if weights else "",
             weights=path,
             identity=_identity(path),
-            header=self._header(path),
+            header=header,
             projectors=self._paths(manifest, media_types.PROJECTOR),
             adapters=self._paths(manifest, media_types.ADAPTER),
             drafts=self._paths(manifest, media_types.DRAFT),

@@ -16,6 +16,7 @@ _YES = ("yes", "y", "on")
 CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 _MOST_PORT = 65535
 _MOST_SECONDS = 1 << 53
+LEAST_TIMEOUT = 0.01  # seconds
 _SCHEME_PORTS = {"http": 80, "https": 443}
 
 
@@ -81,6 +82,8 @@ def parse_seconds(text: str) -> float:
     try:
         return parse_duration(text)
     except ValueError:
+        if not text.isascii() or "_" in text:
+            raise  # Python would read it as a number
         seconds = int(text)
     if abs(seconds) > _MOST_SECONDS:
         raise ValueError("must be a time that a clock can show")
@@ -94,9 +97,19 @@ def parse_keep_alive(text: str) -> float:
 
 
 def parse_timeout(text: str) -> float:
-    """Seconds; zero or less means no limit (inf)."""
+    """Seconds; zero or less means no limit (inf). Raises Doubtful for less than anything takes."""
     seconds = parse_seconds(text)
+    if 0 < seconds < LEAST_TIMEOUT:
+        raise Doubtful(LEAST_TIMEOUT, f"which is shorter than anything takes, {LEAST_TIMEOUT} s are used")
     return math.inf if seconds <= 0 else seconds
+
+
+def parse_span(text: str) -> float:
+    """Seconds, zero or more. Raises Doubtful for less; its value is 0."""
+    seconds = parse_seconds(text)
+    if seconds < 0:
+        raise Doubtful(0.0, "which is negative, 0 is used")
+    return seconds
 
 
 def parse_debug(text: str) -> int:

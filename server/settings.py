@@ -205,11 +205,11 @@ class Settings:
         "0: child processes may open sockets, write files and gain privileges; Linux only",
     )
     drain_timeout: float = variable(
-        "PRONK_DRAIN_TIMEOUT", env.parse_seconds, 5.0, "5s", "how long running answers may go on after SIGTERM"
+        "PRONK_DRAIN_TIMEOUT", env.parse_span, 5.0, "5s", "how long running answers may go on after SIGTERM"
     )
     ping_interval: float = variable(
         "PRONK_PING_INTERVAL",
-        env.parse_seconds,
+        env.parse_span,
         15.0,
         "15s",
         "a stream of `/v1/*` that is silent for so long gets a ping, which keeps proxies from cutting it; 0: none",

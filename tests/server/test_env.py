@@ -134,6 +134,27 @@ def test_parse_keep_alive_refuses(text: str) -> None:
         env.parse_keep_alive(text)
 
 
+@pytest.mark.parametrize("text", ["1_000", "\u0663\u0660", "5\u0663"])
+def test_times_in_digits_of_another_kind(text: str) -> None:
+    with pytest.raises(ValueError, match="time: "):
+        env.parse_keep_alive(text)
+
+
+def test_spans_are_not_negative() -> None:
+    assert (env.parse_span("0"), env.parse_span("5m")) == (0, 300)
+    for text in ("-1", "-5m"):
+        with pytest.raises(env.Doubtful, match="which is negative, 0 is used") as caught:
+            env.parse_span(text)
+        assert caught.value.value == 0
+
+
+def test_timeouts_in_which_nothing_can_be_done() -> None:
+    assert (env.parse_timeout("10ms"), env.parse_timeout("0"), env.parse_timeout("-1ns")) == (0.01, math.inf, math.inf)
+    with pytest.raises(env.Doubtful, match=r"shorter than anything takes, 0\.01 s are used") as caught:
+        env.parse_timeout("1ns")
+    assert caught.value.value == env.LEAST_TIMEOUT
+
+
 @pytest.mark.parametrize("text", ["9" * 400, "-" + "9" * 400, "9" * 5000])
 def test_times_that_no_clock_shows(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be a time|Exceeds the limit"):

@@ -99,3 +99,12 @@ def test_markdown_has_a_row_for_each() -> None:
     lines = markdown().splitlines()
     assert len(lines) == 2 + len(variables()) + len(ELSEWHERE)
     assert all(line.count("|") == 4 for line in lines)
+
+
+def test_times_that_mean_nothing_are_told() -> None:
+    names = ("PRONK_DRAIN_TIMEOUT", "PRONK_PING_INTERVAL")
+    settings = Settings.from_env(dict.fromkeys(names, "-5m") | {"OLLAMA_LOAD_TIMEOUT": "1ns"})
+    assert (settings.drain_timeout, settings.ping_interval, settings.load_timeout) == (0, 0, 0.01)
+    reason = "which is negative, 0 is used"
+    assert {f"invalid value of {name}, {reason}: '-5m'" for name in names} < set(settings.warnings)
+    assert len(settings.warnings) == 3
