@@ -1,4 +1,4 @@
-"""The server's log on standard error: one record a line, as text or JSON.
+"""The server's log on standard error: one record a line, as text or JSON. Nobody waits until it is read.
 
 Text is `time=… level=… message name=value …`, JSON one object with the same names. In text a value that is no plain
 word is written as a Python literal, so no value can break a line. A traceback stands on lines of its own, or in
@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import select
+import threading
+from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from modelfile.text import cut
 from registry.logfields import REQUEST_ID, TRACE
@@ -20,6 +24,8 @@ from registry.logfields import REQUEST_ID, TRACE
 RUNNER_LEVEL = "PRONK_RUNNER_LOG"
 _LIBRARIES = ("uvicorn", "asyncio", "httpx", "httpcore")
 MOST_TEXT = 4096  # characters of a text in a record
+MOST_WAITING = 10_000  # records, while nobody reads what was written
+FLUSH_TIMEOUT = 1.0  # seconds at the end of the process
 _PLAIN = re.compile(r"[\w.:@+-]+", re.ASCII)
 
 
@@ -29,7 +35,7 @@ def configure(debug: int, log_format: str = "text") -> None:
     `debug` is OLLAMA_DEBUG: 0 for INFO, 1 for DEBUG, 2 for TRACE and the DEBUG of libraries. `log_format` is "text" or
     "json".
     """
-    handler = logging.StreamHandler()
+    handler = PatientHandler()
     handler.addFilter(_add_request)
     handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
@@ -47,6 +53,87 @@ def level_of(debug: int) -> int:
 def runner_level(environ: Mapping[str, str], debug: int) -> dict[str, str]:
     """PRONK_RUNNER_LOG for the models' processes: as set, else the server's level."""
     return {RUNNER_LEVEL: environ.get(RUNNER_LEVEL) or logging.getLevelName(level_of(debug)).lower()}
+
+
+class PatientHandler(logging.StreamHandler[TextIO]):
+    """Writes to standard error, and does not wait if that is a pipe that nobody reads, or a terminal that is stopped.
+
+    While there is room, lines are written at once: the last ones before a crash are not lost. Others wait, in order,
+    for a thread that writes them as soon as it can. Beyond MOST_WAITING records they are dropped, and a line tells how
+    many.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._queue: deque[bytes] = deque()
+        self._dropped = 0
+        self._changing = threading.Lock()  # not the handler's own, which `logging.shutdown` holds while it flushes
+        self._writer: threading.Thread | None = None
+        try:
+            self._fd: int | None = self.stream.fileno()
+        except (OSError, ValueError):  # no file: a test's
+            self._fd = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or let it wait, or drop it."""
+        if self._fd is None:
+            super().emit(record)
+            return
+        try:
+            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+        except Exception:  # noqa: BLE001 - as in logging itself: a record that cannot be written harms nobody
+            self.handleError(record)
+            return
+        with self._changing:
+            rest = line if self._writer is not None else self._write_what_fits(self._fd, line)
+            if not rest:
+                return
+            if len(self._queue) >= MOST_WAITING:
+                self._dropped += 1
+                return
+            self._queue.append(rest)
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_queue, args=(self._fd,), name="log", daemon=True)
+                self._writer.start()
+
+    def flush(self) -> None:
+        """Wait a moment for what waits."""
+        if self._fd is None:
+            super().flush()
+        elif (writer := self._writer) is not None:
+            writer.join(FLUSH_TIMEOUT)
+
+    def _write_what_fits(self, fd: int, line: bytes) -> bytes:
+        """Write as much of a line as there is room for; returns the rest."""
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        while line and any(event & ~select.POLLNVAL for _, event in poll.poll(0)):
+            line = line[_write(fd, line[: select.PIPE_BUF]) :]  # so much never waits once there is room
+        return line
+
+    def _write_queue(self, fd: int) -> None:
+        """Write all that waits, each line as soon as there is room for it."""
+        while True:
+            with self._changing:
+                if not self._queue and self._dropped:
+                    message = f"{self._dropped} log records dropped: standard error was not read"
+                    record = logging.LogRecord("pronk.server", logging.WARNING, "", 0, message, None, None)
+                    self._queue.append(f"{self.format(record)}\n".encode())
+                    self._dropped = 0
+                if not self._queue:
+                    self._writer = None
+                    return
+                line = self._queue.popleft()
+            while line:
+                line = line[_write(fd, line) :]
+
+
+def _write(fd: int, data: bytes) -> int:
+    """How much of this was written; all of it counts if nobody can read it any more."""
+    try:
+        return os.write(fd, data)
+    except OSError:
+        return len(data)
 
 
 def _add_request(record: logging.LogRecord) -> bool:

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -130,3 +133,68 @@ def test_what_the_runners_log_follows_the_server() -> None:
     assert log.runner_level({}, 0) == {"PRONK_RUNNER_LOG": "info"}
     assert log.runner_level({}, 2) == {"PRONK_RUNNER_LOG": "trace"}
     assert log.runner_level({"PRONK_RUNNER_LOG": "error"}, 1) == {"PRONK_RUNNER_LOG": "error"}
+
+
+@pytest.fixture
+def pipe(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Standard error is a pipe, of which this end can be read."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        log.configure(0)
+        yield reader
+        os.close(reader)
+
+
+def read_all(pipe: int, end: str) -> list[str]:
+    """All lines in a pipe, up to one that ends so."""
+    data = b""
+    while not data.endswith(f"{end}\n".encode()):
+        data += os.read(pipe, 1 << 16)
+    return data.decode().splitlines()
+
+
+def test_a_log_that_is_read_is_written_at_once(pipe: int) -> None:
+    record("hello")
+    assert os.read(pipe, 1 << 16).endswith(b" hello\n")
+    assert not [thread for thread in threading.enumerate() if thread.name == "log"]
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody(pipe: int) -> None:
+    lines = 3000
+
+    def write() -> None:
+        for number in range(lines):
+            record("line %d", number, text="x" * 3000)
+
+    writing = threading.Thread(target=write, daemon=True)
+    writing.start()
+    writing.join(60)
+    assert not writing.is_alive()
+    read = read_all(pipe, f"line {lines - 1} text={'x' * 3000}")
+    assert [line.split()[3] for line in read] == [str(number) for number in range(lines)], "in order, and whole"
+    record("later")
+    assert read_all(pipe, "later")
+
+
+def test_a_log_that_nobody_reads_for_long_loses_lines_and_tells_how_many(
+    pipe: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "MOST_WAITING", 10)
+    for number in range(500):
+        record("line %d", number, text="x" * 3000)
+    read = read_all(pipe, "log records dropped: standard error was not read")
+    dropped = int(read[-1].split()[2])
+    assert len(read) - 1 + dropped == 500
+    numbers = [int(line.split()[3]) for line in read[:-1]]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_log_whose_reader_has_gone_harms_nobody(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        log.configure(0)
+        for _ in range(100):
+            record("hello", text="x" * 3000)
