@@ -107,6 +107,16 @@ class Engine:
         """Look at the machine, start a spare process, watch the store."""
         await self._pool.start()
         self._names.start()
+        self._tell_machine()
+
+    def _tell_machine(self) -> None:
+        """Log the devices with their memory, and the context of requests that do not ask for one."""
+        for device in (self._pool.host, *self._pool.gpus):
+            memory = {"total_bytes": device.total, "free_bytes": device.free}
+            log.info("device", extra=fields(device=device.handle or "cpu", name=device.name, **memory))
+        config = self._config
+        default = default_context(config.context_length, self._pool.gpus, config.gpu_overhead)
+        log.info("context", extra=fields(default=default, grows=not config.context_length))
 
     async def stop(self) -> None:
         """End all processes. Running answers and later requests raise EngineStopped."""
@@ -132,6 +142,12 @@ class Engine:
     def loading(self) -> list[LoadingModel]:
         """The models that are being loaded."""
         return self._pool.loading()
+
+    def unready(self) -> str:
+        """Why no model can be run, in a line; "" if models can."""
+        if self._pool.stopping:
+            return str(EngineStopped())
+        return "llama.cpp's self-test has failed on this machine" if self._pool.at_fault else ""
 
     async def metrics(self) -> list[Metric]:
         """What the engine has done and does, for Prometheus."""

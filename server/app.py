@@ -49,7 +49,9 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
         await engine.start()
         pruning = asyncio.create_task(_prune(models.store, enabled=not settings.no_prune))
         try:
-            yield {"error_object_of": error_object_of, "count_refused": metrics.refused}  # for what is no request
+            # For what is no request, and an event that the server sets when it begins to stop.
+            count_refused, stopping = metrics.refused, asyncio.Event()
+            yield {"error_object_of": error_object_of, "count_refused": count_refused, "stopping": stopping}
         finally:
             await engine.stop()
             await pruning

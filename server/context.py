@@ -80,6 +80,10 @@ class EngineSurface(Protocol):
     async def plan(self, request: PlanRequest) -> LoadPlan:
         """What a load would take; nothing is loaded."""
 
+    def unready(self) -> str:
+        """Why no model can be run, in a line for clients; "" if models can."""
+        ...
+
     async def metrics(self) -> list[Metric]:
         """What the engine has done and does, for Prometheus."""
         ...

@@ -92,6 +92,11 @@ class RunnerPool:
         self.stopping = False
 
     @property
+    def host(self) -> Device:
+        """This machine's own memory as it was at the start."""
+        return self._planner.host
+
+    @property
     def gpus(self) -> Sequence[Device]:
         """The GPUs as they were at the start."""
         return self._planner.gpus
@@ -241,6 +246,11 @@ class RunnerPool:
         if not error.crashed or not (fault := self._crashes.fault):
             return error
         return RunnerDied(f"{error.detail}; {fault}", crashed=True)
+
+    @property
+    def at_fault(self) -> bool:
+        """Whether the self-test has found that the installation is at fault."""
+        return bool(self._crashes.fault)
 
     def keys(self) -> set[str]:
         """The paths of the weights that are loaded or being loaded."""

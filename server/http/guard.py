@@ -33,6 +33,8 @@ _HTML = (b"content-type", b"text/html; charset=utf-8")
 REQUEST_ID_HEADER = b"x-request-id"
 MOST_NAME = 128  # characters of a program's name that count
 _USABLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+WATCHED = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that are asked every few seconds: while all is well, that is for DEBUG."""
 log = logging.getLogger("pronk.access")
 
 
@@ -161,7 +163,9 @@ class Answered:
         seconds = time.perf_counter() - self._start
         scope = self._scope
         address, port = scope.get("client") or ("", 0)
-        log.info(
+        watched = scope["path"] in WATCHED and self.status == 200
+        log.log(
+            logging.DEBUG if watched else logging.INFO,
             "request",
             extra=fields(
                 method=scope["method"],

@@ -83,6 +83,8 @@ class Server(uvicorn.Server):
         if hurry or self._stop.is_set():
             self._hurry.set()
         self.should_exit = True
+        if (stopping := self.lifespan.state.get("stopping")) is not None:
+            stopping.set()
         self._stop.set()
 
     def _on_signal(self, number: int) -> None:

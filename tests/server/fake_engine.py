@@ -51,11 +51,15 @@ class FakeEngine:
         self.loaded: list[RunningModel] = []
         self.being_loaded: list[LoadingModel] = []
         self.abandoned = 0
+        self.fault = ""
         self.started = self.stopped = 0
         self.stopping: asyncio.Event | None = None
 
     async def start(self) -> None:
         self.started += 1
+
+    def unready(self) -> str:
+        return self.fault
 
     async def metrics(self) -> list[Metric]:
         return []

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,6 +97,25 @@ def test_nothing_new_is_accepted_while_answers_finish(tmp_path: Path) -> None:
                 other.get("/api/version")
             process.signal(signal.SIGINT)
         assert process.wait() == 0
+
+
+def test_a_server_that_stops_is_not_ready(tmp_path: Path) -> None:
+    with serving(tmp_path, 60) as process:
+        port = int(process.url.rpartition(":")[2])
+        body = b'{"model": "t", "prompt": "30"}'
+        head = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+            connection.sendall(head + body + b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            data = connection.recv(1 << 16)
+            process.signal(signal.SIGTERM)
+            while piece := connection.recv(1 << 16):
+                data += piece
+        assert process.wait() == 0
+    first, second = data.split(b"HTTP/1.1 ")[1:]
+    assert first.startswith(b"200 ")
+    assert b'"done_reason":"stop"' in first
+    assert second.startswith(b"503 ")
+    assert second.endswith(b"the server is stopping")
 
 
 def test_who_says_it_twice_is_not_kept_waiting(tmp_path: Path) -> None:
