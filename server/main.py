@@ -23,9 +23,9 @@ from engine.selftest import processor
 from modelfile import containment
 from modelfile.backends import gpu_backends
 from registry.errors import StoreError
+from registry.logfields import fields
 from registry.remote.proxies import Proxies
 from registry.sizes import binary_size
-from registry.storage.files import unwritable_folder
 from registry.storage.store import Store
 from server import log
 from server.app import create_app
@@ -36,6 +36,7 @@ from server.http.listen import CannotListen, listen
 from server.http.protocol import BoundedHttpProtocol
 from server.http.serve import Server
 from server.settings import HomeMissing, Settings
+from server.startup import UnusableModels, open_models, tell_settings
 
 _KEEP_ALIVE = 120  # seconds that an idle connection stays open; clients pool them
 _logger = logging.getLogger("pronk.server")
@@ -49,8 +50,9 @@ def run(settings: Settings) -> int:
     for warning in (*settings.warnings, *Proxies.from_env(settings.environ).warnings, *settings.missing_files):
         _logger.warning("configuration: %s", warning)
     try:
+        open_models(settings.models_folder)
         sock = listen(settings.address)
-        _warn_of_read_only_models(settings)
+        tell_settings(settings)
         with exit_on_signals():
             variant = cpu_variant.choose(settings.environ, settings.models_folder)
         level = log.runner_level(settings.environ, settings.debug)
@@ -60,7 +62,7 @@ def run(settings: Settings) -> int:
         engine = build_engine(settings)
         _seed(engine.models.store)
         app = create_app(settings, engine, engine.models)
-    except (CannotListen, HomeMissing, InvalidOrigin, KeysError) as error:
+    except (CannotListen, HomeMissing, InvalidOrigin, KeysError, UnusableModels) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     config = uvicorn.Config(
@@ -75,6 +77,9 @@ def run(settings: Settings) -> int:
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE,
     )
+    hosts, origins = (", ".join(names) or None for names in (settings.allowed_hosts, settings.origins))
+    keys = "required" if app.state.keys.closed else "none"
+    _logger.info("access", extra=fields(address=settings.address.shown, keys=keys, hosts=hosts, origins=origins))
     if not (is_loopback(settings.address.host) or app.state.keys.closed):
         _logger.warning(
             "no authentication: everyone who can reach this address can use and change the models; "
@@ -82,17 +87,6 @@ def run(settings: Settings) -> int:
         )
     Server(config, settings.drain_timeout).run([sock])
     return 0
-
-
-def _warn_of_read_only_models(settings: Settings) -> None:
-    """Log if the models folder cannot be written. It can be served all the same."""
-    if (problem := unwritable_folder(settings.models_folder)) is not None:
-        folder, reason = problem
-        _logger.warning(
-            "models are read-only: %s cannot be written: %s; models can be run, but not pulled, created or deleted, "
-            "unless the user %d may write there or OLLAMA_MODELS names another folder",
-            *(folder, reason, os.geteuid()),
-        )
 
 
 def _seed(store: Store) -> None:

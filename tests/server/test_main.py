@@ -1,20 +1,33 @@
 """The real server process: it starts, says why if it cannot, and stops."""
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from registry.storage.store import Store
+from tests.disks import small_disk
+from tests.outside import missing, needs
 from tests.serving import LOOPBACK, serving
 
 PATIENCE = 60  # seconds
+FOLDERS = [
+    (0o700, True, "Permission denied"),
+    (0o755, False, "it has no models, and cannot be written: Permission denied"),
+    (0o755, True, ""),
+]
+"""Of another user: the rights on it, whether there are models in it, and why it cannot be used."""
 
 
 def environment(tmp_path: Path, port: int, **more: str) -> dict[str, str]:
@@ -27,10 +40,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def fail(env: dict[str, str]) -> tuple[int, str]:
+def fail(env: dict[str, str], started_by: Sequence[str] = ()) -> tuple[int, str]:
     """Exit code and last line of a server that does not start."""
     result = subprocess.run(
-        [sys.executable, "-m", "server.main"], env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [*started_by, sys.executable, "-m", "server.main"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     return result.returncode, result.stderr.splitlines()[-1]
 
@@ -49,7 +67,7 @@ def test_a_bad_origin(tmp_path: Path) -> None:
     assert message.startswith("Error: bad origin: 'evil.example'")
 
 
-@pytest.mark.parametrize("place", ["models", "models/blobs", ""])
+@pytest.mark.parametrize("place", ["models/blobs", ""])
 def test_a_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
     if place:
         (tmp_path / place).parent.mkdir(exist_ok=True)
@@ -60,6 +78,71 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
     line = f"level=WARNING models are read-only: {cause}; models can be run, but not pulled"
     assert (line in log) is bool(place)
     assert ("cannot be written" in log) is bool(place)
+
+
+def test_a_models_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file")
+    with socket.create_server(("127.0.0.1", 0)) as other:  # the folder is looked at before the port
+        code, message = fail(environment(tmp_path, other.getsockname()[1]))
+    assert code == 1
+    assert message == (
+        f"Error: the models folder {tmp_path}/models cannot be used by user {os.geteuid()}: File exists; "
+        "give the user rights there, or let OLLAMA_MODELS name another folder"
+    )
+
+
+@pytest.mark.parametrize(("mode", "stored", "reason"), FOLDERS, ids=["closed", "empty", "with models"])
+def test_a_folder_of_another_user(tmp_path: Path, mode: int, stored: bool, reason: str) -> None:
+    (setpriv,) = needs("setpriv")
+    nobody = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if os.geteuid() != 0 or subprocess.run([*nobody, sys.executable, "-c", ""], check=False).returncode != 0:
+        missing("another user cannot run this: that takes root, and folders that all may read")
+    with tempfile.TemporaryDirectory() as place:  # pytest's own folders are closed
+        folder = Path(place) / "models"
+        os.chmod(place, 0o755)
+        folder.mkdir()
+        if stored:
+            Store(folder).seed()
+        folder.chmod(mode)
+        if not reason:
+            with serving(folder, nobody) as served:
+                assert httpx.get(f"{served.url}/api/tags", **LOOPBACK).json()["models"]
+                assert httpx.get(f"{served.url}/readyz", **LOOPBACK).text == "ok"
+            assert " models are read-only: " in served.log.read_text()
+            assert " uid=65534 writable=False " in served.log.read_text()
+            return
+        code, message = fail(environment(tmp_path, free_port(), OLLAMA_MODELS=str(folder)), nobody)
+    assert code == 1
+    assert message.startswith(f"Error: the models folder {folder} cannot be used by user 65534: {reason}; ")
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 64 << 10) as disk:
+        with (disk / "full").open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(1 << 10)):
+                pass
+        code, message = fail(environment(tmp_path, free_port(), OLLAMA_MODELS=str(disk)))
+    assert code == 1
+    assert "it has no models, and cannot be written: No space left on device" in message
+
+
+def test_the_start_is_told(tmp_path: Path) -> None:
+    secrets = {"HF_TOKEN": "hf_secret", "https_proxy": "http://me:pass@proxy.example:1"}
+    with serving(tmp_path / "models", PRONK_LOG_FORMAT="json", OLLAMA_MAX_QUEUE="7", **secrets) as served:
+        text = served.log.read_text()
+    assert "hf_secret" not in text
+    assert "pass@" not in text
+    lines = {line["message"]: line for line in map(json.loads, text.splitlines())}
+    folder = lines["models folder"]
+    assert (folder["path"], folder["uid"], folder["writable"]) == (str(served.store), os.geteuid(), True)
+    assert folder["free_bytes"] > 0
+    changed = lines["settings changed"]
+    assert (changed["OLLAMA_MAX_QUEUE"], changed["HF_TOKEN"]) == ("7", "***")
+    assert changed["HTTPS_PROXY"] == "http://***@proxy.example:1"
+    assert "OLLAMA_KEEP_ALIVE" not in changed
+    assert lines["device"]["total_bytes"] >= lines["device"]["free_bytes"] > 0
+    assert lines["context"]["default"] > 0
+    assert lines["access"]["keys"] == "none"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,79 @@
+"""The start: whether the models folder can be used, and what the log tells of folder, settings and access."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import fields as fields_of
+from pathlib import Path
+
+from registry.logfields import fields
+from registry.storage.files import disk_space, unwritable_folder
+from server import env
+from server.settings import ELSEWHERE, Settings, variables
+
+_SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD")
+_LOGIN = re.compile(r"[^/\s]+@")
+MASK = "***"
+log = logging.getLogger("pronk.server")
+
+
+class UnusableModels(Exception):
+    """The models folder is of no use; `str()` names it, the user, and what is wrong."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"the models folder {folder} cannot be used by user {os.geteuid()}: {reason}; "
+            "give the user rights there, or let OLLAMA_MODELS name another folder"
+        )
+
+
+def open_models(folder: Path) -> None:
+    """Make the models folder unless it is there, and log its rights. Raises UnusableModels.
+
+    One that cannot be written is served all the same, if there are models in it.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with os.scandir(folder) as entries:
+            next(entries, None)
+        problem = unwritable_folder(folder)
+        models = _count(folder / "manifests")
+    except OSError as error:
+        raise UnusableModels(folder, error.strerror or str(error)) from None
+    if problem is not None and problem[0] == folder and not models:
+        raise UnusableModels(folder, f"it has no models, and cannot be written: {problem[1]}")
+    rights = {"uid": os.geteuid(), "writable": problem is None, "free_bytes": disk_space(folder).free, "models": models}
+    log.info("models folder", extra=fields(path=str(folder), **rights))
+    if problem is not None:
+        log.warning(
+            "models are read-only: %s cannot be written: %s; models can be run, but not pulled, created or deleted, "
+            "unless the user %d may write there or OLLAMA_MODELS names another folder",
+            *(*problem, os.geteuid()),
+        )
+
+
+def tell_settings(settings: Settings) -> None:
+    """Log the settings that are not the default, as they were set; secrets are masked."""
+    if changed := changed_settings(settings):
+        log.info("settings changed", extra=fields(**changed))
+
+
+def changed_settings(settings: Settings) -> dict[str, str]:
+    """Those settings, by the names of their variables."""
+    defaults = {each.name: each.default for each in fields_of(Settings)}
+    rows = variables().items()
+    names = [row.name for name, row in rows if getattr(settings, name) != defaults[name]]
+    names += [name for name, _, _ in ELSEWHERE]
+    texts = {name: settings.environ.get(name) or settings.environ.get(name.lower(), "") for name in names}
+    return {name: shown(name, env.clean(text)) for name, text in texts.items() if text}
+
+
+def shown(name: str, text: str) -> str:
+    """A setting for the log: without what is secret in it."""
+    return MASK if _SECRET.search(name) else _LOGIN.sub(f"{MASK}@", text)
+
+
+def _count(manifests: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(manifests))
