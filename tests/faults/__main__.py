@@ -22,6 +22,7 @@ from bench.table import markdown
 from tests.faults.bodies import input_limits
 from tests.faults.cancellation import cancellation, handles
 from tests.faults.isolation import crash_isolation, parent_death
+from tests.faults.leaks import leaks
 from tests.faults.measure import FULL, QUICK, Counts, Line
 from tests.faults.pictures import pictures_beside_text
 from tests.faults.pressure import back_pressure, control_plane
@@ -34,6 +35,7 @@ RUNS: dict[str, Run] = {
     "R3": cancellation,
     "R4": back_pressure,
     "R5": control_plane,
+    "R6": leaks,
     "R7": handles,
     "R14": input_limits,
     "R18": turns,

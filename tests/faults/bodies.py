@@ -76,13 +76,13 @@ def _try(server: Served, case: Case) -> Outcome:
         for _ in range(20):
             client.get("/api/tags").raise_for_status()
             client.post("/api/generate", json=_SHORT).raise_for_status()
-        before = anonymous(server)
+        before = anonymous(server.process.pid)
         sender = threading.Thread(target=_send, args=(server, case.path, body, outcome))
         sender.start()
         while sender.is_alive():
             outcome.waited = max(outcome.waited, _wait(lambda: client.get("/api/tags")))
             outcome.chat_waited = max(outcome.chat_waited, _wait(lambda: client.post("/api/generate", json=_SHORT)))
-            outcome.growth = max(outcome.growth, anonymous(server) - before)
+            outcome.growth = max(outcome.growth, anonymous(server.process.pid) - before)
     return outcome
 
 

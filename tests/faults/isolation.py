@@ -69,7 +69,7 @@ async def _strike(server: Served, folder: Path, number: signal.Signals, turns: i
     untyped = failed = before = 0
     for turn in range(turns):
         if turn == min(5, turns // 2):  # what a server keeps for good it has by then
-            before = anonymous(server)
+            before = anonymous(server.process.pid)
         victims = [await Stream(server, story(ONE)).start() for _ in range(_STREAMS)]
         await asyncio.gather(*(victim.begun() for victim in victims))
         struck.append(runner_of(server, folder, ONE))
@@ -82,7 +82,7 @@ async def _strike(server: Served, folder: Path, number: signal.Signals, turns: i
         after = await answer(server, story(ONE, num_predict=10))
         failed += after.last.get("eval_count") != 10
     await survivors.finish()
-    growth = (anonymous(server) - before) / MIB
+    growth = (anonymous(server.process.pid) - before) / MIB
     zombies = sum(child.status() == psutil.STATUS_ZOMBIE for child in server.runners())
     left = sum(child.is_running() for child in struck)
     name = number.name

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.serving import Served
-
 MIB = 1 << 20
 
 
@@ -26,6 +24,8 @@ class Counts:
     load_seconds: float
     picture_seconds: float
     cycles: int
+    warm_up: int
+    mixed: int
     scheduler_steps: int
 
 
@@ -41,6 +41,8 @@ FULL = Counts(
     load_seconds=600.0,
     picture_seconds=120.0,
     cycles=1_000,
+    warm_up=1_600,
+    mixed=6_400,
     scheduler_steps=1_000_000,
 )
 QUICK = Counts(
@@ -55,6 +57,8 @@ QUICK = Counts(
     load_seconds=12.0,
     picture_seconds=12.0,
     cycles=200,
+    warm_up=48,
+    mixed=128,
     scheduler_steps=20_000,
 )
 
@@ -98,8 +102,8 @@ def milliseconds(values: Sequence[float]) -> str:
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, most {most:.1f} ms"
 
 
-def anonymous(server: Served) -> int:
-    """Bytes of a server's process that are its own: RssAnon and what of them was swapped out."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
+def anonymous(pid: int) -> int:
+    """Bytes of a process that are its own: RssAnon and what of them was swapped out."""
+    status = Path(f"/proc/{pid}/status").read_text()
     fields = dict(line.split(":", 1) for line in status.splitlines())
     return sum(int(fields[name].split()[0]) << 10 for name in ("RssAnon", "VmSwap"))

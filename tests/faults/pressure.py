@@ -110,12 +110,12 @@ async def _slow_readers(server: Served) -> list[Line]:
     for stream in reading:
         stream.leave()
     await asyncio.sleep(0.5)
-    before = anonymous(server)
+    before = anonymous(server.process.pid)
     silent = [Stream(server, story(ONE)) for _ in range(_SLOW_READERS)]
     for stream in silent:
         await stream.start_silent(receive_buffer=4096)
     beside_silent = await _timed_answers(server)
-    held = (anonymous(server) - before) / _SLOW_READERS / MIB
+    held = (anonymous(server.process.pid) - before) / _SLOW_READERS / MIB
     for stream in silent:
         stream.leave()
     median, other = percentile(beside_silent, 0.5), percentile(beside_readers, 0.5)
