@@ -111,6 +111,16 @@ def timings(final: Reply) -> str:
     return "".join(f"{f'{name}:':<22}{value}\n" for name, value in rows.items())
 
 
+def truncation(final: Reply) -> str:
+    """A line that tells what of the prompt the model has not read; empty if it has read all of it."""
+    cut = final.object("prompt_truncated")
+    counts = [(cut.number("messages"), "message"), (cut.number("tokens"), "token")]
+    parts = [f"{count} {noun}{'s' if count > 1 else ''}" for count, noun in counts if count]
+    if not parts:
+        return ""
+    return f"Warning: the prompt did not fit the context, {' and '.join(parts)} were left out\n"
+
+
 class WordWrap:
     """Breaks streamed text between words, at `width` cells. A word is held back until it ends.
 

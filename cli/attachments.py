@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 import sys
 from bisect import bisect_right
@@ -60,6 +61,11 @@ def tell_of_files(text: str) -> None:
     """Say on standard error that the files that a message names are not shown to the model, which takes none."""
     for path in [str(path) for _, _, path in _named_files(text)][:MOST_TOLD]:
         print(f"'{path}' is not shown: the model takes no pictures and no sounds", file=sys.stderr)
+
+
+def is_shown(name: str) -> bool:
+    """Whether a completed path may lead to a file that models are shown: a folder, a picture or a sound."""
+    return os.path.isdir(name) or os.path.splitext(name)[1][1:].lower() in (*IMAGES, *SOUNDS)
 
 
 def begins_with_file(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Text from standard input: messages typed by the user, with the history file that Ollama's command uses too."""
+"""What is typed or piped in: messages of several lines, and the history file that Ollama's command has too."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from cli.arguments import CommandError, as_utf8
-
-try:
-    import readline
-except ImportError:  # Python built without it: no history on the arrow keys
-    readline = None  # type: ignore[assignment]
-
 
 PROMPT = ">>> "
 MORE = "... "
@@ -40,33 +34,18 @@ def read_piped() -> str:
     return text
 
 
-class LineReader:
-    """Reads messages from the terminal; a message in triple quotes may span lines."""
+def is_open(text: str) -> bool:
+    """Whether what was typed begins a message in triple quotes that do not close yet."""
+    before, quotes, rest = text.partition(QUOTES)
+    return bool(quotes) and before.strip() in _OPENERS and QUOTES not in rest
 
-    def __init__(self, history: History) -> None:
-        self.history = history
-        if isinstance(sys.stdin, TextIOWrapper):
-            sys.stdin.reconfigure(errors="surrogateescape")  # a stray byte must not end the conversation
-        history.load()
 
-    def read(self) -> str:
-        """The next message. Raises EOFError at the end, KeyboardInterrupt on Ctrl-C."""
-        line = self._ask(PROMPT)
-        before, quotes, text = line.partition(QUOTES)
-        if not quotes or before.strip() not in _OPENERS:
-            return line
-        return f"{before}{self._rest(text)}"
-
-    def _rest(self, text: str) -> str:
-        """The text up to the closing quotes; reads more lines as needed."""
-        while QUOTES not in text:
-            text += "\n" + self._ask(MORE)
-        return text[: text.index(QUOTES)].removeprefix("\n")
-
-    def _ask(self, prompt: str) -> str:
-        line = as_utf8(input(prompt))
-        self.history.add(line)
-        return line
+def message_of(typed: str) -> str:
+    """The message that was typed: without the triple quotes around it, and what comes after them."""
+    before, quotes, rest = typed.partition(QUOTES)
+    if not quotes or before.strip() not in _OPENERS:
+        return typed
+    return f"{before}{rest.partition(QUOTES)[0].removeprefix(chr(10))}"
 
 
 FILE = Path("~/.ollama/history")
@@ -84,22 +63,24 @@ class History:
         with suppress(RuntimeError):  # no home directory, so the file will not be found either
             self._path = path.expanduser()
 
-    def load(self) -> None:
-        """Fill the line editor; shorten a file that has grown."""
-        if readline is None or not self.kept:
-            return
-        with suppress(OSError):
+    def load(self) -> list[str]:
+        """The lines, oldest first; shortens a file that has grown."""
+        if not self.kept:
+            return []
+        try:
             lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
-            for line in lines[-LIMIT:]:
-                readline.add_history(line)
             if len(lines) > 2 * LIMIT:
                 self._write("w", "".join(f"{line}\n" for line in lines[-LIMIT:]))
+        except OSError:
+            return []
+        return lines[-LIMIT:]
 
-    def add(self, line: str) -> None:
-        """Append a line to the file. The line editor has it already."""
-        if self.kept and line.strip():
+    def add(self, text: str) -> None:
+        """Append what was typed to the file: each line by itself, as Ollama's command reads it."""
+        lines = [line for line in as_utf8(text).splitlines() if line.strip()]
+        if self.kept and lines:
             with suppress(OSError):
-                self._write("a", f"{line}\n")
+                self._write("a", "".join(f"{line}\n" for line in lines))
 
     def _write(self, mode: str, text: str) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,13 @@ NAME = "pronk"
 _PATHS = ("file", "images")  # parameters that are paths of files
 _INTERRUPTED = 130  # the exit code of a program that Ctrl-C ends
 
+_ACCOUNT = "there is no account, and models run on this machine alone"
+LEFT_OUT = {
+    **dict.fromkeys(("signin", "signout", "login", "logout"), _ACCOUNT),
+    "launch": "docs/agents.md tells how to set up coding agents",
+}
+"""Verbs of Ollama's command that are not here, and why."""
+
 
 class Verb(click.Command):
     """A verb that counts its arguments itself."""
@@ -55,6 +62,8 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Resolve the verb named by the first argument. Raises CommandError."""
+        if args[0] in LEFT_OUT:
+            raise CommandError(f'"{args[0]}" is left out on purpose: {LEFT_OUT[args[0]]}')
         if args[0] not in self.commands:
             raise CommandError(f'unknown command "{args[0]}" for "{NAME}"')
         return super().resolve_command(ctx, args)
@@ -78,9 +87,9 @@ def _as_utf8(value: Any) -> Any:
 def app(context: click.Context, show_version: bool) -> None:
     """Runs before the verb, or without one."""
     if show_version:
-        from importlib.metadata import version
+        from cli.version import print_versions
 
-        print(f"{NAME} version is {version(NAME)}")
+        print_versions(NAME)
         context.exit()
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -89,7 +98,9 @@ def app(context: click.Context, show_version: bool) -> None:
 _insecure = click.option("--insecure", is_flag=True, help="Allow a registry without TLS.")
 _keep_alive = click.option("--keepalive", "keep_alive", metavar="TIME", help="How long to keep it loaded, as 5m.")
 _dimensions = click.option("--dimensions", type=int, metavar="N", help="Numbers of a vector, of models that embed.")
-_truncate = click.option("--truncate", metavar="BOOL", help="Cut a text that is too long to embed: true or false.")
+_truncate = click.option("--truncate", metavar="BOOL", help="Cut what is too long, or refuse it: true or false.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, as the API has it.")
+_prefix = click.argument("prefix", nargs=-1, metavar="[PREFIX]")
 _model = click.argument("model", nargs=-1, metavar="MODEL")
 
 
@@ -148,15 +159,17 @@ def run(
     from cli.run import EmbedOptions, run, terminal_width
     from cli.session import Session
 
+    cut = None if truncate is None else parse_truncate(truncate)
     session = Session(
         model=model,
         think=None if think is None else parse_think(think),
+        think_is_chosen=think is not None,
+        truncate=cut,
         output_format=parse_format(format_),
         keep_alive=keep_alive,
         verbose=verbose,
         look=Look(width=terminal_width(), wrap=not no_word_wrap, hide_thinking=hide_thinking),
     )
-    cut = None if truncate is None else parse_truncate(truncate)
     embedding = EmbedOptions(dimensions=dimensions, truncate=cut, keep_alive=keep_alive)
     run(session, prompt, list(images), embedding, insecure=insecure)
 
@@ -183,26 +196,38 @@ def embed(words: list[str], dimensions: int | None, truncate: str | None, keep_a
 @click.option("--system", is_flag=True, help="Only the system prompt.")
 @click.option("--template", is_flag=True, help="Only the template.")
 @click.option("--verbose", "-v", is_flag=True, help="All metadata and tensors too.")
+@_json
 def show(
-    model: list[str], license_: bool, modelfile: bool, parameters: bool, system: bool, template: bool, verbose: bool
+    model: list[str],
+    license_: bool,
+    modelfile: bool,
+    parameters: bool,
+    system: bool,
+    template: bool,
+    verbose: bool,
+    as_json: bool,
 ) -> None:
     """Show what a model is."""
     [name] = exactly(1, model)
     from cli.show import PARTS, show
 
     flags = (license_, modelfile, parameters, system, template)
-    show(name, [part for part, flag in zip(PARTS, flags, strict=True) if flag], verbose=verbose)
+    show(name, [part for part, flag in zip(PARTS, flags, strict=True) if flag], verbose=verbose, as_json=as_json)
 
 
 @app.command("pull")
 @_model
+@click.option("--all", "every", is_flag=True, help="Fetch all stored models again, as far as there is something new.")
 @_insecure
-def pull(model: list[str], insecure: bool) -> None:
+def pull(model: list[str], every: bool, insecure: bool) -> None:
     """Fetch a model."""
-    [name] = exactly(1, model)
-    from cli.models import pull
+    names = exactly(0 if every else 1, model)
+    from cli.models import pull, pull_all
 
-    pull(name, insecure=insecure)
+    if every:
+        pull_all(insecure=insecure)
+    else:
+        pull(names[0], insecure=insecure)
 
 
 @app.command("push")
@@ -217,24 +242,28 @@ def push(model: list[str], insecure: bool) -> None:
 
 
 @app.command("list")
-@click.argument("prefix", nargs=-1, metavar="[PREFIX]")
-def list_(prefix: list[str]) -> None:
+@_prefix
+@_json
+def list_(prefix: list[str], as_json: bool) -> None:
     """List the models."""
     [start] = at_most(1, prefix) or [""]
     from cli.models import list_models
 
-    list_models(start)
+    list_models(start, as_json=as_json)
 
 
 app.add_command(Verb("ls", callback=list_.callback, params=list_.params, help=list_.help, hidden=True))
 
 
 @app.command("ps")
-def ps() -> None:
+@_prefix
+@_json
+def ps(prefix: list[str], as_json: bool) -> None:
     """List the loaded models."""
+    [start] = at_most(1, prefix) or [""]
     from cli.models import ps
 
-    ps()
+    ps(start, as_json=as_json)
 
 
 @app.command("plan")
@@ -328,6 +357,41 @@ def keys_revoke(names: list[str]) -> None:
     from cli.keys import revoke
 
     revoke(Settings.from_env(), name)
+
+
+@app.command("completion")
+@click.argument("shell", nargs=-1, metavar="SHELL")
+def completion(shell: list[str]) -> None:
+    """Print what bash, zsh or fish must read to complete verbs, flags and models."""
+    [name] = exactly(1, shell)
+    from cli.completion import print_script
+
+    print_script(name)
+
+
+@app.command("__complete", hidden=True)
+@click.argument("words", nargs=-1)
+def complete(words: list[str]) -> None:
+    """Print what may stand in place of the last word; the first is the shell's name."""
+    from cli.completion import print_candidates
+
+    shell, *typed = at_least(1, words)
+    print_candidates(app.commands, shell, typed)
+
+
+@app.command("help")
+@click.argument("verb", nargs=-1, metavar="[VERB]")
+@click.pass_context
+def help_(context: click.Context, verb: list[str]) -> None:
+    """Show how to call a verb."""
+    parent = context.parent or context
+    [name] = at_most(1, verb) or [""]
+    if not name:
+        print(parent.get_help())
+        return
+    _, command, _ = app.resolve_command(parent, [name])
+    if command is not None:
+        print(command.get_help(click.Context(command, info_name=name, parent=parent)))
 
 
 def main() -> None:

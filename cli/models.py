@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from cli import human
 from cli.arguments import CommandError, require_name
@@ -16,12 +19,25 @@ from registry.sizes import short_size
 _ID = 12  # digits of a digest that are shown
 
 
-def list_models(prefix: str) -> None:
+def list_models(prefix: str, *, as_json: bool) -> None:
     """Print the stored models whose name starts with `prefix`, ignoring case."""
     with connect() as client:
-        models = client.models()
-        now = datetime.now(UTC)
-        rows = [_stored(model, now) for model in models if starts_with(model, prefix)]
+        models = [model for model in client.models() if starts_with(model, prefix)]
+        if as_json:
+            print_json({"models": [model.fields for model in models]})
+        else:
+            print_models(models)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print what the server's API says."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_models(models: list[Reply], prefix: str = "") -> None:
+    """Print a table of stored models."""
+    now = datetime.now(UTC)
+    rows = [_stored(model, now) for model in models if starts_with(model, prefix)]
     print(table(("NAME", "ID", "SIZE", "MODIFIED"), rows), end="")
 
 
@@ -35,10 +51,13 @@ def _stored(model: Reply, now: datetime) -> tuple[str, ...]:
     return model.text("name"), model.text("digest")[:_ID], short_size(model.number("size")), modified
 
 
-def ps() -> None:
-    """Print the loaded models."""
+def ps(prefix: str, *, as_json: bool) -> None:
+    """Print the loaded models whose name starts with `prefix`, ignoring case."""
     with connect() as client:
-        models = client.loaded()
+        models = [model for model in client.loaded() if starts_with(model, prefix)]
+        if as_json:
+            print_json({"models": [model.fields for model in models]})
+            return
         now = datetime.now(UTC)
         rows = [_process(model, now) for model in models]
     print(table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows), end="")
@@ -95,6 +114,22 @@ def pull(model: str, *, insecure: bool) -> None:
     require_name(model, "invalid model name")
     with connect() as client:
         fetch(client, model, insecure=insecure)
+
+
+def pull_all(*, insecure: bool) -> None:
+    """Pull every stored model again. Raises CommandError if some could not be, after all have been tried."""
+    failed = []
+    with connect() as client:
+        names = [model.text("name") for model in client.models()]
+        for name in names:
+            print(name, file=sys.stderr)
+            try:
+                fetch(client, name, insecure=insecure)
+            except ResponseError as error:
+                print(f"{name}: {error.error}", file=sys.stderr)
+                failed.append(name)
+    if failed:
+        raise CommandError(f"{len(failed)} of {len(names)} models could not be pulled: {', '.join(failed)}")
 
 
 def fetch(client: Client, model: str, *, insecure: bool) -> None:

@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.answer import AnswerPrinter, timings
+from cli.answer import AnswerPrinter, timings, truncation
 from cli.arguments import CommandError, require_name
 from cli.attachments import Attachment, read
 from cli.client import MISSING, Client, ResponseError, connect
-from cli.commands import Commands, Leave
-from cli.input import FILE, History, LineReader, is_stdin, read_piped
+from cli.input import FILE, History, is_stdin, read_piped
 from cli.models import fetch
 from cli.progress import spinning
 from cli.reply import Reply
@@ -35,15 +34,16 @@ def run(session: Session, words: list[str], images: list[Path], options: EmbedOp
             prompt = _prompt(words)
             print_vectors(client, session.model, [prompt] if prompt else [], options)
             return
-        if session.think is None and "thinking" in capabilities:
-            session.think = True
         session.adapt_to(capabilities)
         if words or images or not (sys.stdin.isatty() and sys.stdout.isatty()):
             files = [read(path) for path in images]  # before the prompt: one may be a pipe
             _answer(client, session, _prompt(words, images), files)
         else:
             session.load(client)
-            Repl(client, session, LineReader(History(FILE, kept=not settings.no_history))).run()
+            from cli.repl import Repl  # the line editor takes longer to import than all of this
+
+            history = History(FILE, kept=not settings.no_history)
+            Repl(client, session, history, settings.environ.get("TERM", "")).run(described)
 
 
 def terminal_width() -> int:
@@ -77,8 +77,10 @@ def _answer(client: Client, session: Session, prompt: str, files: list[Attachmen
     answer = AnswerPrinter(sys.stdout, session.look)
     answer.follow(spinning(session.generate(client, message)))
     print("\n")
-    if session.verbose and answer.final is not None:
-        print(timings(answer.final), end="", file=sys.stderr)
+    if answer.final is not None:
+        print(truncation(answer.final), end="", file=sys.stderr)
+        if session.verbose:
+            print(timings(answer.final), end="", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,47 +110,3 @@ def print_vectors(client: Client, model: str, texts: list[str], options: EmbedOp
     )
     for vector in vectors:
         print(json.dumps(vector, separators=(",", ":")))
-
-
-_GREETING = "Write a message; /? for help, /bye or Ctrl-D to leave."
-
-
-class Repl:
-    """The interactive session: read a message, print the answer, repeat. A failure or Ctrl-C ends only an answer."""
-
-    def __init__(self, client: Client, session: Session, lines: LineReader) -> None:
-        self._client = client
-        self._session = session
-        self._lines = lines
-        self._commands = Commands(client, session, lines.history)
-
-    def run(self) -> None:
-        """Run the session."""
-        print(_GREETING)
-        while True:
-            try:
-                self._step(self._lines.read())
-            except KeyboardInterrupt:
-                print()
-            except CommandError as error:
-                print(f"Error: {error}", file=sys.stderr)
-            except (EOFError, Leave):
-                return
-
-    def _step(self, text: str) -> None:
-        with self._client.explained():
-            if text.startswith("/") and not self._session.begins_with_file(text):
-                self._commands.run(text)
-            elif text.strip():
-                self._turn(text)
-
-    def _turn(self, text: str) -> None:
-        message = self._session.message(text)
-        answer = AnswerPrinter(sys.stdout, self._session.look)
-        try:
-            answer.follow(spinning(self._session.chat(self._client, message)))
-        finally:
-            self._session.remember(message, answer)
-            print("\n")
-        if self._session.verbose and answer.final is not None:
-            print(timings(answer.final), file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,14 +15,16 @@ from cli.reply import Reply
 
 @dataclass(kw_only=True)
 class Session:
-    """The state of `pronk run`. `think` None is the model's default, `keep_alive` None the server's.
+    """The state of `pronk run`. `think` None is the model's default, `keep_alive` and `truncate` None the server's.
 
-    `verbose` prints timings after each answer; `look` says how answers are printed. `takes_files`: the model sees or
-    hears, so files that a message names go along.
+    `think_is_chosen`: by the user, so another model does not change it. `verbose` prints timings after each answer;
+    `look` says how answers are printed. `takes_files`: the model sees or hears, so files that a message names go along.
     """
 
     model: str
     think: Think | None = None
+    think_is_chosen: bool = False
+    truncate: bool | None = None
     output_format: Format = None
     keep_alive: str | None = None
     system: str = ""
@@ -32,8 +34,10 @@ class Session:
     options: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
 
-    def adapt_to(self, capabilities: Iterable[str]) -> None:
-        """Note what the model can do."""
+    def adapt_to(self, capabilities: Collection[str]) -> None:
+        """Note what the model can do. One that can think does, unless the user has chosen."""
+        if not self.think_is_chosen:
+            self.think = True if "thinking" in capabilities else None
         self.takes_files = not {"vision", "audio"}.isdisjoint(capabilities)
 
     def begins_with_file(self, text: str) -> bool:
@@ -68,6 +72,7 @@ class Session:
             "format": self.output_format,
             "options": self.options or None,
             "keep_alive": self.keep_alive,
+            "truncate": self.truncate,
         }
 
     def load(self, client: Client) -> None:

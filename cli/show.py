@@ -2,48 +2,87 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cli.answer import AnswerPrinter, Look
 from cli.arguments import CommandError
 from cli.client import Client, connect
 from cli.human import Row, section
+from cli.input import PROMPT
+from cli.models import print_json
 from cli.reply import Reply
+from modelfile.printer import parameter_commands
 from registry.gguf.types import parameter_size
+
+if TYPE_CHECKING:
+    from cli.session import Session
 
 PARTS = ("license", "modelfile", "parameters", "system", "template")
 _LINES = 2  # lines of a system prompt or a license in the overview
+_NAME_WIDTH = 30  # of a parameter, as the server writes it
 _ITEMS = 3  # items shown of a long list in the details
 
 
-def show(model: str, parts: list[str], *, verbose: bool) -> None:
+def show(model: str, parts: list[str], *, verbose: bool, as_json: bool) -> None:
     """Print the overview, or the one requested part. Raises CommandError for several parts."""
+    if as_json and parts:
+        raise CommandError("--json shows everything: it goes with --verbose alone")
     if len(parts) > 1:
         names = [f"'--{name}'" for name in PARTS]
         raise CommandError(f"only one of {', '.join(names[:-1])}, or {names[-1]} can be specified")
     with connect() as client:
-        if parts:
+        if as_json:
+            print_json(client.describe(model, verbose=verbose).fields)
+        elif parts:
             print_part(client, model, parts[0])
         else:
             print_overview(client, model, verbose=verbose)
 
 
-def print_part(client: Client, model: str, part: str) -> None:
-    """Print one of PARTS."""
-    text = client.describe(model).text(part)
+def print_part(client: Client, model: str, part: str, session: Session | None = None) -> None:
+    """Print one of PARTS, with what was set in a session."""
+    text = _with_settings(client.describe(model), session).text(part)
     # System prompt and template are verbatim, without an added line end.
     sys.stdout.write(text if part in ("system", "template") else f"{text}\n")
 
 
-def print_overview(client: Client, model: str, *, verbose: bool = False) -> None:
-    """Print a model's sections; `verbose` adds metadata and tensors."""
-    described = client.describe(model, verbose=verbose)
+def print_overview(client: Client, model: str, *, verbose: bool = False, session: Session | None = None) -> None:
+    """Print a model's sections, with what was set in a session; `verbose` adds metadata and tensors."""
+    described = _with_settings(client.describe(model, verbose=verbose), session)
     sections = list(_sections(described))
     if verbose:
         sections += _details(described)
     sys.stdout.write("".join(section(title, rows) for title, rows in sections if rows))
+
+
+def print_messages(described: Reply, look: Look) -> None:
+    """Print the messages that a model begins with, as a conversation with it looks."""
+    for message in described.objects("messages"):
+        text = message.text("content")
+        if message.text("role") == "user":
+            print(f"{PROMPT}{text}")
+        elif message.text("role") == "assistant":
+            AnswerPrinter(sys.stdout, look).follow([Reply({"response": text})])
+            print("\n")
+
+
+def _with_settings(described: Reply, session: Session | None) -> Reply:
+    """The description, with the system prompt and the parameters that a session has in place of the model's own."""
+    if session is None:
+        return described
+    fields = dict(described.fields)
+    own = [line for line in described.text("parameters").splitlines() if line.split(" ")[0] not in session.options]
+    changed = [
+        f"{command.name:<{_NAME_WIDTH}} {json.dumps(command.value) if command.name == 'stop' else command.value}"
+        for command in parameter_commands(session.options)
+    ]
+    fields["parameters"] = "\n".join([*own, *changed])
+    fields["system"] = session.system or described.text("system")
+    return Reply(fields)
 
 
 def _sections(described: Reply) -> Iterable[tuple[str, list[Row]]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fastapi.routing import APIRoute
 
+import cli.main
 import modelfile.parameters
 import server.metrics
 import server.settings
@@ -44,7 +45,21 @@ def _route(path: str, meaning: str, methods: set[str]) -> str:
     return f"| {', '.join(sorted(methods))} | `{path}` | {scope_of(path) or '—'} | {meaning} |"
 
 
+def verbs() -> str:
+    """The table of the command line's verbs: how each is called, its flags, what it does."""
+    rows = ["| verb | flags | what it does |", "|---|---|---|"]
+    for name, verb in cli.main.app.commands.items():
+        if not verb.hidden:
+            words = " ".join(
+                [name, *(str(param.metavar) for param in verb.params if param.param_type_name == "argument")]
+            )
+            flags = [f"`{option}`" for param in verb.params for option in param.opts if option.startswith("--")]
+            rows.append(f"| `{words}` | {', '.join(flags)} | {(verb.help or '').replace('|', '/')} |")
+    return "\n".join(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "cli.md": verbs,
     "environment.md": server.settings.markdown,
     "metrics.md": server.metrics.markdown,
     "options.md": modelfile.parameters.markdown,

@@ -14,6 +14,7 @@ from types import TracebackType
 from tests.serving import PATIENCE, ROOT
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
+_FORWARD = re.compile(r"\x1b\[(\d*)C")  # a line editor draws blanks at the end of a line so
 _SPINNER = re.compile("[\u2800-\u28ff] *\n?")  # with the line that it takes until it is wiped away
 # The first terminal that the leader of a session opens is the one whose keys become signals.
 # Whoever runs the tests in the background ignores Ctrl-C, and that is inherited.
@@ -55,7 +56,8 @@ class Terminal:
     @property
     def text(self) -> str:
         """All that was shown so far."""
-        return _SPINNER.sub("", _CONTROL.sub("", self.raw))
+        drawn = _FORWARD.sub(lambda match: " " * int(match[1] or 1), self.raw)
+        return _SPINNER.sub("", _CONTROL.sub("", drawn))
 
     def type(self, keys: str) -> None:
         """Press keys: `\\n` is Enter, `\\x03` Ctrl-C, `\\x04` Ctrl-D, `\\udcff` the byte 255."""

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from cli.input import FILE, History, LineReader
+from cli.input import is_open, message_of
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,10 @@ from cli.input import FILE, History, LineReader
         ('What does """ mean in Python?\n', 'What does """ mean in Python?'),
     ],
 )
-def test_one_message(monkeypatch: pytest.MonkeyPatch, typed: str, message: str) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-    lines = LineReader(History(FILE, kept=False))
-    assert lines.read() == message
-    with pytest.raises(EOFError):
-        lines.read()
+def test_one_message(typed: str, message: str) -> None:
+    lines = io.StringIO(typed)
+    text = lines.readline().removesuffix("\n")
+    while is_open(text):
+        text += "\n" + lines.readline().removesuffix("\n")
+    assert message_of(text) == message
+    assert lines.read() == ""

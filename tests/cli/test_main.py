@@ -137,7 +137,23 @@ def test_help(alone: Pronk) -> None:
     assert shown == alone.succeed() == alone.succeed("-h")
     listed = [line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()]
     assert listed == [
-        *("serve", "create", "run", "embed", "show", "pull", "push", "list", "ps", "plan", "stop", "cp", "rm", "doctor")
+        *(
+            "serve",
+            "create",
+            "run",
+            "embed",
+            "show",
+            "pull",
+            "push",
+            "list",
+            "ps",
+            "plan",
+            "stop",
+            "cp",
+            "rm",
+            "doctor",
+        ),
+        *("keys", "completion", "help"),
     ]
     for verb in [*listed, "ls", "start"]:
         assert alone.succeed(verb, "--help").startswith(f"Usage: pronk {verb} [OPTIONS]")

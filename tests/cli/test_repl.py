@@ -48,7 +48,8 @@ def test_a_message_of_many_lines(terminal: Terminal) -> None:
     for line in ('"""', "Hello!"):
         terminal.type(f"{line}\n")
         terminal.expect("\n... ")
-    assert terminal.say('"""') == HELLO
+    shown_again = '... Hello!\n... """\n'  # the whole message is drawn once more when it is sent
+    assert terminal.say('"""') == f"{shown_again}{HELLO}"
 
 
 def test_a_system_prompt(terminal: Terminal) -> None:
