@@ -65,7 +65,7 @@ from engine.prompting import (
 from engine.rerank import rerank
 from engine.second_chances import SecondChances
 from engine.tokenization import detokenize, tokenize
-from registry.logfields import TRACE, fields
+from registry.logfields import TRACE, fields, tell_request
 from registry.storage.store import Store
 
 
@@ -212,6 +212,7 @@ class Engine:
         """Log one line for texts that were read and not answered, and count their tokens."""
         seconds = (time.perf_counter_ns() - job.started) / 1e9
         log.info(what, extra=fields(model=job.model.name.shortest, **values, tokens=tokens, seconds=seconds))
+        tell_request(model=job.model.name.shortest, prompt_tokens=tokens)
         self._metrics.read(job.model.name.shortest, tokens)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:

@@ -38,7 +38,7 @@ from engine.metrics import Answered, EngineMetrics
 from engine.model import Model
 from modelfile.parameters import Options
 from registry.gguf import GGUFArray
-from registry.logfields import fields
+from registry.logfields import fields, tell_request
 
 NEVER_SHIFTING = ("deepseek2",)
 ALWAYS_TOKENIZED = 4 << 20  # characters: a shorter text is tokenised however small the context is
@@ -256,6 +256,7 @@ class Generation:
         if cut := {name: count for name, count in self._truncation.items() if count}:
             log.warning("prompt truncated", extra=fields(model=self._model, **cut))
         log.info("answered", extra=fields(model=self._model, **values, seconds=latency, end=end))
+        tell_request(model=self._model, **values, end=end)
         self._metrics.answered(self._model, answer)
 
     @property

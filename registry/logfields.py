@@ -24,6 +24,19 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the HTTP request that this context works for, "" outside of one."""
 
 
+ANSWERS: ContextVar[dict[str, Any] | None] = ContextVar("answers", default=None)
+"""What the line of the HTTP request that this context works for tells of its answers; None outside of one."""
+
+
+def tell_request(**values: Any) -> None:
+    """Add fields of an answer to the line of its HTTP request. Tokens of several answers are added up."""
+    told = ANSWERS.get()
+    if told is not None:
+        told |= values | {
+            name: told.get(name, 0) + number for name, number in values.items() if name.endswith("tokens")
+        }
+
+
 def fields(**values: Any) -> dict[str, Any]:
     """The `extra` of a log call. Fields that are None are omitted; `request_id` overrides the current request's."""
     return {"fields": values}

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.fair_queue import CACHE_OWNER, CLIENT, PROGRAM
-from registry.logfields import REQUEST_ID, fields
+from registry.logfields import ANSWERS, REQUEST_ID, fields
 from server.http.access import Access, Refused
 from server.http.cors import Headers, Origins
 from server.http.errors import ErrorInfo, ErrorObject, plain_error
@@ -74,6 +74,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         REQUEST_ID.set(request_id := _request_id(scope))
+        ANSWERS.set({})
         CLIENT.set(_client(scope))
         PROGRAM.set(_header(scope, b"user-agent")[:MOST_NAME])
         id_headers = [(REQUEST_ID_HEADER, request_id.encode()), *self.id_headers(scope, request_id)]
@@ -173,6 +174,7 @@ class Answered:
                 status=self.status,
                 ms=round(seconds * 1000, 1),
                 client=f"{address}:{port}",
+                **(ANSWERS.get() or {}),
                 key=self.key.name if self.key else None,
             ),
         )

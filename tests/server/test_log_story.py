@@ -100,6 +100,23 @@ def test_an_answer_is_one_line(log: Log) -> None:
     assert all(line[name] > 0 for name in ("tokens_per_second", "first_token_ms", "seconds"))
 
 
+def test_the_line_of_a_request_has_all(log: Log) -> None:
+    messages = [{"role": "user", "content": "Hello"}]
+    post(log.served, "/api/chat", CHAT | {"options": {"num_predict": 5}}, "all-0")
+    answer, request = (log.one(message, request_id="all-0") for message in ("answered", "request"))
+    told = ("model", "prompt_tokens", "cached_tokens", "tokens", "tokens_per_second", "first_token_ms", "end")
+    assert {name: request[name] for name in told} == {name: answer[name] for name in told}
+    assert request["client"].startswith("127.0.0.1:")
+    several = {"model": "tinychat", "messages": messages, "n": 2, "max_tokens": 4}
+    usage = post(log.served, "/v1/chat/completions", several, "all-1").json()["usage"]
+    assert log.one("request", request_id="all-1")["tokens"] == usage["completion_tokens"]
+    embedded = post(log.served, "/api/embed", {"model": "tinychat", "input": "one"}, "all-2").json()
+    request = log.one("request", request_id="all-2")
+    assert (request["model"], request["prompt_tokens"]) == ("tinychat:latest", embedded["prompt_eval_count"])
+    httpx.get(f"{log.served.url}/api/tags", headers={"X-Request-Id": "all-3"}, **LOOPBACK)
+    assert "model" not in log.one("request", request_id="all-3")
+
+
 def test_a_client_that_leaves(log: Log) -> None:
     long = {"type": "array", "items": {"enum": ["one", "two", "three"]}, "minItems": 300}
     endless = CHAT | {"stream": True, "format": long, "options": {"num_predict": -1}}
