@@ -257,7 +257,7 @@ class Engine:
             await lease.take_grown(len(prompt.text.encode()) + answer_room(job.options))
             asked = (job.options, lease, prompt, grammar, prepared.thinking, prepared.triggers)
             submit = build_submit(job.model, request, *asked)
-            with self._explained_deaths():
+            with self._explained_deaths(job):
                 async with aclosing(generation.deltas(submit, prompt, reader, prepared.late_grammar)) as deltas:
                     async for delta in deltas:
                         with lease.handing_over():
@@ -274,7 +274,7 @@ class Engine:
         async def served() -> T:
             job = await self._job(request)
             async with self._loaded(job, embeds=embeds) as lease:
-                with self._explained_deaths():
+                with self._explained_deaths(job):
                     return await work(job, lease, time.perf_counter_ns() - job.started)
 
         return await self._tried_twice(served)
@@ -391,11 +391,11 @@ class Engine:
             yield lease
 
     @contextmanager
-    def _explained_deaths(self) -> Iterator[None]:
-        """Turn RunnerDied into EngineStopped while the engine stops; else add what is known of the installation."""
+    def _explained_deaths(self, job: Job) -> Iterator[None]:
+        """Turn RunnerDied into EngineStopped while the engine stops; else add what is known of such deaths."""
         try:
             yield
         except RunnerDied as error:
             if self._pool.stopping:
                 raise EngineStopped from None
-            raise self._pool.explained(error) from None
+            raise self._pool.explained(error, str(job.model.weights)) from None

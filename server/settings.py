@@ -70,13 +70,25 @@ class Settings:
         "context length of requests and models without `num_ctx`; unless it is set, theirs grows as needed",
     )
     num_parallel: int = variable(
-        "OLLAMA_NUM_PARALLEL", env.parse_uint, 0, "from memory", "most requests that one model works on at once"
+        "OLLAMA_NUM_PARALLEL",
+        env.parse_uint,
+        0,
+        "from memory",
+        "most requests that one model works on at once, up to 128; 0: from memory",
     )
     max_loaded_models: int = variable(
-        "OLLAMA_MAX_LOADED_MODELS", env.parse_uint, 0, "3 per GPU; 3 on CPU", "most models loaded at once"
+        "OLLAMA_MAX_LOADED_MODELS",
+        env.parse_uint,
+        0,
+        "3 per GPU; 3 on CPU",
+        "most models loaded at once; 0: the default",
     )
     max_queue: int = variable(
-        "OLLAMA_MAX_QUEUE", env.parse_uint, 512, "512", "most requests that wait for a load; more get a 503"
+        "OLLAMA_MAX_QUEUE",
+        env.parse_uint,
+        512,
+        "512",
+        "most requests that wait for a load behind the first one; more get a 503",
     )
     flash_attention: bool | None = variable(
         "OLLAMA_FLASH_ATTENTION", env.parse_automatic_bool, None, "automatic", "flash attention: 1 on, 0 off"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelfile.operating_system import control_groups
+from modelfile.operating_system import PROC, control_groups
 
 _NO_LIMIT = 1 << 62  # bytes; v1 writes a number as large where there is none
 _V2 = ("memory.max", "memory.current", "inactive_file")
@@ -23,6 +23,19 @@ def memory_limit() -> tuple[int, int] | None:
 def swap_limit(most: int) -> int:
     """Bytes of swap that may be used, `most` without a limit."""
     return min(_swap_limits(), default=most)
+
+
+def oom_kills() -> int | None:
+    """How many processes the system has killed for want of memory: of our control group, else of the machine.
+
+    None where nobody counts.
+    """
+    for folder in control_groups("memory"):
+        for name in ("memory.events", "memory.oom_control"):
+            if "oom_kill " in (text := _text(folder / name)):
+                return _value(text, "oom_kill")
+    text = _text(PROC / "vmstat")
+    return _value(text, "oom_kill") if "oom_kill " in text else None
 
 
 def cpu_quota() -> float | None:
@@ -72,5 +85,9 @@ def _number(text: str) -> int | None:
 
 
 def _statistic(path: Path, name: str) -> int:
-    lines = (line.partition(" ") for line in _text(path).splitlines())
+    return _value(_text(path), name)
+
+
+def _value(text: str, name: str) -> int:
+    lines = (line.partition(" ") for line in text.splitlines())
     return next((_number(value) or 0 for key, _, value in lines if key == name), 0)

@@ -20,8 +20,11 @@ VERDICT_LASTS: Final = 300.0  # seconds that such a load is not tried again
 V = TypeVar("V")
 
 
-def how_it_ended(code: int, last_words: str = "") -> str:
-    """One line on the end of a child from its exit code (negative: the signal) and its last message."""
+def how_it_ended(code: int, last_words: str = "", *, out_of_memory: bool = False) -> str:
+    """One line on the end of a child from its exit code (negative: the signal) and its last message.
+
+    `out_of_memory`: the system has killed somebody for want of memory.
+    """
     if code >= 0:
         return last_words or f"it ended with exit status {code}"
     number = -code
@@ -31,7 +34,8 @@ def how_it_ended(code: int, last_words: str = "") -> str:
     if last_words:
         return last_words
     if number == signal.SIGKILL:
-        return "it was killed (SIGKILL), maybe because the system ran out of memory"
+        likely = "; out of memory is likely: the system has killed a process for that" if out_of_memory else ""
+        return f"it was killed by signal 9 (SIGKILL){likely}"
     return f"it was ended by {name_of(number)}"
 
 

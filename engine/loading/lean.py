@@ -14,6 +14,11 @@ from engine.loading.memory import SMALLER_CONTEXTS, Limits, MemoryPlan
 from engine.loading.state import LoadSpec
 from engine.messages import LoadModel
 
+WAYS = (
+    "one request at once, shorter forward passes, no prompt cache",
+    "a smaller context if nobody has set one, half of the layers on GPUs",
+)
+"""What the second attempt does without, and what the third does without besides."""
 BATCH = 128  # tokens of one forward pass
 CONTEXTS = (*SMALLER_CONTEXTS, 2048)  # tokens
 

@@ -18,6 +18,7 @@ from engine.loading.state import CacheSize, LoadSpec, RunnerView
 from engine.messages import Loaded
 from engine.model import Model
 from registry.logfields import fields
+from registry.names import ModelName
 
 log = logging.getLogger("pronk.engine")
 
@@ -118,6 +119,11 @@ class LoadedModel:
         """A request has asked for it by this name."""
         self.names.pop(model.name.full, None)
         self.names[model.name.full] = model.digest
+
+    @property
+    def name(self) -> str:
+        """The name by which it was last asked for."""
+        return ModelName.parse(next(reversed(self.names), self.model.name.full)).shortest
 
     def shown(self, view: RunnerView, now: float) -> RunningModel:
         """The model as `/api/ps` shows it. `now` is the time by the scheduler's clock, in seconds."""

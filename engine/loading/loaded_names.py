@@ -76,7 +76,7 @@ class LoadedNames:
                 continue
             named = await asyncio.to_thread(self._named)
             for key in keys - set(named):
-                self._pool.expire(key)
+                self._pool.expire(key, "no model has these weights any more")
             self._others = await asyncio.to_thread(self._replacements, dict(self._used), named)
 
     def _named(self) -> dict[str, set[ModelName]]:

@@ -21,10 +21,11 @@ from prometheus_client.core import Metric
 from engine import selftest
 from engine.api import LoadingModel, LoadPlan, RunningModel
 from engine.errors import EngineError, EngineStopped, LoadFailed, ModelReplaced, OutOfMemory, RunnerDied, ServerBusy
-from engine.loading import devices, shortage
+from engine.loading import devices, lean, shortage
 from engine.loading.charge import total
 from engine.loading.config import PoolConfig
 from engine.loading.crashes import LoadCrashes
+from engine.loading.deaths import TOLD, Deaths
 from engine.loading.derivations import Weights
 from engine.loading.devices import Device
 from engine.loading.gauges import ModelState, PoolState, gauges
@@ -58,6 +59,7 @@ from registry.logfields import REQUEST_ID, fields
 
 LOADED_PER_DEVICE = 3  # models, unless the configuration says how many
 MOST_LOADS = 4  # side by side; a load keeps one core busy, or a disk
+LONG_LOAD = 1 << 30  # bytes; the log tells of such a load when it begins
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
 log = logging.getLogger("pronk.engine")
 
@@ -88,6 +90,7 @@ class RunnerPool:
         self._spare = SpareProcess(config.environ, config.watchdog, config.load_timeout, self._greeted)
         self._timer: asyncio.TimerHandle | None = None
         self._crashes = LoadCrashes(self._run_self_test)
+        self._deaths = Deaths()
         self._told_containment = False
         self.stopping = False
 
@@ -233,19 +236,22 @@ class RunnerPool:
                 lease.give_up(now)
                 self._apply(self._scheduler.finished(ticket, now))
 
-    def expire(self, key: str) -> None:
-        """Unload a model as soon as nothing runs in it."""
-        self._apply(self._scheduler.expire(key, time.monotonic()))
+    def expire(self, key: str, reason: str = "stopped by a request") -> None:
+        """Unload a model as soon as nothing runs in it; `reason` is for the log."""
+        self._apply(self._scheduler.expire(key, time.monotonic(), reason))
 
     def must_refuse(self, key: str) -> bool:
         """Whether any request for the weights with this path would get ServerBusy."""
         return self._scheduler.must_refuse(key)
 
-    def explained(self, error: RunnerDied) -> RunnerDied:
-        """The same error; it also names the installation's fault if the self-test has found one."""
-        if not error.crashed or not (fault := self._crashes.fault):
-            return error
-        return RunnerDied(f"{error.detail}; {fault}", crashed=True)
+    def explained(self, error: RunnerDied, key: str) -> RunnerDied:
+        """The same error of the model with this key; it also tells what is known of such deaths.
+
+        That is the installation's fault if the self-test has found one, and how many processes have ended lately.
+        """
+        fault = self._crashes.fault if error.crashed else ""
+        detail = "; ".join(text for text in (error.detail, fault, self._deaths.told(key)) if text)
+        return error if detail == error.detail else RunnerDied(detail, crashed=error.crashed, killed=error.killed)
 
     @property
     def at_fault(self) -> bool:
@@ -429,6 +435,7 @@ class RunnerPool:
             asyncio.get_running_loop().call_later(SPARE_DELAY, self._spare.prepare, context=Context())
         self._forget_load(key)
         self._loaded[key] = loaded
+        loaded.process.on_end = partial(self._note_death, key, loaded)
         # Its end belongs to no request.
         Context().run(self._in_background, self._watch(key, loaded, attempt.identity))
         now = time.monotonic()
@@ -444,6 +451,7 @@ class RunnerPool:
         if attempt.killed and not again:
             self._crashes.killed(attempt.identity, reason)
         values = {"model": self._name(key), "attempt": attempt.number, "next": "a leaner one" if again else "none"}
+        values |= {"leaner": lean.WAYS[min(attempt.number, len(lean.WAYS)) - 1]} if again else {}
         log.log(logging.WARNING if again else logging.ERROR, "out of memory: %s", reason, extra=fields(**values))
         self._apply(actions)
 
@@ -466,6 +474,13 @@ class RunnerPool:
             plan.placement.require()
             self._scheduler.reserve(key, self._ledger.charge(plan.placement))
             self._planned[key] = plan.size
+        told = {"bytes": plan.size, "context": plan.num_ctx, "parallel": plan.n_parallel, "attempt": attempt.number}
+        level = logging.INFO if plan.size >= LONG_LOAD else logging.DEBUG
+        log.log(level, "loading", extra=fields(model=attempt.model.name.shortest, **told))
+        if plan.generates and plan.n_parallel < self._config.num_parallel:
+            told = {"asked": self._config.num_parallel, "parallel": plan.n_parallel, "context": plan.num_ctx}
+            message = "fewer requests at once than OLLAMA_NUM_PARALLEL asks for"
+            log.warning(message, extra=fields(model=attempt.model.name.shortest, **told))
         if first and not plan.placement.fits:
             shortage.warn(attempt.model.name.shortest, plan.placement)
         return spec, plan
@@ -509,7 +524,9 @@ class RunnerPool:
             self._lose(key, loaded)
         if not loaded.lost:  # it was told to end
             return
-        values = {"model": loaded.model.name.shortest, "pid": process.pid}
+        count, seconds = self._deaths.lately(key)
+        often = {"deaths": count, "within_seconds": seconds} if count >= TOLD else {}
+        values = {"model": loaded.name, "pid": process.pid, **often}
         log.error("process ended unexpectedly: %s", process.ending, extra=fields(**values))
         self._metrics.unloaded(loaded.label, "crashed")
         if process.cause and not process.answered and not self.stopping:
@@ -521,6 +538,11 @@ class RunnerPool:
     ) -> None:
         loaded.log_unload(reason, seconds, **values)
         self._metrics.unloaded(loaded.label, reason)
+
+    def _note_death(self, key: str, loaded: LoadedModel) -> None:
+        """A process has ended; one that was told to is no longer among the loaded ones."""
+        if loaded.lost or self._loaded.get(key) is loaded:
+            self._deaths.note(key)
 
     def _greeted(self, process: RunnerProcess) -> None:
         """A process has told what the library does with weights here, and what it is held to."""

@@ -25,7 +25,9 @@ from engine.errors import (
     RunnerError,
 )
 from engine.fair_queue import CACHE_OWNER, asking
+from engine.loading import devices
 from engine.loading.crashes import died_loading, how_it_ended
+from engine.loading.deaths import OUT_OF_MEMORY_KILLS
 from engine.loading.token_stream import TokenStream
 from engine.messages import (
     FRAME_HEADER,
@@ -71,6 +73,8 @@ from registry.logfields import REQUEST_ID, fields
 
 EXIT_GRACE = 1.0  # seconds between the end of the conversation and SIGKILL
 MOST_TOKENS = 1 << 31  # token ids are int32
+STALLED = "timed out waiting for llama-server to start - the load made no progress"
+PROGRESS = 1 << 20  # bytes that a process has in memory beyond what it had: it computes
 NO_MEMORY = "llama-server reported out-of-memory during startup"
 log = logging.getLogger("pronk.engine")
 
@@ -84,9 +88,9 @@ class RunnerProcess(asyncio.Protocol):
 
     `greeted` is set at its `Hello`, or at its end: then `copied_types` are the types of weights that the library copies
     (`runner.repacking`), and `containment` says what it cannot do any more. `stats` are the last that it told.
-    `answered`: it has finished a request. `ending` says how it ended, for users; `hung`: it was killed because it did
-    nothing any more. Its log records are written here, with its pid and `model`, the name under which the model was
-    loaded.
+    `answered`: it has finished a request. `on_end` is called at its end, before its requests fail. `ending` says how it
+    ended, for users; `hung`: it was killed because it did nothing any more. Its log records are written here, with its
+    pid and `model`, the name under which the model was loaded.
     """
 
     def __init__(self, patience: float) -> None:
@@ -104,11 +108,13 @@ class RunnerProcess(asyncio.Protocol):
         self._load: asyncio.Future[Loaded] | None = None
         self._stall: asyncio.Timeout | None = None
         self._stall_timeout = math.inf
+        self._resident = 0  # bytes, when the load last got on
         self.ending = ""
         self.hung = False
         self._heard = self._progress = False  # since the watchdog's last look
         self._signal = 0  # the signal that killed it, or 0
         self.answered = False
+        self.on_end: Callable[[], None] = lambda: None
         self._last_words = ""
         self._short_of_memory = False
         self._failure = ""  # why requests fail; empty while they do not
@@ -127,6 +133,7 @@ class RunnerProcess(asyncio.Protocol):
         It is killed when it gives no sign of life for `patience` seconds; inf: never. Before it has loaded a model it
         only must not be stopped.
         """
+        OUT_OF_MEMORY_KILLS.begin()
         self = cls(patience)
         self._process, ours = await start_child("engine.runner", environ)
         transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
@@ -176,15 +183,30 @@ class RunnerProcess(asyncio.Protocol):
             raise died_loading(f"the process had ended before: {self.ending}", self._signal, model_sent=False)
         self._load = asyncio.get_running_loop().create_future()
         self._stall_timeout = stall_timeout
+        self._resident = devices.resident_bytes(self.pid)
         self._send(spec)
         try:
-            async with asyncio.timeout(None if math.isinf(stall_timeout) else stall_timeout) as self._stall:
-                self.loaded = await self._load
-        except TimeoutError:
-            raise LoadFailed("timed out waiting for llama-server to start - the load made no progress") from None
+            while self.loaded is None:
+                await self._wait_for_progress()
         finally:
             self._load = self._stall = None
         return self.loaded
+
+    async def _wait_for_progress(self) -> None:
+        """Wait until the model is loaded, or as long as may pass without a message. Raises LoadFailed.
+
+        Who fills memory gets on, too: llama.cpp tells nothing while it clears a large KV cache.
+        """
+        assert self._load is not None
+        limit = self._stall_timeout
+        try:
+            async with asyncio.timeout(None if math.isinf(limit) else limit) as self._stall:
+                self.loaded = await asyncio.shield(self._load)
+        except TimeoutError:
+            before, self._resident = self._resident, devices.resident_bytes(self.pid)
+            if self._resident < before + PROGRESS:
+                told = f"for {limit:g} s, the limit that OLLAMA_LOAD_TIMEOUT sets"
+                raise LoadFailed(f"{STALLED} {told}") from None
 
     def submit(
         self, message: Submit, needs_room: Callable[[int, int], None] = lambda message_id, tokens: None
@@ -352,8 +374,10 @@ class RunnerProcess(asyncio.Protocol):
         await asyncio.wait((ended, closed), timeout=EXIT_GRACE)  # its last messages are still to be read
         self._transport.abort()
         code = self._process.returncode
-        self.ending = self._last_words if code is None else how_it_ended(code, self._last_words)
         self._signal = -(code or 0)
+        struck = self._signal == signal.SIGKILL and OUT_OF_MEMORY_KILLS.struck()
+        self.ending = self._last_words if code is None else how_it_ended(code, self._last_words, out_of_memory=struck)
+        self.on_end()
         self._fail_all(self.ending or "it does not end")
         values = {"pid": self.pid, "model": self.model or None, "ending": self.ending or None}
         log.debug("process ended", extra=fields(**values, request_id=None))
@@ -450,6 +474,7 @@ class RunnerProcess(asyncio.Protocol):
                 self.greeted.set()
             case Loading():
                 if self._stall is not None and self._stall.when() is not None:
+                    self._resident = devices.resident_bytes(self.pid)
                     self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_timeout)
             case Loaded():
                 self._settle(event)

@@ -220,12 +220,12 @@ class Scheduler:
             runner.expires_at = now + runner.keep_alive
         return self._reconcile(now)
 
-    def expire(self, key: str, now: float) -> list[Action]:
-        """Unload a model as soon as it is idle; does nothing if it is not loaded."""
+    def expire(self, key: str, now: float, reason: str = "") -> list[Action]:
+        """Unload a model as soon as it is idle; does nothing if it is not loaded. `reason` is for the log."""
         runner = self._runners.by_key.get(key)
         if runner is None:
             return []
-        runner.keep_alive, runner.expires_at = 0.0, now
+        runner.keep_alive, runner.expires_at, runner.stopped = 0.0, now, reason
         return self._reconcile(now)
 
     def unloaded(self, key: str, now: float) -> list[Action]:
@@ -281,7 +281,7 @@ class Scheduler:
     def _grant(self, waiting: Waiting, runner: Runner) -> Action:
         """Let a request run, in a grown context with cells of its own, if these cost nobody anything."""
         if waiting.keep_alive is not None:
-            runner.keep_alive = waiting.keep_alive
+            runner.keep_alive, runner.stopped = waiting.keep_alive, ""
         runner.active[waiting.ticket] = waiting.spec.num_ctx
         self._runners.by_ticket[waiting.ticket] = runner
         runner.widens |= waiting.spec.num_ctx > runner.first_ctx
@@ -299,5 +299,6 @@ class Scheduler:
         idle = [runner for runner in self._runners.by_key.values() if runner.idle and runner.expires_at is not None]
         expired = [runner for runner in idle if runner.expires_at is not None and runner.expires_at <= now]
         return [
-            self._runners.unload(runner, f"idle for its keep_alive of {runner.keep_alive:g} s") for runner in expired
+            self._runners.unload(runner, runner.stopped or f"idle for its keep_alive of {runner.keep_alive:g} s")
+            for runner in expired
         ]

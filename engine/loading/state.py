@@ -225,7 +225,8 @@ class Runner:
     it, with the tokens of context that each may use or wants. `spec` has the context that it has now, `cache` its
     cells; it was loaded with `first_ctx` tokens and `first_cells`, and took `first_size` bytes. A context of
     `refused_ctx` tokens could not be had. While its context changes, `resizing` is the ordered number of tokens, and it
-    takes `reserved` bytes more or `shrinks`; if it `widens`, more cells are looked for afterwards.
+    takes `reserved` bytes more or `shrinks`; if it `widens`, more cells are looked for afterwards. `stopped` says
+    why it is to go once it is idle, "" if only its time is over.
     """
 
     spec: LoadSpec
@@ -246,6 +247,7 @@ class Runner:
     reserved: Charge = NOTHING
     shrinks: bool = False
     widens: bool = False
+    stopped: str = ""
 
     @property
     def key(self) -> str:

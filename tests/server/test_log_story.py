@@ -156,7 +156,7 @@ def test_loads_evictions_and_unloads(log: Log) -> None:
     post(log.served, "/api/generate", {"model": "other", "keep_alive": 0}, "unload-1")
     unloaded = log.one("unloaded", model="other:latest")
     assert (unloaded["level"], unloaded["pid"]) == ("INFO", loaded["pid"])
-    assert unloaded["reason"] == "idle for its keep_alive of 0 s"
+    assert unloaded["reason"] == "stopped by a request"
 
 
 def test_pull_and_create_are_one_line_each(log: Log) -> None:

@@ -104,6 +104,18 @@ async def test_memory_that_others_use_is_told_once(
         assert (told["text"], told["free_bytes"]) == (shortage.BUSY, 10 * MIB)
 
 
+async def test_a_load_with_fewer_requests_at_once_than_asked_for_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "pronk.engine")
+    async with running(tmp_path / "models", num_parallel=1000) as engine:
+        assert await answer(engine, num_ctx=LITTLE)
+    (loading,) = [vars(record)["fields"] for record in caplog.records if record.message == "loading"]
+    (told,) = [vars(record)["fields"] for record in caplog.records if record.message.startswith("fewer requests")]
+    assert (told["asked"], told["parallel"]) == (1000, loading["parallel"])
+    assert loading["bytes"] > 0
+
+
 async def test_a_prompt_cache_is_no_part_of_the_size(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pronk.engine")
     async with running(tmp_path / "models", prompt_cache=200 * MIB) as engine:
