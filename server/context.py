@@ -36,6 +36,7 @@ from engine.model import Model, Models
 from registry.names import ModelName
 from registry.storage.store import Store
 from server.http.errors import HTTPError
+from server.http.hosts import is_loopback
 from server.metrics import ServerMetrics
 from server.settings import Settings
 from server.transfers import Transfers
@@ -126,6 +127,12 @@ def model_or_loaded(engine: EngineSurface, name: str) -> str:
     if len(loaded) != 1:
         raise HTTPError(f"model is required: {len(loaded) or 'no'} models are loaded", "model")
     return ModelName.parse(loaded[0].name).shortest
+
+
+def shares_files(request: Request) -> bool:
+    """Whether the client may name this machine's files, and be told where they are: it is on this machine."""
+    is_here = request.client is not None and is_loopback(request.client.host)
+    return is_here and settings_of(request).local_paths
 
 
 def settings_of(request: Request) -> Settings:

@@ -176,7 +176,11 @@ class Settings:
     )
     max_body: int = variable("PRONK_MAX_BODY", env.parse_uint, 64 << 20, "67108864", "largest JSON body in bytes")
     local_paths: bool = variable(
-        "PRONK_LOCAL_PATHS", env.parse_bool, True, "1", "clients on this machine may name its files when they create"
+        "PRONK_LOCAL_PATHS",
+        env.parse_bool,
+        True,
+        "1",
+        "clients on this machine may name its files when they create, and are told where a model's are",
     )
     api_keys: str = variable(
         "PRONK_API_KEYS",

@@ -12,10 +12,9 @@ from modelfile.create import CreateRequest, References, read_modelfile, with_mod
 from modelfile.create import create as make
 from modelfile.paths import expand, working_folder
 from registry.storage.store import Store
-from server.context import metrics_of, settings_of, store_of, transfers_of
+from server.context import metrics_of, settings_of, shares_files, store_of, transfers_of
 from server.http.body import BodyRoute
 from server.http.errors import HTTPError
-from server.http.hosts import is_loopback
 from server.http.openapi import lines
 from server.http.streaming import StreamingAnswer
 from server.ollama.create_schema import CreateBody
@@ -30,19 +29,12 @@ router = APIRouter(route_class=BodyRoute, responses=ERRORS)
 async def create(request: Request, body: CreateBody) -> Response:
     """Create a model from uploaded files or from another model."""
     settings, store = settings_of(request), store_of(request)
-    create_request = await asyncio.to_thread(
-        _create_request, store, body, trusted=settings.local_paths and _is_local(request)
-    )
+    create_request = await asyncio.to_thread(_create_request, store, body, trusted=shares_files(request))
     environ, pull = child_environment(settings.environ), partial(transfers_of(request).pull, insecure=False)
     prune, watchdog = not settings.no_prune, settings.watchdog
     steps = make(store, create_request, environ, pull=pull, prune=prune, watchdog=watchdog)
     steps = logged(store, create_request.name, "create", steps, metrics_of(request))
     return StreamingAnswer(steps, ProgressWriter(stream=body.stream))
-
-
-def _is_local(request: Request) -> bool:
-    """Whether the client is on this machine."""
-    return request.client is not None and is_loopback(request.client.host)
 
 
 def _create_request(store: Store, body: CreateBody, *, trusted: bool) -> CreateRequest:

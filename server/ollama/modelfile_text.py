@@ -28,16 +28,23 @@ def parameter_lines(parameters: Mapping[str, Any]) -> str:
     )
 
 
-def modelfile(model: Model, system: str, parameters: Mapping[str, Any]) -> str:
-    """The Modelfile that creates this model with these parameters and this system prompt."""
-    return _HEAD.format(name=model.name.shortest) + print_modelfile(_commands(model, system, parameters))
+def modelfile(model: Model, system: str, parameters: Mapping[str, Any], *, paths: bool) -> str:
+    """The Modelfile that creates this model with these parameters and this system prompt.
+
+    It begins with the `paths` of the model's files, or from the model by its name.
+    """
+    files = _files(model) if paths else iter([Command(Keyword.FROM, model.name.shortest)])
+    return _HEAD.format(name=model.name.shortest) + print_modelfile([*files, *_commands(model, system, parameters)])
 
 
-def _commands(model: Model, system: str, parameters: Mapping[str, Any]) -> Iterator[Command]:
+def _files(model: Model) -> Iterator[Command]:
     yield Command(Keyword.FROM, str(model.weights))
     yield from (Command(Keyword.ADAPTER, str(path)) for path in model.adapters)
     yield from (Command(Keyword.DRAFT, str(path)) for path in model.drafts)
     yield from (Command(Keyword.FROM, str(path)) for path in model.projectors)
+
+
+def _commands(model: Model, system: str, parameters: Mapping[str, Any]) -> Iterator[Command]:
     yield Command(Keyword.TEMPLATE, model.template or NO_TEMPLATE)
     config = model.config
     optional = ((Keyword.SYSTEM, system), (Keyword.RENDERER, config.renderer), (Keyword.PARSER, config.parser))

@@ -14,7 +14,7 @@ from engine.errors import CloudModel, ModelNotFound
 from engine.model import Model, Models
 from registry.gguf import GGUFArray, GGUFHeader, TensorInfo, read_header
 from registry.names import ModelName
-from server.context import models_of
+from server.context import models_of, shares_files
 from server.embedding_json import json_float32
 from server.http.body import BodyRoute, json_response
 from server.http.errors import CLOUD_DISABLED, Forbidden, HTTPError, NotFound
@@ -35,14 +35,14 @@ async def show(request: Request, body: ShowBody) -> Response:
     """Describe a model: Modelfile, template, metadata, tensors, capabilities."""
     if not body.model_name.strip():
         raise HTTPError("model is required")
-    answer = await asyncio.to_thread(_describe, models_of(request), body)
+    answer = await asyncio.to_thread(_describe, models_of(request), body, shares_files(request))
     if request.headers.get("user-agent", "").startswith(_COPILOT):
         answer["model_info"]["general.basename"] = body.model_name
     return await asyncio.to_thread(json_response, answer)  # megabytes with a vocabulary
 
 
-def _describe(models: Models, body: ShowBody) -> dict[str, Any]:
-    """The answer. Blocks: reads the model's files. Raises NotFound or Forbidden."""
+def _describe(models: Models, body: ShowBody, paths: bool) -> dict[str, Any]:
+    """The answer, without the `paths` of files or with them. Blocks: reads them. Raises NotFound or Forbidden."""
     try:
         model = models.resolve(body.model_name)
     except ModelNotFound:
@@ -54,7 +54,7 @@ def _describe(models: Models, body: ShowBody) -> dict[str, Any]:
     system = body.system or model.system
     answer = {
         "license": "\n".join(model.license),
-        "modelfile": modelfile(model, system, {**model.parameters, **body.options}),
+        "modelfile": modelfile(model, system, {**model.parameters, **body.options}, paths=paths),
         "parameters": parameter_lines(model.parameters),
         "template": (model.chat_template if model.route.uses_embedded_template else model.template) or NO_TEMPLATE,
         "system": system,

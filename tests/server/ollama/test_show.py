@@ -4,7 +4,10 @@ import httpx
 import pytest
 
 from registry.names import Digest
+from server.app import create_app
+from server.settings import Settings
 from tests.modelfile.create.models import ADAPTER, gguf
+from tests.server.fake_engine import FakeEngine
 
 
 async def show(client: httpx.AsyncClient, **body: object) -> httpx.Response:
@@ -31,6 +34,21 @@ async def test_what_has_no_template_gets_its_prompt_as_it_is(client: httpx.Async
     await client.post(f"/api/blobs/{digest}", content=weights)
     await client.post("/api/create", json={"model": "bare", "files": {"x.gguf": str(digest)}})
     assert (await show(client, model="bare")).json()["template"] == "{{ .Prompt }}"
+
+
+@pytest.mark.parametrize(("address", "is_told"), [("127.0.0.1", True), ("::1", True), ("192.0.2.7", False)])
+async def test_only_this_machine_is_told_where_files_are(
+    settings: Settings, engine: FakeEngine, address: str, is_told: bool
+) -> None:
+    app = create_app(settings, engine, engine.models)
+    transport = httpx.ASGITransport(app=app, client=(address, 5))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:11434") as client:
+        answer = await show(client)
+        assert (str(settings.models) in answer.text) is is_told
+        lines = answer.json()["modelfile"].splitlines()
+        assert ("FROM tinychat:latest" in lines) is not is_told
+        made = await client.post("/api/create", json={"model": "again", "modelfile": "\n".join(lines)})
+        assert (made.status_code, "success" in made.text) == (200, True)
 
 
 async def test_model_info(client: httpx.AsyncClient) -> None:
