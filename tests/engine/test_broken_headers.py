@@ -11,6 +11,7 @@ import pytest
 from engine.capabilities import TemplateTraits, all_capabilities
 from engine.loading.devices import Device
 from engine.loading.memory import Limits, Request, normalizes, plan
+from engine.loading.state import LoadOptions
 from engine.model import Models
 from modelfile.create.files import media_type
 from modelfile.published import layout_of
@@ -54,7 +55,7 @@ def look(header: GGUFHeader) -> None:
         json_response(_model_info(header, verbose=verbose))
     host = Device("cpu", "cpu", 8 * GIB, 8 * GIB)
     for gpus in ([], [GPU]):
-        plan(header, Request(num_ctx=4096), Limits(), host, gpus)
+        plan(header, Request(options=LoadOptions(num_ctx=4096)), Limits(), host, gpus)
 
 
 def test_one_value_of_a_wrong_kind(bare: Path, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tracemalloc
 from pathlib import Path
 
+import pytest
+
 from engine.model import CACHE_SIZE, NO_HEADER, Models
-from registry.gguf import read_header
+from registry.gguf import GGUFError, read_header
 from registry.names import Digest
 from tests.engine.test_engine import make_engine, store_model
 from tests.registry.gguf.test_reader import VOCABULARY
@@ -83,3 +85,12 @@ def test_weights_that_were_mended_are_read_anew(tmp_path: Path) -> None:
         blob.write(data)
         blob.commit()
     assert "general.architecture" in models.resolve("one").header.metadata
+
+
+def test_an_error_of_a_damaged_file_names_its_model(tmp_path: Path) -> None:
+    store = make_engine(tmp_path).store
+    store_model(store, "cut", VOCABULARY.read_bytes())
+    weights = Models(store).resolve("cut").weights
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(GGUFError, match=r"^cannot read the file of model 'cut:latest': unexpected EOF$"):
+        Models(store).resolve("cut")

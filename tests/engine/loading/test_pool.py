@@ -174,9 +174,9 @@ async def test_a_request_whose_process_is_killed_before_a_word_begins_anew_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(tmp_path / "models") as engine:
-        text = await answer(engine, "tinychat")
+        text = await long_read(engine)
         for deaths in (1, 2):
-            asked = asyncio.create_task(answer(engine, "tinychat"))
+            asked = asyncio.create_task(long_read(engine))
             killed: list[RunnerProcess] = []
             for _ in range(deaths):
                 killed.append(await process_with_work(engine, killed))
@@ -186,8 +186,15 @@ async def test_a_request_whose_process_is_killed_before_a_word_begins_anew_once(
             else:
                 with pytest.raises(RunnerDied, match="it was killed"):
                     await asked
-        assert await answer(engine, "tinychat") == text
+        assert await long_read(engine) == text
     assert [record.getMessage() for record in caplog.records].count("request begins anew") == 2
+
+
+async def long_read(engine: Engine) -> str:
+    """The answer to a prompt that takes so long to read that the process can be killed before its first word."""
+    options = GREEDY | {"num_predict": 3, "num_ctx": 8192}
+    request = GenerateRequest(model="tinychat", prompt="one two " * 3000, raw=True, options=options)
+    return (await collect(engine.generate(request)))[0]
 
 
 async def process_with_work(engine: Engine, others: list[RunnerProcess]) -> RunnerProcess:
