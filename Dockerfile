@@ -20,7 +20,8 @@ COPY scripts/install_engine.py scripts/build_flags.py scripts/link_duplicates.py
 RUN set -e; : "${ENGINE_DIGEST}"; \
     for wheel in /wheels/llama_cpp_python-*.whl; do if [ -e "$wheel" ]; then /opt/pronk/bin/pip install "$wheel"; fi; done; \
     /opt/pronk/bin/python scripts/install_engine.py; \
-    /opt/pronk/bin/python scripts/link_duplicates.py /opt/pronk
+    /opt/pronk/bin/python scripts/link_duplicates.py /opt/pronk; \
+    rm -f /opt/pronk/llama-cpp-python.log
 RUN /opt/pronk/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
     && /opt/pronk/bin/pip install -r requirements.txt
 COPY README.md LICENSE ./
@@ -35,10 +36,14 @@ FROM ${RUN_IMAGE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgomp1 libstdc++6 python3 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --create-home pronk \
+    && useradd --system --no-create-home --home-dir /models pronk \
     && install -d -o pronk -g pronk /models
 COPY --from=build /opt/pronk /opt/pronk
+COPY deploy/health-check /usr/local/bin/pronk-health
+# HOME is the volume, so the key pair for registries and the API keys (both in ~/.ollama) outlive a container. It is named
+# here because a container with another --user has no home directory.
 ENV PATH=/opt/pronk/bin:$PATH \
+    HOME=/models \
     OLLAMA_HOST=0.0.0.0:11434 \
     OLLAMA_MODELS=/models
 USER pronk
@@ -46,6 +51,10 @@ VOLUME /models
 EXPOSE 11434
 STOPSIGNAL SIGTERM
 # At its first start on a kind of processor the server proves its backend before it answers.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["pronk", "ps"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["pronk-health"]
 ENTRYPOINT ["pronk"]
 CMD ["serve"]
+LABEL org.opencontainers.image.title="pronk" \
+    org.opencontainers.image.description="An Ollama-compatible inference server in Python: FastAPI in front, llama.cpp behind, continuous batching between." \
+    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.version="0.1.0"

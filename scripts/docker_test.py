@@ -48,6 +48,17 @@ DYING = r"""
 int ggml_backend_score(void) { return 1 << 30; }
 void * ggml_backend_init(void) { raise(SIGILL); return 0; }
 """
+STRANGER = 1000  # a user of whom the image knows nothing
+READ_ONLY = """
+mount --bind "$1" "$1"
+mount --bind "$2" "$1/models"
+mount -t tmpfs tmpfs "$1/tmp"
+mount --rbind /dev "$1/dev"
+mount --rbind /proc "$1/proc"
+mount -o remount,bind,ro "$1"
+shift 2
+exec "$@"
+"""
 PLANTED = r"""
 #include <unistd.h>
 int ggml_backend_score(void) { return 1 << 30; }
@@ -71,7 +82,7 @@ def main() -> int:
     build(quick=quick)
     say(f"built in {time.monotonic() - started:.0f} s" + ("" if quick else f", {size() >> 20} MiB on top of the base"))
     with container() as image:
-        for check in (check_files, check_server, check_planted, check_fallback):
+        for check in (check_files, check_server, check_keys, check_read_only, check_planted, check_fallback):
             if check is check_fallback and not has_variants(image):
                 say("this engine has no CPU variants, so none can take the place of another: skipped")
                 continue
@@ -221,6 +232,7 @@ def check_files(image: Container) -> None:
     assert user != 0
     assert config()["User"] == "pronk"
     assert list(config()["Volumes"]) == ["/models"]
+    assert {"title", "description", "licenses", "version"} <= {name.rpartition(".")[2] for name in config()["Labels"]}
     known = {int(value) for value in users.values()}
     public = {root / name for name in ("tmp", "var/tmp", "run/lock")}
     for folder, names, files in os.walk(root):
@@ -230,12 +242,14 @@ def check_files(image: Container) -> None:
             status = path.lstat()
             assert status.st_uid in known, f"{path} belongs to {status.st_uid}"
             assert not status.st_mode & stat.S_IWOTH or path.is_symlink() or path in public, f"others can write {path}"
-            own = path.relative_to(root).parts[0] in ("home", "models") or "mail" in path.parts
+            own = path.relative_to(root).parts[0] == "models" or "mail" in path.parts
             assert status.st_uid != user or own, f"the server's user owns {path}"
     # Buildah leaves empty files at the mount points of the build.
     mounted = [*root.glob("wheels/*"), *root.glob("etc/pip*"), root / "etc/apt/apt.conf.d/99-of-the-builder"]
     left = [path for path in mounted if path.exists() and path.stat().st_size]
+    left += root.glob("opt/pronk/*.log")
     assert not left, f"left behind by the build: {left}"
+    assert not any((root / "models").iterdir()), "the volume begins with files"
     libraries = list(root.glob("opt/pronk/lib/python3*/site-packages/**/libllama.so*"))
     assert len({path.stat().st_ino for path in libraries}) == 1, "the engine's library is there more than once"
 
@@ -263,6 +277,44 @@ def check_server(image: Container) -> None:
         with running(image, models) as server:
             assert "Hello" in server.ask("kept")
             assert not has_variants(image) or "proved before" in server.log()
+
+
+def check_keys(image: Container) -> None:
+    """API keys are in the volume and count in the next container, as the key pair for registries does"""
+    with volume() as models:
+        with container() as first, running(first, models) as server:
+            made = server.run(["pronk", "keys", "add", "laptop"])
+            assert made.returncode == 0, made.stderr
+        assert (models / ".ollama" / "api_keys.json").is_file()
+        key = {"OLLAMA_API_KEY": made.stdout.strip()}
+        with running(image, models) as server:
+            assert server.run(["pronk", "list"]).returncode != 0, "the next container asks for no key"
+            done = server.run(["pronk", "list"], key)
+            assert done.returncode == 0, done.stderr
+            assert server.run(health()).returncode == 0, "the health check needs a key"
+            code = "from server.settings import Settings; print(Settings.from_env().keys_folder)"
+            assert server.run(["/opt/pronk/bin/python", "-c", code]).stdout.strip() == "/models/.ollama"
+
+
+def check_read_only(image: Container) -> None:
+    """a read-only root with a /tmp in memory suffices for any user who owns the volume; others are told so"""
+    with volume() as models:
+        os.chown(models, 0, 0)
+        barred = ReadOnlyServer(image, models, models.parent / "server.log", {}, "/")
+        try:
+            assert barred.ended() == 1, barred.log()
+        finally:
+            barred.end()
+        log = barred.log()
+        assert "/models" in log, log
+        assert "Traceback" not in log, log
+        os.chown(models, STRANGER, STRANGER)
+        with running(image, models, kind=ReadOnlyServer) as server:
+            assert server.run(["sh", "-c", "echo x > /opt/x"]).returncode != 0
+            assert "Hello" in server.ask("tinychat")
+            assert server.run(health()).returncode == 0
+            assert server.stop() == 0, server.log()
+        assert all(path.lstat().st_uid == STRANGER for path in models.rglob("*"))
 
 
 def check_planted(image: Container) -> None:
@@ -385,13 +437,19 @@ class Server:
 
     def stop(self) -> int:
         """Send SIGTERM to the server as `docker stop` does; returns its exit code."""
-        [server] = [child for child in _children(self._process.pid) if child.name() == "pronk"]
+        processes = [psutil.Process(self._process.pid), *_children(self._process.pid)]
+        [server] = [process for process in processes if process.name() == "pronk"]
         server.terminate()
+        return self._process.wait(PATIENCE)
+
+    def ended(self) -> int:
+        """Wait until it has ended by itself; returns its exit code."""
         return self._process.wait(PATIENCE)
 
     def end(self) -> None:
         """Kill what is left of it."""
         if self._process.poll() is None:
+            self._process.terminate()
             for child in _children(self._process.pid):
                 with suppress(psutil.NoSuchProcess):
                     child.kill()
@@ -407,10 +465,30 @@ class Server:
         return [*_BUILDAH, "run", *options, *variables, self._made.name, "--", *command]
 
 
+class ReadOnlyServer(Server):
+    """The same as `docker run --read-only --tmpfs /tmp --user STRANGER`, which buildah does not have."""
+
+    def _command(self, command: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+        variables = [*config()["Env"], *("=".join(pair) for pair in ({**self._environ, **environ}).items())]
+        inside = [
+            "chroot",
+            f"--userspec={STRANGER}:{STRANGER}",
+            str(self._made.root),
+            "env",
+            "-i",
+            *variables,
+            *command,
+        ]
+        outside = ["unshare", "--mount", "sh", "-euc", READ_ONLY, "sh", str(self._made.root), str(self._models)]
+        return [*outside, *inside]
+
+
 @contextmanager
-def running(made: Container, models: Path, folder: str = "/", **environ: str) -> Iterator[Server]:
+def running(
+    made: Container, models: Path, folder: str = "/", kind: type[Server] = Server, **environ: str
+) -> Iterator[Server]:
     """A running server, ended with the context."""
-    server = Server(made, models, models.parent / "server.log", environ, folder)
+    server = kind(made, models, models.parent / "server.log", environ, folder)
     try:
         server.wait()
         yield server
