@@ -22,6 +22,15 @@ def needs(*programs: str) -> list[str]:
     return [path for path in paths if path is not None]
 
 
+def if_installed(*programs: str) -> list[str]:
+    """As `needs`, for services that begin to run when they are installed: no test installs them, so CI skips too."""
+    paths = [shutil.which(program) for program in programs]
+    absent = [program for program, path in zip(programs, paths, strict=True) if path is None]
+    if absent:
+        pytest.skip(f"{', '.join(absent)} cannot be found, and is not installed for tests: it would begin to serve")
+    return [path for path in paths if path is not None]
+
+
 def missing(reason: str) -> NoReturn:
     """End the test because something from outside is not there: skipped, but failed in CI."""
     if in_ci():

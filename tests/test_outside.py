@@ -5,7 +5,7 @@ import shutil
 import pytest
 from _pytest.outcomes import Failed, Skipped
 
-from tests.outside import missing, needs
+from tests.outside import if_installed, missing, needs
 
 
 @pytest.mark.parametrize("value", ["", "0", "false"])
@@ -27,3 +27,10 @@ def test_it_fails_in_ci(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
 
 def test_what_is_there_has_a_path() -> None:
     assert needs("sh", "env") == [shutil.which("sh"), shutil.which("env")]
+
+
+def test_services_are_skipped_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(Skipped, match="nosuchprogram cannot be found, and is not installed"):
+        if_installed("sh", "nosuchprogram")
+    assert if_installed("sh") == [shutil.which("sh")]
