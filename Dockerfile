@@ -30,12 +30,12 @@ COPY modelfile modelfile
 COPY engine engine
 COPY server server
 COPY cli cli
-RUN /opt/pronk/bin/pip install .
+RUN /opt/pronk/bin/pip install . && /opt/pronk/bin/pip uninstall --yes setuptools pip
 
 FROM ${RUN_IMAGE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgomp1 libstdc++6 python3 \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin \
     && useradd --system --no-create-home --home-dir /models pronk \
     && install -d -o pronk -g pronk /models
 COPY --from=build /opt/pronk /opt/pronk

@@ -247,7 +247,11 @@ def check_files(image: Container) -> None:
     # Buildah leaves empty files at the mount points of the build.
     mounted = [*root.glob("wheels/*"), *root.glob("etc/pip*"), root / "etc/apt/apt.conf.d/99-of-the-builder"]
     left = [path for path in mounted if path.exists() and path.stat().st_size]
-    left += root.glob("opt/pronk/*.log")
+    left += [
+        *root.glob("opt/pronk/*.log"),
+        *root.glob("opt/pronk/lib/python3*/site-packages/pip"),
+        *root.glob("var/cache/apt/*.bin"),
+    ]
     assert not left, f"left behind by the build: {left}"
     assert not any((root / "models").iterdir()), "the volume begins with files"
     libraries = list(root.glob("opt/pronk/lib/python3*/site-packages/**/libllama.so*"))
