@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,6 +18,7 @@ from registry.progress import Traffic
 from registry.storage.store import Store
 from server.context import EngineSurface
 from server.http.access import Access
+from server.http.capture import Capture, Capturing
 from server.http.cors import Origins
 from server.http.errors import KNOWN, error_response, message_of
 from server.http.guard import Guard
@@ -43,18 +44,20 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
 
     traffic = Traffic()
     metrics = ServerMetrics(traffic)
+    capture = Capture() if settings.log_requests else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        await engine.start()
-        pruning = asyncio.create_task(_prune(models.store, enabled=not settings.no_prune))
-        try:
-            # For what is no request, and an event that the server sets when it begins to stop.
-            count_refused, stopping = metrics.refused, asyncio.Event()
-            yield {"error_object_of": error_object_of, "count_refused": count_refused, "stopping": stopping}
-        finally:
-            await engine.stop()
-            await pruning
+        async with nullcontext() if capture is None else capture.opened():
+            await engine.start()
+            pruning = asyncio.create_task(_prune(models.store, enabled=not settings.no_prune))
+            try:
+                # For what is no request, and an event that the server sets when it begins to stop.
+                count_refused, stopping = metrics.refused, asyncio.Event()
+                yield {"error_object_of": error_object_of, "count_refused": count_refused, "stopping": stopping}
+            finally:
+                await engine.stop()
+                await pruning
 
     ring = KeyRing(settings.keys_file, settings.api_keys, required=settings.require_api_keys)
     # The pages of `server.http.docs` replace FastAPI's, which load files from a CDN.
@@ -75,6 +78,8 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
     for kind in (*KNOWN, Exception):
         app.add_exception_handler(kind, error_response)
     app.add_exception_handler(ClientDisconnect, no_answer)
+    if capture is not None:
+        app.add_middleware(Capturing, capture=capture)
     app.add_middleware(
         Guard,
         paths=path_table(),

@@ -150,6 +150,13 @@ class Settings:
     debug: int = variable(
         "OLLAMA_DEBUG", env.parse_debug, 0, "0", "how much the log tells, see [logs](logs.md): 0 INFO, 1 DEBUG, 2 TRACE"
     )
+    log_requests: bool = variable(
+        "OLLAMA_DEBUG_LOG_REQUESTS",
+        env.parse_bool,
+        False,
+        "0",
+        "1: keep the bodies of the newest requests in a temporary folder, see [logs](logs.md#requests-as-files)",
+    )
     log_format: str = variable(
         "PRONK_LOG_FORMAT", env.parse_log_format, "text", "text", "form of the log's lines: `text` or `json`"
     )
