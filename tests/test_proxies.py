@@ -100,7 +100,7 @@ class Slow:
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.go_on = threading.Event()
+        self.asked, self.go_on = threading.Event(), threading.Event()
         self.head = ""
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
@@ -110,6 +110,7 @@ class Slow:
         with self._listener, connection:
             while "\r\n\r\n" not in self.head:
                 self.head += connection.recv(1 << 16).decode()
+            self.asked.set()
             start = "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
             connection.sendall(f"{start}6\r\nfirst\n\r\n".encode())
             self.go_on.wait(PATIENCE)
@@ -132,6 +133,19 @@ def test_an_answer_is_sent_on_as_it_comes(name: str, tmp_path: Path) -> None:
         sent = dict(line.split(": ", 1) for line in slow.head.split("\r\n")[1:] if line)
         assert sent["Authorization"] == "Bearer a-key"
         assert sent["Host"] == headers.get("Host", url.removeprefix("http://"))
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_an_upload_is_sent_on_as_it_comes(name: str, tmp_path: Path) -> None:
+    slow = Slow()
+    with proxy(name, slow.address, tmp_path) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(f"POST / HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 8\r\n\r\nhalf".encode())
+            assert slow.asked.wait(PATIENCE / 4)
+            client.sendall(b"half")
+            slow.go_on.set()
+            slow.thread.join(PATIENCE)
 
 
 def test_nginx_takes_it_as_it_stands(tmp_path: Path) -> None:
