@@ -28,8 +28,9 @@ class Share:
     `cell` are those of each token in the KV cache, and `notes` what llama.cpp notes of it beside that; `window_cell`
     those of each of the `windows` tokens in the cache of layers with a sliding window. `state` are those of all
     recurrent states, `compute` the buffers of a pass. `other` is what is no layer's: a projector, adapters, on the CPU
-    also the process and its caches. A prompt cache may take `prompt_cache` bytes with time. Of the weights, `mapped`
-    bytes are pages of the file, which the system drops where memory is short.
+    also the process and its caches. With time, a prompt cache may take `prompt_cache` bytes, and the buffers of a pass
+    `more_compute`, where one sequence has all cells. Of the weights, `mapped` bytes are pages of the file, which the
+    system drops where memory is short.
     """
 
     device: Device
@@ -44,6 +45,7 @@ class Share:
     compute: int = 0
     other: int = 0
     prompt_cache: int = 0
+    more_compute: int = 0
     mapped: int = 0
 
     @property
@@ -68,13 +70,13 @@ class Share:
 
     @property
     def size(self) -> int:
-        """What the load takes: all but the prompt cache, which is empty then."""
+        """What the load takes, at first."""
         return self.weights + self.cache + self.compute + self.other
 
     @property
     def total(self) -> int:
         """All that it may take."""
-        return self.size + self.prompt_cache
+        return self.size + self.prompt_cache + self.more_compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,20 +272,21 @@ def place(demand: Demand, wish: Wish, host: Device, gpus: Sequence[Device]) -> P
         return _built(demand, host, (), (), 0)
     wanted = count if wish.num_gpu < 0 else min(wish.num_gpu, count)
     budgets = [_budget(demand, wish, index, host, gpus) for index in range(len(gpus))]
+    extras = demand.projector + demand.adapters
     for chosen in _choices(budgets, wish):
         room = [budgets[index] for index in chosen]
-        if counts := _filled(_costs(demand, wanted, 0), room):
+        if counts := _filled(_costs(demand, wanted, 0), room, extras):
             return _built(demand, host, [gpus[index] for index in chosen], counts, 0)
     if wish.num_gpu > 0 or not wish.fits:
         return _built(demand, host, gpus, _forced(_costs(demand, wanted, 0), budgets), 0)
     layers = count - 1
     if any(layer.experts for layer in demand.sizes.layers):
         for experts in range(1, layers + 1):
-            if counts := _filled(_costs(demand, wanted, experts), budgets):
+            if counts := _filled(_costs(demand, wanted, experts), budgets, extras):
                 return _built(demand, host, gpus, counts, experts)
     experts = layers if any(layer.experts for layer in demand.sizes.layers) else 0
     for fewer in range(wanted - 1, 0, -1):
-        if counts := _filled(_costs(demand, fewer, experts), budgets):
+        if counts := _filled(_costs(demand, fewer, experts), budgets, extras):
             return _built(demand, host, gpus, counts, experts)
     return _built(demand, host, (), (), 0)
 
@@ -298,11 +301,10 @@ def _choices(budgets: Sequence[int], wish: Wish) -> list[list[int]]:
 
 
 def _budget(demand: Demand, wish: Wish, index: int, host: Device, gpus: Sequence[Device]) -> int:
-    """Bytes for layers on a GPU."""
+    """Bytes for layers on a GPU; below 0 where not even the buffers of a pass have room."""
     gpu = gpus[index]
     free = min(gpu.free, host.free - demand.host - demand.prompt_cache) if gpu.unified else gpu.free
-    fixed = demand.sizes.compute(demand.run) + (0 if index else demand.projector + demand.adapters)
-    return max(0, free - (wish.margins[index] if wish.margins else 0) - fixed)
+    return free - (wish.margins[index] if wish.margins else 0) - demand.sizes.compute(demand.run)
 
 
 def _costs(demand: Demand, wanted: int, cpu_experts: int) -> list[int]:
@@ -311,8 +313,20 @@ def _costs(demand: Demand, wanted: int, cpu_experts: int) -> list[int]:
     return [demand.cost(layer, experts=layer >= cpu_experts) for layer in range(count - wanted, count)]
 
 
-def _filled(costs: Sequence[int], budgets: Sequence[int]) -> list[int] | None:
-    """How many layers each device gets, all filled alike; None if they do not fit."""
+def _filled(costs: Sequence[int], budgets: Sequence[int], extras: int = 0) -> list[int] | None:
+    """How many layers each device gets, all filled alike; None if they do not fit.
+
+    The first device that gets some has room for `extras` bytes too.
+    """
+    for first, budget in enumerate(budgets):
+        room = [-1] * first + [budget - extras, *budgets[first + 1 :]]
+        counts = _filled_alike(costs, room)
+        if counts is not None and (counts[first] or not extras):
+            return counts
+    return None
+
+
+def _filled_alike(costs: Sequence[int], budgets: Sequence[int]) -> list[int] | None:
     best = _counts(costs, budgets)
     if best is None or len(budgets) == 1:
         return best
@@ -396,7 +410,8 @@ def _measured(share: Share, real: DeviceBuffers, *, passes: bool) -> Share:
     if not passes:
         return share
     known = round(share.cell * share.cells + share.window_cell * share.windows)
-    return replace(share, state=max(0, real.cache - known), compute=real.compute)
+    more = max(0, share.compute - real.compute)  # the plan is for the shape whose masks are largest
+    return replace(share, state=max(0, real.cache - known), compute=real.compute, more_compute=more)
 
 
 def _share(demand: Demand, device: Device, layers: range, cpu_experts: int) -> Share:

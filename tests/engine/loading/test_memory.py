@@ -262,3 +262,15 @@ def test_what_llama_cpp_reports_replaces_what_was_planned(planned: Planned) -> N
     assert (real.host.weights, real.host.compute, real.host.other) == (11, 12, placement.host.other)
     (card,) = real.gpus
     assert (card.weights, card.cache, card.compute) == (2 * GIB, placement.gpus[0].cache + 5, 13)
+
+
+def test_buffers_that_other_shapes_of_the_cache_need_stay_charged(planned: Planned) -> None:
+    """llama.cpp reserves them for the cells as they are divided now; one long sequence makes them grow."""
+    host = (placement := planned(num_ctx=100_000, parallel=16).placement).host
+    cache = round(host.cell * host.cells)
+    real = placement.measured((DeviceBuffers(HOST, host.weights, cache, 13),), passes=True).host
+    assert real.compute == 13 < host.compute
+    assert real.size < host.size
+    assert real.total == host.total
+    larger = (DeviceBuffers(HOST, host.weights, cache, host.compute + 9),)
+    assert placement.measured(larger, passes=True).host.total == host.total + 9

@@ -128,6 +128,20 @@ def test_what_stays_free(headers: dict[str, GGUFHeader]) -> None:
         assert share.device.free - share.total >= free
 
 
+@pytest.mark.parametrize("spread", [False, True])
+def test_a_projector_has_room_on_the_card_that_it_goes_to(spread: bool) -> None:
+    """Not on the first card, which is full."""
+    sizes = ModelSizes((LayerSizes(weights=100),) * 3, 70, 50, 30, 1, 1, 0, 1, 0, 1, 10)
+    demand = Demand(sizes, CacheTypes(), 10, Pass(1, 10, 1), projector=90, host=40)
+    whole = sizes.weights - sizes.entry + sizes.tied + sizes.compute(demand.run)
+    host = Device("cpu", "cpu", 1 << 40, 1 << 40)
+    for free, layers in ((whole + 90, 4), (whole + 89, 3)):
+        gpus = [Device("cuda", "x", size, size, f"CUDA{number}") for number, size in enumerate((0, free))]
+        found = place(demand, Wish(spread=spread), host, gpus)
+        assert [(share.device.handle, share.layers, share.other) for share in found.gpus] == [("CUDA1", layers, 90)]
+        assert found.gpus[0].total <= free
+
+
 LAYER = st.builds(
     LayerSizes,
     weights=st.integers(100, 1000),
