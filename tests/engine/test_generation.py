@@ -56,7 +56,7 @@ def test_tokens_that_no_prompt_can_use_are_left_out() -> None:
     ("wishes", "gpus", "placement"),
     [
         ({}, 0, (-1, None, None)),
-        ({"num_gpu": 5, "main_gpu": 3, "use_mmap": True}, 0, (-1, None, None)),
+        ({"num_gpu": 5, "main_gpu": 3, "use_mmap": True}, 0, (-1, None, True)),
         ({"num_gpu": 5, "main_gpu": 0, "use_mmap": False}, 1, (5, None, False)),
         ({"main_gpu": 1}, 2, (-1, 1, None)),
         ({"main_gpu": 2}, 2, (-1, None, None)),
