@@ -19,7 +19,7 @@ Answer = dict[str, Any]
 
 ADDITIONS = {
     *("prompt_eval_cached", "prompt_eval_cached_count", "prompt_truncated", "signature", "stop_sequence"),
-    *("reasoning_content", "prompt_tokens_details", "devices"),
+    *("reasoning_content", "prompt_tokens_details", "devices", "prompt_cache"),
 }
 """Keys that an old client ignores: allowed where Ollama has none."""
 
