@@ -50,14 +50,14 @@ def template_in(text: str) -> str:
 def test_modelfile(id_: str) -> None:
     request, shown = recorded(id_)
     model = model_of(request, shown, template_in(shown["modelfile"]))
-    text = modelfile(model, shown["system"], {**PARAMETERS, **request.get("options", {})})
+    text = modelfile(model, shown["system"], {**PARAMETERS, **request.get("options", {})}, paths=True)
     assert sorted(text.splitlines()) == sorted(shown["modelfile"].splitlines())
     assert text.endswith("\n")
 
 
 def test_modelfile_without_a_template() -> None:
     request, shown = recorded("show")
-    assert modelfile(model_of(request, shown, None), "", {}) == shown["modelfile"]
+    assert modelfile(model_of(request, shown, None), "", {}, paths=True) == shown["modelfile"]
 
 
 def test_parameter_lines() -> None:
