@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import signal
 from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,7 +36,6 @@ from tests.engine.running import collect, gone, running, unload_all
 from tests.engine.test_engine import ask, store_model
 from tests.modelfile.convert.checkpoints import files_in
 from tests.modelfile.convert.test_families import write_nomic
-from tests.processes import NewChildren
 
 LONG = "count to five and tell a story about the quick brown fox " * 80
 
@@ -232,15 +232,19 @@ async def test_refusals(own_engine: Engine) -> None:
 
 @pytest.mark.parametrize("end", ["death", "stop"])
 async def test_the_end_of_the_process_is_the_end_of_the_request(tmp_path: Path, end: str) -> None:
-    children = NewChildren()
     async with running_with_bert(tmp_path) as engine:
         await embed(engine, "warm", model="tinychat")
         task = asyncio.create_task(embed(engine, *[LONG] * 10_000, model="tinychat"))
         await asyncio.sleep(0.1)
         if end == "stop":
             await engine.stop()
-        else:
-            for child in children():
-                child.kill()
+        else:  # behind the first death it begins anew
+            killed: set[int] = set()
+            async with asyncio.timeout(60):
+                while len(killed) < 2:
+                    for pid in {loaded.process.pid for loaded in engine._pool._loaded.values()} - killed:
+                        os.kill(pid, signal.SIGKILL)
+                        killed.add(pid)
+                    await asyncio.sleep(0.1)
         with pytest.raises(EngineStopped if end == "stop" else RunnerDied):
             await task
