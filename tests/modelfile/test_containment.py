@@ -50,7 +50,8 @@ def attack(folder):
     attempt("renamed", lambda: kept.rename(folder / "renamed"))
     attempt("removed", lambda: kept.unlink())
     attempt("folder", lambda: folder.joinpath(f"folder-{os.getpid()}").mkdir())
-    started_us = int(Path(f"/proc/{os.getpgrp()}/stat").read_text().rpartition(")")[2].split()[1])
+    leader = Path(f"/proc/{os.getpgrp()}/stat")  # of tests in the background it may have ended
+    started_us = int(leader.read_text().rpartition(")")[2].split()[1]) if leader.exists() else os.getppid()
     attempt("memory of its parent", lambda: open(f"/proc/{started_us}/mem", "r+b").close())
     attempt("signal to its parent", lambda: os.kill(started_us, 0))
     attempt("namespace", lambda: namespace())
