@@ -137,21 +137,19 @@ class LoadPlanner:
         It is a leaner attempt where the machine has less memory in all than the one asked for takes. If that is not
         `possible` either, none is.
         """
+
+        async def planned(each: int, how: LoadSpec) -> MemoryPlan:
+            return await self.plan(model, weights, how, ours, attempt=each, room=room, promised=promised, freed=freed)
+
         for each in range(number, MOST_ATTEMPTS + 1):
-            leaner = lean_spec(spec, each)
-            found = (
-                leaner,
-                await self.plan(model, weights, leaner, ours, attempt=each, room=room, promised=promised, freed=freed),
-            )
-            fewer = fewer_layers(*found, each) if each == number else leaner
-            if fewer is not leaner:
-                plan = await self.plan(
-                    model, weights, fewer, ours, attempt=each, room=room, promised=promised, freed=freed
-                )
-                found = (fewer, plan) if plan.placement.possible else found
-            if found[1].placement.possible:
+            chosen = lean_spec(spec, each)
+            plan = await planned(each, chosen)
+            fewer = fewer_layers(chosen, plan, each) if each == number else chosen
+            if fewer is not chosen and (smaller := await planned(each, fewer)).placement.possible:
+                chosen, plan = fewer, smaller
+            if plan.placement.possible:
                 break
-        return each, *found
+        return each, chosen, plan
 
     async def require(self, model: Model, weights: Weights, spec: LoadSpec, estimate: MemoryPlan) -> MemoryPlan:
         """The estimate, or a leaner one if the machine has less memory in all. Raises ModelTooLarge."""
