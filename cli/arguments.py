@@ -8,6 +8,8 @@ from collections.abc import Container, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
+from server.env import FALSE, TRUE
+
 
 class CommandError(Exception):
     """A command failed; `str()` is printed after `Error: `, and the exit code is 1."""
@@ -58,10 +60,6 @@ def with_values(argv: list[str]) -> list[str]:
     return [f"{word}=true" if word in STANDING_ALONE else word for word in argv[:ends]] + argv[ends:]
 
 
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")  # what Go's command lines take for a flag
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
-
-
 def without_values(argv: list[str], flags: Container[str]) -> list[str]:
     """The arguments of a verb with `--flag` for `--flag=true`, and without what `--flag=false` takes back.
 
@@ -73,9 +71,9 @@ def without_values(argv: list[str], flags: Container[str]) -> list[str]:
         name, equals, value = word.partition("=")
         if not equals or name not in flags:
             words.append(word)
-        elif value in _TRUE:
+        elif value in TRUE:
             words.append(name)
-        elif value in _FALSE:
+        elif value in FALSE:
             words = [word for word in words if word != name]
         else:
             raise CommandError(f'invalid argument "{value}" for "{name}" flag: must be true or false')

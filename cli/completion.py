@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _SECONDS = 1.0  # a server that needs longer completes nothing
 _LATEST = ":latest"
 _TRUTH = ("true", "false")
-_SHOWN = ("info", "license", "modelfile", "parameters", "system", "template")
 _VALUES = {"--think": (*_TRUTH, *LEVELS), "--truncate": _TRUTH, "--format": ("json",)}
 _STORED = {"run": 1, "embed": 1, "show": 1, "pull": 1, "push": 1, "list": 1, "ls": 1, "plan": 1, "cp": 2, "rm": 1000}
 """Verbs whose arguments, up to this many, are stored models."""
@@ -168,6 +167,7 @@ class Words:
 
     def _next(self, head: list[str], typed: str) -> Iterable[str]:
         from cli.commands import COMMANDS, SETTINGS, TOPICS
+        from cli.show import PARTS
         from modelfile.parameters import PARAMETERS
 
         match head:
@@ -180,7 +180,7 @@ class Words:
             case ["/set", ("think" | "format") as name]:
                 return _VALUES[f"--{name}"]
             case ["/show"]:
-                return _SHOWN
+                return ("info", *PARTS)
             case ["/load" | "/save" | "/list"]:
                 return names(self._client, typed)
             case ["/?" | "/help"]:

@@ -18,6 +18,7 @@ from engine.stats import Stats
 
 FRAME_HEADER = struct.Struct("<I")
 MAX_FRAME = 256 << 20  # bytes; a frame beyond this is a broken peer, not data
+MICRO_BATCH = 512  # tokens that llama.cpp computes at once
 CONTEXT_PADDING = 256  # llama.cpp rounds a context up to a multiple of this many tokens
 NO_LIMIT = (1 << 31) - 1
 

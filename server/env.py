@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from server.duration import parse_duration
 
 DEFAULT_PORT = 11434
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+TRUE = ("1", "t", "T", "TRUE", "true", "True")
+FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _YES = ("yes", "y", "on")
 CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 _MOST_PORT = 65535
@@ -35,9 +35,9 @@ def clean(text: str) -> str:
 
 def parse_bool(text: str) -> bool:
     """Whether a switch is on: any text but a form of 0 or false. Raises Doubtful for what is no form of 1 or true."""
-    if text not in _TRUE and text not in _FALSE and text.lower() not in _YES:
+    if text not in TRUE and text not in FALSE and text.lower() not in _YES:
         raise Doubtful(True, "which is neither 1 nor 0 and counts as 1")
-    return text not in _FALSE
+    return text not in FALSE
 
 
 def parse_switch(text: str) -> bool:
@@ -52,9 +52,9 @@ def parse_automatic_bool(text: str) -> bool | None:
 
 def parse_tristate(text: str) -> bool | None:
     """True or False for a form of 1, true, 0 or false; None for `auto`. Raises Doubtful for other texts."""
-    if text not in (*_TRUE, *_FALSE, "auto"):
+    if text not in (*TRUE, *FALSE, "auto"):
         raise Doubtful(None, "which is neither 1 nor 0, automatic is used")
-    return None if text == "auto" else text in _TRUE
+    return None if text == "auto" else text in TRUE
 
 
 def parse_cache_types(text: str) -> str:

@@ -20,8 +20,8 @@ from typing import Any, TextIO
 
 from modelfile.text import cut
 from registry.logfields import REQUEST_ID, TRACE
+from server.settings import RUNNER_LOG
 
-RUNNER_LEVEL = "PRONK_RUNNER_LOG"
 _LIBRARIES = ("uvicorn", "asyncio", "httpx", "httpcore")
 MOST_TEXT = 4096  # characters of a text in a record
 MOST_WAITING = 10_000  # records, while nobody reads what was written
@@ -52,7 +52,7 @@ def level_of(debug: int) -> int:
 
 def runner_level(environ: Mapping[str, str], debug: int) -> dict[str, str]:
     """PRONK_RUNNER_LOG for the models' processes: as set, else the server's level."""
-    return {RUNNER_LEVEL: environ.get(RUNNER_LEVEL) or logging.getLevelName(level_of(debug)).lower()}
+    return {RUNNER_LOG: environ.get(RUNNER_LOG) or logging.getLevelName(level_of(debug)).lower()}
 
 
 class PatientHandler(logging.StreamHandler[TextIO]):

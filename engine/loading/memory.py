@@ -18,8 +18,8 @@ from engine.loading.devices import Device
 from engine.loading.placement import Demand, Placement, Share, Wish, place
 from engine.loading.sizes import OUTPUT, TOKENS, CacheTypes, ModelSizes, Pass
 from engine.loading.state import LoadOptions
-from engine.loading.windows import MICRO_BATCH, window_cells
-from engine.messages import CONTEXT_PADDING, padded
+from engine.loading.windows import window_cells
+from engine.messages import CONTEXT_PADDING, MICRO_BATCH, padded
 from registry.gguf import GGUFArray, GGUFHeader
 
 # Embedding
@@ -226,8 +226,7 @@ class Request:
     """What is to be loaded, with these `options`; the context is that of each sequence.
 
     `copied` is the result of `copied_bytes`, as if all were on the CPU. `projector` and `adapters` are bytes. `mapped`:
-    the file is mapped, not read.
-    `generates`: whether it answers prompts.
+    the file is mapped, not read. `generates`: whether it answers prompts.
     """
 
     options: LoadOptions

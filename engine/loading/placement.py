@@ -14,8 +14,8 @@ from engine.api import DeviceShare
 from engine.errors import ModelTooLarge
 from engine.loading.devices import Device
 from engine.loading.sizes import F32, CacheTypes, LayerSizes, ModelSizes, Pass
-from engine.loading.windows import MICRO_BATCH, window_cells
-from engine.messages import HOST, DeviceBuffers, padded
+from engine.loading.windows import window_cells
+from engine.messages import HOST, MICRO_BATCH, DeviceBuffers, padded
 
 CELL_OVERHEAD = 112  # bytes: llama.cpp's own notes on a token in the cache
 STEPS = 40  # of a search for how far GPUs are filled

@@ -82,8 +82,8 @@ class ModelSizes:
     `tied` bytes of the table of embeddings are the output matrix too, which a GPU needs once more. The other sizes are
     numbers for one token: `width` of embeddings, `inner` of the widest network, for all of the `asked` experts;
     `queries` of all heads; `latent` where attention goes through a compressed state; `scan` of a recurrent state;
-    `head` is the size of one head's keys and values. `windowed`: llama.cpp makes
-    a second cache for layers with a sliding window, which is smaller if we know the `window`, in tokens.
+    `head` is the size of one head's keys and values. `windowed`: llama.cpp makes a second cache for layers with a
+    sliding window, which is smaller if we know the `window`, in tokens.
     """
 
     layers: tuple[LayerSizes, ...]

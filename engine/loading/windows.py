@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.messages import CONTEXT_PADDING, padded
+from engine.messages import CONTEXT_PADDING, MICRO_BATCH, padded
 from registry.gguf import GGUFArray, GGUFHeader
 
 MOST_LAYERS = 512  # that llama.cpp takes (LLAMA_MAX_LAYERS)
-MICRO_BATCH = 512  # tokens that llama.cpp computes at once
 PERIODS = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "olmo2": 4, "cohere2": 4, "exaone4": 4, "llama4": 4}
 PERIODS |= {"exaone-moe": 4, "afmoe": 4, "plamo3": 8, "mellum": 4, "muse-glimmer": 4}
 PERIODS |= {"cohere2moe": 4, "laguna": 4, "smallthinker": 4}

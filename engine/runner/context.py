@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.messages import CONTEXT_PADDING, HOST, DeviceBuffers, LoadModel, padded
+from engine.messages import CONTEXT_PADDING, HOST, MICRO_BATCH, DeviceBuffers, LoadModel, padded
 from engine.runner.batch import Batch, RowsBatch
 from engine.runner.llamacpp import (
     ADAPTER,
@@ -31,7 +31,6 @@ from engine.runner.threads import FreeCores, Threads
 from engine.runner.vocabulary import Vocabulary
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
-MICRO_BATCH = 512  # tokens that llama.cpp computes at once
 PARTIAL = C.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY  # of a state: the windows' part
 ALIGNMENT = 64  # cells that llama.cpp's attention takes at once on a CPU
 PROGRESS_STEP = 0.01

@@ -14,24 +14,23 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
 
 from registry.logfields import fields
-from registry.storage.files import make_directory
+from registry.storage.files import Stamp, make_directory
 from registry.storage.leases import FolderLock
 
 Scope = Literal["infer", "read", "manage"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 USUAL: tuple[Scope, ...] = ("infer", "read")
-FILE = "api_keys.json"
 _PREFIX = "pronk_"
 _BYTES = 32
 _LEAST = 16  # characters of a key that somebody else has made
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_UNKNOWN = Stamp(0, 0, 0, 0, 0)  # of a file that cannot be looked at
 log = logging.getLogger("pronk.access")
 
 
@@ -150,6 +149,7 @@ class KeyFile:
         return FolderLock(self.path.parent)
 
     def _write(self, keys: Sequence[APIKey]) -> None:
+        # No PendingFile: what that publishes everybody may read.
         unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         data = msgspec.json.format(msgspec.json.encode(_File(list(keys))), indent=2)
         try:
@@ -161,13 +161,6 @@ class KeyFile:
             unfinished.replace(self.path)
         except OSError as error:
             raise KeysError(f"{self.path} cannot be written: {error.strerror}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Stamp:
-    inode: int
-    modified: int
-    size: int
 
 
 class KeyRing:
@@ -221,14 +214,13 @@ class KeyRing:
         else:
             log.info("API keys read", extra=fields(keys=len(self.keys)))
 
-    def _look(self) -> _Stamp | None:
+    def _look(self) -> Stamp | None:
         try:
-            status = self._file.path.stat()
+            return Stamp.of(self._file.path.stat())
         except FileNotFoundError:
             return None
         except OSError:
-            return _Stamp(0, 0, 0)
-        return _Stamp(status.st_ino, status.st_mtime_ns, status.st_size)
+            return _UNKNOWN
 
 
 def _distinct(keys: Sequence[APIKey], where: str) -> tuple[APIKey, ...]:

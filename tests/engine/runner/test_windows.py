@@ -11,11 +11,11 @@ import pytest
 
 from engine.loading.load_options import row_kernels
 from engine.messages import Sampling
-from engine.runner.sequence import Sequence
 from engine.runner.shape import Budget, Shape
 from registry.gguf import read_header
 from tests.engine.runner.harness import LIKELIEST, PLAIN, Runner
 from tests.engine.runner.passes import Logits, Passes, tokens
+from tests.engine.runner.test_same_text import text
 from tests.engine.runner.windowed import MODELS, WINDOW, windowed
 
 N_CTX = 2048
@@ -118,10 +118,6 @@ def test_who_has_lost_its_window_is_not_cut(passes: Passes) -> None:
     assert passes.context.remove(0, LONG - 100)
     assert passes.context.remove(0, 0)
     assert np.array_equal(computed(passes, 0, 0, 512), expected)
-
-
-def text(seq: Sequence) -> list[int]:
-    return seq.tokens[seq.n_prompt :].tolist()
 
 
 @pytest.mark.parametrize("count", [100, 260], ids=["short", "long"])
