@@ -40,14 +40,14 @@ def modelfile() -> Path:
 
 def gguf() -> Path:
     """The model's weights; downloaded if they are not there. Raises Unavailable."""
-    if not is_here():
+    if not is_here() or _digest(_PATH) != _DIGEST:
         _download()
     return _PATH
 
 
 def is_here() -> bool:
-    """Whether nothing has to be downloaded."""
-    return _PATH.is_file() and _digest(_PATH) == _DIGEST
+    """Whether it has been downloaded."""
+    return _PATH.is_file()
 
 
 def _download() -> None:

@@ -50,9 +50,9 @@ def create(
     """Create a model; yields progress steps.
 
     `environ` is the environment of worker processes, which are killed if they give no sign of life for `watchdog`
-    seconds. A missing base is pulled if `pull` is given. With `prune`, blobs
-    that only the replaced model needed are removed. Raises CreateError, QuantizeError, OptionError, JobFailed,
-    ModelMissing, or what the store or the pull raises, without any change. Closed early, the model exists or not.
+    seconds. A missing base is pulled if `pull` is given. With `prune`, blobs that only the replaced model needed are
+    removed. Raises CreateError, QuantizeError, OptionError, JobFailed, ModelMissing, or what the store or the pull
+    raises, without any change. Closed early, the model exists or not.
     """
 
     stopping = threading.Event()
