@@ -171,8 +171,20 @@ class PlanRequest(ModelRequest):
     """What would a load with these options take?"""
 
 
+@dataclass(slots=True, kw_only=True)
+class PreloadRequest(ModelRequest):
+    """Load the model before anybody asks for it; no other is unloaded for that."""
+
+
 AnyRequest = (
-    GenerateRequest | ChatRequest | EmbedRequest | RerankRequest | TokenizeRequest | DetokenizeRequest | PlanRequest
+    GenerateRequest
+    | ChatRequest
+    | EmbedRequest
+    | RerankRequest
+    | TokenizeRequest
+    | DetokenizeRequest
+    | PlanRequest
+    | PreloadRequest
 )
 
 

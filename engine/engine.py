@@ -28,6 +28,7 @@ from engine.api import (
     LoadingModel,
     LoadPlan,
     PlanRequest,
+    PreloadRequest,
     Ranked,
     Rendered,
     RerankRequest,
@@ -382,7 +383,8 @@ class Engine:
         if model.route.uses_embedded_template and not embeds:
             self._templates.warm()
         weights = await self._repack_cache.weights(model)
-        spec = load_spec(model, weights, job.options, job.num_ctx, len(self._pool.gpus))
+        evicts = not isinstance(job.request, PreloadRequest)
+        spec = load_spec(model, weights, job.options, job.num_ctx, len(self._pool.gpus), evicts=evicts)
         wishes = (job.request.keep_alive, job.most_ctx)
         async with self._pool.lease(model, weights, spec, *wishes, embeds=embeds) as lease:
             if not embeds:

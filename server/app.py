@@ -28,6 +28,7 @@ from server.http.paths import PathTable
 from server.http.streaming import no_answer
 from server.metrics import ServerMetrics
 from server.ollama.tags import Listing
+from server.preload import Preload
 from server.routers import ROUTERS, error_object_of, request_id_headers, scope_of
 from server.settings import Settings
 from server.transfers import Transfers
@@ -45,18 +46,22 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
     traffic = Traffic()
     metrics = ServerMetrics(traffic)
     capture = Capture() if settings.log_requests else None
+    preload = Preload(engine, settings.preload)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with nullcontext() if capture is None else capture.opened():
             await engine.start()
             pruning = asyncio.create_task(_prune(models.store, enabled=not settings.no_prune))
+            preloading = asyncio.create_task(preload.run())
             try:
                 # For what is no request, and an event that the server sets when it begins to stop.
                 count_refused, stopping = metrics.refused, asyncio.Event()
                 yield {"error_object_of": error_object_of, "count_refused": count_refused, "stopping": stopping}
             finally:
+                preloading.cancel()
                 await engine.stop()
+                await asyncio.wait((preloading,))
                 await pruning
 
     ring = KeyRing(settings.keys_file, settings.api_keys, required=settings.require_api_keys)
@@ -74,6 +79,7 @@ def create_app(settings: Settings, engine: EngineSurface, models: Models) -> Fas
     app.state.keys = ring
     app.state.listing = Listing(models)
     app.state.metrics = metrics
+    app.state.preload = preload
     app.state.transfers = Transfers(models.store, settings, traffic, metrics)
     for kind in (*KNOWN, Exception):
         app.add_exception_handler(kind, error_response)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from server.context import engine_of, metrics_of, settings_of
+from server.preload import Preload
 
 router = APIRouter()
 _FRESH = {"cache-control": "no-store"}
@@ -37,8 +38,9 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """`ok` if models can be served, else a 503 with the reason in a line."""
     stopping: asyncio.Event | None = getattr(request.state, "stopping", None)
+    preload: Preload = request.app.state.preload
     reason = "the server is stopping" if stopping and stopping.is_set() else engine_of(request).unready()
-    reason = reason or await asyncio.to_thread(unreadable, settings_of(request).models_folder)
+    reason = reason or preload.unready or await asyncio.to_thread(unreadable, settings_of(request).models_folder)
     return PlainTextResponse(reason or "ok", 503 if reason else 200, headers=_FRESH)
 
 

@@ -69,6 +69,13 @@ class Settings:
         "from GPU memory; 4096 on CPU",
         "context length of requests and models without `num_ctx`; unless it is set, theirs grows as needed",
     )
+    preload: tuple[str, ...] = variable(
+        "PRONK_PRELOAD",
+        env.parse_list,
+        (),
+        "",
+        "models to load at the start, with commas between, as far as they fit; `/readyz` waits for them",
+    )
     num_parallel: int = variable(
         "OLLAMA_NUM_PARALLEL",
         env.parse_uint,

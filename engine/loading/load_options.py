@@ -41,8 +41,13 @@ def effective_context(model: Model, options: Options, default: int) -> int:
     return min(num_ctx, model.context_length) if model.context_length else num_ctx
 
 
-def load_spec(model: Model, weights: Weights, options: Options, num_ctx: int, gpus: int) -> LoadSpec:
-    """How the model must be loaded on a machine with `gpus` GPUs; options without effect there are dropped."""
+def load_spec(
+    model: Model, weights: Weights, options: Options, num_ctx: int, gpus: int, *, evicts: bool = True
+) -> LoadSpec:
+    """How the model must be loaded on a machine with `gpus` GPUs; options without effect there are dropped.
+
+    `evicts`: other models may be unloaded for it.
+    """
     return LoadSpec(
         key=str(model.weights),
         num_ctx=num_ctx,
@@ -52,6 +57,7 @@ def load_spec(model: Model, weights: Weights, options: Options, num_ctx: int, gp
         use_mmap=options.use_mmap,
         adapters=tuple(map(str, model.adapters)),
         projector=str(weights.projector or ""),
+        evicts=evicts,
     )
 
 

@@ -11,6 +11,7 @@
 - A model behind the head is loaded before it only where that takes nothing from what the head waits for: neither memory
   nor its place among the loads.
 - Models that are to stay for ever go last, and only once no other is left to go.
+- A request that may evict nobody is refused as soon as its load would.
 - A load for which there was no memory is tried again in a leaner way, MOST_ATTEMPTS times in all, once the models that
   went for it have gone.
 """
@@ -81,6 +82,20 @@ class LoadQueue:
     def riders(self, runner: Runner) -> list[Waiting]:
         """The requests that a model will serve as it is loaded."""
         return [waiting for waiting in self.waiting.values() if runner.spec.serves(waiting.spec)]
+
+    def without_room(self, now: float) -> list[Waiting]:
+        """The requests that may evict nobody, and for which somebody would have to go."""
+        return [
+            waiting
+            for waiting in self.waiting.values()
+            if not (waiting.spec.evicts or self._is_coming(waiting)) and self._would_evict(waiting.spec, now)
+        ]
+
+    def _would_evict(self, spec: LoadSpec, now: float) -> bool:
+        runner = self._runners.by_key.get(spec.key)
+        if runner is not None:
+            return runner.state is not State.LEAVING
+        return bool(self._runners.best_room(spec, self._runners.by_key.values(), now).going)
 
     def forget_head(self) -> None:
         """If the request for which models drain has gone, they need not."""

@@ -39,6 +39,7 @@ from engine.loading.state import (
 )
 
 MAX_WAIT = 120.0  # seconds
+NO_ROOM = "there is no room for it beside the models that are loaded"
 
 
 class Scheduler:
@@ -193,7 +194,7 @@ class Scheduler:
     def out_of_memory(self, key: str, now: float, reason: str) -> list[Action]:
         """There was no memory for a load, and its process is gone: unload what is idle and try it again, or give up.
 
-        The last attempt takes the place of models that are to stay for ever, too.
+        The last attempt takes the place of models that are to stay for ever, too. Who may evict nobody unloads nobody.
         """
         runner = self._runners.by_key.get(key)
         tried = self._queue.attempt(key)
@@ -202,7 +203,8 @@ class Scheduler:
         self._queue.fail(key)
         del self._runners.by_key[key]
         last = tried + 1 == MOST_ATTEMPTS
-        idle = [other for other in self._runners.ready if other.idle and (last or not other.pinned)]
+        evicts = any(waiting.spec.evicts for waiting in self._queue.riders(runner))
+        idle = [other for other in self._runners.ready if evicts and other.idle and (last or not other.pinned)]
         unloads = [self._runners.unload(other, "out of memory", runner.spec) for other in idle]
         return unloads + self._reconcile(now)
 
@@ -265,7 +267,7 @@ class Scheduler:
     def _reconcile(self, now: float) -> list[Action]:
         """The actions that are possible now: grants, unloads to make room, loads, expiries."""
         self._queue.forget_head()
-        actions = self._grant_all(now) + self._growth.grow_all(now)
+        actions = self._grant_all(now) + self._refuse_without_room(now) + self._growth.grow_all(now)
         actions += self._queue.advance(now)
         return actions + self._grant_all(now) + self._growth.widen_all() + self._expire_idle(now)
 
@@ -277,6 +279,14 @@ class Scheduler:
                 del self._queue.waiting[waiting.ticket]
                 granted.append(self._grant(waiting, self._runners.by_key[waiting.spec.key]))
         return granted
+
+    def _refuse_without_room(self, now: float) -> list[Action]:
+        """Refuse the requests that may evict nobody, and would."""
+        refused: list[Action] = []
+        for waiting in self._queue.without_room(now):
+            del self._queue.waiting[waiting.ticket]
+            refused.append(Refuse(waiting.ticket, Refusal.LOAD_FAILED, NO_ROOM))
+        return refused
 
     def _grant(self, waiting: Waiting, runner: Runner) -> Action:
         """Let a request run, in a grown context with cells of its own, if these cost nobody anything."""

@@ -45,13 +45,15 @@ class LoadSpec(LoadOptions):
     """How a model is to be loaded. `key` is the path of its weights: names that share weights share one process.
 
     `bytes_needed` is the estimate that must fit, or several, of which one must. `projector` is the path of the file
-    with which it sees or hears, "" for none. `trace_id` is the request's id in the log.
+    with which it sees or hears, "" for none. `evicts`: other models may be unloaded for it. `trace_id` is the request's
+    id in the log.
     """
 
     key: str
     adapters: tuple[str, ...] = ()
     projector: str = ""
     bytes_needed: int | tuple[Charge, ...] = 0
+    evicts: bool = field(default=True, compare=False)
     trace_id: str = field(default="", compare=False)
 
     @property

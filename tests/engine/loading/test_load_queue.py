@@ -2,6 +2,7 @@
 
 import math
 
+from engine.loading.scheduler import NO_ROOM
 from engine.loading.state import AbortLoad, Grant, Refusal, Refuse, StartLoad, State, Unload
 from engine.messages import HOST
 from tests.engine.loading.scheduling import Driver, spec
@@ -300,3 +301,46 @@ def test_a_load_without_memory_is_tried_again_without_others_and_then_given_up()
     assert driver.ask("a") == [StartLoad("a", spec("a"))], "a later request begins anew"
     assert driver.loaded("a") == [Grant(7, "a")]
     assert driver.states()["busy"] is State.READY
+
+
+def test_who_may_evict_nobody_is_refused_where_somebody_would_have_to_go() -> None:
+    driver = Driver(max_loaded=2)
+    driver.serve("a")
+    driver.serve("b")
+    assert driver.ask("c", evicts=False) == [Refuse(3, Refusal.LOAD_FAILED, NO_ROOM)]
+    assert driver.ask("a", evicts=False) == [Grant(4, "a")]
+    assert driver.states() == {"a": State.READY, "b": State.READY}
+
+
+def test_who_may_evict_nobody_is_loaded_where_there_is_room() -> None:
+    driver = Driver(budget=20)
+    driver.serve("a", size=10, bytes_needed=10)
+    assert driver.ask("b", evicts=False, bytes_needed=11) == [Refuse(2, Refusal.LOAD_FAILED, NO_ROOM)]
+    assert driver.ask("b", evicts=False, bytes_needed=10) == [StartLoad("b", spec("b", bytes_needed=10))]
+    assert driver.loaded("b", size=10) == [Grant(3, "b")]
+
+
+def test_who_may_evict_nobody_does_not_evict_later_either() -> None:
+    driver = Driver(max_loaded=2)
+    driver.ask("a")
+    driver.ask("b")  # waits for its turn among the loads
+    assert driver.ask("c", evicts=False) == []
+    assert driver.loaded("a") == [Grant(1, "a"), StartLoad("b", spec("b"))]
+    assert driver.finish(1) == [Refuse(3, Refusal.LOAD_FAILED, NO_ROOM)]
+    assert driver.loaded("b") == [Grant(2, "b")]
+
+
+def test_who_may_evict_nobody_has_no_other_options_loaded() -> None:
+    driver = Driver()
+    driver.serve("a")
+    assert driver.ask("a", evicts=False, adapters=("x",)) == [Refuse(2, Refusal.LOAD_FAILED, NO_ROOM)]
+
+
+def test_without_memory_who_may_evict_nobody_unloads_nobody() -> None:
+    driver = Driver()
+    driver.serve("a")
+    driver.ask("b", evicts=False)
+    again = driver.scheduler.out_of_memory("b", driver.now, "no memory")
+    assert again == [StartLoad("b", spec("b"), attempt=2)]
+    driver.ask("b")  # somebody else, for whom others may go
+    assert Unload("a") in driver.scheduler.out_of_memory("b", driver.now, "no memory")
