@@ -1,4 +1,4 @@
-# Pronk for the CPU; for NVIDIA GPUs see README.md. Both images need apt-get, and the same version of Python 3.11 or newer.
+# Pronk for the CPU; for NVIDIA GPUs see docs/docker.md. Both images need apt-get, and the same version of Python 3.11 or newer.
 ARG BUILD_IMAGE=debian:trixie-slim
 ARG RUN_IMAGE=debian:trixie-slim
 

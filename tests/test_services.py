@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from server.settings import Settings
@@ -14,6 +16,7 @@ from tests.outside import if_installed
 from tests.serving import ROOT
 
 UNIT = ROOT / "deploy/pronk.service"
+STORE = ROOT / "deploy/ollama-store.conf"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 ENVIRONMENT = (ROOT / "docs/environment.md").read_text()
 
@@ -48,8 +51,8 @@ def test_compose_runs_the_image() -> None:
 def test_compose_for_nvidia_changes_the_same_service() -> None:
     service = compose("deploy/compose.nvidia.yaml")["services"]["pronk"]
     assert all(f"ARG {name}" in DOCKERFILE for name in service["build"]["args"])
-    readme = (ROOT / "README.md").read_text()
-    assert all(str(value) in readme for value in service["build"]["args"].values())
+    document = (ROOT / "docs/docker.md").read_text()
+    assert all(str(value) in document for value in service["build"]["args"].values())
     [device] = service["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
@@ -65,9 +68,25 @@ def test_the_unit_keeps_all_in_its_state() -> None:
     assert values["ExecStart"] == ["/opt/pronk/bin/pronk serve"]
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_the_store_of_ollama_is_taken_as_its_user() -> None:
+    settings = dict(re.findall(r"^(\w+)=(.*)$", STORE.read_text(), re.MULTILINE))
+    environ = dict(re.findall(r"^Environment=(\w+)=(.*)$", STORE.read_text(), re.MULTILINE))
+    read = Settings.from_env(environ)
+    for folder in (read.models_folder, read.keys_folder, read.keys_file):
+        assert folder.is_relative_to(settings["ReadWritePaths"])
+    assert {settings["User"], settings["Group"]} == {"ollama"}
+    document = (ROOT / "docs/migration.md").read_text()
+    assert str(read.models_folder) in document
+    assert f"deploy/{STORE.name} /etc/systemd/system/{UNIT.name}.d/" in document
+
+
+@pytest.mark.parametrize("stored_by_ollama", [False, True])
+def test_systemd_takes_the_unit(tmp_path: Path, stored_by_ollama: bool) -> None:
     [program] = if_installed("systemd-analyze")
     copy = tmp_path / UNIT.name
+    if stored_by_ollama:
+        (tmp_path / f"{UNIT.name}.d").mkdir()
+        shutil.copy(STORE, tmp_path / f"{UNIT.name}.d")
     # What is started must exist.
     copy.write_text(UNIT.read_text().replace("/opt/pronk/bin/pronk", "/bin/true"))
     done = subprocess.run([program, "verify", copy], capture_output=True, text=True, check=False)
