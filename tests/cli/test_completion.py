@@ -1,12 +1,16 @@
 """Completion in a shell, and other verbs about the command itself."""
 
 import json
-import shutil
+import os
+import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import COMMAND, Pronk
+from tests.cli.terminal import Terminal
+from tests.outside import needs
 from tests.serving import PATIENCE, ROOT
 
 
@@ -76,10 +80,55 @@ def test_bash(names: Pronk, line: str, found: list[str]) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_script_can_be_read(alone: Pronk, shell: str) -> None:
-    script = alone.succeed("completion", shell)
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    subprocess.run([shell, "-n"], input=script, text=True, check=True)
+    [program] = needs(shell)
+    subprocess.run([program, "-n"], input=alone.succeed("completion", shell), text=True, check=True)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> str:
+    """A value of PATH that leads to the command, under its own name."""
+    program = tmp_path / "bin" / "pronk"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("pronk sto", ["stop"]),
+        ("pronk run oth", ["other:v1"]),
+        ("pronk run --think=m", ["--think=medium", "--think=max"]),
+    ],
+)
+def test_fish(names: Pronk, command: str, line: str, found: list[str]) -> None:
+    [fish] = needs("fish")
+    script = f"pronk completion fish | source; complete -C {shlex.quote(line)}"
+    ended = subprocess.run(
+        [fish, "--no-config", "-c", script],
+        env=names.environ | {"PATH": command},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert sorted(ended.stdout.splitlines()) == sorted(found)
+
+
+def test_zsh(names: Pronk, command: str) -> None:
+    """Tab at a prompt, after the line that docs/cli.md has for ~/.zshrc."""
+    [zsh] = needs("zsh")
+    (names.home / ".zshrc").write_text(
+        "autoload -Uz compinit; compinit -u; PS1='ready> '\nsource <(pronk completion zsh)\n"
+    )
+    environ = names.environ | {"PATH": command, "ZDOTDIR": str(names.home)}
+    with Terminal([zsh, "-i"], environ) as terminal:
+        terminal.expect("ready> ")
+        terminal.type("pronk sto\t")
+        terminal.expect("pronk stop")
+        terminal.type("\x15pronk run oth\t")  # Ctrl-U empties the line
+        terminal.expect("other:v1")
 
 
 def test_json(names: Pronk) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.serving import ROOT
 
-ASKED = "nodejs npm docker-registry openssh-client"
+ASKED = "nodejs npm docker-registry openssh-client zsh fish"
 APT = """#!/bin/sh
 echo "$@" >> "$BIN/asked"
 for last; do :; done
