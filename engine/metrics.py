@@ -15,6 +15,7 @@ import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 
 from engine.stats import Stats
+from engine.unloading import UnloadReason
 
 MOST_MODELS = 100  # that have series of their own: names come from clients that may create models
 OTHER = "other"
@@ -22,17 +23,6 @@ OTHER = "other"
 TO_MINUTES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 """Bounds of histograms, in seconds: of whole requests, the longest of which take minutes."""
 PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10)
-_REASONS = {
-    "idle": "idle",
-    "a request wants other options": "options",
-    "room for another model": "room_for_model",
-    "room for a longer context": "room_for_context",
-    "out of memory": "out_of_memory",
-    "the server stops": "stopped",
-    "crashed": "crashed",
-}
-"""By the beginning of a reason in the log: its label."""
-
 T = TypeVar("T")
 Labelled = Mapping[Any, T]
 """Values by their labels, a tuple of strings."""
@@ -134,8 +124,8 @@ LOADS = Family(
 UNLOADS = Family(
     "counter",
     "pronk_model_unloads_total",
-    "models whose process has ended; `reason`: `idle`, `options` (a request wants others), `room_for_model`, "
-    "`room_for_context`, `out_of_memory`, `crashed` or `stopped`",
+    "models whose process has ended; `reason`: "
+    + ", ".join(f"`{reason.label}` ({reason.text})" for reason in UnloadReason),
     ("model", "reason"),
 )
 LOADED = Family("gauge", "pronk_models_loaded", "loaded models")
@@ -264,10 +254,9 @@ class EngineMetrics:
         """A load has ended, one way or the other."""
         self._loads.labels(self.label(model), result).observe(seconds)
 
-    def unloaded(self, model: str, reason: str) -> None:
-        """A model's process has ended; `reason` as in the log."""
-        known = (label for text, label in _REASONS.items() if reason.startswith(text))
-        self._unloads.labels(self.label(model), next(known, OTHER)).inc()
+    def unloaded(self, model: str, reason: UnloadReason) -> None:
+        """A model's process has ended."""
+        self._unloads.labels(self.label(model), reason.label).inc()
 
     @contextmanager
     def counting(self, model: str, process: HasStats) -> Iterator[None]:

@@ -18,6 +18,7 @@ from engine.loading.charge import NOTHING, Charge, total
 from engine.loading.runners import Runners
 from engine.loading.state import Action, CacheSize, Grown, Resize, Runner, State
 from engine.messages import CONTEXT_PADDING, padded
+from engine.unloading import UnloadReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class ContextGrowth:
         """Let idle models go, and contexts shrink, for so many cells."""
         room = self._runners.room_for(runner.size_with(cells), self._runners.others(runner), now, drains=False)
         spec = replace(runner.spec, trace_id="")  # the request that grows is not the one that has loaded the model
-        unloads = [self._runners.unload(victim, "room for a longer context", spec) for victim in room.idle]
+        unloads = [self._runners.unload(victim, UnloadReason.ROOM_FOR_CONTEXT, spec) for victim in room.idle]
         return [*unloads, *(self.shrink(other) for other in room.shrinking)]
 
     def _widen(self, runner: Runner) -> list[Action]:

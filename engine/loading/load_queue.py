@@ -25,6 +25,7 @@ from engine.loading.charge import Charge
 from engine.loading.context_growth import ContextGrowth
 from engine.loading.runners import Making, Runners
 from engine.loading.state import Action, LoadSpec, Runner, StartLoad, State
+from engine.unloading import UnloadReason
 
 REST = 30.0  # seconds, at least, between two reloads of a model for another placement of its weights
 REST_SHARE = 20  # that time as a multiple of what a load takes
@@ -180,7 +181,7 @@ class LoadQueue:
         if runner.idle and spec.asks_for_placement:
             self.rest(runner.key, now)  # also if the load fails
         self._drain({runner.key} if runner.state is State.READY else set(), now)
-        return [self._runners.unload(runner, "a request wants other options")] if runner.idle else []
+        return [self._runners.unload(runner, UnloadReason.OPTIONS)] if runner.idle else []
 
     def _make_room(self, room: Making, spec: LoadSpec, now: float) -> list[Action]:
         """Make room for the head: shrink contexts, unload idle models, drain busy ones."""
@@ -194,7 +195,7 @@ class LoadQueue:
         if had and self._drains_since is not None and now >= self._drains_since + PATIENCE:
             had |= {runner.key for runner in self._runners.ready if not runner.quiet and not runner.pinned}
         self._drain(had, now)
-        unloads = [self._runners.unload(victim, "room for another model", spec) for victim in room.idle]
+        unloads = [self._runners.unload(victim, UnloadReason.ROOM_FOR_MODEL, spec) for victim in room.idle]
         return [*unloads, *(self._growth.shrink(runner) for runner in room.shrinking)]
 
     def _overtake(self, needs: list[Waiting], leaving: list[Runner], ahead: Charge, now: float) -> list[Action]:
@@ -212,8 +213,7 @@ class LoadQueue:
             room = self._runners.best_room(waiting.spec, later, now, drains=False)
             if not room.enough or room.shrinking or any(victim.pinned for victim in room.going):
                 continue
-            reason = "room for another model"
-            actions += [self._runners.unload(victim, reason, waiting.spec) for victim in room.idle]
+            actions += [self._runners.unload(victim, UnloadReason.ROOM_FOR_MODEL, waiting.spec) for victim in room.idle]
             if self._fits(waiting.spec):
                 actions.append(self._load(waiting))
         return actions

@@ -186,7 +186,7 @@ class LoadedModel:
             extra=fields(**names, **values, bytes=self.size, seconds=seconds),
         )
 
-    def log_unload(self, reason: str, seconds: float | None = None, **values: str | None) -> None:
+    def log_unload(self, reason: str, seconds: float | None = None, **values: str | float | None) -> None:
         """Log one line: why it ended. `evicted_for` in `values` names the model that takes its place."""
         values = {"model": self.model.name.shortest, "reason": reason, **values}
         message = "evicted" if "evicted_for" in values else "unloaded"

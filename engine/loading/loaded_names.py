@@ -13,6 +13,7 @@ from dataclasses import replace
 from engine.api import RunningModel
 from engine.loading.pool import RunnerPool
 from engine.model import Model
+from engine.unloading import UnloadReason
 from registry.manifest import ManifestError
 from registry.names import ModelName
 from registry.storage.store import Store, StoreError
@@ -76,7 +77,7 @@ class LoadedNames:
                 continue
             named = await asyncio.to_thread(self._named)
             for key in keys - set(named):
-                self._pool.expire(key, "no model has these weights any more")
+                self._pool.expire(key, UnloadReason.DELETED)
             self._others = await asyncio.to_thread(self._replacements, dict(self._used), named)
 
     def _named(self) -> dict[str, set[ModelName]]:

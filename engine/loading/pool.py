@@ -55,6 +55,7 @@ from engine.metrics import EngineMetrics
 from engine.model import Model
 from engine.selftest import SelfTest
 from engine.spawn import child_environment
+from engine.unloading import UnloadReason
 from registry.logfields import REQUEST_ID, fields
 
 LOADED_PER_DEVICE = 3  # models, unless the configuration says how many
@@ -135,7 +136,7 @@ class RunnerPool:
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
         processes = [loaded.process for loaded in self._loaded.values()]
         for loaded in self._loaded.values():
-            self._tell_unload(loaded, "the server stops")
+            self._tell_unload(loaded, UnloadReason.SERVER_STOPS)
         self._loaded.clear()
         # The spare one only now: a load that was given up puts it back.
         await asyncio.gather(self._spare.close(), *(process.close() for process in processes))
@@ -236,8 +237,8 @@ class RunnerPool:
                 lease.give_up(now)
                 self._apply(self._scheduler.finished(ticket, now))
 
-    def expire(self, key: str, reason: str = "stopped by a request") -> None:
-        """Unload a model as soon as nothing runs in it; `reason` is for the log."""
+    def expire(self, key: str, reason: UnloadReason = UnloadReason.REQUESTED) -> None:
+        """Unload a model as soon as nothing runs in it."""
         self._apply(self._scheduler.expire(key, time.monotonic(), reason))
 
     def must_refuse(self, key: str) -> bool:
@@ -507,7 +508,9 @@ class RunnerPool:
         loaded = self._loaded.pop(action.key)
         await loaded.process.close()
         now = time.monotonic()
-        values: dict[str, str | None] = {}
+        values: dict[str, str | float | None] = {}
+        if action.reason is UnloadReason.IDLE:
+            values = {"keep_alive": action.keep_alive}
         if (spec := action.evicted_for) is not None:
             values = {"evicted_for": self._name(spec.key), "request_id": spec.trace_id or None}
         self._tell_unload(loaded, action.reason, now - started, **values)
@@ -528,15 +531,15 @@ class RunnerPool:
         often = {"deaths": count, "within_seconds": seconds} if count >= TOLD else {}
         values = {"model": loaded.name, "pid": process.pid, **often}
         log.error("process ended unexpectedly: %s", process.ending, extra=fields(**values))
-        self._metrics.unloaded(loaded.label, "crashed")
+        self._metrics.unloaded(loaded.label, UnloadReason.CRASHED)
         if process.cause and not process.answered and not self.stopping:
             self._crashes.died_at_work(load, loaded.model.name.shortest, process.cause)
         await process.close()
 
     def _tell_unload(
-        self, loaded: LoadedModel, reason: str, seconds: float | None = None, **values: str | None
+        self, loaded: LoadedModel, reason: UnloadReason, seconds: float | None = None, **values: str | float | None
     ) -> None:
-        loaded.log_unload(reason, seconds, **values)
+        loaded.log_unload(reason.text, seconds, **values)
         self._metrics.unloaded(loaded.label, reason)
 
     def _note_death(self, key: str, loaded: LoadedModel) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from engine.loading.charge import Charge, Room, total
 from engine.loading.state import LoadSpec, Runner, State, Unload
 from engine.messages import HOST
+from engine.unloading import UnloadReason
 
 TURN = 2.0  # times what its load took: a model that was just loaded is not drained before
 
@@ -126,8 +127,8 @@ class Runners:
                 taken = taken - runner.taken + runner.least
         return Making(needed, going, shrinking)
 
-    def unload(self, runner: Runner, reason: str, evicted_for: LoadSpec | None = None) -> Unload:
+    def unload(self, runner: Runner, reason: UnloadReason, evicted_for: LoadSpec | None = None) -> Unload:
         """Let an idle process go; the arguments are as in Unload."""
         runner.state = State.LEAVING
         self.draining.discard(runner.key)
-        return Unload(runner.key, reason, evicted_for)
+        return Unload(runner.key, reason, evicted_for, runner.keep_alive)

@@ -37,6 +37,7 @@ from engine.loading.state import (
     RunnerView,
     State,
 )
+from engine.unloading import UnloadReason
 
 MAX_WAIT = 120.0  # seconds
 NO_ROOM = "there is no room for it beside the models that are loaded"
@@ -205,7 +206,7 @@ class Scheduler:
         last = tried + 1 == MOST_ATTEMPTS
         evicts = any(waiting.spec.evicts for waiting in self._queue.riders(runner))
         idle = [other for other in self._runners.ready if evicts and other.idle and (last or not other.pinned)]
-        unloads = [self._runners.unload(other, "out of memory", runner.spec) for other in idle]
+        unloads = [self._runners.unload(other, UnloadReason.OUT_OF_MEMORY, runner.spec) for other in idle]
         return unloads + self._reconcile(now)
 
     def finished(self, ticket: int, now: float) -> list[Action]:
@@ -222,8 +223,8 @@ class Scheduler:
             runner.expires_at = now + runner.keep_alive
         return self._reconcile(now)
 
-    def expire(self, key: str, now: float, reason: str = "") -> list[Action]:
-        """Unload a model as soon as it is idle; does nothing if it is not loaded. `reason` is for the log."""
+    def expire(self, key: str, now: float, reason: UnloadReason = UnloadReason.REQUESTED) -> list[Action]:
+        """Unload a model as soon as it is idle; does nothing if it is not loaded."""
         runner = self._runners.by_key.get(key)
         if runner is None:
             return []
@@ -291,7 +292,7 @@ class Scheduler:
     def _grant(self, waiting: Waiting, runner: Runner) -> Action:
         """Let a request run, in a grown context with cells of its own, if these cost nobody anything."""
         if waiting.keep_alive is not None:
-            runner.keep_alive, runner.stopped = waiting.keep_alive, ""
+            runner.keep_alive, runner.stopped = waiting.keep_alive, None
         runner.active[waiting.ticket] = waiting.spec.num_ctx
         self._runners.by_ticket[waiting.ticket] = runner
         runner.widens |= waiting.spec.num_ctx > runner.first_ctx
@@ -308,7 +309,4 @@ class Scheduler:
     def _expire_idle(self, now: float) -> list[Action]:
         idle = [runner for runner in self._runners.by_key.values() if runner.idle and runner.expires_at is not None]
         expired = [runner for runner in idle if runner.expires_at is not None and runner.expires_at <= now]
-        return [
-            self._runners.unload(runner, runner.stopped or f"idle for its keep_alive of {runner.keep_alive:g} s")
-            for runner in expired
-        ]
+        return [self._runners.unload(runner, runner.stopped or UnloadReason.IDLE) for runner in expired]

@@ -9,6 +9,7 @@ from enum import Enum
 
 from engine.loading.charge import NOTHING, Charge, Room, charge
 from engine.messages import CONTEXT_PADDING, padded
+from engine.unloading import UnloadReason
 
 DEFAULT_PLACEMENT = (-1, None, None)
 """`LoadOptions.placement` of a request that asks for no particular one."""
@@ -114,12 +115,14 @@ class StartLoad:
 class Unload:
     """End the process of this idle model; answered by `unloaded`.
 
-    `reason` is for the log; `evicted_for` is the load that takes its place, or the model whose context grows.
+    `evicted_for` is the load that takes its place, or the model whose context grows. It was to stay for `keep_alive`
+    seconds.
     """
 
     key: str
-    reason: str = field(default="", compare=False)
+    reason: UnloadReason = field(default=UnloadReason.IDLE, compare=False)
     evicted_for: LoadSpec | None = field(default=None, compare=False)
+    keep_alive: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,7 @@ class Runner:
     cells; it was loaded with `first_ctx` tokens and `first_cells`, and took `first_size` bytes. A context of
     `refused_ctx` tokens could not be had. While its context changes, `resizing` is the ordered number of tokens, and it
     takes `reserved` bytes more or `shrinks`; if it `widens`, more cells are looked for afterwards. `stopped` says
-    why it is to go once it is idle, "" if only its time is over.
+    why it is to go once it is idle, None if only its time is over.
     """
 
     spec: LoadSpec
@@ -249,7 +252,7 @@ class Runner:
     reserved: Charge = NOTHING
     shrinks: bool = False
     widens: bool = False
-    stopped: str = ""
+    stopped: UnloadReason | None = None
 
     @property
     def key(self) -> str:

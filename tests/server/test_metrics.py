@@ -336,9 +336,18 @@ def test_the_guard_is_in_front(served: Served) -> None:
     assert (head.status_code, head.content) == (200, b"")
 
 
-def test_evictions_are_counted(tmp_path: Path) -> None:
+def test_unloads_are_counted_by_reason(tmp_path: Path) -> None:
+    unloads = "pronk_model_unloads_total"
     with serving(tmp_path / "models", OLLAMA_MAX_LOADED_MODELS="1") as served:
         post(served, "/api/generate", model="tinychat")
         post(served, "/api/generate", model="sight")
-        found = page(served)
-    assert found.value("pronk_model_unloads_total", reason="room_for_model", **MODEL) == 1
+        assert page(served).value(unloads, reason="room_for_model", **MODEL) == 1
+        post(served, "/api/generate", model="tinychat")
+        post(served, "/api/generate", model="tinychat", keep_alive=0)
+        until(served, lambda now: now.value(unloads, reason="requested", **MODEL) == 1)
+        post(served, "/api/generate", model="tinychat")
+        delete = httpx.Request("DELETE", f"{served.url}/api/delete", json={"model": "tinychat"})
+        with httpx.Client(**LOOPBACK) as client:
+            client.send(delete).raise_for_status()
+        found = until(served, lambda now: now.value(unloads, reason="deleted", **MODEL) == 1)
+    assert found.labels("reason") == {"room_for_model", "requested", "deleted"}

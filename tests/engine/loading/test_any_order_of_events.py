@@ -25,10 +25,12 @@ from engine.loading.state import (
     Unload,
 )
 from engine.messages import HOST
+from engine.unloading import UnloadReason
 from tests.engine.loading.scheduling import CTX, spec
 
 keys = st.sampled_from("abcd")
 STREAMS = 3
+ROOM = (UnloadReason.ROOM_FOR_MODEL, UnloadReason.ROOM_FOR_CONTEXT)
 SIZES = {"a": 10 * CTX, "b": 30 * CTX, "c": 60 * CTX, "d": 200 * CTX}
 
 
@@ -121,8 +123,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
                     assert process.resizing is None
                     needed = self.waiting or self.growing
                     assert not process.pinned or needed, "only need unloads a pinned one"
-                    if process.pinned and reason.startswith("room"):
-                        longer = reason == "room for a longer context"  # nobody drains for that
+                    if process.pinned and reason in ROOM:
+                        longer = reason is UnloadReason.ROOM_FOR_CONTEXT  # nobody drains for that
                         others = [p for p in self.processes.values() if p.state == "ready" and not p.pinned]
                         assert all(longer and other.running for other in others), "pinned ones go last"
                     process.state = "leaving"
