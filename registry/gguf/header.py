@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -25,6 +26,7 @@ MOST_LAYERS = 1 << 16
 _ENTRY = 400  # bytes in memory of a metadata entry or tensor info
 _MOST_SIZE = (1 << 32) - 1
 _LENGTH = struct.Struct("<Q")
+_LENGTH_SIZE = _LENGTH.size
 
 
 class TensorInfo(NamedTuple):
@@ -67,21 +69,30 @@ class GGUFArray:
         if self.kind != STRING:
             return {}
         with self._file() as file:
-            return {place: self._text_at(file, place) for place in places if 0 <= place < self.count}
+            existing = sorted(place for place in places if 0 <= place < self.count)
+            return {
+                place: text
+                for after, near in groupby(existing, self._mark_after)
+                for place, text in self._texts_from(file, after, near)
+            }
 
-    def _text_at(self, file: BinaryIO, place: int) -> str:
-        """One string, reached from the nearest mark before it."""
-        after = bisect_right(self.marks, place, key=attrgetter("number"))
+    def _mark_after(self, place: int) -> int:
+        """The index of the first mark behind a string."""
+        return bisect_right(self.marks, place, key=attrgetter("number"))
+
+    def _texts_from(self, file: BinaryIO, after: int, places: Iterable[int]) -> Iterator[tuple[int, str]]:
+        """Strings in front of a mark, by rising index: they are reached from the mark before, in one walk."""
         mark = self.marks[after - 1]
         end = self.marks[after].start if after < len(self.marks) else self.size
         file.seek(self.offset + mark.start)
-        data, at = file.read(end - mark.start), 0
-        for _ in range(place - mark.number):
-            (length,) = _LENGTH.unpack_from(data, at)
-            at += length + _LENGTH.size
-        (length,) = _LENGTH.unpack_from(data, at)
-        start = at + _LENGTH.size
-        return data[start : start + length].decode("utf-8", "replace")
+        data, at, number, unpack = file.read(end - mark.start), 0, mark.number, _LENGTH.unpack_from
+        for place in places:
+            for _ in range(place - number):
+                (length,) = unpack(data, at)
+                at += length + _LENGTH_SIZE
+            (length,) = unpack(data, at)
+            number = place
+            yield place, data[at + _LENGTH_SIZE : at + _LENGTH_SIZE + length].decode("utf-8", "replace")
 
     @contextmanager
     def _file(self) -> Iterator[BinaryIO]:
