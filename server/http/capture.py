@@ -11,14 +11,16 @@ import logging
 import os
 import re
 import tempfile
+import threading
 from collections import deque
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from shlex import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,6 +36,8 @@ MOST_BYTES = 256 << 20
 """What the folder may hold. The oldest requests are removed, so the newest are there."""
 MOST_HELD = 128 << 20
 """Bytes of bodies in memory that arrive or wait for the disk. A request beyond is answered, but not captured."""
+LAST_WRITES = 2.0
+"""Seconds that the server's stop waits for the disk."""
 _OVERHEAD = 4 << 10  # bytes that a request counts for beside its body: a block of the disk, objects in memory
 _SCRIPT = """\
 #!/bin/sh
@@ -65,15 +69,23 @@ class _Request:
 class Capture:
     """The folder with the newest requests. Files are written by one thread, in the order in which bodies were complete.
 
-    Only the first failure to write is told. Raises nothing.
+    Only the first failure to write is told. Raises nothing. A disk that hangs does not hang the server: the thread is a
+    daemon, and the end waits for it no longer than `last_writes` seconds.
     """
 
     def __init__(
-        self, *, most_requests: int = MOST_REQUESTS, most_bytes: int = MOST_BYTES, most_held: int = MOST_HELD
+        self,
+        *,
+        most_requests: int = MOST_REQUESTS,
+        most_bytes: int = MOST_BYTES,
+        most_held: int = MOST_HELD,
+        last_writes: float = LAST_WRITES,
     ) -> None:
         self.folder: Path | None = None
         self._most_requests, self._most_bytes, self._most_held = most_requests, most_bytes, most_held
-        self._thread = ThreadPoolExecutor(1, "capture")
+        self._last_writes = last_writes
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._waiting: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._number = 0
         self._held = 0  # of the event loop
         self._files: deque[tuple[int, tuple[Path, ...]]] = deque()  # of the thread
@@ -83,6 +95,7 @@ class Capture:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Make the folder; at the end, wait for what is to be written. The folder stays, unless it is empty."""
+        self._thread.start()
         try:
             self.folder = Path(tempfile.mkdtemp(prefix="ollama-request-logs-"))  # with the rights 0700
         except OSError as error:
@@ -92,7 +105,10 @@ class Capture:
         try:
             yield
         finally:
-            await asyncio.to_thread(self._thread.shutdown)
+            self._waiting.put(None)
+            await asyncio.to_thread(self._thread.join, self._last_writes)
+            if self._thread.is_alive():
+                log.warning("requests are not captured: the disk is too slow", extra=fields(bytes=self._held))
             if self.folder is not None:
                 with suppress(OSError):
                     self.folder.rmdir()
@@ -112,9 +128,19 @@ class Capture:
     def add(self, request: _Request) -> None:
         """Have a request written, whose size was held; it is released then."""
         self._number += 1
-        run = copy_context().run  # for the request's id
-        written = asyncio.get_running_loop().run_in_executor(self._thread, run, self._write, self._number, request)
-        written.add_done_callback(lambda _: self.release(request.size))
+        loop, number = asyncio.get_running_loop(), self._number
+
+        def write() -> None:
+            self._write(number, request)
+            with suppress(RuntimeError):  # the loop is closed: the end has not waited for this
+                loop.call_soon_threadsafe(self.release, request.size, context=Context())
+
+        self._waiting.put(partial(copy_context().run, write))  # for the request's id
+
+    def _run(self) -> None:
+        """The thread: write one request after the other."""
+        while (write := self._waiting.get()) is not None:
+            write()
 
     def _write(self, number: int, request: _Request) -> None:
         if self.folder is None:

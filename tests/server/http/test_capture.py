@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,7 +179,7 @@ async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(str(size))(scope, receive, send)
 
 
-async def files_after(sizes: list[int], **bounds: int) -> list[int]:
+async def files_after(sizes: list[int], **bounds: Any) -> list[int]:
     """The sizes of the bodies that are kept, the oldest first, of requests with bodies of these sizes."""
     capture = Capture(**bounds)
     async with capture.opened():
@@ -200,3 +201,14 @@ async def test_the_folder_has_bounds(temporary: Path) -> None:
     folders = os.listdir(temporary)
     assert await files_after([]) == []
     assert os.listdir(temporary) == folders  # an empty one does not stay
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_the_end(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr("server.http.capture._write_new", lambda path, data: goes_on.wait())
+    assert await files_after([1, 2], last_writes=0.05) == []
+    goes_on.set()
+    [told] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert told.getMessage() == "requests are not captured: the disk is too slow"
