@@ -14,14 +14,10 @@ from typing import Any
 
 import httpx
 
+from tests.golden.allowed import ADDITIONS
+
 Case = dict[str, Any]
 Answer = dict[str, Any]
-
-ADDITIONS = {
-    *("prompt_eval_cached", "prompt_eval_cached_count", "prompt_truncated", "signature", "stop_sequence"),
-    *("reasoning_content", "prompt_tokens_details", "devices", "prompt_cache"),
-}
-"""Keys that an old client ignores: allowed where Ollama has none."""
 
 VOLATILE = {
     *("created_at", "modified_at", "expires_at", "created", "completed_at"),

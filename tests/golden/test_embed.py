@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from modelfile.convert import convert
+from tests.golden.allowed import LEFT_OUT
 from tests.golden.compare import differences
 from tests.golden.probes import digest_of
 from tests.modelfile.convert.checkpoints import files_in
@@ -22,8 +23,6 @@ from tests.serving import LOOPBACK, PATIENCE, ROOT, serving
 
 CASES: list[dict[str, Any]] = json.loads((ROOT / "tests/data/golden/embed.json").read_text(encoding="utf-8"))
 CLOSE = 1e-3
-NOT_WRITTEN = ("tokenizer.ggml.cls_token_id", "tokenizer.ggml.scores")
-"""Recorded metadata that the converter leaves out, as llama.cpp does not read it."""
 
 
 @pytest.fixture(scope="module")
@@ -81,5 +80,5 @@ def is_written_too(difference: str) -> bool:
 
 def shown(answer: dict[str, Any]) -> dict[str, Any]:
     """What `/api/show` tells of the weights."""
-    info = {key: value for key, value in answer["model_info"].items() if key not in NOT_WRITTEN}
+    info = {key: value for key, value in answer["model_info"].items() if key not in LEFT_OUT}
     return {"tensors": answer["tensors"], "capabilities": answer["capabilities"], "model_info": info}

@@ -11,30 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.golden.allowed import ANSWERS
 from tests.seen import MODELS, PAIRS, create, files, files_of
 from tests.serving import LOOPBACK, PATIENCE, serving
 
 GO = "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
 RECORDED = {record["what"]: record for record in json.loads((MODELS / "ollama.json").read_text())}
-BETTER: dict[str, tuple[int, str]] = {
-    "file animated.webp": (200, "R%;IR%$in"),
-    "file exif6.jpg": (200, ""),
-    "file alpha.png": (200, ""),
-    "file truncated.jpg": (400, "Failed to load image or audio file"),
-    "file checker.ppm": (400, "Failed to load image or audio file"),
-    "file thin.png": (400, "image has an extreme shape: 1000 x 2 pixels, one side may be at most 200 times as long as"),
-    "chat file exif6.jpg": (200, ""),
-    "gemma3wide: 784 tokens that see one another": (200, "I+an%u-D)"),  # as with `num_batch` 1024
-}
-"""Where Pronk is better on purpose: the status, and how the answer begins."""
-
-HINT = "input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
-BETTER |= {f"file {name}.wav": (400, f"audio {HINT}") for name in ("tone", "tone880")}
-BETTER |= {"chat file tone.wav": (400, f"audio {HINT}"), "openai input_audio": (400, f"audio {HINT}")}
-MULTIPART = ("openai image_url", "openai image first", "openai no type", "openai audio")  # are one message, not several
-BETTER |= dict.fromkeys(MULTIPART, (200, ""))
-BETTER |= {"blind chat": (400, f"image {HINT}")}
-BETTER |= {f"ultravox{kind} with an image": (400, f"image {HINT}") for kind in ("", " chat")}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +75,7 @@ def is_answer(record: dict[str, Any]) -> bool:
 def test_as_recorded(client: httpx.Client, what: str) -> None:
     record = RECORDED[what]
     answer = client.post(record["path"], json=with_files(record["request"]))
-    status, begins = BETTER.get(what, (record["status"], None))
+    status, begins = ANSWERS.get(what, (record["status"], None))
     assert answer.status_code == status, answer.text
     wanted, given = record["answer"], answer.json()
     if "_debug_info" in wanted:
