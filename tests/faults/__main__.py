@@ -24,8 +24,12 @@ from tests.faults.cancellation import cancellation, handles
 from tests.faults.isolation import crash_isolation, parent_death
 from tests.faults.leaks import leaks
 from tests.faults.measure import FULL, QUICK, Counts, Line
+from tests.faults.overhead import overhead
 from tests.faults.pictures import pictures_beside_text
 from tests.faults.pressure import back_pressure, control_plane
+from tests.faults.recorded import recorded
+from tests.faults.stopping import starting_and_stopping
+from tests.faults.streaming import streaming
 from tests.faults.turns import turns
 
 Run = Callable[[Path, Counts], Iterator[Line]]
@@ -38,7 +42,11 @@ RUNS: dict[str, Run] = {
     "R6": leaks,
     "R7": handles,
     "R14": input_limits,
+    "R17": starting_and_stopping,
     "R18": turns,
+    "R21": streaming,
+    "R22": recorded,
+    "R23": overhead,
     "R25": pictures_beside_text,
 }
 HEAD = ("", "goal", "measured", "reached")

@@ -27,6 +27,11 @@ class Counts:
     warm_up: int
     mixed: int
     scheduler_steps: int
+    starts: int
+    streams: int
+    real_streams: int
+    first_tokens: int
+    cost_runs: int
 
 
 FULL = Counts(
@@ -44,6 +49,11 @@ FULL = Counts(
     warm_up=1_600,
     mixed=6_400,
     scheduler_steps=1_000_000,
+    starts=20,
+    streams=10_000,
+    real_streams=500,
+    first_tokens=1_000,
+    cost_runs=11,
 )
 QUICK = Counts(
     quick=True,
@@ -60,6 +70,11 @@ QUICK = Counts(
     warm_up=48,
     mixed=128,
     scheduler_steps=20_000,
+    starts=3,
+    streams=400,
+    real_streams=36,
+    first_tokens=200,
+    cost_runs=3,
 )
 
 
