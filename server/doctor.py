@@ -30,6 +30,7 @@ from registry.remote.transport import Network, answered
 from registry.sizes import binary_size
 from registry.storage.files import disk_space, unwritable_folder
 from registry.storage.store import Store
+from server.masking import shown, without_logins
 from server.settings import ELSEWHERE, HomeMissing, Settings, variables
 
 LIBRARY = "llama-cpp-python"
@@ -48,8 +49,6 @@ OLLAMA_ONLY = (
 FOREIGN_BACKENDS = "GGML_BACKEND_PATH"
 """llama.cpp's variable for a further backend; ignored, because it may load any code."""
 _OURS = re.compile(r"(OLLAMA|PRONK)_", re.IGNORECASE)
-_SECRET = re.compile(r"_(TOKEN|KEYS?|SECRET|PASSWORD)$")
-_USER_INFO = re.compile(r"//[^/@]*@")
 _SIMILARITY = 0.8  # difflib's ratio
 
 Progress = Callable[[int, int], None]
@@ -267,11 +266,11 @@ async def _network(settings: Settings) -> list[Finding]:
 
 async def _reach(name: str, url: str, network: Network) -> Finding:
     """Whether a URL answers. If not it is a NOTE, as a machine may be offline."""
-    shown = without_secrets(url)
+    shown = without_logins(url)
     try:
         status = await answered(url, network, REACH_SECONDS)
     except RegistryError as error:
-        text = f"{shown} cannot be reached: {without_secrets(str(error))}"
+        text = f"{shown} cannot be reached: {without_logins(str(error))}"
         return Finding(name, Level.NOTE, text, details={"url": shown, "reachable": False})
     level = Level.NOTE if status >= 500 else Level.OK
     text = f"{shown} answers" + (f" with status {status}" if level is Level.NOTE else "")
@@ -286,12 +285,12 @@ def environment(settings: Settings) -> Finding:
     known = {row.name for row in variables().values()} | set(READ_ELSEWHERE)
     proxies = {name.lower() for name in known if name.endswith("_PROXY")}
     environ = {name: text for name, text in settings.environ.items() if text.strip()}
-    in_force = {name: _shown(name, text) for name, text in sorted(environ.items()) if name in known | proxies}
+    in_force = {name: shown(name, text.strip()) for name, text in sorted(environ.items()) if name in known | proxies}
     strangers = sorted(name for name in environ if _OURS.match(name) and name not in known)
     unknown = {name: _nearest(name, known) for name in strangers if name not in OLLAMA_ONLY}
     unused = [name for name in strangers if name in OLLAMA_ONLY]
     warnings = (*settings.warnings, *settings.missing_files, *Proxies.from_env(settings.environ).warnings)
-    wrong = [without_secrets(warning) for warning in warnings]
+    wrong = [without_logins(warning) for warning in warnings]
     wrong += [f"{name} is not known; {nearest} is" for name, nearest in unknown.items() if nearest]
     notes = [f"{name} is not known" for name, nearest in unknown.items() if not nearest]
     notes += [f"{name} changes nothing here" for name in unused]
@@ -309,22 +308,13 @@ def environment(settings: Settings) -> Finding:
         "in_force": in_force,
         "unknown": unknown,
         "unused": unused,
-        "invalid": [without_secrets(warning) for warning in warnings],
+        "invalid": [without_logins(warning) for warning in warnings],
     }
     return Finding("environment", level, text, tuple(wrong), tuple(notes), details)
 
 
 def _nearest(name: str, known: set[str]) -> str:
     return next(iter(difflib.get_close_matches(name.upper(), sorted(known), 1, _SIMILARITY)), "")
-
-
-def _shown(name: str, text: str) -> str:
-    return "(set)" if _SECRET.search(name) else without_secrets(text.strip())
-
-
-def without_secrets(text: str) -> str:
-    """The text without users and passwords in its URLs."""
-    return _USER_INFO.sub("//", text)
 
 
 def _count(number: int, what: str) -> str:

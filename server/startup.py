@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from dataclasses import fields as fields_of
 from pathlib import Path
 
 from registry.logfields import fields
 from registry.storage.files import disk_space, unwritable_folder
 from server import env
+from server.masking import shown
 from server.settings import ELSEWHERE, Settings, variables
 
-_SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD")
-_LOGIN = re.compile(r"[^/\s]+@")
-MASK = "***"
 log = logging.getLogger("pronk.server")
 
 
@@ -68,11 +65,6 @@ def changed_settings(settings: Settings) -> dict[str, str]:
     names += [name for name, _, _ in ELSEWHERE]
     texts = {name: settings.environ.get(name) or settings.environ.get(name.lower(), "") for name in names}
     return {name: shown(name, env.clean(text)) for name, text in texts.items() if text}
-
-
-def shown(name: str, text: str) -> str:
-    """A setting for the log: without what is secret in it."""
-    return MASK if _SECRET.search(name) else _LOGIN.sub(f"{MASK}@", text)
 
 
 def _count(manifests: Path) -> int:

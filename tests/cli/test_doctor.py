@@ -101,7 +101,7 @@ def test_all_is_well(patient: Pronk, tinychat: StoredModel, other_program: str) 
     assert found["store"][0].endswith(", all digests right")
     assert found["registry"][0].startswith("note https://registry.ollama.ai/v2/ cannot be reached: ")
     assert found["hub"] == [f"ok {other_program} answers"]
-    assert "HF_TOKEN=(set)" in found["environment"][0]
+    assert "HF_TOKEN=***" in found["environment"][0]
     assert found["server"] == ["note none runs at http://127.0.0.1:1"]
 
 
@@ -180,7 +180,7 @@ def test_a_server_that_runs(pronk: Pronk, server: Served) -> None:
     assert list(report["checks"]) == NAMES
     assert report["checks"]["server"]["running"] is True
     assert report["checks"]["server"]["version"] == "0.33.0"
-    assert report["checks"]["hub"]["url"] == "http://127.0.0.1:1"
+    assert report["checks"]["hub"]["url"] == "http://***@127.0.0.1:1"
     assert report["checks"]["models"]["writable"] is True
     assert all({"level", "text", "problems", "notes"} <= set(check) for check in report["checks"].values())
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -58,13 +58,18 @@ def main() -> int:
     counts = QUICK if options.quick else FULL
     started = time.monotonic()
     lines: list[Line] = []
+    took: dict[str, float] = {}
     report = ""
     for number in options.only or RUNS:
+        begun = time.monotonic()
         lines += _run(number, RUNS[number], counts)
-        report = _report(lines, counts, time.monotonic() - started)
+        took[number] = time.monotonic() - begun
+        _say(f"{number}: took {took[number]:.0f} s")
+        report = _report(lines, counts, took)
         if options.write:  # after each, for half an hour is long
             options.write.write_text(f"{_PREFACE}\n{report}\n", encoding="utf-8")
     print(report)
+    _say(f"all of it took {time.monotonic() - started:.0f} s")
     broken = [line for line in lines if line.broken]
     _say(_verdict(broken))
     return int(bool(broken))
@@ -82,7 +87,6 @@ def _run(number: str, run: Run, counts: Counts) -> list[Line]:
     """The lines of one run. One that breaks is a line too, and the others go on."""
     lines: list[Line] = []
     _say(f"{number}: begins")
-    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         try:
             for line in run(Path(folder), counts):
@@ -93,17 +97,17 @@ def _run(number: str, run: Run, counts: Counts) -> list[Line]:
             lines.append(
                 Line(number, "the run comes to its end", f"{type(error).__name__}: {error}", False, broken=True)
             )
-    _say(f"{number}: took {time.monotonic() - started:.0f} s")
     return lines
 
 
-def _report(lines: list[Line], counts: Counts, seconds: float) -> str:
+def _report(lines: list[Line], counts: Counts, took: Mapping[str, float]) -> str:
     machine = "; ".join(f"{name}: {value}" for name, value in describe().items())
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     kind = "A quick look: counts are smaller than the goals ask for" if counts.quick else "A full run"
     rows = [(line.number, line.goal, line.measured, _reached(line)) for line in lines]
-    took = f"{kind}; {seconds / 60:.1f} minutes; load average at its end {load}."
-    return f"{machine}.\n\n{took}\n\n{markdown([HEAD, *rows])}"
+    minutes = f"{kind}; {sum(took.values()) / 60:.1f} minutes; load average at its end {load}."
+    seconds = ", ".join(f"{number} {each:.0f}" for number, each in took.items())
+    return f"{machine}.\n\n{minutes}\nSeconds: {seconds}.\n\n{markdown([HEAD, *rows])}"
 
 
 def _verdict(broken: list[Line]) -> str:
@@ -125,7 +129,7 @@ _PREFACE = """\
 # Faults and load
 
 What `make faults` has measured: real servers on loopback, whose processes are killed, whose clients leave, do not read,
-are too many, or show pictures beside text. The models have 4 million parameters or fewer.
+are too many, cut their requests anywhere, or show pictures beside text. The models have 4 million parameters or fewer.
 `make faults QUICK=1` is a look of three minutes.
 """
 

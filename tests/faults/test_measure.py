@@ -45,6 +45,7 @@ def test_a_goal_that_is_missed_is_told_and_breaks_nothing(
     written = (tmp_path / "faults.md").read_text()
     assert "| R1 | nobody is lost | 0 of 5 | yes |\n| R1 | at once | later | NO |\n" in written
     assert "A quick look" in written
+    assert "Seconds: R1 0." in written
     assert "exit code 0: nothing was lost or left over; " in capsys.readouterr().err
 
 
