@@ -27,6 +27,8 @@ class Counts:
     warm_up: int
     mixed: int
     scheduler_steps: int
+    turn_seconds: float
+    crowd: int
     starts: int
     streams: int
     real_streams: int
@@ -49,6 +51,8 @@ FULL = Counts(
     warm_up=1_600,
     mixed=6_400,
     scheduler_steps=1_000_000,
+    turn_seconds=120.0,
+    crowd=400,
     starts=20,
     streams=10_000,
     real_streams=500,
@@ -59,18 +63,20 @@ QUICK = Counts(
     quick=True,
     kills=5,
     stops=3,
-    parent_kills=4,
-    cancels=150,
+    parent_kills=3,
+    cancels=100,
     prefills=10,
     queued=5,
-    over_cap=800,
-    load_seconds=12.0,
-    picture_seconds=12.0,
+    over_cap=480,
+    load_seconds=8.0,
+    picture_seconds=8.0,
     cycles=200,
     warm_up=24,
     mixed=64,
-    scheduler_steps=20_000,
-    starts=3,
+    scheduler_steps=10_000,
+    turn_seconds=8.0,
+    crowd=150,
+    starts=2,
     streams=400,
     real_streams=36,
     first_tokens=200,
