@@ -20,7 +20,6 @@ from tests.faults.streams import PATIENCE, Stream, answer, story
 from tests.serving import LOOPBACK, Served, serving
 
 _STREAMS = 4  # of each model
-_SHORT = 2000  # tokens of a survivor's answer
 _LONGEST_GAP = 0.5  # seconds
 _WATCHDOG = 1  # seconds
 _POLL = 0.005
@@ -31,17 +30,18 @@ def crash_isolation(folder: Path, counts: Counts) -> Iterator[Line]:
     """R1."""
     with serving(folder / "models", PRONK_WATCHDOG=f"{_WATCHDOG}s") as server:
         provide(server, folder, ONE, OTHER)
-        yield from asyncio.run(_strike(server, folder, signal.SIGKILL, counts.kills, 1.0))
-        yield from asyncio.run(_strike(server, folder, signal.SIGSTOP, counts.stops, _WATCHDOG + 1.0))
+        yield from asyncio.run(_strike(server, folder, signal.SIGKILL, counts.kills, counts.survivors, 1.0))
+        yield from asyncio.run(_strike(server, folder, signal.SIGSTOP, counts.stops, counts.survivors, _WATCHDOG + 1.0))
 
 
 class _Survivors:
-    """Streams of the other model that go on all the time; one that ends is followed by the next."""
+    """Streams of the other model that go on all the time; one that has its `tokens` is followed by the next."""
 
-    def __init__(self, server: Served) -> None:
+    def __init__(self, server: Served, tokens: int) -> None:
         self.gaps = self.answers = self.lost = 0
         self.longest = 0.0
         self._server = server
+        self._tokens = tokens
         self._tasks = [asyncio.create_task(self._go_on()) for _ in range(_STREAMS)]
         self._ending = False
 
@@ -52,18 +52,20 @@ class _Survivors:
 
     async def _go_on(self) -> None:
         while not self._ending:
-            stream = await answer(self._server, story(OTHER, num_predict=_SHORT))
+            stream = await answer(self._server, story(OTHER, num_predict=self._tokens))
             self.answers += 1
-            self.lost += stream.last.get("eval_count") != _SHORT
+            self.lost += stream.last.get("eval_count") != self._tokens
             self.gaps += stream.longest_gap > _LONGEST_GAP
             self.longest = max(self.longest, stream.longest_gap)
 
 
-async def _strike(server: Served, folder: Path, number: signal.Signals, turns: int, limit: float) -> list[Line]:
-    """Children that get a signal while four streams run in them, and four in another."""
+async def _strike(
+    server: Served, folder: Path, number: signal.Signals, turns: int, tokens: int, limit: float
+) -> list[Line]:
+    """Children that get a signal while four streams run in them, and four of `tokens` tokens each in another."""
     for model in (ONE, OTHER):
         await answer(server, story(model, num_predict=10))
-    survivors = _Survivors(server)
+    survivors = _Survivors(server, tokens)
     told: list[float] = []
     struck: list[psutil.Process] = []
     untyped = failed = before = 0

@@ -16,6 +16,7 @@ class Counts:
     quick: bool
     kills: int
     stops: int
+    survivors: int
     parent_kills: int
     cancels: int
     prefills: int
@@ -40,6 +41,7 @@ FULL = Counts(
     quick=False,
     kills=100,
     stops=20,
+    survivors=2_000,
     parent_kills=50,
     cancels=850,
     prefills=100,
@@ -61,8 +63,9 @@ FULL = Counts(
 )
 QUICK = Counts(
     quick=True,
-    kills=5,
-    stops=3,
+    kills=4,
+    stops=2,
+    survivors=700,
     parent_kills=3,
     cancels=100,
     prefills=10,
