@@ -9,23 +9,28 @@ from datetime import UTC, datetime
 from cli import human
 from cli.arguments import CommandError
 from server.http.keys import USUAL, APIKey, KeyFile, KeysError, checked_scopes
-from server.settings import Settings
+from server.settings import HomeMissing, Settings
 
 
 def add(settings: Settings, name: str, scopes: Sequence[str], requests_per_minute: int, concurrent: int) -> None:
-    """Make a key and print it. Raises CommandError."""
+    """Make a key and print it; one that cannot be printed is not kept: nobody would know it. Raises CommandError."""
+    file = _file(settings)
     try:
         wanted = checked_scopes(scopes or USUAL)
-        text = KeyFile(settings.keys_file).add(name, wanted, requests_per_minute, concurrent)
+        text = file.add(name, wanted, requests_per_minute, concurrent)
     except KeysError as error:
         raise CommandError(str(error)) from None
-    print(text)
+    try:
+        print(text, flush=True)
+    except BaseException:
+        file.revoke(name)
+        raise
 
 
 def list_keys(settings: Settings, *, as_json: bool) -> None:
     """Print the keys, without their texts. Raises CommandError."""
     try:
-        keys = KeyFile(settings.keys_file).read()
+        keys = _file(settings).read()
     except KeysError as error:
         raise CommandError(str(error)) from None
     if as_json:
@@ -38,7 +43,7 @@ def list_keys(settings: Settings, *, as_json: bool) -> None:
 
 def revoke(settings: Settings, name: str) -> None:
     """Remove a key. Raises CommandError."""
-    file = KeyFile(settings.keys_file)
+    file = _file(settings)
     try:
         left = file.revoke(name)
     except KeysError as error:
@@ -46,6 +51,14 @@ def revoke(settings: Settings, name: str) -> None:
     print(f"revoked '{name}'")
     if not left:
         print(f"It was the last key: every request is refused now. To serve without keys, delete {file.path}")
+
+
+def _file(settings: Settings) -> KeyFile:
+    """The file of keys. Raises CommandError if it is nowhere."""
+    try:
+        return KeyFile(settings.keys_file)
+    except HomeMissing as error:
+        raise CommandError(str(error)) from None
 
 
 def _described(key: APIKey) -> dict[str, object]:

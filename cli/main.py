@@ -65,7 +65,7 @@ class Verbs(click.Group):
         if args[0] in LEFT_OUT:
             raise CommandError(f'"{args[0]}" is left out on purpose: {LEFT_OUT[args[0]]}')
         if args[0] not in self.commands:
-            raise CommandError(f'unknown command "{args[0]}" for "{NAME}"')
+            raise CommandError(f'unknown command "{args[0]}" for "{ctx.command_path}"')
         return super().resolve_command(ctx, args)
 
 
@@ -318,9 +318,15 @@ def doctor(no_verify: bool, as_json: bool) -> int:
     return doctor(Settings.from_env(), verify=not no_verify, as_json=as_json)
 
 
-@app.group("keys", cls=Verbs, no_args_is_help=True)
-def keys() -> None:
+@app.group("keys", cls=Verbs, invoke_without_command=True)
+@click.pass_context
+def keys(context: click.Context) -> None:
     """API keys of the server on this machine: add, list, revoke."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+_LIMIT = click.IntRange(0, 1_000_000_000)  # what the file of keys may say
 
 
 @keys.command("add")
@@ -328,10 +334,8 @@ def keys() -> None:
 @click.option(
     "--scope", "scopes", multiple=True, metavar="SCOPE", help="infer, read or manage; by default infer and read."
 )
-@click.option(
-    "--requests-per-minute", type=click.IntRange(min=0), default=0, metavar="N", help="Most requests a minute."
-)
-@click.option("--concurrent", type=click.IntRange(min=0), default=0, metavar="N", help="Most requests at once.")
+@click.option("--requests-per-minute", type=_LIMIT, default=0, metavar="N", help="Most requests a minute.")
+@click.option("--concurrent", type=_LIMIT, default=0, metavar="N", help="Most requests at once.")
 def keys_add(names: list[str], scopes: list[str], requests_per_minute: int, concurrent: int) -> None:
     """Make a key and print it, this once."""
     [name] = exactly(1, names)

@@ -278,7 +278,10 @@ class Settings:
 
     @property
     def keys_folder(self) -> Path:
-        """The folder of the key pair that registries know this server by: `~/.ollama`, or the models folder."""
+        """The folder of the key pair that registries know this server by: `~/.ollama`, or the models folder.
+
+        Raises HomeMissing.
+        """
         home = self.environ.get("HOME")
         try:
             return (Path(home) if home else Path.home()) / ".ollama"
@@ -287,8 +290,11 @@ class Settings:
 
     @property
     def keys_file(self) -> Path:
-        """The file of API keys."""
-        return self.api_keys_file or self.keys_folder / "api_keys.json"
+        """The file of API keys, with `~` expanded. Raises HomeMissing."""
+        try:
+            return self.api_keys_file.expanduser() if self.api_keys_file else self.keys_folder / "api_keys.json"
+        except RuntimeError:
+            raise HomeMissing("PRONK_API_KEYS_FILE") from None
 
     @property
     def missing_files(self) -> tuple[str, ...]:

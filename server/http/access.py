@@ -57,8 +57,10 @@ class Access:
         if needed not in key.scopes:
             message = f"the API key {key.name!r} may not do this: it has no scope {needed!r}"
             raise Refused(ErrorInfo(403, message, code="insufficient_scope"), [])
-        if needed == "infer":
-            self._spend(key)
+        if needed != "infer":  # which has no limits: a long upload takes no chat's place
+            yield key
+            return
+        self._spend(key)
         self._running[key.name] += 1
         try:
             yield key
@@ -68,7 +70,7 @@ class Access:
     def _known(self, authorization: str, x_api_key: str) -> APIKey:
         text = x_api_key.strip()
         if authorization[: len(_BEARER)].lower() == _BEARER:
-            text = authorization[len(_BEARER) :].strip()
+            text = authorization[len(_BEARER) :].strip() or text  # clients send it empty beside the other header
         if not text:
             message = "an API key is needed, as the header `Authorization: Bearer KEY`"
             raise Refused(ErrorInfo(401, message, code="missing_api_key"), [(b"www-authenticate", b"Bearer")])

@@ -6,16 +6,18 @@ nothing. While there is a key file, even without a key in it, or a key in PRONK_
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import logging
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -30,6 +32,9 @@ _PREFIX = "pronk_"
 _BYTES = 32
 _LEAST = 16  # characters of a key that somebody else has made
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_KEY = re.compile(r"[!-~]+")  # what a header can carry: printable ASCII without blanks
+_LARGEST = 1 << 20  # bytes of a file of keys: thousands of them
+_LATEST = 253402300799  # the end of the year 9999, which is the last one that has a date
 _UNKNOWN = Stamp(0, 0, 0, 0, 0)  # of a file that cannot be looked at
 log = logging.getLogger("pronk.access")
 
@@ -38,15 +43,20 @@ class KeysError(Exception):
     """Keys that cannot be read, made or found; the message is one line."""
 
 
+LARGEST_LIMIT = 1_000_000_000
+Limit = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_LIMIT)]
+"""Requests a minute, or at once; 0: any number."""
+
+
 class APIKey(msgspec.Struct, frozen=True, kw_only=True):
     """A key without its text. `sha256` is in hexadecimal; limits of 0 are none; `created` is in Unix seconds."""
 
-    name: str
-    sha256: str
+    name: Annotated[str, msgspec.Meta(pattern=f"^{_NAME.pattern}\\Z")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
     scopes: tuple[Scope, ...] = USUAL
-    requests_per_minute: int = 0
-    concurrent: int = 0
-    created: int = 0
+    requests_per_minute: Limit = 0
+    concurrent: Limit = 0
+    created: Annotated[int, msgspec.Meta(ge=0, le=_LATEST)] = 0
 
 
 class _File(msgspec.Struct):
@@ -59,8 +69,13 @@ def digest_of(text: str) -> str:
 
 
 def from_variable(text: str) -> tuple[APIKey, ...]:
-    """The keys of PRONK_API_KEYS: `KEY` or `NAME:SCOPE+SCOPE:KEY`, with commas between. Raises KeysError."""
+    """The keys of PRONK_API_KEYS: `KEY` or `NAME:SCOPE+SCOPE:KEY`, with commas between. Raises KeysError.
+
+    A text without any is an error: who sets the variable does not want an open server.
+    """
     parts = [part.strip() for part in text.split(",") if part.strip()]
+    if text and not parts:
+        raise KeysError("PRONK_API_KEYS has no key in it")
     return _distinct([_from_text(number, part) for number, part in enumerate(parts, 1)], "PRONK_API_KEYS")
 
 
@@ -70,6 +85,8 @@ def _from_text(number: int, text: str) -> APIKey:
         name, scopes, key = text.split(":", 2)
     if len(key) < _LEAST:
         raise KeysError(f"PRONK_API_KEYS: key {number} is shorter than {_LEAST} characters")
+    if not _KEY.fullmatch(key):
+        raise KeysError(f"PRONK_API_KEYS: key {number} must be printable ASCII without blanks, as headers are")
     try:
         return APIKey(name=checked_name(name), sha256=digest_of(key), scopes=checked_scopes(scopes.split("+")))
     except KeysError as error:
@@ -102,11 +119,11 @@ class KeyFile:
     def read(self) -> tuple[APIKey, ...] | None:
         """The keys in it; None if there is no file."""
         try:
-            data = self.path.read_bytes()
+            data = _contents(self.path)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise KeysError(f"the API keys in {self.path} cannot be read: {error.strerror}") from None
+            raise KeysError(f"the API keys in {self.path} cannot be read: {error.strerror or error}") from None
         try:
             keys = msgspec.json.decode(data, type=_File).keys
         except msgspec.MsgspecError as error:
@@ -223,8 +240,25 @@ class KeyRing:
             return _UNKNOWN
 
 
+def _contents(path: Path) -> bytes:
+    """The bytes of a regular file: a pipe or a device would keep the server waiting. Raises OSError."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("not a regular file")
+        if status.st_size > _LARGEST:
+            raise OSError(f"larger than {_LARGEST} bytes")
+        return file.read(_LARGEST)
+
+
 def _distinct(keys: Sequence[APIKey], where: str) -> tuple[APIKey, ...]:
     names = [key.name for key in keys]
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise KeysError(f"the API keys in {where} cannot be read: two are called {twice!r}")
+    texts: dict[str, str] = {}
+    for key in keys:
+        if (other := texts.setdefault(key.sha256, key.name)) != key.name:
+            raise KeysError(f"the API keys in {where} cannot be read: {other!r} and {key.name!r} have the same text")
     return tuple(keys)

@@ -1,9 +1,13 @@
 """`pronk keys`: in the file, whether a server runs or not."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
-from tests.cli.conftest import Pronk
+import pytest
+
+from tests.cli.conftest import COMMAND, Pronk
 
 
 def test_the_life_of_a_key(pronk: Pronk, tmp_path: Path) -> None:
@@ -38,3 +42,39 @@ def test_the_life_of_a_key(pronk: Pronk, tmp_path: Path) -> None:
 
 def test_the_command_sends_a_key(pronk: Pronk) -> None:
     assert pronk("list", OLLAMA_API_KEY="pronk_something").returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux")
+def test_a_key_that_cannot_be_printed_is_not_made(alone: Pronk) -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [*COMMAND, "keys", "add", "x"],
+            env=alone.environ,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert json.loads(alone.succeed("keys", "list", "--json"))["keys"] == []
+
+
+def test_the_file_may_be_in_the_home_folder(alone: Pronk) -> None:
+    assert alone("keys", "add", "x", PRONK_API_KEYS_FILE="~/keys.json").returncode == 0
+    assert (alone.home / "keys.json").is_file()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's name can be taken by root only")
+def test_a_user_without_a_home(alone: Pronk) -> None:
+    environ = {name: value for name, value in alone.environ.items() if name not in ("HOME", "OLLAMA_MODELS")}
+    user = {"user": 54321, "group": 54321, "extra_groups": []}
+    result = subprocess.run(
+        [*COMMAND, "keys", "list"], env=environ, capture_output=True, text=True, check=False, **user
+    )
+    assert (result.returncode, result.stderr) == (1, "Error: no home directory is known: set HOME or OLLAMA_MODELS\n")
+
+
+def test_limits_and_verbs_that_cannot_be(alone: Pronk) -> None:
+    assert "is not in the range" in alone.fail("keys", "add", "x", "--concurrent", "9" * 30)
+    assert alone.fail("keys", "bogus") == 'Error: unknown command "bogus" for "pronk keys"\n'
+    assert alone.succeed("keys").startswith("Usage: pronk keys ")

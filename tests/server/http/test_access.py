@@ -131,4 +131,12 @@ async def test_requests_at_once(tmp_path: Path) -> None:
         assert key is not None
     leave.set()
     await asyncio.gather(*tasks)
-    assert let_in(access, text) == 200
+    with access.entered("read", "", text), access.entered("read", "", text):  # and takes nobody's place
+        assert let_in(access, text) == 200
+
+
+def test_an_empty_bearer_beside_a_key(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    text = file.add("a", ["infer"])
+    with Access(KeyRing(file.path)).entered("infer", "Bearer ", text) as key:
+        assert key is not None

@@ -74,10 +74,11 @@ def test_names_are_taken_once(file: KeyFile) -> None:
         file.add("a b", ["read"])
     with pytest.raises(KeysError, match="unknown scope 'all': infer, read, manage"):
         file.add("c", ["all"])  # type: ignore[list-item]
-    twice = {"keys": [{"name": "a", "sha256": "0"}] * 2}
-    file.path.write_text(json.dumps(twice))
-    with pytest.raises(KeysError, match="two are called 'a'"):
-        file.read()
+    for names, message in ((("a", "a"), "two are called 'a'"), (("a", "b"), "'a' and 'b' have the same text")):
+        twice = {"keys": [{"name": name, "sha256": "0" * 64} for name in names]}
+        file.path.write_text(json.dumps(twice))
+        with pytest.raises(KeysError, match=message):
+            file.read()
 
 
 def test_keys_that_are_made_side_by_side(file: KeyFile) -> None:
@@ -108,6 +109,11 @@ def test_the_variable() -> None:
         (f"a b:infer:{TEXT}", "no name of a key"),
         (f"a::{TEXT}", "unknown scope ''"),
         (f"a:infer:{TEXT},a:read:{TEXT}", "two are called 'a'"),
+        (f"a:infer:{TEXT},b:read:{TEXT}", "'a' and 'b' have the same text"),
+        (f"{TEXT}é", "key 1 must be printable ASCII"),
+        (f"{TEXT}\udce9", "key 1 must be printable ASCII"),
+        (f"{TEXT} x", "key 1 must be printable ASCII"),
+        (",", "PRONK_API_KEYS has no key in it"),
     ],
 )
 def test_a_variable_that_cannot_be_read(text: str, message: str) -> None:
@@ -124,3 +130,36 @@ def test_keys_may_be_required(file: KeyFile) -> None:
     ring = KeyRing(file.path, required=True)
     file.path.unlink()
     assert ring.closed
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"sha256": "zé"},
+        {"sha256": "0"},
+        {"name": "a\x1b[31m\nb"},
+        {"concurrent": -1},
+        {"requests_per_minute": -1},
+        {"created": 10**15},
+    ],
+)
+def test_a_key_that_no_command_has_made(file: KeyFile, field: dict[str, object]) -> None:
+    file.path.parent.mkdir()
+    file.path.write_text(json.dumps({"keys": [{"name": "a", "sha256": "0" * 64} | field]}))
+    with pytest.raises(KeysError, match="cannot be read") as refused:
+        file.read()
+    assert str(refused.value).isprintable()
+
+
+def test_a_pipe_in_the_place_of_the_file(file: KeyFile) -> None:
+    """It must not keep the server waiting."""
+    text = file.add("a", ["infer"])
+    ring = KeyRing(file.path)
+    file.path.unlink()
+    os.mkfifo(file.path)
+    assert ring.closed
+    assert ring.find(text) is not None
+    with pytest.raises(KeysError, match="not a regular file"):
+        KeyRing(file.path)
+    with pytest.raises(KeysError, match="not a regular file"):
+        KeyRing(Path("/dev/zero"))
