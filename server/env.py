@@ -15,6 +15,7 @@ FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _YES = ("yes", "y", "on")
 CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 _MOST_PORT = 65535
+_LARGEST = (1 << 63) - 1
 _MOST_SECONDS = 1 << 53
 LEAST_TIMEOUT = 0.01  # seconds
 _SCHEME_PORTS = {"http": 80, "https": 443}
@@ -71,10 +72,12 @@ def parse_uints(text: str) -> tuple[int, ...]:
 
 
 def parse_uint(text: str) -> int:
-    """A non-negative whole number in decimal digits."""
+    """A non-negative whole number in decimal digits, of 63 bits at most."""
     if not (text.isascii() and text.isdigit()):
         raise ValueError("must be a whole number")
-    return int(text)
+    if (number := int(text)) > _LARGEST:
+        raise ValueError("must be a whole number that is not so large")
+    return number
 
 
 def parse_seconds(text: str) -> float:

@@ -85,6 +85,8 @@ def run(settings: Settings) -> int:
             "no authentication: everyone who can reach this address can use and change the models; "
             "`pronk keys add NAME` makes an API key"
         )
+    if settings.address.scheme == "https":
+        _logger.warning("plain HTTP is spoken here, whatever OLLAMA_HOST says: TLS must stand in front")
     Server(config, settings.drain_timeout).run([sock])
     return 0
 

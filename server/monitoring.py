@@ -11,6 +11,7 @@ from fastapi.responses import PlainTextResponse
 
 from server.context import engine_of, metrics_of, settings_of
 from server.preload import Preload
+from server.startup import require_readable
 
 router = APIRouter()
 _FRESH = {"cache-control": "no-store"}
@@ -47,8 +48,7 @@ async def readyz(request: Request) -> Response:
 def unreadable(folder: Path) -> str:
     """Why the models cannot be read, without the folder's name; "" if they can. A folder may still have to be made."""
     try:
-        with os.scandir(folder) as entries:
-            next(entries, None)
+        require_readable(folder)
     except FileNotFoundError:
         return "" if os.access(folder.parent, os.W_OK | os.X_OK) else "the models folder is not there"
     except OSError as error:

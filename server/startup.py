@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from dataclasses import fields as fields_of
@@ -32,11 +33,17 @@ def open_models(folder: Path) -> None:
     One that cannot be written is served all the same, if there are models in it.
     """
     try:
+        os.fsencode(folder).decode()
         os.makedirs(folder, exist_ok=True)
-        with os.scandir(folder) as entries:
-            next(entries, None)
+        require_readable(folder)
         problem = unwritable_folder(folder)
         models = _count(folder / "manifests")
+    except UnicodeDecodeError:  # the processes of models are told paths as text
+        raise UnusableModels(folder, "its path is not UTF-8") from None
+    except FileExistsError as error:
+        there = Path(error.filename).exists()
+        reason = os.strerror(errno.ENOTDIR) if there else f"{error.filename} is a link to nothing"
+        raise UnusableModels(folder, reason) from None
     except OSError as error:
         raise UnusableModels(folder, error.strerror or str(error)) from None
     if problem is not None and problem[0] == folder and not models:
@@ -49,6 +56,17 @@ def open_models(folder: Path) -> None:
             "unless the user %d may write there or OLLAMA_MODELS names another folder",
             *(*problem, os.geteuid()),
         )
+
+
+def require_readable(folder: Path) -> None:
+    """Raises OSError if the models folder, or what is in it, cannot be listed."""
+    for part in (folder, folder / "manifests", folder / "blobs"):
+        try:
+            with os.scandir(part) as entries:
+                next(entries, None)
+        except (FileNotFoundError, NotADirectoryError):
+            if part is folder:
+                raise
 
 
 def tell_settings(settings: Settings) -> None:

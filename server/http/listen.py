@@ -9,13 +9,22 @@ from server.env import Address
 
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}  # seconds of silence, between probes; probes
 
+_SCHEMES = ("http", "https")  # with https, something in front speaks TLS
+_BACKLOG = 2048  # connections that wait, as with uvicorn
+
 
 class CannotListen(Exception):
     """The address is taken, unknown or forbidden; `str()` names it and the reason."""
 
 
 def listen(address: Address) -> socket.socket:
-    """A bound, non-blocking socket; uvicorn makes it listen. Raises CannotListen."""
+    """A listening, non-blocking socket. Raises CannotListen.
+
+    It listens at once, not when uvicorn is ready: several sockets can be bound to a port that none listens on, and all
+    but one of the servers would fail in the middle of their start.
+    """
+    if address.scheme not in _SCHEMES:
+        raise CannotListen(f"cannot listen on {address.scheme}://: OLLAMA_HOST must be an address of http")
     candidates = [("::", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)]
     if not address.is_everywhere:
         candidates = [_resolve(address)]
@@ -48,6 +57,7 @@ def _bind(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
         _watch_peers(server)
         server.bind((host, port))
+        server.listen(_BACKLOG)
     except OSError:
         server.close()
         raise

@@ -184,7 +184,7 @@ def test_parse_log_format() -> None:
         env.parse_log_format("yaml")
 
 
-@pytest.mark.parametrize("text", ["-1", "1.0", "x", "٣", ""])
+@pytest.mark.parametrize("text", ["-1", "1.0", "x", "٣", "", "9223372036854775808"])
 def test_parse_uint_refuses(text: str) -> None:
     with pytest.raises(ValueError, match="whole number"):
         env.parse_uint(text)

@@ -23,11 +23,12 @@ from tests.serving import LOOPBACK, serving
 
 PATIENCE = 60  # seconds
 FOLDERS = [
-    (0o700, True, "Permission denied"),
-    (0o755, False, "it has no models, and cannot be written: Permission denied"),
-    (0o755, True, ""),
+    ("", 0o700, True, "Permission denied"),
+    ("blobs", 0o700, True, "Permission denied"),
+    ("", 0o755, False, "it has no models, and cannot be written: Permission denied"),
+    ("", 0o755, True, ""),
 ]
-"""Of another user: the rights on it, whether there are models in it, and why it cannot be used."""
+"""Of another user: a part or "" for itself, its rights, whether there are models in it, and why it cannot be used."""
 
 
 def environment(tmp_path: Path, port: int, **more: str) -> dict[str, str]:
@@ -86,13 +87,52 @@ def test_a_models_folder_that_is_a_file(tmp_path: Path) -> None:
         code, message = fail(environment(tmp_path, other.getsockname()[1]))
     assert code == 1
     assert message == (
-        f"Error: the models folder {tmp_path}/models cannot be used by user {os.geteuid()}: File exists; "
+        f"Error: the models folder {tmp_path}/models cannot be used by user {os.geteuid()}: Not a directory; "
         "give the user rights there, or let OLLAMA_MODELS name another folder"
     )
 
 
-@pytest.mark.parametrize(("mode", "stored", "reason"), FOLDERS, ids=["closed", "empty", "with models"])
-def test_a_folder_of_another_user(tmp_path: Path, mode: int, stored: bool, reason: str) -> None:
+def test_paths_that_cannot_be_a_models_folder(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nothing")
+    for path, reason in (
+        (tmp_path / "link", f"{tmp_path}/link is a link to nothing"),
+        (tmp_path / "\udce9", "its path is not UTF-8"),
+    ):
+        code, message = fail(environment(tmp_path, free_port(), OLLAMA_MODELS=str(path)))
+        assert code == 1
+        assert f"cannot be used by user {os.geteuid()}: {reason}; " in message
+    assert [each.name for each in tmp_path.iterdir()] == ["link"]
+
+
+def test_schemes_that_the_server_does_not_speak(tmp_path: Path) -> None:
+    code, message = fail(environment(tmp_path, free_port(), OLLAMA_HOST="unix:///tmp/pronk.sock"))
+    assert (code, message) == (1, "Error: cannot listen on unix://: OLLAMA_HOST must be an address of http")
+
+
+def test_servers_that_start_together(tmp_path: Path) -> None:
+    """One gets the port; the others say so."""
+    env = environment(tmp_path, free_port())
+    command = [sys.executable, "-m", "server.main"]
+    servers = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    try:
+        ends = time.monotonic() + PATIENCE
+        while sum(server.poll() is None for server in servers) > 1 and time.monotonic() < ends:
+            time.sleep(0.05)
+        assert sorted(server.poll() or 0 for server in servers) == [0, 1, 1]
+        message = f"Error: listen tcp {env['OLLAMA_HOST']}: bind: address already in use"
+        for server in servers:
+            if server.poll() is not None and server.stderr is not None:
+                lines = server.stderr.read().splitlines()
+                assert lines[-1] == message
+                assert not any("Traceback" in line for line in lines)
+    finally:
+        for server in servers:
+            server.kill()
+            server.communicate()
+
+
+@pytest.mark.parametrize(("part", "mode", "stored", "reason"), FOLDERS, ids=["closed", "part", "empty", "with models"])
+def test_a_folder_of_another_user(tmp_path: Path, part: str, mode: int, stored: bool, reason: str) -> None:
     (setpriv,) = needs("setpriv")
     nobody = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"]
     if os.geteuid() != 0 or subprocess.run([*nobody, sys.executable, "-c", ""], check=False).returncode != 0:
@@ -103,7 +143,7 @@ def test_a_folder_of_another_user(tmp_path: Path, mode: int, stored: bool, reaso
         folder.mkdir()
         if stored:
             Store(folder).seed()
-        folder.chmod(mode)
+        (folder / part).chmod(mode)
         if not reason:
             with serving(folder, nobody) as served:
                 assert httpx.get(f"{served.url}/api/tags", **LOOPBACK).json()["models"]

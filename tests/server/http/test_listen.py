@@ -16,7 +16,6 @@ def test_a_free_port() -> None:
 
 def test_a_taken_port() -> None:
     with listen(Address("127.0.0.1", 0)) as first:
-        first.listen()
         port = first.getsockname()[1]
         with pytest.raises(CannotListen) as caught:
             listen(Address("127.0.0.1", port))
@@ -30,10 +29,8 @@ def test_a_name() -> None:
 
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "::"])
 def test_all_interfaces(host: str) -> None:
-    with listen(Address(host, 0)) as sock:
-        sock.listen()
-        with socket.create_connection(("127.0.0.1", sock.getsockname()[1])):
-            pass
+    with listen(Address(host, 0)) as sock, socket.create_connection(("127.0.0.1", sock.getsockname()[1])):
+        pass
 
 
 def test_an_address_of_another_machine() -> None:
@@ -48,7 +45,6 @@ def test_a_name_that_does_not_exist() -> None:
 
 def test_clients_that_vanish_are_noticed() -> None:
     with listen(Address("127.0.0.1", 0)) as sock:
-        sock.listen()
         sock.setblocking(True)
         with socket.create_connection(sock.getsockname()), sock.accept()[0] as connection:
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
