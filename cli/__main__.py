@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import sys
 
-from server.stopping import leave_on_signals
+from server.stopping import interrupted_at_once, leave_on_signals
 
 
 def main() -> None:
     """Run one command and end the process with its exit code."""
     if sys.argv[1:2] in (["serve"], ["start"]):
         leave_on_signals()
-    from cli.main import main as run_command
+        from cli.main import main as run_command
+    else:
+        with interrupted_at_once():
+            from cli.main import main as run_command
 
     run_command()
 

@@ -9,6 +9,7 @@ from typing import TextIO
 from cli import human
 from cli.human import cell_len
 from cli.reply import Reply
+from cli.text import harmless
 
 _DIM, _PLAIN = "\x1b[90m", "\x1b[0m"
 _BEGIN, _END = "Thinking...\n", "...done thinking.\n\n"
@@ -76,6 +77,8 @@ class AnswerPrinter:
         self._wrap = self._new_wrap()
 
     def _write(self, text: str) -> None:
+        if self._look.width:  # a program that reads it gets it as it is
+            text = harmless(text)
         self._out.write(self._wrap.feed(text) if self._wrap else text)
 
     def _rest(self) -> str:

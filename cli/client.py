@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,14 +69,14 @@ class Client:
     def generate(self, model: str, prompt: str, images: list[bytes], **fields: Any) -> Iterator[Reply]:
         """Stream the answer to a prompt; `fields` that are None are left out."""
         body = {"model": model, "prompt": prompt, "images": _base64(images) or None, **fields}
-        return self._stream("/api/generate", body, "done")
+        return self._stream("/api/generate", body, "done", _is_done)
 
     def chat(self, model: str, messages: list[dict[str, Any]], **fields: Any) -> Iterator[Reply]:
         """Stream the next message; the images of `messages` are bytes. `fields` that are None are left out."""
         sent = [
             message | {"images": _base64(message["images"])} if "images" in message else message for message in messages
         ]
-        return self._stream("/api/chat", {"model": model, "messages": sent, **fields}, "done")
+        return self._stream("/api/chat", {"model": model, "messages": sent, **fields}, "done", _is_done)
 
     def embed(self, model: str, texts: list[str], **fields: Any) -> list[list[float]]:
         """The vectors of texts."""
@@ -88,15 +88,15 @@ class Client:
 
     def pull(self, model: str, *, insecure: bool) -> Iterator[Reply]:
         """The steps of a pull."""
-        return self._stream("/api/pull", {"model": model, "insecure": insecure}, "status")
+        return self._stream("/api/pull", {"model": model, "insecure": insecure}, "status", _is_success)
 
     def push(self, model: str, *, insecure: bool) -> Iterator[Reply]:
         """The steps of a push."""
-        return self._stream("/api/push", {"model": model, "insecure": insecure}, "status")
+        return self._stream("/api/push", {"model": model, "insecure": insecure}, "status", _is_success)
 
     def make(self, request: dict[str, Any]) -> Iterator[Reply]:
         """The steps of `/api/create`."""
-        return self._stream("/api/create", request, "status")
+        return self._stream("/api/create", request, "status", _is_success)
 
     def copy(self, source: str, destination: str) -> None:
         """Give a model a second name."""
@@ -136,8 +136,11 @@ class Client:
         with self._connections.request(method, path, _encoded(body), timeout=timeout) as response:
             return _whole(response)
 
-    def _stream(self, path: str, body: dict[str, Any], required: str) -> Iterator[Reply]:
-        """The lines of an answer; each must have the `required` field."""
+    def _stream(
+        self, path: str, body: dict[str, Any], required: str, is_last: Callable[[Reply], bool]
+    ) -> Iterator[Reply]:
+        """The lines of an answer; each must have the `required` field. One that ends before the last line is Broken."""
+        complete = False
         with self._connections.request("POST", path, _encoded(body | {"stream": True})) as response:
             if response.status >= _REDIRECTED:
                 _whole(response)
@@ -145,12 +148,15 @@ class Client:
                 with reading():
                     line = response.readline()
                 if not line:
-                    return
+                    break
                 if line.strip():
                     reply = Reply.parse(line)
                     if "error" in reply.fields:
                         raise ResponseError(_message(reply) or "the server failed")
+                    complete = is_last(reply)
                     yield reply.require(required)
+            if not complete:
+                raise Broken("the answer ended in the middle")
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -176,6 +182,14 @@ def _encoded(body: dict[str, Any] | None) -> bytes:
 
 def _base64(images: Iterable[bytes]) -> list[str]:
     return [b64encode(image).decode() for image in images]
+
+
+def _is_done(reply: Reply) -> bool:
+    return reply.flag("done")
+
+
+def _is_success(reply: Reply) -> bool:
+    return reply.text("status") == "success"
 
 
 def _whole(response: Response) -> bytes:

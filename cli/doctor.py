@@ -12,6 +12,7 @@ from cli.client import Client, ResponseError
 from cli.connection import Failure, Unreachable
 from cli.progress import Show, display, step
 from cli.reply import Foreign
+from cli.text import one_line
 from server.doctor import Finding, Level, examine
 from server.settings import Settings
 
@@ -71,7 +72,7 @@ def _print(finding: Finding) -> None:
     lines += [(Level.WRONG, f"  {problem}") for problem in finding.problems]
     lines += [(Level.NOTE, f"  {note}") for note in finding.notes]
     for level, text in lines:
-        print(f"{level:<5} {finding.name:<{_NAME_WIDTH}} {text}", flush=True)
+        print(f"{level:<5} {finding.name:<{_NAME_WIDTH}} {one_line(text)}", flush=True)
 
 
 def _object(findings: list[Finding]) -> dict[str, object]:

@@ -14,6 +14,7 @@ from prompt_toolkit.filters import has_selection, is_searching
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import History as EditorHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
 
@@ -114,5 +115,9 @@ def _keys() -> KeyBindings:
     @keys.add("c-g", filter=~is_searching & ~has_selection)
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.open_in_editor()
+
+    @keys.add(Keys.Vt100MouseEvent, eager=True)
+    def _(event: KeyPressEvent) -> None:
+        """Nothing: no mouse is asked for, and a pasted colour that looks like one would be read as one, and fail."""
 
     return keys

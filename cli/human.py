@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from cli.text import one_line
+
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
@@ -82,6 +84,7 @@ Row = Sequence[str]
 
 def table(head: Row, rows: Sequence[Row]) -> str:
     """A table: the head, then one line per row."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = _widths([head, *rows])
     # Only the head's last column ends with a single blank.
     last = f"{_pad(head[-1], widths[-1])} "
@@ -90,6 +93,7 @@ def table(head: Row, rows: Sequence[Row]) -> str:
 
 def section(title: str, rows: Sequence[Row]) -> str:
     """A title, indented rows and an empty line; rows may differ in length."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = _widths(rows)
     return f"  {title}\n" + "".join(f"    {_line(row, widths)}\n" for row in rows) + "\n"
 

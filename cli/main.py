@@ -24,11 +24,13 @@ from cli.arguments import (
     with_values,
     without_values,
 )
+from cli.text import one_line
 from server.settings import Settings
+from server.stopping import INTERRUPTED
+from server.streams import open_standard_streams
 
 NAME = "pronk"
 _PATHS = ("file", "images")  # parameters that are paths of files
-_INTERRUPTED = 130  # the exit code of a program that Ctrl-C ends
 
 _ACCOUNT = "there is no account, and models run on this machine alone"
 LEFT_OUT = {
@@ -400,8 +402,25 @@ def help_(context: click.Context, verb: list[str]) -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    open_standard_streams()
     try:
-        code = app.main(with_values(sys.argv[1:]), prog_name=NAME, standalone_mode=False)
+        code = _run()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader of our output is gone
+        _drop_output()
+        code = 1
+    except OSError as error:  # such as a full disk behind our output
+        _drop_output()
+        code = _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))
+    sys.exit(code)
+
+
+def _run() -> int | None:
+    """The exit code of the command line. Raises OSError if its output cannot be written."""
+    try:
+        code: int | None = app.main(with_values(sys.argv[1:]), prog_name=NAME, standalone_mode=False)
     except CommandError as error:
         code = _fail(str(error))
     except click.NoSuchOption as error:
@@ -409,16 +428,17 @@ def main() -> None:
     except click.ClickException as error:
         code = _fail(error.format_message().rstrip("."))
     except click.Abort:
-        code = _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output is gone; the interpreter must not flush the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    sys.exit(code)
+        code = INTERRUPTED
+    return code
+
+
+def _drop_output() -> None:
+    """The interpreter must not fail once more when it flushes the rest."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> int:
-    print(f"Error: {message}", file=sys.stderr)
+    print(f"Error: {one_line(message)}", file=sys.stderr)
     return 1
 
 

@@ -14,6 +14,7 @@ from cli.client import MISSING, Client, ResponseError, connect
 from cli.human import table
 from cli.progress import display
 from cli.reply import Reply
+from cli.text import harmless_json, one_line
 from registry.sizes import short_size
 
 _ID = 12  # digits of a digest that are shown
@@ -31,7 +32,7 @@ def list_models(prefix: str, *, as_json: bool) -> None:
 
 def print_json(value: dict[str, Any]) -> None:
     """Print what the server's API says."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(harmless_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_models(models: list[Reply], prefix: str = "") -> None:
@@ -122,11 +123,11 @@ def pull_all(*, insecure: bool) -> None:
     with connect() as client:
         names = [model.text("name") for model in client.models()]
         for name in names:
-            print(name, file=sys.stderr)
+            print(one_line(name), file=sys.stderr)
             try:
                 fetch(client, name, insecure=insecure)
             except ResponseError as error:
-                print(f"{name}: {error.error}", file=sys.stderr)
+                print(one_line(f"{name}: {error.error}"), file=sys.stderr)
                 failed.append(name)
     if failed:
         raise CommandError(f"{len(failed)} of {len(names)} models could not be pulled: {', '.join(failed)}")

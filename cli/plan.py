@@ -9,6 +9,7 @@ from cli.arguments import CommandError, require_name
 from cli.client import MISSING, ResponseError, connect
 from cli.human import table
 from cli.reply import Foreign
+from cli.text import one_line
 from registry.sizes import short_size
 
 HEAD = ("DEVICE", "LAYERS", "WEIGHTS", "CACHE", "COMPUTE", "OTHER", "SIZE", "PROMPT CACHE", "FREE")
@@ -34,7 +35,7 @@ def print_plan(model: str, options: dict[str, Any]) -> None:
 
 
 def _text(plan: dict[str, Any], options: dict[str, Any]) -> str:
-    lines = "\n".join(_sentences(plan, options))
+    lines = "\n".join(map(one_line, _sentences(plan, options)))
     return f"{table(HEAD, [_row(device) for device in plan['devices']])}\n{lines}"
 
 

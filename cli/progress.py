@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.reply import Reply
+from cli.text import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -57,7 +58,7 @@ class _Lines:
         self._last: str | None = None
 
     def show(self, reply: Reply) -> None:
-        status = reply.text("status")
+        status = one_line(reply.text("status"))
         if status != self._last:
             print(status, file=sys.stderr)
         self._last = status
@@ -71,7 +72,7 @@ class _Bars:
         self._bars: dict[str, TaskID] = {}
 
     def show(self, reply: Reply) -> None:
-        status, total = reply.text("status"), reply.number("total")
+        status, total = one_line(reply.text("status")), reply.number("total")
         if not total:
             self._progress.console.print(status, highlight=False, markup=False)
             return

@@ -15,6 +15,7 @@ from cli.human import Row, section
 from cli.input import PROMPT
 from cli.models import print_json
 from cli.reply import Reply
+from cli.text import harmless
 from modelfile.printer import parameter_commands
 from registry.gguf.types import parameter_size
 
@@ -46,6 +47,8 @@ def show(model: str, parts: list[str], *, verbose: bool, as_json: bool) -> None:
 def print_part(client: Client, model: str, part: str, session: Session | None = None) -> None:
     """Print one of PARTS, with what was set in a session."""
     text = _with_settings(client.describe(model), session).text(part)
+    if sys.stdout.isatty():
+        text = harmless(text)
     # System prompt and template are verbatim, without an added line end.
     sys.stdout.write(text if part in ("system", "template") else f"{text}\n")
 
@@ -64,7 +67,7 @@ def print_messages(described: Reply, look: Look) -> None:
     for message in described.objects("messages"):
         text = message.text("content")
         if message.text("role") == "user":
-            print(f"{PROMPT}{text}")
+            print(f"{PROMPT}{harmless(text) if look.width else text}")
         elif message.text("role") == "assistant":
             AnswerPrinter(sys.stdout, look).follow([Reply({"response": text})])
             print("\n")

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from cli.client import Client, ResponseError
 from cli.connection import Failure
 from cli.reply import Foreign
+from cli.text import one_line
 from server.settings import Settings
 
 
@@ -16,6 +17,6 @@ def print_versions(name: str) -> None:
     print(f"{name} version is {version(name)}", flush=True)
     client = Client(Settings.from_env())
     try:
-        print(f"the server at {client.url} speaks the API of Ollama {client.version()}")
+        print(f"the server at {client.url} speaks the API of Ollama {one_line(client.version())}")
     except (Failure, ResponseError, Foreign):
         print(f"Warning: no server answers at {client.url}", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +36,7 @@ from server.http.protocol import BoundedHttpProtocol
 from server.http.serve import Server
 from server.settings import HomeMissing, Settings
 from server.startup import UnusableModels, open_models, tell_settings
+from server.streams import open_standard_streams
 
 _KEEP_ALIVE = 120  # seconds that an idle connection stays open; clients pool them
 _logger = logging.getLogger("pronk.server")
@@ -45,7 +45,7 @@ _logger = logging.getLogger("pronk.server")
 def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. Prints on standard error why it cannot start."""
     leave_on_signals()
-    _open_standard_streams()
+    open_standard_streams()
     log.configure(settings.debug, settings.log_format)
     for warning in (*settings.warnings, *Proxies.from_env(settings.environ).warnings, *settings.missing_files):
         _logger.warning("configuration: %s", warning)
@@ -97,20 +97,6 @@ def _seed(store: Store) -> None:
         store.seed()
     except StoreError as error:
         _logger.warning("bundled models are not stored: %s", error)
-
-
-def _open_standard_streams() -> None:
-    """Open /dev/null for each standard stream that is closed at the start.
-
-    Else sockets get the descriptors 0 to 2, and children or prints write into them.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # opened as the lowest free number
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def installation(models: Path) -> str:

@@ -1,6 +1,7 @@
 """Signal handlers for the time before and after uvicorn's own.
 
-`leave_on_signals` exits with 0 at once; within `exit_on_signals` a signal raises SystemExit, so clean-up runs.
+`leave_on_signals` exits with 0 at once; within `exit_on_signals` a signal raises SystemExit, so clean-up runs. The
+other verbs of the command line are imported within `interrupted_at_once`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from types import FrameType
 # Imported first: nothing that is slow to import belongs here.
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ends."""
 
 
 def leave_on_signals() -> None:
@@ -32,6 +35,20 @@ def exit_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interrupted_at_once() -> Iterator[None]:
+    """Inside the block Ctrl-C exits with 130 at once, if it is not ignored: for imports. Main thread only."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda _, __: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def leave() -> None:
