@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.env import parse_address
+from server.settings import Settings
 from tests.outside import needs
 from tests.serving import ROOT, Served
 
@@ -81,9 +81,16 @@ def dialled(address: str, tmp_path: Path) -> str:
         "[::1]:11435",
         "[::]:11435",
         " '1.2.3.4:5' ",
+        "::1",
+        "[::1",
+        "https://host",
+        "HTTP://host",
+        "127.0.0.1:99999",
+        "127.0.0.1:-1",
+        "127.0.0.1:abc",
+        "127.0.0.1:00080",
     ],
 )
 def test_the_health_check_reads_the_address_as_the_server_does(address: str, tmp_path: Path) -> None:
-    # An empty variable counts as unset.
-    known = parse_address(address or "127.0.0.1")
+    known = Settings.from_env({"OLLAMA_HOST": address}).address
     assert dialled(address, tmp_path) == f"{known.client_host} {known.port}"
