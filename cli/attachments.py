@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from cli.arguments import CommandError
+from cli.input import bounded
 
 # Kinds that the server refuses are here too: an error is better than an answer by a model that was shown nothing.
 IMAGES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif")
@@ -76,7 +77,8 @@ def begins_with_file(text: str) -> bool:
 def read(path: Path) -> Attachment:
     """A file with its content; says so on standard error. Raises CommandError."""
     try:
-        attachment = Attachment(path, path.read_bytes())
+        with path.open("rb") as file:
+            attachment = Attachment(path, b"".join(bounded(file.read, str(path))))
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror}") from None
     print(f"Added {attachment.kind} '{path}'", file=sys.stderr)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TypeVar
 
 from cli.arguments import CommandError, as_utf8
+from registry.sizes import short_size
 
 PROMPT = ">>> "
 MORE = "... "
 QUOTES = '"""'
+MOST_INPUT = 1 << 30
+"""Bytes or characters that are read from a pipe or a file."""
+_PIECE = 1 << 20
+Piece = TypeVar("Piece", str, bytes)
 _OPENERS = ("", "/set system")  # what may stand before quotes that open a message; elsewhere they are text
 
 
@@ -28,10 +35,21 @@ def read_piped() -> str:
     """All of standard input, with U+FFFD for each byte that is not UTF-8. Raises CommandError for what is no text."""
     if isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-    text = as_utf8(sys.stdin.read())
-    if "\0" in text:
-        raise CommandError("piped input is no text; --image /dev/stdin takes a picture or a sound")
-    return text
+    pieces = []
+    for piece in bounded(sys.stdin.read, "piped input"):
+        if "\0" in piece:
+            raise CommandError("piped input is no text; --image /dev/stdin takes a picture or a sound")
+        pieces.append(piece)
+    return as_utf8("".join(pieces))
+
+
+def bounded(read: Callable[[int], Piece], name: str) -> Iterator[Piece]:
+    """All that `read` gives, in pieces. Raises CommandError for more than MOST_INPUT: some devices have no end."""
+    size = 0
+    while piece := read(_PIECE):
+        if (size := size + len(piece)) > MOST_INPUT:
+            raise CommandError(f"{name} is larger than {short_size(MOST_INPUT)}")
+        yield piece
 
 
 def is_open(text: str) -> bool:

@@ -1,10 +1,13 @@
 """Messages out of lines."""
 
 import io
+import itertools
 
 import pytest
 
-from cli.input import is_open, message_of
+from cli import input as cli_input
+from cli.arguments import CommandError
+from cli.input import bounded, is_open, message_of
 
 
 @pytest.mark.parametrize(
@@ -25,3 +28,16 @@ def test_one_message(typed: str, message: str) -> None:
         text += "\n" + lines.readline().removesuffix("\n")
     assert message_of(text) == message
     assert lines.read() == ""
+
+
+def test_an_input_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_input, "MOST_INPUT", 5000)
+    taken = itertools.count(1)
+
+    def read(_: int) -> bytes:
+        next(taken)
+        return bytes(1000)
+
+    with pytest.raises(CommandError, match=r"^/dev/zero is larger than 5 KB$"):
+        b"".join(bounded(read, "/dev/zero"))
+    assert next(taken) == 7  # five pieces fit
