@@ -7,7 +7,6 @@ models come from a registry and a hub on this machine.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -29,10 +28,10 @@ from scripts import smollm2
 from server.settings import Settings
 from tests.docs.blocks import Block, blocks
 from tests.docs.internet import internet
-from tests.docs.sandbox import BIN, SIGHT, Sandbox, hub, library, refusal, sandbox
-from tests.outside import missing
+from tests.docs.sandbox import SIGHT, Sandbox, hub, library, refusal, sandbox
 from tests.registry.servers.http import Handler
 from tests.serving import LOOPBACK, PATIENCE, ROOT, Served, serving
+from tests.writing import store_writer
 
 COMPILES = "compiles llama.cpp for ten minutes"
 DOCKER = "needs Docker; make docker-test builds and tries the image, tests/test_services.py reads the files"
@@ -162,12 +161,7 @@ def served(world: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="module")
 def writer(served: Served) -> None:
     """The small model that writes is there, for short answers. Skips where it cannot be had."""
-    try:
-        path = smollm2.modelfile()
-    except smollm2.Unavailable as error:
-        missing(f"{smollm2.NAME} cannot be had: {error}")
-    command = [str(BIN / "pronk"), "create", smollm2.NAME, "--file", str(path)]
-    subprocess.run(command, env=os.environ | {"OLLAMA_HOST": served.url}, capture_output=True, check=True)
+    store_writer(served)
     short = {"model": smollm2.NAME, "from": smollm2.NAME, "parameters": {"num_predict": 40}, "stream": False}
     httpx.post(f"{served.url}/api/create", json=short, timeout=PATIENCE, **LOOPBACK).raise_for_status()
 
