@@ -18,9 +18,13 @@ _MARGIN = 5  # cells left free at the right
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How answers are printed. `width` is the terminal's in cells; 0 (no terminal) turns wrapping and dimming off."""
+    """How answers are printed. `width` is the terminal's in cells; 0 (no terminal) turns wrapping and dimming off.
+
+    `dim`: whether the terminal can show thinking dimmed.
+    """
 
     width: int = 0
+    dim: bool = True
     wrap: bool = True
     hide_thinking: bool = False
 
@@ -34,7 +38,7 @@ class AnswerPrinter:
         self.final: Reply | None = None
         self._out = out
         self._look = look
-        self._dim, self._plain = (_DIM, _PLAIN) if look.width else ("", "")
+        self._dim, self._plain = (_DIM, _PLAIN) if look.width and look.dim else ("", "")
         self._thinks = False
         self._wrap = self._new_wrap()
 

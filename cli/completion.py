@@ -151,6 +151,7 @@ def names(client: Client, typed: str, *, loaded: bool = False) -> list[str]:
         found = [model.text("name") for model in models]
     except (Failure, ResponseError, Foreign):
         return []
+    found = [name for name in found if name.isprintable()]  # a line end would begin another candidate
     return found if ":" in typed else [name.removesuffix(_LATEST) for name in found]
 
 

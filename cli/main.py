@@ -158,7 +158,7 @@ def run(
     """Talk to a model, or have it answer a prompt; of a model that only embeds, print the prompt's vector."""
     model, *prompt = at_least(1, words)
     from cli.answer import Look
-    from cli.run import EmbedOptions, run, terminal_width
+    from cli.run import EmbedOptions, can_dim, run, terminal_width
     from cli.session import Session
 
     cut = None if truncate is None else parse_truncate(truncate)
@@ -170,7 +170,12 @@ def run(
         output_format=parse_format(format_),
         keep_alive=keep_alive,
         verbose=verbose,
-        look=Look(width=terminal_width(), wrap=not no_word_wrap, hide_thinking=hide_thinking),
+        look=Look(
+            width=terminal_width(),
+            dim=can_dim(Settings.from_env().environ),
+            wrap=not no_word_wrap,
+            hide_thinking=hide_thinking,
+        ),
     )
     embedding = EmbedOptions(dimensions=dimensions, truncate=cut, keep_alive=keep_alive)
     run(session, prompt, list(images), embedding, insecure=insecure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,11 @@ def run(session: Session, words: list[str], images: list[Path], options: EmbedOp
 
             history = History(FILE, kept=not settings.no_history)
             Repl(client, session, history, settings.environ.get("TERM", "")).run(described)
+
+
+def can_dim(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal understands colours, and its user wants them: https://no-color.org."""
+    return environ.get("TERM") != "dumb" and not environ.get("NO_COLOR")
 
 
 def terminal_width() -> int:

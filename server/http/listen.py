@@ -43,7 +43,8 @@ def _resolve(address: Address) -> tuple[str, socket.AddressFamily]:
     try:
         entries = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise CannotListen(f"listen tcp: lookup {address.host}: no such host") from None
+        host = address.host.rpartition("@")[2]  # without a password, which has no place in an address
+        raise CannotListen(f"listen tcp: lookup {host}: no such host") from None
     family, _, _, _, name = min(entries, key=lambda entry: entry[0] != socket.AF_INET)
     return str(name[0]), family
 

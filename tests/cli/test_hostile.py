@@ -81,6 +81,17 @@ def test_an_answer_at_a_terminal_and_in_a_pipe(alone: Pronk, evil: str) -> None:
     assert alone("show", "x", "--system", OLLAMA_HOST=evil).stdout == EVIL
 
 
+@pytest.mark.parametrize("setting", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])
+def test_a_terminal_without_colours(alone: Pronk, evil: str, setting: dict[str, str]) -> None:
+    with Terminal([*COMMAND, "run", "x", "hi"], alone.environ | setting | {"OLLAMA_HOST": evil}) as terminal:
+        terminal.expect("...done thinking.")
+        assert "\x1b[90m" not in terminal.raw
+
+
+def test_completion_offers_no_name_of_two_lines(alone: Pronk, evil: str) -> None:
+    assert alone("__complete", "zsh", "--", "show", "", OLLAMA_HOST=evil).stdout == ""
+
+
 @pytest.mark.parametrize("call", ["pull x", "create x"])
 def test_an_answer_without_its_end(alone: Pronk, evil: str, call: str, tmp_path: Path) -> None:
     """Whoever stands before the server may end an answer as if it were whole."""

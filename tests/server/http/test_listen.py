@@ -48,3 +48,14 @@ def test_clients_that_vanish_are_noticed() -> None:
         sock.setblocking(True)
         with socket.create_connection(sock.getsockname()), sock.accept()[0] as connection:
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_a_password_in_an_address_is_not_told() -> None:
+    with pytest.raises(CannotListen) as caught:
+        listen(Address("user:secret@no-such-host.invalid"))
+    assert str(caught.value) == "listen tcp: lookup no-such-host.invalid: no such host"
+
+
+def test_a_scheme_that_is_not_spoken() -> None:
+    with pytest.raises(CannotListen, match=r"^cannot listen on unix://: "):
+        listen(Address("", 0, "unix"))
