@@ -126,6 +126,12 @@ def milliseconds(values: Sequence[float]) -> str:
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, most {most:.1f} ms"
 
 
+def computed(pid: int) -> float:
+    """Seconds of CPU of a process without its children, of the threads that it has now."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
 def anonymous(pid: int) -> int:
     """Bytes of a process that are its own: RssAnon and what of them was swapped out."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from bench.client import Stream
-from tests.faults.measure import Counts, Line, milliseconds, percentile, timed
+from tests.faults.measure import Counts, Line, computed, milliseconds, percentile, timed
 from tests.serving import Served, serving
 
 _PACE = 0.01  # seconds from token to token of each stream
@@ -58,9 +58,9 @@ async def _first(server: Served) -> float:
 async def _cost(server: Served, streams: int) -> float:
     """Seconds of CPU for each token, of the server's process alone, over about a second."""
     tokens = round(1 / _PACE)
-    before = _cpu(server)
+    before = computed(server.process.pid)
     answers = await asyncio.gather(*(_ask(server, tokens) for _ in range(streams)))
-    return (_cpu(server) - before) / sum(count for count, _ in answers)
+    return (computed(server.process.pid) - before) / sum(count for count, _ in answers)
 
 
 async def _rate(server: Served) -> tuple[float, float]:
@@ -89,9 +89,3 @@ async def _open(server: Served, tokens: int) -> Stream:
     stream = Stream(head + b"Content-Length: %d\r\n\r\n%b" % (len(data), data))
     await stream.ask("127.0.0.1", int(server.url.rpartition(":")[2]))
     return stream
-
-
-def _cpu(server: Served) -> float:
-    """Seconds that the server's process has computed, without its children, of all threads."""
-    tasks = Path(f"/proc/{server.process.pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9

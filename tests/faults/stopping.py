@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.faults.measure import MIB, Counts, Line, kept, milliseconds, timed
+from tests.faults.measure import MIB, Counts, Line, computed, kept, milliseconds, percentile, timed
 from tests.faults.models import ONE, provide
 from tests.faults.streams import PATIENCE, Stream, story
 from tests.serving import LOOPBACK, ROOT, Served, serving
@@ -99,26 +99,29 @@ def _crowded(store: Path, target: Path) -> Path:
 
 
 def _starts(store: Path, count: int) -> Iterator[Line]:
-    versions, tags = [], []
+    versions, tags, costs = [], [], []
     for _ in range(count):
-        with _starting(store) as (started, url):
+        with _starting(store) as (started, pid, url):
             _await_port(url)
             with httpx.Client(base_url=url, **LOOPBACK, timeout=PATIENCE) as client:
                 client.get("/api/version").raise_for_status()
                 versions.append(time.perf_counter() - started)
+                before = computed(pid)
                 models = client.get("/api/tags").raise_for_status().json()["models"]
                 tags.append(time.perf_counter() - started)
+                costs.append((before, computed(pid)))
                 assert len(models) == _MODELS, len(models)
-    yield timed(
-        "R17", "first `/api/version` ≤ 1.5 s", f"{count} starts: {milliseconds(versions)}", max(versions) <= 1.5
-    )
+    until_version, until_tags = (percentile(values, 0.5) for values in zip(*costs, strict=True))
+    told = f"{count} starts: {milliseconds(versions)}; {until_version:.1f} s of CPU"
+    yield timed("R17", "first `/api/version` ≤ 1.5 s", told, max(versions) <= 1.5)
+    told = f"{milliseconds(tags)}; {until_tags:.1f} s of CPU"
     goal = f"`/api/tags` ready ≤ 2.0 s, {_MODELS} models, none of them read before"
-    yield timed("R17", goal, milliseconds(tags), max(tags) <= 2)
+    yield timed("R17", goal, told, max(tags) <= 2)
 
 
 @contextmanager
-def _starting(store: Path) -> Iterator[tuple[float, str]]:
-    """A server that has just been started: when, and where it will listen."""
+def _starting(store: Path) -> Iterator[tuple[float, int, str]]:
+    """A server that has just been started: when, its pid, and where it will listen."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -128,7 +131,7 @@ def _starting(store: Path) -> Iterator[tuple[float, str]]:
     command = [sys.executable, "-m", "server.main"]
     with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL) as process:
         try:
-            yield started, f"http://127.0.0.1:{port}"
+            yield started, process.pid, f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(PATIENCE)
