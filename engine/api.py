@@ -23,8 +23,12 @@ __all__ = [
     "GenerateRequest",
     "InferenceRequest",
     "Message",
+    "ModelLoading",
     "ModelRequest",
     "NamedTool",
+    "Progress",
+    "PromptRead",
+    "Queued",
     "Ranked",
     "Rendered",
     "RerankRequest",
@@ -75,7 +79,8 @@ class InferenceRequest(ModelRequest):
     `format` is JSON text: `"json"`, a schema or another form of docs/structured-outputs.md; None for free text.
     `truncate`: an over-long prompt may be cut. `shift`: a full context may go on without its older half; None lets the
     model decide. `logprobs`: the answer has the log-probabilities of its tokens, each with those of the `top_logprobs`
-    likeliest. `thinking_budget`: most tokens of reasoning, which then is ended; None: no limit.
+    likeliest. `thinking_budget`: most tokens of reasoning, which then is ended; None: no limit. `progress`: before the
+    first piece of the answer there are `Progress` events.
     """
 
     think: Think | None = None
@@ -85,6 +90,7 @@ class InferenceRequest(ModelRequest):
     shift: bool | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    progress: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -312,7 +318,39 @@ class Rendered:
     token_count: int = 0
 
 
-Event = Delta | Final
+@dataclass(slots=True, frozen=True)
+class Queued:
+    """The request waits, for a load or for a place in its loaded model, as number `position` from 1.
+
+    The number can go up: clients take turns.
+    """
+
+    position: int
+
+
+@dataclass(slots=True, frozen=True)
+class ModelLoading:
+    """The request's model is being loaded; `fraction` of its weights are, from 0 to 1."""
+
+    fraction: float
+
+
+@dataclass(slots=True, frozen=True)
+class PromptRead:
+    """`processed` of the prompt's `total` tokens are read, `cached` of which needed no computing.
+
+    That has taken `duration` nanoseconds since the first of them.
+    """
+
+    processed: int
+    total: int
+    cached: int
+    duration: int
+
+
+Progress = Queued | ModelLoading | PromptRead
+Event = Delta | Final | Progress
+"""`Progress` comes only for requests that ask for it, and before all others."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

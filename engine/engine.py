@@ -27,8 +27,10 @@ from engine.api import (
     GenerateRequest,
     LoadingModel,
     LoadPlan,
+    ModelLoading,
     PlanRequest,
     PreloadRequest,
+    Progress,
     Ranked,
     Rendered,
     RerankRequest,
@@ -53,6 +55,7 @@ from engine.loading.pool import RunnerPool
 from engine.messages import Grammar
 from engine.metrics import EngineMetrics
 from engine.model import Model, Models
+from engine.progress import Watch, told_until, with_progress
 from engine.prompting import (
     Job,
     PreparedPrompt,
@@ -134,11 +137,26 @@ class Engine:
 
     async def load(self, request: AnyRequest) -> None:
         """Check a request, then load its model as the request needs it; nothing is generated."""
+        await self._load(request, Watch())
 
+    async def load_with_progress(self, request: AnyRequest) -> AsyncGenerator[Progress, None]:
+        """The same, and tell how far that is. It has ended with the last event."""
+        watch = Watch()
+        load = asyncio.ensure_future(self._load(request, watch))
+        try:
+            async with aclosing(told_until(load, watch)) as told:
+                async for progress in told:
+                    yield progress
+            await load
+        finally:
+            load.cancel()
+            await asyncio.gather(load, return_exceptions=True)
+
+    async def _load(self, request: AnyRequest, watch: Watch) -> None:
         async def nothing(job: Job, lease: Lease, load_duration: int) -> None:
             pass
 
-        await self._served(request, nothing)
+        await self._served(request, nothing, watch=watch)
 
     def loading(self) -> list[LoadingModel]:
         """The models that are being loaded."""
@@ -171,7 +189,7 @@ class Engine:
         """The prompt that `generate` or `chat` would run."""
 
         async def rendered() -> Rendered:
-            async with self._prepared(request) as (_, prepared, lease):
+            async with self._prepared(request, Watch()) as (_, prepared, lease):
                 prompt = prepared.prompt
                 loaded = lease.process.loaded
                 assert loaded is not None
@@ -182,11 +200,11 @@ class Engine:
         return await self._tried_twice(rendered)
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
-        """Complete a prompt: pieces of the answer, then a Final."""
+        """Complete a prompt: pieces of the answer, then a Final; before them its progress, if the request asks."""
         return self._answer(request)
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
-        """Continue a conversation: pieces of the answer, then a Final."""
+        """Continue a conversation: pieces of the answer, then a Final; before them its progress, if it is asked for."""
         return self._answer(request)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
@@ -232,13 +250,18 @@ class Engine:
 
         return await self._served(request, text)
 
-    async def _answer(self, request: GenerateRequest | ChatRequest) -> AsyncGenerator[Event, None]:
-        """An answer's events; it begins anew if it can, until it has told its client something."""
+    def _answer(self, request: GenerateRequest | ChatRequest) -> AsyncGenerator[Event, None]:
+        watch = Watch()
+        answer = self._begun_anew(request, watch)
+        return with_progress(answer, watch) if request.progress else answer
+
+    async def _begun_anew(self, request: GenerateRequest | ChatRequest, watch: Watch) -> AsyncGenerator[Event, None]:
+        """An answer's events; it begins anew if it can, until it has given its client a piece."""
         chances = SecondChances()
         while True:
             told = False
             try:
-                async with aclosing(self._answer_once(request)) as events:
+                async with aclosing(self._answer_once(request, watch)) as events:
                     async for event in events:
                         told = True
                         yield event
@@ -249,8 +272,8 @@ class Engine:
             else:
                 return
 
-    async def _answer_once(self, request: GenerateRequest | ChatRequest) -> AsyncGenerator[Event, None]:
-        async with self._prepared(request) as (job, prepared, lease):
+    async def _answer_once(self, request: GenerateRequest | ChatRequest, watch: Watch) -> AsyncGenerator[Event, None]:
+        async with self._prepared(request, watch) as (job, prepared, lease):
             prompt, reader, grammar = prepared.prompt, prepared.reader, prepared.grammar
             if prompt.images:
                 check_media(job, lease.process, prompt.images)
@@ -268,13 +291,18 @@ class Engine:
         yield generation.final(context)
 
     async def _served(
-        self, request: AnyRequest, work: Callable[[Job, Lease, int], Awaitable[T]], *, embeds: bool = False
+        self,
+        request: AnyRequest,
+        work: Callable[[Job, Lease, int], Awaitable[T]],
+        *,
+        embeds: bool = False,
+        watch: Watch | None = None,
     ) -> T:
         """What `work` makes of a request's job and a process that has its model loaded, in so many nanoseconds."""
 
         async def served() -> T:
             job = await self._job(request)
-            async with self._loaded(job, embeds=embeds) as lease:
+            async with self._loaded(job, watch or Watch(), embeds=embeds) as lease:
                 with self._explained_deaths(job):
                     return await work(job, lease, time.perf_counter_ns() - job.started)
 
@@ -293,12 +321,12 @@ class Engine:
 
     @asynccontextmanager
     async def _prepared(
-        self, request: GenerateRequest | ChatRequest
+        self, request: GenerateRequest | ChatRequest, watch: Watch
     ) -> AsyncIterator[tuple[Job, PreparedPrompt, Lease]]:
         """A request's job and prompt, and a process that has its model loaded while the context lasts."""
         job = await self._job(request)
         constraint = await self._constraint(job.model, request)
-        async with self._call_grammar(job.model, request) as late, self._loaded(job, embeds=False) as lease:
+        async with self._call_grammar(job.model, request) as late, self._loaded(job, watch, embeds=False) as lease:
             started = time.perf_counter()
             prepared = await prepare_prompt(job, request, constraint, lease, self._templates)
             prepared = replace(prepared, late_grammar=late)
@@ -377,16 +405,17 @@ class Engine:
         return None
 
     @asynccontextmanager
-    async def _loaded(self, job: Job, *, embeds: bool) -> AsyncIterator[Lease]:
-        """A process that has a job's model loaded while the context lasts."""
+    async def _loaded(self, job: Job, watch: Watch, *, embeds: bool) -> AsyncIterator[Lease]:
+        """A process that has a job's model loaded while the context lasts; `watch` shows what that waits for."""
         model = job.model
+        watch.look = lambda: ModelLoading(0.0) if self._repack_cache.makes(model) else None
         if model.route.uses_embedded_template and not embeds:
             self._templates.warm()
         weights = await self._repack_cache.weights(model)
         evicts = not isinstance(job.request, PreloadRequest)
         spec = load_spec(model, weights, job.options, job.num_ctx, len(self._pool.gpus), evicts=evicts)
         wishes = (job.request.keep_alive, job.most_ctx)
-        async with self._pool.lease(model, weights, spec, *wishes, embeds=embeds) as lease:
+        async with self._pool.lease(model, weights, spec, *wishes, embeds=embeds, watch=watch) as lease:
             if not embeds:
                 self._validator.warm()
             self._names.loaded(model)

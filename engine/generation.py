@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Protocol
 
 import msgspec
@@ -135,8 +135,10 @@ class Generation:
         self._lease.stop_answer = lambda: self._process.cancel(message_id)
         read = _read_scored if submit.logprobs or submit.prompt_logprobs else _read
         try:
-            for delta in _answer_start(prompt, reader):
-                yield delta
+            start = _answer_start(prompt, reader)
+            if not submit.progress:  # else it waits for the model's first piece, before which progress is told
+                for delta in start:
+                    yield delta
             while self._done is None:
                 try:
                     chunks, self._done = await answer.read()
@@ -146,7 +148,7 @@ class Generation:
                     continue
                 self._chunks += chunks
                 self._first_text = self._first_text or time.perf_counter_ns()
-                for delta in read(reader, chunks, self._done is not None):
+                for delta in chain(start, read(reader, chunks, self._done is not None)):
                     self._calls |= bool(delta.tool_calls)
                     yield delta
             self._thinking_count = count_thinking(self._chunks, reader.thoughts, _length_fed(prompt))
@@ -183,6 +185,7 @@ class Generation:
     def _submit(self, submit: Submit, late_grammar: LateGrammar | None) -> tuple[int, TokenStream]:
         """Send the prompt; returns the message's id and the stream of the answer."""
         message_id, answer = self._process.submit(submit, self._needs_room)
+        self._lease.watch.look = lambda: answer.progress
         if late_grammar is not None and submit.triggers is not None:
             self._start(self._constrain(message_id, late_grammar))
         return message_id, answer
@@ -417,4 +420,5 @@ def build_submit(
         thinking=thinking,
         room=answer_room(options) if lease.can_grow else 0,
         grows=lease.can_grow,
+        progress=request.progress,
     )

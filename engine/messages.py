@@ -229,6 +229,8 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     A prompt behind which fewer than `room` tokens of `num_ctx` are free is refused, whatever `overflow` says, before
     anything else is. An answer that `grows` asks with `NeedsRoom` before its context is full, and goes on behind it
     only after an `Extend`.
+
+    With `progress` it is told its `QueuePlace` while it waits, and `PromptProgress` until its answer begins.
     """
 
     id: int
@@ -256,6 +258,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     grows: bool = False
     client: Client = NOBODY
     cache_owner: str = ""
+    progress: bool = False
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=3):
@@ -511,6 +514,26 @@ class NeedsRoom(msgspec.Struct, array_like=True, frozen=True, tag=47):
     tokens: int
 
 
+class QueuePlace(msgspec.Struct, array_like=True, frozen=True, tag=49):
+    """A request that asked for its progress waits in the child, as number `place` from 1."""
+
+    id: int
+    place: int
+
+
+class PromptProgress(msgspec.Struct, array_like=True, frozen=True, tag=50):
+    """So many tokens of a prompt are in the KV cache, `cached` of them from the start; it began `ns` nanoseconds ago.
+
+    The last one, which says that all of them are, comes before the answer.
+    """
+
+    id: int
+    processed: int
+    cached: int
+    total: int
+    ns: int
+
+
 class Resized(msgspec.Struct, array_like=True, frozen=True, tag=48):
     """Answer to `Resize`. Unless `done` there was no memory, and all is as before."""
 
@@ -534,6 +557,8 @@ FromRunner = (
     | Embedded
     | Reranked
     | NeedsRoom
+    | QueuePlace
+    | PromptProgress
     | Resized
     | LogLine
 )

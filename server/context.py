@@ -25,6 +25,7 @@ from engine.api import (
     LoadingModel,
     LoadPlan,
     PlanRequest,
+    Progress,
     Ranked,
     Rendered,
     RerankRequest,
@@ -52,13 +53,19 @@ class EngineSurface(Protocol):
         """End all answers and child processes. Later calls raise EngineStopped."""
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
-        """The events of a completion: deltas, then one Final. Closing the iterator cancels it."""
+        """The events of a completion: deltas, then one Final. Closing the iterator cancels it.
+
+        A request for `progress` has that first.
+        """
 
     def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
-        """The events of the assistant's next message: deltas, then one Final. Closing the iterator cancels it."""
+        """The events of the assistant's next message, as in `generate`."""
 
     async def load(self, request: AnyRequest) -> None:
         """Load the model with the request's options."""
+
+    def load_with_progress(self, request: AnyRequest) -> AsyncIterator[Progress]:
+        """The same, and tell how far that is. Closing the iterator cancels it."""
 
     async def unload(self, name: str) -> None:
         """Unload a model once its running requests have ended."""

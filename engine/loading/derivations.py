@@ -80,6 +80,10 @@ class RepackCache:
             raise LoadFailed(model.layout.reason)
         return Weights(model.weights, model.header, projector=next(iter(model.projectors), None))
 
+    def makes(self, model: Model) -> bool:
+        """Whether files are being derived for a model."""
+        return model.weights in self._making
+
     async def close(self) -> None:
         """Cancel what is being derived; requests that wait for it get EngineStopped."""
         self._closed = True

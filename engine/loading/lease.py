@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from engine.errors import AnswerUnread
 from engine.loading.process import RunnerProcess
+from engine.progress import Watch
 
 
 class Lease:
@@ -16,7 +17,8 @@ class Lease:
 
     They can become more, up to `most`: that is `num_ctx` where somebody has set it, else what the model was trained
     for. `change(wanted, target)` asks the pool for context and returns what may be used, 0 from a process that has
-    died. `stop_answer` ends the answer that runs. Belongs to one request, which has `waited` so many seconds for it.
+    died. `stop_answer` ends the answer that runs. Belongs to one request, which has `waited` so many seconds for it and
+    whose client looks at its `watch`.
     """
 
     def __init__(
@@ -25,12 +27,14 @@ class Lease:
         num_ctx: int,
         most: int,
         change: Callable[[int, int], Awaitable[int]],
-        waited: float = 0.0,
+        waited: float,
+        watch: Watch,
     ) -> None:
         self.process = process
         self.num_ctx = num_ctx
         self.most = most
         self.waited = waited
+        self.watch = watch
         self.stop_answer: Callable[[], None] = lambda: None
         self._change = change
         self._handed_over = math.inf  # when something was, and its reader has not come back yet

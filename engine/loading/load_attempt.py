@@ -29,7 +29,8 @@ _INCOMPATIBLE = (
 class LoadAttempt:
     """The attempt `number` (from 1; later ones are leaner) to load a model as `spec` says.
 
-    `identity` is what crashes are counted under. Whoever `run`s it and gets no model must `end` it.
+    `identity` is what crashes are counted under, `planned` the bytes that it takes, once that is planned. Whoever
+    `run`s it and gets no model must `end` it.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class LoadAttempt:
     ) -> None:
         self.model, self.weights, self.spec, self.number = model, weights, spec, number
         self.identity: Hashable = None
+        self.planned: int | None = None
         self._config, self._spare, self._crashes = config, spare, crashes
         self._process: RunnerProcess | None = None
 
@@ -51,6 +53,11 @@ class LoadAttempt:
     def killed(self) -> bool:
         """Whether its process was killed, as where memory is short."""
         return self._process is not None and self._process.killed
+
+    @property
+    def weights_loaded(self) -> float:
+        """Which part of the weights is loaded, from 0 to 1."""
+        return 0.0 if self._process is None else self._process.weights_loaded
 
     async def run(
         self, plan: Callable[[LoadAttempt], Awaitable[tuple[LoadSpec, MemoryPlan]]]

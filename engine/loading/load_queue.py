@@ -98,6 +98,16 @@ class LoadQueue:
             return runner.state is not State.LEAVING
         return bool(self._runners.best_room(spec, self._runners.by_key.values(), now).going)
 
+    def places(self) -> dict[int, int]:
+        """By ticket, the place of each request among those whose load has not begun, from 1; 0 for the others."""
+        places: dict[int, int] = {}
+        waiting = 0
+        for each in self.waiting.values():
+            coming = self._is_coming(each)
+            waiting += not coming
+            places[each.ticket] = 0 if coming else waiting
+        return places
+
     def forget_head(self) -> None:
         """If the request for which models drain has gone, they need not."""
         if self._head not in self.waiting:

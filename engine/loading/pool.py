@@ -19,7 +19,7 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from engine import selftest
-from engine.api import LoadingModel, LoadPlan, RunningModel
+from engine.api import LoadingModel, LoadPlan, ModelLoading, Progress, Queued, RunningModel
 from engine.errors import EngineError, EngineStopped, LoadFailed, ModelReplaced, OutOfMemory, RunnerDied, ServerBusy
 from engine.loading import devices, lean, shortage
 from engine.loading.charge import total
@@ -53,6 +53,7 @@ from engine.loading.state import (
 )
 from engine.metrics import EngineMetrics
 from engine.model import Model
+from engine.progress import INTERVAL, Watch
 from engine.selftest import SelfTest
 from engine.spawn import child_environment
 from engine.unloading import UnloadReason
@@ -83,7 +84,9 @@ class RunnerPool:
         self._requested: dict[str, tuple[Model, Weights]] = {}  # by key: the latest request's, which a load takes
         self._loaded: dict[str, LoadedModel] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
-        self._planned: dict[str, int] = {}  # by key: bytes that a load will take, once it is planned
+        self._attempts: dict[str, LoadAttempt] = {}  # by key, of the loads
+        self._places: dict[int, int] = {}  # by ticket, as the scheduler told them
+        self._places_told = -math.inf  # then
         self._planning = asyncio.Lock()  # each plan knows what the ones before have reserved
         self._tasks: set[asyncio.Task[None]] = set()
         self._leases: dict[int, tuple[str, Lease]] = {}  # by ticket, with the model's key
@@ -153,13 +156,14 @@ class RunnerPool:
         most_ctx: int = 0,
         *,
         embeds: bool = False,
+        watch: Watch,
     ) -> AsyncIterator[Lease]:
         """A process with this model loaded, while the context lasts.
 
         `keep_alive` in seconds; None leaves a loaded model's as it is. `most_ctx`: tokens to which the request's
-        context may grow. `embeds`: for vectors, which may take memory that the model does not take yet. Raises
-        LoadFailed, ServerBusy, EngineStopped, GGUFError or OSError; ModelReplaced if the model's files have gone, as
-        when it is created anew while the request waits.
+        context may grow. `embeds`: for vectors, which may take memory that the model does not take yet. `watch` shows
+        the request's place in the queue and its model's load. Raises LoadFailed, ServerBusy, EngineStopped, GGUFError
+        or OSError; ModelReplaced if the model's files have gone, as when it is created anew while the request waits.
         """
         self._lose_useless(spec.key)
         if not self._scheduler.can_run(spec, time.monotonic()):
@@ -172,6 +176,7 @@ class RunnerPool:
         self._waiters[ticket] = waiter
         self._requested[spec.key] = model, weights
         asked = time.monotonic()
+        watch.look = partial(self._whereabouts, ticket, spec.key)
         log.debug("model requested", extra=fields(model=model.name.shortest, ticket=ticket, context=spec.num_ctx))
         try:
             default = self._config.keep_alive
@@ -191,7 +196,7 @@ class RunnerPool:
             loaded = self._loaded[spec.key]
             loaded.asked_as(model)
             num_ctx = min(spec.num_ctx, loaded.num_ctx) if spec.num_ctx_auto else spec.num_ctx
-            lease = Lease(process, num_ctx, max(most_ctx, num_ctx), partial(self._grow, ticket), waited)
+            lease = Lease(process, num_ctx, max(most_ctx, num_ctx), partial(self._grow, ticket), waited, watch)
             self._leases[ticket] = spec.key, lease
             yield lease
         finally:
@@ -200,6 +205,22 @@ class RunnerPool:
             self._growing.pop(ticket, None)
             log.debug("model released", extra=fields(ticket=ticket))
             self._apply(self._scheduler.finished(ticket, time.monotonic()))
+
+    def _whereabouts(self, ticket: int, key: str) -> Progress | None:
+        """Where in the queue a request is, or how far the load that it waits for; None if it waits for neither.
+
+        Places are worked out a few times a second, however many ask.
+        """
+        waiter, now = self._waiters.get(ticket), time.monotonic()
+        if waiter is None or waiter.done():
+            return None
+        if now >= self._places_told + INTERVAL:
+            self._places, self._places_told = self._scheduler.places(), now
+        place = self._places.get(ticket)
+        if place is None:
+            return None
+        attempt = self._attempts.get(key)
+        return Queued(place) if place else ModelLoading(0.0 if attempt is None else attempt.weights_loaded)
 
     def _lose_useless(self, key: str) -> None:
         """Forget a model whose process is of no use any more, so that a request for it starts another.
@@ -272,7 +293,8 @@ class RunnerPool:
     def loading(self) -> list[LoadingModel]:
         """The models that are being loaded, in the order in which that began."""
         views = (view for view in self._scheduler.runners() if view.state is State.LOADING)
-        return [LoadingModel(self._name(view.key), self._planned.get(view.key), view.spec.num_ctx) for view in views]
+        planned = {key: attempt.planned for key, attempt in self._attempts.items()}
+        return [LoadingModel(self._name(view.key), planned.get(view.key), view.spec.num_ctx) for view in views]
 
     async def state_metrics(self) -> list[Metric]:
         """How full the machine and its models are now, and what these have computed, for Prometheus."""
@@ -407,6 +429,7 @@ class RunnerPool:
         started = time.monotonic()
         model, weights = self._requested[key]
         attempt = LoadAttempt(model, weights, spec, number, self._config, self._spare, self._crashes)
+        self._attempts[key] = attempt
         try:
             loaded, plan = await attempt.run(self._plan)
         except (EngineError, OSError) as error:
@@ -474,7 +497,7 @@ class RunnerPool:
             )
             plan.placement.require()
             self._scheduler.reserve(key, self._ledger.charge(plan.placement))
-            self._planned[key] = plan.size
+            attempt.planned = plan.size
         told = {"bytes": plan.size, "context": plan.num_ctx, "parallel": plan.n_parallel, "attempt": attempt.number}
         level = logging.INFO if plan.size >= LONG_LOAD else logging.DEBUG
         log.log(level, "loading", extra=fields(model=attempt.model.name.shortest, **told))
@@ -493,7 +516,7 @@ class RunnerPool:
 
     def _forget_load(self, key: str) -> None:
         self._loads.pop(key, None)
-        self._planned.pop(key, None)
+        self._attempts.pop(key, None)
 
     def _load_ended(self, key: str, load: asyncio.Task[None]) -> None:
         """After an unexpected exception, fail the load: its requests must not wait for ever."""

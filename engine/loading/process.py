@@ -14,6 +14,7 @@ from functools import partial
 
 import msgspec
 
+from engine.api import PromptRead, Queued
 from engine.embed_messages import Embed, Embedded, Rerank, Reranked
 from engine.errors import (
     ContextExceeded,
@@ -52,6 +53,8 @@ from engine.messages import (
     Pause,
     Ping,
     PlacedFile,
+    PromptProgress,
+    QueuePlace,
     Report,
     Resize,
     Resized,
@@ -87,10 +90,11 @@ class RunnerProcess(asyncio.Protocol):
     forked is dead.
 
     `greeted` is set at its `Hello`, or at its end: then `copied_types` are the types of weights that the library copies
-    (`runner.repacking`), and `containment` says what it cannot do any more. `stats` are the last that it told.
-    `answered`: it has finished a request. `on_end` is called at its end, before its requests fail. `ending` says how it
-    ended, for users; `hung`: it was killed because it did nothing any more. Its log records are written here, with its
-    pid and `model`, the name under which the model was loaded.
+    (`runner.repacking`), and `containment` says what it cannot do any more. `weights_loaded`: which part of the model's
+    weights is, from 0 to 1. `stats` are the last that it told. `answered`: it has finished a request. `on_end` is
+    called at its end, before its requests fail. `ending` says how it ended, for users; `hung`: it was killed because it
+    did nothing any more. Its log records are written here, with its pid and `model`, the name under which the model was
+    loaded.
     """
 
     def __init__(self, patience: float) -> None:
@@ -100,6 +104,7 @@ class RunnerProcess(asyncio.Protocol):
         self.containment = NOT_CONTAINED
         self.stats = NO_STATS
         self.loaded: Loaded | None = None
+        self.weights_loaded = 0.0
         self.model = ""
         self._patience = patience
         self._ids = itertools.count(1)
@@ -446,6 +451,12 @@ class RunnerProcess(asyncio.Protocol):
             case NeedsRoom(id=message_id, tokens=tokens):
                 if stream := self._streams.get(message_id):
                     stream.needs_room(tokens)
+            case QueuePlace(id=message_id, place=place):
+                if stream := self._streams.get(message_id):
+                    stream.progress = Queued(place)
+            case PromptProgress(id=message_id):
+                if stream := self._streams.get(message_id):
+                    stream.progress = PromptRead(event.processed, event.total, event.cached, event.ns)
             case Done(id=message_id):
                 if stream := self._streams.pop(message_id, None):
                     stream.finish(event)
@@ -472,7 +483,8 @@ class RunnerProcess(asyncio.Protocol):
                 self.copied_types = frozenset(copied)
                 self.containment = Containment(holds, lacks)
                 self.greeted.set()
-            case Loading():
+            case Loading(progress=progress):
+                self.weights_loaded = progress
                 if self._stall is not None and self._stall.when() is not None:
                     self._resident = devices.resident_bytes(self.pid)
                     self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_timeout)

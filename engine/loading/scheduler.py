@@ -80,6 +80,10 @@ class Scheduler:
         """Number of requests that wait for their model."""
         return len(self._queue.waiting)
 
+    def places(self) -> dict[int, int]:
+        """The place of each ticket that waits, from 1; 0: its model is being loaded."""
+        return self._queue.places()
+
     def is_ready(self, key: str, *, idle: bool = False) -> bool:
         """Whether this model is loaded and stays so; `idle`: and nothing runs in it."""
         runner = self._runners.by_key.get(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from engine.api import Progress
 from engine.errors import EngineError
 from engine.messages import Chunk, Done, ScoredChunk
 
@@ -17,10 +18,10 @@ class TokenStream:
 
     A client that reads slowly does not make the child wait before it is MOST_UNREAD bytes behind; then `pause` is
     called with True, and with False once it has read. `needs_room` is called with the tokens of prompt and answer when
-    the context will soon be full.
+    the context will soon be full. `progress` is the latest of an answer that has not begun and asks for it.
     """
 
-    __slots__ = ("_chunks", "_end", "_pause", "_unread", "_waiter", "needs_room")
+    __slots__ = ("_chunks", "_end", "_pause", "_unread", "_waiter", "needs_room", "progress")
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class TokenStream:
         pause: Callable[[bool], None] = lambda paused: None,
     ) -> None:
         self.needs_room = needs_room
+        self.progress: Progress | None = None
         self._pause = pause
         self._unread = 0  # bytes, about
         self._chunks: list[Chunk] = []

@@ -199,6 +199,7 @@ def _take_all(loops: Loops, channel: Channel) -> bool:
         loops.busy = not loops.idle
         if not loops.busy:
             loops.loop.count()
+            loops.loop.tell_places(resting=True)
         if (item := channel.take(block=not loops.busy)) is None:
             return changed
         changed = True

@@ -23,6 +23,7 @@ from engine.runner.pass_costs import PassCosts, PassWork
 from engine.runner.penalties import Logits
 from engine.runner.placeholders import last_border, next_border, whole_spans
 from engine.runner.prefill_policy import PrefillPolicy, Prompt
+from engine.runner.progress import INTERVAL
 from engine.runner.projector import Span
 from engine.runner.row_division import RowDivision
 from engine.runner.sampling import NO_TOKEN, BatchSampler
@@ -86,7 +87,7 @@ class Loop:
         self.steps = self.prompt_tokens = self.generated_tokens = 0
         self.batch = self.decode_passes = self.decode_rows = 0
         self.cells_used = self.cached_tokens = 0
-        self._counted = 0.0
+        self._counted = self._places_told = 0.0
 
     @property
     def busy(self) -> int:
@@ -110,6 +111,17 @@ class Loop:
         self.cached_tokens = self.streams.idle_tokens
         self.cells_used = sum(seq.n_cached for seq in self._running) + self.streams.held_tokens
         self._counted = time.perf_counter()
+
+    def tell_places(self, *, resting: bool = False) -> None:
+        """Tell those that wait and ask for it which place they have, a few times a second or before the loop rests."""
+        now = time.perf_counter()
+        if not self._waiting.asking or not (resting or now >= self._places_told + INTERVAL):
+            return
+        self._places_told = now
+        for place, seq in enumerate(self._waiting.in_turn(self._running), 1):
+            if seq.progress is not None and (event := seq.progress.place(seq.id, place)) is not None:
+                self._events.append(event)
+        self._send()
 
     def submit(self, seq: Sequence) -> None:
         """Queue a sequence."""
@@ -155,6 +167,7 @@ class Loop:
             if seq.full:  # it has got no more context
                 self._overflow(seq, time.perf_counter())
         self.admission.admit_all()
+        self.tell_places()
         decoding = [seq.cells for seq in self._decoding() if seq.cells is not None]
         self.streams.close_gaps(decoding)
         for cells in decoding:
@@ -264,6 +277,7 @@ class Loop:
         if seq.decoding or seq not in self._running:  # rows are not divided, so it went farther than planned
             return True
         size = 0
+        self._tell_prompt(seq)
         while count > 0 and seq.n_pending:
             span = next(iter(seq.spans_ahead), None)
             if span is not None and span.start <= seq.n_cached:
@@ -272,6 +286,7 @@ class Loop:
                 size = self._run_text(seq, count, len(seq.tokens) if span is None else span.start)
             if not size:
                 return False
+            self._tell_prompt(seq)
             count -= size
         if not seq.n_pending:
             seq.prompt_done = seq.prompt_done or time.perf_counter()
@@ -279,6 +294,18 @@ class Loop:
             self._emit_prompt(seq)
             self._sample([seq], rows[-1:])
         return True
+
+    def _tell_prompt(self, seq: Sequence) -> None:
+        """Tell a client that asks for it how much of its prompt is computed."""
+        if seq.progress is None:
+            return
+        now = time.perf_counter()
+        event = seq.progress.prompt(seq.id, seq.n_cached, seq.n_reused, seq.n_prompt, seq.first_pass, now)
+        if not seq.n_pending:
+            seq.progress = None
+        if event is not None:
+            self._events.append(event)
+            self._send()
 
     def _run_text(self, seq: Sequence, count: int, end: int) -> int:
         """One pass of a prompt's next tokens before `end`; returns how many, 0 if it did not complete."""
@@ -374,6 +401,7 @@ class Loop:
         self.encoder.want(ahead)
         for seq in [seq for seq in self._running if seq.id in ahead]:
             seq.first_pass = seq.first_pass or time.perf_counter()
+            self._tell_prompt(seq)
             if self.encoder.has_failed(ahead[seq.id][0].key):
                 self._fail([seq], "failed to process image")
         while not self.encoder.threaded and self.encoder.encode_next():

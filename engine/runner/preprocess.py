@@ -13,6 +13,7 @@ from engine.runner.known_tokens import Reuse
 from engine.runner.lazy_matcher import LazyMatcher
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
 from engine.runner.matcher import Matcher
+from engine.runner.progress import ProgressNews
 from engine.runner.projector import Span
 from engine.runner.sampling import TokenSampler
 from engine.runner.sequence import Sequence, text_tokens
@@ -112,6 +113,7 @@ def make_sequence(
         owner=submit.cache_owner,
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
+        progress=ProgressNews() if submit.progress else None,
         grows=submit.grows,
         reuse=Reuse.NONE if prompt_logprobs is not None else _reuse(submit.sampling),
         spans=spans,

@@ -11,6 +11,7 @@ from engine.messages import NO_LIMIT, Done, padded
 from engine.runner.detokenizer import IncrementalDetokenizer
 from engine.runner.known_tokens import Reuse
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
+from engine.runner.progress import ProgressNews
 from engine.runner.projector import Span
 from engine.runner.sampling import TokenSampler
 from engine.runner.saved_state import SavedState
@@ -35,7 +36,8 @@ class Sequence:
     the prompt. `cells`: its own, None before it runs; while it is suspended, `saved` is their state. `border`: a
     checkpoint is made once so many tokens are computed, 0 for none. `n_reused`: prompt tokens that the cache held at
     admission, in its `tier`, when it had been `queued` for so many seconds; -1 before. Times are in `time.perf_counter`
-    seconds, 0 before the event. `paused`: its reader is far behind.
+    seconds, 0 before the event. `paused`: its reader is far behind. `progress`: what its client is told of it, None if
+    that does not ask, or once its prompt is computed.
     """
 
     id: int
@@ -58,6 +60,7 @@ class Sequence:
     owner: str = ""
     logprobs: AnswerLogprobs | None = None
     prompt_logprobs: PromptLogprobs | None = None
+    progress: ProgressNews | None = None
     reuse: Reuse = Reuse.ANY
     spans: tuple[Span, ...] = ()
     grows: bool = False

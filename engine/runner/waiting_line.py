@@ -25,13 +25,14 @@ class WaitingLine:
     """Sequences by client. Owned by the loop thread; others may ask for its length.
 
     The client of which the fewest run is next, then the one served longest ago. Of one client's, those that were
-    suspended come first, then the older and the much shorter ones.
+    suspended come first, then the older and the much shorter ones. `asking`: how many are told their place.
     """
 
     def __init__(self) -> None:
         self._lines: defaultdict[Client, list[Place]] = defaultdict(list)
         self._turns = Turns()
         self._numbers = count()
+        self.asking = 0
 
     def __len__(self) -> int:
         return sum(map(len, [*self._lines.values()]))  # a list: other threads ask, too
@@ -41,6 +42,7 @@ class WaitingLine:
 
     def add(self, seq: Sequence) -> None:
         """Queue a sequence that has arrived."""
+        self.asking += seq.progress is not None
         answer = max(0, min(seq.max_new, seq.limit - seq.n_prompt))
         size = answer + PREFILL_SHARE * seq.n_prompt
         size = MUCH_SHORTER ** round(math.log(max(size, 1), MUCH_SHORTER))
@@ -48,11 +50,13 @@ class WaitingLine:
 
     def put_back(self, seq: Sequence) -> None:
         """Queue a sequence that was suspended, before all others of its client."""
+        self.asking += seq.progress is not None
         number = next(self._numbers)
         insort(self._lines[seq.client], (False, -number, number, seq))
 
     def remove(self, seq: Sequence) -> None:
         """Take a sequence out that waits no more."""
+        self.asking -= seq.progress is not None
         line = [place for place in self._lines[seq.client] if place[-1] is not seq]
         self._lines[seq.client] = line
         if not line:

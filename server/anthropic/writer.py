@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from engine.api import CallPart, ChatRequest, Delta, Event, Final, ToolCall
+from engine.api import CallPart, ChatRequest, Delta, Event, Final, Progress, ToolCall
 from server.anthropic.errors import error_object
 from server.http.errors import ErrorInfo
 from server.http.json_output import encode, encode_text
@@ -114,6 +114,8 @@ class WholeMessageWriter(_MessageWriter):
             self._begin("")
             self._content += [_cut_block(part) for part in joined_parts(self._parts) if self._shows(part)]
             return encode(self._message(self._content, self._usage(event), **self._end(event)))
+        if isinstance(event, Progress):  # this API does not ask for it
+            return b""
         for kind, text in (("thinking", event.thinking), ("text", event.content)):
             if text:
                 self._begin(kind)
@@ -156,6 +158,8 @@ class MessageStreamWriter(_MessageWriter):
 
     def event(self, event: Event) -> bytes:
         """The events for a delta, or the end of the message."""
+        if isinstance(event, Progress):  # this API does not ask for it
+            return b""
         start = b"" if self._started else self._start()
         if isinstance(event, Final):
             delta = {"type": "message_delta", "delta": self._end(event), "usage": self._usage(event)}

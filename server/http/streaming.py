@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from engine.api import CallPart, Delta, TokenLogprob, ToolCall
 from registry.logfields import fields
-from server.http.body import JSON
+from server.http.body import JSON, NDJSON
 from server.http.errors import (
     KNOWN,
     ErrorInfo,
@@ -210,6 +210,22 @@ def whole_answer(work: Callable[[], Awaitable[bytes]], media_type: str = JSON) -
         yield await work()
 
     return StreamingAnswer(bodies(), _Body(media_type))
+
+
+class _Lines(Writer[bytes]):
+    """Writes lines as they are."""
+
+    framing = Framing.NDJSON
+    media_type = NDJSON
+
+    def event(self, event: bytes) -> bytes:
+        """The line."""
+        return event
+
+
+def line_answer(lines: AsyncIterator[bytes]) -> StreamingAnswer[bytes]:
+    """A response that streams lines of JSON; reading them is cancelled when the client leaves."""
+    return StreamingAnswer(lines, _Lines())
 
 
 def joined(deltas: Iterable[Delta]) -> Delta:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -13,7 +13,7 @@ from server.context import EngineSurface, engine_of
 from server.http.body import BodyRoute
 from server.http.errors import HTTPError
 from server.http.openapi import lines
-from server.http.streaming import StreamingAnswer, whole_answer
+from server.http.streaming import StreamingAnswer, closing, line_answer, whole_answer
 from server.ollama.schemas import ERRORS, ChatAnswer, ChatBody, GenerateAnswer, GenerateBody
 from server.ollama.writer import ChatWriter, GenerateWriter
 
@@ -72,7 +72,17 @@ def _without_answer(engine: EngineSurface, request: _Inference, writer: _Writer,
             return writer.rendered(await engine.render(request))
         return writer.notice(await load_or_unload(engine, request))
 
+    if request.progress and not render and request.keep_alive != 0:
+        return line_answer(_load_lines(engine, request, writer))
     return whole_answer(work)
+
+
+async def _load_lines(engine: EngineSurface, request: _Inference, writer: _Writer) -> AsyncIterator[bytes]:
+    """The progress of a load, then its notice."""
+    async with closing(engine.load_with_progress(request)) as load:
+        async for progress in load:
+            yield writer.progress(progress)
+    yield writer.notice("load") + b"\n"
 
 
 def check_logprobs(count: int) -> None:

@@ -38,6 +38,7 @@ class InferenceBody(Named):
     shift: bool | None = None
     logprobs: bool = False
     top_logprobs: Int = 0
+    progress: bool = False
     debug_render_only: bool = Field(default=False, alias="_debug_render_only")
 
     def shared(self) -> dict[str, Any]:
@@ -52,6 +53,7 @@ class InferenceBody(Named):
             "shift": self.shift,
             "logprobs": self.logprobs,
             "top_logprobs": self.top_logprobs,
+            "progress": self.progress and self.stream,
         }
 
 
@@ -514,6 +516,20 @@ class PromptTruncation(AnswerObject):
     tokens: int = 0
 
 
+class RequestProgress(AnswerObject):
+    """What a request that asked for `progress` waits for: its place in a queue, the model's load, or its prompt.
+
+    `queued` has the `position`, from 1. `completed` of `total` are parts of a load (the total is 1), or tokens of the
+    prompt, of which `cached` needed no computing.
+    """
+
+    stage: Literal["queued", "loading", "prompt"]
+    position: int = 0
+    completed: float = 0
+    total: int = 0
+    cached: int = 0
+
+
 class _Generated(AnswerObject):
     """An answer, or a line of it. Only the last line has counts and durations (nanoseconds)."""
 
@@ -530,6 +546,7 @@ class _Generated(AnswerObject):
     prompt_eval_duration: int = 0
     eval_count: int = 0
     eval_duration: int = 0
+    progress: RequestProgress | None = None
     logprobs: list[TokenLogprob] = Field(default_factory=list)
     debug_info: DebugInfo = Field(default_factory=lambda: DebugInfo(rendered_template=""), alias="_debug_info")
 

@@ -10,7 +10,18 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, Literal
 
-from engine.api import Delta, Event, Final, Rendered, TokenLogprob, ToolCall
+from engine.api import (
+    Delta,
+    Event,
+    Final,
+    ModelLoading,
+    Progress,
+    PromptRead,
+    Queued,
+    Rendered,
+    TokenLogprob,
+    ToolCall,
+)
 from registry.progress import Step
 from server.http.body import JSON, NDJSON
 from server.http.json_output import encode, encode_text
@@ -21,7 +32,12 @@ _NOT_DONE = b',"done":false}\n'
 
 
 class _Writer(Writer[Event]):
-    """What generate and chat share. `model` is the name as the client sent it; durations start here."""
+    """What generate and chat share. `model` is the name as the client sent it; durations start here.
+
+    `_empty` is the member of an object without text.
+    """
+
+    _empty: bytes
 
     def __init__(self, model: str, *, stream: bool) -> None:
         self.framing = Framing.NDJSON if stream else Framing.WHOLE
@@ -34,12 +50,19 @@ class _Writer(Writer[Event]):
         """The lines of a delta, or the final object, which has the whole text unless it was streamed."""
         if isinstance(event, Final):
             return self.framing.frame(self._last(joined(self._kept), event))
+        if isinstance(event, Progress):
+            return self.progress(event)
         if event.call_parts and event == Delta(call_parts=event.call_parts):
             return b""  # this API has complete calls only
         if self.framing is Framing.NDJSON:
             return self._lines(event)
         self._kept.append(event)
         return b""
+
+    def progress(self, progress: Progress) -> bytes:
+        """A line without text."""
+        told = {"done": False, "progress": _progress(progress)}
+        return self._object(self._empty, told) + b"\n"
 
     @abstractmethod
     def notice(self, reason: Literal["load", "unload"]) -> bytes:
@@ -81,13 +104,15 @@ class _Writer(Writer[Event]):
 class GenerateWriter(_Writer):
     """Answers of `/api/generate`. Tool calls, rare here, come in the final object."""
 
+    _empty = b'"response":""'
+
     def notice(self, reason: Literal["load", "unload"]) -> bytes:
         """An object without text and numbers."""
-        return self._object(b'"response":""', {"done": True, "done_reason": reason})
+        return self._object(self._empty, {"done": True, "done_reason": reason})
 
     def rendered(self, rendered: Rendered) -> bytes:
         """The `_debug_info` object, `done` false."""
-        return self._object(b'"response":""', {"done": False, "_debug_info": debug_info(rendered)})
+        return self._object(self._empty, {"done": False, "_debug_info": debug_info(rendered)})
 
     def _lines(self, delta: Delta) -> bytes:
         if delta.tool_calls:
@@ -109,9 +134,11 @@ class GenerateWriter(_Writer):
 class ChatWriter(_Writer):
     """Answers of `/api/chat`."""
 
+    _empty = b'"message":{"role":"assistant","content":""}'
+
     def notice(self, reason: Literal["load", "unload"]) -> bytes:
         """An object without text and numbers."""
-        return self._object(_message(Delta()), {"done": True, "done_reason": reason})
+        return self._object(self._empty, {"done": True, "done_reason": reason})
 
     def rendered(self, rendered: Rendered) -> bytes:
         """The `_debug_info` object, `done` false, with an empty message."""
@@ -148,6 +175,17 @@ class ProgressWriter(Writer[Step]):
     def end(self) -> bytes:
         """The last step; nothing in a stream."""
         return b"" if self.framing is Framing.NDJSON else encode(self._last)
+
+
+def _progress(progress: Progress) -> dict[str, Any]:
+    """What a request waits for. `completed` of `total` is how far that is, whatever it is."""
+    match progress:
+        case Queued(position=position):
+            return {"stage": "queued", "position": position}
+        case ModelLoading(fraction=fraction):
+            return {"stage": "loading", "completed": round(fraction, 3), "total": 1}
+        case PromptRead(processed=processed, total=total, cached=cached):
+            return {"stage": "prompt", "completed": processed, "total": total, "cached": cached}
 
 
 def _done(final: Final) -> dict[str, Any]:

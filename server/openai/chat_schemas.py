@@ -45,6 +45,7 @@ class ChatCompletionBody(InferenceBody):
     tools: Tools = Field(default_factory=list)
     tool_choice: RuleValue = None
     parallel_tool_calls: bool = True
+    return_progress: bool = False
     functions: Functions = Field(default_factory=list)
     function_call: FunctionCallRule = None
 
@@ -73,6 +74,7 @@ class ChatCompletionBody(InferenceBody):
             tools=tools,
             tool_choice=choice,
             parallel_tool_calls=self.parallel_tool_calls and not self.has_functions,
+            progress=self.return_progress and self.stream,
         )
 
     def _options(self) -> dict[str, Any]:
@@ -183,8 +185,17 @@ class ChunkChoice(AnswerObject):
     logprobs: ChoiceLogprobs | None = None
 
 
+class ReadingProgress(AnswerObject):
+    """`processed` of the prompt's `total` tokens are read, `cache` of them were before; in so many milliseconds."""
+
+    total: int
+    cache: int
+    processed: int
+    time_ms: float
+
+
 class ChatCompletionChunk(AnswerObject):
-    """A piece of an answer, or at the end of the stream the token counts."""
+    """A piece of an answer, or at the end of the stream the token counts; before it the progress of the prompt."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -192,4 +203,5 @@ class ChatCompletionChunk(AnswerObject):
     model: str
     system_fingerprint: str
     choices: list[ChunkChoice]
+    prompt_progress: ReadingProgress | None = None
     usage: Usage | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from engine.api import CallPart, Delta, Final, Rendered, ToolCall
+from engine.api import CallPart, Delta, Final, Progress, PromptRead, Rendered, ToolCall
 from server.http.json_output import encode, encode_text
 from server.ollama.writer import debug_info
 from server.openai.logprobs import content_logprobs
@@ -34,6 +34,18 @@ class ChatWriter(ChoicesWriter):
         choice = {"index": 0, "message": {"role": "", "content": ""}, "finish_reason": None}
         head = {**self.head, "object": self.kind}
         return encode({**head, "choices": [choice], "usage": usage_of({}), "_debug_info": debug_info(rendered)}) + b"\n"
+
+    def progress(self, index: int, progress: Progress) -> bytes:
+        """A chunk without text, as llama.cpp's server has it, which tells of prompts alone."""
+        if not isinstance(progress, PromptRead):
+            return b""
+        told = {
+            "total": progress.total,
+            "cache": progress.cached,
+            "processed": progress.processed,
+            "time_ms": round(progress.duration / 1e6, 3),
+        }
+        return self._chunk(index, _EMPTY, tail=b'],"prompt_progress":' + encode(told) + b"}")
 
     def chunks(self, index: int, delta: Delta) -> bytes:
         """The chunks of a piece: reasoning comes before the rest, and each part of a call alone."""
@@ -78,11 +90,12 @@ class ChatWriter(ChoicesWriter):
         reason = self._finish_reason(final)
         return empty + self.frame(b'{"index":%d,"delta":{},"finish_reason":"%b"}' % (index, reason.encode()))
 
-    def _chunk(self, index: int, members: bytes, logprobs: bytes = b"") -> bytes:
-        """A chunk of a choice; the first says whose words these are."""
+    def _chunk(self, index: int, members: bytes, logprobs: bytes = b"", tail: bytes = b"") -> bytes:
+        """A chunk of a choice; the first says whose words these are. `tail` is as in `frame`."""
         role = b"" if index in self._begun else b'"role":"assistant",'
         self._begun.add(index)
-        return self.frame(b'{"index":%d,"delta":{%b%b},"finish_reason":null%b}' % (index, role, members, logprobs))
+        choice = b'{"index":%d,"delta":{%b%b},"finish_reason":null%b}' % (index, role, members, logprobs)
+        return self.frame(choice, tail)
 
     def _finish_reason(self, final: Final) -> str:
         if self._functions and final.done_reason == "tool_calls":

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from engine.api import CallPart, Delta, Event, Final, TokenLogprob, ToolCall
+from engine.api import CallPart, Delta, Event, Final, Progress, TokenLogprob, ToolCall
 from server.http.errors import ErrorInfo
 from server.http.json_output import encode
 from server.http.streaming import Framing, Writer
@@ -42,6 +42,8 @@ class ResponsesWriter(Writer[Event]):
 
     def event(self, event: Event) -> bytes:
         """The frames of an event; without a stream the whole response at the end."""
+        if isinstance(event, Progress):  # this API does not ask for it
+            return b""
         begin = () if self._number else self._begin()
         emitted = self._end(event) if isinstance(event, Final) else self._delta(event)
         return self._frames(chain(begin, emitted))

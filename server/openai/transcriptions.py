@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from engine.api import ChatRequest, Delta, Event, Final
+from engine.api import ChatRequest, Delta, Event, Final, Progress
 from modelfile.conversation import Message
 from modelfile.text import cut
 from server.context import engine_of
@@ -174,7 +174,7 @@ class TranscriptionWriter(Writer[Event]):
 
     def event(self, event: Event) -> bytes:
         """A piece of the text, if it is streamed."""
-        if isinstance(event, Final) or not (text := self._stripped(event)):
+        if isinstance(event, Final | Progress) or not (text := self._stripped(event)):
             return b""
         self._texts.append(text)
         if self.framing is Framing.WHOLE:

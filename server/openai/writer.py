@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections import defaultdict
 from typing import Any
 
-from engine.api import Delta, Final
+from engine.api import Delta, Final, Progress
 from server.http.errors import ErrorInfo
 from server.http.json_output import encode
 from server.http.streaming import Framing, Writer, joined
@@ -67,6 +67,10 @@ class ChoicesWriter(Writer[Numbered]):
     def choice(self, index: int, delta: Delta, final: Final) -> dict[str, Any]:
         """A whole choice; `delta` has all of it."""
 
+    def progress(self, index: int, progress: Progress) -> bytes:
+        """The chunk that tells how far choice `index` is before its first piece: by default none."""
+        return b""
+
     @staticmethod
     def error_object(info: ErrorInfo) -> dict[str, Any]:
         """OpenAI's error object."""
@@ -79,6 +83,8 @@ class ChoicesWriter(Writer[Numbered]):
     def event(self, event: Numbered) -> bytes:
         """The chunks of a delta, or of the end of a choice; nothing without a stream."""
         index, piece = event
+        if isinstance(piece, Progress):
+            return self.progress(index, piece)
         if isinstance(piece, Final):
             self._finals[index] = piece
             return self.last_chunk(index, piece) if self.framing is Framing.SSE else b""
@@ -96,6 +102,6 @@ class ChoicesWriter(Writer[Numbered]):
         counts = self.framing.frame(encode({**self.head, "choices": [], "usage": usage}))
         return (counts if self.include_usage else b"") + _DONE
 
-    def frame(self, choice: bytes) -> bytes:
-        """A chunk with one choice, which is encoded."""
-        return self._chunk_head + choice + self.chunk_tail + b"\n\n"
+    def frame(self, choice: bytes, tail: bytes = b"") -> bytes:
+        """A chunk with one choice, which is encoded; `tail` ends it in another way."""
+        return self._chunk_head + choice + (tail or self.chunk_tail) + b"\n\n"

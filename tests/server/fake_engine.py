@@ -21,6 +21,7 @@ from engine.api import (
     LoadingModel,
     LoadPlan,
     PlanRequest,
+    Progress,
     Ranked,
     Rendered,
     RerankRequest,
@@ -76,6 +77,11 @@ class FakeEngine:
     async def load(self, request: AnyRequest) -> None:
         async for _ in self._play(request):
             pass
+
+    async def load_with_progress(self, request: AnyRequest) -> AsyncIterator[Progress]:
+        async for event in self._play(request):
+            if isinstance(event, Progress):
+                yield event
 
     async def unload(self, name: str) -> None:
         self.unloaded.append(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,31 @@ def test_what_exceeds_the_trained_context_is_refused(client: httpx.Client, path:
     assert answer.status_code == 400
     assert words in answer.text
     assert loaded(client)["context_length"] == before, "it would have been in vain"
+
+
+@pytest.mark.parametrize("path", ["generate", "chat"])
+def test_what_may_not_be_cut_is_read_whole_or_refused(client: httpx.Client, path: str) -> None:
+    def ask(*prompts: str) -> httpx.Response:
+        body = {"model": "long", "truncate": False, "stream": False, "options": GREEDY | {"num_predict": 4}}
+        messages = [{"role": "user", "content": prompt} for prompt in prompts]
+        return client.post(f"/api/{path}", json={**body, "prompt": "\n".join(prompts), "messages": messages})
+
+    final = ask(PROMPT, "Hello").raise_for_status().json()
+    assert final["prompt_eval_count"] > 4096
+    assert "prompt_truncated" not in final
+    before = loaded(client)["context_length"]
+    refused = ask(TOO_LONG, "Hello")
+    assert refused.status_code == 400
+    assert f"exceeds the available context size ({TRAINED} tokens)" in refused.json()["error"]
+    assert loaded(client)["context_length"] == before, "it would have been in vain"
+
+
+def test_progress_goes_on_while_the_context_grows(client: httpx.Client, server: Served) -> None:
+    client.post("/api/generate", json={"model": "long", "keep_alive": 0}).raise_for_status()
+    generate(client, "Hello")
+    body = {"model": "long", "prompt": f"{PROMPT} {PROMPT}", "raw": True, "progress": True}
+    answer = client.post("/api/generate", json={**body, "options": GREEDY | {"num_predict": 4}})
+    told = [line["progress"] for line in map(json.loads, answer.text.splitlines()) if "progress" in line]
+    reads = [each for each in told if each["stage"] == "prompt"]
+    assert reads[-1]["completed"] == reads[-1]["total"] > 8192
+    assert told[-len(reads) :] == reads, "nothing else comes between"

@@ -30,6 +30,17 @@ def test_the_line_is_bounded_but_not_for_loaded_models() -> None:
     assert driver.ask("a") == [Grant(6, "a")]
 
 
+def test_places_count_those_whose_load_has_not_begun() -> None:
+    driver = Driver(max_loaded=1)
+    for key in "abab":
+        driver.ask(key)
+    assert driver.scheduler.places() == {1: 0, 2: 1, 3: 0, 4: 2}
+    driver.loaded("a")
+    assert driver.scheduler.places() == {2: 1, 4: 2}
+    driver.finish(2)
+    assert driver.scheduler.places() == {4: 1}
+
+
 def test_sixty_mixed_requests_cost_three_loads() -> None:
     driver = Driver(max_loaded=1)
     actions = [action for _ in range(20) for key in "abc" for action in driver.ask(key)]

@@ -6,7 +6,18 @@ import json
 import httpx
 import pytest
 
-from engine.api import ChatRequest, Delta, Final, GenerateRequest, Message, Rendered, ToolCall
+from engine.api import (
+    ChatRequest,
+    Delta,
+    Final,
+    GenerateRequest,
+    Message,
+    ModelLoading,
+    Queued,
+    Rendered,
+    ToolCall,
+)
+from engine.errors import LoadFailed
 from tests.server.fake_engine import FakeEngine
 
 
@@ -16,6 +27,12 @@ from tests.server.fake_engine import FakeEngine
         ("generate", {}, 404, "model '' not found"),
         ("chat", {}, 400, "model is required"),
         ("generate", {"model": "zz", "top_logprobs": 21}, 400, "top_logprobs must be between 0 and 20"),
+        (
+            "generate",
+            {"model": "zz", "progress": "yes"},
+            400,
+            "json: cannot unmarshal string into Go struct field GenerateRequest.progress of type bool",
+        ),
         ("chat", {"top_logprobs": -1}, 400, "top_logprobs must be between 0 and 20"),
         ("chat", {"model": "t", "messages": [{}] * 4097}, 400, "too many messages: 4097, at most 4096 are accepted"),
         ("chat", {"model": "t", "tools": [{}] * 4097}, 400, "too many tools: 4097, at most 4096 are accepted"),
@@ -107,6 +124,39 @@ async def test_load_and_unload(client: httpx.AsyncClient, engine: FakeEngine, pa
         assert (answer.json()["done"], answer.json()["done_reason"]) == (True, reason)
     assert [request.keep_alive for request in engine.asked] == [None, 60]
     assert engine.unloaded == ["t", "t"]
+
+
+@pytest.mark.parametrize("path", ["generate", "chat"])
+async def test_progress_is_asked_for_in_streams_alone(client: httpx.AsyncClient, engine: FakeEngine, path: str) -> None:
+    engine.script = [Queued(2), Delta("x"), Final(done_reason="stop")]
+    body = {"model": "t", "prompt": "x", "messages": [{"content": "x"}], "progress": True}
+    answer = await client.post(f"/api/{path}", json=body)
+    assert json.loads(answer.text.splitlines()[0])["progress"] == {"stage": "queued", "position": 2}
+    engine.script = engine.script[1:]
+    for fields in ({"stream": False}, {"progress": False}, {"progress": None}):
+        await client.post(f"/api/{path}", json=body | fields)
+    asked = [request for request in engine.asked if isinstance(request, GenerateRequest | ChatRequest)]
+    assert [request.progress for request in asked] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("path", ["generate", "chat"])
+async def test_a_load_with_progress_is_streamed(client: httpx.AsyncClient, engine: FakeEngine, path: str) -> None:
+    engine.script = [Queued(1), ModelLoading(0.5)]
+    answer = await client.post(f"/api/{path}", json={"model": "t", "progress": True})
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    *told, notice = map(json.loads, answer.text.splitlines())
+    assert [line["progress"]["stage"] for line in told] == ["queued", "loading"]
+    assert (notice["done"], notice["done_reason"]) == (True, "load")
+    engine.script = [LoadFailed("no")]
+    answer = await client.post(f"/api/{path}", json={"model": "t", "progress": True})
+    assert (answer.status_code, answer.json()) == (500, {"error": "no"})
+    engine.script = [ModelLoading(0.5), LoadFailed("no")]
+    answer = await client.post(f"/api/{path}", json={"model": "t", "progress": True})
+    assert (answer.status_code, json.loads(answer.text.splitlines()[-1])) == (200, {"error": "no"})
+    engine.script = []
+    for fields in ({"stream": False}, {"keep_alive": 0}):
+        answer = await client.post(f"/api/{path}", json={"model": "t", "progress": True, **fields})
+        assert answer.json()["done"]
 
 
 @pytest.mark.parametrize("path", ["generate", "chat"])

@@ -3,7 +3,7 @@
 import json
 import time
 
-from engine.api import CallPart, Delta, Final, Rendered, TokenLogprob, ToolCall
+from engine.api import CallPart, Delta, Final, ModelLoading, PromptRead, Queued, Rendered, TokenLogprob, ToolCall
 from server.ollama.writer import ChatWriter, GenerateWriter
 
 FINAL = Final(
@@ -31,6 +31,20 @@ def test_generate_line() -> None:
     assert line.endswith(b'"response":"He<llo\\n","done":false}\n')
     assert list(json.loads(line)) == ["model", "created_at", "response", "done"]
     assert json.loads(line)["model"] == 'T"x'
+
+
+def test_lines_of_progress() -> None:
+    line = json.loads(GenerateWriter("t", stream=True).event(Queued(3)))
+    assert list(line) == ["model", "created_at", "response", "done", "progress"]
+    assert (line["response"], line["done"], line["progress"]) == ("", False, {"stage": "queued", "position": 3})
+    writer = ChatWriter("t", stream=True)
+    data = writer.event(ModelLoading(0.12345))
+    assert data.endswith(b"}\n")
+    line = json.loads(data)
+    assert line["message"] == {"role": "assistant", "content": ""}
+    assert line["progress"] == {"stage": "loading", "completed": 0.123, "total": 1}
+    told = json.loads(writer.event(PromptRead(512, 2048, 128, 5)))["progress"]
+    assert told == {"stage": "prompt", "completed": 512, "total": 2048, "cached": 128}
 
 
 def test_generate_thinking_line() -> None:

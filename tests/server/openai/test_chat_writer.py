@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.api import CallPart, Delta, Final, TokenLogprob, ToolCall
+from engine.api import CallPart, ChatRequest, Delta, Final, ModelLoading, PromptRead, Queued, TokenLogprob, ToolCall
 from engine.errors import RunnerDied
 from tests.server.fake_engine import FakeEngine
 from tests.server.openai.sdk import check, check_chunks
@@ -55,6 +55,23 @@ async def deltas(client: httpx.AsyncClient, engine: FakeEngine, script: Any, **f
     assert choices[-1]["delta"] == {}
     assert all(choice["finish_reason"] is None for choice in choices[:-1])
     return [choice["delta"] for choice in choices[:-1]]
+
+
+async def test_the_progress_of_a_prompt_as_llama_cpp_tells_it(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    script = [Queued(1), ModelLoading(0.5), PromptRead(8, 24, 4, 1_500_000), PromptRead(24, 24, 4, 3_000_000)]
+    first, second, *rest = await chunks(client, engine, [*script, Delta("Hi"), FINAL], return_progress=True)
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert first["prompt_progress"] == {"total": 24, "cache": 4, "processed": 8, "time_ms": 1.5}
+    assert second["choices"][0] == {"index": 0, "delta": {"content": ""}, "finish_reason": None}
+    assert second["prompt_progress"]["processed"] == 24
+    assert [chunk["choices"][0]["delta"] for chunk in rest] == [{"content": "Hi"}, {}]
+    assert not any("prompt_progress" in chunk for chunk in rest)
+
+
+async def test_progress_is_asked_for_in_streams_alone(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    for fields in ({"return_progress": True}, {"stream": True}, {"return_progress": True, "stream": True}):
+        await post(client, engine, [Delta("Hi"), FINAL], **fields)
+    assert [isinstance(request, ChatRequest) and request.progress for request in engine.asked] == [False, False, True]
 
 
 async def test_whole(client: httpx.AsyncClient, engine: FakeEngine) -> None:
