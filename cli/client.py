@@ -61,10 +61,13 @@ class Client:
         """What `/api/plan` says: where a model would go, and what it would take."""
         return self._call("POST", "/api/plan", {"model": model, "options": options}).require("devices")
 
-    def load(self, model: str, keep_alive: int | str | None = None) -> None:
-        """Load a model, or unload it: `keep_alive` 0."""
-        body = {"model": model, "keep_alive": keep_alive, "stream": False}
-        self._call("POST", "/api/generate", body).require("done")
+    def load(self, model: str, **fields: Any) -> Iterator[Reply]:
+        """Load a model, and stream how far that is; `fields` that are None are left out."""
+        return self._stream("/api/generate", {"model": model, **fields}, "done", _is_done)
+
+    def unload(self, model: str) -> None:
+        """Unload a model."""
+        self._call("POST", "/api/generate", {"model": model, "keep_alive": 0, "stream": False}).require("done")
 
     def generate(self, model: str, prompt: str, images: list[bytes], **fields: Any) -> Iterator[Reply]:
         """Stream the answer to a prompt; `fields` that are None are left out."""

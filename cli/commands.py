@@ -120,7 +120,7 @@ class Commands:
     def _load(self, name: str) -> None:
         if not name:
             raise CommandError("/load needs the name of a model")
-        self._client.load(name, self._session.keep_alive)
+        self._session.load(self._client, name)
         described = self._client.describe(name)
         self._session.adapt_to(described.texts("capabilities"))
         self._session.model = name

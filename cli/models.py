@@ -85,7 +85,7 @@ def stop(model: str) -> None:
     require_name(model, 'couldn\'t find model "" to stop')
     with connect() as client:
         try:
-            client.load(model, keep_alive=0)
+            client.unload(model)
         except ResponseError as error:
             if error.status == MISSING:
                 raise CommandError(f'couldn\'t find model "{model}" to stop') from None
@@ -98,7 +98,7 @@ def remove(models: list[str]) -> None:
         for model in models:
             require_name(model)
             with suppress(ResponseError):  # a model that cannot be loaded can still be deleted
-                client.load(model, keep_alive=0)
+                client.unload(model)
             client.delete(model)
             print(f"deleted '{model}'")
 

@@ -1,4 +1,4 @@
-"""Progress on standard error: bars or lines for long operations, a spinner before an answer.
+"""Progress on standard error: bars or lines for long operations, before an answer a spinner and what it waits for.
 
 The library that draws is imported where something is drawn, at a terminal.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from cli.reply import Reply
 from cli.text import one_line
@@ -27,7 +27,7 @@ def step(status: str, total: int = 0, completed: int = 0) -> Reply:
 @contextmanager
 def display() -> Iterator[Show]:
     """A function that shows the steps of one operation: bars on a terminal, lines elsewhere."""
-    if not sys.stderr.isatty():
+    if not is_shown():
         yield _Lines().show
         return
     from rich.console import Console
@@ -81,25 +81,57 @@ class _Bars:
         self._progress.update(self._bars[status], completed=reply.number("completed"))
 
 
-T = TypeVar("T")
+def is_shown() -> bool:
+    """Whether progress is drawn: standard error is a terminal."""
+    return sys.stderr.isatty()
 
 
-def spinning(items: Iterable[T]) -> Iterator[T]:
-    """The same items; on a terminal a spinner turns until the first one arrives."""
-    iterator = iter(items)
-    with _spinner():
-        first = next(iterator, None)
-    if first is not None:
-        yield first
+def spinning(replies: Iterable[Reply]) -> Iterator[Reply]:
+    """The replies to a request, without those that tell of its progress.
+
+    On a terminal a spinner turns until the first one arrives, beside what is told meanwhile.
+    """
+    iterator = iter(replies)
+    with _spinner() as tell:
+        for reply in iterator:
+            if (told := reply.fields.get("progress")) is None:
+                break
+            tell(waits_for(told))
+        else:
+            return
+    yield reply
     yield from iterator
 
 
+def follow_load(replies: Iterable[Reply]) -> None:
+    """Read the replies to a load; on a terminal a spinner turns as soon as one tells of its progress."""
+    with ExitStack() as drawn:
+        tell: Callable[[str], None] | None = None
+        for reply in replies:
+            if (told := reply.fields.get("progress")) is not None:
+                tell = tell or drawn.enter_context(_spinner())
+                tell(waits_for(told))
+
+
+def waits_for(told: Any) -> str:
+    """What a request waits for, in words, by the field `progress` of a reply; empty for what is not known."""
+    match told:
+        case {"stage": "queued", "position": int(position)}:
+            return "next in the queue" if position == 1 else f"number {position:,} in the queue"
+        case {"stage": "loading", "completed": int() | float() as completed}:
+            return f"loading the model, {completed:.0%}" if completed else "loading the model"
+        case {"stage": "prompt", "completed": int(completed), "total": int(total)}:
+            return f"reading {completed:,} of {total:,} tokens"
+    return ""
+
+
 @contextmanager
-def _spinner() -> Iterator[None]:
-    if not sys.stderr.isatty():
-        yield
+def _spinner() -> Iterator[Callable[[str], None]]:
+    if not is_shown():
+        yield lambda text: None
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(""):
-        yield
+    with Console(stderr=True).status("") as status:
+        yield lambda text: status.update(Text(text))

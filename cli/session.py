@@ -10,6 +10,7 @@ from cli.answer import AnswerPrinter, Look
 from cli.arguments import Format, Think
 from cli.attachments import Attachment, attach, begins_with_file, tell_of_files
 from cli.client import Client
+from cli.progress import follow_load, is_shown
 from cli.reply import Reply
 
 
@@ -73,11 +74,13 @@ class Session:
             "options": self.options or None,
             "keep_alive": self.keep_alive,
             "truncate": self.truncate,
+            "progress": is_shown() or None,
         }
 
-    def load(self, client: Client) -> None:
-        """Load the model before the first message."""
-        client.load(self.model, self.keep_alive)
+    def load(self, client: Client, model: str = "") -> None:
+        """Load a model, by default the session's, before the first message."""
+        asked = {"keep_alive": self.keep_alive, "progress": is_shown() or None}
+        follow_load(client.load(model or self.model, **asked))
 
     def remember(self, message: dict[str, Any], answer: AnswerPrinter) -> None:
         """Add the message and its answer, which may be incomplete. Does nothing without an answer."""

@@ -15,7 +15,7 @@ from tests.serving import PATIENCE, ROOT
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 _FORWARD = re.compile(r"\x1b\[(\d*)C")  # a line editor draws blanks at the end of a line so
-_SPINNER = re.compile("[\u2800-\u28ff] *\n?")  # with the line that it takes until it is wiped away
+_SPINNER = re.compile("[\u2800-\u28ff][^\n\u2800-\u28ff]*\n?")  # with the line that it takes until it is wiped away
 # The first terminal that the leader of a session opens is the one whose keys become signals.
 # Whoever runs the tests in the background ignores Ctrl-C, and that is inherited.
 _AS_LEADER = (
@@ -69,6 +69,11 @@ class Terminal:
             assert self._read(), f"{wanted!r} did not come:\n{self.text[self._seen :]}"
         start, self._seen = self._seen, at + len(wanted)
         return self.text[start : self._seen]
+
+    def see(self, wanted: str) -> None:
+        """Read on until `wanted` is drawn, be it beside a spinner that is wiped away."""
+        while wanted not in self.raw:
+            assert self._read(), f"{wanted!r} was not drawn:\n{self.raw}"
 
     def insist(self, key: str, wanted: str) -> None:
         """Press a key until `wanted` is shown: a line editor may miss a signal that comes while it draws."""
