@@ -221,7 +221,8 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     begins before it comes, and waits for it only at a trigger. `num_thread` applies to a pass if all requests in it ask
     for the same number; `num_batch` limits the tokens of the prompt in one pass; 0: the default. `trace_id` is the id
     of the HTTP request, for the log. `thinking`: where the reasoning must end, if it must. `tokens`: the prompt's ids,
-    instead of `prompt`. Only requests with the same `cache_owner` begin with each other's cells.
+    instead of `prompt`. Only requests with the same `cache_owner` begin with each other's cells, and use
+    what is kept of each other's media.
 
     With `logprobs` the text comes in `ScoredChunk`s, whose tokens have the `top_logprobs` likeliest ones beside them;
     with `prompt_logprobs` the first one, which has no text and counts no token, has those of the prompt.
@@ -313,7 +314,7 @@ class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
 
     `add_special` adds the tokenizer's own around them, `parse_special` parses special tokens in the text, `pieces` asks
     for the bytes of each token too. A text in which `media` stand is a prompt: its tokens are only counted, with the
-    rows of these.
+    rows of these. `cache_owner` is as in `Submit`.
     """
 
     id: int
@@ -324,6 +325,7 @@ class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
     pieces: bool = False
     media: tuple[PlacedFile, ...] = ()
     client: Client = NOBODY
+    cache_owner: str = ""
 
 
 class Detokenize(msgspec.Struct, array_like=True, frozen=True, tag=5):

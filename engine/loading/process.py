@@ -275,7 +275,8 @@ class RunnerProcess(asyncio.Protocol):
         Like all methods below, this raises RunnerDied, and InvalidRequest for a message that is too large.
         """
         message_id = next(self._ids)
-        reply = await self._ask(message_id, msgspec.structs.replace(message, id=message_id, client=asking()))
+        asked = {"client": asking(), "cache_owner": CACHE_OWNER.get()}
+        reply = await self._ask(message_id, msgspec.structs.replace(message, id=message_id, **asked))
         assert isinstance(reply, Tokens)
         return reply
 

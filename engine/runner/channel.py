@@ -242,7 +242,7 @@ class Channel:
             started = time.perf_counter()
             text = message.prompt if isinstance(message, Submit) else message.text
             try:
-                tokens, spans = media.read(text, message.media)
+                tokens, spans = media.read(text, message.media, message.cache_owner)
             except MediaRejected as error:
                 self._refuse(Failed(message.id, "request", str(error), field="images"))
                 continue

@@ -25,7 +25,7 @@ MOST_SIZES = 1 << 14  # pictures whose sizes are remembered
 
 @dataclass(frozen=True, slots=True)
 class MediaFile:
-    """A file as it was sent, and its digest."""
+    """A file as it was sent. What is kept of it goes by its `digest`, which is another for each owner."""
 
     data: bytes
     digest: bytes
@@ -48,12 +48,13 @@ class MediaReader:
         self._pixels: OrderedDict[bytes, Picture] = OrderedDict()
         self._prepared: OrderedDict[bytes, list[MediaChunk]] = OrderedDict()  # of pictures that are being encoded
 
-    def read(self, prompt: str, files: Sequence[PlacedFile]) -> tuple[array[int], tuple[Span, ...]]:
+    def read(self, prompt: str, files: Sequence[PlacedFile], owner: str = "") -> tuple[array[int], tuple[Span, ...]]:
         """A prompt's tokens, placeholders among them, and its spans. Raises MediaRejected.
 
-        `files` are in the order of their places.
+        `files` are in the order of their places. Nothing that is kept of them serves another owner: how soon an answer
+        begins would tell what pictures the others show.
         """
-        sent = [MediaFile(file.data, hashlib.sha256(file.data).digest()) for file in files]
+        sent = [MediaFile(file.data, _digest(file.data, owner)) for file in files]
         parts: list[str | Medium] = []
         at = 0
         for place, file in zip(files, sent, strict=True):
@@ -134,6 +135,13 @@ class MediaReader:
                 tokens += piece
                 position += len(piece)
         return tokens, tuple(spans)
+
+
+def _digest(data: bytes, owner: str) -> bytes:
+    """The digest of a file and of whose it is."""
+    digest = hashlib.sha256(owner.encode() + b"\0")
+    digest.update(data)
+    return digest.digest()
 
 
 def _itself(chunk: MediaChunk) -> MediaChunk:

@@ -69,7 +69,7 @@ class Runner:
         spans: tuple[Span, ...] = ()
         if message.media:
             assert self.media is not None
-            tokens, spans = self.media.read(message.prompt, message.media)
+            tokens, spans = self.media.read(message.prompt, message.media, message.cache_owner)
         else:
             tokens = prompt_tokens(self.context.vocabulary, message)
         matcher = None if message.grammar is None else self.grammars.matcher(message.grammar)

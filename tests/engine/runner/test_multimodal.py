@@ -173,6 +173,18 @@ def test_a_picture_is_encoded_once_for_all_who_show_it(eyes_of: Callable[..., Ey
         assert answer(seq) == answer(alone.ask(ASK.format(f"Chat {number}: {MARKER}"), "checker"))
 
 
+def test_nothing_of_a_picture_is_shared_with_another_owner(eyes_of: Callable[..., Eyes]) -> None:
+    eyes = eyes_of("llava", n_parallel=8)
+    prompt = ASK.format(f"Whose? {MARKER}")
+    before = eyes.encoded
+    answers = [answer(eyes.ask(prompt, "gradient", cache_owner=owner)) for owner in ("a", "b", "a", "b")]
+    assert eyes.encoded == before + 2
+    assert len(set(map(tuple, answers))) == 1
+    first, second = (eyes.submit(prompt, "gradient", cache_owner=owner) for owner in ("a", "b"))
+    assert {span.key for span in first.spans}.isdisjoint(span.key for span in second.spans)
+    eyes.runner.run()
+
+
 def test_beginnings_end_between_pictures_never_inside(eyes_of: Callable[..., Eyes]) -> None:
     for name in ("llava", "qwen2vl", "idefics3"):
         eyes, fresh = eyes_of(name), eyes_of(name, prompt_cache=0)
