@@ -43,7 +43,7 @@ from engine.chat.jinja.service import TemplateService
 from engine.chat.output import Format
 from engine.constraints import Constraints
 from engine.embeddings import embed
-from engine.errors import EngineError, EngineStopped, ModelReplaced, RunnerDied, ServerBusy
+from engine.errors import EngineError, EngineStopped, RunnerDied, ServerBusy
 from engine.generation import Generation, LateGrammar, answer_room, build_submit, placed_media
 from engine.grammar_check import GrammarValidator
 from engine.loading.config import PoolConfig
@@ -188,16 +188,16 @@ class Engine:
     async def render(self, request: GenerateRequest | ChatRequest) -> Rendered:
         """The prompt that `generate` or `chat` would run."""
 
-        async def rendered() -> Rendered:
-            async with self._prepared(request, Watch()) as (_, prepared, lease):
-                prompt = prepared.prompt
-                loaded = lease.process.loaded
-                assert loaded is not None
-                text, media = placed_media(prompt) if loaded.sees or loaded.hears else (prompt.text, ())
-                count = await lease.process.count_tokens(text, add_special=True, media=media)
-                return Rendered(prompt.text, len(prompt.images), count)
-
-        return await self._tried_twice(rendered)
+        chances = self._chances()
+        while True:
+            with chances.taking():
+                async with self._prepared(request, Watch()) as (_, prepared, lease):
+                    prompt = prepared.prompt
+                    loaded = lease.process.loaded
+                    assert loaded is not None
+                    text, media = placed_media(prompt) if loaded.sees or loaded.hears else (prompt.text, ())
+                    count = await lease.process.count_tokens(text, add_special=True, media=media)
+                    return Rendered(prompt.text, len(prompt.images), count)
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
         """Complete a prompt: pieces of the answer, then a Final; before them its progress, if the request asks."""
@@ -257,27 +257,24 @@ class Engine:
 
     async def _begun_anew(self, request: GenerateRequest | ChatRequest, watch: Watch) -> AsyncGenerator[Event, None]:
         """An answer's events; it begins anew if it can, until it has given its client a piece."""
-        chances = SecondChances()
+        chances = self._chances()
         while True:
-            told = False
-            try:
-                async with aclosing(self._answer_once(request, watch)) as events:
+            with chances.taking():
+                async with aclosing(self._answer_once(request, watch, chances)) as events:
                     async for event in events:
-                        told = True
+                        chances.settled = True
                         yield event
-            except (ModelReplaced, RunnerDied) as error:
-                if told or self._pool.stopping:
-                    raise
-                chances.take(error)
-            else:
                 return
 
-    async def _answer_once(self, request: GenerateRequest | ChatRequest, watch: Watch) -> AsyncGenerator[Event, None]:
+    async def _answer_once(
+        self, request: GenerateRequest | ChatRequest, watch: Watch, chances: SecondChances
+    ) -> AsyncGenerator[Event, None]:
         async with self._prepared(request, watch) as (job, prepared, lease):
             prompt, reader, grammar = prepared.prompt, prepared.reader, prepared.grammar
             if prompt.images:
                 check_media(job, lease.process, prompt.images)
-            generation = Generation(lease, job.model.name.shortest, job.started, self._metrics)
+            name = job.model.name.shortest
+            generation = Generation(lease, name, job.started, self._metrics, begins_anew=chances.allow)
             await lease.take_grown(len(prompt.text.encode()) + answer_room(job.options))
             asked = (job.options, lease, prompt, grammar, prepared.thinking, prepared.triggers)
             submit = build_submit(job.model, request, *asked)
@@ -300,24 +297,16 @@ class Engine:
     ) -> T:
         """What `work` makes of a request's job and a process that has its model loaded, in so many nanoseconds."""
 
-        async def served() -> T:
-            job = await self._job(request)
-            async with self._loaded(job, watch or Watch(), embeds=embeds) as lease:
-                with self._explained_deaths(job):
-                    return await work(job, lease, time.perf_counter_ns() - job.started)
-
-        return await self._tried_twice(served)
-
-    async def _tried_twice(self, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` returns; it is done anew where that may help."""
-        chances = SecondChances()
+        chances = self._chances()
         while True:
-            try:
-                return await work()
-            except (ModelReplaced, RunnerDied) as error:
-                if self._pool.stopping:
-                    raise
-                chances.take(error)
+            with chances.taking():
+                job = await self._job(request)
+                async with self._loaded(job, watch or Watch(), embeds=embeds) as lease:
+                    with self._explained_deaths(job):
+                        return await work(job, lease, time.perf_counter_ns() - job.started)
+
+    def _chances(self) -> SecondChances:
+        return SecondChances(lambda: self._pool.stopping)
 
     @asynccontextmanager
     async def _prepared(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
@@ -97,11 +97,20 @@ class Generation:
     """The answer to one prompt. Iterate over `deltas` to its end, then call `final`; belongs to one task.
 
     Leaving `deltas` early cancels the answer in the process. `model` is the name for log and `metrics`; `started` is
-    when the request came, in `perf_counter_ns` time. The load duration ends when this object is made.
+    when the request came, in `perf_counter_ns` time. The load duration ends when this object is made. `begins_anew`
+    says whether the request does so after an error: then this answer is not told, nor counted.
     """
 
-    def __init__(self, lease: Lease, model: str, started: int, metrics: EngineMetrics) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        model: str,
+        started: int,
+        metrics: EngineMetrics,
+        begins_anew: Callable[[EngineError], bool] = lambda error: False,
+    ) -> None:
         self._metrics = metrics
+        self._begins_anew = begins_anew
         self._lease = lease
         self._process = lease.process
         self._model = model
@@ -131,7 +140,7 @@ class Generation:
         """
         message_id, answer = self._submit(submit, late_grammar)
         self._left_out, self._left_out_tokens = prompt.left_out, prompt.left_out_tokens
-        end = "cancelled"
+        end: str | None = "cancelled"
         self._lease.stop_answer = lambda: self._process.cancel(message_id)
         read = _read_scored if submit.logprobs or submit.prompt_logprobs else _read
         try:
@@ -153,15 +162,16 @@ class Generation:
                     yield delta
             self._thinking_count = count_thinking(self._chunks, reader.thoughts, _length_fed(prompt))
             end = self._end
-        except EngineError:
-            end = "failed"
+        except EngineError as error:
+            end = None if self._begins_anew(error) else "failed"
             raise
         finally:
             for task in self._tasks:
                 task.cancel()
             if not answer.ended:
                 self._process.cancel(message_id)
-            self._tell(end)
+            if end is not None:
+                self._tell(end)
 
     def final(self, context: list[int] | None = None) -> Final:
         """The last event, once `deltas` has ended. `context`: tokens of prompt and answer, if the API shows them."""

@@ -187,7 +187,11 @@ async def test_a_request_whose_process_is_killed_before_a_word_begins_anew_once(
                 with pytest.raises(RunnerDied, match="it was killed"):
                     await asked
         assert await long_read(engine) == text
+        found = await engine.metrics()
     assert [record.getMessage() for record in caplog.records].count("request begins anew") == 2
+    samples = [sample for family in found for sample in family.samples if sample.name == "pronk_answers_total"]
+    ends = {sample.labels["end"]: sample.value for sample in samples}
+    assert ends == {"length": 3, "failed": 1}, "who begins anew is counted at its end"
 
 
 async def long_read(engine: Engine) -> str:
