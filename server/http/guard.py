@@ -75,20 +75,21 @@ class Guard:
             return
         REQUEST_ID.set(request_id := _request_id(scope))
         ANSWERS.set({})
-        CLIENT.set(_client(scope))
+        keys = _header(scope, b"authorization"), _header(scope, b"x-api-key")
+        CLIENT.set(_client(scope, *keys))
         PROGRAM.set(_header(scope, b"user-agent")[:MOST_NAME])
         id_headers = [(REQUEST_ID_HEADER, request_id.encode()), *self.id_headers(scope, request_id)]
         answer = Answered(scope, send, id_headers)
         log.debug("request arrived", extra=fields(method=scope["method"], path=scope["path"]))
         try:
             with self.metrics.in_progress():
-                await self._guard(scope, receive, answer)
+                await self._guard(scope, receive, answer, keys)
         finally:
             seconds = answer.log()
             route, _ = self.paths.find(scope["path"])
             self.metrics.request_ended(route, scope["method"], answer.status, seconds)
 
-    async def _guard(self, scope: Scope, receive: Receive, answer: Answered) -> None:
+    async def _guard(self, scope: Scope, receive: Receive, answer: Answered, keys: tuple[str, str]) -> None:
         method, path = scope["method"], scope["path"]
         redirect = self.paths.redirect(method, scope["raw_path"], scope["query_string"].decode("latin-1"))
         if redirect is not None:
@@ -116,11 +117,10 @@ class Guard:
             await _send_whole(answer, 405, [_TEXT, *verdict.headers, *allow], b"405 method not allowed")
         else:
             answer.extra = verdict.headers
-            await self._let_in(scope, receive, answer)
+            await self._let_in(scope, receive, answer, keys)
 
-    async def _let_in(self, scope: Scope, receive: Receive, answer: Answered) -> None:
-        """Pass the request on, if its API key allows it."""
-        keys = _header(scope, b"authorization"), _header(scope, b"x-api-key")
+    async def _let_in(self, scope: Scope, receive: Receive, answer: Answered, keys: tuple[str, str]) -> None:
+        """Pass the request on, if its API key allows it. `keys`: the headers in which that may be."""
         try:
             with self.access.entered(self.scope_of(scope["path"]), *keys) as key:
                 if key is not None:
@@ -197,10 +197,10 @@ def new_request_id() -> str:
     return secrets.token_hex(8)
 
 
-def _client(scope: Scope) -> str:
+def _client(scope: Scope, authorization: str, x_api_key: str) -> str:
     """The key by which the fair queues tell clients apart: address, and hash of the API key if one is sent."""
     address, _ = scope.get("client") or ("", 0)
-    key = _header(scope, b"authorization") or _header(scope, b"x-api-key")
+    key = authorization or x_api_key
     return f"{address} {hashlib.sha256(key.encode()).hexdigest()}" if key else str(address)
 
 
