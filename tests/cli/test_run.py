@@ -65,6 +65,15 @@ def test_lines_are_broken_between_words_at_a_terminal(pronk: Pronk) -> None:
     assert "".join(lines) == plain.text.rstrip("\n")
 
 
+def test_a_prompt_that_may_not_be_cut(pronk: Pronk) -> None:
+    command = ["run", "tinychat", "--think=false", "--truncate=false", "one two " * 2000]
+    error = pronk.fail(*command)
+    assert re.fullmatch(r"Error: .* exceeds the available context size \(1024 tokens\), try increasing it\n", error)
+    with Terminal([*COMMAND, *command], pronk.environ) as terminal:
+        assert terminal.leave() == 1
+    assert terminal.text.strip() == error.strip(), "also where progress was told before"
+
+
 def test_what_it_cost(pronk: Pronk) -> None:
     result = pronk("run", "tinychat", "--think=false", "--verbose", "Hello!")
     assert result.stdout == HELLO
