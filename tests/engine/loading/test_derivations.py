@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.api import ChatRequest, Delta, EmbedRequest, Final, GenerateRequest, Message
+from engine.api import ChatRequest, Delta, EmbedRequest, Final, GenerateRequest, Message, ModelLoading
 from engine.engine import Engine
 from engine.errors import EngineStopped, LoadFailed, ModelNotFound
 from engine.loading.config import PoolConfig
@@ -84,6 +84,13 @@ async def until(condition: Callable[[], bool]) -> None:
 async def answer(engine: Engine, model: str) -> tuple[str, Final]:
     content, _, final = await collect(engine.generate(ask(model)))
     return content, final
+
+
+async def test_while_files_are_made_the_model_is_loading(engine: Engine, tmp_path: Path) -> None:
+    add(tmp_path, "published", large())
+    told = [event async for event in engine.generate(replace(ask("published"), progress=True))]
+    assert told[0] == ModelLoading(0.0)
+    assert isinstance(told[-1], Final)
 
 
 @pytest.mark.parametrize("name", ["gemma3", "gptoss", "qwen25vl", "mistral3"])
