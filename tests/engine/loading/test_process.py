@@ -128,6 +128,7 @@ async def test_it_says_hello_and_what_it_can(spare: RunnerProcess) -> None:
 
 
 async def test_it_answers(process: RunnerProcess) -> None:
+    assert process.weights_loaded == 1
     _, answer = process.submit(submit(chat("What is the capital of France?")))
     text, done = await whole(answer)
     assert text == "The capital of France is Paris."
