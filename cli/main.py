@@ -24,7 +24,7 @@ from cli.arguments import (
     with_values,
     without_values,
 )
-from cli.text import one_line
+from cli.text import brief
 from server.settings import Settings
 from server.stopping import INTERRUPTED
 from server.streams import open_standard_streams
@@ -443,7 +443,7 @@ def _drop_output() -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"Error: {one_line(message)}", file=sys.stderr)
+    print(f"Error: {brief(message)}", file=sys.stderr)
     return 1
 
 

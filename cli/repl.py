@@ -15,7 +15,7 @@ from cli.progress import spinning
 from cli.reply import Reply
 from cli.session import Session
 from cli.show import print_messages
-from cli.text import one_line
+from cli.text import brief
 
 
 class Repl:
@@ -37,7 +37,7 @@ class Repl:
             except KeyboardInterrupt:
                 print()
             except CommandError as error:
-                print(f"Error: {one_line(str(error))}", file=sys.stderr)
+                print(f"Error: {brief(str(error))}", file=sys.stderr)
             except (EOFError, Leave):
                 return
 

@@ -8,6 +8,7 @@ import re
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Also line ends of every kind, and characters that turn the direction of what stands around them.
 _BEYOND_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_LONGEST = 4000  # characters
 _LINE_ENDS = re.compile(r"\s*\r?\n\s*")
 
 
@@ -19,6 +20,11 @@ def harmless(text: str) -> str:
 def one_line(text: str) -> str:
     """As `harmless`, in one line: line ends become blanks."""
     return _BEYOND_A_LINE.sub(_escaped, _LINE_ENDS.sub(" ", text.strip()))
+
+
+def brief(text: str) -> str:
+    """As `one_line`. The middle of a very long text is left out: errors name their cause at the end."""
+    return one_line(text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}")
 
 
 def harmless_json(text: str) -> str:

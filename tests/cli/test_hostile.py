@@ -103,6 +103,9 @@ def test_an_answer_without_its_end(alone: Pronk, evil: str, call: str, tmp_path:
 
 def test_an_error_is_one_line(alone: Pronk, evil: str) -> None:
     assert alone.fail("push", "x", OLLAMA_HOST=evil).count("\n") == 1
+    long = alone.fail("x" * 100_000)
+    assert len(long) < 5000
+    assert long.endswith('x" for "pronk"\n')
     assert alone.fail("bog\nus\x1b[31m") == 'Error: unknown command "bog us\\x1b[31m" for "pronk"\n'
 
 
