@@ -35,6 +35,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 F16 = ROOT / "tests" / "data" / "tinychat-f16.gguf"
+STORE = ROOT / "tests" / "data" / "ollama-store"
 CACHE = ROOT / ".cache" / "docker"
 BASE, IMAGE = "localhost/pronk-test-base", "localhost/pronk-test"
 QUICK_BASE = f"{BASE}-quick"  # includes the Dockerfile's packages, so that they are downloaded once
@@ -82,7 +83,7 @@ def main() -> int:
     build(quick=quick)
     say(f"built in {time.monotonic() - started:.0f} s" + ("" if quick else f", {size() >> 20} MiB on top of the base"))
     with container() as image:
-        for check in (check_files, check_server, check_keys, check_read_only, check_planted, check_fallback):
+        for check in (*CHECKS, check_fallback):
             if check is check_fallback and not has_variants(image):
                 say("this engine has no CPU variants, so none can take the place of another: skipped")
                 continue
@@ -321,6 +322,19 @@ def check_read_only(image: Container) -> None:
         assert all(path.lstat().st_uid == STRANGER for path in models.rglob("*"))
 
 
+def check_ollamas_volume(image: Container) -> None:
+    """the volume of an Ollama container is taken as it is, by root without capabilities"""
+    with volume() as models:
+        shutil.copytree(STORE, models / "models")
+        os.chown(models, 0, 0)
+        with running(image, models, kind=OllamasServer) as server:
+            assert "tinymsgs:v1" in server.names(), server.log()
+            assert "Hello" in server.ask("tinychat")
+            assert server.run(["pronk", "list"]).returncode == 0
+            assert server.stop() == 0, server.log()
+        assert (models / "models/manifests/registry.ollama.ai/library/tinychat/latest").stat().st_uid == 0
+
+
 def check_planted(image: Container) -> None:
     """no module is loaded from the working directory"""
     with volume() as models:
@@ -345,6 +359,9 @@ def check_fallback(image: Container) -> None:
             assert "CPU variant dying of llama.cpp is not used: the engine's self-test died on" in log, log
             assert "SIGILL" in log
             assert VARIANT.findall(log)[-1] != "dying"
+
+
+CHECKS = (check_files, check_server, check_keys, check_read_only, check_ollamas_volume, check_planted)
 
 
 def has_variants(image: Container) -> bool:
@@ -420,6 +437,11 @@ class Server:
         body = {"model": model, "prompt": "Hello!", "stream": False, "think": False, "options": options}
         return str(self.post("/api/generate", body)["response"])
 
+    def names(self) -> list[str]:
+        """The names of the stored models."""
+        with _direct.open(f"http://127.0.0.1:{self._port}/api/tags", timeout=PATIENCE) as answer:
+            return [model["name"] for model in json.load(answer)["models"]]
+
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a request, which must succeed."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}{path}", json.dumps(body).encode())
@@ -485,6 +507,19 @@ class ReadOnlyServer(Server):
         ]
         outside = ["unshare", "--mount", "sh", "-euc", READ_ONLY, "sh", str(self._made.root), str(self._models)]
         return [*outside, *inside]
+
+
+class OllamasServer(Server):
+    """As docs/migration.md has it: where Ollama's container has its files, as root, who may do no more than others."""
+
+    def _command(self, command: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+        own = {"HOME": "/root", "OLLAMA_MODELS": "/root/.ollama/models"}
+        variables = [
+            word for pair in ({**self._environ, **own, **environ}).items() for word in ("--env", "=".join(pair))
+        ]
+        rights = ["--user", "0:0", "--cap-drop", "ALL"]
+        options = ["--isolation", "chroot", "--volume", f"{self._models}:/root/.ollama", *rights]
+        return [*_BUILDAH, "run", *options, *variables, self._made.name, "--", *command]
 
 
 @contextmanager
