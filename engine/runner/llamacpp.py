@@ -60,6 +60,7 @@ __all__ = [
     "AbortFlag",
     "C",
     "LibraryLog",
+    "bound",
     "call",
     "library_log",
     "metadata_overrides",
@@ -73,6 +74,13 @@ def call(name: str, result: Any, *arguments: object) -> Any:
     function = C._lib[name]  # by index, ctypes gives a new object: its restype is ours alone
     function.restype = result
     return function(*arguments)
+
+
+def bound(name: str, *types: Any) -> Any:
+    """A llama.cpp function without a result that takes addresses as plain numbers, which cost less than pointers."""
+    function = C._lib[name]
+    function.argtypes, function.restype = types, None
+    return function
 
 
 @functools.cache

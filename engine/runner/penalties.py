@@ -20,7 +20,7 @@ class PenaltyWindow:
     `exempt` is a token that is never penalised, though it takes its place in the window; -1 for none.
     """
 
-    __slots__ = ("_at", "_exempt", "_ring", "_size", "frequency", "presence", "repeat")
+    __slots__ = ("_at", "_exempt", "_ring", "_room", "frequency", "presence", "repeat")
 
     def __init__(self, params: Sampling, last_n: int, history: Sequence[int], exempt: int) -> None:
         self.repeat = params.repeat_penalty
@@ -30,18 +30,20 @@ class PenaltyWindow:
         kept = history[max(len(history) - last_n, 0) :]
         self._ring = np.empty(last_n, np.int64)
         self._ring[: len(kept)] = kept
-        self._size = len(kept)
+        self._room = last_n - len(kept)
         self._at = len(kept) % last_n
 
     def append(self, token: int) -> None:
         """Add a token; a full window drops its oldest."""
-        self._ring[self._at] = token
-        self._at = (self._at + 1) % len(self._ring)
-        self._size = min(self._size + 1, len(self._ring))
+        ring, at = self._ring, self._at
+        ring[at] = token
+        self._at = at + 1 if at + 1 < len(ring) else 0
+        if self._room:
+            self._room -= 1
 
     def tokens(self) -> TokenIds:
         """The penalised tokens. Repeats may be left in: without a frequency penalty their number does not matter."""
-        tokens = self._ring[: self._size]
+        tokens = self._ring[: -self._room] if self._room else self._ring
         return tokens[tokens != self._exempt] if self._exempt >= 0 else tokens
 
     def counted(self) -> tuple[TokenIds, Logits]:
@@ -57,15 +59,24 @@ def penalize(logits: Logits, windows: Sequence[tuple[int, PenaltyWindow]]) -> No
     """
     if not windows:
         return
-    n_vocab = logits.shape[1]
-    penalties = [_penalties(window) for _, window in windows]
-    sizes = [len(tokens) for tokens, _ in penalties]
-    rows = np.repeat([row * n_vocab for row, _ in windows], sizes)
-    factor = np.repeat(np.array([window.repeat for _, window in windows], np.float32), sizes)
-    where = np.concatenate([tokens for tokens, _ in penalties]) + rows
+    counted = any(window.frequency for _, window in windows)
+    tokens, less = _counted(windows) if counted else ([window.tokens() for _, window in windows], None)
+    sizes = [len(each) for each in tokens]
+    numbers = np.array([(row, window.repeat, window.presence) for row, window in windows], np.float64)
+    row, repeat, presence = np.repeat(numbers, sizes, axis=0).T
+    where = np.concatenate(tokens)
+    where += row.astype(np.int64) * logits.shape[1]
     flat = logits.reshape(-1)
     before = flat[where]
-    flat[where] = np.where(before <= 0, before * factor, before / factor) - np.concatenate([s for _, s in penalties])
+    factor = repeat.astype(np.float32)
+    after = np.where(before <= 0, before * factor, before / factor)
+    flat[where] = after - (presence.astype(np.float32) if less is None else less)
+
+
+def _counted(windows: Sequence[tuple[int, PenaltyWindow]]) -> tuple[list[TokenIds], Logits]:
+    """The tokens of each window, and what frequency and presence penalties subtract from each one's logit."""
+    tokens, less = zip(*(_penalties(window) for _, window in windows), strict=True)
+    return list(tokens), np.concatenate(less)
 
 
 def _penalties(window: PenaltyWindow) -> tuple[TokenIds, Logits]:

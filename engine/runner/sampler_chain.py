@@ -9,17 +9,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from engine.messages import Sampling
-from engine.runner.llamacpp import C
+from engine.runner.llamacpp import C, bound
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
+CANDIDATES = np.dtype(  # llama_token_data_array
+    [("data", np.uintp), ("size", np.uintp), ("selected", np.int64), ("sorted", np.bool_)], align=True
+)
 SEEDS = 0xFFFFFFFF  # LLAMA_DEFAULT_SEED, which means "random": our seeds stay below it
 MIROSTAT_M = 100  # tokens that Mirostat estimates from, as in its paper
 MAX_BREAKERS = 64
 COLDEST = 1e-6  # temperatures up to this count as 0: dividing logits by them would overflow
 
 
-class NothingToChoose(RuntimeError):
-    """No candidate has a probability: the logits are NaN, or all -inf."""
+NO_TOKEN = -1  # llama.cpp's LLAMA_TOKEN_NULL
+_apply = bound("llama_sampler_apply", ctypes.c_void_p, ctypes.c_void_p)
 
 
 class SamplerChain:
@@ -33,24 +36,11 @@ class SamplerChain:
         self._chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
         for sampler in _samplers(params, vocab, n_vocab, n_ctx):
             C.llama_sampler_chain_add(self._chain, sampler)
-        self._array = C.llama_token_data_array()
-        self._pointer = ctypes.byref(self._array)
+        self._address: int | None = ctypes.cast(self._chain, ctypes.c_void_p).value
 
-    def choose(self, address: int, size: int) -> int:
-        """Sample from `size` candidates (dtype CANDIDATE, any order) at a memory address, reordering them.
-
-        Returns a token id. Raises NothingToChoose.
-        """
-        array = self._array
-        array.data = ctypes.cast(address, C.llama_token_data_p)
-        array.size = size
-        array.selected = -1
-        array.sorted = False
-        if size:
-            C.llama_sampler_apply(self._chain, self._pointer)
-        if array.selected < 0:
-            raise NothingToChoose
-        return int(array.data[array.selected].id)
+    def apply(self, candidates: int) -> None:
+        """Sample from a non-empty array of candidates at a memory address (dtype CANDIDATES), reordering them."""
+        _apply(self._address, candidates)
 
     def accept(self, token: int) -> None:
         """Tell the samplers which token was chosen or stood in the prompt."""
@@ -72,6 +62,11 @@ class SamplerChain:
         if self._chain is not None:
             C.llama_sampler_free(self._chain)
             self._chain = None
+
+
+def chosen_token(data: int, selected: int) -> int:
+    """The token of an array of candidates, by its fields; NO_TOKEN where none has a probability: all NaN or -inf."""
+    return ctypes.c_int32.from_address(data + selected * CANDIDATE.itemsize).value if selected >= 0 else NO_TOKEN
 
 
 def seed_of(params: Sampling) -> int:

@@ -22,11 +22,13 @@ from engine.runner.llamacpp import C
 from engine.runner.logprobs import AnswerLogprobs
 from engine.runner.matcher import Matcher
 from engine.runner.penalties import Logits, PenaltyWindow, penalize
-from engine.runner.sampler_chain import CANDIDATE, COLDEST, NothingToChoose, SamplerChain
+from engine.runner.sampler_chain import CANDIDATE, CANDIDATES, COLDEST, NO_TOKEN, SamplerChain, chosen_token
 from engine.runner.thinking_budget import ThinkingBudget
 from engine.runner.top_k import block_size, top_k_superset
 
-NO_TOKEN = -1  # llama.cpp's LLAMA_TOKEN_NULL
+__all__ = ["NO_TOKEN", "BatchSampler", "TokenSampler"]
+
+Addresses = npt.NDArray[np.int64]
 
 
 class TokenSampler:
@@ -68,6 +70,11 @@ class TokenSampler:
         if self._dry:
             for token in history:
                 self._accept_in_chain(token)
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but penalties and chain is to be done for a row."""
+        return self.grammar is None and self.bias is None and self.logprobs is None and self.thinking is None
 
     @property
     def waits(self) -> bool:
@@ -140,10 +147,10 @@ class TokenSampler:
         if isinstance(self.grammar, Matcher):
             yield from self.grammar.find_first_end()
 
-    def choose(self, address: int, size: int) -> int:
-        """Run the chain; see `SamplerChain.choose`."""
+    def apply(self, candidates: int) -> None:
+        """Run the chain; see `SamplerChain.apply`."""
         assert self._chain is not None
-        return self._chain.choose(address, size)
+        self._chain.apply(candidates)
 
     def close(self) -> None:
         """Free the chain; the sampler must not be used afterwards."""
@@ -168,46 +175,49 @@ class BatchSampler:
 
         NO_TOKEN for a row with NaN, or whose grammar allows nothing.
         """
-        for row, sampler in enumerate(samplers):
+        special = [(row, sampler) for row, sampler in enumerate(samplers) if not sampler.plain]
+        for row, sampler in special:
             if sampler.logprobs is not None:
                 sampler.logprobs.keep(logits[row])
             if sampler.bias is not None:
                 logits[row, sampler.bias[0]] += sampler.bias[1]
         penalize(logits, [(row, s.penalty_window) for row, s in enumerate(samplers) if s.penalty_window is not None])
-        for row, sampler in enumerate(samplers):
+        for row, sampler in special:
             if sampler.thinking is not None:
                 _hold_to_budget(sampler.thinking, logits[row])
             if sampler.grammar is not None and sampler.grammar.awake:
                 sampler.grammar.restrict(logits[row])
         chosen = [NO_TOKEN] * len(samplers)
-        self._sample_cut(samplers, logits, chosen)
+        cut = []
         for row, sampler in enumerate(samplers):
             if sampler.greedy:
                 chosen[row] = _largest(logits[row])
             elif sampler.full:
                 chosen[row] = self._sample_all(sampler, logits[row])
+            else:
+                cut.append(row)
+        if cut:
+            self._sample_cut(samplers, logits, cut, chosen)
         return [
             token if token == NO_TOKEN else sampler.accept(token)
             for sampler, token in zip(samplers, chosen, strict=True)
         ]
 
-    def _sample_cut(self, samplers: Seq[TokenSampler], logits: Logits, chosen: list[int]) -> None:
+    def _sample_cut(self, samplers: Seq[TokenSampler], logits: Logits, rows: list[int], chosen: list[int]) -> None:
         """Sample the rows for which candidates for their top_k suffice, into `chosen`."""
-        rows = [row for row, s in enumerate(samplers) if not s.greedy and not s.full]
-        if not rows:
-            return
         part = logits if len(rows) == len(samplers) else logits[rows]
-        flat = top_k_superset(
-            part, min(samplers[row].block for row in rows), max(samplers[row].params.top_k for row in rows)
-        )
-        bounds = np.searchsorted(flat, np.arange(len(rows) + 1) * self._n_vocab).tolist()
+        cut = [samplers[row] for row in rows]
+        block, k = min([sampler.block for sampler in cut]), max([sampler.params.top_k for sampler in cut])
+        flat = top_k_superset(part, block, k)
+        starts = np.arange(len(rows) + 1) * self._n_vocab
+        bounds = np.searchsorted(flat, starts)
+        sizes = np.diff(bounds)
         candidates = np.empty(len(flat), CANDIDATE)
-        candidates["id"] = flat % self._n_vocab
+        candidates["id"] = flat - np.repeat(starts[:-1], sizes)
         candidates["logit"] = part.reshape(-1)[flat]
-        address = candidates.ctypes.data
-        for i, row in enumerate(rows):
-            start, end = bounds[i], bounds[i + 1]
-            chosen[row] = _choose(samplers[row], address + start * CANDIDATE.itemsize, end - start)
+        data = bounds[:-1] * CANDIDATE.itemsize + candidates.ctypes.data
+        for row, token in zip(rows, _choose_all(cut, data, sizes), strict=True):
+            chosen[row] = token
 
     def _sample_all(self, sampler: TokenSampler, row: Logits) -> int:
         """Sample one row from its whole vocabulary."""
@@ -238,10 +248,20 @@ def _hold_to_budget(budget: ThinkingBudget, row: Logits) -> None:
 
 
 def _choose(sampler: TokenSampler, address: int, size: int) -> int:
-    try:
-        return sampler.choose(address, size)
-    except NothingToChoose:
-        return NO_TOKEN
+    """Sample from `size` candidates at a memory address."""
+    return _choose_all([sampler], address, size)[0]
+
+
+def _choose_all(samplers: Seq[TokenSampler], data: Addresses | int, sizes: Addresses | int) -> list[int]:
+    """Sample for each from candidates at these addresses, so many. NO_TOKEN where there is nothing to choose."""
+    arrays = np.zeros(len(samplers), CANDIDATES)
+    arrays["data"], arrays["size"], arrays["selected"] = data, sizes, NO_TOKEN
+    address = arrays.ctypes.data
+    for sampler, size in zip(samplers, arrays["size"].tolist(), strict=True):
+        if size:
+            sampler.apply(address)
+        address += CANDIDATES.itemsize
+    return [chosen_token(*fields) for fields in zip(arrays["data"].tolist(), arrays["selected"].tolist(), strict=True)]
 
 
 def _largest(row: Logits) -> int:

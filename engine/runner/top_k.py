@@ -8,21 +8,38 @@ import numpy.typing as npt
 from engine.runner.penalties import Logits
 
 BLOCK = 128  # logits per maximum, at most
+GROUP = 16  # of these; so many are looked at for each one that is large enough
 BLOCKS_PER_CANDIDATE = 4  # with fewer blocks for each of the top k, the bound would let too much through
 LOWEST = np.finfo(np.float32).min  # the least logit that is not -inf
 
 
 def top_k_superset(logits: Logits, block: int, k: int) -> npt.NDArray[np.intp]:
-    """Flat indexes of a small superset of each row's k largest logits, without those that are -inf.
+    """Flat indexes, ascending, of a small superset of each row's k largest logits, without those that are -inf.
 
     At least k blocks have a maximum as large as the k-th largest one, so that is a lower bound. A block is every n-th
-    logit of a row: its maximum is that of a column, which numpy vectorises.
+    logit of a row, and so are the groups that it consists of: their maxima are those of columns, which numpy
+    vectorises. All logits are read once, then only the groups with one that reaches the bound.
     """
     n_rows, n_vocab = logits.shape
     n_blocks = n_vocab // block
-    maxima = logits[:, : n_blocks * block].reshape(n_rows, block, n_blocks).max(axis=1)
-    bound = np.partition(maxima, n_blocks - k, axis=1)[:, n_blocks - k]
-    return np.flatnonzero(logits >= np.maximum(bound, LOWEST)[:, None])
+    end = n_blocks * block  # those behind are in no block
+    group = min(block, GROUP)
+    width = n_blocks * min(block // group, 2)  # of the columns: wide ones keep numpy's inner loop long
+    n_groups = end // group
+    groups = logits[:, :end].reshape(n_rows, n_groups // width, group, width).max(axis=2).reshape(n_rows, n_groups)
+    blocks = groups.reshape(n_rows, block // group, n_blocks).max(axis=1)
+    bound = np.maximum(np.partition(blocks, n_blocks - k, axis=1)[:, n_blocks - k], LOWEST)
+    if np.isnan(blocks).any():  # a group with a NaN may have what reaches the bound, too
+        return np.flatnonzero(logits >= bound[:, None])
+    row, column = np.divmod(np.flatnonzero(groups >= bound[:, None]), n_groups)
+    piece, column = np.divmod(column, width)
+    places = (row * n_vocab + piece * (group * width) + column)[:, None] + np.arange(group) * width
+    found: npt.NDArray[np.intp] = places[logits.reshape(-1)[places] >= bound[row, None]]
+    if end < n_vocab:
+        row, column = np.nonzero(logits[:, end:] >= bound[:, None])
+        found = np.concatenate([found, row * n_vocab + (end + column)])
+    found.sort()
+    return found
 
 
 def block_size(n_vocab: int, k: int) -> int:
