@@ -198,4 +198,4 @@ class Admission:
 def _cells(seq: Sequence) -> int:
     """Cells that a sequence needs for its next pass: the row of a steady one may need a second one beside it."""
     length = len(seq.tokens)
-    return max(length, min(length + seq.steady, seq.limit))
+    return length + 1 if length < seq.limit and seq.steady else length

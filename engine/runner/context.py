@@ -19,6 +19,7 @@ from engine.runner.llamacpp import (
     PASSES,
     AbortFlag,
     C,
+    bound,
     call,
     library_log,
     metadata_overrides,
@@ -37,6 +38,7 @@ PROGRESS_STEP = 0.01
 FLASH_ATTENTION_OFF = 0
 DIVIDED_CELLS = 512 - CONTEXT_PADDING  # used cells from which llama.cpp, which pads them, divides those of a lone row
 STATE_HEAD = 8  # bytes of a saved state before the first stream's count
+_get_logits = bound("llama_get_logits", ctypes.c_void_p, ctypes.c_void_p)
 EXPERTS_OF_LAYER = r"blk\.{}\.ffn_(up|down|gate|gate_up)_(ch|)exps"  # tensors of a mixture's experts
 MAPPED, PINNED = "_Mapped", "_Host"  # suffixes of llama.cpp's buffer type names
 NO_SLOT, ABORTED = 1, 2  # what llama_decode returns
@@ -76,6 +78,8 @@ class Context:
         self.shape = shape
         self._ctx: Any = None
         self._memory: Any = None
+        self._logits: npt.NDArray[np.float32] = np.empty((0, self.vocabulary.size), np.float32)
+        self._logits_at = 0  # their address; llama.cpp moves them where it needs more room
         self._window: int = C.llama_model_n_swa(self._model)
         # A recurrent state has no positions to cut at: it is extended or dropped as a whole.
         self.can_cut: bool = not (C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model))
@@ -140,8 +144,12 @@ class Context:
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
         """Logits of the last pass's outputs in the batch's order: float32, rows × n_vocab, llama.cpp's own memory."""
-        pointer = C.llama_get_logits(self._ctx)
-        return np.ctypeslib.as_array(pointer, (rows, self.vocabulary.size))
+        address: int = _get_logits(self._ctx)
+        if address != self._logits_at or rows > len(self._logits):
+            kind = ctypes.c_float * (self.vocabulary.size * max(rows, self.n_outputs))
+            self._logits = np.ctypeslib.as_array(kind.from_address(address)).reshape(-1, self.vocabulary.size)
+            self._logits_at = address
+        return self._logits[:rows]
 
     def remove(self, seq: int, start: int, end: int = -1) -> bool:
         """Remove positions [start, end) of a sequence, -1: to the end. False, and nothing removed, if memory cannot."""
@@ -169,7 +177,7 @@ class Context:
         beginning in time, at a multiple of what attention takes at once. On GPUs, whose sums vary anyway, nothing is
         done. False if the cells of the window are lost: there was no memory.
         """
-        if not self._packs:
+        if not self.packs:
             return True
         end: int = C.llama_memory_seq_pos_max(self._memory, seq) + 1
         held: int = end - max(C.llama_memory_seq_pos_min(self._memory, seq), 0)
@@ -329,10 +337,11 @@ class Context:
         self.shape = shape
         self._n_stream = 1 if shape.unified else shape.streams
         self._has_shifts = False
+        self._logits_at = 0
         self._memory = C.llama_get_memory(self._ctx)
         self._window_cells = padded(self._window + C.llama_n_ubatch(self._ctx))  # of a stream, as llama.cpp makes them
         fits = shape.cells <= self._window_cells
-        self._packs = self._small_windows and self.on_cpu and not shape.unified and not fits
+        self.packs = self._small_windows and self.on_cpu and not shape.unified and not fits
         self._add_adapters(self._ctx)
         # Of models with sliding windows or recurrent layers, a state has further parts behind the first cache's counts.
         empty = STATE_HEAD + WORD * (1 + self._n_stream)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from functools import lru_cache
 
 REPEAT_LIMIT = 30  # more equal tokens in a row than this are taken for an endless loop
 
 _new_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+@lru_cache(1 << 16)
+def _whole(piece: bytes) -> str | None:
+    """The text of a token that consists of whole characters; None for others."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 class IncrementalDetokenizer:
@@ -17,11 +27,12 @@ class IncrementalDetokenizer:
     are dropped; `stop` is that string. `looping`: more than REPEAT_LIMIT tokens in a row were equal, white space aside.
     """
 
-    __slots__ = ("_decoder", "_held", "_last", "_repeats", "_stops", "looping", "stop", "stopped")
+    __slots__ = ("_decoder", "_held", "_incomplete", "_last", "_repeats", "_stops", "looping", "stop", "stopped")
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._decoder = _new_decoder("replace")
         self._stops = tuple(s for s in stops if s)
+        self._incomplete = False  # the decoder has a part of a character
         self._held = ""
         self._last = b""
         self._repeats = 0
@@ -37,12 +48,15 @@ class IncrementalDetokenizer:
     @property
     def settled(self) -> bool:
         """Whether nothing waits: no stop string can begin in what was fed, and no character is incomplete."""
-        return not (self._held or self.stopped or self._decoder.getstate()[0])
+        return not (self._held or self.stopped or self._incomplete)
 
     def feed(self, piece: bytes) -> str:
         """Add one token's bytes; returns the text that can be shown now, maybe ""."""
         self._watch_for_loop(piece)
-        text = self._decoder.decode(piece)
+        text = None if self._incomplete else _whole(piece)
+        if text is None:
+            text = self._decoder.decode(piece)
+            self._incomplete = bool(self._decoder.getstate()[0])
         if not self._stops:
             return text
         text = self._held + text

@@ -76,10 +76,10 @@ def call(name: str, result: Any, *arguments: object) -> Any:
     return function(*arguments)
 
 
-def bound(name: str, *types: Any) -> Any:
-    """A llama.cpp function without a result that takes addresses as plain numbers, which cost less than pointers."""
+def bound(name: str, result: Any, *arguments: Any) -> Any:
+    """A llama.cpp function with other ctypes types than C has: addresses as plain numbers cost less than pointers."""
     function = C._lib[name]
-    function.argtypes, function.restype = types, None
+    function.argtypes, function.restype = arguments, result
     return function
 
 

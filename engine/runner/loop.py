@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 from engine.messages import Chunk, Failed, FromRunner, NeedsRoom, ScoredChunk, ScoredToken
@@ -29,7 +30,7 @@ from engine.runner.row_division import RowDivision
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
 from engine.runner.shape import Budget
-from engine.runner.streams import Streams
+from engine.runner.streams import Cells, Streams
 from registry.logfields import TRACE, fields
 
 SPANS_AHEAD = 2  # media of each prompt that are encoded, or kept, before their turn
@@ -37,6 +38,7 @@ COUNT_INTERVAL = 0.5  # seconds
 ROWS = 2  # tokens of a sequence that decodes in one pass, at most
 FAILED = -1  # code of a pass that llama.cpp could not compute
 NO_IDS: frozenset[int] = frozenset()
+_SLOT = attrgetter("cells.slot")
 
 
 @dataclass(slots=True)
@@ -163,18 +165,15 @@ class Loop:
 
     def plan(self) -> StepPlan:
         """Admit sequences and choose what to compute; set `prefilling`, so that a cancel can abort a pass."""
-        for seq in self._decoding():
-            if seq.full:  # it has got no more context
-                self._overflow(seq, time.perf_counter())
+        for seq in [seq for seq in self._running if seq.full and seq.ready]:  # it has got no more context
+            self._overflow(seq, time.perf_counter())
         self.admission.admit_all()
         self.tell_places()
-        decoding = [seq.cells for seq in self._decoding() if seq.cells is not None]
-        self.streams.close_gaps(decoding)
-        for cells in decoding:
-            self.streams.make_room(cells, ROWS)
-        plan = StepPlan(self._decoding())  # without those whose state was refused just now
+        plan = StepPlan([seq for seq in self._running if seq.ready])
+        if not self._prepare([seq.cells for seq in plan.decoding if seq.cells is not None]):
+            plan.decoding = [seq for seq in plan.decoding if seq.ready]
         self._want_rows()
-        if prompts := [seq for seq in self._running if not (seq.decoding or seq.waits or self._awaits_rows(seq))]:
+        if prompts := self._prompts(plan):
             plan.prompts = self._chunks(prompts, plan.decoding)
             self.prefilling = frozenset(seq.id for seq, _ in plan.prompts)
         elif self.prefilling:
@@ -185,7 +184,7 @@ class Loop:
     def step(self, plan: StepPlan) -> None:
         """Run the planned passes and emit their events."""
         steady = any(seq.steady for seq in self._running)
-        self._measures = self._context.threads.use((seq.n_threads for seq in self._running), steady=steady)
+        self._measures = self._context.threads.use({seq.n_threads for seq in self._running}, steady=steady)
         done = self._run_all_rows(plan.decoding)
         for seq, count in plan.prompts:
             if not done:
@@ -196,8 +195,19 @@ class Loop:
             self.count()
         self._send()
 
-    def _decoding(self) -> list[Sequence]:
-        return [seq for seq in self._running if seq.decoding and not seq.waits]
+    def _prepare(self, decoding: list[Cells]) -> bool:
+        """Put the cells of those that decode where they can be computed. False if those of some were lost."""
+        self.streams.close_gaps(decoding)
+        if self.streams.makes_room:
+            for cells in decoding:
+                self.streams.make_room(cells, ROWS)
+        return all(cells.cached for cells in decoding)
+
+    def _prompts(self, plan: StepPlan) -> list[Sequence]:
+        """The sequences whose prompts can be computed further."""
+        if len(plan.decoding) == len(self._running):
+            return []
+        return [seq for seq in self._running if not (seq.decoding or seq.waits or self._awaits_rows(seq))]
 
     # Passes
 
@@ -241,10 +251,11 @@ class Loop:
 
     def _run_rows(self, seqs: list[Sequence]) -> bool:
         """Compute and sample the next token of each; False if the step should end."""
-        seqs = sorted(seqs, key=lambda seq: seq.slot)
+        seqs = sorted(seqs, key=_SLOT)
+        cells = [seq.cells for seq in seqs if seq.cells is not None]
         batch = self._batch
         batch.clear()
-        batch.add_row([s.slot for s in seqs], [s.tokens[-1] for s in seqs], [s.position for s in seqs])
+        batch.add_row([each.slot for each in cells], [s.tokens[-1] for s in seqs], [s.position for s in seqs])
         doubled = len(seqs) == 1 and self._is_doubled(seqs[0])
         # With a token behind it that counts for nothing, the row is computed as it is beside others, its logits too.
         if doubled:
@@ -255,14 +266,14 @@ class Loop:
         self.batch = len(seqs)
         self.decode_passes += 1
         self.decode_rows += len(seqs)
-        for seq in seqs:
-            seq.advance(1)
+        for each in cells:
+            each.cached += 1
         if doubled:
             self._context.remove(seqs[0].slot, seqs[0].position)
         logits = self._context.logits(len(seqs))
         now = time.perf_counter()
         if self._measures:
-            self._costs.measured(PassWork(0, len(seqs), sum(seq.n_cached for seq in seqs), 1), now - started)
+            self._costs.measured(PassWork(0, len(seqs), sum([each.cached for each in cells]), 1), now - started)
         self._sample(seqs, logits)
         return True
 
@@ -461,17 +472,17 @@ class Loop:
             return
         seq.accept(token)
         self.generated_tokens += 1
+        sampler, stream = seq.sampler, seq.text
         if self._vocabulary.ends(token):
-            self._end(seq, seq.sampler.end_reason, now)
+            self._end(seq, sampler.end_reason, now)
             return
-        stream = seq.text
-        text = stream.feed(seq.preserved.get(token) or self._vocabulary.piece(token))
+        text = stream.feed((seq.preserved and seq.preserved.get(token)) or self._vocabulary.piece(token))
         if seq.logprobs is not None:
             self._emit_scored(seq, text, seq.logprobs.add(token, text, stream))
         elif text:
-            self._events.append(Chunk(seq.id, text, seq.n_generated, seq.sampler.holds_call))
-        if stream.stopped or seq.sampler.finished or (stream.looping and not seq.sampler.leave_loop()):
-            self._end(seq, seq.sampler.end_reason, now)
+            self._events.append(Chunk(seq.id, text, seq.n_generated, sampler.holds_call))
+        if stream.stopped or sampler.finished or (stream.looping and not sampler.leave_loop()):
+            self._end(seq, sampler.end_reason, now)
         elif seq.n_generated >= seq.max_new:
             self._end(seq, "length", now)
         elif seq.wants_room:

@@ -11,6 +11,7 @@ from engine.messages import Sampling
 
 Logits = npt.NDArray[np.float32]
 TokenIds = npt.NDArray[np.int64]
+Numbers = Logits | np.float32
 
 
 class PenaltyWindow:
@@ -59,18 +60,41 @@ def penalize(logits: Logits, windows: Sequence[tuple[int, PenaltyWindow]]) -> No
     """
     if not windows:
         return
-    counted = any(window.frequency for _, window in windows)
-    tokens, less = _counted(windows) if counted else ([window.tokens() for _, window in windows], None)
-    sizes = [len(each) for each in tokens]
-    numbers = np.array([(row, window.repeat, window.presence) for row, window in windows], np.float64)
-    row, repeat, presence = np.repeat(numbers, sizes, axis=0).T
+    if len(windows) == 1 and not windows[0][1].frequency:
+        row, window = windows[0]
+        _penalize(logits[row], window.tokens(), np.float32(window.repeat), np.float32(window.presence))
+        return
+    counted = any([window.frequency for _, window in windows])  # noqa: C419 - a generator would take longer
+    less: Numbers
+    if counted:
+        tokens, less = _counted(windows)
+        sizes = [len(each) for each in tokens]
+    else:
+        tokens = [window.tokens() for _, window in windows]
+        sizes = [len(each) for each in tokens]
+        less = _spread([window.presence for _, window in windows], sizes)
+    factor = _spread([window.repeat for _, window in windows], sizes)
     where = np.concatenate(tokens)
-    where += row.astype(np.int64) * logits.shape[1]
-    flat = logits.reshape(-1)
+    where += np.array([row * logits.shape[1] for row, _ in windows]).repeat(sizes)
+    _penalize(logits.reshape(-1), where, factor, less)
+
+
+def _penalize(flat: Logits, where: TokenIds, factor: Numbers, less: Numbers) -> None:
+    """Multiply the logits at these places that are at most 0, divide the others, and subtract `less` from all."""
     before = flat[where]
-    factor = repeat.astype(np.float32)
-    after = np.where(before <= 0, before * factor, before / factor)
-    flat[where] = after - (presence.astype(np.float32) if less is None else less)
+    larger, smaller = before * factor, before / factor
+    if isinstance(factor, np.float32) and factor >= 1:  # the one that is right is the lower one
+        after = np.minimum(larger, smaller)
+    else:
+        after = np.where(before <= 0, larger, smaller)
+    flat[where] = after - less if isinstance(less, np.ndarray) or less else after
+
+
+def _spread(numbers: Sequence[float], sizes: Sequence[int]) -> Numbers:
+    """The number of each window beside each of its tokens; just that number if all have the same."""
+    if numbers.count(numbers[0]) == len(numbers):
+        return np.float32(numbers[0])
+    return np.array(numbers, np.float32).repeat(sizes)
 
 
 def _counted(windows: Sequence[tuple[int, PenaltyWindow]]) -> tuple[list[TokenIds], Logits]:

@@ -12,17 +12,23 @@ from engine.messages import Sampling
 from engine.runner.llamacpp import C, bound
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
-CANDIDATES = np.dtype(  # llama_token_data_array
-    [("data", np.uintp), ("size", np.uintp), ("selected", np.int64), ("sorted", np.bool_)], align=True
-)
 SEEDS = 0xFFFFFFFF  # LLAMA_DEFAULT_SEED, which means "random": our seeds stay below it
 MIROSTAT_M = 100  # tokens that Mirostat estimates from, as in its paper
 MAX_BREAKERS = 64
 COLDEST = 1e-6  # temperatures up to this count as 0: dividing logits by them would overflow
-
-
 NO_TOKEN = -1  # llama.cpp's LLAMA_TOKEN_NULL
-_apply = bound("llama_sampler_apply", ctypes.c_void_p, ctypes.c_void_p)
+_apply = bound("llama_sampler_apply", None, ctypes.c_void_p, ctypes.c_void_p)
+
+
+class _Candidates(ctypes.Structure):
+    """`llama_token_data_array`, with an address as a plain number."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("size", ctypes.c_size_t),
+        ("selected", ctypes.c_int64),
+        ("sorted", ctypes.c_bool),
+    )
 
 
 class SamplerChain:
@@ -37,10 +43,22 @@ class SamplerChain:
         for sampler in _samplers(params, vocab, n_vocab, n_ctx):
             C.llama_sampler_chain_add(self._chain, sampler)
         self._address: int | None = ctypes.cast(self._chain, ctypes.c_void_p).value
+        self._candidates = _Candidates()
+        self._candidates_address = ctypes.addressof(self._candidates)
 
-    def apply(self, candidates: int) -> None:
-        """Sample from a non-empty array of candidates at a memory address (dtype CANDIDATES), reordering them."""
-        _apply(self._address, candidates)
+    def choose(self, address: int, size: int) -> int:
+        """Sample from `size` candidates (dtype CANDIDATE, any order) at a memory address, reordering them.
+
+        Returns a token id; NO_TOKEN if none has a probability: the logits are NaN, or all -inf.
+        """
+        if not size:
+            return NO_TOKEN
+        array = self._candidates
+        array.data, array.size, array.selected, array.sorted = address, size, -1, False
+        _apply(self._address, self._candidates_address)
+        if (selected := array.selected) < 0:
+            return NO_TOKEN
+        return ctypes.c_int32.from_address(array.data + selected * CANDIDATE.itemsize).value
 
     def accept(self, token: int) -> None:
         """Tell the samplers which token was chosen or stood in the prompt."""
@@ -62,11 +80,6 @@ class SamplerChain:
         if self._chain is not None:
             C.llama_sampler_free(self._chain)
             self._chain = None
-
-
-def chosen_token(data: int, selected: int) -> int:
-    """The token of an array of candidates, by its fields; NO_TOKEN where none has a probability: all NaN or -inf."""
-    return ctypes.c_int32.from_address(data + selected * CANDIDATE.itemsize).value if selected >= 0 else NO_TOKEN
 
 
 def seed_of(params: Sampling) -> int:

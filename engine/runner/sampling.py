@@ -22,13 +22,11 @@ from engine.runner.llamacpp import C
 from engine.runner.logprobs import AnswerLogprobs
 from engine.runner.matcher import Matcher
 from engine.runner.penalties import Logits, PenaltyWindow, penalize
-from engine.runner.sampler_chain import CANDIDATE, CANDIDATES, COLDEST, NO_TOKEN, SamplerChain, chosen_token
+from engine.runner.sampler_chain import CANDIDATE, COLDEST, NO_TOKEN, SamplerChain
 from engine.runner.thinking_budget import ThinkingBudget
 from engine.runner.top_k import block_size, top_k_superset
 
 __all__ = ["NO_TOKEN", "BatchSampler", "TokenSampler"]
-
-Addresses = npt.NDArray[np.int64]
 
 
 class TokenSampler:
@@ -79,7 +77,7 @@ class TokenSampler:
     @property
     def waits(self) -> bool:
         """Whether the next token must suit a grammar that is not there yet."""
-        return isinstance(self.grammar, LazyMatcher) and self.grammar.waits
+        return self.grammar is not None and isinstance(self.grammar, LazyMatcher) and self.grammar.waits
 
     def set_call_grammar(self, grammar: CallGrammar | None) -> None:
         """Use this grammar for calls, or none."""
@@ -92,7 +90,7 @@ class TokenSampler:
     @property
     def holds_call(self) -> bool:
         """Whether the last token belongs to a call that is held to a grammar."""
-        return isinstance(self.grammar, LazyMatcher) and self.grammar.held
+        return self.grammar is not None and isinstance(self.grammar, LazyMatcher) and self.grammar.held
 
     @property
     def constrained(self) -> bool:
@@ -147,10 +145,10 @@ class TokenSampler:
         if isinstance(self.grammar, Matcher):
             yield from self.grammar.find_first_end()
 
-    def apply(self, candidates: int) -> None:
-        """Run the chain; see `SamplerChain.apply`."""
+    def choose(self, address: int, size: int) -> int:
+        """Run the chain; see `SamplerChain.choose`."""
         assert self._chain is not None
-        self._chain.apply(candidates)
+        return self._chain.choose(address, size)
 
     def close(self) -> None:
         """Free the chain; the sampler must not be used afterwards."""
@@ -209,15 +207,13 @@ class BatchSampler:
         cut = [samplers[row] for row in rows]
         block, k = min([sampler.block for sampler in cut]), max([sampler.params.top_k for sampler in cut])
         flat = top_k_superset(part, block, k)
-        starts = np.arange(len(rows) + 1) * self._n_vocab
-        bounds = np.searchsorted(flat, starts)
-        sizes = np.diff(bounds)
-        candidates = np.empty(len(flat), CANDIDATE)
-        candidates["id"] = flat - np.repeat(starts[:-1], sizes)
+        bounds = flat.searchsorted(np.arange(len(rows) + 1) * self._n_vocab).tolist()
+        candidates = np.empty(flat.size, CANDIDATE)
+        candidates["id"] = flat % self._n_vocab
         candidates["logit"] = part.reshape(-1)[flat]
-        data = bounds[:-1] * CANDIDATE.itemsize + candidates.ctypes.data
-        for row, token in zip(rows, _choose_all(cut, data, sizes), strict=True):
-            chosen[row] = token
+        address = candidates.ctypes.data
+        for row, sampler, start, end in zip(rows, cut, bounds[:-1], bounds[1:], strict=True):
+            chosen[row] = sampler.choose(address + start * CANDIDATE.itemsize, end - start)
 
     def _sample_all(self, sampler: TokenSampler, row: Logits) -> int:
         """Sample one row from its whole vocabulary."""
@@ -227,7 +223,7 @@ class BatchSampler:
             return self._sample_allowed(sampler, row)
         self._scratch["id"] = self._ids
         self._scratch["logit"] = row
-        return _choose(sampler, self._scratch.ctypes.data, self._n_vocab)
+        return sampler.choose(self._scratch.ctypes.data, self._n_vocab)
 
     def _sample_allowed(self, sampler: TokenSampler, row: Logits) -> int:
         """Sample from the tokens that the grammar allows: some samplers would count the others too."""
@@ -235,7 +231,7 @@ class BatchSampler:
         candidates = self._scratch[: len(allowed)]
         candidates["id"] = allowed
         candidates["logit"] = row[allowed]
-        return _choose(sampler, candidates.ctypes.data, len(allowed))
+        return sampler.choose(candidates.ctypes.data, len(allowed))
 
 
 def _hold_to_budget(budget: ThinkingBudget, row: Logits) -> None:
@@ -245,23 +241,6 @@ def _hold_to_budget(budget: ThinkingBudget, row: Logits) -> None:
         row[budget.forced] = 0
     elif budget.banned is not None:
         row[budget.banned] = -np.inf
-
-
-def _choose(sampler: TokenSampler, address: int, size: int) -> int:
-    """Sample from `size` candidates at a memory address."""
-    return _choose_all([sampler], address, size)[0]
-
-
-def _choose_all(samplers: Seq[TokenSampler], data: Addresses | int, sizes: Addresses | int) -> list[int]:
-    """Sample for each from candidates at these addresses, so many. NO_TOKEN where there is nothing to choose."""
-    arrays = np.zeros(len(samplers), CANDIDATES)
-    arrays["data"], arrays["size"], arrays["selected"] = data, sizes, NO_TOKEN
-    address = arrays.ctypes.data
-    for sampler, size in zip(samplers, arrays["size"].tolist(), strict=True):
-        if size:
-            sampler.apply(address)
-        address += CANDIDATES.itemsize
-    return [chosen_token(*fields) for fields in zip(arrays["data"].tolist(), arrays["selected"].tolist(), strict=True)]
 
 
 def _largest(row: Logits) -> int:

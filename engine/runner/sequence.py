@@ -19,6 +19,7 @@ from engine.runner.streams import Cells
 
 EARLY = 8  # a sequence asks for more context when the last such part of its own is reached,
 LEAST_EARLY = 64  # or so many tokens are left
+_STEADY = (Reuse.CHAT, Reuse.STEADY)
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +87,8 @@ class Sequence:
     @property
     def position(self) -> int:
         """The position of the first token that its cells do not hold; it must be no row of a span."""
+        if not self.spans:
+            return self.n_cached
         before = [span for span in self.spans if span.end <= self.n_cached]
         return self.n_cached - sum(span.chunk.n_tokens - span.chunk.n_pos for span in before)
 
@@ -97,7 +100,7 @@ class Sequence:
     @property
     def steady(self) -> bool:
         """Whether its numbers must be the same each time, so its prompt is computed in chunks between fixed borders."""
-        return self.reuse in (Reuse.CHAT, Reuse.STEADY)
+        return self.reuse in _STEADY
 
     @property
     def n_pending(self) -> int:
@@ -108,6 +111,14 @@ class Sequence:
     def decoding(self) -> bool:
         """Whether the next pass needs only its last token."""
         return self.n_generated > 0 and len(self.tokens) - self.n_cached == 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is decoding and need not wait."""
+        cells = self.cells
+        if cells is None or len(self.tokens) - cells.cached != 1 or not self.n_generated:
+            return False
+        return not self.waits
 
     @property
     def full(self) -> bool:
@@ -124,7 +135,7 @@ class Sequence:
     @property
     def waits(self) -> bool:
         """Whether it cannot go on before something comes: its reader, a grammar, or more context."""
-        return self.paused or self.sampler.waits or (self.full and self.asking)
+        return self.paused or self.sampler.waits or (self.asking and self.full)
 
     def extend(self, num_ctx: int) -> None:
         """Note how many tokens of context it may fill: the answer to its asking. If not more, it asks no more."""

@@ -81,4 +81,4 @@ def fits(needs: Sequence[int], shape: Shape) -> bool:
     """Whether sequences of these lengths fit into a shape."""
     if len(needs) > shape.streams:
         return False
-    return sum(needs) <= shape.cells if shape.unified else all(need <= shape.cells for need in needs)
+    return (sum(needs) if shape.unified else max(needs, default=0)) <= shape.cells

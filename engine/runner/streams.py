@@ -29,6 +29,7 @@ class CacheMemory(Protocol):
     can_cut: bool
     can_cut_states: bool
     can_shift: bool
+    packs: bool
     shape: Shape
 
     def remove(self, seq: int, start: int, end: int = -1) -> bool: ...
@@ -199,6 +200,11 @@ class Streams:
             known = KnownTokens(tokens, len(tokens) - 1, cells.known.on_grid, cells.known.owner)
             self.prompt_cache.store(CachedState(known, state))
 
+    @property
+    def makes_room(self) -> bool:
+        """Whether `make_room` has something to do, as small caches of windows need it."""
+        return self._memory.packs
+
     def make_room(self, cells: Cells, count: int) -> bool:
         """See that a sequence's next `count` tokens can be computed. False if its cells were lost instead."""
         if self._memory.make_room(cells.slot, count):
@@ -212,8 +218,8 @@ class Streams:
 
         llama.cpp cuts a pass at each gap, and each piece reads all weights. Moved are those whose states are smallest.
         """
-        slots = sorted(cells.slot for cells in decoding)
-        if self.shape.unified or len(slots) < 2 or slots[-1] - slots[0] == len(slots) - 1:
+        slots = [cells.slot for cells in decoding]
+        if len(slots) < 2 or self.shape.unified or max(slots) - min(slots) == len(slots) - 1:
             return
         wanted = self._window(set(slots))
         movers = [cells for cells in decoding if cells.slot not in wanted]

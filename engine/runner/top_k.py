@@ -18,25 +18,25 @@ def top_k_superset(logits: Logits, block: int, k: int) -> npt.NDArray[np.intp]:
 
     At least k blocks have a maximum as large as the k-th largest one, so that is a lower bound. A block is every n-th
     logit of a row, and so are the groups that it consists of: their maxima are those of columns, which numpy
-    vectorises. All logits are read once, then only the groups with one that reaches the bound.
+    vectorises. All logits of a large vocabulary are read once, then only the groups with one that reaches the bound.
     """
     n_rows, n_vocab = logits.shape
     n_blocks = n_vocab // block
     end = n_blocks * block  # those behind are in no block
     group = min(block, GROUP)
     width = n_blocks * min(block // group, 2)  # of the columns: wide ones keep numpy's inner loop long
-    n_groups = end // group
-    groups = logits[:, :end].reshape(n_rows, n_groups // width, group, width).max(axis=2).reshape(n_rows, n_groups)
-    blocks = groups.reshape(n_rows, block // group, n_blocks).max(axis=1)
-    bound = np.maximum(np.partition(blocks, n_blocks - k, axis=1)[:, n_blocks - k], LOWEST)
-    if np.isnan(blocks).any():  # a group with a NaN may have what reaches the bound, too
-        return np.flatnonzero(logits >= bound[:, None])
-    row, column = np.divmod(np.flatnonzero(groups >= bound[:, None]), n_groups)
+    groups = logits[:, :end].reshape(n_rows, -1, group, width).max(axis=2)
+    blocks = groups.reshape(n_rows, -1, n_blocks).max(axis=1)
+    blocks.partition(n_blocks - k, axis=1)
+    bound = np.maximum(blocks[:, n_blocks - k, None], LOWEST)
+    if block == group or np.isnan(blocks).any():  # a group with a NaN may have what reaches the bound, too
+        return np.flatnonzero(logits >= bound)
+    row, column = np.divmod((groups.reshape(n_rows, -1) >= bound).reshape(-1).nonzero()[0], end // group)
     piece, column = np.divmod(column, width)
     places = (row * n_vocab + piece * (group * width) + column)[:, None] + np.arange(group) * width
-    found: npt.NDArray[np.intp] = places[logits.reshape(-1)[places] >= bound[row, None]]
+    found: npt.NDArray[np.intp] = places[logits.reshape(-1)[places] >= bound[row]]
     if end < n_vocab:
-        row, column = np.nonzero(logits[:, end:] >= bound[:, None])
+        row, column = (logits[:, end:] >= bound).nonzero()
         found = np.concatenate([found, row * n_vocab + (end + column)])
     found.sort()
     return found

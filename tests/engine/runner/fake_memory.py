@@ -64,6 +64,7 @@ class FakeMemory:
         self.can_cut = kind != "recurrent"
         self.can_cut_states = kind == "plain"
         self.can_shift = can_shift and self.can_cut and kind != "ring"
+        self.packs = kind == "ring"
         self.window = WINDOW if kind in ("sliding", "ring") else 0
         self.ring = RING if kind == "ring" else 0
         self.refuses = refuses
