@@ -24,13 +24,15 @@ from bench.workload import EIGHT, SHORT, TINY_ONE, WARM_UP, Rounds, Side, interl
 from engine.loading.devices import compute_threads
 from engine.spawn import child_environment
 
+STEP_COST, SEQUENCE_COST = 0.15, 0.012  # milliseconds that a step of the loop may cost, and each sequence in it
 NO_PROMPT_CACHE = {"PRONK_PROMPT_CACHE_RAM": "0"}
 
 
 def compare(store: Path, models: Sequence[BenchModel], rounds: Rounds) -> Iterator[Figure]:
     """Every figure of our server. The models must be in `store`; the first one and tiny ones get the traffic."""
     yield from _starts(store, rounds)
-    yield _sampling()
+    yield from _sampling()
+    yield from _overhead()
     with LocalServer(store, **NO_PROMPT_CACHE) as server:
         yield from _alone(Memory(), our_target(server, models[0]), models[0], "", range(1))
     with LocalServer(store) as server:
@@ -86,12 +88,24 @@ def _alone(scenario: Scenario, target: Target, model: BenchModel, phase: str, tu
             yield measure.figure(model.label, phase, [values[measure.name] for values in rounds])
 
 
-def _sampling() -> Figure:
-    command = [sys.executable, "-m", "bench.sampling", str(Q8_0.gguf), str(compute_threads())]
-    output = subprocess.run(command, env=child_environment({}), check=True, stdout=subprocess.PIPE).stdout
-    ours, chains = msgspec.json.decode(output, type=tuple[list[float], list[float]])
-    name = "sampling for 8 sequences, 152k vocabulary, ms"
-    return ratio(name, [s * 1e3 for s in ours], [s * 1e3 for s in chains], Goal("<=", 0.40))
+def _sampling() -> Iterator[Figure]:
+    ours, chains = msgspec.json.decode(_output("bench.sampling", Q8_0), type=tuple[list[float], list[float]])
+    name = f"sampling for {EIGHT.streams} sequences, 152k vocabulary, ms"
+    yield ratio(name, [s * 1e3 for s in ours], [s * 1e3 for s in chains], Goal("<=", 0.40))
+    each = [s * 1e6 / EIGHT.streams for s in ours]
+    yield alone(f"sampling for {EIGHT.streams} sequences, 152k vocabulary, per token", "µs", each, Goal("<=", 40))
+
+
+def _overhead() -> Iterator[Figure]:
+    for count, seconds in msgspec.json.decode(_output("bench.overhead", TINYCHAT), type=dict[int, list[float]]).items():
+        name = f"{TINYCHAT.label}, step of the loop without llama.cpp's pass, {count} sequence{'s' * (count > 1)}"
+        yield alone(name, "ms", [s * 1e3 for s in seconds], Goal("<=", round(STEP_COST + SEQUENCE_COST * count, 3)))
+
+
+def _output(module: str, model: BenchModel) -> bytes:
+    """What one of our modules prints, in the environment of a server's child."""
+    command = [sys.executable, "-m", module, str(model.gguf), str(compute_threads())]
+    return subprocess.run(command, env=child_environment({}), check=True, stdout=subprocess.PIPE).stdout
 
 
 def _starts(store: Path, rounds: Rounds) -> Iterator[Figure]:
