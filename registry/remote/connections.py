@@ -28,6 +28,7 @@ REACH = "reach"
 PUBLIC = "public"
 """Response extension: whether it came from a public address."""
 _PORTS = {"http": 80, "https": 443}
+_PLAIN_HTTP = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")  # OpenSSL's words for an answer that is no TLS
 _NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
 PoolMaker = Callable[[ssl.SSLContext, Proxy | None], httpx.AsyncBaseTransport]
@@ -86,10 +87,21 @@ def reason(error: BaseException) -> str:
     """The text of the system error at the root, else the error's own text."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and (cause.errno or 0) > 0:
+        if isinstance(cause, ssl.SSLError):
+            return _tls_reason(cause)
+        if isinstance(cause, OSError) and (cause.errno or 0) > 0:
             return os.strerror(cause.errno or 0).lower()
         cause = cause.__cause__ or cause.__context__
     return str(error) or "the connection was closed"
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    """In the words of Go's clients, which people search for; an answer in plain HTTP calls for `insecure`."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"tls: failed to verify certificate: {error.verify_message}"
+    if error.reason in _PLAIN_HTTP:
+        return "http: server gave HTTP response to HTTPS client"
+    return f"tls: {(error.reason or str(error)).replace('_', ' ').lower()}"
 
 
 async def _answer_through(proxy: Proxy, pool: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:

@@ -65,6 +65,29 @@ async def test_a_server_that_hangs_up() -> None:
             await send(f"http://{server.host}/x", ssl.create_default_context(), [])
 
 
+async def test_a_registry_without_tls() -> None:
+    """The words are Go's: who searches for them finds `--insecure`."""
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unreachable, match=r"/x\": http: server gave HTTP response to HTTPS client$"):
+            await send(f"https://127.0.0.1:{port}/x", ssl.create_default_context(), [])
+
+
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What servers without TLS say to the first bytes of TLS."""
+    await reader.read(1)
+    writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+    server_side, _ = tls_contexts(tmp_path, "localhost")
+    async with serving(lambda _: Answer(), server_side) as server:
+        with pytest.raises(Unreachable, match=r"tls: failed to verify certificate: self-signed certificate$"):
+            await send(f"https://{server.host}/x", ssl.create_default_context(), [])
+
+
 async def test_proxies_that_cannot_be_used() -> None:
     url = httpx.URL("http://8.8.8.8/")
     async with Transport(url, Network(proxies=Proxies({"http": "socks4://127.0.0.1:1"}))) as transport:
