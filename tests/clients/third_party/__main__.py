@@ -1,8 +1,8 @@
 """`python -m tests.clients.third_party`: installs clients that other people write, and tries them on a real server.
 
-Each module of `python/` and `node/` is a client, or several of one maker. It takes its steps in a process of its own
-and prints a line of JSON for each. The exit code is 1 if a step fails, or, where the variable CI is set, if a client
-cannot be installed.
+Each module of `python/` and `node/` is a client, or several of one maker; a command written in Go is called by Python.
+It takes its steps in a process of its own and prints a line of JSON for each. The exit code is 1 if a step fails, or,
+where the variable CI is set, if a client cannot be installed.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tests.serving import ROOT, Served, serving
 HERE = Path(__file__).parent
 CACHE = ROOT / ".cache" / "clients"
 LONGEST = 900  # seconds for one installation, or for all steps of one client
+GGUF = ROOT / "tests" / "data" / "tinychat-f16.gguf"
 EMBEDDER = "embedder"
 PIP = ("--quiet", "--no-compile", "--retries=1", "--timeout=20")
 ALONE = {"HAYSTACK_TELEMETRY_ENABLED": "False", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
@@ -73,6 +74,8 @@ NODE = (
         ("ai", "@ai-sdk/openai", "@ai-sdk/openai-compatible", "@ai-sdk/anthropic", "ollama-ai-provider-v2", "zod"),
     ),
 )
+GO = (Client("ollama_go", ("github.com/ollama/ollama@latest",)),)
+CLIENTS = (*PYTHON, *NODE, *GO)
 
 
 def main() -> int:
@@ -82,7 +85,7 @@ def main() -> int:
     failed = False
     with tempfile.TemporaryDirectory(prefix="clients-") as folder, serving(Path(folder) / "models") as served:
         _prepare(served, Path(folder))
-        for client in (*PYTHON, *NODE):
+        for client in CLIENTS:
             if (options.quick and not client.quick) or (options.only and client.module.strip("_") not in options.only):
                 continue
             _say(f"{client.module.strip('_')}: begins")
@@ -100,7 +103,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.clients.third_party", description=__doc__.split("\n")[0])
-    names = [client.module.strip("_") for client in (*PYTHON, *NODE)]
+    names = [client.module.strip("_") for client in CLIENTS]
     parser.add_argument("--quick", action="store_true", help="only clients that are installed in seconds")
     parser.add_argument("--only", action="append", choices=sorted(set(names)), help="may be given several times")
     return parser
@@ -119,8 +122,12 @@ def _prepare(served: Served, folder: Path) -> None:
 
 def _steps(client: Client, served: Served) -> Iterator[dict[str, Any]]:
     """The lines that a client prints. One that breaks off is a failed step."""
-    command, folder = _installed_for_python(client) if client in PYTHON else _installed_for_node(client)
-    names = {"SERVER_URL": served.url, "OLLAMA_HOST": served.url, "OLLAMA_API_BASE": served.url}
+    install = (
+        _installed_for_python if client in PYTHON else _installed_for_node if client in NODE else _installed_for_go
+    )
+    command, folder = install(client)
+    names = {"SERVER_URL": served.url, "OLLAMA_HOST": served.url, "OLLAMA_API_BASE": served.url, "GGUF": str(GGUF)}
+    names |= {"GOBIN": str(CACHE / client.module)}
     own = {"LLM_USER_PATH": str(served.store.parent), "LLM_LOAD_PLUGINS": "llm-ollama"}
     env = os.environ | names | own | ALONE | {"EMBED_MODEL": EMBEDDER, "NO_PROXY": "127.0.0.1", "PYTHONPATH": ""}
     with tempfile.TemporaryFile("w+") as errors:
@@ -166,6 +173,21 @@ def _installed_for_node(client: Client) -> tuple[list[str], Path]:
     return [node, f"steps/{client.module}.mjs"], folder
 
 
+def _installed_for_go(client: Client) -> tuple[list[str], Path]:
+    """The command that takes the steps of a program written in Go, and the folder to run it in."""
+    go = shutil.which("go")
+    if go is None or not (shutil.which("cc") or shutil.which("gcc")):
+        raise NotInstalled("Go and a C compiler cannot be found")
+    folder = CACHE / client.module
+
+    def install() -> None:
+        environ = os.environ | {"GOBIN": str(folder), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "1"}
+        _run([go, "install", *client.packages], environ=environ)
+
+    _once(folder, client.packages, install)
+    return [sys.executable, "-m", f"python.{client.module}"], HERE
+
+
 def _once(folder: Path, packages: Iterable[str], install: Any) -> None:
     """Install unless the folder holds these packages from an earlier run. Raises NotInstalled."""
     mark, wanted = folder / ".installed", " ".join(packages)
@@ -181,8 +203,8 @@ def _once(folder: Path, packages: Iterable[str], install: Any) -> None:
     mark.write_text(wanted)
 
 
-def _run(command: Sequence[str], folder: Path | None = None) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=LONGEST)
+def _run(command: Sequence[str], folder: Path | None = None, environ: dict[str, str] | None = None) -> None:
+    subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, text=True, timeout=LONGEST)
 
 
 def _summary(steps: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
