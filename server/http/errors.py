@@ -207,8 +207,12 @@ ErrorObject = Callable[[ErrorInfo], dict[str, Any]]
 
 
 def plain_error(info: ErrorInfo) -> dict[str, Any]:
-    """The error object of Ollama's API, and of paths outside all APIs."""
-    return {"error": info.message}
+    """The error object of Ollama's API, and of paths outside all APIs.
+
+    For want of a key it has `status` too: of a 401, `ollama`, the command, shows only that.
+    """
+    told = {"error": info.message}
+    return told | {"status": info.message} if info.code in ("missing_api_key", "invalid_api_key") else told
 
 
 async def error_response(request: Request, error: Exception) -> Response:

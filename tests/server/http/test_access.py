@@ -74,7 +74,7 @@ async def test_the_shape_is_that_of_the_path(client: httpx.AsyncClient, path: st
     error = (await client.post(path, json={})).json()["error"]
     assert error["type"] == kind
     assert error["message"] == "an API key is needed, as the header `Authorization: Bearer KEY`"
-    assert (await client.post("/api/chat")).json() == {"error": error["message"]}
+    assert (await client.post("/api/chat")).json() == {"error": error["message"], "status": error["message"]}
 
 
 async def test_a_browser_may_ask_whether_it_may_ask(client: httpx.AsyncClient) -> None:
