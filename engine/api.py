@@ -384,7 +384,7 @@ class DeviceShare:
 class RunningModel:
     """A loaded model, as /api/ps shows it. Sizes in bytes, `expires_at` in Unix seconds (inf = forever).
 
-    Beyond its `size` its `prompt_cache` may take up to so many bytes with time.
+    Beyond its `size` its `prompt_cache` may take up to so many bytes with time; `prompt_cache_disk` are on disk.
     `stats` are at most a second old while it computes. `name` is the one last asked for; `others` are further names of
     the same weights that were, with their digests.
     """
@@ -399,6 +399,7 @@ class RunningModel:
     devices: tuple[DeviceShare, ...] = ()
     others: tuple[tuple[str, str], ...] = ()
     prompt_cache: int = 0
+    prompt_cache_disk: int = 0
 
 
 @dataclass(slots=True, frozen=True)

@@ -79,6 +79,16 @@ class DeviceBuffers(msgspec.Struct, array_like=True, frozen=True):
     compute: int = 0
 
 
+class StateFiles(msgspec.Struct, array_like=True, frozen=True):
+    """Where a model's states are on disk: a folder that its process reads and the server writes.
+
+    A file of more than `limit` bytes is not kept.
+    """
+
+    folder: str
+    limit: int
+
+
 class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """Load one model. `n_ctx` is the largest context of one sequence, `n_cells` the size of the cache they share.
 
@@ -96,6 +106,8 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     most `row_cache` bytes.
 
     `swa_full`: layers with a sliding window have caches as large as the others, not only for their windows.
+
+    `disk_cache`: where states of finished sequences are kept beyond the process's life, None for nowhere.
     """
 
     path: str
@@ -122,6 +134,7 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     image_max_tokens: int = -1
     row_cache: int = 0
     swa_full: bool = False
+    disk_cache: StateFiles | None = None
 
 
 class BackendDevice(msgspec.Struct, frozen=True):
@@ -309,6 +322,12 @@ class Pause(msgspec.Struct, array_like=True, frozen=True, tag=12):
     paused: bool
 
 
+class WriteStates(msgspec.Struct, array_like=True, frozen=True, tag=20):
+    """Write what finished sequences left to the disk, as the model will be unloaded. Answered by `StatesWritten`."""
+
+    id: int
+
+
 class Tokenize(msgspec.Struct, array_like=True, frozen=True, tag=4):
     """Ask for a text's tokens; more than `limit` are only counted. Answered by `Tokens`.
 
@@ -343,7 +362,19 @@ class Ping(msgspec.Struct, array_like=True, frozen=True, tag=6):
 
 
 ToRunner = (
-    LoadModel | Submit | Constrain | Cancel | Pause | Resize | Extend | Tokenize | Detokenize | Ping | Embed | Rerank
+    LoadModel
+    | Submit
+    | Constrain
+    | Cancel
+    | Pause
+    | Resize
+    | Extend
+    | WriteStates
+    | Tokenize
+    | Detokenize
+    | Ping
+    | Embed
+    | Rerank
 )
 
 
@@ -429,7 +460,8 @@ class Done(msgspec.Struct, array_like=True, frozen=True, tag=37):
     """An answer has ended. Times are nanoseconds; `prompt_cached` of the `prompt_tokens` needed no evaluation.
 
     `stop` is the stop text that ended it, "" if none did. `prompt_cut` tokens more were cut out of the prompt.
-    It waited `queued_ns` for its place. `tier` of the prompt cache had the cached tokens: "stream", "memory" or "".
+    It waited `queued_ns` for its place. `tier` of the prompt cache had the cached tokens: "stream", "memory", "disk" or
+    "".
     """
 
     id: int
@@ -543,6 +575,12 @@ class Resized(msgspec.Struct, array_like=True, frozen=True, tag=48):
     done: bool
 
 
+class StatesWritten(msgspec.Struct, array_like=True, frozen=True, tag=60):
+    """Answer to `WriteStates`: what could be written is."""
+
+    id: int
+
+
 FromRunner = (
     Hello
     | Loading
@@ -562,6 +600,7 @@ FromRunner = (
     | QueuePlace
     | PromptProgress
     | Resized
+    | StatesWritten
     | LogLine
 )
 

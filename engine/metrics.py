@@ -95,7 +95,8 @@ QUERIED_TOKENS = Family(
 HIT_TOKENS = Family(
     "counter",
     "pronk_prompt_cache_hit_tokens_total",
-    "those of them that were, by `tier`: `stream` (the KV cache) or `memory` (`PRONK_PROMPT_CACHE_RAM`)",
+    "those of them that were, by `tier`: `stream` (the KV cache), `memory` (`PRONK_PROMPT_CACHE_RAM`) or `disk` "
+    "(`PRONK_PROMPT_CACHE_DISK`)",
     ("model", "tier"),
 )
 QUEUE_TIME = Family(
@@ -147,6 +148,9 @@ COMPUTED = Family(
 CELLS = Family("gauge", "pronk_kv_cache_cells", "tokens for which a model's KV cache has room", _MODEL)
 USED_CELLS = Family("gauge", "pronk_kv_cache_used_cells", "those of them that are taken", _MODEL)
 CACHED = Family("gauge", "pronk_prompt_cache_tokens", "tokens of finished answers that others can begin with", _MODEL)
+DISK_BYTES = Family(
+    "gauge", "pronk_prompt_cache_disk_bytes", "what `PRONK_PROMPT_CACHE_DISK` has of all models, loaded or not"
+)
 OF_STATS = {
     RUNNING: "running",
     WAITING: "waiting",

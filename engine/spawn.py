@@ -7,7 +7,7 @@ import fcntl
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,17 +18,21 @@ WITHHELD: Final = ("GGML_BACKEND_PATH",)  # llama.cpp would load a library from 
 OWN_PATH: Final = str(Path(__file__).absolute().parents[1])
 
 
-async def start_child(module: str, environ: Mapping[str, str]) -> tuple[asyncio.subprocess.Process, socket.socket]:
+async def start_child(
+    module: str, environ: Mapping[str, str], further: Sequence[int] = ()
+) -> tuple[asyncio.subprocess.Process, socket.socket]:
     """Start `python -m module FD` in a session of its own; returns the process and our end of its socket.
 
-    FD is the number of the child's end. The child gets what `child_environment` leaves of `environ`. Raises OSError.
+    FD is the number of the child's end; behind it come `further` descriptors that it gets, which the caller closes. The
+    child gets what `child_environment` leaves of `environ`. Raises OSError.
     """
-    ours, theirs = _socket_pair()
+    ours, theirs = socket_pair()
+    ours.setblocking(False)
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-P", "-m", module, str(theirs)),  # -P: never import from where we were started
-            pass_fds=[theirs],
+            *("-P", "-m", module, *map(str, (theirs, *further))),  # -P: never import from where we were started
+            pass_fds=[theirs, *further],
             env=child_environment(environ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -42,13 +46,12 @@ async def start_child(module: str, environ: Mapping[str, str]) -> tuple[asyncio.
     return process, ours
 
 
-def _socket_pair() -> tuple[socket.socket, int]:
+def socket_pair() -> tuple[socket.socket, int]:
     """Our end of a socket pair, and the file descriptor of the child's.
 
     That is never 0 to 2, even if we have no standard streams: the child gets /dev/null there.
     """
     ours, theirs = socket.socketpair()
-    ours.setblocking(False)
     with theirs:
         return ours, fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
 

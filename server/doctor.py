@@ -19,6 +19,7 @@ from typing import Any
 from engine import cpu_variant, selftest
 from engine.loading import devices
 from engine.loading.devices import Device
+from engine.loading.state_folder import holdings
 from engine.selftest import Outcome, SelfTest, remedy
 from engine.spawn import child_environment
 from modelfile.backends import VARIANT
@@ -82,6 +83,7 @@ def examine(settings: Settings, *, verify: bool, progress: Progress) -> Iterator
     yield _memory()
     yield _container()
     yield from _models(settings, verify=verify, progress=progress)
+    yield from _prompts(settings)
     yield from asyncio.run(_network(settings))
     yield environment(settings)
 
@@ -196,6 +198,27 @@ def _space(folder: Path) -> Finding:
     text = f"{folder}{'' if space.exists else ' (will be made)'}, writable, {binary_size(space.free)} free"
     level = Level.WRONG if space.free < NO_SPACE else Level.NOTE if space.free < LITTLE_SPACE else Level.OK
     return Finding("models", level, text + ("" if level is Level.OK else ", little room"), details=details)
+
+
+def _prompts(settings: Settings) -> Iterator[Finding]:
+    """What the prompt cache on disk has, where there is one."""
+    if settings.disk_cache is None:
+        return
+    folder, limit = settings.disk_cache
+    try:
+        count, size = holdings(folder)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        yield Finding("prompts", Level.NOTE, f"{folder} cannot be read: {reason}", details={"folder": str(folder)})
+        return
+    problem = unwritable_folder(folder)
+    details = {"folder": str(folder), "states": count, "bytes": size, "limit": limit, "writable": problem is None}
+    if problem is not None:
+        text = f"{problem[0]} cannot be written: {problem[1]}; prompts are not kept on disk"
+        yield Finding("prompts", Level.NOTE, text, details=details)
+        return
+    text = f"{folder}: {_count(count, 'state')}, {binary_size(size)} of {binary_size(limit)}"
+    yield Finding("prompts", Level.OK, text, details=details)
 
 
 def _store(store: Store, *, verify: bool, progress: Progress) -> Finding:

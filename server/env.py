@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 from server.duration import parse_duration
 
@@ -14,6 +16,7 @@ TRUE = ("1", "t", "T", "TRUE", "true", "True")
 FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _YES = ("yes", "y", "on")
 CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)(i?B)?", re.IGNORECASE)
 _MOST_PORT = 65535
 _LARGEST = (1 << 63) - 1
 _MOST_SECONDS = 1 << 53
@@ -78,6 +81,29 @@ def parse_uint(text: str) -> int:
     if (number := int(text)) > _LARGEST:
         raise ValueError("must be a whole number that is not so large")
     return number
+
+
+def parse_size(text: str) -> int:
+    """Bytes: a number alone, or with a unit: `20GiB` and `20G` are 20 × 2^30, `20GB` is 20 × 10^9."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("must be a size")
+    base = 1000 if (match[3] or "").upper() == "B" else 1024
+    return int(float(match[1]) * base ** " KMGT".index((match[2] or " ").upper()))
+
+
+def parse_folder_and_size(text: str) -> tuple[Path, int] | None:
+    """An absolute folder, a colon, and a size, as in `/var/cache/pronk:20GiB`; None for size 0 or `off`."""
+    if text.lower() == "off":
+        return None
+    folder, _, size = text.rpartition(":")
+    try:
+        path = Path(folder).expanduser()
+    except RuntimeError:
+        raise ValueError("no home folder is known") from None
+    if not path.is_absolute():
+        raise ValueError("must be an absolute folder, a colon and a size")
+    return (path, parse_size(size)) if parse_size(size) else None
 
 
 def parse_seconds(text: str) -> float:

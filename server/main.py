@@ -132,6 +132,7 @@ def build_engine(settings: Settings) -> Engine:
         least_context=settings.least_context,
         sched_spread=settings.sched_spread,
         prompt_cache=settings.prompt_cache,
+        disk_cache=settings.disk_cache,
         image_cache=settings.image_cache,
         watchdog=settings.watchdog,
         unread_timeout=settings.unread_timeout,

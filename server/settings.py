@@ -181,6 +181,14 @@ class Settings:
         "from memory",
         "bytes of memory that each model may use for prompts seen before, beside its KV cache; 0: none",
     )
+    disk_cache: tuple[Path, int] | None = variable(
+        "PRONK_PROMPT_CACHE_DISK",
+        env.parse_folder_and_size,
+        None,
+        "off",
+        "a folder and the bytes that prompts seen before may take in it, as in `/var/cache/pronk:20GiB`: they outlive "
+        "the model's process and the server, see [memory](memory.md#prompts-on-disk)",
+    )
     image_cache: int = variable(
         "PRONK_IMAGE_CACHE",
         env.parse_uint,

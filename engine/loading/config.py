@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from engine.loading.memory import Limits
 from engine.loading.sizes import UNQUANTIZED, CacheTypes
@@ -14,7 +15,8 @@ from modelfile.watchdog import PATIENCE
 class PoolConfig:
     """Limits of all processes together: times in seconds, sizes in bytes.
 
-    0 for a number of sequences or models, and None, let the machine decide. A child that gives no sign of life for
+    0 for a number of sequences or models, and None, let the machine decide; `disk_cache` is a folder and the bytes that
+    states may take there, None for nowhere. A child that gives no sign of life for
     `watchdog` seconds is killed; an answer of which nothing is read for `unread_timeout` seconds is cancelled if others
     wait for its place. `environ` is the server's environment.
     """
@@ -33,6 +35,7 @@ class PoolConfig:
     sched_spread: bool = False
     swa_full: bool = False
     prompt_cache: int | None = None
+    disk_cache: tuple[Path, int] | None = None
     image_cache: int = 256 << 20
     watchdog: float = PATIENCE
     unread_timeout: float = 60.0

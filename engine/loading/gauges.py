@@ -26,13 +26,17 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolState:
-    """The loaded models, and how many are being loaded. `waiting` requests wait for theirs, at most `max_queue`."""
+    """The loaded models, and how many are being loaded. `waiting` requests wait for theirs, at most `max_queue`.
+
+    `disk_cache`: bytes of the prompt cache on disk.
+    """
 
     models: Sequence[ModelState]
     loading: int
     waiting: int
     max_queue: int
     gpus: Sequence[Device]
+    disk_cache: int = 0
 
 
 def gauges(state: PoolState) -> list[Metric]:
@@ -55,6 +59,7 @@ def gauges(state: PoolState) -> list[Metric]:
         metrics.QUEUE.now(state.waiting),
         metrics.QUEUE_LIMIT.now(state.max_queue),
         *(metric.now(_sums(state, field)) for metric, field in metrics.OF_STATS.items()),
+        metrics.DISK_BYTES.now(state.disk_cache),
         metrics.PLANNED_BYTES.now(planned),
         metrics.REAL_BYTES.now(real),
         metrics.RESIDENT_BYTES.now(resident),

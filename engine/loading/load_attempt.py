@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
+
+import msgspec
 
 from engine.errors import LoadCrashed, LoadFailed
 from engine.loading.config import PoolConfig
@@ -17,7 +20,8 @@ from engine.loading.memory import MemoryPlan
 from engine.loading.process import RunnerProcess
 from engine.loading.spare import SpareProcess
 from engine.loading.state import LoadSpec
-from engine.messages import Loaded, LoadModel
+from engine.loading.state_folder import StateFolder
+from engine.messages import Loaded, LoadModel, StateFiles
 from engine.model import Model
 
 _INCOMPATIBLE = (
@@ -30,7 +34,7 @@ class LoadAttempt:
     """The attempt `number` (from 1; later ones are leaner) to load a model as `spec` says.
 
     `identity` is what crashes are counted under, `planned` the bytes that it takes, once that is planned. Whoever
-    `run`s it and gets no model must `end` it.
+    `run`s it and gets no model must `end` it. Its states are kept in `states`, if there is such a folder.
     """
 
     def __init__(
@@ -42,11 +46,12 @@ class LoadAttempt:
         config: PoolConfig,
         spare: SpareProcess,
         crashes: LoadCrashes,
+        states: StateFolder | None = None,
     ) -> None:
         self.model, self.weights, self.spec, self.number = model, weights, spec, number
         self.identity: Hashable = None
         self.planned: int | None = None
-        self._config, self._spare, self._crashes = config, spare, crashes
+        self._config, self._spare, self._crashes, self._states = config, spare, crashes, states
         self._process: RunnerProcess | None = None
 
     @property
@@ -76,21 +81,30 @@ class LoadAttempt:
         flash_attention = self._config.flash_attention
         message = await asyncio.to_thread(load_message, self.model, self.weights, spec, planned, flash_attention)
         self._process.model = self.model.name.shortest
-        report = await self._loaded(self._process, lean_message(message, self.number))
+        message = lean_message(message, self.number)
+        if self._states is not None and self.number == 1 and planned.generates:
+            files = await asyncio.to_thread(state_files, self._states, self.model)
+            message = msgspec.structs.replace(message, disk_cache=files)
+        report = await self._loaded(self._process, message)
         return LoadedModel.of(self.model, self._process, self.spec, planned, report), planned
 
     async def _loaded(self, process: RunnerProcess, message: LoadModel) -> Loaded:
         """What the process reports. One that hangs is replaced, once."""
         try:
             try:
-                return await process.load(message, self._config.load_timeout)
+                return await self._load(process, message)
             except LoadFailed:
                 if not process.hung:
                     raise
                 self._process = await self._spare.replace(process)
-                return await self._process.load(message, self._config.load_timeout)
+                return await self._load(self._process, message)
         except LoadCrashed as error:
             raise LoadFailed(await self._crashes.died(self.identity, self.model.name.shortest, error)) from None
+
+    async def _load(self, process: RunnerProcess, message: LoadModel) -> Loaded:
+        if message.disk_cache is not None and self._states is not None:
+            process.keep_states_in(self._states, weights_digest(self.model))
+        return await process.load(message, self._config.load_timeout)
 
     async def end(self) -> None:
         """End the process, if there is one."""
@@ -103,3 +117,13 @@ class LoadAttempt:
         if isinstance(error, OSError):  # its own text may have a path of the server
             text = f"the runner could not be started: {error.strerror or type(error).__name__}"
         return text + _INCOMPATIBLE.format(name=self.model.name.shortest) if "failed to load model" in text else text
+
+
+def weights_digest(model: Model) -> str:
+    """The digest of a model's weights, hexadecimal."""
+    return model.weights.name.rpartition("-")[2]
+
+
+def state_files(states: StateFolder, model: Model) -> StateFiles:
+    """Where a model's states are kept on disk. Blocking."""
+    return StateFiles(os.fspath(states.open_for(weights_digest(model))), states.limit)

@@ -41,6 +41,7 @@ class LoadedNames:
             loop.call_soon_threadsafe(self._changed.set)
 
         self._store.changed = changed
+        self._changed.set()  # what went while no server ran has left states on disk
         self._task = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -73,7 +74,7 @@ class LoadedNames:
             self._changed.clear()
             keys = self._pool.keys()
             self._used = {used: key for used, key in self._used.items() if key in keys}
-            if not keys:
+            if not keys and self._pool.states is None:
                 continue
             named = await asyncio.to_thread(self._named)
             for key in keys - set(named):
@@ -81,8 +82,13 @@ class LoadedNames:
             self._others = await asyncio.to_thread(self._replacements, dict(self._used), named)
 
     def _named(self) -> dict[str, set[ModelName]]:
-        """The names of the models that need a blob, by its path. Blocking."""
-        return {str(self._store.blob_path(digest)): names for digest, names in self._store.digests().items() if names}
+        """The names of the models that need a blob, by its path. States on disk of others are removed. Blocking."""
+        states = self._pool.states
+        kept = set() if states is None else states.digests
+        users = {digest: names for digest, names in self._store.digests().items() if names}
+        if states is not None:
+            states.forget(kept - {digest.hex for digest in users})
+        return {str(self._store.blob_path(digest)): names for digest, names in users.items()}
 
     def _replacements(self, used: Mapping[_Loaded, str], named: Mapping[str, set[ModelName]]) -> dict[_Loaded, _Loaded]:
         """The names to show for models whose own name leads to other weights or is gone. Blocking."""

@@ -31,7 +31,7 @@ from engine.loading.devices import Device
 from engine.loading.gauges import ModelState, PoolState, gauges
 from engine.loading.lease import Lease
 from engine.loading.ledger import Ledger
-from engine.loading.load_attempt import LoadAttempt
+from engine.loading.load_attempt import LoadAttempt, weights_digest
 from engine.loading.loaded_model import LoadedModel, shown_plan
 from engine.loading.memory import MemoryPlan
 from engine.loading.planner import LoadPlanner
@@ -51,6 +51,7 @@ from engine.loading.state import (
     State,
     Unload,
 )
+from engine.loading.state_folder import StateFolder, open_folder
 from engine.metrics import EngineMetrics
 from engine.model import Model
 from engine.progress import INTERVAL, Watch
@@ -63,6 +64,8 @@ LOADED_PER_DEVICE = 3  # models, unless the configuration says how many
 MOST_LOADS = 4  # side by side; a load keeps one core busy, or a disk
 LONG_LOAD = 1 << 30  # bytes; the log tells of such a load when it begins
 SPARE_DELAY = 2.0  # seconds from the end of a load to the start of the next spare process
+UNLOAD_PATIENCE = 5.0  # seconds that a model which is unloaded has to write what is not on disk yet,
+STOP_PATIENCE = 3.0  # and all models where the server stops
 log = logging.getLogger("pronk.engine")
 
 
@@ -96,6 +99,7 @@ class RunnerPool:
         self._crashes = LoadCrashes(self._run_self_test)
         self._deaths = Deaths()
         self._told_containment = False
+        self._states: StateFolder | None = None
         self.stopping = False
 
     @property
@@ -112,6 +116,9 @@ class RunnerPool:
         """Look at the machine and start the spare process."""
         await self._planner.start()
         config = self._config
+        if config.disk_cache is not None:
+            self._states = await asyncio.to_thread(open_folder, *config.disk_cache)
+            self._spare.keep_states = self._states is not None
         max_loaded = config.max_loaded_models or LOADED_PER_DEVICE * max(1, len(self.gpus))
         max_loads = min(devices.usable_processors(), MOST_LOADS)
         self._ledger = Ledger.of(self._planner.host, self.gpus, config.gpu_overhead)
@@ -138,6 +145,7 @@ class RunnerPool:
             load.cancel()
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
         processes = [loaded.process for loaded in self._loaded.values()]
+        await asyncio.gather(*(process.write_states(STOP_PATIENCE) for process in processes))
         for loaded in self._loaded.values():
             self._tell_unload(loaded, UnloadReason.SERVER_STOPS)
         self._loaded.clear()
@@ -145,6 +153,8 @@ class RunnerPool:
         await asyncio.gather(self._spare.close(), *(process.close() for process in processes))
         await self._crashes.close()
         await asyncio.gather(*self._tasks)
+        if self._states is not None:
+            self._states.close()
 
     @asynccontextmanager
     async def lease(
@@ -258,6 +268,11 @@ class RunnerPool:
                 lease.give_up(now)
                 self._apply(self._scheduler.finished(ticket, now))
 
+    @property
+    def states(self) -> StateFolder | None:
+        """The prompt cache on disk, None if there is none."""
+        return self._states
+
     def expire(self, key: str, reason: UnloadReason = UnloadReason.REQUESTED) -> None:
         """Unload a model as soon as nothing runs in it."""
         self._apply(self._scheduler.expire(key, time.monotonic(), reason))
@@ -287,8 +302,16 @@ class RunnerPool:
     def running(self) -> list[RunningModel]:
         """The loaded models, in the order in which they were loaded."""
         now = time.monotonic()
-        ready = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
-        return [self._loaded[view.key].shown(view, now) for view in ready if view.key in self._loaded]
+        views = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
+        ready = [(view, self._loaded[view.key]) for view in views if view.key in self._loaded]
+        states = self._states
+        if states is None:
+            return [loaded.shown(view, now) for view, loaded in ready]
+        sizes = [states.size_of(weights_digest(loaded.model)) for _, loaded in ready]
+        return [
+            replace(loaded.shown(view, now), prompt_cache_disk=size)
+            for (view, loaded), size in zip(ready, sizes, strict=True)
+        ]
 
     def loading(self) -> list[LoadingModel]:
         """The models that are being loaded, in the order in which that began."""
@@ -308,6 +331,7 @@ class RunnerPool:
             waiting=self._scheduler.waiting,
             max_queue=self._config.max_queue,
             gpus=self.gpus,
+            disk_cache=0 if self._states is None else self._states.size,
         )
         return [*self._metrics.computed(), *await asyncio.to_thread(gauges, state)]
 
@@ -428,7 +452,7 @@ class RunnerPool:
         REQUEST_ID.set(spec.trace_id)  # the task may have been started by another request, whose end made room
         started = time.monotonic()
         model, weights = self._requested[key]
-        attempt = LoadAttempt(model, weights, spec, number, self._config, self._spare, self._crashes)
+        attempt = LoadAttempt(model, weights, spec, number, self._config, self._spare, self._crashes, self._states)
         self._attempts[key] = attempt
         try:
             loaded, plan = await attempt.run(self._plan)
@@ -529,6 +553,7 @@ class RunnerPool:
     async def _unload(self, action: Unload) -> None:
         started = time.monotonic()
         loaded = self._loaded.pop(action.key)
+        await loaded.process.write_states(UNLOAD_PATIENCE)
         await loaded.process.close()
         now = time.monotonic()
         values: dict[str, str | float | None] = {}

@@ -6,7 +6,9 @@ import asyncio
 import itertools
 import logging
 import math
+import os
 import signal
+import socket
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +31,8 @@ from engine.fair_queue import CACHE_OWNER, asking
 from engine.loading import devices
 from engine.loading.crashes import died_loading, how_it_ended
 from engine.loading.deaths import OUT_OF_MEMORY_KILLS
+from engine.loading.state_folder import StateFolder
+from engine.loading.state_receiver import StateReceiver
 from engine.loading.token_stream import TokenStream
 from engine.messages import (
     FRAME_HEADER,
@@ -58,15 +62,17 @@ from engine.messages import (
     Report,
     Resize,
     Resized,
+    StatesWritten,
     Submit,
     Text,
     Tokenize,
     Tokens,
     ToRunner,
+    WriteStates,
     encode_frame,
     take_events,
 )
-from engine.spawn import start_child
+from engine.spawn import socket_pair, start_child
 from engine.stats import NO_STATS, Stats
 from modelfile.containment import NOT_CONTAINED, Containment
 from modelfile.crashes import CRASHES, name_of
@@ -130,17 +136,32 @@ class RunnerProcess(asyncio.Protocol):
         self._process: asyncio.subprocess.Process | None = None
         self._watchdog: asyncio.Task[None] | None = None
         self._exit_task: asyncio.Task[None] | None = None
+        self._states_sock: socket.socket | None = None
+        self._receiver: StateReceiver | None = None
 
     @classmethod
-    async def spawn(cls, environ: Mapping[str, str], patience: float = PATIENCE) -> RunnerProcess:
+    async def spawn(
+        cls, environ: Mapping[str, str], patience: float = PATIENCE, *, keeps_states: bool = False
+    ) -> RunnerProcess:
         """Start a child. It gets what `child_environment` leaves of `environ`. Raises OSError.
 
         It is killed when it gives no sign of life for `patience` seconds; inf: never. Before it has loaded a model it
-        only must not be stopped.
+        only must not be stopped. `keeps_states`: it has a second socket, for `keep_states_in`.
         """
         OUT_OF_MEMORY_KILLS.begin()
         self = cls(patience)
-        self._process, ours = await start_child("engine.runner", environ)
+        further: list[int] = []
+        if keeps_states:
+            self._states_sock, theirs = socket_pair()
+            further.append(theirs)
+        try:
+            self._process, ours = await start_child("engine.runner", environ, further)
+        except BaseException:
+            self._close_states()
+            raise
+        finally:
+            for descriptor in further:
+                os.close(descriptor)
         transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         self._transport = transport
         log.debug("process started", extra=fields(pid=self.pid))
@@ -179,6 +200,26 @@ class RunnerProcess(asyncio.Protocol):
     def cause(self) -> str:
         """The signal of a crash that ended it, such as `SIGSEGV (Segmentation fault)`; else empty."""
         return name_of(self._signal) if self._signal in CRASHES else ""
+
+    @property
+    def keeps_states(self) -> bool:
+        """Whether its states may be kept on disk."""
+        return self._states_sock is not None or self._receiver is not None
+
+    def keep_states_in(self, folder: StateFolder, digest: str) -> None:
+        """Keep states in the part of a folder that is for weights of this digest, from its load on."""
+        if self._states_sock is not None:
+            self._receiver = StateReceiver(self._states_sock, folder, digest)
+            self._states_sock = None
+
+    async def write_states(self, seconds: float) -> None:
+        """Have what finished requests left written to the disk, as far as that takes no longer."""
+        if self._receiver is None or self.loaded is None or not self.usable:
+            return
+        message_id = next(self._ids)
+        with suppress(TimeoutError, RunnerDied):
+            async with asyncio.timeout(seconds):
+                await self._ask(message_id, WriteStates(message_id))
 
     async def load(self, spec: LoadModel, stall_timeout: float) -> Loaded:
         """Load the model. Raises LoadFailed: refused, ended, or no progress for `stall_timeout` seconds (inf: wait)."""
@@ -388,7 +429,13 @@ class RunnerProcess(asyncio.Protocol):
         values = {"pid": self.pid, "model": self.model or None, "ending": self.ending or None}
         log.debug("process ended", extra=fields(**values, request_id=None))
         await asyncio.wait((ended, closed))  # a process that waits for a disk cannot be killed
+        self._close_states()
         self.exited.set()
+
+    def _close_states(self) -> None:
+        if self._states_sock is not None:
+            self._states_sock.close()
+            self._states_sock = None
 
     def give_up(self, reason: str) -> None:
         """Kill the child for a `reason`. All requests fail as soon as it has ended, or soon even if it does not."""
@@ -468,6 +515,7 @@ class RunnerProcess(asyncio.Protocol):
                 Tokens(id=message_id)
                 | Text(id=message_id)
                 | Resized(id=message_id)
+                | StatesWritten(id=message_id)
                 | Embedded(id=message_id)
                 | Reranked(id=message_id)
                 | Failed(id=message_id)

@@ -20,7 +20,7 @@ class SpareProcess:
 
     `watchdog` is the patience with each of them, in seconds. `greeted` is called with a process that has told what the
     library does on this machine, before it is given out; one that does not tell within `hello_timeout` seconds is given
-    out all the same: if it hangs, its load will notice.
+    out all the same: if it hangs, its load will notice. `keep_states`: processes can have states kept on disk.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class SpareProcess:
         hello_timeout: float,
         greeted: Callable[[RunnerProcess], None],
     ) -> None:
+        self.keep_states = False
         self._environ = environ
         self._watchdog = watchdog
         self._hello_timeout = min(hello_timeout, HELLO_TIMEOUT)
@@ -84,7 +85,7 @@ class SpareProcess:
             raise
 
     async def _spawn(self) -> RunnerProcess:
-        return await RunnerProcess.spawn(self._environ, self._watchdog)
+        return await RunnerProcess.spawn(self._environ, self._watchdog, keeps_states=self.keep_states)
 
     async def _await_hello(self, process: RunnerProcess) -> None:
         with suppress(TimeoutError):

@@ -1,4 +1,6 @@
-"""Entry point of a model's child process: `python -m engine.runner FD`, FD being its end of a socket pair.
+"""Entry point of a model's child process: `python -m engine.runner FD [FD]`, FD being its end of a socket pair.
+
+The second one is for states that the server keeps on disk.
 
 It imports llama.cpp, sends `Hello` and waits for one `LoadModel`: a spare child has all slow imports behind it.
 """
@@ -27,9 +29,10 @@ def main() -> None:
 
     from engine.runner.child import run  # deferred: slow, and the parent may die meanwhile
 
-    parent = socket.socket(fileno=int(sys.argv[1]))
-    parent.set_inheritable(False)  # what a library starts must not keep it open
-    run(parent, containment)
+    parent, *others = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    for sock in (parent, *others):
+        sock.set_inheritable(False)  # what a library starts must not keep it open
+    run(parent, containment, next(iter(others), None))
 
 
 if __name__ == "__main__":

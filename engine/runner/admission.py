@@ -80,6 +80,8 @@ class Admission:
         if len(self.running) >= self.budget.streams:
             return None
         for seq in self.waiting.in_turn(self.running):
+            if self._awaits_state(seq):
+                continue
             if not self.running:
                 return seq
             if self._has_prefix_coming(seq):
@@ -102,7 +104,7 @@ class Admission:
     def _share(self) -> None:
         """Let a client that has waited for long have the place of another's sequence, if that has two more than it."""
         seq = next(self.waiting.in_turn(self.running))
-        if time.perf_counter() - seq.arrived < SHARE_PATIENCE:
+        if time.perf_counter() - seq.arrived < SHARE_PATIENCE or self._awaits_state(seq):
             return
         victim = surplus(self.running, seq.client)
         if victim is None:
@@ -129,7 +131,9 @@ class Admission:
             seq.saved = None
         else:
             border = 0 if self._context.can_cut_states else self._border(seq)
-            seq.cells = self._streams.acquire(seq.tokens, seq.n_prompt, seq.reuse, seq.owner)
+            read = None if seq.fetch is None else seq.fetch.entry
+            seq.cells = self._streams.acquire(seq.tokens, seq.n_prompt, seq.reuse, seq.owner, read)
+            seq.fetch = None
             seq.border = border if border >= seq.n_cached + WORTH_WAITING else 0
         if seq.n_reused < 0:
             seq.n_reused, seq.tier = seq.n_cached, seq.cells.tier
@@ -139,6 +143,13 @@ class Admission:
         counts = {"prompt_tokens": seq.n_prompt, "cached_tokens": seq.n_cached, "running": len(self.running)}
         log_event(seq.trace_id, "sequence admitted", seq=seq.id, slot=seq.cells.slot, **counts)
         return True
+
+    def _awaits_state(self, seq: Sequence) -> bool:
+        """Whether a sequence's beginning is being read from the disk. That begins when its turn has come."""
+        if not seq.sought:
+            seq.sought = True
+            seq.fetch = None if seq.cells is not None else self._streams.seek(seq.tokens, seq.reuse, seq.owner)
+        return seq.fetch is not None and not seq.fetch.done
 
     def _border(self, seq: Sequence) -> int:
         """Where a prompt parts from others that are known. Steady ones are divided at their own borders alone."""

@@ -34,6 +34,7 @@ from engine.messages import (
     Tokenize,
     Tokens,
     ToRunner,
+    WriteStates,
     frames,
     to_runner_decoder,
 )
@@ -75,6 +76,16 @@ class RowsReady:
 
 
 @dataclass(frozen=True, slots=True)
+class StateRead:
+    """A state was read from the disk, or could not be: the loop should look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatesDue:
+    """The loop should look for states that nobody has used for a while."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadPrompt:
     """A request whose media have become tokens and spans."""
 
@@ -88,7 +99,19 @@ class ReadPrompt:
         return self.message.client
 
 
-Item = Sequence | PoolJob | Cancel | Pause | LateGrammar | RowsReady | Resize | Extend
+Item = (
+    Sequence
+    | PoolJob
+    | Cancel
+    | Pause
+    | LateGrammar
+    | RowsReady
+    | StateRead
+    | StatesDue
+    | Resize
+    | Extend
+    | WriteStates
+)
 """What the loops get."""
 
 
@@ -171,6 +194,14 @@ class Channel:
         """Wake the loop. Safe from any thread."""
         self._inbox.put(RowsReady())
 
+    def state_read(self) -> None:
+        """Wake the loop. Safe from any thread."""
+        self._inbox.put(StateRead())
+
+    def states_due(self) -> None:
+        """Have the loop look for states to write. Safe from any thread."""
+        self._inbox.put(StatesDue())
+
     def take(self, *, block: bool) -> Item | None:
         """The next item for the loops, which may wait for one if `block`; None if there is none."""
         if not block and self._inbox.empty():
@@ -198,7 +229,7 @@ class Channel:
                     self._grammar_queue.put(message)
                 case Tokenize() if message.media:
                     self._media_queue.put(message)
-                case Resize() | Extend() | Pause():
+                case Resize() | Extend() | Pause() | WriteStates():
                     self._inbox.put(message)
                 case Tokenize() | Detokenize():
                     self._queue_for(message).put(message)

@@ -26,10 +26,13 @@ from engine.messages import (
     Pause,
     Resize,
     Resized,
+    StatesWritten,
+    WriteStates,
     padded,
 )
-from engine.runner.channel import Channel, LateGrammar, RowsReady
+from engine.runner.channel import Channel, LateGrammar, RowsReady, StateRead, StatesDue
 from engine.runner.context import Context, ModelError, NoMemory
+from engine.runner.disk_cache import DiskCache, state_key
 from engine.runner.embed_loop import EmbedLoop
 from engine.runner.embed_request import PoolJob
 from engine.runner.encoder import Encoder
@@ -110,10 +113,12 @@ class Loops:
         self.embed_loop.cancel(request_id)
 
 
-def run(sock: socket.socket, containment: Containment = NOT_CONTAINED) -> None:
+def run(
+    sock: socket.socket, containment: Containment = NOT_CONTAINED, states_sock: socket.socket | None = None
+) -> None:
     """Serve the parent at the other end of `sock`. Returns only when the model cannot be loaded.
 
-    `containment` is told to the parent.
+    `containment` is told to the parent. `states_sock` is for states that it keeps on disk.
     """
     channel = Channel(sock)
     handler = forward(channel.send)
@@ -131,8 +136,12 @@ def run(sock: socket.socket, containment: Containment = NOT_CONTAINED) -> None:
         memory = isinstance(error, NoMemory | MemoryError)
         channel.send([LoadRefused(str(error) or "failed to load model", memory)])
         return
-    loops = Loops(make_loop(context, spec, budget, channel.send), EmbedLoop(context, spec.embedding, channel.send))
     media = None if context.projector is None else MediaReader(context.projector)
+    disk = None if states_sock is None else make_disk_cache(context, spec, states_sock)
+    if disk is not None:
+        disk.start(None if media is None else media.placeholders, channel.state_read, channel.states_due)
+    loop = make_loop(context, spec, budget, channel.send, disk)
+    loops = Loops(loop, EmbedLoop(context, spec.embedding, channel.send))
     if loops.loop.encoder is not None and context.on_cpu:
         loops.loop.encoder.start(channel.rows_ready)
     channel.serve(context.vocabulary, context.abort, loops, budget.longest, media)
@@ -185,9 +194,28 @@ def make_context(spec: LoadModel, budget: Budget, progress: Callable[[float], No
     return Context(spec, budget.widest, max(spec.n_parallel, MOST_SCORED), progress)
 
 
-def make_loop(context: Context, spec: LoadModel, budget: Budget, emit: Callable[[list[FromRunner]], None]) -> Loop:
+def make_disk_cache(context: Context, spec: LoadModel, sock: socket.socket) -> DiskCache | None:
+    """The prompt cache on disk, which the server writes at the other end of `sock`; None if there is none."""
+    if spec.disk_cache is None:
+        return None
+    key, can_cut = state_key(spec, GRID), context.can_cut_states
+    return DiskCache(spec.disk_cache, key, sock, can_cut=can_cut, memory=spec.prompt_cache)
+
+
+def make_loop(
+    context: Context,
+    spec: LoadModel,
+    budget: Budget,
+    emit: Callable[[list[FromRunner]], None],
+    disk: DiskCache | None = None,
+) -> Loop:
     """The loop that generates; it hands its events to `emit`."""
-    streams = Streams(context, PromptCache(spec.prompt_cache, can_cut=context.can_cut_states), GRID)
+    can_cut = context.can_cut_states
+    if disk is None:
+        prompt_cache = PromptCache(spec.prompt_cache, can_cut=can_cut)
+    else:
+        prompt_cache = PromptCache(spec.prompt_cache, can_cut=can_cut, evicted=disk.offer)
+    streams = Streams(context, prompt_cache, GRID, disk)
     encoder = None if context.projector is None else Encoder(context.projector, spec.row_cache)
     return Loop(context, streams, budget, grid=GRID, emit=emit, encoder=encoder)
 
@@ -213,7 +241,12 @@ def _take_all(loops: Loops, channel: Channel) -> bool:
             loops.loop.extend(item.id, item.num_ctx)
         elif isinstance(item, Resize):
             _resize(loops, channel, item)
-        elif not isinstance(item, RowsReady):
+        elif isinstance(item, StatesDue):
+            loops.loop.streams.write_idle(may_save=loops.idle)
+        elif isinstance(item, WriteStates):
+            loops.loop.streams.write_all()
+            channel.send([StatesWritten(item.id)])
+        elif not isinstance(item, RowsReady | StateRead):
             loops.submit(item)
 
 

@@ -106,7 +106,7 @@ class Loop:
         """Whether a step would have nothing to do, until something arrives."""
         if any(not (seq.waits or self._awaits_rows(seq)) for seq in self._running):
             return False
-        return not self._waiting or (bool(self._running) and self.admission.next() is None)
+        return not self._waiting or self.admission.next() is None
 
     def count(self) -> None:
         """Bring `cells_used` and `cached_tokens` up to date: other threads may not look at the streams."""

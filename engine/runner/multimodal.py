@@ -42,7 +42,7 @@ class MediaReader:
         self._projector = projector
         self._decoder = MediaDecoder()
         self._decoder.start()
-        self._placeholders = Placeholders()
+        self.placeholders = Placeholders()
         self._lock = threading.Lock()  # guards sizes and pixels, which two threads use; all is by digest
         self._sizes: OrderedDict[bytes, PictureSize] = OrderedDict()  # the last used at the end
         self._pixels: OrderedDict[bytes, Picture] = OrderedDict()
@@ -129,7 +129,7 @@ class MediaReader:
                 if is_sound(file.data):
                     to_encode = partial(_itself, piece)
                 spans.append(Span(len(tokens), position, key, piece, to_encode))
-                tokens += self._placeholders.ids(key, piece.n_tokens, piece.n_pos)
+                tokens += self.placeholders.ids(key, piece.n_tokens, piece.n_pos)
                 position += piece.n_pos
             else:
                 tokens += piece

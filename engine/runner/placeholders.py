@@ -6,9 +6,10 @@ and equal only to those of the same chunk, so whoever compares tokens compares m
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 
 import numpy as np
 
@@ -20,24 +21,40 @@ REMEMBERED = 1 << 16  # chunks; one that comes again after so many others counts
 
 
 class Placeholders:
-    """Gives each chunk its ids: the same key has the same ones, as long as it is remembered. For one thread."""
+    """Gives each chunk its ids: the same key has the same ones, as long as it is remembered. For any thread."""
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
+        self._guard = threading.Lock()
         self._numbers: OrderedDict[Hashable, int] = OrderedDict()
+        self._keys: dict[int, Hashable] = {}
         self._last = 0
 
     def ids(self, key: Hashable, n_tokens: int, n_pos: int) -> array[int]:
         """The entries of a chunk of `n_tokens` rows that takes `n_pos` positions, at most as many."""
-        number = self._numbers.pop(key, 0)
-        if not number:
-            number = self._last = self._last + 1
-        self._numbers[key] = number
-        if len(self._numbers) > self._remembered:
-            self._numbers.popitem(last=False)
+        with self._guard:
+            number = self._numbers.pop(key, 0)
+            if not number:
+                number = self._last = self._last + 1
+            self._numbers[key] = number
+            self._keys[number] = key
+            if len(self._numbers) > self._remembered:
+                _, forgotten = self._numbers.popitem(last=False)
+                del self._keys[forgotten]
         first = -_ROLES * number
         moving, still = array("i", [first - ROW]), array("i", [first - STILL])
         return array("i", [first - HEAD]) + moving * (n_pos - 1) + still * (n_tokens - n_pos)
+
+    def spans(self, tokens: array[int]) -> Iterator[tuple[int, Hashable, int, int]]:
+        """The spans among tokens: first entry, key (None if it is forgotten), rows and positions."""
+        entries = np.frombuffer(tokens, np.int32)
+        starts = np.flatnonzero((entries < 0) & (-entries % _ROLES == HEAD))
+        for start in map(int, starts):
+            end = start + 1
+            while is_inside_span(tokens, end):
+                end += 1
+            still = sum(-entry % _ROLES == STILL for entry in tokens[start:end])
+            yield start, self._keys.get(-tokens[start] // _ROLES), end - start, end - start - still
 
 
 def is_inside_span(tokens: array[int], at: int) -> bool:

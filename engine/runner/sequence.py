@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from engine.client import NOBODY, Client
 from engine.messages import NO_LIMIT, Done, padded
 from engine.runner.detokenizer import IncrementalDetokenizer
+from engine.runner.disk_cache import Fetch
 from engine.runner.known_tokens import Reuse
 from engine.runner.logprobs import AnswerLogprobs, PromptLogprobs
 from engine.runner.progress import ProgressNews
@@ -38,7 +39,8 @@ class Sequence:
     checkpoint is made once so many tokens are computed, 0 for none. `n_reused`: prompt tokens that the cache held at
     admission, in its `tier`, when it had been `queued` for so many seconds; -1 before. Times are in `time.perf_counter`
     seconds, 0 before the event. `paused`: its reader is far behind. `progress`: what its client is told of it, None if
-    that does not ask, or once its prompt is computed.
+    that does not ask, or once its prompt is computed. `sought`: states on disk were looked through for it; the one
+    that it waits for, or was given, is `fetch`.
     """
 
     id: int
@@ -69,6 +71,8 @@ class Sequence:
     asking: bool = False
     cells: Cells | None = None
     saved: SavedState | None = None
+    sought: bool = False
+    fetch: Fetch | None = None
     border: int = 0
     n_reused: int = -1
     tier: str = ""

@@ -7,11 +7,13 @@ prompt cache. Where all share one pool of cells it moves at once, as all of them
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.runner.disk_cache import IDLE, WORTH_READING, DiskCache, Fetch
 from engine.runner.known_tokens import KnownTokens, Reuse
 from engine.runner.log import log
 from engine.runner.placeholders import last_border, position_of, whole_spans
@@ -47,7 +49,8 @@ class Cells:
 
     After a context shift only the first `clean_prefix` tokens were computed from these very tokens: what was moved
     still attends to what was cut out, so no other sequence may reuse it. `used` counts up with each use of any stream.
-    `tier` is where the beginning came from: "stream" or "memory", "" if it was computed.
+    `tier` is where the beginning came from: "stream", "memory" or "disk", "" if it was computed. `idle_since`: when its
+    sequence ended, by `time.monotonic`.
     """
 
     known: KnownTokens
@@ -57,6 +60,7 @@ class Cells:
     clean_prefix: int | None = None
     used: int = 0
     tier: str = ""
+    idle_since: float = 0.0
 
     @property
     def reusable(self) -> int:
@@ -69,12 +73,18 @@ class Cells:
 
 
 class Streams:
-    """Hands out the streams of a `CacheMemory`. Owned by the loop thread. `grid`: tokens between two borders."""
+    """Hands out the streams of a `CacheMemory`. Owned by the loop thread. `grid`: tokens between two borders.
 
-    def __init__(self, memory: CacheMemory, prompt_cache: PromptCache, grid: int) -> None:
+    What was not used for a while goes to the `disk` too, if there is one.
+    """
+
+    def __init__(
+        self, memory: CacheMemory, prompt_cache: PromptCache, grid: int, disk: DiskCache | None = None
+    ) -> None:
         self._memory = memory
         self._grid = grid
         self.prompt_cache = prompt_cache
+        self.disk = disk
         self._held: dict[int, Cells] = {}  # by slot
         self._uses = 0
 
@@ -104,13 +114,24 @@ class Streams:
         limit = len(tokens) - 1
         return max((other.usable(tokens, Reuse.ANY, 1, limit, owner) for other in known), default=0)
 
-    def acquire(self, tokens: array[int], n_prompt: int, reuse: Reuse, owner: str = "") -> Cells:
+    def seek(self, tokens: array[int], reuse: Reuse, owner: str = "") -> Fetch | None:
+        """Begin to read a state from the disk, if it has more of these tokens than can be had without it."""
+        if self.disk is None:
+            return None
+        stored, length = self.disk.find(tokens, reuse, self._grid, self._n_stream, owner)
+        if stored is None or length < self._best(tokens, reuse, owner)[1] + WORTH_READING:
+            return None
+        return self.disk.fetch(stored, owner)
+
+    def acquire(
+        self, tokens: array[int], n_prompt: int, reuse: Reuse, owner: str = "", read: CachedState | None = None
+    ) -> Cells:
         """Give a stream to a sequence of this owner, with as many of its leading tokens as can be had.
 
-        There must be a stream that no running sequence has. At least one token stays to be computed, as its logits are
-        needed.
+        `read` is a state that was read for it. There must be a stream that no running sequence has. At least one token
+        stays to be computed, as its logits are needed.
         """
-        source, length = self._best(tokens, reuse, owner)
+        source, length = self._best(tokens, reuse, owner, read)
         cells = self._taken_over(source, length) if isinstance(source, Cells) else None
         if cells is None:
             state = self._state_of(source)
@@ -128,12 +149,17 @@ class Streams:
         cells.known = KnownTokens(tokens, n_prompt, on_grid, owner)
         cells.cached, cells.busy, cells.clean_prefix = length, True, None
         cells.tier = "" if not length else "memory" if isinstance(source, CachedState) else "stream"
+        if length and source is read:
+            cells.tier = "disk"
+            if read is not None and not self._memory.can_cut_states:
+                self.prompt_cache.store(read)  # the next one cannot have it out of this stream
         self._touch(cells)
         return cells
 
     def release(self, cells: Cells, *, remember: bool = True) -> None:
         """End a sequence: its reusable cells stay for others, or are dropped unless `remember`."""
         cells.busy = False
+        cells.idle_since = time.monotonic()
         known = cells.known
         kept = whole_spans(known.tokens, cells.reusable) if remember else 0
         if kept < cells.cached and not (kept and self._cut(cells.slot, known.tokens, cells.cached, kept)):
@@ -145,6 +171,8 @@ class Streams:
             self._drop(cells)
         elif self.shape.unified:
             self._move_out(cells)
+        if kept and self.disk is not None:
+            self.disk.changed()
 
     def suspend(self, cells: Cells) -> SavedState | None:
         """Take a running sequence out of its stream; returns its state, None if it must be computed again."""
@@ -238,7 +266,7 @@ class Streams:
         running = list(self._held.values())
         states = [self._memory.save(cells.slot) for cells in running]
         done = self._memory.reshape(shape)
-        self.prompt_cache.drop_unfit(1 if self.shape.unified else self.shape.streams)
+        self.prompt_cache.drop_unfit(self._n_stream)
         self._held = {}
         for slot, (cells, state) in enumerate(zip(running, states, strict=True)):
             cells.slot = slot
@@ -249,6 +277,36 @@ class Streams:
         counts |= {"streams_before": before.streams, "cells_before": before.cells}
         log.info("KV cache reshaped" if done else "KV cache cannot be reshaped: no memory", extra=fields(**counts))
         return done
+
+    def write_idle(self, seconds: float = IDLE, *, may_save: bool) -> None:
+        """Have what nobody has used for so many seconds written to the disk.
+
+        `may_save`: also what is in streams, of which copies are made for it.
+        """
+        if self.disk is None:
+            return
+        before = time.monotonic() - seconds
+        later = False
+        for entry in self.prompt_cache:
+            if self.disk.wants(entry.known, entry.state.streams):
+                later |= entry.unused_since > before or not self.disk.offer(entry)
+        for cells in self._unwritten():
+            later |= cells.idle_since > before or not (may_save and self._write(cells))
+        if later:
+            self.disk.changed()
+
+    def write_all(self) -> None:
+        """Have all that finished sequences left written to the disk, the last used first; returns when it is."""
+        if self.disk is None:
+            return
+        for cells in sorted(self._unwritten(), key=lambda cells: -cells.used):
+            self._write(cells)
+            self.disk.drain()  # one copy at a time
+        for entry in reversed([*self.prompt_cache]):
+            if not self.disk.has_room(entry.state.size):
+                self.disk.drain()
+            self.disk.offer(entry)
+        self.disk.drain()
 
     def forget(self) -> None:
         """Drop what finished sequences left."""
@@ -263,6 +321,23 @@ class Streams:
         """
         return last_border(tokens, min(known.on_grid, length), length, self._grid)
 
+    @property
+    def _n_stream(self) -> int:
+        """Streams as states count them."""
+        return 1 if self.shape.unified else self.shape.streams
+
+    def _unwritten(self) -> list[Cells]:
+        """Finished sequences in streams that are worth a file and have none."""
+        streams = 0 if self._memory.can_cut_states else self._n_stream
+        disk = self.disk
+        return [] if disk is None else [cells for cells in self._idle() if disk.wants(cells.known, streams)]
+
+    def _write(self, cells: Cells) -> bool:
+        """Have a copy of a finished sequence's cells written. False if too much is being written already."""
+        if self.disk is None or not self.disk.has_room(0) or (state := self._memory.save(cells.slot)) is None:
+            return False
+        return self.disk.offer(CachedState(cells.known, state, cells.idle_since))
+
     def _idle(self) -> Iterator[Cells]:
         return (cells for cells in self._held.values() if not cells.busy)
 
@@ -270,8 +345,13 @@ class Streams:
         self._uses += 1
         cells.used = self._uses
 
-    def _best(self, tokens: array[int], reuse: Reuse, owner: str) -> tuple[Cells | CachedState | None, int]:
-        """Where the longest beginning of `tokens` can be had, and its length. A stream is better than a saved state."""
+    def _best(
+        self, tokens: array[int], reuse: Reuse, owner: str, read: CachedState | None = None
+    ) -> tuple[Cells | CachedState | None, int]:
+        """Where the longest beginning of `tokens` can be had, and its length. A stream is better than a saved state.
+
+        `read`: a further state, from the disk.
+        """
         best: Cells | CachedState | None = None
         longest = 0
         for cells in self._held.values():
@@ -280,7 +360,7 @@ class Streams:
                 continue
             if length > longest or (length == longest and length and not cells.busy):
                 best, longest = cells, length
-        for entry in self.prompt_cache:
+        for entry in (*self.prompt_cache, *(() if read is None else (read,))):
             length = entry.known.usable(tokens, reuse, self._grid, len(entry.tokens), owner)
             if length > longest and (self._memory.can_cut_states or length == len(entry.tokens)):
                 best, longest = entry, length
@@ -306,7 +386,8 @@ class Streams:
         if isinstance(source, Cells):
             return self._memory.save(source.slot)
         if source is not None:
-            self.prompt_cache.use(source)
+            if source in self.prompt_cache:
+                self.prompt_cache.use(source)
             return source.state
         return None
 
@@ -374,7 +455,7 @@ class Streams:
 
     def _store(self, cells: Cells) -> None:
         if cells.cached and (state := self._memory.save(cells.slot)) is not None:
-            self.prompt_cache.store(CachedState(cells.known, state))
+            self.prompt_cache.store(CachedState(cells.known, state, cells.idle_since))
 
     def _cut(self, slot: int, tokens: array[int], held: int, length: int) -> bool:
         """Keep only the first `length` of the `held` tokens; False if the memory cannot."""

@@ -51,6 +51,7 @@ def _entry(running: RunningModel, model: Model | None) -> dict[str, Any]:
         "size_vram": running.size_vram,
         "context_length": running.context_length,
         **({"prompt_cache": running.prompt_cache} if running.prompt_cache else {}),
+        **({"prompt_cache_disk": running.prompt_cache_disk} if running.prompt_cache_disk else {}),
         **({"other_names": others} if others else {}),
         **({"devices": devices} if devices else {}),
     }

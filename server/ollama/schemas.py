@@ -329,8 +329,8 @@ class PsDevice(AnswerObject):
 class PsModel(AnswerObject):
     """A loaded model. Sizes are in bytes, `context_length` is in tokens.
 
-    Not Ollama's are `other_names`, further names of the same weights that were asked for, the `devices`, and the bytes
-    that its `prompt_cache` may take with time, beyond `size`.
+    Not Ollama's are `other_names`, further names of the same weights that were asked for, the `devices`, the bytes that
+    its `prompt_cache` may take with time, beyond `size`, and those that lie on disk (`prompt_cache_disk`).
     """
 
     name: str
@@ -342,6 +342,7 @@ class PsModel(AnswerObject):
     size_vram: int
     context_length: int
     prompt_cache: int = 0
+    prompt_cache_disk: int = 0
     other_names: list[str] = Field(default_factory=list)
     devices: list[PsDevice] = Field(default_factory=list)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine.loading.state_folder import StateFolder
 from registry.names import ModelName
 from registry.storage.store import Store, StoredModel
 from tests.cli.conftest import COMMAND, Pronk
@@ -203,3 +204,25 @@ def test_a_file_of_certificates_that_is_not_there(patient: Pronk, tinychat: Stor
     code, report = examined(patient, "--no-verify", SSL_CERT_FILE="/no/such/file")
     assert code == 1
     assert report["checks"]["environment"]["problems"] == ["SSL_CERT_FILE names what is not there: '/no/such/file'"]
+
+
+def test_prompts_on_disk(patient: Pronk, tinychat: StoredModel, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    states = StateFolder(folder, 1 << 20)
+    states.open_for("1" * 64)
+    pending = states.begin("1" * 64, f"{1:016x}-{1:032x}.state", 5)
+    assert pending is not None
+    pending.write(memoryview(b"state"))
+    assert pending.publish()
+    pending.close()
+    _, report = examined(patient, "--no-verify", PRONK_PROMPT_CACHE_DISK=f"{folder}:1MiB")
+    found = report["checks"]["prompts"]
+    assert found["text"] == f"{folder}: 1 state, 5 bytes of 1.0 MiB"
+    assert (found["states"], found["bytes"], found["limit"], found["writable"]) == (1, 5, 1 << 20, True)
+    states.close()
+    _, told = lines(patient, PRONK_PROMPT_CACHE_DISK=f"{tmp_path}/none:1MiB")
+    assert told["prompts"] == [f"ok {tmp_path}/none: 0 states, 0 bytes of 1.0 MiB"]
+    (tmp_path / "file").write_text("")
+    _, told = lines(patient, PRONK_PROMPT_CACHE_DISK=f"{tmp_path}/file:1MiB")
+    assert told["prompts"][0].startswith("note ")
+    assert told["prompts"][0].endswith("prompts are not kept on disk")

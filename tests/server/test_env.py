@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -204,3 +205,34 @@ def test_parse_uint_refuses(text: str) -> None:
 )
 def test_split_host_port(text: str, parts: tuple[str, str] | None) -> None:
     assert env.split_host_port(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("/var/cache/pronk:20GiB", 20 << 30),
+        ("/var/cache/pronk:20G", 20 << 30),
+        ("/var/cache/pronk:20gb", 20 * 10**9),
+        ("/var/cache/pronk:1.5 GiB", 3 << 29),
+        ("/var/cache/pronk:4096", 4096),
+        ("/var/cache/pronk:2K", 2048),
+        ("/var/cache/pronk:7B", 7),
+    ],
+)
+def test_a_folder_and_a_size(text: str, size: int) -> None:
+    assert env.parse_folder_and_size(text) == (Path("/var/cache/pronk"), size)
+
+
+def test_a_folder_below_home_or_with_a_colon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert env.parse_folder_and_size("~/prompts:1K") == (Path("/home/ada/prompts"), 1024)
+    assert env.parse_folder_and_size("/a:b:1K") == (Path("/a:b"), 1024)
+    assert env.parse_folder_and_size("/a:0") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["/var/cache/pronk", "20GiB", "cache:20GiB", ":20GiB", "/a:", "/a:-1", "/a:lots", "/a:1e9"]
+)
+def test_no_folder_and_size(text: str) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        env.parse_folder_and_size(text)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine.messages import Chunk, Done, Failed, FromRunner, LoadModel, Sampling, Submit, padded
-from engine.runner.child import budget_of, make_context, make_loop
+from engine.loading.state_folder import StateFolder
+from engine.loading.state_receiver import StateReceiver
+from engine.messages import Chunk, Done, Failed, FromRunner, LoadModel, Sampling, StateFiles, Submit, padded
+from engine.runner.child import budget_of, make_context, make_disk_cache, make_loop
 from engine.runner.context import Context
 from engine.runner.grammar import Grammars
 from engine.runner.multimodal import MediaReader
@@ -19,6 +24,7 @@ from engine.runner.preprocess import make_sequence, prompt_tokens
 from engine.runner.projector import Span
 from engine.runner.sequence import Sequence
 
+DIGEST = "ab" * 32  # of the weights, as the folder of states has it
 TINYCHAT = Path(__file__).parents[3] / "registry" / "bundled" / "tinychat.gguf"
 PLAIN = Sampling(temperature=0, repeat_penalty=1.0)
 LIKELIEST = Sampling(top_k=1, repeat_penalty=1.0)  # without the promise of temperature 0: reuses whatever is known
@@ -49,16 +55,25 @@ def chat(question: str) -> str:
 
 
 class Runner:
-    """What a child does with its requests. `close` frees the model."""
+    """What a child does with its requests. `close` frees the model. `states`: where it keeps states on disk."""
 
-    def __init__(self, **wishes: Any) -> None:
+    def __init__(self, *, states: StateFolder | None = None, **wishes: Any) -> None:
         spec = load(**wishes)
+        if states is not None:
+            spec = msgspec.structs.replace(spec, disk_cache=StateFiles(str(states.open_for(DIGEST)), states.limit))
         self.context = load_context(spec)
         self.events: list[FromRunner] = []
-        self.loop = make_loop(self.context, spec, budget_of(spec), self.events.extend)
+        self.media = None if self.context.projector is None else MediaReader(self.context.projector)
+        self.disk, self._woken = None, threading.Event()
+        if states is not None:
+            ours, theirs = socket.socketpair()
+            self.receiver = StateReceiver(ours, states, DIGEST)
+            self.disk = make_disk_cache(self.context, spec, theirs)
+            assert self.disk is not None
+            self.disk.start(None if self.media is None else self.media.placeholders, self._woken.set, lambda: None)
+        self.loop = make_loop(self.context, spec, budget_of(spec), self.events.extend, self.disk)
         self.streams = self.loop.streams
         self.grammars = Grammars(self.context.vocabulary)
-        self.media = None if self.context.projector is None else MediaReader(self.context.projector)
         self._n_ctx = padded(spec.n_ctx)
         self._ids = 0
 
@@ -85,8 +100,14 @@ class Runner:
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Step until nothing is left to do, or `until` says so."""
-        while not self.loop.idle and not until():
-            self.step()
+        while not until():
+            if not self.loop.idle:
+                self.step()
+            elif self.loop.waiting and not self.loop.busy:  # for a state on disk
+                assert self._woken.wait(60)
+                self._woken.clear()
+            else:
+                return
 
     def ask(self, prompt: str, **wishes: Any) -> str:
         """The whole answer to one request that runs alone."""
@@ -137,3 +158,6 @@ class Runner:
         if self.media is not None:
             self.media.close()
         self.context.close()
+        if self.disk is not None:
+            self.receiver.close()
+            self.receiver.join(60)

@@ -6,12 +6,14 @@ import ctypes
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 
+from engine.loading.state_folder import StateFolder
 from engine.messages import PlacedFile, Sampling
 from engine.runner.batch import RowsBatch
 from engine.runner.context import ABORTED
@@ -343,3 +345,35 @@ def test_a_cancelled_encode_is_given_up(eyes_of: Callable[..., Eyes]) -> None:
     wanted = REFERENCE["qwen2vl"]["cases_with_image_min_tokens_1024"]["one image"]
     again = eyes.ask(wanted["prompt"], *wanted["media"], sampling=PLAIN)
     assert answer(again) == wanted["tokens"]
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2vl", "idefics3"])
+def test_pictures_are_known_on_disk_by_what_they_show(name: str, tmp_path: Path) -> None:
+    text, projector = files_of(name)
+    wishes: dict[str, Any] = {"path": str(text), "projector": str(projector), "n_ctx": 4096, "n_cells": 8192}
+    states = StateFolder(tmp_path / "cache", 1 << 30)
+    prompt = ASK.format("word " * 60 + MARKER + "more " * 300 + MARKER + "Compare.")
+
+    def start() -> Eyes:
+        return Eyes(Runner(states=states, n_parallel=2, row_cache=1 << 26, **wishes))
+
+    first = start()
+    asked = first.ask(prompt, "checker", "tall", sampling=LIKELIEST, num_predict=4)
+    first.runner.streams.write_all()
+    first.runner.forget()
+    first.runner.close()
+    second = start()
+    second.ask("Look: " + MARKER, "gradient", sampling=LIKELIEST)  # which takes the first one's ids
+    encoded = second.encoded
+    again = second.ask(prompt, "checker", "tall", sampling=LIKELIEST, num_predict=4)
+    assert (again.tier, again.n_reused) == ("disk", again.n_prompt - 1)
+    assert second.encoded == encoded, "nothing is looked at"
+    assert answer(again) == answer(asked)
+    other = second.ask(prompt, "checker", "gradient", sampling=LIKELIEST, num_predict=4)
+    digests = [cast(tuple[bytes, int, int], span.key)[0] for span in other.spans]
+    second_picture = digests.index(next(digest for digest in digests if digest != digests[0]))
+    assert other.spans[second_picture - 1].end <= other.n_reused <= other.spans[second_picture].start
+    other = second.ask(prompt, "gradient", "tall", sampling=LIKELIEST, num_predict=4)
+    assert other.n_reused <= other.spans[0].start
+    second.runner.close()
+    states.close()

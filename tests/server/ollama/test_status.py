@@ -95,6 +95,7 @@ async def test_what_ps_says_beyond_ollama(client: httpx.AsyncClient, engine: Fak
             devices=(SHARE,),
             others=((full.format("b"), "e" * 64),),
             prompt_cache=6,
+            prompt_cache_disk=7,
         )
     ]
     engine.being_loaded = [LoadingModel("c:latest", 30, 4096), LoadingModel("d:latest", None, 512)]
@@ -103,6 +104,7 @@ async def test_what_ps_says_beyond_ollama(client: httpx.AsyncClient, engine: Fak
     assert planned == {"name": "c:latest", "size": 30, "context_length": 4096}
     assert unplanned == {"name": "d:latest", "context_length": 512}
     assert answer["models"][0]["prompt_cache"] == 6
+    assert answer["models"][0]["prompt_cache_disk"] == 7
     (model,) = answer["models"]
     assert model["other_names"] == ["b:latest"]
     assert model["devices"] == [{"name": "H200", "id": "CUDA0", "kind": "cuda", "size": 10, "layers": 7}]
