@@ -28,6 +28,7 @@ from tests.faults.overhead import overhead
 from tests.faults.pictures import pictures_beside_text
 from tests.faults.pressure import back_pressure, control_plane
 from tests.faults.recorded import recorded
+from tests.faults.states import killed_writes
 from tests.faults.stopping import starting_and_stopping
 from tests.faults.streaming import streaming
 from tests.faults.turns import turns
@@ -48,6 +49,7 @@ RUNS: dict[str, Run] = {
     "R22": recorded,
     "R23": overhead,
     "R25": pictures_beside_text,
+    "R26": killed_writes,
 }
 HEAD = ("", "goal", "measured", "reached")
 

@@ -15,6 +15,7 @@ class Counts:
 
     quick: bool
     kills: int
+    writes: int
     stops: int
     survivors: int
     parent_kills: int
@@ -40,6 +41,7 @@ class Counts:
 FULL = Counts(
     quick=False,
     kills=100,
+    writes=50,
     stops=20,
     survivors=2_000,
     parent_kills=50,
@@ -64,6 +66,7 @@ FULL = Counts(
 QUICK = Counts(
     quick=True,
     kills=4,
+    writes=3,
     stops=2,
     survivors=700,
     parent_kills=3,
