@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import msgspec
 from bench.batches import LOOP, STREAMS, batches
 from bench.client import Client
 from bench.figures import Figure, Goal, Measure, alone, ratio
-from bench.measure import EIGHT_COST, ONE_COST, Metered
+from bench.measure import EIGHT_COST, ONE_COST, Metered, first_token_behind
 from bench.models import Q8_0, TINYCHAT, BenchModel
 from bench.pictures import Pictures, picture_server
 from bench.rawloop import RawLoop
@@ -35,6 +36,7 @@ def compare(store: Path, models: Sequence[BenchModel], rounds: Rounds) -> Iterat
     yield from _overhead()
     with LocalServer(store, **NO_PROMPT_CACHE) as server:
         yield from _alone(Memory(), our_target(server, models[0]), models[0], "", range(1))
+    yield restarts(store, models[0], rounds.prefix)
     with LocalServer(store) as server:
         for model in models:
             if model.projector is not None:
@@ -86,6 +88,26 @@ def _alone(scenario: Scenario, target: Target, model: BenchModel, phase: str, tu
     for measure in scenario.measures:
         if all(measure.name in values for values in rounds):
             yield measure.figure(model.label, phase, [values[measure.name] for values in rounds])
+
+
+def restarts(store: Path, model: BenchModel, rounds: int) -> Figure:
+    """The first token behind a prefix that was computed before the server was restarted, beside computing it.
+
+    Ollama and llama-server keep no prompts over a restart by themselves (llama-server saves a slot if it is told to).
+    """
+    computed: list[float] = []
+    restored: list[float] = []
+    for turn in range(rounds):
+        with tempfile.TemporaryDirectory(prefix="states-", dir=store) as folder:
+            for ending, seconds in enumerate((computed, restored)):
+                with LocalServer(store, PRONK_PROMPT_CACHE_DISK=f"{folder}:8GiB") as server:
+                    client = Client(server.url, model.name)
+                    client.run(SHORT.prompts(turn), SHORT.tokens)  # the load is not what is measured
+                    seconds.append(first_token_behind(client, turn, ending))
+    goal = Goal("<=", 0.10, "Ollama and llama-server keep none")
+    return ratio(
+        f"{model.label}, first token after a restart, known prefix of 1,200 words / unknown", restored, computed, goal
+    )
 
 
 def _sampling() -> Iterator[Figure]:

@@ -49,10 +49,14 @@ class Metered:
 
 def prefix_gain(side: Side, turn: int) -> float:
     """Time to first token of the second request with a long prefix, relative to the first one's."""
-    prefix = text(PREFIX_WORDS, f"prefix {turn}")
-    endings = (text(ENDING_WORDS, f"ending {turn} {i}") for i in range(2))
-    first, second = (side.run([f"{prefix} {ending}"], 1).median_first for ending in endings)
+    first, second = (first_token_behind(side, turn, ending) for ending in range(2))
     return second / first
+
+
+def first_token_behind(side: Side, turn: int, ending: int) -> float:
+    """Seconds to the first token behind this turn's long prefix and an ending of its own."""
+    prompt = f"{text(PREFIX_WORDS, f'prefix {turn}')} {text(ENDING_WORDS, f'ending {turn} {ending}')}"
+    return side.run([prompt], 1).median_first
 
 
 def cold_load(api: Api, side: Side, model: str, turn: int) -> float:
