@@ -156,6 +156,21 @@ def test_a_prompt_that_comes_back_from_memory(served: Served) -> None:
     assert hits == [0, answer["prompt_eval_cached"]]
 
 
+def test_a_prompt_that_comes_back_from_disk(tmp_path: Path) -> None:
+    ballad = "Sing the ballad of the wren. " * 60
+    environ = {"OLLAMA_NUM_PARALLEL": "1", "PRONK_PROMPT_CACHE_DISK": f"{tmp_path / 'cache'}:64MiB"}
+    for _ in range(2):  # with a restart between both
+        with serving(tmp_path / "models", **environ) as server:
+            answer = chat(server, ballad)
+            after = page(server)
+            (shown,) = httpx.get(f"{server.url}/api/ps", **LOOPBACK).json()["models"]
+    assert answer["prompt_eval_cached"] > 256
+    hits = {tier: after.value("pronk_prompt_cache_hit_tokens_total", tier=tier, **MODEL) for tier in ("memory", "disk")}
+    assert hits == {"memory": 0, "disk": answer["prompt_eval_cached"]}
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*.state"))
+    assert after.value("pronk_prompt_cache_disk_bytes") == shown["prompt_cache_disk"] == size > 0
+
+
 def test_memory_of_models_and_devices(served: Served) -> None:
     chat(served, "Hello")
     found = page(served)
