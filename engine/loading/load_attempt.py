@@ -82,7 +82,7 @@ class LoadAttempt:
         message = await asyncio.to_thread(load_message, self.model, self.weights, spec, planned, flash_attention)
         self._process.model = self.model.name.shortest
         message = lean_message(message, self.number)
-        if self._states is not None and self.number == 1 and planned.generates:
+        if self._states is not None and self.number == 1 and planned.generates and has_lasting_states(self.weights):
             files = await asyncio.to_thread(state_files, self._states, self.model)
             message = msgspec.structs.replace(message, disk_cache=files)
         report = await self._loaded(self._process, message)
@@ -122,6 +122,15 @@ class LoadAttempt:
 def weights_digest(model: Model) -> str:
     """The digest of a model's weights, hexadecimal."""
     return model.weights.name.rpartition("-")[2]
+
+
+def has_lasting_states(weights: Weights) -> bool:
+    """Whether a model's states are good for contexts of any length.
+
+    They are not where long contexts have rope factors of their own, as Phi's have: llama.cpp chooses by the context's
+    length, and the keys of a state are rotated by one kind or the other.
+    """
+    return not any("rope_factors_long" in tensor.name for tensor in weights.header.tensors)
 
 
 def state_files(states: StateFolder, model: Model) -> StateFiles:

@@ -13,6 +13,11 @@ import pytest
 from engine.api import GenerateRequest
 from engine.engine import Engine
 from engine.fair_queue import CACHE_OWNER
+from engine.loading.derivations import Weights
+from engine.loading.load_attempt import has_lasting_states
+from registry.bundled import MODELS
+from registry.gguf import GGUFHeader, read_header
+from registry.gguf.header import TensorInfo
 from registry.names import ModelName
 from tests.engine.runner.test_windows import words
 from tests.engine.running import collect, running, unload_all
@@ -168,3 +173,12 @@ async def test_least_recently_used_states_go_first(tmp_path: Path) -> None:
         await eventually(lambda: len(files(tmp_path)) == 3)
         cached = [(await ask(engine, prompt))[1] for prompt in (prompts[1], prompts[0], prompts[2])]
     assert cached == [0, CACHED, CACHED]
+
+
+def test_where_the_context_chooses_the_rope_nothing_is_kept() -> None:
+    path = MODELS[ModelName.parse("tinychat")].path
+    header = read_header(path)
+    assert has_lasting_states(Weights(path, header))
+    factors = TensorInfo("rope_factors_long.weight", "F32", (8,), 0, 32)
+    longer = GGUFHeader(header.version, header.metadata, (*header.tensors, factors), header.data_offset)
+    assert not has_lasting_states(Weights(path, longer))
