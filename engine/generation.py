@@ -22,6 +22,7 @@ from engine.loading.lease import Lease
 from engine.loading.memory import LONGEST_BESIDE
 from engine.loading.token_stream import TokenStream
 from engine.messages import (
+    NO_LIMIT,
     Chunk,
     Done,
     Grammar,
@@ -423,6 +424,7 @@ def build_submit(
         triggers=triggers,
         num_thread=options.num_thread,
         num_batch=options.num_batch or 0,
+        most_drafted=NO_LIMIT if options.draft_num_predict is None else options.draft_num_predict,
         prompt_logprobs=isinstance(request, GenerateRequest) and request.prompt_logprobs,
         tokens=tuple(request.prompt_tokens) if isinstance(request, GenerateRequest) else (),
         logprobs=request.logprobs,

@@ -63,6 +63,9 @@ RowKernels = Literal["alike", "lone", "counted"]
 number of rows."""
 
 
+DraftMode = Literal["off", "auto", "always"]
+"""Whether the next tokens of an answer are drafted: where it pays by what was measured or, for tests, always."""
+
 HOST = ""
 """The name of this machine's memory in `DeviceBuffers`."""
 
@@ -107,7 +110,8 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
 
     `swa_full`: layers with a sliding window have caches as large as the others, not only for their windows.
 
-    `disk_cache`: where states of finished sequences are kept beyond the process's life, None for nowhere.
+    `disk_cache`: where states of finished sequences are kept beyond the process's life, None for nowhere. `lookup`:
+    whether an answer's next tokens are drafted from what the text holds already.
     """
 
     path: str
@@ -135,6 +139,7 @@ class LoadModel(msgspec.Struct, array_like=True, frozen=True, tag=1):
     row_cache: int = 0
     swa_full: bool = False
     disk_cache: StateFiles | None = None
+    lookup: DraftMode = "auto"
 
 
 class BackendDevice(msgspec.Struct, frozen=True):
@@ -241,8 +246,8 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     with `prompt_logprobs` the first one, which has no text and counts no token, has those of the prompt.
 
     A prompt behind which fewer than `room` tokens of `num_ctx` are free is refused, whatever `overflow` says, before
-    anything else is. An answer that `grows` asks with `NeedsRoom` before its context is full, and goes on behind it
-    only after an `Extend`.
+    anything else is. At most `most_drafted` of its tokens are drafted for one pass. An answer that `grows` asks with
+    `NeedsRoom` before its context is full, and goes on behind it only after an `Extend`.
 
     With `progress` it is told its `QueuePlace` while it waits, and `PromptProgress` until its answer begins.
     """
@@ -269,6 +274,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):
     triggers: Triggers | None = None
     media: tuple[PlacedFile, ...] = ()
     room: int = 0
+    most_drafted: int = NO_LIMIT
     grows: bool = False
     client: Client = NOBODY
     cache_owner: str = ""

@@ -145,6 +145,13 @@ COMPUTED = Family(
     "tokens computed, of running and cancelled requests too; `phase`: `prefill` (without cached ones) or `decode`",
     ("model", "phase"),
 )
+DRAFTED = Family(
+    "counter",
+    "pronk_spec_decode_num_draft_tokens_total",
+    "tokens that were drafted from what a text held already, and verified",
+    _MODEL,
+)
+ACCEPTED = Family("counter", "pronk_spec_decode_num_accepted_tokens_total", "those of them that were right", _MODEL)
 CELLS = Family("gauge", "pronk_kv_cache_cells", "tokens for which a model's KV cache has room", _MODEL)
 USED_CELLS = Family("gauge", "pronk_kv_cache_used_cells", "those of them that are taken", _MODEL)
 CACHED = Family("gauge", "pronk_prompt_cache_tokens", "tokens of finished answers that others can begin with", _MODEL)
@@ -277,7 +284,9 @@ class EngineMetrics:
             sums.setdefault(label, Sums()).update(_computed(process.stats))
         tokens = {(label, phase): each[phase] for label, each in sums.items() for phase in ("prefill", "decode")}
         batches = {(label,): (each["passes"], each["rows"]) for label, each in sums.items()}
-        return [COMPUTED.now(tokens), BATCHES.sums(batches)]
+        drafted = {(label,): each["drafted"] for label, each in sums.items()}
+        accepted = {(label,): each["accepted"] for label, each in sums.items()}
+        return [COMPUTED.now(tokens), BATCHES.sums(batches), DRAFTED.now(drafted), ACCEPTED.now(accepted)]
 
     def kept(self) -> Iterable[Metric]:
         """All that is counted here, but what processes compute."""
@@ -286,4 +295,5 @@ class EngineMetrics:
 
 def _computed(stats: Stats) -> dict[str, int]:
     tokens = {"prefill": stats.prompt_tokens, "decode": stats.generated_tokens}
-    return {**tokens, "passes": stats.decode_passes, "rows": stats.decode_rows}
+    drafts = {"drafted": stats.drafted_tokens, "accepted": stats.accepted_tokens}
+    return {**tokens, **drafts, "passes": stats.decode_passes, "rows": stats.decode_rows}

@@ -10,9 +10,10 @@ class Stats(msgspec.Struct, array_like=True, frozen=True):
 
     `steps` are forward passes (and parts of pictures) so far; `prompt_tokens` were computed of prompts and of texts to
     embed or to rank, `generated_tokens` were sampled. In `decode_passes` answers went on, in the last one `batch` of
-    them together, in all `decode_rows`. Of the requests, some are `running` and some are `waiting` for a place.
-    `cells_used` of the KV cache's `cells` hold tokens, `cached_tokens` are of finished answers and can be reused.
-    `busy`: there is something to compute.
+    them together, in all `decode_rows`. Of the `drafted_tokens` that passes have verified, `accepted_tokens` were
+    right. Of the requests, some are `running` and some are `waiting` for a place. `cells_used` of the KV cache's
+    `cells` hold tokens, `cached_tokens` are of finished answers and can be reused. `busy`: there is something to
+    compute.
     """
 
     busy: bool = False
@@ -27,6 +28,8 @@ class Stats(msgspec.Struct, array_like=True, frozen=True):
     cached_tokens: int = 0
     decode_passes: int = 0
     decode_rows: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 NO_STATS = Stats()

@@ -239,10 +239,9 @@ class Options:
     draft_num_predict: int | None = option(
         "integer",
         None,
-        "tokens that a draft model is ahead; not used yet",
+        "most tokens that are drafted for one pass, see [architecture](architecture.md); 0: none",
         within=(0, 64),
         open="above",
-        load_time=True,
     )
     num_keep: int = option(
         "integer",

@@ -125,6 +125,7 @@ def build_engine(settings: Settings) -> Engine:
         max_queue=settings.max_queue,
         flash_attention=settings.flash_attention,
         swa_full=settings.swa_full,
+        lookup=settings.lookup,
         kv_cache_type=settings.kv_cache_type,
         gpu_overhead=settings.gpu_overhead,
         gpu_margins=tuple(size << 20 for size in settings.gpu_margins),

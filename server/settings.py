@@ -174,6 +174,13 @@ class Settings:
         "0.33.0",
         "the version that `/api/version` reports to clients",
     )
+    lookup: bool = variable(
+        "PRONK_LOOKUP",
+        env.parse_bool,
+        True,
+        "1",
+        "0: no tokens are drafted from what a text holds already; they are where that is faster",
+    )
     prompt_cache: int | None = variable(
         "PRONK_PROMPT_CACHE_RAM",
         env.parse_uint,

@@ -34,6 +34,7 @@ class PoolConfig:
     least_context: int = 4096
     sched_spread: bool = False
     swa_full: bool = False
+    lookup: bool = True
     prompt_cache: int | None = None
     disk_cache: tuple[Path, int] | None = None
     image_cache: int = 256 << 20

@@ -78,8 +78,10 @@ class LoadAttempt:
             raise LoadFailed(verdict)
         self._process = await self._spare.take()
         spec, planned = await plan(self)
-        flash_attention = self._config.flash_attention
-        message = await asyncio.to_thread(load_message, self.model, self.weights, spec, planned, flash_attention)
+        flash_attention, lookup = self._config.flash_attention, self._config.lookup
+        message = await asyncio.to_thread(
+            load_message, self.model, self.weights, spec, planned, flash_attention, lookup=lookup
+        )
         self._process.model = self.model.name.shortest
         message = lean_message(message, self.number)
         if self._states is not None and self.number == 1 and planned.generates and has_lasting_states(self.weights):

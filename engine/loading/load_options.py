@@ -70,9 +70,18 @@ def row_kernels(header: GGUFHeader) -> RowKernels:
 
 
 def load_message(
-    model: Model, weights: Weights, spec: LoadSpec, plan: MemoryPlan, flash_attention: bool | None
+    model: Model,
+    weights: Weights,
+    spec: LoadSpec,
+    plan: MemoryPlan,
+    flash_attention: bool | None,
+    *,
+    lookup: bool = True,
 ) -> LoadModel:
-    """The message that loads a model as planned; `flash_attention` None lets llama.cpp choose. Reads the projector."""
+    """The message that loads a model as planned; `flash_attention` None lets llama.cpp choose. Reads the projector.
+
+    `lookup`: whether tokens may be drafted.
+    """
     least_tokens, most_tokens = image_tokens(weights, spec.num_ctx)
     placement = plan.placement
     batch = BATCH_GPU if plan.gpu_layers else BATCH_CPU
@@ -103,4 +112,5 @@ def load_message(
         image_max_tokens=most_tokens,
         row_cache=plan.row_cache,
         swa_full=plan.swa_full,
+        lookup="auto" if lookup else "off",
     )

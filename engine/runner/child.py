@@ -98,6 +98,8 @@ class Loops:
             cached_tokens=loop.cached_tokens,
             decode_passes=loop.decode_passes,
             decode_rows=loop.decode_rows,
+            drafted_tokens=loop.speculation.drafted,
+            accepted_tokens=loop.speculation.accepted,
         )
 
     def submit(self, item: Sequence | PoolJob) -> None:
@@ -217,7 +219,7 @@ def make_loop(
         prompt_cache = PromptCache(spec.prompt_cache, can_cut=can_cut, evicted=disk.offer)
     streams = Streams(context, prompt_cache, GRID, disk)
     encoder = None if context.projector is None else Encoder(context.projector, spec.row_cache)
-    return Loop(context, streams, budget, grid=GRID, emit=emit, encoder=encoder)
+    return Loop(context, streams, budget, grid=GRID, emit=emit, encoder=encoder, lookup=spec.lookup)
 
 
 def _take_all(loops: Loops, channel: Channel) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Literal
 
-from engine.messages import Chunk, Failed, FromRunner, NeedsRoom, ScoredChunk, ScoredToken
+from engine.messages import Chunk, DraftMode, Failed, FromRunner, NeedsRoom, ScoredChunk, ScoredToken
 from engine.runner.admission import Admission
 from engine.runner.batch import Batch, RowsBatch
 from engine.runner.context import ABORTED, NO_SLOT, Context, DecodeError
@@ -30,6 +30,7 @@ from engine.runner.row_division import RowDivision
 from engine.runner.sampling import NO_TOKEN, BatchSampler
 from engine.runner.sequence import Sequence
 from engine.runner.shape import Budget
+from engine.runner.speculative import Speculation
 from engine.runner.streams import Cells, Streams
 from registry.logfields import TRACE, fields
 
@@ -57,7 +58,8 @@ class Loop:
 
     The exceptions are `prefilling` (request ids in the running step whose prompts are computed) and the counters, as in
     `Stats`, which other threads may read. `emit` is called once per pass with all its events. `grid`: tokens between
-    the borders of chunks of steady prompts. `encoder` makes the rows of media, None for models without.
+    the borders of chunks of steady prompts. `encoder` makes the rows of media, None for models without. `lookup`:
+    whether tokens are drafted.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Loop:
         grid: int,
         emit: Callable[[list[FromRunner]], None],
         encoder: Encoder | None = None,
+        lookup: DraftMode = "off",
     ) -> None:
         self._context = context
         self._vocabulary = context.vocabulary
@@ -80,6 +83,8 @@ class Loop:
         self._policy = PrefillPolicy(context.n_batch, context.n_ubatch, abortable=context.on_cpu)
         self._costs = PassCosts()
         self._division = RowDivision()
+        self.speculation = Speculation(lookup if context.can_cut else "off", context.n_outputs)
+        self._alone = False  # nobody decodes beside the first of the plan, no prompt is computed
         self._measures = True  # passes of this step say what passes cost: they use the default number of threads
         self._sampler = BatchSampler(context.vocabulary.size)
         self.admission = Admission(context, streams, budget, self._grid, self._fail)
@@ -185,6 +190,7 @@ class Loop:
         """Run the planned passes and emit their events."""
         steady = any(seq.steady for seq in self._running)
         self._measures = self._context.threads.use({seq.n_threads for seq in self._running}, steady=steady)
+        self._alone = len(plan.decoding) == 1 and not plan.prompts
         done = self._run_all_rows(plan.decoding)
         for seq, count in plan.prompts:
             if not done:
@@ -225,6 +231,8 @@ class Loop:
 
     def _run_all_rows(self, decoding: list[Sequence]) -> bool:
         """Compute and sample the next token of all that decode; False if the step should end."""
+        if self._alone and (draft := self._draft(decoding[0])):
+            return self._run_draft(decoding[0], draft)
         passes = self._row_passes(decoding)
         started = time.perf_counter()
         done = all(self._run_rows(seqs) for seqs in passes)
@@ -274,8 +282,75 @@ class Loop:
         now = time.perf_counter()
         if self._measures:
             self._costs.measured(PassWork(0, len(seqs), sum([each.cached for each in cells]), 1), now - started)
+        if self._alone and not doubled:
+            self.speculation.computed(self._context.threads.current, now - started)
         self._sample(seqs, logits)
         return True
+
+    def _draft(self, seq: Sequence) -> list[int]:
+        """Tokens to verify beside the next one of the only sequence that decodes; [] for none."""
+        shape = self.streams.shape
+        room = min(seq.draft_room, shape.cells - len(seq.tokens), self._batch.capacity - 1)
+        if self.speculation.off or room < 1 or shape.unified:
+            return []
+        seq.drafts = seq.drafts or self.speculation.begin(seq.tokens)
+        return self.speculation.draft(seq.drafts, self._context.threads.current, room)
+
+    def _run_draft(self, seq: Sequence, draft: list[int]) -> bool:
+        """Compute the next token and drafted ones behind it, and sample as long as those are right.
+
+        False if the step should end.
+        """
+        rows = 1 + len(draft)
+        if not self._has_room(seq, rows):
+            return False
+        batch = self._batch
+        batch.clear()
+        batch.add_all(seq.slot, [seq.tokens[-1], *draft], seq.position)
+        started = time.perf_counter()
+        if not self._decode([seq]):
+            return False
+        logits = self._context.logits(rows)
+        seconds = time.perf_counter() - started
+        self.batch = 1
+        self.decode_passes += 1
+        self.decode_rows += 1
+        accepted = self._sample_draft(seq, draft, logits)
+        assert seq.drafts is not None
+        self.speculation.verified(seq.drafts, self._context.threads.current, seconds, len(draft), accepted)
+        self._send()
+        return True
+
+    def _sample_draft(self, seq: Sequence, draft: list[int], logits: Logits) -> int:
+        """Sample the rows of a pass with a draft, one by one, up to the first token that is another than drafted.
+
+        Returns how many drafted tokens were right. The cells of the others are dropped.
+        """
+        cells = seq.cells
+        assert cells is not None
+        now = time.perf_counter()
+        accepted = 0
+        for row, drafted in enumerate([*draft, None]):
+            cells.cached, cells.ahead = cells.cached + 1, len(draft) - row
+            (token,) = self._sampler.sample([seq.sampler], logits[row : row + 1])
+            right = token == drafted
+            accepted += right
+            if not right:
+                self._drop_draft(seq, cells)
+            self._process_token(seq, token, now)
+            if not right or seq not in self._running:
+                break
+            if seq.waits:
+                self._drop_draft(seq, cells)
+                break
+        return accepted
+
+    def _drop_draft(self, seq: Sequence, cells: Cells) -> None:
+        """Drop the cells of drafted tokens that nobody has sampled."""
+        if cells.ahead:
+            self.streams.rollback(cells, cells.cached)
+            if not cells.cached:  # its memory could not do that: the text is computed again
+                seq.most_drafted = 0
 
     def _is_doubled(self, seq: Sequence) -> bool:
         """Whether a row that is alone in its pass must be computed as if it were not."""
@@ -495,7 +570,8 @@ class Loop:
         if not seq.text.stopped:
             self._emit_rest(seq)
         self._events.append(seq.done(reason, now))
-        log_event(seq.trace_id, "sequence ended", seq=seq.id, end=reason, tokens=seq.n_generated)
+        drafts = {} if seq.drafts is None else {"drafted": seq.drafts.drafted, "accepted": seq.drafts.accepted}
+        log_event(seq.trace_id, "sequence ended", seq=seq.id, end=reason, tokens=seq.n_generated, **drafts)
         self._finish(seq)
 
     def _emit_rest(self, seq: Sequence) -> None:
@@ -540,6 +616,8 @@ class Loop:
         if not self.streams.shift_out(seq.cells, keep, count, steady=seq.steady):
             self.streams.rollback(seq.cells, keep)
         del seq.tokens[keep : keep + count]
+        if seq.drafts is not None:
+            seq.drafts.lookup.forget()
 
     def _undo(self, seqs: list[Sequence], code: int) -> None:
         """Undo a pass that did not complete: cut what an abort left behind; suspend somebody if the cache is full."""

@@ -115,6 +115,7 @@ def make_sequence(
         prompt_logprobs=prompt_logprobs,
         progress=ProgressNews() if submit.progress else None,
         grows=submit.grows,
+        most_drafted=0 if submit.sampling.seed >= 0 else submit.most_drafted,
         reuse=Reuse.NONE if prompt_logprobs is not None else _reuse(submit.sampling),
         spans=spans,
     )

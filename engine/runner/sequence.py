@@ -16,6 +16,7 @@ from engine.runner.progress import ProgressNews
 from engine.runner.projector import Span
 from engine.runner.sampling import TokenSampler
 from engine.runner.saved_state import SavedState
+from engine.runner.speculative import Drafts
 from engine.runner.streams import Cells
 
 EARLY = 8  # a sequence asks for more context when the last such part of its own is reached,
@@ -40,7 +41,8 @@ class Sequence:
     admission, in its `tier`, when it had been `queued` for so many seconds; -1 before. Times are in `time.perf_counter`
     seconds, 0 before the event. `paused`: its reader is far behind. `progress`: what its client is told of it, None if
     that does not ask, or once its prompt is computed. `sought`: states on disk were looked through for it; the one
-    that it waits for, or was given, is `fetch`.
+    that it waits for, or was given, is `fetch`. `most_drafted`: tokens that may be drafted for a pass, 0 for none;
+    `drafts`: how that goes, None before the first one.
     """
 
     id: int
@@ -69,6 +71,8 @@ class Sequence:
     grows: bool = False
     paused: bool = False
     asking: bool = False
+    most_drafted: int = 0
+    drafts: Drafts | None = None
     cells: Cells | None = None
     saved: SavedState | None = None
     sought: bool = False
@@ -128,6 +132,11 @@ class Sequence:
     def full(self) -> bool:
         """Whether its context has no room for another token."""
         return len(self.tokens) >= self.limit
+
+    @property
+    def draft_room(self) -> int:
+        """How many tokens may be drafted for it now: those that would not end the answer by their number alone."""
+        return min(self.most_drafted, self.max_new - self.n_generated - 1, self.limit - len(self.tokens) - 1)
 
     @property
     def wants_room(self) -> bool:

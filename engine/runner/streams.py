@@ -50,7 +50,8 @@ class Cells:
     After a context shift only the first `clean_prefix` tokens were computed from these very tokens: what was moved
     still attends to what was cut out, so no other sequence may reuse it. `used` counts up with each use of any stream.
     `tier` is where the beginning came from: "stream", "memory" or "disk", "" if it was computed. `idle_since`: when its
-    sequence ended, by `time.monotonic`.
+    sequence ended, by `time.monotonic`. `ahead` tokens behind the cached ones are only drafted: they are there until
+    the pass that computed them is sampled.
     """
 
     known: KnownTokens
@@ -61,6 +62,7 @@ class Cells:
     used: int = 0
     tier: str = ""
     idle_since: float = 0.0
+    ahead: int = 0
 
     @property
     def reusable(self) -> int:
@@ -158,6 +160,8 @@ class Streams:
 
     def release(self, cells: Cells, *, remember: bool = True) -> None:
         """End a sequence: its reusable cells stay for others, or are dropped unless `remember`."""
+        if cells.ahead:
+            self.rollback(cells, cells.cached)
         cells.busy = False
         cells.idle_since = time.monotonic()
         known = cells.known
@@ -194,7 +198,7 @@ class Streams:
         if not self._cut(cells.slot, cells.known.tokens, -1, cached):
             self._memory.remove(cells.slot, 0)
             cached = 0
-        cells.cached = cached
+        cells.cached, cells.ahead = cached, 0
         cells.known.on_grid = self._on_grid(cells.known, cells.known.tokens, cached)
         if cells.clean_prefix is not None and cached <= cells.clean_prefix:
             cells.clean_prefix = None

@@ -33,7 +33,7 @@ LIKELIEST = Sampling(top_k=1, repeat_penalty=1.0)  # without the promise of temp
 def load(**wishes: Any) -> LoadModel:
     """A small CPU load; one thread, as cores are shared with other tests."""
     spec: dict[str, Any] = {"n_ctx": 1024, "n_cells": 4096, "n_parallel": 8, "n_batch": 512, "n_threads": 1}
-    spec["prompt_cache"] = 64 << 20
+    spec |= {"prompt_cache": 64 << 20, "lookup": "off"}
     return LoadModel(**{"path": str(TINYCHAT), "n_gpu_layers": 0, **spec, **wishes})
 
 

@@ -191,8 +191,7 @@ def num_thread(model: Model) -> None:
 
 @check
 def draft_num_predict(model: Model) -> None:
-    assert "not used yet" in PARAMETERS["draft_num_predict"].doc
-    assert model.text(draft_num_predict=5) == model.greedy
+    assert [model.text(draft_num_predict=n) for n in (0, 5)] == [model.greedy] * 2
 
 
 @check
