@@ -16,6 +16,7 @@ from cli.response import Response
 from server.settings import Settings
 
 MISSING = 404
+_NO_KEY = 401
 _FAILED = 400  # the first status of an error
 _REDIRECTED = 300
 _VERSION_TIMEOUT = 5.0  # seconds
@@ -167,7 +168,8 @@ class Client:
         try:
             yield
         except ResponseError as error:
-            raise CommandError(error.error) from None
+            hint = "; set OLLAMA_API_KEY to one of the server's keys" if error.status == _NO_KEY else ""
+            raise CommandError(error.error + hint) from None
         except Foreign:
             raise CommandError(f"what answers at {self.url} is no Ollama server") from None
         except Unreachable as error:

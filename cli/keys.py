@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ def add(settings: Settings, name: str, scopes: Sequence[str], requests_per_minut
     file = _file(settings)
     try:
         wanted = checked_scopes(scopes or USUAL)
+        is_first = file.read() is None
         text = file.add(name, wanted, requests_per_minute, concurrent)
     except KeysError as error:
         raise CommandError(str(error)) from None
@@ -25,6 +27,9 @@ def add(settings: Settings, name: str, scopes: Sequence[str], requests_per_minut
     except BaseException:
         file.revoke(name)
         raise
+    if is_first:
+        told = "From now on every request needs a key, those of other programs too; pronk takes it from OLLAMA_API_KEY."
+        print(told, file=sys.stderr)
 
 
 def list_keys(settings: Settings, *, as_json: bool) -> None:

@@ -39,7 +39,7 @@ def main() -> int:
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         try:
             if _is_up(server, settings.client_url):
-                _show(settings.client_url, _model(settings.client_url))
+                _tell(settings.client_url)
             return server.wait()
         except KeyboardInterrupt:  # the server gets it, too, and stops
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -88,11 +88,36 @@ def _is_up(server: subprocess.Popen[bytes], url: str) -> bool:
     return False
 
 
+def _tell(url: str) -> None:
+    """Show a first answer, unless the server wants an API key that is not here."""
+    try:
+        model = _model(url)
+    except _KeyNeeded as error:
+        print(
+            f"\nPronk serves Ollama's API at {url}.\n"
+            f"No first answer: {error}. OLLAMA_API_KEY takes one; to make one, in another terminal:\n\n"
+            f"    {PRONK} keys add NAME\n\n"
+            "Ctrl-C stops the server.\n",
+            flush=True,
+        )
+    else:
+        _show(url, model)
+
+
+class _KeyNeeded(Exception):
+    """The server wants another API key; the message is its own."""
+
+
 def _model(url: str) -> str:
-    """The name of the model that answers; it is on the server then."""
-    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
-        if client.post(f"{url}/api/show", json={"model": smollm2.NAME}).is_success:
-            return smollm2.NAME
+    """The name of the model that answers; it is on the server then. Raises _KeyNeeded."""
+    key = Settings.from_env().environ.get("OLLAMA_API_KEY", "").strip()
+    headers = {"Authorization": f"Bearer {key}".encode()} if key else {}
+    with httpx.Client(trust_env=False, timeout=PATIENCE, headers=headers) as client:
+        answer = client.post(f"{url}/api/show", json={"model": smollm2.NAME})
+    if answer.is_success:
+        return smollm2.NAME
+    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise _KeyNeeded(answer.json()["error"])
     try:
         if not smollm2.is_here():
             print(f"\nDownloading {smollm2.NAME} (93 MB), a small model that writes.", flush=True)
@@ -122,7 +147,7 @@ def _show(url: str, model: str) -> None:
         f"Pronk serves Ollama's API at {url}. In another terminal:\n\n"
         f"    {PRONK} run {model}\n"
         f'    curl {url}/api/generate -d \'{{"model": "{model}", "prompt": "Hello!"}}\'\n\n'
-        "A model that tells colours in pictures is here, too:\n\n"
+        "A model that tells colours in pictures, and guesses shapes, is here, too:\n\n"
         f"    image=$(base64 < {PICTURE} | tr -d '\\n')\n"
         f"    curl {url}/api/generate -d "
         f'\'{{"model": "sight", "prompt": "What is on the left?", "stream": false, "images": ["\'$image\'"]}}\'\n\n'

@@ -18,12 +18,13 @@ _BEARER = "bearer "
 
 
 class Refused(Exception):
-    """A request that is not let in: what its client is told, and headers beside it."""
+    """A request that is not let in: what its client is told, headers beside it, and its key if that is known here."""
 
-    def __init__(self, info: ErrorInfo, headers: Headers) -> None:
+    def __init__(self, info: ErrorInfo, headers: Headers, key: APIKey | None = None) -> None:
         super().__init__(info.message)
         self.info = info
         self.headers = headers
+        self.key = key
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class Access:
         key = self._known(authorization, x_api_key)
         if needed not in key.scopes:
             message = f"the API key {key.name!r} may not do this: it has no scope {needed!r}"
-            raise Refused(ErrorInfo(403, message, code="insufficient_scope"), [])
+            raise Refused(ErrorInfo(403, message, code="insufficient_scope"), [], key)
         if needed != "infer":  # which has no limits: a long upload takes no chat's place
             yield key
             return
@@ -82,17 +83,18 @@ class Access:
     def _spend(self, key: APIKey) -> None:
         """Take a request from what the key may still make. Raises Refused."""
         if key.concurrent and self._running[key.name] >= key.concurrent:
-            raise _too_many(f"{key.concurrent} requests at once", 1)
+            raise _too_many(key, f"{key.concurrent} requests at once", 1)
         if not key.requests_per_minute:
             return
         now, most = self.clock(), float(key.requests_per_minute)
         before = self._allowances.get(key.name) or _Allowance(most, now)
         left = min(most, before.left + (now - before.at) * most / _MINUTE)
         if left < 1:
-            raise _too_many(f"{key.requests_per_minute} requests a minute", math.ceil((1 - left) * _MINUTE / most))
+            seconds = math.ceil((1 - left) * _MINUTE / most)
+            raise _too_many(key, f"{key.requests_per_minute} requests a minute", seconds)
         self._allowances[key.name] = _Allowance(left - 1, now)
 
 
-def _too_many(limit: str, seconds: int) -> Refused:
+def _too_many(key: APIKey, limit: str, seconds: int) -> Refused:
     info = ErrorInfo(429, f"too many requests: this API key has {limit}", code="rate_limit_exceeded")
-    return Refused(info, [(b"retry-after", str(seconds).encode())])
+    return Refused(info, [(b"retry-after", str(seconds).encode())], key)

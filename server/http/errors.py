@@ -33,7 +33,7 @@ from modelfile.text import cut, quote
 from modelfile.worker_client import JobFailed, JobUnsupported
 from registry.errors import RegistryError
 from registry.gguf import GGUFError
-from registry.logfields import REQUEST_ID, fields
+from registry.logfields import REQUEST_ID, fields, tell_request
 from registry.manifest import ManifestError
 from registry.names import InvalidDigest, InvalidName
 from registry.storage.store import ModelMissing, StoreError
@@ -217,7 +217,9 @@ def plain_error(info: ErrorInfo) -> dict[str, Any]:
 
 async def error_response(request: Request, error: Exception) -> Response:
     """The response for an exception, in the shape of the path's API: the handler of all exceptions."""
-    request.app.state.metrics.error(kind_of(error))
+    kind = kind_of(error)
+    request.app.state.metrics.error(kind)
+    tell_request(error=kind)
     status = status_of(error)
     if status >= 500 and isinstance(error, KNOWN):  # others come with a traceback
         reason = one_line(message_of(error))

@@ -129,6 +129,7 @@ class Guard:
                     CACHE_OWNER.set(key.sha256)
                 await self.app(scope, receive, answer)
         except Refused as refused:
+            answer.key = refused.key
             body = encode(self.error_object_of(scope)(refused.info))
             await _send_whole(answer, refused.info.status, [_JSON, *refused.headers], body)
 

@@ -230,6 +230,8 @@ class KeyRing:
             log.error("API keys stay as they were: %s", error)
         else:
             log.info("API keys read", extra=fields(keys=len(self.keys)))
+            if self._of_file is None and not self._stays_closed:
+                log.warning("requests need no API key any more: %s is gone", self._file.path)
 
     def _look(self) -> Stamp | None:
         try:

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from engine.api import CallPart, Delta, TokenLogprob, ToolCall
-from registry.logfields import fields
+from registry.logfields import fields, tell_request
 from server.http.body import JSON, NDJSON
 from server.http.errors import (
     KNOWN,
@@ -110,7 +110,7 @@ class StreamingAnswer(Response, Generic[E]):
         if error is None:
             return
         if self._started:
-            self._count_error(kind_of(error))
+            self._note(error)
             log.error("answer broke off", extra=fields(path=scope["path"]), exc_info=error)
         elif isinstance(error, KNOWN):
             response = await error_response(Request(scope), error)
@@ -149,13 +149,19 @@ class StreamingAnswer(Response, Generic[E]):
             if not self._started:
                 raise
             log.warning("answer broke off: %s", one_line(message_of(error)))
-            self._count_error(kind_of(error))
+            self._note(error)
             failure = error
         finally:
             # Also for defects and cancellation: the client must see that the stream has failed.
             if self._started:
                 last = self.writer.end() if failure is None else self.writer.error(ErrorInfo.of(failure, self._name_of))
                 await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _note(self, error: BaseException) -> None:
+        """Count an error, and have the request's line in the log name it."""
+        kind = kind_of(error)
+        self._count_error(kind)
+        tell_request(error=kind)
 
     async def _ping(self, ping: bytes, interval: float, send: Send) -> None:
         """Send pings while nothing else is sent. The server sends in the order of the calls, so two tasks may call."""

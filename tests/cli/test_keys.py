@@ -8,20 +8,27 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import COMMAND, Pronk
+from tests.serving import serving
 
 
 def test_the_life_of_a_key(pronk: Pronk, tmp_path: Path) -> None:
     environ = {"PRONK_API_KEYS_FILE": str(tmp_path / "keys.json")}
 
+    said: list[str] = []
+
     def succeed(*args: str) -> str:
         result = pronk("keys", *args, **environ)
         assert result.returncode == 0, result.stderr
+        said.append(result.stderr)
         return result.stdout
 
     assert succeed("list").split() == ["NAME", "SCOPES", "A", "MINUTE", "AT", "ONCE", "CREATED"]
     text = succeed("add", "laptop").strip()
     assert text.startswith("pronk_")
     succeed("add", "ops", "--scope", "manage", "--scope", "read", "--requests-per-minute", "60", "--concurrent", "2")
+    first, second = said[-2:]
+    assert first.startswith("From now on every request needs a key")
+    assert second == ""
     lines = [line.split() for line in succeed("list").splitlines()[1:]]
     assert [line[:4] for line in lines] == [
         ["laptop", "infer,read", "any", "any"],
@@ -78,3 +85,13 @@ def test_limits_and_verbs_that_cannot_be(alone: Pronk) -> None:
     assert "is not in the range" in alone.fail("keys", "add", "x", "--concurrent", "9" * 30)
     assert alone.fail("keys", "bogus") == 'Error: unknown command "bogus" for "pronk keys"\n'
     assert alone.succeed("keys").startswith("Usage: pronk keys ")
+
+
+def test_a_server_that_wants_a_key(tmp_path: Path) -> None:
+    with serving(tmp_path / "models", PRONK_API_KEYS="abcdefghijklmnop") as served:
+        for key, problem in ("", "an API key is needed"), ("wrong", "the API key is not known here"):
+            environ = os.environ | {"OLLAMA_HOST": served.url, "OLLAMA_API_KEY": key}
+            result = subprocess.run([*COMMAND, "list"], env=environ, capture_output=True, text=True, check=False)
+            assert result.returncode == 1
+            assert result.stderr.startswith(f"Error: {problem}")
+            assert result.stderr.endswith("; set OLLAMA_API_KEY to one of the server's keys\n")

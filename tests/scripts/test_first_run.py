@@ -81,6 +81,20 @@ def test_without_the_index_the_bundled_model_answers(tmp_path: Path, capsys: pyt
     assert not (tmp_path / "weights.gguf").exists()
 
 
+@pytest.mark.usefixtures("nowhere")
+def test_a_server_that_wants_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(tmp_path / "models", PRONK_API_KEYS="abcdefghijklmnop") as server:
+        first_run._tell(server.url)
+        said = capsys.readouterr().out
+        assert "No first answer: an API key is needed" in said
+        assert "cannot be had" not in said
+        assert LAST_LINE in said
+        monkeypatch.setenv("OLLAMA_API_KEY", "abcdefghijklmnop")
+        assert first_run._model(server.url) == "tinychat"
+
+
 @pytest.mark.usefixtures("smollm2_is_here")
 def test_ctrl_c_ends_it_without_an_error_of_whoever_called(environ: dict[str, str]) -> None:
     """As under make: a parent at the same terminal, which would die of the signal."""

@@ -1,6 +1,7 @@
 """API keys on a real server: made and revoked while it runs, and whose prompts are cached for whom."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,8 +35,11 @@ def test_keys_of_a_running_server(tmp_path: Path) -> None:
         file.revoke("first")
         answer = httpx.post(f"{served.url}/api/generate", headers={"X-Api-Key": first}, json={}, **LOOPBACK)
         assert answer.status_code == 401
+        headers = {"X-Api-Key": second}
+        assert httpx.get(f"{served.url}/api/tags", headers=headers, **LOOPBACK).status_code == 403
         log = served.log.read_text()
-    assert "key=second" in log
+    for path, status in ("/api/generate", 200), ("/api/tags", 403):
+        assert re.search(f"request .*path='{path}' status={status} .*key=second", log)
     assert first not in log
     assert second not in log
 

@@ -54,11 +54,11 @@ class Log:
             time.sleep(0.02)
 
 
-def post(served: Served, path: str, body: dict[str, Any], request_id: str) -> httpx.Response:
+def post(served: Served, path: str, body: dict[str, Any], request_id: str, *, status: int = 200) -> httpx.Response:
     headers = HEADERS | {"X-Request-Id": request_id}
     answer = httpx.post(served.url + path, json=body, headers=headers, timeout=PATIENCE, **LOOPBACK)
     assert answer.headers["x-request-id"] == request_id
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == status, answer.text
     return answer
 
 
@@ -114,7 +114,20 @@ def test_the_line_of_a_request_has_all(log: Log) -> None:
     request = log.one("request", request_id="all-2")
     assert (request["model"], request["prompt_tokens"]) == ("tinychat:latest", embedded["prompt_eval_count"])
     httpx.get(f"{log.served.url}/api/tags", headers={"X-Request-Id": "all-3"}, **LOOPBACK)
-    assert "model" not in log.one("request", request_id="all-3")
+    assert not {"model", "error"} & log.one("request", request_id="all-3").keys()
+
+
+def test_the_line_of_a_request_that_failed_says_why(log: Log) -> None:
+    post(log.served, "/api/chat", CHAT | {"model": "nobody"}, "failed-0", status=404)
+    long = CHAT | {"messages": [{"role": "user", "content": "one two " * 2000}], "truncate": False}
+    post(log.served, "/api/chat", long, "failed-1", status=400)
+    post(log.served, "/api/pull", {"model": "http://127.0.0.1:9/a/b", "insecure": True}, "failed-2")
+    lines = [log.one("request", request_id=f"failed-{number}") for number in range(3)]
+    assert [(line["status"], line["error"]) for line in lines] == [
+        (404, "ModelNotFound"),
+        (400, "ContextExceeded"),
+        (200, "ManifestUnavailable"),
+    ]
 
 
 def test_a_client_that_leaves(log: Log) -> None:

@@ -30,7 +30,7 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(file: KeyFile) -> None:
     assert ring.find("") is None
 
 
-def test_what_others_write_counts_at_once(file: KeyFile) -> None:
+def test_what_others_write_counts_at_once(file: KeyFile, caplog: pytest.LogCaptureFixture) -> None:
     ring = KeyRing(file.path)
     assert not ring.closed
     text = file.add("a", ["read"])
@@ -39,8 +39,10 @@ def test_what_others_write_counts_at_once(file: KeyFile) -> None:
     file.revoke("a")
     assert ring.closed  # the last key has gone, and nobody is let in instead
     assert ring.find(text) is None
+    assert "need no API key" not in caplog.text
     file.path.unlink()
     assert not ring.closed
+    assert f"requests need no API key any more: {file.path} is gone" in caplog.text
 
 
 @pytest.mark.parametrize(
