@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from dataclasses import replace
 from typing import Any
 
@@ -109,7 +111,9 @@ class Commands:
 
     def _show(self, part: str) -> None:
         session = self._session
-        if part == "info":
+        if not part:
+            print(SHOW_HELP)
+        elif part == "info":
             show.print_overview(self._client, session.model, session=session)
         elif part in show.PARTS:
             show.print_part(self._client, session.model, part, session)
@@ -185,8 +189,12 @@ def change_setting(session: Session, history: History, text: str) -> None:
 
 
 def _parameters() -> str:
-    """The options that can be set, with their types."""
-    return "".join(f"/set parameter {name:<20} {row.doc}\n" for name, row in PARAMETERS.items())
+    """The options that can be set, and what they are, in lines that fit the terminal."""
+    column = max(map(len, PARAMETERS)) + 2
+    width = max(shutil.get_terminal_size().columns - 1, 2 * column)
+    rows = ((name.ljust(column), row.doc.replace("`", "")) for name, row in PARAMETERS.items())
+    told = (textwrap.fill(doc, width, initial_indent=name, subsequent_indent=" " * column) for name, doc in rows)
+    return "/set parameter NAME VALUE..., where NAME is one of\n" + "\n".join(told) + "\n"
 
 
 def _set_parameter(session: Session, text: str) -> None:

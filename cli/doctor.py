@@ -62,9 +62,8 @@ def _server(settings: Settings) -> Finding:
         return Finding("server", Level.WRONG, f"{url} does not answer: {error}", details=details)
     except (ResponseError, Foreign):
         return Finding("server", Level.WRONG, f"another program answers at {url}", details=details)
-    return Finding(
-        "server", Level.OK, f"runs at {url}, version {running}", details=details | {"running": True, "version": running}
-    )
+    text = f"runs at {url}, speaks the API of Ollama {running}"
+    return Finding("server", Level.OK, text, details=details | {"running": True, "version": running})
 
 
 def _print(finding: Finding) -> None:

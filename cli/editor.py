@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.document import Document
@@ -36,7 +37,7 @@ class LineEditor:
             PROMPT,
             multiline=True,  # Enter sends all the same, see `_keys`
             prompt_continuation=MORE,
-            placeholder=_PLACEHOLDER,
+            placeholder=lambda: [] if get_app().is_done else _PLACEHOLDER,  # it does not stay on a line that was left
             history=_Lines(history),
             completer=_Completer(words),
             complete_style=CompleteStyle.READLINE_LIKE,

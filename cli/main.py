@@ -395,14 +395,14 @@ def complete(words: list[str]) -> None:
 @click.pass_context
 def help_(context: click.Context, verb: list[str]) -> None:
     """Show how to call a verb."""
-    parent = context.parent or context
-    [name] = at_most(1, verb) or [""]
-    if not name:
-        print(parent.get_help())
-        return
-    _, command, _ = app.resolve_command(parent, [name])
-    if command is not None:
-        print(command.get_help(click.Context(command, info_name=name, parent=parent)))
+    about = context.parent or context
+    for name in verb:
+        if not isinstance(about.command, click.Group):
+            raise CommandError(f'"{about.command_path}" has no verbs of its own')
+        _, command, _ = about.command.resolve_command(about, [name])
+        if command is not None:
+            about = click.Context(command, info_name=name, parent=about)
+    print(about.get_help())
 
 
 def main() -> None:

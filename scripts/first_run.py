@@ -111,7 +111,7 @@ class _KeyNeeded(Exception):
 def _model(url: str) -> str:
     """The name of the model that answers; it is on the server then. Raises _KeyNeeded."""
     key = Settings.from_env().environ.get("OLLAMA_API_KEY", "").strip()
-    headers = {"Authorization": f"Bearer {key}".encode()} if key else {}
+    headers = [(b"Authorization", f"Bearer {key}".encode())] if key else []
     with httpx.Client(trust_env=False, timeout=PATIENCE, headers=headers) as client:
         answer = client.post(f"{url}/api/show", json={"model": smollm2.NAME})
     if answer.is_success:

@@ -157,6 +157,9 @@ def test_help(alone: Pronk) -> None:
     assert alone.succeed("help") == alone.succeed("--help")
     for verb in ("run", "ps", "ls"):
         assert alone.succeed("help", verb) == alone.succeed(verb, "--help")
+    assert alone.succeed("help", "keys", "add") == alone.succeed("keys", "add", "--help")
+    assert alone.fail("help", "keys", "bogus") == 'Error: unknown command "bogus" for "pronk keys"\n'
+    assert alone.fail("help", "run", "tinychat") == 'Error: "pronk run" has no verbs of its own\n'
     assert alone.fail("help", "bogus") == 'Error: unknown command "bogus" for "pronk"\n'
 
 

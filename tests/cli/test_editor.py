@@ -31,6 +31,7 @@ def test_keys_that_leave(pronk: Pronk) -> None:
         terminal.type("\x04")
         assert terminal.leave() == 0
         assert terminal.text.endswith("\n"), "the shell's prompt has a line of its own"
+        assert ">>>" in terminal.raw.rpartition("Send a message")[2], "and the line that is left invites to nothing"
 
 
 def test_an_editor(pronk: Pronk, tmp_path: Path) -> None:
@@ -80,7 +81,12 @@ def test_help(terminal: Terminal) -> None:
     assert "Ctrl-G" in terminal.say("/? shortcuts")
     assert "/set think" in terminal.say("/? set")
     assert "/show license" in terminal.say("/? /show")
-    assert "num_ctx" in terminal.say("/set parameter ?")
+    assert terminal.say("/show") == terminal.say("/? show")
+    head, *lines = terminal.say("/set parameter ?").splitlines()
+    assert head == "/set parameter NAME VALUE..., where NAME is one of"
+    assert any(line.startswith("num_ctx ") for line in lines)
+    assert max(map(len, lines)) < 80
+    assert "`" not in "".join(lines)
 
 
 def test_a_conversation_that_is_saved(terminal: Terminal, pronk: Pronk) -> None:
