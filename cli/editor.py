@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
+import termios
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
@@ -57,6 +60,29 @@ class LineEditor:
             except KeyboardInterrupt:
                 if not self._session.default_buffer.text:
                     print(HINT)
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """While an answer is shown, what is typed waits for `read` unseen, and a pasted text is one message there."""
+        if not sys.stdin.isatty():
+            yield
+            return
+        terminal, output = sys.stdin.fileno(), self._session.output
+        modes = termios.tcgetattr(terminal)
+        _set_modes(terminal, [*modes[:3], modes[3] & ~termios.ECHO, *modes[4:]])
+        output.enable_bracketed_paste()
+        output.flush()
+        try:
+            yield
+        finally:
+            output.disable_bracketed_paste()
+            output.flush()
+            _set_modes(terminal, modes)
+
+
+def _set_modes(terminal: int, modes: list[Any]) -> None:
+    with suppress(termios.error):  # the terminal has gone
+        termios.tcsetattr(terminal, termios.TCSANOW, modes)
 
 
 def _size() -> Size:

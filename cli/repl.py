@@ -52,7 +52,8 @@ class Repl:
         message = self._session.message(text)
         answer = AnswerPrinter(sys.stdout, self._session.look)
         try:
-            answer.follow(spinning(self._session.chat(self._client, message)))
+            with self._editor.set_aside():
+                answer.follow(spinning(self._session.chat(self._client, message)))
         finally:
             self._session.remember(message, answer)
             print("\n")

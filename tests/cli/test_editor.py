@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.conftest import COMMAND, Pronk
 from tests.cli.terminal import Terminal
+from tests.cli.test_repl import ENDLESS
 
 PASTE, PASTED = "\x1b[200~", "\x1b[201~"
 HELLO = "Hello! How can I help you today?"
@@ -21,6 +22,19 @@ def test_a_pasted_text_is_one_message(terminal: Terminal) -> None:
     assert terminal.leave() == 0
     assert "unknown" not in terminal.text
     assert terminal.text.count("\n\n") == 2, "two answers"
+
+
+def test_what_is_pasted_during_an_answer_waits_unseen(terminal: Terminal) -> None:
+    terminal.say(ENDLESS)
+    terminal.say("/set parameter num_predict 400")
+    terminal.type("Count to 100\n")
+    terminal.expect("1, 2, 3")
+    terminal.type(f"{PASTE}My name\nis\nAlice.{PASTED}\n")
+    answer = terminal.expect("\n>>> ")
+    assert "My name" not in answer
+    terminal.expect("Alice.")
+    terminal.expect("\n>>> ")
+    assert "\n>>> is" not in terminal.text
 
 
 def test_keys_that_leave(pronk: Pronk) -> None:
