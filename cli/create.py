@@ -22,7 +22,7 @@ DEFAULT = "Modelfile"
 
 def create(name: str, file: str, quantize: str, draft_quantize: str) -> None:
     """Create a model from a Modelfile; without one, from the files in this folder. Raises CommandError."""
-    commands, folder = _read(Path(file or DEFAULT))
+    commands, folder = _read(Path(file or DEFAULT), is_named=bool(file))
     request = {"model": name, "quantize": quantize, "draft_quantize": draft_quantize}
     with connect() as client:
         try:
@@ -34,11 +34,16 @@ def create(name: str, file: str, quantize: str, draft_quantize: str) -> None:
             raise CommandError(_with_status(error)) from None
 
 
-def _read(path: Path) -> tuple[tuple[Command, ...], Path]:
-    """The commands, and the folder that their relative paths start from."""
+def _read(path: Path, *, is_named: bool) -> tuple[tuple[Command, ...], Path]:
+    """The commands, and the folder that their relative paths start from. Raises CommandError.
+
+    A model is made of this folder's files only where nobody has named a Modelfile.
+    """
     if not path.is_absolute() and working_folder() is None:
         raise CommandError("the working directory has been deleted: name a Modelfile by an absolute path")
-    if not path.is_file():
+    if is_named and not path.exists():
+        raise CommandError("specified Modelfile wasn't found")
+    if not is_named and not path.is_file():
         return (Command(Keyword.FROM, "."),), Path()
     try:
         return parse(decode(path.read_bytes())), path.parent

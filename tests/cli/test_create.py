@@ -105,6 +105,14 @@ def test_refusals(here: Pronk, modelfile: str, message: str) -> None:
     assert said.splitlines()[-1] == f"Error: {message.format(here=here.folder)}"
 
 
+def test_a_modelfile_that_is_not_there(here: Pronk) -> None:
+    """Another one than that which was named is no model of the folder's own files."""
+    weights(here.folder / "m.gguf")
+    assert here.fail("create", "refused", "-f", "no/Modelfile") == "Error: specified Modelfile wasn't found\n"
+    assert here.fail("create", "refused", "-f", ".") == "Error: open .: Is a directory\n"
+    assert here("create", "made").returncode == 0
+
+
 def test_a_working_directory_that_has_been_deleted(here: Pronk, tmp_path: Path) -> None:
     """Whatever is named by an absolute path still works, and every verb does."""
     weights(tmp_path / "m.gguf")
