@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from socket import socket
 
 from engine.loading import process
@@ -13,8 +13,8 @@ from server.main import run
 from server.settings import Settings
 
 
-async def _start_scripted(_: str, environ: Mapping[str, str]) -> tuple[Process, socket]:
-    return await start_child("tests.faults.scripted_runner", environ)
+async def _start_scripted(_: str, environ: Mapping[str, str], further: Sequence[int] = ()) -> tuple[Process, socket]:
+    return await start_child("tests.faults.scripted_runner", environ, further)
 
 
 if __name__ == "__main__":
