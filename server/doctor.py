@@ -6,9 +6,7 @@ Each check gives one Finding. It raises nothing that a broken installation, stor
 from __future__ import annotations
 
 import asyncio
-import difflib
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -32,25 +30,14 @@ from registry.sizes import binary_size
 from registry.storage.files import disk_space, unwritable_folder
 from registry.storage.store import Store
 from server.masking import shown, without_logins
-from server.settings import ELSEWHERE, HomeMissing, Settings, variables
+from server.settings import OLLAMA_ONLY, HomeMissing, Settings, known_variables, unknown_variables
 
 LIBRARY = "llama-cpp-python"
 LITTLE_SPACE = 4 << 30  # bytes; less than most models take
 NO_SPACE = 64 << 20  # bytes; too little even to run a server
 REACH_SECONDS = 5.0
-READ_ELSEWHERE = (*(name for name, _, _ in ELSEWHERE), "OLLAMA_API_KEY")
-"""Variables that take effect but are no field of Settings."""
-OLLAMA_ONLY = (
-    *("OLLAMA_AUTH", "OLLAMA_CLOUD_BASE_URL", "OLLAMA_EDITOR", "OLLAMA_EXPERIMENT"),
-    *("OLLAMA_IGPU_ENABLE", "OLLAMA_INTEL_GPU", "OLLAMA_LLM_LIBRARY", "OLLAMA_MAX_TRANSFER_STREAMS"),
-    *("OLLAMA_MULTIUSER_CACHE", "OLLAMA_NEW_ENGINE", "OLLAMA_NO_CLOUD", "OLLAMA_REMOTES", "OLLAMA_TMPDIR"),
-    *("OLLAMA_VULKAN",),
-)
-"""Variables of Ollama that have no effect here."""
 FOREIGN_BACKENDS = "GGML_BACKEND_PATH"
 """llama.cpp's variable for a further backend; ignored, because it may load any code."""
-_OURS = re.compile(r"(OLLAMA|PRONK)_", re.IGNORECASE)
-_SIMILARITY = 0.8  # difflib's ratio
 
 Progress = Callable[[int, int], None]
 """Receives the bytes verified so far, and their total."""
@@ -305,13 +292,12 @@ def environment(settings: Settings) -> Finding:
 
     An invalid value or a misspelt name is WRONG; another unknown name is a NOTE.
     """
-    known = {row.name for row in variables().values()} | set(READ_ELSEWHERE)
+    known = known_variables()
     proxies = {name.lower() for name in known if name.endswith("_PROXY")}
     environ = {name: text for name, text in settings.environ.items() if text.strip()}
     in_force = {name: shown(name, text.strip()) for name, text in sorted(environ.items()) if name in known | proxies}
-    strangers = sorted(name for name in environ if _OURS.match(name) and name not in known)
-    unknown = {name: _nearest(name, known) for name in strangers if name not in OLLAMA_ONLY}
-    unused = [name for name in strangers if name in OLLAMA_ONLY]
+    unknown = unknown_variables(environ)
+    unused = [name for name in sorted(environ) if name in OLLAMA_ONLY]
     warnings = (*settings.warnings, *settings.missing_files, *Proxies.from_env(settings.environ).warnings)
     wrong = [without_logins(warning) for warning in warnings]
     wrong += [f"{name} is not known; {nearest} is" for name, nearest in unknown.items() if nearest]
@@ -334,10 +320,6 @@ def environment(settings: Settings) -> Finding:
         "invalid": [without_logins(warning) for warning in warnings],
     }
     return Finding("environment", level, text, tuple(wrong), tuple(notes), details)
-
-
-def _nearest(name: str, known: set[str]) -> str:
-    return next(iter(difflib.get_close_matches(name.upper(), sorted(known), 1, _SIMILARITY)), "")
 
 
 def _count(number: int, what: str) -> str:

@@ -34,7 +34,7 @@ from server.http.keys import KeysError
 from server.http.listen import CannotListen, listen
 from server.http.protocol import BoundedHttpProtocol
 from server.http.serve import Server
-from server.settings import HomeMissing, Settings
+from server.settings import HomeMissing, Settings, unknown_variables
 from server.startup import UnusableModels, open_models, tell_settings
 from server.streams import open_standard_streams
 
@@ -49,6 +49,9 @@ def run(settings: Settings) -> int:
     log.configure(settings.debug, settings.log_format)
     for warning in (*settings.warnings, *Proxies.from_env(settings.environ).warnings, *settings.missing_files):
         _logger.warning("configuration: %s", warning)
+    for name, nearest in unknown_variables(settings.environ).items():
+        if nearest:  # others may be meant for another program
+            _logger.warning("configuration: %s is not known; %s is", name, nearest)
     try:
         open_models(settings.models_folder)
         sock = listen(settings.address)

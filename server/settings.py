@@ -325,6 +325,15 @@ class Settings:
 
 
 RUNNER_LOG, LEVELS = "PRONK_RUNNER_LOG", ("trace", "debug", "info", "warning", "error")
+OLLAMA_ONLY = (
+    *("OLLAMA_AUTH", "OLLAMA_CLOUD_BASE_URL", "OLLAMA_EDITOR", "OLLAMA_EXPERIMENT"),
+    *("OLLAMA_IGPU_ENABLE", "OLLAMA_INTEL_GPU", "OLLAMA_LLM_LIBRARY", "OLLAMA_MAX_TRANSFER_STREAMS"),
+    *("OLLAMA_MULTIUSER_CACHE", "OLLAMA_NEW_ENGINE", "OLLAMA_NO_CLOUD", "OLLAMA_REMOTES", "OLLAMA_TMPDIR"),
+    *("OLLAMA_VULKAN",),
+)
+"""Variables of Ollama that have no effect here."""
+_SIMILARITY = 0.8  # difflib's ratio
+
 ELSEWHERE = (
     ("HTTPS_PROXY", "", "the proxy on the way to https URLs: `[scheme://][name:password@]host[:port]`; also small"),
     ("HTTP_PROXY", "", "the same for http URLs; schemes are http, https, socks5"),
@@ -345,6 +354,24 @@ def variables() -> dict[str, Variable]:
     """The variables by the name of their field."""
     fields = dataclasses.fields(Settings)
     return {field.name: field.metadata["variable"] for field in fields if "variable" in field.metadata}
+
+
+def known_variables() -> set[str]:
+    """The names of all variables that take effect."""
+    return {row.name for row in variables().values()} | {name for name, _, _ in ELSEWHERE} | {"OLLAMA_API_KEY"}
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Names such as ours that nobody reads, each with the one that may be meant, or "" if none is like it."""
+    known = known_variables()
+    names = sorted(name for name in environ if name.upper().startswith(("OLLAMA_", "PRONK_")))
+    return {name: _nearest(name, known) for name in names if name not in known and name not in OLLAMA_ONLY}
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    import difflib  # rarely needed, and the command line reads settings, too
+
+    return next(iter(difflib.get_close_matches(name.upper(), sorted(known), 1, _SIMILARITY)), "")
 
 
 def markdown() -> str:

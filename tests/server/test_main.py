@@ -168,7 +168,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 def test_the_start_is_told(tmp_path: Path) -> None:
     secrets = {"HF_TOKEN": "hf_secret", "https_proxy": "http://me:pass@proxy.example:1"}
-    with serving(tmp_path / "models", PRONK_LOG_FORMAT="json", OLLAMA_MAX_QUEUE="7", **secrets) as served:
+    misspelt = {"PRONK_API_KEY": "abcdefghijklmnop", "PRONK_OF_ANOTHER_PROGRAM": "1"}
+    with serving(tmp_path / "models", PRONK_LOG_FORMAT="json", OLLAMA_MAX_QUEUE="7", **secrets, **misspelt) as served:
         text = served.log.read_text()
     assert "hf_secret" not in text
     assert "pass@" not in text
@@ -183,6 +184,8 @@ def test_the_start_is_told(tmp_path: Path) -> None:
     assert lines["device"]["total_bytes"] >= lines["device"]["free_bytes"] > 0
     assert lines["context"]["default"] > 0
     assert lines["access"]["keys"] == "none"
+    warnings = [line["message"] for line in lines.values() if line["message"].startswith("configuration: ")]
+    assert warnings == ["configuration: PRONK_API_KEY is not known; PRONK_API_KEYS is"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
