@@ -12,10 +12,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.api import Delta, Event, Final
+from engine.api import Delta, Event, Final, GenerateRequest
 from engine.engine import Engine, EngineConfig
 from registry.storage.store import Store
 from tests.serving import ENVIRON
+
+ENDS = (2035, 2037, 2041)
+"""All tokens that end an answer of tinychat's."""
 
 
 def make_engine(root: Path, **settings: Any) -> Engine:
@@ -32,6 +35,18 @@ async def running(root: Path, **settings: Any) -> AsyncIterator[Engine]:
         yield engine
     finally:
         await engine.stop()
+
+
+def endless(model: str = "tinychat") -> GenerateRequest:
+    """A request to tinychat, whatever its name, for 900 tokens: too hot to end before or to go round in circles."""
+    options = {
+        "num_predict": 900,
+        "temperature": 50.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "logit_bias": {str(token): -100.0 for token in ENDS},
+    }
+    return GenerateRequest(model=model, prompt="Hi", raw=True, options=options)
 
 
 async def unload_all(engine: Engine) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from engine.api import GenerateRequest
 from engine.errors import RunnerDied
 from engine.loading import control_group
 from engine.loading.crashes import how_it_ended
 from engine.loading.deaths import TOLD, Deaths, OutOfMemoryKills
-from tests.engine.running import collect, running
+from tests.engine.running import collect, endless, running
 
 
 def test_deaths_of_the_last_minute_count() -> None:
@@ -68,8 +67,7 @@ async def test_a_model_that_is_killed_again_and_again_is_told_as_such(
     texts = []
     async with running(tmp_path / "models") as engine:
         for _ in range(TOLD):
-            request = GenerateRequest(model="tinychat", prompt="Hi", raw=True, options={"num_predict": 900})
-            answer = engine.generate(request)
+            answer = engine.generate(endless())
             await anext(answer)
             (loaded,) = engine._pool._loaded.values()
             os.kill(loaded.process.pid, signal.SIGKILL)

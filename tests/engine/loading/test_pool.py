@@ -19,10 +19,11 @@ from engine.engine import Engine
 from engine.errors import ModelNotFound, RunnerDied, ServerBusy
 from engine.loading import devices
 from engine.loading.process import RunnerProcess
+from modelfile.operating_system import is_stopped
 from registry import bundled
 from registry.manifest import MODEL, Layer, Manifest
 from registry.names import ModelName
-from tests.engine.running import collect, running
+from tests.engine.running import collect, endless, running
 from tests.serving import GREEDY
 
 TINYCHAT = ModelName.parse("tinychat")
@@ -93,7 +94,7 @@ async def test_a_request_that_could_only_wait_is_refused_before_its_model_is_rea
         store_models(engine, *"abc")
         for model in "bca":
             await answer(engine, model)
-        story = engine.generate(GenerateRequest(model="a", prompt="Hi", raw=True, options={"num_predict": 900}))
+        story = engine.generate(endless("a"))
         await anext(story)
         waiting = asyncio.create_task(answer(engine, "b"))
         while not told_waiting(engine):  # noqa: ASYNC110 - nothing else tells
@@ -122,7 +123,7 @@ def replace_weights(engine: Engine, name: str) -> None:
 
 async def waiting_behind_a_story(engine: Engine) -> tuple[AsyncGenerator[Event, None], asyncio.Task[str]]:
     """A story of the only model that may be loaded, and a request for `b` that waits for its end."""
-    story = engine.generate(GenerateRequest(model="a", prompt="Hi", raw=True, options={"num_predict": 900}))
+    story = engine.generate(endless("a"))
     await anext(story)
     waiting = asyncio.create_task(answer(engine, "b"))
     while not engine._pool._scheduler.waiting:  # noqa: ASYNC110 - nothing else tells
@@ -164,6 +165,8 @@ async def test_an_idle_process_that_is_of_no_use_is_replaced_when_it_is_needed(
         for pause in (0.0, 0.1):
             (loaded,) = engine._pool._loaded.values()
             os.kill(loaded.process.pid, how)
+            while how == signal.SIGSTOP and not is_stopped(loaded.process.pid):
+                time.sleep(0.001)  # noqa: ASYNC251 - until the signal has reached it, it is as any other
             time.sleep(pause)  # noqa: ASYNC251 - the event loop is not to see the end
             assert await answer(engine, "tinychat") == text
             assert loaded.process.exited.is_set() or not loaded.process.alive
