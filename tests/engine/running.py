@@ -44,7 +44,7 @@ def endless(model: str = "tinychat") -> GenerateRequest:
         "temperature": 50.0,
         "top_k": 0,
         "top_p": 1.0,
-        "logit_bias": {str(token): -100.0 for token in ENDS},
+        "logit_bias": {str(token): -1e4 for token in ENDS},
     }
     return GenerateRequest(model=model, prompt="Hi", raw=True, options=options)
 
