@@ -304,14 +304,11 @@ class RunnerPool:
         now = time.monotonic()
         views = (view for view in self._scheduler.runners() if view.state is not State.LOADING)
         ready = [(view, self._loaded[view.key]) for view in views if view.key in self._loaded]
-        states = self._states
-        if states is None:
-            return [loaded.shown(view, now) for view, loaded in ready]
-        sizes = [states.size_of(weights_digest(loaded.model)) for _, loaded in ready]
-        return [
-            replace(loaded.shown(view, now), prompt_cache_disk=size)
-            for (view, loaded), size in zip(ready, sizes, strict=True)
-        ]
+        return [replace(loaded.shown(view, now), prompt_cache_disk=self._on_disk(loaded)) for view, loaded in ready]
+
+    def _on_disk(self, loaded: LoadedModel) -> int:
+        """Bytes that the disk has of a model's prompts."""
+        return 0 if self._states is None else self._states.size_of(weights_digest(loaded.model))
 
     def loading(self) -> list[LoadingModel]:
         """The models that are being loaded, in the order in which that began."""
