@@ -97,11 +97,17 @@ def _openai(text_of: Callable[[Event], str]) -> Callable[[bytes], str]:
     return read
 
 
-def _responses(body: bytes) -> str:
+def _typed(body: bytes) -> list[Event]:
+    """The objects of events that are named by their types."""
     found = events(body)
     objects = [data for _, data in found if isinstance(data, dict)]
     if [name for name, _ in found] != [data.get("type") for data in objects]:
         raise Violation("an event's name is not its type")
+    return objects
+
+
+def _responses(body: bytes) -> str:
+    objects = _typed(body)
     if [data["sequence_number"] for data in objects] != list(range(len(objects))):
         raise Violation("sequence numbers are not in order")
     _only_last([data["type"] == "response.completed" for data in objects], "response.completed")
@@ -114,10 +120,7 @@ def _responses(body: bytes) -> str:
 
 
 def _messages(body: bytes) -> str:
-    found = events(body)
-    objects = [data for _, data in found if isinstance(data, dict)]
-    if [name for name, _ in found] != [data.get("type") for data in objects]:
-        raise Violation("an event's name is not its type")
+    objects = _typed(body)
     if objects[0]["type"] != "message_start":
         raise Violation(f"the first event is {objects[0]['type']}")
     _only_last([data["type"] == "message_stop" for data in objects], "message_stop")
