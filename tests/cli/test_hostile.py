@@ -7,13 +7,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import COMMAND, Pronk
+from tests.cli.conftest import COMMAND, Pronk, handled_by
 from tests.cli.terminal import Terminal
 from tests.serving import PATIENCE, ROOT
 
@@ -52,12 +51,8 @@ class _Evil(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def evil() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Evil) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with handled_by(_Evil) as url:
+        yield url
 
 
 @pytest.mark.parametrize("call", ["list", "ps", "list --json", "show x", "pull x", "push x"])

@@ -3,13 +3,12 @@
 import http.server
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import COMMAND, Pronk
+from tests.cli.conftest import COMMAND, Pronk, handled_by
 from tests.serving import PATIENCE, ROOT
 
 
@@ -105,12 +104,8 @@ class _Page(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def website(request: pytest.FixtureRequest) -> Iterator[str]:
     handler = type("Handler", (_Page,), {"page": request.param})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with handled_by(handler) as url:
+        yield url
 
 
 @pytest.mark.parametrize("website", [b"<html>", b"{}", b"[]", b"\xff"], indirect=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from cli.progress import follow_load, spinning, waits_for
 from cli.reply import Reply
-from tests.cli.conftest import COMMAND, Pronk
+from tests.cli.conftest import COMMAND, Pronk, handled_by
 from tests.cli.terminal import Terminal
 from tests.serving import PATIENCE
 
@@ -76,11 +76,9 @@ class Other(BaseHTTPRequestHandler):
 @pytest.fixture
 def other() -> Iterator[str]:
     Other.asked, Other.progress, Other.may_answer = [], [], threading.Event()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
+    with handled_by(Other) as url:
+        yield url
         Other.may_answer.set()
-        server.shutdown()
 
 
 def test_what_is_told_at_a_terminal_is_wiped_away_before_the_answer(other: str, alone: Pronk) -> None:
